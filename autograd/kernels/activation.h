@@ -1,0 +1,35 @@
+// GELU in both of its forms, and the elementwise functions that share its vector math.
+//
+// GELU: Hendrycks and Gimpel 2016, arXiv:1606.08415. The forms differ by up to 5e-4, so a model
+// must be run with the one it was trained with: GPT-2 uses tanh, nanoGPT the exact form.
+#pragma once
+
+#include <span>
+
+#include "autograd/base/real.h"
+
+namespace notch::kernels {
+
+enum class Gelu {
+  exact,  // x · Φ(x), Φ(x) = (1 + erf(x/√2)) / 2
+  tanh,   // x · (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2
+};
+
+/// out [n] = gelu(x [n]). -inf gives -0, NaN gives NaN. `out` may be `x`. Parallel.
+void gelu_forward(std::span<real> out, std::span<const real> x, Gelu form);
+
+/// dx [n] += dout [n] · gelu'(x [n]). Parallel.
+void gelu_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> x,
+                   Gelu form);
+
+/// out [n] = f(x [n]); `out` may be `x`. Parallel.
+void exp_forward(std::span<real> out, std::span<const real> x);
+void tanh_forward(std::span<real> out, std::span<const real> x);
+void sigmoid_forward(std::span<real> out, std::span<const real> x);
+
+/// dx [n] += dout · f'(x), from the saved output: y, 1 - y², y (1 - y). Parallel.
+void exp_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> out);
+void tanh_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> out);
+void sigmoid_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> out);
+
+}  // namespace notch::kernels

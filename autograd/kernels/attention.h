@@ -1,0 +1,60 @@
+// Causal self-attention on packed projections, forward, backward and for decoding with a cache.
+//
+// Work is done in blocks of query rows against the keys up to the block's end, so the masked half
+// of the score matrix costs nothing and no [B, NH, T, T] tensor exists. The forward saves one
+// number per row, the log-sum-exp of its scores; the backward recomputes probabilities from it (Dao
+// et al. 2022, arXiv:2205.14135, algorithms 1 and 4; the recomputation, not the online softmax).
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "autograd/base/real.h"
+
+namespace notch::kernels {
+
+/// NH heads of HS channels, C = NH · HS. Dropout with p > 0 drops probability (b, h, t, t2) when
+/// counter_uniform(dropout_key, ((b·NH + h)·T + t)·T + t2) < p and scales the others by 1/(1-p).
+struct AttentionShape {
+  std::int64_t B = 0;
+  std::int64_t T = 0;
+  std::int64_t NH = 0;
+  std::int64_t HS = 0;
+  double dropout = 0;
+  std::uint64_t dropout_key = 0;
+};
+
+/// out [B, T, C], lse [B, NH, T] from qkv [B, T, 3C], where a row holds q, k and v of C channels
+/// each and a head is a run of HS channels.
+///   s[t, t2] = q[t]·k[t2] / √HS for t2 ≤ t;  lse[t] = log Σ exp s[t, :];  out[t] = Σ exp(s[t, t2]
+///   - lse[t]) v[t2]
+/// workspace: attention_workspace(shape) elements, contents irrelevant. Parallel over (b, h).
+void attention_forward(std::span<real> out, std::span<real> lse, std::span<const real> qkv,
+                       const AttentionShape& shape, std::span<real> workspace);
+
+/// dqkv [B, T, 3C] += from dout [B, T, C] and the forward's qkv, out and lse. Same workspace size
+/// and key.
+void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::span<const real> qkv,
+                        std::span<const real> out, std::span<const real> lse,
+                        const AttentionShape& shape, std::span<real> workspace);
+
+std::int64_t attention_workspace(const AttentionShape& shape);
+
+/// One sequence's queries against its cached keys and values. Query i stands at position n_past + i
+/// and sees positions 0 .. n_past + i. Tq = 1 is decoding, n_past = 0 the prompt.
+struct CachedAttentionShape {
+  std::int64_t Tq = 0;
+  std::int64_t n_past = 0;
+  std::int64_t NH = 0;
+  std::int64_t HS = 0;
+  std::int64_t ld_q = 0;  // distance between rows of q; 0 means C (3C for q inside packed qkv)
+};
+
+/// out [Tq, C] from q [Tq, C] (row distance ld_q) and k, v [n_past + Tq, C], the new rows included.
+/// workspace: attention_cached_workspace(shape) elements. Parallel over heads.
+void attention_cached(std::span<real> out, std::span<const real> q, std::span<const real> k,
+                      std::span<const real> v, const CachedAttentionShape& shape,
+                      std::span<real> workspace);
+std::int64_t attention_cached_workspace(const CachedAttentionShape& shape);
+
+}  // namespace notch::kernels
