@@ -1,0 +1,82 @@
+// GPTQ: round column after column, and let the columns still to come absorb the error.
+//
+// Minimises ‖X Wᵀ - X Qᵀ‖² over codes Q for a layer y = x Wᵀ, W [rows, cols], given H = mean of x
+// xᵀ. Source: Frantar et al. 2022 (arXiv:2210.17323), algorithm 1; letters H, Hinv, W, Q, Err as
+// there:
+//   Hinv = Uᵀ U (U upper);  for columns i:  Err_i = (W_i - Q_i) / U_ii,  W_j -= Err_i · U_ij for j
+//   > i
+// Deviations: a) H has no factor 2 (it cancels); b) columns that were never active (H_ii = 0) are
+// rounded to nearest instead of set to zero: calibration text is finite; c) updates are applied in
+// ascending order of columns with no reassociation, so the block size changes nothing, bit for bit;
+// d) the scales of a group are chosen from the updated weights, also inside a block; e) if the
+// factorization fails, the damping is multiplied by ten, up to 1, and reported.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "autograd/base/real.h"
+#include "quant/qtensor.h"
+#include "quant/ranges.h"
+#include "quant/spec.h"
+
+namespace notch::quant {
+
+/// The second moment of a layer's inputs, H = (1/n) Σ x xᵀ [K, K], summed in double.
+class Hessian {
+ public:
+  explicit Hessian(std::int64_t in_features);
+
+  /// Adds rows x [n, K]. Parallel. The result depends on how rows are divided among calls only
+  /// through the order of additions.
+  void accumulate(std::span<const real> x);
+
+  std::int64_t in_features() const { return in_features_; }
+  std::int64_t rows() const { return rows_; }  ///< n: tokens seen so far
+  /// H [K, K], both triangles; all zero when nothing was accumulated.
+  std::vector<double> matrix() const;
+
+ private:
+  std::int64_t in_features_ = 0;
+  std::int64_t rows_ = 0;
+  std::vector<double> sum_{}, workspace_{};
+};
+
+struct GptqOptions {
+  double damp = 0.01;      ///< times mean(diag H), added to the diagonal; in [0, 1]
+  bool act_order = false;  ///< columns by decreasing H_ii, ties by index
+  /// Scales of groups from the original weights. Implied by act_order, which would otherwise need
+  /// a group index per column at inference.
+  bool static_groups = false;
+  std::int64_t block = 128;  ///< columns between updates of the rest; speed only
+  RangeRule range = RangeRule::mse;
+};
+
+/// Errors are tr(dW H dWᵀ): mean squared change of the layer's output per token, summed over
+/// outputs. "Damped" uses H + λI, without the dead columns, which is what GPTQ minimises.
+struct GptqReport {
+  double damp = 0;                ///< fraction that was used, after raising
+  std::int64_t dead_columns = 0;  ///< inputs that were always zero
+  bool static_groups = false;     ///< as used
+  double condition = 0;           ///< lower bound on cond(H + λI): (max U_ii / min U_ii)²
+  double column_losses = 0;       ///< Σ over columns and rows of Err²; equals damped_error
+  double damped_error = 0;        ///< measured from the codes
+  double error = 0;               ///< undamped, measured from the codes
+  double rtn_error = 0;           ///< undamped, of round-to-nearest with the same range rule
+};
+
+struct GptqResult {
+  QTensor q{};  ///< codes in the original order of columns
+  GptqReport report{};
+};
+
+/// Quantizes w [rows, cols] given H [cols, cols] (symmetric, both triangles). With H = c·I, or any
+/// diagonal H, the result equals quantize(w, choose_scales(w, range)) exactly. Parallel over rows.
+/// Errors name `where`: usage (sizes, options); numeric (a weight or H not finite, a negative H_ii,
+/// no factorization even with damp = 1).
+GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
+                std::span<const double> H, const GptqOptions& options, std::string_view where);
+
+}  // namespace notch::quant

@@ -1,0 +1,68 @@
+// Ranges: which interval of weights the grid covers, that is, the choice of scales.
+//
+// A range is a fraction of the unit's extreme values: scale = absmax · ratio / qmax. Searching the
+// ratio, and not the scale, lets straight-through training keep the ratio from the search and
+// follow the weights' absmax afterwards. Used by RTN, GPTQ (per group, on compensated weights) and
+// QAT. Source: the clip search is the usual one (step 0.01); its floor is 0.20 because at 2 and 3
+// bits the best range of a Gaussian row is far below its absmax.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "autograd/base/real.h"
+#include "quant/qtensor.h"
+#include "quant/spec.h"
+
+namespace notch::quant {
+
+enum class RangeRule : std::uint8_t {
+  absmax,     ///< ratio 1: nothing is clipped (asymmetric: min-max)
+  mse,        ///< the ratio in {1.00, 0.99, …, 0.20} with the least squared error
+  lsq_paper,  ///< scale = 2·mean|w| / √qmax: Esser et al. 2020 (arXiv:1902.08153), section 2.1
+};
+std::string_view name_of(RangeRule rule);  ///< "absmax", "mse", "lsq_paper"
+RangeRule parse_range_rule(std::string_view text, std::string_view where);
+
+struct UnitScale {
+  real scale = 1;
+  int zero_point = 0;
+};
+
+/// Scale and zero point of one unit whose range is `ratio` times its extremes; divisions in `real`:
+///   narrow, full   scale = max|w|·ratio / qmax
+///   signed_max     scale = m·ratio / qmin, m the value of largest magnitude (positive on a tie)
+///   asymmetric     lo = min(w, 0)·ratio, hi = max(w, 0)·ratio, scale = (hi - lo)/(qmax - qmin),
+///                  zero_point = clamp(round_half_even(qmin - lo/scale))
+/// The scale is rounded to its stored type (round_scale) before it is used for the zero point.
+/// A unit of zeros gets scale 1, zero point 0: it dequantizes to exactly zero in every type.
+UnitScale scale_unit(std::span<const real> unit, const Spec& spec, real ratio);
+
+/// The ratio k/100, k = 100 … 20, whose scale_unit gives the least Σ (w - ŵ)² (in double); ties go
+/// to the larger ratio. 1 is a candidate, so the result is never worse than absmax. Parallel over
+/// candidates (runs inline inside a parallel_for).
+real best_ratio(std::span<const real> unit, const Spec& spec);
+
+struct Ranges {
+  Scales at{};
+  /// One per unit, such that scale_unit(unit, spec, ratio) gives the unit's scale and zero point
+  /// (for lsq_paper up to one rounding).
+  std::vector<real> ratios{};
+};
+
+/// The scales of w [rows, cols]. Parallel over units.
+/// Errors name `where`: usage (spec does not fit, lsq_paper on an asymmetric grid); numeric (a
+/// weight is not finite, or a scale is larger than its stored type can hold).
+Ranges choose_scales(std::span<const real> w, std::int64_t rows, std::int64_t cols,
+                     const Spec& spec, RangeRule rule, std::string_view where);
+
+/// choose_scales for one unit: what GPTQ calls at the first column of a group.
+struct UnitRange {
+  UnitScale at{};
+  real ratio = 1;
+};
+UnitRange choose_unit(std::span<const real> unit, const Spec& spec, RangeRule rule);
+
+}  // namespace notch::quant
