@@ -1,0 +1,329 @@
+#include "autograd/graph.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/base/rng.h"
+#include "autograd/kernels/elementwise.h"
+
+namespace notch {
+
+const Tensor& Var::value() const { return graph->at(*this).value; }
+
+real Var::item() const {
+  const Tensor& v = value();
+  check(v.size() == 1, "item", "the value is ", v.shape, ", not one element");
+  return v.data[0];
+}
+
+// ---- Forward and Backward: an op's view of its node ----
+
+int Forward::inputs() const { return static_cast<int>(g_.nodes_[id_].n_inputs); }
+
+const Tensor& Forward::in(int i) const {
+  return g_.nodes_[g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)]].value;
+}
+
+Tensor Forward::out(Shape shape) const {
+  g_.nodes_[id_].owns_value = true;
+  return {
+      static_cast<real*>(g_.arena_.allocate(sizeof(real) * static_cast<std::size_t>(shape.size()))),
+      shape};
+}
+
+Tensor Forward::view(int i, Shape shape) const {
+  Node& node = g_.nodes_[id_];
+  node.owner = g_.nodes_[g_.input_ids_[node.first_input + static_cast<std::uint32_t>(i)]].owner;
+  return {in(i).data, shape};
+}
+
+bool Forward::wants_grad(int i) const {
+  const Node& node = g_.nodes_[id_];
+  return g_.nodes_[g_.input_ids_[node.first_input + static_cast<std::uint32_t>(i)]].needs_grad;
+}
+
+bool Forward::training() const { return g_.mode_ == Graph::Mode::training; }
+
+std::uint64_t Forward::key() const { return mix64(g_.key_ + id_); }
+
+void* Forward::keep_bytes(std::size_t bytes) const {
+  if (!g_.nodes_[id_].needs_grad) return scratch_bytes(bytes);
+  void* block = g_.arena_.allocate(bytes);
+  g_.kept_.push_back({block, bytes});
+  ++g_.nodes_[id_].n_kept;
+  return block;
+}
+
+void* Forward::scratch_bytes(std::size_t bytes) const {
+  void* block = g_.arena_.allocate(bytes);
+  g_.scratch_.push_back({block, bytes});
+  return block;
+}
+
+const Tensor& Backward::in(int i) const {
+  return g_.nodes_[g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)]].value;
+}
+
+const Tensor& Backward::out() const { return g_.nodes_[id_].value; }
+
+std::span<const real> Backward::dout() const {
+  const Node& node = g_.nodes_[id_];
+  return {node.grad, static_cast<std::size_t>(node.value.size())};
+}
+
+bool Backward::wants_grad(int i) const {
+  return g_.nodes_[g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)]]
+      .needs_grad;
+}
+
+std::span<real> Backward::grad(int i) const {
+  if (!wants_grad(i)) return {};
+  const std::uint32_t input =
+      g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)];
+  return {g_.touch_grad(input), static_cast<std::size_t>(g_.nodes_[input].value.size())};
+}
+
+void Backward::pass_dout(int i) const {
+  if (!wants_grad(i)) return;
+  Node& node = g_.nodes_[id_];
+  const std::uint32_t input = g_.input_ids_[node.first_input + static_cast<std::uint32_t>(i)];
+  const std::span<real> block{node.grad, static_cast<std::size_t>(node.value.size())};
+  if (g_.nodes_[input].grad == nullptr) {
+    g_.nodes_[input].grad = node.grad;
+    node.grad = nullptr;
+  } else {
+    kernels::accumulate(g_.grad_of(input), block);
+  }
+}
+
+void Backward::pass_kept(int i, std::span<real> kept) const {
+  if (!wants_grad(i)) return;
+  const std::uint32_t input =
+      g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)];
+  if (g_.nodes_[input].grad == nullptr) {
+    const auto block =
+        std::ranges::find(g_.kept_, static_cast<void*>(kept.data()), &Graph::Block::data);
+    block->data = nullptr;  // the gradient owns it now
+    g_.nodes_[input].grad = kept.data();
+  } else {
+    kernels::accumulate(g_.grad_of(input), kept);
+  }
+}
+
+void* Backward::scratch_bytes(std::size_t bytes) const {
+  void* block = g_.arena_.allocate(bytes);
+  g_.scratch_.push_back({block, bytes});
+  return block;
+}
+
+// ---- the tape ----
+
+void Graph::begin(Mode mode, std::uint64_t key) {
+  if (mode_ == Mode::inference) plan_last_uses();
+  plan_holds_ = mode == Mode::inference && !plan_.empty();
+  mode_ = mode;
+  key_ = key;
+  ++epoch_;
+  swept_ = false;
+  label_ = {};
+  nodes_.clear();
+  input_ids_.clear();
+  kept_.clear();
+  scratch_.clear();
+  param_nodes_.clear();
+  arena_.reset();
+}
+
+const Node& Graph::at(Var v) const {
+  check(v.graph == this && v.epoch == epoch_, "graph", "this value belongs to step ", v.epoch,
+        ", the graph is at step ", epoch_, "; values die at Graph::begin()");
+  const Node& node = nodes_[v.id];
+  check(!nodes_[node.owner].released, "graph", "the value of node ", v.id, " (",
+        node.op ? node.op->name : node.label, ") has been recycled; call Graph::keep before");
+  return node;
+}
+
+Var Graph::leaf(Node node) {
+  const auto id = static_cast<std::uint32_t>(nodes_.size());
+  node.owner = id;
+  nodes_.push_back(node);
+  return {this, id, epoch_};
+}
+
+Var Graph::param(Param& p) {
+  for (const ParamNode& known : param_nodes_) {
+    if (known.param == &p) return {this, known.id, epoch_};
+  }
+  check(p.value.data != nullptr, p.name, "has a shape but no values (a packed layer's parameter)");
+  const bool wants = mode_ == Mode::training && p.grad.data;
+  const Var v = leaf({.value = p.value,
+                      .grad = wants ? p.grad.data : nullptr,
+                      .param = &p,
+                      .label = p.name,
+                      .needs_grad = wants});
+  param_nodes_.push_back({&p, v.id});
+  return v;
+}
+
+Var Graph::constant(const Tensor& value, std::string_view label) {
+  return leaf({.value = value, .label = label});
+}
+
+Var Graph::input(const Tensor& value, std::string_view label) {
+  return leaf({.value = value, .label = label, .needs_grad = mode_ == Mode::training});
+}
+
+Var Graph::append(const OpTable& table, void* state, std::size_t state_bytes,
+                  std::span<const Var> inputs) {
+  const auto id = static_cast<std::uint32_t>(nodes_.size());
+  Node node{.op = &table,
+            .state = state,
+            .label = label_,
+            .first_input = static_cast<std::uint32_t>(input_ids_.size()),
+            .n_inputs = static_cast<std::uint32_t>(inputs.size()),
+            .owner = id};
+  for (const Var& v : inputs) node.needs_grad |= at(v).needs_grad;
+  for (const Var& v : inputs) input_ids_.push_back(v.id);
+  if (node.needs_grad) {
+    kept_.push_back({state, state_bytes});
+    node.n_kept = 1;
+  } else {
+    scratch_.push_back({state, state_bytes});
+  }
+  nodes_.push_back(node);
+  Forward f(*this, id);
+  const Tensor value = table.forward(state, f);
+  nodes_[id].value = value;
+  release_scratch();
+  if (check_finite_) check_finite(nodes_[id], value.flat(), "value");
+  if (plan_holds_) recycle(id);
+  return {this, id, epoch_};
+}
+
+void Graph::release_scratch() {
+  for (const Block& b : scratch_) arena_.release(b.data, b.bytes);
+  scratch_.clear();
+}
+
+void Graph::release_kept(Node& n) {
+  for (; n.n_kept > 0; --n.n_kept) {
+    if (kept_.back().data) arena_.release(kept_.back().data, kept_.back().bytes);
+    kept_.pop_back();
+  }
+}
+
+void Graph::release_value(Node& n) {
+  if (!n.owns_value || n.released) return;
+  arena_.release(n.value.data, sizeof(real) * static_cast<std::size_t>(n.value.size()));
+  n.released = true;
+}
+
+std::span<real> Graph::grad_of(std::uint32_t id) {
+  return {nodes_[id].grad, static_cast<std::size_t>(nodes_[id].value.size())};
+}
+
+real* Graph::touch_grad(std::uint32_t id) {
+  Node& node = nodes_[id];
+  if (node.grad == nullptr) {
+    const auto n = static_cast<std::size_t>(node.value.size());
+    node.grad = static_cast<real*>(arena_.allocate(sizeof(real) * n));
+    kernels::fill(grad_of(id), 0);
+  }
+  return node.grad;
+}
+
+void Graph::backward(Var loss, real seed) {
+  check(at(loss).value.size() == 1, "backward", "the loss is ", loss.shape(),
+        "; it must have one element");
+  backward(loss, std::span<const real>(&seed, 1));
+}
+
+void Graph::backward(Var out, std::span<const real> dout) {
+  const Node& node = at(out);
+  check(mode_ == Mode::training, "backward", "the graph is in inference mode");
+  check(!swept_, "backward", "this step has been swept; call begin() first");
+  check(node.needs_grad, "backward",
+        "nothing below the loss wants a gradient; allocate_gradients() on the parameters first");
+  check(dout.size() == static_cast<std::size_t>(node.value.size()), "backward", "dout has ",
+        dout.size(), " elements, the output is ", node.value.shape);
+  swept_ = true;
+  real* grad = touch_grad(out.id);
+  for (std::size_t i = 0; i < dout.size(); ++i) grad[i] += dout[i];
+  reverse(out.id);
+}
+
+void Graph::reverse(std::uint32_t from) {
+  for (auto id = static_cast<std::uint32_t>(nodes_.size()); id-- > 0;) {
+    Node& node = nodes_[id];
+    if (node.op == nullptr) continue;
+    if (node.grad != nullptr && id <= from) {
+      if (check_finite_) check_finite(node, grad_of(id), "gradient");
+      if (trace_) node.grad_norm = std::sqrt(kernels::sum_of_squares(grad_of(id)));
+      Backward b(*this, id);
+      node.op->backward(node.state, b);
+      release_scratch();
+      if (node.grad) {
+        arena_.release(node.grad, sizeof(real) * static_cast<std::size_t>(node.value.size()));
+        node.grad = nullptr;
+      }
+    }
+    release_kept(node);
+    release_value(node);
+  }
+}
+
+std::span<const real> Graph::grad(Var leaf) const {
+  check(leaf.graph == this && leaf.epoch == epoch_, "graph", "this value belongs to another step");
+  const Node& node = nodes_[leaf.id];
+  check(node.op == nullptr, "graph", "only the gradients of leaves are kept; node ", leaf.id,
+        " is ", node.op ? node.op->name : "");
+  if (!node.grad) return {};
+  return {node.grad, static_cast<std::size_t>(node.value.size())};
+}
+
+void Graph::check_finite(const Node& n, std::span<const real> values, std::string_view what) const {
+  std::size_t bad = 0;
+  for (const real v : values) bad += !std::isfinite(v);
+  if (bad == 0) return;
+  throw Error({.fault = Fault::numeric,
+               .where = str(n.label.empty() ? "graph" : n.label),
+               .what = str(what, " of ", n.op ? n.op->name : "leaf", " (node ", &n - nodes_.data(),
+                           ", ", n.value.shape, ") has ", bad, " of ", values.size(),
+                           " elements that are not finite"),
+               .field = n.op ? std::string(n.op->name) : std::string(n.label)});
+}
+
+// ---- inference: recycle values after their last use ----
+
+void Graph::plan_last_uses() {
+  plan_.clear();
+  plan_inputs_.assign(input_ids_.begin(), input_ids_.end());
+  for (const Node& n : nodes_) plan_.push_back({n.op, n.first_input, n.n_inputs, kNever});
+  for (std::uint32_t id = 0; id < nodes_.size(); ++id) {
+    // A view keeps its owner's memory in use.
+    for (const std::uint32_t input : inputs(nodes_[id])) plan_[nodes_[input].owner].last_use = id;
+  }
+}
+
+void Graph::recycle(std::uint32_t id) {
+  const Node& node = nodes_[id];
+  const auto same = [&] {
+    if (id >= plan_.size() || plan_[id].op != node.op || plan_[id].n_inputs != node.n_inputs) {
+      return false;
+    }
+    return std::ranges::equal(
+        inputs(node), std::span(plan_inputs_).subspan(plan_[id].first_input, node.n_inputs));
+  };
+  if (!same()) {
+    plan_holds_ = false;  // another sequence of ops: keep everything in this run
+    return;
+  }
+  for (const std::uint32_t input : inputs(node)) {
+    Node& owner = nodes_[nodes_[input].owner];
+    if (plan_[nodes_[input].owner].last_use == id && !owner.kept_by_caller) release_value(owner);
+  }
+}
+
+void Graph::keep(Var v) { nodes_[nodes_[v.id].owner].kept_by_caller = true; }
+
+}  // namespace notch

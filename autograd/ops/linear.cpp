@@ -1,0 +1,87 @@
+// Matrix products.
+
+#include "autograd/kernels/blas.h"
+#include "autograd/ops.h"
+
+namespace notch {
+namespace {
+
+struct Matmul {
+  static constexpr std::string_view name = "matmul";
+  std::int64_t batches = 1, M = 0, N = 0, K = 0;
+
+  std::span<real> part(const Tensor& t, std::int64_t i, std::int64_t n) const {
+    return t.flat().subspan(static_cast<std::size_t>(i * n), static_cast<std::size_t>(n));
+  }
+  Tensor forward(Forward& f) {
+    const Tensor a = f.in(0), b = f.in(1);
+    const int rank = b.shape.rank();
+    check(a.shape.rank() >= 2 &&
+              (rank == 2 || (rank == 3 && a.shape.rank() == 3 && a.shape[0] == b.shape[0])) &&
+              a.cols() == b.shape[rank - 2],
+          name, "a is ", a.shape, " and b is ", b.shape,
+          "; wanted a [.., M, K] and b [K, N], or a [B, M, K] and b [B, K, N]");
+    K = a.cols();
+    N = b.cols();
+    batches = rank == 3 ? b.shape[0] : 1;
+    M = a.rows() / batches;
+    const Tensor y = f.out(a.shape.with(a.shape.rank() - 1, N));
+    for (std::int64_t i = 0; i < batches; ++i) {
+      kernels::gemm(part(y, i, M * N), part(a, i, M * K), part(b, i, K * N), M, N, K);
+    }
+    return y;
+  }
+  void backward(Backward& back) const {
+    const Tensor a = back.in(0), b = back.in(1);
+    const auto dy = back.dout();
+    const auto da = back.grad(0), db = back.grad(1);
+    const auto at = [](auto s, std::int64_t i, std::int64_t n) {
+      return s.subspan(static_cast<std::size_t>(i * n), static_cast<std::size_t>(n));
+    };
+    for (std::int64_t i = 0; i < batches; ++i) {
+      // y = a b, so da += dy bᵀ and db += aᵀ dy
+      if (!da.empty()) {
+        kernels::gemm(at(da, i, M * K), at(dy, i, M * N), part(b, i, K * N), M, K, N,
+                      {.trans_b = true, .accumulate = true});
+      }
+      if (!db.empty()) {
+        kernels::gemm(at(db, i, K * N), part(a, i, M * K), at(dy, i, M * N), K, N, M,
+                      {.trans_a = true, .accumulate = true});
+      }
+    }
+  }
+};
+
+struct Linear {
+  static constexpr std::string_view name = "linear";
+  bool has_bias;
+  Tensor forward(Forward& f) {
+    const Tensor x = f.in(0), w = f.in(1);
+    check(w.shape.rank() == 2 && x.shape.rank() >= 1 && x.cols() == w.cols(), name, "x is ",
+          x.shape, " but w is ", w.shape,
+          "; x's last dimension must equal w's second (in_features)");
+    const std::int64_t N = w.shape[0];
+    check(!has_bias || f.in(2).size() == N, name, "w is ", w.shape, " but the bias is ",
+          has_bias ? f.in(2).shape : Shape{});
+    const Tensor y = f.out(x.shape.with(x.shape.rank() - 1, N));
+    kernels::linear_forward(y.flat(), x.flat(), w.flat(),
+                            has_bias ? f.in(2).flat() : std::span<real>{}, x.rows(), N, x.cols());
+    return y;
+  }
+  void backward(Backward& b) const {
+    const Tensor x = b.in(0), w = b.in(1);
+    kernels::linear_backward(b.grad(0), b.grad(1), has_bias ? b.grad(2) : std::span<real>{},
+                             b.dout(), x.flat(), w.flat(), x.rows(), w.shape[0], x.cols());
+  }
+};
+
+}  // namespace
+
+Var matmul(Var a, Var b) { return a.graph->record(Matmul{}, {a, b}); }
+
+Var linear(Var x, Var w, std::optional<Var> bias) {
+  if (bias) return x.graph->record(Linear{true}, {x, w, *bias});
+  return x.graph->record(Linear{false}, {x, w});
+}
+
+}  // namespace notch

@@ -1,0 +1,91 @@
+#include "autograd/param.h"
+
+#include <algorithm>
+#include <new>
+
+namespace notch {
+namespace {
+
+constexpr std::align_val_t kAlign{64};
+
+std::size_t padded(std::int64_t n) {
+  constexpr std::size_t kStep = 64 / sizeof(real);
+  return (static_cast<std::size_t>(n) + kStep - 1) / kStep * kStep;
+}
+
+}  // namespace
+
+void FlatBlock::Free::operator()(real* p) const { ::operator delete[](p, kAlign); }
+
+FlatBlock::FlatBlock(std::size_t n)
+    : data_(static_cast<real*>(::operator new[](n * sizeof(real), kAlign))), n_(n) {
+  std::fill_n(data_.get(), n_, real{0});
+}
+
+Param& ParamStore::add(std::string name, Shape shape) {
+  check(find(name) == nullptr, "params", "\"", name, "\" is declared twice");
+  return params_.emplace_back(
+      Param{std::move(name), Tensor{nullptr, shape}, Tensor{nullptr, shape}});
+}
+
+void ParamStore::allocate_values(const std::function<bool(const Param&)>& wanted) {
+  std::size_t total = 0;
+  std::vector<std::pair<Param*, std::size_t>> placed;
+  for (Param& p : params_) {
+    if (p.value.data || (wanted && !wanted(p))) continue;
+    placed.emplace_back(&p, total);
+    total += padded(p.value.size());
+  }
+  if (placed.empty()) return;
+  values_.emplace_back(total);
+  for (const auto& [p, offset] : placed) p->value.data = values_.back().flat().data() + offset;
+}
+
+void ParamStore::allocate_gradients() {
+  std::size_t total = 0;
+  for (const Param& p : params_) total += p.value.data && !p.grad.data ? padded(p.value.size()) : 0;
+  if (total == 0) return;
+  gradients_.emplace_back(total);
+  real* at = gradients_.back().flat().data();
+  for (Param& p : params_) {
+    if (!p.value.data || p.grad.data) continue;
+    p.grad.data = at;
+    at += padded(p.value.size());
+  }
+}
+
+void ParamStore::zero_gradients() {
+  for (const FlatBlock& block : gradients_) std::ranges::fill(block.flat(), real{0});
+}
+
+Param* ParamStore::find(std::string_view name) {
+  const auto at = std::ranges::find(params_, name, &Param::name);
+  return at == params_.end() ? nullptr : &*at;
+}
+
+const Param* ParamStore::find(std::string_view name) const {
+  const auto at = std::ranges::find(params_, name, &Param::name);
+  return at == params_.end() ? nullptr : &*at;
+}
+
+std::int64_t ParamStore::count() const {
+  std::int64_t n = 0;
+  for (const Param& p : params_) n += p.value.size();
+  return n;
+}
+
+void ParamStore::copy_values(const ParamStore& from) {
+  check(from.params_.size() == params_.size(), "params", "copy from ", from.params_.size(),
+        " parameters into ", params_.size());
+  for (std::size_t i = 0; i < params_.size(); ++i) {
+    const Param& source = from.params_[i];
+    Param& target = params_[i];
+    check(source.name == target.name && source.value.shape == target.value.shape, "params",
+          "copy of ", source.name, " ", source.value.shape, " into ", target.name, " ",
+          target.value.shape);
+    check(source.value.data && target.value.data, "params", source.name, " has no values to copy");
+    std::ranges::copy(source.value.flat(), target.value.data);
+  }
+}
+
+}  // namespace notch
