@@ -45,7 +45,8 @@ void dequantize_codes(std::span<real> out, std::span<const std::int8_t> codes,
                       std::span<const real> scales, std::span<const std::int8_t> zero_points,
                       std::int64_t unit);
 
-/// Σ (w[i] - ŵ(w[i]))² for one unit: differences and sum in double, eight interleaved partial sums.
+/// Σ (w[i] - ŵ(w[i]))² for one unit: differences and sum in double, sixteen interleaved partial
+/// sums.
 double squared_error(std::span<const real> w, real scale, int zero_point, int qmin, int qmax);
 
 /// Smallest and largest element, 0 included (so lo <= 0 <= hi). NaN is ignored: see all_finite.
@@ -58,7 +59,7 @@ MinMax min_max(std::span<const real> w);
 /// Whether no element is infinite or NaN.
 bool all_finite(std::span<const real> w);
 
-/// Σ |w[i]| in double, eight interleaved partial sums.
+/// Σ |w[i]| in double, sixteen interleaved partial sums.
 double sum_of_magnitudes(std::span<const real> w);
 
 }  // namespace notch::quant

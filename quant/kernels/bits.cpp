@@ -1,0 +1,52 @@
+#include "quant/kernels/bits.h"
+
+#include <algorithm>
+
+namespace notch::quant {
+namespace {
+
+// Eight codes of b bits fill b bytes: the unit of both loops. It passes through a 64-bit word.
+constexpr std::size_t kCodes = 8;
+
+std::uint64_t load_bytes(const std::uint8_t* bytes, std::size_t n) {
+  std::uint64_t word = 0;
+  for (std::size_t i = 0; i < n; ++i) word |= std::uint64_t{bytes[i]} << (8 * i);
+  return word;
+}
+
+}  // namespace
+
+void pack_row(std::span<std::uint8_t> bytes, std::span<const std::int8_t> codes, int bits,
+              int qmin) {
+  const std::size_t width = static_cast<std::size_t>(bits);
+  for (std::size_t first = 0, byte = 0; first < codes.size(); first += kCodes, byte += width) {
+    const std::size_t n = std::min(kCodes, codes.size() - first);
+    std::uint64_t word = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      word |= static_cast<std::uint64_t>(codes[first + i] - qmin) << (width * i);
+    }
+    const std::size_t end = std::min(byte + width, bytes.size());
+    for (std::size_t b = byte; b < end; ++b, word >>= 8) {
+      bytes[b] = static_cast<std::uint8_t>(word & 255u);
+    }
+  }
+}
+
+bool unpack_row(std::span<std::int8_t> codes, std::span<const std::uint8_t> bytes, int bits,
+                int qmin) {
+  const std::size_t width = static_cast<std::size_t>(bits);
+  const std::uint64_t mask = (std::uint64_t{1} << width) - 1;
+  std::uint64_t word = 0;
+  for (std::size_t first = 0, byte = 0; first < codes.size(); first += kCodes, byte += width) {
+    const std::size_t n = std::min(kCodes, codes.size() - first);
+    word = load_bytes(bytes.data() + byte, std::min(width, bytes.size() - byte));
+    for (std::size_t i = 0; i < n; ++i) {
+      codes[first + i] =
+          static_cast<std::int8_t>(static_cast<int>((word >> (width * i)) & mask) + qmin);
+    }
+    word = n * width < 64 ? word >> (n * width) : 0;
+  }
+  return word == 0;
+}
+
+}  // namespace notch::quant

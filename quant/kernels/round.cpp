@@ -1,0 +1,129 @@
+#include "quant/kernels/round.h"
+
+#include <cfloat>
+#include <cmath>
+#include <limits>
+
+#include "autograd/base/simd.h"
+
+static_assert(FLT_EVAL_METHOD == 0, "excess precision would change which code a weight gets");
+
+namespace notch::quant {
+namespace {
+
+/// Reductions keep this many interleaved partial results, whatever the width of the vectors.
+constexpr std::int64_t kLanes = 16;
+
+double add_lanes(const double (&lanes)[kLanes]) {
+  double sum = 0;
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
+
+}  // namespace
+
+NOTCH_CLONES void round_codes(std::span<std::int8_t> codes, std::span<const real> w,
+                              std::span<const real> scales,
+                              std::span<const std::int8_t> zero_points, std::int64_t unit, int qmin,
+                              int qmax) {
+  for (std::size_t u = 0; u < scales.size(); ++u) {
+    const real scale = scales[u];
+    const int z = zero_points.empty() ? 0 : zero_points[u];
+    const real lo = static_cast<real>(qmin - z), hi = static_cast<real>(qmax - z);
+    const real* in = w.data() + static_cast<std::int64_t>(u) * unit;
+    std::int8_t* out = codes.data() + static_cast<std::int64_t>(u) * unit;
+    for (std::int64_t i = 0; i < unit; ++i) {
+      out[i] = static_cast<std::int8_t>(static_cast<int>(round_clamped(in[i] / scale, lo, hi)) + z);
+    }
+  }
+}
+
+NOTCH_CLONES void fake_quant(std::span<real> out, std::span<const real> w,
+                             std::span<const real> scales, std::span<const std::int8_t> zero_points,
+                             std::int64_t unit, int qmin, int qmax) {
+  for (std::size_t u = 0; u < scales.size(); ++u) {
+    const real scale = scales[u];
+    const int z = zero_points.empty() ? 0 : zero_points[u];
+    const real lo = static_cast<real>(qmin - z), hi = static_cast<real>(qmax - z);
+    const real* in = w.data() + static_cast<std::int64_t>(u) * unit;
+    real* o = out.data() + static_cast<std::int64_t>(u) * unit;
+    for (std::int64_t i = 0; i < unit; ++i) o[i] = round_clamped(in[i] / scale, lo, hi) * scale;
+  }
+}
+
+NOTCH_CLONES void dequantize_codes(std::span<real> out, std::span<const std::int8_t> codes,
+                                   std::span<const real> scales,
+                                   std::span<const std::int8_t> zero_points, std::int64_t unit) {
+  for (std::size_t u = 0; u < scales.size(); ++u) {
+    const real scale = scales[u];
+    const int z = zero_points.empty() ? 0 : zero_points[u];
+    const std::int8_t* in = codes.data() + static_cast<std::int64_t>(u) * unit;
+    real* o = out.data() + static_cast<std::int64_t>(u) * unit;
+    for (std::int64_t i = 0; i < unit; ++i) o[i] = static_cast<real>(in[i] - z) * scale;
+  }
+}
+
+NOTCH_CLONES double squared_error(std::span<const real> w, real scale, int zero_point, int qmin,
+                                  int qmax) {
+  const real lo = static_cast<real>(qmin - zero_point), hi = static_cast<real>(qmax - zero_point);
+  double lanes[kLanes] = {};
+  const std::int64_t n = std::ssize(w), whole = n - n % kLanes;
+  const real* in = w.data();
+  for (std::int64_t i = 0; i < whole; i += kLanes) {
+    for (std::int64_t l = 0; l < kLanes; ++l) {
+      const real v = in[i + l];
+      const double e =
+          static_cast<double>(v) - static_cast<double>(round_clamped(v / scale, lo, hi) * scale);
+      lanes[l] += e * e;
+    }
+  }
+  for (std::int64_t i = whole; i < n; ++i) {
+    const real v = in[i];
+    const double e =
+        static_cast<double>(v) - static_cast<double>(round_clamped(v / scale, lo, hi) * scale);
+    lanes[i - whole] += e * e;
+  }
+  return add_lanes(lanes);
+}
+
+NOTCH_CLONES MinMax min_max(std::span<const real> w) {
+  real lo[kLanes] = {}, hi[kLanes] = {};
+  const std::int64_t n = std::ssize(w), whole = n - n % kLanes;
+  const real* in = w.data();
+  for (std::int64_t i = 0; i < whole; i += kLanes) {
+    for (std::int64_t l = 0; l < kLanes; ++l) {
+      lo[l] = in[i + l] < lo[l] ? in[i + l] : lo[l];
+      hi[l] = in[i + l] > hi[l] ? in[i + l] : hi[l];
+    }
+  }
+  for (std::int64_t i = whole; i < n; ++i) {
+    lo[0] = in[i] < lo[0] ? in[i] : lo[0];
+    hi[0] = in[i] > hi[0] ? in[i] : hi[0];
+  }
+  MinMax all;
+  for (std::int64_t l = 0; l < kLanes; ++l) {
+    all.lo = lo[l] < all.lo ? lo[l] : all.lo;
+    all.hi = hi[l] > all.hi ? hi[l] : all.hi;
+  }
+  return all;
+}
+
+NOTCH_CLONES bool all_finite(std::span<const real> w) {
+  int bad = 0;
+  for (const real v : w) bad |= !(std::fabs(v) <= std::numeric_limits<real>::max());
+  return bad == 0;
+}
+
+NOTCH_CLONES double sum_of_magnitudes(std::span<const real> w) {
+  double lanes[kLanes] = {};
+  const std::int64_t n = std::ssize(w), whole = n - n % kLanes;
+  const real* in = w.data();
+  for (std::int64_t i = 0; i < whole; i += kLanes) {
+    for (std::int64_t l = 0; l < kLanes; ++l) lanes[l] += static_cast<double>(std::fabs(in[i + l]));
+  }
+  for (std::int64_t i = whole; i < n; ++i)
+    lanes[i - whole] += static_cast<double>(std::fabs(in[i]));
+  return add_lanes(lanes);
+}
+
+}  // namespace notch::quant

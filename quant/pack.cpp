@@ -1,0 +1,172 @@
+#include "quant/pack.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+
+#include "autograd/base/error.h"
+#include "autograd/base/half.h"
+#include "autograd/base/thread_pool.h"
+#include "quant/kernels/bits.h"
+
+namespace notch::quant {
+namespace {
+
+constexpr std::int64_t kTileCodes = 65536;
+
+/// Runs body(row) for every row, in parallel tiles that depend on the shape only.
+template <class Body>
+void for_rows(std::int64_t rows, std::int64_t cols, const Body& body) {
+  const std::int64_t tile = std::max<std::int64_t>(1, kTileCodes / std::max<std::int64_t>(1, cols));
+  parallel_for((rows + tile - 1) / tile, [&](std::int64_t t) {
+    const std::int64_t end = std::min(rows, (t + 1) * tile);
+    for (std::int64_t row = t * tile; row < end; ++row) body(row);
+  });
+}
+
+template <class T>
+auto row_of(T&& all, std::int64_t row, std::int64_t width) {
+  return std::span(all).subspan(static_cast<std::size_t>(row * width),
+                                static_cast<std::size_t>(width));
+}
+
+/// Zero points are stored as a small matrix: one row per matrix row (per tensor: one in all).
+std::int64_t zero_rows(const Spec& spec, std::int64_t rows) {
+  return spec.granularity == Granularity::tensor ? std::min<std::int64_t>(rows, 1) : rows;
+}
+
+std::vector<std::uint8_t> pack_scales(std::span<const real> scales, ScaleType type) {
+  const std::size_t width = static_cast<std::size_t>(scale_bytes(type));
+  std::vector<std::uint8_t> bytes(scales.size() * width);
+  for (std::size_t u = 0; u < scales.size(); ++u) {
+    const float s = static_cast<float>(scales[u]);
+    const std::uint32_t word = type == ScaleType::f32   ? std::bit_cast<std::uint32_t>(s)
+                               : type == ScaleType::f16 ? to_f16(s)
+                                                        : to_bf16(s);
+    for (std::size_t b = 0; b < width; ++b) {
+      bytes[u * width + b] = static_cast<std::uint8_t>(word >> (8 * b));
+    }
+  }
+  return bytes;
+}
+
+std::vector<real> unpack_scales(std::span<const std::uint8_t> bytes, ScaleType type) {
+  const std::size_t width = static_cast<std::size_t>(scale_bytes(type));
+  std::vector<real> scales(bytes.size() / width);
+  for (std::size_t u = 0; u < scales.size(); ++u) {
+    std::uint32_t word = 0;
+    for (std::size_t b = 0; b < width; ++b) word |= std::uint32_t{bytes[u * width + b]} << (8 * b);
+    scales[u] = type == ScaleType::f32   ? std::bit_cast<float>(word)
+                : type == ScaleType::f16 ? from_f16(static_cast<std::uint16_t>(word))
+                                         : from_bf16(static_cast<std::uint16_t>(word));
+  }
+  return scales;
+}
+
+void check_length(std::size_t found, std::int64_t expected, const char* field,
+                  std::string_view where) {
+  if (static_cast<std::int64_t>(found) == expected) return;
+  throw Error({.fault = Fault::input,
+               .where = std::string(where),
+               .what = "wrong number of bytes",
+               .field = field,
+               .found = str(found),
+               .expected = str(expected)});
+}
+
+}  // namespace
+
+std::int64_t packed_row_bytes(std::int64_t cols, int bits) { return (cols * bits + 7) / 8; }
+
+std::vector<std::uint8_t> pack_codes(std::span<const std::int8_t> codes, std::int64_t rows,
+                                     std::int64_t cols, int bits, int qmin) {
+  check(std::ssize(codes) == rows * cols, "pack", "got ", codes.size(), " codes for a matrix of [",
+        rows, ", ", cols, "]");
+  const std::int64_t width = packed_row_bytes(cols, bits);
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(rows * width));
+  for_rows(rows, cols, [&](std::int64_t row) {
+    pack_row(row_of(bytes, row, width), row_of(codes, row, cols), bits, qmin);
+  });
+  return bytes;
+}
+
+std::vector<std::int8_t> unpack_codes(std::span<const std::uint8_t> bytes, std::int64_t rows,
+                                      std::int64_t cols, int bits, Grid grid,
+                                      std::string_view where) {
+  const std::int64_t width = packed_row_bytes(cols, bits);
+  check_length(bytes.size(), rows * width, "codes", where);
+  std::vector<std::int8_t> codes(static_cast<std::size_t>(rows * cols));
+  for_rows(rows, cols, [&](std::int64_t row) {
+    const std::span<std::int8_t> out = row_of(codes, row, cols);
+    const bool padding_clear = unpack_row(out, row_of(bytes, row, width), bits, grid.qmin);
+    const auto bad = std::find_if(out.begin(), out.end(),
+                                  [&](std::int8_t c) { return c < grid.qmin || c > grid.qmax; });
+    if (bad == out.end() && padding_clear) return;
+    const bool code = bad != out.end();
+    throw Error(
+        {.fault = Fault::input,
+         .where = std::string(where),
+         .what = code ? "a code is outside the grid" : "bits after the last code are set",
+         .field = code ? str("row ", row, ", column ", bad - out.begin()) : str("row ", row),
+         .found = code ? str(int{*bad}) : "1",
+         .expected = code ? str(grid.qmin, " to ", grid.qmax) : "0"});
+  });
+  return codes;
+}
+
+PackedTensor pack(const QTensor& q) {
+  PackedTensor packed{.spec = q.spec, .rows = q.rows, .cols = q.cols};
+  const int qmin = grid_of(q.spec).qmin;
+  packed.codes = pack_codes(q.codes, q.rows, q.cols, q.spec.bits, qmin);
+  packed.scales = pack_scales(q.at.scales, q.spec.scale);
+  if (has_zero_points(q.spec) && !q.codes.empty()) {
+    const std::int64_t rows = zero_rows(q.spec, q.rows);
+    packed.zero_points =
+        pack_codes(q.at.zero_points, rows, std::ssize(q.at.zero_points) / rows, q.spec.bits, qmin);
+  }
+  return packed;
+}
+
+QTensor unpack(const PackedTensor& packed, std::string_view where) {
+  QTensor q{.spec = packed.spec, .rows = packed.rows, .cols = packed.cols};
+  // The spec and shape decide every size below: check them before they do.
+  constexpr std::int64_t kMaxEdge = std::int64_t{1} << 31;  // keeps every product inside 64 bits
+  if (q.rows < 0 || q.cols < 0 || q.rows > kMaxEdge || q.cols > kMaxEdge) {
+    throw Error({.fault = Fault::input,
+                 .where = std::string(where),
+                 .what = "impossible shape",
+                 .field = "shape",
+                 .found = str("[", q.rows, ", ", q.cols, "]"),
+                 .expected = str("0 to ", kMaxEdge)});
+  }
+  validate(QTensor{.spec = packed.spec, .rows = 0, .cols = packed.cols}, where);
+  const StorageBytes sizes = storage_bytes(packed.spec, packed.rows, packed.cols);
+  check_length(packed.scales.size(), sizes.scales, "scales", where);
+  check_length(packed.zero_points.size(), sizes.zero_points, "zero_points", where);
+  const Grid grid = grid_of(packed.spec);
+  q.codes = unpack_codes(packed.codes, q.rows, q.cols, q.spec.bits, grid, where);
+  q.at.scales = unpack_scales(packed.scales, q.spec.scale);
+  if (has_zero_points(q.spec) && !q.codes.empty()) {
+    const std::int64_t rows = zero_rows(q.spec, q.rows);
+    q.at.zero_points = unpack_codes(packed.zero_points, rows, std::ssize(q.at.scales) / rows,
+                                    q.spec.bits, grid, where);
+  }
+  validate(q, where);
+  return q;
+}
+
+double code_entropy(std::span<const std::int8_t> codes) {
+  std::array<std::int64_t, 256> counts{};
+  for (const std::int8_t code : codes) ++counts[static_cast<std::size_t>(code + 128)];
+  const double n = static_cast<double>(codes.size());
+  double bits = 0;
+  for (const std::int64_t count : counts) {
+    if (count == 0) continue;
+    const double p = static_cast<double>(count) / n;
+    bits -= p * std::log2(p);
+  }
+  return bits;
+}
+
+}  // namespace notch::quant

@@ -1,0 +1,146 @@
+#include "quant/ranges.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+
+#include "autograd/base/error.h"
+#include "autograd/base/thread_pool.h"
+#include "quant/kernels/round.h"
+
+namespace notch::quant {
+namespace {
+
+constexpr int kLargestPercent = 100, kSmallestPercent = 20;
+constexpr int kCandidates = kLargestPercent - kSmallestPercent + 1;
+constexpr std::array<std::string_view, 3> kRules{"absmax", "mse", "lsq_paper"};
+
+/// scale_unit before the scale is stored: what overflows a stored type is visible here only.
+real raw_scale(MinMax range, const Spec& spec, real ratio) {
+  const auto [qmin, qmax] = grid_of(spec);
+  switch (spec.grid) {
+    case GridKind::narrow:
+    case GridKind::full:
+      return std::max(-range.lo, range.hi) * ratio / static_cast<real>(qmax);
+    case GridKind::signed_max:
+      return (range.hi >= -range.lo ? range.hi : range.lo) * ratio / static_cast<real>(qmin);
+    case GridKind::asymmetric:
+      return (range.hi * ratio - range.lo * ratio) / static_cast<real>(qmax - qmin);
+  }
+  return 0;
+}
+
+UnitScale scale_range(MinMax range, const Spec& spec, real ratio) {
+  if (range.lo == 0 && range.hi == 0) return {};
+  UnitScale at{.scale = round_scale(raw_scale(range, spec, ratio), spec.scale)};
+  if (spec.grid == GridKind::asymmetric) {
+    const auto [qmin, qmax] = grid_of(spec);
+    const real lo = static_cast<real>(qmin), hi = static_cast<real>(qmax);
+    at.zero_point = static_cast<int>(round_clamped(lo - range.lo * ratio / at.scale, lo, hi));
+  }
+  return at;
+}
+
+real best_ratio(std::span<const real> unit, MinMax range, const Spec& spec) {
+  if (range.lo == 0 && range.hi == 0) return 1;
+  const Grid grid = grid_of(spec);
+  std::array<double, kCandidates> errors{};
+  const auto ratio_of = [](std::int64_t i) {
+    return static_cast<real>(kLargestPercent - i) / static_cast<real>(100);
+  };
+  parallel_for(kCandidates, [&](std::int64_t i) {
+    const UnitScale at = scale_range(range, spec, ratio_of(i));
+    errors[static_cast<std::size_t>(i)] =
+        squared_error(unit, at.scale, at.zero_point, grid.qmin, grid.qmax);
+  });
+  return ratio_of(std::min_element(errors.begin(), errors.end()) - errors.begin());
+}
+
+}  // namespace
+
+std::string_view name_of(RangeRule rule) { return kRules[static_cast<std::size_t>(rule)]; }
+
+RangeRule parse_range_rule(std::string_view text, std::string_view where) {
+  for (std::size_t i = 0; i < kRules.size(); ++i) {
+    if (kRules[i] == text) return static_cast<RangeRule>(i);
+  }
+  const std::string near = did_you_mean(text, {kRules.begin(), kRules.end()});
+  throw Error({.fault = Fault::usage,
+               .where = std::string(where),
+               .what = "unknown range rule",
+               .found = std::string(text),
+               .expected = "absmax, mse, lsq_paper",
+               .hint = near.empty() ? "" : str("did you mean \"", near, "\"?")});
+}
+
+UnitScale scale_unit(std::span<const real> unit, const Spec& spec, real ratio) {
+  return scale_range(min_max(unit), spec, ratio);
+}
+
+real best_ratio(std::span<const real> unit, const Spec& spec) {
+  return best_ratio(unit, min_max(unit), spec);
+}
+
+UnitRange choose_unit(std::span<const real> unit, const Spec& spec, RangeRule rule) {
+  const MinMax range = min_max(unit);
+  UnitRange chosen;
+  if (range.lo == 0 && range.hi == 0) return chosen;
+  if (rule == RangeRule::mse) chosen.ratio = best_ratio(unit, range, spec);
+  if (rule == RangeRule::lsq_paper) {
+    const double mean = sum_of_magnitudes(unit) / static_cast<double>(unit.size());
+    const double step = 2 * mean / std::sqrt(static_cast<double>(grid_of(spec).qmax));
+    const real absmax_step = raw_scale(range, spec, 1);
+    const real signed_step = std::copysign(static_cast<real>(step), absmax_step);
+    chosen.ratio = signed_step / absmax_step;
+    chosen.at.scale = round_scale(signed_step, spec.scale);
+    return chosen;
+  }
+  chosen.at = scale_range(range, spec, chosen.ratio);
+  return chosen;
+}
+
+Ranges choose_scales(std::span<const real> w, std::int64_t rows, std::int64_t cols,
+                     const Spec& spec, RangeRule rule, std::string_view where) {
+  validate(spec, cols, where);
+  check(rows >= 0 && cols >= 0 && std::ssize(w) == rows * cols, where, "got ", w.size(),
+        " weights for a matrix of [", rows, ", ", cols, "]");
+  check(rule != RangeRule::lsq_paper || !has_zero_points(spec), where,
+        "range rule lsq_paper is for symmetric grids; use absmax or mse with the asymmetric grid");
+  require_finite(w, cols, where);
+  const std::size_t units = static_cast<std::size_t>(unit_count(spec, rows, cols));
+  const std::size_t unit = static_cast<std::size_t>(unit_size(spec, rows, cols));
+  Ranges ranges;
+  ranges.at.scales.resize(units);
+  ranges.at.zero_points.resize(has_zero_points(spec) ? units : 0);
+  ranges.ratios.resize(units);
+  const auto choose = [&](std::int64_t u) {
+    const std::size_t i = static_cast<std::size_t>(u);
+    const std::span<const real> weights = w.subspan(i * unit, unit);
+    // A stored type that is too small would clip without a word.
+    const real widest = raw_scale(min_max(weights), spec, 1);
+    if (!(std::fabs(widest) <= max_scale(spec.scale))) {
+      throw Error({.fault = Fault::numeric,
+                   .where = std::string(where),
+                   .what = str("the scale of unit ", u, " does not fit its stored type"),
+                   .field = str("row ", i * unit / static_cast<std::size_t>(cols)),
+                   .found = str(widest),
+                   .expected = str("at most ", max_scale(spec.scale), " for ", name_of(spec.scale)),
+                   .hint = "store scales as f32 or bf16"});
+    }
+    const UnitRange chosen = choose_unit(weights, spec, rule);
+    ranges.at.scales[i] = chosen.at.scale;
+    if (has_zero_points(spec)) {
+      ranges.at.zero_points[i] = static_cast<std::int8_t>(chosen.at.zero_point);
+    }
+    ranges.ratios[i] = chosen.ratio;
+  };
+  // One unit: called here, so that the search may spread its candidates over the threads.
+  if (units == 1)
+    choose(0);
+  else
+    parallel_for(static_cast<std::int64_t>(units), choose);
+  return ranges;
+}
+
+}  // namespace notch::quant

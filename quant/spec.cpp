@@ -1,0 +1,205 @@
+#include "quant/spec.h"
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "autograd/base/error.h"
+#include "autograd/base/half.h"
+
+namespace notch::quant {
+namespace {
+
+constexpr std::array<std::string_view, 3> kGranularities{"tensor", "channel", "group"};
+constexpr std::array<std::string_view, 4> kGrids{"narrow", "full", "signed_max", "asymmetric"};
+constexpr std::array<std::string_view, 3> kScaleTypes{"f32", "f16", "bf16"};
+
+template <class Enum, std::size_t N>
+Enum parse(const std::array<std::string_view, N>& names, std::string_view text,
+           std::string_view where) {
+  std::string all;
+  for (std::size_t i = 0; i < N; ++i) {
+    if (names[i] == text) return static_cast<Enum>(i);
+    all += str(i == 0 ? "" : ", ", names[i]);
+  }
+  const std::string near = did_you_mean(text, std::vector<std::string>(names.begin(), names.end()));
+  throw Error({.fault = Fault::usage,
+               .where = std::string(where),
+               .what = "unknown name",
+               .found = std::string(text),
+               .expected = all,
+               .hint = near.empty() ? "" : str("did you mean \"", near, "\"?")});
+}
+
+/// Rejects a spec that no matrix could have; what validate checks besides the shape.
+void check_fields(const Spec& spec, Fault fault, std::string_view where) {
+  const auto fail = [&](const char* field, std::int64_t found, const char* what,
+                        const char* expected) {
+    throw Error({.fault = fault,
+                 .where = std::string(where),
+                 .what = what,
+                 .field = field,
+                 .found = str(found),
+                 .expected = expected});
+  };
+  if (spec.bits < 2 || spec.bits > 8) fail("bits", spec.bits, "bits out of range", "2 to 8");
+  if (spec.granularity == Granularity::group) {
+    if (spec.group_size < 1) {
+      fail("group_size", spec.group_size, "granularity group needs a group size", "at least 1");
+    }
+  } else if (spec.group_size != 0) {
+    fail("group_size", spec.group_size, "a group size needs granularity group", "0");
+  }
+}
+
+}  // namespace
+
+void validate(const Spec& spec, std::int64_t in_features, std::string_view where) {
+  check_fields(spec, Fault::usage, where);
+  if (spec.granularity == Granularity::group && in_features % spec.group_size != 0) {
+    throw Error({.fault = Fault::usage,
+                 .where = std::string(where),
+                 .what = "the group size does not divide the layer's inputs",
+                 .field = "group_size",
+                 .found = str(spec.group_size),
+                 .expected = str("a divisor of ", in_features),
+                 .hint = "choose a divisor, or granularity channel"});
+  }
+}
+
+std::int64_t unit_size(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  switch (spec.granularity) {
+    case Granularity::tensor:
+      return rows * cols;
+    case Granularity::channel:
+      return cols;
+    case Granularity::group:
+      return spec.group_size;
+  }
+  return 0;
+}
+
+std::int64_t unit_count(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  if (rows == 0 || cols == 0) return 0;
+  return rows * cols / unit_size(spec, rows, cols);
+}
+
+StorageBytes storage_bytes(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  const auto packed_row = [&](std::int64_t n) { return (n * spec.bits + 7) / 8; };
+  const std::int64_t units = unit_count(spec, rows, cols);
+  StorageBytes bytes{.codes = rows * packed_row(cols), .scales = units * scale_bytes(spec.scale)};
+  if (has_zero_points(spec) && units > 0) {
+    const std::int64_t zero_rows = spec.granularity == Granularity::tensor ? 1 : rows;
+    bytes.zero_points = zero_rows * packed_row(units / zero_rows);
+  }
+  return bytes;
+}
+
+double bits_per_weight(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  return 8.0 * static_cast<double>(storage_bytes(spec, rows, cols).total()) /
+         static_cast<double>(rows * cols);
+}
+
+real max_scale(ScaleType type) {
+  if (sizeof(real) > sizeof(float)) return std::numeric_limits<real>::max();
+  switch (type) {
+    case ScaleType::f32:
+      break;
+    case ScaleType::f16:
+      return kMaxF16;
+    case ScaleType::bf16:
+      return kMaxBf16;
+  }
+  return std::numeric_limits<real>::max();
+}
+
+real round_scale(real s, ScaleType type) {
+  if (std::isnan(s)) return s;
+  real stored = s;
+  real smallest = std::numeric_limits<real>::denorm_min();
+#ifndef NOTCH_DOUBLE
+  if (type == ScaleType::f16) {
+    stored = from_f16(to_f16(s));
+    smallest = kMinF16;
+  } else if (type == ScaleType::bf16) {
+    stored = from_bf16(to_bf16(s));
+    smallest = kMinBf16;
+  }
+#endif
+  if (stored == 0) return std::copysign(smallest, s);
+  if (std::isinf(stored)) return std::copysign(max_scale(type), s);
+  return stored;
+}
+
+std::int64_t scale_bytes(ScaleType type) { return type == ScaleType::f32 ? 4 : 2; }
+
+std::string_view name_of(Granularity g) { return kGranularities[static_cast<std::size_t>(g)]; }
+std::string_view name_of(GridKind grid) { return kGrids[static_cast<std::size_t>(grid)]; }
+std::string_view name_of(ScaleType type) { return kScaleTypes[static_cast<std::size_t>(type)]; }
+
+std::string name_of(const Spec& spec) {
+  const Grid grid = grid_of(spec);
+  std::string name = str("int", spec.bits, ' ', name_of(spec.grid), " [", grid.qmin, ',', grid.qmax,
+                         "] ", name_of(spec.granularity));
+  if (spec.granularity == Granularity::group) name += str(' ', spec.group_size);
+  return str(name, ' ', name_of(spec.scale));
+}
+
+Granularity parse_granularity(std::string_view text, std::string_view where) {
+  return parse<Granularity>(kGranularities, text, where);
+}
+GridKind parse_grid(std::string_view text, std::string_view where) {
+  return parse<GridKind>(kGrids, text, where);
+}
+ScaleType parse_scale_type(std::string_view text, std::string_view where) {
+  return parse<ScaleType>(kScaleTypes, text, where);
+}
+
+Json to_json(const Spec& spec) {
+  Json json = Json::object();
+  json.set("bits", spec.bits);
+  json.set("grid", name_of(spec.grid));
+  json.set("granularity", name_of(spec.granularity));
+  if (spec.granularity == Granularity::group) json.set("group_size", spec.group_size);
+  json.set("scale", name_of(spec.scale));
+  return json;
+}
+
+Spec spec_from_json(const Json& json, std::string_view where) {
+  const auto input_error = [&](std::string_view key, std::string_view found, std::string what) {
+    return Error({.fault = Fault::input,
+                  .where = std::string(where),
+                  .what = std::move(what),
+                  .field = std::string(key),
+                  .found = std::string(found)});
+  };
+  for (const auto& [key, value] : json.as_object(where)) {
+    if (key != "bits" && key != "grid" && key != "granularity" && key != "group_size" &&
+        key != "scale") {
+      throw input_error(key, key, "unknown key in a quantization spec");
+    }
+  }
+  const auto name = [&](std::string_view key, auto parse_name) {
+    const std::string& text = json.at(key, where).as_string(str(where, ": ", key));
+    try {
+      return parse_name(text, where);
+    } catch (const Error& e) {
+      throw input_error(key, text, e.parts().what);
+    }
+  };
+  Spec spec;
+  const std::int64_t bits = json.at("bits", where).as_int(str(where, ": bits"));
+  spec.bits = bits < 2 || bits > 8 ? 0 : static_cast<int>(bits);
+  spec.grid = name("grid", parse_grid);
+  spec.granularity = name("granularity", parse_granularity);
+  if (const Json* group = json.find("group_size")) {
+    spec.group_size = group->as_int(str(where, ": group_size"));
+  }
+  spec.scale = name("scale", parse_scale_type);
+  if (spec.bits == 0) throw input_error("bits", str(bits), "bits out of range");
+  check_fields(spec, Fault::input, where);
+  return spec;
+}
+
+}  // namespace notch::quant
