@@ -1,0 +1,59 @@
+// Error text and spelling suggestions. Separate from the header so that only the fields, never the
+// wording, are part of the interface.
+#include "autograd/base/error.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <numeric>
+#include <utility>
+
+namespace notch {
+namespace {
+
+// where: [field: ]what[; expected X, found Y][\nexcerpt][\nhint: ...]
+std::string format(const ErrorParts& p) {
+  std::string text;
+  if (!p.where.empty()) text += p.where + ": ";
+  if (!p.field.empty()) text += p.field + ": ";
+  text += p.what;
+  if (!p.expected.empty()) text += "; expected " + p.expected;
+  if (!p.found.empty()) text += (p.expected.empty() ? "; found " : ", found ") + p.found;
+  if (!p.excerpt.empty()) text += "\n" + p.excerpt;
+  if (!p.hint.empty()) text += "\nhint: " + p.hint;
+  return text;
+}
+
+// Levenshtein 1966: insertions, deletions and substitutions cost 1; one row of the table at a time.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({substituted, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+Error::Error(ErrorParts parts) : std::runtime_error(format(parts)), parts_(std::move(parts)) {}
+
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates) {
+  std::size_t best_distance = word.size() / 2 + 1;
+  const std::string* best = nullptr;
+  for (const std::string& candidate : candidates) {
+    const std::size_t distance = edit_distance(word, candidate);
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = &candidate;
+    }
+  }
+  return best ? *best : std::string();
+}
+
+}  // namespace notch

@@ -1,0 +1,352 @@
+// POSIX file operations behind files.h. Every system call is retried on EINTR and checked; short
+// writes continue where they stopped; close is checked because some file systems report a full disk
+// only then.
+//
+// Replacing a directory swaps old and new in one step (renameat2 RENAME_EXCHANGE). File systems
+// without it get two renames; if a crash falls between them, remove_stale_temporaries puts the old
+// one back.
+#include "autograd/base/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <new>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "autograd/base/error.h"
+
+namespace notch {
+namespace {
+
+constexpr std::string_view kAside = "-old";
+
+template <class Call>
+auto retry(const Call& call) {
+  auto result = call();
+  while (result == -1 && errno == EINTR) result = call();
+  return result;
+}
+
+[[noreturn]] void fail(const fs::path& path, std::string_view action, int error,
+                       std::uint64_t needed = 0) {
+  ErrorParts parts{.fault = Fault::io,
+                   .where = path.string(),
+                   .what = str(action, ": ", std::generic_category().message(error))};
+  if (error == ENOSPC || error == EDQUOT) {
+    const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+    struct statvfs disk {};
+    if (::statvfs(folder.c_str(), &disk) == 0) {
+      parts.expected = str("room for ", needed, " bytes");
+      parts.found = str(std::uint64_t{disk.f_bavail} * disk.f_frsize, " bytes free");
+    }
+    parts.hint = "free some space or choose another directory";
+  }
+  throw Error(std::move(parts));
+}
+
+// A file descriptor that closes itself; `close` is the checked way.
+class Descriptor {
+ public:
+  Descriptor(const fs::path& path, int flags, std::string_view action)
+      : path_(path),
+        fd_(retry([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode_t{0666}); })) {
+    if (fd_ < 0) fail(path, action, errno);
+  }
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  fs::path path_;
+  int fd_;
+};
+
+// On Linux the descriptor is gone even when close is interrupted, so EINTR is not retried.
+void close_checked(int fd, const fs::path& path) {
+  if (::close(fd) != 0 && errno != EINTR) fail(path, "cannot close", errno);
+}
+
+void write_all(int fd, const fs::path& path, const char* data, std::size_t bytes) {
+  while (bytes > 0) {
+    const ssize_t written = retry([&] { return ::write(fd, data, bytes); });
+    if (written < 0) fail(path, "cannot write", errno, bytes);
+    data += written;
+    bytes -= static_cast<std::size_t>(written);
+  }
+}
+
+void sync_file(const fs::path& path) {
+  const Descriptor file(path, O_RDONLY, "cannot open");
+  if (retry([&] { return ::fsync(file.get()); }) != 0) fail(path, "cannot fsync", errno);
+}
+
+void sync_directory(const fs::path& path) {
+  const Descriptor directory(path, O_RDONLY | O_DIRECTORY, "cannot open directory");
+  // EINVAL: a file system that cannot fsync directories (some network ones); nothing more to do
+  // there.
+  if (retry([&] { return ::fsync(directory.get()); }) != 0 && errno != EINVAL) {
+    fail(path, "cannot fsync directory", errno);
+  }
+}
+
+void sync_tree(const fs::path& directory) {
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (entry->is_symlink()) continue;
+    if (entry->is_directory()) {
+      sync_tree(entry->path());
+    } else if (entry->is_regular_file()) {
+      sync_file(entry->path());
+    }
+  }
+  if (error) fail(directory, "cannot list", error.value());
+  sync_directory(directory);
+}
+
+fs::path parent_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
+void rename_checked(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) fail(to, "cannot rename into place", errno);
+}
+
+// The place that is really written: without a trailing slash, and behind a symbolic link if it is
+// one.
+fs::path destination(fs::path path) {
+  if (!path.has_filename()) path = path.parent_path();
+  check(path.has_filename() && path.filename() != "." && path.filename() != "..", path.string(),
+        "cannot be written: not a name");
+  std::error_code error;
+  if (fs::is_symlink(path, error)) {
+    fs::path target = fs::canonical(path, error);
+    if (!error) return target;
+  }
+  return path;
+}
+
+fs::path temporary_for(const fs::path& path) {
+  fs::path temporary = path;
+  temporary += str(".tmp-", ::getpid());
+  return temporary;
+}
+
+// Whether `name` is `X.tmp-<digits>` or `X.tmp-<digits>-old`; `base` becomes X.
+bool is_temporary_name(std::string_view name, bool& aside, std::string_view& base) {
+  aside = name.size() > kAside.size() && name.substr(name.size() - kAside.size()) == kAside;
+  if (aside) name.remove_suffix(kAside.size());
+  const std::size_t mark = name.rfind(".tmp-");
+  if (mark == name.npos) return false;
+  const std::string_view pid = name.substr(mark + 5);
+  base = name.substr(0, mark);
+  return !pid.empty() && pid.find_first_not_of("0123456789") == pid.npos;
+}
+
+}  // namespace
+
+std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
+  // O_NONBLOCK: opening a FIFO nobody writes to must not hang; it has no effect on regular files.
+  const Descriptor file(path, O_RDONLY | O_NONBLOCK, "cannot open");
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) fail(path, "cannot stat", errno);
+  if (!S_ISREG(info.st_mode)) {
+    throw Error({.fault = Fault::io,
+                 .where = path.string(),
+                 .what = "not a regular file",
+                 .found = S_ISDIR(info.st_mode) ? "a directory" : "a device, FIFO or socket",
+                 .expected = "a regular file"});
+  }
+  const auto too_large = [&](std::uint64_t bytes) {
+    throw Error({.fault = Fault::input,
+                 .where = path.string(),
+                 .what = "file too large",
+                 .found = str(bytes, " bytes"),
+                 .expected = str("at most ", max_bytes, " bytes")});
+  };
+  const auto size = static_cast<std::uint64_t>(info.st_size);
+  if (size > max_bytes) too_large(size);
+  std::string bytes;
+  try {
+    // One byte more than expected, so that the common case ends with one read of 0 bytes.
+    bytes.resize(static_cast<std::size_t>(size) + 1);
+    std::size_t used = 0;
+    while (true) {
+      if (used == bytes.size()) bytes.resize(2 * used);  // the file grows, or is in /proc
+      const ssize_t got =
+          retry([&] { return ::read(file.get(), bytes.data() + used, bytes.size() - used); });
+      if (got < 0) fail(path, "cannot read", errno);
+      if (got == 0) break;
+      used += static_cast<std::size_t>(got);
+      if (used > max_bytes) too_large(used);
+    }
+    bytes.resize(used);
+  } catch (const std::bad_alloc&) {
+    fail(path, str("cannot hold ", size, " bytes in memory"), ENOMEM);
+  }
+  return bytes;
+}
+
+void write_file(const fs::path& path, std::string_view bytes) {
+  FileWriter file(path);
+  file.write(bytes);
+  file.commit();
+}
+
+void append_file(const fs::path& path, std::string_view bytes) {
+  Descriptor file(path, O_WRONLY | O_APPEND | O_CREAT, "cannot open for appending");
+  write_all(file.get(), path, bytes.data(), bytes.size());
+  close_checked(file.release(), path);
+}
+
+FileWriter::FileWriter(fs::path path) : path_(destination(std::move(path))) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path_, error);
+  if (fs::exists(status) && !fs::is_regular_file(status)) {
+    // Renaming over it would replace a device such as /dev/null by a file.
+    throw Error({.fault = Fault::io,
+                 .where = path_.string(),
+                 .what = "cannot be replaced: not a regular file",
+                 .found = fs::is_directory(status) ? "a directory" : "a device, FIFO or socket",
+                 .expected = "a regular file"});
+  }
+  temporary_ = temporary_for(path_);
+  ::unlink(temporary_.c_str());  // left by a killed process that had our number
+  fd_ = Descriptor(temporary_, O_WRONLY | O_CREAT | O_EXCL, "cannot create").release();
+}
+
+FileWriter::~FileWriter() {
+  if (fd_ >= 0) ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void FileWriter::write(std::string_view bytes) { write(bytes.data(), bytes.size()); }
+
+void FileWriter::write(const void* data, std::size_t bytes) {
+  write_all(fd_, path_, static_cast<const char*>(data), bytes);
+  bytes_ += bytes;
+}
+
+void FileWriter::commit() {
+  if (retry([&] { return ::fsync(fd_); }) != 0) fail(path_, "cannot fsync", errno, bytes_);
+  close_checked(std::exchange(fd_, -1), path_);
+  rename_checked(temporary_, path_);
+  temporary_.clear();
+  sync_directory(parent_of(path_));
+}
+
+DirectoryWriter::DirectoryWriter(fs::path path) : path_(destination(std::move(path))) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path_, error);
+  if (fs::exists(status) && !fs::is_directory(status)) {
+    throw Error({.fault = Fault::io,
+                 .where = path_.string(),
+                 .what = "cannot be replaced: not a directory",
+                 .found = "a file",
+                 .expected = "a directory or nothing"});
+  }
+  temporary_ = temporary_for(path_);
+  fs::remove_all(temporary_, error);  // left by a killed process that had our number
+  if (::mkdir(temporary_.c_str(), 0777) != 0) fail(temporary_, "cannot create directory", errno);
+}
+
+DirectoryWriter::~DirectoryWriter() {
+  if (committed_) return;
+  std::error_code ignored;
+  fs::remove_all(temporary_, ignored);
+}
+
+void DirectoryWriter::commit() {
+  sync_tree(temporary_);
+  std::error_code error;
+  fs::path old;
+  if (!fs::exists(path_, error)) {
+    rename_checked(temporary_, path_);
+  } else if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE) ==
+             0) {
+    old = temporary_;
+  } else if (errno == ENOSYS || errno == EINVAL) {
+    old = temporary_;
+    old += kAside;
+    fs::remove_all(old, error);
+    rename_checked(path_, old);
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+      const int cause = errno;
+      ::rename(old.c_str(), path_.c_str());
+      fail(path_, "cannot rename into place", cause);
+    }
+  } else {
+    fail(path_, "cannot rename into place", errno);
+  }
+  committed_ = true;
+  sync_directory(parent_of(path_));
+  if (!old.empty()) fs::remove_all(old, error);  // what stays is a stale temporary
+}
+
+void remove_stale_temporaries(const fs::path& directory) {
+  std::error_code error;
+  std::vector<fs::path> names;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    names.push_back(entry->path());
+  }
+  for (const fs::path& path : names) {
+    const std::string name = path.filename().string();
+    bool aside = false;
+    std::string_view base;
+    if (!is_temporary_name(name, aside, base)) continue;
+    const fs::path original = directory / base;
+    if (aside && !fs::exists(original, error)) {
+      rename_checked(path, original);
+    } else {
+      fs::remove_all(path, error);
+    }
+  }
+}
+
+bool is_utf8(std::string_view text, std::size_t* bad_offset) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  std::size_t i = 0;
+  while (i < text.size()) {
+    // Unicode 15, table 3-7: the length follows from the first byte, which also narrows the second.
+    const unsigned char first = byte(i);
+    std::size_t length = 0;
+    unsigned char low = 0x80, high = 0xbf;
+    if (first < 0x80) {
+      ++i;
+      continue;
+    }
+    if (first >= 0xc2 && first <= 0xdf) length = 2;
+    if (first >= 0xe0 && first <= 0xef) length = 3;
+    if (first >= 0xf0 && first <= 0xf4) length = 4;
+    if (first == 0xe0) low = 0xa0;
+    if (first == 0xed) high = 0x9f;
+    if (first == 0xf0) low = 0x90;
+    if (first == 0xf4) high = 0x8f;
+    bool valid =
+        length > 0 && i + length <= text.size() && byte(i + 1) >= low && byte(i + 1) <= high;
+    for (std::size_t k = 2; valid && k < length; ++k) {
+      valid = byte(i + k) >= 0x80 && byte(i + k) <= 0xbf;
+    }
+    if (!valid) {
+      if (bad_offset) *bad_offset = i;
+      return false;
+    }
+    i += length;
+  }
+  return true;
+}
+
+}  // namespace notch
