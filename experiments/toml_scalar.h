@@ -1,0 +1,25 @@
+// Numbers and booleans of the TOML subset, and UTF-8 for its \u escapes: the parts that need no
+// place.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace notch::experiments::toml {
+
+/// A number or boolean, or why the token is neither.
+struct Scalar {
+  std::variant<bool, std::int64_t, double> value{};
+  std::string error{};  ///< empty when `value` holds
+  std::string hint{};
+};
+
+/// Reads a bare token such as `1_000`, `-0x1f` (an error: no sign on hex), `1e-3`, `true`.
+Scalar read_scalar(std::string_view token);
+
+/// Appends the character `code` (a Unicode scalar value) as UTF-8.
+void append_utf8(std::string& out, std::uint32_t code);
+
+}  // namespace notch::experiments::toml
