@@ -1,0 +1,142 @@
+#include "nn/gpt.h"
+
+#include <cmath>
+
+#include "autograd/base/rng.h"
+
+namespace notch::nn {
+
+Var CausalSelfAttention::operator()(Graph& g, Var x, KvCache* cache) const {
+  const Var qkv = c_attn(g, x);  // [B, T, 3C]
+  const Var y = cache ? cached_attention(qkv, *cache, layer)
+                      : causal_attention(qkv, n_head, dropout);  // [B, T, C]
+  const Var projected = c_proj(g, y);
+  return notch::dropout(projected, dropout);
+}
+
+Var Mlp4::operator()(Graph& g, Var x) const {
+  const Var hidden = c_fc(g, x);  // [B, T, 4C]
+  const Var activated = notch::gelu(hidden, gelu);
+  const Var projected = c_proj(g, activated);  // [B, T, C]
+  return notch::dropout(projected, dropout);
+}
+
+Var Block::operator()(Graph& g, Var x, KvCache* cache) const {
+  const LabelScope scope(g, name);
+  const Var normed_1 = ln_1(g, x);
+  const Var attended = attn(g, normed_1, cache);
+  x = add(x, attended);
+  const Var normed_2 = ln_2(g, x);
+  const Var transformed = mlp(g, normed_2);
+  return add(x, transformed);
+}
+
+Gpt::Gpt(const GptConfig& c, Values values)
+    : config_(c), params_(std::make_unique<ParamStore>()), hooks_(std::make_unique<Hooks>()) {
+  check(c.vocab_size > 0 && c.block_size > 0 && c.n_layer > 0 && c.n_head > 0 && c.n_embd > 0,
+        "gpt", "a size is not positive: vocab_size ", c.vocab_size, ", block_size ", c.block_size,
+        ", n_layer ", c.n_layer, ", n_head ", c.n_head, ", n_embd ", c.n_embd);
+  check(c.n_embd % c.n_head == 0, "gpt", "n_head = ", c.n_head,
+        " does not divide n_embd = ", c.n_embd);
+  ParamStore& params = *params_;
+  const std::int64_t C = c.n_embd;
+  wte_ = make_embedding(params, *hooks_, "wte", c.vocab_size, C);
+  wpe_ = make_embedding(params, *hooks_, "wpe", c.block_size, C);
+  for (int l = 0; l < c.n_layer; ++l) {
+    const std::string name = "h." + std::to_string(l);
+    const auto dense = [&](const char* layer, std::int64_t out, std::int64_t in) {
+      return make_linear(params, *hooks_, name + layer, out, in, c.bias);
+    };
+    Block b{.name = name};
+    b.ln_1 = make_layernorm(params, name + ".ln_1", C, c.bias);
+    b.attn.c_attn = dense(".attn.c_attn", 3 * C, C);
+    b.attn.c_proj = dense(".attn.c_proj", C, C);
+    b.attn.n_head = c.n_head;
+    b.attn.layer = l;
+    b.attn.dropout = c.dropout;
+    b.ln_2 = make_layernorm(params, name + ".ln_2", C, c.bias);
+    b.mlp.c_fc = dense(".mlp.c_fc", 4 * C, C);
+    b.mlp.c_proj = dense(".mlp.c_proj", C, 4 * C);
+    b.mlp.gelu = c.gelu;
+    b.mlp.dropout = c.dropout;
+    h_.push_back(std::move(b));
+  }
+  ln_f_ = make_layernorm(params, "ln_f", C, c.bias);
+  if (c.tie_embeddings) {
+    lm_head_ = {"lm_head", wte_.weight, nullptr, hooks_.get()};
+  } else {
+    lm_head_ = make_linear(params, *hooks_, "lm_head", c.vocab_size, C, false);
+  }
+  if (values == Values::allocate) params.allocate_values();
+}
+
+void Gpt::init(std::uint64_t seed) {
+  const double residual = 0.02 / std::sqrt(2.0 * config_.n_layer);
+  std::uint64_t stream = 0;
+  for (Param& p : params_->params()) {
+    Rng rng(seed, stream++);
+    const bool matrix = p.value.shape.rank() == 2;
+    const double deviation = p.name.ends_with("c_proj.weight") ? residual : 0.02;
+    for (real& v : p.value.flat()) {
+      v = matrix ? static_cast<real>(deviation * rng.normal())
+                 : static_cast<real>(p.name.ends_with(".weight") ? 1 : 0);
+    }
+  }
+}
+
+std::vector<Linear*> Gpt::linears() {
+  std::vector<Linear*> all;
+  for (Block& b : h_) {
+    all.insert(all.end(), {&b.attn.c_attn, &b.attn.c_proj, &b.mlp.c_fc, &b.mlp.c_proj});
+  }
+  return all;
+}
+
+std::vector<Embedding*> Gpt::embeddings() { return {&wte_, &wpe_}; }
+
+std::vector<Stage> Gpt::stages() {
+  std::vector<Stage> all;
+  for (Block& b : h_) {
+    all.push_back({b.name,
+                   {&b.attn.c_attn, &b.attn.c_proj, &b.mlp.c_fc, &b.mlp.c_proj},
+                   [&b](Graph& g, Var x) { return b(g, x); }});
+  }
+  all.push_back({ln_f_.name, {}, [this](Graph& g, Var x) { return ln_f_(g, x); }});
+  return all;
+}
+
+Var Gpt::embed(Graph& g, const Tokens& tokens, const KvCache* cache) const {
+  const std::int64_t first = cache ? cache->length() : 0;
+  check(first + tokens.T <= config_.block_size, "gpt", "positions ", first, " to ",
+        first + tokens.T - 1, " do not fit block_size = ", config_.block_size);
+  const Var token_rows = wte_(g, tokens);  // [B, T, C]
+  const Var table = hooks_->weight(g, *wpe_.weight);
+  const Var position_rows = slice(table, 0, first, first + tokens.T);  // [T, C]
+  const Var x = add(token_rows, position_rows);
+  return notch::dropout(x, config_.dropout);
+}
+
+Var Gpt::hidden(Graph& g, const Tokens& tokens, KvCache* cache) const {
+  Var x = embed(g, tokens, cache);
+  for (const Block& block : h_) x = block(g, x, cache);
+  if (cache) cache->advance(tokens.T);
+  return ln_f_(g, x);
+}
+
+Var Gpt::logits(Graph& g, const Tokens& tokens, KvCache* cache) const {
+  const Var x = hidden(g, tokens, cache);
+  return lm_head_(g, x);
+}
+
+Var Gpt::loss(Graph& g, const Batch& batch, const std::optional<Teacher>& teacher) const {
+  const Var x = hidden(g, batch.tokens);
+  return loss_of(g, lm_head_, x, batch.targets, teacher);
+}
+
+std::unique_ptr<Gpt> clone(const Gpt& model) {
+  auto copy = std::make_unique<Gpt>(model.config());
+  copy->params().copy_values(model.params());
+  return copy;
+}
+
+}  // namespace notch::nn

@@ -1,0 +1,106 @@
+// Hooks: the seam between models and everything that changes how they compute.
+//
+// A model asks its Hooks three questions: what a table or matrix looks like in this step (weight),
+// how a Linear multiplies (linear), how an Embedding looks up (embedding). Each answer is a chain:
+// the links run in the order they were attached, each may call `next` for the rest of the chain,
+// and behind the last stands the plain answer. nn/ does not know who attaches; quant/ does so
+// without touching a model file.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "autograd/graph.h"
+
+namespace notch::nn {
+
+struct Linear;
+struct Embedding;
+
+/// Token ids [B, T], row-major.
+struct Tokens {
+  std::span<const std::int32_t> ids{};
+  std::int64_t B = 0, T = 0;
+};
+
+/// Removes its link from the chain when it is destroyed.
+class Attachment {
+ public:
+  Attachment() = default;
+  explicit Attachment(std::function<void()> detach) : detach_(std::move(detach)) {}
+  Attachment(Attachment&& other) noexcept : detach_(std::exchange(other.detach_, nullptr)) {}
+  Attachment& operator=(Attachment&& other) noexcept {
+    std::swap(detach_, other.detach_);
+    return *this;
+  }
+  ~Attachment() {
+    if (detach_) detach_();
+  }
+
+ private:
+  std::function<void()> detach_;
+};
+
+/// An ordered chain of links Var(Graph&, Args..., const Next& next) in front of a plain function.
+template <class... Args>
+class Chain {
+ public:
+  class Next {
+   public:
+    Var operator()(Graph& g, Args... args) const {
+      if (at_ == chain_->links_.end()) return chain_->plain_(g, args...);
+      return (*at_)(g, args..., Next(*chain_, std::next(at_)));
+    }
+
+   private:
+    friend class Chain;
+    using Position =
+        typename std::list<std::function<Var(Graph&, Args..., const Next&)>>::const_iterator;
+    Next(const Chain& chain, Position at) : chain_(&chain), at_(at) {}
+    const Chain* chain_;
+    Position at_;
+  };
+  using Link = std::function<Var(Graph&, Args..., const Next&)>;
+
+  explicit Chain(Var (*plain)(Graph&, Args...)) : plain_(plain) {}
+  Chain(const Chain&) = delete;
+  Chain& operator=(const Chain&) = delete;
+
+  [[nodiscard]] Attachment attach(Link link) {
+    const auto at = links_.insert(links_.end(), std::move(link));
+    return Attachment([this, at] { links_.erase(at); });
+  }
+  Var operator()(Graph& g, Args... args) const { return Next(*this, links_.begin())(g, args...); }
+  bool empty() const { return links_.empty(); }
+
+ private:
+  Var (*plain_)(Graph&, Args...);
+  std::list<Link> links_;
+};
+
+class Hooks {
+ public:
+  Hooks();
+
+  Chain<Param&> weight_chain;              ///< default: the parameter itself
+  Chain<const Linear&, Var> linear_chain;  ///< default: x wᵀ + bias, w from weight()
+  Chain<const Embedding&, const Tokens&> embedding_chain;  ///< default: rows of weight(table)
+
+  /// The weight chain's answer, asked once per step and parameter: a tied or reused table is
+  /// transformed once.
+  Var weight(Graph& g, Param& p) const;
+
+ private:
+  struct Memo {
+    const Param* param = nullptr;
+    Var var{};
+  };
+  mutable std::vector<Memo> memo_;
+};
+
+}  // namespace notch::nn

@@ -1,0 +1,79 @@
+#include "nn/layers.h"
+
+#include <algorithm>
+
+namespace notch::nn {
+namespace {
+
+// Each Var is bound on its own line: the order in which C++ evaluates arguments differs between
+// compilers, and with it the tape would.
+
+Var plain_weight(Graph& g, Param& p) { return g.param(p); }
+
+Var plain_linear(Graph& g, const Linear& layer, Var x) {
+  const Var w = layer.hooks->weight(g, *layer.weight);
+  if (!layer.bias) return linear(x, w);
+  const Var bias = g.param(*layer.bias);
+  return linear(x, w, bias);
+}
+
+Var plain_embedding(Graph& g, const Embedding& layer, const Tokens& tokens) {
+  const Var table = layer.hooks->weight(g, *layer.weight);
+  return embedding(table, tokens.ids, tokens.B, tokens.T);
+}
+
+}  // namespace
+
+Hooks::Hooks()
+    : weight_chain(plain_weight), linear_chain(plain_linear), embedding_chain(plain_embedding) {}
+
+Var Hooks::weight(Graph& g, Param& p) const {
+  const auto known = std::ranges::find(memo_, &p, &Memo::param);
+  if (known != memo_.end() && known->var.graph == &g && known->var.epoch == g.epoch()) {
+    return known->var;
+  }
+  const Var w = weight_chain(g, p);
+  if (const auto again = std::ranges::find(memo_, &p, &Memo::param); again != memo_.end()) {
+    again->var = w;
+  } else {
+    memo_.push_back({&p, w});
+  }
+  return w;
+}
+
+Var Linear::operator()(Graph& g, Var x) const {
+  const LabelScope scope(g, name);
+  return hooks->linear_chain(g, *this, x);
+}
+
+Var Embedding::operator()(Graph& g, const Tokens& tokens) const {
+  const LabelScope scope(g, name);
+  return hooks->embedding_chain(g, *this, tokens);
+}
+
+Var LayerNorm::operator()(Graph& g, Var x) const {
+  const LabelScope scope(g, name);
+  const Var gamma = g.param(*weight);
+  if (!bias) return layernorm(x, gamma, std::nullopt);
+  const Var beta = g.param(*bias);
+  return layernorm(x, gamma, beta);
+}
+
+Linear make_linear(ParamStore& params, const Hooks& hooks, const std::string& name,
+                   std::int64_t out_features, std::int64_t in_features, bool bias) {
+  Param& w = params.add(name + ".weight", {out_features, in_features});
+  return {name, &w, bias ? &params.add(name + ".bias", {out_features}) : nullptr, &hooks};
+}
+
+Embedding make_embedding(ParamStore& params, const Hooks& hooks, const std::string& name,
+                         std::int64_t rows, std::int64_t channels) {
+  return {name, &params.add(name + ".weight", {rows, channels}), &hooks};
+}
+
+LayerNorm make_layernorm(ParamStore& params, const std::string& name, std::int64_t channels,
+                         bool bias) {
+  Param& w = params.add(name + ".weight", {channels});
+  return {name, &w, bias ? &params.add(name + ".bias", {channels}) : nullptr};
+}
+
+}  // namespace notch::nn
