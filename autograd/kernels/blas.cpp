@@ -1,0 +1,226 @@
+// The only file that includes cblas.h. See blas.h.
+#include "autograd/kernels/blas.h"
+
+#include <cblas.h>
+
+#include <algorithm>
+
+#include "autograd/base/error.h"
+#include "autograd/base/thread_pool.h"
+
+// LAPACK lives in libopenblas as well, but Debian ships no LAPACKE there.
+extern "C" {
+void dpotrf_(const char* uplo, const int* n, double* a, const int* lda, int* info);
+void dpotri_(const char* uplo, const int* n, double* a, const int* lda, int* info);
+}
+
+namespace notch::kernels {
+namespace {
+
+using Index = std::int64_t;
+
+/// Smallest edge of a tile, and the multiply-adds below which a second thread does not pay.
+constexpr Index kTileRows = 256;
+constexpr Index kTileCols = 256;
+
+void cblas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int M, int N, int K, float alpha,
+                const float* a, int lda, const float* b, int ldb, float beta, float* c, int ldc) {
+  cblas_sgemm(CblasRowMajor, ta, tb, M, N, K, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+void cblas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int M, int N, int K, double alpha,
+                const double* a, int lda, const double* b, int ldb, double beta, double* c,
+                int ldc) {
+  cblas_dgemm(CblasRowMajor, ta, tb, M, N, K, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+template <class Real>
+void call(Real* out, const Real* a, const Real* b, Index M, Index N, Index K,
+          const GemmOptions& o) {
+  pin_blas();
+  cblas_gemm(o.trans_a ? CblasTrans : CblasNoTrans, o.trans_b ? CblasTrans : CblasNoTrans,
+             static_cast<int>(M), static_cast<int>(N), static_cast<int>(K),
+             static_cast<Real>(o.alpha), a, static_cast<int>(o.lda), b, static_cast<int>(o.ldb),
+             o.accumulate ? Real{1} : Real{0}, out, static_cast<int>(o.ld_out));
+}
+
+/// Fills in the contiguous row distances and checks every span against its shape.
+template <class Real>
+GemmOptions resolve(std::span<Real> out, std::span<const Real> a, std::span<const Real> b, Index M,
+                    Index N, Index K, GemmOptions o) {
+  const Index a_rows = o.trans_a ? K : M, a_cols = o.trans_a ? M : K;
+  const Index b_rows = o.trans_b ? N : K, b_cols = o.trans_b ? K : N;
+  if (o.ld_out == 0) o.ld_out = std::max<Index>(N, 1);
+  if (o.lda == 0) o.lda = std::max<Index>(a_cols, 1);
+  if (o.ldb == 0) o.ldb = std::max<Index>(b_cols, 1);
+  const auto extent = [](Index rows, Index cols, Index ld) {
+    return rows == 0 || cols == 0 ? 0 : (rows - 1) * ld + cols;
+  };
+  check(std::ssize(out) >= extent(M, N, o.ld_out) &&
+            std::ssize(a) >= extent(a_rows, a_cols, o.lda) &&
+            std::ssize(b) >= extent(b_rows, b_cols, o.ldb),
+        "gemm", "out, a and b hold ", out.size(), ", ", a.size(), " and ", b.size(),
+        " values; too few for M = ", M, ", N = ", N, ", K = ", K);
+  return o;
+}
+
+template <class Real>
+void serial(std::span<Real> out, std::span<const Real> a, std::span<const Real> b, Index M, Index N,
+            Index K, const GemmOptions& options) {
+  const GemmOptions o = resolve(out, a, b, M, N, K, options);
+  if (M > 0 && N > 0) call(out.data(), a.data(), b.data(), M, N, K, o);
+}
+
+/// Runs body(row, rows, col, cols) for every tile of an [M, N] output.
+template <class Body>
+void for_tiles(Index M, Index N, const Body& body) {
+  const Index tiles_m = std::max<Index>(1, M / kTileRows);
+  const Index tiles_n = tiles_m > 1 ? 1 : std::max<Index>(1, N / kTileCols);
+  parallel_for(tiles_m * tiles_n, [&](Index i) {
+    const Index tm = i / tiles_n, tn = i % tiles_n;
+    const Index row = M * tm / tiles_m, rows = M * (tm + 1) / tiles_m - row;
+    const Index col = N * tn / tiles_n, cols = N * (tn + 1) / tiles_n - col;
+    body(row, rows, col, cols);
+  });
+}
+
+template <class Real>
+void tiled(std::span<Real> out, std::span<const Real> a, std::span<const Real> b, Index M, Index N,
+           Index K, const GemmOptions& options) {
+  const GemmOptions o = resolve(out, a, b, M, N, K, options);
+  if (M == 0 || N == 0) return;
+  for_tiles(M, N, [&](Index row, Index rows, Index col, Index cols) {
+    const Real* a_tile = a.data() + (o.trans_a ? row : row * o.lda);
+    const Real* b_tile = b.data() + (o.trans_b ? col * o.ldb : col);
+    call(out.data() + row * o.ld_out + col, a_tile, b_tile, rows, cols, K, o);
+  });
+}
+
+}  // namespace
+
+void gemm(std::span<float> out, std::span<const float> a, std::span<const float> b, Index M,
+          Index N, Index K, const GemmOptions& options) {
+  tiled(out, a, b, M, N, K, options);
+}
+void gemm(std::span<double> out, std::span<const double> a, std::span<const double> b, Index M,
+          Index N, Index K, const GemmOptions& options) {
+  tiled(out, a, b, M, N, K, options);
+}
+void gemm_serial(std::span<float> out, std::span<const float> a, std::span<const float> b, Index M,
+                 Index N, Index K, const GemmOptions& options) {
+  serial(out, a, b, M, N, K, options);
+}
+void gemm_serial(std::span<double> out, std::span<const double> a, std::span<const double> b,
+                 Index M, Index N, Index K, const GemmOptions& options) {
+  serial(out, a, b, M, N, K, options);
+}
+
+namespace {
+
+constexpr Index kSyrkRows = 1024;  // rows converted to double at a time
+constexpr Index kSyrkTile = 128;   // edge of the output tiles, upper triangle only
+
+/// Upper triangle of out += alpha · xᵀ x, tile by tile.
+void syrk_upper(double* out, const double* x, Index M, Index N, double alpha) {
+  const Index tiles = std::max<Index>(1, N / kSyrkTile);
+  parallel_for(tiles * (tiles + 1) / 2, [&](Index i) {
+    Index tr = 0, left = i;
+    while (left >= tiles - tr) left -= tiles - tr++;
+    const Index tc = tr + left;
+    const Index row = N * tr / tiles, rows = N * (tr + 1) / tiles - row;
+    const Index col = N * tc / tiles, cols = N * (tc + 1) / tiles - col;
+    if (tr == tc) {
+      pin_blas();
+      cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, static_cast<int>(rows),
+                  static_cast<int>(M), alpha, x + row, static_cast<int>(N), 1.0,
+                  out + row * N + row, static_cast<int>(N));
+    } else {
+      call(out + row * N + col, x + row, x + col, rows, cols, M,
+           {.trans_a = true, .accumulate = true, .ld_out = N, .lda = N, .ldb = N, .alpha = alpha});
+    }
+  });
+}
+
+void mirror_upper(double* out, Index N) {
+  constexpr Index kRows = 64;
+  parallel_for((N + kRows - 1) / kRows, [&](Index tile) {
+    const Index end = std::min(N, (tile + 1) * kRows);
+    for (Index r = tile * kRows; r < end; ++r)
+      for (Index c = 0; c < r; ++c) out[r * N + c] = out[c * N + r];
+  });
+}
+
+void check_syrk(std::size_t out, std::size_t x, Index M, Index N) {
+  check(static_cast<Index>(out) >= N * N && static_cast<Index>(x) >= M * N, "syrk",
+        "out and x hold ", out, " and ", x, " values; too few for M = ", M, ", N = ", N);
+}
+
+}  // namespace
+
+std::int64_t syrk_workspace(Index M, Index N) { return std::min(M, kSyrkRows) * N; }
+
+void syrk(std::span<double> out, std::span<const double> x, Index M, Index N, double alpha) {
+  check_syrk(out.size(), x.size(), M, N);
+  syrk_upper(out.data(), x.data(), M, N, alpha);
+  mirror_upper(out.data(), N);
+}
+
+void syrk(std::span<double> out, std::span<const float> x, Index M, Index N, double alpha,
+          std::span<double> workspace) {
+  check_syrk(out.size(), x.size(), M, N);
+  check(std::ssize(workspace) >= syrk_workspace(M, N), "syrk", "workspace holds ", workspace.size(),
+        " doubles, needs ", syrk_workspace(M, N));
+  for (Index first = 0; first < M; first += kSyrkRows) {
+    const Index rows = std::min(kSyrkRows, M - first);
+    parallel_for(rows, [&](Index r) {
+      const auto row =
+          x.subspan(static_cast<std::size_t>((first + r) * N), static_cast<std::size_t>(N));
+      std::copy(row.begin(), row.end(), workspace.begin() + r * N);
+    });
+    syrk_upper(out.data(), workspace.data(), rows, N, alpha);
+  }
+  mirror_upper(out.data(), N);
+}
+
+// LAPACK is column-major: a row-major upper triangle is its lower one.
+int potrf(std::span<double> a, Index N, Triangle triangle) {
+  check(std::ssize(a) >= N * N, "potrf", "a holds ", a.size(), " values; N = ", N);
+  pin_blas();
+  const char uplo = triangle == Triangle::upper ? 'L' : 'U';
+  const int n = static_cast<int>(N), ld = std::max(1, n);
+  int info = 0;
+  dpotrf_(&uplo, &n, a.data(), &ld, &info);
+  return info;
+}
+
+int potri(std::span<double> a, Index N, Triangle triangle) {
+  check(std::ssize(a) >= N * N, "potri", "a holds ", a.size(), " values; N = ", N);
+  pin_blas();
+  const char uplo = triangle == Triangle::upper ? 'L' : 'U';
+  const int n = static_cast<int>(N), ld = std::max(1, n);
+  int info = 0;
+  dpotri_(&uplo, &n, a.data(), &ld, &info);
+  return info;
+}
+
+void pin_blas() {
+  // Per thread: the OpenMP flavour keeps its thread count in each thread's own environment. Set
+  // again only if something changed it, so a call costs a thread-local load.
+  thread_local const bool pinned = [] {
+    openblas_set_num_threads(1);
+    return openblas_get_num_threads() == 1;
+  }();
+  check(pinned, "blas", "OpenBLAS ignores openblas_set_num_threads(1); set OPENBLAS_NUM_THREADS=1");
+}
+
+BlasInfo blas_info() {
+  pin_blas();
+  const int parallel = openblas_get_parallel();
+  return {.config = openblas_get_config(),
+          .corename = openblas_get_corename(),
+          .parallel = parallel == 0   ? "sequential"
+                      : parallel == 1 ? "pthread"
+                                      : "openmp",
+          .threads = openblas_get_num_threads()};
+}
+
+}  // namespace notch::kernels
