@@ -12,14 +12,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstdio>
 #include <new>
-#include <optional>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "autograd/base/error.h"
 

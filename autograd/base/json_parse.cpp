@@ -63,7 +63,9 @@ class Parser {
   [[noreturn]] void fail(std::size_t offset, std::string what, std::string expected = "") const {
     std::string found;
     if (!expected.empty()) {
-      found = offset < text_.size() ? json_quote(text_.substr(offset, 1)) : "the end of the text";
+      std::size_t end = offset + 1;  // one whole character
+      while (end < text_.size() && (static_cast<unsigned char>(text_[end]) & 0xc0) == 0x80) ++end;
+      found = offset < text_.size() ? json_quote(text_.substr(offset, end - offset)) : "the end";
     }
     throw Error({.fault = Fault::input,
                  .where = str(name_, ":", line_column(text_, offset)),

@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <system_error>
+#include <utility>
 
 #include "autograd/base/error.h"
 
@@ -110,15 +113,20 @@ std::string sha256(std::string_view bytes) {
 }
 
 std::string sha256_file(const std::filesystem::path& path) {
+  const auto fail = [&path](std::string what) {
+    throw Error({.fault = Fault::io, .where = path.string(), .what = std::move(what)});
+  };
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) fail("missing or not a regular file");
   std::ifstream in(path, std::ios::binary);
-  if (!in) throw Error({.fault = Fault::io, .where = path.string(), .what = "cannot open"});
+  if (!in) fail("cannot open: " + std::generic_category().message(errno));
   Sha256 hash;
   std::string chunk(std::size_t{1} << 16, '\0');
   while (in) {
     in.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
     hash.update(chunk.data(), static_cast<std::size_t>(in.gcount()));
   }
-  if (in.bad()) throw Error({.fault = Fault::io, .where = path.string(), .what = "cannot read"});
+  if (in.bad()) fail("cannot read");
   return hash.hex();
 }
 

@@ -1,0 +1,54 @@
+// The text of errors and the suggestions for misspelt words.
+#include "autograd/base/error.h"
+
+#include "tests/catch.h"
+
+using namespace notch;
+
+TEST_CASE("an error's text has its parts in the documented order and leaves out empty ones") {
+  const Error all({.fault = Fault::input,
+                   .where = "a.json:3:1",
+                   .what = "wrong type",
+                   .field = "bits",
+                   .found = "a string",
+                   .expected = "an integer",
+                   .hint = "write 4"});
+  CHECK(std::string(all.what()) ==
+        "a.json:3:1: bits: wrong type; expected an integer, found a string\nhint: write 4");
+  CHECK(std::string(Error({.what = "plain"}).what()) == "plain");
+  CHECK(std::string(Error({.where = "w", .what = "x", .found = "7"}).what()) == "w: x; found 7");
+  CHECK(std::string(Error({.where = "w", .what = "x", .expected = "8"}).what()) ==
+        "w: x; expected 8");
+}
+
+TEST_CASE("faults are the program's exit codes") {
+  CHECK(static_cast<int>(Fault::usage) == 2);
+  CHECK(static_cast<int>(Fault::input) == 3);
+  CHECK(static_cast<int>(Fault::io) == 4);
+  CHECK(static_cast<int>(Fault::numeric) == 5);
+  CHECK(static_cast<int>(Fault::mismatch) == 6);
+}
+
+TEST_CASE("check throws a usage error with the concatenated text only when it fails") {
+  CHECK_NOTHROW(check(true, "linear", "unused"));
+  const ErrorParts parts = test::error_of([] { check(false, "linear", "x has ", 3, " rows"); });
+  CHECK(parts.fault == Fault::usage);
+  CHECK(parts.where == "linear");
+  CHECK(parts.what == "x has 3 rows");
+}
+
+TEST_CASE("did_you_mean finds the nearest word and stays silent when none is near") {
+  const std::vector<std::string> keys = {"steps", "seed", "lr", "batch_size", "weight_decay"};
+  CHECK(did_you_mean("stpes", keys) == "steps");  // two substitutions
+  CHECK(did_you_mean("batchsize", keys) == "batch_size");
+  CHECK(did_you_mean("seed", keys) == "seed");
+  CHECK(did_you_mean("weight_decays", keys) == "weight_decay");
+  CHECK(did_you_mean("momentum", keys).empty());
+  CHECK(did_you_mean("", keys).empty());
+  CHECK(did_you_mean("x", {}).empty());
+}
+
+TEST_CASE("did_you_mean accepts a distance of half the length and not more") {
+  CHECK(did_you_mean("abcd", {"abxy"}) == "abxy");
+  CHECK(did_you_mean("abcd", {"axyz"}).empty());
+}

@@ -1,0 +1,294 @@
+// Files are complete or absent, and refusals of the operating system arrive as Fault::io. The
+// failures are real ones that also hit root: a missing directory, /proc, /dev/full, a file-size
+// limit.
+#include "autograd/base/files.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "tests/base/temporary_directory.h"
+#include "tests/catch.h"
+
+using namespace notch;
+using test::error_of;
+using test::TemporaryDirectory;
+
+namespace {
+
+std::vector<std::string> names_in(const fs::path& directory) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+using Names = std::vector<std::string>;
+
+std::string temporary_name(const std::string& name) {
+  return name + ".tmp-" + std::to_string(::getpid());
+}
+
+// Writes beyond `bytes` fail with EFBIG while this lives (after a short write up to the limit).
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limited{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limited);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    ::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
+}  // namespace
+
+TEST_CASE("what is written is read back, for empty, binary and large contents") {
+  const TemporaryDirectory dir;
+  for (const std::string& bytes :
+       {std::string(), std::string("a\0b\xff\r\n", 6), std::string(300000, 'z')}) {
+    write_file(dir / "f", bytes);
+    CHECK(read_file(dir / "f") == bytes);
+  }
+  CHECK(names_in(dir.path()) == Names{"f"});
+}
+
+TEST_CASE("read_file keeps to its limit and says both sizes") {
+  const TemporaryDirectory dir;
+  write_file(dir / "f", "12345");
+  CHECK(read_file(dir / "f", 5) == "12345");
+  const ErrorParts parts = error_of([&] { read_file(dir / "f", 4); });
+  CHECK(parts.fault == Fault::input);
+  CHECK(parts.where == (dir / "f").string());
+  CHECK(parts.found == "5 bytes");
+  CHECK(parts.expected == "at most 4 bytes");
+}
+
+TEST_CASE("read_file refuses what is not a regular file, and does not wait for a FIFO's writer") {
+  const TemporaryDirectory dir;
+  REQUIRE(::mkfifo((dir / "fifo").c_str(), 0600) == 0);
+  for (const fs::path& path :
+       {dir.path(), dir / "fifo", dir / "absent", fs::path("/dev/zero"), fs::path()}) {
+    CHECK(error_of([&] { read_file(path); }).fault == Fault::io);
+  }
+}
+
+TEST_CASE("read_file reads files whose size is not known beforehand") {
+  CHECK(read_file("/proc/self/status").find("Pid:") != std::string::npos);
+  CHECK(error_of([] { read_file("/proc/self/status", 10); }).fault == Fault::input);
+}
+
+TEST_CASE("a file writer changes nothing before commit and everything at commit") {
+  const TemporaryDirectory dir;
+  write_file(dir / "f", "old");
+  FileWriter writer(dir / "f");
+  writer.write("new ");
+  const int number = 0x01020304;
+  writer.write(&number, sizeof number);
+  CHECK(writer.bytes_written() == 8);
+  CHECK(read_file(dir / "f") == "old");
+  CHECK(names_in(dir.path()) == Names{"f", temporary_name("f")});
+  writer.commit();
+  CHECK(read_file(dir / "f").substr(0, 4) == "new ");
+  CHECK(read_file(dir / "f").size() == 8);
+  CHECK(names_in(dir.path()) == Names{"f"});
+}
+
+TEST_CASE("an abandoned file writer leaves the old file and no temporary") {
+  const TemporaryDirectory dir;
+  write_file(dir / "f", "old");
+  { FileWriter(dir / "f").write("half"); }
+  CHECK(read_file(dir / "f") == "old");
+  CHECK(names_in(dir.path()) == Names{"f"});
+}
+
+TEST_CASE("a temporary left by a killed process of the same number is replaced, never followed") {
+  const TemporaryDirectory dir;
+  write_file(dir / "other", "untouched");
+  fs::create_symlink(dir / "other", dir / temporary_name("f"));
+  write_file(dir / "f", "new");
+  CHECK(read_file(dir / "f") == "new");
+  CHECK(read_file(dir / "other") == "untouched");
+  CHECK(names_in(dir.path()) == Names{"f", "other"});
+}
+
+TEST_CASE("writing through a symbolic link replaces its target and keeps the link") {
+  const TemporaryDirectory dir;
+  write_file(dir / "target", "old");
+  fs::create_symlink("target", dir / "link");
+  write_file(dir / "link", "new");
+  CHECK(fs::is_symlink(dir / "link"));
+  CHECK(read_file(dir / "target") == "new");
+}
+
+TEST_CASE("a missing or read-only directory is an I/O error for every writer") {
+  const TemporaryDirectory dir;
+  for (const fs::path& path : {dir / "absent/f", fs::path("/proc/notch-test")}) {
+    CHECK(error_of([&] { write_file(path, "x"); }).fault == Fault::io);
+    CHECK(error_of([&] { append_file(path, "x"); }).fault == Fault::io);
+    CHECK(error_of([&] { DirectoryWriter writer(path); }).fault == Fault::io);
+  }
+  CHECK(names_in(dir.path()).empty());
+}
+
+TEST_CASE("directories and devices are not replaced by a file, nor a file by a directory") {
+  const TemporaryDirectory dir;
+  fs::create_directory(dir / "d");
+  write_file(dir / "f", "x");
+  CHECK(error_of([&] { write_file(dir / "d", "x"); }).fault == Fault::io);
+  CHECK(error_of([] { write_file("/dev/null", "x"); }).fault == Fault::io);
+  CHECK(error_of([&] { DirectoryWriter writer(dir / "f"); }).fault == Fault::io);
+  CHECK(fs::is_directory(dir / "d"));
+  CHECK(fs::is_character_file("/dev/null"));
+}
+
+TEST_CASE("a full disk is reported with the needed and the free bytes") {
+  const ErrorParts parts = error_of([] { append_file("/dev/full", "twelve bytes"); });
+  CHECK(parts.fault == Fault::io);
+  CHECK(parts.where == "/dev/full");
+  CHECK(parts.expected.find("12") != std::string::npos);
+  CHECK_FALSE(parts.found.empty());
+  CHECK_FALSE(parts.hint.empty());
+}
+
+TEST_CASE("a write that fails halfway leaves the old file and no temporary") {
+  const TemporaryDirectory dir;
+  write_file(dir / "f", "old");
+  {
+    const FileSizeLimit limit(1000);
+    CHECK(error_of([&] { write_file(dir / "f", std::string(5000, 'x')); }).fault == Fault::io);
+  }
+  CHECK(read_file(dir / "f") == "old");
+  CHECK(names_in(dir.path()) == Names{"f"});
+}
+
+TEST_CASE("append_file creates the file and adds to its end") {
+  const TemporaryDirectory dir;
+  append_file(dir / "log", "one\n");
+  append_file(dir / "log", "two\n");
+  CHECK(read_file(dir / "log") == "one\ntwo\n");
+}
+
+TEST_CASE("a directory appears with all its files at commit and replaces the old one whole") {
+  const TemporaryDirectory dir;
+  for (const std::string content : {"first", "second"}) {
+    DirectoryWriter writer(dir / "ckpt/");
+    CHECK(writer.temporary() == dir / temporary_name("ckpt"));
+    write_file(writer.temporary() / content, content);
+    fs::create_directory(writer.temporary() / "sub");
+    write_file(writer.temporary() / "sub" / "f", content);
+    if (content == "first") {
+      CHECK_FALSE(fs::exists(dir / "ckpt"));
+    } else {
+      CHECK(names_in(dir / "ckpt") == Names{"first", "sub"});
+    }
+    writer.commit();
+    CHECK(names_in(dir / "ckpt") == Names{content, "sub"});
+    CHECK(read_file(dir / "ckpt" / "sub" / "f") == content);
+    CHECK(names_in(dir.path()) == Names{"ckpt"});
+  }
+}
+
+TEST_CASE("an abandoned directory writer leaves the old directory and no temporary") {
+  const TemporaryDirectory dir;
+  fs::create_directory(dir / "ckpt");
+  write_file(dir / "ckpt/f", "old");
+  {
+    DirectoryWriter writer(dir / "ckpt");
+    write_file(writer.temporary() / "f", "new");
+  }
+  CHECK(read_file(dir / "ckpt/f") == "old");
+  CHECK(names_in(dir.path()) == Names{"ckpt"});
+}
+
+TEST_CASE(
+    "a process killed while writing leaves the old content and one removable temporary each") {
+  const TemporaryDirectory dir;
+  write_file(dir / "f", "old");
+  const pid_t child = ::fork();
+  if (child == 0) {
+    FileWriter file(dir / "f");
+    file.write("half");
+    DirectoryWriter directory(dir / "ckpt");
+    write_file(directory.temporary() / "model", "half");
+    ::kill(::getpid(), SIGKILL);
+  }
+  REQUIRE(child > 0);
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WIFSIGNALED(status));
+  CHECK(read_file(dir / "f") == "old");
+  CHECK(names_in(dir.path()).size() == 3);
+  remove_stale_temporaries(dir.path());
+  CHECK(names_in(dir.path()) == Names{"f"});
+}
+
+TEST_CASE("only temporaries are stale, and a directory caught between two renames comes back") {
+  const TemporaryDirectory dir;
+  for (const char* name : {"keep.tmp-notes", "keep", "a.tmp-12", ".tmp-", "b.tmp-7-old", "b"}) {
+    write_file(dir / name, name);
+  }
+  fs::create_directories(dir / "c.tmp-5/sub");
+  fs::create_directories(dir / "d.tmp-5-old");
+  fs::create_directories(dir / "d.tmp-5");
+  remove_stale_temporaries(dir.path());
+  CHECK(names_in(dir.path()) == Names{".tmp-", "b", "d", "keep", "keep.tmp-notes"});
+  CHECK_NOTHROW(remove_stale_temporaries(dir / "absent"));
+}
+
+TEST_CASE("is_utf8 accepts exactly the well-formed sequences of Unicode table 3-7") {
+  struct Row {
+    std::string_view text;
+    bool valid;
+    std::size_t bad = 0;
+  };
+  const std::vector<Row> rows = {
+      {"", true},
+      {"plain", true},
+      {std::string_view("\0", 1), true},
+      {"\xc2\x80", true},          // U+0080
+      {"\xdf\xbf", true},          // U+07FF
+      {"\xe0\xa0\x80", true},      // U+0800
+      {"\xed\x9f\xbf", true},      // U+D7FF
+      {"\xee\x80\x80", true},      // U+E000
+      {"\xef\xbf\xbf", true},      // U+FFFF
+      {"\xf0\x90\x80\x80", true},  // U+10000
+      {"\xf4\x8f\xbf\xbf", true},  // U+10FFFF
+      {"a\x80", false, 1},         // continuation alone
+      {"\xc0\xaf", false, 0},      // overlong
+      {"\xc1\xbf", false, 0},
+      {"\xe0\x9f\xbf", false, 0},
+      {"\xf0\x8f\xbf\xbf", false, 0},
+      {"\xed\xa0\x80", false, 0},  // surrogates
+      {"\xed\xbf\xbf", false, 0},
+      {"\xf4\x90\x80\x80", false, 0},  // above U+10FFFF
+      {"\xf5\x80\x80\x80", false, 0},
+      {"\xff", false, 0},
+      {"ok\xe2\x82", false, 2},  // cut off
+      {"ok\xe2\x82z", false, 2},
+      {"\xc3\xa9\xc3", false, 2},
+      {"\xf0\x90\x80", false, 0},
+      {"\xf0\x90\x80z", false, 0},
+  };
+  for (const Row& row : rows) {
+    std::size_t bad = 999;
+    CAPTURE(row.text);
+    CHECK(is_utf8(row.text, &bad) == row.valid);
+    CHECK(bad == (row.valid ? 999 : row.bad));
+  }
+}

@@ -1,0 +1,185 @@
+// The thread pool: every tile once, the same results for any number of threads, errors, nesting.
+// Build with -DNOTCH_SANITIZE=thread to check its memory ordering.
+#include "autograd/base/thread_pool.h"
+
+#include <atomic>
+#include <cmath>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "tests/catch.h"
+
+using namespace notch;
+
+namespace {
+
+constexpr int kThreadCounts[] = {1, 2, 3, 7};
+
+struct AllThreadsAfterwards {
+  ~AllThreadsAfterwards() {
+    set_thread_start_hook(nullptr);
+    set_threads(0);
+  }
+};
+
+std::atomic<int> hook_calls{0};
+
+}  // namespace
+
+TEST_CASE("parallel_for runs every index exactly once") {
+  const AllThreadsAfterwards restore;
+  for (const int count : kThreadCounts) {
+    set_threads(count);
+    CHECK(threads() == count);
+    for (const std::int64_t n : {0, 1, 2, 3, 7, 64, 1000}) {
+      std::vector<std::atomic<int>> runs(static_cast<std::size_t>(n));
+      parallel_for(n, [&](std::int64_t i) { ++runs[static_cast<std::size_t>(i)]; });
+      for (const auto& r : runs) REQUIRE(r == 1);
+    }
+  }
+}
+
+TEST_CASE("what a region wrote is visible after it, over thousands of small regions") {
+  const AllThreadsAfterwards restore;
+  for (const int count : kThreadCounts) {
+    set_threads(count);
+    std::vector<std::int64_t> values(16, 0);  // not atomic: the pool must order the accesses
+    for (int region = 0; region < 3000; ++region) {
+      parallel_for(16, [&](std::int64_t i) { values[static_cast<std::size_t>(i)] += i; });
+    }
+    for (std::size_t i = 0; i < 16; ++i) {
+      REQUIRE(values[i] == static_cast<std::int64_t>(i) * 3000);
+    }
+  }
+}
+
+TEST_CASE("sleeping threads are woken for a region") {
+  const AllThreadsAfterwards restore;
+  set_threads(2);
+  parallel_for(2, [](std::int64_t) {});
+  for (int round = 0; round < 3; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // far longer than the spinning
+    // Both tiles wait for each other, so this ends only if a second thread takes part.
+    std::atomic<int> arrived{0};
+    parallel_for(2, [&](std::int64_t) {
+      ++arrived;
+      while (arrived < 2) std::this_thread::yield();
+    });
+    CHECK(arrived == 2);
+  }
+}
+
+TEST_CASE("a sum of tiles has the same bits for every number of threads") {
+  const AllThreadsAfterwards restore;
+  std::vector<float> x(10000);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = std::sin(static_cast<float>(i)) * 1e3f;
+  const auto sum = [&] {
+    std::vector<float> partial(10);
+    parallel_for(10, [&](std::int64_t tile) {
+      const std::size_t t = static_cast<std::size_t>(tile);
+      for (std::size_t i = t * 1000; i < (t + 1) * 1000; ++i) partial[t] += x[i];
+    });
+    float total = 0;
+    for (const float p : partial) total += p;
+    return total;
+  };
+  set_threads(1);
+  const float serial = sum();
+  for (const int count : kThreadCounts) {
+    set_threads(count);
+    for (int repeat = 0; repeat < 50; ++repeat) REQUIRE(sum() == serial);
+  }
+}
+
+TEST_CASE("the exception of the lowest failing tile is rethrown and the pool stays usable") {
+  const AllThreadsAfterwards restore;
+  for (const int count : kThreadCounts) {
+    set_threads(count);
+    for (int repeat = 0; repeat < 100; ++repeat) {
+      std::int64_t failed = -1;
+      try {
+        parallel_for(100, [](std::int64_t i) {
+          if (i >= 20) throw i;
+        });
+      } catch (const std::int64_t i) {
+        failed = i;
+      }
+      REQUIRE(failed == 20);
+      std::atomic<int> runs{0};
+      parallel_for(10, [&](std::int64_t) { ++runs; });
+      REQUIRE(runs == 10);
+    }
+  }
+}
+
+TEST_CASE("a region inside a region runs inline, in order, and also propagates exceptions") {
+  const AllThreadsAfterwards restore;
+  for (const int count : kThreadCounts) {
+    set_threads(count);
+    std::vector<std::vector<std::int64_t>> orders(8);
+    std::atomic<bool> moved{false};
+    parallel_for(8, [&](std::int64_t outer) {
+      const auto self = std::this_thread::get_id();
+      parallel_for(5, [&](std::int64_t inner) {
+        if (std::this_thread::get_id() != self) moved = true;
+        orders[static_cast<std::size_t>(outer)].push_back(inner);
+      });
+    });
+    CHECK_FALSE(moved);
+    for (const auto& order : orders) CHECK(order == std::vector<std::int64_t>{0, 1, 2, 3, 4});
+    CHECK_THROWS_AS(parallel_for(4,
+                                 [](std::int64_t) {
+                                   parallel_for(
+                                       3, [](std::int64_t) { throw std::runtime_error("inner"); });
+                                 }),
+                    std::runtime_error);
+  }
+}
+
+TEST_CASE("regions of several threads at once do not disturb each other") {
+  const AllThreadsAfterwards restore;
+  set_threads(3);
+  std::vector<std::int64_t> sums(4, 0);
+  std::vector<std::thread> callers;
+  for (std::size_t c = 0; c < sums.size(); ++c) {
+    callers.emplace_back([&sums, c] {
+      for (int region = 0; region < 300; ++region) {
+        std::atomic<std::int64_t> sum{0};
+        parallel_for(20, [&](std::int64_t i) { sum += i; });
+        sums[c] += sum;
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  for (const std::int64_t sum : sums) CHECK(sum == 300 * 190);
+}
+
+TEST_CASE("the start hook runs once in each pool thread and at once in the caller") {
+  const AllThreadsAfterwards restore;
+  set_threads(3);
+  parallel_for(3, [](std::int64_t) {});  // threads that started before the hook are started again
+  hook_calls = 0;
+  set_thread_start_hook([] { ++hook_calls; });
+  CHECK(hook_calls == 1);
+  std::atomic<int> arrived{0};
+  parallel_for(3, [&](std::int64_t) {
+    ++arrived;
+    while (arrived < 3) std::this_thread::yield();
+  });
+  CHECK(hook_calls == 3);
+  parallel_for(100, [](std::int64_t) {});
+  CHECK(hook_calls == 3);
+}
+
+TEST_CASE("set_threads refuses impossible numbers and calls from inside a region") {
+  const AllThreadsAfterwards restore;
+  CHECK(test::error_of([] { set_threads(-1); }).fault == Fault::usage);
+  CHECK(test::error_of([] { set_threads(1 << 30); }).fault == Fault::usage);
+  set_threads(2);
+  CHECK(test::error_of([] { parallel_for(4, [](std::int64_t) { set_threads(1); }); }).fault ==
+        Fault::usage);
+  CHECK(threads() == 2);
+  set_threads(0);
+  CHECK(threads() >= 1);
+}
