@@ -1,0 +1,243 @@
+#include "data/bpe.h"
+
+#include <algorithm>
+#include <queue>
+#include <string>
+#include <tuple>
+
+#include "autograd/base/error.h"
+
+namespace notch::data {
+namespace {
+
+enum class Class { space, letter, digit, other };
+
+Class class_of(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  if (byte == ' ' || (byte >= '\t' && byte <= '\r')) return Class::space;
+  if (byte >= 0x80 || (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z')) {
+    return Class::letter;
+  }
+  if (byte >= '0' && byte <= '9') return Class::digit;
+  return Class::other;
+}
+
+std::size_t run_end(std::string_view text, std::size_t begin, Class c) {
+  while (begin < text.size() && class_of(text[begin]) == c) ++begin;
+  return begin;
+}
+
+std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
+  return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
+}
+
+struct Word {
+  std::vector<std::int32_t> ids;
+  std::int64_t count = 0;
+};
+
+/// A pair of adjacent ids: how often it occurs, and every word that holds it (words that no longer
+/// do may stay in the list).
+struct Pair {
+  std::int64_t count = 0;
+  std::vector<std::int32_t> words;
+};
+
+struct Candidate {
+  std::int64_t count = 0;
+  std::int32_t left = 0, right = 0;
+  /// Heap order: the best candidate is the greatest.
+  bool operator<(const Candidate& other) const {
+    return std::make_tuple(count, other.left, other.right) <
+           std::make_tuple(other.count, left, right);
+  }
+};
+
+std::vector<Word> count_words(std::string_view text) {
+  std::unordered_map<std::string_view, std::int64_t> counts;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = word_end(text, begin);
+    ++counts[text.substr(begin, end - begin)];
+    begin = end;
+  }
+  std::vector<Word> words;
+  words.reserve(counts.size());
+  for (const auto& [bytes, count] : counts) {
+    Word word{.ids = {}, .count = count};
+    word.ids.reserve(bytes.size());
+    for (char c : bytes) word.ids.push_back(static_cast<unsigned char>(c));
+    words.push_back(std::move(word));
+  }
+  return words;
+}
+
+/// The words of a text and the counts of their pairs, kept up to date merge by merge.
+class Trainer {
+ public:
+  explicit Trainer(std::string_view text) : words_(count_words(text)) {
+    for (std::size_t w = 0; w < words_.size(); ++w) count_pairs(w, +1, -1);
+    for (const auto& [key, pair] : pairs_) push(key, pair.count);
+  }
+
+  /// The most frequent pair; count < 2 when there is nothing left to merge.
+  Candidate best() {
+    while (!heap_.empty()) {
+      const Candidate top = heap_.top();
+      heap_.pop();
+      const std::int64_t count = pairs_[pair_key(top.left, top.right)].count;
+      if (count == top.count) return top;
+      // The count fell since the candidate was pushed (it never rises): try again at its true
+      // place.
+      if (count > 1) heap_.push({count, top.left, top.right});
+    }
+    return {};
+  }
+
+  void merge(const Merge& m) {
+    auto node = pairs_.extract(pair_key(m.left, m.right));
+    fresh_.clear();
+    for (const std::int32_t w : node.mapped().words) {
+      const auto index = static_cast<std::size_t>(w);
+      if (!contains(words_[index].ids, m)) continue;
+      count_pairs(index, -1, -1);
+      replace(words_[index].ids, m);
+      count_pairs(index, +1, m.result);
+    }
+    pairs_.erase(pair_key(m.left, m.right));
+    std::sort(fresh_.begin(), fresh_.end());
+    fresh_.erase(std::unique(fresh_.begin(), fresh_.end()), fresh_.end());
+    for (const std::uint64_t key : fresh_) push(key, pairs_[key].count);
+  }
+
+ private:
+  static bool contains(const std::vector<std::int32_t>& ids, const Merge& m) {
+    for (std::size_t i = 0; i + 1 < ids.size(); ++i) {
+      if (ids[i] == m.left && ids[i + 1] == m.right) return true;
+    }
+    return false;
+  }
+
+  static void replace(std::vector<std::int32_t>& ids, const Merge& m) {
+    std::size_t out = 0;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const bool match = i + 1 < ids.size() && ids[i] == m.left && ids[i + 1] == m.right;
+      ids[out++] = match ? m.result : ids[i];
+      if (match) ++i;
+    }
+    ids.resize(out);
+  }
+
+  /// Adds `sign` times the word's pairs to the counts. The word is entered in the list of a pair
+  /// when the pair holds `created` (the id just made), or always when counting for the first time
+  /// (-1).
+  void count_pairs(std::size_t w, int sign, std::int32_t created) {
+    const Word& word = words_[w];
+    for (std::size_t i = 0; i + 1 < word.ids.size(); ++i) {
+      const std::int32_t left = word.ids[i], right = word.ids[i + 1];
+      Pair& pair = pairs_[pair_key(left, right)];
+      pair.count += sign * word.count;
+      const bool is_new = created < 0 || left == created || right == created;
+      if (sign < 0 || !is_new) continue;
+      const auto index = static_cast<std::int32_t>(w);
+      if (pair.words.empty() || pair.words.back() != index) pair.words.push_back(index);
+      if (created >= 0) fresh_.push_back(pair_key(left, right));
+    }
+  }
+
+  void push(std::uint64_t key, std::int64_t count) {
+    if (count < 2) return;
+    heap_.push({count, static_cast<std::int32_t>(key >> 32), static_cast<std::int32_t>(key)});
+  }
+
+  std::vector<Word> words_;
+  std::unordered_map<std::uint64_t, Pair> pairs_;
+  std::vector<std::uint64_t> fresh_;  // pairs that the current merge created
+  std::priority_queue<Candidate> heap_;
+};
+
+}  // namespace
+
+std::size_t word_end(std::string_view text, std::size_t begin) {
+  if (text[begin] == '\'') {
+    const std::string_view rest = text.substr(begin + 1, 2);
+    for (const std::string_view suffix : {"s", "t", "re", "ve", "m", "ll", "d"}) {
+      if (rest.substr(0, suffix.size()) == suffix) return begin + 1 + suffix.size();
+    }
+  }
+  const Class first = class_of(text[begin]);
+  if (first != Class::space) return run_end(text, begin, first);
+  if (text[begin] == ' ' && begin + 1 < text.size()) {
+    const Class next = class_of(text[begin + 1]);
+    if (next != Class::space) return run_end(text, begin + 1, next);
+  }
+  const std::size_t end = run_end(text, begin, Class::space);
+  // \s+(?!\S): before a word the last space is left to it, unless it is the only one.
+  return end == text.size() || end == begin + 1 ? end : end - 1;
+}
+
+std::vector<Merge> train_bpe(std::string_view text, int vocab_size) {
+  if (vocab_size < 257 || vocab_size > 65536) {
+    throw Error({.fault = Fault::usage,
+                 .where = "bpe",
+                 .what = "the vocabulary size is out of range",
+                 .field = "bpe_vocab",
+                 .found = str(vocab_size),
+                 .expected = "257 to 65536",
+                 .hint = "256 ids are the bytes; use tokenizer \"byte\" for no merges"});
+  }
+  Trainer trainer(text);
+  std::vector<Merge> merges;
+  while (static_cast<int>(merges.size()) < vocab_size - 256) {
+    const Candidate best = trainer.best();
+    if (best.count < 2) break;
+    merges.push_back({best.left, best.right, 256 + static_cast<std::int32_t>(merges.size())});
+    trainer.merge(merges.back());
+  }
+  return merges;
+}
+
+MergeTable::MergeTable(std::span<const Merge> merges) {
+  rules_.reserve(merges.size());
+  std::int32_t rank = 0;
+  for (const Merge& m : merges) rules_[pair_key(m.left, m.right)] = {rank++, m.result};
+}
+
+const MergeTable::Rule* MergeTable::find(std::int32_t left, std::int32_t right) const {
+  const auto found = rules_.find(pair_key(left, right));
+  return found == rules_.end() ? nullptr : &found->second;
+}
+
+void MergeTable::apply(std::vector<std::int32_t>& ids) const {
+  // A linked list over the positions, and a heap of (rank, left position); entries whose pair has
+  // changed since are recognised by their rank and skipped.
+  const std::size_t n = ids.size();
+  std::vector<std::size_t> next(n), previous(n);
+  using Entry = std::pair<std::int32_t, std::size_t>;
+  std::priority_queue<Entry, std::vector<Entry>, std::greater<>> heap;
+  const auto offer = [&](std::size_t i) {
+    if (i >= n || next[i] >= n) return;
+    if (const Rule* rule = find(ids[i], ids[next[i]])) heap.push({rule->rank, i});
+  };
+  for (std::size_t i = 0; i < n; ++i) {
+    next[i] = i + 1;
+    previous[i] = i == 0 ? n : i - 1;
+  }
+  for (std::size_t i = 0; i < n; ++i) offer(i);
+  while (!heap.empty()) {
+    const auto [rank, i] = heap.top();
+    heap.pop();
+    if (ids[i] < 0 || next[i] >= n) continue;
+    const std::size_t j = next[i];
+    const Rule* rule = find(ids[i], ids[j]);
+    if (rule == nullptr || rule->rank != rank) continue;
+    ids[i] = rule->result;
+    ids[j] = -1;  // merged into its left neighbour
+    next[i] = next[j];
+    if (next[j] < n) previous[next[j]] = i;
+    offer(previous[i]);
+    offer(i);
+  }
+  ids.erase(std::remove(ids.begin(), ids.end(), -1), ids.end());
+}
+
+}  // namespace notch::data

@@ -1,0 +1,214 @@
+#include "data/tokenizer.h"
+
+#include <cstdio>
+#include <unordered_map>
+#include <utility>
+
+#include "autograd/base/error.h"
+#include "autograd/base/sha256.h"
+
+namespace notch::data {
+namespace {
+
+Vocabulary byte_vocabulary() {
+  Vocabulary v;
+  for (int b = 0; b < 256; ++b) v.tokens.push_back(std::string(1, static_cast<char>(b)));
+  return v;
+}
+
+TokenizerKind kind_of(const Vocabulary& v, const std::string& where) {
+  if (!v.merges.empty()) return TokenizerKind::bpe;
+  bool byte_order = v.tokens.size() == 256;
+  for (std::size_t id = 0; id < v.tokens.size(); ++id) {
+    if (v.tokens[id].size() != 1) {
+      throw Error({.fault = Fault::input,
+                   .where = where,
+                   .what = "merges.txt has no merges but vocab.json has a longer token",
+                   .field = spell(v.tokens[id]),
+                   .found = str(v.tokens[id].size(), " bytes"),
+                   .expected = "1 byte",
+                   .hint = "use the vocab.json and merges.txt that were saved together"});
+    }
+    byte_order = byte_order && static_cast<unsigned char>(v.tokens[id][0]) == id;
+  }
+  return byte_order ? TokenizerKind::byte_level : TokenizerKind::character;
+}
+
+}  // namespace
+
+std::string_view name(TokenizerKind kind) {
+  switch (kind) {
+    case TokenizerKind::byte_level:
+      return "byte";
+    case TokenizerKind::character:
+      return "char";
+    case TokenizerKind::bpe:
+      break;
+  }
+  return "bpe";
+}
+
+TokenizerKind tokenizer_kind(std::string_view text) {
+  for (const TokenizerKind kind :
+       {TokenizerKind::byte_level, TokenizerKind::character, TokenizerKind::bpe}) {
+    if (name(kind) == text) return kind;
+  }
+  const std::string close = did_you_mean(text, {"byte", "char", "bpe"});
+  throw Error({.fault = Fault::usage,
+               .where = "tokenizer",
+               .what = "unknown kind",
+               .field = "tokenizer",
+               .found = std::string(text),
+               .expected = "byte, char or bpe",
+               .hint = close.empty() ? "" : str("did you mean \"", close, "\"?")});
+}
+
+Tokenizer::Tokenizer(TokenizerKind kind, Vocabulary vocabulary)
+    : kind_(kind), vocabulary_(std::move(vocabulary)), merges_(vocabulary_.merges) {
+  byte_ids_.fill(-1);
+  for (std::size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
+    const std::string& token = vocabulary_.tokens[id];
+    if (token.size() == 1) {
+      byte_ids_[static_cast<unsigned char>(token[0])] = static_cast<std::int32_t>(id);
+    } else if (token == kEndOfText) {
+      end_of_text_ = static_cast<std::int32_t>(id);
+    }
+  }
+}
+
+Tokenizer Tokenizer::bytes() { return {TokenizerKind::byte_level, byte_vocabulary()}; }
+
+Tokenizer Tokenizer::characters(std::string_view text) {
+  if (text.empty()) {
+    throw Error({.fault = Fault::input,
+                 .where = "char tokenizer",
+                 .what = "the text is empty",
+                 .field = "text",
+                 .found = "0 bytes",
+                 .expected = "at least 1 byte",
+                 .hint = "give a text with content"});
+  }
+  std::array<bool, 256> occurs{};
+  for (char c : text) occurs[static_cast<unsigned char>(c)] = true;
+  Vocabulary v;
+  for (std::size_t b = 0; b < 256; ++b) {
+    if (occurs[b]) v.tokens.push_back(std::string(1, static_cast<char>(b)));
+  }
+  // A text with all 256 bytes makes the byte tokenizer, and is called so after a reload too.
+  const TokenizerKind kind = kind_of(v, "char tokenizer");
+  return {kind, std::move(v)};
+}
+
+Tokenizer Tokenizer::train(std::string_view text, int vocab_size) {
+  Vocabulary v = byte_vocabulary();
+  v.merges = train_bpe(text, vocab_size);
+  if (v.merges.empty()) {
+    throw Error({.fault = Fault::input,
+                 .where = "bpe",
+                 .what = "no pair of bytes occurs twice in the text",
+                 .field = "text",
+                 .found = str(text.size(), " bytes"),
+                 .expected = "a text with repetitions",
+                 .hint = "give more text, or use tokenizer \"byte\""});
+  }
+  for (const Merge& m : v.merges) {
+    v.tokens.push_back(v.tokens[static_cast<std::size_t>(m.left)] +
+                       v.tokens[static_cast<std::size_t>(m.right)]);
+  }
+  return {TokenizerKind::bpe, std::move(v)};
+}
+
+Tokenizer Tokenizer::load(const fs::path& directory) {
+  Vocabulary v = read_vocabulary(directory);
+  const TokenizerKind kind = kind_of(v, directory.string());
+  return {kind, std::move(v)};
+}
+
+void Tokenizer::save(const fs::path& directory) const {
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) {
+    throw Error({.fault = Fault::io,
+                 .where = directory.string(),
+                 .what = str("cannot create the directory: ", error.message()),
+                 .hint = "choose a place that can be written"});
+  }
+  write_file(directory / "vocab.json", vocab_json(vocabulary_));
+  write_file(directory / "merges.txt", merges_text(vocabulary_));
+}
+
+std::string_view Tokenizer::token(std::int32_t id) const {
+  if (id < 0 || id >= vocab_size()) {
+    throw Error({.fault = Fault::usage,
+                 .where = "tokenizer",
+                 .what = "the id is not in the vocabulary",
+                 .field = "id",
+                 .found = str(id),
+                 .expected = str("0 to ", vocab_size() - 1),
+                 .hint = "use the tokenizer that the model was trained with"});
+  }
+  return vocabulary_.tokens[static_cast<std::size_t>(id)];
+}
+
+std::int32_t Tokenizer::id_of_byte(std::string_view text, std::size_t offset) const {
+  const auto byte = static_cast<unsigned char>(text[offset]);
+  const std::int32_t id = byte_ids_[byte];
+  if (id >= 0) return id;
+  char hex[8];
+  std::snprintf(hex, sizeof hex, "0x%02X", static_cast<unsigned>(byte));
+  const bool printable = byte >= 0x20 && byte < 0x7F;
+  throw Error({.fault = Fault::input,
+               .where = str("text: byte offset ", offset),
+               .what = str("the ", name(kind_), " tokenizer has no id for this byte"),
+               .field = "text",
+               .found = printable ? str(hex, " '", text[offset], "'") : std::string(hex),
+               .expected = "only bytes that occurred in the tokenizer's text",
+               .hint = "remove the character, or train with tokenizer \"byte\" or \"bpe\""});
+}
+
+template <class Id>
+std::vector<Id> Tokenizer::encode_as(std::string_view text) const {
+  std::vector<Id> out;
+  if (kind_ != TokenizerKind::bpe) {
+    out.reserve(text.size());
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      out.push_back(static_cast<Id>(id_of_byte(text, i)));
+    }
+    return out;
+  }
+  out.reserve(text.size() / 3);
+  // Words repeat: each distinct one is merged once per call.
+  std::unordered_map<std::string_view, std::vector<std::int32_t>> words;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = word_end(text, begin);
+    const auto [entry, is_new] = words.try_emplace(text.substr(begin, end - begin));
+    std::vector<std::int32_t>& ids = entry->second;
+    if (is_new) {
+      for (std::size_t i = begin; i < end; ++i) ids.push_back(id_of_byte(text, i));
+      merges_.apply(ids);
+    }
+    for (const std::int32_t id : ids) out.push_back(static_cast<Id>(id));
+    begin = end;
+  }
+  return out;
+}
+
+std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
+  return encode_as<std::int32_t>(text);
+}
+
+std::vector<std::uint16_t> Tokenizer::encode16(std::string_view text) const {
+  return encode_as<std::uint16_t>(text);
+}
+
+std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
+  std::string out;
+  for (const std::int32_t id : ids) out += token(id);
+  return out;
+}
+
+std::string Tokenizer::definition_hash() const {
+  return sha256(str(name(kind_), "\n", vocab_json(vocabulary_), merges_text(vocabulary_)));
+}
+
+}  // namespace notch::data
