@@ -1,0 +1,153 @@
+#include "quant/fake_quant.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/base/thread_pool.h"
+#include "quant/kernels/fake_quant.h"
+#include "quant/kernels/round.h"
+#include "quant/ranges.h"
+
+namespace notch::quant {
+namespace {
+
+/// Units [first, last) of a matrix and the weights they cover.
+struct UnitSpan {
+  std::size_t first = 0, count = 0, begin = 0, size = 0;
+  template <class T>
+  std::span<T> units(std::span<T> all) const {
+    return all.empty() ? all : all.subspan(first, count);
+  }
+  template <class T>
+  std::span<T> weights(std::span<T> all) const {
+    return all.empty() ? all : all.subspan(begin, size);
+  }
+};
+
+/// body(UnitSpan) in parallel over about 16,000 weights at a time; the cut depends on the shape
+/// only.
+template <class Body>
+void for_units(std::int64_t units, std::int64_t unit, const Body& body) {
+  const std::int64_t step = std::max<std::int64_t>(1, 16384 / unit);
+  parallel_for((units + step - 1) / step, [&](std::int64_t i) {
+    const std::int64_t first = i * step, count = std::min(step, units - first);
+    body(UnitSpan{static_cast<std::size_t>(first), static_cast<std::size_t>(count),
+                  static_cast<std::size_t>(first * unit), static_cast<std::size_t>(count * unit)});
+  });
+}
+
+struct UnitShape {
+  Grid grid{};
+  std::int64_t units = 0, unit = 0;
+};
+
+UnitShape units_of(const Tensor& w, const Spec& spec, std::string_view op) {
+  check(w.shape.rank() == 2, op, "w is ", w.shape, "; wanted [rows, cols]");
+  validate(spec, w.cols(), op);
+  return {grid_of(spec), unit_count(spec, w.rows(), w.cols()), unit_size(spec, w.rows(), w.cols())};
+}
+
+struct FakeQuantSte {
+  static constexpr std::string_view name = "fake_quant_ste";
+  Spec spec;
+  Ste ste;
+  std::span<const real> ratios;
+  std::span<real> scales{};              // [units], kept
+  std::span<std::int8_t> zero_points{};  // [units] for asymmetric grids, kept
+
+  Tensor forward(Forward& f) {
+    const Tensor w = f.in(0);
+    const UnitShape s = units_of(w, spec, name);
+    check(std::ssize(ratios) == s.units, name, ratios.size(), " ratios for ", s.units, " units");
+    scales = f.keep(s.units);
+    if (has_zero_points(spec)) zero_points = f.keep<std::int8_t>(s.units);
+    const Tensor y = f.out(w.shape);
+    for_units(s.units, s.unit, [&](const UnitSpan& part) {
+      const auto in = part.weights(std::span<const real>(w.flat()));
+      const auto unit = static_cast<std::size_t>(s.unit);
+      for (std::size_t u = 0; u < part.count; ++u) {
+        const UnitScale at = scale_unit(in.subspan(u * unit, unit), spec, ratios[part.first + u]);
+        scales[part.first + u] = at.scale;
+        if (has_zero_points(spec)) {
+          zero_points[part.first + u] = static_cast<std::int8_t>(at.zero_point);
+        }
+      }
+      fake_quant(part.weights(y.flat()), in, part.units(std::span<const real>(scales)),
+                 part.units(std::span<const std::int8_t>(zero_points)), s.unit, s.grid.qmin,
+                 s.grid.qmax);
+    });
+    return y;
+  }
+  void backward(Backward& b) const {
+    if (ste == Ste::plain) {
+      b.pass_dout(0);
+      return;
+    }
+    const Tensor w = b.in(0);
+    const UnitShape s = units_of(w, spec, name);
+    const auto dw = b.grad(0);
+    const auto dout = b.dout();
+    for_units(s.units, s.unit, [&](const UnitSpan& part) {
+      clipped_ste_backward(
+          part.weights(dw), part.weights(dout), part.weights(std::span<const real>(w.flat())),
+          part.units(std::span<const real>(scales)),
+          part.units(std::span<const std::int8_t>(zero_points)), s.unit, s.grid.qmin, s.grid.qmax);
+    });
+  }
+};
+
+struct FakeQuantLsq {
+  static constexpr std::string_view name = "fake_quant_lsq";
+  Spec spec;
+  Ste ste;
+  std::span<real> scales{};  // [units], kept
+
+  Tensor forward(Forward& f) {
+    const Tensor w = f.in(0), log_scale = f.in(1);
+    const UnitShape s = units_of(w, spec, name);
+    check(spec.grid == GridKind::narrow || spec.grid == GridKind::full, name, "grid ",
+          name_of(spec.grid), " has no positive learned step; wanted narrow or full");
+    check(log_scale.size() == s.units, name, "log_scale is ", log_scale.shape, " for ", s.units,
+          " units");
+    scales = f.keep(s.units);
+    const Tensor y = f.out(w.shape);
+    for_units(s.units, s.unit, [&](const UnitSpan& part) {
+      for (std::size_t u = part.first; u < part.first + part.count; ++u) {
+        scales[u] = lsq_step(log_scale.data[u], spec.scale);
+      }
+      fake_quant(part.weights(y.flat()), part.weights(std::span<const real>(w.flat())),
+                 part.units(std::span<const real>(scales)), {}, s.unit, s.grid.qmin, s.grid.qmax);
+    });
+    return y;
+  }
+  void backward(Backward& b) const {
+    const Tensor w = b.in(0);
+    const UnitShape s = units_of(w, spec, name);
+    const auto dlog = b.grad(1);
+    const auto dw = ste == Ste::clipped ? b.grad(0) : std::span<real>{};
+    const auto dout = b.dout();
+    const double factor =
+        1 / std::sqrt(static_cast<double>(s.unit) * static_cast<double>(s.grid.qmax));
+    for_units(s.units, s.unit, [&](const UnitSpan& part) {
+      lsq_backward(part.weights(dw), part.units(dlog), part.weights(dout),
+                   part.weights(std::span<const real>(w.flat())),
+                   part.units(std::span<const real>(scales)), s.unit, s.grid.qmin, s.grid.qmax,
+                   factor);
+    });
+    if (ste == Ste::plain) b.pass_dout(0);
+  }
+};
+
+}  // namespace
+
+Var fake_quant_ste(Var w, const Spec& spec, std::span<const real> ratios, Ste ste) {
+  return w.graph->record(FakeQuantSte{spec, ste, ratios}, {w});
+}
+
+Var fake_quant_lsq(Var w, Var log_scale, const Spec& spec, Ste ste) {
+  return w.graph->record(FakeQuantLsq{spec, ste}, {w, log_scale});
+}
+
+real lsq_step(real log_scale, ScaleType type) { return round_scale(std::exp(log_scale), type); }
+
+}  // namespace notch::quant

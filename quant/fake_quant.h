@@ -1,0 +1,40 @@
+// Fake quantization: a weight as it will be after rounding, with a gradient that passes through.
+//
+// Two ops on the tape, added without touching autograd/. Forward is the arithmetic of
+// quant/kernels/round.h, the same that packs the weights later: what training sees and what is
+// shipped are equal bit for bit.
+#pragma once
+
+#include <span>
+
+#include "autograd/graph.h"
+#include "quant/qtensor.h"
+#include "quant/spec.h"
+
+namespace notch::quant {
+
+/// How gradients treat weights outside the range.
+enum class Ste : std::uint8_t {
+  clipped,  ///< no gradient outside: a clipped weight is not pushed further out
+  plain,    ///< the identity everywhere
+};
+
+/// ŵ = (clamp(rint(w/s) + z, qmin, qmax) - z) s with s from each unit's extremes times its ratio
+/// (scale_unit), taken anew in every step and treated as a constant by the gradient.
+///   w [rows, cols], ratios [units] -> [rows, cols].  dL/dw = dL/dŵ, masked when `ste` is clipped.
+/// Straight-through estimator: Bengio, Léonard and Courville 2013 (arXiv:1308.3432). `ratios` must
+/// outlive the step.
+Var fake_quant_ste(Var w, const Spec& spec, std::span<const real> ratios, Ste ste);
+
+/// ŵ = clamp(rint(w/s), qmin, qmax) s with s = lsq_step(log_scale): one learned step per unit.
+///   w [rows, cols], log_scale [units] -> [rows, cols].
+/// Esser et al. 2020 (arXiv:1902.08153), eq. 1-3 and 5, for the narrow and full grids. Deviations:
+/// a) the parameter is l = log s, so the step stays positive and one learning rate suits all
+/// layers: dL/dl = s dL/ds; b) the gradient scale 1/√(N qmax) takes N = the weights that share the
+/// step. With Ste::plain the weight gradient is not masked.
+Var fake_quant_lsq(Var w, Var log_scale, const Spec& spec, Ste ste);
+
+/// s = round_scale(exp(l)): what forward uses and export stores.
+real lsq_step(real log_scale, ScaleType type);
+
+}  // namespace notch::quant

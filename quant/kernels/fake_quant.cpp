@@ -1,0 +1,75 @@
+#include "quant/kernels/fake_quant.h"
+
+#include "autograd/base/simd.h"
+#include "quant/kernels/round.h"
+
+namespace notch::quant {
+namespace {
+
+constexpr std::int64_t kLanes = 16;  // as round.cpp: partial sums whatever the vector width
+
+}  // namespace
+
+NOTCH_CLONES void clipped_ste_backward(std::span<real> dw, std::span<const real> dout,
+                                       std::span<const real> w, std::span<const real> scales,
+                                       std::span<const std::int8_t> zero_points, std::int64_t unit,
+                                       int qmin, int qmax) {
+  if (dw.empty()) return;
+  for (std::size_t u = 0; u < scales.size(); ++u) {
+    const real scale = scales[u];
+    const int z = zero_points.empty() ? 0 : zero_points[u];
+    const real lo = static_cast<real>(qmin - z), hi = static_cast<real>(qmax - z);
+    const std::int64_t at = static_cast<std::int64_t>(u) * unit;
+    const real* in = w.data() + at;
+    const real* d = dout.data() + at;
+    real* out = dw.data() + at;
+    for (std::int64_t i = 0; i < unit; ++i) {
+      const real v = in[i] / scale;
+      out[i] += (v >= lo) & (v <= hi) ? d[i] : real{0};
+    }
+  }
+}
+
+NOTCH_CLONES void lsq_backward(std::span<real> dw, std::span<real> dlog, std::span<const real> dout,
+                               std::span<const real> w, std::span<const real> scales,
+                               std::int64_t unit, int qmin, int qmax, double factor) {
+  const real lo = static_cast<real>(qmin), hi = static_cast<real>(qmax);
+  for (std::size_t u = 0; u < scales.size(); ++u) {
+    const real scale = scales[u];
+    const std::int64_t at = static_cast<std::int64_t>(u) * unit;
+    const real* in = w.data() + at;
+    const real* d = dout.data() + at;
+    if (!dw.empty()) {
+      real* out = dw.data() + at;
+      for (std::int64_t i = 0; i < unit; ++i) {
+        const real v = in[i] / scale;
+        out[i] += (v >= lo) & (v <= hi) ? d[i] : real{0};
+      }
+    }
+    if (dlog.empty()) continue;
+    double lanes[kLanes] = {};
+    // ŵ/s - (v inside, 0 outside): rint(v) - v inside, the clipped code outside. At equality both
+    // branches of eq. 3 hold for the code and the paper takes qmin or qmax; so does this.
+    const auto term = [&](std::int64_t i) {
+      const real v = in[i] / scale;
+      const real inside = (v > lo) & (v < hi) ? v : real{0};
+      return static_cast<double>(d[i]) * static_cast<double>(round_clamped(v, lo, hi) - inside);
+    };
+    const std::int64_t whole = unit - unit % kLanes;
+    for (std::int64_t i = 0; i < whole; i += kLanes) {
+      for (std::int64_t l = 0; l < kLanes; ++l) lanes[l] += term(i + l);
+    }
+    for (std::int64_t i = whole; i < unit; ++i) lanes[i - whole] += term(i);
+    double sum = 0;
+    for (const double lane : lanes) sum += lane;
+    dlog[u] += static_cast<real>(factor * static_cast<double>(scale) * sum);
+  }
+}
+
+NOTCH_CLONES std::int64_t count_moved(std::span<const real> before, std::span<const real> after) {
+  std::int64_t moved = 0;
+  for (std::size_t i = 0; i < before.size(); ++i) moved += before[i] != after[i];
+  return moved;
+}
+
+}  // namespace notch::quant

@@ -1,0 +1,33 @@
+// Gradients of fake quantization: the straight-through mask and the derivative of the step.
+//
+// Units, scales and zero points as in round.h, whose fake_quant is the forward. Gradients are added
+// to (+=); an empty span is not wanted. Serial, vectorised, same bits for every instruction set.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "autograd/base/real.h"
+
+namespace notch::quant {
+
+/// dw += dout where qmin <= w/scale + z <= qmax, equality included; nothing elsewhere.
+///   ŵ = s (rint(clamp(w/s, qmin - z, qmax - z)));  rint counts as the identity (Bengio et al.
+///   2013)
+void clipped_ste_backward(std::span<real> dw, std::span<const real> dout, std::span<const real> w,
+                          std::span<const real> scales, std::span<const std::int8_t> zero_points,
+                          std::int64_t unit, int qmin, int qmax);
+
+/// LSQ, Esser et al. 2020 (arXiv:1902.08153), eq. 3 and 5, for scales > 0 without zero points, v =
+/// w/s:
+///   dŵ/dw = 1 inside [qmin, qmax], 0 outside
+///   dŵ/ds = rint(v) - v inside;  qmin where v <= qmin;  qmax where v >= qmax
+/// dlog[u] += factor · s_u · Σ dout · dŵ/ds over the unit, summed in double: the gradient of log s.
+void lsq_backward(std::span<real> dw, std::span<real> dlog, std::span<const real> dout,
+                  std::span<const real> w, std::span<const real> scales, std::int64_t unit,
+                  int qmin, int qmax, double factor);
+
+/// Number of elements whose value fake quantization changed.
+std::int64_t count_moved(std::span<const real> before, std::span<const real> after);
+
+}  // namespace notch::quant

@@ -1,0 +1,80 @@
+#include "quant/plan.h"
+
+#include <algorithm>
+
+namespace notch::quant {
+
+bool matches(std::string_view pattern, std::string_view name) {
+  const std::size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == name;
+  if (!name.starts_with(pattern.substr(0, star))) return false;
+  const std::string_view rest = pattern.substr(star + 1);
+  for (std::size_t at = star; at <= name.size(); ++at) {
+    if (matches(rest, name.substr(at))) return true;
+  }
+  return false;
+}
+
+namespace {
+
+struct Candidate {
+  Target target{};
+  std::optional<Spec> spec{};
+};
+
+/// Every matrix of the model with its default spec, in the order of resolve().
+std::vector<Candidate> candidates(const Plan& plan, nn::ModelView& model) {
+  std::vector<Candidate> all;
+  for (nn::Linear* l : model.linears) {
+    all.push_back({{.name = l->name, .weight = l->weight, .linear = l}, plan.weights});
+  }
+  const bool tied = model.head_is_tied();
+  if (!tied) {
+    all.push_back({{.name = model.head->name, .weight = model.head->weight, .linear = model.head},
+                   plan.table});
+  }
+  // The first embedding is the token table, the others are positions.
+  for (std::size_t i = 0; i < model.embeddings.size(); ++i) {
+    const nn::Embedding* e = model.embeddings[i];
+    const bool heads = e->weight == model.head->weight;
+    all.push_back({{.name = e->name, .weight = e->weight, .linear = heads ? model.head : nullptr},
+                   i == 0 ? plan.table : std::nullopt});
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<Target> resolve(const Plan& plan, nn::ModelView& model) {
+  std::vector<Candidate> all = candidates(plan, model);
+  for (std::size_t i = 0; i < plan.rules.size(); ++i) {
+    const PlanRule& rule = plan.rules[i];
+    bool hit = false;
+    for (Candidate& c : all) {
+      // A tied table answers to both of its names.
+      const bool named = matches(rule.pattern, c.target.name) ||
+                         (c.target.linear && matches(rule.pattern, c.target.linear->name));
+      if (!named) continue;
+      hit = true;
+      c.spec = rule.spec;
+    }
+    if (hit) continue;
+    std::string known;
+    for (const Candidate& c : all) known += (known.empty() ? "" : ", ") + c.target.name;
+    throw Error({.where = "plan",
+                 .what = str("rule ", i + 1, " \"", rule.pattern, "\" matches no layer"),
+                 .field = rule.pattern,
+                 .hint = "the model has " + known});
+  }
+  std::vector<Target> targets;
+  for (Candidate& c : all) {
+    if (!c.spec) continue;
+    c.target.spec = *c.spec;
+    validate(c.target.spec, c.target.weight->value.cols(), c.target.name);
+    targets.push_back(std::move(c.target));
+  }
+  check(!targets.empty(), "plan", "quantizes nothing: every layer stays in floating point");
+  return targets;
+}
+
+}  // namespace notch::quant

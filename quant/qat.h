@@ -1,0 +1,64 @@
+// Training through rounding: FakeQuantizer makes a model see its weights as they will be shipped.
+//
+// It attaches to the model's weight chain, so no layer is edited; what it adds (LSQ's step sizes)
+// lives in its own ParamStore, which the optimizer gets as a group of its own. The training loop
+// belongs to the caller. convert() gives the integers: dequantized, they are bit for bit what the
+// last forward saw.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "quant/fake_quant.h"
+#include "quant/recipes.h"
+
+namespace notch::quant {
+
+struct QatOptions {
+  Ste ste = Ste::clipped;
+  /// First step sizes of LSQ. The paper's rule is far too wide at 6 and 8 bits for a short
+  /// training, so the least-squares range is the default.
+  RangeRule lsq_init = RangeRule::mse;
+};
+
+class FakeQuantizer {
+ public:
+  /// Searches ranges for the targets' present weights and attaches. The model must outlive this.
+  FakeQuantizer(nn::ModelView& model, Training training, std::span<const Target> targets,
+                const QatOptions& options);
+
+  FakeQuantizer(const FakeQuantizer&) = delete;  // the hook refers to this object
+  FakeQuantizer& operator=(const FakeQuantizer&) = delete;
+
+  /// log(step size) per unit, named "<parameter>.log_scale"; empty for STE.
+  ParamStore& params() { return *params_; }
+  /// Values that are fixed by the start (STE's ratios), for checkpoints: "<parameter>.ratio".
+  struct NamedValues {
+    std::string name{};
+    std::span<real> values{};
+  };
+  std::vector<NamedValues> fixed_values();
+
+  /// The integers of the model's present weights and steps. The model is left as it is.
+  Quantized convert() const;
+
+ private:
+  struct Node {
+    Target target{};
+    std::vector<real> ratios{};  // STE
+    Param* log_scale = nullptr;  // LSQ
+  };
+  Scales scales_of(const Node& node) const;
+
+  Training training_;
+  QatOptions options_;
+  std::unique_ptr<ParamStore> params_;
+  std::map<const Param*, Node> nodes_;
+  std::vector<const Param*> order_;
+  nn::Attachment attachment_;
+};
+
+}  // namespace notch::quant

@@ -1,0 +1,243 @@
+#include "quant/recipes.h"
+
+#include <algorithm>
+#include <map>
+
+#include "quant/kernels/fake_quant.h"
+
+namespace notch::quant {
+namespace {
+
+QTensor round_nearest(const Target& t, RangeRule rule) {
+  const Tensor& w = t.weight->value;
+  Ranges ranges = choose_scales(w.flat(), w.rows(), w.cols(), t.spec, rule, t.name);
+  return quantize(w.flat(), w.rows(), w.cols(), t.spec, std::move(ranges.at), t.name);
+}
+
+/// Puts the dequantized weights into the parameter and notes how far they moved.
+void apply(const Target& t, const QTensor& q, LayerReport& report) {
+  const std::vector<real> rounded = dequantize(q);
+  report.name = t.name;
+  report.spec = t.spec;
+  measure_rounding(t.weight->value.flat(), rounded, report);
+  std::ranges::copy(rounded, t.weight->value.data);
+}
+
+/// The post-training walk over one model.
+class Walk {
+ public:
+  Walk(nn::ModelView& model, const Recipe& recipe, std::span<const Target> targets,
+       std::span<const nn::Tokens> calibration, const PostTrainingOptions& options)
+      : model_(model),
+        recipe_(recipe),
+        targets_(targets),
+        calibration_(calibration),
+        options_(options) {}
+
+  Quantized run() {
+    if (recipe_.needs_hessian) {
+      check(!calibration_.empty(), recipe_.name, "needs calibration text and got none");
+      walk_stages();
+    }
+    // What is left: everything for recipes without statistics, tables that are only looked up.
+    for (const Target& t : targets_) {
+      if (!done_.contains(t.weight)) quantize_target(t, nullptr);
+    }
+    Quantized out;
+    for (const Target& t : targets_) {
+      out.tensors.push_back({t.weight->name, std::move(done_.at(t.weight).q)});
+      out.layers.push_back(std::move(done_.at(t.weight).report));
+    }
+    return out;
+  }
+
+ private:
+  struct Done {
+    QTensor q{};
+    LayerReport report{};
+  };
+  using Group = std::vector<const Target*>;
+
+  void quantize_target(const Target& t, const Hessian* H) {
+    Done& done = done_[t.weight];
+    done.q = recipe_.round(t, H, options_, done.report);
+    apply(t, done.q, done.report);
+  }
+
+  const Target* target_of(const nn::Linear* linear) const {
+    const auto at = std::ranges::find(targets_, linear, &Target::linear);
+    return at == targets_.end() ? nullptr : &*at;
+  }
+
+  void walk_stages() {
+    start_hidden_states();
+    for (const nn::Stage& stage : model_.stages) {
+      for (const Group& group : groups_of(stage)) {
+        observe(group, [&](std::size_t i) { run_stage(stage, i, false); });
+      }
+      for (std::size_t i = 0; i < hidden_.size(); ++i) run_stage(stage, i, true);
+    }
+    if (const Target* head = target_of(model_.head)) {
+      // The head sees the last hidden states: no layer has to run to collect them.
+      restore_tables();
+      Hessian H(model_.head->in_features());
+      for (const Hidden& h : hidden_) H.accumulate(h.values);
+      quantize_target(*head, &H);
+    }
+    restore_tables();
+  }
+
+  std::vector<Group> groups_of(const nn::Stage& stage) const {
+    std::vector<Group> groups;
+    for (const nn::Linear* linear : stage.linears) {
+      const Target* t = target_of(linear);
+      if (!t) continue;
+      if (groups.empty() || options_.true_sequential) groups.emplace_back();
+      groups.back().push_back(t);
+    }
+    return groups;
+  }
+
+  /// Collects the second moments of the group's inputs over all calibration text, then rounds the
+  /// group.
+  template <class RunStage>
+  void observe(const Group& group, const RunStage& run_stage) {
+    std::map<const nn::Linear*, Hessian> hessians;
+    for (const Target* t : group) hessians.emplace(t->linear, Hessian(t->linear->in_features()));
+    {
+      const nn::Attachment observer = model_.hooks->linear_chain.attach(
+          [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
+            const auto H = hessians.find(&linear);
+            if (H != hessians.end()) H->second.accumulate(x.value().flat());
+            return next(g, linear, x);
+          });
+      for (std::size_t i = 0; i < hidden_.size(); ++i) run_stage(i);
+    }
+    for (const Target* t : group) quantize_target(*t, &hessians.at(t->linear));
+  }
+
+  struct Hidden {
+    Shape shape{};
+    std::vector<real> values{};
+  };
+
+  void start_hidden_states() {
+    for (const Target& t : targets_) {
+      if (!is_table(t)) continue;
+      tables_.emplace_back(
+          &t, std::vector<real>(t.weight->value.flat().begin(), t.weight->value.flat().end()));
+      const std::vector<real> rounded = dequantize(round_nearest(t, RangeRule::mse));
+      std::ranges::copy(rounded, t.weight->value.data);
+    }
+    for (const nn::Tokens& tokens : calibration_) {
+      graph_.begin(Graph::Mode::inference);
+      const Var x = model_.embed(graph_, tokens);
+      hidden_.push_back({x.shape(), {x.value().flat().begin(), x.value().flat().end()}});
+    }
+  }
+
+  bool is_table(const Target& t) const {
+    return std::ranges::any_of(model_.embeddings,
+                               [&](const nn::Embedding* e) { return e->weight == t.weight; });
+  }
+
+  /// Gives tables that are not rounded yet their original values back.
+  void restore_tables() {
+    for (const auto& [t, values] : tables_) {
+      if (!done_.contains(t->weight)) std::ranges::copy(values, t->weight->value.data);
+    }
+  }
+
+  void run_stage(const nn::Stage& stage, std::size_t i, bool keep) {
+    graph_.begin(Graph::Mode::inference);
+    const Var x = graph_.constant({hidden_[i].values.data(), hidden_[i].shape}, "hidden");
+    const Var y = stage.run(graph_, x);
+    if (keep) std::ranges::copy(y.value().flat(), hidden_[i].values.begin());
+  }
+
+  nn::ModelView& model_;
+  const Recipe& recipe_;
+  std::span<const Target> targets_;
+  std::span<const nn::Tokens> calibration_;
+  const PostTrainingOptions& options_;
+  Graph graph_;
+  std::vector<Hidden> hidden_;
+  std::vector<std::pair<const Target*, std::vector<real>>> tables_;
+  std::map<const Param*, Done> done_;
+};
+
+}  // namespace
+
+void measure_rounding(std::span<const real> before, std::span<const real> after,
+                      LayerReport& report) {
+  double error = 0, power = 0;
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    const auto w = static_cast<double>(before[i]);
+    const double difference = w - static_cast<double>(after[i]);
+    error += difference * difference;
+    power += w * w;
+  }
+  report.moved =
+      static_cast<double>(count_moved(before, after)) / static_cast<double>(before.size());
+  report.weight_error = power > 0 ? error / power : 0;
+}
+
+QTensor round_absmax(const Target& t, const Hessian*, const PostTrainingOptions&, LayerReport&) {
+  return round_nearest(t, RangeRule::absmax);
+}
+
+QTensor round_mse(const Target& t, const Hessian*, const PostTrainingOptions&, LayerReport&) {
+  return round_nearest(t, RangeRule::mse);
+}
+
+QTensor round_gptq(const Target& t, const Hessian* H, const PostTrainingOptions& options,
+                   LayerReport& report) {
+  // One-hot inputs have a diagonal Hessian, with which GPTQ is round-to-nearest.
+  if (H == nullptr) return round_nearest(t, options.gptq.range);
+  const Tensor& w = t.weight->value;
+  GptqResult result = gptq(w.flat(), w.rows(), w.cols(), t.spec, H->matrix(), options.gptq, t.name);
+  report.gptq = result.report;
+  return std::move(result.q);
+}
+
+const Recipe& recipe(std::string_view name) {
+  for (const Recipe& r : kRecipes) {
+    if (r.name == name) return r;
+  }
+  const std::string close = did_you_mean(name, recipe_names());
+  throw Error({.where = "recipe",
+               .what = str("\"", name, "\" is not a method"),
+               .field = std::string(name),
+               .hint = close.empty() ? "" : str("did you mean \"", close, "\"?")});
+}
+
+std::vector<std::string> recipe_names() {
+  std::vector<std::string> names;
+  for (const Recipe& r : kRecipes) names.emplace_back(r.name);
+  return names;
+}
+
+double require_activity(const Quantized& quantized, std::string_view where) {
+  double moved = 0, weights = 0;
+  for (std::size_t i = 0; i < quantized.layers.size(); ++i) {
+    const auto n = static_cast<double>(quantized.tensors[i].q.codes.size());
+    moved += quantized.layers[i].moved * n;
+    weights += n;
+  }
+  if (weights == 0 || moved == 0) {
+    throw Error({.fault = Fault::numeric,
+                 .where = std::string(where),
+                 .what = "quantization changed no weight",
+                 .hint = "is the model already quantized?"});
+  }
+  return moved / weights;
+}
+
+Quantized post_training(nn::ModelView& model, const Recipe& recipe, std::span<const Target> targets,
+                        std::span<const nn::Tokens> calibration,
+                        const PostTrainingOptions& options) {
+  check(recipe.round != nullptr, recipe.name, "is not a post-training recipe");
+  return Walk(model, recipe, targets, calibration, options).run();
+}
+
+}  // namespace notch::quant

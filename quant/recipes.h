@@ -1,0 +1,108 @@
+// Recipes: the methods of the comparison, one row each.
+//
+// A recipe chooses codes for a matrix (`round`), possibly after training through the rounding. All
+// recipes take the same plan, the same calibration text and the same evaluation; they end in
+// QTensors. A new combination is a new row of kRecipes; a new algorithm is one function of type
+// Round and its row.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "quant/gptq.h"
+#include "quant/plan.h"
+#include "quant/qtensor.h"
+#include "quant/ranges.h"
+
+namespace notch::quant {
+
+struct PostTrainingOptions {
+  GptqOptions gptq{};
+  bool true_sequential = false;  ///< layer after layer inside a block, not block after block
+};
+
+/// What rounding one matrix reports besides its codes.
+struct LayerReport {
+  std::string name{};
+  Spec spec{};
+  double moved = 0;         ///< share of weights whose value changed
+  double weight_error = 0;  ///< Σ (w - ŵ)² / Σ w²
+  GptqReport gptq{};        ///< zeros unless a Hessian was used
+};
+
+/// Fills `moved` and `weight_error` from a matrix before and after rounding.
+void measure_rounding(std::span<const real> before, std::span<const real> after,
+                      LayerReport& report);
+
+/// Codes for one matrix. `H` is null unless the recipe asks for a Hessian and the matrix
+/// multiplies.
+using Round = QTensor (*)(const Target& target, const Hessian* H,
+                          const PostTrainingOptions& options, LayerReport& report);
+
+enum class Training : std::uint8_t { none, ste, lsq };
+
+struct Recipe {
+  std::string_view name{};
+  std::string_view source{};
+  Round round = nullptr;  ///< null where the integers follow from training
+  Training training = Training::none;
+  bool needs_hessian = false;
+  bool distills = false;
+};
+
+QTensor round_absmax(const Target&, const Hessian*, const PostTrainingOptions&, LayerReport&);
+QTensor round_mse(const Target&, const Hessian*, const PostTrainingOptions&, LayerReport&);
+QTensor round_gptq(const Target&, const Hessian*, const PostTrainingOptions&, LayerReport&);
+
+inline constexpr std::array kRecipes{
+    Recipe{.name = "rtn", .source = "round to nearest, absmax range", .round = round_absmax},
+    Recipe{
+        .name = "rtn-mse", .source = "round to nearest, least-squares range", .round = round_mse},
+    Recipe{.name = "gptq",
+           .source = "Frantar et al. 2022",
+           .round = round_gptq,
+           .needs_hessian = true},
+    Recipe{.name = "qat-ste", .source = "Bengio et al. 2013", .training = Training::ste},
+    Recipe{.name = "qat-lsq", .source = "Esser et al. 2020", .training = Training::lsq},
+    Recipe{.name = "qat-ste-kd",
+           .source = "STE, distilled from the fp32 model",
+           .training = Training::ste,
+           .distills = true},
+    Recipe{.name = "qat-lsq-kd",
+           .source = "LSQ, distilled from the fp32 model",
+           .training = Training::lsq,
+           .distills = true},
+};
+
+/// The row of that name; usage error with a suggestion for any other.
+const Recipe& recipe(std::string_view name);
+std::vector<std::string> recipe_names();
+
+/// A quantized model: the codes of its targets. Everything else is in the model's parameters.
+struct NamedQTensor {
+  std::string name{};  ///< of the parameter: "h.0.attn.c_attn.weight"
+  QTensor q{};
+};
+struct Quantized {
+  std::vector<NamedQTensor> tensors{};
+  std::vector<LayerReport> layers{};
+};
+
+/// Share of the quantized weights whose value rounding changed; a numeric error when it is 0: then
+/// nothing was quantized.
+double require_activity(const Quantized& quantized, std::string_view where);
+
+/// Quantizes the targets after training, stage after stage: the statistics of a stage see its
+/// quantized predecessors (hidden states are kept per stage, every stage runs once to observe and
+/// once to go on). On return the model's parameters hold the dequantized weights. `calibration` is
+/// token batches. While it runs, a table that is looked up stands at its round-to-nearest values;
+/// the codes of a tied table are chosen last, for the head.
+Quantized post_training(nn::ModelView& model, const Recipe& recipe, std::span<const Target> targets,
+                        std::span<const nn::Tokens> calibration,
+                        const PostTrainingOptions& options);
+
+}  // namespace notch::quant
