@@ -1,0 +1,172 @@
+// Loading: file, overrides, names and paths, in that order; and what follows from a configuration.
+#include "experiments/config.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/base/error.h"
+#include "experiments/config_items.h"
+#include "experiments/toml_scalar.h"
+
+namespace notch::experiments {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+  return text;
+}
+
+/// A word as the user typed it becomes a string, unless it is quoted already.
+std::string as_string(std::string_view word) {
+  const bool quoted = word.size() > 1 && (word.front() == '"' || word.front() == '\'') &&
+                      word.front() == word.back();
+  return quoted ? std::string(word) : toml::quote(word);
+}
+
+std::string split_as_list(std::string_view words, bool strings) {
+  std::string out;
+  for (std::size_t begin = 0; begin <= words.size();) {
+    const std::size_t end = std::min(words.find(',', begin), words.size());
+    const std::string_view word = trimmed(words.substr(begin, end - begin));
+    if (!word.empty())
+      out += (out.empty() ? "" : ", ") + (strings ? as_string(word) : std::string(word));
+    begin = end + 1;
+  }
+  return "[" + out + "]";
+}
+
+/// The value of an override as TOML text for a field of this kind.
+std::string value_text(std::string_view value, Kind kind) {
+  switch (kind) {
+    case Kind::string:
+      return as_string(value);
+    case Kind::list:
+    case Kind::string_list:
+      return value.substr(0, 1) == "[" ? std::string(value)
+                                       : split_as_list(value, kind == Kind::string_list);
+    case Kind::boolean:
+    case Kind::integer:
+    case Kind::number:
+      // What is no number becomes a string, so that the error says what the field wants.
+      return value.empty() || !toml::read_scalar(value).error.empty() ? as_string(value)
+                                                                      : std::string(value);
+    default:
+      return std::string(value);
+  }
+}
+
+[[noreturn]] void fail_override(std::string_view argument, std::string_view key, std::string what,
+                                std::string hint) {
+  const toml::Source source{
+      .name = "command line", .text = std::string(argument), .command_line = true};
+  toml::fail(source, {.line = 1, .column = 1, .width = static_cast<int>(key.size())},
+             {.what = std::move(what), .field = std::string(key), .hint = std::move(hint)});
+}
+
+[[noreturn]] void fail_unknown_override(std::string_view argument, const std::string& key,
+                                        const std::vector<Item>& items) {
+  const std::size_t dot = key.find('.');
+  std::string hint;
+  std::vector<std::string> keys;
+  for (const Item& item : items) {
+    if (item.kind != Kind::section) {
+      keys.push_back(item.key());
+    } else if (item.name == key) {
+      hint = key + " is a section: name a key in it, as in " + key + ".name=value";
+    }
+  }
+  if (hint.empty())
+    hint = suggest_key(dot == std::string::npos ? "" : key.substr(0, dot), key.substr(dot + 1));
+  if (hint.empty()) {
+    const std::string near = did_you_mean(key, keys);
+    hint = near.empty() ? "`notch config` lists all keys" : "did you mean " + near + "?";
+  }
+  fail_override(argument, key, "unknown key", std::move(hint));
+}
+
+const Item* find_item(const std::vector<Item>& items, std::string_view key) {
+  const auto at = std::find_if(items.begin(), items.end(), [&](const Item& item) {
+    return item.kind != Kind::section && item.key() == key;
+  });
+  return at == items.end() ? nullptr : &*at;
+}
+
+bool is_path(std::string_view text) { return text.find_first_of("./") != std::string_view::npos; }
+
+void make_absolute(std::string& path, const fs::path& base) {
+  path = (base / path).lexically_normal().string();
+}
+
+}  // namespace
+
+void apply_override(LoadedConfig& loaded, std::string_view argument) {
+  const std::size_t equals = argument.find('=');
+  if (equals == std::string_view::npos) {
+    fail_override(argument, argument, "no value",
+                  "write dotted.key=value, for example train.lr=0.003");
+  }
+  const std::string key(trimmed(argument.substr(0, equals)));
+  const std::vector<Item> before = items_of(loaded.config);
+  const Item* item = find_item(before, key);
+  if (!item) fail_unknown_override(argument, key, before);
+  const std::string value = value_text(trimmed(argument.substr(equals + 1)), item->kind);
+  const auto source = std::make_shared<const toml::Source>(
+      toml::Source{.name = "command line", .text = key + "=" + value, .command_line = true});
+  read_into(loaded, toml::parse(*source), source);
+  const std::vector<Item> after = items_of(loaded.config);
+  loaded.overrides.push_back(
+      {.key = key, .before = item->value, .after = find_item(after, key)->value});
+}
+
+LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& overrides) {
+  toml::Source source = toml::read_source(file);
+  LoadedConfig loaded = parse_config(std::move(source.text), std::move(source.name));
+  const fs::path here = fs::current_path();
+  const fs::path beside = fs::absolute(file).parent_path();
+  ExperimentConfig& config = loaded.config;
+  const bool data_path_in_file = is_path(config.data.path);
+  const bool out_in_file = !config.out.empty();
+  if (data_path_in_file) make_absolute(config.data.path, beside);
+  if (out_in_file) make_absolute(config.out, beside);
+  for (const std::string& argument : overrides) apply_override(loaded, argument);
+  if (is_path(config.data.path)) make_absolute(config.data.path, here);
+  if (config.name.empty()) config.name = file.stem().string();
+  if (config.out.empty()) config.out = (beside / "runs" / config.name).string();
+  make_absolute(config.out, here);
+  validate(config, loaded.origins);
+  return loaded;
+}
+
+std::vector<RowConfig> planned_rows(const ExperimentConfig& config) {
+  std::vector<RowConfig> rows;
+  for (RowConfig row : config.row) {
+    if (row.method == "fp32") continue;
+    if (row.granularity == "inherit") {
+      row.granularity = config.quant.granularity;
+      row.group_size = config.quant.group_size;
+    }
+    rows.push_back(std::move(row));
+  }
+  if (!config.row.empty()) return rows;
+  for (const int bits : config.quant.bits) {
+    for (const std::string& method : config.quant.methods) {
+      rows.push_back({.method = method,
+                      .bits = bits,
+                      .granularity = config.quant.granularity,
+                      .group_size = config.quant.group_size});
+    }
+  }
+  return rows;
+}
+
+int qat_steps(const ExperimentConfig& config) {
+  if (config.qat.steps > 0) return config.qat.steps;
+  const double steps = std::min(config.qat.fraction * config.train.steps, kMaxCount);
+  return std::max(1, static_cast<int>(std::lround(steps)));
+}
+
+}  // namespace notch::experiments

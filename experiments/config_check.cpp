@@ -1,0 +1,181 @@
+// Values that are each in range and still cannot work together. Everything is checked before a run
+// allocates or writes anything.
+#include <algorithm>
+
+#include "autograd/base/error.h"
+#include "experiments/config.h"
+
+namespace notch::experiments {
+
+namespace {
+
+bool is_reference(std::string_view method) { return method == "fp32" || method == "fp16"; }
+
+void check_name(const ExperimentConfig& config, const Origins& origins) {
+  constexpr std::string_view kAllowed =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  const std::string& name = config.name;
+  if (name.find_first_not_of(kAllowed) == std::string::npos && name.substr(0, 1) != "." &&
+      name.size() <= 100)
+    return;
+  origins.fail("name",
+               {.what = "not usable as a directory's name",
+                .found = toml::quote(name),
+                .expected = "at most 100 letters, digits, '.', '_' or '-', not starting with '.'"});
+}
+
+void check_seeds(const ExperimentConfig& config, const Origins& origins) {
+  if (config.seeds.empty()) {
+    origins.fail("seeds", {.what = "the list is empty",
+                           .hint = "give at least one seed, as in seeds = [1337]"});
+  }
+  std::vector<std::int64_t> sorted = config.seeds;
+  std::sort(sorted.begin(), sorted.end());
+  if (const auto twice = std::adjacent_find(sorted.begin(), sorted.end()); twice != sorted.end()) {
+    origins.fail("seeds", {.what = str("seed ", *twice, " is listed twice"),
+                           .hint = "two runs with one seed are the same run"});
+  }
+}
+
+void check_model(const ExperimentConfig& config, const Origins& origins) {
+  const ModelConfig& m = config.model;
+  if (m.n_embd % m.n_head != 0) {
+    origins.fail("model.n_head", {.what = "the heads do not divide the channels",
+                                  .found = str("n_head = ", m.n_head, " with n_embd = ", m.n_embd),
+                                  .expected = "n_embd a multiple of n_head"});
+  }
+}
+
+void check_train(const ExperimentConfig& config, const Origins& origins) {
+  const TrainConfig& t = config.train;
+  if (t.warmup >= t.steps) {
+    origins.fail("train.warmup", {.what = "the warm-up does not end before the training",
+                                  .found = str("warmup = ", t.warmup, " with steps = ", t.steps),
+                                  .expected = "warmup < steps"});
+  }
+  if (t.min_lr > t.lr) {
+    origins.fail("train.min_lr", {.what = "the last learning rate is above the peak",
+                                  .found = str("min_lr = ", t.min_lr, " with lr = ", t.lr),
+                                  .expected = "min_lr <= lr"});
+  }
+}
+
+void check_groups(const ExperimentConfig& config, std::string_view granularity, int group_size,
+                  const std::string& key, const Origins& origins) {
+  const bool groups = granularity == "group";
+  if (groups != (group_size > 0)) {
+    origins.fail(key, {.what = groups ? "the groups have no size"
+                                      : "a group size needs granularity = \"group\"",
+                       .found = str("group_size = ", group_size,
+                                    " with granularity = ", toml::quote(granularity)),
+                       .hint = groups ? "set group_size, for example 32"
+                                      : "set group_size = 0, or granularity = \"group\""});
+  }
+  // The inputs of a block's matrices are n_embd or 4 n_embd channels.
+  if (groups && config.model.n_embd % group_size != 0) {
+    origins.fail(key,
+                 {.what = "the groups do not divide the inputs of the layers",
+                  .found = str("group_size = ", group_size, " with n_embd = ", config.model.n_embd),
+                  .expected = "n_embd a multiple of group_size"});
+  }
+}
+
+template <class T>
+void check_distinct(const std::vector<T>& list, const std::string& key, const Origins& origins) {
+  for (std::size_t i = 1; i < list.size(); ++i) {
+    if (std::find(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(i), list[i]) ==
+        list.begin() + static_cast<std::ptrdiff_t>(i)) {
+      continue;
+    }
+    origins.fail(key, {.what = str(list[i], " is listed twice")});
+  }
+}
+
+void check_rows(const ExperimentConfig& config, const Origins& origins) {
+  for (std::size_t i = 0; i < config.row.size(); ++i) {
+    const RowConfig& row = config.row[i];
+    const std::string key = str("row[", i, "]");
+    if (row.method.empty()) {
+      origins.fail(key + ".method",
+                   {.what = "the row has no method", .hint = "for example method = \"rtn\""});
+    }
+    if (is_reference(row.method) && (row.bits != 0 || row.granularity != "inherit")) {
+      origins.fail(key + (row.bits != 0 ? ".bits" : ".granularity"),
+                   {.what = row.method + " is not quantized",
+                    .hint = "remove bits and granularity from this row"});
+    }
+    if (!is_reference(row.method) && row.bits < 2) {
+      origins.fail(
+          key + ".bits",
+          {.what = row.method + " needs a width", .found = str(row.bits), .expected = "2 to 8"});
+    }
+    const bool inherits = row.granularity == "inherit";
+    if (!inherits || row.group_size > 0) {
+      check_groups(config, row.granularity, row.group_size, key + ".group_size", origins);
+    }
+    if (std::find(config.row.begin(), config.row.begin() + static_cast<std::ptrdiff_t>(i), row) !=
+        config.row.begin() + static_cast<std::ptrdiff_t>(i)) {
+      origins.fail(key, {.what = "this row is listed twice"});
+    }
+  }
+}
+
+void check_quant(const ExperimentConfig& config, const Origins& origins) {
+  const QuantConfig& q = config.quant;
+  check_groups(config, q.granularity, q.group_size, "quant.group_size", origins);
+  check_distinct(q.bits, "quant.bits", origins);
+  check_distinct(q.methods, "quant.methods", origins);
+  if (q.bits.empty() && !q.methods.empty() && config.row.empty()) {
+    origins.fail("quant.bits", {.what = "the list is empty",
+                                .hint = "give at least one width, as in bits = [8, 4]"});
+  }
+  for (std::size_t i = 0; i < q.layers.size(); ++i) {
+    const std::string key = str("quant.layers[", i, "]");
+    if (q.layers[i].pattern.empty()) {
+      origins.fail(key + ".pattern", {.what = "the rule has no pattern",
+                                      .hint = "for example {pattern = \"h.0.*\", bits = 8}"});
+    }
+    if (q.layers[i].bits == 1) {
+      origins.fail(key + ".bits",
+                   {.what = "out of range", .found = "1", .expected = "2 to 8, or 0 for fp32"});
+    }
+  }
+}
+
+}  // namespace
+
+void validate(const ExperimentConfig& config, const Origins& origins) {
+  check_name(config, origins);
+  check_seeds(config, origins);
+  check_model(config, origins);
+  check_train(config, origins);
+  check_quant(config, origins);
+  check_rows(config, origins);
+  if (config.data.kind == "text" && config.data.path.empty()) {
+    origins.fail("data.path",
+                 {.what = "kind = \"text\" needs a file",
+                  .hint = "set data.path, or kind = \"verbs\" for the built-in sentences"});
+  }
+}
+
+void check_methods(const ExperimentConfig& config, const std::vector<std::string>& known,
+                   const Origins& origins) {
+  const auto check_one = [&](const std::string& method, const std::string& key) {
+    if (std::find(known.begin(), known.end(), method) != known.end()) return;
+    std::string all;
+    for (const std::string& name : known) all += (all.empty() ? "" : ", ") + name;
+    const std::string near = did_you_mean(method, known);
+    origins.fail(
+        key, {.what = "unknown method",
+              .found = toml::quote(method),
+              .expected = all,
+              .hint = near.empty() ? std::string{} : "did you mean " + toml::quote(near) + "?"});
+  };
+  for (const std::string& method : config.quant.methods) check_one(method, "quant.methods");
+  for (std::size_t i = 0; i < config.row.size(); ++i) {
+    if (!is_reference(config.row[i].method))
+      check_one(config.row[i].method, str("row[", i, "].method"));
+  }
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,327 @@
+// The configuration of an experiment: one plain struct per section, and one `visit` per struct that
+// names every field once. Parsing, printing, the reference listing, overrides and suggestions all
+// walk `visit` (experiments/config.h), so they cannot disagree. To add a key: a member and a line
+// in visit.
+//
+// Choices are kept as the words the user wrote; quant/, optim/ and data/ turn them into their own
+// types.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace notch::experiments {
+
+/// What a field (or each element of a list) may hold: numbers in a range, or one of some words.
+struct Domain {
+  double low = -std::numeric_limits<double>::infinity();
+  double high = std::numeric_limits<double>::infinity();
+  bool low_open = false;  ///< the bound itself is not allowed
+  bool high_open = false;
+  std::vector<std::string_view> words{};
+};
+
+inline Domain at_least(double low) { return {.low = low}; }
+inline Domain above(double low) { return {.low = low, .low_open = true}; }
+inline Domain between(double low, double high) { return {.low = low, .high = high}; }
+inline Domain from_below(double low, double high) {
+  return {.low = low, .high = high, .high_open = true};
+}
+inline Domain inside(double low, double high) {
+  return {.low = low, .high = high, .low_open = true, .high_open = true};
+}
+inline Domain one_of(std::vector<std::string_view> words) { return {.words = std::move(words)}; }
+
+struct Field {
+  std::string_view name{};
+  std::string_view help{};
+  Domain domain{};
+};
+
+constexpr double kMaxCount = 2147483647;  // counts are int
+
+struct DataConfig {
+  std::string kind = "verbs";
+  std::string path{};
+  std::string tokenizer = "char";
+  int bpe_vocab = 512;
+  double val_fraction = 0.1;
+  int sentences = 20000;
+  int task_examples = 400;
+  std::int64_t seed = 1;
+  bool operator==(const DataConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.kind,
+      {"kind", "built-in English verb sentences, or a text file", one_of({"verbs", "text"})});
+    v(self.path, {"path", "UTF-8 text, relative to this file; or a name from data/corpora.toml"});
+    v(self.tokenizer, {"tokenizer", "units of text", one_of({"byte", "char", "bpe"})});
+    v(self.bpe_vocab, {"bpe_vocab", "tokens of the bpe tokenizer", between(257, 65536)});
+    v(self.val_fraction,
+      {"val_fraction", "share of the text, at its end, that is never trained on", inside(0, 1)});
+    v(self.sentences, {"sentences", "verbs: sentences to generate", between(100, 10'000'000)});
+    v(self.task_examples,
+      {"task_examples", "verbs: questions of the tense task; 0 = no task", between(0, 1'000'000)});
+    v(self.seed, {"seed", "verbs: seed of the generator", at_least(0)});
+  }
+};
+
+struct ModelConfig {
+  int n_layer = 4;
+  int n_head = 4;
+  int n_embd = 128;
+  int block_size = 64;
+  bool bias = false;
+  double dropout = 0.0;
+  std::string gelu = "exact";
+  bool tie_embeddings = true;
+  bool operator==(const ModelConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.n_layer, {"n_layer", "transformer blocks", between(1, 1024)});
+    v(self.n_head, {"n_head", "attention heads; must divide n_embd", between(1, 1024)});
+    v(self.n_embd, {"n_embd", "channels", between(1, 16384)});
+    v(self.block_size, {"block_size", "context length in tokens", between(1, 65536)});
+    v(self.bias, {"bias", "biases in Linear and LayerNorm"});
+    v(self.dropout, {"dropout", "probability", from_below(0, 1)});
+    v(self.gelu, {"gelu", "exact, or GPT-2's tanh form", one_of({"exact", "tanh"})});
+    v(self.tie_embeddings, {"tie_embeddings", "the head uses the token table"});
+  }
+};
+
+struct TrainConfig {
+  int steps = 2000;
+  int batch_size = 12;
+  int grad_accum = 1;
+  double lr = 1e-3;
+  double min_lr = 1e-4;
+  int warmup = 100;
+  std::string schedule = "cosine";
+  std::string optimizer = "adamw";
+  double beta1 = 0.9;
+  double beta2 = 0.99;
+  double eps = 1e-8;
+  double momentum = 0.9;
+  double weight_decay = 0.1;
+  double clip = 1.0;
+  double ema = 0.0;
+  std::string order = "random";
+  int eval_every = 250;
+  int eval_windows = 0;
+  int checkpoint_every = 250;
+  int keep_last = 2;
+  int log_every = 10;
+  bool operator==(const TrainConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.steps, {"steps", "optimizer updates", between(1, kMaxCount)});
+    v(self.batch_size, {"batch_size", "windows per forward pass", between(1, 65536)});
+    v(self.grad_accum, {"grad_accum", "forward passes per update", between(1, 65536)});
+    v(self.lr, {"lr", "peak learning rate", above(0)});
+    v(self.min_lr, {"min_lr", "learning rate at the end", at_least(0)});
+    v(self.warmup, {"warmup", "steps of linear increase from 0", between(0, kMaxCount)});
+    v(self.schedule, {"schedule", "after the warm-up", one_of({"cosine", "linear", "constant"})});
+    v(self.optimizer, {"optimizer", "update rule", one_of({"adamw", "sgd"})});
+    v(self.beta1, {"beta1", "adamw: decay of the first moment", from_below(0, 1)});
+    v(self.beta2, {"beta2", "adamw: decay of the second moment", from_below(0, 1)});
+    v(self.eps, {"eps", "adamw: added to the root", above(0)});
+    v(self.momentum, {"momentum", "sgd", from_below(0, 1)});
+    v(self.weight_decay, {"weight_decay", "decoupled, on matrices only", at_least(0)});
+    v(self.clip, {"clip", "largest global gradient norm; 0 = off", at_least(0)});
+    v(self.ema, {"ema", "decay of the averaged weights; 0 = off", from_below(0, 1)});
+    v(self.order, {"order", "windows of a batch", one_of({"random", "sequential"})});
+    v(self.eval_every,
+      {"eval_every", "steps between validations; 0 = at the end", between(0, kMaxCount)});
+    v(self.eval_windows,
+      {"eval_windows", "windows of a validation while training; 0 = the whole split",
+       between(0, kMaxCount)});
+    v(self.checkpoint_every,
+      {"checkpoint_every", "steps between checkpoints; 0 = at the end", between(0, kMaxCount)});
+    v(self.keep_last, {"keep_last", "checkpoints to keep", between(1, 1000)});
+    v(self.log_every, {"log_every", "steps between lines of the log", between(1, kMaxCount)});
+  }
+};
+
+/// A plan rule: layers whose name matches get these bits. Later rules win.
+struct LayerRule {
+  std::string pattern{};
+  int bits = 0;
+  bool operator==(const LayerRule&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.pattern, {"pattern", "layer names, * for any text: h.*.mlp.c_proj"});
+    v(self.bits, {"bits", "2 to 8; 0 = stay in fp32", between(0, 8)});
+  }
+};
+
+struct QuantConfig {
+  std::vector<int> bits{8, 6, 4};
+  std::string grid = "narrow";
+  std::string granularity = "channel";
+  int group_size = 0;
+  std::string scale = "f32";
+  std::string embedding = "int8";
+  std::vector<LayerRule> layers{};
+  std::vector<std::string> methods{"rtn", "gptq", "qat-ste", "qat-lsq", "qat-lsq-kd"};
+  bool control = true;
+  bool operator==(const QuantConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.bits, {"bits", "widths; each method runs at each", between(2, 8)});
+    v(self.grid, {"grid", "4 bits: narrow [-7,7], full [-8,7], signed_max, asymmetric",
+                  one_of({"narrow", "full", "signed_max", "asymmetric"})});
+    v(self.granularity,
+      {"granularity", "weights that share a scale", one_of({"channel", "tensor", "group"})});
+    v(self.group_size,
+      {"group_size", "weights per group; 0 unless granularity is group", between(0, 65536)});
+    v(self.scale, {"scale", "stored type of scales", one_of({"f32", "f16", "bf16"})});
+    v(self.embedding, {"embedding", "token table: 8 bits, the row's bits, or fp32",
+                       one_of({"int8", "same", "fp32"})});
+    v(self.layers,
+      {"layers",
+       "rules {pattern, bits} in order; none = every Linear of the blocks at the row's bits"});
+    v(self.methods, {"methods", "names of recipes"});
+    v(self.control,
+      {"control",
+       "add fp32-continue (the steps of QAT without a quantizer) and its RTN and GPTQ rows"});
+  }
+};
+
+struct CalibConfig {
+  int windows = 128;
+  std::string source = "train";
+  bool operator==(const CalibConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.windows,
+      {"windows", "contexts of text that observers and GPTQ see", between(1, 1'000'000)});
+    v(self.source, {"source", "never the validation split", one_of({"train"})});
+  }
+};
+
+struct GptqConfig {
+  double damp = 0.01;
+  bool act_order = true;
+  bool true_sequential = false;
+  bool static_groups = false;
+  int block = 128;
+  bool operator==(const GptqConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.damp, {"damp", "times the mean of the Hessian's diagonal; raised by itself where needed",
+                  between(0, 1)});
+    v(self.act_order, {"act_order", "columns with the largest inputs first"});
+    v(self.true_sequential, {"true_sequential", "layer after layer inside a block"});
+    v(self.static_groups, {"static_groups", "group scales from the original weights"});
+    v(self.block, {"block", "columns per update; changes the speed only", between(1, 65536)});
+  }
+};
+
+struct QatConfig {
+  int steps = 0;
+  double fraction = 0.1;
+  int batch_size = 0;
+  double lr_scale = 0.25;
+  double min_lr_scale = 0.1;
+  std::string schedule = "cosine";
+  std::string ste = "clipped";
+  std::string lsq_init = "mse";
+  double step_lr = 1e-3;
+  bool operator==(const QatConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.steps,
+      {"steps", "updates after the fork; 0 = fraction of train.steps", between(0, kMaxCount)});
+    v(self.fraction, {"fraction", "of train.steps, where steps is 0", above(0)});
+    v(self.batch_size, {"batch_size", "windows; 0 = train.batch_size", between(0, 65536)});
+    v(self.lr_scale, {"lr_scale", "peak learning rate, times train.lr", above(0)});
+    v(self.min_lr_scale,
+      {"min_lr_scale", "learning rate at the end, times the peak", between(0, 1)});
+    v(self.schedule,
+      {"schedule", "from the first step, no warm-up", one_of({"cosine", "linear", "constant"})});
+    v(self.ste, {"ste", "gradient outside the range: 0 (clipped) or 1 (plain)",
+                 one_of({"clipped", "plain"})});
+    v(self.lsq_init, {"lsq_init", "first step sizes", one_of({"mse", "absmax", "paper"})});
+    v(self.step_lr, {"step_lr", "learning rate of log(step size)", at_least(0)});
+  }
+};
+
+struct DistillConfig {
+  double temperature = 1.0;
+  double alpha = 1.0;
+  bool operator==(const DistillConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.temperature, {"temperature", "of teacher and student", above(0)});
+    v(self.alpha,
+      {"alpha", "weight of KL(teacher || student); cross-entropy gets 1 - alpha", between(0, 1)});
+  }
+};
+
+/// One explicit row of the results table.
+struct RowConfig {
+  std::string method{};
+  int bits = 0;
+  std::string granularity = "inherit";
+  int group_size = 0;
+  bool operator==(const RowConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.method, {"method", "fp32, fp16 or the name of a recipe"});
+    v(self.bits, {"bits", "2 to 8; leave out for fp32 and fp16", between(0, 8)});
+    v(self.granularity, {"granularity", "inherit = as in [quant]",
+                         one_of({"inherit", "channel", "tensor", "group"})});
+    v(self.group_size,
+      {"group_size", "weights per group, where granularity is group", between(0, 65536)});
+  }
+};
+
+struct ExperimentConfig {
+  std::string name{};
+  std::vector<std::int64_t> seeds{1337};
+  std::string out{};
+  int threads = 0;
+  DataConfig data{};
+  ModelConfig model{};
+  TrainConfig train{};
+  QuantConfig quant{};
+  CalibConfig calib{};
+  GptqConfig gptq{};
+  QatConfig qat{};
+  DistillConfig distill{};
+  std::vector<RowConfig> row{};
+  bool operator==(const ExperimentConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.name, {"name", "of the experiment; default: the file's name"});
+    v(self.seeds, {"seeds", "one complete run each; results are mean and spread", at_least(0)});
+    v(self.out, {"out", "run directory, relative to this file; default: runs/<name>"});
+    v(self.threads,
+      {"threads", "0 = all cores; the results do not depend on it", between(0, 1024)});
+    v.section(self.data, {"data", "the text"});
+    v.section(self.model, {"model", "the GPT"});
+    v.section(self.train, {"train", "training in fp32"});
+    v.section(self.quant, {"quant", "what the methods share"});
+    v.section(self.calib, {"calib", "calibration text"});
+    v.section(self.gptq, {"gptq", "post-training rounding with second-order information"});
+    v.section(self.qat, {"qat", "quantization-aware training, and the control row beside it"});
+    v.section(self.distill, {"distill", "recipes ending in -kd learn from the fp32 model"});
+    v(self.row, {"row", "explicit rows of the table instead of quant.bits x quant.methods"});
+  }
+};
+
+}  // namespace notch::experiments

@@ -1,0 +1,414 @@
+#include "experiments/config.h"
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+
+#include "tests/catch.h"
+
+using namespace notch;
+using namespace notch::experiments;
+namespace fs = std::filesystem;
+
+namespace {
+
+ExperimentConfig parse(std::string text) { return parse_config(std::move(text), "x.toml").config; }
+
+ErrorParts parse_error(std::string text) {
+  return test::error_of([&] { parse_config(std::move(text), "x.toml"); });
+}
+
+ErrorParts check_error(std::string text) {
+  return test::error_of([&] {
+    const LoadedConfig loaded = parse_config(std::move(text), "x.toml");
+    validate(loaded.config, loaded.origins);
+  });
+}
+
+ErrorParts override_error(const std::string& argument) {
+  LoadedConfig loaded;
+  return test::error_of([&] { apply_override(loaded, argument); });
+}
+
+/// A file in a fresh directory that is removed at the end.
+class TemporaryFile {
+ public:
+  TemporaryFile(const std::string& name, const std::string& text) {
+    std::string pattern = (fs::temp_directory_path() / "notch-config-XXXXXX").string();
+    directory_ = ::mkdtemp(pattern.data());
+    std::ofstream(directory_ / name) << text;
+    path_ = directory_ / name;
+  }
+  ~TemporaryFile() { fs::remove_all(directory_); }
+  const fs::path& path() const { return path_; }
+  const fs::path& directory() const { return directory_; }
+
+ private:
+  fs::path directory_, path_;
+};
+
+constexpr const char* kEverySection = R"(
+name = "all \"odd\" \u00e9"
+seeds = [1, 9_000_000_000]
+out = "/tmp/x"
+threads = 3
+row = [{method = "fp16"}, {method = "rtn", bits = 4, granularity = "group", group_size = 32}]
+[data]
+kind = "text"
+path = "a/b.txt"
+tokenizer = "bpe"
+bpe_vocab = 300
+val_fraction = 0.25
+sentences = 100
+task_examples = 0
+seed = 5
+[model]
+n_layer = 2
+n_head = 3
+n_embd = 96
+block_size = 32
+bias = true
+dropout = 0.1
+gelu = "tanh"
+tie_embeddings = false
+[train]
+steps = 7
+batch_size = 2
+grad_accum = 3
+lr = 3.3e-3
+min_lr = 0
+warmup = 1
+schedule = "linear"
+optimizer = "sgd"
+beta1 = 0.5
+beta2 = 0.999
+eps = 1e-10
+momentum = 0.5
+weight_decay = 0
+clip = 0
+ema = 0.99
+order = "sequential"
+eval_every = 1
+eval_windows = 4
+checkpoint_every = 2
+keep_last = 1
+log_every = 1
+[quant]
+bits = [2]
+grid = "full"
+granularity = "group"
+group_size = 16
+scale = "f16"
+embedding = "same"
+layers = [{pattern = "h.0.*", bits = 8}, {pattern = "h.*.mlp.c_proj", bits = 0}]
+methods = ["rtn"]
+control = false
+[calib]
+windows = 4
+source = "train"
+[gptq]
+damp = 0.1
+act_order = false
+true_sequential = true
+static_groups = true
+block = 16
+[qat]
+steps = 3
+fraction = 0.5
+batch_size = 1
+lr_scale = 0.5
+min_lr_scale = 0
+schedule = "constant"
+ste = "plain"
+lsq_init = "paper"
+step_lr = 0.01
+[distill]
+temperature = 2
+alpha = 0.5
+)";
+
+}  // namespace
+
+TEST_CASE(
+    "a configuration that sets every key differs from the default in every key and prints back "
+    "equal") {
+  const ExperimentConfig config = parse(kEverySection);
+  CHECK(config.train.lr == 3.3e-3);
+  CHECK(config.seeds == std::vector<std::int64_t>{1, 9'000'000'000});
+  CHECK(config.quant.layers[1].pattern == "h.*.mlp.c_proj");
+  CHECK(config.row[1].group_size == 32);
+  CHECK(parse(to_toml(config)) == config);
+  CHECK(parse(annotated_toml(config)) == config);
+  // Every line but [calib] source (which has one word) changes, so none of them can be forgotten in
+  // visit().
+  std::istringstream lines(to_toml(config)), defaults(to_toml({}));
+  std::set<std::string> default_lines;
+  for (std::string line; std::getline(defaults, line);) default_lines.insert(line);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find(" = ") == std::string::npos || line == "source = \"train\"") continue;
+    if (line.starts_with("bits = 0") || line.starts_with("granularity = \"inherit\"") ||
+        line == "group_size = 0")
+      continue;
+    INFO(line);
+    CHECK_FALSE(default_lines.count(line));
+  }
+}
+
+TEST_CASE("the defaults are valid and print back equal") {
+  CHECK_NOTHROW(validate({}));
+  CHECK(parse(to_toml({})) == ExperimentConfig{});
+  CHECK(parse(annotated_toml()) == ExperimentConfig{});
+  CHECK(parse("") == ExperimentConfig{});
+}
+
+TEST_CASE("rows and layer rules may be written as arrays of tables") {
+  const ExperimentConfig config = parse(
+      "[[quant.layers]]\npattern = \"h.0.*\"\nbits = 8\n[[row]]\nmethod = \"gptq\"\nbits = "
+      "3\n[[row]]\n"
+      "method = \"fp32\"\n");
+  REQUIRE(config.quant.layers.size() == 1);
+  CHECK(config.quant.layers[0].bits == 8);
+  REQUIRE(config.row.size() == 2);
+  CHECK(config.row[0] == RowConfig{.method = "gptq", .bits = 3});
+}
+
+TEST_CASE("an unknown key points at its line and suggests a key") {
+  const ErrorParts parts = parse_error("name = \"a\"\n\n[model]\nn_layr = 4\n");
+  CHECK(parts.fault == Fault::usage);
+  CHECK(parts.where == "x.toml:4:1");
+  CHECK(parts.field == "model.n_layr");
+  CHECK(parts.hint.find("model.n_layer") != std::string::npos);
+  CHECK(parts.excerpt == "    4 | n_layr = 4\n      | ^^^^^^");
+  CHECK(parse_error("[trian]\nsteps = 1").hint.find("train") != std::string::npos);
+  CHECK(parse_error("n_embd = 4").hint.find("model.n_embd") != std::string::npos);
+  CHECK(parse_error("[[row]]\nmethd = \"rtn\"").hint.find("method") != std::string::npos);
+  CHECK(parse_error("[[row]]\nmethd = \"rtn\"").field == "row[0].methd");
+  CHECK_FALSE(parse_error("[train]\nzzzzzzzzzzzz = 1").hint.empty());
+}
+
+TEST_CASE(
+    "a wrong type or a value out of range names the key, what it accepts and what was found") {
+  struct Case {
+    std::string text{}, where{}, field{}, found{};
+  };
+  const std::vector<Case> cases = {
+      {"[train]\nsteps = \"many\"", "x.toml:2:9", "train.steps", "string \"many\""},
+      {"[train]\nsteps = 1e3", "x.toml:2:9", "train.steps", "number 1000"},
+      {"[train]\nsteps = 0", "x.toml:2:9", "train.steps", "integer 0"},
+      {"[train]\nsteps = 3_000_000_000", "x.toml:2:9", "train.steps", "integer 3000000000"},
+      {"[train]\nlr = true", "x.toml:2:6", "train.lr", "true"},
+      {"[train]\nlr = 0", "x.toml:2:6", "train.lr", "integer 0"},
+      {"[train]\nbeta1 = 1.0", "x.toml:2:9", "train.beta1", "number 1"},
+      {"[train]\nschedule = \"cosin\"", "x.toml:2:12", "train.schedule", "string \"cosin\""},
+      {"[data]\nval_fraction = 0", "x.toml:2:16", "data.val_fraction", "integer 0"},
+      {"[data]\nval_fraction = 1.0", "x.toml:2:16", "data.val_fraction", "number 1"},
+      {"[data]\nbpe_vocab = 256", "x.toml:2:13", "data.bpe_vocab", "integer 256"},
+      {"[model]\nbias = 1", "x.toml:2:8", "model.bias", "integer 1"},
+      {"[quant]\nbits = 4", "x.toml:2:8", "quant.bits", "integer 4"},
+      {"[quant]\nbits = [8, 1]", "x.toml:2:12", "quant.bits[1]", "integer 1"},
+      {"[quant]\nbits = [9]", "x.toml:2:9", "quant.bits[0]", "integer 9"},
+      {"[quant]\nmethods = [1]", "x.toml:2:12", "quant.methods[0]", "integer 1"},
+      {"[quant]\nlayers = [\"h.0\"]", "x.toml:2:11", "quant.layers[0]", "string \"h.0\""},
+      {"[calib]\nsource = \"val\"", "x.toml:2:10", "calib.source", "string \"val\""},
+      {"seeds = [-1]", "x.toml:1:10", "seeds[0]", "integer -1"},
+      {"train = 5", "x.toml:1:9", "train", "integer 5"},
+      {"name = 5", "x.toml:1:8", "name", "integer 5"},
+      {"[[model]]\nn_layer = 1", "x.toml:1:3", "model", "an array"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.text);
+    const ErrorParts parts = parse_error(c.text);
+    CHECK(parts.fault == Fault::usage);
+    CHECK(parts.where == c.where);
+    CHECK(parts.field == c.field);
+    CHECK(parts.found == c.found);
+    CHECK_FALSE(parts.expected.empty());
+  }
+  CHECK(parse_error("[train]\nschedule = \"cosin\"").hint.find("cosine") != std::string::npos);
+}
+
+TEST_CASE("values that do not fit each other are refused at the line that set one of them") {
+  struct Case {
+    std::string text{}, where{}, field{};
+  };
+  const std::vector<Case> cases = {
+      {"[model]\nn_embd = 64\nn_head = 5", "x.toml:3:1", "model.n_head"},
+      {"[model]\nn_embd = 66", "x.toml:1:2", "model.n_head"},
+      {"[train]\nsteps = 10\nwarmup = 10", "x.toml:3:1", "train.warmup"},
+      {"[train]\nlr = 1e-5", "x.toml:1:2", "train.min_lr"},
+      {"seeds = []", "x.toml:1:1", "seeds"},
+      {"seeds = [1, 2, 1]", "x.toml:1:1", "seeds"},
+      {"[data]\nkind = \"text\"", "x.toml:1:2", "data.path"},
+      {"name = \"../up\"", "x.toml:1:1", "name"},
+      {"name = \".hidden\"", "x.toml:1:1", "name"},
+      {"[quant]\ngranularity = \"group\"", "x.toml:1:2", "quant.group_size"},
+      {"[quant]\ngroup_size = 32", "x.toml:2:1", "quant.group_size"},
+      {"[quant]\ngranularity = \"group\"\ngroup_size = 48", "x.toml:3:1", "quant.group_size"},
+      {"[quant]\nbits = [8, 8]", "x.toml:2:1", "quant.bits"},
+      {"[quant]\nbits = []", "x.toml:2:1", "quant.bits"},
+      {"[quant]\nmethods = [\"rtn\", \"rtn\"]", "x.toml:2:1", "quant.methods"},
+      {"[quant]\nlayers = [{bits = 8}]", "x.toml:2:11", "quant.layers[0].pattern"},
+      {"[quant]\nlayers = [{pattern = \"h.*\", bits = 1}]", "x.toml:2:29", "quant.layers[0].bits"},
+      {"[[row]]\nbits = 8", "x.toml:1:3", "row[0].method"},
+      {"[[row]]\nmethod = \"rtn\"", "x.toml:1:3", "row[0].bits"},
+      {"[[row]]\nmethod = \"fp16\"\nbits = 8", "x.toml:3:1", "row[0].bits"},
+      {"[[row]]\nmethod = \"rtn\"\nbits = 8\n[[row]]\nmethod = \"rtn\"\nbits = 8", "x.toml:4:3",
+       "row[1]"},
+      {"[[row]]\nmethod = \"rtn\"\nbits = 4\ngranularity = \"group\"", "x.toml:1:3",
+       "row[0].group_size"},
+      {"[[row]]\nmethod = \"rtn\"\nbits = 4\ngroup_size = 32", "x.toml:4:1", "row[0].group_size"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.text);
+    const ErrorParts parts = check_error(c.text);
+    CHECK(parts.fault == Fault::usage);
+    CHECK(parts.where == c.where);
+    CHECK(parts.field == c.field);
+  }
+  CHECK_NOTHROW(validate(parse("[quant]\ngranularity = \"group\"\ngroup_size = 32")));
+}
+
+TEST_CASE("methods are checked against the names that exist") {
+  const std::vector<std::string> known = {"rtn", "gptq", "qat-ste"};
+  const auto error = [&](std::string text) {
+    return test::error_of([&] {
+      const LoadedConfig loaded = parse_config(std::move(text), "x.toml");
+      check_methods(loaded.config, known, loaded.origins);
+    });
+  };
+  const ErrorParts parts = error("[quant]\nmethods = [\"rtn\", \"gptg\"]");
+  CHECK(parts.where == "x.toml:2:1");
+  CHECK(parts.hint.find("gptq") != std::string::npos);
+  CHECK(
+      error("[quant]\nmethods = []\n[[row]]\nmethod = \"fp16\"\n[[row]]\nmethod = \"qat\"").field ==
+      "row[1].method");
+}
+
+TEST_CASE("overrides change one value, keep the others and remember both") {
+  LoadedConfig loaded = parse_config("[train]\nlr = 1e-3\nsteps = 9\n", "x.toml");
+  apply_override(loaded, "train.lr=0.003");
+  CHECK(loaded.config.train.lr == 0.003);
+  CHECK(loaded.config.train.steps == 9);
+  REQUIRE(loaded.overrides.size() == 1);
+  CHECK(describe(loaded.overrides[0]) == "override  train.lr  0.001 -> 0.003");
+  apply_override(loaded, "name=2024-run");
+  CHECK(loaded.config.name == "2024-run");
+  apply_override(loaded, "name='8'");
+  CHECK(loaded.config.name == "8");
+  apply_override(loaded, "quant.granularity = group");
+  CHECK(loaded.config.quant.granularity == "group");
+  apply_override(loaded, "quant.bits=8,4");
+  CHECK(loaded.config.quant.bits == std::vector<int>{8, 4});
+  apply_override(loaded, "quant.bits=[3]");
+  CHECK(loaded.config.quant.bits == std::vector<int>{3});
+  apply_override(loaded, "quant.methods=rtn, gptq");
+  CHECK(loaded.config.quant.methods == std::vector<std::string>{"rtn", "gptq"});
+  apply_override(loaded, "quant.layers=[{pattern='h.0.*', bits=8}]");
+  CHECK(loaded.config.quant.layers.size() == 1);
+  apply_override(loaded, "row=[{method='rtn', bits=4}]");
+  apply_override(loaded, "row=[]");
+  CHECK(loaded.config.row.empty());
+}
+
+TEST_CASE("a bad override is refused with the argument shown") {
+  const ErrorParts parts = override_error("train.lr=fast");
+  CHECK(parts.fault == Fault::usage);
+  CHECK(parts.where == "command line");
+  CHECK(parts.field == "train.lr");
+  CHECK(parts.found == "string \"fast\"");
+  CHECK(parts.excerpt.find("train.lr=") != std::string::npos);
+  CHECK(override_error("train.stps=1").hint.find("train.steps") != std::string::npos);
+  CHECK(override_error("steps=1").hint.find("train.steps") != std::string::npos);
+  CHECK(override_error("trian.lr=1").hint.find("train.lr") != std::string::npos);
+  CHECK(override_error("train=1").field == "train");
+  CHECK(override_error("train.steps").field == "train.steps");
+  CHECK(override_error("train.steps=").field == "train.steps");
+  CHECK(override_error("train.steps=0").found == "integer 0");
+  CHECK(override_error("=1").fault == Fault::usage);
+  CHECK(override_error("model.bias=yes").expected == "true or false");
+  CHECK(override_error("quant.bits=8,x").where == "command line");
+}
+
+TEST_CASE("an error after overrides points at the override") {
+  LoadedConfig loaded =
+      parse_config("[model]\nn_head = 4\n[[row]]\nmethod = \"rtn\"\nbits = 8\n", "x.toml");
+  apply_override(loaded, "model.n_head=5");
+  const auto failure = [&] { validate(loaded.config, loaded.origins); };
+  CHECK(test::error_of(failure).where == "command line");
+  apply_override(loaded, "model.n_head=4");
+  apply_override(loaded, "row=[{method='rtn'}]");
+  CHECK(test::error_of(failure).where == "command line");
+}
+
+TEST_CASE("loading names the experiment after its file and takes its paths from there") {
+  const TemporaryFile file("study.toml", "[data]\nkind = \"text\"\npath = \"../text/a.txt\"\n");
+  const fs::path base = file.directory();
+  const LoadedConfig loaded = load_config(file.path());
+  CHECK(loaded.config.name == "study");
+  CHECK(loaded.config.out == (base / "runs" / "study").string());
+  CHECK(loaded.config.data.path == (base.parent_path() / "text/a.txt").string());
+  const LoadedConfig moved =
+      load_config(file.path(), {"out=here", "data.path=./b.txt", "name=other"});
+  CHECK(moved.config.out == (fs::current_path() / "here").string());
+  CHECK(moved.config.data.path == (fs::current_path() / "b.txt").string());
+  CHECK(load_config(file.path(), {"data.path=tinyshakespeare"}).config.data.path ==
+        "tinyshakespeare");
+  // The resolved text stands for itself wherever it lies.
+  const TemporaryFile resolved("config.resolved.toml", to_toml(loaded.config));
+  CHECK(load_config(resolved.path()).config == loaded.config);
+}
+
+TEST_CASE("a configuration that is missing, a directory or too large is refused") {
+  CHECK(test::error_of([] { load_config("/nonexistent/x.toml"); }).fault == Fault::io);
+  CHECK(test::error_of([] { load_config("/tmp"); }).fault == Fault::io);
+  const TemporaryFile file("big.toml", std::string((1 << 20) + 1, '\n'));
+  CHECK(test::error_of([&] { load_config(file.path()); }).fault == Fault::usage);
+}
+
+TEST_CASE("rows are every method at each width unless they are listed") {
+  ExperimentConfig config = parse("[quant]\nbits = [8, 4]\nmethods = [\"rtn\", \"gptq\"]\n");
+  std::vector<RowConfig> rows = planned_rows(config);
+  REQUIRE(rows.size() == 4);
+  CHECK(rows[1] == RowConfig{.method = "gptq", .bits = 8, .granularity = "channel"});
+  CHECK(rows[2] == RowConfig{.method = "rtn", .bits = 4, .granularity = "channel"});
+  config.row = {{.method = "fp32"},
+                {.method = "fp16"},
+                {.method = "rtn", .bits = 8, .granularity = "tensor"},
+                {.method = "rtn", .bits = 3}};
+  config.quant.granularity = "group";
+  config.quant.group_size = 32;
+  rows = planned_rows(config);
+  REQUIRE(rows.size() == 3);
+  CHECK(rows[0].method == "fp16");
+  CHECK(rows[1].granularity == "tensor");
+  CHECK(rows[1].group_size == 0);
+  CHECK(rows[2].granularity == "group");
+  CHECK(rows[2].group_size == 32);
+}
+
+TEST_CASE("quantization-aware training takes its steps or a share of the base's") {
+  ExperimentConfig config;
+  config.train.steps = 4000;
+  CHECK(qat_steps(config) == 400);
+  config.qat.steps = 7;
+  CHECK(qat_steps(config) == 7);
+  config.qat.steps = 0;
+  config.qat.fraction = 1e-9;
+  CHECK(qat_steps(config) == 1);
+}
+
+TEST_CASE("every shipped configuration loads and prints back equal") {
+  int found = 0;
+  for (const auto& entry : fs::directory_iterator(fs::path(NOTCH_SOURCE_DIR) / "experiments")) {
+    if (entry.path().extension() != ".toml") continue;
+    ++found;
+    INFO(entry.path().string());
+    const LoadedConfig loaded = load_config(entry.path());
+    CHECK(loaded.config.name == entry.path().stem().string());
+    CHECK(parse(to_toml(loaded.config)) == loaded.config);
+    CHECK_NOTHROW(
+        check_methods(loaded.config, {"rtn", "gptq", "qat-ste", "qat-lsq", "qat-lsq-kd"}));
+  }
+  CHECK(found >= 5);
+}
