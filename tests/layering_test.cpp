@@ -1,0 +1,199 @@
+// The layers of the repository, read from its include lines: arrows point down only. CMake's link
+// graph says the same for symbols; this says it for headers, and names the file and the line to
+// change.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/catch.h"
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Include {
+  std::string name;
+  bool angled = false;  // <name>, else "name"
+};
+
+// Folder -> the folders it may include from. A file belongs to the longest folder that contains it.
+const std::map<std::string, std::vector<std::string>>& arrows() {
+  static const std::string base = "autograd/base", kernels = "autograd/kernels", ag = "autograd";
+  static const std::map<std::string, std::vector<std::string>> table = {
+      {base, {base}},
+      {"data", {"data", base}},
+      {kernels, {kernels, base}},
+      {ag, {ag, kernels, base}},
+      {"nn", {"nn", ag, kernels, base}},
+      {"optim", {"optim", ag, kernels, base}},
+      {"quant/kernels", {"quant/kernels", base}},
+      {"quant", {"quant", "quant/kernels", "nn", ag, kernels, base}},
+      {"experiments",
+       {"experiments", "quant", "quant/kernels", "nn", "optim", "data", ag, kernels, base}},
+      {"tests",
+       {"tests", "experiments", "quant", "quant/kernels", "nn", "optim", "data", ag, kernels,
+        base}},
+  };
+  return table;
+}
+
+// The key of arrows() that `file` (a path from the repository's root) lies in, or "".
+std::string layer_of(const std::string& file) {
+  std::string longest;
+  for (const auto& [folder, allowed] : arrows()) {
+    if (file.rfind(folder + "/", 0) == 0 && folder.size() > longest.size()) longest = folder;
+  }
+  return longest;
+}
+
+bool in_kernels(const std::string& file) {
+  return layer_of(file) == "autograd/kernels" || layer_of(file) == "quant/kernels";
+}
+
+// What is wrong with `file` including `include`, or "".
+std::string violation(const std::string& file, const Include& include) {
+  static const std::set<std::string> posix = {
+      "dirent.h",    "errno.h",    "fcntl.h",       "sched.h",        "signal.h",
+      "stdlib.h",    "termios.h",  "unistd.h",      "sys/file.h",     "sys/ioctl.h",
+      "sys/mman.h",  "sys/stat.h", "sys/time.h",    "sys/resource.h", "sys/statvfs.h",
+      "sys/types.h", "sys/wait.h", "sys/sysinfo.h", "sys/utsname.h"};
+  static const std::set<std::string> processor = {"immintrin.h", "arm_neon.h", "cpuid.h",
+                                                  "sys/auxv.h", "asm/hwcap.h"};
+  const std::string says = file + " includes " + include.name;
+  if (include.angled) {
+    const std::string& name = include.name;
+    if (name.find_first_of("./") == name.npos) return "";  // the standard library
+    if (posix.count(name)) return in_kernels(file) ? says + "; kernels make no system calls" : "";
+    if (processor.count(name)) {
+      return in_kernels(file) ? "" : says + "; only the kernels are written for a processor";
+    }
+    if (name == "cblas.h") {
+      return file == "autograd/kernels/blas.cpp" ? "" : says + "; only blas.cpp may";
+    }
+    if (name.rfind("catch2/", 0) == 0) {
+      const bool may = file == "tests/catch.h" || file == "tests/catch_main.cpp";
+      return may ? "" : says + "; include tests/catch.h";
+    }
+    return says + "; allowed are the standard library, POSIX, OpenBLAS and Catch2";
+  }
+  const std::string from = layer_of(file), to = layer_of(include.name);
+  if (to.empty()) return says + "; includes are rooted at the repository";
+  const std::vector<std::string>& allowed = arrows().at(from);
+  if (std::count(allowed.begin(), allowed.end(), to)) return "";
+  std::string list;
+  for (const std::string& folder : allowed) list += (list.empty() ? "" : ", ") + folder;
+  return says + "; " + from + " may include: " + list;
+}
+
+struct Source {
+  std::string path;  // from the repository's root
+  int lines = 0;
+  std::vector<Include> includes;
+};
+
+Source read_source(const fs::path& root, const fs::path& path) {
+  Source source{fs::relative(path, root).generic_string(), 0, {}};
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line); ++source.lines) {
+    const auto word = [&line](std::size_t from) { return line.find_first_not_of(" \t", from); };
+    const std::size_t hash = word(0);
+    if (hash == line.npos || line[hash] != '#') continue;
+    const std::size_t keyword = word(hash + 1);
+    if (keyword == line.npos || line.compare(keyword, 7, "include") != 0) continue;
+    const std::size_t open = word(keyword + 7);
+    if (open == line.npos || (line[open] != '"' && line[open] != '<')) continue;
+    const bool angled = line[open] == '<';
+    const std::size_t close = line.find(angled ? '>' : '"', open + 1);
+    source.includes.push_back({line.substr(open + 1, close - open - 1), angled});
+  }
+  return source;
+}
+
+std::vector<Source> all_sources() {
+  const fs::path root = NOTCH_SOURCE_DIR;
+  std::vector<Source> sources;
+  for (const char* folder : {"autograd", "nn", "optim", "quant", "data", "experiments", "tests"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
+      const fs::path extension = entry.path().extension();
+      if (entry.is_regular_file() && (extension == ".h" || extension == ".cpp")) {
+        sources.push_back(read_source(root, entry.path()));
+      }
+    }
+  }
+  return sources;
+}
+
+}  // namespace
+
+TEST_CASE("no file includes from a layer above or beside its own, or from a foreign package") {
+  std::size_t includes = 0;
+  for (const Source& source : all_sources()) {
+    for (const Include& include : source.includes) {
+      ++includes;
+      const std::string wrong = violation(source.path, include);
+      if (!wrong.empty()) FAIL_CHECK(wrong);
+    }
+  }
+  CHECK(includes > 100);  // the files were found and read
+}
+
+TEST_CASE("no source file is longer than 400 lines") {
+  for (const Source& source : all_sources()) {
+    if (source.lines > 400) FAIL_CHECK(source.path << " has " << source.lines << " lines");
+  }
+}
+
+TEST_CASE("quoted includes name files of the repository") {
+  for (const Source& source : all_sources()) {
+    for (const Include& include : source.includes) {
+      if (include.angled || fs::exists(fs::path(NOTCH_SOURCE_DIR) / include.name)) continue;
+      FAIL_CHECK(source.path << " includes " << include.name << ", which does not exist");
+    }
+  }
+}
+
+TEST_CASE("the rules accept arrows down and reject arrows up, sideways and out") {
+  const auto quoted = [](const char* file, const char* name) {
+    return violation(file, {name, false});
+  };
+  const auto angled = [](const char* file, const char* name) {
+    return violation(file, {name, true});
+  };
+  CHECK(quoted("nn/linear.cpp", "autograd/graph.h").empty());
+  CHECK(quoted("autograd/graph.cpp", "autograd/ops/add.h").empty());
+  CHECK(quoted("data/corpus.cpp", "autograd/base/files.h").empty());
+  CHECK(quoted("quant/gptq.cpp", "quant/kernels/int8.h").empty());
+  CHECK(quoted("experiments/run.cpp", "quant/spec.h").empty());
+  CHECK(angled("autograd/kernels/blas.cpp", "cblas.h").empty());
+  CHECK(angled("nn/gpt.cpp", "vector").empty());
+
+  CHECK(quoted("nn/linear.cpp", "quant/spec.h") ==
+        "nn/linear.cpp includes quant/spec.h; nn may include: nn, autograd, autograd/kernels, "
+        "autograd/base");
+  for (const auto& [file, name] : std::vector<std::pair<const char*, const char*>>{
+           {"autograd/base/json.cpp", "autograd/tensor.h"},
+           {"autograd/kernels/norm.cpp", "autograd/graph.h"},
+           {"autograd/ops/add.cpp", "nn/linear.h"},
+           {"data/corpus.cpp", "autograd/tensor.h"},
+           {"nn/gpt.cpp", "optim/adamw.h"},
+           {"optim/adamw.cpp", "nn/gpt.h"},
+           {"quant/gptq.cpp", "optim/adamw.h"},
+           {"quant/recipe.cpp", "experiments/config.h"},
+           {"quant/ste.cpp", "data/batches.h"},
+           {"quant/kernels/int8.cpp", "quant/spec.h"},
+           {"experiments/run.cpp", "tests/catch.h"},
+           {"nn/bpe.cpp", "linear.h"}}) {
+    CAPTURE(file, name);
+    CHECK_FALSE(quoted(file, name).empty());
+  }
+  CHECK_FALSE(angled("autograd/kernels/linear.cpp", "cblas.h").empty());
+  CHECK_FALSE(angled("quant/gptq.cpp", "Eigen/Dense").empty());
+  CHECK_FALSE(angled("tests/nn/gpt_test.cpp", "catch2/catch.hpp").empty());
+  CHECK_FALSE(angled("nn/gpt.cpp", "immintrin.h").empty());
+  CHECK_FALSE(angled("autograd/kernels/norm.cpp", "unistd.h").empty());
+}
