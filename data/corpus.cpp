@@ -1,0 +1,127 @@
+#include "data/corpus.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <utility>
+
+#include "autograd/base/error.h"
+#include "autograd/base/sha256.h"
+#include "data/token_cache.h"
+
+namespace notch::data {
+namespace {
+
+bool is_file(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+}  // namespace
+
+std::size_t split_point(std::string_view text, double val_fraction) {
+  if (!(val_fraction > 0 && val_fraction < 1)) {
+    throw Error({.fault = Fault::usage,
+                 .where = "corpus",
+                 .what = "the validation fraction is out of range",
+                 .field = "val_fraction",
+                 .found = str(val_fraction),
+                 .expected = "more than 0 and less than 1",
+                 .hint = "0.1 keeps the last tenth for validation"});
+  }
+  auto at =
+      static_cast<std::size_t>(std::floor(static_cast<double>(text.size()) * (1 - val_fraction)));
+  const auto continues = [&](std::size_t i) {
+    return (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80;
+  };
+  while (at < text.size() && continues(at)) ++at;
+  return at;
+}
+
+Corpus make_corpus(std::string name, std::string text, double val_fraction,
+                   std::string_view where) {
+  if (text.size() < 2) {
+    throw Error({.fault = Fault::input,
+                 .where = std::string(where),
+                 .what = text.empty() ? "the text is empty" : "the text has a single byte",
+                 .field = "size",
+                 .found = str(text.size(), " bytes"),
+                 .expected = "enough for a training and a validation split",
+                 .hint = "give a longer text"});
+  }
+  std::size_t bad = 0;
+  if (!is_utf8(text, &bad)) {
+    throw Error({.fault = Fault::input,
+                 .where = str(where, ": byte offset ", bad),
+                 .what = "the text is not valid UTF-8",
+                 .field = "encoding",
+                 .found = str("byte ", static_cast<int>(static_cast<unsigned char>(text[bad]))),
+                 .expected = "UTF-8",
+                 .hint = "convert it, for example: iconv -f latin1 -t utf-8 IN > OUT"});
+  }
+  Corpus corpus;
+  corpus.name = std::move(name);
+  corpus.sha256 = sha256(text);
+  corpus.train_bytes = split_point(text, val_fraction);
+  corpus.text = std::move(text);
+  return corpus;
+}
+
+fs::path find_text(const fs::path& path) {
+  if (is_file(path)) return path;
+  const char* folder = std::getenv("NOTCH_DATA");
+  const bool has_folder = folder != nullptr && *folder != '\0';
+  const fs::path other = has_folder ? fs::path(folder) / path.filename() : fs::path();
+  if (has_folder && !path.filename().empty() && is_file(other)) return other;
+  throw Error({.fault = Fault::io,
+               .where = path.string(),
+               .what = "there is no such file",
+               .field = "path",
+               .found = has_folder ? str("neither this nor ", other.string())
+                                   : std::string("no file, and NOTCH_DATA is not set"),
+               .expected = "a UTF-8 text file",
+               .hint = "check the path, set NOTCH_DATA to the folder that has it, or download a "
+                       "corpus with data/fetch.sh"});
+}
+
+Corpus load_corpus(const fs::path& path, double val_fraction) {
+  const fs::path found = find_text(path);
+  return make_corpus(found.filename().string(), read_file(found), val_fraction, found.string());
+}
+
+TokenData tokenize(const Corpus& corpus, const Tokenizer& tokenizer, const fs::path& cache) {
+  TokenData tokens;
+  tokens.vocab_size = tokenizer.vocab_size();
+  const std::string key =
+      cache.empty() ? ""
+                    : sha256(str("tokens\n", corpus.sha256, "\n", tokenizer.definition_hash(), "\n",
+                                 corpus.train_bytes, "\n"));
+  if (cache.empty() || !read_token_cache(cache, key, tokens)) {
+    tokens.train = tokenizer.encode16(corpus.train());
+    tokens.val = tokenizer.encode16(corpus.val());
+    if (!cache.empty()) write_token_cache(cache, key, tokens);
+  }
+  if (tokens.val.size() > 1) {
+    const std::size_t first = tokenizer.token(tokens.val.front()).size();
+    tokens.val_bytes_per_token = static_cast<double>(corpus.val().size() - first) /
+                                 static_cast<double>(tokens.val.size() - 1);
+  }
+  return tokens;
+}
+
+void require_block(const TokenData& tokens, std::int64_t block_size, std::string_view where) {
+  const auto need = [&](std::string_view split, std::size_t count) {
+    if (static_cast<std::int64_t>(count) > block_size) return;
+    throw Error({.fault = Fault::input,
+                 .where = std::string(where),
+                 .what = str("the ", split, " split is shorter than one window"),
+                 .field = std::string(split),
+                 .found = str(count, " tokens"),
+                 .expected = str("at least ", block_size + 1, " tokens (block size ", block_size,
+                                 " and one target)"),
+                 .hint = "give more text, a larger split or a smaller block size"});
+  };
+  need("train", tokens.train.size());
+  need("val", tokens.val.size());
+}
+
+}  // namespace notch::data

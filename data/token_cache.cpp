@@ -1,0 +1,101 @@
+#include "data/token_cache.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "autograd/base/error.h"
+#include "autograd/base/sha256.h"
+
+namespace notch::data {
+namespace {
+
+constexpr std::size_t kHashDigits = 64;
+
+struct Header {
+  char magic[8] = {'N', 'O', 'T', 'C', 'H', 'T', 'O', 'K'};
+  std::uint32_t version = 1;
+  std::uint32_t vocab_size = 0;
+  char key[kHashDigits] = {};
+  std::uint64_t train = 0, val = 0;
+};
+
+Header header_of(const std::string& key, const TokenData& tokens) {
+  Header h;
+  h.vocab_size = static_cast<std::uint32_t>(tokens.vocab_size);
+  std::memcpy(h.key, key.data(), std::min(key.size(), kHashDigits));
+  h.train = tokens.train.size();
+  h.val = tokens.val.size();
+  return h;
+}
+
+bool ids_below(const std::vector<std::uint16_t>& ids, int vocab_size) {
+  return std::all_of(ids.begin(), ids.end(), [=](std::uint16_t id) { return id < vocab_size; });
+}
+
+std::string_view bytes_of(const std::vector<std::uint16_t>& ids) {
+  return {reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(std::uint16_t)};
+}
+
+bool read(const fs::path& path, const std::string& key, TokenData& tokens) {
+  const std::string file = read_file(path);
+  if (file.size() < sizeof(Header) + kHashDigits) return false;
+  Header found;
+  std::memcpy(&found, file.data(), sizeof found);
+  const std::uint64_t ids = (file.size() - sizeof found - kHashDigits) / sizeof(std::uint16_t);
+  if (found.train > ids || found.val != ids - found.train) return false;
+  const std::string_view body(file.data(), file.size() - kHashDigits);
+  if (sha256(body) != file.substr(body.size())) return false;
+  tokens.train.resize(found.train);
+  tokens.val.resize(found.val);
+  const Header expected = header_of(key, tokens);
+  if (std::memcmp(&found, &expected, sizeof found) != 0) return false;
+  const char* from = file.data() + sizeof found;
+  const std::size_t train_bytes = bytes_of(tokens.train).size();
+  if (train_bytes > 0) std::memcpy(tokens.train.data(), from, train_bytes);
+  if (!tokens.val.empty()) {
+    std::memcpy(tokens.val.data(), from + train_bytes, bytes_of(tokens.val).size());
+  }
+  return ids_below(tokens.train, tokens.vocab_size) && ids_below(tokens.val, tokens.vocab_size);
+}
+
+}  // namespace
+
+bool read_token_cache(const fs::path& directory, const std::string& key, TokenData& tokens) {
+  bool valid = false;
+  try {
+    const fs::path path = directory / (key + ".bin");
+    valid = fs::exists(path) && read(path, key, tokens);
+  } catch (const Error&) {
+    valid = false;  // an unreadable cache is no cache
+  } catch (const fs::filesystem_error&) {
+    valid = false;
+  }
+  if (!valid) {
+    tokens.train.clear();
+    tokens.val.clear();
+  }
+  return valid;
+}
+
+void write_token_cache(const fs::path& directory, const std::string& key, const TokenData& tokens) {
+  const Header h = header_of(key, tokens);
+  Sha256 hash;
+  try {
+    std::error_code ignored;
+    fs::create_directories(directory, ignored);
+    FileWriter writer(directory / (key + ".bin"));
+    const auto put = [&](std::string_view bytes) {
+      writer.write(bytes);
+      hash.update(bytes);
+    };
+    put({reinterpret_cast<const char*>(&h), sizeof h});
+    put(bytes_of(tokens.train));
+    put(bytes_of(tokens.val));
+    writer.write(hash.hex());
+    writer.commit();
+  } catch (const Error& e) {
+    if (e.fault() != Fault::io) throw;
+  }
+}
+
+}  // namespace notch::data
