@@ -1,0 +1,176 @@
+// config.json of a model directory: what transformers' GPT2Config says, checked against what this
+// Gpt computes.
+#include <array>
+
+#include "nn/model_dir.h"
+
+namespace notch::nn {
+namespace {
+
+constexpr double kEpsilon = 1e-5;  // LayerNorm's
+constexpr std::int64_t kFormatVersion = 1;
+
+[[noreturn]] void refuse(const fs::path& path, std::string_view key, std::string what,
+                         std::string found, std::string expected, std::string hint = "") {
+  throw Error({.fault = Fault::input,
+               .where = path.string(),
+               .what = std::move(what),
+               .field = std::string(key),
+               .found = std::move(found),
+               .expected = std::move(expected),
+               .hint = std::move(hint)});
+}
+
+// Reads members of one object; the path and the key are in every error.
+class Reader {
+ public:
+  Reader(const Json& json, const fs::path& path) : json_(json), path_(path) {}
+
+  // Present and not null.
+  const Json* find(std::string_view key) const {
+    const Json* value = json_.find(key);
+    return value && !value->is_null() ? value : nullptr;
+  }
+  std::int64_t size(std::string_view key, std::int64_t max) const {
+    const std::int64_t value = json_.at(key, path_.string()).as_int(where(key));
+    if (value < 1 || value > max) {
+      refuse(path_, key, "out of range", std::to_string(value), str("1 to ", max));
+    }
+    return value;
+  }
+  double number(std::string_view key, double otherwise) const {
+    const Json* value = find(key);
+    return value ? value->as_number(where(key)) : otherwise;
+  }
+  bool flag(std::string_view key, bool otherwise) const {
+    const Json* value = find(key);
+    return value ? value->as_bool(where(key)) : otherwise;
+  }
+  std::string text(std::string_view key, std::string_view otherwise) const {
+    const Json* value = find(key);
+    return value ? value->as_string(where(key)) : std::string(otherwise);
+  }
+  std::string where(std::string_view key) const { return str(path_.string(), ": ", key); }
+
+ private:
+  const Json& json_;
+  const fs::path& path_;
+};
+
+Gelu parse_activation(const Reader& in, const fs::path& path) {
+  const std::string text = in.text("activation_function", "gelu_new");
+  if (text == "gelu") return Gelu::exact;
+  if (text == "gelu_new" || text == "gelu_pytorch_tanh") return Gelu::tanh;
+  refuse(path, "activation_function", "unknown activation", json_quote(text),
+         "\"gelu\" (exact) or \"gelu_new\" (tanh)");
+}
+
+double parse_dropout(const Reader& in, const fs::path& path) {
+  constexpr std::array<std::string_view, 3> kKeys{"embd_pdrop", "attn_pdrop", "resid_pdrop"};
+  const double rate = in.number(kKeys[0], 0.1);
+  for (const std::string_view key : kKeys) {
+    const double other = in.number(key, 0.1);
+    if (!(other >= 0 && other < 1)) {
+      refuse(path, key, "out of range", json_number(other), "0 <= rate < 1");
+    }
+    if (other != rate) {
+      refuse(path, key, str("differs from ", kKeys[0]), json_number(other), json_number(rate),
+             "Notch has one dropout rate; it has no effect outside training, so set all three to "
+             "it");
+    }
+  }
+  return rate;
+}
+
+// What GPT2Config can ask for and this model does not compute.
+void check_variant(const Reader& in, const fs::path& path, std::int64_t n_embd) {
+  const std::string type = in.text("model_type", "");
+  if (type != "gpt2") refuse(path, "model_type", "not a GPT-2", json_quote(type), "\"gpt2\"");
+  const double epsilon = in.number("layer_norm_epsilon", kEpsilon);
+  if (epsilon != kEpsilon) {
+    refuse(path, "layer_norm_epsilon", "not supported", json_number(epsilon), "1e-05");
+  }
+  const double inner = in.number("n_inner", static_cast<double>(4 * n_embd));
+  if (inner != static_cast<double>(4 * n_embd)) {
+    refuse(path, "n_inner", "not supported", json_number(inner), str("4 n_embd = ", 4 * n_embd));
+  }
+  if (!in.flag("scale_attn_weights", true)) {
+    refuse(path, "scale_attn_weights", "not supported", "false", "true");
+  }
+  for (const std::string_view key :
+       {"scale_attn_by_inverse_layer_idx", "add_cross_attention", "reorder_and_upcast_attn"}) {
+    if (in.flag(key, false)) refuse(path, key, "not supported", "true", "false");
+  }
+}
+
+}  // namespace
+
+Json config_json(const GptConfig& c) {
+  Json json = Json::object();
+  json.set("model_type", "gpt2")
+      .set("architectures", Json(Json::Array{"GPT2LMHeadModel"}))
+      .set("n_layer", c.n_layer)
+      .set("n_head", c.n_head)
+      .set("n_embd", c.n_embd)
+      .set("n_inner", Json())
+      .set("n_positions", c.block_size)
+      .set("n_ctx", c.block_size)
+      .set("vocab_size", c.vocab_size)
+      .set("layer_norm_epsilon", kEpsilon)
+      .set("activation_function", c.gelu == Gelu::exact ? "gelu" : "gelu_new")
+      .set("tie_word_embeddings", c.tie_embeddings)
+      .set("embd_pdrop", c.dropout)
+      .set("attn_pdrop", c.dropout)
+      .set("resid_pdrop", c.dropout)
+      .set("bos_token_id", Json())
+      .set("eos_token_id", Json())
+      .set("torch_dtype", "float32");
+  Json notch = Json::object();
+  notch.set("version", kFormatVersion).set("bias", c.bias);
+  json.set("notch", std::move(notch));
+  return json;
+}
+
+Json read_config_json(const fs::path& dir) {
+  const fs::path path = dir / kConfigFile;
+  return Json::parse(read_file(path, 1 << 20), path.string());
+}
+
+GptConfig parse_config(const Json& json, const fs::path& path) {
+  json.as_object(path.string());
+  const Reader in(json, path);
+  // Bounds that keep every product of sizes far inside 64 bits; the file's size bounds memory.
+  GptConfig c;
+  c.vocab_size = in.size("vocab_size", 1 << 24);
+  c.block_size = in.size("n_positions", 1 << 24);
+  c.n_layer = static_cast<int>(in.size("n_layer", 1 << 12));
+  c.n_embd = in.size("n_embd", 1 << 20);
+  c.n_head = static_cast<int>(in.size("n_head", c.n_embd));
+  if (c.n_embd % c.n_head != 0) {
+    refuse(path, "n_head", "does not divide n_embd", std::to_string(c.n_head),
+           str("a divisor of ", c.n_embd));
+  }
+  check_variant(in, path, c.n_embd);
+  c.gelu = parse_activation(in, path);
+  c.dropout = parse_dropout(in, path);
+  c.tie_embeddings = in.flag("tie_word_embeddings", true);
+  c.bias = true;
+  if (const Json* notch = in.find("notch")) {
+    notch->as_object(in.where("notch"));
+    const Reader own(*notch, path);
+    const std::int64_t version =
+        notch->at("version", in.where("notch")).as_int(in.where("notch.version"));
+    if (version != kFormatVersion) {
+      refuse(path, "notch.version", "written by another version of Notch", std::to_string(version),
+             std::to_string(kFormatVersion));
+    }
+    c.bias = own.flag("bias", true);
+  }
+  return c;
+}
+
+GptConfig read_config(const fs::path& dir) {
+  return parse_config(read_config_json(dir), dir / kConfigFile);
+}
+
+}  // namespace notch::nn

@@ -1,0 +1,102 @@
+// Model directories: a Gpt as Hugging Face users expect a GPT-2: config.json and model.safetensors.
+// (vocab.json and merges.txt beside them are the tokenizer's.)
+//
+// GPT-2 keeps its projections as Conv1D, [in, out]; our Linear is [out, in], so the weights of
+// c_attn, c_proj and c_fc are transposed in the file. Names are our parameters' names, as in the
+// published GPT-2; an untied model has them below "transformer.", except "lm_head.weight", as
+// GPT2LMHeadModel.save_pretrained writes them. The format has biases everywhere: a model without
+// them writes zeros and says so in its config ("notch": {"bias": false}).
+//
+// The list of file tensors and the reader are separate from save and load, because a quantized
+// directory stores some of the same tensors packed.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "autograd/base/json.h"
+#include "nn/gpt.h"
+#include "nn/safetensors.h"
+
+namespace notch::nn {
+
+inline constexpr std::string_view kConfigFile = "config.json";
+inline constexpr std::string_view kWeightsFile = "model.safetensors";
+
+// ---- config.json ----
+
+/// The members of config.json. Callers may set more (token ids, quantization_config).
+Json config_json(const GptConfig& config);
+
+/// config.json of `dir` as it is. Throws Fault::io when missing, Fault::input when not JSON.
+Json read_config_json(const fs::path& dir);
+
+/// The configuration a config.json describes. Defaults are those of transformers' GPT2Config; the
+/// five sizes must be there. Throws Fault::input, field = the key, for what this model cannot do
+/// exactly: another architecture, activation or layer_norm_epsilon, an n_inner other than
+/// 4 n_embd, three different dropout rates.
+GptConfig parse_config(const Json& json, const fs::path& path);
+
+GptConfig read_config(const fs::path& dir);
+
+// ---- model.safetensors ----
+
+/// One tensor of the file.
+struct FileTensor {
+  const Param* param = nullptr;  ///< nullptr: a bias that the model lacks and the file has as zeros
+  std::string name{};            ///< in the file
+  Shape shape{};                 ///< in the file
+  bool transposed = false;       ///< the file has [in, out], the parameter [out, in]
+};
+
+/// Everything the file of `model` holds, in the order of the parameters. A tied head is not in it.
+std::vector<FileTensor> file_tensors(const Gpt& model);
+
+/// `t` in float32. The parameter must have values and outlive the write.
+TensorSource float_source(const FileTensor& t);
+
+/// The weights of a directory, for whoever assembles a model from them: ask for every tensor with
+/// `require`, then check_no_others, and only then allocate and read.
+class WeightFile {
+ public:
+  explicit WeightFile(const fs::path& path) : file_(SafetensorsFile::open(path)) {}
+  const SafetensorsFile& file() const { return file_; }
+
+  /// The tensor of that name, with or without "transformer." before it. Throws Fault::input naming
+  /// it when it is missing or has another shape (found, expected).
+  const TensorEntry& require(std::string_view name, const FileShape& shape);
+  const TensorEntry& require(const FileTensor& t) { return require(t.name, file_shape(t.shape)); }
+
+  /// Throws Fault::input naming a tensor that nobody has required. GPT-2's mask buffers
+  /// (h.N.attn.bias and h.N.attn.masked_bias) are ignored, and so is lm_head.weight if
+  /// `head_is_tied`: check_tied_head compares it.
+  void check_no_others(bool head_is_tied) const;
+
+  /// Fills the parameter's values; for a bias that the model lacks, checks that the file has
+  /// zeros. Throws Fault::input for a value that is not finite.
+  void read(const FileTensor& t) const;
+
+  /// Throws Fault::input when there is an lm_head.weight and it differs from `wte`.
+  void check_tied_head(const Param& wte) const;
+
+ private:
+  const TensorEntry* find(std::string_view name) const;
+
+  SafetensorsFile file_;
+  std::set<const TensorEntry*> required_;
+};
+
+// ---- both ----
+
+/// Writes both files into `dir`, which exists (a DirectoryWriter's temporary); `more` is merged
+/// into config.json.
+void save_model(const Gpt& model, const fs::path& dir, const Json& more = Json::object());
+
+/// Reads what save_model wrote, or a Hugging Face GPT-2 with F32, F16, BF16 or F64 weights. Names
+/// and shapes are checked before the model's memory is allocated. Throws Fault::input or Fault::io.
+std::unique_ptr<Gpt> load_model(const fs::path& dir);
+
+}  // namespace notch::nn

@@ -1,0 +1,163 @@
+// Element types and the writer of safetensors files; the reader is safetensors_read.cpp.
+#include "nn/safetensors.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "autograd/base/half.h"
+#include "autograd/base/json.h"
+#include "nn/safetensors_limits.h"
+
+namespace notch::nn {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "files are little-endian");
+
+template <class Stored, class Convert>
+void put_converted(const ByteSink& sink, std::span<const real> values, const Convert& convert) {
+  std::vector<Stored> piece(std::min(values.size(), kPiece));
+  while (!values.empty()) {
+    const std::size_t n = std::min(values.size(), piece.size());
+    std::transform(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(n), piece.begin(),
+                   convert);
+    sink(std::as_bytes(std::span(piece.data(), n)));
+    values = values.subspan(n);
+  }
+}
+
+void check_source(const fs::path& path, const TensorSource& t) {
+  check(!t.name.empty() && is_utf8(t.name) && t.name != kMetadataKey, path.string(),
+        "cannot hold a tensor named ", json_quote(t.name));
+  std::int64_t bytes = 0;
+  check(tensor_bytes(t.dtype, t.shape, bytes), path.string(), t.name, " has the shape ",
+        to_text(t.shape), ", whose size is negative or does not fit 63 bits");
+}
+
+std::string header_text(const fs::path& path, const std::vector<TensorSource>& tensors,
+                        const Metadata& metadata) {
+  Json header = Json::object();
+  if (!metadata.empty()) {
+    Json::Object strings;
+    for (const auto& [key, value] : metadata) strings.emplace_back(key, value);
+    header.set(kMetadataKey, Json(std::move(strings)));
+  }
+  Json::Object members = header.as_object("");
+  std::int64_t begin = 0;
+  for (const TensorSource& t : tensors) {
+    std::int64_t bytes = 0;
+    const bool fits = tensor_bytes(t.dtype, t.shape, bytes) &&
+                      bytes <= std::numeric_limits<std::int64_t>::max() - begin;
+    check(fits, path.string(), "the tensors' total size does not fit 63 bits");
+    Json shape = Json::array();
+    for (const std::int64_t extent : t.shape) shape.push(extent);
+    Json entry = Json::object();
+    entry.set("dtype", name(t.dtype)).set("shape", shape);
+    entry.set("data_offsets", Json(Json::Array{begin, begin + bytes}));
+    members.emplace_back(t.name, std::move(entry));
+    begin += bytes;
+  }
+  std::string text = Json(std::move(members)).dump();
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  check(text.size() <= kMaxHeaderBytes, path.string(), "the header of ", tensors.size(),
+        " tensors has ", text.size(), " bytes; readers take at most ", kMaxHeaderBytes);
+  return text;
+}
+
+}  // namespace
+
+std::string_view name(DType dtype) { return kTypeNames[static_cast<std::size_t>(dtype)]; }
+
+std::int64_t element_bytes(DType dtype) {
+  constexpr std::array<std::int64_t, kTypeNames.size()> kBytes{8, 8, 4, 4, 2, 2, 2, 1, 1, 1};
+  return kBytes[static_cast<std::size_t>(dtype)];
+}
+
+FileShape file_shape(const Shape& shape) {
+  FileShape extents;
+  for (int axis = 0; axis < shape.rank(); ++axis) extents.push_back(shape[axis]);
+  return extents;
+}
+
+std::string to_text(const FileShape& shape) {
+  std::string text;
+  for (const std::int64_t extent : shape) {
+    text += (text.empty() ? "" : ", ") + std::to_string(extent);
+  }
+  return "[" + text + "]";
+}
+
+bool tensor_bytes(DType dtype, const FileShape& shape, std::int64_t& bytes) {
+  bytes = element_bytes(dtype);
+  for (const std::int64_t extent : shape) {
+    if (extent < 0) return false;
+    if (extent > 0 && bytes > std::numeric_limits<std::int64_t>::max() / extent) return false;
+    bytes *= extent;
+  }
+  return true;
+}
+
+void put_reals(const ByteSink& sink, DType dtype, std::span<const real> values) {
+  if (dtype == kRealType) {
+    sink(std::as_bytes(values));
+  } else if (dtype == DType::f64) {
+    put_converted<double>(sink, values, [](real x) { return static_cast<double>(x); });
+  } else if (dtype == DType::f32) {
+    put_converted<float>(sink, values, [](real x) { return static_cast<float>(x); });
+  } else if (dtype == DType::f16) {
+    put_converted<std::uint16_t>(sink, values,
+                                 [](real x) { return to_f16(static_cast<float>(x)); });
+  } else if (dtype == DType::bf16) {
+    put_converted<std::uint16_t>(sink, values,
+                                 [](real x) { return to_bf16(static_cast<float>(x)); });
+  } else {
+    check(false, "safetensors", "reals cannot be stored as ", name(dtype));
+  }
+}
+
+TensorSource real_tensor(std::string name, FileShape shape, std::span<const real> values,
+                         DType dtype) {
+  return {std::move(name), dtype, std::move(shape),
+          [values, dtype](const ByteSink& sink) { put_reals(sink, dtype, values); }};
+}
+
+TensorSource raw_tensor(std::string name, DType dtype, FileShape shape,
+                        std::span<const std::byte> bytes) {
+  return {std::move(name), dtype, std::move(shape), [bytes](const ByteSink& sink) { sink(bytes); }};
+}
+
+void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
+                       const Metadata& metadata) {
+  std::set<std::string_view> names;
+  for (const TensorSource& t : tensors) {
+    check_source(path, t);
+    check(names.insert(t.name).second, path.string(), "two tensors are named ", t.name);
+  }
+  names.clear();  // the views die in the sort
+  std::sort(tensors.begin(), tensors.end(), [](const TensorSource& a, const TensorSource& b) {
+    const std::int64_t a_bytes = element_bytes(a.dtype), b_bytes = element_bytes(b.dtype);
+    return a_bytes != b_bytes ? a_bytes > b_bytes : a.name < b.name;
+  });
+  const std::string header = header_text(path, tensors, metadata);
+
+  FileWriter file(path);
+  const std::uint64_t header_bytes = header.size();
+  file.write(&header_bytes, sizeof header_bytes);
+  file.write(header);
+  for (const TensorSource& t : tensors) {
+    std::int64_t expected = 0, written = 0;
+    tensor_bytes(t.dtype, t.shape, expected);
+    t.write([&](std::span<const std::byte> bytes) {
+      file.write(bytes.data(), bytes.size());
+      written += static_cast<std::int64_t>(bytes.size());
+    });
+    check(written == expected, path.string(), t.name, " ", to_text(t.shape), " has ", expected,
+          " bytes, but ", written, " were given");
+  }
+  file.commit();
+}
+
+}  // namespace notch::nn

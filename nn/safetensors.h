@@ -1,0 +1,121 @@
+// safetensors: named tensors in one file, the format of Hugging Face models.
+//
+// File: u64 header length n (little-endian), n bytes of JSON, the data. The header maps each name
+// to {"dtype", "shape", "data_offsets": [begin, end)} relative to the data, and "__metadata__" to a
+// map of strings (https://github.com/huggingface/safetensors, "Format"). Data is row-major and
+// little-endian; the tensors fill it without holes or overlaps. The writer lays the tensors out by
+// element size, largest first, and then by name, as the reference implementation does: every tensor
+// is aligned to its element, which PyTorch's loader needs. The header has the same order.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "autograd/base/files.h"
+#include "autograd/tensor.h"
+
+namespace notch::nn {
+
+/// Element types of a file, in the order of the data: largest first.
+enum class DType { f64, i64, f32, i32, f16, bf16, i16, i8, u8, boolean };
+
+std::string_view name(DType dtype);       ///< "F32", "BF16", "BOOL", …
+std::int64_t element_bytes(DType dtype);  ///< 8, 4, 2 or 1
+
+/// The type that holds `real` exactly: f32, in the double build f64.
+inline constexpr DType kRealType = sizeof(real) == 8 ? DType::f64 : DType::f32;
+
+/// Extents of a tensor in a file, of any rank; [] is a scalar.
+using FileShape = std::vector<std::int64_t>;
+FileShape file_shape(const Shape& shape);
+std::string to_text(const FileShape& shape);  ///< "[2, 3]"
+
+using Metadata = std::map<std::string, std::string>;
+
+// ---- writing ----
+
+/// Takes a tensor's bytes piece by piece, in order.
+using ByteSink = std::function<void(std::span<const std::byte>)>;
+
+/// A tensor to be written. `write` is called when its turn comes and must hand the sink exactly
+/// the bytes of `shape`; what it refers to must live until write_safetensors returns.
+struct TensorSource {
+  std::string name{};
+  DType dtype = DType::f32;
+  FileShape shape{};
+  std::function<void(const ByteSink&)> write{};
+};
+
+/// `values` stored as f64, f32, f16 or bf16. Rounds half to even; what is too large becomes
+/// infinite; 16-bit types are rounded from float.
+TensorSource real_tensor(std::string name, FileShape shape, std::span<const real> values,
+                         DType dtype = DType::f32);
+
+/// Elements as they are in memory.
+TensorSource raw_tensor(std::string name, DType dtype, FileShape shape,
+                        std::span<const std::byte> bytes);
+
+/// The conversion of real_tensor, for sources that produce their values in pieces.
+void put_reals(const ByteSink& sink, DType dtype, std::span<const real> values);
+
+/// Writes `path` atomically, holding no more than a piece of a tensor. Throws Fault::usage for a
+/// name that is empty, repeated, reserved or not UTF-8, and for a source that hands over another
+/// number of bytes than its shape has; Fault::io.
+void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
+                       const Metadata& metadata = {});
+
+// ---- reading ----
+
+struct TensorEntry {
+  std::string name{};
+  DType dtype = DType::f32;
+  FileShape shape{};
+  std::uint64_t offset = 0;  ///< of the first byte, from the start of the file
+  std::uint64_t bytes = 0;
+
+  std::int64_t size() const { return static_cast<std::int64_t>(bytes) / element_bytes(dtype); }
+};
+
+/// An open file whose header is valid and whose size is exactly what the header says.
+class SafetensorsFile {
+ public:
+  /// Checks everything before it allocates for it. Throws Fault::input (where = path, field = the
+  /// tensor's name, found, expected) or Fault::io.
+  static SafetensorsFile open(const fs::path& path);
+  ~SafetensorsFile();
+  SafetensorsFile(SafetensorsFile&& other) noexcept;
+  SafetensorsFile& operator=(SafetensorsFile&&) = delete;
+
+  const fs::path& path() const { return path_; }
+  const std::vector<TensorEntry>& entries() const { return entries_; }  ///< in the data's order
+  const TensorEntry* find(std::string_view name) const;                 ///< nullptr when absent
+  const Metadata& metadata() const { return metadata_; }
+
+  /// Elements [first, first + out.size()) as reals. Exact, but f64 read into float is rounded half
+  /// to even (too large: infinite). Throws Fault::input when the type is not a floating one, and
+  /// Fault::usage when the range is not inside the tensor.
+  void read(const TensorEntry& entry, std::span<real> out, std::int64_t first = 0) const;
+  /// The tensor's bytes [first, first + out.size()).
+  void read_bytes(const TensorEntry& entry, std::span<std::byte> out,
+                  std::uint64_t first = 0) const;
+
+ private:
+  explicit SafetensorsFile(const fs::path& path);
+  void read_header();
+  void read_at(std::uint64_t offset, std::span<std::byte> out) const;
+
+  fs::path path_;
+  int fd_ = -1;
+  std::uint64_t file_bytes_ = 0;
+  std::vector<TensorEntry> entries_;                       // by offset
+  std::map<std::string, std::size_t, std::less<>> index_;  // name -> entries_
+  Metadata metadata_;
+};
+
+}  // namespace notch::nn

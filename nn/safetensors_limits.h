@@ -1,0 +1,23 @@
+// What the reader and the writer of safetensors files share. Internal to the two.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "nn/safetensors.h"
+
+namespace notch::nn {
+
+inline constexpr std::string_view kMetadataKey = "__metadata__";
+inline constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the reference implementation's
+inline constexpr std::array<std::string_view, 10> kTypeNames{
+    "F64", "I64", "F32", "I32", "F16", "BF16", "I16", "I8", "U8", "BOOL"};  // in DType's order
+
+inline constexpr std::size_t kPiece = std::size_t{1} << 15;  // elements converted at a time
+
+/// Bytes of a tensor; false when an extent is negative or the size does not fit 63 bits.
+bool tensor_bytes(DType dtype, const FileShape& shape, std::int64_t& bytes);
+
+}  // namespace notch::nn

@@ -1,0 +1,265 @@
+// The reader of safetensors files. Strict: every number of the header is checked against the file's
+// size before anything is allocated for it, and a file with a hole, an overlap or a byte too many
+// is refused. (Deviation from the format: an unknown member of a tensor's entry is an error.)
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "autograd/base/half.h"
+#include "autograd/base/json.h"
+#include "nn/safetensors.h"
+#include "nn/safetensors_limits.h"
+
+namespace notch::nn {
+namespace {
+
+[[noreturn]] void refuse(const fs::path& path, std::string_view field, std::string what,
+                         std::string found = "", std::string expected = "") {
+  throw Error({.fault = Fault::input,
+               .where = path.string(),
+               .what = std::move(what),
+               .field = std::string(field),
+               .found = std::move(found),
+               .expected = std::move(expected)});
+}
+
+[[noreturn]] void system_failure(const fs::path& path, std::string_view action) {
+  throw Error({.fault = Fault::io,
+               .where = path.string(),
+               .what = str(action, ": ", std::generic_category().message(errno))});
+}
+
+// A long or odd value of a hostile file must not flood the message.
+std::string brief(const Json& value) {
+  std::string text = value.dump();
+  if (text.size() > 80) text = text.substr(0, 77) + "...";
+  return text;
+}
+
+Metadata read_metadata(const fs::path& path, const Json& value) {
+  if (!value.is_object()) refuse(path, kMetadataKey, "is not an object", brief(value));
+  Metadata metadata;
+  for (const auto& [key, text] : value.as_object("")) {
+    if (!text.is_string())
+      refuse(path, kMetadataKey, "holds a value that is no string", brief(text));
+    metadata.emplace(key, text.as_string(""));
+  }
+  return metadata;
+}
+
+DType read_dtype(const fs::path& path, const std::string& name, const Json& value) {
+  const std::string text = value.is_string() ? value.as_string("") : "";
+  const auto known = std::find(kTypeNames.begin(), kTypeNames.end(), text);
+  if (known == kTypeNames.end()) {
+    std::string all;
+    for (const std::string_view type : kTypeNames) all += str(all.empty() ? "" : ", ", type);
+    refuse(path, name, "unknown dtype", brief(value), all);
+  }
+  return static_cast<DType>(known - kTypeNames.begin());
+}
+
+// An array of integers >= 0.
+std::vector<std::int64_t> read_sizes(const fs::path& path, const std::string& name,
+                                     std::string_view key, const Json& value) {
+  std::vector<std::int64_t> sizes;
+  bool valid = value.is_array();
+  if (valid) {
+    for (const Json& item : value.as_array("")) {
+      valid = valid && item.is_int() && item.as_int("") >= 0;
+      if (valid) sizes.push_back(item.as_int(""));
+    }
+  }
+  if (!valid) refuse(path, name, str("bad ", key), brief(value), "an array of integers >= 0");
+  return sizes;
+}
+
+// Offsets of the result are relative to the data.
+TensorEntry read_entry(const fs::path& path, const std::string& name, const Json& value,
+                       std::uint64_t data_bytes) {
+  const Json* dtype = value.find("dtype");
+  const Json* shape = value.find("shape");
+  const Json* offsets = value.find("data_offsets");
+  if (!dtype || !shape || !offsets || value.as_object("").size() != 3) {
+    refuse(path, name, "bad header entry", brief(value),
+           "an object of dtype, shape and data_offsets");
+  }
+  TensorEntry entry{.name = name, .dtype = read_dtype(path, name, *dtype)};
+  entry.shape = read_sizes(path, name, "shape", *shape);
+  std::int64_t bytes = 0;
+  if (!tensor_bytes(entry.dtype, entry.shape, bytes)) {
+    refuse(path, name, "size does not fit 63 bits", to_text(entry.shape));
+  }
+  const std::vector<std::int64_t> range = read_sizes(path, name, "data_offsets", *offsets);
+  if (range.size() != 2 || range[0] > range[1]) {
+    refuse(path, name, "bad data_offsets", brief(*offsets), "[begin, end] with begin <= end");
+  }
+  if (range[1] - range[0] != bytes) {
+    refuse(path, name, "data_offsets do not match the shape",
+           str(range[1] - range[0], " bytes at ", brief(*offsets)),
+           str(bytes, " bytes for ", nn::name(entry.dtype), " ", to_text(entry.shape)));
+  }
+  if (static_cast<std::uint64_t>(range[1]) > data_bytes) {
+    refuse(path, name, "data is cut off", str(data_bytes, " bytes of data"),
+           str("at least ", range[1]));
+  }
+  entry.offset = static_cast<std::uint64_t>(range[0]);
+  entry.bytes = static_cast<std::uint64_t>(bytes);
+  return entry;
+}
+
+template <class Stored, class Convert, class Read>
+void read_converted(std::span<real> out, const Convert& convert, const Read& read) {
+  std::vector<Stored> piece(std::min(out.size(), kPiece));
+  for (std::size_t at = 0; at < out.size();) {
+    const std::size_t n = std::min(out.size() - at, piece.size());
+    read(at * sizeof(Stored), std::as_writable_bytes(std::span(piece.data(), n)));
+    std::transform(piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(n),
+                   out.begin() + static_cast<std::ptrdiff_t>(at), convert);
+    at += n;
+  }
+}
+
+}  // namespace
+
+SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path) {}
+
+SafetensorsFile::~SafetensorsFile() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+SafetensorsFile::SafetensorsFile(SafetensorsFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      fd_(std::exchange(other.fd_, -1)),
+      file_bytes_(other.file_bytes_),
+      entries_(std::move(other.entries_)),
+      index_(std::move(other.index_)),
+      metadata_(std::move(other.metadata_)) {}
+
+SafetensorsFile SafetensorsFile::open(const fs::path& path) {
+  SafetensorsFile file(path);
+  // O_NONBLOCK: opening a FIFO nobody writes to must not hang; it has no effect on regular files.
+  file.fd_ = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (file.fd_ < 0) system_failure(path, "cannot open");
+  struct stat info {};
+  if (::fstat(file.fd_, &info) != 0) system_failure(path, "cannot stat");
+  if (!S_ISREG(info.st_mode)) {
+    throw Error({.fault = Fault::io,
+                 .where = path.string(),
+                 .what = "not a regular file",
+                 .expected = "a safetensors file"});
+  }
+  file.file_bytes_ = static_cast<std::uint64_t>(info.st_size);
+  file.read_header();
+  return file;
+}
+
+void SafetensorsFile::read_header() {
+  std::uint64_t header_bytes = 0;
+  constexpr std::uint64_t kPrefix = sizeof header_bytes;
+  if (file_bytes_ < kPrefix) {
+    refuse(path_, "header", "file is cut off", str(file_bytes_, " bytes"), "at least 8");
+  }
+  read_at(0, std::as_writable_bytes(std::span(&header_bytes, 1)));
+  if (header_bytes > kMaxHeaderBytes) {
+    refuse(path_, "header", "length is not that of a safetensors file", str(header_bytes, " bytes"),
+           str("at most ", kMaxHeaderBytes));
+  }
+  if (header_bytes > file_bytes_ - kPrefix) {
+    refuse(path_, "header", "file is cut off", str(file_bytes_, " bytes"),
+           str("at least ", kPrefix + header_bytes));
+  }
+  std::string text(static_cast<std::size_t>(header_bytes), '\0');
+  read_at(kPrefix, std::as_writable_bytes(std::span(text)));
+  if (!text.starts_with('{')) {
+    refuse(path_, "header", "does not start with '{'", json_quote(text.substr(0, 1)), "'{'");
+  }
+  const Json header = Json::parse(text, path_.string() + " header");
+  const std::uint64_t data_begin = kPrefix + header_bytes;
+  const std::uint64_t data_bytes = file_bytes_ - data_begin;
+  for (const auto& [name, value] : header.as_object("")) {
+    if (name == kMetadataKey) {
+      metadata_ = read_metadata(path_, value);
+    } else {
+      entries_.push_back(read_entry(path_, name, value, data_bytes));
+    }
+  }
+
+  std::sort(entries_.begin(), entries_.end(), [](const TensorEntry& a, const TensorEntry& b) {
+    return a.offset != b.offset ? a.offset < b.offset : a.bytes < b.bytes;
+  });
+  std::uint64_t end = 0;
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    TensorEntry& entry = entries_[i];
+    if (entry.offset != end) {
+      refuse(path_, entry.name, entry.offset < end ? "overlaps another tensor" : "follows a hole",
+             str("offset ", entry.offset), str("offset ", end));
+    }
+    end += entry.bytes;
+    entry.offset += data_begin;
+    index_.emplace(entry.name, i);
+  }
+  if (end != data_bytes) {
+    refuse(path_, "data", "bytes after the last tensor", str(data_bytes, " bytes of data"),
+           str(end));
+  }
+}
+
+void SafetensorsFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t got = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) system_failure(path_, "cannot read");
+    if (got == 0) refuse(path_, "", "became shorter while it was read");
+    offset += static_cast<std::uint64_t>(got);
+    out = out.subspan(static_cast<std::size_t>(got));
+  }
+}
+
+const TensorEntry* SafetensorsFile::find(std::string_view name) const {
+  const auto found = index_.find(name);
+  return found == index_.end() ? nullptr : &entries_[found->second];
+}
+
+void SafetensorsFile::read_bytes(const TensorEntry& entry, std::span<std::byte> out,
+                                 std::uint64_t first) const {
+  check(first <= entry.bytes && out.size() <= entry.bytes - first, path_.string(), entry.name,
+        " has ", entry.bytes, " bytes; asked for ", out.size(), " at ", first);
+  read_at(entry.offset + first, out);
+}
+
+void SafetensorsFile::read(const TensorEntry& entry, std::span<real> out,
+                           std::int64_t first) const {
+  const auto n = static_cast<std::int64_t>(out.size());
+  check(first >= 0 && first <= entry.size() && n <= entry.size() - first, path_.string(),
+        entry.name, " has ", entry.size(), " elements; asked for ", n, " at ", first);
+  const auto begin = static_cast<std::uint64_t>(first * element_bytes(entry.dtype));
+  const auto read = [&](std::size_t at, std::span<std::byte> bytes) {
+    read_bytes(entry, bytes, begin + at);
+  };
+  if (entry.dtype == kRealType) {
+    read(0, std::as_writable_bytes(out));
+  } else if (entry.dtype == DType::f64) {
+    read_converted<double>(
+        out, [](double x) { return static_cast<real>(x); }, read);
+  } else if (entry.dtype == DType::f32) {
+    read_converted<float>(
+        out, [](float x) { return static_cast<real>(x); }, read);
+  } else if (entry.dtype == DType::f16) {
+    read_converted<std::uint16_t>(
+        out, [](std::uint16_t x) { return static_cast<real>(from_f16(x)); }, read);
+  } else if (entry.dtype == DType::bf16) {
+    read_converted<std::uint16_t>(
+        out, [](std::uint16_t x) { return static_cast<real>(from_bf16(x)); }, read);
+  } else {
+    refuse(path_, entry.name, "is not a floating-point tensor", std::string(name(entry.dtype)),
+           "F64, F32, F16 or BF16");
+  }
+}
+
+}  // namespace notch::nn
