@@ -1,72 +1,112 @@
 #include "autograd/kernels/activation.h"
 
-#include <cmath>
-#include <numbers>
+#include <cstdint>
 
 #include "autograd/kernels/chunks.h"
+#include "autograd/kernels/vmath.h"
 
 namespace notch::kernels {
 namespace {
 
-constexpr double kSqrt2OverPi = 0.79788456080286535588;
-constexpr double kCubic = 0.044715;
+using Index = std::int64_t;
 
-real gelu(real x, Gelu form) {
-  const double v = x;
-  if (form == Gelu::exact) return static_cast<real>(v * 0.5 * std::erfc(-v / std::numbers::sqrt2));
-  return static_cast<real>(v / (1 + std::exp(-2 * kSqrt2OverPi * (v + kCubic * v * v * v))));
-}
-real gelu_derivative(real x, Gelu form) {
-  const double v = x;
-  if (form == Gelu::exact)
-    return static_cast<real>(0.5 * std::erfc(-v / std::numbers::sqrt2) +
-                             v * std::exp(-v * v / 2) / std::sqrt(2 * std::numbers::pi));
-  const double s = 1 / (1 + std::exp(-2 * kSqrt2OverPi * (v + kCubic * v * v * v)));
-  return static_cast<real>(s + v * s * (1 - s) * 2 * kSqrt2OverPi * (1 + 3 * kCubic * v * v));
-}
+constexpr real kSqrt2OverPi = static_cast<real>(0.79788456080286535588);
+constexpr real kCubic = static_cast<real>(0.044715);
+
+// Each function is a pair: value(x) and derivative(x) (of x for GELU, of the saved output
+// otherwise).
+struct GeluExact {
+  static NOTCH_INLINE real value(real x) { return x * vmath::normal(x).cdf; }
+  static NOTCH_INLINE real derivative(real x) {
+    // y = x Φ(x): y' = Φ(x) + x φ(x)
+    const vmath::Normal<real> n = vmath::normal(x);
+    return n.cdf + x * n.pdf;
+  }
+};
+
+struct GeluTanh {
+  // (1 + tanh u) / 2 = sigmoid(2u), which keeps its digits for negative u
+  static NOTCH_INLINE real value(real x) {
+    return x * vmath::sigmoid(2 * kSqrt2OverPi * (x + kCubic * x * x * x));
+  }
+  static NOTCH_INLINE real derivative(real x) {
+    // y = x σ(2u), u = √(2/π) (x + 0.044715 x³): y' = σ + x σ (1 - σ) 2u'
+    const real s = vmath::sigmoid(2 * kSqrt2OverPi * (x + kCubic * x * x * x));
+    return s + x * s * (1 - s) * (2 * kSqrt2OverPi * (1 + 3 * kCubic * x * x));
+  }
+};
+
+struct Exp {
+  static NOTCH_INLINE real value(real x) { return vmath::exp(x); }
+  static NOTCH_INLINE real derivative(real y) { return y; }
+};
+
+struct Tanh {
+  static NOTCH_INLINE real value(real x) { return vmath::tanh(x); }
+  static NOTCH_INLINE real derivative(real y) { return 1 - y * y; }
+};
+
+struct Sigmoid {
+  static NOTCH_INLINE real value(real x) { return vmath::sigmoid(x); }
+  static NOTCH_INLINE real derivative(real y) { return y * (1 - y); }
+};
 
 template <class F>
-void map(std::span<real> out, std::span<const real> x, const F& f) {
-  for_chunks(std::ssize(x), [&](std::int64_t begin, std::int64_t end) {
-    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
-      out[i] = f(x[i]);
+NOTCH_INLINE void map_loop(real* out, const real* x, Index n) {
+  for (Index i = 0; i < n; ++i) out[i] = F::value(x[i]);
+}
+template <class F>
+NOTCH_INLINE void backward_loop(real* dx, const real* dout, const real* x, Index n) {
+  for (Index i = 0; i < n; ++i) dx[i] += dout[i] * F::derivative(x[i]);
+}
+
+// target_clones does not apply to templates: one cloned pair per function.
+#define NOTCH_MAP(F)                                                                      \
+  NOTCH_VECTOR void map(F, real* out, const real* x, Index n) { map_loop<F>(out, x, n); } \
+  NOTCH_VECTOR void backward(F, real* dx, const real* dout, const real* x, Index n) {     \
+    backward_loop<F>(dx, dout, x, n);                                                     \
+  }
+NOTCH_MAP(GeluExact)
+NOTCH_MAP(GeluTanh)
+NOTCH_MAP(Exp)
+NOTCH_MAP(Tanh)
+NOTCH_MAP(Sigmoid)
+#undef NOTCH_MAP
+
+template <class F>
+void run(F f, std::span<real> out, std::span<const real> x) {
+  for_chunks(std::ssize(x), [&](Index first, Index last) {
+    map(f, out.data() + first, x.data() + first, last - first);
   });
 }
 template <class F>
-void map_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> x,
-                  const F& f) {
-  for_chunks(std::ssize(x), [&](std::int64_t begin, std::int64_t end) {
-    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
-      dx[i] += dout[i] * f(x[i]);
+void run_backward(F f, std::span<real> dx, std::span<const real> dout, std::span<const real> x) {
+  for_chunks(std::ssize(x), [&](Index first, Index last) {
+    backward(f, dx.data() + first, dout.data() + first, x.data() + first, last - first);
   });
 }
 
 }  // namespace
 
 void gelu_forward(std::span<real> out, std::span<const real> x, Gelu form) {
-  map(out, x, [form](real v) { return gelu(v, form); });
+  form == Gelu::exact ? run(GeluExact{}, out, x) : run(GeluTanh{}, out, x);
 }
 void gelu_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> x,
                    Gelu form) {
-  map_backward(dx, dout, x, [form](real v) { return gelu_derivative(v, form); });
+  form == Gelu::exact ? run_backward(GeluExact{}, dx, dout, x)
+                      : run_backward(GeluTanh{}, dx, dout, x);
 }
-void exp_forward(std::span<real> out, std::span<const real> x) {
-  map(out, x, [](real v) { return std::exp(v); });
-}
-void tanh_forward(std::span<real> out, std::span<const real> x) {
-  map(out, x, [](real v) { return std::tanh(v); });
-}
-void sigmoid_forward(std::span<real> out, std::span<const real> x) {
-  map(out, x, [](real v) { return 1 / (1 + std::exp(-v)); });
-}
+void exp_forward(std::span<real> out, std::span<const real> x) { run(Exp{}, out, x); }
+void tanh_forward(std::span<real> out, std::span<const real> x) { run(Tanh{}, out, x); }
+void sigmoid_forward(std::span<real> out, std::span<const real> x) { run(Sigmoid{}, out, x); }
 void exp_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> out) {
-  map_backward(dx, dout, out, [](real y) { return y; });
+  run_backward(Exp{}, dx, dout, out);
 }
 void tanh_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> out) {
-  map_backward(dx, dout, out, [](real y) { return 1 - y * y; });
+  run_backward(Tanh{}, dx, dout, out);
 }
 void sigmoid_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> out) {
-  map_backward(dx, dout, out, [](real y) { return y * (1 - y); });
+  run_backward(Sigmoid{}, dx, dout, out);
 }
 
 }  // namespace notch::kernels

@@ -15,7 +15,7 @@ enum class Gelu {
   tanh,   // x · (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2
 };
 
-/// out [n] = gelu(x [n]). -inf gives -0, NaN gives NaN. `out` may be `x`. Parallel.
+/// out [n] = gelu(x [n]). -inf gives NaN (-inf · 0), as in PyTorch. `out` may be `x`. Parallel.
 void gelu_forward(std::span<real> out, std::span<const real> x, Gelu form);
 
 /// dx [n] += dout [n] · gelu'(x [n]). Parallel.

@@ -2,31 +2,38 @@
 
 #include "autograd/base/rng.h"
 #include "autograd/kernels/chunks.h"
+#include "autograd/kernels/lanes.h"
 
 namespace notch::kernels {
+namespace {
 
 using Index = std::int64_t;
 
+NOTCH_VECTOR void forward_loop(real* out, const real* x, real keep, float p, std::uint64_t key,
+                               Index first, Index last) {
+  for (Index i = first; i < last; ++i)
+    out[i] = counter_uniform(key, static_cast<std::uint64_t>(i)) < p ? real{0} : x[i] * keep;
+}
+NOTCH_VECTOR void backward_loop(real* dx, const real* dout, real keep, float p, std::uint64_t key,
+                                Index first, Index last) {
+  // out = u < p ? 0 : x / (1 - p)
+  for (Index i = first; i < last; ++i)
+    dx[i] += counter_uniform(key, static_cast<std::uint64_t>(i)) < p ? real{0} : dout[i] * keep;
+}
+
+}  // namespace
+
 void dropout_forward(std::span<real> out, std::span<const real> x, double p, std::uint64_t key) {
-  const real keep = static_cast<real>(1 / (1 - p));
-  const float limit = static_cast<float>(p);
   for_chunks(std::ssize(x), [&](Index first, Index last) {
-    for (Index i = first; i < last; ++i)
-      out.data()[i] = counter_uniform(key, static_cast<std::uint64_t>(i)) < limit
-                          ? real{0}
-                          : x.data()[i] * keep;
+    forward_loop(out.data(), x.data(), static_cast<real>(1 / (1 - p)), static_cast<float>(p), key,
+                 first, last);
   });
 }
 
 void dropout_backward(std::span<real> dx, std::span<const real> dout, double p, std::uint64_t key) {
-  const real keep = static_cast<real>(1 / (1 - p));
-  const float limit = static_cast<float>(p);
   for_chunks(std::ssize(dx), [&](Index first, Index last) {
-    // out = u < p ? 0 : x / (1 - p)
-    for (Index i = first; i < last; ++i)
-      dx.data()[i] += counter_uniform(key, static_cast<std::uint64_t>(i)) < limit
-                          ? real{0}
-                          : dout.data()[i] * keep;
+    backward_loop(dx.data(), dout.data(), static_cast<real>(1 / (1 - p)), static_cast<float>(p),
+                  key, first, last);
   });
 }
 

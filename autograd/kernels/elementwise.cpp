@@ -3,83 +3,116 @@
 #include <algorithm>
 
 #include "autograd/kernels/chunks.h"
+#include "autograd/kernels/lanes.h"
 
 namespace notch::kernels {
+namespace {
 
 using Index = std::int64_t;
 
+NOTCH_VECTOR void add_loop(real* out, const real* a, const real* b, Index n) {
+  for (Index i = 0; i < n; ++i) out[i] = a[i] + b[i];
+}
+NOTCH_VECTOR void scale_loop(real* out, const real* x, real alpha, Index n) {
+  for (Index i = 0; i < n; ++i) out[i] = alpha * x[i];
+}
+NOTCH_VECTOR void accumulate_loop(real* y, const real* x, real alpha, Index n) {
+  for (Index i = 0; i < n; ++i) y[i] += alpha * x[i];
+}
+NOTCH_VECTOR void product_loop(real* y, const real* a, const real* b, Index n) {
+  for (Index i = 0; i < n; ++i) y[i] += a[i] * b[i];
+}
+NOTCH_VECTOR double sum_loop(const real* x, Index n) {
+  return lane_sum(n, [=](Index i) { return x[i]; });
+}
+NOTCH_VECTOR double dot_loop(const real* a, const real* b, Index n) {
+  return lane_sum(n, [=](Index i) { return a[i] * b[i]; });
+}
+
+constexpr Index kBiasCols = 64;
+constexpr Index kBiasRows = 64;
+
+/// Column sums of dout's columns [0, cols), cols ≤ kBiasCols, in blocks of kBiasRows rows.
+NOTCH_VECTOR void bias_columns(real* dbias, const real* dout, Index rows, Index cols, Index ld) {
+  double total[kBiasCols] = {};
+  for (Index first = 0; first < rows; first += kBiasRows) {
+    const Index last = std::min(rows, first + kBiasRows);
+    real block[kBiasCols] = {};
+    if (cols == kBiasCols) {  // the trip count as a constant keeps `block` in registers
+      for (Index r = first; r < last; ++r)
+        for (Index c = 0; c < kBiasCols; ++c) block[c] += dout[r * ld + c];
+    } else {
+      for (Index r = first; r < last; ++r)
+        for (Index c = 0; c < cols; ++c) block[c] += dout[r * ld + c];
+    }
+    for (Index c = 0; c < cols; ++c) total[c] += static_cast<double>(block[c]);
+  }
+  for (Index c = 0; c < cols; ++c) dbias[c] += static_cast<real>(total[c]);
+}
+
+}  // namespace
+
 void fill(std::span<real> out, double value) {
-  for_chunks(std::ssize(out), [&](Index b, Index e) {
-    std::fill(out.begin() + b, out.begin() + e, static_cast<real>(value));
+  for_chunks(std::ssize(out), [&](Index first, Index last) {
+    std::fill(out.data() + first, out.data() + last, static_cast<real>(value));
   });
 }
 void add(std::span<real> out, std::span<const real> a, std::span<const real> b) {
-  for_chunks(std::ssize(out),
-             [o = out.data(), p = a.data(), q = b.data()](Index first, Index last) {
-               for (Index i = first; i < last; ++i) o[i] = p[i] + q[i];
-             });
-}
-void scale(std::span<real> out, std::span<const real> x, double alpha) {
-  for_chunks(std::ssize(out),
-             [o = out.data(), p = x.data(), k = static_cast<real>(alpha)](Index first, Index last) {
-               for (Index i = first; i < last; ++i) o[i] = k * p[i];
-             });
-}
-void accumulate(std::span<real> y, std::span<const real> x, double alpha) {
-  for_chunks(std::ssize(y),
-             [o = y.data(), p = x.data(), k = static_cast<real>(alpha)](Index first, Index last) {
-               for (Index i = first; i < last; ++i) o[i] += k * p[i];
-             });
-}
-void accumulate_product(std::span<real> y, std::span<const real> a, std::span<const real> b) {
-  for_chunks(std::ssize(y), [o = y.data(), p = a.data(), q = b.data()](Index first, Index last) {
-    for (Index i = first; i < last; ++i) o[i] += p[i] * q[i];
+  for_chunks(std::ssize(out), [&](Index first, Index last) {
+    add_loop(out.data() + first, a.data() + first, b.data() + first, last - first);
   });
 }
+void scale(std::span<real> out, std::span<const real> x, double alpha) {
+  for_chunks(std::ssize(out), [&](Index first, Index last) {
+    scale_loop(out.data() + first, x.data() + first, static_cast<real>(alpha), last - first);
+  });
+}
+void accumulate(std::span<real> y, std::span<const real> x, double alpha) {
+  for_chunks(std::ssize(y), [&](Index first, Index last) {
+    accumulate_loop(y.data() + first, x.data() + first, static_cast<real>(alpha), last - first);
+  });
+}
+void accumulate_product(std::span<real> y, std::span<const real> a, std::span<const real> b) {
+  for_chunks(std::ssize(y), [&](Index first, Index last) {
+    product_loop(y.data() + first, a.data() + first, b.data() + first, last - first);
+  });
+}
+
 void bias_forward(std::span<real> out, std::span<const real> x, std::span<const real> bias,
                   std::int64_t rows, std::int64_t C) {
   for_rows(rows, C, [&](Index first, Index last) {
     for (Index r = first; r < last; ++r)
-      for (Index c = 0; c < C; ++c) out.data()[r * C + c] = x.data()[r * C + c] + bias.data()[c];
+      add_loop(out.data() + r * C, x.data() + r * C, bias.data(), C);
   });
 }
 
 void bias_backward(std::span<real> dbias, std::span<const real> dout, std::int64_t rows,
                    std::int64_t C) {
-  constexpr Index kCols = 64, kRows = 64;
-  parallel_for((C + kCols - 1) / kCols, [&](Index tile) {
-    const Index first = tile * kCols, cols = std::min(kCols, C - first);
-    double total[kCols] = {};
-    for (Index r0 = 0; r0 < rows; r0 += kRows) {
-      real block[kCols] = {};
-      for (Index r = r0; r < std::min(rows, r0 + kRows); ++r)
-        for (Index c = 0; c < cols; ++c) block[c] += dout.data()[r * C + first + c];
-      for (Index c = 0; c < cols; ++c) total[c] += block[c];
-    }
-    for (Index c = 0; c < cols; ++c) dbias.data()[first + c] += static_cast<real>(total[c]);
+  // out[r] = x[r] + bias
+  parallel_for((C + kBiasCols - 1) / kBiasCols, [&](Index tile) {
+    const Index first = tile * kBiasCols;
+    bias_columns(dbias.data() + first, dout.data() + first, rows, std::min(kBiasCols, C - first),
+                 C);
   });
 }
 
 double sum(std::span<const real> x) {
-  return sum_chunks(std::ssize(x), [p = x.data()](Index first, Index last) {
-    double s = 0;
-    for (Index i = first; i < last; ++i) s += p[i];
-    return s;
+  return sum_chunks(std::ssize(x), [&](Index first, Index last) {
+    return sum_loop(x.data() + first, last - first);
   });
 }
 double sum_of_squares(std::span<const real> x) { return dot(x, x); }
 double dot(std::span<const real> a, std::span<const real> b) {
-  return sum_chunks(std::ssize(a), [p = a.data(), q = b.data()](Index first, Index last) {
-    double s = 0;
-    for (Index i = first; i < last; ++i) s += static_cast<double>(p[i]) * static_cast<double>(q[i]);
-    return s;
+  return sum_chunks(std::ssize(a), [&](Index first, Index last) {
+    return dot_loop(a.data() + first, b.data() + first, last - first);
   });
 }
+
 double tree_sum(std::span<const double> x) {
   if (x.size() <= 8) {
-    double s = 0;
-    for (double v : x) s += v;
-    return s;
+    double total = 0;
+    for (double v : x) total += v;
+    return total;
   }
   return tree_sum(x.first(x.size() / 2)) + tree_sum(x.subspan(x.size() / 2));
 }

@@ -1,82 +1,103 @@
 #include "autograd/kernels/loss.h"
 
+#include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "autograd/kernels/chunks.h"
+#include "autograd/kernels/lanes.h"
+#include "autograd/kernels/vmath.h"
 
 namespace notch::kernels {
 namespace {
 
 using Index = std::int64_t;
 
-real row_max(const real* x, Index n) {
-  real m = -std::numeric_limits<real>::infinity();
-  for (Index i = 0; i < n; ++i) m = x[i] > m ? x[i] : m;
-  return m;
+NOTCH_VECTOR double loss_row(const real* x, std::int32_t target, Index V) {
+  const real m = lane_max(x, V);
+  const double sum = lane_sum(V, [=](Index i) { return vmath::exp(x[i] - m); });
+  // In double from here: x[target] - m is exact enough, and the loss may be small.
+  return std::log(sum) - (static_cast<double>(x[target]) - static_cast<double>(m));
 }
 
-/// log Σ exp(x / tau)
-double lse(const real* x, Index n, double tau) {
-  const double m = row_max(x, n);
-  double sum = 0;
-  for (Index i = 0; i < n; ++i) sum += std::exp((x[i] - m) / tau);
-  return m / tau + std::log(sum);
+NOTCH_VECTOR double loss_gradient_row(real* x, std::int32_t target, double scale, Index V) {
+  const real m = lane_max(x, V);
+  const double picked = static_cast<double>(x[target]) - static_cast<double>(m);
+  const double sum = lane_sum(V, [=](Index i) { return x[i] = vmath::exp(x[i] - m); });
+  // loss = log Σ exp x - x[target]: dx = scale · (exp(x) / Σ - onehot)
+  const real factor = static_cast<real>(scale / sum);
+  for (Index i = 0; i < V; ++i) x[i] *= factor;
+  x[target] -= static_cast<real>(scale);
+  return std::log(sum) - picked;
 }
 
-void cross_entropy(std::span<double> losses, const real* logits, real* dlogits,
-                   std::span<const std::int32_t> targets, double scale, Index rows, Index V) {
-  for_rows(rows, 4 * V, [&](Index first, Index last) {
-    for (Index r = first; r < last; ++r) {
-      const real* x = logits + r * V;
-      const std::int32_t target = targets[static_cast<std::size_t>(r)];
-      losses[static_cast<std::size_t>(r)] = 0;
-      if (target < 0) {
-        if (dlogits) std::fill_n(dlogits + r * V, V, real{0});
-        continue;
-      }
-      const double l = lse(x, V, 1);
-      losses[static_cast<std::size_t>(r)] = l - x[target];
-      if (!dlogits) continue;
-      real* d = dlogits + r * V;
-      for (Index i = 0; i < V; ++i)
-        d[i] = static_cast<real>(scale * (std::exp(x[i] - l) - (i == target ? 1 : 0)));
-    }
+struct RowLoss {
+  double loss = 0;
+  double ce = 0;
+};
+
+/// What the gradient needs of a row: maxima and 1 / Σ exp of the three distributions.
+struct RowStats {
+  real max_x = 0, max_t = 0;
+  double sum_hard = 0, sum_x = 0, sum_t = 0;
+};
+
+NOTCH_VECTOR RowLoss distillation_row(RowStats& stats, const real* x, const real* t,
+                                      std::int32_t target, const Distillation& how, Index V) {
+  const real k = static_cast<real>(1 / how.tau);
+  const real mx = lane_max(x, V), mt = lane_max(t, V);
+  const double hard = lane_sum(V, [=](Index i) { return vmath::exp(x[i] - mx); });
+  const double soft = lane_sum(V, [=](Index i) { return vmath::exp((x[i] - mx) * k); });
+  const double teacher = lane_sum(V, [=](Index i) { return vmath::exp((t[i] - mt) * k); });
+  // With u = (t - max t) / tau and v = (x - max x) / tau, KL = Σ p_t (u - v) - log Σ e^u + log Σ
+  // e^v: shifted like this, equal logits give 0 up to one rounding. p_t = 0 where u or v is -inf
+  // counts 0.
+  const double gap = lane_sum(V, [=](Index i) {
+    const real u = (t[i] - mt) * k, e = vmath::exp(u);
+    const real d = e * (u - (x[i] - mx) * k);
+    return e == 0 ? real{0} : d;
   });
+  const double kl = gap / teacher - std::log(teacher) + std::log(soft);
+  const double ce = std::log(hard) - (static_cast<double>(x[target]) - static_cast<double>(mx));
+  stats = {mx, mt, hard, soft, teacher};
+  return {(1 - how.alpha) * ce + how.alpha * how.tau * how.tau * kl, ce};
+}
+
+NOTCH_VECTOR void distillation_gradient_row(real* x, const real* t, const RowStats& stats,
+                                            std::int32_t target, const Distillation& how,
+                                            double scale, Index V) {
+  // dx = scale · ((1 - alpha) (softmax(x) - onehot) + alpha · tau · (softmax(x/tau) -
+  // softmax(t/tau)))
+  const real k = static_cast<real>(1 / how.tau);
+  const real mx = stats.max_x, mt = stats.max_t;
+  const real hard = static_cast<real>(scale * (1 - how.alpha) / stats.sum_hard);
+  const real soft = static_cast<real>(scale * how.alpha * how.tau / stats.sum_x);
+  const real teacher = static_cast<real>(scale * how.alpha * how.tau / stats.sum_t);
+  for (Index i = 0; i < V; ++i) {
+    const real v = x[i] - mx;
+    x[i] =
+        hard * vmath::exp(v) + (soft * vmath::exp(v * k) - teacher * vmath::exp((t[i] - mt) * k));
+  }
+  x[target] -= static_cast<real>(scale * (1 - how.alpha));
 }
 
 void distillation(std::span<double> losses, std::span<double> ce, const real* student,
                   real* dstudent, std::span<const real> teacher,
                   std::span<const std::int32_t> targets, const Distillation& how, double scale,
                   Index rows, Index V) {
-  const double tau = how.tau, alpha = how.alpha;
   for_rows(rows, 8 * V, [&](Index first, Index last) {
     for (Index r = first; r < last; ++r) {
-      const real* x = student + r * V;
+      const std::int32_t target = targets.data()[r];
       const real* t = teacher.data() + r * V;
-      const auto row = static_cast<std::size_t>(r);
-      const std::int32_t target = targets[row];
-      losses[row] = 0;
-      if (!ce.empty()) ce[row] = 0;
-      if (target < 0) {
-        if (dstudent) std::fill_n(dstudent + r * V, V, real{0});
-        continue;
+      RowLoss loss;
+      if (target >= 0) {
+        RowStats stats;
+        loss = distillation_row(stats, student + r * V, t, target, how, V);
+        if (dstudent) distillation_gradient_row(dstudent + r * V, t, stats, target, how, scale, V);
+      } else if (dstudent) {
+        std::fill_n(dstudent + r * V, V, real{0});
       }
-      const double l1 = lse(x, V, 1), ls = lse(x, V, tau), lt = lse(t, V, tau);
-      double kl = 0;
-      for (Index i = 0; i < V; ++i) {
-        const double log_p = t[i] / tau - lt;
-        kl += std::exp(log_p) * (log_p - (x[i] / tau - ls));
-      }
-      const double hard = l1 - x[target];
-      if (!ce.empty()) ce[row] = hard;
-      losses[row] = (1 - alpha) * hard + alpha * tau * tau * kl;
-      if (!dstudent) continue;
-      real* d = dstudent + r * V;
-      for (Index i = 0; i < V; ++i)
-        d[i] = static_cast<real>(
-            scale * ((1 - alpha) * (std::exp(x[i] - l1) - (i == target ? 1 : 0)) +
-                     alpha * tau * (std::exp(x[i] / tau - ls) - std::exp(t[i] / tau - lt))));
+      losses.data()[r] = loss.loss;
+      if (!ce.empty()) ce.data()[r] = loss.ce;
     }
   });
 }
@@ -86,19 +107,38 @@ void distillation(std::span<double> losses, std::span<double> ce, const real* st
 void cross_entropy_forward(std::span<double> losses, std::span<const real> logits,
                            std::span<const std::int32_t> targets, std::int64_t rows,
                            std::int64_t V) {
-  cross_entropy(losses, logits.data(), nullptr, targets, 0, rows, V);
+  for_rows(rows, 4 * V, [&](Index first, Index last) {
+    for (Index r = first; r < last; ++r) {
+      const std::int32_t target = targets.data()[r];
+      losses.data()[r] = target < 0 ? 0 : loss_row(logits.data() + r * V, target, V);
+    }
+  });
 }
+
 void cross_entropy_forward_backward(std::span<double> losses, std::span<real> logits,
                                     std::span<const std::int32_t> targets, double scale,
                                     std::int64_t rows, std::int64_t V) {
-  cross_entropy(losses, logits.data(), logits.data(), targets, scale, rows, V);
+  for_rows(rows, 4 * V, [&](Index first, Index last) {
+    for (Index r = first; r < last; ++r) {
+      const std::int32_t target = targets.data()[r];
+      real* x = logits.data() + r * V;
+      if (target < 0) {
+        losses.data()[r] = 0;
+        std::fill_n(x, V, real{0});
+      } else {
+        losses.data()[r] = loss_gradient_row(x, target, scale, V);
+      }
+    }
+  });
 }
+
 void distillation_forward(std::span<double> losses, std::span<double> ce,
                           std::span<const real> student, std::span<const real> teacher,
                           std::span<const std::int32_t> targets, const Distillation& how,
                           std::int64_t rows, std::int64_t V) {
   distillation(losses, ce, student.data(), nullptr, teacher, targets, how, 0, rows, V);
 }
+
 void distillation_forward_backward(std::span<double> losses, std::span<double> ce,
                                    std::span<real> student, std::span<const real> teacher,
                                    std::span<const std::int32_t> targets, const Distillation& how,

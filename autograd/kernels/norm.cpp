@@ -4,37 +4,58 @@
 #include <cmath>
 
 #include "autograd/kernels/chunks.h"
+#include "autograd/kernels/lanes.h"
 
 namespace notch::kernels {
+namespace {
 
 using Index = std::int64_t;
 
-namespace {
 /// Row tiles of the parameter gradients: at most 16 partial sums, at least 32 rows each.
 Index tile_rows(Index rows) { return std::max<Index>(32, (rows + 15) / 16); }
+
+NOTCH_VECTOR void forward_row(real* out, real* mean, real* rstd, const real* x, const real* gamma,
+                              const real* beta, Index C, double eps) {
+  const double n = static_cast<double>(C);
+  const real mu = static_cast<real>(lane_sum(C, [=](Index i) { return x[i]; }) / n);
+  const double squares = lane_sum(C, [=](Index i) { return (x[i] - mu) * (x[i] - mu); });
+  const real scale = static_cast<real>(1 / std::sqrt(squares / n + eps));
+  *mean = mu;
+  *rstd = scale;
+  if (beta) {
+    for (Index c = 0; c < C; ++c) out[c] = (x[c] - mu) * scale * gamma[c] + beta[c];
+  } else {
+    for (Index c = 0; c < C; ++c) out[c] = (x[c] - mu) * scale * gamma[c];
+  }
+}
+
+/// Adds one row to dgamma and dbeta (either may be null) and, unless dx is null, to dx.
+NOTCH_VECTOR void backward_row(real* dx, real* dgamma, real* dbeta, const real* dout, const real* x,
+                               const real* gamma, real mean, real rstd, Index C) {
+  // out = n · gamma + beta, n = (x - mean) · rstd
+  if (dgamma)
+    for (Index c = 0; c < C; ++c) dgamma[c] += dout[c] * ((x[c] - mean) * rstd);
+  if (dbeta)
+    for (Index c = 0; c < C; ++c) dbeta[c] += dout[c];
+  if (!dx) return;
+  // dn = dout · gamma: dx = rstd · (dn - mean(dn) - n · mean(dn · n))
+  const double count = static_cast<double>(C);
+  const double sum = lane_sum(C, [=](Index i) { return dout[i] * gamma[i]; });
+  const double product =
+      lane_sum(C, [=](Index i) { return dout[i] * gamma[i] * ((x[i] - mean) * rstd); });
+  const real a = static_cast<real>(sum / count), b = static_cast<real>(product / count);
+  for (Index c = 0; c < C; ++c) dx[c] += rstd * (dout[c] * gamma[c] - a - (x[c] - mean) * rstd * b);
+}
+
 }  // namespace
 
 void layernorm_forward(std::span<real> out, std::span<real> mean, std::span<real> rstd,
                        std::span<const real> x, std::span<const real> gamma,
                        std::span<const real> beta, std::int64_t rows, std::int64_t C, double eps) {
   for_rows(rows, 2 * C, [&](Index first, Index last) {
-    for (Index r = first; r < last; ++r) {
-      const real* xr = x.data() + r * C;
-      real* o = out.data() + r * C;
-      double sum = 0;
-      for (Index c = 0; c < C; ++c) sum += xr[c];
-      const double mu = sum / static_cast<double>(C);
-      double squares = 0;
-      for (Index c = 0; c < C; ++c) squares += (xr[c] - mu) * (xr[c] - mu);
-      const double scale = 1 / std::sqrt(squares / static_cast<double>(C) + eps);
-      mean[static_cast<std::size_t>(r)] = static_cast<real>(mu);
-      rstd[static_cast<std::size_t>(r)] = static_cast<real>(scale);
-      for (Index c = 0; c < C; ++c) {
-        const auto i = static_cast<std::size_t>(c);
-        o[c] =
-            static_cast<real>((xr[c] - mu) * scale) * gamma[i] + (beta.empty() ? real{0} : beta[i]);
-      }
-    }
+    for (Index r = first; r < last; ++r)
+      forward_row(out.data() + r * C, mean.data() + r, rstd.data() + r, x.data() + r * C,
+                  gamma.data(), beta.empty() ? nullptr : beta.data(), C, eps);
   });
 }
 
@@ -50,35 +71,17 @@ void layernorm_backward(std::span<real> dx, std::span<real> dgamma, std::span<re
                         std::span<real> workspace) {
   const Index step = tile_rows(rows), tiles = (rows + step - 1) / step;
   parallel_for(tiles, [&](Index tile) {
-    real* pg = workspace.data() + tile * 2 * C;
-    real* pb = pg + C;
-    std::fill_n(pg, 2 * C, real{0});
-    for (Index r = tile * step; r < std::min(rows, (tile + 1) * step); ++r) {
-      const real* xr = x.data() + r * C;
-      const real* d = dout.data() + r * C;
-      const real mu = mean[static_cast<std::size_t>(r)], scale = rstd[static_cast<std::size_t>(r)];
-      double sum_d = 0, sum_dn = 0;
-      for (Index c = 0; c < C; ++c) {
-        const real n = (xr[c] - mu) * scale, dn = d[c] * gamma[static_cast<std::size_t>(c)];
-        pg[c] += d[c] * n;
-        pb[c] += d[c];
-        sum_d += dn;
-        sum_dn += dn * n;
-      }
-      if (dx.empty()) continue;
-      // n = (x - mean) · rstd: dx = rstd · (dn - mean(dn) - n · mean(dn · n))
-      const real a = static_cast<real>(sum_d / static_cast<double>(C));
-      const real b = static_cast<real>(sum_dn / static_cast<double>(C));
-      for (Index c = 0; c < C; ++c) {
-        const real n = (xr[c] - mu) * scale, dn = d[c] * gamma[static_cast<std::size_t>(c)];
-        dx[static_cast<std::size_t>(r * C + c)] += scale * (dn - a - n * b);
-      }
-    }
+    real* partial = workspace.data() + tile * 2 * C;
+    std::fill_n(partial, 2 * C, real{0});
+    for (Index r = tile * step; r < std::min(rows, (tile + 1) * step); ++r)
+      backward_row(dx.empty() ? nullptr : dx.data() + r * C, dgamma.empty() ? nullptr : partial,
+                   dbeta.empty() ? nullptr : partial + C, dout.data() + r * C, x.data() + r * C,
+                   gamma.data(), mean.data()[r], rstd.data()[r], C);
   });
   for (Index tile = 0; tile < tiles; ++tile) {
-    const real* p = workspace.data() + tile * 2 * C;
-    for (Index c = 0; c < C && !dgamma.empty(); ++c) dgamma[static_cast<std::size_t>(c)] += p[c];
-    for (Index c = 0; c < C && !dbeta.empty(); ++c) dbeta[static_cast<std::size_t>(c)] += p[C + c];
+    const real* partial = workspace.data() + tile * 2 * C;
+    for (Index c = 0; c < std::ssize(dgamma); ++c) dgamma.data()[c] += partial[c];
+    for (Index c = 0; c < std::ssize(dbeta); ++c) dbeta.data()[c] += partial[C + c];
   }
 }
 
