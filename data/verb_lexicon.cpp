@@ -8,7 +8,8 @@
 namespace notch::data {
 namespace {
 
-// One class per line: NAME | ADJECTIVES | NOUNS. A noun is "letter", "knife/knives", "~water" (mass),
+// One class per line: NAME | ADJECTIVES | NOUNS. A noun is "letter", "knife/knives", "~water"
+// (mass),
 // "=football" (bare) or "'the market" (fixed); "_" stands for a space.
 constexpr std::string_view kNouns = R"(
 animal|big,small,young,old,hungry,black,white|dog,cat,horse,rabbit,bird,cow,goat,duck,mouse/mice,sheep/sheep
@@ -41,7 +42,7 @@ event|long,short,big|party,meeting,concert,wedding,lecture,festival
 exam|final,difficult,easy|exam,test,quiz/quizzes,class
 fat|dark,soft|~butter,~chocolate,~cheese,~ice
 flag|national,old|flag,curtain
-floor|dirty,wooden|floor,stairs/stairs,porch,yard
+floor|dirty,wooden|floor,'the_stairs,porch,yard
 flower|red,white,wild|flower,rose,tulip,daisy
 food|hot,cold,fresh,delicious,sweet|apple,sandwich,cake,pizza,salad,egg,potato/potatoes,tomato/tomatoes,carrot,burger,~rice,~bread,~cheese,~fish,~pasta
 fragile|expensive,old,beautiful|cup,plate,glass,vase,bottle,mirror,window
@@ -112,7 +113,7 @@ weather|cold,warm|~rain,~wind,~sun,~heat
 wheel|big|wheel,coin,top
 whistle|silver,loud|whistle,trumpet,horn
 word|kind,long,single|word,prayer,sentence
-work||~homework,exercise,task,project,job
+work||~homework,exercise,task,project,assignment
 )";
 
 // Names and noun phrases for people: TEXT|POSSESSIVE, "+" before a plural.
@@ -239,9 +240,9 @@ const NounClass& noun_class(std::string_view name) {
 
 std::span<const Subject> pronouns() {
   static const std::vector<Subject> all = {
-      {"I", "my", "me", 1, false},      {"you", "your", "you", 2, true},
-      {"he", "his", "him", 3, false},   {"she", "her", "her", 3, false},
-      {"it", "its", "it", 3, false},    {"we", "our", "us", 1, true},
+      {"I", "my", "me", 1, false},       {"you", "your", "you", 2, true},
+      {"he", "his", "him", 3, false},    {"she", "her", "her", 3, false},
+      {"it", "its", "it", 3, false},     {"we", "our", "us", 1, true},
       {"they", "their", "them", 3, true}};
   return all;
 }

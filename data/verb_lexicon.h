@@ -11,10 +11,18 @@ namespace notch::data {
 
 /// The twelve combinations of time and aspect; time = value % 3, aspect = value / 3.
 enum class Tense {
-  present_simple, past_simple, future_simple,
-  present_progressive, past_progressive, future_progressive,
-  present_perfect, past_perfect, future_perfect,
-  present_perfect_progressive, past_perfect_progressive, future_perfect_progressive,
+  present_simple,
+  past_simple,
+  future_simple,
+  present_progressive,
+  past_progressive,
+  future_progressive,
+  present_perfect,
+  past_perfect,
+  future_perfect,
+  present_perfect_progressive,
+  past_perfect_progressive,
+  future_perfect_progressive,
 };
 inline constexpr int kTenses = 12;
 
@@ -22,10 +30,10 @@ inline constexpr int kTenses = 12;
 std::string_view label(Tense tense);
 
 enum class NounKind {
-  count,   // takes any determiner and has a plural
-  mass,    // the water, her water, water
-  bare,    // never takes a determiner: football, Paris
-  fixed,   // written out with its determiner: "the market"
+  count,  // takes any determiner and has a plural
+  mass,   // the water, her water, water
+  bare,   // never takes a determiner: football, Paris
+  fixed,  // written out with its determiner: "the market"
 };
 
 struct Noun {
@@ -44,15 +52,15 @@ const NounClass& noun_class(std::string_view name);
 
 /// A subject with what the verb and the words around it must agree with.
 struct Subject {
-  std::string text{};          // in the middle of a sentence: "she", "the children", "I"
-  std::string possessive{};    // "her"
-  std::string object{};        // "her"; for anything but a pronoun the same as text
-  int person = 3;              // 1, 2, 3
+  std::string text{};        // in the middle of a sentence: "she", "the children", "I"
+  std::string possessive{};  // "her"
+  std::string object{};      // "her"; for anything but a pronoun the same as text
+  int person = 3;            // 1, 2, 3
   bool plural = false;
 };
 
-std::span<const Subject> pronouns();        // I you he she it we they
-std::span<const Subject> people();          // names and noun phrases
+std::span<const Subject> pronouns();  // I you he she it we they
+std::span<const Subject> people();    // names and noun phrases
 std::span<const Subject> animals();
 
 /// Something that happens by itself: "the phone" + "ring" + "".
@@ -62,8 +70,9 @@ struct Event {
 };
 std::span<const Event> events();
 
-/// Time expressions. Placeholders in braces are filled by the generator: {n} 2 to 10, {units} and {unit}
-/// days and the like, {day}, {month}, {season}, {part} of a day, {clock}, {year} past, {future} year.
+/// Time expressions. Placeholders in braces are filled by the generator: {n} 2 to 10, {units} and
+/// {unit} days and the like, {day}, {month}, {season}, {part} of a day, {clock}, {year} past,
+/// {future} year.
 enum class Polarity { affirmative, negative, question };
 std::span<const std::string_view> time_expressions(Tense tense, Polarity polarity, bool stative);
 
@@ -72,8 +81,8 @@ std::span<const std::string_view> mid_adverbs(Tense tense, Polarity polarity, bo
 
 std::span<const std::string_view> thing_locations();
 std::span<const std::string_view> body_locations();
-std::span<const std::string_view> closings();       // "again", "with a friend"
-std::span<const std::string_view> states();         // what be takes: "tired", "at home"
+std::span<const std::string_view> closings();  // "again", "with a friend"
+std::span<const std::string_view> states();    // what be takes: "tired", "at home"
 
 /// The choices for one placeholder, without its braces.
 std::span<const std::string_view> placeholder(std::string_view name);

@@ -63,7 +63,7 @@ accept gift,plan !p; admire picture,building; admit+ mistake !p; adopt animal !p
 approve plan !p; arrange event; arrive at:place !ap; ask question,person; attack castle; attend event;
 avoid problem,person; bake cake; believe tale,person !s; boil egg,potato; borrow loan !p; brush animal,cloth;
 burn paper; bury bone,seed; call person; carry thing,to:room; celebrate holiday; change plan,cloth;
-chase animal !a; check work,clock; cheer for:team; chop log,onion; clean room,floor; climb hill,tree !a;
+chase animal !a; check bill,clock; cheer for:team; chop log,onion; clean room,floor; climb hill,tree !a;
 close door !p; collect stamp; comfort person; commit+ crime !p; compare picture,plan; complain about:noise;
 complete work !p; connect machine; consider plan; control+ machine; cook food; copy text,picture;
 correct mistake; count stamp,animal; cover hole; create picture,game; cross street,river !a; cry - !a;

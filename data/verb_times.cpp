@@ -1,5 +1,5 @@
-// Time expressions and adverbs for each tense, apart from the nouns because they carry the grammar: an
-// expression stands under a tense only where the combination is correct English.
+// Time expressions and adverbs for each tense, apart from the nouns because they carry the grammar:
+// an expression stands under a tense only where the combination is correct English.
 #include <array>
 
 #include "autograd/base/error.h"
@@ -21,52 +21,58 @@ constexpr std::array<std::string_view, sizeof...(Text)> list(Text... text) {
 }
 
 constexpr auto kPresentSimple =
-    list("every {part}", "every {day}", "every {season}", "on {day}s", "in the {part}", "once a {unit}",
-         "twice a {unit}", "{n} times a {unit}", "every {unit}", "every {n} {units}", "in {month}", "at {clock}");
-constexpr auto kPresentState = list("these days", "now", "today");
+    list("every {part}", "every {day}", "every {season}", "on {day}s", "once a {unit}",
+         "twice a {unit}", "{n} times a {unit}", "every {unit}", "every {n} {units}");
+constexpr auto kPresentState = list("these days", "now");
 constexpr auto kPastSimple =
-    list("yesterday", "yesterday {part}", "last {unit}", "last night", "last {season}", "last {day}",
-         "{n} {units} ago", "in {year}", "a {unit} ago", "last {month}", "at {clock} yesterday", "the other day");
-constexpr auto kFutureSimple =
-    list("tomorrow", "tomorrow {part}", "next {unit}", "next {season}", "next {day}", "in {n} {units}", "soon",
-         "in {future}", "one day", "next {month}", "at {clock} tomorrow", "later");
-constexpr auto kPresentProgressive =
-    list("now", "right now", "at the moment", "today", "this {part}", "this week", "at this moment");
+    list("yesterday", "yesterday {part}", "last {unit}", "last night", "last {season}",
+         "last {day}", "{n} {units} ago", "in {year}", "a {unit} ago", "last {month}",
+         "at {clock} yesterday", "the other day");
+constexpr auto kFutureSimple = list("tomorrow", "tomorrow {part}", "next {unit}", "next {season}",
+                                    "next {day}", "in {n} {units}", "soon", "in {future}",
+                                    "one day", "next {month}", "at {clock} tomorrow", "later");
+constexpr auto kPresentProgressive = list("now", "right now", "at the moment", "today",
+                                          "this {part}", "this week", "at this moment");
 constexpr auto kPastProgressive =
-    list("at {clock} yesterday", "at that time", "at that moment", "at {clock} last {day}", "all {part}",
-         "at this time last {unit}", "at {clock} last night", "the whole {part}");
-constexpr auto kFutureProgressive =
-    list("at {clock} tomorrow", "at this time tomorrow", "at this time next {unit}", "all day tomorrow",
-         "at {clock} next {day}", "all {part} tomorrow", "this time next {season}");
-constexpr auto kPresentPerfect =
-    list("recently", "today", "this {unit}", "{n} times", "twice", "several times", "once before", "this {part}");
+    list("at {clock} yesterday", "at that time", "at that moment", "at {clock} last {day}",
+         "all {part}", "at this time last {unit}", "the whole {part}");
+constexpr auto kFutureProgressive = list(
+    "at {clock} tomorrow", "at this time tomorrow", "at this time next {unit}", "all day tomorrow",
+    "at {clock} next {day}", "all {part} tomorrow", "this time next {season}");
+constexpr auto kPresentPerfect = list("recently", "today", "this {unit}", "{n} times", "twice",
+                                      "several times", "once before", "this {part}");
 constexpr auto kPresentPerfectNot =
-    list("yet", "since {day}", "so far", "for {n} {units}", "recently", "this {unit}", "since last {unit}",
-         "since {month}", "since {year}");
-constexpr auto kPresentPerfectAsk = list("yet", "before", "this {unit}", "recently", "today", "since {day}");
-constexpr auto kPerfectState =
-    list("for {n} {units}", "since {year}", "since {month}", "since last {unit}", "for a long time", "since {day}");
+    list("yet", "since {day}", "so far", "for {n} {units}", "recently", "this {unit}",
+         "since last {unit}", "since {month}", "since {year}");
+constexpr auto kPresentPerfectAsk =
+    list("yet", "before", "this {unit}", "recently", "today", "since {day}");
+constexpr auto kPerfectState = list("for {n} {units}", "since {year}", "since {month}",
+                                    "since last {unit}", "for a long time", "since {day}");
 constexpr auto kPastPerfect =
-    list("by then", "by {clock}", "before that day", "by the end of the {unit}", "before {year}", "twice before",
-         "before {clock}", "by {month}", "{n} times by then");
+    list("by then", "by {clock}", "before that day", "by the end of the {unit}", "before {year}",
+         "twice before", "before {clock}", "by {month}", "{n} times by then");
+constexpr auto kPastPerfectNot =
+    list("by then", "by {clock}", "before that day", "by the end of the {unit}", "before {year}");
 constexpr auto kPastPerfectState =
     list("for {n} {units} by then", "for a long time before that", "since {year}", "since {month}");
 constexpr auto kFuturePerfect =
-    list("by {clock} tomorrow", "by next {day}", "by next {unit}", "by the end of the {unit}", "by {future}",
-         "by then", "by tomorrow {part}", "by next {season}", "before next {month}");
+    list("by {clock} tomorrow", "by next {day}", "by next {unit}", "by the end of the {unit}",
+         "by {future}", "by then", "by tomorrow {part}", "by next {season}", "before next {month}");
 constexpr auto kFuturePerfectState =
     list("for {n} {units} by then", "for {n} years by {future}", "for {n} months by next {season}");
 constexpr auto kPresentPerfectProgressive =
-    list("for {n} {units}", "since {day}", "since {clock}", "all day", "all {part}", "lately", "since {year}",
-         "since last {unit}", "for a long time", "since yesterday");
+    list("for {n} {units}", "since {day}", "since {clock}", "all day", "all {part}", "lately",
+         "since {year}", "since last {unit}", "for a long time", "since yesterday");
 constexpr auto kPastPerfectProgressive =
-    list("for {n} {units}", "since the {part}", "all day", "for {n} {units} by then", "for {n} {units} before that",
-         "since {clock}", "since {year}", "for a long time");
+    list("for {n} {units}", "since the {part}", "all day", "for {n} {units} by then",
+         "for {n} {units} before that", "since {clock}", "since {year}", "for a long time");
 constexpr auto kFuturePerfectProgressive =
-    list("for {n} {units} by then", "for {n} hours by {clock} tomorrow", "for {n} years by {future}",
-         "for {n} months by next {season}", "for {n} weeks by next {month}", "for {n} days by next {day}");
+    list("for {n} {units} by then", "for {n} hours by {clock} tomorrow",
+         "for {n} years by {future}", "for {n} months by next {season}",
+         "for {n} weeks by next {month}", "for {n} days by next {day}");
 
-constexpr auto kFrequency = list("always", "usually", "often", "sometimes", "rarely", "never", "seldom");
+constexpr auto kFrequency =
+    list("always", "usually", "often", "sometimes", "rarely", "never", "seldom");
 constexpr auto kFrequencyAsk = list("always", "usually", "often", "ever");
 constexpr auto kFrequencyNot = list("always", "usually", "often");
 constexpr auto kPastFrequency = list("never", "often", "finally", "almost", "suddenly", "once");
@@ -83,31 +89,36 @@ constexpr auto kAlready = list("already");
 constexpr auto kProbably = list("probably");
 
 constexpr auto kThingLocations =
-    list("on the table", "in the box", "under the bed", "behind the door", "on the shelf", "in the drawer",
-         "next to the window", "in the closet", "on the chair", "near the lamp", "on the wall", "in the hall");
+    list("on the table", "in the box", "under the bed", "behind the door", "on the shelf",
+         "in the drawer", "next to the window", "in the closet", "on the chair", "near the lamp",
+         "on the wall", "in the hall");
 constexpr auto kBodyLocations =
-    list("on the sofa", "in the garden", "under a tree", "on the floor", "by the window", "near the fire",
-         "on the grass", "beside the river", "in the shade", "next to the stove", "on the beach", "in the hall");
+    list("on the sofa", "in the garden", "under a tree", "on the floor", "by the window",
+         "near the fire", "on the grass", "beside the river", "in the shade", "next to the stove",
+         "on the beach", "in the hall");
 constexpr auto kClosings =
-    list("again", "alone", "with a friend", "as usual", "without help", "with great care", "in silence",
-         "for fun", "with pleasure", "together with a friend", "in the rain", "one more time");
+    list("again", "alone", "with a friend", "as usual", "without help", "with great care",
+         "in silence", "for fun", "with pleasure", "in the rain");
 constexpr auto kStates =
-    list("tired", "hungry", "thirsty", "happy", "sad", "angry", "busy", "late", "ready", "sick", "afraid", "absent",
-         "at home", "at school", "at work", "in London", "in the garden", "alone", "nervous", "very quiet", "bored");
+    list("tired", "hungry", "thirsty", "happy", "sad", "angry", "busy", "late", "ready", "sick",
+         "afraid", "absent", "at home", "at school", "at work", "in London", "in the garden",
+         "alone", "nervous", "very quiet", "bored");
 
-constexpr auto kNumbers = list("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten");
+constexpr auto kNumbers =
+    list("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten");
 constexpr auto kUnits = list("minutes", "hours", "days", "weeks", "months", "years");
 constexpr auto kUnit = list("week", "month", "year");
 constexpr auto kDays =
     list("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday");
-constexpr auto kMonths = list("January", "February", "March", "April", "May", "June", "July", "August",
-                              "September", "October", "November", "December");
+constexpr auto kMonths = list("January", "February", "March", "April", "May", "June", "July",
+                              "August", "September", "October", "November", "December");
 constexpr auto kSeasons = list("spring", "summer", "fall", "winter");
 constexpr auto kParts = list("morning", "afternoon", "evening");
-constexpr auto kClocks = list("noon", "midnight", "six o'clock", "seven o'clock", "eight o'clock", "nine o'clock",
-                              "half past two", "half past three", "a quarter to five", "ten thirty");
-constexpr auto kYears = list("1984", "1991", "1996", "1999", "2001", "2004", "2008", "2010", "2013", "2015",
-                             "2017", "2018", "2019", "2020", "2021", "2022");
+constexpr auto kClocks =
+    list("noon", "midnight", "six o'clock", "seven o'clock", "eight o'clock", "nine o'clock",
+         "half past two", "half past three", "a quarter to five", "ten thirty");
+constexpr auto kYears = list("1984", "1991", "1996", "1999", "2001", "2004", "2008", "2010", "2013",
+                             "2015", "2017", "2018", "2019", "2020", "2021", "2022");
 constexpr auto kFutureYears = list("2030", "2031", "2033", "2035", "2038", "2040", "2045", "2050");
 
 }  // namespace
@@ -131,7 +142,8 @@ Words time_expressions(Tense tense, Polarity polarity, bool stative) {
       if (polarity == Polarity::negative) return words(kPresentPerfectNot);
       return polarity == Polarity::question ? words(kPresentPerfectAsk) : words(kPresentPerfect);
     case Tense::past_perfect:
-      return stative ? words(kPastPerfectState) : words(kPastPerfect);
+      if (stative) return words(kPastPerfectState);
+      return polarity == Polarity::affirmative ? words(kPastPerfect) : words(kPastPerfectNot);
     case Tense::future_perfect:
       return stative ? words(kFuturePerfectState) : words(kFuturePerfect);
     case Tense::present_perfect_progressive:
