@@ -3,6 +3,7 @@
 #include "autograd/base/thread_pool.h"
 
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <stdexcept>
 #include <thread>
@@ -24,6 +25,12 @@ struct AllThreadsAfterwards {
 };
 
 std::atomic<int> hook_calls{0};
+
+// Returns once `count` tiles are here: so many threads must take part for the region to end.
+void meet(std::atomic<int>& arrived, int count) {
+  ++arrived;
+  while (arrived < count) std::this_thread::yield();
+}
 
 }  // namespace
 
@@ -54,18 +61,31 @@ TEST_CASE("what a region wrote is visible after it, over thousands of small regi
   }
 }
 
+TEST_CASE("a region ends only when the slowest thread has left its tile") {
+  const AllThreadsAfterwards restore;
+  set_threads(2);
+  const auto caller = std::this_thread::get_id();
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    bool finished = false;
+    std::atomic<int> arrived{0};
+    parallel_for(2, [&](std::int64_t) {
+      meet(arrived, 2);
+      if (std::this_thread::get_id() == caller) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      finished = true;
+    });
+    REQUIRE(finished);
+  }
+}
+
 TEST_CASE("sleeping threads are woken for a region") {
   const AllThreadsAfterwards restore;
   set_threads(2);
   parallel_for(2, [](std::int64_t) {});
   for (int round = 0; round < 3; ++round) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));  // far longer than the spinning
-    // Both tiles wait for each other, so this ends only if a second thread takes part.
     std::atomic<int> arrived{0};
-    parallel_for(2, [&](std::int64_t) {
-      ++arrived;
-      while (arrived < 2) std::this_thread::yield();
-    });
+    parallel_for(2, [&](std::int64_t) { meet(arrived, 2); });
     CHECK(arrived == 2);
   }
 }
@@ -110,6 +130,25 @@ TEST_CASE("the exception of the lowest failing tile is rethrown and the pool sta
       parallel_for(10, [&](std::int64_t) { ++runs; });
       REQUIRE(runs == 10);
     }
+  }
+}
+
+TEST_CASE("of two failures the lower index wins, whichever comes first") {
+  const AllThreadsAfterwards restore;
+  set_threads(2);
+  for (const std::int64_t late : {0, 1}) {
+    std::atomic<int> arrived{0};
+    std::int64_t failed = -1;
+    try {
+      parallel_for(2, [&](std::int64_t i) {
+        meet(arrived, 2);
+        if (i == late) std::this_thread::sleep_for(std::chrono::milliseconds(3));
+        throw i;
+      });
+    } catch (const std::int64_t i) {
+      failed = i;
+    }
+    CHECK(failed == 0);
   }
 }
 
@@ -158,15 +197,13 @@ TEST_CASE("regions of several threads at once do not disturb each other") {
 TEST_CASE("the start hook runs once in each pool thread and at once in the caller") {
   const AllThreadsAfterwards restore;
   set_threads(3);
-  parallel_for(3, [](std::int64_t) {});  // threads that started before the hook are started again
+  std::atomic<int> before{0};
+  parallel_for(3, [&](std::int64_t) { meet(before, 3); });  // threads that run already start again
   hook_calls = 0;
   set_thread_start_hook([] { ++hook_calls; });
   CHECK(hook_calls == 1);
   std::atomic<int> arrived{0};
-  parallel_for(3, [&](std::int64_t) {
-    ++arrived;
-    while (arrived < 3) std::this_thread::yield();
-  });
+  parallel_for(3, [&](std::int64_t) { meet(arrived, 3); });
   CHECK(hook_calls == 3);
   parallel_for(100, [](std::int64_t) {});
   CHECK(hook_calls == 3);
