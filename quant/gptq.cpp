@@ -21,9 +21,6 @@ constexpr Index kTileRows = 16;         // rows that one tile carries through al
 constexpr double kMaxCondition = 1e14;  // above it a double factorization has no digits left
 
 constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-constexpr Index round_up(Index n, Index multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
 
 /// H in the order of the sweep, ready to be factorized.
 struct Ordered {
@@ -73,8 +70,7 @@ Ordered order_columns(std::span<const double> H, Index K, bool act_order, std::s
 
 /// U upper with Hinv = UᵀU for H + λI, and the damping it took.
 struct Factor {
-  std::vector<double> U{};  ///< [K, ldu], zeros below the diagonal and in the padding
-  Index ldu = 0;
+  std::vector<double> U{};  ///< [K, K]; below the diagonal undefined
   double damp = 0;
   double lambda = 0;
   double condition = 0;
@@ -104,13 +100,7 @@ Factor factorize(const Ordered& o, Index K, double damp, std::string_view where)
                     kernels::potrf(U, K, Triangle::upper) == 0;
     const double condition = ok ? condition_bound(U, K) : 0;
     if (ok && condition <= kMaxCondition) {
-      Factor f{.ldu = round_up(K, kUpdateCols), .damp = damp, .lambda = lambda};
-      f.condition = condition;
-      f.U.assign(at(K * f.ldu), 0.0);
-      for (Index i = 0; i < K; ++i) {
-        std::copy(U.begin() + i * K + i, U.begin() + (i + 1) * K, f.U.begin() + i * f.ldu + i);
-      }
-      return f;
+      return {.U = std::move(U), .damp = damp, .lambda = lambda, .condition = condition};
     }
     if (damp >= 1) break;
   }
@@ -158,22 +148,22 @@ struct Sweep {
 /// groups are dynamic, and Σ Err² of each row.
 void sweep_rows(const Sweep& s, std::span<const real> w, Index first, Index rows, QTensor& q,
                 std::span<double> losses) {
-  const Index K = s.K, ld = s.factor.ldu;
+  const Index K = s.K;
   const Grid grid = grid_of(s.spec);
-  std::vector<double> W(at(kTileRows * ld), 0.0), Err(at(kTileRows * s.block), 0.0);
+  std::vector<double> W(at(rows * K), 0.0), Err(at(rows * s.block), 0.0);
   std::vector<real> group(at(s.dynamic_groups ? s.spec.group_size : 0));
   for (Index r = 0; r < rows; ++r) {
     for (Index i = 0; i < K; ++i) {
-      W[at(r * ld + i)] = static_cast<double>(w[at((first + r) * K + s.order.perm[at(i)])]);
+      W[at(r * K + i)] = static_cast<double>(w[at((first + r) * K + s.order.perm[at(i)])]);
     }
   }
   for (Index begin = 0, end = 0; begin < K; begin = end) {
     end = s.block_end(begin);
     for (Index i = begin; i < end; ++i) {
       const Index column = s.order.perm[at(i)];
-      const double* U = s.factor.U.data() + i * ld;
+      const double* U = s.factor.U.data() + i * K;
       for (Index r = 0; r < rows; ++r) {
-        double* row = W.data() + r * ld;
+        double* row = W.data() + r * K;
         const std::size_t unit = at(s.unit_of(first + r, column));
         if (s.dynamic_groups && i % s.spec.group_size == 0) {
           std::transform(row + i, row + i + s.spec.group_size, group.begin(),
@@ -198,8 +188,8 @@ void sweep_rows(const Sweep& s, std::span<const real> w, Index first, Index rows
         update_row(row + i + 1, err, U + i + 1, end - i - 1);
       }
     }
-    update_columns(W.data(), ld, Err.data(), s.block, s.factor.U.data() + begin * ld, ld,
-                   round_up(rows, kUpdateRows), end - begin, end, ld);
+    update_columns(W.data() + end, K, Err.data(), s.block, s.factor.U.data() + begin * K + end, K,
+                   rows, end - begin, K - end);
   }
 }
 
