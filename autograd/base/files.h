@@ -1,0 +1,70 @@
+// Files: whole-file reads with a limit, and writes that are complete or absent.
+//
+// A file or directory is written beside its destination (`<name>.tmp-<pid>`), fsynced, then renamed, and
+// the parent directory is fsynced: after a crash at any instant the destination holds the complete old
+// or the complete new content. Leftover `*.tmp-*` entries are removed by remove_stale_temporaries.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace notch {
+
+namespace fs = std::filesystem;
+
+/// The bytes of a regular file. Throws Fault::io (missing, unreadable, a directory or device) or
+/// Fault::input (larger than `max_bytes`).
+std::string read_file(const fs::path& path, std::uint64_t max_bytes = std::uint64_t{1} << 40);
+
+/// Replaces `path` by `bytes`, atomically and durably. Throws Fault::io with the needed and free bytes.
+void write_file(const fs::path& path, std::string_view bytes);
+
+/// Appends and flushes to the OS; for line logs (metrics.jsonl).
+void append_file(const fs::path& path, std::string_view bytes);
+
+/// A file being written piece by piece to a temporary; `commit` makes it appear. Destroying it
+/// without commit removes the temporary.
+class FileWriter {
+ public:
+  explicit FileWriter(fs::path path);
+  ~FileWriter();
+  FileWriter(const FileWriter&) = delete;
+  FileWriter& operator=(const FileWriter&) = delete;
+  void write(std::string_view bytes);
+  void write(const void* data, std::size_t bytes);
+  void commit();
+  std::uint64_t bytes_written() const { return bytes_; }
+
+ private:
+  fs::path path_, temporary_;
+  int fd_ = -1;
+  std::uint64_t bytes_ = 0;
+};
+
+/// A directory being filled in a temporary; `commit` renames it over `path` (an existing directory of
+/// that name is replaced: renamed aside first, removed after). Destroyed without commit: removed.
+class DirectoryWriter {
+ public:
+  explicit DirectoryWriter(fs::path path);
+  ~DirectoryWriter();
+  DirectoryWriter(const DirectoryWriter&) = delete;
+  DirectoryWriter& operator=(const DirectoryWriter&) = delete;
+  const fs::path& temporary() const { return temporary_; }  ///< write the files here
+  void commit();
+
+ private:
+  fs::path path_, temporary_;
+  bool committed_ = false;
+};
+
+/// Removes `*.tmp-*` entries directly below `directory`.
+void remove_stale_temporaries(const fs::path& directory);
+
+/// Whether `text` is valid UTF-8 (no overlong forms, no surrogates, at most U+10FFFF); else the byte
+/// offset of the first bad sequence is stored in `bad_offset`.
+bool is_utf8(std::string_view text, std::size_t* bad_offset = nullptr);
+
+}  // namespace notch
