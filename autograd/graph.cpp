@@ -268,7 +268,7 @@ void Graph::reverse(std::uint32_t from) {
       }
     }
     release_kept(node);
-    release_value(node);
+    if (id != from) release_value(node);  // the loss stays readable
   }
 }
 

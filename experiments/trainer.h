@@ -1,0 +1,82 @@
+// Trainer: one training phase of a model, from its first step or from its last checkpoint to its
+// end.
+//
+// The same loop trains the fp32 model, the control and every QAT arm; an arm differs in what is
+// attached to the model (a FakeQuantizer) and in the teacher, not in the loop.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "data/batches.h"
+#include "nn/gpt.h"
+#include "optim/schedule.h"
+#include "quant/qat.h"
+
+namespace notch::experiments {
+
+struct TrainSettings {
+  std::string phase{};         ///< "fp32", "qat-lsq-int4": names checkpoints and log lines
+  optim::Schedule schedule{};  ///< its `steps` are the phase's
+  std::int64_t batch_size = 12;
+  std::int64_t grad_accum = 1;
+  data::Order order = data::Order::random;
+  std::uint64_t seed = 0;  ///< of batches and dropout
+  bool sgd = false;        ///< else AdamW
+  double beta1 = 0.9, beta2 = 0.99, eps = 1e-8;
+  double momentum = 0.9;
+  double weight_decay = 0.1;
+  double clip = 1;
+  double ema = 0;  ///< decay of averaged weights; 0: none
+  double step_lr =
+      1e-3;  ///< peak learning rate of LSQ's log steps; they follow the schedule's shape
+  std::int64_t eval_every = 0, checkpoint_every = 0, log_every = 10;  ///< 0: only at the end
+  int keep_last = 2;
+};
+
+/// What a training step reports.
+struct StepReport {
+  std::int64_t step = 0, steps = 0;  ///< updates made, of how many
+  double loss = 0, lr = 0, grad_norm = 0;
+  double tokens_per_second = 0, milliseconds = 0,
+         seconds_left = 0;  ///< seconds_left for this phase
+};
+
+/// Who listens. Every function may be empty.
+struct TrainListener {
+  std::function<void(const StepReport&)> on_step{};  ///< every step
+  std::function<void(const StepReport&)> on_log{};   ///< every log_every steps and the last
+  std::function<void(std::int64_t step)>
+      on_eval{};  ///< every eval_every steps; weights are the averages
+  std::function<void(std::int64_t step)> on_resume{};
+  std::function<bool()> stop_requested{};
+};
+
+/// What takes part besides the model.
+struct TrainParts {
+  nn::Gpt& model;
+  std::span<const std::uint16_t> tokens{};
+  quant::FakeQuantizer* fake = nullptr;
+  nn::Gpt* teacher = nullptr;  ///< distil from it
+  double temperature = 1, alpha = 1;
+  std::filesystem::path checkpoints{};  ///< empty: none are written
+};
+
+struct TrainOutcome {
+  bool finished = false;  ///< false: stopped on request, a checkpoint holds the state
+  std::int64_t steps = 0;
+  double seconds = 0;  ///< training, over all sessions of a resumed phase
+  double loss = 0;     ///< of the last step
+};
+
+/// Trains until the schedule ends or a stop is requested. Resumes from the newest valid checkpoint
+/// in `parts.checkpoints`, bit for bit. At the end the parameters hold the averaged weights if ema
+/// > 0. A loss or gradient that is not finite is Fault::numeric naming step and node, before the
+/// weights change.
+TrainOutcome train(const TrainSettings& settings, const TrainParts& parts,
+                   const TrainListener& listener = {});
+
+}  // namespace notch::experiments
