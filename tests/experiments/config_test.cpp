@@ -6,6 +6,7 @@
 #include <string>
 
 #include "tests/catch.h"
+#include "tests/experiments/scratch.h"
 
 using namespace notch;
 using namespace notch::experiments;
@@ -31,21 +32,18 @@ ErrorParts override_error(const std::string& argument) {
   return test::error_of([&] { apply_override(loaded, argument); });
 }
 
-/// A file in a fresh directory that is removed at the end.
+/// A file alone in a fresh directory.
 class TemporaryFile {
  public:
-  TemporaryFile(const std::string& name, const std::string& text) {
-    std::string pattern = (fs::temp_directory_path() / "notch-config-XXXXXX").string();
-    directory_ = ::mkdtemp(pattern.data());
-    std::ofstream(directory_ / name) << text;
-    path_ = directory_ / name;
+  TemporaryFile(const std::string& name, const std::string& text) : path_(directory_ / name) {
+    std::ofstream(path_) << text;
   }
-  ~TemporaryFile() { fs::remove_all(directory_); }
   const fs::path& path() const { return path_; }
-  const fs::path& directory() const { return directory_; }
+  const fs::path& directory() const { return directory_.path(); }
 
  private:
-  fs::path directory_, path_;
+  test::ScratchDirectory directory_{};
+  fs::path path_;
 };
 
 constexpr const char* kEverySection = R"(

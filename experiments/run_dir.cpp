@@ -1,0 +1,140 @@
+#include "experiments/run_dir.h"
+
+#include <algorithm>
+#include <sstream>
+#include <system_error>
+#include <vector>
+
+#include "autograd/base/error.h"
+#include "autograd/base/files.h"
+
+namespace notch::experiments {
+
+namespace {
+
+constexpr const char* kConfigFile = "config.resolved.toml";
+
+std::vector<fs::path> entries_of(const fs::path& directory) {
+  std::vector<fs::path> entries;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    entries.push_back(it->path());
+  }
+  return entries;
+}
+
+bool is_written_by_runs(const fs::path& entry) {
+  static constexpr const char* kNames[] = {kConfigFile,   "env.json",      "metrics.jsonl",
+                                           "results.csv", "results.jsonl", "results.md",
+                                           "report.html", "models"};
+  const std::string name = entry.filename().string();
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ||
+         name.starts_with("seed-");
+}
+
+void create(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) return;
+  throw Error({.fault = Fault::io,
+               .where = path.string(),
+               .what = str("cannot create the run directory: ",
+                           error ? error.message() : "a file has this name"),
+               .hint = "choose another directory with --out"});
+}
+
+void remove_results(std::vector<fs::path> entries) {
+  // The configuration goes last: until then the directory is known to be a run's.
+  std::stable_partition(entries.begin(), entries.end(),
+                        [](const fs::path& entry) { return entry.filename() != kConfigFile; });
+  for (const fs::path& entry : entries) {
+    std::error_code error;
+    if (is_written_by_runs(entry)) fs::remove_all(entry, error);
+    if (error) {
+      throw Error({.fault = Fault::io,
+                   .where = entry.string(),
+                   .what = "cannot remove: " + error.message()});
+    }
+  }
+}
+
+/// Lines that may change between a run and its continuation.
+bool may_change(std::string_view line) {
+  return line.starts_with("threads = ") || line.starts_with("out = ");
+}
+
+std::vector<std::string> fixed_lines(const std::string& toml) {
+  std::vector<std::string> lines;
+  std::istringstream in(toml);
+  for (std::string line; std::getline(in, line);) {
+    if (!line.empty() && !line.starts_with("#") && !may_change(line)) lines.push_back(line);
+  }
+  return lines;
+}
+
+}  // namespace
+
+RunDir::RunDir(fs::path path, Earlier earlier)
+    : path_(std::move(path)), earlier_(earlier), metrics_(path_ / "metrics.jsonl") {
+  const bool has_run = fs::exists(path_ / kConfigFile);
+  if (earlier == Earlier::resume && !has_run) {
+    throw Error({.where = path_.string(),
+                 .what = "there is no run to resume",
+                 .hint = "start it without --resume"});
+  }
+  create(path_);
+  lock_ = std::make_unique<RunLock>(path_);
+  const std::vector<fs::path> entries = entries_of(path_);
+  const bool foreign =
+      !has_run && std::any_of(entries.begin(), entries.end(), [](const fs::path& entry) {
+        const std::string name = entry.filename().string();
+        return name != "run.lock" && name.find(".tmp-") == std::string::npos;
+      });
+  if (foreign) {
+    throw Error({.where = path_.string(),
+                 .what = "the directory has files of something else",
+                 .hint = "choose an empty or a new directory with --out"});
+  }
+  if (earlier == Earlier::refuse && has_run) {
+    throw Error(
+        {.where = path_.string(),
+         .what = "the directory holds an earlier run",
+         .hint = "--resume continues it, --force starts over, --out chooses another directory"});
+  }
+  if (earlier == Earlier::replace) remove_results(entries);
+  remove_stale_temporaries(path_);
+}
+
+fs::path RunDir::checkpoints(std::int64_t seed) const {
+  return path_ / str("seed-", seed) / "ckpt";
+}
+
+void RunDir::write_config(const std::string& toml) const {
+  if (earlier_ == Earlier::resume) {
+    const std::vector<std::string> before = fixed_lines(resolved_config(path_)),
+                                   now = fixed_lines(toml);
+    const auto [was, is] = std::mismatch(before.begin(), before.end(), now.begin(), now.end());
+    if (was != before.end() || is != now.end()) {
+      throw Error({.where = (path_ / kConfigFile).string(),
+                   .what = "the run to resume was started with another configuration",
+                   .found = is == now.end() ? std::string("nothing") : *is,
+                   .expected = was == before.end() ? std::string("nothing") : *was,
+                   .hint = "resume with the same values, or start a new run with --out"});
+    }
+    return;
+  }
+  write_file(path_ / kConfigFile,
+             "# Every value of this run; `notch run` on this file repeats it.\n\n" + toml);
+}
+
+void RunDir::write_env(const Json& environment) const {
+  write_file(path_ / "env.json", environment.dump(2) + "\n");
+}
+
+std::string RunDir::resolved_config(const fs::path& path) {
+  const fs::path file = path / kConfigFile;
+  return fs::exists(file) ? read_file(file) : std::string{};
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,54 @@
+// The directory of a run: who may write into it, and where everything goes.
+//
+//   config.resolved.toml  env.json  run.lock  metrics.jsonl  results.{csv,jsonl,md}  report.html
+//   models/<name>/  seed-<N>/ckpt/
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "autograd/base/json.h"
+#include "experiments/metrics.h"
+#include "experiments/run_lock.h"
+
+namespace notch::experiments {
+
+/// What to do with the results of an earlier run in the directory.
+enum class Earlier {
+  refuse,   ///< Fault::usage if there are any
+  resume,   ///< keep them; Fault::usage if there are none
+  replace,  ///< remove what a run writes, and nothing else
+};
+
+class RunDir {
+ public:
+  /// Creates `path` where needed and locks it. Throws Fault::usage when another run holds it, when
+  /// it has files but is not a run's directory, or as `earlier` says; Fault::io when it cannot be
+  /// written.
+  RunDir(std::filesystem::path path, Earlier earlier);
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path model(std::string_view name) const { return path_ / "models" / name; }
+  std::filesystem::path checkpoints(std::int64_t seed) const;
+  const Metrics& metrics() const { return metrics_; }
+
+  /// Writes config.resolved.toml, which makes the directory a run's: call it first. On resume it
+  /// must equal the one that is there, except for `threads` and `out`: Fault::usage naming the
+  /// first line that differs.
+  void write_config(const std::string& toml) const;
+  void write_env(const Json& environment) const;
+
+  /// The text of an earlier run's config.resolved.toml, or "".
+  static std::string resolved_config(const std::filesystem::path& path);
+
+ private:
+  std::filesystem::path path_;
+  Earlier earlier_;
+  std::unique_ptr<RunLock> lock_;
+  Metrics metrics_;
+};
+
+}  // namespace notch::experiments

@@ -1,0 +1,61 @@
+// A small table of results, rendered for the screen, Markdown, CSV and JSON lines.
+//
+// One table is built once and rendered in every format: the file and the screen cannot disagree.
+// The screen and Markdown round to the column's decimals; CSV carries nine significant digits
+// (integers in full), JSON lines the fewest digits that read back equal.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace notch::experiments {
+
+struct Column {
+  std::string key{};    ///< name in CSV and JSON
+  std::string title{};  ///< name on the screen and in Markdown; empty = key
+  int decimals = 3;
+  bool text = false;    ///< aligned left
+  bool sign = false;    ///< "+" before positive numbers
+  bool spread = false;  ///< numbers have a spread: CSV and JSON get a second column, key_sd
+};
+
+/// A mean with the spread over seeds (or a standard error); a spread < 0 means "none".
+struct Number {
+  double value = 0;
+  double spread = -1;
+};
+
+using Cell = std::variant<std::monostate, std::string, Number>;
+inline Cell missing() { return std::monostate{}; }
+inline Cell number(double value, double spread = -1) { return Number{value, spread}; }
+inline Cell text(std::string_view words) { return std::string(words); }
+
+class Table {
+ public:
+  explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+  /// `cells` has one cell per column; throws Fault::usage otherwise.
+  void add_row(std::vector<Cell> cells);
+  const std::vector<Column>& columns() const { return columns_; }
+  const std::vector<std::vector<Cell>>& rows() const { return rows_; }
+  /// Without the columns that are missing in every row.
+  Table without_empty_columns() const;
+
+ private:
+  std::vector<Column> columns_;
+  std::vector<std::vector<Cell>> rows_{};
+};
+
+enum class TableFormat { screen, markdown, csv, json_lines };
+
+/// "md", "csv" or "json" as given to -o.
+TableFormat parse_table_format(std::string_view word);
+
+/// The table, each line ended by \n. Missing cells: "-" on the screen and in Markdown, empty in
+/// CSV, null in JSON. Not finite: "nan", "inf", "-inf"; null in JSON. CSV quotes as RFC 4180, lines
+/// end in \n.
+std::string render(const Table& table, TableFormat format);
+
+}  // namespace notch::experiments

@@ -1,0 +1,199 @@
+#include "experiments/run_dir.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "autograd/base/files.h"
+#include "tests/catch.h"
+#include "tests/experiments/scratch.h"
+
+using namespace notch;
+using namespace notch::experiments;
+
+namespace {
+
+/// Runs `body` in a child process and returns what it wrote back before it was killed.
+template <class Body>
+pid_t child_that_holds(const Body& body) {
+  int ready[2];
+  REQUIRE(::pipe(ready) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    try {
+      const auto held = body();
+      if (::write(ready[1], "x", 1) == 1) ::pause();
+    } catch (...) {
+    }
+    ::_exit(1);
+  }
+  char byte = 0;
+  ::close(ready[1]);
+  REQUIRE(::read(ready[0], &byte, 1) == 1);
+  ::close(ready[0]);
+  return child;
+}
+
+void kill_and_wait(pid_t child) {
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+}
+
+std::string host() {
+  char name[256] = {};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+}  // namespace
+
+TEST_CASE("a second run on a locked directory is refused and told the owner's pid") {
+  const test::ScratchDirectory scratch;
+  const pid_t child = child_that_holds([&] { return std::make_unique<RunLock>(scratch.path()); });
+  const ErrorParts parts = test::error_of([&] { RunLock second(scratch.path()); });
+  CHECK(parts.fault == Fault::usage);
+  CHECK(parts.found == "pid " + std::to_string(child) + " on " + host());
+  kill_and_wait(child);
+  // The lock file is still there, its owner is dead.
+  CHECK(fs::exists(scratch / "run.lock"));
+  CHECK_NOTHROW(RunLock(scratch.path()));
+  CHECK_FALSE(fs::exists(scratch / "run.lock"));
+}
+
+TEST_CASE("two locks in one process exclude each other, and a released one does not") {
+  const test::ScratchDirectory scratch;
+  {
+    const RunLock first(scratch.path());
+    CHECK(test::error_of([&] { RunLock second(scratch.path()); }).fault == Fault::usage);
+  }
+  CHECK_NOTHROW(RunLock(scratch.path()));
+}
+
+TEST_CASE("a lock file's text decides where the kernel's lock is gone") {
+  const test::ScratchDirectory scratch;
+  const auto locks = [&](const std::string& text) {
+    std::ofstream(scratch / "run.lock", std::ios::trunc) << text;
+    try {
+      const RunLock lock(scratch.path());
+      return true;
+    } catch (const Error& e) {
+      CHECK(e.fault() == Fault::usage);
+      return false;
+    }
+  };
+  const std::string parent = std::to_string(::getppid());
+  CHECK_FALSE(locks(parent + " " + host() + "\n"));  // alive
+  CHECK(locks(parent + " " + host() + " 1\n"));      // its pid, but started at another time
+  CHECK_FALSE(locks("1 some-other-host 5\n"));       // cannot be told from here
+  CHECK(locks("999999999 " + host() + " 5\n"));      // no such process
+  CHECK(locks(""));                                  // killed before it wrote
+  CHECK(locks("garbage\n"));
+}
+
+TEST_CASE("a lock in a directory that cannot be written is an I/O error") {
+  CHECK(test::error_of([] { RunLock lock("/nonexistent"); }).fault == Fault::io);
+}
+
+TEST_CASE(
+    "a run directory is created once, resumed when there is a run, replaced only on request") {
+  const test::ScratchDirectory scratch;
+  const fs::path path = scratch / "a/b";
+  const auto open = [&](Earlier earlier) { return RunDir(path, earlier); };
+  CHECK(test::error_of([&] { open(Earlier::resume); }).fault == Fault::usage);
+  {
+    const RunDir run = open(Earlier::refuse);
+    run.write_config("lr = 1\n");
+    run.write_env(Json::object());
+    run.metrics().append("fp32", 1, Json::object());
+    CHECK(run.model("rtn-w4") == path / "models/rtn-w4");
+    CHECK(run.checkpoints(7) == path / "seed-7/ckpt");
+    CHECK(test::error_of([&] { open(Earlier::resume); }).field == "run.lock");
+  }
+  CHECK(test::error_of([&] { open(Earlier::refuse); }).fault == Fault::usage);
+  CHECK_FALSE(fs::exists(path / "run.lock"));
+  open(Earlier::resume);
+  CHECK(fs::exists(path / "metrics.jsonl"));
+  fs::create_directories(path / "models/x");
+  fs::create_directories(path / "seed-1/ckpt");
+  std::ofstream(path / "notes.txt") << "mine";
+  open(Earlier::replace);
+  CHECK(fs::exists(path / "notes.txt"));
+  for (const char* gone :
+       {"models", "seed-1", "metrics.jsonl", "config.resolved.toml", "env.json"}) {
+    CHECK_FALSE(fs::exists(path / gone));
+  }
+}
+
+TEST_CASE("a directory with files of something else is left alone") {
+  const test::ScratchDirectory scratch;
+  std::ofstream(scratch / "thesis.tex") << "x";
+  for (const Earlier earlier : {Earlier::refuse, Earlier::resume, Earlier::replace}) {
+    CHECK(test::error_of([&] { RunDir run(scratch.path(), earlier); }).fault == Fault::usage);
+  }
+  CHECK(fs::exists(scratch / "thesis.tex"));
+  CHECK_FALSE(fs::exists(scratch / "run.lock"));
+  CHECK(test::error_of([&] { RunDir run(scratch / "thesis.tex", Earlier::refuse); }).fault ==
+        Fault::io);
+}
+
+TEST_CASE(
+    "a resumed run must have the configuration it was started with, but for threads and place") {
+  const test::ScratchDirectory scratch;
+  const auto write = [&](Earlier earlier, const std::string& toml) {
+    RunDir(scratch.path(), earlier).write_config(toml);
+  };
+  write(Earlier::refuse, "out = \"a\"\nthreads = 1\nlr = 0.1\n");
+  CHECK_NOTHROW(write(Earlier::resume, "out = \"b\"\nthreads = 2\nlr = 0.1\n"));
+  const ErrorParts parts =
+      test::error_of([&] { write(Earlier::resume, "out = \"b\"\nthreads = 2\nlr = 0.2\n"); });
+  CHECK(parts.fault == Fault::usage);
+  CHECK(parts.expected == "lr = 0.1");
+  CHECK(parts.found == "lr = 0.2");
+  CHECK(test::error_of([&] { write(Earlier::resume, "out = \"b\"\n"); }).found == "nothing");
+}
+
+TEST_CASE("resuming cuts the metrics after the checkpoint's step and at a half-written line") {
+  const test::ScratchDirectory scratch;
+  const fs::path file = scratch / "metrics.jsonl";
+  const Metrics metrics(file);
+  CHECK_NOTHROW(metrics.resume("a", 5));
+  CHECK_FALSE(fs::exists(file));
+  const auto line = [](const char* run, int step) {
+    return "{\"run\":\"" + std::string(run) + "\",\"step\":" + std::to_string(step) +
+           ",\"loss\":0.5}\n";
+  };
+  const auto resumed = [&](const std::string& text, const char* run, int step) {
+    std::ofstream(file, std::ios::trunc) << text;
+    metrics.resume(run, step);
+    return read_file(file);
+  };
+  const std::string kept = line("a", 1) + line("a", 2) + line("b", 9);
+  CHECK(resumed(kept, "b", 9) == kept);
+  CHECK(resumed(kept + "{\"run\":\"b\",\"st", "b", 10) == kept);
+  CHECK(resumed(kept + line("b", 10).substr(0, 10) + "\n" + line("b", 11), "b", 12) == kept);
+  CHECK(resumed(kept + line("b", 10) + line("c", 1), "b", 9) == kept);
+  CHECK(resumed(kept + "[1]\n", "b", 9) == kept);
+  CHECK(resumed(kept + "{\"run\":\"b\",\"step\":1.5}\n", "b", 9) == kept);
+  CHECK(resumed(kept, "a", 0).empty());
+  CHECK(resumed(kept, "a", 1) == line("a", 1));
+}
+
+TEST_CASE("an interrupted and resumed log has the bytes of an uninterrupted one") {
+  const test::ScratchDirectory scratch;
+  const Metrics whole(scratch / "whole.jsonl"), cut(scratch / "cut.jsonl");
+  const auto write = [](const Metrics& metrics, int from, int to) {
+    Json fields = Json::object();
+    for (int step = from; step <= to; ++step) {
+      fields.set("loss", 1.0 / step);
+      metrics.append("fp32", step, fields);
+    }
+  };
+  write(whole, 1, 20);
+  write(cut, 1, 13);
+  append_file(scratch / "cut.jsonl", "{\"run\":\"fp3");
+  cut.resume("fp32", 10);
+  write(cut, 11, 20);
+  CHECK(read_file(scratch / "cut.jsonl") == read_file(scratch / "whole.jsonl"));
+}

@@ -1,0 +1,87 @@
+#include "experiments/table.h"
+
+#include <limits>
+
+#include "autograd/base/json.h"
+#include "tests/catch.h"
+
+using namespace notch;
+using namespace notch::experiments;
+
+namespace {
+
+Table example() {
+  Table table({{.key = "method", .text = true},
+               {.key = "bytes", .decimals = 0},
+               {.key = "ppl", .title = "perplexity", .decimals = 2, .spread = true},
+               {.key = "delta", .title = "d%", .decimals = 1, .sign = true}});
+  table.add_row({text("fp32"), number(3216384), number(6.568, 0.0119), missing()});
+  table.add_row({text("rtn"), number(498688), number(16.827), number(-0.04)});
+  table.add_row({text("a|b,\"c\""), missing(), number(6.5), number(3.91)});
+  return table;
+}
+
+}  // namespace
+
+TEST_CASE("the screen aligns text left, numbers right, and numbers with and without a spread") {
+  CHECK(render(example(), TableFormat::screen) ==
+        "method     bytes    perplexity    d%\n"
+        "-------  -------  ------------  ----\n"
+        "fp32     3216384   6.57 +-0.01     -\n"
+        "rtn       498688  16.83          0.0\n"
+        "a|b,\"c\"        -   6.50         +3.9\n");
+}
+
+TEST_CASE("Markdown has aligned columns and escapes bars") {
+  CHECK(render(example(), TableFormat::markdown) ==
+        "| method   |   bytes |  perplexity |   d% |\n"
+        "| -------- | ------: | ----------: | ---: |\n"
+        "| fp32     | 3216384 |  6.57 ±0.01 |    - |\n"
+        "| rtn      |  498688 | 16.83       |  0.0 |\n"
+        "| a\\|b,\"c\" |       - |  6.50       | +3.9 |\n");
+}
+
+TEST_CASE("CSV has nine digits, whole numbers in full, quoted text and a column for the spread") {
+  Table table = example();
+  table.add_row({text("two\nlines"), number(12345678901234), number(1.0 / 3, 0), number(1e-7)});
+  table.add_row({text(""), number(std::numeric_limits<double>::quiet_NaN()),
+                 number(std::numeric_limits<double>::infinity()), missing()});
+  CHECK(render(table, TableFormat::csv) ==
+        "method,bytes,ppl,ppl_sd,delta\n"
+        "fp32,3216384,6.568,0.0119,\n"
+        "rtn,498688,16.827,,-0.04\n"
+        "\"a|b,\"\"c\"\"\",,6.5,,3.91\n"
+        "\"two\nlines\",12345678901234,0.333333333,0,1e-07\n"
+        ",nan,inf,,\n");
+}
+
+TEST_CASE("JSON lines read back with equal numbers, and null for what is missing or not finite") {
+  Table table({{.key = "name", .text = true}, {.key = "x", .spread = true}});
+  table.add_row({text("a"), number(1.0 / 3, 0.1)});
+  table.add_row({missing(), number(std::numeric_limits<double>::quiet_NaN())});
+  const std::string lines = render(table, TableFormat::json_lines);
+  const std::size_t end = lines.find('\n');
+  const Json first = Json::parse(lines.substr(0, end), "line 1");
+  CHECK(first.at("name", "").as_string("") == "a");
+  CHECK(first.at("x", "").as_number("") == 1.0 / 3);
+  CHECK(first.at("x_sd", "").as_number("") == 0.1);
+  const Json second = Json::parse(lines.substr(end + 1, lines.size() - end - 2), "line 2");
+  CHECK(second.at("name", "").is_null());
+  CHECK(second.at("x", "").is_null());
+  CHECK(second.at("x_sd", "").is_null());
+}
+
+TEST_CASE("columns without any value can be left out") {
+  Table table({{.key = "a"}, {.key = "b"}});
+  table.add_row({number(1), missing()});
+  CHECK(table.without_empty_columns().columns().size() == 1);
+  table.add_row({missing(), number(2)});
+  CHECK(table.without_empty_columns().columns().size() == 2);
+}
+
+TEST_CASE("a row of the wrong length and an unknown format are refused") {
+  Table table({{.key = "a"}});
+  CHECK(test::error_of([&] { table.add_row({}); }).fault == Fault::usage);
+  CHECK(test::error_of([] { parse_table_format("sql"); }).fault == Fault::usage);
+  CHECK(parse_table_format("csv") == TableFormat::csv);
+}
