@@ -333,12 +333,22 @@ TEST_CASE("degenerate statistics never fail: no sample, one sample, fewer sample
           CHECK_NOTHROW(validate(g.q, "t"));
           CHECK(g.report.damp >= damp);
           CHECK(g.report.damp > 0);  // a singular H needs some
+          CHECK(g.report.condition < 1e14);
           CHECK(g.report.error < g.report.rtn_error);
           CHECK(g.report.column_losses == Approx(g.report.damped_error).epsilon(1e-8));
         }
       }
     }
   }
+}
+
+TEST_CASE("damping is raised tenfold, no further than needed, and reported") {
+  // Eigenvalues 2.05 and -0.05 of a mean of 1: 0.01 is not enough, 0.1 is.
+  Matrix H = identity(6, 1);
+  H[1] = H[6] = 1.05;
+  const std::vector<real> w = normal_matrix(4 * 6, 75);
+  CHECK(gptq(w, 4, 6, {.bits = 4}, H, {}, "t").report.damp == Approx(0.1).epsilon(1e-12));
+  CHECK(gptq(w, 4, 6, {.bits = 4}, identity(6, 1), {}, "t").report.damp == 0.01);
 }
 
 TEST_CASE("inputs that were always zero are counted and rounded to nearest") {

@@ -1,8 +1,5 @@
 #include "quant/pack.h"
 
-#include <bit>
-#include <cmath>
-
 #include "quant/ranges.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"

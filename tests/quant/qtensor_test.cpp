@@ -2,12 +2,11 @@
 // quantization with dequantized codes.
 #include "quant/qtensor.h"
 
-#include <bit>
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
-#include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/ranges.h"
 #include "tests/catch.h"
@@ -75,6 +74,12 @@ TEST_CASE("symmetric INT8 of [.1, .5, 1, -.3, 2, -1.5] rounds the tie 63.5 to ev
   const std::vector<real> expected{0.09449f, 0.50394f, 1.00787f, -0.29921f, 2, -1.49606f};
   const std::vector<real> back = dequantize(q);
   for (std::size_t i = 0; i < 6; ++i) CHECK(back[i] == Approx(expected[i]).margin(5e-6));
+}
+
+TEST_CASE("ties go to the even code, on both sides of zero") {
+  const QTensor q = absmax({2.5f, -2.5f, 0.5f, -0.5f, 1.5f, -1.5f, 3.5f, 7}, 1, 8, {.bits = 4});
+  REQUIRE(q.at.scales[0] == 1);
+  CHECK(q.codes == Codes{2, -2, 0, 0, 2, -2, 4, 7});
 }
 
 TEST_CASE("the signed-max grid gives the largest weight the lowest code, whatever its sign") {

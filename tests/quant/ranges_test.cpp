@@ -56,8 +56,8 @@ TEST_CASE("the searched range is the best of all candidates, so never worse than
 TEST_CASE(
     "the best 2-bit range of a Gaussian row is below half its absmax, the best 8-bit range is "
     "almost all of it") {
-  // Full search over scale in the literature: sigma·1.06 per step at 2 bits; absmax of 4096 normal
-  // numbers is about 3.6 sigma. At 8 bits clipping costs more than resolution.
+  // The step of least error for a Gaussian at 2 bits is near 1.06 sigma; the absmax of 4096 numbers
+  // is about 3.6 sigma. At 8 bits clipping costs more than resolution.
   const std::vector<real> w = normal_matrix(4096, 2);
   const real two = best_ratio(w, {.bits = 2, .grid = GridKind::full});
   CHECK(two < real(0.5));
@@ -66,8 +66,6 @@ TEST_CASE(
 }
 
 TEST_CASE("equal errors prefer the larger range") {
-  // One weight: every ratio keeps the code qmax, and only ratio 1 gives it back... two candidates
-  // that are equal: weights on the grid of ratio 1 have error 0 there, the largest candidate.
   CHECK(best_ratio(std::vector<real>{7, -3, 2, 0}, {.bits = 4}) == 1);
   CHECK(best_ratio(std::vector<real>{0, 0, 0}, {.bits = 4}) == 1);
   // With f16 scales this small, all ratios round to the same stored scale: a tie of all 81.
@@ -113,6 +111,8 @@ TEST_CASE("the paper's LSQ step is 2 mean|w| / sqrt(qmax)") {
 TEST_CASE("a unit of zeros has scale 1 in every type") {
   const std::vector<real> w(8, real{0});
   for (const Spec& spec : all_specs(4)) {
+    CHECK(scale_unit(w, spec, real(0.5)).scale == 1);
+    CHECK(scale_unit(w, spec, real(0.5)).zero_point == 0);
     for (const RangeRule rule : {RangeRule::absmax, RangeRule::mse, RangeRule::lsq_paper}) {
       if (rule == RangeRule::lsq_paper && has_zero_points(spec)) continue;
       const Ranges ranges = choose_scales(w, 1, 8, spec, rule, "t");
