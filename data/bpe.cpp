@@ -75,7 +75,10 @@ std::vector<Word> count_words(std::string_view text) {
 class Trainer {
  public:
   explicit Trainer(std::string_view text) : words_(count_words(text)) {
-    for (std::size_t w = 0; w < words_.size(); ++w) count_pairs(w, +1, -1);
+    for (std::size_t w = 0; w < words_.size(); ++w) {
+      const std::vector<std::int32_t>& ids = words_[w].ids;
+      for (std::size_t i = 0; i + 1 < ids.size(); ++i) add(w, ids[i], ids[i + 1]);
+    }
     for (const auto& [key, pair] : pairs_) push(key, pair.count);
   }
 
@@ -94,54 +97,55 @@ class Trainer {
   }
 
   void merge(const Merge& m) {
-    auto node = pairs_.extract(pair_key(m.left, m.right));
-    fresh_.clear();
-    for (const std::int32_t w : node.mapped().words) {
-      const auto index = static_cast<std::size_t>(w);
-      if (!contains(words_[index].ids, m)) continue;
-      count_pairs(index, -1, -1);
-      replace(words_[index].ids, m);
-      count_pairs(index, +1, m.result);
-    }
-    pairs_.erase(pair_key(m.left, m.right));
-    std::sort(fresh_.begin(), fresh_.end());
-    fresh_.erase(std::unique(fresh_.begin(), fresh_.end()), fresh_.end());
-    for (const std::uint64_t key : fresh_) push(key, pairs_[key].count);
+    const auto node = pairs_.extract(pair_key(m.left, m.right));
+    created_.clear();
+    for (const std::int32_t w : node.mapped().words) merge_word(static_cast<std::size_t>(w), m);
+    pairs_.erase(pair_key(m.left, m.right));  // runs like "aaa" have touched it again
+    std::sort(created_.begin(), created_.end());
+    created_.erase(std::unique(created_.begin(), created_.end()), created_.end());
+    for (const std::uint64_t key : created_) push(key, pairs_[key].count);
   }
 
  private:
-  static bool contains(const std::vector<std::int32_t>& ids, const Merge& m) {
-    for (std::size_t i = 0; i + 1 < ids.size(); ++i) {
-      if (ids[i] == m.left && ids[i + 1] == m.right) return true;
-    }
-    return false;
+  /// Counts one occurrence of a pair in word `w`.
+  void add(std::size_t w, std::int32_t left, std::int32_t right) {
+    Pair& pair = pairs_[pair_key(left, right)];
+    pair.count += words_[w].count;
+    const auto index = static_cast<std::int32_t>(w);
+    if (pair.words.empty() || pair.words.back() != index) pair.words.push_back(index);
   }
 
-  static void replace(std::vector<std::int32_t>& ids, const Merge& m) {
+  /// One occurrence of the pair (old_left, old_right) in word `w` becomes (left, right).
+  void change(std::size_t w, std::int32_t old_left, std::int32_t old_right, std::int32_t left,
+              std::int32_t right) {
+    pairs_[pair_key(old_left, old_right)].count -= words_[w].count;
+    add(w, left, right);
+    created_.push_back(pair_key(left, right));
+  }
+
+  /// Merges from left to right in place; only pairs beside a merge change their counts.
+  void merge_word(std::size_t w, const Merge& m) {
+    std::vector<std::int32_t>& ids = words_[w].ids;
+    const auto matches = [&](std::size_t i) {
+      return i + 1 < ids.size() && ids[i] == m.left && ids[i + 1] == m.right;
+    };
     std::size_t out = 0;
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      const bool match = i + 1 < ids.size() && ids[i] == m.left && ids[i + 1] == m.right;
-      ids[out++] = match ? m.result : ids[i];
-      if (match) ++i;
+      if (!matches(i)) {
+        ids[out++] = ids[i];
+        continue;
+      }
+      if (out > 0) {
+        const std::int32_t before = ids[out - 1];
+        change(w, before == m.result ? m.right : before, m.left, before, m.result);
+      }
+      if (i + 2 < ids.size() && !matches(i + 2)) {
+        change(w, m.right, ids[i + 2], m.result, ids[i + 2]);
+      }
+      ids[out++] = m.result;
+      ++i;
     }
     ids.resize(out);
-  }
-
-  /// Adds `sign` times the word's pairs to the counts. The word is entered in the list of a pair
-  /// when the pair holds `created` (the id just made), or always when counting for the first time
-  /// (-1).
-  void count_pairs(std::size_t w, int sign, std::int32_t created) {
-    const Word& word = words_[w];
-    for (std::size_t i = 0; i + 1 < word.ids.size(); ++i) {
-      const std::int32_t left = word.ids[i], right = word.ids[i + 1];
-      Pair& pair = pairs_[pair_key(left, right)];
-      pair.count += sign * word.count;
-      const bool is_new = created < 0 || left == created || right == created;
-      if (sign < 0 || !is_new) continue;
-      const auto index = static_cast<std::int32_t>(w);
-      if (pair.words.empty() || pair.words.back() != index) pair.words.push_back(index);
-      if (created >= 0) fresh_.push_back(pair_key(left, right));
-    }
   }
 
   void push(std::uint64_t key, std::int64_t count) {
@@ -151,7 +155,7 @@ class Trainer {
 
   std::vector<Word> words_;
   std::unordered_map<std::uint64_t, Pair> pairs_;
-  std::vector<std::uint64_t> fresh_;  // pairs that the current merge created
+  std::vector<std::uint64_t> created_;  // pairs that the current merge made
   std::priority_queue<Candidate> heap_;
 };
 

@@ -1,0 +1,163 @@
+#include "data/vocab_files.h"
+
+#include <functional>
+
+#include "data/tokenizer.h"
+#include "tests/catch.h"
+#include "tests/data/temporary.h"
+
+using namespace notch;
+using namespace notch::data;
+
+namespace {
+
+void write(const fs::path& directory, std::string_view vocab, std::string_view merges) {
+  write_file(directory / "vocab.json", vocab);
+  write_file(directory / "merges.txt", merges);
+}
+
+ErrorParts load_error(std::string_view vocab, std::string_view merges) {
+  test::TemporaryDirectory d;
+  write(d.path(), vocab, merges);
+  return test::error_of([&] { Tokenizer::load(d.path()); });
+}
+
+constexpr const char* kNoMerges = "#version: 0.2\n";
+
+}  // namespace
+
+TEST_CASE("the byte alphabet is GPT-2's") {
+  // bytes_to_unicode: 33..126, 161..172, 174..255 stay; the others are U+0100 + n in ascending
+  // order.
+  CHECK(spell("!~") == "!~");
+  CHECK(spell(std::string(1, '\0')) == "\xC4\x80");  // U+0100
+  CHECK(spell("\n") == "\xC4\x8A");                  // U+010A
+  CHECK(spell(" the") == "\xC4\xA0the");             // U+0120
+  CHECK(spell("\x7F") == "\xC4\xA1");                // U+0121: the 34th
+  CHECK(spell("\xA0") == "\xC5\x82");                // U+0142
+  CHECK(spell("\xA1") == "\xC2\xA1");                // itself
+  CHECK(spell("\xAD") == "\xC5\x83");                // U+0143: the last
+  CHECK(spell("\xC3\xA9") == "\xC3\x83\xC2\xA9");    // e acute: two bytes, two letters
+}
+
+TEST_CASE("the files have GPT-2's layout") {
+  test::TemporaryDirectory d;
+  Tokenizer::train("low low low lower", 300).save(d.path());
+  CHECK(read_file(d.path() / "merges.txt") == "#version: 0.2\nl o\nlo w\n\xC4\xA0 low\n");
+  const std::string vocab = read_file(d.path() / "vocab.json");
+  CHECK(vocab.find("\"\xC4\xA0low\": 258") != std::string::npos);
+  CHECK(vocab.find("\"\\\"\": 34") != std::string::npos);
+  Tokenizer::characters("ab").save(d.path());
+  CHECK(read_file(d.path() / "merges.txt") == kNoMerges);
+}
+
+TEST_CASE("GPT-2's own layout is read: bytes in alphabet order, escapes, end of text last") {
+  // As in the published files: ids follow the alphabet ('!' is 0), non-ASCII is escaped, and the
+  // special token comes after the merges.
+  std::vector<int> order;
+  for (int b = 0; b < 256; ++b) {
+    if ((b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174) order.push_back(b);
+  }
+  for (int b = 0; b < 256; ++b) {
+    if (!((b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174)) order.push_back(b);
+  }
+  Vocabulary v;
+  for (const int b : order) v.tokens.push_back(std::string(1, static_cast<char>(b)));
+  v.tokens.insert(v.tokens.end(), {" t", " th", std::string(kEndOfText)});
+  std::string vocab = vocab_json(v);
+  for (std::size_t at; (at = vocab.find("\xC4\xA0")) != std::string::npos;) {
+    vocab.replace(at, 2, "\\u0120");
+  }
+  test::TemporaryDirectory d;
+  write(d.path(), vocab, "#version: 0.2\n\xC4\xA0 t\n\xC4\xA0t h\n");
+  const Tokenizer t = Tokenizer::load(d.path());
+  CHECK(t.kind() == TokenizerKind::bpe);
+  CHECK(t.vocab_size() == 259);
+  CHECK(t.end_of_text() == 258);
+  CHECK(t.encode("! the") == std::vector<std::int32_t>{0, 257, 'e' - 33});
+  const std::string special = "a<|endoftext|>b";
+  for (const std::int32_t id : t.encode(special)) CHECK(id != 258);
+  CHECK(t.decode(t.encode(special)) == special);
+  const std::vector<std::int32_t> end = {258};
+  CHECK(t.decode(end) == kEndOfText);
+}
+
+TEST_CASE("the version line may be absent, and only the first line may be it") {
+  test::TemporaryDirectory d;
+  write(d.path(), R"({"a": 0, "b": 1, "ab": 2})", "a b\n");
+  CHECK(Tokenizer::load(d.path()).encode("abb") == std::vector<std::int32_t>{2, 1});
+  const ErrorParts e = load_error(R"({"a": 0, "b": 1, "ab": 2})", "a b\n#version: 0.2\n");
+  CHECK(e.fault == Fault::input);
+}
+
+TEST_CASE("a broken vocab.json is refused with the token that is wrong") {
+  const struct {
+    const char* vocab;
+    const char* field;
+    const char* found;
+  } cases[] = {
+      {R"({"a": 0, "b": 0})", "b", "0"},
+      {R"({"a": 0, "b": 2})", "b", "2"},
+      {R"({"a": 0, "b": -1})", "b", "-1"},
+      {R"({"a": 0, "b": 99999999999})", "b", "99999999999"},
+      {"{}", "", "0"},
+      {R"({"": 0})", "", "an empty token"},
+      {R"({"a": 0, "b c": 1})", "b c", "a character outside the alphabet"},
+      {"{\"a\": 0, \"\xE2\x82\xAC\": 1}", "\xE2\x82\xAC", "a character outside the alphabet"},
+      {R"({"a": 0, "ab": 1})", "ab", "id 1"},
+  };
+  for (const auto& c : cases) {
+    CAPTURE(c.vocab);
+    const ErrorParts e = load_error(c.vocab, kNoMerges);
+    CHECK(e.fault == Fault::input);
+    CHECK(e.where.find("vocab.json") != std::string::npos);
+    CHECK(e.field == c.field);
+    CHECK(e.found == c.found);
+  }
+}
+
+TEST_CASE("text that is not the JSON of a vocabulary is refused") {
+  for (const char* vocab : {"", "{", "[]", "3", R"({"a": "0"})", R"({"a": 0.5})",
+                            R"({"a": 0, "a": 1})", R"({"a": 0} x)", R"({"\ud800": 0})"}) {
+    CAPTURE(vocab);
+    CHECK(load_error(vocab, kNoMerges).fault == Fault::input);
+  }
+}
+
+TEST_CASE("a broken merges.txt is refused with its line") {
+  const std::string vocab = R"({"a": 0, "b": 1, "c": 2, "ab": 3, "abc": 4})";
+  const struct {
+    const char* merges;
+    const char* line;
+  } cases[] = {
+      {"#version: 0.2\na b\nab d\n", "3"},       // names an unknown token
+      {"#version: 0.2\na b\nab c\nb c\n", "4"},  // makes an unknown token
+      {"#version: 0.2\nab c\na b\n", "2"},       // uses a token before it is made
+      {"#version: 0.2\na b\na b\nab c\n", "3"},  // twice
+      {"#version: 0.2\nab\n", "2"},
+      {"#version: 0.2\na b c\n", "2"},
+      {"#version: 0.2\na  b\n", "2"},
+      {"#version: 0.2\n a\n", "2"},
+      {"#version: 0.2\na b\n\nab c\n", "3"},
+      {"#version: 0.2\na b\r\nab c\r\n", "2"},
+  };
+  for (const auto& c : cases) {
+    CAPTURE(c.merges);
+    const ErrorParts e = load_error(vocab, c.merges);
+    CHECK(e.fault == Fault::input);
+    CHECK(e.where.find(std::string("merges.txt:") + c.line) != std::string::npos);
+  }
+}
+
+TEST_CASE("a special token alone does not make a tokenizer without merges") {
+  const ErrorParts e = load_error(R"({"a": 0, "<|endoftext|>": 1})", kNoMerges);
+  CHECK(e.fault == Fault::input);
+  CHECK(e.field == "<|endoftext|>");
+}
+
+TEST_CASE("a missing tokenizer file is an i/o error") {
+  test::TemporaryDirectory d;
+  CHECK(test::error_of([&] { Tokenizer::load(d.path()); }).fault == Fault::io);
+  write_file(d.path() / "vocab.json", R"({"a": 0})");
+  CHECK(test::error_of([&] { Tokenizer::load(d.path()); }).fault == Fault::io);
+}
