@@ -1,12 +1,23 @@
 #include "autograd/graph.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
 #include "autograd/base/rng.h"
 #include "autograd/kernels/elementwise.h"
 
 namespace notch {
+namespace {
+
+/// Epochs are unique in the process, so that a value of a graph that is gone is not taken for one
+/// of a graph that was made at the same address.
+std::uint32_t next_epoch() {
+  static std::atomic<std::uint32_t> last = 0;
+  return ++last;
+}
+
+}  // namespace
 
 const Tensor& Var::value() const { return graph->at(*this).value; }
 
@@ -44,7 +55,10 @@ bool Forward::wants_grad(int i) const {
 
 bool Forward::training() const { return g_.mode_ == Graph::Mode::training; }
 
-std::uint64_t Forward::key() const { return mix64(g_.key_ + id_); }
+std::uint64_t Forward::key() const {
+  // Mixed twice: key + id would give node 8 of one step the mask of node 7 of the next.
+  return mix64(mix64(g_.key_) ^ id_);
+}
 
 void* Forward::keep_bytes(std::size_t bytes) const {
   if (!g_.nodes_[id_].needs_grad) return scratch_bytes(bytes);
@@ -119,11 +133,18 @@ void* Backward::scratch_bytes(std::size_t bytes) const {
 // ---- the tape ----
 
 void Graph::begin(Mode mode, std::uint64_t key) {
-  if (mode_ == Mode::inference) plan_last_uses();
+  if (mode_ == Mode::inference) {
+    if (recording_) {
+      plan_.clear();  // an op threw: who comes after it is not known
+    } else {
+      plan_last_uses();
+    }
+  }
+  recording_ = false;
   plan_holds_ = mode == Mode::inference && !plan_.empty();
   mode_ = mode;
   key_ = key;
-  ++epoch_;
+  epoch_ = next_epoch();
   swept_ = false;
   label_ = {};
   nodes_.clear();
@@ -175,6 +196,7 @@ Var Graph::input(const Tensor& value, std::string_view label) {
 
 Var Graph::append(const OpTable& table, void* state, std::size_t state_bytes,
                   std::span<const Var> inputs) {
+  recording_ = true;
   const auto id = static_cast<std::uint32_t>(nodes_.size());
   Node node{.op = &table,
             .state = state,
@@ -197,6 +219,7 @@ Var Graph::append(const OpTable& table, void* state, std::size_t state_bytes,
   release_scratch();
   if (check_finite_) check_finite(nodes_[id], value.flat(), "value");
   if (plan_holds_) recycle(id);
+  recording_ = false;
   return {this, id, epoch_};
 }
 
@@ -213,7 +236,7 @@ void Graph::release_kept(Node& n) {
 }
 
 void Graph::release_value(Node& n) {
-  if (!n.owns_value || n.released) return;
+  if (!n.owns_value || n.released || n.kept_by_caller) return;
   arena_.release(n.value.data, sizeof(real) * static_cast<std::size_t>(n.value.size()));
   n.released = true;
 }
@@ -270,6 +293,12 @@ void Graph::reverse(std::uint32_t from) {
     release_kept(node);
     if (id != from) release_value(node);  // the loss stays readable
   }
+  for (Node& leaf : nodes_) {
+    if (leaf.op != nullptr || leaf.grad == nullptr) continue;
+    const std::span<const real> grad{leaf.grad, static_cast<std::size_t>(leaf.value.size())};
+    if (check_finite_) check_finite(leaf, grad, "gradient");
+    if (trace_) leaf.grad_norm = std::sqrt(kernels::sum_of_squares(grad));
+  }
 }
 
 std::span<const real> Graph::grad(Var leaf) const {
@@ -301,7 +330,14 @@ void Graph::plan_last_uses() {
   for (const Node& n : nodes_) plan_.push_back({n.op, n.first_input, n.n_inputs, kNever});
   for (std::uint32_t id = 0; id < nodes_.size(); ++id) {
     // A view keeps its owner's memory in use.
-    for (const std::uint32_t input : inputs(nodes_[id])) plan_[nodes_[input].owner].last_use = id;
+    for (const std::uint32_t input : inputs(nodes_[id])) {
+      plan_[input].last_use = id;
+      plan_[nodes_[input].owner].last_use = id;
+    }
+  }
+  // A view that nobody uses is for the caller to read.
+  for (std::uint32_t id = 0; id < nodes_.size(); ++id) {
+    if (plan_[id].last_use == kNever) plan_[nodes_[id].owner].last_use = kNever;
   }
 }
 
@@ -320,10 +356,10 @@ void Graph::recycle(std::uint32_t id) {
   }
   for (const std::uint32_t input : inputs(node)) {
     Node& owner = nodes_[nodes_[input].owner];
-    if (plan_[nodes_[input].owner].last_use == id && !owner.kept_by_caller) release_value(owner);
+    if (plan_[nodes_[input].owner].last_use == id) release_value(owner);
   }
 }
 
-void Graph::keep(Var v) { nodes_[nodes_[v.id].owner].kept_by_caller = true; }
+void Graph::keep(Var v) { nodes_[at(v).owner].kept_by_caller = true; }
 
 }  // namespace notch

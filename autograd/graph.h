@@ -4,8 +4,9 @@
 // Lifetimes. In training mode a node's value and what it kept live until backward has passed the
 // node: everything that could read them was created later and has been passed before. In inference
 // mode the graph notes on the first run who uses what last, and recycles values after their last
-// use on the runs that repeat the same sequence of ops. A parameter's value and gradient belong to
-// its ParamStore.
+// use on the runs that repeat the same sequence of ops; a run that goes on to use such a value
+// after all is refused, and the run after it keeps everything. A parameter's value and gradient
+// belong to its ParamStore.
 //
 // Limits: one graph per thread; no gradients of gradients; a Var dies at the next begin().
 #pragma once
@@ -182,12 +183,13 @@ class Graph {
   /// Names the nodes recorded while a scope is open; the text must outlive the step.
   std::string_view label() const { return label_; }
   void set_label(std::string_view label) { label_ = label; }
-  /// Keeps `v` readable until begin() although inference would recycle it.
+  /// Keeps `v` readable until begin(), although inference would recycle it after its last use and
+  /// backward when it passes it.
   void keep(Var v);
 
   /// Checking: throws Fault::numeric naming the first node whose value or gradient is not finite.
   void set_check_finite(bool on) { check_finite_ = on; }
-  /// Tracing: notes each node's gradient norm for print().
+  /// Tracing: notes each node's gradient norm for print(); a parameter's is its sum over steps.
   void set_trace(bool on) { trace_ = on; }
 
   std::uint64_t key() const { return key_; }
@@ -227,6 +229,7 @@ class Graph {
   std::uint64_t key_ = 0;
   std::string_view label_{};
   bool check_finite_ = false, trace_ = false, swept_ = false;
+  bool recording_ = false;  // true after begin() only if an op threw
 
   Arena arena_;
   std::vector<Node> nodes_;

@@ -24,7 +24,7 @@ struct Matmul {
     K = a.cols();
     N = b.cols();
     batches = rank == 3 ? b.shape[0] : 1;
-    M = a.rows() / batches;
+    M = rank == 3 ? a.shape[1] : a.rows();
     const Tensor y = f.out(a.shape.with(a.shape.rank() - 1, N));
     for (std::int64_t i = 0; i < batches; ++i) {
       kernels::gemm(part(y, i, M * N), part(a, i, M * K), part(b, i, K * N), M, N, K);

@@ -4,6 +4,7 @@
 #include "autograd/kernels/loss.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "autograd/kernels/blas.h"
 #include "autograd/kernels/elementwise.h"
@@ -78,6 +79,10 @@ struct HeadLoss {
                 teacher.head.shape[0] == V && teacher.x.cols() == teacher.head.cols(),
             name, "the teacher has x ", teacher.x.shape, " and head ", teacher.head.shape,
             ", the student ", x.shape, " and ", head.shape);
+      check(
+          teacher.tau > 0 && std::isfinite(teacher.tau) && teacher.alpha >= 0 && teacher.alpha <= 1,
+          name, "tau = ", teacher.tau, " and alpha = ", teacher.alpha,
+          "; tau must be positive and alpha in [0, 1]");
     }
     if (f.wants_grad(0)) dx = f.keep(x.size());
     if (f.wants_grad(1)) {

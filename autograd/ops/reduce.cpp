@@ -69,6 +69,7 @@ struct Max {
   std::span<std::int64_t> winner{};  // flat index of each output's maximum
   Tensor forward(Forward& f) {
     const Axis a = axis_of(f.in(0).shape, axis, name);
+    check(a.n > 0, name, f.in(0).shape, " has no maximum");
     const Tensor x = f.in(0), y = f.out(a.reduced);
     winner = f.keep<std::int64_t>(y.size());
     for (std::int64_t o = 0; o < a.outer; ++o) {
