@@ -109,11 +109,8 @@ double dot(std::span<const real> a, std::span<const real> b) {
 }
 
 double tree_sum(std::span<const double> x) {
-  if (x.size() <= 8) {
-    double total = 0;
-    for (double v : x) total += v;
-    return total;
-  }
+  if (x.empty()) return 0;
+  if (x.size() == 1) return x[0];
   return tree_sum(x.first(x.size() / 2)) + tree_sum(x.subspan(x.size() / 2));
 }
 

@@ -77,7 +77,8 @@ TEST_CASE("the vector normal distribution follows erfc into its tail") {
   const auto exact = [](double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); };
   CHECK(worst_ulps(cdf, exact, 0, 10) < 2);
   CHECK(worst_ulps(cdf, exact, -1, 0) < 4);
-  // Further down, x² / 2 is rounded before it is exponentiated: a relative error of x² / 2 · 2^-24 each.
+  // Further down, x² / 2 is rounded before it is exponentiated: a relative error of x² / 2 · 2^-24
+  // each.
   CHECK(worst_ulps(cdf, exact, -5, -1) < 4 + 25.0 / 2);
   CHECK(worst_ulps(cdf, exact, -12, -5) < 4 + 144.0 / 2);
   double worst = 0;
