@@ -85,21 +85,21 @@ std::vector<FileTensor> file_tensors(const Gpt& model) {
   return tensors;
 }
 
-TensorSource float_source(const FileTensor& t) {
+TensorSource float_source(const FileTensor& t, DType dtype) {
   const Tensor values = t.param ? t.param->value : Tensor{};
   check(!t.param || values.data, t.name, "has no values to write");
-  return {t.name, DType::f32, file_shape(t.shape), [t, values](const ByteSink& sink) {
+  return {t.name, dtype, file_shape(t.shape), [t, values, dtype](const ByteSink& sink) {
             std::vector<real> piece;
             if (!t.param) {
-              put_reals(sink, DType::f32, front(piece, t.shape.size()));
+              put_reals(sink, dtype, front(piece, t.shape.size()));
             } else if (!t.transposed) {
-              put_reals(sink, DType::f32, values.flat());
+              put_reals(sink, dtype, values.flat());
             } else {
               const std::int64_t out = values.shape[0], in = values.shape[1];
               in_pieces(in, out, [&](std::int64_t begin, std::int64_t end) {
                 const std::span<real> rows = front(piece, (end - begin) * out);
                 transpose_columns(rows, values.flat(), out, in, begin, end);
-                put_reals(sink, DType::f32, rows);
+                put_reals(sink, dtype, rows);
               });
             }
           }};
@@ -180,11 +180,12 @@ void WeightFile::check_tied_head(const Param& wte) const {
   });
 }
 
-void save_model(const Gpt& model, const fs::path& dir, const Json& more) {
+void save_model(const Gpt& model, const fs::path& dir, const Json& more, DType dtype) {
   std::vector<TensorSource> tensors;
-  for (const FileTensor& t : file_tensors(model)) tensors.push_back(float_source(t));
+  for (const FileTensor& t : file_tensors(model)) tensors.push_back(float_source(t, dtype));
   write_safetensors(dir / kWeightsFile, std::move(tensors), {{"format", "pt"}});
   Json config = config_json(model.config());
+  if (dtype != DType::f32) config.set("torch_dtype", dtype == DType::f16 ? "float16" : "bfloat16");
   for (const auto& [key, value] : more.as_object("save_model")) config.set(key, value);
   write_file(dir / kConfigFile, config.dump(2) + "\n");
 }

@@ -93,8 +93,9 @@ class SafetensorsFile {
   SafetensorsFile& operator=(SafetensorsFile&&) = delete;
 
   const fs::path& path() const { return path_; }
-  const std::vector<TensorEntry>& entries() const { return entries_; }  ///< in the data's order
-  const TensorEntry* find(std::string_view name) const;                 ///< nullptr when absent
+  const std::vector<TensorEntry>& entries() const& { return entries_; }  ///< in the data's order
+  void entries() const&& = delete;  // a loop over a temporary's entries would dangle
+  const TensorEntry* find(std::string_view name) const;  ///< nullptr when absent
   const Metadata& metadata() const { return metadata_; }
 
   /// Elements [first, first + out.size()) as reals. Exact, but f64 read into float is rounded half

@@ -11,10 +11,12 @@
 #include "autograd/base/json.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/nn/plain_file.h"
 
 using namespace notch;
 using namespace notch::nn;
 using notch::test::error_of;
+using notch::test::put_file;
 using notch::test::TemporaryDirectory;
 
 namespace {
@@ -35,7 +37,7 @@ std::string entry(const std::string& dtype, const std::string& shape, const std:
 // The parts of the error that opening a file of these bytes must give.
 ErrorParts refusal(const TemporaryDirectory& dir, const std::string& bytes) {
   const fs::path path = dir / "bad.safetensors";
-  write_file(path, bytes);
+  put_file(path, bytes);
   return error_of([&] { SafetensorsFile::open(path); });
 }
 
@@ -137,7 +139,8 @@ TEST_CASE("integers, empty tensors, an empty file and metadata read back") {
   CHECK(e.found == "I32");
 
   write_safetensors(dir / "b", {});
-  CHECK(SafetensorsFile::open(dir / "b").entries().empty());
+  const SafetensorsFile none = SafetensorsFile::open(dir / "b");
+  CHECK(none.entries().empty());
 }
 
 TEST_CASE("a file cut at any byte is refused as input") {
@@ -162,7 +165,7 @@ TEST_CASE("a file with any bit of its header flipped is refused or means the sam
   for (std::size_t bit = 0; bit < 8 * header_end; ++bit) {
     std::string damaged = whole;
     damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << (bit % 8)));
-    write_file(dir / "bad", damaged);
+    put_file(dir / "bad", damaged);
     try {
       const SafetensorsFile file = SafetensorsFile::open(dir / "bad");
       // What still opens is another name, or another type of the same size: F32 against I32.

@@ -1,0 +1,49 @@
+// Generation: one token after the other, through a key/value cache.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "autograd/base/rng.h"
+#include "nn/gpt.h"
+
+namespace notch::nn {
+
+/// How a token is chosen from logits l, in this order:
+///   temperature: p ∝ exp(l / temperature); 0 takes the largest logit (the smallest id of equals)
+///   top_k:       the k most probable tokens; of equals at the edge the smaller ids
+///   top_p:       of those, renormalised, the fewest most probable ones whose probabilities sum to
+///                at least top_p (Holtzman et al. 2020, "nucleus")
+struct Sampling {
+  double temperature = 1;
+  int top_k = 0;     ///< 0: all
+  double top_p = 1;  ///< 1: all
+
+  bool operator==(const Sampling&) const = default;
+};
+
+/// Throws Fault::usage unless temperature >= 0 and finite, top_k >= 0, 0 < top_p <= 1.
+void check_sampling(const Sampling& sampling);
+
+/// One token id in [0, V) from logits [V]. Probabilities are computed in double; one number is
+/// drawn from `rng`, none when greedy. -inf means never; a logit that is NaN or +inf, or all -inf:
+/// Fault::numeric.
+std::int32_t sample(std::span<const real> logits, const Sampling& sampling, Rng& rng);
+
+/// Told each new token as it is chosen; returning false ends generation.
+using OnToken = std::function<bool(std::int32_t token)>;
+
+/// Up to `n` tokens that follow `prompt`, without the prompt.
+///
+/// The prompt's last block_size tokens are read; earlier ones have no effect. They go through the
+/// model in one pass but for the last, and then one token per step, each seeing all before it. When
+/// block_size positions are used, the cache is emptied and the last max(1, block_size / 2) tokens
+/// are read again as a new prompt. Throws Fault::usage for an empty prompt, an id outside the
+/// vocabulary, n < 0 or bad sampling; Fault::numeric as `sample`.
+std::vector<std::int32_t> generate(const Gpt& model, std::span<const std::int32_t> prompt,
+                                   std::int64_t n, const Sampling& sampling, Rng& rng,
+                                   const OnToken& on_token = {});
+
+}  // namespace notch::nn
