@@ -10,8 +10,8 @@
 #include <span>
 #include <vector>
 
+#include "data/tokenizer.h"
 #include "data/verbs.h"
-#include "experiments/text.h"
 #include "nn/gpt.h"
 
 namespace notch::experiments {

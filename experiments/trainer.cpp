@@ -62,7 +62,7 @@ class Phase {
   std::optional<optim::Ema>& ema() { return ema_; }
 
   /// One update; the state is unchanged when it throws.
-  StepReport step() {
+  UpdateReport step() {
     const auto began = std::chrono::steady_clock::now();
     const std::int64_t step = done();
     loss_ = run(step, graph_);
@@ -87,11 +87,8 @@ class Phase {
 
   void save() {
     if (parts_.checkpoints.empty()) return;
-    const Json state = Json::object()
-                           .set("phase", s_.phase)
-                           .set("step", done())
-                           .set("seconds", seconds())
-                           .set("loss", loss_);
+    Json state = Json::object();
+    state.set("phase", s_.phase).set("step", done()).set("seconds", seconds()).set("loss", loss_);
     nn::save_checkpoint(parts_.checkpoints, done(), files(), state, s_.keep_last);
   }
 
@@ -166,12 +163,8 @@ class Phase {
   }
 
   /// Everything that a resumed phase needs, as files of a checkpoint.
-  std::vector<nn::CheckpointFile> files() {
-    nn::CheckpointFile model{.name = "model.safetensors"}, moments{.name = "optimizer.safetensors"},
-        quantizer{.name = "quantizer.safetensors"};
-    for (Param& p : parts_.model.params().params()) {
-      model.tensors.push_back({p.name, p.value.shape, p.value.flat()});
-    }
+  std::vector<nn::CheckpointPart> files() {
+    nn::CheckpointPart moments{.file = "optimizer.safetensors"};
     const auto add_state = [&](const std::vector<optim::StateTensor>& tensors) {
       for (const optim::StateTensor& t : tensors) {
         moments.tensors.push_back({t.name, t.tensor.shape, t.tensor.flat()});
@@ -179,15 +172,13 @@ class Phase {
     };
     add_state(optimizer_->state());
     if (ema_) add_state(ema_->state());
-    std::vector<nn::CheckpointFile> all{std::move(model), std::move(moments)};
+    std::vector<nn::CheckpointPart> all{
+        nn::checkpoint_part("model.safetensors", parts_.model.params()), std::move(moments)};
     if (!parts_.fake) return all;
-    for (Param& p : parts_.fake->params().params()) {
-      quantizer.tensors.push_back({p.name, p.value.shape, p.value.flat()});
-    }
+    all.push_back(nn::checkpoint_part("quantizer.safetensors", parts_.fake->params()));
     for (const quant::FakeQuantizer::NamedValues& v : parts_.fake->fixed_values()) {
-      quantizer.tensors.push_back({v.name, {std::ssize(v.values)}, v.values});
+      all.back().tensors.push_back({v.name, {std::ssize(v.values)}, v.values});
     }
-    all.push_back(std::move(quantizer));
     return all;
   }
 
@@ -218,7 +209,7 @@ TrainOutcome train(const TrainSettings& settings, const TrainParts& parts,
       phase.save();
       return {false, phase.done(), phase.seconds(), phase.loss()};
     }
-    const StepReport report = phase.step();
+    const UpdateReport report = phase.step();
     if (listener.on_step) listener.on_step(report);
     if (listener.on_log && due(report.step, settings.log_every, steps)) listener.on_log(report);
     if (listener.on_eval && due(report.step, settings.eval_every, steps)) {

@@ -38,7 +38,7 @@ struct TrainSettings {
 };
 
 /// What a training step reports.
-struct StepReport {
+struct UpdateReport {
   std::int64_t step = 0, steps = 0;  ///< updates made, of how many
   double loss = 0, lr = 0, grad_norm = 0;
   double tokens_per_second = 0, milliseconds = 0,
@@ -47,8 +47,8 @@ struct StepReport {
 
 /// Who listens. Every function may be empty.
 struct TrainListener {
-  std::function<void(const StepReport&)> on_step{};  ///< every step
-  std::function<void(const StepReport&)> on_log{};   ///< every log_every steps and the last
+  std::function<void(const UpdateReport&)> on_step{};  ///< every step
+  std::function<void(const UpdateReport&)> on_log{};   ///< every log_every steps and the last
   std::function<void(std::int64_t step)>
       on_eval{};  ///< every eval_every steps; weights are the averages
   std::function<void(std::int64_t step)> on_resume{};

@@ -55,8 +55,8 @@ struct FileTensor {
 /// Everything the file of `model` holds, in the order of the parameters. A tied head is not in it.
 std::vector<FileTensor> file_tensors(const Gpt& model);
 
-/// `t` in float32. The parameter must have values and outlive the write.
-TensorSource float_source(const FileTensor& t);
+/// `t` as floating point. The parameter must have values and outlive the write.
+TensorSource float_source(const FileTensor& t, DType dtype = DType::f32);
 
 /// The weights of a directory, for whoever assembles a model from them: ask for every tensor with
 /// `require`, then check_no_others, and only then allocate and read.
@@ -91,9 +91,10 @@ class WeightFile {
 
 // ---- both ----
 
-/// Writes both files into `dir`, which exists (a DirectoryWriter's temporary); `more` is merged
-/// into config.json.
-void save_model(const Gpt& model, const fs::path& dir, const Json& more = Json::object());
+/// Writes both files into `dir`, which exists (a DirectoryWriter's temporary), with weights of type
+/// f32, f16 or bf16 (rounded half to even); `more` is merged into config.json.
+void save_model(const Gpt& model, const fs::path& dir, const Json& more = Json::object(),
+                DType dtype = DType::f32);
 
 /// Reads what save_model wrote, or a Hugging Face GPT-2 with F32, F16, BF16 or F64 weights. Names
 /// and shapes are checked before the model's memory is allocated. Throws Fault::input or Fault::io.

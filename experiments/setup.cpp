@@ -1,0 +1,175 @@
+#include "experiments/setup.h"
+
+#include "autograd/base/rng.h"
+#include "autograd/base/sha256.h"
+
+namespace notch::experiments {
+namespace {
+
+optim::Decay decay_of(std::string_view schedule) {
+  return schedule == "cosine"   ? optim::Decay::cosine
+         : schedule == "linear" ? optim::Decay::linear
+                                : optim::Decay::constant;
+}
+
+quant::RangeRule lsq_init_of(std::string_view word) {
+  return word == "mse"      ? quant::RangeRule::mse
+         : word == "absmax" ? quant::RangeRule::absmax
+                            : quant::RangeRule::lsq_paper;
+}
+
+// Streams of a seed that must not coincide: each use of randomness has its own.
+constexpr std::uint64_t kForkStream = 1, kCalibrationStream = 2, kTaskSeed = 3;
+
+}  // namespace
+
+Data load_data(const ExperimentConfig& config, const std::filesystem::path& cache) {
+  const DataConfig& d = config.data;
+  Data out{.source = data::load_source({.kind = d.kind,
+                                        .path = d.path,
+                                        .tokenizer = d.tokenizer,
+                                        .bpe_vocab = d.bpe_vocab,
+                                        .val_fraction = d.val_fraction,
+                                        .seed = static_cast<std::uint64_t>(d.seed),
+                                        .sentences = d.sentences,
+                                        .block_size = config.model.block_size,
+                                        .cache = cache})};
+  if (d.kind == "verbs" && d.task_examples > 0) {
+    out.task = data::tense_examples(mix64(static_cast<std::uint64_t>(d.seed) + kTaskSeed),
+                                    d.task_examples);
+  }
+  return out;
+}
+
+nn::GptConfig model_config(const ExperimentConfig& config, int vocab_size) {
+  const ModelConfig& m = config.model;
+  return {.vocab_size = vocab_size,
+          .block_size = m.block_size,
+          .n_layer = m.n_layer,
+          .n_head = m.n_head,
+          .n_embd = m.n_embd,
+          .dropout = m.dropout,
+          .bias = m.bias,
+          .gelu = m.gelu == "tanh" ? Gelu::tanh : Gelu::exact,
+          .tie_embeddings = m.tie_embeddings};
+}
+
+TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) {
+  const TrainConfig& t = config.train;
+  return {.phase = "fp32",
+          .schedule = {.lr = t.lr,
+                       .min_lr = t.min_lr,
+                       .warmup = t.warmup,
+                       .steps = t.steps,
+                       .decay = decay_of(t.schedule)},
+          .batch_size = t.batch_size,
+          .grad_accum = t.grad_accum,
+          .order = t.order == "sequential" ? data::Order::sequential : data::Order::random,
+          .seed = seed,
+          .sgd = t.optimizer == "sgd",
+          .beta1 = t.beta1,
+          .beta2 = t.beta2,
+          .eps = t.eps,
+          .momentum = t.momentum,
+          .weight_decay = t.weight_decay,
+          .clip = t.clip,
+          .ema = t.ema,
+          .step_lr = config.qat.step_lr,
+          .eval_every = t.eval_every,
+          .checkpoint_every = t.checkpoint_every,
+          .log_every = t.log_every,
+          .keep_last = t.keep_last};
+}
+
+TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase) {
+  TrainSettings s = base_settings(config, mix64(seed + kForkStream));
+  const QatConfig& q = config.qat;
+  const double lr = config.train.lr * q.lr_scale;
+  s.phase = std::move(phase);
+  s.schedule = {.lr = lr,
+                .min_lr = lr * q.min_lr_scale,
+                .warmup = 0,
+                .steps = qat_steps(config),
+                .decay = decay_of(q.schedule)};
+  if (q.batch_size > 0) s.batch_size = q.batch_size;
+  return s;
+}
+
+quant::Spec row_spec(const ExperimentConfig& config, const RowConfig& row) {
+  return {.bits = row.bits,
+          .grid = quant::parse_grid(config.quant.grid, "quant.grid"),
+          .granularity = quant::parse_granularity(row.granularity, "quant.granularity"),
+          .group_size = row.group_size,
+          .scale = quant::parse_scale_type(config.quant.scale, "quant.scale")};
+}
+
+quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
+  quant::Plan plan{.weights = row_spec(config, row)};
+  if (config.quant.embedding == "same") {
+    plan.table = plan.weights;
+  } else if (config.quant.embedding == "int8") {
+    // One scale per token, whatever the blocks use: a table's rows differ in size.
+    plan.table = plan.weights;
+    plan.table->bits = 8;
+    plan.table->granularity = quant::Granularity::channel;
+    plan.table->group_size = 0;
+  }
+  for (const LayerRule& rule : config.quant.layers) {
+    quant::PlanRule out{.pattern = rule.pattern};
+    if (rule.bits > 0) {
+      out.spec = plan.weights;
+      out.spec->bits = rule.bits;
+    }
+    plan.rules.push_back(std::move(out));
+  }
+  return plan;
+}
+
+quant::PostTrainingOptions post_training_options(const ExperimentConfig& config) {
+  const GptqConfig& g = config.gptq;
+  return {.gptq = {.damp = g.damp,
+                   .act_order = g.act_order,
+                   .static_groups = g.static_groups,
+                   .block = g.block},
+          .true_sequential = g.true_sequential};
+}
+
+quant::QatOptions qat_options(const ExperimentConfig& config) {
+  return {.ste = config.qat.ste == "plain" ? quant::Ste::plain : quant::Ste::clipped,
+          .lsq_init = lsq_init_of(config.qat.lsq_init)};
+}
+
+Calibration::Calibration(const ExperimentConfig& config, std::span<const std::uint16_t> train,
+                         std::uint64_t seed) {
+  const std::int64_t T = config.model.block_size, windows = config.calib.windows;
+  const auto size = static_cast<std::size_t>(T);
+  ids_.resize(static_cast<std::size_t>(windows) * size);
+  std::vector<std::int32_t> targets(size);
+  const data::BatchSpec one{.B = 1, .T = T, .seed = mix64(seed + kCalibrationStream)};
+  for (std::int64_t w = 0; w < windows; ++w) {
+    data::batch(train, one, w, 0, std::span(ids_).subspan(static_cast<std::size_t>(w) * size, size),
+                targets);
+  }
+  constexpr std::int64_t kPerBatch = 16;
+  for (std::int64_t w = 0; w < windows; w += kPerBatch) {
+    const std::int64_t B = std::min(kPerBatch, windows - w);
+    batches_.push_back({std::span(ids_).subspan(static_cast<std::size_t>(w) * size,
+                                                static_cast<std::size_t>(B) * size),
+                        B, T});
+  }
+  sha256_ =
+      notch::sha256({reinterpret_cast<const char*>(ids_.data()), ids_.size() * sizeof(ids_[0])});
+}
+
+void check_rows(const ExperimentConfig& config, int vocab_size) {
+  std::vector<std::string> known = quant::recipe_names();
+  known.insert(known.end(), {"fp32", "fp16"});
+  check_methods(config, known);
+  nn::Gpt shapes(model_config(config, vocab_size), nn::Gpt::Values::shapes_only);
+  nn::ModelView view = nn::view(shapes);
+  for (const RowConfig& row : planned_rows(config)) {
+    if (row.bits > 0) quant::resolve(row_plan(config, row), view);
+  }
+}
+
+}  // namespace notch::experiments

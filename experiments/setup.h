@@ -1,0 +1,65 @@
+// From the words of a configuration to the objects of the libraries.
+//
+// Everything that can be refused is refused here, before anything is trained.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/text_source.h"
+#include "data/verbs.h"
+#include "experiments/config.h"
+#include "experiments/trainer.h"
+#include "nn/gpt.h"
+#include "quant/plan.h"
+#include "quant/qat.h"
+#include "quant/recipes.h"
+
+namespace notch::experiments {
+
+/// Text, tokenizer, tokens and, for the verbs corpus, the questions of its task.
+struct Data {
+  data::TextSource source{};
+  std::vector<data::TenseExample> task{};
+};
+
+/// Loads and tokenizes, through the token cache in `cache` (empty: none).
+Data load_data(const ExperimentConfig& config, const std::filesystem::path& cache);
+
+nn::GptConfig model_config(const ExperimentConfig& config, int vocab_size);
+
+/// The fp32 phase, and the phases after the fork: the same recipe with qat's budget, in an order of
+/// data of their own that all of them share.
+TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed);
+TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase);
+
+/// The spec of a row and the plan around it.
+quant::Spec row_spec(const ExperimentConfig& config, const RowConfig& row);
+quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row);
+
+quant::PostTrainingOptions post_training_options(const ExperimentConfig& config);
+quant::QatOptions qat_options(const ExperimentConfig& config);
+
+/// Calibration text: windows of the training split, drawn from `seed`. It owns its ids.
+class Calibration {
+ public:
+  Calibration(const ExperimentConfig& config, std::span<const std::uint16_t> train,
+              std::uint64_t seed);
+  std::span<const nn::Tokens> batches() const { return batches_; }
+  std::int64_t tokens() const { return static_cast<std::int64_t>(ids_.size()); }
+  const std::string& sha256() const { return sha256_; }  ///< of the ids
+
+ private:
+  std::vector<std::int32_t> ids_;
+  std::vector<nn::Tokens> batches_;
+  std::string sha256_;
+};
+
+/// Checks every row against a model's shapes (patterns, groups, widths, known methods) without
+/// training.
+void check_rows(const ExperimentConfig& config, int vocab_size);
+
+}  // namespace notch::experiments

@@ -1,0 +1,246 @@
+#include "quant/model_files.h"
+
+#include <algorithm>
+#include <map>
+
+#include "quant/pack.h"
+
+namespace notch::quant {
+namespace {
+
+constexpr std::string_view kMethod = "notch";
+constexpr std::int64_t kVersion = 1;
+
+nn::DType dtype_of(ScaleType type) {
+  switch (type) {
+    case ScaleType::f16:
+      return nn::DType::f16;
+    case ScaleType::bf16:
+      return nn::DType::bf16;
+    case ScaleType::f32:
+      break;
+  }
+  return nn::DType::f32;
+}
+
+/// The shapes of the three stored parts.
+struct StoredShapes {
+  nn::FileShape codes{}, scale{}, zero{};
+};
+
+StoredShapes stored_shapes(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  StoredShapes s{.codes = {rows, packed_row_bytes(cols, spec.bits)}};
+  if (spec.granularity == Granularity::tensor) {
+    s.scale = {1};
+    s.zero = {1, 1};
+    return s;
+  }
+  const std::int64_t units_per_row = unit_count(spec, rows, cols) / rows;
+  s.scale = {rows, units_per_row};
+  s.zero = {rows, packed_row_bytes(units_per_row, spec.bits)};
+  return s;
+}
+
+nn::TensorSource bytes_source(std::string name, nn::DType dtype, nn::FileShape shape,
+                              const std::vector<std::uint8_t>& bytes) {
+  return nn::raw_tensor(std::move(name), dtype, std::move(shape), std::as_bytes(std::span(bytes)));
+}
+
+const QTensor* find(const std::vector<NamedQTensor>& tensors, std::string_view param) {
+  const auto at = std::ranges::find(tensors, param, &NamedQTensor::name);
+  return at == tensors.end() ? nullptr : &at->q;
+}
+
+std::int64_t file_bytes(const fs::path& weights) {
+  const nn::SafetensorsFile file = nn::SafetensorsFile::open(weights);
+  std::int64_t total = 0;
+  for (const nn::TensorEntry& e : file.entries()) total += static_cast<std::int64_t>(e.bytes);
+  return total;
+}
+
+/// {"h.0.attn.c_attn.weight": spec, …} of a quantization_config.
+std::map<std::string, Spec> read_specs(const Json& config, const std::string& where) {
+  const auto refuse = [&](std::string field, std::string found, std::string expected) {
+    throw Error({.fault = Fault::input,
+                 .where = where,
+                 .what = "not a quantization this program reads",
+                 .field = "quantization_config." + std::move(field),
+                 .found = std::move(found),
+                 .expected = std::move(expected)});
+  };
+  const std::string& method = config.at("quant_method", where).as_string(where);
+  if (method != kMethod) refuse("quant_method", method, std::string(kMethod));
+  const std::int64_t version = config.at("version", where).as_int(where);
+  if (version != kVersion) refuse("version", std::to_string(version), std::to_string(kVersion));
+  std::map<std::string, Spec> specs;
+  for (const auto& [name, spec] : config.at("tensors", where).as_object(where)) {
+    specs.emplace(name, spec_from_json(spec, where + ": " + name));
+  }
+  if (specs.empty()) refuse("tensors", "{}", "at least one quantized tensor");
+  return specs;
+}
+
+/// One quantized tensor of an open file: asked for first, read after everything has been checked.
+struct PackedEntry {
+  Param* param = nullptr;
+  std::string name{};
+  Spec spec{};
+  const nn::TensorEntry *codes = nullptr, *scale = nullptr, *zero = nullptr;
+
+  PackedEntry(Param& p, std::string file_name, const Spec& s, nn::WeightFile& file)
+      : param(&p), name(std::move(file_name)), spec(s) {
+    const std::int64_t rows = p.value.rows(), cols = p.value.cols();
+    validate(spec, cols, name);
+    const StoredShapes shapes = stored_shapes(spec, rows, cols);
+    codes = &require(file, ".codes", shapes.codes, nn::DType::u8);
+    scale = &require(file, ".scale", shapes.scale, dtype_of(spec.scale));
+    if (has_zero_points(spec)) zero = &require(file, ".zero", shapes.zero, nn::DType::u8);
+  }
+
+  const nn::TensorEntry& require(nn::WeightFile& file, std::string_view part,
+                                 const nn::FileShape& shape, nn::DType dtype) const {
+    const nn::TensorEntry& entry = file.require(name + std::string(part), shape);
+    if (entry.dtype == dtype) return entry;
+    throw Error({.fault = Fault::input,
+                 .where = file.file().path().string(),
+                 .what = "stored in another type than its spec says",
+                 .field = entry.name,
+                 .found = std::string(nn::name(entry.dtype)),
+                 .expected = std::string(nn::name(dtype))});
+  }
+
+  QTensor read(const nn::WeightFile& file) const {
+    PackedTensor packed{.spec = spec, .rows = param->value.rows(), .cols = param->value.cols()};
+    const auto bytes_of = [&](const nn::TensorEntry& entry) {
+      std::vector<std::uint8_t> bytes(entry.bytes);
+      file.file().read_bytes(entry, std::as_writable_bytes(std::span(bytes)));
+      return bytes;
+    };
+    packed.codes = bytes_of(*codes);
+    packed.scales = bytes_of(*scale);
+    if (zero) packed.zero_points = bytes_of(*zero);
+    return unpack(packed, file.file().path().string() + ": " + name);
+  }
+};
+
+LoadedModel load_quantized(const fs::path& dir, const Json& json) {
+  const std::string where = (dir / nn::kConfigFile).string();
+  const nn::GptConfig config = nn::parse_config(json, dir / nn::kConfigFile);
+  const Json& about = *json.find("quantization_config");
+  std::map<std::string, Spec> specs = read_specs(about, where);
+
+  nn::WeightFile file(dir / nn::kWeightsFile);
+  auto model = std::make_unique<nn::Gpt>(config, nn::Gpt::Values::shapes_only);
+  std::vector<PackedEntry> packed;
+  std::vector<nn::FileTensor> floats;
+  for (const nn::FileTensor& t : nn::file_tensors(*model)) {
+    const auto spec = specs.find(t.name);
+    if (spec == specs.end()) {
+      file.require(t);
+      floats.push_back(t);
+      continue;
+    }
+    check(t.param && t.param->value.shape.rank() == 2, where, "\"", t.name, "\" is not a matrix");
+    packed.emplace_back(*model->params().find(t.param->name), t.name, spec->second, file);
+    specs.erase(spec);
+  }
+  if (!specs.empty()) {
+    throw Error({.fault = Fault::input,
+                 .where = where,
+                 .what = "the model has no such tensor",
+                 .field = "quantization_config.tensors." + specs.begin()->first});
+  }
+  file.check_no_others(config.tie_embeddings);
+
+  model->params().allocate_values();
+  LoadedModel loaded{.quantization_config = about};
+  for (const nn::FileTensor& t : floats) file.read(t);
+  for (const PackedEntry& entry : packed) {
+    QTensor q = entry.read(file);
+    dequantize(q, entry.param->value.flat());
+    loaded.tensors.push_back({entry.param->name, std::move(q)});
+  }
+  loaded.model = std::move(model);
+  return loaded;
+}
+
+}  // namespace
+
+double SizeReport::bits_per_weight() const {
+  return 8 * static_cast<double>(bytes()) / static_cast<double>(weights);
+}
+
+SizeReport predict_size(const nn::Gpt& model, const Quantized& quantized, int float_bits) {
+  SizeReport size;
+  for (const nn::FileTensor& t : nn::file_tensors(model)) {
+    if (t.param) size.weights += t.shape.size();
+    const QTensor* q = t.param ? find(quantized.tensors, t.param->name) : nullptr;
+    if (!q) {
+      size.float_bytes += t.shape.size() * float_bits / 8;
+      continue;
+    }
+    const StorageBytes stored = storage_bytes(q->spec, q->rows, q->cols);
+    size.quantized += t.shape.size();
+    size.code_bytes += stored.codes;
+    size.scale_bytes += stored.scales;
+    size.zero_point_bytes += stored.zero_points;
+    size.code_entropy += code_entropy(q->codes) * static_cast<double>(t.shape.size());
+  }
+  if (size.quantized > 0) size.code_entropy /= static_cast<double>(size.quantized);
+  return size;
+}
+
+void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::path& dir,
+                    const Json& about) {
+  check(!quantized.tensors.empty(), dir.string(), "nothing is quantized");
+  std::vector<nn::TensorSource> sources;
+  std::vector<PackedTensor> packed;  // the sources refer to its bytes
+  packed.reserve(quantized.tensors.size());
+  Json specs = Json::object();
+  int bits = 8;
+  for (const nn::FileTensor& t : nn::file_tensors(model)) {
+    const QTensor* q = t.param ? find(quantized.tensors, t.param->name) : nullptr;
+    if (!q) {
+      sources.push_back(nn::float_source(t));
+      continue;
+    }
+    const PackedTensor& p = packed.emplace_back(pack(*q));
+    const StoredShapes shapes = stored_shapes(q->spec, q->rows, q->cols);
+    sources.push_back(bytes_source(t.name + ".codes", nn::DType::u8, shapes.codes, p.codes));
+    sources.push_back(
+        bytes_source(t.name + ".scale", dtype_of(q->spec.scale), shapes.scale, p.scales));
+    if (has_zero_points(q->spec)) {
+      sources.push_back(bytes_source(t.name + ".zero", nn::DType::u8, shapes.zero, p.zero_points));
+    }
+    specs.set(t.name, to_json(q->spec));
+    bits = std::min(bits, q->spec.bits);
+  }
+  check(packed.size() == quantized.tensors.size(), dir.string(), quantized.tensors.size(),
+        " quantized tensors, of which the model has ", packed.size());
+  nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources), {{"format", "pt"}});
+
+  Json config = nn::config_json(model.config());
+  Json quantization = Json::object();
+  quantization.set("quant_method", kMethod).set("version", kVersion).set("bits", bits);
+  for (const auto& [key, value] : about.as_object("about")) quantization.set(key, value);
+  quantization.set("tensors", specs);
+  config.set("quantization_config", quantization);
+  write_file(dir / nn::kConfigFile, config.dump(2) + "\n");
+
+  const std::int64_t predicted = predict_size(model, quantized).bytes();
+  const std::int64_t written = file_bytes(dir / nn::kWeightsFile);
+  if (predicted == written) return;
+  throw Error({.fault = Fault::mismatch,
+               .where = (dir / nn::kWeightsFile).string(),
+               .what = "the tensors have other bytes than predicted",
+               .found = std::to_string(written),
+               .expected = std::to_string(predicted)});
+}
+
+LoadedModel load_any(const fs::path& dir) {
+  const Json json = nn::read_config_json(dir);
+  if (json.find("quantization_config")) return load_quantized(dir, json);
+  return {.model = nn::load_model(dir)};
+}
+
+}  // namespace notch::quant

@@ -1,0 +1,58 @@
+// Quantized model directories: what a table row is evaluated from.
+//
+// The layout is that of nn/model_dir.h, with a `quantization_config` in config.json and, for each
+// quantized tensor F of model.safetensors, three in its place (quant/pack.h has the bytes):
+//   F.codes  U8  [rows, ceil(cols·bits / 8)]      rows are outputs: not transposed as Conv1D
+//   weights are F.scale  F32, F16 or BF16  [rows, units per row]   ([1] with one scale per tensor)
+//   F.zero   U8  [rows, ceil(units per row·bits / 8)]  ([1, 1] with one per tensor) only asymmetric
+//   grids
+// quantization_config: {"quant_method": "notch", "version": 1, "bits": …, "tensors": {F: spec, …},
+// …}; the rest is for the reader's information.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/model_dir.h"
+#include "quant/recipes.h"
+
+namespace notch::quant {
+
+/// Where the bytes of an artefact go; all tensors, without the file's header.
+struct SizeReport {
+  std::int64_t weights = 0;    ///< parameters of the model, quantized or not
+  std::int64_t quantized = 0;  ///< of these, quantized
+  std::int64_t code_bytes = 0, scale_bytes = 0, zero_point_bytes = 0;
+  std::int64_t float_bytes = 0;  ///< tensors that stay in floating point
+  double code_entropy = 0;       ///< order-0 entropy in bits per quantized weight, over all tensors
+
+  std::int64_t bytes() const { return code_bytes + scale_bytes + zero_point_bytes + float_bytes; }
+  /// Bits per parameter of the whole model, everything counted.
+  double bits_per_weight() const;
+};
+
+/// The bytes an artefact will have; `float_bits` of what is not quantized.
+SizeReport predict_size(const nn::Gpt& model, const Quantized& quantized, int float_bits = 32);
+
+/// Writes the directory (an existing one is being filled: a DirectoryWriter's temporary). The
+/// parameters that `quantized` does not name are written as they are in `model`. `about` is merged
+/// into quantization_config. Throws Fault::mismatch when the file's tensors have other bytes than
+/// predicted.
+void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::path& dir,
+                    const Json& about = Json::object());
+
+/// A model as its files say it is. For a quantized one `tensors` holds the integers and the
+/// parameters their dequantized values.
+struct LoadedModel {
+  std::unique_ptr<nn::Gpt> model{};
+  std::vector<NamedQTensor> tensors{};  ///< empty for a floating-point model
+  Json quantization_config{};           ///< null for a floating-point model
+};
+
+/// Reads either kind of directory. Throws Fault::input naming file and tensor for anything that
+/// does not hold: missing, extra or wrongly shaped tensors, a code outside its grid, a scale that
+/// is not finite or 0.
+LoadedModel load_any(const fs::path& dir);
+
+}  // namespace notch::quant
