@@ -38,6 +38,7 @@ Gpt::Gpt(const GptConfig& c, Values values)
         ", n_layer ", c.n_layer, ", n_head ", c.n_head, ", n_embd ", c.n_embd);
   check(c.n_embd % c.n_head == 0, "gpt", "n_head = ", c.n_head,
         " does not divide n_embd = ", c.n_embd);
+  check(c.dropout >= 0 && c.dropout < 1, "gpt", "dropout = ", c.dropout, " is not in [0, 1)");
   ParamStore& params = *params_;
   const std::int64_t C = c.n_embd;
   wte_ = make_embedding(params, *hooks_, "wte", c.vocab_size, C);

@@ -57,8 +57,8 @@ class Gpt {
   /// Whether the parameters get memory. A packed model fills only what stays in floating point.
   enum class Values { allocate, shapes_only };
 
-  /// Declares the parameters. Throws (usage) when heads do not divide channels or a size is not
-  /// positive.
+  /// Declares the parameters. Throws (usage) when heads do not divide channels, a size is not
+  /// positive, or dropout is not in [0, 1).
   explicit Gpt(const GptConfig& config, Values values = Values::allocate);
   Gpt(const Gpt&) = delete;
   Gpt& operator=(const Gpt&) = delete;
