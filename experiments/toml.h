@@ -64,7 +64,7 @@ enum class Form {
 };
 
 struct Value {
-  std::variant<std::string, std::int64_t, double, bool, Array, Table> data{};
+  std::variant<std::string, std::int64_t, double, bool, Array, Table> data;
   Mark mark{};
   Form form = Form::closed;
 
