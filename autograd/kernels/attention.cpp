@@ -8,6 +8,8 @@
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
+#include "autograd/kernels/lanes.h"
+#include "autograd/kernels/vmath.h"
 
 namespace notch::kernels {
 namespace {
@@ -18,9 +20,90 @@ constexpr Index kBlock = 64;  // query rows per block
 constexpr Index kTiles = 16;  // workspaces; (b, h) pairs are dealt to them in contiguous runs
 
 Index tiles(const AttentionShape& s) { return std::min(kTiles, s.B * s.NH); }
-Index tile_elements(const AttentionShape& s) { return 2 * std::min(kBlock, s.T) * s.T + kBlock; }
 
-/// Calls body(b, h, workspace) for every head of every sequence.
+/// Row distance of a block of scores. Rows are computed to a multiple of kLanes so that no loop has
+/// a scalar end, and an odd number of cache lines apart so that they do not compete for the same
+/// sets.
+Index row_stride(Index T) { return (T + kLanes - 1) / kLanes * kLanes + 16; }
+Index padded(Index keys) { return (keys + kLanes - 1) / kLanes * kLanes; }
+Index tile_elements(const AttentionShape& s) {
+  return 2 * std::min(kBlock, s.T) * row_stride(s.T) + 2 * kBlock;
+}
+
+/// A block of query rows t .. t + rows of one head against the keys 0 .. t + rows.
+struct Block {
+  Index t = 0;
+  Index rows = 0;
+  Index ld = 0;    // row distance of the scores
+  Index head = 0;  // b · NH + h
+  Index keys() const { return t + rows; }
+};
+
+/// Scores to e^(score - max), 0 after the row's own position; sums [rows] of them and lse [rows].
+NOTCH_VECTOR void exponentials(real* scores, real* sums, real* lse, const Block& block) {
+  const Index width = padded(block.keys());
+  for (Index i = 0; i < block.rows; ++i) {
+    real* p = scores + i * block.ld;
+    std::fill(p + block.t + i + 1, p + width, -std::numeric_limits<real>::infinity());
+    const real m = lane_max(p, width);
+    const double sum = lane_sum(width, [=](Index j) { return p[j] = vmath::exp(p[j] - m); });
+    sums[i] = static_cast<real>(sum);
+    lse[i] = static_cast<real>(static_cast<double>(m) + std::log(sum));
+  }
+}
+
+/// out rows divided by the sums: cheaper here than on the probabilities.
+NOTCH_VECTOR void normalize(real* out, const real* sums, Index rows, Index HS, Index ld) {
+  for (Index i = 0; i < rows; ++i) {
+    const real factor = 1 / sums[i];
+    for (Index c = 0; c < HS; ++c) out[i * ld + c] *= factor;
+  }
+}
+
+/// Scores to probabilities and dp to dscores:
+///   p = exp(s - lse);  ds = p · (dp - delta), delta = Σ dp p = dout · out
+NOTCH_VECTOR void softmax_gradient(real* scores, real* dscores, const real* lse, const real* delta,
+                                   const Block& block) {
+  const Index width = padded(block.keys());
+  for (Index i = 0; i < block.rows; ++i) {
+    real* p = scores + i * block.ld;
+    real* ds = dscores + i * block.ld;
+    const real l = lse[i], d = delta[i];
+    // What lies beyond the row's own position, and beyond the keys, gets p = 0 and ds = 0 whatever
+    // it is.
+    std::fill(p + block.t + i + 1, p + width, -std::numeric_limits<real>::infinity());
+    std::fill(ds + block.t + i + 1, ds + width, real{0});
+    for (Index j = 0; j < width; ++j) {
+      const real pj = vmath::exp(p[j] - l);
+      p[j] = pj;
+      ds[j] = pj * (ds[j] - d);
+    }
+  }
+}
+
+/// delta [rows] = Σ_c dout · out of each row.
+NOTCH_VECTOR void row_dots(real* delta, const real* dout, const real* out, Index rows, Index HS,
+                           Index ld) {
+  for (Index i = 0; i < rows; ++i) {
+    const real *a = dout + i * ld, *b = out + i * ld;
+    delta[i] = static_cast<real>(lane_sum(HS, [=](Index c) { return a[c] * b[c]; }));
+  }
+}
+
+/// Multiplies a block's probabilities (or their gradients) by the dropout mask / (1 - p).
+NOTCH_VECTOR void drop(real* p, const Block& block, const AttentionShape& s) {
+  const float limit = static_cast<float>(s.dropout);
+  const real keep = static_cast<real>(1 / (1 - s.dropout));
+  const std::uint64_t key = s.dropout_key;
+  for (Index i = 0; i < block.rows; ++i) {
+    real* row = p + i * block.ld;
+    const auto base = static_cast<std::uint64_t>((block.head * s.T + block.t + i) * s.T);
+    for (Index j = 0; j < block.keys(); ++j)
+      row[j] *= counter_uniform(key, base + static_cast<std::uint64_t>(j)) < limit ? real{0} : keep;
+  }
+}
+
+/// Calls body(b, h, scratch) for every head of every sequence.
 template <class Body>
 void for_heads(const AttentionShape& s, std::span<real> workspace, const Body& body) {
   check(std::ssize(workspace) >= attention_workspace(s), "attention", "workspace holds ",
@@ -31,21 +114,6 @@ void for_heads(const AttentionShape& s, std::span<real> workspace, const Body& b
     for (Index i = pairs * tile / n; i < pairs * (tile + 1) / n; ++i)
       body(i / s.NH, i % s.NH, scratch);
   });
-}
-
-/// Multiplies probabilities p [rows, cols] of query rows first.. by the dropout mask.
-void drop(real* p, Index ld, Index rows, Index cols, Index first, Index head,
-          const AttentionShape& s) {
-  if (s.dropout == 0) return;
-  const float limit = static_cast<float>(s.dropout);
-  const real keep = static_cast<real>(1 / (1 - s.dropout));
-  for (Index i = 0; i < rows; ++i) {
-    const auto base = static_cast<std::uint64_t>((head * s.T + first + i) * s.T);
-    for (Index j = 0; j < cols; ++j)
-      p[i * ld + j] *= counter_uniform(s.dropout_key, base + static_cast<std::uint64_t>(j)) < limit
-                           ? real{0}
-                           : keep;
-  }
 }
 
 void multiply(real* out, const real* a, const real* b, Index M, Index N, Index K,
@@ -65,32 +133,23 @@ std::int64_t attention_workspace(const AttentionShape& s) { return tiles(s) * ti
 
 void attention_forward(std::span<real> out, std::span<real> lse, std::span<const real> qkv,
                        const AttentionShape& s, std::span<real> workspace) {
-  const Index C = s.NH * s.HS, T = s.T;
+  const Index C = s.NH * s.HS, T = s.T, ld = row_stride(T);
   const double scale = 1 / std::sqrt(static_cast<double>(s.HS));
   for_heads(s, workspace, [&](Index b, Index h, real* scores) {
     const real* q = qkv.data() + b * T * 3 * C + h * s.HS;
-    const real* k = q + C;
-    const real* v = k + C;
+    const real *k = q + C, *v = k + C;
     real* o = out.data() + b * T * C + h * s.HS;
     real* l = lse.data() + (b * s.NH + h) * T;
+    real* sums = scores + 2 * std::min(kBlock, T) * ld;
     for (Index t = 0; t < T; t += kBlock) {
-      const Index rows = std::min(kBlock, T - t), keys = t + rows;
-      multiply(scores, q + t * 3 * C, k, rows, keys, s.HS,
-               {.trans_b = true, .ld_out = T, .lda = 3 * C, .ldb = 3 * C, .alpha = scale});
-      for (Index i = 0; i < rows; ++i) {
-        real* p = scores + i * T;
-        const Index seen = t + i + 1;
-        real m = p[0];
-        for (Index j = 0; j < seen; ++j) m = p[j] > m ? p[j] : m;
-        double sum = 0;
-        for (Index j = 0; j < seen; ++j) sum += p[j] = std::exp(p[j] - m);
-        const real inverse = static_cast<real>(1 / sum);
-        for (Index j = 0; j < seen; ++j) p[j] *= inverse;
-        std::fill(p + seen, p + keys, real{0});
-        l[t + i] = static_cast<real>(static_cast<double>(m) + std::log(sum));
-      }
-      drop(scores, T, rows, keys, t, b * s.NH + h, s);
-      multiply(o + t * C, scores, v, rows, s.HS, keys, {.ld_out = C, .lda = T, .ldb = 3 * C});
+      const Block block{.t = t, .rows = std::min(kBlock, T - t), .ld = ld, .head = b * s.NH + h};
+      multiply(scores, q + t * 3 * C, k, block.rows, block.keys(), s.HS,
+               {.trans_b = true, .ld_out = ld, .lda = 3 * C, .ldb = 3 * C, .alpha = scale});
+      exponentials(scores, sums, l + t, block);
+      if (s.dropout > 0) drop(scores, block, s);
+      multiply(o + t * C, scores, v, block.rows, s.HS, block.keys(),
+               {.ld_out = C, .lda = ld, .ldb = 3 * C});
+      normalize(o + t * C, sums, block.rows, s.HS, C);
     }
   });
 }
@@ -98,7 +157,7 @@ void attention_forward(std::span<real> out, std::span<real> lse, std::span<const
 void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::span<const real> qkv,
                         std::span<const real> out, std::span<const real> lse,
                         const AttentionShape& s, std::span<real> workspace) {
-  const Index C = s.NH * s.HS, T = s.T;
+  const Index C = s.NH * s.HS, T = s.T, ld = row_stride(T);
   const double scale = 1 / std::sqrt(static_cast<double>(s.HS));
   for_heads(s, workspace, [&](Index b, Index h, real* scores) {
     const Index at = b * T * 3 * C + h * s.HS;
@@ -107,40 +166,30 @@ void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::s
     const real* o = out.data() + b * T * C + h * s.HS;
     const real* d_o = dout.data() + b * T * C + h * s.HS;
     const real* l = lse.data() + (b * s.NH + h) * T;
-    real* dscores = scores + std::min(kBlock, T) * T;
+    real* dscores = scores + std::min(kBlock, T) * ld;
+    real* delta = dscores + std::min(kBlock, T) * ld;
     for (Index t = 0; t < T; t += kBlock) {
-      const Index rows = std::min(kBlock, T - t), keys = t + rows;
-      // p = exp(scale · q kᵀ - lse), zero above the diagonal
+      const Block block{.t = t, .rows = std::min(kBlock, T - t), .ld = ld, .head = b * s.NH + h};
+      const Index rows = block.rows, keys = block.keys();
+      // s = scale · q kᵀ;  out = drop(p) v: dp = drop(dout vᵀ), dv += drop(p)ᵀ dout
       multiply(scores, q + t * 3 * C, k, rows, keys, s.HS,
-               {.trans_b = true, .ld_out = T, .lda = 3 * C, .ldb = 3 * C, .alpha = scale});
-      for (Index i = 0; i < rows; ++i) {
-        real* p = scores + i * T;
-        for (Index j = 0; j <= t + i; ++j) p[j] = std::exp(p[j] - l[t + i]);
-        std::fill(p + t + i + 1, p + keys, real{0});
-      }
-      // out = drop(p) v: dv += drop(p)ᵀ dout, dp = drop(dout vᵀ)
+               {.trans_b = true, .ld_out = ld, .lda = 3 * C, .ldb = 3 * C, .alpha = scale});
       multiply(dscores, d_o + t * C, v, rows, keys, s.HS,
-               {.trans_b = true, .ld_out = T, .lda = C, .ldb = 3 * C});
-      drop(dscores, T, rows, keys, t, b * s.NH + h, s);
-      // p = softmax(s): ds = p · (dp - Σ dp p), and Σ dp p = dout · out
-      for (Index i = 0; i < rows; ++i) {
-        double delta = 0;
-        for (Index c = 0; c < s.HS; ++c)
-          delta += static_cast<double>(d_o[(t + i) * C + c]) * o[(t + i) * C + c];
-        for (Index j = 0; j < keys; ++j)
-          dscores[i * T + j] = scores[i * T + j] * (dscores[i * T + j] - static_cast<real>(delta));
-      }
-      drop(scores, T, rows, keys, t, b * s.NH + h, s);
+               {.trans_b = true, .ld_out = ld, .lda = C, .ldb = 3 * C});
+      if (s.dropout > 0) drop(dscores, block, s);
+      row_dots(delta, d_o + t * C, o + t * C, rows, s.HS, C);
+      softmax_gradient(scores, dscores, l + t, delta, block);
+      if (s.dropout > 0) drop(scores, block, s);
       multiply(dv, scores, d_o + t * C, keys, s.HS, rows,
-               {.trans_a = true, .accumulate = true, .ld_out = 3 * C, .lda = T, .ldb = C});
+               {.trans_a = true, .accumulate = true, .ld_out = 3 * C, .lda = ld, .ldb = C});
       // s = scale · q kᵀ: dq += scale · ds k, dk += scale · dsᵀ q
       multiply(dq + t * 3 * C, dscores, k, rows, s.HS, keys,
-               {.accumulate = true, .ld_out = 3 * C, .lda = T, .ldb = 3 * C, .alpha = scale});
+               {.accumulate = true, .ld_out = 3 * C, .lda = ld, .ldb = 3 * C, .alpha = scale});
       multiply(dk, dscores, q + t * 3 * C, keys, s.HS, rows,
                {.trans_a = true,
                 .accumulate = true,
                 .ld_out = 3 * C,
-                .lda = T,
+                .lda = ld,
                 .ldb = 3 * C,
                 .alpha = scale});
     }
