@@ -95,10 +95,9 @@ const Item* find_item(const std::vector<Item>& items, std::string_view key) {
   return at == items.end() ? nullptr : &*at;
 }
 
-bool is_path(std::string_view text) { return text.find_first_of("./") != std::string_view::npos; }
-
+/// An empty path stays empty.
 void make_absolute(std::string& path, const fs::path& base) {
-  path = (base / path).lexically_normal().string();
+  if (!path.empty()) path = (base / path).lexically_normal().string();
 }
 
 }  // namespace
@@ -128,12 +127,10 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
   const fs::path here = fs::current_path();
   const fs::path beside = fs::absolute(file).parent_path();
   ExperimentConfig& config = loaded.config;
-  const bool data_path_in_file = is_path(config.data.path);
-  const bool out_in_file = !config.out.empty();
-  if (data_path_in_file) make_absolute(config.data.path, beside);
-  if (out_in_file) make_absolute(config.out, beside);
+  make_absolute(config.data.path, beside);
+  make_absolute(config.out, beside);
   for (const std::string& argument : overrides) apply_override(loaded, argument);
-  if (is_path(config.data.path)) make_absolute(config.data.path, here);
+  make_absolute(config.data.path, here);
   if (config.name.empty()) config.name = file.stem().string();
   if (config.out.empty()) config.out = (beside / "runs" / config.name).string();
   make_absolute(config.out, here);

@@ -49,7 +49,7 @@ struct DataConfig {
   std::string tokenizer = "char";
   int bpe_vocab = 512;
   double val_fraction = 0.1;
-  int sentences = 20000;
+  int sentences = 5500;
   int task_examples = 400;
   std::int64_t seed = 1;
   bool operator==(const DataConfig&) const = default;
@@ -58,7 +58,7 @@ struct DataConfig {
   static void visit(Self& self, V& v) {
     v(self.kind,
       {"kind", "built-in English verb sentences, or a text file", one_of({"verbs", "text"})});
-    v(self.path, {"path", "UTF-8 text, relative to this file; or a name from data/corpora.toml"});
+    v(self.path, {"path", "UTF-8 text, relative to this file; also looked for in $NOTCH_DATA"});
     v(self.tokenizer, {"tokenizer", "units of text", one_of({"byte", "char", "bpe"})});
     v(self.bpe_vocab, {"bpe_vocab", "tokens of the bpe tokenizer", between(257, 65536)});
     v(self.val_fraction,

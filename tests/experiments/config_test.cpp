@@ -350,8 +350,7 @@ TEST_CASE("loading names the experiment after its file and takes its paths from 
       load_config(file.path(), {"out=here", "data.path=./b.txt", "name=other"});
   CHECK(moved.config.out == (fs::current_path() / "here").string());
   CHECK(moved.config.data.path == (fs::current_path() / "b.txt").string());
-  CHECK(load_config(file.path(), {"data.path=tinyshakespeare"}).config.data.path ==
-        "tinyshakespeare");
+  CHECK(load_config(file.path(), {"data.kind=verbs", "data.path="}).config.data.path.empty());
   // The resolved text stands for itself wherever it lies.
   const TemporaryFile resolved("config.resolved.toml", to_toml(loaded.config));
   CHECK(load_config(resolved.path()).config == loaded.config);
