@@ -207,7 +207,7 @@ TEST_CASE("a damaged cache is rebuilt without a word") {
     REQUIRE(tokens.val == good.val);
     REQUIRE(read_file(file) == bytes);
   };
-  for (std::size_t i = 0; i < bytes.size(); i += 9) {
+  for (std::size_t i = 0; i < bytes.size(); i += 13) {
     std::string flipped = bytes;
     flipped[i] = static_cast<char>(flipped[i] ^ 0x10);
     check_rebuilt(flipped);
