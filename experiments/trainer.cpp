@@ -63,7 +63,6 @@ class Phase {
 
   /// One update; the state is unchanged when it throws.
   UpdateReport step() {
-    const auto began = std::chrono::steady_clock::now();
     const std::int64_t step = done();
     loss_ = run(step, graph_);
     const optim::GradNorm norm = optim::grad_norm(optimizer_->groups(), s_.clip);
@@ -73,16 +72,12 @@ class Phase {
     const double lr = s_.schedule(step);
     optimizer_->step(lr, norm.scale);
     if (ema_) ema_->update();
-    const double took = seconds_since(began);
-    pace_ = pace_ > 0 ? 0.95 * pace_ + 0.05 * took : took;
     return {.step = step + 1,
             .steps = steps(),
             .loss = loss_,
             .lr = lr,
             .grad_norm = norm.norm,
-            .tokens_per_second = static_cast<double>(batch_.B * batch_.T * s_.grad_accum) / pace_,
-            .milliseconds = 1e3 * pace_,
-            .seconds_left = pace_ * static_cast<double>(steps() - step - 1)};
+            .tokens = batch_.B * batch_.T * s_.grad_accum};
   }
 
   void save() {
@@ -190,7 +185,7 @@ class Phase {
   std::unique_ptr<optim::Optimizer> optimizer_;
   std::optional<optim::Ema> ema_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  double seconds_before_ = 0, loss_ = 0, pace_ = 0;
+  double seconds_before_ = 0, loss_ = 0;
 };
 
 bool due(std::int64_t step, std::int64_t every, std::int64_t steps) {
@@ -203,6 +198,7 @@ TrainOutcome train(const TrainSettings& settings, const TrainParts& parts,
                    const TrainListener& listener) {
   Phase phase(settings, parts);
   if (phase.resume() && listener.on_resume) listener.on_resume(phase.done());
+  if (listener.on_start) listener.on_start();
   const std::int64_t steps = phase.steps();
   while (phase.done() < steps) {
     if (listener.stop_requested && listener.stop_requested()) {
@@ -210,13 +206,13 @@ TrainOutcome train(const TrainSettings& settings, const TrainParts& parts,
       return {false, phase.done(), phase.seconds(), phase.loss()};
     }
     const UpdateReport report = phase.step();
-    if (listener.on_step) listener.on_step(report);
     if (listener.on_log && due(report.step, settings.log_every, steps)) listener.on_log(report);
     if (listener.on_eval && due(report.step, settings.eval_every, steps)) {
       std::optional<optim::EmaWeights> averages;
       if (phase.ema()) averages.emplace(*phase.ema());
       listener.on_eval(report.step);
     }
+    if (listener.on_step) listener.on_step(report);
     if (due(report.step, settings.checkpoint_every, steps)) phase.save();
   }
   const TrainOutcome outcome{true, phase.done(), phase.seconds(), phase.loss()};

@@ -41,17 +41,17 @@ struct TrainSettings {
 struct UpdateReport {
   std::int64_t step = 0, steps = 0;  ///< updates made, of how many
   double loss = 0, lr = 0, grad_norm = 0;
-  double tokens_per_second = 0, milliseconds = 0,
-         seconds_left = 0;  ///< seconds_left for this phase
+  std::int64_t tokens = 0;  ///< in this step
 };
 
 /// Who listens. Every function may be empty.
 struct TrainListener {
-  std::function<void(const UpdateReport&)> on_step{};  ///< every step
+  std::function<void(const UpdateReport&)> on_step{};  ///< every step, after on_eval
   std::function<void(const UpdateReport&)> on_log{};   ///< every log_every steps and the last
   std::function<void(std::int64_t step)>
       on_eval{};  ///< every eval_every steps; weights are the averages
-  std::function<void(std::int64_t step)> on_resume{};
+  std::function<void(std::int64_t step)> on_resume{};  ///< a checkpoint was found
+  std::function<void()> on_start{};  ///< once, before the first step of this session
   std::function<bool()> stop_requested{};
 };
 

@@ -1,0 +1,282 @@
+#include "experiments/compare.h"
+
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "autograd/base/sha256.h"
+#include "experiments/signals.h"
+
+namespace notch::experiments {
+namespace {
+
+constexpr std::string_view kBase = "fp32";
+constexpr std::string_view kControl = "fp32-continue";
+
+/// "channel", "tensor", "group 32".
+std::string granularity_text(const quant::Spec& spec) {
+  std::string text(quant::name_of(spec.granularity));
+  if (spec.granularity == quant::Granularity::group) text += " " + std::to_string(spec.group_size);
+  return text;
+}
+
+/// "gptq-int4"; the granularity is added where it is not the experiment's.
+std::string row_name(const ExperimentConfig& config, const RowConfig& row) {
+  if (row.bits == 0) return row.method;
+  std::string name = row.method + "-int" + std::to_string(row.bits);
+  const bool usual =
+      row.granularity == config.quant.granularity && row.group_size == config.quant.group_size;
+  if (usual) return name;
+  return name + (row.granularity == "group" ? "-g" + std::to_string(row.group_size)
+                                            : "-" + row.granularity);
+}
+
+class SeedRun {
+ public:
+  SeedRun(const RunContext& run, std::int64_t seed)
+      : run_(run),
+        seed_(seed),
+        stream_(static_cast<std::uint64_t>(seed)),
+        folder_(run.dir.path() / ("seed-" + std::to_string(seed))) {
+    results_.seed = seed;
+    fs::create_directories(folder_ / "rows");
+    remove_stale_temporaries(run.dir.path() / "models");
+  }
+
+  std::optional<RowResult> base() {
+    RowResult row{.name = std::string(kBase), .method = std::string(kBase)};
+    const bool done = make(row, [&](RowResult& r, const fs::path& dir) {
+      nn::Gpt model(model_config(run_.config, run_.data.source.tokenizer.vocab_size()));
+      model.init(stream_);
+      if (!fit(base_settings(run_.config, stream_), {.model = model}, r)) return false;
+      nn::save_model(model, dir);
+      return true;
+    });
+    if (!done) return std::nullopt;
+    return results_.rows.back();
+  }
+
+  std::optional<SeedResults> all() {
+    if (!base()) return std::nullopt;
+    fork_ = quant::load_any(path(kBase)).model;
+    if (run_.config.quant.control && !control()) return std::nullopt;
+    for (const RowConfig& planned : planned_rows(run_.config)) {
+      if (planned.method == kBase) continue;
+      if (!quantized_rows(planned)) return std::nullopt;
+    }
+    return std::move(results_);
+  }
+
+ private:
+  fs::path path(std::string_view row) const { return model_path(run_, row, seed_); }
+
+  bool control() {
+    RowResult row{.name = std::string(kControl), .method = std::string(kControl), .trained = true};
+    const bool done = make(row, [&](RowResult& r, const fs::path& dir) {
+      const auto model = nn::clone(*fork_);
+      if (!fit(fork_settings(run_.config, stream_, r.name), {.model = *model}, r)) return false;
+      nn::save_model(*model, dir);
+      return true;
+    });
+    if (done) control_ = quant::load_any(path(kControl)).model;
+    return done;
+  }
+
+  bool quantized_rows(const RowConfig& planned) {
+    RowResult row{.name = row_name(run_.config, planned), .method = planned.method};
+    if (planned.method == "fp16") {
+      row.bits = 16;
+      return make(row, [&](RowResult&, const fs::path& dir) {
+        nn::save_model(*fork_, dir, Json::object(), nn::DType::f16);
+        return true;
+      });
+    }
+    const quant::Recipe& recipe = quant::recipe(planned.method);
+    const quant::Plan plan = row_plan(run_.config, planned);
+    row.bits = planned.bits;
+    row.granularity = granularity_text(plan.weights);
+    const quant::Grid grid = quant::grid_of(plan.weights);
+    row.grid = str(quant::name_of(plan.weights.grid), " [", grid.qmin, ",", grid.qmax, "]");
+    row.trained = recipe.training != quant::Training::none;
+    row.distilled = recipe.distills;
+    if (row.trained) {
+      return make(
+          row, [&](RowResult& r, const fs::path& dir) { return train_row(recipe, plan, r, dir); });
+    }
+    const auto post = [&](const nn::Gpt& from) {
+      return
+          [&](RowResult& r, const fs::path& dir) { return round_row(recipe, plan, from, r, dir); };
+    };
+    if (!make(row, post(*fork_))) return false;
+    if (!control_) return true;
+    row.name = "control-" + row.name;
+    row.on_control = true;
+    return make(row, post(*control_));
+  }
+
+  bool round_row(const quant::Recipe& recipe, const quant::Plan& plan, const nn::Gpt& from,
+                 RowResult& row, const fs::path& dir) {
+    const auto began = std::chrono::steady_clock::now();
+    const auto model = nn::clone(from);
+    nn::ModelView view = nn::view(*model);
+    const std::vector<quant::Target> targets = quant::resolve(plan, view);
+    const Calibration calibration(run_.config, run_.data.source.tokens.train, stream_);
+    const quant::Quantized quantized = quant::post_training(
+        view, recipe, targets, calibration.batches(), post_training_options(run_.config));
+    row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    Json about = Json::object();
+    if (recipe.needs_hessian) {
+      Json text = Json::object();
+      text.set("source", run_.config.calib.source)
+          .set("tokens", calibration.tokens())
+          .set("sha256", calibration.sha256());
+      about.set("calibration", text);
+    }
+    save_row(*model, quantized, row, dir, std::move(about));
+    return true;
+  }
+
+  bool train_row(const quant::Recipe& recipe, const quant::Plan& plan, RowResult& row,
+                 const fs::path& dir) {
+    const auto model = nn::clone(*fork_);
+    nn::ModelView view = nn::view(*model);
+    const std::vector<quant::Target> targets = quant::resolve(plan, view);
+    quant::FakeQuantizer fake(view, recipe.training, targets, qat_options(run_.config));
+    const TrainParts parts{.model = *model,
+                           .fake = &fake,
+                           .teacher = recipe.distills ? fork_.get() : nullptr,
+                           .temperature = run_.config.distill.temperature,
+                           .alpha = run_.config.distill.alpha};
+    if (!fit(fork_settings(run_.config, stream_, row.name), parts, row)) return false;
+    save_row(*model, fake.convert(), row, dir, Json::object());
+    return true;
+  }
+
+  void save_row(const nn::Gpt& model, const quant::Quantized& quantized, RowResult& row,
+                const fs::path& dir, Json about) {
+    row.moved = quant::require_activity(quantized, row.name);
+    row.layers = std::ssize(quantized.layers);
+    about.set("method", row.method);
+    quant::save_quantized(model, quantized, dir, about);
+    run_.progress.note(str(row.name, ": ", row.layers, " matrices quantized, rounding moved ",
+                           static_cast<int>(1000 * row.moved + 0.5) / 10.0, " % of their weights"));
+  }
+
+  /// Trains, with progress, metrics and checkpoints; false when a stop was requested.
+  bool fit(const TrainSettings& settings, TrainParts parts, RowResult& row) {
+    const std::string label = str("seed-", seed_, "/", settings.phase);
+    const auto steps = static_cast<int>(settings.schedule.steps);
+    const auto every = static_cast<int>(settings.log_every);
+    parts.tokens = run_.data.source.tokens.train;
+    parts.checkpoints = run_.dir.checkpoints(seed_) / settings.phase;
+    std::optional<double> val;
+    int resumed = 0;
+    TrainListener listener;
+    listener.on_resume = [&](std::int64_t step) { resumed = static_cast<int>(step); };
+    listener.on_start = [&] {
+      run_.dir.metrics().resume(label, resumed);
+      run_.progress.begin(label, steps, resumed, every);
+      if (resumed > 0) run_.progress.note(str(label, ": resumed at step ", resumed));
+    };
+    listener.on_step = [&](const UpdateReport& u) {
+      run_.progress.report({.step = static_cast<int>(u.step),
+                            .loss = u.loss,
+                            .val = std::exchange(val, std::nullopt),
+                            .lr = u.lr,
+                            .gnorm = u.grad_norm,
+                            .tokens = u.tokens});
+    };
+    listener.on_log = [&](const UpdateReport& u) {
+      Json line = Json::object();
+      line.set("loss", u.loss).set("lr", u.lr).set("grad_norm", u.grad_norm);
+      run_.dir.metrics().append(label, u.step, line);
+    };
+    listener.on_eval = [&](std::int64_t step) {
+      const Evaluation e = evaluate(parts.model, run_.data.source.tokens.val,
+                                    run_.data.source.tokens.val_bytes_per_token, nullptr,
+                                    {.windows = run_.config.train.eval_windows});
+      val = e.loss;
+      Json line = Json::object();
+      line.set("val_loss", e.loss);
+      run_.dir.metrics().append(label, step, line);
+    };
+    listener.stop_requested = stop_requested;
+    const TrainOutcome outcome = train(settings, parts, listener);
+    row.seconds = outcome.seconds;
+    run_.progress.end(outcome.finished
+                          ? str(label, ": ", steps, " steps in ", format_duration(outcome.seconds))
+                          : str(label, ": stopped at step ", outcome.steps));
+    return outcome.finished;
+  }
+
+  /// Makes an artefact, reads it back, scores it and writes its row file; or finds that done.
+  /// `build` fills the model directory and the row, and says whether it came to its end.
+  template <class Build>
+  bool make(RowResult row, const Build& build) {
+    const fs::path file = folder_ / "rows" / (row.name + ".json");
+    const fs::path weights = path(row.name) / nn::kWeightsFile;
+    if (fs::exists(file) && fs::exists(weights)) {
+      RowResult found = row_from_json(Json::parse(read_file(file), file.string()), file.string());
+      if (found.sha256 == sha256_file(weights)) {
+        results_.rows.push_back(std::move(found));
+        return true;
+      }
+      run_.progress.note(
+          str(row.name, ": the artefact is not the one that was scored; made again"));
+    }
+    if (stop_requested()) return false;
+    fs::create_directories(path(row.name).parent_path());
+    {
+      DirectoryWriter dir(path(row.name));
+      run_.data.source.tokenizer.save(dir.temporary());
+      if (!build(row, dir.temporary())) return false;
+      dir.commit();
+    }
+    score(row);
+    write_file(file, to_json(row).dump() + "\n");
+    fs::remove_all(run_.dir.checkpoints(seed_) / row.name);  // the artefact has replaced them
+    results_.rows.push_back(std::move(row));
+    return true;
+  }
+
+  void score(RowResult& row) {
+    quant::LoadedModel loaded = quant::load_any(path(row.name));
+    const fs::path weights = path(row.name) / nn::kWeightsFile;
+    row.sha256 = sha256_file(weights);
+    row.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
+    row.size = quant::predict_size(*loaded.model, {.tensors = std::move(loaded.tensors)},
+                                   row.method == "fp16" ? 16 : 32);
+    const data::TokenData& tokens = run_.data.source.tokens;
+    row.eval = evaluate(*loaded.model, tokens.val, tokens.val_bytes_per_token, fork_.get());
+    if (!run_.data.task.empty()) {
+      row.accuracy = task_accuracy(*loaded.model, run_.data.source.tokenizer, run_.data.task);
+    }
+    run_.progress.note(
+        str(row.name, ": val loss ", round4(row.eval.loss), ", ", row.file_bytes, " bytes"));
+  }
+
+  static double round4(double x) { return std::round(1e4 * x) / 1e4; }
+
+  RunContext run_;
+  std::int64_t seed_;
+  std::uint64_t stream_;
+  fs::path folder_;
+  SeedResults results_;
+  std::unique_ptr<nn::Gpt> fork_, control_;
+};
+
+}  // namespace
+
+std::filesystem::path model_path(const RunContext& run, std::string_view row, std::int64_t seed) {
+  return run.dir.model(str(row, "-seed", seed));
+}
+
+std::optional<RowResult> train_base(const RunContext& run, std::int64_t seed) {
+  return SeedRun(run, seed).base();
+}
+
+std::optional<SeedResults> compare(const RunContext& run, std::int64_t seed) {
+  return SeedRun(run, seed).all();
+}
+
+}  // namespace notch::experiments

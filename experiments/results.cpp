@@ -1,0 +1,135 @@
+#include "experiments/results.h"
+
+#include <algorithm>
+
+#include "autograd/base/sha256.h"
+
+namespace notch::experiments {
+namespace {
+
+/// One walk over the members of a row serves both directions, so that they cannot disagree.
+template <class Row, class Visitor>
+void visit(Row& r, const Visitor& v) {
+  v("name", r.name);
+  v("method", r.method);
+  v("bits", r.bits);
+  v("granularity", r.granularity);
+  v("grid", r.grid);
+  v("on_control", r.on_control);
+  v("trained", r.trained);
+  v("distilled", r.distilled);
+  v("val_loss", r.eval.loss);
+  v("bits_per_byte", r.eval.bits_per_byte);
+  v("perplexity", r.eval.perplexity);
+  v("from_base", r.eval.from_base);
+  v("accuracy", r.accuracy);
+  v("weights", r.size.weights);
+  v("quantized_weights", r.size.quantized);
+  v("code_bytes", r.size.code_bytes);
+  v("scale_bytes", r.size.scale_bytes);
+  v("zero_point_bytes", r.size.zero_point_bytes);
+  v("float_bytes", r.size.float_bytes);
+  v("code_entropy", r.size.code_entropy);
+  v("file_bytes", r.file_bytes);
+  v("layers", r.layers);
+  v("moved", r.moved);
+  v("seconds", r.seconds);
+  v("sha256", r.sha256);
+  v("window_losses", r.eval.window_losses);
+  v("window_tokens", r.eval.window_tokens);
+}
+
+struct Writer {
+  Json& out;
+  template <class T>
+  void operator()(std::string_view key, const T& value) const {
+    out.set(key, Json(value));
+  }
+  void operator()(std::string_view key, const std::optional<double>& value) const {
+    out.set(key, value ? Json(*value) : Json());
+  }
+  void operator()(std::string_view key, const std::optional<Divergence>& value) const {
+    if (!value) {
+      out.set(key, Json());
+      return;
+    }
+    Json members = Json::object();
+    members.set("kl_mean", value->kl_mean)
+        .set("kl_99", value->kl_99)
+        .set("same_top", value->same_top);
+    out.set(key, members);
+  }
+  template <class T>
+  void operator()(std::string_view key, const std::vector<T>& values) const {
+    Json::Array items;
+    for (const T& v : values) items.emplace_back(v);
+    out.set(key, Json(std::move(items)));
+  }
+};
+
+struct Reader {
+  const Json& in;
+  std::string_view where;
+
+  static void read(const Json& json, std::string_view at, std::string& out) {
+    out = json.as_string(at);
+  }
+  static void read(const Json& json, std::string_view at, bool& out) { out = json.as_bool(at); }
+  static void read(const Json& json, std::string_view at, int& out) {
+    out = static_cast<int>(json.as_int(at));
+  }
+  static void read(const Json& json, std::string_view at, std::int64_t& out) {
+    out = json.as_int(at);
+  }
+  static void read(const Json& json, std::string_view at, double& out) { out = json.as_number(at); }
+  static void read(const Json& json, std::string_view at, Divergence& out) {
+    out = {.kl_mean = json.at("kl_mean", at).as_number(at),
+           .kl_99 = json.at("kl_99", at).as_number(at),
+           .same_top = json.at("same_top", at).as_number(at)};
+  }
+  template <class T>
+  static void read(const Json& json, std::string_view at, std::optional<T>& out) {
+    out.reset();
+    if (!json.is_null()) read(json, at, out.emplace());
+  }
+  template <class T>
+  static void read(const Json& json, std::string_view at, std::vector<T>& out) {
+    out.clear();
+    for (const Json& item : json.as_array(at)) read(item, at, out.emplace_back());
+  }
+  template <class T>
+  void operator()(std::string_view key, T& value) const {
+    read(in.at(key, where), str(where, ": ", key), value);
+  }
+};
+
+}  // namespace
+
+Json to_json(const RowResult& row) {
+  Json out = Json::object();
+  visit(row, Writer{out});
+  return out;
+}
+
+RowResult row_from_json(const Json& json, std::string_view where) {
+  RowResult row;
+  visit(row, Reader{json, where});
+  return row;
+}
+
+const RowResult* find_row(const SeedResults& results, std::string_view name) {
+  const auto at = std::ranges::find(results.rows, name, &RowResult::name);
+  return at == results.rows.end() ? nullptr : &*at;
+}
+
+std::string results_hash(const std::vector<SeedResults>& seeds) {
+  Sha256 hash;
+  for (const SeedResults& s : seeds) {
+    for (const RowResult& r : s.rows) {
+      hash.update(str(s.seed, ' ', r.name, ' ', r.sha256, ' ', json_number(r.eval.loss), '\n'));
+    }
+  }
+  return hash.hex();
+}
+
+}  // namespace notch::experiments

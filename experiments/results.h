@@ -1,0 +1,55 @@
+// Results of one seed: a row per artefact, as the seed's row files keep them
+// (seed-<N>/rows/<name>.json).
+//
+// A row file is written after its artefact has been read back and scored, so its presence means
+// that the row is complete: that is all a resumed run has to look at.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "autograd/base/json.h"
+#include "experiments/evaluate.h"
+#include "quant/model_files.h"
+
+namespace notch::experiments {
+
+struct RowResult {
+  std::string name{};    ///< unique: "gptq-int4", "control-gptq-int4", "rtn-int8-tensor"
+  std::string method{};  ///< recipe, "fp32", "fp16", "fp32-continue"
+  int bits = 32;
+  std::string granularity{};  ///< "channel", "group 32"; "" for floating point
+  std::string grid{};         ///< "narrow [-7,7]"
+  bool on_control = false;    ///< made from fp32-continue instead of fp32
+  bool trained = false;       ///< got the extra steps (QAT and the control itself)
+  bool distilled = false;
+  Evaluation eval{};
+  std::optional<double> accuracy{};  ///< of the task, in [0, 1]
+  quant::SizeReport size{};
+  std::int64_t file_bytes = 0;  ///< model.safetensors, with its header
+  std::int64_t layers = 0;      ///< quantized matrices
+  double moved = 0;             ///< share of their weights that rounding changed
+  double seconds = 0;           ///< training or rounding, without evaluation
+  std::string sha256{};         ///< of model.safetensors
+};
+
+struct SeedResults {
+  std::int64_t seed = 0;
+  std::vector<RowResult> rows{};
+};
+
+Json to_json(const RowResult& row);
+/// Throws Fault::input naming `where` for anything missing or of another type.
+RowResult row_from_json(const Json& json, std::string_view where);
+
+/// The row of that name, or null.
+const RowResult* find_row(const SeedResults& results, std::string_view name);
+
+/// One hash over every row's name, artefact and loss, in order: equal runs have equal hashes,
+/// whenever and however often they were interrupted. (Seconds are not in it.)
+std::string results_hash(const std::vector<SeedResults>& seeds);
+
+}  // namespace notch::experiments
