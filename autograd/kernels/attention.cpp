@@ -7,8 +7,8 @@
 #include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
-#include "autograd/kernels/blas.h"
 #include "autograd/kernels/lanes.h"
+#include "autograd/kernels/panel.h"
 #include "autograd/kernels/vmath.h"
 
 namespace notch::kernels {
@@ -21,29 +21,71 @@ constexpr Index kTiles = 16;  // workspaces; (b, h) pairs are dealt to them in c
 
 Index tiles(const AttentionShape& s) { return std::min(kTiles, s.B * s.NH); }
 
-/// Row distance of a block of scores. Rows are computed to a multiple of kLanes so that no loop has
-/// a scalar end, and an odd number of cache lines apart so that they do not compete for the same
-/// sets.
-Index row_stride(Index T) { return (T + kLanes - 1) / kLanes * kLanes + 16; }
-Index padded(Index keys) { return (keys + kLanes - 1) / kLanes * kLanes; }
-Index tile_elements(const AttentionShape& s) {
-  return 2 * std::min(kBlock, s.T) * row_stride(s.T) + 2 * kBlock;
-}
+/// Where one head's scratch matrices lie in a tile's workspace: operands packed once per head, then
+/// what belongs to one block of query rows.
+struct Layout {
+  Index hs = 0;  // row distance over channels: HS in whole panels
+  Index ld = 0;  // row distance over keys: an odd number of cache lines, so that the rows of a
+                 // column do not fall into one set of the cache
+  Index kt = 0;  // kᵀ [HS, ld]
+  Index vt = 0;  // vᵀ [HS, ld]; backward
+  Index kv = 0;  // forward v, backward k [T, hs]
+  Index dk = 0;  // [T in whole groups of rows, hs]; backward
+  Index dv = 0;
+  Index q = 0;        // scale · q [kBlock, hs]
+  Index dout = 0;     // [kBlock, hs]; backward
+  Index o = 0;        // forward out before division, backward dq [kBlock, hs]
+  Index scores = 0;   // [kBlock, ld]
+  Index dscores = 0;  // backward
+  Index rows = 0;     // forward Σ exp, backward delta [kBlock]
+  Index size = 0;
 
-/// A block of query rows t .. t + rows of one head against the keys 0 .. t + rows.
+  explicit Layout(const AttentionShape& s)
+      : hs(round_up(s.HS, kPanelCols)), ld(round_up(s.T, kPanelCols) + 16) {
+    const auto take = [this](Index n) {
+      const Index at = size;
+      size += round_up(n, 16);
+      return at;
+    };
+    kt = take(s.HS * ld);
+    kv = take(s.T * hs);
+    q = take(kBlock * hs);
+    o = take(kBlock * hs);
+    scores = take(kBlock * ld);
+    rows = take(kBlock);
+    vt = take(s.HS * ld);
+    dk = take(round_up(s.T, kPanelRows) * hs);
+    dv = take(round_up(s.T, kPanelRows) * hs);
+    dout = take(kBlock * hs);
+    dscores = take(kBlock * ld);
+  }
+};
+
+/// The query rows t .. t + rows of head `head` = b · NH + h, against the keys 0 .. t + rows.
 struct Block {
   Index t = 0;
   Index rows = 0;
-  Index ld = 0;    // row distance of the scores
-  Index head = 0;  // b · NH + h
+  Index head = 0;
   Index keys() const { return t + rows; }
+  Index padded_rows() const { return round_up(rows, kPanelRows); }
+  /// Keys that row i computes: those it sees, up to a whole panel. What lies beyond is never read.
+  Index width(Index i) const { return round_up(t + i + 1, kPanelCols); }
 };
 
+/// out [rows, hs] = factor · x [rows, HS], zero in the columns from HS on.
+NOTCH_VECTOR void pack(real* out, const real* x, Index rows, Index HS, Index hs, Index ldx,
+                       real factor) {
+  for (Index r = 0; r < rows; ++r) {
+    for (Index c = 0; c < HS; ++c) out[r * hs + c] = factor * x[r * ldx + c];
+    for (Index c = HS; c < hs; ++c) out[r * hs + c] = 0;
+  }
+}
+
 /// Scores to e^(score - max), 0 after the row's own position; sums [rows] of them and lse [rows].
-NOTCH_VECTOR void exponentials(real* scores, real* sums, real* lse, const Block& block) {
-  const Index width = padded(block.keys());
+NOTCH_VECTOR void exponentials(real* scores, real* sums, real* lse, const Block& block, Index ld) {
   for (Index i = 0; i < block.rows; ++i) {
-    real* p = scores + i * block.ld;
+    real* p = scores + i * ld;
+    const Index width = block.width(i);
     std::fill(p + block.t + i + 1, p + width, -std::numeric_limits<real>::infinity());
     const real m = lane_max(p, width);
     const double sum = lane_sum(width, [=](Index j) { return p[j] = vmath::exp(p[j] - m); });
@@ -52,25 +94,23 @@ NOTCH_VECTOR void exponentials(real* scores, real* sums, real* lse, const Block&
   }
 }
 
-/// out rows divided by the sums: cheaper here than on the probabilities.
-NOTCH_VECTOR void normalize(real* out, const real* sums, Index rows, Index HS, Index ld) {
+/// out rows = o rows / sums: cheaper here than on the probabilities.
+NOTCH_VECTOR void normalize(real* out, const real* o, const real* sums, Index rows, Index HS,
+                            Index ld_out, Index hs) {
   for (Index i = 0; i < rows; ++i) {
     const real factor = 1 / sums[i];
-    for (Index c = 0; c < HS; ++c) out[i * ld + c] *= factor;
+    for (Index c = 0; c < HS; ++c) out[i * ld_out + c] = o[i * hs + c] * factor;
   }
 }
 
 /// Scores to probabilities and dp to dscores:
-///   p = exp(s - lse);  ds = p · (dp - delta), delta = Σ dp p = dout · out
+///   p = exp(s - lse);  ds = p · (dp - delta), delta = Σ dp p
 NOTCH_VECTOR void softmax_gradient(real* scores, real* dscores, const real* lse, const real* delta,
-                                   const Block& block) {
-  const Index width = padded(block.keys());
+                                   const Block& block, Index ld) {
   for (Index i = 0; i < block.rows; ++i) {
-    real* p = scores + i * block.ld;
-    real* ds = dscores + i * block.ld;
+    real *p = scores + i * ld, *ds = dscores + i * ld;
     const real l = lse[i], d = delta[i];
-    // What lies beyond the row's own position, and beyond the keys, gets p = 0 and ds = 0 whatever
-    // it is.
+    const Index width = block.width(i);
     std::fill(p + block.t + i + 1, p + width, -std::numeric_limits<real>::infinity());
     std::fill(ds + block.t + i + 1, ds + width, real{0});
     for (Index j = 0; j < width; ++j) {
@@ -81,7 +121,7 @@ NOTCH_VECTOR void softmax_gradient(real* scores, real* dscores, const real* lse,
   }
 }
 
-/// delta [rows] = Σ_c dout · out of each row.
+/// delta [rows] = Σ_c dout · out of each row, which equals Σ dp p.
 NOTCH_VECTOR void row_dots(real* delta, const real* dout, const real* out, Index rows, Index HS,
                            Index ld) {
   for (Index i = 0; i < rows; ++i) {
@@ -90,15 +130,22 @@ NOTCH_VECTOR void row_dots(real* delta, const real* dout, const real* out, Index
   }
 }
 
+/// y rows += factor · x rows.
+NOTCH_VECTOR void add_rows(real* y, const real* x, Index rows, Index HS, Index ldy, Index hs,
+                           real factor) {
+  for (Index r = 0; r < rows; ++r)
+    for (Index c = 0; c < HS; ++c) y[r * ldy + c] += factor * x[r * hs + c];
+}
+
 /// Multiplies a block's probabilities (or their gradients) by the dropout mask / (1 - p).
-NOTCH_VECTOR void drop(real* p, const Block& block, const AttentionShape& s) {
+NOTCH_VECTOR void drop(real* p, const Block& block, const AttentionShape& s, Index ld) {
   const float limit = static_cast<float>(s.dropout);
   const real keep = static_cast<real>(1 / (1 - s.dropout));
   const std::uint64_t key = s.dropout_key;
   for (Index i = 0; i < block.rows; ++i) {
-    real* row = p + i * block.ld;
+    real* row = p + i * ld;
     const auto base = static_cast<std::uint64_t>((block.head * s.T + block.t + i) * s.T);
-    for (Index j = 0; j < block.keys(); ++j)
+    for (Index j = 0; j <= block.t + i; ++j)
       row[j] *= counter_uniform(key, base + static_cast<std::uint64_t>(j)) < limit ? real{0} : keep;
   }
 }
@@ -108,128 +155,133 @@ template <class Body>
 void for_heads(const AttentionShape& s, std::span<real> workspace, const Body& body) {
   check(std::ssize(workspace) >= attention_workspace(s), "attention", "workspace holds ",
         workspace.size(), " elements, needs ", attention_workspace(s));
-  const Index pairs = s.B * s.NH, n = tiles(s);
+  const Index pairs = s.B * s.NH, n = tiles(s), size = Layout(s).size;
   parallel_for(n, [&](Index tile) {
-    real* scratch = workspace.data() + tile * tile_elements(s);
+    real* scratch = workspace.data() + tile * size;
     for (Index i = pairs * tile / n; i < pairs * (tile + 1) / n; ++i)
       body(i / s.NH, i % s.NH, scratch);
   });
 }
 
-void multiply(real* out, const real* a, const real* b, Index M, Index N, Index K,
-              const GemmOptions& o) {
-  const auto extent = [](Index rows, Index cols, Index ld) {
-    return static_cast<std::size_t>((rows - 1) * ld + cols);
-  };
-  gemm_serial(std::span<real>(out, extent(M, N, o.ld_out)),
-              std::span<const real>(a, o.trans_a ? extent(K, M, o.lda) : extent(M, K, o.lda)),
-              std::span<const real>(b, o.trans_b ? extent(N, K, o.ldb) : extent(K, N, o.ldb)), M, N,
-              K, o);
+/// Calls body(block) for the blocks of query rows of one head.
+template <class Body>
+void for_blocks(Index T, Index head, const Body& body) {
+  for (Index t = 0; t < T; t += kBlock)
+    body(Block{.t = t, .rows = std::min(kBlock, T - t), .head = head});
+}
+
+/// scores = a bᵀ for the keys that each group of rows sees; bt is b transposed, [HS, ld].
+void multiply_by_keys(real* scores, const real* a, const real* bt, const Block& block, Index HS,
+                      const Layout& l) {
+  panel_product({.out = scores,
+                 .a = a,
+                 .b = bt,
+                 .M = block.padded_rows(),
+                 .N = round_up(block.keys(), kPanelCols),
+                 .K = HS,
+                 .ld_out = l.ld,
+                 .a_row = l.hs,
+                 .a_k = 1,
+                 .ldb = l.ld,
+                 .n_end = block.t});
+}
+
+/// out [rows, hs] = p b over the keys that each group of rows sees.
+void multiply_by_values(real* out, const real* p, const real* b, const Block& block,
+                        const Layout& l) {
+  panel_product({.out = out,
+                 .a = p,
+                 .b = b,
+                 .M = block.padded_rows(),
+                 .N = l.hs,
+                 .K = block.keys(),
+                 .ld_out = l.hs,
+                 .a_row = l.ld,
+                 .a_k = 1,
+                 .ldb = l.hs,
+                 .k_end = block.t});
+}
+
+/// out [keys, hs] += pᵀ b: each group of keys collects from the rows that see it.
+void collect_by_keys(real* out, const real* p, const real* b, const Block& block, const Layout& l) {
+  panel_product({.out = out,
+                 .a = p,
+                 .b = b,
+                 .M = round_up(block.keys(), kPanelRows),
+                 .N = l.hs,
+                 .K = block.rows,
+                 .ld_out = l.hs,
+                 .a_row = 1,
+                 .a_k = l.ld,
+                 .ldb = l.hs,
+                 .accumulate = true,
+                 .k_begin = -block.t});
 }
 
 }  // namespace
 
-std::int64_t attention_workspace(const AttentionShape& s) { return tiles(s) * tile_elements(s); }
+std::int64_t attention_workspace(const AttentionShape& s) { return tiles(s) * Layout(s).size; }
 
 void attention_forward(std::span<real> out, std::span<real> lse, std::span<const real> qkv,
                        const AttentionShape& s, std::span<real> workspace) {
-  const Index C = s.NH * s.HS, T = s.T, ld = row_stride(T);
-  const double scale = 1 / std::sqrt(static_cast<double>(s.HS));
-  for_heads(s, workspace, [&](Index b, Index h, real* scores) {
+  const Index C = s.NH * s.HS, T = s.T;
+  const Layout l(s);
+  const real scale = static_cast<real>(1 / std::sqrt(static_cast<double>(s.HS)));
+  for_heads(s, workspace, [&](Index b, Index h, real* w) {
     const real* q = qkv.data() + b * T * 3 * C + h * s.HS;
     const real *k = q + C, *v = k + C;
     real* o = out.data() + b * T * C + h * s.HS;
-    real* l = lse.data() + (b * s.NH + h) * T;
-    real* sums = scores + 2 * std::min(kBlock, T) * ld;
-    for (Index t = 0; t < T; t += kBlock) {
-      const Block block{.t = t, .rows = std::min(kBlock, T - t), .ld = ld, .head = b * s.NH + h};
-      multiply(scores, q + t * 3 * C, k, block.rows, block.keys(), s.HS,
-               {.trans_b = true, .ld_out = ld, .lda = 3 * C, .ldb = 3 * C, .alpha = scale});
-      exponentials(scores, sums, l + t, block);
-      if (s.dropout > 0) drop(scores, block, s);
-      multiply(o + t * C, scores, v, block.rows, s.HS, block.keys(),
-               {.ld_out = C, .lda = ld, .ldb = 3 * C});
-      normalize(o + t * C, sums, block.rows, s.HS, C);
-    }
+    transpose(w + l.kt, k, T, s.HS, l.ld, 3 * C);
+    pack(w + l.kv, v, T, s.HS, l.hs, 3 * C, 1);
+    for_blocks(T, b * s.NH + h, [&](const Block& block) {
+      const Index t = block.t, rows = block.rows;
+      pack(w + l.q, q + t * 3 * C, rows, s.HS, l.hs, 3 * C, scale);
+      multiply_by_keys(w + l.scores, w + l.q, w + l.kt, block, s.HS, l);
+      exponentials(w + l.scores, w + l.rows, lse.data() + block.head * T + t, block, l.ld);
+      if (s.dropout > 0) drop(w + l.scores, block, s, l.ld);
+      multiply_by_values(w + l.o, w + l.scores, w + l.kv, block, l);
+      normalize(o + t * C, w + l.o, w + l.rows, rows, s.HS, C, l.hs);
+    });
   });
 }
 
 void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::span<const real> qkv,
                         std::span<const real> out, std::span<const real> lse,
                         const AttentionShape& s, std::span<real> workspace) {
-  const Index C = s.NH * s.HS, T = s.T, ld = row_stride(T);
-  const double scale = 1 / std::sqrt(static_cast<double>(s.HS));
-  for_heads(s, workspace, [&](Index b, Index h, real* scores) {
+  const Index C = s.NH * s.HS, T = s.T;
+  const Layout l(s);
+  const real scale = static_cast<real>(1 / std::sqrt(static_cast<double>(s.HS)));
+  for_heads(s, workspace, [&](Index b, Index h, real* w) {
     const Index at = b * T * 3 * C + h * s.HS;
     const real *q = qkv.data() + at, *k = q + C, *v = k + C;
     real *dq = dqkv.data() + at, *dk = dq + C, *dv = dk + C;
     const real* o = out.data() + b * T * C + h * s.HS;
     const real* d_o = dout.data() + b * T * C + h * s.HS;
-    const real* l = lse.data() + (b * s.NH + h) * T;
-    real* dscores = scores + std::min(kBlock, T) * ld;
-    real* delta = dscores + std::min(kBlock, T) * ld;
-    for (Index t = 0; t < T; t += kBlock) {
-      const Block block{.t = t, .rows = std::min(kBlock, T - t), .ld = ld, .head = b * s.NH + h};
-      const Index rows = block.rows, keys = block.keys();
-      // s = scale · q kᵀ;  out = drop(p) v: dp = drop(dout vᵀ), dv += drop(p)ᵀ dout
-      multiply(scores, q + t * 3 * C, k, rows, keys, s.HS,
-               {.trans_b = true, .ld_out = ld, .lda = 3 * C, .ldb = 3 * C, .alpha = scale});
-      multiply(dscores, d_o + t * C, v, rows, keys, s.HS,
-               {.trans_b = true, .ld_out = ld, .lda = C, .ldb = 3 * C});
-      if (s.dropout > 0) drop(dscores, block, s);
-      row_dots(delta, d_o + t * C, o + t * C, rows, s.HS, C);
-      softmax_gradient(scores, dscores, l + t, delta, block);
-      if (s.dropout > 0) drop(scores, block, s);
-      multiply(dv, scores, d_o + t * C, keys, s.HS, rows,
-               {.trans_a = true, .accumulate = true, .ld_out = 3 * C, .lda = ld, .ldb = C});
-      // s = scale · q kᵀ: dq += scale · ds k, dk += scale · dsᵀ q
-      multiply(dq + t * 3 * C, dscores, k, rows, s.HS, keys,
-               {.accumulate = true, .ld_out = 3 * C, .lda = ld, .ldb = 3 * C, .alpha = scale});
-      multiply(dk, dscores, q + t * 3 * C, keys, s.HS, rows,
-               {.trans_a = true,
-                .accumulate = true,
-                .ld_out = 3 * C,
-                .lda = ld,
-                .ldb = 3 * C,
-                .alpha = scale});
-    }
-  });
-}
-
-std::int64_t attention_cached_workspace(const CachedAttentionShape& s) {
-  return s.NH * (s.n_past + s.Tq);
-}
-
-void attention_cached(std::span<real> out, std::span<const real> q, std::span<const real> k,
-                      std::span<const real> v, const CachedAttentionShape& s,
-                      std::span<real> workspace) {
-  check(std::ssize(workspace) >= attention_cached_workspace(s), "attention_cached",
-        "workspace holds ", workspace.size(), " elements, needs ", attention_cached_workspace(s));
-  const Index C = s.NH * s.HS, ld_q = s.ld_q == 0 ? C : s.ld_q;
-  const real scale = static_cast<real>(1 / std::sqrt(static_cast<double>(s.HS)));
-  parallel_for(s.NH, [&](Index h) {
-    real* p = workspace.data() + h * (s.n_past + s.Tq);
-    for (Index i = 0; i < s.Tq; ++i) {
-      const Index seen = s.n_past + i + 1;
-      const real* qi = q.data() + i * ld_q + h * s.HS;
-      real* o = out.data() + i * C + h * s.HS;
-      real m = -std::numeric_limits<real>::infinity();
-      for (Index j = 0; j < seen; ++j) {
-        const real* kj = k.data() + j * C + h * s.HS;
-        real dot = 0;
-        for (Index c = 0; c < s.HS; ++c) dot += qi[c] * kj[c];
-        p[j] = scale * dot;
-        m = p[j] > m ? p[j] : m;
-      }
-      double sum = 0;
-      for (Index j = 0; j < seen; ++j) sum += p[j] = std::exp(p[j] - m);
-      std::fill_n(o, s.HS, real{0});
-      for (Index j = 0; j < seen; ++j) {
-        const real pj = static_cast<real>(p[j] / sum);
-        const real* vj = v.data() + j * C + h * s.HS;
-        for (Index c = 0; c < s.HS; ++c) o[c] += pj * vj[c];
-      }
-    }
+    transpose(w + l.kt, k, T, s.HS, l.ld, 3 * C);
+    transpose(w + l.vt, v, T, s.HS, l.ld, 3 * C);
+    pack(w + l.kv, k, T, s.HS, l.hs, 3 * C, 1);
+    std::fill_n(w + l.dk, round_up(T, kPanelRows) * l.hs, real{0});
+    std::fill_n(w + l.dv, round_up(T, kPanelRows) * l.hs, real{0});
+    for_blocks(T, b * s.NH + h, [&](const Block& block) {
+      const Index t = block.t, rows = block.rows;
+      pack(w + l.q, q + t * 3 * C, rows, s.HS, l.hs, 3 * C, scale);
+      pack(w + l.dout, d_o + t * C, rows, s.HS, l.hs, C, 1);
+      row_dots(w + l.rows, d_o + t * C, o + t * C, rows, s.HS, C);
+      // s = (scale · q) kᵀ;  out = drop(p) v: dp = drop(dout vᵀ), dv += drop(p)ᵀ dout
+      multiply_by_keys(w + l.scores, w + l.q, w + l.kt, block, s.HS, l);
+      multiply_by_keys(w + l.dscores, w + l.dout, w + l.vt, block, s.HS, l);
+      if (s.dropout > 0) drop(w + l.dscores, block, s, l.ld);
+      softmax_gradient(w + l.scores, w + l.dscores, lse.data() + block.head * T + t, w + l.rows,
+                       block, l.ld);
+      if (s.dropout > 0) drop(w + l.scores, block, s, l.ld);
+      collect_by_keys(w + l.dv, w + l.scores, w + l.dout, block, l);
+      // s = (scale · q) kᵀ: dq += scale · ds k, dk += dsᵀ (scale · q)
+      multiply_by_values(w + l.o, w + l.dscores, w + l.kv, block, l);
+      add_rows(dq + t * 3 * C, w + l.o, rows, s.HS, 3 * C, l.hs, scale);
+      collect_by_keys(w + l.dk, w + l.dscores, w + l.q, block, l);
+    });
+    add_rows(dk, w + l.dk, T, s.HS, 3 * C, l.hs, 1);
+    add_rows(dv, w + l.dv, T, s.HS, 3 * C, l.hs, 1);
   });
 }
 
