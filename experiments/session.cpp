@@ -1,0 +1,71 @@
+#include "experiments/session.h"
+
+#include <algorithm>
+
+#include "autograd/base/thread_pool.h"
+#include "experiments/command_tools.h"
+#include "experiments/environment.h"
+#include "experiments/machine.h"
+
+namespace notch::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+
+Earlier earlier_of(const Args& args) {
+  check(!(args.has("resume") && args.has("force")), "--resume and --force",
+        "contradict each other: give one");
+  if (args.has("resume")) return Earlier::resume;
+  return args.has("force") ? Earlier::replace : Earlier::refuse;
+}
+
+}  // namespace
+
+std::vector<Flag> session_flags() {
+  return {{.name = "out",
+           .value = "DIR",
+           .help = "run directory; default: runs/<name> beside the file"},
+          {.name = "resume", .help = "go on where an interrupted run stopped"},
+          {.name = "force", .help = "replace the results of an earlier run"},
+          threads_flag()};
+}
+
+Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet"))) {
+  LoadedConfig loaded = load_config(args.positionals.at(0), args.overrides);
+  config_ = loaded.config;
+  if (const auto out = args.value("out"))
+    config_.out = fs::absolute(*out).lexically_normal().string();
+  use_threads(args, config_.threads);
+  data_ = load_data(config_, {});
+  check_rows(config_, data_.source.tokenizer.vocab_size());
+  dir_.emplace(config_.out, earlier_of(args));
+  dir_->write_config(to_toml(config_));
+  dir_->write_env(describe_environment(
+      {.command_line = {}, .threads = threads(), .openblas = openblas_facts()}));
+  announce(args, loaded);
+}
+
+void Session::announce(const Args& args, const LoadedConfig& loaded) const {
+  note(args, banner());
+  for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
+  for (const Override& change : loaded.overrides) note(args, describe(change));
+  const data::CorpusInfo& c = data_.source.corpus;
+  const data::TokenData& tokens = data_.source.tokens;
+  note(args,
+       str("data     ", c.name, "  ", c.bytes, " bytes  ", config_.data.tokenizer, " tokenizer, ",
+           tokens.vocab_size, " tokens  train ", tokens.train.size(), "  val ", tokens.val.size()));
+  const nn::Gpt shapes(model_config(config_, tokens.vocab_size), nn::Gpt::Values::shapes_only);
+  note(args, str("model    ", config_.model.n_layer, " layers  ", config_.model.n_head, " heads  ",
+                 config_.model.n_embd, " channels  context ", config_.model.block_size, "  ",
+                 shapes.params().count(), " parameters"));
+  note(args, str("train    ", config_.train.steps, " steps of ",
+                 config_.train.batch_size * config_.train.grad_accum * config_.model.block_size,
+                 " tokens; first checkpoint at step ",
+                 config_.train.checkpoint_every > 0
+                     ? std::min(config_.train.checkpoint_every, config_.train.steps)
+                     : config_.train.steps,
+                 "; ", config_.seeds.size(), config_.seeds.size() == 1 ? " seed" : " seeds"));
+  note(args, str("out      ", dir_->path().string()));
+}
+
+}  // namespace notch::experiments
