@@ -1,0 +1,167 @@
+#include "experiments/command_tools.h"
+
+#include <algorithm>
+#include <iomanip>
+#include <iostream>
+#include <span>
+#include <sstream>
+
+#include "autograd/base/error.h"
+#include "autograd/base/thread_pool.h"
+#include "data/corpus.h"
+
+namespace notch::experiments {
+namespace {
+
+/// For someone who named a run: "its models are …".
+std::string models_of_run(const fs::path& dir) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(dir / "models", error), end; !error && it != end;
+       it.increment(error)) {
+    names.push_back((dir / "models" / it->path().filename()).string());
+  }
+  if (names.empty()) return "";
+  std::ranges::sort(names);
+  std::string hint = "this is a run; its models are";
+  constexpr std::size_t kShown = 4;
+  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) {
+    hint += (i == 0 ? " " : ", ") + names[i];
+  }
+  return names.size() > kShown ? str(hint, ", … (", names.size(), ")") : hint;
+}
+
+void require_model_directory(const fs::path& dir) {
+  if (fs::exists(dir / nn::kConfigFile)) return;
+  const bool exists = fs::exists(dir);
+  throw Error({.fault = Fault::io,
+               .where = dir.string(),
+               .what = !exists                 ? "there is no such directory"
+                       : fs::is_directory(dir) ? "not a model directory"
+                                               : "a file, not a model directory",
+               .found = exists && fs::is_directory(dir) ? "no config.json" : "",
+               .expected = "config.json, model.safetensors, vocab.json and merges.txt",
+               .hint = models_of_run(dir)});
+}
+
+bool is_half(const fs::path& weights) {
+  const nn::SafetensorsFile file = nn::SafetensorsFile::open(weights);
+  return std::ranges::all_of(file.entries(),
+                             [](const auto& e) { return nn::element_bytes(e.dtype) == 2; });
+}
+
+}  // namespace
+
+void use_threads(const Args& args, int fallback) {
+  set_threads(static_cast<int>(args.integer("threads", fallback, 0, 1024)));
+}
+
+void note(const Args& args, std::string_view line) {
+  if (!args.has("quiet")) std::cerr << line << '\n';
+}
+
+void print_table(const Args& args, const Table& table) {
+  const auto format = args.value("output");
+  std::cout << render(table, format ? parse_table_format(*format) : TableFormat::screen);
+}
+
+Artefact open_artefact(const fs::path& dir) {
+  require_model_directory(dir);
+  Artefact a{.path = dir, .loaded = quant::load_any(dir), .tokenizer = data::Tokenizer::load(dir)};
+  const std::int64_t V = a.model().config().vocab_size;
+  if (a.tokenizer.vocab_size() > V) {
+    throw Error({.fault = Fault::input,
+                 .where = (dir / "vocab.json").string(),
+                 .what = "has more tokens than the model",
+                 .found = std::to_string(a.tokenizer.vocab_size()),
+                 .expected = str("at most ", V)});
+  }
+  const fs::path weights = dir / nn::kWeightsFile;
+  a.size =
+      quant::predict_size(a.model(), {.tensors = a.loaded.tensors}, is_half(weights) ? 16 : 32);
+  a.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
+  return a;
+}
+
+namespace {
+
+/// "  codes          12345  12.3 %  note"
+std::string part_line(std::string_view part, std::int64_t bytes, std::int64_t all,
+                      const std::string& remark) {
+  std::ostringstream out;
+  out << "  " << std::left << std::setw(12) << part << std::right << std::setw(12) << bytes
+      << std::fixed << std::setprecision(1) << std::setw(7)
+      << 100 * static_cast<double>(bytes) / static_cast<double>(all) << " %";
+  if (!remark.empty()) out << "  " << remark;
+  return out.str();
+}
+
+std::string fixed3(double x) {
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(3) << x;
+  return out.str();
+}
+
+/// Tokenizes, naming the file where a byte has no id.
+std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
+                                  const fs::path& file) {
+  try {
+    return tokenizer.encode16(text);
+  } catch (const Error& e) {
+    ErrorParts parts = e.parts();
+    parts.where = str(file.string(), ": ", parts.where);
+    throw Error(std::move(parts));
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> size_lines(const Artefact& artefact) {
+  const quant::SizeReport& s = artefact.size;
+  std::vector<std::string> lines = {
+      str(artefact.file_bytes, " bytes in model.safetensors: ", fixed3(s.bits_per_weight()),
+          " bits per weight over ", s.weights, " weights, ", fixed3(32 / s.bits_per_weight()),
+          " times smaller than fp32")};
+  if (s.quantized == 0) return lines;
+  const std::int64_t all = s.bytes();
+  lines.push_back(part_line(
+      "codes", s.code_bytes, all,
+      str(s.quantized, " weights, entropy ", fixed3(s.code_entropy), " bits per weight")));
+  lines.push_back(part_line("scales", s.scale_bytes, all, ""));
+  if (s.zero_point_bytes > 0)
+    lines.push_back(part_line("zero points", s.zero_point_bytes, all, ""));
+  lines.push_back(part_line("fp32", s.float_bytes, all,
+                            str(s.weights - s.quantized, " weights that are not quantized")));
+  return lines;
+}
+
+TokenizedText open_text(const fs::path& file, const Artefact& artefact, const TextPart& part) {
+  const data::Tokenizer& tokenizer = artefact.tokenizer;
+  const bool val = part.val_fraction > 0;
+  // Where the whole file is wanted the place of the split does not matter.
+  const data::Corpus corpus = data::load_corpus(file, val ? part.val_fraction : 0.5);
+  TokenizedText out{.name = corpus.name,
+                    .sha256 = corpus.sha256,
+                    .tokens = encode(tokenizer, val ? corpus.val() : corpus.text, file)};
+  const std::int64_t T = artefact.model().config().block_size;
+  if (std::ssize(out.tokens) <= T) {
+    throw Error(
+        {.fault = Fault::input,
+         .where = file.string(),
+         .what = val ? "the val split is shorter than one window"
+                     : "the text is shorter than one window",
+         .found = str(out.tokens.size(), " tokens"),
+         .expected = str("at least ", T + 1, " (the model's context of ", T, " and one target)"),
+         .hint = "give more text"});
+  }
+  if (part.max_windows > 0 && (std::ssize(out.tokens) - 1) / T >= part.max_windows) {
+    out.tokens.resize(static_cast<std::size_t>(part.max_windows * T + 1));
+  }
+  for (const std::uint16_t id : std::span(out.tokens).subspan(1)) {
+    out.bytes += static_cast<std::int64_t>(tokenizer.token(id).size());
+  }
+  out.bytes_per_token = static_cast<double>(out.bytes) / static_cast<double>(out.tokens.size() - 1);
+  return out;
+}
+
+}  // namespace notch::experiments

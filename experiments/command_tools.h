@@ -1,0 +1,63 @@
+// What the verbs share: threads, output, and opening a model with its tokenizer and a text.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/tokenizer.h"
+#include "experiments/args.h"
+#include "experiments/table.h"
+#include "quant/model_files.h"
+
+namespace notch::experiments {
+
+/// Applies --threads; without it `fallback`, 0 = all cores.
+void use_threads(const Args& args, int fallback = 0);
+
+/// A line on stderr, unless --quiet.
+void note(const Args& args, std::string_view line);
+
+/// The table on stdout: as -o says, or aligned for the screen.
+void print_table(const Args& args, const Table& table);
+
+/// A model directory, read and checked.
+struct Artefact {
+  std::filesystem::path path{};
+  quant::LoadedModel loaded{};
+  data::Tokenizer tokenizer = data::Tokenizer::bytes();
+  quant::SizeReport size{};     ///< of the tensors
+  std::int64_t file_bytes = 0;  ///< model.safetensors with its header
+
+  nn::Gpt& model() const { return *loaded.model; }
+};
+
+/// Throws Fault::io or Fault::input; for the directory of a run the hint names its models.
+Artefact open_artefact(const std::filesystem::path& dir);
+
+/// Where the bytes of its weights are, line by line, for people.
+std::vector<std::string> size_lines(const Artefact& artefact);
+
+/// A text as one model sees it.
+struct TokenizedText {
+  std::string name{}, sha256{};
+  std::vector<std::uint16_t> tokens{};
+  std::int64_t bytes = 0;      ///< that the scored tokens stand for: all but the first token's
+  double bytes_per_token = 0;  ///< of those
+};
+
+/// What of a text is wanted.
+struct TextPart {
+  double val_fraction = 0;       ///< the validation split an experiment would make; 0: everything
+  std::int64_t max_windows = 0;  ///< of the model's context, from the start; 0: all
+};
+
+/// A file as tokens of the artefact's tokenizer.
+/// Throws Fault::io, and Fault::input for a text that is not UTF-8, has a byte the tokenizer does
+/// not know, or is shorter than one window of the model.
+TokenizedText open_text(const std::filesystem::path& file, const Artefact& artefact,
+                        const TextPart& part = {});
+
+}  // namespace notch::experiments
