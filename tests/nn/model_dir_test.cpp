@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "autograd/base/half.h"
 #include "autograd/base/rng.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
@@ -346,6 +347,22 @@ TEST_CASE("callers add members to config.json, and packed weights are not read a
   CHECK(same_bits(*load_model(dir.path()), *model));
   save_model(*model, dir.path(), Json::object().set("quantization_config", Json::object()));
   CHECK(error_of([&] { load_model(dir.path()); }).field == "quantization_config");
+}
+
+TEST_CASE("a 16-bit directory holds each weight rounded half to even, and says its type") {
+  const TemporaryDirectory dir;
+  const auto model = random_model(small());
+  save_model(*model, dir.path(), Json::object(), DType::f16);
+  CHECK(read_config_json(dir.path()).at("torch_dtype", "").as_string("") == "float16");
+  const SafetensorsFile file = SafetensorsFile::open(dir / kWeightsFile);
+  for (const TensorEntry& entry : file.entries()) CHECK(entry.dtype == DType::f16);
+  const auto back = load_model(dir.path());
+  for (const Param& p : model->params().params()) {
+    const Tensor rounded = back->params().find(p.name)->value;
+    for (std::size_t i = 0; i < p.value.flat().size(); ++i) {
+      CHECK(rounded.flat()[i] == from_f16(to_f16(static_cast<float>(p.value.flat()[i]))));
+    }
+  }
 }
 
 TEST_CASE("a directory without its files is an I/O error") {
