@@ -1,5 +1,8 @@
 #include "quant/kernels/fake_quant.h"
 
+#include <cmath>
+#include <limits>
+
 #include "autograd/base/simd.h"
 #include "quant/kernels/round.h"
 
@@ -67,8 +70,11 @@ NOTCH_CLONES void lsq_backward(std::span<real> dw, std::span<real> dlog, std::sp
 }
 
 NOTCH_CLONES std::int64_t count_moved(std::span<const real> before, std::span<const real> after) {
+  constexpr real kSame = 4 * std::numeric_limits<real>::epsilon();
   std::int64_t moved = 0;
-  for (std::size_t i = 0; i < before.size(); ++i) moved += before[i] != after[i];
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    moved += !(std::fabs(before[i] - after[i]) <= kSame * std::fabs(before[i]));
+  }
   return moved;
 }
 

@@ -27,7 +27,9 @@ void lsq_backward(std::span<real> dw, std::span<real> dlog, std::span<const real
                   std::span<const real> w, std::span<const real> scales, std::int64_t unit,
                   int qmin, int qmax, double factor);
 
-/// Number of elements whose value fake quantization changed.
+/// Number of elements whose value fake quantization changed: by more than 4 ε of it. A scale that
+/// is found again on rounded weights can differ in its last place (fl(fl(7s)/7) ≠ s for 11 % of the
+/// floats s that a training may learn); that quantizes nothing.
 std::int64_t count_moved(std::span<const real> before, std::span<const real> after);
 
 }  // namespace notch::quant
