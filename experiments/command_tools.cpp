@@ -31,6 +31,14 @@ std::string models_of_run(const fs::path& dir) {
   return names.size() > kShown ? str(hint, ", … (", names.size(), ")") : hint;
 }
 
+bool is_half(const fs::path& weights) {
+  const nn::SafetensorsFile file = nn::SafetensorsFile::open(weights);
+  return std::ranges::all_of(file.entries(),
+                             [](const auto& e) { return nn::element_bytes(e.dtype) == 2; });
+}
+
+}  // namespace
+
 void require_model_directory(const fs::path& dir) {
   if (fs::exists(dir / nn::kConfigFile)) return;
   const bool exists = fs::exists(dir);
@@ -43,14 +51,6 @@ void require_model_directory(const fs::path& dir) {
                .expected = "config.json, model.safetensors, vocab.json and merges.txt",
                .hint = models_of_run(dir)});
 }
-
-bool is_half(const fs::path& weights) {
-  const nn::SafetensorsFile file = nn::SafetensorsFile::open(weights);
-  return std::ranges::all_of(file.entries(),
-                             [](const auto& e) { return nn::element_bytes(e.dtype) == 2; });
-}
-
-}  // namespace
 
 void use_threads(const Args& args, int fallback) {
   set_threads(static_cast<int>(args.integer("threads", fallback, 0, 1024)));

@@ -34,7 +34,11 @@ struct Artefact {
   nn::Gpt& model() const { return *loaded.model; }
 };
 
-/// Throws Fault::io or Fault::input; for the directory of a run the hint names its models.
+/// Throws Fault::io unless `dir` has a config.json; for the directory of a run the hint names its
+/// models.
+void require_model_directory(const std::filesystem::path& dir);
+
+/// Throws Fault::io or Fault::input.
 Artefact open_artefact(const std::filesystem::path& dir);
 
 /// Where the bytes of its weights are, line by line, for people.

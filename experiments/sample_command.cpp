@@ -1,5 +1,6 @@
 // notch sample: text from a model, as it comes.
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <iostream>
@@ -41,12 +42,19 @@ int sample_command(const Args& args) {
   install_signal_handlers();
   std::cout << begun << std::flush;
   const auto start = std::chrono::steady_clock::now();
+  bool reader_left = false;
   const std::vector<std::int32_t> made =
       nn::generate(artefact.model(), prompt, n, sampling, rng, [&](std::int32_t id) {
+        errno = 0;
         // A model may have more ids than its tokenizer (a padded table); those have no text.
         if (id < tokenizer.vocab_size()) std::cout << tokenizer.token(id) << std::flush;
-        return std::cout.good() && !stop_requested();  // the reader may have gone: `| head`
+        reader_left = !std::cout.good() && errno == EPIPE;
+        return std::cout.good() && !stop_requested();
       });
+  if (reader_left) {  // `| head`: no error
+    std::cout.clear();
+    return 0;
+  }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::cout << std::endl;

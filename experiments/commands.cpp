@@ -1,0 +1,172 @@
+#include "experiments/commands.h"
+
+#include "experiments/session.h"
+
+namespace notch::experiments {
+namespace {
+
+std::vector<Flag> with_output(std::vector<Flag> flags) {
+  flags.push_back(output_flag());
+  return flags;
+}
+
+std::vector<Flag> quantize_flags() {
+  return with_output(
+      {{.name = "method", .value = "NAME", .help = "rtn, rtn-mse or gptq"},
+       {.name = "bits", .letter = 'b', .value = "N", .help = "2 to 8"},
+       {.name = "group",
+        .letter = 'g',
+        .value = "N",
+        .help = "a scale for every N weights of a row",
+        .fallback = "one per row"},
+       {.name = "per-tensor", .help = "one scale for a whole matrix"},
+       {.name = "grid",
+        .value = "NAME",
+        .help = "which integers: 4 bits narrow [-7,7], full [-8,7], signed_max, asymmetric",
+        .fallback = "narrow",
+        .words = {"narrow", "full", "signed_max", "asymmetric"}},
+       {.name = "scale",
+        .value = "TYPE",
+        .help = "stored type of scales: f32, f16 or bf16",
+        .fallback = "f32",
+        .words = {"f32", "f16", "bf16"}},
+       {.name = "embedding",
+        .value = "WORD",
+        .help = "the token table: int8, same (as --bits) or fp32",
+        .fallback = "int8",
+        .words = {"int8", "same", "fp32"}},
+       {.name = "tensor",
+        .value = "LIST",
+        .help = "other bits for layers by name: 'h.0.*=8,h.*.mlp.c_proj=6'"},
+       {.name = "skip", .value = "LIST", .help = "layers that stay in fp32: 'h.0.*,wte'"},
+       {.name = "text", .value = "FILE", .help = "gptq: calibration text"},
+       {.name = "calib-windows",
+        .value = "N",
+        .help = "gptq: contexts of calibration text",
+        .fallback = "128"},
+       {.name = "seed", .value = "N", .help = "gptq: which contexts", .fallback = "1337"},
+       {.name = "out", .value = "DIR", .help = "the directory to write"},
+       threads_flag()});
+}
+
+std::vector<Flag> eval_flags() {
+  return with_output(
+      {{.name = "text", .value = "FILE", .help = "UTF-8 text to predict"},
+       {.name = "split",
+        .value = "all|val",
+        .help = "the whole text, or the end of it that an experiment keeps for validation",
+        .fallback = "all",
+        .words = {"all", "val"}},
+       {.name = "val-fraction",
+        .value = "X",
+        .help = "with --split val: data.val_fraction of the experiment",
+        .fallback = "0.1"},
+       {.name = "base", .value = "DIR", .help = "also the divergence from this model"},
+       {.name = "windows",
+        .value = "N",
+        .help = "evaluate the first N contexts only; with a dump: dump N, evaluate all",
+        .fallback = "all; dump 1"},
+       {.name = "dump-logits",
+        .value = "FILE",
+        .help = "write tokens, targets and logits as safetensors"},
+       {.name = "dump-grads",
+        .value = "FILE",
+        .help = "write tokens, targets and the gradients of the mean loss"},
+       threads_flag()});
+}
+
+std::vector<Flag> sample_flags() {
+  return {
+      {.name = "prompt", .letter = 'p', .value = "TEXT", .help = "what the text begins with"},
+      {.name = "tokens", .letter = 'n', .value = "N", .help = "how many", .fallback = "200"},
+      {.name = "temperature",
+       .value = "X",
+       .help = "0 = always the most probable token",
+       .fallback = "0.8"},
+      {.name = "top-k", .value = "N", .help = "of the N most probable tokens", .fallback = "all"},
+      {.name = "top-p",
+       .value = "X",
+       .help = "of the most probable tokens that have this much together",
+       .fallback = "1"},
+      {.name = "seed", .value = "N", .help = "of the choices", .fallback = "1337"},
+      threads_flag()};
+}
+
+std::vector<Command> make_commands() {
+  const Positional experiment{.name = "EXP.toml", .help = "the configuration"};
+  const Positional model{.name = "MODEL_DIR", .help = "a model, as `notch run` writes them"};
+  return {
+      {{.name = "run",
+        .summary = "train, quantize by every method, and print the table",
+        .examples = {"notch run experiments/quick.toml",
+                     "notch run experiments/quick.toml quant.bits=4,3 train.steps=1000 --out out"},
+        .positionals = {experiment},
+        .flags = with_output(session_flags()),
+        .overrides = true},
+       run_command},
+      {{.name = "train",
+        .summary = "only the fp32 model of an experiment",
+        .examples = {"notch train experiments/quick.toml seeds=1,2"},
+        .positionals = {experiment},
+        .flags = with_output(session_flags()),
+        .overrides = true},
+       train_command},
+      {{.name = "quantize",
+        .summary = "put a model on fewer bits, without training",
+        .examples = {"notch quantize MODEL_DIR --method rtn --bits 8 --out small",
+                     "notch quantize MODEL_DIR --method gptq --bits 4 --group 32 --text train.txt "
+                     "--out small"},
+        .positionals = {model},
+        .flags = quantize_flags()},
+       quantize_command},
+      {{.name = "eval",
+        .summary = "loss, bits per byte and perplexity of a model on a text",
+        .examples = {"notch eval MODEL_DIR --text book.txt",
+                     "notch eval small --base MODEL_DIR --text book.txt --split val -o json"},
+        .positionals = {model},
+        .flags = eval_flags()},
+       eval_command},
+      {{.name = "sample",
+        .summary = "write text",
+        .examples = {"notch sample MODEL_DIR -p 'She has' -n 100"},
+        .positionals = {model},
+        .flags = sample_flags()},
+       sample_command},
+      {{.name = "inspect",
+        .summary = "tensors, ranges, codes and sizes of a model, checkpoint or .safetensors file",
+        .examples = {"notch inspect MODEL_DIR", "notch inspect runs/quick/seed-1337/ckpt/fp32"},
+        .positionals = {{.name = "PATH", .help = "a directory or a .safetensors file"}},
+        .flags = with_output({})},
+       inspect_command},
+      {{.name = "graph",
+        .summary = "the tape of one small training step, with gradient norms",
+        .examples = {"notch graph experiments/quick.toml --block 0 --dot block.dot",
+                     "notch graph MODEL_DIR"},
+        .positionals = {{.name = "MODEL_DIR|EXP.toml", .help = "a model, or one at its start"}},
+        .flags = {{.name = "block", .value = "N", .help = "only this block, from 0"},
+                  {.name = "dot", .value = "FILE", .help = "also as a picture for Graphviz"},
+                  threads_flag()},
+        .overrides = true},
+       graph_command},
+      {{.name = "config",
+        .summary = "all keys with their meaning, or the values an experiment resolves to",
+        .examples = {"notch config > my.toml", "notch config experiments/quick.toml train.lr=3e-4"},
+        .positionals = {{.name = "EXP.toml", .help = "the configuration", .required = false}},
+        .overrides = true},
+       config_command},
+      {{.name = "doctor",
+        .summary = "what this machine has, and what slows it",
+        .examples = {"notch doctor"},
+        .flags = {threads_flag()}},
+       doctor_command},
+  };
+}
+
+}  // namespace
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> all = make_commands();
+  return all;
+}
+
+}  // namespace notch::experiments

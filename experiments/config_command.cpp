@@ -1,0 +1,23 @@
+// notch config: the reference of all keys, or the values an experiment resolves to.
+#include <iostream>
+
+#include "experiments/command_tools.h"
+#include "experiments/commands.h"
+#include "experiments/config.h"
+
+namespace notch::experiments {
+
+int config_command(const Args& args) {
+  LoadedConfig loaded;
+  if (args.positionals.empty()) {
+    for (const std::string& change : args.overrides) apply_override(loaded, change);
+    validate(loaded.config, loaded.origins);
+  } else {
+    loaded = load_config(args.positionals[0], args.overrides);
+  }
+  for (const Override& change : loaded.overrides) note(args, describe(change));
+  std::cout << (args.positionals.empty() ? annotated_toml(loaded.config) : to_toml(loaded.config));
+  return 0;
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,196 @@
+// notch inspect: what is in a model directory, a checkpoint or a .safetensors file. Nothing in it
+// is executed, and every check of the readers is made.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <iostream>
+
+#include "autograd/base/error.h"
+#include "experiments/command_tools.h"
+#include "experiments/commands.h"
+#include "experiments/tensor_statistics.h"
+#include "nn/checkpoint.h"
+#include "quant/pack.h"
+
+namespace notch::experiments {
+namespace {
+
+/// A line beside the table: on stdout for people, on stderr when the table is for a program.
+void say(const Args& args, const std::string& line) {
+  if (args.has("output")) {
+    note(args, line);
+  } else {
+    std::cout << line << '\n';
+  }
+}
+
+Table make_table() {
+  return Table({{.key = "name", .text = true},
+                {.key = "type", .text = true},
+                {.key = "shape", .text = true},
+                {.key = "bytes", .decimals = 0},
+                {.key = "min", .decimals = 5},
+                {.key = "max", .decimals = 5},
+                {.key = "mean", .decimals = 5},
+                {.key = "rms", .decimals = 5},
+                {.key = "not_finite", .title = "not finite", .decimals = 0},
+                {.key = "scale_min", .title = "scale min", .decimals = 6},
+                {.key = "scale_max", .title = "scale max", .decimals = 6},
+                {.key = "codes_used", .title = "codes used", .text = true},
+                {.key = "entropy", .decimals = 3},
+                {.key = "histogram_pct", .title = "codes %", .text = true}});
+}
+
+std::vector<Cell> statistics_cells(const TensorStatistics& s) {
+  return {number(s.min), number(s.max), number(s.mean), number(s.rms),
+          s.not_finite > 0 ? number(static_cast<double>(s.not_finite)) : missing()};
+}
+
+void add_entry(Table& table, const nn::SafetensorsFile& file, const nn::TensorEntry& entry,
+               const std::string& prefix = "") {
+  std::vector<Cell> row = {text(prefix + entry.name), text(nn::name(entry.dtype)),
+                           text(nn::to_text(entry.shape)),
+                           number(static_cast<double>(entry.bytes))};
+  const std::vector<Cell> numbers = statistics_cells(statistics(file, entry));
+  row.insert(row.end(), numbers.begin(), numbers.end());
+  row.resize(table.columns().size(), missing());
+  table.add_row(std::move(row));
+}
+
+/// A quantized matrix: its weights as the model sees them, and its codes.
+void add_quantized(Table& table, const std::string& name, const quant::QTensor& q) {
+  const quant::Grid grid = quant::grid_of(q.spec);
+  std::array<std::int64_t, 256> counts{};
+  for (const std::int8_t code : q.codes) ++counts[static_cast<std::size_t>(code + 128)];
+  const auto used = 256 - std::ranges::count(counts, 0);
+  std::string histogram;
+  if (q.spec.bits <= 4) {
+    for (int code = grid.qmin; code <= grid.qmax; ++code) {
+      const auto n = static_cast<double>(counts[static_cast<std::size_t>(code + 128)]);
+      histogram += str(histogram.empty() ? "" : " ",
+                       std::lround(100 * n / static_cast<double>(q.codes.size())));
+    }
+  }
+  const quant::StorageBytes bytes = quant::storage_bytes(q.spec, q.rows, q.cols);
+  const auto [low, high] = std::ranges::minmax(q.at.scales);
+  std::vector<Cell> row = {text(name), text(quant::name_of(q.spec)),
+                           text(str("[", q.rows, ", ", q.cols, "]")),
+                           number(static_cast<double>(bytes.total()))};
+  const std::vector<Cell> numbers = statistics_cells(statistics(quant::dequantize(q)));
+  row.insert(row.end(), numbers.begin(), numbers.end());
+  row.push_back(number(static_cast<double>(low)));
+  row.push_back(number(static_cast<double>(high)));
+  row.push_back(text(str(used, "/", grid.qmax - grid.qmin + 1)));
+  row.push_back(number(quant::code_entropy(q.codes)));
+  row.push_back(histogram.empty() ? missing() : text(histogram));
+  table.add_row(std::move(row));
+}
+
+void say_file(const Args& args, const nn::SafetensorsFile& file) {
+  say(args, str(file.path().string(), ": ", file.entries().size(), " tensors, ",
+                fs::file_size(file.path()), " bytes"));
+  for (const auto& [key, value] : file.metadata()) say(args, str("  ", key, " = ", value));
+}
+
+void inspect_file(const Args& args, const fs::path& path) {
+  const nn::SafetensorsFile file = nn::SafetensorsFile::open(path);
+  say_file(args, file);
+  Table table = make_table();
+  for (const nn::TensorEntry& entry : file.entries()) add_entry(table, file, entry);
+  print_table(args, table.without_empty_columns());
+}
+
+bool ends_with_part(std::string_view name, const std::vector<std::string>& stems) {
+  return std::ranges::any_of(stems, [&](const std::string& stem) {
+    return name.starts_with(stem) &&
+           (name.substr(stem.size()) == ".codes" || name.substr(stem.size()) == ".scale" ||
+            name.substr(stem.size()) == ".zero");
+  });
+}
+
+void inspect_model(const Args& args, const fs::path& dir) {
+  require_model_directory(dir);
+  const nn::GptConfig c = nn::read_config(dir);
+  say(args, str("GPT-2: ", c.n_layer, " layers, ", c.n_head, " heads, ", c.n_embd,
+                " channels, context ", c.block_size, ", vocabulary ", c.vocab_size,
+                c.tie_embeddings ? ", tied head" : ", own head", c.bias ? "" : ", no biases",
+                c.gelu == Gelu::exact ? ", exact GELU" : ", tanh GELU"));
+  const nn::SafetensorsFile file = nn::SafetensorsFile::open(dir / nn::kWeightsFile);
+  say_file(args, file);
+  Table table = make_table();
+  if (nn::read_config_json(dir).find("quantization_config")) {
+    const Artefact artefact = open_artefact(dir);
+    std::vector<std::string> stems;
+    for (const nn::FileTensor& t : nn::file_tensors(artefact.model())) {
+      for (const quant::NamedQTensor& q : artefact.loaded.tensors) {
+        if (!t.param || t.param->name != q.name) continue;
+        add_quantized(table, t.name, q.q);
+        stems.push_back(t.name);
+      }
+    }
+    for (const nn::TensorEntry& entry : file.entries()) {
+      if (!ends_with_part(entry.name, stems)) add_entry(table, file, entry);
+    }
+  } else {
+    for (const nn::TensorEntry& entry : file.entries()) add_entry(table, file, entry);
+  }
+  print_table(args, table.without_empty_columns());
+  // After the table, so that a model that cannot be used is shown before it is refused.
+  for (const std::string& line : size_lines(open_artefact(dir))) say(args, line);
+}
+
+void inspect_checkpoint(const Args& args, const fs::path& dir) {
+  const Json state = nn::load_checkpoint(dir, {});
+  say(args, str(dir.string(), ": every file has the size and SHA-256 of the manifest"));
+  say(args, "state " + state.dump());
+  std::vector<fs::path> parts;
+  for (const auto& entry : fs::directory_iterator(dir)) {
+    if (entry.path().extension() == ".safetensors") parts.push_back(entry.path());
+  }
+  std::ranges::sort(parts);
+  Table table = make_table();
+  for (const fs::path& part : parts) {
+    const nn::SafetensorsFile file = nn::SafetensorsFile::open(part);
+    for (const nn::TensorEntry& entry : file.entries()) {
+      add_entry(table, file, entry, part.stem().string() + ": ");
+    }
+  }
+  print_table(args, table.without_empty_columns());
+}
+
+bool has_checkpoints(const fs::path& dir) {
+  const fs::directory_iterator entries(dir);
+  return std::ranges::any_of(entries, [](const fs::directory_entry& entry) {
+    return entry.path().filename().string().starts_with("step-");
+  });
+}
+
+/// A directory of checkpoints: the newest one that holds.
+void inspect_latest(const Args& args, const fs::path& root) {
+  const nn::LatestCheckpoint latest = nn::latest_checkpoint(root);
+  for (const nn::DamagedCheckpoint& d : latest.skipped) say(args, "damaged: " + d.reason);
+  if (!latest.path) {
+    throw Error({.fault = Fault::input,
+                 .where = root.string(),
+                 .what = "none of the checkpoints is complete"});
+  }
+  inspect_checkpoint(args, *latest.path);
+}
+
+}  // namespace
+
+int inspect_command(const Args& args) {
+  const fs::path path = args.positionals[0];
+  if (!fs::is_directory(path)) {
+    inspect_file(args, path);
+  } else if (fs::exists(path / "manifest.json")) {
+    inspect_checkpoint(args, path);
+  } else if (has_checkpoints(path)) {
+    inspect_latest(args, path);
+  } else {
+    inspect_model(args, path);
+  }
+  return 0;
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,68 @@
+// The program: parse, dispatch, and turn what went wrong into a message and an exit code.
+//
+// Exit codes: 0 done; 2 usage or configuration, 3 input, 4 operating system, 5 numbers that are not
+// finite, 6 a verification failed; 130 and 143 interrupted; 1 a defect of the program.
+#include <exception>
+#include <filesystem>
+#include <iostream>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "autograd/base/error.h"
+#include "experiments/commands.h"
+#include "experiments/machine.h"
+
+namespace {
+
+using namespace notch;
+using namespace notch::experiments;
+
+int dispatch(const std::vector<std::string>& arguments) {
+  if (arguments.size() == 1 && arguments[0] == "--version") {
+    std::cout << version_text() << '\n';
+    return 0;
+  }
+  std::vector<Verb> verbs;
+  for (const Command& command : commands()) verbs.push_back(command.verb);
+  const Args args = parse_args(verbs, arguments);
+  if (args.verb.empty()) {
+    (args.help() ? std::cout : std::cerr) << help_text(verbs);
+    return args.help() ? 0 : static_cast<int>(Fault::usage);
+  }
+  for (const Command& command : commands()) {
+    if (command.verb.name != args.verb) continue;
+    if (!args.help()) return command.run(args);
+    std::cout << help_text(command.verb);
+    return 0;
+  }
+  return static_cast<int>(Fault::usage);
+}
+
+int report(const std::string& what, int code) {
+  std::cout << std::flush;
+  std::cerr << "error: " << what << '\n';
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    const int code = dispatch({argv + 1, argv + argc});
+    std::cout << std::flush;
+    if (code == 0 && !std::cout.good()) return report("stdout cannot be written", 4);
+    return code;
+  } catch (const Error& e) {
+    return report(e.what(), static_cast<int>(e.fault()));
+  } catch (const std::bad_alloc&) {
+    return report(
+        "not enough memory\nhint: a smaller model, batch or context needs less; `notch doctor` "
+        "shows what there is",
+        4);
+  } catch (const std::filesystem::filesystem_error& e) {
+    return report(e.what(), static_cast<int>(Fault::io));
+  } catch (const std::exception& e) {
+    return report(str("unexpected: ", e.what()), 1);
+  }
+}
