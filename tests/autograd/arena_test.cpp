@@ -13,7 +13,8 @@ namespace notch {
 TEST_CASE("arena blocks are aligned, do not overlap, and are whole") {
   Arena arena;
   std::vector<std::pair<unsigned char*, std::size_t>> blocks;
-  for (const std::size_t bytes : {1, 0, 64, 65, 3 << 20, 100, 5 << 20, 1 << 20}) {
+  for (const int n : {1, 0, 64, 65, 3 << 20, 100, 5 << 20, 1 << 20}) {
+    const auto bytes = static_cast<std::size_t>(n);
     auto* p = static_cast<unsigned char*>(arena.allocate(bytes));
     CHECK(reinterpret_cast<std::uintptr_t>(p) % 64 == 0);
     std::memset(p, static_cast<int>(blocks.size() + 1), bytes);

@@ -256,7 +256,7 @@ TEST_CASE("dropout masks differ between nodes and between steps") {
   Array ones{{kN}, Reals(kN, 1)};
   Graph g;
   std::vector<Reals> masks;
-  for (const std::uint64_t key : {10, 11, 12}) {
+  for (std::uint64_t key = 10; key < 13; ++key) {
     g.begin(kTraining, key);
     const Var x = g.constant(ones.tensor());
     for (int node = 0; node < 3; ++node) masks.push_back(copy(dropout(x, 0.5).value().flat()));

@@ -212,7 +212,7 @@ TEST_CASE("no position sees a later one") {
   Graph g;
   g.begin(kInference);
   const Reals before = copy(model.hidden(g, {ids, 1, 16}));
-  for (const std::size_t changed : {0, 7, 15}) {
+  for (const std::size_t changed : {0u, 7u, 15u}) {
     auto other = ids;
     other[changed] = (other[changed] + 1) % 50;
     g.begin(kInference);
