@@ -126,7 +126,7 @@ class Walk {
       if (!is_table(t)) continue;
       tables_.emplace_back(
           &t, std::vector<real>(t.weight->value.flat().begin(), t.weight->value.flat().end()));
-      const std::vector<real> rounded = dequantize(round_nearest(t, RangeRule::mse));
+      const std::vector<real> rounded = dequantize(round_nearest(t, options_.gptq.range));
       std::ranges::copy(rounded, t.weight->value.data);
     }
     for (const nn::Tokens& tokens : calibration_) {

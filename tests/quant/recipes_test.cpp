@@ -1,0 +1,337 @@
+// Post-training recipes: each statistic comes from the model as it will be when the layer runs, and
+// the codes are those of the quantizer applied by hand.
+#include "quant/recipes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <optional>
+#include <set>
+
+#include "autograd/base/thread_pool.h"
+#include "tests/catch.h"
+#include "tests/quant/tiny_models.h"
+
+namespace {
+
+using namespace notch;
+using namespace notch::quant;
+using notch::test::any_model;
+using notch::test::AnyModel;
+using notch::test::copy;
+using notch::test::copy_of;
+using notch::test::error_of;
+using notch::test::logits_of;
+using notch::test::make_gpt;
+using notch::test::make_mlp;
+using notch::test::same_bits;
+using notch::test::Text;
+using notch::test::tiny_config;
+using notch::test::values_of;
+
+const Spec kInt3{.bits = 3};
+const Plan kPlan{.weights = kInt3, .table = Spec{.bits = 4}};
+
+AnyModel gpt(bool tied = true, bool large = false) {
+  return any_model([=] {
+    nn::GptConfig config = tiny_config();
+    config.tie_embeddings = tied;
+    if (large) config.n_layer = 3, config.n_embd = 24, config.bias = false;
+    return make_gpt(config);
+  });
+}
+AnyModel mlp(bool large = false) {
+  return any_model([=] {
+    return make_mlp({.vocab_size = 11,
+                     .channels = large ? 24 : 12,
+                     .hidden = large ? 40 : 20,
+                     .layers = large ? 3 : 2});
+  });
+}
+std::vector<AnyModel> models() { return {gpt(), gpt(true, true), gpt(false), mlp(), mlp(true)}; }
+
+/// Calibration text of three batches, and its views.
+struct Calibration {
+  std::vector<Text> texts{};
+  std::vector<nn::Tokens> tokens{};
+  explicit Calibration(std::uint64_t seed = 20) {
+    for (std::uint64_t i = 0; i < 3; ++i) texts.emplace_back(seed + i, 8);
+    for (const Text& t : texts) tokens.push_back(t.tokens());
+  }
+};
+
+Quantized run(AnyModel& model, std::string_view name, const Plan& plan = kPlan,
+              const PostTrainingOptions& options = {}) {
+  const Calibration calibration;
+  const std::vector<Target> targets = resolve(plan, model.view);
+  return post_training(model.view, recipe(name), targets, calibration.tokens, options);
+}
+
+bool equal(const Quantized& a, const Quantized& b) {
+  return std::ranges::equal(a.tensors, b.tensors, [](const NamedQTensor& x, const NamedQTensor& y) {
+    return x.name == y.name && x.q == y.q;
+  });
+}
+
+QTensor nearest(const Param& p, const Spec& spec, RangeRule rule) {
+  const Tensor& w = p.value;
+  return quantize(w.flat(), w.rows(), w.cols(), spec,
+                  choose_scales(w.flat(), w.rows(), w.cols(), spec, rule, "t").at, "t");
+}
+
+/// Second moments of what reaches `layer` when `model` reads the calibration text.
+Hessian inputs_of(const AnyModel& model, std::string_view layer) {
+  const nn::Linear* head = model.view.head;
+  const auto linears = model.view.linears;
+  const auto found = std::ranges::find(linears, layer, [](const nn::Linear* l) { return l->name; });
+  const nn::Linear* wanted = found == linears.end() ? head : *found;
+  Hessian H(wanted->in_features());
+  const nn::Attachment observer = model.view.hooks->linear_chain.attach(
+      [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
+        if (&linear == wanted) H.accumulate(x.value().flat());
+        return next(g, linear, x);
+      });
+  for (const Text& text : Calibration().texts) logits_of(model.view, text);
+  return H;
+}
+
+TEST_CASE("round-to-nearest recipes quantize every matrix alone, and leave its values behind") {
+  for (AnyModel& model : models()) {
+    for (const auto& [name, rule] :
+         {std::pair{"rtn", RangeRule::absmax}, {"rtn-mse", RangeRule::mse}}) {
+      AnyModel work = copy_of(model);
+      const Quantized q = run(work, name);
+      const std::vector<Target> targets = resolve(kPlan, model.view);
+      REQUIRE(q.tensors.size() == targets.size());
+      AnyModel expected = copy_of(model);
+      for (std::size_t i = 0; i < targets.size(); ++i) {
+        CHECK(q.tensors[i].name == targets[i].weight->name);
+        CHECK(q.layers[i].name == targets[i].name);
+        CHECK(q.tensors[i].q == nearest(*targets[i].weight, targets[i].spec, rule));
+        CHECK(q.layers[i].gptq.rtn_error == 0);
+      }
+      test::put_dequantized(q, expected.params());
+      CHECK(same_bits(values_of(work.params()), values_of(expected.params())));
+    }
+  }
+}
+
+/// Every layer's codes from GPTQ by hand. The layer sees `before`: the model in which the layers
+/// that were done earlier have their rounded weights, and tables their round-to-nearest ones.
+void check_codes_by_hand(const AnyModel& original, const Plan& plan,
+                         const PostTrainingOptions& options) {
+  AnyModel work = copy_of(original), before = copy_of(original);
+  const Quantized q = run(work, "gptq", plan, options);
+  const std::vector<Target> targets = resolve(plan, before.view);
+  std::set<const Param*> tables;
+  for (const nn::Embedding* e : before.view.embeddings) tables.insert(e->weight);
+  std::map<const Param*, std::vector<real>> table_values;
+  for (const Target& t : targets) {
+    if (!tables.contains(t.weight)) continue;
+    table_values[t.weight] = copy(t.weight->value.flat());
+    dequantize(nearest(*t.weight, t.spec, options.gptq.range), t.weight->value.flat());
+  }
+  const auto check_target = [&](const Target& t) {
+    INFO(t.name << (options.true_sequential ? " true-sequential" : " block-sequential"));
+    const auto at = std::ranges::find(q.tensors, t.weight->name, &NamedQTensor::name);
+    REQUIRE(at != q.tensors.end());
+    const std::vector<real> w =
+        tables.contains(t.weight) ? table_values.at(t.weight) : copy(t.weight->value.flat());
+    const Hessian H = inputs_of(before, t.linear->name);
+    const GptqResult expected = gptq(w, t.weight->value.rows(), t.weight->value.cols(), t.spec,
+                                     H.matrix(), options.gptq, t.name);
+    CHECK(at->q == expected.q);
+    const LayerReport& report = q.layers[static_cast<std::size_t>(at - q.tensors.begin())];
+    CHECK(report.gptq.error == expected.report.error);
+    CHECK(report.gptq.damp == options.gptq.damp);
+  };
+  const auto apply = [&](const Target& t) {
+    const auto at = std::ranges::find(q.tensors, t.weight->name, &NamedQTensor::name);
+    dequantize(at->q, t.weight->value.flat());
+  };
+  for (const nn::Stage& stage : before.view.stages) {
+    std::vector<const Target*> group;
+    for (const Target& t : targets) {
+      if (std::ranges::count(stage.linears, t.linear)) group.push_back(&t);
+    }
+    for (const Target* t : group) {
+      check_target(*t);
+      if (options.true_sequential) apply(*t);
+    }
+    for (const Target* t : group) apply(*t);
+  }
+  for (const Target& t : targets) {
+    if (t.linear == before.view.head) check_target(t);
+    if (t.linear) continue;  // tables that are only looked up: to nearest, on their own values
+    std::ranges::copy(table_values.at(t.weight), t.weight->value.data);
+    const auto at = std::ranges::find(q.tensors, t.weight->name, &NamedQTensor::name);
+    CHECK(at->q == nearest(*t.weight, t.spec, options.gptq.range));
+  }
+}
+
+TEST_CASE("GPTQ's statistics come from quantized predecessors, stage by stage or layer by layer") {
+  for (const AnyModel& model : models()) {
+    for (const bool true_sequential : {false, true}) {
+      check_codes_by_hand(model, kPlan, {.true_sequential = true_sequential});
+    }
+  }
+}
+
+TEST_CASE("GPTQ's order holds with groups, a quantized position table and a model partly in fp32") {
+  Plan plan{.weights = {.bits = 4, .granularity = Granularity::group, .group_size = 4},
+            .table = Spec{.bits = 4, .grid = GridKind::asymmetric, .scale = ScaleType::f16},
+            .rules = {{"wpe", Spec{.bits = 2}}, {"h.0.attn.c_proj", {}}, {"h.1.mlp.*", {}}}};
+  for (const RangeRule range : {RangeRule::mse, RangeRule::absmax}) {
+    for (const bool tied : {true, false}) {
+      check_codes_by_hand(gpt(tied), plan, {.gptq = {.act_order = true, .range = range}});
+    }
+  }
+}
+
+TEST_CASE("layer by layer differs from block by block, in later layers only") {
+  AnyModel block = gpt(), layer = gpt();
+  const Quantized a = run(block, "gptq");
+  const Quantized b = run(layer, "gptq", kPlan, {.true_sequential = true});
+  CHECK(a.tensors[0].q == b.tensors[0].q);
+  CHECK_FALSE(a.tensors[1].q == b.tensors[1].q);
+}
+
+TEST_CASE("parameters are the dequantized codes on return; what is not quantized is untouched") {
+  for (const AnyModel& model : models()) {
+    for (const std::string_view name : {"rtn", "rtn-mse", "gptq"}) {
+      AnyModel work = copy_of(model), expected = copy_of(model);
+      const Quantized q = run(work, name);
+      test::put_dequantized(q, expected.params());
+      CHECK(same_bits(values_of(work.params()), values_of(expected.params())));
+      CHECK(work.view.hooks->linear_chain.empty());
+    }
+  }
+  AnyModel head_in_fp32 = gpt(), expected = gpt();
+  test::put_dequantized(run(head_in_fp32, "gptq", {.weights = kInt3}), expected.params());
+  CHECK(same_bits(values_of(head_in_fp32.params()), values_of(expected.params())));
+}
+
+double squared_distance(const std::vector<real>& a, const std::vector<real>& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    sum += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+  }
+  return sum;
+}
+
+TEST_CASE(
+    "GPTQ lowers each layer's output error below round-to-nearest's, and that of the logits") {
+  for (const AnyModel& model : models()) {
+    AnyModel rtn = copy_of(model), gptq = copy_of(model);
+    run(rtn, "rtn-mse");
+    const Quantized q = run(gptq, "gptq");
+    double error = 0, rtn_error = 0;
+    for (const LayerReport& layer : q.layers) {
+      INFO(layer.name);
+      if (layer.name == "wte" && !model.view.head_is_tied()) continue;  // looked up, no Hessian
+      CHECK(layer.gptq.error < layer.gptq.rtn_error);
+      error += layer.gptq.error;
+      rtn_error += layer.gptq.rtn_error;
+    }
+    CHECK(error < 0.8 * rtn_error);
+    const auto change = [&](const AnyModel& m, std::uint64_t seed) {
+      double sum = 0;
+      for (const Text& text : Calibration(seed).texts) {
+        sum += squared_distance(logits_of(m.view, text), logits_of(model.view, text));
+      }
+      return sum;
+    };
+    CHECK(change(gptq, 20) < change(rtn, 20));    // the calibration text
+    CHECK(change(gptq, 500) < change(rtn, 500));  // other text of the same source
+  }
+}
+
+TEST_CASE("reports of a recipe say what share moved and by how much") {
+  AnyModel model = gpt(), before = gpt();
+  const Quantized q = run(model, "gptq");
+  double moved = 0, all = 0;
+  for (std::size_t i = 0; i < q.tensors.size(); ++i) {
+    const auto w = before.params().find(q.tensors[i].name)->value.flat();
+    const auto back = dequantize(q.tensors[i].q);
+    double count = 0, power = 0;
+    for (std::size_t j = 0; j < w.size(); ++j) {
+      count += std::abs(w[j] - back[j]) > 1e-6f * std::abs(w[j]);
+      power += std::pow(static_cast<double>(w[j]), 2);
+    }
+    CHECK(q.layers[i].moved == Approx(count / static_cast<double>(w.size())));
+    CHECK(q.layers[i].weight_error ==
+          Approx(squared_distance(copy(w), back) / power).epsilon(1e-6));
+    moved += count;
+    all += static_cast<double>(w.size());
+  }
+  CHECK(require_activity(q, "t") == Approx(moved / all));
+}
+
+TEST_CASE("quantizing a quantized model moves nothing, and that is an error") {
+  for (const std::string_view name : {"rtn", "rtn-mse", "gptq"}) {
+    AnyModel model = gpt();
+    CHECK(require_activity(run(model, "rtn-mse"), "t") > 0.9);
+    const Quantized again = run(model, name);
+    const ErrorParts e = error_of([&] { require_activity(again, "there"); });
+    CHECK(e.fault == Fault::numeric);
+    CHECK(e.where == "there");
+  }
+  CHECK(error_of([] { require_activity({}, "t"); }).fault == Fault::numeric);
+}
+
+TEST_CASE("the number of threads changes no code, scale or report") {
+  const int before = threads();
+  for (const bool true_sequential : {false, true}) {
+    std::optional<Quantized> reference;
+    std::vector<real> values;
+    for (const int n : {1, 2, 3, 7}) {
+      set_threads(n);
+      AnyModel model = gpt(true, true);
+      const Quantized q = run(model, "gptq", kPlan, {.true_sequential = true_sequential});
+      if (!reference) {
+        reference = q;
+        values = values_of(model.params());
+      }
+      CHECK(equal(q, *reference));
+      CHECK(same_bits(values_of(model.params()), values));
+      for (std::size_t i = 0; i < q.layers.size(); ++i) {
+        CHECK(q.layers[i].gptq.error == reference->layers[i].gptq.error);
+        CHECK(q.layers[i].weight_error == reference->layers[i].weight_error);
+      }
+    }
+  }
+  set_threads(before);
+}
+
+TEST_CASE("a recipe without its calibration text, or that only trains, is refused unchanged") {
+  AnyModel model = gpt();
+  const auto values = values_of(model.params());
+  const std::vector<Target> targets = resolve(kPlan, model.view);
+  const auto refused = [&](std::string_view name) {
+    return error_of([&] { post_training(model.view, recipe(name), targets, {}, {}); });
+  };
+  for (const std::string_view name : {"gptq", "qat-ste", "qat-lsq-kd"}) {
+    CHECK(refused(name).fault == Fault::usage);
+    CHECK(refused(name).where == name);
+  }
+  CHECK(same_bits(values_of(model.params()), values));
+  CHECK(post_training(model.view, recipe("rtn"), targets, {}, {}).tensors.size() == 9);
+}
+
+TEST_CASE("the table of recipes: names are unique, and each row either rounds or trains") {
+  std::set<std::string> names;
+  for (const Recipe& r : kRecipes) {
+    INFO(r.name);
+    CHECK(names.insert(std::string(r.name)).second);
+    CHECK(&recipe(r.name) == &r);
+    CHECK((r.round != nullptr) == (r.training == Training::none));
+    CHECK((!r.distills || r.training != Training::none));
+    CHECK_FALSE(r.source.empty());
+  }
+  const ErrorParts e = error_of([] { recipe("gtpq"); });
+  CHECK(e.fault == Fault::usage);
+  CHECK(e.field == "gtpq");
+  CHECK(e.hint.find("\"gptq\"") != std::string::npos);
+}
+
+}  // namespace
