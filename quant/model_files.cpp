@@ -58,26 +58,42 @@ std::int64_t file_bytes(const fs::path& weights) {
   return total;
 }
 
+[[noreturn]] void refuse(const std::string& where, const std::string& field, std::string found,
+                         std::string expected) {
+  throw Error({.fault = Fault::input,
+               .where = where,
+               .what = "not a quantization this program reads",
+               .field = "quantization_config." + field,
+               .found = std::move(found),
+               .expected = std::move(expected)});
+}
+
 /// {"h.0.attn.c_attn.weight": spec, …} of a quantization_config.
 std::map<std::string, Spec> read_specs(const Json& config, const std::string& where) {
-  const auto refuse = [&](std::string field, std::string found, std::string expected) {
-    throw Error({.fault = Fault::input,
-                 .where = where,
-                 .what = "not a quantization this program reads",
-                 .field = "quantization_config." + std::move(field),
-                 .found = std::move(found),
-                 .expected = std::move(expected)});
-  };
   const std::string& method = config.at("quant_method", where).as_string(where);
-  if (method != kMethod) refuse("quant_method", method, std::string(kMethod));
+  if (method != kMethod) refuse(where, "quant_method", method, std::string(kMethod));
   const std::int64_t version = config.at("version", where).as_int(where);
-  if (version != kVersion) refuse("version", std::to_string(version), std::to_string(kVersion));
+  if (version != kVersion) {
+    refuse(where, "version", std::to_string(version), std::to_string(kVersion));
+  }
   std::map<std::string, Spec> specs;
   for (const auto& [name, spec] : config.at("tensors", where).as_object(where)) {
     specs.emplace(name, spec_from_json(spec, where + ": " + name));
   }
-  if (specs.empty()) refuse("tensors", "{}", "at least one quantized tensor");
+  if (specs.empty()) refuse(where, "tensors", "{}", "at least one quantized tensor");
   return specs;
+}
+
+/// What reading a spec alone cannot know: whether its tensor is a matrix that the groups divide.
+void check_fits(const Spec& spec, const nn::FileTensor& t, const std::string& where) {
+  const std::string field = "tensors." + t.name;
+  if (!t.param || t.param->value.shape.rank() != 2) {
+    refuse(where, field, str("a tensor of shape ", t.shape), "a matrix");
+  }
+  const std::int64_t cols = t.param->value.cols();
+  if (spec.granularity == Granularity::group && cols % spec.group_size != 0) {
+    refuse(where, field, str("groups of ", spec.group_size), str("a divisor of ", cols));
+  }
 }
 
 /// One quantized tensor of an open file: asked for first, read after everything has been checked.
@@ -90,7 +106,6 @@ struct PackedEntry {
   PackedEntry(Param& p, std::string file_name, const Spec& s, nn::WeightFile& file)
       : param(&p), name(std::move(file_name)), spec(s) {
     const std::int64_t rows = p.value.rows(), cols = p.value.cols();
-    validate(spec, cols, name);
     const StoredShapes shapes = stored_shapes(spec, rows, cols);
     codes = &require(file, ".codes", shapes.codes, nn::DType::u8);
     scale = &require(file, ".scale", shapes.scale, dtype_of(spec.scale));
@@ -140,7 +155,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json) {
       floats.push_back(t);
       continue;
     }
-    check(t.param && t.param->value.shape.rank() == 2, where, "\"", t.name, "\" is not a matrix");
+    check_fits(spec->second, t, where);
     packed.emplace_back(*model->params().find(t.param->name), t.name, spec->second, file);
     specs.erase(spec);
   }
@@ -150,11 +165,17 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json) {
                  .what = "the model has no such tensor",
                  .field = "quantization_config.tensors." + specs.begin()->first});
   }
-  file.check_no_others(config.tie_embeddings);
+  // A copy of a tied table may lie beside it in floating point, but not beside integers.
+  const Param& head = *model->head().weight;
+  const bool head_may_follow =
+      config.tie_embeddings &&
+      std::ranges::any_of(floats, [&](const nn::FileTensor& t) { return t.param == &head; });
+  file.check_no_others(head_may_follow);
 
   model->params().allocate_values();
   LoadedModel loaded{.quantization_config = about};
   for (const nn::FileTensor& t : floats) file.read(t);
+  if (head_may_follow) file.check_tied_head(head);
   for (const PackedEntry& entry : packed) {
     QTensor q = entry.read(file);
     dequantize(q, entry.param->value.flat());
