@@ -28,7 +28,7 @@ NOTCH_CLONES void clipped_ste_backward(std::span<real> dw, std::span<const real>
     real* out = dw.data() + at;
     for (std::int64_t i = 0; i < unit; ++i) {
       const real v = in[i] / scale;
-      out[i] += (v >= lo) & (v <= hi) ? d[i] : real{0};
+      out[i] += ((v >= lo) & (v <= hi)) ? d[i] : real{0};
     }
   }
 }
@@ -46,7 +46,7 @@ NOTCH_CLONES void lsq_backward(std::span<real> dw, std::span<real> dlog, std::sp
       real* out = dw.data() + at;
       for (std::int64_t i = 0; i < unit; ++i) {
         const real v = in[i] / scale;
-        out[i] += (v >= lo) & (v <= hi) ? d[i] : real{0};
+        out[i] += ((v >= lo) & (v <= hi)) ? d[i] : real{0};
       }
     }
     if (dlog.empty()) continue;
@@ -55,7 +55,7 @@ NOTCH_CLONES void lsq_backward(std::span<real> dw, std::span<real> dlog, std::sp
     // branches of eq. 3 hold for the code and the paper takes qmin or qmax; so does this.
     const auto term = [&](std::int64_t i) {
       const real v = in[i] / scale;
-      const real inside = (v > lo) & (v < hi) ? v : real{0};
+      const real inside = ((v > lo) & (v < hi)) ? v : real{0};
       return static_cast<double>(d[i]) * static_cast<double>(round_clamped(v, lo, hi) - inside);
     };
     const std::int64_t whole = unit - unit % kLanes;
