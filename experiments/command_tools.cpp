@@ -60,6 +60,14 @@ void note(const Args& args, std::string_view line) {
   if (!args.has("quiet")) std::cerr << line << '\n';
 }
 
+void say(const Args& args, std::string_view line) {
+  if (args.has("output")) {
+    note(args, line);
+  } else {
+    std::cout << line << '\n';
+  }
+}
+
 void print_table(const Args& args, const Table& table) {
   const auto format = args.value("output");
   std::cout << render(table, format ? parse_table_format(*format) : TableFormat::screen);
@@ -102,27 +110,15 @@ std::string fixed3(double x) {
   return out.str();
 }
 
-/// Tokenizes, naming the file where a byte has no id.
-std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
-                                  const fs::path& file) {
-  try {
-    return tokenizer.encode16(text);
-  } catch (const Error& e) {
-    ErrorParts parts = e.parts();
-    parts.where = str(file.string(), ": ", parts.where);
-    throw Error(std::move(parts));
-  }
-}
-
 }  // namespace
 
 std::vector<std::string> size_lines(const Artefact& artefact) {
   const quant::SizeReport& s = artefact.size;
   std::vector<std::string> lines = {
       str(artefact.file_bytes, " bytes in model.safetensors: ", fixed3(s.bits_per_weight()),
-          " bits per weight over ", s.weights, " weights, ", fixed3(32 / s.bits_per_weight()),
-          " times smaller than fp32")};
+          " bits per weight over ", s.weights, " weights")};
   if (s.quantized == 0) return lines;
+  lines[0] += str(", ", fixed3(32 / s.bits_per_weight()), " times smaller than fp32");
   const std::int64_t all = s.bytes();
   lines.push_back(part_line(
       "codes", s.code_bytes, all,
@@ -135,6 +131,17 @@ std::vector<std::string> size_lines(const Artefact& artefact) {
   return lines;
 }
 
+std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
+                                  const std::string& where) {
+  try {
+    return tokenizer.encode16(text);
+  } catch (const Error& e) {
+    ErrorParts parts = e.parts();
+    parts.where = str(where, ": ", parts.where);
+    throw Error(std::move(parts));
+  }
+}
+
 TokenizedText open_text(const fs::path& file, const Artefact& artefact, const TextPart& part) {
   const data::Tokenizer& tokenizer = artefact.tokenizer;
   const bool val = part.val_fraction > 0;
@@ -142,7 +149,7 @@ TokenizedText open_text(const fs::path& file, const Artefact& artefact, const Te
   const data::Corpus corpus = data::load_corpus(file, val ? part.val_fraction : 0.5);
   TokenizedText out{.name = corpus.name,
                     .sha256 = corpus.sha256,
-                    .tokens = encode(tokenizer, val ? corpus.val() : corpus.text, file)};
+                    .tokens = encode(tokenizer, val ? corpus.val() : corpus.text, file.string())};
   const std::int64_t T = artefact.model().config().block_size;
   if (std::ssize(out.tokens) <= T) {
     throw Error(

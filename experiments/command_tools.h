@@ -20,6 +20,9 @@ void use_threads(const Args& args, int fallback = 0);
 /// A line on stderr, unless --quiet.
 void note(const Args& args, std::string_view line);
 
+/// A line beside a table: on stdout for people, on stderr when -o asks for a table alone.
+void say(const Args& args, std::string_view line);
+
 /// The table on stdout: as -o says, or aligned for the screen.
 void print_table(const Args& args, const Table& table);
 
@@ -51,6 +54,10 @@ struct TokenizedText {
   std::int64_t bytes = 0;      ///< that the scored tokens stand for: all but the first token's
   double bytes_per_token = 0;  ///< of those
 };
+
+/// The ids of `text`; an error is about `where`.
+std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
+                                  const std::string& where);
 
 /// What of a text is wanted.
 struct TextPart {

@@ -115,7 +115,7 @@ int doctor_command(const Args& args) {
   use_threads(args);
   const int n = threads();
   const Cpu cpu = this_cpu();
-  line("notch", version_text());
+  line("program", version_text());
   line("cpu", str(cpu.model.empty() ? "unknown" : cpu.model, ", ",
                   std::thread::hardware_concurrency(), " cores; ", features(cpu)));
   line("threads", str(n));

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <iostream>
 
 #include "autograd/base/error.h"
 #include "experiments/command_tools.h"
@@ -14,15 +13,6 @@
 
 namespace notch::experiments {
 namespace {
-
-/// A line beside the table: on stdout for people, on stderr when the table is for a program.
-void say(const Args& args, const std::string& line) {
-  if (args.has("output")) {
-    note(args, line);
-  } else {
-    std::cout << line << '\n';
-  }
-}
 
 Table make_table() {
   return Table({{.key = "name", .text = true},
@@ -41,9 +31,9 @@ Table make_table() {
                 {.key = "histogram_pct", .title = "codes %", .text = true}});
 }
 
-std::vector<Cell> statistics_cells(const TensorStatistics& s) {
-  return {number(s.min), number(s.max), number(s.mean), number(s.rms),
-          s.not_finite > 0 ? number(static_cast<double>(s.not_finite)) : missing()};
+void add_statistics(std::vector<Cell>& row, const TensorStatistics& s) {
+  for (const double x : {s.min, s.max, s.mean, s.rms}) row.push_back(number(x));
+  row.push_back(s.not_finite > 0 ? number(static_cast<double>(s.not_finite)) : missing());
 }
 
 void add_entry(Table& table, const nn::SafetensorsFile& file, const nn::TensorEntry& entry,
@@ -51,8 +41,7 @@ void add_entry(Table& table, const nn::SafetensorsFile& file, const nn::TensorEn
   std::vector<Cell> row = {text(prefix + entry.name), text(nn::name(entry.dtype)),
                            text(nn::to_text(entry.shape)),
                            number(static_cast<double>(entry.bytes))};
-  const std::vector<Cell> numbers = statistics_cells(statistics(file, entry));
-  row.insert(row.end(), numbers.begin(), numbers.end());
+  add_statistics(row, statistics(file, entry));
   row.resize(table.columns().size(), missing());
   table.add_row(std::move(row));
 }
@@ -76,8 +65,7 @@ void add_quantized(Table& table, const std::string& name, const quant::QTensor& 
   std::vector<Cell> row = {text(name), text(quant::name_of(q.spec)),
                            text(str("[", q.rows, ", ", q.cols, "]")),
                            number(static_cast<double>(bytes.total()))};
-  const std::vector<Cell> numbers = statistics_cells(statistics(quant::dequantize(q)));
-  row.insert(row.end(), numbers.begin(), numbers.end());
+  add_statistics(row, statistics(quant::dequantize(q)));
   row.push_back(number(static_cast<double>(low)));
   row.push_back(number(static_cast<double>(high)));
   row.push_back(text(str(used, "/", grid.qmax - grid.qmin + 1)));

@@ -3,7 +3,6 @@
 // The flags fill the same configuration that an experiment's rows come from, so that this command
 // and a row of the table make the same artefact from the same model.
 #include <cmath>
-#include <iostream>
 #include <optional>
 
 #include "autograd/base/error.h"
@@ -157,9 +156,9 @@ int quantize_command(const Args& args) {
     dir.commit();
   }
   print_table(args, layer_table(quantized));
-  note(args, str(quantized.layers.size(), " matrices quantized, ", std::round(1000 * moved) / 10,
-                 " % of their weights moved"));
-  for (const std::string& line : size_lines(open_artefact(out))) note(args, line);
+  say(args, str(quantized.layers.size(), " matrices quantized, ", std::round(1000 * moved) / 10,
+                " % of their weights moved"));
+  for (const std::string& line : size_lines(open_artefact(out))) say(args, line);
   note(args, "written to " + out.string());
   return 0;
 }

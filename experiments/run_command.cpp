@@ -19,7 +19,7 @@ int interrupted(const Args& args, const Session& session) {
 }
 
 TableFormat format_of(const Args& args) {
-  const auto word = args.value("o");
+  const auto word = args.value("output");
   return word ? parse_table_format(*word) : TableFormat::screen;
 }
 

@@ -36,8 +36,11 @@ int sample_command(const Args& args) {
   const Artefact artefact = open_artefact(args.positionals[0]);
   const data::Tokenizer& tokenizer = artefact.tokenizer;
   const std::string begun = args.value("prompt").value_or("");
-  const std::vector<std::int32_t> prompt =
-      begun.empty() ? default_prompt(tokenizer) : tokenizer.encode(begun);
+  std::vector<std::int32_t> prompt = default_prompt(tokenizer);
+  if (!begun.empty()) {
+    const std::vector<std::uint16_t> ids = encode(tokenizer, begun, "--prompt");
+    prompt.assign(ids.begin(), ids.end());
+  }
 
   install_signal_handlers();
   std::cout << begun << std::flush;
