@@ -116,7 +116,8 @@ std::set<std::string> verify(const fs::path& checkpoint) {
     refuse(path, "version", "unknown version", std::to_string(version), std::to_string(kVersion));
   }
   const Json& files = manifest.at("files", where);
-  if (manifest.as_object(where).size() != 2) refuse(path, "", "unknown members", "", "two");
+  if (manifest.as_object(where).size() != 2)
+    refuse(path, "", "has unknown members", "", "version and files alone");
   std::set<std::string> verified;
   for (const auto& [file, entry] : files.as_object(where + ": files")) {
     if (!is_plain_name(file)) refuse(path, file, "not a file's name", json_quote(file), "");

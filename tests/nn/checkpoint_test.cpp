@@ -131,6 +131,30 @@ TEST_CASE("a missing or shortened file is noticed") {
   CHECK(error_of([&] { load_checkpoint(dir / "absent", run.parts()); }).fault == Fault::io);
 }
 
+TEST_CASE("a manifest that says more, less or elsewhere is refused") {
+  const TemporaryDirectory dir;
+  Run run;
+  const fs::path path = save_checkpoint(dir / "root", 1, run.parts(), state_of(1), 1);
+  const Json good = Json::parse(read_file(path / "manifest.json"), "manifest");
+  const Json& files = good.at("files", "");
+  const auto refused = [&](const Json& manifest) {
+    put_file(path / "manifest.json", manifest.dump());
+    CHECK(error_of([&] { load_checkpoint(path, run.parts()); }).fault == Fault::input);
+  };
+  Json bad = good;
+  refused(bad.set("more", 1));
+  bad = good;
+  refused(bad.set("version", 2));
+  refused(Json::object().set("version", 1));
+  refused(Json::object().set("version", 1).set("files", Json::object()));
+  // A sound file outside the checkpoint.
+  fs::copy_file(path / "state.json", dir / "outside");
+  Json elsewhere = files;
+  elsewhere.set("../../outside", files.at("state.json", ""));
+  bad = good;
+  refused(bad.set("files", elsewhere));
+}
+
 TEST_CASE("a checkpoint of another model is refused by tensor, and nothing is filled") {
   const TemporaryDirectory dir;
   Run run;

@@ -199,7 +199,7 @@ TEST_CASE("sampling outside its ranges is a usage error") {
 TEST_CASE("greedy generation follows full passes over the documented window, past block_size") {
   for (const std::int64_t block : {1, 2, 5, 8}) {
     const auto model = lively_model(block);
-    for (const std::size_t prompt_length : {1, 3, 8, 30}) {
+    for (const std::size_t prompt_length : std::vector<std::size_t>{1, 3, 8, 30}) {
       const std::vector<std::int32_t> prompt = random_tokens(prompt_length, 9);
       Rng rng(1);
       const std::vector<std::int32_t> tokens =
