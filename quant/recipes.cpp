@@ -77,14 +77,13 @@ class Walk {
       }
       for (std::size_t i = 0; i < hidden_.size(); ++i) run_stage(stage, i, true);
     }
+    restore_tables();
     if (const Target* head = target_of(model_.head)) {
       // The head sees the last hidden states: no layer has to run to collect them.
-      restore_tables();
       Hessian H(model_.head->in_features());
       for (const Hidden& h : hidden_) H.accumulate(h.values);
       quantize_target(*head, &H);
     }
-    restore_tables();
   }
 
   std::vector<Group> groups_of(const nn::Stage& stage) const {
@@ -141,11 +140,9 @@ class Walk {
                                [&](const nn::Embedding* e) { return e->weight == t.weight; });
   }
 
-  /// Gives tables that are not rounded yet their original values back.
+  /// Gives the tables, none of which has its codes yet, their original values back.
   void restore_tables() {
-    for (const auto& [t, values] : tables_) {
-      if (!done_.contains(t->weight)) std::ranges::copy(values, t->weight->value.data);
-    }
+    for (const auto& [t, values] : tables_) std::ranges::copy(values, t->weight->value.data);
   }
 
   void run_stage(const nn::Stage& stage, std::size_t i, bool keep) {

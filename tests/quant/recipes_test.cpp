@@ -188,6 +188,20 @@ TEST_CASE("GPTQ's order holds with groups, a quantized position table and a mode
   }
 }
 
+TEST_CASE("a table that is only looked up is rounded from its own values, whatever the head does") {
+  const Spec spec{.bits = 3, .grid = GridKind::full};
+  for (const bool tied : {true, false}) {
+    AnyModel model = gpt(tied);
+    const Plan plan{.weights = kInt3, .rules = {{"wpe", spec}}};
+    const Quantized q = run(model, "gptq", plan);
+    CHECK(q.layers.back().name == "wpe");
+    CHECK(q.layers.back().moved > 0.9);
+    const AnyModel original = gpt(tied);
+    CHECK(q.tensors.back().q ==
+          nearest(*original.params().find("wpe.weight"), spec, RangeRule::mse));
+  }
+}
+
 TEST_CASE("layer by layer differs from block by block, in later layers only") {
   AnyModel block = gpt(), layer = gpt();
   const Quantized a = run(block, "gptq");
