@@ -4,10 +4,12 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/matmul.h"
 
 // LAPACK lives in libopenblas as well, but Debian ships no LAPACKE there.
 extern "C" {
@@ -25,7 +27,7 @@ using Index = std::int64_t;
 // 25 %, and pieces of columns more than pieces of rows (AVX-512, training shapes of 128 to 768
 // channels).
 constexpr Index kTileRows = 512;
-constexpr Index kTileCols = 2048;
+constexpr Index kTileCols = 1024;
 /// Where there are too few rows for two such tiles, one of the edges is halved down to this...
 constexpr Index kSmallEdge = 64;
 /// ... unless the product is too small (about 20 µs of one core) for a second thread to pay.
@@ -111,6 +113,22 @@ void tiled(std::span<Real> out, std::span<const Real> a, std::span<const Real> b
            Index K, const GemmOptions& options) {
   const GemmOptions o = resolve(out, a, b, M, N, K, options);
   if (M == 0 || N == 0) return;
+  if constexpr (std::is_same_v<Real, real>)
+    if (!o.trans_a && matmul_pays(M, N, K)) {
+      matmul({.out = out.data(),
+              .a = a.data(),
+              .b = b.data(),
+              .M = M,
+              .N = N,
+              .K = K,
+              .ld_out = o.ld_out,
+              .lda = o.lda,
+              .ldb = o.ldb,
+              .trans_b = o.trans_b,
+              .accumulate = o.accumulate,
+              .alpha = static_cast<Real>(o.alpha)});
+      return;
+    }
   for_tiles(M, N, K, [&](Index row, Index rows, Index col, Index cols) {
     const Real* a_tile = a.data() + (o.trans_a ? row : row * o.lda);
     const Real* b_tile = b.data() + (o.trans_b ? col * o.ldb : col);
@@ -143,6 +161,20 @@ void linear_forward(std::span<real> out, std::span<const real> x, std::span<cons
   check(bias.empty() || std::ssize(bias) == N, "linear", "bias has ", bias.size(),
         " values, out has N = ", N, " columns");
   if (M == 0 || N == 0) return;
+  if (matmul_pays(M, N, K)) {
+    matmul({.out = out.data(),
+            .a = x.data(),
+            .b = w.data(),
+            .bias = bias.empty() ? nullptr : bias.data(),
+            .M = M,
+            .N = N,
+            .K = K,
+            .ld_out = N,
+            .lda = K,
+            .ldb = K,
+            .trans_b = true});
+    return;
+  }
   for_tiles(M, N, K, [&](Index row, Index rows, Index col, Index cols) {
     real* tile = out.data() + row * N + col;
     // OpenBLAS clears or scales the output in a pass of its own, so the bias takes that pass's

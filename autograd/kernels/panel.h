@@ -8,17 +8,9 @@
 
 #include <cstdint>
 
-#include "autograd/base/real.h"
+#include "autograd/kernels/register_tile.h"
 
 namespace notch::kernels {
-
-/// Rows come in groups of 8 and columns in panels of 32: the register tile.
-inline constexpr std::int64_t kPanelRows = 8;
-inline constexpr std::int64_t kPanelCols = 32;
-
-constexpr std::int64_t round_up(std::int64_t n, std::int64_t step) {
-  return (n + step - 1) / step * step;
-}
 
 /// out [M, N] = a · b, or += with `accumulate`; M a multiple of kPanelRows, N of kPanelCols.
 /// a(i, k) = a[i · a_row + k · a_k], so that a transposed operand costs nothing; b and out are
