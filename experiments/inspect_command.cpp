@@ -31,19 +31,24 @@ Table make_table() {
                 {.key = "histogram_pct", .title = "codes %", .text = true}});
 }
 
-void add_statistics(std::vector<Cell>& row, const TensorStatistics& s) {
-  for (const double x : {s.min, s.max, s.mean, s.rms}) row.push_back(number(x));
-  row.push_back(s.not_finite > 0 ? number(static_cast<double>(s.not_finite)) : missing());
+Cell count_if_any(std::int64_t n) {
+  if (n == 0) return missing();
+  return number(static_cast<double>(n));
+}
+
+Cell text_if_any(const std::string& words) {
+  if (words.empty()) return missing();
+  return text(words);
 }
 
 void add_entry(Table& table, const nn::SafetensorsFile& file, const nn::TensorEntry& entry,
                const std::string& prefix = "") {
-  std::vector<Cell> row = {text(prefix + entry.name), text(nn::name(entry.dtype)),
-                           text(nn::to_text(entry.shape)),
-                           number(static_cast<double>(entry.bytes))};
-  add_statistics(row, statistics(file, entry));
-  row.resize(table.columns().size(), missing());
-  table.add_row(std::move(row));
+  const TensorStatistics s = statistics(file, entry);
+  table.add_row({text(prefix + entry.name), text(nn::name(entry.dtype)),
+                 text(nn::to_text(entry.shape)), number(static_cast<double>(entry.bytes)),
+                 number(s.min), number(s.max), number(s.mean), number(s.rms),
+                 count_if_any(s.not_finite), missing(), missing(), missing(), missing(),
+                 missing()});
 }
 
 /// A quantized matrix: its weights as the model sees them, and its codes.
@@ -52,7 +57,7 @@ void add_quantized(Table& table, const std::string& name, const quant::QTensor& 
   std::array<std::int64_t, 256> counts{};
   for (const std::int8_t code : q.codes) ++counts[static_cast<std::size_t>(code + 128)];
   const auto used = 256 - std::ranges::count(counts, 0);
-  std::string histogram;
+  std::string histogram;  // of few codes only
   if (q.spec.bits <= 4) {
     for (int code = grid.qmin; code <= grid.qmax; ++code) {
       const auto n = static_cast<double>(counts[static_cast<std::size_t>(code + 128)]);
@@ -62,16 +67,13 @@ void add_quantized(Table& table, const std::string& name, const quant::QTensor& 
   }
   const quant::StorageBytes bytes = quant::storage_bytes(q.spec, q.rows, q.cols);
   const auto [low, high] = std::ranges::minmax(q.at.scales);
-  std::vector<Cell> row = {text(name), text(quant::name_of(q.spec)),
-                           text(str("[", q.rows, ", ", q.cols, "]")),
-                           number(static_cast<double>(bytes.total()))};
-  add_statistics(row, statistics(quant::dequantize(q)));
-  row.push_back(number(static_cast<double>(low)));
-  row.push_back(number(static_cast<double>(high)));
-  row.push_back(text(str(used, "/", grid.qmax - grid.qmin + 1)));
-  row.push_back(number(quant::code_entropy(q.codes)));
-  row.push_back(histogram.empty() ? missing() : text(histogram));
-  table.add_row(std::move(row));
+  const TensorStatistics s = statistics(quant::dequantize(q));
+  table.add_row({text(name), text(quant::name_of(q.spec)),
+                 text(str("[", q.rows, ", ", q.cols, "]")),
+                 number(static_cast<double>(bytes.total())), number(s.min), number(s.max),
+                 number(s.mean), number(s.rms), missing(), number(static_cast<double>(low)),
+                 number(static_cast<double>(high)), text(str(used, "/", grid.qmax - grid.qmin + 1)),
+                 number(quant::code_entropy(q.codes)), text_if_any(histogram)});
 }
 
 void say_file(const Args& args, const nn::SafetensorsFile& file) {

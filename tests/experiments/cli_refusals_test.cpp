@@ -1,0 +1,165 @@
+// The program refuses what cannot work: one error, the right exit code, nothing left behind.
+#include "experiments/commands.h"
+#include "tests/experiments/program.h"
+
+using namespace notch;
+using namespace notch::experiments;
+using test::check_refused;
+using test::Outcome;
+using test::Program;
+
+TEST_CASE("a text that cannot be used is refused before anything is written") {
+  const Program program;
+  struct Bad {
+    const char* name;
+    std::string text;
+  };
+  const auto bad = GENERATE(values<Bad>({{"empty", ""},
+                                         {"one byte", "x"},
+                                         {"not UTF-8", "abc \xff def"},
+                                         {"shorter than the context", "hello"}}));
+  CAPTURE(bad.name);
+  program.write("bad.txt", bad.text);
+  const auto before = program.entries();
+  for (const char* verb : {"run", "train"}) {
+    check_refused(program.notch(str(verb, " tiny.toml data.path=./bad.txt")), 3);
+  }
+  CHECK(program.entries() == before);
+}
+
+TEST_CASE("a missing text or configuration is a fault of the system, and nothing is written") {
+  const Program program;
+  const auto before = program.entries();
+  check_refused(program.notch("run tiny.toml data.path=./nowhere.txt"), 4);
+  CHECK(program.notch("run nowhere.toml").code == 4);
+  CHECK(program.entries() == before);
+}
+
+TEST_CASE("values that do not fit each other are refused before anything is written") {
+  const Program program;
+  const auto* bad = GENERATE("model.n_layr=2", "model.n_head=3", "model.n_head=two",
+                             "quant.granularity=group quant.group_size=5", "quant.bits=9",
+                             "quant.bits=1", "quant.methods=rtm", "train.lr=-1", "model.dropout=1",
+                             "--threads=-1", "--resume", "--bogus");
+  CAPTURE(bad);
+  const auto before = program.entries();
+  check_refused(program.notch(str("run tiny.toml ", bad)), 2);
+  CHECK(program.entries() == before);
+}
+
+TEST_CASE("an unknown key points at its line and suggests the nearest") {
+  const Program program;
+  program.write("typo.toml", "[model]\nn_layr = 4\n");
+  const Outcome outcome = program.notch("config typo.toml");
+  check_refused(outcome, 2);
+  CHECK(outcome.err.find("typo.toml:2:1") != std::string::npos);
+  CHECK(outcome.err.find("n_layer") != std::string::npos);
+}
+
+TEST_CASE("an earlier run is not overwritten unless that is asked for") {
+  const Program program;
+  program.train();
+  check_refused(program.notch("train tiny.toml"), 2);
+  CHECK(program.notch("train tiny.toml --force -q").code == 0);
+}
+
+TEST_CASE("unknown verbs and flags are refused with a suggestion") {
+  const Program program;
+  const Outcome verb = program.notch("evil");
+  check_refused(verb, 2);
+  CHECK(verb.err.find("eval") != std::string::npos);
+  const Outcome flag = program.notch("eval m --txt x");
+  check_refused(flag, 2);
+  CHECK(flag.err.find("--text") != std::string::npos);
+  check_refused(program.notch("quantize"), 2);
+  check_refused(program.notch("config a.toml b.toml"), 2);
+  CHECK(program.notch("").code == 2);
+}
+
+TEST_CASE("every verb that reads a model refuses one that is not there or damaged") {
+  const Program program;
+  const std::string model = program.train();
+  program.shell("cp -r " + model + " cut && truncate -s -40 cut/model.safetensors");
+  program.shell("cp -r " + model + " junk && echo nonsense > junk/model.safetensors");
+  program.shell("cp -r " + model + " json && echo '{' > json/config.json");
+  program.shell("cp -r " + model + " words && rm words/vocab.json");
+  const auto before = program.entries();
+  for (const char* verb :
+       {"eval @ --text text.txt", "eval @ --text text.txt --dump-logits d", "sample @", "inspect @",
+        "graph @", "quantize @ --method rtn --bits 8 --out small"}) {
+    const auto with = [&](const std::string& name) {
+      std::string arguments = verb;
+      return program.notch(arguments.replace(arguments.find('@'), 1, name));
+    };
+    CAPTURE(verb);
+    CHECK(with("nowhere").code == 4);
+    for (const char* name : {"cut", "junk", "json"}) {
+      CAPTURE(name);
+      const Outcome outcome = with(name);
+      CHECK(outcome.code == 3);
+      CHECK(outcome.err.starts_with("error: "));
+    }
+    CHECK(with("words").code == 4);
+    CHECK(with("run").err.find("run/models/fp32-seed1337") != std::string::npos);
+  }
+  CHECK(program.entries() == before);
+}
+
+TEST_CASE("a damaged checkpoint is named") {
+  const Program program;
+  // A run that is stopped leaves a checkpoint.
+  const Outcome stopped = program.shell(
+      "exec \"$NOTCH\" train tiny.toml train.steps=1000000 train.checkpoint_every=1 -q & pid=$!; "
+      "until ls -d run/seed-1337/ckpt/fp32/step-*[0-9]; do kill -0 $pid || break; done; "
+      "kill -TERM $pid; wait $pid");
+  REQUIRE(stopped.code == 143);
+  const Outcome good = program.notch("inspect run/seed-1337/ckpt/fp32");
+  CAPTURE(good.err);
+  CHECK(good.code == 0);
+  program.shell("for f in run/seed-1337/ckpt/fp32/step-*/*.safetensors; do echo x >> $f; done");
+  const Outcome damaged =
+      program.shell("for d in run/seed-1337/ckpt/fp32/step-*; do notch inspect $d; done");
+  CHECK(damaged.code == 3);
+  CHECK(damaged.err.find(".safetensors") != std::string::npos);
+  CHECK(program.notch("inspect run/seed-1337/ckpt/fp32").code == 3);
+}
+
+TEST_CASE("what cannot be evaluated, sampled or quantized is refused and leaves nothing behind") {
+  const Program program;
+  const std::string model = program.train();
+  program.write("short.txt", "the");
+  program.write("empty.txt", "");
+  program.write("latin1.txt", "caf\xe9 caf\xe9 caf\xe9");
+  program.write("unknown.txt", "the quick UNKNOWN letters of a text");
+  CHECK(program.notch("quantize " + model + " --method rtn --bits 8 --out q8").code == 0);
+  const auto before = program.entries();
+
+  for (const char* text : {"short.txt", "empty.txt", "latin1.txt", "unknown.txt"}) {
+    CAPTURE(text);
+    check_refused(program.notch("eval " + model + " --text " + text), 3);
+    check_refused(
+        program.notch("quantize " + model + " --method gptq --bits 4 --out q --text " + text), 3);
+  }
+  check_refused(program.notch("eval " + model), 2);
+  check_refused(program.notch("eval " + model + " --text text.txt --val-fraction 0.5"), 2);
+  check_refused(
+      program.notch("eval " + model + " --text text.txt --dump-logits d --windows 100000"), 2);
+  check_refused(program.notch("sample " + model + " -p UNKNOWN"), 3);
+  check_refused(program.notch("sample " + model + " --temperature -1"), 2);
+  check_refused(program.notch("sample " + model + " --top-p 0"), 2);
+
+  const std::string out = "quantize " + model + " --out q ";
+  check_refused(program.notch(out + "--bits 4"), 2);
+  check_refused(program.notch(out + "--method rtn"), 2);
+  check_refused(program.notch(out + "--method rtn --bits 9"), 2);
+  check_refused(program.notch(out + "--method rtn --bits 1"), 2);
+  check_refused(program.notch(out + "--method rtm --bits 4"), 2);
+  check_refused(program.notch(out + "--method qat-lsq --bits 4"), 2);
+  check_refused(program.notch(out + "--method gptq --bits 4"), 2);
+  check_refused(program.notch(out + "--method rtn --bits 4 --group 5"), 2);
+  check_refused(program.notch(out + "--method rtn --bits 4 --skip 'h.7.*'"), 2);
+  check_refused(program.notch(out + "--method rtn --bits 4 --tensor 'h.0.*=9'"), 2);
+  check_refused(program.notch("quantize " + model + " --method rtn --bits 8 --out q8"), 2);
+  check_refused(program.notch("quantize q8 --method rtn --bits 4 --out q"), 3);
+  CHECK(program.entries() == before);
+}

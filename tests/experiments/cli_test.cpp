@@ -1,0 +1,326 @@
+// The program from end to end on a model that trains in a blink.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "autograd/base/sha256.h"
+#include "experiments/commands.h"
+#include "experiments/machine.h"
+#include "nn/safetensors.h"
+#include "tests/experiments/program.h"
+
+using namespace notch;
+using namespace notch::experiments;
+using test::first_row;
+using test::Outcome;
+using test::Program;
+using test::value;
+
+namespace {
+
+std::vector<real> reals(const nn::SafetensorsFile& file, std::string_view name) {
+  const nn::TensorEntry* entry = file.find(name);
+  INFO(name);
+  REQUIRE(entry != nullptr);
+  std::vector<real> values(static_cast<std::size_t>(entry->size()));
+  file.read(*entry, values);
+  return values;
+}
+
+std::vector<std::int32_t> ids(const nn::SafetensorsFile& file, std::string_view name) {
+  const nn::TensorEntry* entry = file.find(name);
+  REQUIRE(entry != nullptr);
+  REQUIRE(entry->dtype == nn::DType::i32);
+  std::vector<std::int32_t> values(static_cast<std::size_t>(entry->size()));
+  file.read_bytes(*entry, std::as_writable_bytes(std::span(values)));
+  return values;
+}
+
+/// Mean cross-entropy from the definition.
+double loss_of(const std::vector<real>& logits, const std::vector<std::int32_t>& targets) {
+  const std::size_t V = logits.size() / targets.size();
+  double total = 0;
+  for (std::size_t t = 0; t < targets.size(); ++t) {
+    double sum = 0;
+    for (std::size_t v = 0; v < V; ++v) sum += std::exp(static_cast<double>(logits[t * V + v]));
+    total +=
+        std::log(sum) - static_cast<double>(logits[t * V + static_cast<std::size_t>(targets[t])]);
+  }
+  return total / static_cast<double>(targets.size());
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    lines.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("help of every verb starts with an example and prints on stdout") {
+  const Program program;
+  for (const Command& command : commands()) {
+    const std::string verb(command.verb.name);
+    for (const char* flag : {" -h", " --help"}) {
+      const Outcome outcome = program.notch(verb + flag);
+      CAPTURE(verb, flag);
+      CHECK(outcome.code == 0);
+      CHECK(outcome.err.empty());
+      CHECK(outcome.out.starts_with("notch " + verb));
+      for (const Flag& f : command.verb.flags) {
+        CHECK(outcome.out.find("--" + std::string(f.name)) != std::string::npos);
+      }
+    }
+  }
+  const Outcome all = program.notch("--help");
+  CHECK(all.code == 0);
+  for (const Command& command : commands()) {
+    CHECK(all.out.find("\n  " + std::string(command.verb.name)) != std::string::npos);
+  }
+}
+
+TEST_CASE("the version is the project's") {
+  const Program program;
+  const std::string cmake = read_file(fs::path(NOTCH_SOURCE_DIR) / "CMakeLists.txt");
+  CHECK(cmake.find("project(notch VERSION " + std::string(kVersion)) != std::string::npos);
+  CHECK(program.notch("--version").out.starts_with("notch " + std::string(kVersion)));
+}
+
+TEST_CASE("config prints what it reads, and its reference is a configuration") {
+  const Program program;
+  REQUIRE(program
+              .shell("notch config > all.toml && notch config all.toml > one.toml && "
+                     "notch config one.toml > two.toml")
+              .code == 0);
+  CHECK(read_file(program / "one.toml") == read_file(program / "two.toml"));
+  const Outcome changed = program.notch("config tiny.toml train.lr=0.25");
+  CHECK(changed.out.find("lr = 0.25") != std::string::npos);
+  CHECK(changed.err.find("train.lr") != std::string::npos);
+}
+
+TEST_CASE("evaluating the validation split again gives the loss that training reported") {
+  const Program program;
+  const Json trained = first_row(program.notch("train tiny.toml -q -o json"));
+  const std::string model = trained.at("model", "row").as_string("model");
+  CHECK(sha256_file(fs::path(model) / "model.safetensors") ==
+        trained.at("sha256", "row").as_string("sha256"));
+  const Json row =
+      first_row(program.notch("eval " + model + " --text text.txt --split val -q -o json"));
+  CHECK(value(row, "loss") == value(trained, "val_loss"));
+  CHECK(value(row, "bits_per_byte") == value(trained, "bits_per_byte"));
+  CHECK(value(row, "perplexity") == value(trained, "perplexity"));
+  CHECK(value(row, "bits_per_weight") == 32);
+
+  const Json whole = first_row(program.notch("eval " + model + " --text text.txt -q -o json"));
+  const double bytes = static_cast<double>(fs::file_size(program / "text.txt"));
+  CHECK(value(whole, "text_bytes") == bytes - 1);  // nothing predicts the first
+  CHECK(value(whole, "tokens") == bytes - 1);      // one token per byte
+  CHECK(value(whole, "bits_per_byte") == Approx(value(whole, "loss") / std::log(2.0)));
+
+  const Json self = first_row(
+      program.notch("eval " + model + " --base " + model + " --text text.txt -q -o json"));
+  CHECK(value(self, "kl") == 0);
+  CHECK(value(self, "same_top_pct") == 100);
+  CHECK(value(self, "perplexity_change_pct") == 0);
+}
+
+TEST_CASE("dumped logits and gradients are those of the loss that eval reports") {
+  const Program program;
+  const bool biases = GENERATE(true, false);
+  CAPTURE(biases);
+  const std::string change = biases ? "" : "model.bias=false model.tie_embeddings=false";
+  REQUIRE(program.notch("train tiny.toml -q model.dropout=0.5 " + change).code == 0);
+  const std::string model = "run/models/fp32-seed1337";
+  REQUIRE(program
+              .notch("eval " + model +
+                     " --text text.txt -q --windows 3 --dump-logits l.st --dump-grads g.st")
+              .code == 0);
+  const auto logits = nn::SafetensorsFile::open(program / "l.st");
+  const auto gradients = nn::SafetensorsFile::open(program / "g.st");
+  const auto weights = nn::SafetensorsFile::open(program / model / "model.safetensors");
+  REQUIRE(logits.find("logits")->shape.size() == 3);
+  CHECK(logits.find("tokens")->shape == nn::FileShape{3, 8});
+  const std::vector<std::int32_t> tokens = ids(logits, "tokens"), targets = ids(logits, "targets");
+  for (std::size_t i = 0; i + 1 < tokens.size(); ++i) CHECK(targets[i] == tokens[i + 1]);
+  CHECK(ids(gradients, "tokens") == tokens);
+  CHECK(ids(gradients, "targets") == targets);
+
+  const auto loss = [&](const std::string& dir) {
+    return value(
+        first_row(program.notch("eval " + dir + " --text text.txt -q --windows 3 -o json")),
+        "loss");
+  };
+  const double at = loss(model);
+  CHECK(loss_of(reals(logits, "logits"), targets) == Approx(at).epsilon(1e-6));
+
+  // A small step against the gradient, both as the files have them, lowers the loss by step·|g|².
+  double squared = 0;
+  std::map<std::string, std::vector<real>> moved;
+  for (const nn::TensorEntry& entry : weights.entries()) {
+    moved[entry.name] = reals(weights, entry.name);
+    if (!gradients.find(entry.name)) {  // a bias that the model does not have
+      CHECK(!biases);
+      continue;
+    }
+    CHECK(gradients.find(entry.name)->shape == entry.shape);
+    for (const real g : reals(gradients, entry.name)) squared += static_cast<double>(g) * g;
+  }
+  const double step = 2e-3 / squared;
+  const auto loss_at = [&](double direction) {
+    std::vector<nn::TensorSource> tensors;
+    std::map<std::string, std::vector<real>> values = moved;
+    for (const nn::TensorEntry& entry : weights.entries()) {
+      std::vector<real>& w = values[entry.name];
+      if (gradients.find(entry.name)) {
+        const std::vector<real> g = reals(gradients, entry.name);
+        for (std::size_t i = 0; i < w.size(); ++i)
+          w[i] += static_cast<real>(direction * step * static_cast<double>(g[i]));
+      }
+      tensors.push_back(nn::real_tensor(entry.name, entry.shape, w));
+    }
+    fs::create_directory(program / "moved");
+    for (const char* name : {"config.json", "vocab.json", "merges.txt"}) {
+      fs::copy_file(program / model / name, program / "moved" / name,
+                    fs::copy_options::overwrite_existing);
+    }
+    nn::write_safetensors(program / "moved" / "model.safetensors", std::move(tensors));
+    return loss("moved");
+  };
+  CHECK((loss_at(1) - loss_at(-1)) / (2 * step) == Approx(squared).epsilon(0.01));
+}
+
+TEST_CASE("quantize makes the artefact that the row of an experiment has") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml -q").code == 0);
+  const std::string model = "run/models/fp32-seed1337";
+  REQUIRE(program.notch("quantize " + model + " --method rtn --bits 8 --out small/q8").code == 0);
+  CHECK(sha256_file(program / "small/q8/model.safetensors") ==
+        sha256_file(program / "run/models/rtn-int8-seed1337/model.safetensors"));
+}
+
+TEST_CASE("quantized models are smaller, further away with fewer bits, and inspectable") {
+  const Program program;
+  const std::string model = program.train();
+  double last_kl = 0, last_bytes = 1e9;
+  for (const std::string bits : {"8", "4", "2"}) {
+    const std::string out = "q" + bits;
+    const Outcome made = program.notch("quantize " + model + " --method gptq --bits " + bits +
+                                       " --group 8 --scale f16 --embedding same --text text.txt" +
+                                       " --calib-windows 8 -q -o json --out " + out);
+    const Json layer = first_row(made);
+    CHECK(value(layer, "output_error") <= value(layer, "rtn_output_error"));
+    CHECK(lines_of(made.out).size() == 9);  // four matrices in each of two blocks, and the table
+    const Json row = first_row(
+        program.notch("eval " + out + " --base " + model + " --text text.txt -q -o json"));
+    CHECK(value(row, "kl") > last_kl);
+    CHECK(value(row, "file_bytes") < last_bytes);
+    last_kl = value(row, "kl");
+    last_bytes = value(row, "file_bytes");
+
+    const Outcome inspected = program.notch("inspect " + out + " -q -o json");
+    REQUIRE(inspected.code == 0);
+    double bytes = 0;
+    for (const std::string& line : lines_of(inspected.out)) {
+      const Json tensor = Json::parse(line, "inspect");
+      bytes += value(tensor, "bytes");
+      const std::string type = tensor.at("type", "tensor").as_string("type");
+      if (type.starts_with("int")) CHECK(value(tensor, "entropy") <= std::stod(bits));
+    }
+    const std::string text = read_file(program / "text.txt");
+    const auto V = static_cast<double>(std::set<char>(text.begin(), text.end()).size());
+    const double C = 16, T = 8, weights = (V + T + 2) * C + 2 * (12 * C * C + 13 * C);
+    CHECK(value(row, "bits_per_weight") == Approx(8 * bytes / weights));
+  }
+}
+
+TEST_CASE("layers can be skipped and given other bits") {
+  const Program program;
+  const std::string model = program.train();
+  const Outcome made = program.notch(
+      "quantize " + model +
+      " --method rtn-mse --bits 4 --tensor 'h.0.*=8,h.0.mlp.c_fc=6' --skip 'h.1.*,wte' -q -o json"
+      " --out q");
+  REQUIRE(made.code == 0);
+  std::map<std::string, std::string> specs;
+  for (const std::string& line : lines_of(made.out)) {
+    const Json row = Json::parse(line, "stdout");
+    specs[row.at("layer", "row").as_string("layer")] =
+        row.at("spec", "row").as_string("spec").substr(0, 4);
+  }
+  CHECK(specs == std::map<std::string, std::string>{{"h.0.attn.c_attn", "int8"},
+                                                    {"h.0.attn.c_proj", "int8"},
+                                                    {"h.0.mlp.c_fc", "int6"},
+                                                    {"h.0.mlp.c_proj", "int8"}});
+}
+
+TEST_CASE("samples repeat with the seed and go on from the prompt") {
+  const Program program;
+  const std::string model = program.train();
+  const Outcome one = program.notch("sample " + model + " -p 'the quick' -n 40 --seed 5");
+  CHECK(one.code == 0);
+  CHECK(one.out.starts_with("the quick"));
+  CHECK(one.out.size() == 9 + 40 + 1);  // one byte per token, and a last newline
+  CHECK(program.notch("sample " + model + " -p 'the quick' -n 40 --seed 5 -t 1").out == one.out);
+  CHECK(program.notch("sample " + model + " -p 'the quick' -n 40 --seed 6").out != one.out);
+  const std::string greedy = "sample " + model + " --temperature 0 -n 20 --seed ";
+  CHECK(program.notch(greedy + "1").out == program.notch(greedy + "2").out);
+  CHECK(program.shell("notch sample " + model + " -q -n 5000 | head -c 10").err.empty());
+}
+
+TEST_CASE("the tape is printed with gradient norms, whole or one block, and drawn") {
+  const Program program;
+  const std::string model = program.train();
+  const Outcome whole = program.notch("graph " + model);
+  const Outcome start = program.notch("graph tiny.toml");
+  REQUIRE(whole.code == 0);
+  REQUIRE(start.code == 0);
+  CHECK(lines_of(whole.out).size() == lines_of(start.out).size());
+  for (const char* layer : {"wte", "h.0.attn.c_attn", "h.1.mlp.c_proj", "head_loss", "|grad|"}) {
+    CAPTURE(layer);
+    CHECK(whole.out.find(layer) != std::string::npos);
+  }
+  const Outcome block = program.notch("graph " + model + " --block 1 --dot b.dot");
+  REQUIRE(block.code == 0);
+  CHECK(block.out.find("h.0.") == std::string::npos);
+  CHECK(block.out.find("h.1.attn.c_proj") != std::string::npos);
+  const std::string dot = read_file(program / "b.dot");
+  CHECK(dot.starts_with("digraph"));
+  CHECK(static_cast<std::size_t>(std::ranges::count(dot, '[')) >= lines_of(block.out).size());
+  CHECK(program.notch("graph " + model + " --block 2").code == 2);
+}
+
+TEST_CASE("a killed run resumes to the same weights, and a stopped one says how") {
+  const Program program;
+  const std::string experiment = "train tiny.toml train.steps=400 train.checkpoint_every=20 -q ";
+  const std::string wait_for_checkpoint =
+      "until ls -d run/seed-1337/ckpt/fp32/step-*[0-9] >ls.log 2>&1; do "
+      "kill -0 $pid 2>kill.log || break; done; ";
+  const Json undisturbed = first_row(program.notch(experiment + "--out other -o json"));
+  program.shell("exec \"$NOTCH\" " + experiment + "& pid=$!; " + wait_for_checkpoint +
+                "kill -9 $pid; wait $pid");
+  const Json resumed = first_row(program.notch(experiment + "--resume -o json"));
+  CHECK(resumed.at("sha256", "row").as_string("") == undisturbed.at("sha256", "row").as_string(""));
+  CHECK(read_file(program / "run/metrics.jsonl") == read_file(program / "other/metrics.jsonl"));
+
+  const Outcome stopped = program.shell(
+      "exec \"$NOTCH\" train tiny.toml train.steps=1000000 train.checkpoint_every=1 --force -q & "
+      "pid=$!; " +
+      wait_for_checkpoint + "kill -TERM $pid; wait $pid");
+  CAPTURE(stopped.err);
+  CHECK(stopped.code == 143);
+  CHECK(stopped.err.find("--resume") != std::string::npos);
+  CHECK(fs::exists(program / "run/seed-1337/ckpt/fp32"));
+}
+
+TEST_CASE("doctor finds the machine of the tests fit") {
+  const Program program;
+  const Outcome outcome = program.notch("doctor");
+  CAPTURE(outcome.out, outcome.err);
+  CHECK(outcome.code == 0);
+  CHECK(outcome.out.find("OpenBLAS") != std::string::npos);
+}
