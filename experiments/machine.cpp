@@ -134,6 +134,13 @@ std::string version_text() {
   return str("notch ", kVersion, commit.empty() ? "" : " (" + commit.substr(0, 7) + ")");
 }
 
+std::vector<std::string> command_line() {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::vector<std::string> words;
+  for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
+  return words;
+}
+
 std::string banner() {
   const kernels::BlasInfo blas = kernels::blas_info();
   const int n = threads();

@@ -21,6 +21,9 @@ std::string version_text();
 /// OpenBLAS.
 std::string banner();
 
+/// The words this program was started with; empty where Linux does not say.
+std::vector<std::string> command_line();
+
 /// What makes OpenBLAS slower than it could be on this machine, each with its remedy; normally
 /// empty.
 std::vector<std::string> openblas_warnings();

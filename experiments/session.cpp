@@ -41,7 +41,7 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   dir_.emplace(config_.out, earlier_of(args));
   dir_->write_config(to_toml(config_));
   dir_->write_env(describe_environment(
-      {.command_line = {}, .threads = threads(), .openblas = openblas_facts()}));
+      {.command_line = command_line(), .threads = threads(), .openblas = openblas_facts()}));
   announce(args, loaded);
 }
 

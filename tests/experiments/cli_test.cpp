@@ -194,6 +194,17 @@ TEST_CASE("dumped logits and gradients are those of the loss that eval reports")
   CHECK((loss_at(1) - loss_at(-1)) / (2 * step) == Approx(squared).epsilon(0.01));
 }
 
+TEST_CASE("a run keeps what it was started with") {
+  const Program program;
+  program.train();
+  const Json env = Json::parse(read_file(program / "run/env.json"), "env.json");
+  const Json::Array& words = env.at("command_line", "env").as_array("command_line");
+  REQUIRE(words.size() == 4);
+  CHECK(words[1].as_string("") == "train");
+  CHECK(words[2].as_string("") == "tiny.toml");
+  CHECK(env.at("openblas", "env").find("core") != nullptr);
+}
+
 TEST_CASE("quantize makes the artefact that the row of an experiment has") {
   const Program program;
   REQUIRE(program.notch("run tiny.toml -q").code == 0);
