@@ -79,26 +79,50 @@ NOTCH_INLINE void prefetch_row(const real* row, Index HS) {
 }
 constexpr Index kAhead = 16;  // rows between the request and the use
 
-/// out [rows, hs] = factor · x [rows, HS], zero in the columns from HS on.
-NOTCH_VECTOR void pack(real* out, const real* x, Index rows, Index HS, Index hs, Index ldx,
-                       real factor) {
+/// out [rows, hs] = x [rows, HS], zero in the columns from HS on.
+NOTCH_VECTOR void pack(real* out, const real* x, Index rows, Index HS, Index hs, Index ldx) {
   for (Index r = 0; r < rows; ++r) {
     prefetch_row(x + (r + kAhead) * ldx, HS);
-    for (Index c = 0; c < HS; ++c) out[r * hs + c] = factor * x[r * ldx + c];
+    for (Index c = 0; c < HS; ++c) out[r * hs + c] = x[r * ldx + c];
     for (Index c = HS; c < hs; ++c) out[r * hs + c] = 0;
   }
 }
 
-/// Scores to e^(score - max), 0 after the row's own position; sums [rows] of them and lse [rows].
-NOTCH_VECTOR void exponentials(real* scores, real* sums, real* lse, const Block& block, Index ld) {
+/// Sets the columns after `last` of a row's last panel. A loop over the whole panel: scalar stores
+/// that a vector load follows would stall it.
+NOTCH_INLINE void set_after(real* panel, Index last, real value) {
+  for (std::int32_t l = 0; l < static_cast<std::int32_t>(kPanelCols); ++l)
+    panel[l] = l > static_cast<std::int32_t>(last) ? value : panel[l];
+}
+
+/// A matrix of channels [rows, hs] and its row distance.
+struct Rows {
+  const real* at = nullptr;
+  Index ld = 0;
+};
+
+/// x [rows, HS] where it lies if it consists of whole groups and panels, otherwise a completed
+/// copy.
+Rows whole(real* copy, const real* x, Index rows, Index HS, Index hs, Index ldx) {
+  if (HS == hs && rows % kPanelRows == 0) return {x, ldx};
+  pack(copy, x, rows, HS, hs, ldx);
+  return {copy, hs};
+}
+
+/// Products q kᵀ to e^(scale · (product - max)), 0 after the row's own position; sums [rows] of
+/// them and lse [rows] of the scores.
+NOTCH_VECTOR void exponentials(real* scores, real* sums, real* lse, const Block& block, Index ld,
+                               real scale) {
   for (Index i = 0; i < block.rows; ++i) {
     real* p = scores + i * ld;
     const Index width = block.width(i);
-    std::fill(p + block.t + i + 1, p + width, -std::numeric_limits<real>::infinity());
+    const Index panel = width - kPanelCols;
+    set_after(p + panel, block.t + i - panel, -std::numeric_limits<real>::infinity());
     const real m = lane_max(p, width);
-    const double sum = lane_sum(width, [=](Index j) { return p[j] = vmath::exp(p[j] - m); });
+    const double sum =
+        lane_sum(width, [=](Index j) { return p[j] = vmath::exp(scale * (p[j] - m)); });
     sums[i] = static_cast<real>(sum);
-    lse[i] = static_cast<real>(static_cast<double>(m) + std::log(sum));
+    lse[i] = static_cast<real>(static_cast<double>(scale) * static_cast<double>(m) + std::log(sum));
   }
 }
 
@@ -111,18 +135,19 @@ NOTCH_VECTOR void normalize(real* out, const real* o, const real* sums, Index ro
   }
 }
 
-/// Scores to probabilities and dp to dscores:
-///   p = exp(s - lse);  ds = p · (dp - delta), delta = Σ dp p
+/// Products q kᵀ to probabilities and dp to dscores:
+///   p = exp(s - lse), s = scale · q kᵀ;  ds = p · (dp - delta), delta = Σ dp p
 NOTCH_VECTOR void softmax_gradient(real* scores, real* dscores, const real* lse, const real* delta,
-                                   const Block& block, Index ld) {
+                                   const Block& block, Index ld, real scale) {
   for (Index i = 0; i < block.rows; ++i) {
     real *p = scores + i * ld, *ds = dscores + i * ld;
     const real l = lse[i], d = delta[i];
     const Index width = block.width(i);
-    std::fill(p + block.t + i + 1, p + width, -std::numeric_limits<real>::infinity());
-    std::fill(ds + block.t + i + 1, ds + width, real{0});
+    const Index panel = width - kPanelCols;
+    set_after(p + panel, block.t + i - panel, -std::numeric_limits<real>::infinity());
+    set_after(ds + panel, block.t + i - panel, real{0});
     for (Index j = 0; j < width; ++j) {
-      const real pj = vmath::exp(p[j] - l);
+      const real pj = vmath::exp(scale * p[j] - l);
       p[j] = pj;
       ds[j] = pj * (ds[j] - d);
     }
@@ -179,49 +204,49 @@ void for_blocks(Index T, Index head, const Body& body) {
 }
 
 /// scores = a bᵀ for the keys that each group of rows sees; bt is b transposed, [HS, ld].
-void multiply_by_keys(real* scores, const real* a, const real* bt, const Block& block, Index HS,
+void multiply_by_keys(real* scores, const Rows& a, const real* bt, const Block& block, Index HS,
                       const Layout& l) {
   panel_product({.out = scores,
-                 .a = a,
+                 .a = a.at,
                  .b = bt,
                  .M = block.padded_rows(),
                  .N = round_up(block.keys(), kPanelCols),
                  .K = HS,
                  .ld_out = l.ld,
-                 .a_row = l.hs,
+                 .a_row = a.ld,
                  .a_k = 1,
                  .ldb = l.ld,
                  .n_end = block.t});
 }
 
 /// out [rows, hs] = p b over the keys that each group of rows sees.
-void multiply_by_values(real* out, const real* p, const real* b, const Block& block,
+void multiply_by_values(real* out, const real* p, const Rows& b, const Block& block,
                         const Layout& l) {
   panel_product({.out = out,
                  .a = p,
-                 .b = b,
+                 .b = b.at,
                  .M = block.padded_rows(),
                  .N = l.hs,
                  .K = block.keys(),
                  .ld_out = l.hs,
                  .a_row = l.ld,
                  .a_k = 1,
-                 .ldb = l.hs,
+                 .ldb = b.ld,
                  .k_end = block.t});
 }
 
 /// out [keys, hs] += pᵀ b: each group of keys collects from the rows that see it.
-void collect_by_keys(real* out, const real* p, const real* b, const Block& block, const Layout& l) {
+void collect_by_keys(real* out, const real* p, const Rows& b, const Block& block, const Layout& l) {
   panel_product({.out = out,
                  .a = p,
-                 .b = b,
+                 .b = b.at,
                  .M = round_up(block.keys(), kPanelRows),
                  .N = l.hs,
                  .K = block.rows,
                  .ld_out = l.hs,
                  .a_row = 1,
                  .a_k = l.ld,
-                 .ldb = l.hs,
+                 .ldb = b.ld,
                  .accumulate = true,
                  .k_begin = -block.t});
 }
@@ -240,14 +265,14 @@ void attention_forward(std::span<real> out, std::span<real> lse, std::span<const
     const real *k = q + C, *v = k + C;
     real* o = out.data() + b * T * C + h * s.HS;
     transpose(w + l.kt, k, T, s.HS, l.ld, 3 * C);
-    pack(w + l.kv, v, T, s.HS, l.hs, 3 * C, 1);
+    pack(w + l.kv, v, T, s.HS, l.hs, 3 * C);
     for_blocks(T, b * s.NH + h, [&](const Block& block) {
       const Index t = block.t, rows = block.rows;
-      pack(w + l.q, q + t * 3 * C, rows, s.HS, l.hs, 3 * C, scale);
-      multiply_by_keys(w + l.scores, w + l.q, w + l.kt, block, s.HS, l);
-      exponentials(w + l.scores, w + l.rows, lse.data() + block.head * T + t, block, l.ld);
+      const Rows q_rows = whole(w + l.q, q + t * 3 * C, rows, s.HS, l.hs, 3 * C);
+      multiply_by_keys(w + l.scores, q_rows, w + l.kt, block, s.HS, l);
+      exponentials(w + l.scores, w + l.rows, lse.data() + block.head * T + t, block, l.ld, scale);
       if (s.dropout > 0) drop(w + l.scores, block, s, l.ld);
-      multiply_by_values(w + l.o, w + l.scores, w + l.kv, block, l);
+      multiply_by_values(w + l.o, w + l.scores, {w + l.kv, l.hs}, block, l);
       normalize(o + t * C, w + l.o, w + l.rows, rows, s.HS, C, l.hs);
     });
   });
@@ -267,28 +292,28 @@ void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::s
     const real* d_o = dout.data() + b * T * C + h * s.HS;
     transpose(w + l.kt, k, T, s.HS, l.ld, 3 * C);
     transpose(w + l.vt, v, T, s.HS, l.ld, 3 * C);
-    pack(w + l.kv, k, T, s.HS, l.hs, 3 * C, 1);
+    pack(w + l.kv, k, T, s.HS, l.hs, 3 * C);
     std::fill_n(w + l.dk, round_up(T, kPanelRows) * l.hs, real{0});
     std::fill_n(w + l.dv, round_up(T, kPanelRows) * l.hs, real{0});
     for_blocks(T, b * s.NH + h, [&](const Block& block) {
       const Index t = block.t, rows = block.rows;
-      pack(w + l.q, q + t * 3 * C, rows, s.HS, l.hs, 3 * C, scale);
-      pack(w + l.dout, d_o + t * C, rows, s.HS, l.hs, C, 1);
+      const Rows q_rows = whole(w + l.q, q + t * 3 * C, rows, s.HS, l.hs, 3 * C);
+      const Rows dout_rows = whole(w + l.dout, d_o + t * C, rows, s.HS, l.hs, C);
       row_dots(w + l.rows, d_o + t * C, o + t * C, rows, s.HS, C);
-      // s = (scale · q) kᵀ;  out = drop(p) v: dp = drop(dout vᵀ), dv += drop(p)ᵀ dout
-      multiply_by_keys(w + l.scores, w + l.q, w + l.kt, block, s.HS, l);
-      multiply_by_keys(w + l.dscores, w + l.dout, w + l.vt, block, s.HS, l);
+      // out = drop(p) v: dp = drop(dout vᵀ), dv += drop(p)ᵀ dout
+      multiply_by_keys(w + l.scores, q_rows, w + l.kt, block, s.HS, l);
+      multiply_by_keys(w + l.dscores, dout_rows, w + l.vt, block, s.HS, l);
       if (s.dropout > 0) drop(w + l.dscores, block, s, l.ld);
       softmax_gradient(w + l.scores, w + l.dscores, lse.data() + block.head * T + t, w + l.rows,
-                       block, l.ld);
+                       block, l.ld, scale);
       if (s.dropout > 0) drop(w + l.scores, block, s, l.ld);
-      collect_by_keys(w + l.dv, w + l.scores, w + l.dout, block, l);
-      // s = (scale · q) kᵀ: dq += scale · ds k, dk += dsᵀ (scale · q)
-      multiply_by_values(w + l.o, w + l.dscores, w + l.kv, block, l);
+      collect_by_keys(w + l.dv, w + l.scores, dout_rows, block, l);
+      // s = scale · q kᵀ: dq += scale · ds k, dk += scale · dsᵀ q
+      multiply_by_values(w + l.o, w + l.dscores, {w + l.kv, l.hs}, block, l);
       add_rows(dq + t * 3 * C, w + l.o, rows, s.HS, 3 * C, l.hs, scale);
-      collect_by_keys(w + l.dk, w + l.dscores, w + l.q, block, l);
+      collect_by_keys(w + l.dk, w + l.dscores, q_rows, block, l);
     });
-    add_rows(dk, w + l.dk, T, s.HS, 3 * C, l.hs, 1);
+    add_rows(dk, w + l.dk, T, s.HS, 3 * C, l.hs, scale);
     add_rows(dv, w + l.dv, T, s.HS, 3 * C, l.hs, 1);
   });
 }

@@ -37,16 +37,15 @@ inline constexpr std::int64_t kLanes = 32;
 /// Terms that one lane adds in `real` before its sum goes into a double.
 inline constexpr std::int64_t kLaneTerms = 16;
 
-/// Adds the lanes in a fixed order.
-NOTCH_INLINE double add_lanes(const real (&lanes)[kLanes]) {
-  real half[kLanes];
-  for (std::int64_t l = 0; l < kLanes; ++l) half[l] = lanes[l];
-  for (std::int64_t width = kLanes / 2; width > 4; width /= 2)
-    for (std::int64_t l = 0; l < width; ++l) half[l] += half[l + width];
-  return (static_cast<double>(half[0]) + static_cast<double>(half[1])) +
-         (static_cast<double>(half[2]) + static_cast<double>(half[3])) +
-         ((static_cast<double>(half[4]) + static_cast<double>(half[5])) +
-          (static_cast<double>(half[6]) + static_cast<double>(half[7])));
+/// Combines lanes l and l + kWidth for l < kWidth, then halves the width, down to one. The trip
+/// counts are constants, so that each level is a vector operation.
+template <std::int64_t kWidth, class Combine>
+NOTCH_INLINE real fold(real* lanes, const Combine& combine) {
+  for (std::int64_t l = 0; l < kWidth; ++l) lanes[l] = combine(lanes[l], lanes[l + kWidth]);
+  if constexpr (kWidth > 1)
+    return fold<kWidth / 2>(lanes, combine);
+  else
+    return lanes[0];
 }
 
 /// Σ term(i) over [0, n). Each lane adds kLaneTerms terms in `real`, the rest is double, in a fixed
@@ -61,7 +60,7 @@ NOTCH_INLINE double lane_sum(std::int64_t n, const Term& term) {
     for (; i + kLanes <= end; i += kLanes)
       for (std::int64_t l = 0; l < kLanes; ++l) lanes[l] += term(i + l);
     for (std::int64_t l = 0; i < end; ++i, ++l) lanes[l] += term(i);
-    total += add_lanes(lanes);
+    total += static_cast<double>(fold<kLanes / 2>(lanes, [](real a, real b) { return a + b; }));
   }
   return total;
 }
@@ -75,10 +74,7 @@ NOTCH_INLINE real lane_max(const real* x, std::int64_t n) {
   for (; i + kLanes <= n; i += kLanes)
     for (std::int64_t l = 0; l < kLanes; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
   for (; i < n; ++i) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
-  for (std::int64_t width = kLanes / 2; width > 0; width /= 2)
-    for (std::int64_t l = 0; l < width; ++l)
-      lanes[l] = lanes[l + width] > lanes[l] ? lanes[l + width] : lanes[l];
-  return lanes[0];
+  return fold<kLanes / 2>(lanes, [](real a, real b) { return b > a ? b : a; });
 }
 
 }  // namespace notch::kernels
