@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace notch::experiments {
 namespace {
@@ -27,7 +28,9 @@ Difference of_seed(const RowResult& a, const RowResult& b) {
     squares += residual * residual;
   }
   const auto n = static_cast<double>(tokens.size());
-  out.standard_error = n > 1 ? std::sqrt(squares * n / (n - 1)) / total : 0;
+  // One window says nothing about its own error: nothing is resolved.
+  out.standard_error =
+      n > 1 ? std::sqrt(squares * n / (n - 1)) / total : std::numeric_limits<double>::infinity();
   return out;
 }
 

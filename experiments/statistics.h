@@ -20,8 +20,8 @@ struct Difference {
 };
 
 /// Loss of `a` minus loss of `b`, both rows of every seed. Per seed the difference of token means,
-/// with the standard error of a ratio of window sums; over seeds the mean, with √Σse²/n. Throws a
-/// usage error when the rows were scored on different windows.
+/// with the standard error of a ratio of window sums (infinite for one window); over seeds the
+/// mean, with √Σse²/n. Throws a usage error when the rows were scored on different windows.
 Difference paired_difference(const std::vector<SeedResults>& seeds, std::string_view a,
                              std::string_view b);
 

@@ -1,0 +1,236 @@
+// Evaluation against a plain double computation from the logits, window by window.
+#include "experiments/evaluate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "tests/catch.h"
+#include "tests/quant/tiny_models.h"
+
+namespace notch::experiments {
+namespace {
+
+using test::error_of;
+using test::make_gpt;
+using test::tiny_config;
+
+std::vector<std::uint16_t> random_tokens(std::size_t n, std::uint64_t seed = 5) {
+  Rng rng(seed, 1);
+  std::vector<std::uint16_t> tokens(n);
+  for (std::uint16_t& t : tokens) t = static_cast<std::uint16_t>(rng.below(11));
+  return tokens;
+}
+
+using Row = std::vector<double>;  // log-probabilities of the next token
+
+/// Of every position of one sequence.
+std::vector<Row> log_probabilities(const nn::Gpt& model, std::span<const std::int32_t> inputs) {
+  Graph graph;
+  graph.begin(Graph::Mode::inference);
+  const Var logits = model.logits(graph, {inputs, 1, std::ssize(inputs)});
+  const auto V = static_cast<std::size_t>(model.config().vocab_size);
+  std::vector<Row> rows;
+  for (std::size_t t = 0; t < inputs.size(); ++t) {
+    const auto z = logits.value().flat().subspan(t * V, V);
+    double sum = 0;
+    for (const real x : z) sum += std::exp(static_cast<double>(x));
+    Row& row = rows.emplace_back();
+    for (const real x : z) row.push_back(static_cast<double>(x) - std::log(sum));
+  }
+  return rows;
+}
+
+/// The same for a whole split in windows of T: rows[i] predicts tokens[i + 1].
+std::vector<Row> split_log_probabilities(const nn::Gpt& model,
+                                         const std::vector<std::uint16_t>& tokens) {
+  const auto T = static_cast<std::size_t>(model.config().block_size);
+  std::vector<Row> rows;
+  for (std::size_t start = 0; start + 1 < tokens.size(); start += T) {
+    const std::size_t length = std::min(T, tokens.size() - 1 - start);
+    std::vector<std::int32_t> inputs(length);
+    for (std::size_t t = 0; t < length; ++t) inputs[t] = tokens[start + t];
+    for (Row& row : log_probabilities(model, inputs)) rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+TEST_CASE("The loss is the sum over windows of 8 and a short one, from the logits in double") {
+  const auto model = make_gpt();
+  const std::vector<std::uint16_t> tokens = random_tokens(5 * 8 + 3 + 1);
+  const Evaluation e = evaluate(*model, tokens, 2.5);
+  const std::vector<Row> rows = split_log_probabilities(*model, tokens);
+  REQUIRE(rows.size() == 43);
+  REQUIRE(e.window_tokens == std::vector<std::int64_t>{8, 8, 8, 8, 8, 3});
+  REQUIRE(e.window_losses.size() == 6);
+  double total = 0;
+  for (std::size_t w = 0, i = 0; w < 6; ++w) {
+    double sum = 0;
+    for (std::int64_t t = 0; t < e.window_tokens[w]; ++t, ++i) sum -= rows[i][tokens[i + 1]];
+    CHECK(e.window_losses[w] == Approx(sum).epsilon(1e-6));
+    total += sum;
+  }
+  CHECK(e.loss == Approx(total / 43).epsilon(1e-6));
+  CHECK(e.bits_per_byte == Approx(total / 43 / std::log(2.0) / 2.5).epsilon(1e-6));
+  CHECK(e.perplexity == Approx(std::exp(total / 43)).epsilon(1e-6));
+  CHECK_FALSE(e.from_base);
+}
+
+TEST_CASE("The divergence from a base is Σ p ln(p/q), token by token") {
+  const auto model = make_gpt(tiny_config(), 1), base = make_gpt(tiny_config(), 2);
+  const std::vector<std::uint16_t> tokens = random_tokens(150);
+  const std::vector<Row> q = split_log_probabilities(*model, tokens);
+  const std::vector<Row> p = split_log_probabilities(*base, tokens);
+  std::vector<double> kl;
+  double same = 0;
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    double sum = 0;
+    for (std::size_t v = 0; v < 11; ++v) sum += std::exp(p[i][v]) * (p[i][v] - q[i][v]);
+    kl.push_back(sum);
+    same += std::ranges::max_element(p[i]) - p[i].begin() ==
+            std::ranges::max_element(q[i]) - q[i].begin();
+  }
+  double mean = 0;
+  for (const double d : kl) mean += d / 149;
+  std::ranges::sort(kl);
+  const Evaluation e = evaluate(*model, tokens, 1, base.get());
+  REQUIRE(e.from_base);
+  CHECK(e.from_base->kl_mean == Approx(mean).epsilon(1e-5));
+  CHECK(e.from_base->kl_99 == Approx(kl[147]).epsilon(1e-5));  // rank ⌈0.99 · 149⌉ = 148
+  CHECK(e.from_base->same_top == Approx(same / 149));
+  CHECK(same > 0);
+  CHECK(same < 149);
+
+  SECTION("and the losses are those of an evaluation without a base") {
+    CHECK(e.window_losses == evaluate(*model, tokens, 1).window_losses);
+  }
+  SECTION("and it is nothing from a model to itself") {
+    const Evaluation self = evaluate(*model, tokens, 1, model.get());
+    CHECK(std::abs(self.from_base->kl_mean) < 1e-12);
+    CHECK(std::abs(self.from_base->kl_99) < 1e-12);
+    CHECK(self.from_base->same_top == 1);
+  }
+  SECTION("a base of another vocabulary is refused") {
+    nn::GptConfig config = tiny_config();
+    config.vocab_size = 12;
+    const auto other = make_gpt(config);
+    CHECK(error_of([&] { evaluate(*model, tokens, 1, other.get()); }).fault == Fault::usage);
+  }
+}
+
+TEST_CASE("A limit keeps the first windows, and one beyond the end keeps all") {
+  const auto model = make_gpt();
+  const std::vector<std::uint16_t> tokens = random_tokens(44);
+  const Evaluation all = evaluate(*model, tokens, 1);
+  const Evaluation two = evaluate(*model, tokens, 1, nullptr, {.windows = 2});
+  REQUIRE(two.window_losses.size() == 2);
+  for (std::size_t w = 0; w < 2; ++w) {
+    CHECK(two.window_losses[w] == Approx(all.window_losses[w]).epsilon(1e-6));
+  }
+  CHECK(two.loss == Approx((all.window_losses[0] + all.window_losses[1]) / 16).epsilon(1e-6));
+  CHECK(evaluate(*model, tokens, 1, nullptr, {.windows = 99}).window_losses == all.window_losses);
+}
+
+TEST_CASE("More windows than fit one forward pass give the losses of the windows alone") {
+  const auto model = make_gpt();
+  const std::vector<std::uint16_t> tokens = random_tokens(8 * 600 + 6);  // 512 windows per pass
+  const Evaluation e = evaluate(*model, tokens, 1);
+  REQUIRE(e.window_losses.size() == 601);
+  const std::vector<Row> rows = split_log_probabilities(*model, tokens);
+  for (const std::size_t w : {0u, 511u, 512u, 599u, 600u}) {
+    double sum = 0;
+    for (std::size_t i = 8 * w; i < std::min<std::size_t>(8 * w + 8, rows.size()); ++i) {
+      sum -= rows[i][tokens[i + 1]];
+    }
+    INFO(w);
+    CHECK(e.window_losses[w] == Approx(sum).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("A model with a NaN or an infinity is a numeric fault and not a number in a table") {
+  const std::vector<std::uint16_t> tokens = random_tokens(44);
+  for (const real bad :
+       {std::numeric_limits<real>::quiet_NaN(), std::numeric_limits<real>::infinity()}) {
+    const auto model = make_gpt(), sound = make_gpt();
+    model->params().find("h.1.mlp.c_fc.weight")->value.flat()[3] = bad;
+    CHECK(error_of([&] { evaluate(*model, tokens, 1); }).fault == Fault::numeric);
+    CHECK(error_of([&] { evaluate(*sound, tokens, 1, model.get()); }).fault == Fault::numeric);
+  }
+}
+
+/// Every next token has the same distribution, whatever came before: a 0.5, b 0.3, c 0.2.
+std::unique_ptr<nn::Gpt> unigrams() {
+  auto model = std::make_unique<nn::Gpt>(nn::GptConfig{.vocab_size = 3,
+                                                       .block_size = 4,
+                                                       .n_layer = 1,
+                                                       .n_head = 1,
+                                                       .n_embd = 2,
+                                                       .tie_embeddings = false});
+  for (Param& p : model->params().params()) std::ranges::fill(p.value.flat(), real{0});
+  model->params().find("ln_f.bias")->value.flat()[0] = 1;
+  const auto head = model->head().weight->value.flat();
+  head[0] = static_cast<real>(std::log(0.5));
+  head[2] = static_cast<real>(std::log(0.3));
+  head[4] = static_cast<real>(std::log(0.2));
+  return model;
+}
+
+TEST_CASE("The task's answer is the candidate of the highest total probability") {
+  const auto model = unigrams();
+  const auto tokenizer = data::Tokenizer::characters("abc");
+  const auto right = [&](std::vector<std::string> candidates, int correct,
+                         std::string prompt = "ab") {
+    const std::vector<data::TenseExample> one{{std::move(prompt), std::move(candidates), correct}};
+    return task_accuracy(*model, tokenizer, one);
+  };
+  CHECK(right({"aa", "b"}, 1) == 1);   // 0.25 against 0.3: the sum counts, not the mean
+  CHECK(right({"ac", "cb"}, 0) == 1);  // 0.10 against 0.06: the first token counts
+  CHECK(right({"bb", "ca"}, 1) == 1);  // 0.09 against 0.10: so does the last
+  CHECK(right({"bb", "ca"}, 0) == 0);
+  CHECK(right({"bb", "ca"}, 1, "abcabcabcabc") == 1);  // cut on the left
+  CHECK(error_of([&] { right({"abcabc", "a"}, 0); }).fault == Fault::usage);
+  const std::vector<data::TenseExample> three{
+      {"a", {"aa", "b"}, 1}, {"cab", {"c", "b", "ab"}, 1}, {"c", {"a", "b"}, 1}};
+  CHECK(task_accuracy(*model, tokenizer, three) == Approx(2.0 / 3));
+}
+
+TEST_CASE("Sequences of many lengths in one batch score as each alone") {
+  const auto model = make_gpt();
+  const auto tokenizer = data::Tokenizer::characters("abcdefghijk");
+  Rng rng(3, 1);
+  const auto word = [&](std::uint64_t longest) {
+    std::string s;
+    for (std::uint64_t n = 1 + rng.below(longest); n > 0; --n) {
+      s += static_cast<char>('a' + rng.below(11));
+    }
+    return s;
+  };
+  std::vector<data::TenseExample> right, wrong;
+  for (int i = 0; i < 40; ++i) {
+    data::TenseExample example{.prompt = word(12)};
+    std::vector<double> scores;
+    for (int c = 0; c < 3; ++c) {
+      const std::string label = word(4);
+      example.candidates.push_back(label);
+      std::vector<std::int32_t> ids = tokenizer.encode(example.prompt + label);
+      const std::size_t kept = std::min<std::size_t>(ids.size(), 9);  // 8 inputs and a target
+      ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(kept));
+      const std::vector<Row> rows = log_probabilities(*model, std::span(ids).first(kept - 1));
+      double score = 0;
+      for (std::size_t t = kept - label.size(); t < kept; ++t) {
+        score += rows[t - 1][static_cast<std::size_t>(ids[t])];
+      }
+      scores.push_back(score);
+    }
+    example.correct = static_cast<int>(std::ranges::max_element(scores) - scores.begin());
+    right.push_back(example);
+    example.correct = (example.correct + 1) % 3;
+    wrong.push_back(example);
+  }
+  CHECK(task_accuracy(*model, tokenizer, right) == 1);
+  CHECK(task_accuracy(*model, tokenizer, wrong) == 0);
+  CHECK(task_accuracy(*model, tokenizer, {}) == 0);
+}
+
+}  // namespace
+}  // namespace notch::experiments
