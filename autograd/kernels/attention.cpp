@@ -72,17 +72,9 @@ struct Block {
   Index width(Index i) const { return round_up(t + i + 1, kPanelCols); }
 };
 
-/// Asks for a row of HS values that is about to be used. Rows of qkv lie kilobytes apart, which no
-/// hardware prefetcher follows.
-NOTCH_INLINE void prefetch_row(const real* row, Index HS) {
-  for (Index c = 0; c < HS; c += 64 / static_cast<Index>(sizeof(real))) __builtin_prefetch(row + c);
-}
-constexpr Index kAhead = 16;  // rows between the request and the use
-
 /// out [rows, hs] = x [rows, HS], zero in the columns from HS on.
 NOTCH_VECTOR void pack(real* out, const real* x, Index rows, Index HS, Index hs, Index ldx) {
   for (Index r = 0; r < rows; ++r) {
-    prefetch_row(x + (r + kAhead) * ldx, HS);
     for (Index c = 0; c < HS; ++c) out[r * hs + c] = x[r * ldx + c];
     for (Index c = HS; c < hs; ++c) out[r * hs + c] = 0;
   }

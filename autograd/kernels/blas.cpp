@@ -43,10 +43,26 @@ void cblas_gemm(CBLAS_TRANSPOSE ta, CBLAS_TRANSPOSE tb, int M, int N, int K, dou
   cblas_dgemm(CblasRowMajor, ta, tb, M, N, K, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
+void cblas_gemv(CBLAS_TRANSPOSE t, int rows, int cols, float alpha, const float* a, int lda,
+                const float* x, int step, float* y) {
+  cblas_sgemv(CblasRowMajor, t, rows, cols, alpha, a, lda, x, step, 1, y, 1);
+}
+void cblas_gemv(CBLAS_TRANSPOSE t, int rows, int cols, double alpha, const double* a, int lda,
+                const double* x, int step, double* y) {
+  cblas_dgemv(CblasRowMajor, t, rows, cols, alpha, a, lda, x, step, 1, y, 1);
+}
+
 template <class Real>
 void call(Real* out, const Real* a, const Real* b, Index M, Index N, Index K,
           const GemmOptions& o) {
   pin_blas();
+  if (M == 1) {  // decoding; gemm would pack all of b for one row
+    if (!o.accumulate) std::fill_n(out, N, Real{0});
+    cblas_gemv(o.trans_b ? CblasNoTrans : CblasTrans, static_cast<int>(o.trans_b ? N : K),
+               static_cast<int>(o.trans_b ? K : N), static_cast<Real>(o.alpha), b,
+               static_cast<int>(o.ldb), a, o.trans_a ? static_cast<int>(o.lda) : 1, out);
+    return;
+  }
   cblas_gemm(o.trans_a ? CblasTrans : CblasNoTrans, o.trans_b ? CblasTrans : CblasNoTrans,
              static_cast<int>(M), static_cast<int>(N), static_cast<int>(K),
              static_cast<Real>(o.alpha), a, static_cast<int>(o.lda), b, static_cast<int>(o.ldb),

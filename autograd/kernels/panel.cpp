@@ -44,13 +44,10 @@ void panel_product(const PanelProduct& p) {
 }
 
 void transpose(real* out, const real* x, Index rows, Index cols, Index ld_out, Index ldx) {
-  // 4 x 4 blocks: with sixteen values in registers the compiler turns them by shuffles.
+  // 4 x 4 blocks: four cache lines are read and four written at a time.
   constexpr Index kEdge = 4;
   const Index full_rows = rows / kEdge * kEdge, full_cols = cols / kEdge * kEdge;
   for (Index r = 0; r < full_rows; r += kEdge) {
-    // Rows may lie kilobytes apart, which no hardware prefetcher follows.
-    for (Index i = 0; i < kEdge; ++i)
-      for (Index c = 0; c < cols; c += 16) __builtin_prefetch(x + (r + 16 + i) * ldx + c);
     for (Index c = 0; c < full_cols; c += kEdge) {
       real block[kEdge][kEdge];
       for (Index i = 0; i < kEdge; ++i)

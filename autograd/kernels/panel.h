@@ -1,9 +1,10 @@
 // Products of small matrices that are already in cache, for one thread: what attention does per
 // head.
 //
-// A call of OpenBLAS on 64 x 64 x 256 packs both operands again and reaches a third of the peak;
-// here the caller has packed them once per head, and a group of rows multiplies only the keys it
-// may see.
+// A call of OpenBLAS per block of 64 queries packs both operands again: attention built on that
+// took 10.8 + 20.7 ms (forward + backward, 8 x 6 heads of 256 x 64, one AVX-512 core) against 7.3
+// + 15.2 ms with this, where the caller packs once per head and a group of rows multiplies only the
+// keys it may see.
 #pragma once
 
 #include <cstdint>
