@@ -16,8 +16,8 @@ int threads();
 /// Resizes the pool; 0 means all cores. Not to be called inside parallel_for.
 void set_threads(int n);
 
-/// Called once at the start of every pool thread, and at once in the calling thread. kernels/blas.cpp
-/// uses it to pin OpenBLAS to one thread. Set before the first parallel_for.
+/// Called once at the start of every pool thread, and at once in the calling thread: a place to set up
+/// thread-local state of a library. Set before the first parallel_for.
 void set_thread_start_hook(void (*hook)());
 
 namespace detail {
