@@ -1,0 +1,362 @@
+// The training loop: resumed phases, accumulated batches, faults, threads, and who is told what.
+#include "experiments/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+
+#include "autograd/base/files.h"
+#include "autograd/base/thread_pool.h"
+#include "nn/checkpoint.h"
+#include "tests/catch.h"
+#include "tests/experiments/scratch.h"
+#include "tests/quant/tiny_models.h"
+
+namespace notch::experiments {
+namespace {
+
+using test::error_of;
+using test::make_gpt;
+using test::same_bits;
+using test::tiny_config;
+using test::values_of;
+
+std::vector<std::uint16_t> learnable_tokens(std::size_t n) {
+  Rng rng(7, 1);
+  std::vector<std::uint16_t> tokens;
+  std::uint64_t token = 0;
+  while (tokens.size() < n) {
+    token = rng.below(4) == 0 ? rng.below(11) : (3 * token + 1) % 11;
+    tokens.push_back(static_cast<std::uint16_t>(token));
+  }
+  return tokens;
+}
+
+TrainSettings settings_of(std::int64_t steps) {
+  return {.phase = "phase",
+          .schedule = {.lr = 3e-3, .min_lr = 3e-4, .warmup = 2, .steps = steps},
+          .batch_size = 4,
+          .seed = 11,
+          .checkpoint_every = 3};
+}
+
+/// A way to train: what compare() hands to the trainer for a row.
+struct Arm {
+  std::string name{};
+  TrainSettings settings = settings_of(8);
+  std::optional<quant::Training> training{};
+  bool distilled = false;
+  double dropout = 0;
+};
+
+std::vector<Arm> arms() {
+  std::vector<Arm> all;
+  all.push_back({.name = "fp32"});
+  all.push_back({.name = "dropout", .dropout = 0.2});
+  all.push_back({.name = "ste", .training = quant::Training::ste});
+  all.push_back({.name = "lsq", .training = quant::Training::lsq});
+  all.push_back({.name = "lsq-kd", .training = quant::Training::lsq, .distilled = true});
+  all.push_back({.name = "ema"});
+  all.back().settings.ema = 0.7;
+  all.push_back({.name = "lsq-ema", .training = quant::Training::lsq});
+  all.back().settings.ema = 0.7;
+  all.push_back({.name = "accumulation"});
+  all.back().settings.grad_accum = 3;
+  all.push_back({.name = "sgd"});
+  all.back().settings.sgd = true;
+  all.push_back({.name = "sequential"});
+  all.back().settings.order = data::Order::sequential;
+  return all;
+}
+
+/// One session of an arm: everything is made anew from the same fork, as a new process would.
+class Session {
+ public:
+  explicit Session(const Arm& arm) : settings_(arm.settings) {
+    nn::GptConfig config = tiny_config();
+    config.dropout = arm.dropout;
+    model_ = make_gpt(config);
+    if (arm.distilled) teacher_ = make_gpt(config);
+    if (!arm.training) return;
+    nn::ModelView view = nn::view(*model_);
+    const quant::Spec spec{.bits = 3};
+    const std::vector<quant::Target> targets =
+        quant::resolve({.weights = spec, .table = spec}, view);
+    fake_ =
+        std::make_unique<quant::FakeQuantizer>(view, *arm.training, targets, quant::QatOptions{});
+  }
+
+  TrainOutcome run(const fs::path& checkpoints = {}, const TrainListener& listener = {}) {
+    return train(settings_,
+                 {.model = *model_,
+                  .tokens = tokens_,
+                  .fake = fake_.get(),
+                  .teacher = teacher_.get(),
+                  .temperature = 2,
+                  .alpha = 0.7,
+                  .checkpoints = checkpoints},
+                 listener);
+  }
+
+  /// Parameters, and what the quantizer ships.
+  std::vector<real> state() const {
+    std::vector<real> all = values_of(model_->params());
+    if (!fake_) return all;
+    const std::vector<real> steps = values_of(fake_->params());
+    all.insert(all.end(), steps.begin(), steps.end());
+    for (const auto& [name, q] : fake_->convert().tensors) {
+      std::vector<real> shipped(model_->params().find(name)->value.flat().size());
+      quant::dequantize(q, shipped);
+      all.insert(all.end(), shipped.begin(), shipped.end());
+    }
+    return all;
+  }
+
+  nn::Gpt& model() { return *model_; }
+
+ private:
+  TrainSettings settings_;
+  std::vector<std::uint16_t> tokens_ = learnable_tokens(500);
+  std::unique_ptr<nn::Gpt> model_{}, teacher_{};
+  std::unique_ptr<quant::FakeQuantizer> fake_{};
+};
+
+/// Asks to stop once `steps` updates are done.
+TrainListener stop_after(std::int64_t steps, std::int64_t& done) {
+  TrainListener listener;
+  listener.on_step = [&done](const UpdateReport& u) { done = u.step; };
+  listener.stop_requested = [&done, steps] { return done >= steps; };
+  return listener;
+}
+
+TEST_CASE("A phase that was stopped and resumed ends in the same bits as one in one go") {
+  for (const Arm& arm : arms()) {
+    Session whole(arm);
+    const std::vector<real> start = whole.state();
+    const TrainOutcome expected = whole.run();
+    REQUIRE(expected.finished);
+    REQUIRE_FALSE(same_bits(whole.state(), start));
+    // Everything that has state of its own in every place (3 is a checkpoint), the rest in one:
+    // each checkpoint waits for the disk.
+    const bool everywhere = arm.name == "fp32" || arm.name == "lsq-ema";
+    for (const std::int64_t stop :
+         everywhere ? std::vector<std::int64_t>{0, 1, 3, 4, 7} : std::vector<std::int64_t>{4}) {
+      INFO(arm.name << ", stopped after " << stop);
+      const test::ScratchDirectory directory;
+      std::int64_t done = 0;
+      const TrainOutcome stopped = Session(arm).run(directory / "ckpt", stop_after(stop, done));
+      CHECK_FALSE(stopped.finished);
+      CHECK(stopped.steps == stop);
+      Session again(arm);
+      std::int64_t resumed_at = -1;
+      TrainListener listener;
+      listener.on_resume = [&](std::int64_t step) { resumed_at = step; };
+      const TrainOutcome outcome = again.run(directory / "ckpt", listener);
+      CHECK(resumed_at == stop);
+      CHECK(outcome.finished);
+      CHECK(outcome.steps == 8);
+      CHECK(outcome.loss == expected.loss);
+      CHECK(same_bits(again.state(), whole.state()));
+    }
+  }
+}
+
+TEST_CASE("A phase that died between checkpoints goes on from the one before") {
+  for (const Arm& arm : arms()) {
+    if (arm.name != "accumulation" && arm.name != "lsq-kd" && arm.name != "ema") continue;
+    INFO(arm.name);
+    Session whole(arm);
+    whole.run();
+    const test::ScratchDirectory directory;
+    TrainListener dies;
+    dies.on_step = [](const UpdateReport& u) {
+      if (u.step == 5) throw std::runtime_error("power cut");
+    };
+    CHECK_THROWS(Session(arm).run(directory / "ckpt", dies));
+    Session again(arm);
+    std::int64_t resumed_at = -1;
+    TrainListener listener;
+    listener.on_resume = [&](std::int64_t step) { resumed_at = step; };
+    again.run(directory / "ckpt", listener);
+    CHECK(resumed_at == 3);
+    CHECK(same_bits(again.state(), whole.state()));
+  }
+}
+
+TEST_CASE("A damaged checkpoint is passed over, and a finished phase is found, not trained") {
+  const Arm arm = arms().at(5);  // averaged weights: those of the end are not in any checkpoint
+  const test::ScratchDirectory directory;
+  Session whole(arm);
+  const TrainOutcome expected = whole.run(directory / "ckpt");
+
+  std::int64_t steps = 0, resumed_at = -1;
+  TrainListener listener;
+  listener.on_step = [&](const UpdateReport&) { ++steps; };
+  listener.on_resume = [&](std::int64_t step) { resumed_at = step; };
+  Session found(arm);
+  const TrainOutcome outcome = found.run(directory / "ckpt", listener);
+  CHECK(resumed_at == 8);
+  CHECK(steps == 0);
+  CHECK(outcome.loss == expected.loss);
+  CHECK(same_bits(found.state(), whole.state()));
+
+  const fs::path newest = directory / "ckpt" / "step-000008" / "optimizer.safetensors";
+  fs::resize_file(newest, fs::file_size(newest) - 1);
+  Session again(arm);
+  again.run(directory / "ckpt", listener);
+  CHECK(resumed_at == 6);
+  CHECK(steps == 2);
+  CHECK(same_bits(again.state(), whole.state()));
+}
+
+TEST_CASE("A checkpoint of another phase is refused") {
+  const test::ScratchDirectory directory;
+  Arm arm{.name = "fp32"};
+  Session(arm).run(directory / "ckpt");
+  arm.settings.phase = "other";
+  const ErrorParts parts = error_of([&] { Session(arm).run(directory / "ckpt"); });
+  CHECK(parts.fault == Fault::input);
+  CHECK(parts.found == "phase");
+  CHECK(parts.expected == "other");
+}
+
+TEST_CASE("Without a directory nothing is written, and a stop still ends the phase") {
+  std::int64_t done = 0;
+  const TrainOutcome outcome = Session({}).run({}, stop_after(2, done));
+  CHECK_FALSE(outcome.finished);
+  CHECK(outcome.steps == 2);
+}
+
+TEST_CASE("Two accumulated batches of 4 are one batch of 8, but for the order of a sum") {
+  // Sequential order: both see the same eight windows per step. Plain SGD, so that a difference of
+  // rounding is not divided by itself. Gradients below 1 in size, sums of fewer than 2^8 terms in
+  // single precision (2^-24 each), a step of 0.05, 10 updates of momentum 0.5 (a factor of 2):
+  // 2^8 · 2^-24 · 0.05 · 10 · 2 < 2e-5.
+  Arm two{.name = "two"}, one{.name = "one"};
+  for (Arm* arm : {&two, &one}) {
+    arm->settings.order = data::Order::sequential;
+    arm->settings.sgd = true;
+    arm->settings.momentum = 0.5;
+    arm->settings.schedule = {.lr = 0.05, .min_lr = 0.05, .steps = 10};
+  }
+  two.settings.grad_accum = 2;
+  one.settings.batch_size = 8;
+  Session a(two), b(one);
+  const std::vector<real> start = a.state();
+  const TrainOutcome of_two = a.run(), of_one = b.run();
+  CHECK(of_two.loss == Approx(of_one.loss).epsilon(1e-5));
+  const std::vector<real> x = a.state(), y = b.state();
+  double apart = 0, moved = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    apart = std::max(apart, std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i])));
+    moved = std::max(moved, std::abs(static_cast<double>(x[i]) - static_cast<double>(start[i])));
+  }
+  CHECK(apart < 2e-5);
+  CHECK(moved > 1e-2);
+}
+
+TEST_CASE("A NaN in the weights stops the phase before anything changes, and is named") {
+  const test::ScratchDirectory directory;
+  for (const Arm& arm : arms()) {
+    if (arm.training) continue;  // a quantizer refuses a NaN before it trains
+    INFO(arm.name);
+    Session session(arm);
+    session.model().params().find("h.1.mlp.c_fc.weight")->value.flat()[5] =
+        std::numeric_limits<real>::quiet_NaN();
+    const std::vector<real> before = session.state();
+    const ErrorParts parts = error_of([&] { session.run(directory / "ckpt"); });
+    CHECK(parts.fault == Fault::numeric);
+    CHECK(parts.where == "phase");
+    CHECK(parts.what.find("step 0") != std::string::npos);
+    CHECK_FALSE(parts.field.empty());
+    CHECK(same_bits(session.state(), before));
+    CHECK_FALSE(nn::latest_checkpoint(directory / "ckpt").path);
+  }
+}
+
+TEST_CASE("A learning rate that blows up is a numeric fault, with the last finite weights") {
+  for (const bool sgd : {false, true}) {
+    Arm arm{.name = "fp32"};
+    arm.settings.sgd = sgd;
+    arm.settings.clip = 0;
+    arm.settings.schedule = {.lr = 1e30, .min_lr = 1e30, .steps = 8};
+    Session session(arm);
+    std::vector<real> last;
+    std::int64_t steps = 0;
+    TrainListener listener;
+    listener.on_step = [&](const UpdateReport& u) {
+      last = session.state();
+      steps = u.step;
+    };
+    const ErrorParts parts = error_of([&] { session.run({}, listener); });
+    CHECK(parts.fault == Fault::numeric);
+    CHECK(parts.where == "phase");
+    CHECK(parts.hint.find("train.lr") != std::string::npos);
+    CHECK(steps >= 1);
+    CHECK(same_bits(session.state(), last));
+  }
+}
+
+TEST_CASE("One, two and three threads train to the same bits") {
+  const int before = threads();
+  const std::vector<std::uint16_t> tokens = learnable_tokens(2000);
+  const nn::GptConfig config{
+      .vocab_size = 11, .block_size = 32, .n_layer = 2, .n_head = 4, .n_embd = 64, .dropout = 0.1};
+  std::vector<real> expected;
+  for (const int n : {1, 2, 3}) {
+    set_threads(n);
+    const auto model = make_gpt(config);
+    const auto teacher = make_gpt(config);
+    nn::ModelView view = nn::view(*model);
+    quant::FakeQuantizer fake(view, quant::Training::lsq,
+                              quant::resolve({.weights = {.bits = 4}}, view), {});
+    TrainSettings settings = settings_of(4);
+    settings.batch_size = 8;
+    train(settings, {.model = *model, .tokens = tokens, .fake = &fake, .teacher = teacher.get()});
+    std::vector<real> values = values_of(model->params());
+    const std::vector<real> steps = values_of(fake.params());
+    values.insert(values.end(), steps.begin(), steps.end());
+    if (expected.empty()) expected = values;
+    INFO(n << " threads");
+    CHECK(same_bits(values, expected));
+  }
+  set_threads(before);
+}
+
+TEST_CASE("Listeners hear every step, and logs and evaluations when they are due and at the end") {
+  Arm arm{.name = "fp32"};
+  arm.settings.log_every = 3;
+  arm.settings.eval_every = 4;
+  arm.settings.ema = 0.5;
+  arm.settings.grad_accum = 2;
+  Session session(arm);
+  std::vector<std::int64_t> steps, logs, evaluations;
+  std::vector<real> evaluated;
+  int starts = 0;
+  TrainListener listener;
+  listener.on_start = [&] { ++starts; };
+  listener.on_step = [&](const UpdateReport& u) {
+    steps.push_back(u.step);
+    CHECK(u.steps == 8);
+    CHECK(u.tokens == 2 * 4 * 8);
+    CHECK(u.lr == Approx(arm.settings.schedule(u.step - 1)).margin(1e-12));
+    CHECK(u.grad_norm > 0);
+  };
+  listener.on_log = [&](const UpdateReport& u) { logs.push_back(u.step); };
+  listener.on_eval = [&](std::int64_t step) {
+    evaluations.push_back(step);
+    evaluated = session.state();
+  };
+  listener.on_resume = [](std::int64_t) { FAIL("there was nothing to resume"); };
+  session.run({}, listener);
+  CHECK(starts == 1);
+  CHECK(steps == std::vector<std::int64_t>{1, 2, 3, 4, 5, 6, 7, 8});
+  CHECK(logs == std::vector<std::int64_t>{3, 6, 8});
+  CHECK(evaluations == std::vector<std::int64_t>{4, 8});
+  // The last evaluation saw the averages, which are what the phase ends with.
+  CHECK(same_bits(evaluated, session.state()));
+}
+
+}  // namespace
+}  // namespace notch::experiments
