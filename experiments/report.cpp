@@ -7,6 +7,8 @@
 #include <set>
 #include <sstream>
 
+#include "autograd/base/files.h"
+#include "experiments/html_report.h"
 #include "experiments/statistics.h"
 
 namespace notch::experiments {
@@ -208,8 +210,8 @@ std::string column_notes() {
          "judged by R, other trained rows by R_c.\n";
 }
 
-void write_results(const std::filesystem::path& dir, const ExperimentConfig& config,
-                   const Data& data, const std::vector<SeedResults>& seeds) {
+void write_results(const fs::path& dir, const ExperimentConfig& config, const Data& data,
+                   const std::vector<SeedResults>& seeds) {
   const Table table = results_table(seeds);
   write_file(dir / "results.csv", render(table, TableFormat::csv));
   write_file(dir / "results.jsonl", render(table, TableFormat::json_lines));
@@ -217,6 +219,23 @@ void write_results(const std::filesystem::path& dir, const ExperimentConfig& con
              str("# ", config.name, "\n\n", table_header(config, data, seeds), '\n',
                  render(table, TableFormat::markdown), '\n', column_notes(), "\n## Verdict\n\n",
                  verdict(seeds), "\nhash ", results_hash(seeds), '\n'));
+  ReportPage page{.title = config.name,
+                  .header = table_header(config, data, seeds),
+                  .verdict = verdict(seeds),
+                  .figures = {loss_figure(seeds)},
+                  .table = table,
+                  .column_notes = column_notes(),
+                  .config = to_toml(config),
+                  .hash = results_hash(seeds)};
+  write_file(dir / "results.svg", svg_of(page.figures.front().plot));
+  const fs::path metrics = dir / "metrics.jsonl", environment = dir / "env.json";
+  if (fs::exists(metrics)) {
+    for (Figure& f : curve_figures(read_file(metrics), seeds)) page.figures.push_back(std::move(f));
+  }
+  if (fs::exists(environment)) {
+    page.environment = Json::parse(read_file(environment), environment.string());
+  }
+  write_file(dir / "report.html", html_page(page));
 }
 
 }  // namespace notch::experiments

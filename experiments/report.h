@@ -23,7 +23,8 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
                          const std::vector<SeedResults>& seeds);
 std::string column_notes();
 
-/// results.csv, results.jsonl and results.md in `dir`.
+/// results.csv, results.jsonl, results.md, results.svg and report.html in `dir`; the page shows its
+/// metrics.jsonl and env.json as well, where they are.
 void write_results(const std::filesystem::path& dir, const ExperimentConfig& config,
                    const Data& data, const std::vector<SeedResults>& seeds);
 

@@ -46,7 +46,8 @@ int run_command(const Args& args) {
             << render(table, format) << '\n'
             << column_notes() << '\n'
             << verdict(seeds) << "\nhash     " << results_hash(seeds) << "\nresults  "
-            << (session.dir().path() / "results.md").string() << '\n';
+            << (session.dir().path() / "results.md").string() << "\nreport   "
+            << (session.dir().path() / "report.html").string() << '\n';
   return 0;
 }
 

@@ -1,0 +1,293 @@
+#include "experiments/plot.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include "autograd/base/files.h"
+#include "experiments/figures.h"
+#include "experiments/html_report.h"
+#include "experiments/report.h"
+#include "tests/catch.h"
+#include "tests/experiments/scratch.h"
+
+using namespace notch;
+using namespace notch::experiments;
+
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+std::size_t count(std::string_view text, std::string_view part) {
+  std::size_t n = 0;
+  for (std::size_t at = text.find(part); at != std::string_view::npos;
+       at = text.find(part, at + part.size())) {
+    ++n;
+  }
+  return n;
+}
+
+/// What is wrong with the text as XML: tags that do not balance, attributes without quotes, bare &
+/// or <. Empty when nothing is.
+std::string xml_fault(std::string_view text) {
+  std::vector<std::string> open;
+  for (std::size_t at = 0; at < text.size();) {
+    if (text[at] == '&') {
+      const std::string_view entity = text.substr(at, text.find(';', at) - at + 1);
+      const std::vector<std::string_view> known{"&amp;", "&lt;", "&gt;", "&quot;", "&#39;"};
+      if (std::ranges::find(known, entity) == known.end()) return str("entity at ", at);
+    }
+    if (text[at] != '<') {
+      ++at;
+      continue;
+    }
+    std::size_t end = at + 1;
+    for (bool quoted = false; end < text.size() && (quoted || text[end] != '>'); ++end) {
+      if (text[end] == '"') quoted = !quoted;
+      if (text[end] == '<') return str("< inside a tag at ", end);
+    }
+    if (end >= text.size()) return "a tag has no end";
+    const std::string tag(text.substr(at + 1, end - at - 1));
+    at = end + 1;
+    if (tag.starts_with('!')) continue;
+    const std::string name = tag.substr(0, tag.find_first_of(" /", 1));
+    if (tag.starts_with('/')) {
+      if (open.empty() || "/" + open.back() != tag) return "unexpected <" + tag + ">";
+      open.pop_back();
+    } else if (!tag.ends_with('/')) {
+      open.push_back(name);
+    }
+    if (count(tag, "=\"") * 2 != count(tag, "\"")) return "quotes in <" + tag + ">";
+  }
+  return open.empty() ? "" : "<" + open.back() + "> has no end";
+}
+
+double number_after(std::string_view text, std::string_view key, std::size_t from) {
+  const std::size_t at = text.find(key, from);
+  REQUIRE(at != std::string_view::npos);
+  return std::stod(std::string(text.substr(at + key.size(), 24)));
+}
+
+struct Spot {
+  double x = 0, y = 0;
+};
+std::vector<Spot> marks_of(std::string_view svg) {
+  constexpr std::string_view kMark = "<path class=\"mark\"";
+  std::vector<Spot> marks;
+  for (std::size_t at = svg.find(kMark); at != std::string_view::npos;
+       at = svg.find(kMark, at + 1)) {
+    marks.push_back(
+        {number_after(svg, "translate(", at), number_after(svg, ",", svg.find("translate(", at))});
+  }
+  return marks;
+}
+
+/// Whether every mark is inside the plot area and every coordinate is a number inside the picture.
+void check_picture(const std::string& svg, std::size_t marks) {
+  CHECK(xml_fault(svg) == "");
+  CHECK(count(svg, "http") == 1);
+  CHECK(count(svg, "xmlns=\"http://www.w3.org/2000/svg\"") == 1);
+  for (const char* bad : {"nan", "inf", "href", "url(", "<script", "<image"}) {
+    INFO(bad);
+    CHECK(count(svg, bad) == 0);
+  }
+  const std::size_t area = svg.find("<rect class=\"area\"");
+  REQUIRE(area != std::string::npos);
+  const double left = number_after(svg, " x=\"", area), top = number_after(svg, " y=\"", area);
+  const double right = left + number_after(svg, " width=\"", area);
+  const double bottom = top + number_after(svg, " height=\"", area);
+  CHECK(bottom - top > 100);
+  const std::vector<Spot> found = marks_of(svg);
+  CHECK(found.size() == marks);
+  for (const Spot& m : found) {
+    CHECK(m.x > left);
+    CHECK(m.x < right);
+    CHECK(m.y > top);
+    CHECK(m.y < bottom);
+  }
+}
+
+RowResult row(std::string name, std::string method, int bits, double loss) {
+  RowResult r{.name = std::move(name), .method = std::move(method), .bits = bits};
+  if (bits < 16) r.granularity = "channel";
+  r.on_control = r.name.starts_with("control-");
+  r.trained = r.method.starts_with("qat") || r.method == "fp32-continue";
+  r.eval.loss = loss;
+  for (const double noise : {-0.02, 0.01, 0.01}) {
+    r.eval.window_tokens.push_back(10);
+    r.eval.window_losses.push_back(10 * (loss + noise * (loss - 1)));
+  }
+  r.size = {.weights = 1000, .quantized = 900};
+  r.size.code_bytes = 900 * bits / 8;
+  r.size.float_bytes = 400;
+  r.sha256 = std::string(64, 'a');
+  return r;
+}
+
+/// A table as a run makes it: int2 is far worse than the rest, trained rows are below fp32.
+SeedResults example(std::int64_t seed, double shift = 0) {
+  SeedResults s{.seed = seed};
+  s.rows = {row("fp32", "fp32", 32, 1.5), row("fp32-continue", "fp32-continue", 32, 1.49)};
+  for (const int bits : {8, 4, 3, 2}) {
+    const double cost = 3.0 / std::pow(7.0, bits - 2);
+    for (const auto& [method, share] : std::vector<std::pair<std::string, double>>{
+             {"rtn", 1.0}, {"rtn-mse", 0.9}, {"gptq", 0.3}, {"qat-ste", 0.2}, {"qat-lsq", 0.1}}) {
+      const std::string name = str(method, "-int", bits);
+      const bool trained = method.starts_with("qat");
+      const double loss = (trained ? 1.49 : 1.5) + cost * share + shift * share;
+      s.rows.push_back(row(name, method, bits, loss));
+      if (!trained) s.rows.push_back(row("control-" + name, method, bits, loss - 0.01));
+    }
+  }
+  return s;
+}
+
+std::string metrics_example() {
+  std::ostringstream out;
+  for (const char* run : {"seed-1/fp32", "seed-1/fp32-continue", "seed-1/qat-ste-int4"}) {
+    for (int step = 1; step <= 1000; ++step) {
+      out << "{\"run\": \"" << run << "\", \"step\": " << step << ", \"loss\": " << 4.0 / step
+          << "}\n";
+    }
+    out << "{\"run\": \"" << run << "\", \"step\": 1000, \"val_loss\": 1.5}\n";
+  }
+  return out.str();
+}
+
+}  // namespace
+
+TEST_CASE("the checker of this file finds what is not XML") {
+  CHECK(xml_fault("<a b=\"1>2\"><c/>x &lt; y</a>") == "");
+  for (const char* bad : {"<a>", "<a></b>", "<a b=1\"></a>", "a & b", "<a", "<a <b/>></a>"}) {
+    CHECK(xml_fault(bad) != "");
+  }
+}
+
+TEST_CASE("axes are divided at one, two or five times a power of ten") {
+  CHECK(round_numbers(0, 10, 5) == std::vector<double>{0, 2, 4, 6, 8, 10});
+  CHECK(round_numbers(-1, 1, 4) == std::vector<double>{-1, -0.5, 0, 0.5, 1});
+  CHECK(round_numbers(1310, 1690, 4) == std::vector<double>{1400, 1500, 1600});
+}
+
+TEST_CASE("markup in names stays text") {
+  CHECK(escaped_markup("a<b> & \"c\" 'd'\x01") == "a&lt;b&gt; &amp; &quot;c&quot; &#39;d&#39; ");
+  Plot plot{.title = "<script>&", .x_label = "\"x\"", .y_label = "<y>"};
+  plot.series.push_back({.name = "</svg>",
+                         .color = "\"red",
+                         .mark = Mark::circle,
+                         .end_label = "<",
+                         .points = {{.x = 1, .y = 2, .error = 0.5, .note = "<&>"}}});
+  plot.levels.push_back({.name = "&", .color = "<", .y = 1});
+  plot.places.push_back({.name = "<p>", .x = 1});
+  check_picture(svg_of(plot), 1);
+}
+
+TEST_CASE("a plot of nothing, of one point, and of points that are not finite is still a picture") {
+  check_picture(svg_of({}), 0);
+  PlotSeries s{.name = "s", .mark = Mark::square, .line = true, .points = {{.x = 3, .y = 0}}};
+  check_picture(svg_of({.series = {s}}), 1);
+  s.points = {{.x = 1, .y = kNan},
+              {.x = kInfinity, .y = 1},
+              {.x = 2, .y = 1, .error = kNan},
+              {.x = 3, .y = 2, .error = kInfinity}};
+  check_picture(
+      svg_of({.may_be_log = true, .series = {s}, .levels = {{.name = "level", .y = kNan}}}), 2);
+}
+
+TEST_CASE("a value far above the rest makes the axis logarithmic, and the label says so") {
+  PlotSeries s{.name = "s", .mark = Mark::circle};
+  for (const double y : {-0.02, 0.01, 0.02, 0.03, 4.0}) s.points.push_back({.x = 1, .y = y});
+  Plot plot{.y_label = "change", .may_be_log = true, .series = {s}};
+  const std::string text = svg_of(plot);
+  check_picture(text, 5);
+  CHECK(count(text, "change (log, linear within ±0.01)") == 1);
+  const std::vector<Spot> m = marks_of(text);
+  // Symmetric logarithm: -0.02, 0.01 and 0.02 are at -1 - log10 2, 1 and 1 + log10 2.
+  const double unit = (m[0].y - m[2].y) / (2 * (1 + std::log10(2.0)));
+  CHECK(std::abs((m[1].y - m[2].y) - unit * std::log10(2.0)) < 0.2);
+  CHECK(std::abs((m[2].y - m[4].y) - unit * std::log10(200.0)) < 0.2);
+  plot.may_be_log = false;
+  CHECK(count(svg_of(plot), "(log") == 0);
+}
+
+TEST_CASE("rows of one width stand apart, in the order of the legend") {
+  const std::string text = svg_of(loss_figure({example(1)}).plot);
+  std::vector<double> at;
+  for (const Spot& m : marks_of(text)) at.push_back(m.x);
+  std::ranges::sort(at);
+  for (std::size_t i = 1; i < at.size(); ++i) CHECK(at[i] - at[i - 1] > 4);
+}
+
+TEST_CASE("the picture of a run has a mark for every quantized row, with one seed and with three") {
+  const std::vector<SeedResults> one{example(1)}, three{example(1), example(2, 0.01), example(3)};
+  const Figure figure = loss_figure(one), over_seeds = loss_figure(three);
+  check_picture(svg_of(figure.plot), 4 * 8);
+  check_picture(svg_of(over_seeds.plot), 4 * 8);
+  CHECK(figure.plot.levels.size() == 2);
+  CHECK(figure.plot.places.size() == 4);
+  CHECK(count(figure.caption, "over windows") == 1);
+  CHECK(count(over_seeds.caption, "over seeds") == 1);
+  // Shifts of 0, 0.01 and 0 have the standard deviation 0.01 / √3.
+  const PlotSeries& rtn = over_seeds.plot.series.front();
+  CHECK(rtn.name == "rtn");
+  CHECK(std::abs(rtn.points.front().error - 0.01 / std::sqrt(3.0)) < 1e-9);
+}
+
+TEST_CASE("a run of a single row, and one with a loss that is not finite, have a picture") {
+  SeedResults seed{.seed = 1};
+  seed.rows = {row("fp32", "fp32", 32, 1.5)};
+  check_picture(svg_of(loss_figure({seed}).plot), 0);
+  seed.rows.push_back(row("rtn-int4", "rtn", 4, 1.6));
+  check_picture(svg_of(loss_figure({seed}).plot), 1);
+  seed.rows.push_back(row("gptq-int4", "gptq", 4, kNan));
+  const Figure figure = loss_figure({seed});
+  check_picture(svg_of(figure.plot), 1);
+  CHECK(count(figure.caption, "gptq-int4 is not shown") == 1);
+}
+
+TEST_CASE("curves are thinned, and the fork's are differences to the control") {
+  const std::vector<Figure> curves = curve_figures(metrics_example(), {example(1)});
+  REQUIRE(curves.size() == 2);
+  for (const Figure& f : curves) {
+    for (const PlotSeries& s : f.plot.series) CHECK(s.points.size() <= 300);
+  }
+  REQUIRE(curves[1].plot.series.size() == 1);
+  for (const PlotPoint& p : curves[1].plot.series[0].points) CHECK(p.y == 0);
+  check_picture(svg_of(curves[0].plot), 1);
+  check_picture(svg_of(curves[1].plot), 0);
+  CHECK(curve_figures("", {example(1)}).empty());
+  CHECK(curve_figures("{\"run\": \"seed-1/fp32\", \"st", {example(1)}).empty());
+}
+
+TEST_CASE(
+    "the files of a run are complete, refer to nothing outside, and come out the same twice") {
+  const test::ScratchDirectory scratch;
+  write_file(scratch / "metrics.jsonl", metrics_example());
+  write_file(scratch / "env.json", "{\"time\": \"2000-01-01\", \"cpu\": \"<fast> & \\\"new\\\"\"}");
+  ExperimentConfig config;
+  config.name = "a <b> & 'c'";
+  Data data;
+  data.source.tokens.val = std::vector<std::uint16_t>(31);
+  const std::vector<SeedResults> seeds{example(1), example(2, 0.01)};
+  write_results(scratch.path(), config, data, seeds);
+  const std::string page = read_file(scratch / "report.html");
+  const std::string picture = read_file(scratch / "results.svg");
+  CHECK(xml_fault(page) == "");
+  CHECK(count(page, "http") == count(page, "xmlns=\"http://www.w3.org/2000/svg\""));
+  for (const char* outside : {"src=", "href=", "url(", "@import", "<script"}) {
+    CHECK(count(page, outside) == 0);
+  }
+  CHECK(page.size() <= 1500000);
+  CHECK(count(page, "<title>a &lt;b&gt; &amp; &#39;c&#39;</title>") == 1);
+  CHECK(count(page, "&lt;fast&gt; &amp; &quot;new&quot;") == 1);
+  CHECK(count(page, "2000-01-01") == 0);
+  CHECK(count(page, "<svg") == 3);
+  CHECK(count(page, "gptq of control</td>") == 4);
+  check_picture(picture, 4 * 8);
+
+  write_results(scratch.path(), config, data, seeds);
+  CHECK(read_file(scratch / "report.html") == page);
+  CHECK(read_file(scratch / "results.svg") == picture);
+}
