@@ -88,12 +88,6 @@ class Pool {
     size_.store(n, std::memory_order_relaxed);
   }
 
-  void set_hook(void (*hook)()) {
-    const std::lock_guard<std::mutex> lock(region_);
-    stop();  // the threads start again, with the hook, in the next region
-    hook_ = hook;
-  }
-
   void shut_down() {
     const std::unique_lock<std::mutex> lock(region_, std::try_to_lock);
     if (!lock || inside_region || ::getpid() != owner_) return;
@@ -189,7 +183,6 @@ class Pool {
   }
 
   void thread_main() {
-    if (hook_) hook_();
     std::uint64_t finished = 0;  // the last region this thread has worked in
     const auto called = [&] {
       const std::uint64_t s = state_.load(std::memory_order_seq_cst);
@@ -235,7 +228,6 @@ class Pool {
   std::mutex region_;  // held by the thread whose region runs
   std::atomic<int> size_{available_cores()};
   std::vector<std::thread> workers_;
-  void (*hook_)() = nullptr;
   ::pid_t owner_ = 0;
   std::atomic<bool> stopping_{false};
 
@@ -275,12 +267,6 @@ void set_threads(int n) {
   check(n >= 0 && n <= kMaxThreads, "threads", n, " is not between 0 (all cores) and ",
         kMaxThreads);
   pool().resize(n == 0 ? available_cores() : n);
-}
-
-void set_thread_start_hook(void (*hook)()) {
-  check(!inside_region, "threads", "set_thread_start_hook called inside parallel_for");
-  pool().set_hook(hook);
-  if (hook) hook();
 }
 
 void detail::parallel_run(std::int64_t n, void (*call)(const void* body, std::int64_t i),

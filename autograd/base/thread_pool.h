@@ -16,10 +16,6 @@ int threads();
 /// Resizes the pool; 0 means all cores. Not to be called inside parallel_for.
 void set_threads(int n);
 
-/// Called once at the start of every pool thread, and at once in the calling thread: a place to set up
-/// thread-local state of a library. Set before the first parallel_for.
-void set_thread_start_hook(void (*hook)());
-
 namespace detail {
 void parallel_run(std::int64_t n, void (*call)(const void* body, std::int64_t i), const void* body);
 }

@@ -19,12 +19,10 @@ constexpr int kThreadCounts[] = {1, 2, 3, 7};
 
 struct AllThreadsAfterwards {
   ~AllThreadsAfterwards() {
-    set_thread_start_hook(nullptr);
     set_threads(0);
   }
 };
 
-std::atomic<int> hook_calls{0};
 
 // Returns once `count` tiles are here: so many threads must take part for the region to end.
 void meet(std::atomic<int>& arrived, int count) {
@@ -192,21 +190,6 @@ TEST_CASE("regions of several threads at once do not disturb each other") {
   }
   for (std::thread& caller : callers) caller.join();
   for (const std::int64_t sum : sums) CHECK(sum == 300 * 190);
-}
-
-TEST_CASE("the start hook runs once in each pool thread and at once in the caller") {
-  const AllThreadsAfterwards restore;
-  set_threads(3);
-  std::atomic<int> before{0};
-  parallel_for(3, [&](std::int64_t) { meet(before, 3); });  // threads that run already start again
-  hook_calls = 0;
-  set_thread_start_hook([] { ++hook_calls; });
-  CHECK(hook_calls == 1);
-  std::atomic<int> arrived{0};
-  parallel_for(3, [&](std::int64_t) { meet(arrived, 3); });
-  CHECK(hook_calls == 3);
-  parallel_for(100, [](std::int64_t) {});
-  CHECK(hook_calls == 3);
 }
 
 TEST_CASE("set_threads refuses impossible numbers and calls from inside a region") {
