@@ -29,23 +29,35 @@ struct Scale {
   }
 };
 
-/// Symmetric-logarithmic where a linear axis would press most values together. The linear part ends
-/// at the power of ten below the lower quartile of magnitudes, at most four decades under the
-/// largest.
+/// The least of 1, 2 and 5 times a power of ten that is not below `x` > 0.
+double round_up(double x) {
+  const double power = std::pow(10.0, std::floor(std::log10(x)));
+  for (const double digit : {1.0, 2.0, 5.0}) {
+    if (digit * power >= x * (1 - 1e-12)) return digit * power;
+  }
+  return 10 * power;
+}
+
+/// Symmetric-logarithmic where a linear axis would press most values together. The linear part
+/// covers the side of zero with the smaller values, where methods are to be told apart, and the
+/// lower quartile of magnitudes; it is at least 1e-4 of the largest.
 Scale choose_scale(const Plot& plot) {
   std::vector<double> sizes;
-  const auto add = [&](double y) {
-    if (std::isfinite(y) && y != 0) sizes.push_back(std::abs(y));
-  };
+  double highest = 0, lowest = 0;
   for (const PlotSeries& s : plot.series) {
-    for (const PlotPoint& p : s.points) add(p.y);
+    for (const PlotPoint& p : s.points) {
+      if (!std::isfinite(p.y) || p.y == 0) continue;
+      sizes.push_back(std::abs(p.y));
+      highest = std::max(highest, p.y);
+      lowest = std::min(lowest, p.y);
+    }
   }
   if (!plot.may_be_log || sizes.size() < 3) return {};
   std::ranges::sort(sizes);
   const double largest = sizes.back();
-  if (largest <= 20 * sizes[sizes.size() / 2]) return {};
-  const double low = std::max(sizes[sizes.size() / 4], largest * 1e-4);
-  return {std::pow(10.0, std::floor(std::log10(low)))};
+  if (largest <= 10 * sizes[sizes.size() / 2]) return {};
+  const double smaller_side = std::min(highest, -lowest);
+  return {round_up(std::max({smaller_side, sizes[sizes.size() / 4], largest * 1e-4}))};
 }
 
 struct Range {
@@ -78,15 +90,25 @@ std::vector<Tick> ticks_of(const Scale& scale, const Range& scaled) {
     }
     return ticks;
   }
-  const auto decades = [&](double end, double sign) {
-    for (double t = 1; t <= end + 1e-9; t += 1) {
-      const double v = sign * scale.linear_to * std::pow(10.0, t - 1);
+  const double end = scale.linear_to, decade = std::pow(10.0, std::floor(std::log10(end) + 1e-9));
+  const double reach = std::max(scaled.high, -scaled.low);
+  std::vector<double> sizes{end};
+  if (end < 4 * decade) sizes.push_back(end / 2);  // 5 has no round half
+  for (double power = decade; scale(power) <= reach; power *= 10) {
+    for (const double digit : {1.0, 2.0, 5.0}) {
+      if (digit > 1 && reach > 3.5) continue;  // decades enough
+      if (digit * power > 1.5 * end) sizes.push_back(digit * power);
+    }
+  }
+  ticks.push_back({0, "0"});
+  for (const double size : sizes) {
+    for (const double v : {size, -size}) {
       ticks.push_back({v, general(v)});
     }
-  };
-  if (scaled.low <= 0 && scaled.high >= 0) ticks.push_back({0, "0"});
-  decades(scaled.high, 1);
-  decades(-scaled.low, -1);
+  }
+  std::erase_if(ticks, [&](const Tick& t) {
+    return scale(t.value) < scaled.low || scale(t.value) > scaled.high;
+  });
   return ticks;
 }
 
@@ -198,7 +220,7 @@ class Drawing {
       out_ += svg::text_at(kLeft - 8, y(t.value) + 4, t.label, {.anchor = "end"});
     }
     const double unit = (x_.high - x_.low) / (right_ - kLeft - 2 * margin_);
-    for (const double v : round_numbers(x_.low - margin_ * unit, x_.high + margin_ * unit, 8)) {
+    for (const double v : round_numbers(x_.low - margin_ * unit, x_.high + margin_ * unit, 7)) {
       out_ += svg::line_from(x(v), bottom_, x(v), bottom_ + 5, svg::kInk, 1);
       out_ += svg::text_at(x(v), bottom_ + 18, general(v), {.anchor = "middle"});
     }
@@ -208,7 +230,7 @@ class Drawing {
     out_ += svg::text_at((kLeft + right_) / 2, bottom_ + 36, plot_.x_label, {.anchor = "middle"});
     std::string label = plot_.y_label;
     if (scale_.linear_to > 0) {
-      label += str(" (log, linear within ±", general(scale_.linear_to), ")");
+      label += str("; linear to ±", general(scale_.linear_to), ", then log");
     }
     const double middle = (kTop + bottom_) / 2;
     const std::string turn = str(" transform=\"rotate(-90 16 ", svg::px(middle), ")\"");
@@ -246,7 +268,7 @@ class Drawing {
     const bool faint = s.mark != Mark::none;
     out_ += str("<path d=\"", path, "\" fill=\"none\" stroke=\"", escaped_markup(s.color),
                 "\" stroke-width=\"1.3\" stroke-linejoin=\"round\"",
-                faint ? " stroke-opacity=\"0.45\"" : "",
+                faint ? " stroke-opacity=\"0.35\"" : "",
                 s.hollow ? " stroke-dasharray=\"3 3\"" : "", "/>\n");
   }
 
@@ -274,7 +296,10 @@ class Drawing {
       labels.push_back({s.end_label, s.color});
       wanted.push_back(y(s.points.back().y));
     }
-    const std::vector<double> at = spread_out(wanted, 14, bottom_ - 2);
+    const std::vector<double> at = spread_out(
+        wanted,
+        std::min(14.0, (bottom_ - kTop) / std::max(1.0, static_cast<double>(wanted.size()))),
+        bottom_ - 2);
     for (std::size_t i = 0; i < labels.size(); ++i) {
       out_ += svg::line_from(right_, wanted[i], right_ + 9, at[i], labels[i].color, 1);
       out_ += svg::text_at(right_ + 12, at[i] + 4, labels[i].name, {.color = labels[i].color});

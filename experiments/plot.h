@@ -51,8 +51,9 @@ struct Plot {
   std::string y_label{};  ///< completed by the scale's name where it is not linear
   int width = 720;
   int height = 440;
-  /// Whether y may become symmetric-logarithmic: linear up to a power of ten, one decade wide, and
-  /// logarithmic beyond. It does when the largest magnitude is over twenty times the median.
+  /// Whether y may become symmetric-logarithmic: linear around zero as high as a decade, then
+  /// logarithmic. It does when the largest magnitude is over ten times the median; the axis says
+  /// where it changes.
   bool may_be_log = false;
   double mark_spacing = 9;  ///< pixels; less where places would run into each other
   std::vector<PlotSeries> series{};

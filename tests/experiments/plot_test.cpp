@@ -196,20 +196,20 @@ TEST_CASE("a plot of nothing, of one point, and of points that are not finite is
       svg_of({.may_be_log = true, .series = {s}, .levels = {{.name = "level", .y = kNan}}}), 2);
 }
 
-TEST_CASE("a value far above the rest makes the axis logarithmic, and the label says so") {
+TEST_CASE("a value far above the rest makes the axis logarithmic, and the label says where") {
   PlotSeries s{.name = "s", .mark = Mark::circle};
-  for (const double y : {-0.02, 0.01, 0.02, 0.03, 4.0}) s.points.push_back({.x = 1, .y = y});
+  for (const double y : {-0.014, 0.01, 0.02, 0.03, 4.0}) s.points.push_back({.x = 1, .y = y});
   Plot plot{.y_label = "change", .may_be_log = true, .series = {s}};
   const std::string text = svg_of(plot);
   check_picture(text, 5);
-  CHECK(count(text, "change (log, linear within ±0.01)") == 1);
+  // The negative side ends at -0.014: linear to the next round number.
+  CHECK(count(text, "change; linear to ±0.02, then log") == 1);
   const std::vector<Spot> m = marks_of(text);
-  // Symmetric logarithm: -0.02, 0.01 and 0.02 are at -1 - log10 2, 1 and 1 + log10 2.
-  const double unit = (m[0].y - m[2].y) / (2 * (1 + std::log10(2.0)));
-  CHECK(std::abs((m[1].y - m[2].y) - unit * std::log10(2.0)) < 0.2);
-  CHECK(std::abs((m[2].y - m[4].y) - unit * std::log10(200.0)) < 0.2);
+  const double unit = m[0].y - m[2].y;  // of -0.014 / 0.02 and 1
+  CHECK(std::abs((m[1].y - m[2].y) - unit * 0.5 / 1.7) < 0.2);
+  CHECK(std::abs((m[2].y - m[4].y) - unit * std::log10(200.0) / 1.7) < 0.2);
   plot.may_be_log = false;
-  CHECK(count(svg_of(plot), "(log") == 0);
+  CHECK(count(svg_of(plot), "then log") == 0);
 }
 
 TEST_CASE("rows of one width stand apart, in the order of the legend") {
