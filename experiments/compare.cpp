@@ -234,7 +234,9 @@ class SeedRun {
     }
     score(row);
     write_file(file, to_json(row).dump() + "\n");
-    fs::remove_all(run_.dir.checkpoints(seed_) / row.name);  // the artefact has replaced them
+    // The artefact has replaced them. fp32's stay: a longer training would start from their
+    // moments.
+    if (row.name != kBase) fs::remove_all(run_.dir.checkpoints(seed_) / row.name);
     results_.rows.push_back(std::move(row));
     return true;
   }

@@ -1,6 +1,7 @@
 #include "experiments/session.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "autograd/base/thread_pool.h"
 #include "experiments/command_tools.h"
@@ -17,6 +18,13 @@ Earlier earlier_of(const Args& args) {
         "contradict each other: give one");
   if (args.has("resume")) return Earlier::resume;
   return args.has("force") ? Earlier::replace : Earlier::refuse;
+}
+
+/// Where tokenized corpora are kept: the user's cache directory; nowhere without one.
+fs::path token_cache() {
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg && *xdg) return fs::path(xdg) / "notch";
+  if (const char* home = std::getenv("HOME"); home && *home) return fs::path(home) / ".cache/notch";
+  return {};
 }
 
 }  // namespace
@@ -36,7 +44,7 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   if (const auto out = args.value("out"))
     config_.out = fs::absolute(*out).lexically_normal().string();
   use_threads(args, config_.threads);
-  data_ = load_data(config_, {});
+  data_ = load_data(config_, token_cache());
   check_rows(config_, data_.source.tokenizer.vocab_size());
   dir_.emplace(config_.out, earlier_of(args));
   dir_->write_config(to_toml(config_));

@@ -67,7 +67,7 @@ class Phase {
     loss_ = run(step, graph_);
     const optim::GradNorm norm = optim::grad_norm(optimizer_->groups(), s_.clip);
     if (!std::isfinite(loss_) || !std::isfinite(norm.norm) || !std::isfinite(norm.norm_outside)) {
-      explain(step);
+      explain(step, norm);
     }
     const double lr = s_.schedule(step);
     optimizer_->step(lr, norm.scale);
@@ -140,19 +140,21 @@ class Phase {
   }
 
   /// Runs the step again, checking every node, to say where the first bad number appeared.
-  [[noreturn]] void explain(std::int64_t step) {
+  [[noreturn]] void explain(std::int64_t step, const optim::GradNorm& norm) {
     ErrorParts parts{.fault = Fault::numeric,
                      .where = s_.phase,
                      .what = str("the loss or a gradient of step ", step, " is not finite"),
-                     .found = str("loss ", loss_),
+                     .found = str("loss ", loss_, ", gradient norm ", norm.norm),
                      .hint = "the weights were not changed; retry with a lower train.lr"};
     Graph checking;
     checking.set_check_finite(true);
     try {
       run(step, checking);
+      // Every node is finite: then a sum over nodes was not.
+      optim::require_finite(norm, optimizer_->groups(), step);
     } catch (const Error& e) {
-      parts.field = e.parts().where;
-      parts.what += "; first bad: " + e.parts().what;
+      parts.field = e.parts().field.empty() ? e.parts().where : e.parts().field;
+      parts.what += "; first bad: " + e.parts().where + ": " + e.parts().what;
     }
     throw Error(parts);
   }
