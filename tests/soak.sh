@@ -1,0 +1,155 @@
+#!/usr/bin/env bash
+# Long checks of whole runs, for a release or a long night; ctest does not run them.
+#
+#   tests/soak.sh kill [N]      N (30) SIGKILLs and as many SIGTERMs at random moments of a run, each
+#                               followed by --resume: the hash must be that of an undisturbed run
+#   tests/soak.sh threads       the same run with 1, 2, 3 and 4 threads: one hash
+#   tests/soak.sh sanitize      the whole test suite with the address and undefined-behaviour
+#                               sanitizers, in build-asan/
+#
+# $NOTCH names a built program; otherwise build/ is built. $NOTCH_SOAK_CONFIG names another
+# experiment than the small one below.
+set -eu
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+jobs=$(nproc)
+
+usage() {
+  sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
+  exit 2
+}
+
+build() {
+  [ -n "${NOTCH:-}" ] && return
+  cmake -S "$root" -B "$root/build" -DCMAKE_BUILD_TYPE=Release >/dev/null
+  cmake --build "$root/build" -j "$jobs" --target notch >/dev/null
+  NOTCH=$root/build/notch
+}
+
+# Every kind of row, checkpoints every few steps, two seeds: some ten seconds.
+small_experiment() {
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  config=${NOTCH_SOAK_CONFIG:-$work/soak.toml}
+  cat >"$work/soak.toml" <<'TOML'
+name  = "soak"
+seeds = [1, 2]
+[data]
+sentences     = 1000
+task_examples = 24
+[model]
+n_layer    = 2
+n_head     = 2
+n_embd     = 32
+block_size = 32
+bias       = true
+dropout    = 0.1
+[train]
+steps            = 150
+batch_size       = 8
+warmup           = 5
+ema              = 0.9
+eval_every       = 40
+eval_windows     = 8
+checkpoint_every = 7
+log_every        = 5
+[quant]
+bits    = [8, 4]
+methods = ["rtn", "rtn-mse", "gptq", "qat-ste", "qat-lsq", "qat-lsq-kd"]
+[calib]
+windows = 16
+[qat]
+steps = 40
+TOML
+}
+
+# start OUT [flags]: begins a run, its process in $pid; its results go to $work/OUT.txt.
+start() {
+  local out=$1
+  shift
+  "$NOTCH" run "$config" --out "$work/$out" -q "$@" >"$work/$out.txt" 2>"$work/$out.err" &
+  pid=$!
+}
+
+# run OUT [flags]: a whole run.
+run() {
+  start "$@"
+  wait "$pid" || { cat "$work/$1.err" >&2; fail "the run in $1"; }
+}
+
+hash_of() { sed -n 's/^hash  *//p' "$work/$1.txt"; }
+
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+# disturb SIGNAL N OUT SECONDS: one run that gets the signal N times, each time at a random moment
+# of up to a fifth of what a whole run takes, so that a run is hit several times; begins again when
+# it has finished before its N signals are used up.
+disturb() {
+  local signal=$1 signals=$2 out=$3 seconds=$4 hits=0 runs=0 flags code
+  while [ "$hits" -lt "$signals" ]; do
+    flags=--force
+    while :; do
+      start "$out" "$flags"
+      if [ "$hits" -lt "$signals" ]; then
+        sleep "$(awk -v r=$RANDOM -v s="$seconds" 'BEGIN { print r / 32768 * s / 5 }')"
+        kill -s "$signal" "$pid" 2>/dev/null && hits=$((hits + 1))
+      fi
+      code=0
+      wait "$pid" 2>/dev/null || code=$?  # the shell would say "Killed"
+      [ "$code" = 0 ] && break
+      case $code in
+        137 | 143) ;;
+        *)
+          cat "$work/$out.err" >&2
+          fail "exit code $code after SIG$signal"
+          ;;
+      esac
+      # Killed before it had a configuration: there is nothing to resume.
+      flags=--resume
+      [ -e "$work/$out/config.resolved.toml" ] || flags=--force
+    done
+    runs=$((runs + 1))
+    [ "$(hash_of "$out")" = "$expected" ] || fail "SIG$signal: hash $(hash_of "$out"), not $expected"
+    [ -z "$(find "$work/$out" -name '*.tmp*' -print -quit)" ] || fail "a temporary was left behind"
+  done
+  echo "SIG$signal: $hits interruptions over $runs runs, hash $expected"
+}
+
+kill_part() {
+  local seconds=$SECONDS
+  run whole
+  seconds=$((SECONDS - seconds + 1))
+  expected=$(hash_of whole)
+  [ -n "$expected" ] || fail "no hash was printed"
+  echo "undisturbed: $seconds s, hash $expected"
+  disturb KILL "$1" killed "$seconds"
+  disturb TERM "$1" stopped "$seconds"
+}
+
+threads_part() {
+  local n first=
+  for n in 1 2 3 4; do
+    run "threads-$n" --threads "$n"
+    [ -n "$first" ] || first=$(hash_of "threads-$n")
+    [ -n "$first" ] || fail "no hash was printed"
+    [ "$(hash_of "threads-$n")" = "$first" ] ||
+      fail "$n threads: hash $(hash_of "threads-$n"), with 1 thread $first"
+    echo "$n threads: hash $first"
+  done
+}
+
+sanitize_part() {
+  cmake -S "$root" -B "$root/build-asan" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+    -DNOTCH_SANITIZE=address,undefined >/dev/null
+  cmake --build "$root/build-asan" -j "$jobs"
+  ctest --test-dir "$root/build-asan" --output-on-failure -j "$jobs"
+}
+
+case ${1:-} in
+  kill) build; small_experiment; kill_part "${2:-30}" ;;
+  threads) build; small_experiment; threads_part ;;
+  sanitize) sanitize_part ;;
+  *) usage ;;
+esac
