@@ -9,12 +9,12 @@ namespace {
 
 constexpr std::string_view kStyle = R"(
 :root { color-scheme: light; }
-body { margin: 0 auto; max-width: 1080px; padding: 24px; background: #fff; color: #222;
+body { margin: 0 auto; max-width: 1280px; padding: 24px; background: #fff; color: #222;
        font: 15px/1.5 Verdana, "DejaVu Sans", Helvetica, Arial, sans-serif; }
 h1 { font-size: 24px; margin: 0 0 4px; }
 h2 { font-size: 18px; margin: 32px 0 8px; border-bottom: 1px solid #ddd; padding-bottom: 4px; }
 .header, figcaption, .notes { color: #555; font-size: 13px; }
-.verdict li { margin: 4px 0; }
+.verdict li { margin: 4px 0; max-width: 860px; }
 figure { margin: 0 0 24px; max-width: 860px; }
 figure svg { width: 100%; height: auto; }
 .scroll { overflow-x: auto; }

@@ -237,19 +237,33 @@ class Drawing {
     out_ += svg::text_at(16, middle, label, {.anchor = "middle", .more = turn});
   }
 
-  /// Names of places in one line; one that would run into its neighbour is left out.
+  /// Names of places in one line; those that would run into each other share a label.
   void places() {
     std::vector<const PlotPlace*> sorted;
     for (const PlotPlace& p : plot_.places) {
       if (std::isfinite(p.x)) sorted.push_back(&p);
     }
     std::ranges::stable_sort(sorted, {}, [](const PlotPlace* p) { return p->x; });
+    struct Label {
+      std::string name{};
+      double first = 0, last = 0;  // pixels
+      double middle() const { return (first + last) / 2; }
+    };
+    std::vector<Label> labels;
     double free = 0;
     for (const PlotPlace* p : sorted) {
-      const double half = svg::text_width(p->name) / 2;
-      if (x(p->x) - half < free) continue;
-      free = x(p->x) + half + 8;
-      out_ += svg::text_at(x(p->x), kTop - 6, p->name, {.anchor = "middle", .color = "#555555"});
+      const double at = x(p->x);
+      if (labels.empty() || at - svg::text_width(p->name) / 2 >= free) {
+        labels.push_back({p->name, at, at});
+      } else {
+        labels.back().name += " / " + p->name;
+        labels.back().last = at;
+      }
+      free = labels.back().middle() + svg::text_width(labels.back().name) / 2 + 8;
+    }
+    for (const Label& label : labels) {
+      out_ += svg::text_at(label.middle(), kTop - 6, label.name,
+                           {.anchor = "middle", .color = "#555555"});
     }
   }
 

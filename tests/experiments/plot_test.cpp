@@ -212,6 +212,15 @@ TEST_CASE("a value far above the rest makes the axis logarithmic, and the label 
   CHECK(count(svg_of(plot), "then log") == 0);
 }
 
+TEST_CASE("names of places that have no room beside each other share a label") {
+  PlotSeries s{.name = "s", .mark = Mark::circle, .points = {{.x = 2, .y = 1}, {.x = 8, .y = 2}}};
+  const std::string text =
+      svg_of({.series = {s}, .places = {{"int8 tensor", 7.9}, {"int2", 2}, {"int8 channel", 8}}});
+  check_picture(text, 2);
+  CHECK(count(text, ">int2</text>") == 1);
+  CHECK(count(text, ">int8 tensor / int8 channel</text>") == 1);
+}
+
 TEST_CASE("rows of one width stand apart, in the order of the legend") {
   const std::string text = svg_of(loss_figure({example(1)}).plot);
   std::vector<double> at;
