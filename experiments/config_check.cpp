@@ -37,12 +37,22 @@ void check_seeds(const ExperimentConfig& config, const Origins& origins) {
   }
 }
 
+/// "1, 2, 4, 8": the divisors of n.
+std::string divisors(int n) {
+  std::string list;
+  for (int d = 1; d <= n; ++d) {
+    if (n % d == 0) list += (list.empty() ? "" : ", ") + std::to_string(d);
+  }
+  return list;
+}
+
 void check_model(const ExperimentConfig& config, const Origins& origins) {
   const ModelConfig& m = config.model;
   if (m.n_embd % m.n_head != 0) {
     origins.fail("model.n_head", {.what = "the heads do not divide the channels",
                                   .found = str("n_head = ", m.n_head, " with n_embd = ", m.n_embd),
-                                  .expected = "n_embd a multiple of n_head"});
+                                  .expected = "n_embd a multiple of n_head",
+                                  .hint = "n_head can be " + divisors(m.n_embd)});
   }
 }
 
@@ -76,7 +86,8 @@ void check_groups(const ExperimentConfig& config, std::string_view granularity, 
     origins.fail(key,
                  {.what = "the groups do not divide the inputs of the layers",
                   .found = str("group_size = ", group_size, " with n_embd = ", config.model.n_embd),
-                  .expected = "n_embd a multiple of group_size"});
+                  .expected = "n_embd a multiple of group_size",
+                  .hint = "group_size can be " + divisors(config.model.n_embd)});
   }
 }
 

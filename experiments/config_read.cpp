@@ -77,12 +77,13 @@ class Reader {
   }
   [[noreturn]] void fail_range(const toml::Value& value, Kind kind, const Domain& domain,
                                const std::string& key, std::string hint = {}) const {
-    toml::fail(*source_, value.mark,
-               {.what = kind == Kind::string ? "unknown word" : "out of range",
-                .field = key,
-                .found = value.describe(),
-                .expected = accepts(kind, domain),
-                .hint = std::move(hint)});
+    toml::fail(
+        *source_, value.mark,
+        {.what = kind == Kind::string ? "unknown word" : "out of range",
+         .field = key,
+         .found = value.describe(),
+         .expected = accepts(kind, domain),
+         .hint = hint.empty() ? "`notch config` lists every key with its range" : std::move(hint)});
   }
 
   void read(bool& out, const toml::Value& value, const Domain& domain,

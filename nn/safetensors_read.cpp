@@ -20,13 +20,14 @@ namespace notch::nn {
 namespace {
 
 [[noreturn]] void refuse(const fs::path& path, std::string_view field, std::string what,
-                         std::string found = "", std::string expected = "") {
+                         std::string found = "", std::string expected = "", std::string hint = "") {
   throw Error({.fault = Fault::input,
                .where = path.string(),
                .what = std::move(what),
                .field = std::string(field),
                .found = std::move(found),
-               .expected = std::move(expected)});
+               .expected = std::move(expected),
+               .hint = std::move(hint)});
 }
 
 [[noreturn]] void system_failure(const fs::path& path, std::string_view action) {
@@ -106,7 +107,8 @@ TensorEntry read_entry(const fs::path& path, const std::string& name, const Json
   }
   if (static_cast<std::uint64_t>(range[1]) > data_bytes) {
     refuse(path, name, "data is cut off", str(data_bytes, " bytes of data"),
-           str("at least ", range[1]));
+           str("at least ", range[1]),
+           "the file was not written or copied to its end; get it again");
   }
   entry.offset = static_cast<std::uint64_t>(range[0]);
   entry.bytes = static_cast<std::uint64_t>(bytes);
