@@ -41,6 +41,7 @@ class SeedRun {
     results_.seed = seed;
     fs::create_directories(folder_ / "rows");
     remove_stale_temporaries(run.dir.path() / "models");
+    remove_stale_temporaries(folder_ / "rows");
   }
 
   std::optional<RowResult> base() {
