@@ -142,7 +142,7 @@ std::string print(const ExperimentConfig& config, bool annotated) {
   for (std::size_t i = 0; i < items.size(); ++i) {
     const Item& item = items[i];
     if (item.kind == Kind::section) {
-      const std::string header = "[" + item.name + "]";
+      const std::string header = str('[', item.name, ']');
       out += "\n" + (annotated ? with_comment(header, std::string(item.help)) : header + "\n");
     } else if (item.kind == Kind::table_list && item.section.empty()) {
       blocks += table_blocks(item, annotated);
@@ -211,7 +211,7 @@ std::string suggest_key(std::string_view section, std::string_view name) {
   const std::string near = did_you_mean(name, here);
   std::string hint;
   if (!near.empty()) {
-    hint = "did you mean " + (section.empty() ? near : str(section, ".", near)) + "?";
+    hint = str("did you mean ", section, section.empty() ? "" : ".", near, "?");
   }
   if (!elsewhere.empty()) {
     hint += (hint.empty() ? "" : " ") + str("other sections have ", elsewhere);

@@ -2,10 +2,7 @@
 // that repeats asks nothing of the heap.
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <cstdlib>
-#include <new>
 
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
@@ -13,44 +10,7 @@
 #include "nn/gpt.h"
 #include "nn/mlp.h"
 #include "tests/catch.h"
-
-namespace {
-
-std::atomic<bool> counting = false;
-std::atomic<int> allocations = 0;
-
-}  // namespace
-
-#ifndef NOTCH_SANITIZED  // sanitizers bring their own operator new
-namespace {
-
-void* counted(std::size_t bytes, std::size_t alignment) {
-  if (counting) ++allocations;
-  bytes = (bytes + alignment - 1) / alignment * alignment;
-  if (void* p = std::aligned_alloc(alignment, bytes ? bytes : alignment)) return p;
-  throw std::bad_alloc();
-}
-constexpr std::size_t kDefault = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
-
-}  // namespace
-
-void* operator new(std::size_t n) { return counted(n, kDefault); }
-void* operator new[](std::size_t n) { return counted(n, kDefault); }
-void* operator new(std::size_t n, std::align_val_t a) {
-  return counted(n, static_cast<std::size_t>(a));
-}
-void* operator new[](std::size_t n, std::align_val_t a) {
-  return counted(n, static_cast<std::size_t>(a));
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
-#endif
+#include "tests/count_allocations.h"
 
 namespace notch::nn {
 namespace {
@@ -200,11 +160,10 @@ TEST_CASE("from the second step on, training asks nothing of the heap") {
   g.begin(kTraining);
   step(1);
   const std::size_t reserved = g.arena().bytes_reserved(), peak = g.arena().peak_bytes();
-  allocations = 0;
-  counting = true;
-  for (std::uint64_t i = 2; i < 6; ++i) step(i);
-  counting = false;
-  CHECK(allocations == 0);
+  const auto four_steps = [&] {
+    for (std::uint64_t i = 2; i < 6; ++i) step(i);
+  };
+  CHECK(test::allocations_of(four_steps) == 0);
   CHECK(g.arena().bytes_reserved() == reserved);
   CHECK(g.arena().peak_bytes() == peak);
   set_threads(before);
@@ -216,19 +175,16 @@ TEST_CASE("the second training step of a Gpt already asks nothing of the heap") 
   Adam adam(model.params());
   const Ids ids = random_ids(128, 300, 5), targets = random_ids(128, 300, 6);
   Graph g;
-  allocations = 0;
-  for (std::uint64_t i = 0; i < 3; ++i) {
-    counting = i > 0;
+  const auto step = [&](std::uint64_t i) {
     g.begin(kTraining, i);
     g.backward(model.loss(g, {{ids, 4, 32}, targets}));
     adam.step(1e-3);
-  }
-  counting = false;
-  CHECK(allocations == 0);
-  counting = true;
-  delete new int;  // the counter counts
-  counting = false;
-  CHECK(allocations == 1);
+  };
+  step(0);
+  CHECK(test::allocations_of([&] { step(1); }) == 0);
+  CHECK(test::allocations_of([&] { step(2); }) == 0);
+  std::vector<int> grows;
+  CHECK(test::allocations_of([&] { grows.resize(1); }) == 1);  // the counter counts
 }
 #endif
 

@@ -1,44 +1,10 @@
-// Replaces operator new of this test program to count allocations. Sanitizers bring their own, so
-// there the test is left out.
-#ifndef NOTCH_SANITIZED
-#include <atomic>
-#include <cstddef>
-#include <cstdlib>
-#include <new>
-
+// An optimizer step asks nothing of the heap.
 #include "optim/adamw.h"
 #include "optim/clip.h"
 #include "optim/ema.h"
 #include "optim/sgd.h"
 #include "tests/catch.h"
-
-namespace {
-std::atomic<long> allocations{0};
-
-void* counted(std::size_t bytes, std::size_t alignment) {
-  ++allocations;
-  const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  if (void* p = std::aligned_alloc(alignment, rounded ? rounded : alignment)) return p;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-void* operator new(std::size_t n) { return counted(n, alignof(std::max_align_t)); }
-void* operator new(std::size_t n, std::align_val_t a) {
-  return counted(n, static_cast<std::size_t>(a));
-}
-void* operator new[](std::size_t n) { return counted(n, alignof(std::max_align_t)); }
-void* operator new[](std::size_t n, std::align_val_t a) {
-  return counted(n, static_cast<std::size_t>(a));
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p) noexcept { std::free(p); }
-void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+#include "tests/count_allocations.h"
 
 TEST_CASE("norm, step and average allocate nothing") {
   using namespace notch;
@@ -60,9 +26,5 @@ TEST_CASE("norm, step and average allocate nothing") {
     ema.update();
   };
   step();  // starts the thread pool
-  const long before = allocations;
-  REQUIRE(before > 0);
-  step();
-  CHECK(allocations - before == 0);
+  CHECK(notch::test::allocations_of(step) == 0);
 }
-#endif
