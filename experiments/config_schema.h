@@ -169,7 +169,7 @@ struct QuantConfig {
   std::string scale = "f32";
   std::string embedding = "int8";
   std::vector<LayerRule> layers{};
-  std::vector<std::string> methods{"rtn", "gptq", "qat-ste", "qat-lsq", "qat-lsq-kd"};
+  std::vector<std::string> methods{"rtn", "rtn-mse", "gptq", "qat-ste", "qat-lsq", "qat-lsq-kd"};
   bool control = true;
   bool operator==(const QuantConfig&) const = default;
 

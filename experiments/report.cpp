@@ -199,15 +199,18 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
 }
 
 std::string column_notes() {
-  return "Every row was scored from the file it wrote. bits/weight counts the whole model: codes, "
-         "scales,\n"
-         "zero points and what stays in fp32. ± is the standard deviation over seeds; Δ loss ± se "
-         "is paired\n"
-         "over windows. KL(fp32 || row), nats. R: share of round-to-nearest's loss (the better of "
-         "rtn and\n"
-         "rtn-mse) taken back, against fp32; R_c: the same against the control. Distilled rows "
-         "(-kd) are\n"
-         "judged by R, other trained rows by R_c.\n";
+  return str(
+      "Every row was scored from the file it wrote. bits/weight counts the whole model: codes, "
+      "scales,\n"
+      "zero points and what stays in fp32. +- is the standard deviation over seeds; Δ loss +- se "
+      "is\n"
+      "paired over windows. KL(fp32 || row), nats. R: share of round-to-nearest's loss (the better "
+      "of\n"
+      "rtn and rtn-mse) taken back, against fp32; R_c: the same against the control. Distilled "
+      "rows (-kd)\n"
+      "are judged by R, other trained rows by R_c; no share is given where rounding costs less "
+      "than\n",
+      kEquivalent, " nats or no more than its error.\n");
 }
 
 void write_results(const fs::path& dir, const ExperimentConfig& config, const Data& data,

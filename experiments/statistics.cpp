@@ -67,7 +67,7 @@ std::optional<MeanSpread> recovery(const std::vector<SeedResults>& seeds, const 
   const std::optional<std::string> rtn = rtn_row(seeds, row, on_control);
   if (!rtn || !find_row(seeds.front(), reference)) return std::nullopt;
   const Difference cost = paired_difference(seeds, *rtn, reference);
-  if (!cost.resolved() || cost.mean <= 0) return std::nullopt;
+  if (!cost.resolved() || cost.mean <= kEquivalent) return std::nullopt;
   std::vector<double> shares;
   for (const SeedResults& s : seeds) {
     const double L_rtn = required(s, *rtn).eval.loss;
@@ -110,7 +110,9 @@ Recoveries recoveries(const std::vector<SeedResults>& seeds, const RowResult& ro
   Recoveries out;
   if (row.granularity.empty() || row.method == "rtn" || row.method == "rtn-mse") return out;
   if (!row.on_control) out.from_fp32 = recovery(seeds, row, "fp32", false);
-  if (row.trained || row.on_control) out.from_control = recovery(seeds, row, "fp32-continue", true);
+  if (row.on_control || (row.trained && !row.distilled)) {
+    out.from_control = recovery(seeds, row, "fp32-continue", true);
+  }
   return out;
 }
 

@@ -41,9 +41,14 @@ struct Recoveries {
   std::optional<MeanSpread> from_control{};  ///< R_c: reference fp32-continue
 };
 
-/// Both where they are defined: R for rows made from fp32; R_c for trained rows and rows made from
-/// the control. Empty ("n/a") when the row is round-to-nearest itself, a reference is missing, or
-/// the denominator is not resolved from zero.
+/// A denominator at or below this many nats is not worth a share: within it two models count as
+/// equal.
+inline constexpr double kEquivalent = 0.002;
+
+/// Both where they are defined: R for rows made from fp32; R_c for rows that saw the extra steps
+/// and no teacher (a distilled row aims at fp32, not at the control). Empty ("n/a") when the row is
+/// round-to-nearest itself, a reference is missing, or the denominator is not clearly above zero:
+/// not resolved, or not above kEquivalent.
 Recoveries recoveries(const std::vector<SeedResults>& seeds, const RowResult& row);
 
 }  // namespace notch::experiments
