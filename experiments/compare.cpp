@@ -173,6 +173,9 @@ class SeedRun {
     std::optional<double> val;
     int resumed = 0;
     TrainListener listener;
+    listener.on_damaged = [&](const std::string& checkpoint, const std::string& reason) {
+      run_.progress.note(str("warning: ", checkpoint, " is passed over: ", reason));
+    };
     listener.on_resume = [&](std::int64_t step) { resumed = static_cast<int>(step); };
     listener.on_start = [&] {
       run_.dir.metrics().resume(label, resumed);

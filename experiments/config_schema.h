@@ -232,7 +232,7 @@ struct QatConfig {
   double fraction = 0.1;
   int batch_size = 0;
   double lr_scale = 0.25;
-  double min_lr_scale = 0.1;
+  double min_lr_scale = 0.0;
   std::string schedule = "cosine";
   std::string ste = "clipped";
   std::string lsq_init = "mse";

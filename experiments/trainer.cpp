@@ -88,9 +88,12 @@ class Phase {
   }
 
   /// Whether a checkpoint was there. A damaged one is passed over for the one before it.
-  bool resume() {
+  bool resume(const TrainListener& listener) {
     if (parts_.checkpoints.empty()) return false;
     const nn::LatestCheckpoint latest = nn::latest_checkpoint(parts_.checkpoints);
+    for (const nn::DamagedCheckpoint& d : latest.skipped) {
+      if (listener.on_damaged) listener.on_damaged(d.path.string(), d.reason);
+    }
     if (!latest.path) return false;
     const Json state = nn::load_checkpoint(*latest.path, files());
     const std::string where = latest.path->string();
@@ -199,7 +202,7 @@ bool due(std::int64_t step, std::int64_t every, std::int64_t steps) {
 TrainOutcome train(const TrainSettings& settings, const TrainParts& parts,
                    const TrainListener& listener) {
   Phase phase(settings, parts);
-  if (phase.resume() && listener.on_resume) listener.on_resume(phase.done());
+  if (phase.resume(listener) && listener.on_resume) listener.on_resume(phase.done());
   if (listener.on_start) listener.on_start();
   const std::int64_t steps = phase.steps();
   while (phase.done() < steps) {

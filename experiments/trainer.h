@@ -50,6 +50,8 @@ struct TrainListener {
   std::function<void(const UpdateReport&)> on_log{};   ///< every log_every steps and the last
   std::function<void(std::int64_t step)>
       on_eval{};  ///< every eval_every steps; weights are the averages
+  /// A checkpoint was passed over: its path and why.
+  std::function<void(const std::string& path, const std::string& reason)> on_damaged{};
   std::function<void(std::int64_t step)> on_resume{};  ///< a checkpoint was found
   std::function<void()> on_start{};  ///< once, before the first step of this session
   std::function<bool()> stop_requested{};
