@@ -308,24 +308,27 @@ TEST_CASE("the tape is printed with gradient norms, whole or one block, and draw
 TEST_CASE("a killed run resumes to the same weights, and a stopped one says how") {
   const Program program;
   const std::string experiment = "train tiny.toml train.steps=400 train.checkpoint_every=20 -q ";
-  const std::string wait_for_checkpoint =
-      "until ls -d run/seed-1337/ckpt/fp32/step-*[0-9] >ls.log 2>&1; do "
-      "kill -0 $pid 2>kill.log || break; done; ";
+  const auto wait_for_checkpoint = [](const std::string& run) {
+    return "until ls -d " + run +
+           "/seed-1337/ckpt/fp32/step-*[0-9] >ls.log 2>&1; do "
+           "kill -0 $pid 2>kill.log || break; done; ";
+  };
   const Json undisturbed = first_row(program.notch(experiment + "--out other -o json"));
-  program.shell("exec \"$NOTCH\" " + experiment + "& pid=$!; " + wait_for_checkpoint +
+  program.shell("exec \"$NOTCH\" " + experiment + "& pid=$!; " + wait_for_checkpoint("run") +
                 "kill -9 $pid; wait $pid");
   const Json resumed = first_row(program.notch(experiment + "--resume -o json"));
   CHECK(resumed.at("sha256", "row").as_string("") == undisturbed.at("sha256", "row").as_string(""));
   CHECK(read_file(program / "run/metrics.jsonl") == read_file(program / "other/metrics.jsonl"));
 
   const Outcome stopped = program.shell(
-      "exec \"$NOTCH\" train tiny.toml train.steps=1000000 train.checkpoint_every=1 --force -q & "
+      "exec \"$NOTCH\" train tiny.toml train.steps=1000000 train.checkpoint_every=1 --out stopped "
+      "-q & "
       "pid=$!; " +
-      wait_for_checkpoint + "kill -TERM $pid; wait $pid");
+      wait_for_checkpoint("stopped") + "kill -TERM $pid; wait $pid");
   CAPTURE(stopped.err);
   CHECK(stopped.code == 143);
   CHECK(stopped.err.find("--resume") != std::string::npos);
-  CHECK(fs::exists(program / "run/seed-1337/ckpt/fp32"));
+  CHECK(fs::exists(program / "stopped/seed-1337/ckpt/fp32"));
 }
 
 TEST_CASE("doctor finds the machine of the tests fit") {
