@@ -143,7 +143,7 @@ std::string print(const ExperimentConfig& config, bool annotated) {
     const Item& item = items[i];
     if (item.kind == Kind::section) {
       const std::string header = str('[', item.name, ']');
-      out += "\n" + (annotated ? with_comment(header, std::string(item.help)) : header + "\n");
+      out += str('\n', annotated ? with_comment(header, std::string(item.help)) : header + "\n");
     } else if (item.kind == Kind::table_list && item.section.empty()) {
       blocks += table_blocks(item, annotated);
     } else {
@@ -214,7 +214,7 @@ std::string suggest_key(std::string_view section, std::string_view name) {
     hint = str("did you mean ", section, section.empty() ? "" : ".", near, "?");
   }
   if (!elsewhere.empty()) {
-    hint += (hint.empty() ? "" : " ") + str("other sections have ", elsewhere);
+    hint = str(hint, hint.empty() ? "" : " ", "other sections have ", elsewhere);
   }
   return hint;
 }
