@@ -210,33 +210,33 @@ void Args::set(std::string_view flag, std::string value) {
   flags_.emplace_back(flag, std::move(value));
 }
 
-std::int64_t Args::integer(std::string_view flag, std::int64_t fallback, std::int64_t low,
-                           std::int64_t high) const {
-  const std::optional<std::string> given = value(flag);
-  if (!given) return fallback;
-  std::int64_t x = 0;
-  const auto [end, code] = std::from_chars(given->data(), given->data() + given->size(), x);
-  if (code == std::errc{} && end == given->data() + given->size() && x >= low && x <= high)
-    return x;
+namespace {
+
+/// The whole of `given` as a number in [low, high]; Fault::usage for anything else.
+template <class T>
+T read_number(std::string_view verb, std::string_view flag, const std::string& given, T low, T high,
+              std::string_view kind) {
+  T x = 0;
+  const auto [end, code] = std::from_chars(given.data(), given.data() + given.size(), x);
+  if (code == std::errc{} && end == given.data() + given.size() && x >= low && x <= high) return x;
   throw Error({.where = command(verb),
                .what = "not usable",
                .field = str("--", flag),
-               .found = *given,
-               .expected = str("an integer from ", low, " to ", high)});
+               .found = given,
+               .expected = str(kind, " from ", low, " to ", high)});
+}
+
+}  // namespace
+
+std::int64_t Args::integer(std::string_view flag, std::int64_t fallback, std::int64_t low,
+                           std::int64_t high) const {
+  const std::optional<std::string> given = value(flag);
+  return given ? read_number(verb, flag, *given, low, high, "an integer") : fallback;
 }
 
 double Args::number(std::string_view flag, double fallback, double low, double high) const {
   const std::optional<std::string> given = value(flag);
-  if (!given) return fallback;
-  double x = 0;
-  const auto [end, code] = std::from_chars(given->data(), given->data() + given->size(), x);
-  if (code == std::errc{} && end == given->data() + given->size() && x >= low && x <= high)
-    return x;
-  throw Error({.where = command(verb),
-               .what = "not usable",
-               .field = str("--", flag),
-               .found = *given,
-               .expected = str("a number from ", low, " to ", high)});
+  return given ? read_number(verb, flag, *given, low, high, "a number") : fallback;
 }
 
 Args parse_args(const std::vector<Verb>& verbs, const std::vector<std::string>& arguments) {

@@ -45,7 +45,7 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
     config_.out = fs::absolute(*out).lexically_normal().string();
   use_threads(args, config_.threads);
   data_ = load_data(config_, token_cache());
-  check_rows(config_, data_.source.tokenizer.vocab_size());
+  check_rows(config_, data_.source.tokenizer.vocab_size(), loaded.origins);
   dir_.emplace(config_.out, earlier_of(args));
   dir_->write_config(to_toml(config_));
   dir_->write_env(describe_environment(

@@ -161,10 +161,10 @@ Calibration::Calibration(const ExperimentConfig& config, std::span<const std::ui
       notch::sha256({reinterpret_cast<const char*>(ids_.data()), ids_.size() * sizeof(ids_[0])});
 }
 
-void check_rows(const ExperimentConfig& config, int vocab_size) {
+void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& origins) {
   std::vector<std::string> known = quant::recipe_names();
   known.insert(known.end(), {"fp32", "fp16"});
-  check_methods(config, known);
+  check_methods(config, known, origins);
   nn::Gpt shapes(model_config(config, vocab_size), nn::Gpt::Values::shapes_only);
   nn::ModelView view = nn::view(shapes);
   for (const RowConfig& row : planned_rows(config)) {

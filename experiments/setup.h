@@ -60,6 +60,7 @@ class Calibration {
 
 /// Checks every row against a model's shapes (patterns, groups, widths, known methods) without
 /// training.
-void check_rows(const ExperimentConfig& config, int vocab_size);
+/// `origins` lets an error point at the line that set the value.
+void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& origins = {});
 
 }  // namespace notch::experiments
