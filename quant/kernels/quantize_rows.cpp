@@ -1,0 +1,122 @@
+#include "quant/kernels/quantize_rows.h"
+
+#include <algorithm>
+#include <bit>
+#include <cfloat>
+#include <cmath>
+#include <limits>
+
+#include "autograd/base/error.h"
+#include "autograd/base/simd.h"
+#include "autograd/base/thread_pool.h"
+
+namespace notch::quant {
+namespace {
+
+using Index = std::int64_t;
+
+constexpr Index kChunk = 16384;  // elements per task
+
+/// round.h's rounding in float whatever `real` is.
+inline float round_clamped_float(float v, float lo, float hi) {
+  constexpr float kNoFraction = 0x1.8p23f;
+  v = v < lo ? lo : v;
+  v = v > hi ? hi : v;
+  return (v + kNoFraction) - kNoFraction;
+}
+
+struct Extremes {
+  float lo = 0, hi = 0;  // of min(x, 0) and max(x, 0)
+  bool finite = true;
+};
+
+/// Magnitudes order like the bit patterns of floats, and infinity and NaN come after every number.
+NOTCH_CLONES Extremes extremes(const float* x, Index n, bool two_sided) {
+  std::int32_t largest = 0;
+  for (Index i = 0; i < n; ++i) {
+    const std::int32_t magnitude = std::bit_cast<std::int32_t>(x[i]) & 0x7fffffff;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  if (largest >= 0x7f800000) return {.finite = false};
+  const float absmax = std::bit_cast<float>(largest);
+  if (!two_sided) return {.lo = -absmax, .hi = absmax};
+  float lo = 0, hi = 0;
+  for (Index i = 0; i < n; ++i) {
+    lo = x[i] < lo ? x[i] : lo;
+    hi = x[i] > hi ? x[i] : hi;
+  }
+  return {.lo = lo, .hi = hi};
+}
+
+struct RowScale {
+  float scale = 1;
+  int zero_point = 0;
+};
+
+RowScale scale_of(const Extremes& range, const RowGrid& grid) {
+  if (!range.finite) return {std::numeric_limits<float>::quiet_NaN(), grid.static_zero_point};
+  if (grid.static_scale != 0) return {grid.static_scale, grid.static_zero_point};
+  if (range.lo == 0 && range.hi == 0) return {};
+  const float width = grid.asymmetric ? range.hi - range.lo : range.hi;
+  const int steps = grid.asymmetric ? grid.qmax - grid.qmin : grid.qmax;
+  RowScale at{.scale = std::clamp(width / static_cast<float>(steps),
+                                  std::numeric_limits<float>::denorm_min(), FLT_MAX)};
+  if (grid.asymmetric) {
+    const float lo = static_cast<float>(grid.qmin), hi = static_cast<float>(grid.qmax);
+    at.zero_point = static_cast<int>(round_clamped_float(lo - range.lo / at.scale, lo, hi));
+  }
+  return at;
+}
+
+/// One unit: codes of x with `at`, and the dequantized values unless that pointer is null.
+NOTCH_CLONES void round_unit(std::uint8_t* codes, float* dequantized, const float* x, Index n,
+                             RowScale at, int qmin, int qmax) {
+  const float lo = static_cast<float>(qmin - at.zero_point);
+  const float hi = static_cast<float>(qmax - at.zero_point);
+  const int offset = at.zero_point + kCodeOffset;
+  for (Index i = 0; i < n; ++i) {
+    const float q = round_clamped_float(x[i] / at.scale, lo, hi);
+    codes[i] = static_cast<std::uint8_t>(static_cast<int>(q) + offset);
+    if (dequantized) dequantized[i] = q * at.scale;
+  }
+}
+
+}  // namespace
+
+void quantize_rows(const ActivationCodes& out, std::span<float> dequantized,
+                   std::span<const float> x, std::int64_t M, const IntegerShape& shape,
+                   const RowGrid& grid) {
+  constexpr const char* kWhere = "quantize_rows";
+  const Index K = shape.K, row_codes = shape.row_codes();
+  check(M >= 0 && std::ssize(x) == M * K && std::ssize(out.codes) == M * row_codes &&
+            std::ssize(out.scales) == M && std::ssize(out.zero_points) == M &&
+            (dequantized.empty() || dequantized.size() == x.size()),
+        kWhere, "x has ", x.size(), " values, the codes ", out.codes.size(), " with ",
+        out.scales.size(), " scales; wanted [", M, ", ", K, "] and [", M, ", ", row_codes, "]");
+  check(-kCodeOffset <= grid.qmin && grid.qmin < grid.qmax && grid.qmax < kCodeOffset, kWhere,
+        "codes [", grid.qmin, ", ", grid.qmax, "] do not fit 8 bits");
+  const Index step = std::max<Index>(1, kChunk / K), tasks = (M + step - 1) / step;
+  const Index units = shape.units(), unit = shape.unit(), padded = shape.padded_unit();
+  parallel_for(tasks, [&](Index task) {
+    for (Index t = task * step; t < std::min(M, (task + 1) * step); ++t) {
+      const float* const row = x.data() + t * K;
+      const RowScale at = scale_of(extremes(row, K, grid.asymmetric), grid);
+      const auto zero = static_cast<std::uint8_t>(at.zero_point + kCodeOffset);
+      out.scales[static_cast<std::size_t>(t)] = at.scale;
+      out.zero_points[static_cast<std::size_t>(t)] = zero;
+      std::uint8_t* const codes = out.codes.data() + t * row_codes;
+      float* const values = dequantized.empty() ? nullptr : dequantized.data() + t * K;
+      if (at.scale != at.scale) {
+        std::fill_n(codes, row_codes, zero);
+        if (values) std::fill_n(values, K, at.scale);
+      }
+      for (Index u = 0; u < units && at.scale == at.scale; ++u) {
+        round_unit(codes + u * padded, values ? values + u * unit : nullptr, row + u * unit, unit,
+                   at, grid.qmin, grid.qmax);
+        std::fill_n(codes + u * padded + unit, padded - unit, std::uint8_t{0});
+      }
+    }
+  });
+}
+
+}  // namespace notch::quant

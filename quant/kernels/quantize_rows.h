@@ -1,0 +1,38 @@
+// Activations on integers: one pass from float rows to the codes that integer_linear multiplies.
+//
+// Rounding as for weights (round.h): division, half to even, clamp. Signed codes q in [qmin, qmax]
+// with a signed zero point z, x ~ (q - z) · scale, both stored with 128 added. Rows are padded to
+// the layout of the weights they meet.
+//
+// A row with a NaN or an infinity gets scale NaN and codes equal to its zero point: every output of
+// that token is NaN, and the check that guards losses and gradients sees it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "quant/kernels/integer_linear.h"
+
+namespace notch::quant {
+
+/// How a token's scale is found: from its own values (dynamic), or given (static).
+struct RowGrid {
+  int qmin = -127;
+  int qmax = 127;
+  bool asymmetric = false;  ///< dynamic: scale and zero point from min(x, 0) and max(x, 0)
+  float static_scale = 0;   ///< 0 for dynamic
+  int static_zero_point = 0;
+};
+
+/// Fills codes, scales and zero points of out for x [M, K], K = shape.K:
+///   q = clamp(rint(x / scale) + z, qmin, qmax)
+///   symmetric    scale = max|x| / qmax, z = 0
+///   asymmetric   scale = (hi - lo) / (qmax - qmin), z = rint(clamp(qmin - lo/scale, qmin, qmax))
+/// A row of zeros gets scale 1 and z = 0. A scale that would round to zero becomes the smallest
+/// subnormal, one that would overflow the largest finite number. `dequantized` [M, K], unless
+/// empty, gets (q - z) · scale. Parallel, vectorised, same bits for every instruction set.
+void quantize_rows(const ActivationCodes& out, std::span<float> dequantized,
+                   std::span<const float> x, std::int64_t M, const IntegerShape& shape,
+                   const RowGrid& grid);
+
+}  // namespace notch::quant
