@@ -8,6 +8,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
+#include "quant/names.h"
 
 namespace notch::quant {
 namespace {
@@ -31,17 +32,6 @@ real raw_scale(MinMax range, const Spec& spec, real ratio) {
   return 0;
 }
 
-UnitScale scale_range(MinMax range, const Spec& spec, real ratio) {
-  if (range.lo == 0 && range.hi == 0) return {};
-  UnitScale at{.scale = round_scale(raw_scale(range, spec, ratio), spec.scale)};
-  if (spec.grid == GridKind::asymmetric) {
-    const auto [qmin, qmax] = grid_of(spec);
-    const real lo = static_cast<real>(qmin), hi = static_cast<real>(qmax);
-    at.zero_point = static_cast<int>(round_clamped(lo - range.lo * ratio / at.scale, lo, hi));
-  }
-  return at;
-}
-
 real best_ratio(std::span<const real> unit, MinMax range, const Spec& spec) {
   if (range.lo == 0 && range.hi == 0) return 1;
   const Grid grid = grid_of(spec);
@@ -62,16 +52,18 @@ real best_ratio(std::span<const real> unit, MinMax range, const Spec& spec) {
 std::string_view name_of(RangeRule rule) { return kRules[static_cast<std::size_t>(rule)]; }
 
 RangeRule parse_range_rule(std::string_view text, std::string_view where) {
-  for (std::size_t i = 0; i < kRules.size(); ++i) {
-    if (kRules[i] == text) return static_cast<RangeRule>(i);
+  return parse_name<RangeRule>(kRules, text, where);
+}
+
+UnitScale scale_range(MinMax range, const Spec& spec, real ratio) {
+  if (range.lo == 0 && range.hi == 0) return {};
+  UnitScale at{.scale = round_scale(raw_scale(range, spec, ratio), spec.scale)};
+  if (spec.grid == GridKind::asymmetric) {
+    const auto [qmin, qmax] = grid_of(spec);
+    const real lo = static_cast<real>(qmin), hi = static_cast<real>(qmax);
+    at.zero_point = static_cast<int>(round_clamped(lo - range.lo * ratio / at.scale, lo, hi));
   }
-  const std::string near = did_you_mean(text, {kRules.begin(), kRules.end()});
-  throw Error({.fault = Fault::usage,
-               .where = std::string(where),
-               .what = "unknown range rule",
-               .found = std::string(text),
-               .expected = "absmax, mse, lsq_paper",
-               .hint = near.empty() ? "" : str("did you mean \"", near, "\"?")});
+  return at;
 }
 
 UnitScale scale_unit(std::span<const real> unit, const Spec& spec, real ratio) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "autograd/base/real.h"
+#include "quant/kernels/round.h"
 #include "quant/qtensor.h"
 #include "quant/spec.h"
 
@@ -39,6 +40,8 @@ struct UnitScale {
 /// The scale is rounded to its stored type (round_scale) before it is used for the zero point.
 /// A unit of zeros gets scale 1, zero point 0: it dequantizes to exactly zero in every type.
 UnitScale scale_unit(std::span<const real> unit, const Spec& spec, real ratio);
+/// The same from the extremes alone (0 included), whatever was observed to find them.
+UnitScale scale_range(MinMax range, const Spec& spec, real ratio);
 
 /// The ratio k/100, k = 100 … 20, whose scale_unit gives the least Σ (w - ŵ)² (in double); ties go
 /// to the larger ratio. 1 is a candidate, so the result is never worse than absmax. Parallel over

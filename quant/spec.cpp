@@ -3,10 +3,10 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <vector>
 
 #include "autograd/base/error.h"
 #include "autograd/base/half.h"
+#include "quant/names.h"
 
 namespace notch::quant {
 namespace {
@@ -14,23 +14,6 @@ namespace {
 constexpr std::array<std::string_view, 3> kGranularities{"tensor", "channel", "group"};
 constexpr std::array<std::string_view, 4> kGrids{"narrow", "full", "signed_max", "asymmetric"};
 constexpr std::array<std::string_view, 3> kScaleTypes{"f32", "f16", "bf16"};
-
-template <class Enum, std::size_t N>
-Enum parse(const std::array<std::string_view, N>& names, std::string_view text,
-           std::string_view where) {
-  std::string all;
-  for (std::size_t i = 0; i < N; ++i) {
-    if (names[i] == text) return static_cast<Enum>(i);
-    all += str(i == 0 ? "" : ", ", names[i]);
-  }
-  const std::string near = did_you_mean(text, std::vector<std::string>(names.begin(), names.end()));
-  throw Error({.fault = Fault::usage,
-               .where = std::string(where),
-               .what = "unknown name",
-               .found = std::string(text),
-               .expected = all,
-               .hint = near.empty() ? "" : str("did you mean \"", near, "\"?")});
-}
 
 /// Rejects a spec that no matrix could have; what validate checks besides the shape.
 void check_fields(const Spec& spec, Fault fault, std::string_view where) {
@@ -147,13 +130,13 @@ std::string name_of(const Spec& spec) {
 }
 
 Granularity parse_granularity(std::string_view text, std::string_view where) {
-  return parse<Granularity>(kGranularities, text, where);
+  return parse_name<Granularity>(kGranularities, text, where);
 }
 GridKind parse_grid(std::string_view text, std::string_view where) {
-  return parse<GridKind>(kGrids, text, where);
+  return parse_name<GridKind>(kGrids, text, where);
 }
 ScaleType parse_scale_type(std::string_view text, std::string_view where) {
-  return parse<ScaleType>(kScaleTypes, text, where);
+  return parse_name<ScaleType>(kScaleTypes, text, where);
 }
 
 Json to_json(const Spec& spec) {
@@ -180,10 +163,10 @@ Spec spec_from_json(const Json& json, std::string_view where) {
       throw input_error(key, key, "unknown key in a quantization spec");
     }
   }
-  const auto name = [&](std::string_view key, auto parse_name) {
+  const auto name = [&](std::string_view key, auto parse) {
     const std::string& text = json.at(key, where).as_string(str(where, ": ", key));
     try {
-      return parse_name(text, where);
+      return parse(text, where);
     } catch (const Error& e) {
       throw input_error(key, text, e.parts().what);
     }
