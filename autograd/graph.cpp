@@ -214,10 +214,13 @@ Var Graph::append(const OpTable& table, void* state, std::size_t state_bytes,
   }
   nodes_.push_back(node);
   Forward f(*this, id);
-  const Tensor value = table.forward(state, f);
-  nodes_[id].value = value;
+  {
+    const Profile::Scope timing(profile_, table.name, label_, Profile::Pass::forward);
+    const Tensor value = table.forward(state, f);
+    nodes_[id].value = value;
+  }
   release_scratch();
-  if (check_finite_) check_finite(nodes_[id], value.flat(), "value");
+  if (check_finite_) check_finite(nodes_[id], nodes_[id].value.flat(), "value");
   if (plan_holds_) recycle(id);
   recording_ = false;
   return {this, id, epoch_};
@@ -283,7 +286,10 @@ void Graph::reverse(std::uint32_t from) {
       if (check_finite_) check_finite(node, grad_of(id), "gradient");
       if (trace_) node.grad_norm = std::sqrt(kernels::sum_of_squares(grad_of(id)));
       Backward b(*this, id);
-      node.op->backward(node.state, b);
+      {
+        const Profile::Scope timing(profile_, node.op->name, node.label, Profile::Pass::backward);
+        node.op->backward(node.state, b);
+      }
       release_scratch();
       if (node.grad) {
         arena_.release(node.grad, sizeof(real) * static_cast<std::size_t>(node.value.size()));

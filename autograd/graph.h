@@ -22,6 +22,7 @@
 
 #include "autograd/arena.h"
 #include "autograd/param.h"
+#include "autograd/profile.h"
 #include "autograd/tensor.h"
 
 namespace notch {
@@ -191,6 +192,8 @@ class Graph {
   void set_check_finite(bool on) { check_finite_ = on; }
   /// Tracing: notes each node's gradient norm for print(); a parameter's is its sum over steps.
   void set_trace(bool on) { trace_ = on; }
+  /// Profiling: adds each node's time, forward and backward, to `profile`; null switches it off.
+  void set_profile(Profile* profile) { profile_ = profile; }
 
   std::uint64_t key() const { return key_; }
   std::uint32_t epoch() const { return epoch_; }
@@ -230,6 +233,7 @@ class Graph {
   std::string_view label_{};
   bool check_finite_ = false, trace_ = false, swept_ = false;
   bool recording_ = false;  // true after begin() only if an op threw
+  Profile* profile_ = nullptr;
 
   Arena arena_;
   std::vector<Node> nodes_;
