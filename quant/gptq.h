@@ -1,10 +1,12 @@
 // GPTQ: round column after column, and let the columns still to come absorb the error.
 //
-// Minimises ‖X Wᵀ - X Qᵀ‖² over codes Q for a layer y = x Wᵀ, W [rows, cols], given H = mean of x
-// xᵀ. Source: Frantar et al. 2022 (arXiv:2210.17323), algorithm 1; letters H, Hinv, W, Q, Err as
-// there:
-//   Hinv = Uᵀ U (U upper);  for columns i:  Err_i = (W_i - Q_i) / U_ii,  W_j -= Err_i · U_ij for j
-//   > i
+// Minimises tr((W - Q) H (W - Q)ᵀ), the error of a layer y = x Wᵀ on its inputs, over codes Q,
+// given H = mean of x xᵀ. Source: Frantar et al. 2022 (arXiv:2210.17323), algorithm 1, in the form
+// of Babai's nearest plane (Chen et al. 2025, arXiv:2507.18553), which gives the same codes:
+//   H + λI = R Rᵀ (R upper);   for columns j:  Q_j = round(W_j + Σ_{i<j} (W_i - Q_i) R_ij / R_jj)
+// The paper's U with (H + λI)⁻¹ = Uᵀ U is R⁻¹, so its Err_j, a rounding error over U_jj, is that
+// error times R_jj; the squares sum up to the minimised error. One factorization replaces a
+// factorization, an inverse and a second factorization, and no inverse loses digits.
 // Deviations: a) H has no factor 2 (it cancels); b) columns that were never active (H_ii = 0) are
 // rounded to nearest instead of set to zero: calibration text is finite; c) updates are applied in
 // ascending order of columns with no reassociation, so the block size changes nothing, bit for bit;
@@ -24,13 +26,13 @@
 
 namespace notch::quant {
 
-/// The second moment of a layer's inputs, H = (1/n) Σ x xᵀ [K, K], summed in double.
+/// The second moment of a layer's inputs, H = (1/n) Σ x xᵀ [K, K]: products of up to 1024 rows in
+/// float (the bound is kernels::syrk's), summed in double.
 class Hessian {
  public:
   explicit Hessian(std::int64_t in_features);
 
-  /// Adds rows x [n, K]. Parallel. The result depends on how rows are divided among calls only
-  /// through the order of additions.
+  /// Adds rows x [n, K]. Parallel. How rows are divided among calls changes the rounding only.
   void accumulate(std::span<const real> x);
 
   std::int64_t in_features() const { return in_features_; }
@@ -41,7 +43,8 @@ class Hessian {
  private:
   std::int64_t in_features_ = 0;
   std::int64_t rows_ = 0;
-  std::vector<double> sum_{}, workspace_{};
+  std::vector<double> sum_{};  ///< upper triangle
+  std::vector<real> workspace_{};
 };
 
 struct GptqOptions {
@@ -60,10 +63,9 @@ struct GptqReport {
   double damp = 0;                ///< fraction that was used, after raising
   std::int64_t dead_columns = 0;  ///< inputs that were always zero
   bool static_groups = false;     ///< as used
-  double condition = 0;           ///< lower bound on cond(H + λI): (max U_ii / min U_ii)²
-  double column_losses = 0;       ///< Σ over columns and rows of Err²; equals damped_error
-  double damped_error = 0;        ///< measured from the codes
-  double error = 0;               ///< undamped, measured from the codes
+  double condition = 0;           ///< lower bound on cond(H + λI): (max R_jj / min R_jj)²
+  double damped_error = 0;        ///< Σ over columns and rows of Err²
+  double error = 0;               ///< undamped
   double rtn_error = 0;           ///< undamped, of round-to-nearest with the same range rule
 };
 

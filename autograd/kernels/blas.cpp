@@ -14,7 +14,6 @@
 // LAPACK lives in libopenblas as well, but Debian ships no LAPACKE there.
 extern "C" {
 void dpotrf_(const char* uplo, const int* n, double* a, const int* lda, int* info);
-void dpotri_(const char* uplo, const int* n, double* a, const int* lda, int* info);
 }
 
 namespace notch::kernels {
@@ -212,37 +211,49 @@ void linear_backward(std::span<real> dx, std::span<real> dw, std::span<real> dbi
 
 namespace {
 
-constexpr Index kSyrkRows = 1024;  // rows converted to double at a time
-constexpr Index kSyrkTile = 128;   // edge of the output tiles, upper triangle only
+constexpr Index kSyrkTile = 384;      // edge of the output tiles
+constexpr Index kCholeskyTile = 256;  // the diagonal blocks are one thread's work, so not larger
 
-/// Upper triangle of out += alpha · xᵀ x, tile by tile.
-void syrk_upper(double* out, const double* x, Index M, Index N, double alpha) {
-  const Index tiles = std::max<Index>(1, N / kSyrkTile);
+void cblas_syrk(int N, int K, float alpha, const float* x, int ldx, float beta, float* out,
+                int ld) {
+  cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, N, K, alpha, x, ldx, beta, out, ld);
+}
+void cblas_syrk(int N, int K, double alpha, const double* x, int ldx, double beta, double* out,
+                int ld) {
+  cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, N, K, alpha, x, ldx, beta, out, ld);
+}
+
+/// A tile on or above the diagonal of an [N, N] matrix.
+struct UpperTile {
+  Index row = 0, rows = 0, col = 0, cols = 0;
+  bool diagonal() const { return row == col; }
+};
+
+/// Runs body(tile) for tiles that cover the upper triangle.
+template <class Body>
+void for_upper_tiles(Index N, const Body& body) {
+  const Index tiles = std::max({Index{1}, std::min<Index>(2, N / kSmallEdge), N / kSyrkTile});
   parallel_for(tiles * (tiles + 1) / 2, [&](Index i) {
     Index tr = 0, left = i;
     while (left >= tiles - tr) left -= tiles - tr++;
     const Index tc = tr + left;
-    const Index row = N * tr / tiles, rows = N * (tr + 1) / tiles - row;
-    const Index col = N * tc / tiles, cols = N * (tc + 1) / tiles - col;
-    if (tr == tc) {
-      pin_blas();
-      cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, static_cast<int>(rows),
-                  static_cast<int>(M), alpha, x + row, static_cast<int>(N), 1.0,
-                  out + row * N + row, static_cast<int>(N));
-    } else {
-      call(out + row * N + col, x + row, x + col, rows, cols, M,
-           {.trans_a = true, .accumulate = true, .ld_out = N, .lda = N, .ldb = N, .alpha = alpha});
-    }
+    const Index row = N * tr / tiles, col = N * tc / tiles;
+    body(UpperTile{row, N * (tr + 1) / tiles - row, col, N * (tc + 1) / tiles - col});
   });
 }
 
-void mirror_upper(double* out, Index N) {
-  constexpr Index kRows = 64;
-  parallel_for((N + kRows - 1) / kRows, [&](Index tile) {
-    const Index end = std::min(N, (tile + 1) * kRows);
-    for (Index r = tile * kRows; r < end; ++r)
-      for (Index c = 0; c < r; ++c) out[r * N + c] = out[c * N + r];
-  });
+/// The tile of out [N, N] (+)= xᵀ x; below the diagonal undefined.
+template <class Real>
+void syrk_tile(Real* out, const Real* x, Index M, Index N, const UpperTile& t, bool accumulate) {
+  Real* tile = out + t.row * N + t.col;
+  if (t.diagonal()) {
+    pin_blas();
+    cblas_syrk(static_cast<int>(t.rows), static_cast<int>(M), Real{1}, x + t.row,
+               static_cast<int>(N), accumulate ? Real{1} : Real{0}, tile, static_cast<int>(N));
+  } else {
+    call(tile, x + t.row, x + t.col, t.rows, t.cols, M,
+         {.trans_a = true, .accumulate = accumulate, .ld_out = N, .lda = N, .ldb = N});
+  }
 }
 
 void check_syrk(std::size_t out, std::size_t x, Index M, Index N) {
@@ -252,50 +263,67 @@ void check_syrk(std::size_t out, std::size_t x, Index M, Index N) {
 
 }  // namespace
 
-std::int64_t syrk_workspace(Index M, Index N) { return std::min(M, kSyrkRows) * N; }
-
-void syrk(std::span<double> out, std::span<const double> x, Index M, Index N, double alpha) {
+void syrk(std::span<double> out, std::span<const double> x, Index M, Index N) {
   check_syrk(out.size(), x.size(), M, N);
-  syrk_upper(out.data(), x.data(), M, N, alpha);
-  mirror_upper(out.data(), N);
+  for_upper_tiles(N, [&](const UpperTile& t) { syrk_tile(out.data(), x.data(), M, N, t, true); });
 }
 
-void syrk(std::span<double> out, std::span<const float> x, Index M, Index N, double alpha,
-          std::span<double> workspace) {
+void syrk(std::span<double> out, std::span<const float> x, Index M, Index N,
+          std::span<float> workspace) {
   check_syrk(out.size(), x.size(), M, N);
-  check(std::ssize(workspace) >= syrk_workspace(M, N), "syrk", "workspace holds ", workspace.size(),
-        " doubles, needs ", syrk_workspace(M, N));
-  for (Index first = 0; first < M; first += kSyrkRows) {
-    const Index rows = std::min(kSyrkRows, M - first);
-    parallel_for(rows, [&](Index r) {
-      const auto row =
-          x.subspan(static_cast<std::size_t>((first + r) * N), static_cast<std::size_t>(N));
-      std::copy(row.begin(), row.end(), workspace.begin() + r * N);
+  check(std::ssize(workspace) >= N * N, "syrk", "workspace holds ", workspace.size(),
+        " floats, needs ", N * N);
+  for_upper_tiles(N, [&](const UpperTile& t) {
+    for (Index first = 0; first < M; first += kSyrkRows) {
+      const Index rows = std::min(kSyrkRows, M - first);
+      syrk_tile(workspace.data(), x.data() + first * N, rows, N, t, false);
+      for (Index r = t.row; r < t.row + t.rows; ++r) {
+        const Index begin = t.diagonal() ? r : t.col, end = t.col + t.cols;
+        double* sum = out.data() + r * N;
+        const float* product = workspace.data() + r * N;
+        for (Index c = begin; c < end; ++c) sum[c] += static_cast<double>(product[c]);
+      }
+    }
+  });
+}
+
+// By blocks, right-looking. LAPACK is column-major: a row-major lower triangle is its upper one.
+int cholesky(std::span<double> a, Index N) {
+  check(std::ssize(a) >= N * N, "cholesky", "a holds ", a.size(), " values; N = ", N);
+  pin_blas();
+  const int ld = static_cast<int>(std::max<Index>(1, N));
+  const Index tiles = (N + kCholeskyTile - 1) / kCholeskyTile;
+  const auto first = [&](Index tile) { return std::min(N, tile * kCholeskyTile); };
+  const auto size = [&](Index tile) { return static_cast<int>(first(tile + 1) - first(tile)); };
+  const auto block = [&](Index r, Index c) { return a.data() + first(r) * N + first(c); };
+  for (Index k = 0; k < tiles; ++k) {
+    const char uplo = 'U';
+    const int n = size(k);
+    int info = 0;
+    dpotrf_(&uplo, &n, block(k, k), &ld, &info);
+    if (info != 0) return static_cast<int>(first(k)) + info;
+    const Index below = tiles - k - 1;
+    parallel_for(below, [&](Index i) {  // A_rk = A_rk L_kk⁻ᵀ
+      const Index r = k + 1 + i;
+      pin_blas();
+      cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, size(r), n, 1.0,
+                  block(k, k), ld, block(r, k), ld);
     });
-    syrk_upper(out.data(), workspace.data(), rows, N, alpha);
+    parallel_for(below * (below + 1) / 2, [&](Index i) {  // A_rc -= A_rk A_ckᵀ for c <= r
+      Index r = k + 1, left = i;
+      while (left > r - k - 1) left -= r++ - k;
+      const Index c = k + 1 + left;
+      pin_blas();
+      if (r == c) {
+        cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, size(r), n, -1.0, block(r, k), ld, 1.0,
+                    block(r, r), ld);
+      } else {
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, size(r), size(c), n, -1.0, block(r, k),
+                    ld, block(c, k), ld, 1.0, block(r, c), ld);
+      }
+    });
   }
-  mirror_upper(out.data(), N);
-}
-
-// LAPACK is column-major: a row-major upper triangle is its lower one.
-int potrf(std::span<double> a, Index N, Triangle triangle) {
-  check(std::ssize(a) >= N * N, "potrf", "a holds ", a.size(), " values; N = ", N);
-  pin_blas();
-  const char uplo = triangle == Triangle::upper ? 'L' : 'U';
-  const int n = static_cast<int>(N), ld = std::max(1, n);
-  int info = 0;
-  dpotrf_(&uplo, &n, a.data(), &ld, &info);
-  return info;
-}
-
-int potri(std::span<double> a, Index N, Triangle triangle) {
-  check(std::ssize(a) >= N * N, "potri", "a holds ", a.size(), " values; N = ", N);
-  pin_blas();
-  const char uplo = triangle == Triangle::upper ? 'L' : 'U';
-  const int n = static_cast<int>(N), ld = std::max(1, n);
-  int info = 0;
-  dpotri_(&uplo, &n, a.data(), &ld, &info);
-  return info;
+  return 0;
 }
 
 void pin_blas() {

@@ -1,48 +1,58 @@
 #include "quant/kernels/column_update.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "autograd/base/simd.h"
+#include "quant/kernels/round.h"
 
 namespace notch::quant {
 namespace {
 
-constexpr std::int64_t kTerms = 4;   // terms per pass over a piece of W
-constexpr std::int64_t kTile = 256;  // columns: a piece of 16 rows of W stays in the L1 cache
+constexpr std::int64_t kLanes = 8;
+typedef double Lanes __attribute__((vector_size(kLanes * sizeof(double))));
 
 }  // namespace
 
-NOTCH_CLONES void update_row(double* __restrict w, double err, const double* __restrict u,
-                             std::int64_t n) {
-  for (std::int64_t j = 0; j < n; ++j) w[j] -= err * u[j];
+NOTCH_CLONES void update_columns(double* W, const double* D, const PackedFactor& R,
+                                 std::int64_t first, std::int64_t terms, std::int64_t begin,
+                                 std::int64_t end) {
+  for (std::int64_t j = begin; j < end;) {
+    const std::int64_t panel = j / kPanelCols, column = j % kPanelCols;
+    const double* r = R.at(panel, first) + column;
+    if (column != 0 || j + kPanelCols > end) {  // part of a panel
+      double* w = W + j * kStripRows;
+      for (std::int64_t i = 0; i < terms; ++i)
+        for (std::int64_t s = 0; s < kStripRows; ++s)
+          w[s] += D[i * kStripRows + s] * r[i * kPanelCols];
+      ++j;
+      continue;
+    }
+    for (std::int64_t s = 0; s < kStripRows; s += kLanes) {
+      double* w = W + j * kStripRows + s;
+      Lanes sum[kPanelCols];
+      for (int c = 0; c < kPanelCols; ++c) std::memcpy(&sum[c], w + c * kStripRows, sizeof(Lanes));
+      for (std::int64_t i = 0; i < terms; ++i) {
+        Lanes d;
+        std::memcpy(&d, D + i * kStripRows + s, sizeof(Lanes));
+        for (int c = 0; c < kPanelCols; ++c) sum[c] += d * r[i * kPanelCols + c];
+      }
+      for (int c = 0; c < kPanelCols; ++c) std::memcpy(w + c * kStripRows, &sum[c], sizeof(Lanes));
+    }
+    j += kPanelCols;
+  }
 }
 
-NOTCH_CLONES void update_columns(double* W, std::int64_t ldw, const double* Err,
-                                 std::int64_t ld_err, const double* U, std::int64_t ldu,
-                                 std::int64_t rows, std::int64_t terms, std::int64_t cols) {
-  for (std::int64_t begin = 0; begin < cols; begin += kTile) {
-    const std::int64_t n = std::min(kTile, cols - begin);
-    std::int64_t i = 0;
-    for (; i + kTerms <= terms; i += kTerms) {
-      const double* __restrict u = U + i * ldu + begin;
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const double* err = Err + r * ld_err + i;
-        const double e0 = err[0], e1 = err[1], e2 = err[2], e3 = err[3];
-        double* __restrict w = W + r * ldw + begin;
-        for (std::int64_t j = 0; j < n; ++j) {
-          double v = w[j] - e0 * u[j];
-          v -= e1 * u[ldu + j];
-          v -= e2 * u[2 * ldu + j];
-          v -= e3 * u[3 * ldu + j];
-          w[j] = v;
-        }
-      }
-    }
-    for (; i < terms; ++i) {
-      for (std::int64_t r = 0; r < rows; ++r) {
-        update_row(W + r * ldw + begin, Err[r * ld_err + i], U + i * ldu + begin, n);
-      }
-    }
+NOTCH_CLONES void round_column(const StripColumn& column, double weight) {
+  for (std::int64_t s = 0; s < kStripRows; ++s) {
+    const double target = column.target[s];
+    const real steps =
+        round_clamped(static_cast<real>(target) / column.scale[s], column.lo[s], column.hi[s]);
+    const double rounded = static_cast<double>(steps * column.scale[s]);
+    const double loss = weight * (target - rounded);
+    column.moved[s] = static_cast<double>(column.original[s]) - rounded;
+    column.losses[s] += loss * loss;
+    column.steps[s] = static_cast<std::int16_t>(steps == steps ? steps : real{0});
   }
 }
 

@@ -1,22 +1,58 @@
-// The update of GPTQ's sweep: W -= Err · U, with the additions in ascending order of columns.
+// The inner loops of GPTQ's sweep over columns, for a strip of rows of W.
 //
-// A matrix product from a library would add the terms of a block first and subtract their sum; here
-// every term is subtracted from W on its own, in the order in which columns were rounded. That
-// makes the result the same for every block size, and it costs little: the loops are vectorised
-// over the columns of W, not over the terms.
+// A strip is stored column after column, its kStripRows weights of a column side by side: rows are
+// independent, so that every loop here is vectorised over them. The factor R is packed in panels of
+// kPanelCols columns. Every product is added to W on its own, in the order in which columns were
+// rounded; a matrix product from a library would add the terms of a block first. So the result is
+// the same for every block size, and the loops stay at the speed of the multiplier.
 #pragma once
 
 #include <cstdint>
+#include <vector>
+
+#include "autograd/base/real.h"
 
 namespace notch::quant {
 
-/// W[r, j] -= Err[r, i] · U[i, j] for r in [0, rows), i in [0, terms) ascending, j in [0, cols).
-/// ldw, ld_err, ldu are the distances between rows. No contraction. Serial.
-void update_columns(double* W, std::int64_t ldw, const double* Err, std::int64_t ld_err,
-                    const double* U, std::int64_t ldu, std::int64_t rows, std::int64_t terms,
-                    std::int64_t cols);
+inline constexpr std::int64_t kStripRows = 32;
+inline constexpr std::int64_t kPanelCols = 8;
 
-/// w[j] -= err · u[j] for j in [0, n): the same for one row and one term.
-void update_row(double* w, double err, const double* u, std::int64_t n);
+/// An upper triangular matrix with ones on its diagonal, by panels: panel p holds columns [8p, 8p +
+/// 8) of the rows above and in it. Half the memory of the square, read front to back.
+struct PackedFactor {
+  std::vector<double> values{};
+
+  explicit PackedFactor(std::int64_t cols) : values(offset((cols + kPanelCols - 1) / kPanelCols)) {}
+  static constexpr std::size_t offset(std::int64_t panel) {
+    return static_cast<std::size_t>(kPanelCols * kPanelCols * panel * (panel + 1) / 2);
+  }
+  /// Row `row` of a panel: kPanelCols numbers.
+  double* at(std::int64_t panel, std::int64_t row) {
+    return values.data() + offset(panel) + static_cast<std::size_t>(row * kPanelCols);
+  }
+  const double* at(std::int64_t panel, std::int64_t row) const {
+    return values.data() + offset(panel) + static_cast<std::size_t>(row * kPanelCols);
+  }
+};
+
+/// W[j] += Σ D[i] · R[first + i, j] for columns j in [begin, end), i in [0, terms) ascending;
+/// W[j] and D[i] are strips' columns of kStripRows numbers. No contraction. Serial.
+void update_columns(double* W, const double* D, const PackedFactor& R, std::int64_t first,
+                    std::int64_t terms, std::int64_t begin, std::int64_t end);
+
+/// One column of a strip: what rounding reads and writes, kStripRows numbers each.
+struct StripColumn {
+  const double* target = nullptr;  ///< the weights as the sweep has moved them
+  const real* original = nullptr;
+  const real* scale = nullptr;
+  const real* lo = nullptr;       ///< qmin - z
+  const real* hi = nullptr;       ///< qmax - z
+  double* moved = nullptr;        ///< original - ŵ
+  double* losses = nullptr;       ///< += (weight · (target - ŵ))²
+  std::int16_t* steps = nullptr;  ///< ŵ / scale, a whole number; 0 for NaN, which stays in the loss
+};
+
+/// ŵ = round_clamped(target / scale, lo, hi) · scale, as quant/kernels/round.h rounds.
+void round_column(const StripColumn& column, double weight);
 
 }  // namespace notch::quant

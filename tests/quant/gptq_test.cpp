@@ -145,7 +145,7 @@ TEST_CASE("worked by hand: H = I + 4 makes GPTQ round (.1,.2,.3) to (0,0,1), err
   CHECK(g.q.codes == Codes{0, 0, 1, 0, 0, 1, 7, 0, 0});
   CHECK(g.report.error == Approx(1.18 + 0.62).epsilon(1e-6));
   CHECK(g.report.rtn_error == Approx(1.58 + 2.82).epsilon(1e-6));
-  CHECK(g.report.column_losses == Approx(1.18 + 0.62).epsilon(1e-6));
+  CHECK(g.report.damped_error == Approx(1.18 + 0.62).epsilon(1e-6));
 }
 
 TEST_CASE("without correlations GPTQ is round-to-nearest exactly, for every spec") {
@@ -205,7 +205,7 @@ TEST_CASE("the block size changes no bit, also when groups are smaller or larger
       for (const std::int64_t block : {3, 4, 7, 16, 59, 60, 128}) {
         const GptqResult g = with_block(block);
         CHECK(g.q == reference.q);
-        CHECK(g.report.column_losses == reference.report.column_losses);
+        CHECK(g.report.damped_error == reference.report.damped_error);
       }
     }
   }
@@ -242,7 +242,6 @@ TEST_CASE("the summed column losses are the output error that one measures") {
     for (const bool act_order : {false, true}) {
       const Spec spec{.bits = 2 + static_cast<int>(seed % 4)};
       const GptqResult g = gptq(w, kRows, kCols, spec, H, {.act_order = act_order}, "t");
-      CHECK(g.report.column_losses == Approx(g.report.damped_error).epsilon(1e-9));
       CHECK(g.report.error == Approx(output_error(w, g.q, H)).epsilon(1e-9));
       CHECK(g.report.rtn_error ==
             Approx(output_error(w, rtn(w, kRows, kCols, spec, RangeRule::mse), H)).epsilon(1e-9));
@@ -335,7 +334,6 @@ TEST_CASE("degenerate statistics never fail: no sample, one sample, fewer sample
           CHECK(g.report.damp > 0);  // a singular H needs some
           CHECK(g.report.condition < 1e14);
           CHECK(g.report.error < g.report.rtn_error);
-          CHECK(g.report.column_losses == Approx(g.report.damped_error).epsilon(1e-8));
         }
       }
     }
@@ -363,7 +361,6 @@ TEST_CASE("inputs that were always zero are counted and rounded to nearest") {
     const GptqResult g = gptq(w, kRows, kCols, {.bits = 4}, H, {.act_order = act_order}, "t");
     const QTensor nearest = rtn(w, kRows, kCols, {.bits = 4}, RangeRule::mse);
     CHECK(g.report.dead_columns == 2);
-    CHECK(g.report.column_losses == Approx(g.report.damped_error).epsilon(1e-9));
     for (std::int64_t r = 0; r < kRows; ++r) {
       CHECK(int{g.q.codes[at(r * kCols + 3)]} == int{nearest.codes[at(r * kCols + 3)]});
       CHECK(int{g.q.codes[at(r * kCols + 17)]} == int{nearest.codes[at(r * kCols + 17)]});
@@ -383,12 +380,16 @@ TEST_CASE("the Hessian is the mean of x xᵀ, however the rows arrive") {
   const Matrix a = whole.matrix(), b = parts.matrix();
   for (std::int64_t i = 0; i < kCols; ++i) {
     for (std::int64_t j = 0; j < kCols; ++j) {
-      double mean = 0;
+      double mean = 0, magnitude = 0;
       for (std::int64_t t = 0; t < 37; ++t) {
-        mean += double(x[at(t * kCols + i)]) * double(x[at(t * kCols + j)]) / 37;
+        const double product = double(x[at(t * kCols + i)]) * double(x[at(t * kCols + j)]) / 37;
+        mean += product;
+        magnitude += std::fabs(product);
       }
-      CHECK(a[at(i * kCols + j)] == Approx(mean).epsilon(1e-12).margin(1e-13));
-      CHECK(b[at(i * kCols + j)] == Approx(mean).epsilon(1e-12).margin(1e-13));
+      const double bound = sizeof(real) == 4 ? 38 * 0x1p-24 * magnitude : 1e-13;
+      CHECK(a[at(i * kCols + j)] == Approx(mean).epsilon(0).margin(bound));
+      CHECK(b[at(i * kCols + j)] == Approx(mean).epsilon(0).margin(bound));
+      CHECK(a[at(i * kCols + j)] == a[at(j * kCols + i)]);
     }
   }
   CHECK(error_of([&] { whole.accumulate(std::span(x).first(7)); }).fault == Fault::usage);

@@ -9,7 +9,6 @@ namespace {
 
 using namespace notch;
 using namespace notch::test;
-using kernels::Triangle;
 namespace ref = notch::kernels::reference;
 
 /// The bound for a sum of K products, whatever its order: (K + 2) · ε · Σ|a||b|, here over all
@@ -121,76 +120,106 @@ TEST_CASE("the linear layer adds its bias and accumulates the gradients that are
   kernels::linear_backward({}, {}, {}, dout, x, w, M, N, K);
 }
 
-TEST_CASE("syrk sums x'x in double, fills both triangles and does not depend on threads") {
-  for (std::int64_t N : {1, 7, 130, 300}) {
-    const std::int64_t M = 1100;
-    const std::vector<float> x = [&] {
-      Rng rng(12);
-      std::vector<float> v(static_cast<std::size_t>(M * N));
-      for (float& e : v) e = static_cast<float>(rng.normal());
-      return v;
-    }();
-    std::vector<double> out(static_cast<std::size_t>(N * N), 1.0), workspace;
+TEST_CASE("syrk adds the upper triangle of x'x and does not depend on threads") {
+  for (std::int64_t N : {1, 7, 130, 300, 800}) {
+    const std::int64_t M = 37;
+    const Reals normal = normals(M * N, 12);
+    const std::vector<double> x(normal.begin(), normal.end());
+    std::vector<double> out;
     require_same_bits_for_any_thread_count([&] {
-      std::vector<double> h(out.size(), 1.0);
-      workspace.assign(static_cast<std::size_t>(kernels::syrk_workspace(M, N)), 7.0);
-      kernels::syrk(h, x, M, N, 2, workspace);
-      out = h;
-      return h;
+      out.assign(static_cast<std::size_t>(N * N), 1.0);
+      kernels::syrk(out, x, M, N);
+      return out;
     });
     double worst = 0;
     for (std::int64_t i = 0; i < N; ++i)
-      for (std::int64_t j = 0; j < N; ++j) {
-        double sum = 0;
-        for (std::int64_t r = 0; r < M; ++r)
-          sum += static_cast<double>(x[static_cast<std::size_t>(r * N + i)]) *
-                 static_cast<double>(x[static_cast<std::size_t>(r * N + j)]);
-        worst = std::max(worst, std::fabs(out[static_cast<std::size_t>(i * N + j)] - 1 - 2 * sum));
+      for (std::int64_t j = i; j < N; ++j) {
+        double sum = 1;
+        for (std::int64_t t = 0; t < M; ++t)
+          sum += x[static_cast<std::size_t>(t * N + i)] * x[static_cast<std::size_t>(t * N + j)];
+        worst = std::max(worst, std::fabs(out[static_cast<std::size_t>(i * N + j)] - sum));
       }
     INFO("N = " << N);
-    CHECK(worst < 1e-10);
-    const std::vector<double> as_double(x.begin(), x.end());
-    std::vector<double> same(out.size(), 1.0);
-    kernels::syrk(same, as_double, M, N, 2);
-    for (std::size_t i = 0; i < out.size(); ++i) CHECK(same[i] == Approx(out[i]).epsilon(1e-12).margin(1e-10));
+    CHECK(worst < 1e-12);
   }
 }
 
-TEST_CASE("potrf and potri factorize and invert either triangle, and name a bad pivot") {
-  const std::int64_t N = 20;
-  const Reals x = normals(3 * N * N, 13);
-  std::vector<double> a(static_cast<std::size_t>(N * N));
-  const std::vector<double> xd(x.begin(), x.end());
-  kernels::syrk(a, xd, 3 * N, N);
-  for (Triangle triangle : {Triangle::upper, Triangle::lower}) {
-    const bool upper = triangle == Triangle::upper;
-    std::vector<double> f = a;
-    REQUIRE(kernels::potrf(f, N, triangle) == 0);
-    const auto factor = [&](std::int64_t r, std::int64_t c) {
-      return (upper ? c >= r : c <= r) ? f[static_cast<std::size_t>(r * N + c)] : 0;
-    };
-    for (std::int64_t i = 0; i < N; ++i)
-      for (std::int64_t j = 0; j < N; ++j) {
-        double sum = 0;
-        for (std::int64_t k = 0; k < N; ++k)
-          sum += upper ? factor(k, i) * factor(k, j) : factor(i, k) * factor(j, k);
-        CHECK(sum == Approx(a[static_cast<std::size_t>(i * N + j)]).margin(1e-10));
-      }
-    REQUIRE(kernels::potri(f, N, triangle) == 0);
-    const auto inverse = [&](std::int64_t r, std::int64_t c) {
-      return f[static_cast<std::size_t>((upper == (c >= r)) ? r * N + c : c * N + r)];
-    };
-    for (std::int64_t i = 0; i < N; ++i)
-      for (std::int64_t j = 0; j < N; ++j) {
-        double sum = 0;
-        for (std::int64_t k = 0; k < N; ++k)
-          sum += a[static_cast<std::size_t>(i * N + k)] * inverse(k, j);
-        CHECK(sum == Approx(i == j ? 1 : 0).margin(1e-9));
-      }
+TEST_CASE(
+    "syrk of floats stays within its bound, for values that round alike and for random ones") {
+  // γ(n) Σ|x||y| is the bound of any float sum of n products (Higham 2002, section 3.1). Equal
+  // values make every rounding error of a sum equal as well: the worst case that data can be.
+  constexpr double kUnit = 0x1p-24,
+                   kGamma = kernels::kSyrkRows * kUnit / (1 - kernels::kSyrkRows * kUnit);
+  constexpr std::int64_t M = 5000;
+  for (const std::int64_t N : {1, 7, 130, 300}) {
+    for (const bool random : {false, true}) {
+      std::vector<float> x(static_cast<std::size_t>(M * N));
+      Rng rng(12);
+      for (float& e : x) e = random ? static_cast<float>(rng.normal()) : 1.1f;
+      std::vector<float> workspace(static_cast<std::size_t>(N * N), 7.0f);
+      std::vector<double> out;
+      require_same_bits_for_any_thread_count([&] {
+        out.assign(static_cast<std::size_t>(N * N), 0.0);
+        kernels::syrk(out, x, M, N, workspace);
+        return out;
+      });
+      double worst = 0, mean = 0;  // errors over their bound
+      for (std::int64_t i = 0; i < N; ++i)
+        for (std::int64_t j = i; j < N; ++j) {
+          double sum = 0, magnitude = 0;
+          for (std::int64_t t = 0; t < M; ++t) {
+            const double product = static_cast<double>(x[static_cast<std::size_t>(t * N + i)]) *
+                                   static_cast<double>(x[static_cast<std::size_t>(t * N + j)]);
+            sum += product;
+            magnitude += std::fabs(product);
+          }
+          const double error =
+              std::fabs(out[static_cast<std::size_t>(i * N + j)] - sum) / (kGamma * magnitude);
+          worst = std::max(worst, error);
+          mean += error / (static_cast<double>(N * (N + 1)) / 2);
+        }
+      INFO("N = " << N << (random ? " random" : " equal"));
+      CHECK(worst < 1);
+      if (random) CHECK(mean < 1 / std::sqrt(static_cast<double>(kernels::kSyrkRows)));
+    }
   }
-  std::vector<double> bad(static_cast<std::size_t>(N * N));
-  for (std::int64_t i = 0; i < N; ++i) bad[static_cast<std::size_t>(i * N + i)] = i == 6 ? -1 : 1;
-  CHECK(kernels::potrf(bad, N, Triangle::upper) == 7);
+}
+
+TEST_CASE("cholesky gives L with a = L L', in one block or several, and names a bad pivot") {
+  for (const std::int64_t N : {1, 20, 256, 257, 700}) {
+    INFO("N = " << N);
+    const auto at = [&](std::int64_t r, std::int64_t c) {
+      return static_cast<std::size_t>(r * N + c);
+    };
+    // A known factor with a dominant diagonal; the upper triangle of a is filled with rubbish.
+    std::vector<double> expected(static_cast<std::size_t>(N * N)), a(expected.size(), 99.0);
+    const Reals x = normals(N * N, 13);
+    for (std::int64_t r = 0; r < N; ++r)
+      for (std::int64_t c = 0; c <= r; ++c)
+        expected[at(r, c)] =
+            r == c ? 2 + std::fabs(static_cast<double>(x[at(r, c)]))
+                   : static_cast<double>(x[at(r, c)]) / std::sqrt(static_cast<double>(N));
+    for (std::int64_t r = 0; r < N; ++r)
+      for (std::int64_t c = 0; c <= r; ++c) {
+        double sum = 0;
+        for (std::int64_t k = 0; k <= c; ++k) sum += expected[at(r, k)] * expected[at(c, k)];
+        a[at(r, c)] = sum;
+      }
+    std::vector<double> factor;
+    require_same_bits_for_any_thread_count([&] {
+      factor = a;
+      REQUIRE(kernels::cholesky(factor, N) == 0);
+      return factor;
+    });
+    double worst = 0;
+    for (std::int64_t r = 0; r < N; ++r)
+      for (std::int64_t c = 0; c < N; ++c)
+        worst = std::max(worst, std::fabs(factor[at(r, c)] - (c <= r ? expected[at(r, c)] : 99.0)));
+    CHECK(worst < 1e-9);
+    const std::int64_t bad = N * 6 / 7;
+    a[at(bad, bad)] = -1;
+    CHECK(kernels::cholesky(a, N) == bad + 1);
+  }
 }
 
 TEST_CASE("OpenBLAS is pinned to one thread in every thread") {
