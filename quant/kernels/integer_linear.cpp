@@ -2,82 +2,106 @@
 
 #include <algorithm>
 
+#include "autograd/base/cpu.h"
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
+#include "quant/kernels/integer_tile.h"
 
 namespace notch::quant {
 namespace {
 
 using Index = std::int64_t;
 
-constexpr Index kPanel = IntegerShape::kPanel;
+// A task is a block of tokens times a chunk of columns. The block is walked in a kernel's tile
+// heights, each over the whole chunk: the chunk stays in the second-level cache, and the output is
+// written in long runs of few rows (columns first, with 200 rows, ran at a third of the speed).
+struct Task {
+  Index rows;         // a multiple of the kernel's tiles
+  Index chunk_bytes;  // of packed weights
+};
+constexpr Task kVectorTask{.rows = 96, .chunk_bytes = 512 << 10};
+constexpr Task kTileTask{.rows = 192, .chunk_bytes = 1 << 20};  // needs more work per byte
+constexpr Index kTasks = 16;  // columns are split further when there are fewer tasks
 
-/// One token times one panel: the contract, term by term.
-void portable_panel(float* out, const ActivationCodes& x, const PackedWeights& w, const float* bias,
-                    Index t, Index panel) {
-  const IntegerShape& s = w.shape;
-  const Index padded = s.padded_unit(), units = s.units();
-  const std::uint8_t* codes = x.codes.data() + t * s.row_codes();
-  const std::int8_t* weights = w.panels + panel * s.row_codes() * kPanel;
-  const int zx = x.zero_points[static_cast<std::size_t>(t)];
-  float sum[kPanel] = {};
-  for (Index u = 0; u < units; ++u, codes += padded, weights += padded * kPanel) {
-    const Index table = (panel * units + u) * kPanel;
-    // Σ (qx - zx)(qw - zw) = Σ qx qw - zw Σ qx - zx Σ (qw - zw). Unsigned: a partial sum may wrap.
-    std::uint32_t acc[kPanel] = {}, codes_sum = 0;
-    for (Index k = 0; k < padded; k += 4) {
-      for (Index j = 0; j < 4; ++j) codes_sum += codes[k + j];
-      for (Index lane = 0; lane < kPanel; ++lane)
-        for (Index j = 0; j < 4; ++j)
-          acc[lane] +=
-              static_cast<std::uint32_t>(codes[k + j] * weights[k * kPanel + lane * 4 + j]);
-    }
-    for (Index lane = 0; lane < kPanel; ++lane) {
-      acc[lane] -=
-          static_cast<std::uint32_t>(zx) * static_cast<std::uint32_t>(w.sums[table + lane]);
-      if (s.zero_points)
-        acc[lane] -= codes_sum * static_cast<std::uint32_t>(w.zero_points[table + lane]);
-      const float term =
-          static_cast<float>(static_cast<std::int32_t>(acc[lane])) * w.scales[table + lane];
-      sum[lane] = s.group > 0 ? sum[lane] + term : term;
-    }
+IntegerBlock block_of(IntegerKernel kernel) {
+#if defined(__x86_64__)
+  switch (kernel) {
+    case IntegerKernel::portable:
+      break;
+    case IntegerKernel::avx2:
+      return integer_block_avx2;
+    case IntegerKernel::avx_vnni:
+      return integer_block_avx_vnni;
+    case IntegerKernel::avx512_vnni:
+      return integer_block_avx512_vnni;
+    case IntegerKernel::amx:
+      return integer_block_amx;
   }
-  const Index width = std::min(kPanel, s.N - panel * kPanel);
-  for (Index lane = 0; lane < width; ++lane) {
-    const float y = sum[lane] * x.scales[static_cast<std::size_t>(t)];
-    out[lane] = bias ? y + bias[lane] : y;
-  }
+#endif
+  static_cast<void>(kernel);
+  return integer_block_portable;
 }
 
 }  // namespace
 
-bool available(IntegerKernel kernel) { return kernel == IntegerKernel::portable; }
+bool available(IntegerKernel kernel) {
+  const CpuFeatures& cpu = cpu_features();
+  switch (kernel) {
+    case IntegerKernel::portable:
+      return true;
+    case IntegerKernel::avx2:
+      return cpu.avx2;
+    case IntegerKernel::avx_vnni:
+      return cpu.avx_vnni;
+    case IntegerKernel::avx512_vnni:
+      return cpu.avx512_vnni;
+    case IntegerKernel::amx:
+      return cpu.amx_int8;
+  }
+  return false;
+}
+
+IntegerKernel best_integer_kernel() {
+  for (const IntegerKernel kernel : {IntegerKernel::amx, IntegerKernel::avx512_vnni,
+                                     IntegerKernel::avx_vnni, IntegerKernel::avx2})
+    if (available(kernel)) return kernel;
+  return IntegerKernel::portable;
+}
 
 void integer_linear(std::span<float> out, const ActivationCodes& x, const PackedWeights& w,
                     std::span<const float> bias, std::int64_t M, IntegerKernel kernel) {
   constexpr const char* kWhere = "integer_linear";
   const IntegerShape& s = w.shape;
+  const Index sums = s.zero_points ? M * s.units() : 0;
   check(M >= 0 && std::ssize(out) == M * s.N && std::ssize(x.codes) == M * s.row_codes() &&
             std::ssize(x.scales) == M && std::ssize(x.zero_points) == M &&
-            (bias.empty() || std::ssize(bias) == s.N),
-        kWhere, "out has ", out.size(), " values, x ", x.codes.size(), " codes and ",
-        x.scales.size(), " scales, bias ", bias.size(), "; wanted [", M, ", ", s.N, "], [", M, ", ",
-        s.row_codes(), "], ", M, " and ", s.N, " or none");
+            std::ssize(x.sums) >= sums && (bias.empty() || std::ssize(bias) == s.N),
+        kWhere, "out has ", out.size(), " values, x ", x.codes.size(), " codes, ", x.scales.size(),
+        " scales and ", x.sums.size(), " sums, bias ", bias.size(), "; wanted [", M, ", ", s.N,
+        "], [", M, ", ", s.row_codes(), "], ", M, ", ", sums, " and ", s.N, " or none");
   check(available(kernel), kWhere, "this processor lacks the instructions of kernel ",
         static_cast<int>(kernel));
-  constexpr Index kRows = 32;
-  const Index blocks = (M + kRows - 1) / kRows;
-  parallel_for(blocks * s.panels(), [&](Index task) {
-    const Index panel = task % s.panels(), first = task / s.panels() * kRows;
-    for (Index t = first; t < std::min(M, first + kRows); ++t)
-      portable_panel(out.data() + t * s.N + panel * kPanel, x, w,
-                     bias.empty() ? nullptr : bias.data() + panel * kPanel, t, panel);
+  const IntegerProduct p{.out = out.data(),
+                         .codes = x.codes.data(),
+                         .scales = x.scales.data(),
+                         .zero_points = x.zero_points.data(),
+                         .sums = s.zero_points ? x.sums.data() : nullptr,
+                         .bias = bias.empty() ? nullptr : bias.data(),
+                         .w = w};
+  const IntegerBlock run = block_of(kernel);
+  const Task task = kernel == IntegerKernel::amx ? kTileTask : kVectorTask;
+  const Index blocks = (M + task.rows - 1) / task.rows, panels = s.panels();
+  const Index chunks = (panels * kPanel * s.row_codes() + task.chunk_bytes - 1) / task.chunk_bytes;
+  const Index splits = std::clamp(kTasks / std::max<Index>(blocks, 1), chunks, panels);
+  parallel_for(blocks * splits, [&](Index i) {
+    const Index row = i / splits * task.rows, part = i % splits;
+    run(p, row, std::min(task.rows, M - row), panels * part / splits, panels * (part + 1) / splits);
   });
 }
 
 void integer_linear(std::span<float> out, const ActivationCodes& x, const PackedWeights& w,
                     std::span<const float> bias, std::int64_t M) {
-  integer_linear(out, x, w, bias, M, IntegerKernel::portable);
+  integer_linear(out, x, w, bias, M, best_integer_kernel());
 }
 
 }  // namespace notch::quant

@@ -57,6 +57,7 @@ struct ActivationCodes {
   std::span<std::uint8_t> codes{};        ///< [M, row_codes()]
   std::span<float> scales{};              ///< [M]
   std::span<std::uint8_t> zero_points{};  ///< [M]
+  std::span<std::int32_t> sums{};  ///< [M, units()], Σ codes; only where weights have zero points
 };
 
 /// Weights as the kernels read them, in memory of the caller (an arena, or a model's own block).
@@ -91,10 +92,13 @@ void quantize_panel(const PackedWeights& packed, std::int64_t panel, std::span<f
                     std::span<const float> w, std::span<const float> scales,
                     std::span<const std::int8_t> zero_points, int qmin, int qmax);
 
-/// Instruction sets that integer_linear can use.
+/// Instruction sets that integer_linear can use, slowest first.
 enum class IntegerKernel : std::uint8_t { portable, avx2, avx_vnni, avx512_vnni, amx };
 /// Whether this processor and operating system have it.
 bool available(IntegerKernel kernel);
+
+/// The fastest available one.
+IntegerKernel best_integer_kernel();
 
 /// out [M, N] by the contract above; bias [N], or empty for none. Usage errors for sizes that do
 /// not match. Parallel, no allocation. The second form forces a kernel, which must be available.

@@ -68,17 +68,21 @@ RowScale scale_of(const Extremes& range, const RowGrid& grid) {
   return at;
 }
 
-/// One unit: codes of x with `at`, and the dequantized values unless that pointer is null.
-NOTCH_CLONES void round_unit(std::uint8_t* codes, float* dequantized, const float* x, Index n,
-                             RowScale at, int qmin, int qmax) {
+/// One unit: codes of x with `at`, and the dequantized values unless that pointer is null. Returns
+/// the sum of the codes.
+NOTCH_CLONES std::int32_t round_unit(std::uint8_t* codes, float* dequantized, const float* x,
+                                     Index n, RowScale at, int qmin, int qmax) {
   const float lo = static_cast<float>(qmin - at.zero_point);
   const float hi = static_cast<float>(qmax - at.zero_point);
   const int offset = at.zero_point + kCodeOffset;
+  std::int32_t sum = static_cast<std::int32_t>(n) * offset;
   for (Index i = 0; i < n; ++i) {
     const float q = round_clamped_float(x[i] / at.scale, lo, hi);
     codes[i] = static_cast<std::uint8_t>(static_cast<int>(q) + offset);
+    sum += static_cast<int>(q);
     if (dequantized) dequantized[i] = q * at.scale;
   }
+  return sum;
 }
 
 }  // namespace
@@ -90,6 +94,7 @@ void quantize_rows(const ActivationCodes& out, std::span<float> dequantized,
   const Index K = shape.K, row_codes = shape.row_codes();
   check(M >= 0 && std::ssize(x) == M * K && std::ssize(out.codes) == M * row_codes &&
             std::ssize(out.scales) == M && std::ssize(out.zero_points) == M &&
+            std::ssize(out.sums) >= (shape.zero_points ? M * shape.units() : 0) &&
             (dequantized.empty() || dequantized.size() == x.size()),
         kWhere, "x has ", x.size(), " values, the codes ", out.codes.size(), " with ",
         out.scales.size(), " scales; wanted [", M, ", ", K, "] and [", M, ", ", row_codes, "]");
@@ -106,14 +111,17 @@ void quantize_rows(const ActivationCodes& out, std::span<float> dequantized,
       out.zero_points[static_cast<std::size_t>(t)] = zero;
       std::uint8_t* const codes = out.codes.data() + t * row_codes;
       float* const values = dequantized.empty() ? nullptr : dequantized.data() + t * K;
-      if (at.scale != at.scale) {
-        std::fill_n(codes, row_codes, zero);
-        if (values) std::fill_n(values, K, at.scale);
-      }
-      for (Index u = 0; u < units && at.scale == at.scale; ++u) {
-        round_unit(codes + u * padded, values ? values + u * unit : nullptr, row + u * unit, unit,
-                   at, grid.qmin, grid.qmax);
+      const bool broken = std::isnan(at.scale);
+      if (broken && values) std::fill_n(values, K, at.scale);
+      for (Index u = 0; u < units; ++u) {
+        std::int32_t sum = static_cast<std::int32_t>(unit) * zero;
+        if (broken)
+          std::fill_n(codes + u * padded, unit, zero);
+        else
+          sum = round_unit(codes + u * padded, values ? values + u * unit : nullptr, row + u * unit,
+                           unit, at, grid.qmin, grid.qmax);
         std::fill_n(codes + u * padded + unit, padded - unit, std::uint8_t{0});
+        if (shape.zero_points) out.sums[static_cast<std::size_t>(t * units + u)] = sum;
       }
     }
   });

@@ -24,7 +24,8 @@ struct RowGrid {
   int static_zero_point = 0;
 };
 
-/// Fills codes, scales and zero points of out for x [M, K], K = shape.K:
+/// Fills codes, scales and zero points (and sums, where shape asks for them) of out for x [M, K], K
+/// = shape.K:
 ///   q = clamp(rint(x / scale) + z, qmin, qmax)
 ///   symmetric    scale = max|x| / qmax, z = 0
 ///   asymmetric   scale = (hi - lo) / (qmax - qmin), z = rint(clamp(qmin - lo/scale, qmin, qmax))

@@ -123,8 +123,11 @@ Floats run(Layer& l, bool with_bias, IntegerKernel kernel) {
   Packed packed(l.shape);
   pack(packed.weights, l.w, l.sw, l.zw);
   std::vector<std::uint8_t> codes = padded_rows(l);
+  std::vector<std::int32_t> sums(static_cast<std::size_t>(l.M * l.shape.units()));
+  for (std::int64_t i = 0; i < l.M * l.shape.K; ++i)
+    sums[static_cast<std::size_t>(i / l.shape.unit())] += l.x[static_cast<std::size_t>(i)];
   Floats out(static_cast<std::size_t>(l.M * l.shape.N), 7.0f);
-  integer_linear(out, {codes, l.sx, l.zx}, packed.weights,
+  integer_linear(out, {codes, l.sx, l.zx, sums}, packed.weights,
                  with_bias ? std::span<const float>(l.bias) : std::span<const float>{}, l.M,
                  kernel);
   return out;
