@@ -44,17 +44,6 @@ std::string printed(const char* format, double value) {
   return text;
 }
 
-/// Change against fp32 with the half length of its error bar.
-Difference change_of(const std::vector<SeedResults>& seeds, const RowResult& row) {
-  Difference change = paired_difference(seeds, row.name, "fp32");
-  if (seeds.size() < 2) return change;
-  std::vector<double> changes;
-  for (const SeedResults& s : seeds)
-    changes.push_back(paired_difference({s}, row.name, "fp32").mean);
-  change.standard_error = mean_spread(changes).deviation;
-  return change;
-}
-
 std::string level_name(const std::vector<SeedResults>& seeds, std::string_view row,
                        std::string_view shown) {
   std::vector<double> losses;
@@ -183,13 +172,14 @@ Figure fork_figure(const std::map<std::string, Curve>& curves, const SeedResults
 
 }  // namespace
 
-Figure loss_figure(const std::vector<SeedResults>& seeds) {
+Figure loss_figure(const Statistics& statistics) {
   Figure out{.plot = {.title = "Loss against size",
                       .x_label = "bits per weight, whole model",
                       .y_label = "loss − fp32 loss, nats",
                       .may_be_log = true}};
   Plot& plot = out.plot;
-  const std::vector<RowResult>& rows = seeds.front().rows;
+  const std::vector<SeedResults>& seeds = statistics.seeds();
+  const std::vector<RowResult>& rows = statistics.rows();
   std::set<std::string> granularities;
   for (const RowResult& r : rows) {
     if (!r.granularity.empty()) granularities.insert(r.granularity);
@@ -203,9 +193,10 @@ Figure loss_figure(const std::vector<SeedResults>& seeds) {
   std::map<std::pair<std::string, std::string>, std::size_t> series;  // of a name and granularity
   for (const RowResult& r : rows) {
     const double bits = r.size.bits_per_weight();
-    const Difference change = change_of(seeds, r);
+    const Difference change = statistics.difference(r.name, "fp32");
+    const double half = change.high - change.mean;
     if (r.granularity.empty() && r.method != "fp16") continue;
-    const std::string name = r.on_control ? r.method + " of control" : r.method;
+    const std::string name = label(r);
     if (r.method != "fp16") {
       if (std::ranges::find(names, name) == names.end()) names.push_back(name);
       Place& place = places[str("int", r.bits, granularities.size() > 1 ? " " : "",
@@ -229,10 +220,10 @@ Figure loss_figure(const std::vector<SeedResults>& seeds) {
     plot.series[at->second].points.push_back(
         {.x = bits,
          .y = change.mean,
-         .error = change.standard_error,
+         .error = std::isfinite(half) ? half : 0,
          .note = str(name, " int", r.bits, ' ', r.granularity, ": ", printed("%+.4f", change.mean),
-                     " ± ", printed("%.4f", change.standard_error), " nats at ",
-                     printed("%.2f", bits), " bits per weight")});
+                     " ± ", printed("%.4f", half), " nats at ", printed("%.2f", bits),
+                     " bits per weight")});
   }
   for (PlotSeries& s : plot.series) {
     std::ranges::stable_sort(s.points, {}, &PlotPoint::x);
@@ -247,13 +238,12 @@ Figure loss_figure(const std::vector<SeedResults>& seeds) {
   if (const RowResult* control = find_row(seeds.front(), "fp32-continue")) {
     plot.levels.push_back({.name = level_name(seeds, control->name, "control"),
                            .color = std::string(kControlColor),
-                           .y = change_of(seeds, *control).mean});
+                           .y = statistics.difference(control->name, "fp32").mean});
   }
-  out.caption += str("Lower is better. Bars: ",
-                     seeds.size() > 1 ? "standard deviation of the paired change over seeds. "
-                                      : "standard error of the paired change over windows. ",
-                     "Rows of one width stand side by side; the middle is their size. Hollow marks "
-                     "are made from the control (fp32 with the extra steps of QAT).");
+  out.caption +=
+      "Lower is better. Bars: 95 % interval of the paired change. Rows of one width stand side by "
+      "side; the middle is their size. Hollow marks are made from the control (fp32 with the extra "
+      "steps of QAT).";
   return out;
 }
 

@@ -7,6 +7,7 @@
 
 #include "experiments/plot.h"
 #include "experiments/results.h"
+#include "experiments/statistics.h"
 
 namespace notch::experiments {
 
@@ -18,9 +19,8 @@ struct Figure {
 
 /// Loss against size: for every quantized row (and fp16) the change of loss against fp32, in nats
 /// per token, over the bits per weight of the whole model. Levels: fp32 (zero) and the control.
-/// Error bars: with several seeds the standard deviation of the paired change over seeds; with one
-/// seed its standard error over windows.
-Figure loss_figure(const std::vector<SeedResults>& seeds);
+/// Error bars: its 95 % interval.
+Figure loss_figure(const Statistics& statistics);
 
 /// Loss against steps, from the text of metrics.jsonl: the fp32 phase of all seeds; and the phases
 /// after the fork of the first seed, as the difference to the control's training loss at the same

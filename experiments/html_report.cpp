@@ -107,6 +107,11 @@ std::string html_page(const ReportPage& page) {
   if (!page.figures.empty()) figure(page.figures.front());
   out += str("<h2>Results</h2>\n", html_table(page.table), "<p class=\"notes\">",
              escaped_markup(page.column_notes), "</p>\n");
+  for (const ReportSection& s : page.sections) {
+    out += str("<h2>", escaped_markup(s.title), "</h2>\n<p class=\"notes\">",
+               escaped_markup(s.notes), "</p>\n");
+    for (const Table& t : s.tables) out += html_table(t);
+  }
   if (page.figures.size() > 1) out += "<h2>Training</h2>\n";
   for (std::size_t i = 1; i < page.figures.size(); ++i) figure(page.figures[i]);
   out +=

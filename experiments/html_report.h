@@ -14,6 +14,13 @@
 
 namespace notch::experiments {
 
+/// Tables under a heading, after the results.
+struct ReportSection {
+  std::string title{};
+  std::string notes{};
+  std::vector<Table> tables{};
+};
+
 struct ReportPage {
   std::string title{};
   std::string header{};   ///< one line
@@ -21,6 +28,7 @@ struct ReportPage {
   std::vector<Figure> figures{};
   Table table{{}};
   std::string column_notes{};
+  std::vector<ReportSection> sections{};
   std::string config{};  ///< TOML, every value of the run
   Json environment{};    ///< as in env.json; its time and command line are not shown
   std::string hash{};    ///< of the results

@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <functional>
-#include <iomanip>
 #include <set>
 #include <sstream>
 
 #include "autograd/base/files.h"
 #include "experiments/html_report.h"
-#include "experiments/statistics.h"
 
 namespace notch::experiments {
 namespace {
@@ -29,72 +28,47 @@ Cell cell_of(const std::vector<SeedResults>& seeds, const RowResult& row, const 
   return number(m.mean, m.deviation);
 }
 
-Cell percent(const std::optional<MeanSpread>& share) {
-  if (!share) return missing();
-  return number(100 * share->mean, share->deviation < 0 ? -1 : 100 * share->deviation);
+Cell percent(const std::optional<Recovery>& r) {
+  if (!r) return missing();
+  return number_in(100 * r->share, 100 * r->low, 100 * r->high);
 }
 
-std::string method_text(const RowResult& row) {
-  return row.on_control ? row.method + " of control" : row.method;
+Get divergence(double Divergence::*member, double factor) {
+  return [=](const RowResult& x) -> std::optional<double> {
+    if (!x.eval.from_base) return std::nullopt;
+    return factor * ((*x.eval.from_base).*member);
+  };
 }
 
-std::string signed_nats(const Difference& d) {
-  std::ostringstream out;
-  out << std::fixed << std::setprecision(4) << std::showpos << d.mean << std::noshowpos << " ± "
-      << d.standard_error;
-  return out.str();
+/// The mean over seeds of the worst window of each.
+double mean_worst_window(const std::vector<SeedResults>& seeds, const RowResult& row) {
+  double sum = 0;
+  for (const SeedResults& s : seeds) {
+    sum += worst_window(*find_row(s, row.name), *find_row(s, "fp32"));
+  }
+  return sum / static_cast<double>(seeds.size());
 }
 
-/// Rows of one width and granularity, best first. The order of the first seed decides nothing:
-/// means do.
-std::vector<const RowResult*> ranked(const std::vector<SeedResults>& seeds, int bits,
-                                     const std::string& granularity) {
-  std::vector<std::pair<double, const RowResult*>> rows;
-  for (const RowResult& r : seeds.front().rows) {
-    if (r.bits != bits || r.granularity != granularity) continue;
-    double loss = 0;
-    for (const SeedResults& s : seeds) loss += find_row(s, r.name)->eval.loss;
-    rows.emplace_back(loss, &r);
+std::string seed_notes(std::size_t seeds) {
+  if (seeds == 1) {
+    return "One seed: intervals and p-values hold for these trained models on such text; another "
+           "seed\ncan order the methods differently.\n";
   }
-  std::ranges::stable_sort(rows, {}, &std::pair<double, const RowResult*>::first);
-  std::vector<const RowResult*> out;
-  for (const auto& [loss, row] : rows) out.push_back(row);
-  return out;
+  constexpr std::size_t kEnough = 5;
+  if (seeds >= kEnough) return "";
+  return str(seeds, " seeds are few: only differences of many times their spread are resolvable; ",
+             kEnough, " are advised.\n");
 }
 
-void width_verdict(std::ostringstream& out, const std::vector<SeedResults>& seeds,
-                   const std::vector<const RowResult*>& rows, bool has_control) {
-  const RowResult& best = *rows.front();
-  const Difference cost = paired_difference(seeds, best.name, "fp32");
-  out << "int" << best.bits << ' ' << best.granularity << ": " << method_text(best)
-      << " has the lowest loss, " << signed_nats(cost) << " nats from fp32";
-  if (best.trained && has_control) {
-    out << " and " << signed_nats(paired_difference(seeds, best.name, "fp32-continue"))
-        << " from the control";
-  }
-  out << ". ";
-  std::string tied;
-  const RowResult* behind = nullptr;
-  for (std::size_t i = 1; i < rows.size() && !behind; ++i) {
-    if (paired_difference(seeds, rows[i]->name, best.name).resolved()) {
-      behind = rows[i];
-    } else {
-      tied += (tied.empty() ? "" : ", ") + method_text(*rows[i]);
-    }
-  }
-  if (!tied.empty()) out << "Not distinguishable from it: " << tied << ". ";
-  if (behind) {
-    out << "Ahead of " << method_text(*behind) << " by "
-        << signed_nats(paired_difference(seeds, behind->name, best.name)) << '.';
-  } else if (rows.size() > 1) {
-    out << "No row is clearly behind it: at this width the text is too short to name a winner.";
-  }
-  out << '\n';
+std::string printed(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
 }
 
 }  // namespace
 
-Table results_table(const std::vector<SeedResults>& seeds) {
+Table results_table(const Statistics& statistics) {
   Table table(
       {{.key = "method", .text = true},
        {.key = "bits", .decimals = 0},
@@ -102,78 +76,56 @@ Table results_table(const std::vector<SeedResults>& seeds) {
        {.key = "bits_per_weight", .title = "bits/weight", .decimals = 2},
        {.key = "bytes", .decimals = 0},
        {.key = "val_loss", .title = "val loss", .decimals = 4, .spread = true},
-       {.key = "loss_change", .title = "Δ loss ± se", .decimals = 4, .sign = true, .spread = true},
+       {.key = "loss_change",
+        .title = "Δ loss [95 %]",
+        .decimals = 4,
+        .sign = true,
+        .interval = true},
        {.key = "bits_per_byte", .title = "bits/byte", .decimals = 4},
        {.key = "perplexity", .title = "ppl", .decimals = 3},
        {.key = "perplexity_change_percent", .title = "Δ ppl %", .decimals = 2, .sign = true},
        {.key = "kl_mean", .title = "KL", .decimals = 5},
        {.key = "kl_99", .title = "KL 99%", .decimals = 4},
        {.key = "same_top_percent", .title = "same top %", .decimals = 2},
-       {.key = "recovery_percent", .title = "R %", .decimals = 1, .spread = true},
-       {.key = "control_recovery_percent", .title = "R_c %", .decimals = 1, .spread = true},
+       {.key = "worst_window", .title = "worst window", .decimals = 3, .sign = true},
+       {.key = "recovery_percent", .title = "R % [95 %]", .decimals = 1, .interval = true},
+       {.key = "control_recovery_percent",
+        .title = "R_c % [95 %]",
+        .decimals = 1,
+        .interval = true},
        {.key = "accuracy_percent", .title = "task %", .decimals = 1, .spread = true},
        {.key = "seconds", .decimals = 1}});
-  const double base_loss = [&] {
-    std::vector<double> losses;
-    for (const SeedResults& s : seeds) losses.push_back(find_row(s, "fp32")->eval.loss);
-    return mean_spread(losses).mean;
-  }();
-  for (const RowResult& row : seeds.front().rows) {
+  const std::vector<SeedResults>& seeds = statistics.seeds();
+  const double base_loss = statistics.loss("fp32");
+  for (const RowResult& row : statistics.rows()) {
     const auto cell = [&](const Get& get) { return cell_of(seeds, row, get); };
     const auto plain = [&](const Get& get) {
       const Cell c = cell(get);
       return std::holds_alternative<Number>(c) ? number(std::get<Number>(c).value) : c;
     };
     const bool is_base = row.name == "fp32";
-    const Difference change = paired_difference(seeds, row.name, "fp32");
-    const Recoveries r = recoveries(seeds, row);
-    const auto divergence = [](double Divergence::*member, double factor) -> Get {
-      return [=](const RowResult& x) -> std::optional<double> {
-        if (!x.eval.from_base) return std::nullopt;
-        return factor * ((*x.eval.from_base).*member);
-      };
-    };
-    const Cell loss = cell([](const RowResult& x) { return x.eval.loss; });
-    const double mean_loss = std::get<Number>(loss).value;
-    table.add_row({text(method_text(row)), number(row.bits),
-                   row.granularity.empty() ? missing() : text(row.granularity),
-                   number(row.size.bits_per_weight()), number(static_cast<double>(row.file_bytes)),
-                   loss, is_base ? missing() : number(change.mean, change.standard_error),
-                   plain([](const RowResult& x) { return x.eval.bits_per_byte; }),
-                   number(std::exp(mean_loss)),
-                   is_base ? missing() : number(100 * std::expm1(mean_loss - base_loss)),
-                   plain(divergence(&Divergence::kl_mean, 1)),
-                   plain(divergence(&Divergence::kl_99, 1)),
-                   plain(divergence(&Divergence::same_top, 100)), percent(r.from_fp32),
-                   percent(r.from_control), cell([](const RowResult& x) -> std::optional<double> {
-                     if (!x.accuracy) return std::nullopt;
-                     return 100 * *x.accuracy;
-                   }),
-                   plain([](const RowResult& x) { return x.seconds; })});
+    const Difference change = statistics.difference(row.name, "fp32");
+    const Recoveries r = statistics.recoveries(row);
+    const double mean_loss = statistics.loss(row.name);
+    table.add_row(
+        {text(label(row)), number(row.bits),
+         row.granularity.empty() ? missing() : text(row.granularity),
+         number(row.size.bits_per_weight()), number(static_cast<double>(row.file_bytes)),
+         cell([](const RowResult& x) { return x.eval.loss; }),
+         is_base ? missing() : number_in(change.mean, change.low, change.high),
+         plain([](const RowResult& x) { return x.eval.bits_per_byte; }),
+         number(std::exp(mean_loss)),
+         is_base ? missing() : number(100 * std::expm1(mean_loss - base_loss)),
+         plain(divergence(&Divergence::kl_mean, 1)), plain(divergence(&Divergence::kl_99, 1)),
+         plain(divergence(&Divergence::same_top, 100)),
+         is_base ? missing() : number(mean_worst_window(seeds, row)), percent(r.from_fp32),
+         percent(r.from_control), cell([](const RowResult& x) -> std::optional<double> {
+           if (!x.accuracy) return std::nullopt;
+           return 100 * *x.accuracy;
+         }),
+         plain([](const RowResult& x) { return x.seconds; })});
   }
   return table.without_empty_columns();
-}
-
-std::string verdict(const std::vector<SeedResults>& seeds) {
-  std::ostringstream out;
-  const bool has_control = find_row(seeds.front(), "fp32-continue") != nullptr;
-  if (has_control) {
-    const Difference gain = paired_difference(seeds, "fp32-continue", "fp32");
-    out << "Control: the extra steps alone change fp32 by " << signed_nats(gain) << " nats"
-        << (gain.resolved() ? "; trained rows are to be read against it.\n"
-                            : ", which is not distinguishable from nothing.\n");
-  }
-  std::vector<std::pair<int, std::string>> widths;
-  for (const RowResult& r : seeds.front().rows) {
-    const std::pair<int, std::string> width{r.bits, r.granularity};
-    if (!r.granularity.empty() && std::ranges::find(widths, width) == widths.end()) {
-      widths.push_back(width);
-    }
-  }
-  for (const auto& [bits, granularity] : widths) {
-    width_verdict(out, seeds, ranked(seeds, bits, granularity), has_control);
-  }
-  return out.str();
 }
 
 std::string table_header(const ExperimentConfig& config, const Data& data,
@@ -198,42 +150,141 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
   return out.str();
 }
 
-std::string column_notes() {
+std::string column_notes(const std::vector<SeedResults>& seeds) {
   return str(
-      "Every row was scored from the file it wrote. bits/weight counts the whole model: codes, "
-      "scales,\n"
-      "zero points and what stays in fp32. +- is the standard deviation over seeds; Δ loss +- se "
-      "is\n"
-      "paired over windows. KL(fp32 || row), nats. R: share of round-to-nearest's loss (the better "
-      "of\n"
-      "rtn and rtn-mse) taken back, against fp32; R_c: the same against the control. Distilled "
-      "rows (-kd)\n"
-      "are judged by R, other trained rows by R_c; no share is given where rounding costs less "
-      "than\n",
-      kEquivalent, " nats or no more than its error.\n");
+      "Every row was scored once, from the file it wrote, after all training; no checkpoint was "
+      "picked by\n"
+      "its score. bits/weight counts the whole model: codes, scales, zero points and what stays in "
+      "fp32.\n"
+      "+- is the standard deviation over seeds. [ ]: 95 % interval of the paired difference, from ",
+      Statistics::kResamples,
+      "\n"
+      "resamples of seeds and of blocks of windows, with Student's t for few seeds. KL(fp32 || "
+      "row), nats;\n"
+      "worst window: the largest change of one window's mean loss. R: share of round-to-nearest's "
+      "loss (the\n"
+      "better of rtn and rtn-mse) taken back, against fp32; R_c: the same against the control. "
+      "Distilled\n"
+      "rows (-kd) are judged by R, other trained rows by R_c; \"-\" where the interval of what "
+      "rounding costs\n"
+      "includes 0.\n",
+      seed_notes(seeds.size()));
 }
 
-void write_results(const fs::path& dir, const ExperimentConfig& config, const Data& data,
-                   const std::vector<SeedResults>& seeds) {
-  const Table table = results_table(seeds);
-  write_file(dir / "results.csv", render(table, TableFormat::csv));
-  write_file(dir / "results.jsonl", render(table, TableFormat::json_lines));
-  write_file(dir / "results.md",
-             str("# ", config.name, "\n\n", table_header(config, data, seeds), '\n',
-                 render(table, TableFormat::markdown), '\n', column_notes(), "\n## Verdict\n\n",
-                 verdict(seeds), "\nhash ", results_hash(seeds), '\n'));
-  ReportPage page{.title = config.name,
-                  .header = table_header(config, data, seeds),
-                  .verdict = verdict(seeds),
-                  .figures = {loss_figure(seeds)},
-                  .table = table,
-                  .column_notes = column_notes(),
-                  .config = to_toml(config),
-                  .hash = results_hash(seeds)};
+std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedResults>& seeds) {
+  const auto tokens = [&](const TrainSettings& s) {
+    return s.schedule.steps * s.batch_size * s.grad_accum * config.model.block_size;
+  };
+  std::ostringstream out;
+  const bool forks = std::ranges::any_of(seeds.front().rows, &RowResult::trained);
+  const std::int64_t extra = tokens(fork_settings(config, 0, ""));
+  out << "Equal tokens: fp32 saw " << tokens(base_settings(config, 0)) << " training tokens";
+  if (forks) {
+    out << "; the control, rows of the control\nand trained rows saw " << extra
+        << " more, in the same order: compare these with one another";
+  }
+  out << ".\nEqual compute is another question: seconds per row, mean over widths and seeds: ";
+  std::vector<std::string> methods;
+  for (const RowResult& r : seeds.front().rows) {
+    if (std::ranges::find(methods, r.method) == methods.end()) methods.push_back(r.method);
+  }
+  const auto seconds = [&](std::string_view method) {
+    double sum = 0, n = 0;
+    for (const SeedResults& s : seeds) {
+      for (const RowResult& r : s.rows) {
+        if (r.method != method) continue;
+        sum += r.seconds;
+        ++n;
+      }
+    }
+    return n > 0 ? sum / n : 0;
+  };
+  const double control = seconds("fp32-continue");
+  for (const std::string& m : methods) {
+    const RowResult& first = *std::ranges::find(seeds.front().rows, m, &RowResult::method);
+    out << (m == methods.front() ? "" : ", ") << m << ' ' << printed("%.1f", seconds(m));
+    if (first.trained && control > 0 && m != "fp32-continue") {
+      out << " (" << printed("%.2f", seconds(m) / control) << " x the control)";
+    }
+  }
+  out << ".\n";
+  return out.str();
+}
+
+Report::Report(const ExperimentConfig& config, const Data& data,
+               const std::vector<SeedResults>& seeds)
+    : config_(config),
+      seeds_(seeds),
+      statistics_(seeds),
+      rankings_(experiments::rankings(statistics_)),
+      table_(results_table(statistics_)),
+      header_(table_header(config, data, seeds)),
+      verdict_(experiments::verdict(statistics_, rankings_)) {}
+
+namespace {
+
+constexpr std::string_view kMatrixNotes =
+    "Above the diagonal: nats by which the row beats the column (* where p < 0.05); below it: the "
+    "p-value, Holm-corrected over all pairs of the width.\n";
+
+std::string equivalence_notes() {
+  return str("Two one-sided tests with a margin of ", kEquivalent,
+             " nats and the 90 % interval; p is the larger of the two.\n");
+}
+
+}  // namespace
+
+std::string Report::screen() const {
+  std::ostringstream out;
+  const auto show = [&](const Table& t) { out << render(t, TableFormat::screen) << '\n'; };
+  out << header_ << '\n';
+  show(table_);
+  out << column_notes(seeds_) << '\n' << budget_notes(config_, seeds_) << '\n';
+  if (!rankings_.empty()) out << "Who beats whom. " << kMatrixNotes << '\n';
+  for (const WidthRanking& w : rankings_) show(matrix(w));
+  if (const Table equal = equivalence_table(statistics_); !equal.rows().empty()) {
+    out << "Equivalence. " << equivalence_notes() << '\n';
+    show(equal);
+  }
+  out << verdict_;
+  return out.str();
+}
+
+void Report::write(const std::filesystem::path& dir) const {
+  write_file(dir / "results.csv", render(table_, TableFormat::csv));
+  write_file(dir / "results.jsonl", render(table_, TableFormat::json_lines));
+  write_file(dir / "pairs.csv", render(pairs_table(rankings_), TableFormat::csv));
+  ReportPage page{.title = config_.name,
+                  .header = header_,
+                  .verdict = verdict_,
+                  .figures = {loss_figure(statistics_)},
+                  .table = table_,
+                  .column_notes = column_notes(seeds_) + budget_notes(config_, seeds_),
+                  .config = to_toml(config_),
+                  .hash = results_hash(seeds_)};
+  if (!rankings_.empty()) {
+    ReportSection who{.title = "Who beats whom", .notes = std::string(kMatrixNotes)};
+    for (const WidthRanking& w : rankings_) who.tables.push_back(matrix(w));
+    page.sections.push_back(std::move(who));
+  }
+  if (Table equal = equivalence_table(statistics_); !equal.rows().empty()) {
+    page.sections.push_back(
+        {.title = "Equivalence", .notes = equivalence_notes(), .tables = {std::move(equal)}});
+  }
+  std::string markdown =
+      str("# ", config_.name, "\n\n", header_, '\n', render(table_, TableFormat::markdown), '\n',
+          page.column_notes, "\n## Verdict\n\n", verdict_, '\n');
+  for (const ReportSection& s : page.sections) {
+    markdown += str("## ", s.title, "\n\n", s.notes, '\n');
+    for (const Table& t : s.tables) markdown += render(t, TableFormat::markdown) + "\n";
+  }
+  write_file(dir / "results.md", markdown + "hash " + page.hash + "\n");
   write_file(dir / "results.svg", svg_of(page.figures.front().plot));
   const fs::path metrics = dir / "metrics.jsonl", environment = dir / "env.json";
   if (fs::exists(metrics)) {
-    for (Figure& f : curve_figures(read_file(metrics), seeds)) page.figures.push_back(std::move(f));
+    for (Figure& f : curve_figures(read_file(metrics), seeds_)) {
+      page.figures.push_back(std::move(f));
+    }
   }
   if (fs::exists(environment)) {
     page.environment = Json::parse(read_file(environment), environment.string());

@@ -1,31 +1,52 @@
-// Report: the table of a run, its verdict in words, and the files that hold them.
+// Report: what a run says, once computed and said the same on the screen and in every file.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "experiments/ranking.h"
 #include "experiments/results.h"
 #include "experiments/setup.h"
+#include "experiments/statistics.h"
 #include "experiments/table.h"
 
 namespace notch::experiments {
 
-/// One line per row, mean and standard deviation over seeds.
-Table results_table(const std::vector<SeedResults>& seeds);
-
-/// What the table shows, width by width, in sentences: which row is best, by how much, whether that
-/// is resolvable, and what the control says about the extra training.
-std::string verdict(const std::vector<SeedResults>& seeds);
+/// One line per row: means over seeds, the spread over seeds (+-) or a 95 % interval.
+Table results_table(const Statistics& statistics);
 
 /// The line above every table: corpus, context, grid, seeds, calibration; and how to read the
 /// columns.
 std::string table_header(const ExperimentConfig& config, const Data& data,
                          const std::vector<SeedResults>& seeds);
-std::string column_notes();
+std::string column_notes(const std::vector<SeedResults>& seeds);
 
-/// results.csv, results.jsonl, results.md, results.svg and report.html in `dir`; the page shows its
-/// metrics.jsonl and env.json as well, where they are.
-void write_results(const std::filesystem::path& dir, const ExperimentConfig& config,
-                   const Data& data, const std::vector<SeedResults>& seeds);
+/// Which rows saw as many tokens as which, and how long each method took.
+std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedResults>& seeds);
+
+class Report {
+ public:
+  /// All arguments must outlive this.
+  Report(const ExperimentConfig& config, const Data& data, const std::vector<SeedResults>& seeds);
+
+  const Table& table() const { return table_; }
+  const std::string& verdict() const { return verdict_; }
+
+  /// Everything for people at a terminal.
+  std::string screen() const;
+
+  /// results.csv, results.jsonl, results.md, results.svg, pairs.csv and report.html in `dir`; the
+  /// page shows its metrics.jsonl and env.json as well, where they are.
+  void write(const std::filesystem::path& dir) const;
+
+ private:
+  const ExperimentConfig& config_;
+  const std::vector<SeedResults>& seeds_;
+  Statistics statistics_;
+  std::vector<WidthRanking> rankings_;
+  Table table_;
+  std::string header_, verdict_;
+};
 
 }  // namespace notch::experiments

@@ -1,6 +1,7 @@
 #include "experiments/results.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "autograd/base/sha256.h"
 
@@ -104,6 +105,21 @@ struct Reader {
 };
 
 }  // namespace
+
+std::string label(const RowResult& row) {
+  return row.on_control ? row.method + " of control" : row.method;
+}
+
+double worst_window(const RowResult& row, const RowResult& base) {
+  check(row.eval.window_tokens == base.eval.window_tokens, row.name, "and ", base.name,
+        " were scored on different windows");
+  double worst = -std::numeric_limits<double>::infinity();
+  for (std::size_t w = 0; w < row.eval.window_losses.size(); ++w) {
+    worst = std::max(worst, (row.eval.window_losses[w] - base.eval.window_losses[w]) /
+                                static_cast<double>(row.eval.window_tokens[w]));
+  }
+  return worst;
+}
 
 Json to_json(const RowResult& row) {
   Json out = Json::object();

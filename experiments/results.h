@@ -41,6 +41,12 @@ struct SeedResults {
   std::vector<RowResult> rows{};
 };
 
+/// "gptq", "gptq of control": a row among those of its width.
+std::string label(const RowResult& row);
+
+/// The largest change of a window's mean loss from `base` to `row`, in nats per token.
+double worst_window(const RowResult& row, const RowResult& base);
+
 Json to_json(const RowResult& row);
 /// Throws Fault::input naming `where` for anything missing or of another type.
 RowResult row_from_json(const Json& json, std::string_view where);

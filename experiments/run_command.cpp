@@ -34,18 +34,15 @@ int run_command(const Args& args) {
     std::optional<SeedResults> results = compare(session.context(), seed);
     if (!results) return interrupted(args, session);
     seeds.push_back(std::move(*results));
-    write_results(session.dir().path(), session.config(), session.data(), seeds);
+    Report(session.config(), session.data(), seeds).write(session.dir().path());
   }
-  const Table table = results_table(seeds);
+  const Report report(session.config(), session.data(), seeds);
   if (format != TableFormat::screen) {
-    std::cout << render(table, format);
+    std::cout << render(report.table(), format);
     return 0;
   }
   std::cout << '\n'
-            << table_header(session.config(), session.data(), seeds) << '\n'
-            << render(table, format) << '\n'
-            << column_notes() << '\n'
-            << verdict(seeds) << "\nhash     " << results_hash(seeds) << "\nresults  "
+            << report.screen() << "\nhash     " << results_hash(seeds) << "\nresults  "
             << (session.dir().path() / "results.md").string() << "\nreport   "
             << (session.dir().path() / "report.html").string() << '\n';
   return 0;

@@ -24,9 +24,9 @@ std::vector<fs::path> entries_of(const fs::path& directory) {
 }
 
 bool is_written_by_runs(const fs::path& entry) {
-  static constexpr const char* kNames[] = {kConfigFile,   "env.json",      "metrics.jsonl",
-                                           "results.csv", "results.jsonl", "results.md",
-                                           "results.svg", "report.html",   "models"};
+  static constexpr const char* kNames[] = {
+      kConfigFile,  "env.json",    "metrics.jsonl", "results.csv", "results.jsonl",
+      "results.md", "results.svg", "pairs.csv",     "report.html", "models"};
   const std::string name = entry.filename().string();
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ||
          name.starts_with("seed-");

@@ -1,7 +1,7 @@
 // The directory of a run: who may write into it, and where everything goes.
 //
 //   config.resolved.toml  env.json  run.lock  metrics.jsonl  results.{csv,jsonl,md,svg}
-//   report.html  models/<name>/  seed-<N>/ckpt/
+//   pairs.csv  report.html  models/<name>/  seed-<N>/ckpt/
 #pragma once
 
 #include <cstdint>

@@ -54,6 +54,10 @@ Shown show(const Cell& cell, const Column& column, std::string_view plus_minus) 
   if (!n) return {.main = "-"};
   Shown shown{.main = fixed(n->value, column.decimals, column.sign)};
   if (n->spread >= 0) shown.spread = str(" ", plus_minus, fixed(n->spread, column.decimals, false));
+  if (!std::isnan(n->low)) {
+    shown.spread = str(" [", fixed(n->low, column.decimals, column.sign), ", ",
+                       fixed(n->high, column.decimals, column.sign), "]");
+  }
   return shown;
 }
 
@@ -123,6 +127,13 @@ std::string csv_field(std::string_view words) {
   return out + "\"";
 }
 
+/// Both ends of a cell's interval, NaN where it has none; nothing for a column without intervals.
+std::vector<double> bounds(const Column& column, const Number* n) {
+  if (!column.interval) return {};
+  const Number none;
+  return {n ? n->low : none.low, n ? n->high : none.high};
+}
+
 std::string csv(const Table& table) {
   std::string out;
   const auto put = [&](std::string_view field, bool first) {
@@ -133,6 +144,10 @@ std::string csv(const Table& table) {
   for (std::size_t c = 0; c < columns.size(); ++c) {
     put(columns[c].key, c == 0);
     if (columns[c].spread) put(columns[c].key + "_sd", false);
+    if (columns[c].interval) {
+      put(columns[c].key + "_low", false);
+      put(columns[c].key + "_high", false);
+    }
   }
   out += '\n';
   for (const std::vector<Cell>& row : table.rows()) {
@@ -142,6 +157,9 @@ std::string csv(const Table& table) {
       put(words ? *words : n ? csv_number(n->value) : std::string{}, c == 0);
       if (columns[c].spread)
         put(n && n->spread >= 0 ? csv_number(n->spread) : std::string{}, false);
+      for (const double bound : bounds(columns[c], n)) {
+        put(std::isnan(bound) ? std::string{} : csv_number(bound), false);
+      }
     }
     out += '\n';
   }
@@ -159,6 +177,11 @@ std::string json_lines(const Table& table) {
       line.set(columns[c].key, words ? Json(*words) : n ? Json(n->value) : Json());
       if (columns[c].spread)
         line.set(columns[c].key + "_sd", n && n->spread >= 0 ? Json(n->spread) : Json());
+      const std::vector<double> ends = bounds(columns[c], n);
+      for (std::size_t e = 0; e < ends.size(); ++e) {
+        line.set(columns[c].key + (e == 0 ? "_low" : "_high"),
+                 std::isfinite(ends[e]) ? Json(ends[e]) : Json());
+      }
     }
     out += line.dump() + "\n";
   }

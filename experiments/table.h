@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -17,20 +18,28 @@ struct Column {
   std::string key{};    ///< name in CSV and JSON
   std::string title{};  ///< name on the screen and in Markdown; empty = key
   int decimals = 3;
-  bool text = false;    ///< aligned left
-  bool sign = false;    ///< "+" before positive numbers
-  bool spread = false;  ///< numbers have a spread: CSV and JSON get a second column, key_sd
+  bool text = false;      ///< aligned left
+  bool sign = false;      ///< "+" before positive numbers
+  bool spread = false;    ///< numbers have a spread: CSV and JSON get a second column, key_sd
+  bool interval = false;  ///< numbers have an interval: two more columns, key_low and key_high
 };
 
-/// A mean with the spread over seeds (or a standard error); a spread < 0 means "none".
+/// A mean with the spread over seeds, or with an interval. A spread < 0, and an interval that is
+/// not a number, mean "none".
 struct Number {
   double value = 0;
   double spread = -1;
+  double low = std::numeric_limits<double>::quiet_NaN(), high = low;
 };
 
 using Cell = std::variant<std::monostate, std::string, Number>;
 inline Cell missing() { return std::monostate{}; }
-inline Cell number(double value, double spread = -1) { return Number{value, spread}; }
+inline Cell number(double value, double spread = -1) {
+  return Number{.value = value, .spread = spread};
+}
+inline Cell number_in(double value, double low, double high) {
+  return Number{.value = value, .low = low, .high = high};
+}
 inline Cell text(std::string_view words) { return std::string(words); }
 
 class Table {

@@ -222,7 +222,8 @@ TEST_CASE("names of places that have no room beside each other share a label") {
 }
 
 TEST_CASE("rows of one width stand apart, in the order of the legend") {
-  const std::string text = svg_of(loss_figure({example(1)}).plot);
+  const std::vector<SeedResults> seeds{example(1)};
+  const std::string text = svg_of(loss_figure(Statistics(seeds)).plot);
   std::vector<double> at;
   for (const Spot& m : marks_of(text)) at.push_back(m.x);
   std::ranges::sort(at);
@@ -231,27 +232,28 @@ TEST_CASE("rows of one width stand apart, in the order of the legend") {
 
 TEST_CASE("the picture of a run has a mark for every quantized row, with one seed and with three") {
   const std::vector<SeedResults> one{example(1)}, three{example(1), example(2, 0.01), example(3)};
-  const Figure figure = loss_figure(one), over_seeds = loss_figure(three);
+  const Figure figure = loss_figure(Statistics(one)), over_seeds = loss_figure(Statistics(three));
   check_picture(svg_of(figure.plot), 4 * 8);
   check_picture(svg_of(over_seeds.plot), 4 * 8);
   CHECK(figure.plot.levels.size() == 2);
   CHECK(figure.plot.places.size() == 4);
-  CHECK(count(figure.caption, "over windows") == 1);
-  CHECK(count(over_seeds.caption, "over seeds") == 1);
-  // Shifts of 0, 0.01 and 0 have the standard deviation 0.01 / √3.
   const PlotSeries& rtn = over_seeds.plot.series.front();
   CHECK(rtn.name == "rtn");
-  CHECK(std::abs(rtn.points.front().error - 0.01 / std::sqrt(3.0)) < 1e-9);
+  const Statistics statistics(three);  // points go by their size: the first is of the fewest bits
+  const Difference d = statistics.difference("rtn-int2", "fp32");
+  CHECK(rtn.points.front().y == Approx(d.mean));
+  CHECK(rtn.points.front().error == Approx(d.high - d.mean));
 }
 
 TEST_CASE("a run of a single row, and one with a loss that is not finite, have a picture") {
-  SeedResults seed{.seed = 1};
-  seed.rows = {row("fp32", "fp32", 32, 1.5)};
-  check_picture(svg_of(loss_figure({seed}).plot), 0);
+  std::vector<SeedResults> seeds{{.seed = 1, .rows = {row("fp32", "fp32", 32, 1.5)}}};
+  SeedResults& seed = seeds.front();
+  const auto figure_of_seed = [&] { return loss_figure(Statistics(seeds)); };
+  check_picture(svg_of(figure_of_seed().plot), 0);
   seed.rows.push_back(row("rtn-int4", "rtn", 4, 1.6));
-  check_picture(svg_of(loss_figure({seed}).plot), 1);
+  check_picture(svg_of(figure_of_seed().plot), 1);
   seed.rows.push_back(row("gptq-int4", "gptq", 4, kNan));
-  const Figure figure = loss_figure({seed});
+  const Figure figure = figure_of_seed();
   check_picture(svg_of(figure.plot), 1);
   CHECK(count(figure.caption, "gptq-int4 is not shown") == 1);
 }
@@ -280,7 +282,7 @@ TEST_CASE(
   Data data;
   data.source.tokens.val = std::vector<std::uint16_t>(31);
   const std::vector<SeedResults> seeds{example(1), example(2, 0.01)};
-  write_results(scratch.path(), config, data, seeds);
+  Report(config, data, seeds).write(scratch.path());
   const std::string page = read_file(scratch / "report.html");
   const std::string picture = read_file(scratch / "results.svg");
   CHECK(xml_fault(page) == "");
@@ -293,10 +295,11 @@ TEST_CASE(
   CHECK(count(page, "&lt;fast&gt; &amp; &quot;new&quot;") == 1);
   CHECK(count(page, "2000-01-01") == 0);
   CHECK(count(page, "<svg") == 3);
-  CHECK(count(page, "gptq of control</td>") == 4);
+  // In the table and in a matrix at each of four widths, and among the equivalences of 8 bits.
+  CHECK(count(page, "gptq of control</td>") == 4 + 4 + 1);
   check_picture(picture, 4 * 8);
 
-  write_results(scratch.path(), config, data, seeds);
+  Report(config, data, seeds).write(scratch.path());
   CHECK(read_file(scratch / "report.html") == page);
   CHECK(read_file(scratch / "results.svg") == picture);
 }

@@ -1,0 +1,218 @@
+#include "experiments/ranking.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <sstream>
+
+#include "autograd/base/error.h"
+
+namespace notch::experiments {
+namespace {
+
+constexpr std::string_view kBase = "fp32", kControl = "fp32-continue";
+
+std::string printed(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+std::string p_text(double p) { return p < 1e-4 ? "p < 0.0001" : "p = " + printed("%.2g", p); }
+
+/// "0.0041 nats [0.0020, 0.0062]"
+std::string nats(const Difference& d, const char* format = "%.4f") {
+  return str(printed(format, d.mean), " nats [", printed(format, d.low), ", ",
+             printed(format, d.high), "]");
+}
+
+std::string change(const Difference& d) { return nats(d, "%+.4f"); }
+
+/// "qat-ste and qat-lsq"
+std::string list(const std::vector<std::string>& names) {
+  std::string out;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    out += i == 0 ? "" : i + 1 == names.size() ? " and " : ", ";
+    out += names[i];
+  }
+  return out;
+}
+
+/// The nearest row that the best one beats, or null.
+const Pair* nearest_beaten(const WidthRanking& w) {
+  for (std::size_t i = 1; i < w.rows.size(); ++i) {
+    const Pair& pair = w.pair(w.rows.front(), w.rows[i]);
+    if (pair.resolved()) return &pair;
+  }
+  return nullptr;
+}
+
+/// Best row, the nearest one it beats, and what is not resolved from it.
+std::string best_sentence(const Statistics& statistics, const WidthRanking& w) {
+  const RowResult& best = *w.rows.front();
+  std::string out = str(w.title, ": ", label(best), " has the lowest loss, ",
+                        change(statistics.difference(best.name, kBase)), " from fp32");
+  if (const std::string to = reference_of(statistics, best); to != kBase) {
+    out += str(" and ", change(statistics.difference(best.name, to)), " from the control");
+  }
+  out += ".";
+  std::vector<std::string> ties;
+  for (std::size_t i = 1; i < w.rows.size(); ++i) {
+    if (!w.pair(&best, w.rows[i]).resolved()) ties.push_back(label(*w.rows[i]));
+  }
+  if (const Pair* nearest = nearest_beaten(w)) {
+    out += str(" It beats ", label(*nearest->worse), " by ", nats(nearest->difference), ", ",
+               p_text(nearest->p), ".");
+  }
+  if (!ties.empty()) out += str(" Not resolvable from it: ", list(ties), ".");
+  return out;
+}
+
+/// How each trained row stands to GPTQ of the model that saw as many tokens and aims as high.
+std::string gptq_sentence(const Statistics& statistics, const WidthRanking& w) {
+  std::string out;
+  for (const RowResult* row : w.rows) {
+    if (!row->trained) continue;
+    const bool control = reference_of(statistics, *row) == kControl;
+    const auto gptq = std::ranges::find_if(w.rows, [&](const RowResult* r) {
+      return r->method == "gptq" && r->on_control == control;
+    });
+    if (gptq == w.rows.end()) continue;
+    const Pair& pair = w.pair(row, *gptq);
+    if (&pair == nearest_beaten(w)) continue;  // already said
+    out += out.empty() ? " To GPTQ: " : "; ";
+    if (pair.resolved()) {
+      out += str(label(*pair.better), " beats ", label(*pair.worse), " by ", nats(pair.difference));
+    } else {
+      out += str(label(*row), " not resolvable from ", label(**gptq), ", ",
+                 change(statistics.difference(row->name, (*gptq)->name)));
+    }
+    out += ", " + p_text(pair.p);
+  }
+  return out.empty() ? out : out + ".";
+}
+
+}  // namespace
+
+const Pair& WidthRanking::pair(const RowResult* a, const RowResult* b) const {
+  const auto found = std::ranges::find_if(pairs, [&](const Pair& p) {
+    return (p.better == a && p.worse == b) || (p.better == b && p.worse == a);
+  });
+  check(found != pairs.end(), title, "has no pair of these rows");
+  return *found;
+}
+
+std::vector<WidthRanking> rankings(const Statistics& statistics) {
+  std::vector<WidthRanking> out;
+  for (const RowResult& r : statistics.rows()) {
+    if (r.granularity.empty()) continue;
+    const std::string title = str("INT", r.bits, ' ', r.granularity);
+    auto at = std::ranges::find(out, title, &WidthRanking::title);
+    if (at == out.end()) at = out.insert(out.end(), {.title = title});
+    at->rows.push_back(&r);
+  }
+  for (WidthRanking& w : out) {
+    std::ranges::stable_sort(w.rows, {}, [&](const RowResult* r) {
+      const double loss = statistics.loss(r->name);
+      return std::isfinite(loss) ? loss : std::numeric_limits<double>::infinity();
+    });
+    std::vector<double> p;
+    for (std::size_t i = 0; i < w.rows.size(); ++i) {
+      for (std::size_t j = i + 1; j < w.rows.size(); ++j) {
+        w.pairs.push_back(
+            {w.rows[i], w.rows[j], statistics.difference(w.rows[j]->name, w.rows[i]->name)});
+        p.push_back(w.pairs.back().difference.p);
+      }
+    }
+    const std::vector<double> adjusted = holm(p);
+    for (std::size_t k = 0; k < p.size(); ++k) w.pairs[k].p = adjusted[k];
+  }
+  return out;
+}
+
+std::string reference_of(const Statistics& statistics, const RowResult& row) {
+  const bool same_tokens = row.on_control || (row.trained && !row.distilled);
+  return std::string(same_tokens && find_row(statistics.seeds().front(), kControl) ? kControl
+                                                                                   : kBase);
+}
+
+Table matrix(const WidthRanking& w) {
+  std::vector<Column> columns{{.key = w.title, .text = true}};
+  for (const RowResult* r : w.rows) columns.push_back({.key = label(*r), .text = true});
+  Table table(std::move(columns));
+  for (std::size_t i = 0; i < w.rows.size(); ++i) {
+    std::vector<Cell> cells{text(label(*w.rows[i]))};
+    for (std::size_t j = 0; j < w.rows.size(); ++j) {
+      if (i == j) {
+        cells.push_back(missing());
+        continue;
+      }
+      const Pair& pair = w.pair(w.rows[i], w.rows[j]);
+      const std::string mark = pair.resolved() ? " *" : "";
+      cells.push_back(text(i < j ? printed("%.4f", pair.difference.mean) + mark
+                                 : (pair.p < 1e-4 ? "<1e-4" : printed("%.2g", pair.p))));
+    }
+    table.add_row(std::move(cells));
+  }
+  return table;
+}
+
+Table pairs_table(const std::vector<WidthRanking>& all) {
+  Table table({{.key = "width", .text = true},
+               {.key = "better", .text = true},
+               {.key = "worse", .text = true},
+               {.key = "difference", .decimals = 4, .sign = true, .interval = true},
+               {.key = "standard_error", .decimals = 5},
+               {.key = "df", .decimals = 1},
+               {.key = "p", .decimals = 5},
+               {.key = "p_holm", .decimals = 5}});
+  for (const WidthRanking& w : all) {
+    for (const Pair& pair : w.pairs) {
+      const Difference& d = pair.difference;
+      table.add_row({text(w.title), text(label(*pair.better)), text(label(*pair.worse)),
+                     number_in(d.mean, d.low, d.high), number(d.standard_error), number(d.df),
+                     number(d.p), number(pair.p)});
+    }
+  }
+  return table;
+}
+
+Table equivalence_table(const Statistics& statistics) {
+  constexpr int kLeastBits = 6;
+  Table table({{.key = "row", .text = true},
+               {.key = "bits", .decimals = 0},
+               {.key = "reference", .text = true},
+               {.key = "difference",
+                .title = "difference, 90 %",
+                .decimals = 5,
+                .sign = true,
+                .interval = true},
+               {.key = "p", .decimals = 5},
+               {.key = "verdict", .text = true}});
+  for (const RowResult& r : statistics.rows()) {
+    if (r.granularity.empty() || r.bits < kLeastBits) continue;
+    const std::string to = reference_of(statistics, r);
+    const Difference d = statistics.difference(r.name, to);
+    const Equivalence e = equivalence(d);
+    table.add_row({text(label(r)), number(r.bits), text(to), number_in(d.mean, e.low, e.high),
+                   number(e.p), text(e.holds() ? "equivalent" : "not shown")});
+  }
+  return table;
+}
+
+std::string verdict(const Statistics& statistics, const std::vector<WidthRanking>& rankings) {
+  std::ostringstream out;
+  if (find_row(statistics.seeds().front(), kControl)) {
+    const Difference gain = statistics.difference(kControl, kBase);
+    out << "Control: the extra steps alone change fp32 by " << change(gain)
+        << (gain.resolved() ? "; rows that saw them are to be read against it.\n"
+                            : ", which is not resolvable from zero.\n");
+  }
+  for (const WidthRanking& w : rankings) {
+    out << best_sentence(statistics, w) << gptq_sentence(statistics, w) << '\n';
+  }
+  return out.str();
+}
+
+}  // namespace notch::experiments

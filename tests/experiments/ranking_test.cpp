@@ -1,0 +1,125 @@
+// Who beats whom: order, correction, references and words, on losses made by hand.
+#include "experiments/ranking.h"
+
+#include "tests/catch.h"
+
+namespace notch::experiments {
+namespace {
+
+/// Rows of `windows` windows of ten tokens each; a row's loss moves by ±spread every five
+/// window.
+RowResult row(std::string method, double loss, int bits, double spread = 0) {
+  RowResult out{.name = bits == 32 ? method : method + "-int" + std::to_string(bits),
+                .method = method,
+                .bits = bits,
+                .granularity = bits == 32 ? "" : "channel",
+                .trained = method.starts_with("qat") || method == "fp32-continue"};
+  out.distilled = method.ends_with("-kd");
+  for (int w = 0; w < 20; ++w) {
+    out.eval.window_losses.push_back(10 * (loss + (w / 5 % 2 == 0 ? spread : -spread)));
+    out.eval.window_tokens.push_back(10);
+  }
+  out.eval.loss = loss;
+  return out;
+}
+
+RowResult of_control(RowResult r) {
+  r.name = "control-" + r.name;
+  r.on_control = true;
+  return r;
+}
+
+std::vector<SeedResults> one_seed() {
+  return {{1,
+           {row("fp32", 2.0, 32), row("fp32-continue", 1.95, 32), row("rtn", 2.4, 4),
+            row("gptq", 2.1, 4), of_control(row("gptq", 2.05, 4)), row("qat-ste", 2.04, 4, 1),
+            row("qat-lsq-kd", 2.01, 4), row("rtn", 2.0005, 8), row("gptq", 2.01, 8)}}};
+}
+
+TEST_CASE("Widths keep the table's order, rows go by their loss, pairs are all pairs") {
+  const std::vector<SeedResults> seeds = one_seed();
+  const Statistics statistics(seeds);
+  const std::vector<WidthRanking> all = rankings(statistics);
+  REQUIRE(all.size() == 2);
+  CHECK(all[0].title == "INT4 channel");
+  CHECK(all[1].title == "INT8 channel");
+  std::vector<std::string> order;
+  for (const RowResult* r : all[0].rows) order.push_back(label(*r));
+  CHECK(order ==
+        std::vector<std::string>{"qat-lsq-kd", "qat-ste", "gptq of control", "gptq", "rtn"});
+  CHECK(all[0].pairs.size() == 10);
+  std::vector<double> p, adjusted;
+  for (const Pair& pair : all[0].pairs) {
+    CHECK(pair.difference.mean >= 0);
+    p.push_back(pair.difference.p);
+    adjusted.push_back(pair.p);
+  }
+  CHECK(adjusted == holm(p));
+  const Pair& pair = all[0].pair(all[0].rows[4], all[0].rows[0]);
+  CHECK(pair.better == all[0].rows[0]);
+  CHECK(pair.difference.mean == Approx(0.39));
+  CHECK(pair.resolved());
+}
+
+TEST_CASE("A row is measured against what saw as many tokens and aims as high") {
+  const std::vector<SeedResults> seeds = one_seed();
+  const Statistics statistics(seeds);
+  const auto of = [&](std::string_view name) {
+    return reference_of(statistics, *find_row(seeds[0], name));
+  };
+  CHECK(of("gptq-int4") == "fp32");
+  CHECK(of("qat-lsq-kd-int4") == "fp32");
+  CHECK(of("control-gptq-int4") == "fp32-continue");
+  CHECK(of("qat-ste-int4") == "fp32-continue");
+  std::vector<SeedResults> alone{{1, {row("fp32", 2, 32), row("qat-ste", 2, 4)}}};
+  CHECK(reference_of(Statistics(alone), alone[0].rows[1]) == "fp32");
+}
+
+TEST_CASE("The matrix has effects above its diagonal and p-values below") {
+  const std::vector<SeedResults> seeds = one_seed();
+  const Statistics statistics(seeds);
+  const WidthRanking w = rankings(statistics)[0];
+  const Table table = matrix(w);
+  REQUIRE(table.rows().size() == 5);
+  REQUIRE(table.columns().size() == 6);
+  const auto cell = [&](std::size_t r, std::size_t c) {
+    return std::get<std::string>(table.rows()[r][c + 1]);
+  };
+  CHECK(cell(0, 4) == "0.3900 *");
+  CHECK(cell(4, 0) == "<1e-4");
+  CHECK(cell(0, 1) == "0.0300");  // qat-ste's windows disagree
+  CHECK(table.rows()[2][3].index() == 0);
+  CHECK(pairs_table(rankings(statistics)).rows().size() == 11);
+}
+
+TEST_CASE("Equivalence is tested from 6 bits upwards") {
+  const std::vector<SeedResults> seeds = one_seed();
+  const Table table = equivalence_table(Statistics(seeds));
+  REQUIRE(table.rows().size() == 2);
+  const auto verdict_of = [&](std::size_t r) {
+    return std::get<std::string>(table.rows()[r].back());
+  };
+  CHECK(verdict_of(0) == "equivalent");  // 0.0005 nats
+  CHECK(verdict_of(1) == "not shown");   // 0.01 nats
+}
+
+TEST_CASE("The verdict names best, beaten and tied rows, one line per width") {
+  const std::vector<SeedResults> seeds = one_seed();
+  const Statistics statistics(seeds);
+  const std::string text = verdict(statistics, rankings(statistics));
+  CHECK(std::count(text.begin(), text.end(), '\n') == 3);  // the control and two widths
+  CHECK(text.starts_with("Control: "));
+  const std::size_t at = text.find("INT4 channel: qat-lsq-kd has the lowest loss, +0.0100 nats");
+  REQUIRE(at != std::string::npos);
+  const std::string int4 = text.substr(at, text.find('\n', at) - at);
+  CHECK(int4.find("It beats gptq of control by 0.0400 nats") != std::string::npos);
+  CHECK(int4.find("Not resolvable from it: qat-ste.") != std::string::npos);
+  // The distilled row aims at fp32 and is set against its GPTQ, the other against the control's.
+  CHECK(int4.find("qat-lsq-kd beats gptq by 0.0900 nats") != std::string::npos);
+  CHECK(int4.find("qat-ste not resolvable from gptq of control, -0.0100 nats") !=
+        std::string::npos);
+  CHECK(text.find("INT8 channel: rtn has the lowest loss") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace notch::experiments
