@@ -9,7 +9,7 @@
 #pragma once
 
 #if defined(__x86_64__) && defined(__linux__) && !defined(NOTCH_SANITIZED)
-#define NOTCH_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#define NOTCH_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define NOTCH_CLONES
 #endif

@@ -7,7 +7,7 @@
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/integer_linear.h"
-#include "quant/kernels/round.h"
+#include "quant/kernels/round_blocks.h"
 
 namespace notch::quant {
 namespace {
@@ -37,15 +37,12 @@ NOTCH_CLONES std::int32_t sum_of(const std::int8_t* codes, Index n) {
   return sum;
 }
 
-/// codes = round.h's codes of w for one scale; dequantized, unless null, its fake_quant.
-NOTCH_CLONES void round_piece(std::int8_t* codes, float* dequantized, const float* w, Index n,
-                              float scale, int z, int qmin, int qmax) {
-  const real lo = static_cast<real>(qmin - z), hi = static_cast<real>(qmax - z);
-  for (Index i = 0; i < n; ++i) {
-    const float q = static_cast<float>(round_clamped(w[i] / scale, lo, hi));
-    codes[i] = static_cast<std::int8_t>(static_cast<int>(q) + z);
-    if (dequantized) dequantized[i] = q * scale;
-  }
+/// codes = round.h's codes of w for one scale; dequantized, unless null, its fake_quant. Returns
+/// the sum of the codes.
+NOTCH_CLONES std::int32_t round_piece(std::int8_t* codes, float* dequantized, const float* w,
+                                      Index n, float scale, int z, int qmin, int qmax) {
+  return static_cast<std::int32_t>(n) * z +
+         round_blocks(codes, dequantized, w, n, scale, qmin - z, qmax - z, z);
 }
 
 /// codes[0, n) into one lane of a panel, four by four; what is missing in the last four is zero.

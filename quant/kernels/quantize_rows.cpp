@@ -9,6 +9,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
+#include "quant/kernels/round_blocks.h"
 
 namespace notch::quant {
 namespace {
@@ -16,14 +17,6 @@ namespace {
 using Index = std::int64_t;
 
 constexpr Index kChunk = 16384;  // elements per task
-
-/// round.h's rounding in float whatever `real` is.
-inline float round_clamped_float(float v, float lo, float hi) {
-  constexpr float kNoFraction = 0x1.8p23f;
-  v = v < lo ? lo : v;
-  v = v > hi ? hi : v;
-  return (v + kNoFraction) - kNoFraction;
-}
 
 struct Extremes {
   float lo = 0, hi = 0;  // of min(x, 0) and max(x, 0)
@@ -40,12 +33,15 @@ NOTCH_CLONES Extremes extremes(const float* x, Index n, bool two_sided) {
   if (largest >= 0x7f800000) return {.finite = false};
   const float absmax = std::bit_cast<float>(largest);
   if (!two_sided) return {.lo = -absmax, .hi = absmax};
-  float lo = 0, hi = 0;
+  // Flipping the other bits of negative numbers makes the order of all floats that of integers.
+  const auto flipped = [](std::int32_t bits) { return bits ^ ((bits >> 31) & 0x7fffffff); };
+  std::int32_t lo = 0, hi = 0;
   for (Index i = 0; i < n; ++i) {
-    lo = x[i] < lo ? x[i] : lo;
-    hi = x[i] > hi ? x[i] : hi;
+    const std::int32_t value = flipped(std::bit_cast<std::int32_t>(x[i]));
+    lo = value < lo ? value : lo;
+    hi = value > hi ? value : hi;
   }
-  return {.lo = lo, .hi = hi};
+  return {.lo = std::bit_cast<float>(flipped(lo)), .hi = std::bit_cast<float>(hi)};
 }
 
 struct RowScale {
@@ -63,26 +59,19 @@ RowScale scale_of(const Extremes& range, const RowGrid& grid) {
                                   std::numeric_limits<float>::denorm_min(), FLT_MAX)};
   if (grid.asymmetric) {
     const float lo = static_cast<float>(grid.qmin), hi = static_cast<float>(grid.qmax);
-    at.zero_point = static_cast<int>(round_clamped_float(lo - range.lo / at.scale, lo, hi));
+    at.zero_point = static_cast<int>(round_float(clamp_float(lo - range.lo / at.scale, lo, hi)));
   }
   return at;
 }
 
 /// One unit: codes of x with `at`, and the dequantized values unless that pointer is null. Returns
 /// the sum of the codes.
-NOTCH_CLONES std::int32_t round_unit(std::uint8_t* codes, float* dequantized, const float* x,
-                                     Index n, RowScale at, int qmin, int qmax) {
-  const float lo = static_cast<float>(qmin - at.zero_point);
-  const float hi = static_cast<float>(qmax - at.zero_point);
+NOTCH_CLONES std::int32_t round_unit(std::uint8_t* codes, float* values, const float* x, Index n,
+                                     RowScale at, int qmin, int qmax) {
   const int offset = at.zero_point + kCodeOffset;
-  std::int32_t sum = static_cast<std::int32_t>(n) * offset;
-  for (Index i = 0; i < n; ++i) {
-    const float q = round_clamped_float(x[i] / at.scale, lo, hi);
-    codes[i] = static_cast<std::uint8_t>(static_cast<int>(q) + offset);
-    sum += static_cast<int>(q);
-    if (dequantized) dequantized[i] = q * at.scale;
-  }
-  return sum;
+  return static_cast<std::int32_t>(n) * offset + round_blocks(codes, values, x, n, at.scale,
+                                                              qmin - at.zero_point,
+                                                              qmax - at.zero_point, offset);
 }
 
 }  // namespace
@@ -101,7 +90,10 @@ void quantize_rows(const ActivationCodes& out, std::span<float> dequantized,
   check(-kCodeOffset <= grid.qmin && grid.qmin < grid.qmax && grid.qmax < kCodeOffset, kWhere,
         "codes [", grid.qmin, ", ", grid.qmax, "] do not fit 8 bits");
   const Index step = std::max<Index>(1, kChunk / K), tasks = (M + step - 1) / step;
-  const Index units = shape.units(), unit = shape.unit(), padded = shape.padded_unit();
+  // A row without padding that needs no sums is rounded in one go.
+  const bool whole = row_codes == K && !shape.zero_points;
+  const Index units = whole ? 1 : shape.units(), unit = whole ? K : shape.unit();
+  const Index padded = whole ? K : shape.padded_unit();
   parallel_for(tasks, [&](Index task) {
     for (Index t = task * step; t < std::min(M, (task + 1) * step); ++t) {
       const float* const row = x.data() + t * K;

@@ -18,10 +18,12 @@ using Floats = std::vector<float>;
 
 struct Rows {
   Rows(std::int64_t M, const IntegerShape& shape)
-      : codes(static_cast<std::size_t>(M * shape.row_codes()), 77),
+      : sums(static_cast<std::size_t>(M * shape.units())),
+        codes(static_cast<std::size_t>(M * shape.row_codes()), 77),
         zero_points(static_cast<std::size_t>(M)),
         scales(static_cast<std::size_t>(M)),
         dequantized(static_cast<std::size_t>(M * shape.K)) {}
+  std::vector<std::int32_t> sums;
   std::vector<std::uint8_t> codes, zero_points;
   Floats scales, dequantized;
 };
@@ -29,7 +31,8 @@ struct Rows {
 Rows quantized(const Floats& x, const IntegerShape& shape, const RowGrid& grid) {
   const std::int64_t M = std::ssize(x) / shape.K;
   Rows rows(M, shape);
-  quantize_rows({rows.codes, rows.scales, rows.zero_points}, rows.dequantized, x, M, shape, grid);
+  quantize_rows({rows.codes, rows.scales, rows.zero_points, rows.sums}, rows.dequantized, x, M,
+                shape, grid);
   return rows;
 }
 
@@ -41,7 +44,7 @@ Floats normals(std::int64_t n, std::uint64_t seed) {
 }  // namespace
 
 TEST_CASE("activation codes are the division rounded half to even, with padding after each unit") {
-  const IntegerShape shape{.N = 1, .K = 90, .group = 6};
+  const IntegerShape shape{.N = 1, .K = 90, .group = 6, .zero_points = true};
   const std::int64_t M = 40;
   const Floats x = normals(M * shape.K, 1);
   for (const bool asymmetric : {false, true})
@@ -62,17 +65,21 @@ TEST_CASE("activation codes are the division rounded half to even, with padding 
         if (given != 0) scale = given, z = grid.static_zero_point;
         REQUIRE(rows.scales[static_cast<std::size_t>(t)] == scale);
         REQUIRE(rows.zero_points[static_cast<std::size_t>(t)] == z + 128);
+        std::int32_t sum = 0;
         for (std::int64_t i = 0; i < shape.row_codes(); ++i) {
+          if (i % shape.padded_unit() == 0) sum = 0;
           const std::int64_t u = i / shape.padded_unit(), in_unit = i % shape.padded_unit();
           const int code = rows.codes[static_cast<std::size_t>(t * shape.row_codes() + i)];
           if (in_unit >= shape.unit()) {
             CHECK(code == 0);
+            CHECK(sum == rows.sums[static_cast<std::size_t>(t * shape.units() + u)]);
             continue;
           }
           const auto at = static_cast<std::size_t>(t * shape.K + u * shape.unit() + in_unit);
           const float q = std::nearbyint(x[at] / scale) + static_cast<float>(z);
           const int expected = static_cast<int>(std::fmin(std::fmax(q, float(grid.qmin)), 127.0f));
           REQUIRE(code == expected + 128);
+          sum += code;
           REQUIRE(rows.dequantized[at] == static_cast<float>(expected - z) * scale);
         }
       }
@@ -85,6 +92,33 @@ TEST_CASE("ties of activation codes go to even") {
                               {.static_scale = 1});
   const std::vector<std::uint8_t> expected{128, 130, 130, 128, 126, 126, 255, 1};
   CHECK(rows.codes == expected);
+}
+
+TEST_CASE(
+    "activation codes equal the division's for neighbours of ties, and for any static scale") {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  Rng rng(3, 1);
+  const IntegerShape shape{.N = 1, .K = 1536};
+  for (const double magnitude : {1e-42, 1e-37, 1e-36, 1e-20, 0.01, 1.0, 1e20, 1e35, 1e37})
+    for (int repeat = 0; repeat < 20; ++repeat) {
+      const float scale = static_cast<float>(magnitude * (1 + rng.uniform()));
+      Floats x;
+      for (std::int64_t i = 0; i < shape.K; ++i) {
+        const float half = static_cast<float>(static_cast<int>(rng.below(260)) - 130) + 0.5f;
+        float v = half * scale;
+        for (std::uint64_t step = rng.below(4); step > 0; --step)
+          v = std::nextafter(v, i % 2 ? kInf : -kInf);
+        x.push_back(std::isfinite(v) ? v : 0);
+      }
+      const Rows rows = quantized(x, shape, {.qmin = -128, .static_scale = scale});
+      bool equal = true;
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        const float q = std::fmin(std::fmax(std::nearbyint(x[i] / scale), -128.0f), 127.0f);
+        equal &= rows.codes[i] == static_cast<int>(q) + 128;
+      }
+      INFO(scale);
+      CHECK(equal);
+    }
 }
 
 TEST_CASE("rows of zeros, tiny rows, huge rows and broken rows are well defined") {
