@@ -19,7 +19,7 @@ std::uint32_t next_epoch() {
 
 }  // namespace
 
-const Tensor& Var::value() const { return graph->at(*this).value; }
+const Tensor& Var::value() const { return graph->value_of(*this); }
 
 real Var::item() const {
   const Tensor& v = value();
@@ -32,7 +32,7 @@ real Var::item() const {
 int Forward::inputs() const { return static_cast<int>(g_.nodes_[id_].n_inputs); }
 
 const Tensor& Forward::in(int i) const {
-  return g_.nodes_[g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)]].value;
+  return g_.read(g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)]);
 }
 
 Tensor Forward::out(Shape shape) const {
@@ -43,9 +43,11 @@ Tensor Forward::out(Shape shape) const {
 }
 
 Tensor Forward::view(int i, Shape shape) const {
+  const Tensor& x = in(i);
   Node& node = g_.nodes_[id_];
   node.owner = g_.nodes_[g_.input_ids_[node.first_input + static_cast<std::uint32_t>(i)]].owner;
-  return {in(i).data, shape};
+  g_.nodes_[node.owner].transient = false;  // the view needs its memory
+  return {x.data, shape};
 }
 
 bool Forward::wants_grad(int i) const {
@@ -75,10 +77,10 @@ void* Forward::scratch_bytes(std::size_t bytes) const {
 }
 
 const Tensor& Backward::in(int i) const {
-  return g_.nodes_[g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)]].value;
+  return g_.read(g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)]);
 }
 
-const Tensor& Backward::out() const { return g_.nodes_[id_].value; }
+const Tensor& Backward::out() const { return g_.read(id_); }
 
 std::span<const real> Backward::dout() const {
   const Node& node = g_.nodes_[id_];
@@ -90,11 +92,18 @@ bool Backward::wants_grad(int i) const {
       .needs_grad;
 }
 
-std::span<real> Backward::grad(int i) const {
+Backward::Gradient Backward::first_grad(int i) const {
   if (!wants_grad(i)) return {};
   const std::uint32_t input =
       g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)];
-  return {g_.touch_grad(input), static_cast<std::size_t>(g_.nodes_[input].value.size())};
+  const bool fresh = g_.touch_grad(input);
+  return {g_.grad_of(input), fresh};
+}
+
+std::span<real> Backward::grad(int i) const {
+  const Gradient g = first_grad(i);
+  if (g.fresh) kernels::fill(g.values, 0);
+  return g.values;
 }
 
 void Backward::pass_dout(int i) const {
@@ -151,6 +160,7 @@ void Graph::begin(Mode mode, std::uint64_t key) {
   input_ids_.clear();
   kept_.clear();
   scratch_.clear();
+  transient_.clear();
   param_nodes_.clear();
   arena_.reset();
 }
@@ -159,7 +169,8 @@ const Node& Graph::at(Var v) const {
   check(v.graph == this && v.epoch == epoch_, "graph", "this value belongs to step ", v.epoch,
         ", the graph is at step ", epoch_, "; values die at Graph::begin()");
   const Node& node = nodes_[v.id];
-  check(!nodes_[node.owner].released, "graph", "the value of node ", v.id, " (",
+  const Node& owner = nodes_[node.owner];
+  check(!owner.released || (owner.transient && !swept_), "graph", "the value of node ", v.id, " (",
         node.op ? node.op->name : node.label, ") has been recycled; call Graph::keep before");
   return node;
 }
@@ -221,6 +232,11 @@ Var Graph::append(const OpTable& table, void* state, std::size_t state_bytes,
   }
   release_scratch();
   if (check_finite_) check_finite(nodes_[id], nodes_[id].value.flat(), "value");
+  release_transient();
+  if (table.recompute && nodes_[id].needs_grad) {
+    nodes_[id].transient = true;
+    transient_.push_back(id);
+  }
   if (plan_holds_) recycle(id);
   recording_ = false;
   return {this, id, epoch_};
@@ -248,14 +264,42 @@ std::span<real> Graph::grad_of(std::uint32_t id) {
   return {nodes_[id].grad, static_cast<std::size_t>(nodes_[id].value.size())};
 }
 
-real* Graph::touch_grad(std::uint32_t id) {
+bool Graph::touch_grad(std::uint32_t id) {
   Node& node = nodes_[id];
-  if (node.grad == nullptr) {
-    const auto n = static_cast<std::size_t>(node.value.size());
-    node.grad = static_cast<real*>(arena_.allocate(sizeof(real) * n));
-    kernels::fill(grad_of(id), 0);
+  if (node.grad != nullptr) return false;
+  const auto n = static_cast<std::size_t>(node.value.size());
+  node.grad = static_cast<real*>(arena_.allocate(sizeof(real) * n));
+  return true;
+}
+
+const Tensor& Graph::read(std::uint32_t id) {
+  if (nodes_[id].released && nodes_[id].transient) {
+    Forward f(*this, id);
+    const Tensor value = nodes_[id].op->recompute(nodes_[id].state, f);
+    nodes_[id].value = value;
+    nodes_[id].released = false;
+    transient_.push_back(id);
   }
-  return node.grad;
+  nodes_[id].read = true;
+  return nodes_[id].value;
+}
+
+void Graph::release_transient() {
+  std::erase_if(transient_, [this](std::uint32_t id) {
+    Node& node = nodes_[id];
+    if (node.transient && node.read) release_value(node);
+    return node.released || !node.transient;
+  });
+}
+
+const Tensor& Graph::value_of(Var v) {
+  static_cast<void>(at(v));
+  Node& node = nodes_[v.id];
+  if (node.transient) {
+    static_cast<void>(read(v.id));
+    node.transient = false;
+  }
+  return node.value;
 }
 
 void Graph::backward(Var loss, real seed) {
@@ -273,8 +317,9 @@ void Graph::backward(Var out, std::span<const real> dout) {
   check(dout.size() == static_cast<std::size_t>(node.value.size()), "backward", "dout has ",
         dout.size(), " elements, the output is ", node.value.shape);
   swept_ = true;
-  real* grad = touch_grad(out.id);
-  for (std::size_t i = 0; i < dout.size(); ++i) grad[i] += dout[i];
+  const bool fresh = touch_grad(out.id);
+  real* grad = nodes_[out.id].grad;
+  for (std::size_t i = 0; i < dout.size(); ++i) grad[i] = fresh ? dout[i] : grad[i] + dout[i];
   reverse(out.id);
 }
 
@@ -291,6 +336,7 @@ void Graph::reverse(std::uint32_t from) {
         node.op->backward(node.state, b);
       }
       release_scratch();
+      release_transient();
       if (node.grad) {
         arena_.release(node.grad, sizeof(real) * static_cast<std::size_t>(node.value.size()));
         node.grad = nullptr;
@@ -366,6 +412,9 @@ void Graph::recycle(std::uint32_t id) {
   }
 }
 
-void Graph::keep(Var v) { nodes_[at(v).owner].kept_by_caller = true; }
+void Graph::keep(Var v) {
+  static_cast<void>(value_of(v));
+  nodes_[nodes_[v.id].owner].kept_by_caller = true;
+}
 
 }  // namespace notch

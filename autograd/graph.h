@@ -88,6 +88,13 @@ class Backward {
   bool wants_grad(int i) const;
   /// The gradient of input `i`, zeroed when it is touched first; empty when nobody wants it.
   std::span<real> grad(int i) const;
+  /// The same for an op that can overwrite: `fresh` says that nothing has been added yet and the
+  /// contents are unspecified. It saves a pass over memory.
+  struct Gradient {
+    std::span<real> values{};
+    bool fresh = false;
+  };
+  Gradient first_grad(int i) const;
   /// Adds `dout` unchanged to the gradient of input `i`; a first contribution moves the memory
   /// instead. After it dout() must not be used again.
   void pass_dout(int i) const;
@@ -118,17 +125,33 @@ concept Op = std::is_trivially_destructible_v<T> && std::is_trivially_copyable_v
   kept.backward(b);
 };
 
+/// An op whose value is cheaper to make again than to keep: in training it lives only while an op
+/// reads it. `recompute` gives the same bits from the inputs and what forward kept.
+template <class T>
+concept RecomputableOp = Op<T> && requires(const T kept, Forward& f) {
+  { kept.recompute(f) } -> std::same_as<Tensor>;
+};
+
 /// What the graph knows of an op's type.
 struct OpTable {
   std::string_view name{};
   Tensor (*forward)(void* op, Forward& f) = nullptr;
   void (*backward)(const void* op, Backward& b) = nullptr;
+  Tensor (*recompute)(const void* op, Forward& f) = nullptr;  ///< null: the value is kept
 };
 
 template <Op T>
-inline constexpr OpTable kOpTable{
-    T::name, [](void* op, Forward& f) { return static_cast<T*>(op)->forward(f); },
-    [](const void* op, Backward& b) { static_cast<const T*>(op)->backward(b); }};
+constexpr OpTable op_table() {
+  OpTable table{T::name, [](void* op, Forward& f) { return static_cast<T*>(op)->forward(f); },
+                [](const void* op, Backward& b) { static_cast<const T*>(op)->backward(b); }};
+  if constexpr (RecomputableOp<T>)
+    table.recompute = [](const void* op, Forward& f) {
+      return static_cast<const T*>(op)->recompute(f);
+    };
+  return table;
+}
+template <Op T>
+inline constexpr OpTable kOpTable = op_table<T>();
 
 /// A node of the tape. Leaves (parameters, constants) have no op.
 struct Node {
@@ -145,6 +168,8 @@ struct Node {
   bool owns_value = false;
   bool released = false;        ///< the value has been recycled
   bool kept_by_caller = false;  ///< Graph::keep: not to be recycled
+  bool transient = false;       ///< released when an op has read it, recomputed for the next
+  bool read = false;            ///< an op has read the value that is in memory
   double grad_norm = -1;        ///< only when tracing
 };
 
@@ -218,7 +243,14 @@ class Graph {
   Var leaf(Node node);
   const Node& at(Var v) const;
   std::span<real> grad_of(std::uint32_t id);
-  real* touch_grad(std::uint32_t id);
+  /// Allocates the node's gradient if there is none yet, and says whether it did.
+  bool touch_grad(std::uint32_t id);
+  /// The node's value for an op; recomputed if it is transient and has been released.
+  const Tensor& read(std::uint32_t id);
+  /// Releases the transient values that have been read.
+  void release_transient();
+  /// The node's value for a caller, who may read it as long as the step lives.
+  const Tensor& value_of(Var v);
   void reverse(std::uint32_t from);
   void release_scratch();
   void release_kept(Node& n);
@@ -239,6 +271,7 @@ class Graph {
   std::vector<Node> nodes_;
   std::vector<std::uint32_t> input_ids_;
   std::vector<Block> kept_, scratch_;
+  std::vector<std::uint32_t> transient_;  // those whose values are in memory
   struct ParamNode {
     const Param* param = nullptr;
     std::uint32_t id = 0;

@@ -47,6 +47,17 @@ UnitShape units_of(const Tensor& w, const Spec& spec, std::string_view op) {
   return {grid_of(spec), unit_count(spec, w.rows(), w.cols()), unit_size(spec, w.rows(), w.cols())};
 }
 
+/// ŵ from scales that are known: the weights are not kept between their uses, only the scales.
+Tensor dequantized(Forward& f, const UnitShape& s, std::span<const real> scales,
+                   std::span<const std::int8_t> zero_points) {
+  const Tensor w = f.in(0), y = f.out(w.shape);
+  for_units(s.units, s.unit, [&](const UnitSpan& part) {
+    fake_quant(part.weights(y.flat()), part.weights(std::span<const real>(w.flat())),
+               part.units(scales), part.units(zero_points), s.unit, s.grid.qmin, s.grid.qmax);
+  });
+  return y;
+}
+
 struct FakeQuantSte {
   static constexpr std::string_view name = "fake_quant_ste";
   Spec spec;
@@ -77,6 +88,9 @@ struct FakeQuantSte {
                  s.grid.qmax);
     });
     return y;
+  }
+  Tensor recompute(Forward& f) const {
+    return dequantized(f, units_of(f.in(0), spec, name), scales, zero_points);
   }
   void backward(Backward& b) const {
     if (ste == Ste::plain) {
@@ -119,6 +133,9 @@ struct FakeQuantLsq {
                  part.units(std::span<const real>(scales)), {}, s.unit, s.grid.qmin, s.grid.qmax);
     });
     return y;
+  }
+  Tensor recompute(Forward& f) const {
+    return dequantized(f, units_of(f.in(0), spec, name), scales, {});
   }
   void backward(Backward& b) const {
     const Tensor w = b.in(0);

@@ -202,10 +202,10 @@ void linear_forward(std::span<real> out, std::span<const real> x, std::span<cons
 
 void linear_backward(std::span<real> dx, std::span<real> dw, std::span<real> dbias,
                      std::span<const real> dout, std::span<const real> x, std::span<const real> w,
-                     Index M, Index N, Index K) {
+                     Index M, Index N, Index K, FreshGradients fresh) {
   // out = x wᵀ + bias
-  if (!dx.empty()) gemm(dx, dout, w, M, K, N, {.accumulate = true});
-  if (!dw.empty()) gemm(dw, dout, x, N, K, M, {.trans_a = true, .accumulate = true});
+  if (!dx.empty()) gemm(dx, dout, w, M, K, N, {.accumulate = !fresh.dx});
+  if (!dw.empty()) gemm(dw, dout, x, N, K, M, {.trans_a = true, .accumulate = !fresh.dw});
   if (!dbias.empty()) bias_backward(dbias, dout, M, N);
 }
 

@@ -43,10 +43,13 @@ void linear_forward(std::span<real> out, std::span<const real> x, std::span<cons
                     std::span<const real> bias, std::int64_t M, std::int64_t N, std::int64_t K);
 
 /// dx [M, K] += dout · w;  dw [N, K] += doutᵀ · x;  dbias [N] += column sums of dout.
-/// Empty gradients are skipped. Parallel.
+/// Empty gradients are skipped; a fresh one is overwritten instead. Parallel.
+struct FreshGradients {
+  bool dx = false, dw = false;
+};
 void linear_backward(std::span<real> dx, std::span<real> dw, std::span<real> dbias,
                      std::span<const real> dout, std::span<const real> x, std::span<const real> w,
-                     std::int64_t M, std::int64_t N, std::int64_t K);
+                     std::int64_t M, std::int64_t N, std::int64_t K, FreshGradients fresh = {});
 
 /// out [N, N] += xᵀ x for x [M, N], upper triangle only: symmetric rank-k update. Parallel.
 /// The float overload multiplies up to kSyrkRows rows at a time in float, at twice the rate, and

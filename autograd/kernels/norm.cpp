@@ -14,6 +14,15 @@ using Index = std::int64_t;
 /// Row tiles of the parameter gradients: at most 16 partial sums, at least 32 rows each.
 Index tile_rows(Index rows) { return std::max<Index>(32, (rows + 15) / 16); }
 
+NOTCH_INLINE void normalize_row(real* out, const real* x, const real* gamma, const real* beta,
+                                real mean, real rstd, Index C) {
+  if (beta) {
+    for (Index c = 0; c < C; ++c) out[c] = (x[c] - mean) * rstd * gamma[c] + beta[c];
+  } else {
+    for (Index c = 0; c < C; ++c) out[c] = (x[c] - mean) * rstd * gamma[c];
+  }
+}
+
 NOTCH_VECTOR void forward_row(real* out, real* mean, real* rstd, const real* x, const real* gamma,
                               const real* beta, Index C, double eps) {
   const double n = static_cast<double>(C);
@@ -22,11 +31,13 @@ NOTCH_VECTOR void forward_row(real* out, real* mean, real* rstd, const real* x, 
   const real scale = static_cast<real>(1 / std::sqrt(squares / n + eps));
   *mean = mu;
   *rstd = scale;
-  if (beta) {
-    for (Index c = 0; c < C; ++c) out[c] = (x[c] - mu) * scale * gamma[c] + beta[c];
-  } else {
-    for (Index c = 0; c < C; ++c) out[c] = (x[c] - mu) * scale * gamma[c];
-  }
+  normalize_row(out, x, gamma, beta, mu, scale, C);
+}
+
+NOTCH_VECTOR void normalize_rows(real* out, const real* x, const real* gamma, const real* beta,
+                                 const real* mean, const real* rstd, Index rows, Index C) {
+  for (Index r = 0; r < rows; ++r)
+    normalize_row(out + r * C, x + r * C, gamma, beta, mean[r], rstd[r], C);
 }
 
 /// Adds one row to dgamma and dbeta (either may be null) and, unless dx is null, to dx.
@@ -56,6 +67,16 @@ void layernorm_forward(std::span<real> out, std::span<real> mean, std::span<real
     for (Index r = first; r < last; ++r)
       forward_row(out.data() + r * C, mean.data() + r, rstd.data() + r, x.data() + r * C,
                   gamma.data(), beta.empty() ? nullptr : beta.data(), C, eps);
+  });
+}
+
+void layernorm_again(std::span<real> out, std::span<const real> x, std::span<const real> gamma,
+                     std::span<const real> beta, std::span<const real> mean,
+                     std::span<const real> rstd, std::int64_t rows, std::int64_t C) {
+  for_rows(rows, 2 * C, [&](Index first, Index last) {
+    normalize_rows(out.data() + first * C, x.data() + first * C, gamma.data(),
+                   beta.empty() ? nullptr : beta.data(), mean.data() + first, rstd.data() + first,
+                   last - first, C);
   });
 }
 

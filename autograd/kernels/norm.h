@@ -16,6 +16,11 @@ void layernorm_forward(std::span<real> out, std::span<real> mean, std::span<real
                        std::span<const real> x, std::span<const real> gamma,
                        std::span<const real> beta, std::int64_t rows, std::int64_t C, double eps);
 
+/// layernorm_forward's out once more, from the mean and rstd it gave: the same bits. Parallel.
+void layernorm_again(std::span<real> out, std::span<const real> x, std::span<const real> gamma,
+                     std::span<const real> beta, std::span<const real> mean,
+                     std::span<const real> rstd, std::int64_t rows, std::int64_t C);
+
 /// dx [rows, C], dgamma [C], dbeta [C] +=; an empty one is skipped. Parallel over rows; the
 /// parameter gradients are summed in fixed row tiles and added in tile order. workspace:
 /// layernorm_backward_workspace(rows, C) elements, contents irrelevant.

@@ -72,11 +72,12 @@ struct FromOutput {
 struct GeluOp {
   static constexpr std::string_view name = "gelu";
   Gelu form;
-  Tensor forward(Forward& f) {
+  Tensor recompute(Forward& f) const {
     const Tensor y = f.out(f.in(0).shape);
     kernels::gelu_forward(y.flat(), f.in(0).flat(), form);
     return y;
   }
+  Tensor forward(Forward& f) { return recompute(f); }
   void backward(Backward& b) const {
     kernels::gelu_backward(b.grad(0), b.dout(), b.in(0).flat(), form);
   }

@@ -70,8 +70,10 @@ struct Linear {
   }
   void backward(Backward& b) const {
     const Tensor x = b.in(0), w = b.in(1);
-    kernels::linear_backward(b.grad(0), b.grad(1), has_bias ? b.grad(2) : std::span<real>{},
-                             b.dout(), x.flat(), w.flat(), x.rows(), w.shape[0], x.cols());
+    const auto dx = b.first_grad(0), dw = b.first_grad(1);
+    kernels::linear_backward(dx.values, dw.values, has_bias ? b.grad(2) : std::span<real>{},
+                             b.dout(), x.flat(), w.flat(), x.rows(), w.shape[0], x.cols(),
+                             {.dx = dx.fresh, .dw = dw.fresh});
   }
 };
 

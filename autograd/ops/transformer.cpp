@@ -28,6 +28,13 @@ struct LayerNorm {
                                eps);
     return y;
   }
+  Tensor recompute(Forward& f) const {
+    const Tensor x = f.in(0), y = f.out(x.shape);
+    kernels::layernorm_again(y.flat(), x.flat(), f.in(1).flat(),
+                             has_beta ? f.in(2).flat() : std::span<real>{}, mean, rstd, x.rows(),
+                             x.cols());
+    return y;
+  }
   void backward(Backward& b) const {
     const Tensor x = b.in(0);
     kernels::layernorm_backward(

@@ -35,6 +35,27 @@ struct Probe {
   void backward(Backward& b) const { b.pass_dout(0); }
 };
 
+/// y = x², once as an op that keeps its value and once as one that can make it again.
+template <bool kAgain>
+struct Square {
+  static constexpr std::string_view name = "square";
+  int* runs;
+  Tensor run(Forward& f) const {
+    ++*runs;
+    const Tensor x = f.in(0), y = f.out(x.shape);
+    std::transform(x.data, x.data + x.size(), y.data, [](real v) { return v * v; });
+    return y;
+  }
+  Tensor forward(Forward& f) { return run(f); }
+  Tensor recompute(Forward& f) const requires kAgain { return run(f); }
+  void backward(Backward& b) const {
+    const Tensor x = b.in(0);
+    const auto [dx, fresh] = b.first_grad(0);
+    for (std::size_t i = 0; i < dx.size(); ++i)
+      dx[i] = (fresh ? 0 : dx[i]) + 2 * x.data[i] * b.dout()[i];
+  }
+};
+
 Array ramp() {
   Array a{{kN}, Reals(kN)};
   for (std::size_t i = 0; i < a.values.size(); ++i)
@@ -105,6 +126,65 @@ TEST_CASE("steps that repeat their shapes reserve nothing new") {
   for (int i = 0; i < 5; ++i) step();
   CHECK(g.arena().bytes_reserved() == reserved);
   CHECK(g.arena().peak_bytes() == peak);
+}
+
+TEST_CASE("a value that can be made again is in memory only while an op reads it") {
+  Array a = ramp();
+  int runs[2] = {};
+  std::size_t in_use[2] = {};
+  Reals gradients[2];
+  const auto run = [&]<bool kAgain>(std::bool_constant<kAgain>) {
+    Graph g;
+    g.begin(kTraining);
+    const Var x = g.input(a.tensor());
+    Var y = x;
+    for (int i = 0; i < 3; ++i) {
+      const Var squared = g.record(Square<kAgain>{&runs[kAgain]}, {y});
+      y = mul(tanh(squared), x);
+    }
+    in_use[kAgain] = g.arena().bytes_in_use();
+    g.backward(sum(y));
+    const auto d = g.grad(x);
+    gradients[kAgain].assign(d.begin(), d.end());
+  };
+  run(std::false_type{});
+  run(std::true_type{});
+  CHECK(in_use[0] - in_use[1] >= 3 * kBlock);  // the squares
+  CHECK(runs[0] == 3);
+  CHECK(runs[1] == 3);  // tanh's gradient needs its output only, so nothing was made again
+  CHECK(gradients[0] == gradients[1]);
+
+  Graph g;
+  g.begin(kTraining);
+  int made = 0;
+  const Var x = g.input(a.tensor());
+  const Var y = g.record(Square<true>{&made}, {x});
+  const Var z = mul(y, y);  // its gradient reads y
+  CHECK(made == 1);
+  g.backward(sum(z));
+  CHECK(made == 2);
+  for (std::size_t i = 0; i < kN; ++i)  // d(x⁴)/dx
+    REQUIRE(g.grad(x)[i] == 4 * (a.values[i] * a.values[i]) * a.values[i]);
+}
+
+TEST_CASE("a value that can be made again is there for a caller and for views of it") {
+  Array a = ramp();
+  Graph g;
+  int made = 0;
+  g.begin(kTraining);
+  const Var x = g.input(a.tensor());
+  const Var y = g.record(Square<true>{&made}, {x});
+  const Var z = scale(y, 2);
+  CHECK(y.value().data[7] == a.values[7] * a.values[7]);
+  CHECK(made == 2);
+  const Var w = g.record(Square<true>{&made}, {z});
+  const Var seen = reshape(w, {2, kN / 2});
+  scale(w, 3);
+  CHECK(made == 3);  // the view holds w's memory
+  const real square = a.values[7] * a.values[7];
+  CHECK(seen.value().data[7] == 4 * (square * square));
+  CHECK_NOTHROW(g.backward(sum(seen)));
+  CHECK(g.arena().bytes_in_use() == kBlock + kLoss);
 }
 
 TEST_CASE("after backward a value is gone unless it was kept") {

@@ -100,6 +100,9 @@ TEST_CASE("layernorm's backward accumulates the Jacobian's product, and skips em
   const Reals x = normals(rows * C, 8), dout = normals(rows * C, 9), gamma = normals(C, 10);
   Reals out(x.size()), mean(static_cast<std::size_t>(rows)), rstd(mean.size());
   kernels::layernorm_forward(out, mean, rstd, x, gamma, {}, rows, C, 1e-5);
+  Reals again(out.size());
+  kernels::layernorm_again(again, x, gamma, {}, mean, rstd, rows, C);
+  CHECK(again == out);
   Reals workspace(static_cast<std::size_t>(kernels::layernorm_backward_workspace(rows, C)),
                   real{77});
   Reals dx(x.size(), real{1}), dgamma(gamma.size(), real{1}), dbeta(gamma.size(), real{1});
