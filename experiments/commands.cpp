@@ -13,7 +13,7 @@ std::vector<Flag> with_output(std::vector<Flag> flags) {
 std::vector<Flag> quantize_flags() {
   return with_output(
       {{.name = "method", .value = "NAME", .help = "rtn, rtn-mse or gptq"},
-       {.name = "bits", .letter = 'b', .value = "N", .help = "2 to 8"},
+       {.name = "bits", .letter = 'b', .value = "N", .help = "1 to 8"},
        {.name = "group",
         .letter = 'g',
         .value = "N",
@@ -22,9 +22,10 @@ std::vector<Flag> quantize_flags() {
        {.name = "per-tensor", .help = "one scale for a whole matrix"},
        {.name = "grid",
         .value = "NAME",
-        .help = "which integers: 4 bits narrow [-7,7], full [-8,7], signed_max, asymmetric",
+        .help = "which integers: 4 bits narrow [-7,7], full [-8,7], signed_max, asymmetric; for "
+                "few bits ternary, seq",
         .fallback = "narrow",
-        .words = {"narrow", "full", "signed_max", "asymmetric"}},
+        .words = {"narrow", "full", "signed_max", "asymmetric", "ternary", "seq"}},
        {.name = "scale",
         .value = "TYPE",
         .help = "stored type of scales: f32, f16 or bf16",

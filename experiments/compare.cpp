@@ -20,15 +20,16 @@ std::string granularity_text(const quant::Spec& spec) {
   return text;
 }
 
-/// "gptq-int4"; the granularity is added where it is not the experiment's.
+/// "gptq-int4"; granularity and grid are added where they are not the experiment's.
 std::string row_name(const ExperimentConfig& config, const RowConfig& row) {
   if (row.bits == 0) return row.method;
   std::string name = row.method + "-int" + std::to_string(row.bits);
   const bool usual =
       row.granularity == config.quant.granularity && row.group_size == config.quant.group_size;
-  if (usual) return name;
-  return name + (row.granularity == "group" ? "-g" + std::to_string(row.group_size)
-                                            : "-" + row.granularity);
+  if (!usual) {
+    name += row.granularity == "group" ? str("-g", row.group_size) : str('-', row.granularity);
+  }
+  return row.grid == config.quant.grid ? name : str(name, "-", row.grid);
 }
 
 class SeedRun {
@@ -96,8 +97,7 @@ class SeedRun {
     const quant::Plan plan = row_plan(run_.config, planned);
     row.bits = planned.bits;
     row.granularity = granularity_text(plan.weights);
-    const quant::Grid grid = quant::grid_of(plan.weights);
-    row.grid = str(quant::name_of(plan.weights.grid), " [", grid.qmin, ",", grid.qmax, "]");
+    row.grid = quant::grid_text(plan.weights);
     row.trained = recipe.training != quant::Training::none;
     row.distilled = recipe.distills;
     if (row.trained) {

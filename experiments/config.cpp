@@ -146,6 +146,7 @@ std::vector<RowConfig> planned_rows(const ExperimentConfig& config) {
       row.granularity = config.quant.granularity;
       row.group_size = config.quant.group_size;
     }
+    if (row.grid == "inherit") row.grid = config.quant.grid;
     rows.push_back(std::move(row));
   }
   if (!config.row.empty()) return rows;
@@ -153,6 +154,7 @@ std::vector<RowConfig> planned_rows(const ExperimentConfig& config) {
     for (const std::string& method : config.quant.methods) {
       rows.push_back({.method = method,
                       .bits = bits,
+                      .grid = config.quant.grid,
                       .granularity = config.quant.granularity,
                       .group_size = config.quant.group_size});
     }

@@ -1,6 +1,7 @@
 // Values that are each in range and still cannot work together. Everything is checked before a run
 // allocates or writes anything.
 #include <algorithm>
+#include <utility>
 
 #include "autograd/base/error.h"
 #include "experiments/config.h"
@@ -102,6 +103,18 @@ void check_distinct(const std::vector<T>& list, const std::string& key, const Or
   }
 }
 
+/// Not every grid has every width: one bit is the sign, three levels are two bits.
+void check_width(int bits, std::string_view grid, const std::string& key, const Origins& origins) {
+  const auto [low, high] = grid == "seq"       ? std::pair{1, 4}
+                           : grid == "ternary" ? std::pair{2, 2}
+                                               : std::pair{2, 8};
+  if (bits >= low && bits <= high) return;
+  origins.fail(key, {.what = str("the ", grid, " grid has no such width"),
+                     .found = str(bits),
+                     .expected = low == high ? str(low) : str(low, " to ", high),
+                     .hint = bits == 1 ? "one bit is grid = \"seq\"" : ""});
+}
+
 void check_rows(const ExperimentConfig& config, const Origins& origins) {
   for (std::size_t i = 0; i < config.row.size(); ++i) {
     const RowConfig& row = config.row[i];
@@ -115,10 +128,13 @@ void check_rows(const ExperimentConfig& config, const Origins& origins) {
                    {.what = row.method + " is not quantized",
                     .hint = "remove bits and granularity from this row"});
     }
-    if (!is_reference(row.method) && row.bits < 2) {
-      origins.fail(
-          key + ".bits",
-          {.what = row.method + " needs a width", .found = str(row.bits), .expected = "2 to 8"});
+    if (!is_reference(row.method)) {
+      if (row.bits == 0) {
+        origins.fail(key + ".bits",
+                     {.what = row.method + " needs a width", .found = "0", .expected = "1 to 8"});
+      }
+      check_width(row.bits, row.grid == "inherit" ? config.quant.grid : row.grid, key + ".bits",
+                  origins);
     }
     const bool inherits = row.granularity == "inherit";
     if (!inherits || row.group_size > 0) {
@@ -140,16 +156,17 @@ void check_quant(const ExperimentConfig& config, const Origins& origins) {
     origins.fail("quant.bits", {.what = "the list is empty",
                                 .hint = "give at least one width, as in bits = [8, 4]"});
   }
+  if (config.row.empty()) {
+    for (const int bits : q.bits) check_width(bits, q.grid, "quant.bits", origins);
+  }
   for (std::size_t i = 0; i < q.layers.size(); ++i) {
     const std::string key = str("quant.layers[", i, "]");
     if (q.layers[i].pattern.empty()) {
       origins.fail(key + ".pattern", {.what = "the rule has no pattern",
                                       .hint = "for example {pattern = \"h.0.*\", bits = 8}"});
     }
-    if (q.layers[i].bits == 1) {
-      origins.fail(key + ".bits",
-                   {.what = "out of range", .found = "1", .expected = "2 to 8, or 0 for fp32"});
-    }
+    // A grid for few bits gives way to narrow in a rule with more.
+    if (q.layers[i].bits == 1) check_width(1, q.grid, key + ".bits", origins);
   }
 }
 

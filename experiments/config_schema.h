@@ -157,7 +157,7 @@ struct LayerRule {
   template <class Self, class V>
   static void visit(Self& self, V& v) {
     v(self.pattern, {"pattern", "layer names, * for any text: h.*.mlp.c_proj"});
-    v(self.bits, {"bits", "2 to 8; 0 = stay in fp32", between(0, 8)});
+    v(self.bits, {"bits", "1 to 8; 0 = stay in fp32", between(0, 8)});
   }
 };
 
@@ -175,9 +175,11 @@ struct QuantConfig {
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
-    v(self.bits, {"bits", "widths; each method runs at each", between(2, 8)});
-    v(self.grid, {"grid", "4 bits: narrow [-7,7], full [-8,7], signed_max, asymmetric",
-                  one_of({"narrow", "full", "signed_max", "asymmetric"})});
+    v(self.bits, {"bits", "widths; each method runs at each", between(1, 8)});
+    v(self.grid, {"grid",
+                  "4 bits: narrow [-7,7], full [-8,7], signed_max, asymmetric; 2 bits: ternary; up "
+                  "to 4: seq (odd levels; 1 bit is the sign)",
+                  one_of({"narrow", "full", "signed_max", "asymmetric", "ternary", "seq"})});
     v(self.granularity,
       {"granularity", "weights that share a scale", one_of({"channel", "tensor", "group"})});
     v(self.group_size,
@@ -274,6 +276,7 @@ struct DistillConfig {
 struct RowConfig {
   std::string method{};
   int bits = 0;
+  std::string grid = "inherit";
   std::string granularity = "inherit";
   int group_size = 0;
   bool operator==(const RowConfig&) const = default;
@@ -281,7 +284,10 @@ struct RowConfig {
   template <class Self, class V>
   static void visit(Self& self, V& v) {
     v(self.method, {"method", "fp32, fp16 or the name of a recipe"});
-    v(self.bits, {"bits", "2 to 8; leave out for fp32 and fp16", between(0, 8)});
+    v(self.bits, {"bits", "1 to 8; leave out for fp32 and fp16", between(0, 8)});
+    v(self.grid,
+      {"grid", "inherit = as in [quant]",
+       one_of({"inherit", "narrow", "full", "signed_max", "asymmetric", "ternary", "seq"})});
     v(self.granularity, {"granularity", "inherit = as in [quant]",
                          one_of({"inherit", "channel", "tensor", "group"})});
     v(self.group_size,

@@ -37,8 +37,8 @@ std::vector<LayerRule> layer_rules(const Args& args) {
   for (const std::string& rule : comma_separated(args.value("tensor").value_or(""))) {
     const std::size_t equals = rule.find('=');
     const std::string bits = equals == std::string::npos ? "" : rule.substr(equals + 1);
-    if (bits.size() != 1 || bits[0] < '2' || bits[0] > '8') {
-      fail("--tensor", str("\"", rule, "\" is not PATTERN=BITS with 2 to 8 bits"),
+    if (bits.size() != 1 || bits[0] < '1' || bits[0] > '8') {
+      fail("--tensor", str("\"", rule, "\" is not PATTERN=BITS with 1 to 8 bits"),
            "for example --tensor 'h.*.mlp.c_proj=8'");
     }
     rules.push_back({.pattern = rule.substr(0, equals), .bits = bits[0] - '0'});
@@ -61,8 +61,9 @@ const quant::Recipe& method_of(const Args& args) {
 RowConfig row_of(const Args& args, const quant::Recipe& recipe) {
   if (!args.has("bits")) fail("--bits", "missing", "--bits 8, 6, 4, 3 or 2");
   RowConfig row{.method = std::string(recipe.name),
-                .bits = static_cast<int>(args.integer("bits", 0, 2, 8)),
+                .bits = static_cast<int>(args.integer("bits", 0, 1, 8)),
                 .granularity = "channel"};
+  row.grid = args.value("grid").value_or(ExperimentConfig{}.quant.grid);
   if (args.has("group")) {
     if (args.has("per-tensor")) fail("--group", "contradicts --per-tensor", "give one of them");
     row.granularity = "group";

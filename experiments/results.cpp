@@ -107,7 +107,10 @@ struct Reader {
 }  // namespace
 
 std::string label(const RowResult& row) {
-  return row.on_control ? row.method + " of control" : row.method;
+  // The grids for few bits stand beside another of their width.
+  const std::string grid = row.grid.substr(0, row.grid.find(' '));
+  const bool named = grid == "ternary" || grid == "seq";
+  return str(row.method, named ? " " : "", named ? grid : "", row.on_control ? " of control" : "");
 }
 
 double worst_window(const RowResult& row, const RowResult& base) {

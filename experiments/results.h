@@ -41,7 +41,7 @@ struct SeedResults {
   std::vector<RowResult> rows{};
 };
 
-/// "gptq", "gptq of control": a row among those of its width.
+/// "gptq", "gptq of control", "qat-lsq seq": a row among those of its width.
 std::string label(const RowResult& row);
 
 /// The largest change of a window's mean loss from `base` to `row`, in nats per token.

@@ -97,7 +97,7 @@ TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, 
 
 quant::Spec row_spec(const ExperimentConfig& config, const RowConfig& row) {
   return {.bits = row.bits,
-          .grid = quant::parse_grid(config.quant.grid, "quant.grid"),
+          .grid = quant::parse_grid(row.grid, "quant.grid"),
           .granularity = quant::parse_granularity(row.granularity, "quant.granularity"),
           .group_size = row.group_size,
           .scale = quant::parse_scale_type(config.quant.scale, "quant.scale")};
@@ -109,16 +109,14 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
     plan.table = plan.weights;
   } else if (config.quant.embedding == "int8") {
     // One scale per token, whatever the blocks use: a table's rows differ in size.
-    plan.table = plan.weights;
-    plan.table->bits = 8;
+    plan.table = quant::with_bits(plan.weights, 8);
     plan.table->granularity = quant::Granularity::channel;
     plan.table->group_size = 0;
   }
   for (const LayerRule& rule : config.quant.layers) {
     quant::PlanRule out{.pattern = rule.pattern};
     if (rule.bits > 0) {
-      out.spec = plan.weights;
-      out.spec->bits = rule.bits;
+      out.spec = quant::with_bits(plan.weights, rule.bits);
     }
     plan.rules.push_back(std::move(out));
   }

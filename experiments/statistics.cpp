@@ -137,7 +137,7 @@ std::optional<std::string> Statistics::rtn_row(const RowResult& row, bool on_con
   for (const RowResult& r : rows()) {
     const bool rtn = r.method == "rtn" || r.method == "rtn-mse";
     if (!rtn || r.on_control != on_control || r.bits != row.bits ||
-        r.granularity != row.granularity) {
+        r.granularity != row.granularity || r.grid != row.grid) {
       continue;
     }
     if (!best || loss(r.name) < loss(*best)) best = r.name;

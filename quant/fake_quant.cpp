@@ -85,7 +85,7 @@ struct FakeQuantSte {
       }
       fake_quant(part.weights(y.flat()), in, part.units(std::span<const real>(scales)),
                  part.units(std::span<const std::int8_t>(zero_points)), s.unit, s.grid.qmin,
-                 s.grid.qmax);
+                 s.grid.qmax, s.grid.step);
     });
     return y;
   }
@@ -102,10 +102,11 @@ struct FakeQuantSte {
     const auto dw = b.grad(0);
     const auto dout = b.dout();
     for_units(s.units, s.unit, [&](const UnitSpan& part) {
-      clipped_ste_backward(
-          part.weights(dw), part.weights(dout), part.weights(std::span<const real>(w.flat())),
-          part.units(std::span<const real>(scales)),
-          part.units(std::span<const std::int8_t>(zero_points)), s.unit, s.grid.qmin, s.grid.qmax);
+      clipped_ste_backward(part.weights(dw), part.weights(dout),
+                           part.weights(std::span<const real>(w.flat())),
+                           part.units(std::span<const real>(scales)),
+                           part.units(std::span<const std::int8_t>(zero_points)), s.unit,
+                           s.grid.qmin, s.grid.qmax, s.grid.reach);
     });
   }
 };
@@ -119,8 +120,8 @@ struct FakeQuantLsq {
   Tensor forward(Forward& f) {
     const Tensor w = f.in(0), log_scale = f.in(1);
     const UnitShape s = units_of(w, spec, name);
-    check(spec.grid == GridKind::narrow || spec.grid == GridKind::full, name, "grid ",
-          name_of(spec.grid), " has no positive learned step; wanted narrow or full");
+    check(has_learned_step(spec), name, "grid ", name_of(spec.grid),
+          " has no positive learned step; wanted narrow, full, ternary or seq");
     check(log_scale.size() == s.units, name, "log_scale is ", log_scale.shape, " for ", s.units,
           " units");
     scales = f.keep(s.units);
@@ -130,7 +131,8 @@ struct FakeQuantLsq {
         scales[u] = lsq_step(log_scale.data[u], spec.scale);
       }
       fake_quant(part.weights(y.flat()), part.weights(std::span<const real>(w.flat())),
-                 part.units(std::span<const real>(scales)), {}, s.unit, s.grid.qmin, s.grid.qmax);
+                 part.units(std::span<const real>(scales)), {}, s.unit, s.grid.qmin, s.grid.qmax,
+                 s.grid.step);
     });
     return y;
   }
@@ -149,7 +151,7 @@ struct FakeQuantLsq {
       lsq_backward(part.weights(dw), part.units(dlog), part.weights(dout),
                    part.weights(std::span<const real>(w.flat())),
                    part.units(std::span<const real>(scales)), s.unit, s.grid.qmin, s.grid.qmax,
-                   factor);
+                   factor, s.grid.step, s.grid.reach);
     });
     if (ste == Ste::plain) b.pass_dout(0);
   }

@@ -28,11 +28,18 @@ Var fake_quant_ste(Var w, const Spec& spec, std::span<const real> ratios, Ste st
 
 /// ŵ = clamp(rint(w/s), qmin, qmax) s with s = lsq_step(log_scale): one learned step per unit.
 ///   w [rows, cols], log_scale [units] -> [rows, cols].
-/// Esser et al. 2020 (arXiv:1902.08153), eq. 1-3 and 5, for the narrow and full grids. Deviations:
-/// a) the parameter is l = log s, so the step stays positive and one learning rate suits all
-/// layers: dL/dl = s dL/ds; b) the gradient scale 1/√(N qmax) takes N = the weights that share the
-/// step. With Ste::plain the weight gradient is not masked.
+/// Esser et al. 2020 (arXiv:1902.08153), eq. 1-3 and 5, for the narrow and full grids, and ParetoQ
+/// (arXiv:2502.02631) for ternary and seq, with the clip at the edge of the outer cells (ParetoQ:
+/// at 0.99 of it) and one rule for all widths, the sign of 1 bit included. Deviations: a) the
+/// parameter is l = log s, so the step stays positive and one learning rate suits all layers: dL/dl
+/// = s dL/ds; b) the gradient scale 1/√(N qmax) takes N = the weights that share the step. With
+/// Ste::plain the weight gradient is not masked.
 Var fake_quant_lsq(Var w, Var log_scale, const Spec& spec, Ste ste);
+
+/// Whether LSQ can learn the step: the scale is positive and there is no zero point.
+constexpr bool has_learned_step(const Spec& spec) {
+  return spec.grid != GridKind::signed_max && spec.grid != GridKind::asymmetric;
+}
 
 /// s = round_scale(exp(l)): what forward uses and export stores.
 real lsq_step(real log_scale, ScaleType type);

@@ -99,7 +99,8 @@ class Strip {
                   .hi = hi_.data(),
                   .moved = D,
                   .losses = losses_.data(),
-                  .steps = steps.data()},
+                  .steps = steps.data(),
+                  .step = grid_.step},
                  s_.order.live[at(i)] != 0 ? s_.factor.diagonal[at(i)] : 0);
     for (Index r = 0; r < rows_; ++r) {
       q_.codes[at((first_ + r) * K_ + column)] =

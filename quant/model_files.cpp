@@ -29,7 +29,7 @@ struct StoredShapes {
 };
 
 StoredShapes stored_shapes(const Spec& spec, std::int64_t rows, std::int64_t cols) {
-  StoredShapes s{.codes = {rows, packed_row_bytes(cols, spec.bits)}};
+  StoredShapes s{.codes = {rows, packed_bytes(spec, cols)}};
   if (spec.granularity == Granularity::tensor) {
     s.scale = {1};
     s.zero = {1, 1};
@@ -37,7 +37,7 @@ StoredShapes stored_shapes(const Spec& spec, std::int64_t rows, std::int64_t col
   }
   const std::int64_t units_per_row = unit_count(spec, rows, cols) / rows;
   s.scale = {rows, units_per_row};
-  s.zero = {rows, packed_row_bytes(units_per_row, spec.bits)};
+  s.zero = {rows, packed_bytes(spec, units_per_row)};
   return s;
 }
 

@@ -2,7 +2,7 @@
 //
 // The layout is that of nn/model_dir.h, with a `quantization_config` in config.json and, for each
 // quantized tensor F of model.safetensors, three in its place (quant/pack.h has the bytes):
-//   F.codes  U8  [rows, ceil(cols·bits / 8)]      rows are outputs: not transposed as Conv1D
+//   F.codes  U8  [rows, packed_bytes(cols)]      rows are outputs: not transposed as Conv1D
 //   weights are F.scale  F32, F16 or BF16  [rows, units per row]   ([1] with one scale per tensor)
 //   F.zero   U8  [rows, ceil(units per row·bits / 8)]  ([1, 1] with one per tensor) only asymmetric
 //   grids

@@ -77,29 +77,36 @@ void check_length(std::size_t found, std::int64_t expected, const char* field,
 
 }  // namespace
 
-std::int64_t packed_row_bytes(std::int64_t cols, int bits) { return (cols * bits + 7) / 8; }
-
 std::vector<std::uint8_t> pack_codes(std::span<const std::int8_t> codes, std::int64_t rows,
-                                     std::int64_t cols, int bits, int qmin) {
+                                     std::int64_t cols, const Spec& spec) {
   check(std::ssize(codes) == rows * cols, "pack", "got ", codes.size(), " codes for a matrix of [",
         rows, ", ", cols, "]");
-  const std::int64_t width = packed_row_bytes(cols, bits);
+  const std::int64_t width = packed_bytes(spec, cols);
+  const Grid grid = grid_of(spec);
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(rows * width));
   for_rows(rows, cols, [&](std::int64_t row) {
-    pack_row(row_of(bytes, row, width), row_of(codes, row, cols), bits, qmin);
+    const std::span<std::uint8_t> out = row_of(bytes, row, width);
+    if (spec.grid == GridKind::ternary) {
+      pack_trits(out, row_of(codes, row, cols));
+    } else {
+      pack_row(out, row_of(codes, row, cols), spec.bits, grid.qmin, grid.step);
+    }
   });
   return bytes;
 }
 
 std::vector<std::int8_t> unpack_codes(std::span<const std::uint8_t> bytes, std::int64_t rows,
-                                      std::int64_t cols, int bits, Grid grid,
-                                      std::string_view where) {
-  const std::int64_t width = packed_row_bytes(cols, bits);
+                                      std::int64_t cols, const Spec& spec, std::string_view where) {
+  const std::int64_t width = packed_bytes(spec, cols);
+  const Grid grid = grid_of(spec);
   check_length(bytes.size(), rows * width, "codes", where);
   std::vector<std::int8_t> codes(static_cast<std::size_t>(rows * cols));
   for_rows(rows, cols, [&](std::int64_t row) {
     const std::span<std::int8_t> out = row_of(codes, row, cols);
-    const bool padding_clear = unpack_row(out, row_of(bytes, row, width), bits, grid.qmin);
+    const std::span<const std::uint8_t> in = row_of(bytes, row, width);
+    const bool padding_clear = spec.grid == GridKind::ternary
+                                   ? unpack_trits(out, in)
+                                   : unpack_row(out, in, spec.bits, grid.qmin, grid.step);
     const auto bad = std::find_if(out.begin(), out.end(),
                                   [&](std::int8_t c) { return c < grid.qmin || c > grid.qmax; });
     if (bad == out.end() && padding_clear) return;
@@ -117,13 +124,12 @@ std::vector<std::int8_t> unpack_codes(std::span<const std::uint8_t> bytes, std::
 
 PackedTensor pack(const QTensor& q) {
   PackedTensor packed{.spec = q.spec, .rows = q.rows, .cols = q.cols};
-  const int qmin = grid_of(q.spec).qmin;
-  packed.codes = pack_codes(q.codes, q.rows, q.cols, q.spec.bits, qmin);
+  packed.codes = pack_codes(q.codes, q.rows, q.cols, q.spec);
   packed.scales = pack_scales(q.at.scales, q.spec.scale);
   if (has_zero_points(q.spec) && !q.codes.empty()) {
     const std::int64_t rows = zero_rows(q.spec, q.rows);
     packed.zero_points =
-        pack_codes(q.at.zero_points, rows, std::ssize(q.at.zero_points) / rows, q.spec.bits, qmin);
+        pack_codes(q.at.zero_points, rows, std::ssize(q.at.zero_points) / rows, q.spec);
   }
   return packed;
 }
@@ -144,13 +150,12 @@ QTensor unpack(const PackedTensor& packed, std::string_view where) {
   const StorageBytes sizes = storage_bytes(packed.spec, packed.rows, packed.cols);
   check_length(packed.scales.size(), sizes.scales, "scales", where);
   check_length(packed.zero_points.size(), sizes.zero_points, "zero_points", where);
-  const Grid grid = grid_of(packed.spec);
-  q.codes = unpack_codes(packed.codes, q.rows, q.cols, q.spec.bits, grid, where);
+  q.codes = unpack_codes(packed.codes, q.rows, q.cols, q.spec, where);
   q.at.scales = unpack_scales(packed.scales, q.spec.scale);
   if (has_zero_points(q.spec) && !q.codes.empty()) {
     const std::int64_t rows = zero_rows(q.spec, q.rows);
-    q.at.zero_points = unpack_codes(packed.zero_points, rows, std::ssize(q.at.scales) / rows,
-                                    q.spec.bits, grid, where);
+    q.at.zero_points =
+        unpack_codes(packed.zero_points, rows, std::ssize(q.at.scales) / rows, q.spec, where);
   }
   validate(q, where);
   return q;

@@ -2,11 +2,12 @@
 //
 // Codes: row-major [rows, cols]; each code as the unsigned q - qmin in `bits` bits, least
 // significant bits first, filling bytes from bit 0 upwards; every row starts on a byte, unused bits
-// of its last byte are 0. (6 bits: four codes in three bytes; 3 bits: eight in three.) Zero points:
-// the same layout with one row per matrix row and one column per unit of the row (per tensor: one
-// row of one). Scales: little-endian f32, f16 or bf16 in the order of units. Readers check
-// everything: a code outside the grid (15 on the narrow 4-bit grid), a padding bit set and a wrong
-// length are Fault::input naming the tensor.
+// of its last byte are 0. (6 bits: four codes in three bytes; 3 bits: eight in three.) The odd
+// codes of seq are stored as (q - qmin) / 2, the codes of ternary as base-3 digits, five to a byte.
+// Zero points: the same layout with one row per matrix row and one column per unit of the row (per
+// tensor: one row of one). Scales: little-endian f32, f16 or bf16 in the order of units. Readers
+// check everything: a code outside the grid (15 on the narrow 4-bit grid), a padding bit set and a
+// wrong length are Fault::input naming the tensor.
 #pragma once
 
 #include <cstdint>
@@ -19,16 +20,12 @@
 
 namespace notch::quant {
 
-/// ceil(cols·bits / 8): bytes of one packed row; rows times that for a matrix.
-std::int64_t packed_row_bytes(std::int64_t cols, int bits);
-
-/// codes [rows, cols] inside [qmin, qmin + 2^bits) -> rows · packed_row_bytes bytes. Parallel.
+/// codes [rows, cols] on the spec's grid -> rows · packed_bytes(spec, cols) bytes. Parallel.
 std::vector<std::uint8_t> pack_codes(std::span<const std::int8_t> codes, std::int64_t rows,
-                                     std::int64_t cols, int bits, int qmin);
+                                     std::int64_t cols, const Spec& spec);
 /// The reverse. Fault::input naming `where`, row and column. Parallel.
 std::vector<std::int8_t> unpack_codes(std::span<const std::uint8_t> bytes, std::int64_t rows,
-                                      std::int64_t cols, int bits, Grid grid,
-                                      std::string_view where);
+                                      std::int64_t cols, const Spec& spec, std::string_view where);
 
 /// The three stored parts; their sizes are storage_bytes(spec, rows, cols).
 struct PackedTensor {

@@ -13,10 +13,9 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
   check(!targets.empty(), "qat", "no layer to quantize");
   for (const Target& t : targets) {
     const Tensor& w = t.weight->value;
-    check(training != Training::lsq || t.spec.grid == GridKind::narrow ||
-              t.spec.grid == GridKind::full,
-          t.name, "grid ", name_of(t.spec.grid),
-          " has no positive learned step; LSQ needs narrow or full");
+    check(training != Training::lsq || has_learned_step(t.spec), t.name, "grid ",
+          name_of(t.spec.grid),
+          " has no positive learned step; LSQ needs narrow, full, ternary or seq");
     const RangeRule rule = training == Training::lsq ? options.lsq_init : RangeRule::mse;
     Ranges ranges = choose_scales(w.flat(), w.rows(), w.cols(), t.spec, rule, t.name);
     Node& node = nodes_[t.weight];

@@ -90,7 +90,8 @@ QTensor quantize(std::span<const real> w, std::int64_t rows, std::int64_t cols, 
   const std::int64_t unit = unit_size(spec, rows, cols);
   for_unit_runs(units, unit, [&](std::int64_t first, std::int64_t n) {
     round_codes(part(q.codes, first * unit, n * unit), part(w, first * unit, n * unit),
-                part(q.at.scales, first, n), zeros_of(q.at, first, n), unit, grid.qmin, grid.qmax);
+                part(q.at.scales, first, n), zeros_of(q.at, first, n), unit, grid.qmin, grid.qmax,
+                grid.step);
   });
   return q;
 }
@@ -131,7 +132,9 @@ void validate(const QTensor& q, std::string_view where) {
   }
   check_scale_counts(q.at, q.spec, unit_count(q.spec, q.rows, q.cols), Fault::input, where);
   const Grid grid = grid_of(q.spec);
-  const auto outside = [&](std::int8_t c) { return c < grid.qmin || c > grid.qmax; };
+  const auto outside = [&](std::int8_t c) {
+    return c < grid.qmin || c > grid.qmax || (c - grid.qmin) % grid.step != 0;
+  };
   const std::string range = str(grid.qmin, " to ", grid.qmax);
   if (const auto c = std::find_if(q.codes.begin(), q.codes.end(), outside); c != q.codes.end()) {
     const std::int64_t i = c - q.codes.begin();

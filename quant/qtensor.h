@@ -31,7 +31,8 @@ struct QTensor {
   bool operator==(const QTensor& other) const;
 };
 
-/// q = clamp(round_half_even(w / scale) + zero_point, qmin, qmax).  w [rows, cols].
+/// q = clamp(round_half_even(w / scale) + zero_point, qmin, qmax).  w [rows, cols]. (seq: to the
+/// odd number of w/scale's interval, quant/kernels/round.h.)
 /// Errors name `where` (the layer): usage for sizes that do not fit the spec; numeric for a weight
 /// (with its row and column) or scale (with its unit) that is not finite, or a scale of 0.
 QTensor quantize(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,

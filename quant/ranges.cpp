@@ -19,17 +19,24 @@ constexpr std::array<std::string_view, 3> kRules{"absmax", "mse", "lsq_paper"};
 
 /// scale_unit before the scale is stored: what overflows a stored type is visible here only.
 real raw_scale(MinMax range, const Spec& spec, real ratio) {
-  const auto [qmin, qmax] = grid_of(spec);
+  const Grid grid = grid_of(spec);
   switch (spec.grid) {
     case GridKind::narrow:
     case GridKind::full:
-      return std::max(-range.lo, range.hi) * ratio / static_cast<real>(qmax);
+    case GridKind::ternary:
+    case GridKind::seq:
+      return std::max(-range.lo, range.hi) * ratio / (static_cast<real>(grid.qmax) + grid.reach);
     case GridKind::signed_max:
-      return (range.hi >= -range.lo ? range.hi : range.lo) * ratio / static_cast<real>(qmin);
+      return (range.hi >= -range.lo ? range.hi : range.lo) * ratio / static_cast<real>(grid.qmin);
     case GridKind::asymmetric:
-      return (range.hi * ratio - range.lo * ratio) / static_cast<real>(qmax - qmin);
+      return (range.hi * ratio - range.lo * ratio) / static_cast<real>(grid.qmax - grid.qmin);
   }
   return 0;
+}
+
+/// What a unit of zeros gets. Without a zero level the best is the smallest scale there is.
+UnitScale zero_unit(const Spec& spec) {
+  return {.scale = spec.grid == GridKind::seq ? round_scale(0, spec.scale) : real{1}};
 }
 
 real best_ratio(std::span<const real> unit, MinMax range, const Spec& spec) {
@@ -42,7 +49,7 @@ real best_ratio(std::span<const real> unit, MinMax range, const Spec& spec) {
   parallel_for(kCandidates, [&](std::int64_t i) {
     const UnitScale at = scale_range(range, spec, ratio_of(i));
     errors[static_cast<std::size_t>(i)] =
-        squared_error(unit, at.scale, at.zero_point, grid.qmin, grid.qmax);
+        squared_error(unit, at.scale, at.zero_point, grid.qmin, grid.qmax, grid.step);
   });
   return ratio_of(std::min_element(errors.begin(), errors.end()) - errors.begin());
 }
@@ -56,11 +63,11 @@ RangeRule parse_range_rule(std::string_view text, std::string_view where) {
 }
 
 UnitScale scale_range(MinMax range, const Spec& spec, real ratio) {
-  if (range.lo == 0 && range.hi == 0) return {};
+  if (range.lo == 0 && range.hi == 0) return zero_unit(spec);
   UnitScale at{.scale = round_scale(raw_scale(range, spec, ratio), spec.scale)};
   if (spec.grid == GridKind::asymmetric) {
-    const auto [qmin, qmax] = grid_of(spec);
-    const real lo = static_cast<real>(qmin), hi = static_cast<real>(qmax);
+    const Grid grid = grid_of(spec);
+    const real lo = static_cast<real>(grid.qmin), hi = static_cast<real>(grid.qmax);
     at.zero_point = static_cast<int>(round_clamped(lo - range.lo * ratio / at.scale, lo, hi));
   }
   return at;
@@ -76,12 +83,14 @@ real best_ratio(std::span<const real> unit, const Spec& spec) {
 
 UnitRange choose_unit(std::span<const real> unit, const Spec& spec, RangeRule rule) {
   const MinMax range = min_max(unit);
-  UnitRange chosen;
+  UnitRange chosen{.at = zero_unit(spec)};
   if (range.lo == 0 && range.hi == 0) return chosen;
   if (rule == RangeRule::mse) chosen.ratio = best_ratio(unit, range, spec);
   if (rule == RangeRule::lsq_paper) {
     const double mean = sum_of_magnitudes(unit) / static_cast<double>(unit.size());
-    const double step = 2 * mean / std::sqrt(static_cast<double>(grid_of(spec).qmax));
+    const Grid grid = grid_of(spec);
+    const double spacing = static_cast<double>(grid.step);
+    const double step = 2 * mean / std::sqrt(static_cast<double>(grid.qmax) / spacing) / spacing;
     const real absmax_step = raw_scale(range, spec, 1);
     const real signed_step = std::copysign(static_cast<real>(step), absmax_step);
     chosen.ratio = signed_step / absmax_step;

@@ -22,7 +22,8 @@ namespace notch::quant {
 enum class RangeRule : std::uint8_t {
   absmax,     ///< ratio 1: nothing is clipped (asymmetric: min-max)
   mse,        ///< the ratio in {1.00, 0.99, …, 0.20} with the least squared error
-  lsq_paper,  ///< scale = 2·mean|w| / √qmax: Esser et al. 2020 (arXiv:1902.08153), section 2.1
+  lsq_paper,  ///< 2·mean|w| / √qmax between levels: Esser et al. 2020 (arXiv:1902.08153),
+              ///< section 2.1
 };
 std::string_view name_of(RangeRule rule);  ///< "absmax", "mse", "lsq_paper"
 RangeRule parse_range_rule(std::string_view text, std::string_view where);
@@ -34,11 +35,13 @@ struct UnitScale {
 
 /// Scale and zero point of one unit whose range is `ratio` times its extremes; divisions in `real`:
 ///   narrow, full   scale = max|w|·ratio / qmax
+///   ternary, seq   scale = max|w|·ratio / (qmax + reach): the outer cells are inside the range
 ///   signed_max     scale = m·ratio / qmin, m the value of largest magnitude (positive on a tie)
 ///   asymmetric     lo = min(w, 0)·ratio, hi = max(w, 0)·ratio, scale = (hi - lo)/(qmax - qmin),
 ///                  zero_point = clamp(round_half_even(qmin - lo/scale))
 /// The scale is rounded to its stored type (round_scale) before it is used for the zero point.
-/// A unit of zeros gets scale 1, zero point 0: it dequantizes to exactly zero in every type.
+/// A unit of zeros gets scale 1, zero point 0: it dequantizes to exactly zero in every type. (seq,
+/// which has no zero: the smallest scale of the type.)
 UnitScale scale_unit(std::span<const real> unit, const Spec& spec, real ratio);
 /// The same from the extremes alone (0 included), whatever was observed to find them.
 UnitScale scale_range(MinMax range, const Spec& spec, real ratio);

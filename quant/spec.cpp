@@ -12,21 +12,42 @@ namespace notch::quant {
 namespace {
 
 constexpr std::array<std::string_view, 3> kGranularities{"tensor", "channel", "group"};
-constexpr std::array<std::string_view, 4> kGrids{"narrow", "full", "signed_max", "asymmetric"};
+constexpr std::array<std::string_view, 6> kGrids{"narrow",     "full",    "signed_max",
+                                                 "asymmetric", "ternary", "seq"};
 constexpr std::array<std::string_view, 3> kScaleTypes{"f32", "f16", "bf16"};
+
+struct Widths {
+  int low = 2, high = 8;
+  std::string_view text = "2 to 8";
+  bool have(std::int64_t bits) const { return bits >= low && bits <= high; }
+};
+
+constexpr Widths widths_of(GridKind grid) {
+  switch (grid) {
+    case GridKind::ternary:
+      return {2, 2, "2"};
+    case GridKind::seq:
+      return {1, 4, "1 to 4"};
+    default:
+      return {};
+  }
+}
 
 /// Rejects a spec that no matrix could have; what validate checks besides the shape.
 void check_fields(const Spec& spec, Fault fault, std::string_view where) {
   const auto fail = [&](const char* field, std::int64_t found, const char* what,
-                        const char* expected) {
+                        std::string_view expected) {
     throw Error({.fault = fault,
                  .where = std::string(where),
                  .what = what,
                  .field = field,
                  .found = str(found),
-                 .expected = expected});
+                 .expected = std::string(expected)});
   };
-  if (spec.bits < 2 || spec.bits > 8) fail("bits", spec.bits, "bits out of range", "2 to 8");
+  if (const Widths widths = widths_of(spec.grid); !widths.have(spec.bits)) {
+    fail("bits", spec.bits, "bits out of range",
+         str(widths.text, " for the ", name_of(spec.grid), " grid"));
+  }
   if (spec.granularity == Granularity::group) {
     if (spec.group_size < 1) {
       fail("group_size", spec.group_size, "granularity group needs a group size", "at least 1");
@@ -37,6 +58,12 @@ void check_fields(const Spec& spec, Fault fault, std::string_view where) {
 }
 
 }  // namespace
+
+Spec with_bits(Spec spec, int bits) {
+  spec.bits = bits;
+  if (!widths_of(spec.grid).have(bits)) spec.grid = GridKind::narrow;
+  return spec;
+}
 
 void validate(const Spec& spec, std::int64_t in_features, std::string_view where) {
   check_fields(spec, Fault::usage, where);
@@ -68,13 +95,17 @@ std::int64_t unit_count(const Spec& spec, std::int64_t rows, std::int64_t cols) 
   return rows * cols / unit_size(spec, rows, cols);
 }
 
+std::int64_t packed_bytes(const Spec& spec, std::int64_t n) {
+  return spec.grid == GridKind::ternary ? (n + 4) / 5 : (n * spec.bits + 7) / 8;
+}
+
 StorageBytes storage_bytes(const Spec& spec, std::int64_t rows, std::int64_t cols) {
-  const auto packed_row = [&](std::int64_t n) { return (n * spec.bits + 7) / 8; };
   const std::int64_t units = unit_count(spec, rows, cols);
-  StorageBytes bytes{.codes = rows * packed_row(cols), .scales = units * scale_bytes(spec.scale)};
+  StorageBytes bytes{.codes = rows * packed_bytes(spec, cols),
+                     .scales = units * scale_bytes(spec.scale)};
   if (has_zero_points(spec) && units > 0) {
     const std::int64_t zero_rows = spec.granularity == Granularity::tensor ? 1 : rows;
-    bytes.zero_points = zero_rows * packed_row(units / zero_rows);
+    bytes.zero_points = zero_rows * packed_bytes(spec, units / zero_rows);
   }
   return bytes;
 }
@@ -121,10 +152,16 @@ std::string_view name_of(Granularity g) { return kGranularities[static_cast<std:
 std::string_view name_of(GridKind grid) { return kGrids[static_cast<std::size_t>(grid)]; }
 std::string_view name_of(ScaleType type) { return kScaleTypes[static_cast<std::size_t>(type)]; }
 
-std::string name_of(const Spec& spec) {
+std::string grid_text(const Spec& spec) {
   const Grid grid = grid_of(spec);
-  std::string name = str("int", spec.bits, ' ', name_of(spec.grid), " [", grid.qmin, ',', grid.qmax,
-                         "] ", name_of(spec.granularity));
+  if (grid.step == 1) return str(name_of(spec.grid), " [", grid.qmin, ',', grid.qmax, ']');
+  std::string text = str(name_of(spec.grid), " ±1");
+  for (int q = 3; q <= grid.qmax; q += 2) text += str(',', q);
+  return text;
+}
+
+std::string name_of(const Spec& spec) {
+  std::string name = str("int", spec.bits, ' ', grid_text(spec), ' ', name_of(spec.granularity));
   if (spec.granularity == Granularity::group) name += str(' ', spec.group_size);
   return str(name, ' ', name_of(spec.scale));
 }
@@ -173,7 +210,7 @@ Spec spec_from_json(const Json& json, std::string_view where) {
   };
   Spec spec;
   const std::int64_t bits = json.at("bits", where).as_int(str(where, ": bits"));
-  spec.bits = bits < 2 || bits > 8 ? 0 : static_cast<int>(bits);
+  spec.bits = bits < 1 || bits > 8 ? 0 : static_cast<int>(bits);
   spec.grid = name("grid", parse_grid);
   spec.granularity = name("granularity", parse_granularity);
   if (const Json* group = json.find("group_size")) {

@@ -46,8 +46,8 @@ NOTCH_CLONES void update_columns(double* W, const double* D, const PackedFactor&
 NOTCH_CLONES void round_column(const StripColumn& column, double weight) {
   for (std::int64_t s = 0; s < kStripRows; ++s) {
     const double target = column.target[s];
-    const real steps =
-        round_clamped(static_cast<real>(target) / column.scale[s], column.lo[s], column.hi[s]);
+    const real steps = round_to_code(static_cast<real>(target) / column.scale[s], column.lo[s],
+                                     column.hi[s], column.step);
     const double rounded = static_cast<double>(steps * column.scale[s]);
     const double loss = weight * (target - rounded);
     column.moved[s] = static_cast<double>(column.original[s]) - rounded;

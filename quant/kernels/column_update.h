@@ -50,9 +50,10 @@ struct StripColumn {
   double* moved = nullptr;        ///< original - ŵ
   double* losses = nullptr;       ///< += (weight · (target - ŵ))²
   std::int16_t* steps = nullptr;  ///< ŵ / scale, a whole number; 0 for NaN, which stays in the loss
+  int step = 1;                   ///< distance of neighbouring codes
 };
 
-/// ŵ = round_clamped(target / scale, lo, hi) · scale, as quant/kernels/round.h rounds.
+/// ŵ = round_to_code(target / scale, lo, hi, step) · scale, as quant/kernels/round.h rounds.
 void round_column(const StripColumn& column, double weight);
 
 }  // namespace notch::quant

@@ -16,12 +16,12 @@ constexpr std::int64_t kLanes = 16;  // as round.cpp: partial sums whatever the 
 NOTCH_CLONES void clipped_ste_backward(std::span<real> dw, std::span<const real> dout,
                                        std::span<const real> w, std::span<const real> scales,
                                        std::span<const std::int8_t> zero_points, std::int64_t unit,
-                                       int qmin, int qmax) {
+                                       int qmin, int qmax, real reach) {
   if (dw.empty()) return;
   for (std::size_t u = 0; u < scales.size(); ++u) {
     const real scale = scales[u];
     const int z = zero_points.empty() ? 0 : zero_points[u];
-    const real lo = static_cast<real>(qmin - z), hi = static_cast<real>(qmax - z);
+    const real lo = static_cast<real>(qmin - z) - reach, hi = static_cast<real>(qmax - z) + reach;
     const std::int64_t at = static_cast<std::int64_t>(u) * unit;
     const real* in = w.data() + at;
     const real* d = dout.data() + at;
@@ -35,8 +35,10 @@ NOTCH_CLONES void clipped_ste_backward(std::span<real> dw, std::span<const real>
 
 NOTCH_CLONES void lsq_backward(std::span<real> dw, std::span<real> dlog, std::span<const real> dout,
                                std::span<const real> w, std::span<const real> scales,
-                               std::int64_t unit, int qmin, int qmax, double factor) {
-  const real lo = static_cast<real>(qmin), hi = static_cast<real>(qmax);
+                               std::int64_t unit, int qmin, int qmax, double factor, int step,
+                               real reach) {
+  const real first = static_cast<real>(qmin), last = static_cast<real>(qmax);
+  const real lo = first - reach, hi = last + reach;
   for (std::size_t u = 0; u < scales.size(); ++u) {
     const real scale = scales[u];
     const std::int64_t at = static_cast<std::int64_t>(u) * unit;
@@ -53,16 +55,28 @@ NOTCH_CLONES void lsq_backward(std::span<real> dw, std::span<real> dlog, std::sp
     double lanes[kLanes] = {};
     // ŵ/s - (v inside, 0 outside): rint(v) - v inside, the clipped code outside. At equality both
     // branches of eq. 3 hold for the code and the paper takes qmin or qmax; so does this.
-    const auto term = [&](std::int64_t i) {
-      const real v = in[i] / scale;
+    const auto term = [&](std::int64_t i, real v, real code) {
       const real inside = ((v > lo) & (v < hi)) ? v : real{0};
-      return static_cast<double>(d[i]) * static_cast<double>(round_clamped(v, lo, hi) - inside);
+      return static_cast<double>(d[i]) * static_cast<double>(code - inside);
     };
-    const std::int64_t whole = unit - unit % kLanes;
-    for (std::int64_t i = 0; i < whole; i += kLanes) {
-      for (std::int64_t l = 0; l < kLanes; ++l) lanes[l] += term(i + l);
+    const auto add = [&](auto round) {
+      const std::int64_t whole = unit - unit % kLanes;
+      for (std::int64_t i = 0; i < whole; i += kLanes) {
+        for (std::int64_t l = 0; l < kLanes; ++l) {
+          const real v = in[i + l] / scale;
+          lanes[l] += term(i + l, v, round(v, first, last));
+        }
+      }
+      for (std::int64_t i = whole; i < unit; ++i) {
+        const real v = in[i] / scale;
+        lanes[i - whole] += term(i, v, round(v, first, last));
+      }
+    };
+    if (step == 1) {
+      add([](real v, real l, real h) { return round_clamped(v, l, h); });
+    } else {
+      add([](real v, real l, real h) { return round_odd(v, l, h); });
     }
-    for (std::int64_t i = whole; i < unit; ++i) lanes[i - whole] += term(i);
     double sum = 0;
     for (const double lane : lanes) sum += lane;
     dlog[u] += static_cast<real>(factor * static_cast<double>(scale) * sum);

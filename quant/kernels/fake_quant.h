@@ -11,21 +11,24 @@
 
 namespace notch::quant {
 
-/// dw += dout where qmin <= w/scale + z <= qmax, equality included; nothing elsewhere.
+/// dw += dout where qmin - reach <= w/scale + z <= qmax + reach, equality included; nothing
+/// elsewhere. (Grid::reach.)
 ///   ŵ = s (rint(clamp(w/s, qmin - z, qmax - z)));  rint counts as the identity (Bengio et al.
 ///   2013)
 void clipped_ste_backward(std::span<real> dw, std::span<const real> dout, std::span<const real> w,
                           std::span<const real> scales, std::span<const std::int8_t> zero_points,
-                          std::int64_t unit, int qmin, int qmax);
+                          std::int64_t unit, int qmin, int qmax, real reach = 0);
 
 /// LSQ, Esser et al. 2020 (arXiv:1902.08153), eq. 3 and 5, for scales > 0 without zero points, v =
 /// w/s:
 ///   dŵ/dw = 1 inside [qmin, qmax], 0 outside
 ///   dŵ/ds = rint(v) - v inside;  qmin where v <= qmin;  qmax where v >= qmax
+/// With a step of 2 the rounding is to odd numbers, and with a reach both limits lie that much
+/// further out (ParetoQ, arXiv:2502.02631).
 /// dlog[u] += factor · s_u · Σ dout · dŵ/ds over the unit, summed in double: the gradient of log s.
 void lsq_backward(std::span<real> dw, std::span<real> dlog, std::span<const real> dout,
                   std::span<const real> w, std::span<const real> scales, std::int64_t unit,
-                  int qmin, int qmax, double factor);
+                  int qmin, int qmax, double factor, int step = 1, real reach = 0);
 
 /// Number of elements whose value fake quantization changed: by more than 4 ε of it. A scale that
 /// is found again on rounded weights can differ in its last place (fl(fl(7s)/7) ≠ s for 11 % of the

@@ -25,29 +25,40 @@ double add_lanes(const double (&lanes)[kLanes]) {
 NOTCH_CLONES void round_codes(std::span<std::int8_t> codes, std::span<const real> w,
                               std::span<const real> scales,
                               std::span<const std::int8_t> zero_points, std::int64_t unit, int qmin,
-                              int qmax) {
+                              int qmax, int step) {
   for (std::size_t u = 0; u < scales.size(); ++u) {
     const real scale = scales[u];
     const int z = zero_points.empty() ? 0 : zero_points[u];
     const real lo = static_cast<real>(qmin - z), hi = static_cast<real>(qmax - z);
     const real* in = w.data() + static_cast<std::int64_t>(u) * unit;
     std::int8_t* out = codes.data() + static_cast<std::int64_t>(u) * unit;
-    for (std::int64_t i = 0; i < unit; ++i) {
-      out[i] = static_cast<std::int8_t>(static_cast<int>(round_clamped(in[i] / scale, lo, hi)) + z);
+    if (step == 1) {
+      for (std::int64_t i = 0; i < unit; ++i) {
+        out[i] =
+            static_cast<std::int8_t>(static_cast<int>(round_clamped(in[i] / scale, lo, hi)) + z);
+      }
+    } else {
+      for (std::int64_t i = 0; i < unit; ++i) {
+        out[i] = static_cast<std::int8_t>(static_cast<int>(round_odd(in[i] / scale, lo, hi)));
+      }
     }
   }
 }
 
 NOTCH_CLONES void fake_quant(std::span<real> out, std::span<const real> w,
                              std::span<const real> scales, std::span<const std::int8_t> zero_points,
-                             std::int64_t unit, int qmin, int qmax) {
+                             std::int64_t unit, int qmin, int qmax, int step) {
   for (std::size_t u = 0; u < scales.size(); ++u) {
     const real scale = scales[u];
     const int z = zero_points.empty() ? 0 : zero_points[u];
     const real lo = static_cast<real>(qmin - z), hi = static_cast<real>(qmax - z);
     const real* in = w.data() + static_cast<std::int64_t>(u) * unit;
     real* o = out.data() + static_cast<std::int64_t>(u) * unit;
-    for (std::int64_t i = 0; i < unit; ++i) o[i] = round_clamped(in[i] / scale, lo, hi) * scale;
+    if (step == 1) {
+      for (std::int64_t i = 0; i < unit; ++i) o[i] = round_clamped(in[i] / scale, lo, hi) * scale;
+    } else {
+      for (std::int64_t i = 0; i < unit; ++i) o[i] = round_odd(in[i] / scale, lo, hi) * scale;
+    }
   }
 }
 
@@ -64,24 +75,28 @@ NOTCH_CLONES void dequantize_codes(std::span<real> out, std::span<const std::int
 }
 
 NOTCH_CLONES double squared_error(std::span<const real> w, real scale, int zero_point, int qmin,
-                                  int qmax) {
+                                  int qmax, int step) {
   const real lo = static_cast<real>(qmin - zero_point), hi = static_cast<real>(qmax - zero_point);
   double lanes[kLanes] = {};
   const std::int64_t n = std::ssize(w), whole = n - n % kLanes;
   const real* in = w.data();
+  const auto square = [&](real v, real code) {
+    const double e = static_cast<double>(v) - static_cast<double>(code * scale);
+    return e * e;
+  };
   for (std::int64_t i = 0; i < whole; i += kLanes) {
-    for (std::int64_t l = 0; l < kLanes; ++l) {
-      const real v = in[i + l];
-      const double e =
-          static_cast<double>(v) - static_cast<double>(round_clamped(v / scale, lo, hi) * scale);
-      lanes[l] += e * e;
+    if (step == 1) {
+      for (std::int64_t l = 0; l < kLanes; ++l) {
+        lanes[l] += square(in[i + l], round_clamped(in[i + l] / scale, lo, hi));
+      }
+    } else {
+      for (std::int64_t l = 0; l < kLanes; ++l) {
+        lanes[l] += square(in[i + l], round_odd(in[i + l] / scale, lo, hi));
+      }
     }
   }
   for (std::int64_t i = whole; i < n; ++i) {
-    const real v = in[i];
-    const double e =
-        static_cast<double>(v) - static_cast<double>(round_clamped(v / scale, lo, hi) * scale);
-    lanes[i - whole] += e * e;
+    lanes[i - whole] += square(in[i], round_to_code(in[i] / scale, lo, hi, step));
   }
   return add_lanes(lanes);
 }

@@ -8,6 +8,9 @@
 // go to even, nothing is contracted. Clamping first is equal to clamping last, as the bounds are
 // integers. All functions are serial, vectorised, and give the same bits for every instruction set.
 //
+// With step = 2 the codes are the odd numbers (Grid::step): q = 2 floor(v/2) + 1, clamped. A weight
+// between two codes on an even number goes up; 0 counts as positive.
+//
 // `scales` holds one scale per unit of `unit` consecutive weights, `zero_points` one each or
 // nothing for all zero; unit u covers w[u·unit, (u+1)·unit), and sizes match: w.size() =
 // scales.size()·unit. Scales are finite and not 0.
@@ -30,15 +33,33 @@ inline real round_clamped(real v, real lo, real hi) {
   return (v + kNoFraction) - kNoFraction;
 }
 
+/// The same for the odd numbers between lo and hi, which are odd: 2 floor(v/2) + 1. The floor is a
+/// rounding that is taken back where it went up.
+inline real round_odd(real v, real lo, real hi) {
+  const real first = (lo - 1) / 2, last = (hi - 1) / 2;
+  real half = v / 2;
+  half = half < first ? first : half;
+  half = half > last ? last : half;
+  const real near = round_clamped(half, first, last);
+  const real below = near > half ? near - 1 : near;
+  return 2 * below + 1;
+}
+
+/// round_clamped or, with step 2, round_odd.
+inline real round_to_code(real v, real lo, real hi, int step) {
+  return step == 1 ? round_clamped(v, lo, hi) : round_odd(v, lo, hi);
+}
+
 /// codes[i] = q(w[i]). w is finite.
 void round_codes(std::span<std::int8_t> codes, std::span<const real> w,
                  std::span<const real> scales, std::span<const std::int8_t> zero_points,
-                 std::int64_t unit, int qmin, int qmax);
+                 std::int64_t unit, int qmin, int qmax, int step = 1);
 
 /// out[i] = ŵ(w[i]): bit for bit dequantize_codes(round_codes(w)), without the codes. `out` may be
 /// `w`. NaN stays NaN.
 void fake_quant(std::span<real> out, std::span<const real> w, std::span<const real> scales,
-                std::span<const std::int8_t> zero_points, std::int64_t unit, int qmin, int qmax);
+                std::span<const std::int8_t> zero_points, std::int64_t unit, int qmin, int qmax,
+                int step = 1);
 
 /// out[i] = (codes[i] - z) · scale.
 void dequantize_codes(std::span<real> out, std::span<const std::int8_t> codes,
@@ -47,7 +68,8 @@ void dequantize_codes(std::span<real> out, std::span<const std::int8_t> codes,
 
 /// Σ (w[i] - ŵ(w[i]))² for one unit: differences and sum in double, sixteen interleaved partial
 /// sums.
-double squared_error(std::span<const real> w, real scale, int zero_point, int qmin, int qmax);
+double squared_error(std::span<const real> w, real scale, int zero_point, int qmin, int qmax,
+                     int step = 1);
 
 /// Smallest and largest element, 0 included (so lo <= 0 <= hi). NaN is ignored: see all_finite.
 struct MinMax {

@@ -204,7 +204,7 @@ TEST_CASE(
       {"[data]\nbpe_vocab = 256", "x.toml:2:13", "data.bpe_vocab", "integer 256"},
       {"[model]\nbias = 1", "x.toml:2:8", "model.bias", "integer 1"},
       {"[quant]\nbits = 4", "x.toml:2:8", "quant.bits", "integer 4"},
-      {"[quant]\nbits = [8, 1]", "x.toml:2:12", "quant.bits[1]", "integer 1"},
+      {"[quant]\nbits = [8, 0]", "x.toml:2:12", "quant.bits[1]", "integer 0"},
       {"[quant]\nbits = [9]", "x.toml:2:9", "quant.bits[0]", "integer 9"},
       {"[quant]\nmethods = [1]", "x.toml:2:12", "quant.methods[0]", "integer 1"},
       {"[quant]\nlayers = [\"h.0\"]", "x.toml:2:11", "quant.layers[0]", "string \"h.0\""},
@@ -245,6 +245,9 @@ TEST_CASE("values that do not fit each other are refused at the line that set on
       {"[quant]\ngranularity = \"group\"\ngroup_size = 48", "x.toml:3:1", "quant.group_size"},
       {"[quant]\nbits = [8, 8]", "x.toml:2:1", "quant.bits"},
       {"[quant]\nbits = []", "x.toml:2:1", "quant.bits"},
+      {"[quant]\nbits = [8, 1]", "x.toml:2:1", "quant.bits"},
+      {"[quant]\nbits = [2, 4]\ngrid = \"ternary\"", "x.toml:2:1", "quant.bits"},
+      {"[[row]]\nmethod = \"rtn\"\nbits = 8\ngrid = \"seq\"", "x.toml:3:1", "row[0].bits"},
       {"[quant]\nmethods = [\"rtn\", \"rtn\"]", "x.toml:2:1", "quant.methods"},
       {"[quant]\nlayers = [{bits = 8}]", "x.toml:2:11", "quant.layers[0].pattern"},
       {"[quant]\nlayers = [{pattern = \"h.*\", bits = 1}]", "x.toml:2:29", "quant.layers[0].bits"},
@@ -264,6 +267,8 @@ TEST_CASE("values that do not fit each other are refused at the line that set on
     CHECK(parts.where == c.where);
     CHECK(parts.field == c.field);
   }
+  CHECK_NOTHROW(validate(parse("[quant]\ngrid = \"seq\"\nbits = [1, 2]")));
+  CHECK_NOTHROW(validate(parse("[[row]]\nmethod = \"rtn\"\nbits = 1\ngrid = \"seq\"")));
   CHECK_NOTHROW(validate(parse("[quant]\ngranularity = \"group\"\ngroup_size = 32")));
 }
 
@@ -367,8 +372,10 @@ TEST_CASE("rows are every method at each width unless they are listed") {
   ExperimentConfig config = parse("[quant]\nbits = [8, 4]\nmethods = [\"rtn\", \"gptq\"]\n");
   std::vector<RowConfig> rows = planned_rows(config);
   REQUIRE(rows.size() == 4);
-  CHECK(rows[1] == RowConfig{.method = "gptq", .bits = 8, .granularity = "channel"});
-  CHECK(rows[2] == RowConfig{.method = "rtn", .bits = 4, .granularity = "channel"});
+  CHECK(rows[1] ==
+        RowConfig{.method = "gptq", .bits = 8, .grid = "narrow", .granularity = "channel"});
+  CHECK(rows[2] ==
+        RowConfig{.method = "rtn", .bits = 4, .grid = "narrow", .granularity = "channel"});
   config.row = {{.method = "fp32"},
                 {.method = "fp16"},
                 {.method = "rtn", .bits = 8, .granularity = "tensor"},

@@ -35,9 +35,11 @@ struct Row {
 std::vector<Row> rows() {
   std::vector<Row> all;
   for (const Granularity g : {Granularity::tensor, Granularity::channel, Granularity::group}) {
-    for (const GridKind grid :
-         {GridKind::narrow, GridKind::full, GridKind::signed_max, GridKind::asymmetric}) {
-      for (const int bits : {2, 4, 8}) {
+    for (const GridKind grid : {GridKind::narrow, GridKind::full, GridKind::signed_max,
+                                GridKind::asymmetric, GridKind::ternary, GridKind::seq}) {
+      for (const int bits : {1, 2, 4, 8}) {
+        if (with_bits({.grid = grid}, bits).grid != grid) continue;
+        if (bits == 1 && grid != GridKind::seq) continue;
         for (const Ste ste : {Ste::clipped, Ste::plain}) {
           const Spec spec{.bits = bits,
                           .grid = grid,
@@ -45,7 +47,7 @@ std::vector<Row> rows() {
                           .group_size = g == Granularity::group ? 6 : 0,
                           .scale = ScaleType::f16};
           all.push_back({.op = "fake_quant_ste", .spec = spec, .ste = ste});
-          if (grid == GridKind::narrow || grid == GridKind::full) {
+          if (has_learned_step(spec)) {
             all.push_back({.op = "fake_quant_lsq", .spec = spec, .ste = ste});
           }
         }
@@ -72,7 +74,9 @@ FrozenRounding frozen(const Spec& spec, StraightThrough form, Values zeros = {})
           .qmax = grid.qmax,
           .form = form,
           .unit = unit(spec),
-          .zeros = std::move(zeros)};
+          .zeros = std::move(zeros),
+          .step = grid.step,
+          .reach = grid.reach};
 }
 
 /// A point off the ties and edges, with the scales that the op sees there.
@@ -115,7 +119,7 @@ Point ste_point(const Spec& spec) {
 
 Point lsq_point(const Spec& spec) {
   Point p{.w = normals(kRows * kCols, 3), .dout = normals(kRows * kCols, 4)};
-  const double qmax = grid_of(spec).qmax;
+  const double qmax = grid_of(spec).qmax + grid_of(spec).reach;
   for (std::size_t u = 0; u < units(spec); ++u) {
     p.scales.push_back(lsq_step(std::log((0.6 + 0.05 * double(u)) / qmax), spec.scale));
   }
@@ -130,7 +134,7 @@ double clipped_share(const Point& p, const Spec& spec) {
   for (std::size_t i = 0; i < p.w.size(); ++i) {
     const std::size_t u = i / unit(spec);
     const double v = p.w[i] / p.scales[u] + (p.zeros.empty() ? 0 : p.zeros[u]);
-    outside += v < grid.qmin || v > grid.qmax;
+    outside += v < grid.qmin - grid.reach || v > grid.qmax + grid.reach;
   }
   return outside / double(p.w.size());
 }

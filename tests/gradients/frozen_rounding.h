@@ -2,7 +2,8 @@
 //
 // Rounding has no useful derivative. A straight-through estimator (Bengio, Léonard and Courville
 // 2013, arXiv:1308.3432) differentiates another function: the rounding residual at the current
-// point, r = round(v) - v, is taken as a constant. With v = w/s + z and q = clip(v, qmin, qmax):
+// point, r = round(v) - v, is taken as a constant. With v = w/s + z and q = clip(v, qmin - reach,
+// qmax + reach), rounding to the codes qmin, qmin + step, …, qmax:
 //   clipped   ŵ = s · (q + r - z)        r = round(q) - q        dŵ/dw = 0 where v is clipped
 //   plain     ŵ = s · (v + r - z)        r = round(q) - v        dŵ/dw = 1 everywhere
 // Both equal the fake-quantized weight at the point. That turns "is this backward right?" into an
@@ -26,13 +27,16 @@ struct FrozenRounding {
   /// empty.
   std::size_t unit = 1;
   std::vector<double> zeros{};
+  int step = 1;
+  double reach = 0;
 
-  /// r at (w, s), one per weight. Ties round to even, the rule of the quantizer.
+  /// r at (w, s), one per weight. Ties (between whole codes) round to even,
+  /// the rule of the quantizer.
   std::vector<double> residuals(std::span<const double> w, std::span<const double> s) const {
     std::vector<double> r(w.size());
     for (std::size_t i = 0; i < w.size(); ++i) {
       const double v = code(w, s, i), q = clip(v);
-      r[i] = std::nearbyint(q) - (form == StraightThrough::clipped ? q : v);
+      r[i] = rounded(q) - (form == StraightThrough::clipped ? q : v);
     }
     return r;
   }
@@ -56,10 +60,10 @@ struct FrozenRounding {
                           std::span<const double> dout) const {
     const std::vector<double> r = residuals(w, s);
     const auto slope = [&](double& x) {
-      const double at = x, step = 1e-6 * std::max(1e-3, std::abs(at));
-      const double up = x = at + step;
+      const double at = x, delta = 1e-6 * std::max(1e-3, std::abs(at));
+      const double up = x = at + delta;
       const auto above = value(w, s, r);
-      const double down = x = at - step;
+      const double down = x = at - delta;
       const auto below = value(w, s, r);
       x = at;
       double sum = 0;
@@ -79,8 +83,9 @@ struct FrozenRounding {
     int moved = 0;
     for (std::size_t i = 0; i < w.size(); ++i) {
       const double v = code(w, s, i);
-      const double tie = std::floor(v) + 0.5;
-      const double edge = std::abs(v - qmin) < std::abs(v - qmax) ? qmin : qmax;
+      const double cell = std::floor((v - qmin) / step);
+      const double tie = qmin + step * (cell + 0.5);
+      const double edge = std::abs(v - qmin) < std::abs(v - qmax) ? qmin - reach : qmax + reach;
       const double from = std::abs(v - tie) < margin    ? tie
                           : std::abs(v - edge) < margin ? edge
                                                         : std::nan("");
@@ -96,7 +101,11 @@ struct FrozenRounding {
   double code(std::span<const double> w, std::span<const double> s, std::size_t i) const {
     return w[i] / s[i / unit] + zero(i);
   }
-  double clip(double v) const { return std::clamp(v, double(qmin), double(qmax)); }
+  double clip(double v) const { return std::clamp(v, qmin - reach, qmax + reach); }
+  double rounded(double v) const {
+    const double q = qmin + step * std::nearbyint((v - qmin) / step);
+    return std::clamp(q, double(qmin), double(qmax));
+  }
 };
 
 }  // namespace notch::test

@@ -26,9 +26,7 @@ using notch::test::same_bits;
 constexpr std::int64_t kRows = 6, kCols = 24, kGroup = 8;
 using Reals = std::vector<real>;
 
-bool learns_steps(const Spec& spec) {
-  return spec.grid == GridKind::narrow || spec.grid == GridKind::full;
-}
+bool learns_steps(const Spec& spec) { return has_learned_step(spec); }
 
 struct Result {
   Reals out{}, dw{}, dlog{};
@@ -98,7 +96,7 @@ TEST_CASE("fake quantization with frozen scales leaves quantized weights as they
     const auto apply = [&](const Reals& in) {
       Reals out(in.size());
       fake_quant(out, in, ranges.at.scales, ranges.at.zero_points, unit_size(spec, kRows, kCols),
-                 grid.qmin, grid.qmax);
+                 grid.qmin, grid.qmax, grid.step);
       return out;
     };
     const Reals once = apply(w);

@@ -17,14 +17,23 @@ using Codes = std::vector<std::int8_t>;
 
 TEST_CASE("codes fill bytes from the least significant bit: worked by hand") {
   // 4 bits, codes + 7 = 0, 7, 14: 0x70, 0x0e.
-  CHECK(pack_codes(Codes{-7, 0, 7}, 1, 3, 4, -7) == Bytes{0x70, 0x0e});
+  CHECK(pack_codes(Codes{-7, 0, 7}, 1, 3, {.bits = 4}) == Bytes{0x70, 0x0e});
   // 6 bits, codes + 31 = 1, 2, 3, 4: 1 + 2·2^6 + 3·2^12 + 4·2^18 = 0x103081, in three bytes.
-  CHECK(pack_codes(Codes{-30, -29, -28, -27}, 1, 4, 6, -31) == Bytes{0x81, 0x30, 0x10});
+  CHECK(pack_codes(Codes{-30, -29, -28, -27}, 1, 4, {.bits = 6}) == Bytes{0x81, 0x30, 0x10});
   // 3 bits, codes + 4 = 7, 0, 7 in 9 bits: 0b111000111; each row starts on a byte.
-  CHECK(pack_codes(Codes{3, -4, 3, -4, -4, -3}, 2, 3, 3, -4) == Bytes{0xc7, 0x01, 0x40, 0x00});
-  CHECK(pack_codes(Codes{-127, 127}, 1, 2, 8, -127) == Bytes{0, 254});
-  CHECK(packed_row_bytes(3, 3) == 2);
-  CHECK(packed_row_bytes(0, 5) == 0);
+  CHECK(pack_codes(Codes{3, -4, 3, -4, -4, -3}, 2, 3, {.bits = 3, .grid = GridKind::full}) ==
+        Bytes{0xc7, 0x01, 0x40, 0x00});
+  CHECK(pack_codes(Codes{-127, 127}, 1, 2, {.bits = 8}) == Bytes{0, 254});
+  CHECK(packed_bytes({.bits = 3}, 3) == 2);
+  CHECK(packed_bytes({.bits = 5}, 0) == 0);
+  // seq at 2 bits, (q + 3) / 2 = 0, 1, 2, 3: 0 + 1·4 + 2·16 + 3·64; the sign, one bit each.
+  CHECK(pack_codes(Codes{-3, -1, 1, 3}, 1, 4, {.bits = 2, .grid = GridKind::seq}) == Bytes{0xe4});
+  CHECK(pack_codes(Codes{1, -1, -1, 1, 1}, 1, 5, {.bits = 1, .grid = GridKind::seq}) ==
+        Bytes{0x19});
+  // Ternary, q + 1 = 2, 0, 1, 2, 2 | 1: 2 + 0·3 + 1·9 + 2·27 + 2·81 = 227, and 1.
+  const Spec ternary{.bits = 2, .grid = GridKind::ternary};
+  CHECK(pack_codes(Codes{1, -1, 0, 1, 1, 0}, 1, 6, ternary) == Bytes{227, 1});
+  CHECK(packed_bytes(ternary, 6) == 2);
 }
 
 TEST_CASE("pack and unpack give back every tensor, all widths, odd columns") {
@@ -52,20 +61,20 @@ TEST_CASE("every code of every width survives, at every position in a row") {
         codes.push_back(static_cast<std::int8_t>(low + (row * 29 + i * 17) % count));
       }
     }
-    const Bytes bytes = pack_codes(codes, 13, 13, bits, low);
-    CHECK(unpack_codes(bytes, 13, 13, bits, {low, low + count - 1}, "t") == codes);
+    const Spec spec{.bits = bits, .grid = GridKind::full};
+    CHECK(unpack_codes(pack_codes(codes, 13, 13, spec), 13, 13, spec, "t") == codes);
   }
 }
 
 TEST_CASE("damaged storage is an input error that names the tensor and the place") {
   const Codes codes{-7, 0, 7, 1, 2, 3};
-  const Bytes good = pack_codes(codes, 2, 3, 4, -7);
-  const Grid narrow{-7, 7};
-  REQUIRE(unpack_codes(good, 2, 3, 4, narrow, "t") == codes);
+  const Bytes good = pack_codes(codes, 2, 3, {.bits = 4});
+  const Spec narrow{.bits = 4};
+  REQUIRE(unpack_codes(good, 2, 3, narrow, "t") == codes);
 
   Bytes outside = good;
   outside[2] |= 0x0f;  // row 1, column 0 becomes 15: not on the narrow grid
-  const auto code = error_of([&] { unpack_codes(outside, 2, 3, 4, narrow, "h.0.w"); });
+  const auto code = error_of([&] { unpack_codes(outside, 2, 3, narrow, "h.0.w"); });
   CHECK(code.fault == Fault::input);
   CHECK(code.where == "h.0.w");
   CHECK(code.field == "row 1, column 0");
@@ -73,11 +82,20 @@ TEST_CASE("damaged storage is an input error that names the tensor and the place
 
   Bytes padding = good;
   padding[1] |= 0x80;  // the unused half of row 0's last byte
-  CHECK(error_of([&] { unpack_codes(padding, 2, 3, 4, narrow, "t"); }).field == "row 0");
+  CHECK(error_of([&] { unpack_codes(padding, 2, 3, narrow, "t"); }).field == "row 0");
+
+  // Base-3 bytes end at 242, and digits after the last code are 0.
+  const Spec ternary{.bits = 2, .grid = GridKind::ternary};
+  const auto trits = [&](Bytes bytes) {
+    return error_of([&] { unpack_codes(bytes, 1, 6, ternary, "t"); });
+  };
+  CHECK(trits({243, 0}).field == "row 0, column 4");
+  CHECK(trits({255, 0}).found == "2");
+  CHECK(trits({242, 3}).field == "row 0");
 
   Bytes truncated = good;
   truncated.pop_back();
-  const auto length = error_of([&] { unpack_codes(truncated, 2, 3, 4, narrow, "t"); });
+  const auto length = error_of([&] { unpack_codes(truncated, 2, 3, narrow, "t"); });
   CHECK(length.fault == Fault::input);
   CHECK(length.found == "3");
   CHECK(length.expected == "4");

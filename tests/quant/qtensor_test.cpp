@@ -122,14 +122,27 @@ TEST_CASE(
       REQUIRE_NOTHROW(validate(q, "t"));
       const std::vector<real> back = dequantize(q);
       std::vector<real> fake(w.size());
-      const auto [qmin, qmax] = grid_of(spec);
-      fake_quant(fake, w, at.scales, at.zero_points, unit_size(spec, kRows, kCols), qmin, qmax);
+      const Grid grid = grid_of(spec);
+      fake_quant(fake, w, at.scales, at.zero_points, unit_size(spec, kRows, kCols), grid.qmin,
+                 grid.qmax, grid.step);
       CHECK(same_bits(fake, back));
       CHECK(quantize(back, kRows, kCols, spec, at, "t").codes == q.codes);
       CHECK(std::all_of(back.begin() + kCols, back.begin() + 2 * kCols,
-                        [](real v) { return v == 0; }));
+                        [&](real v) { return v == 0 || spec.grid == GridKind::seq; }));
     }
   }
+}
+
+TEST_CASE("round_odd is 2 floor(v/2) + 1 and then a clamp; between two codes it goes up") {
+  for (double v = -9; v <= 9; v += 0.0625) {
+    const double expected = std::clamp(2 * std::floor(v / 2) + 1, -3.0, 3.0);
+    CHECK(double(round_odd(static_cast<real>(v), -3, 3)) == expected);
+    CHECK(round_odd(static_cast<real>(v), -1, 1) == (v < 0 ? -1 : 1));
+  }
+  CHECK(round_odd(-1e-30f, -1, 1) == -1);
+  CHECK(round_odd(-0.0f, -1, 1) == 1);
+  CHECK(std::isnan(round_odd(std::nanf(""), -3, 3)));
+  CHECK(round_odd(std::numeric_limits<real>::infinity(), -3, 3) == 3);
 }
 
 TEST_CASE("inside the range the error is at most half a step") {
@@ -140,16 +153,18 @@ TEST_CASE("inside the range the error is at most half a step") {
     const QTensor q = absmax(w, kRows, kCols, spec);
     const std::vector<real> back = dequantize(q);
     const std::int64_t unit = unit_size(spec, kRows, kCols);
-    const auto [qmin, qmax] = grid_of(spec);
+    const Grid grid = grid_of(spec);
     for (std::size_t i = 0; i < w.size(); ++i) {
       const std::size_t u = i / static_cast<std::size_t>(unit);
       const double s = double(q.at.scales[u]);
       const int z = q.at.zero_points.empty() ? 0 : q.at.zero_points[u];
       const double steps = double(w[i]) / s;
-      const bool inside = steps >= qmin - z && steps <= qmax - z;
+      const double reach = double(grid.reach);
+      const bool inside = steps >= grid.qmin - z - reach && steps <= grid.qmax - z + reach;
       // The product codes·scale is rounded once, the division once.
       const double slack = 1e-6 * std::fabs(double(w[i]));
-      wrong += inside && std::fabs(double(w[i]) - double(back[i])) > std::fabs(s) / 2 + slack;
+      wrong += inside &&
+               std::fabs(double(w[i]) - double(back[i])) > std::fabs(s) * grid.step / 2 + slack;
     }
   }
   CHECK(wrong == 0);

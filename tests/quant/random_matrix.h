@@ -35,9 +35,12 @@ inline std::vector<real> correlated_inputs(std::int64_t n, std::int64_t K, std::
 inline std::vector<quant::Spec> all_specs(std::int64_t group) {
   using namespace quant;
   std::vector<Spec> specs;
-  for (int bits = 2; bits <= 8; ++bits) {
-    for (const GridKind grid :
-         {GridKind::narrow, GridKind::full, GridKind::signed_max, GridKind::asymmetric}) {
+  for (int bits = 1; bits <= 8; ++bits) {
+    for (const GridKind grid : {GridKind::narrow, GridKind::full, GridKind::signed_max,
+                                GridKind::asymmetric, GridKind::ternary, GridKind::seq}) {
+      if (with_bits({.grid = grid}, bits).grid != grid || (bits == 1 && grid != GridKind::seq)) {
+        continue;
+      }
       for (const Granularity g : {Granularity::tensor, Granularity::channel, Granularity::group}) {
         for (const ScaleType scale : {ScaleType::f32, ScaleType::f16, ScaleType::bf16}) {
           specs.push_back({.bits = bits,

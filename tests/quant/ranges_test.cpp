@@ -18,11 +18,13 @@ using notch::test::normal_matrix;
 
 /// Σ (w - ŵ)² of a unit, written from the definition, without the kernels.
 double error_at(std::span<const real> unit, const UnitScale& at, const Spec& spec) {
-  const auto [qmin, qmax] = grid_of(spec);
+  const Grid grid = grid_of(spec);
   double sum = 0;
   for (const real w : unit) {
-    const double q = std::nearbyint(double(w / at.scale)) + at.zero_point;
-    const double clamped = std::min(std::max(q, double(qmin)), double(qmax));
+    const double steps = double(w / at.scale);
+    const double q =
+        grid.step == 2 ? 2 * std::floor(steps / 2) + 1 : std::nearbyint(steps) + at.zero_point;
+    const double clamped = std::min(std::max(q, double(grid.qmin)), double(grid.qmax));
     const real back = static_cast<real>(clamped - at.zero_point) * at.scale;
     sum += std::pow(double(w) - double(back), 2);
   }
@@ -78,6 +80,10 @@ TEST_CASE("absmax puts the extreme weights on the ends of every grid") {
   CHECK(scale_unit(w, {.bits = 4, .grid = GridKind::full}, 1).scale == 0.6f / 7);
   CHECK(scale_unit(w, {.bits = 4, .grid = GridKind::signed_max}, 1).scale == 0.6f / 8);
   const UnitScale at = scale_unit(w, {.bits = 4, .grid = GridKind::asymmetric}, 1);
+  // The outer cells belong to the range: 1.5 codes for ternary, 2^b half-cells for seq.
+  CHECK(scale_unit(w, {.bits = 2, .grid = GridKind::ternary}, 1).scale == 0.6f / 1.5f);
+  CHECK(scale_unit(w, {.bits = 2, .grid = GridKind::seq}, 1).scale == 0.6f / 4);
+  CHECK(scale_unit(w, {.bits = 1, .grid = GridKind::seq}, 1).scale == 0.6f / 2);
   CHECK(at.scale == Approx(0.9 / 15).epsilon(1e-6));
   CHECK(at.zero_point == 2);  // -8 + 0.6/0.06
 }
@@ -108,9 +114,26 @@ TEST_CASE("the paper's LSQ step is 2 mean|w| / sqrt(qmax)") {
         }).fault == Fault::usage);
 }
 
-TEST_CASE("a unit of zeros has scale 1 in every type") {
+TEST_CASE("the best sign of a row is its mean magnitude, up to the search's step") {
+  // min over s of Σ (|w| - s)² is s = mean|w|.
+  const std::vector<real> w = normal_matrix(4096, 5);
+  double mean = 0, most = 0;
+  for (const real v : w) {
+    mean += std::abs(double(v)) / 4096;
+    most = std::max(most, std::abs(double(v)));
+  }
+  const Spec sign{.bits = 1, .grid = GridKind::seq};
+  const double found = double(scale_unit(w, sign, best_ratio(w, sign)).scale);
+  CHECK(std::abs(found - mean) <= 0.005 * most / 2 * 1.001);
+}
+
+TEST_CASE("a unit of zeros has scale 1 in every type; without a zero code the smallest scale") {
   const std::vector<real> w(8, real{0});
+  const real smallest = std::numeric_limits<real>::denorm_min();
+  CHECK(scale_unit(w, {.bits = 2, .grid = GridKind::seq}, 1).scale == smallest);
+  CHECK(choose_unit(w, {.bits = 1, .grid = GridKind::seq}, RangeRule::mse).at.scale == smallest);
   for (const Spec& spec : all_specs(4)) {
+    if (spec.grid == GridKind::seq) continue;
     CHECK(scale_unit(w, spec, real(0.5)).scale == 1);
     CHECK(scale_unit(w, spec, real(0.5)).zero_point == 0);
     for (const RangeRule rule : {RangeRule::absmax, RangeRule::mse, RangeRule::lsq_paper}) {

@@ -20,6 +20,10 @@ TEST_CASE("each grid kind has its codes at 4 and at 2 bits") {
   CHECK(grid_of({.bits = 4, .grid = GridKind::asymmetric}) == Grid{-8, 7});
   CHECK(grid_of({.bits = 2, .grid = GridKind::narrow}) == Grid{-1, 1});
   CHECK(grid_of({.bits = 8, .grid = GridKind::full}) == Grid{-128, 127});
+  // ParetoQ's levels ±0.5, ±1.5 are the odd numbers times half the spacing; 1 bit is the sign.
+  CHECK(grid_of({.bits = 2, .grid = GridKind::seq}) == Grid{-3, 3, 2, 1});
+  CHECK(grid_of({.bits = 1, .grid = GridKind::seq}) == Grid{-1, 1, 2, 1});
+  CHECK(grid_of({.bits = 2, .grid = GridKind::ternary}) == Grid{-1, 1, 1, real(0.5)});
 }
 
 TEST_CASE("a spec that does not fit is a usage error that names field, found and layer") {
@@ -29,6 +33,12 @@ TEST_CASE("a spec that does not fit is a usage error that names field, found and
   CHECK(bits.field == "bits");
   CHECK(bits.found == "9");
   CHECK(error_of([] { validate({.bits = 1}, 64, "x"); }).field == "bits");
+  CHECK(error_of([] { validate({.bits = 5, .grid = GridKind::seq}, 64, "x"); }).field == "bits");
+  CHECK(error_of([] { validate({.bits = 3, .grid = GridKind::ternary}, 64, "x"); }).field ==
+        "bits");
+  CHECK_NOTHROW(validate({.bits = 1, .grid = GridKind::seq}, 64, "x"));
+  CHECK(with_bits({.bits = 2, .grid = GridKind::seq}, 8).grid == GridKind::narrow);
+  CHECK(with_bits({.bits = 2, .grid = GridKind::seq}, 4).grid == GridKind::seq);
   const Spec group{.granularity = Granularity::group, .group_size = 48};
   const auto divide = error_of([&] { validate(group, 64, "x"); });
   CHECK(divide.field == "group_size");
@@ -66,6 +76,10 @@ TEST_CASE(
   CHECK(bits_per_weight(grouped(8, 64, GridKind::narrow), 128, 512) == 8.25);
   CHECK(bits_per_weight(grouped(6, 64, GridKind::narrow), 128, 512) == 6.25);
   CHECK(bits_per_weight(grouped(4, 32, GridKind::asymmetric), 128, 512) == 4.5 + 4.0 / 32);
+  // Ternary: five codes in a byte, 1.6 bits; 1 bit with an f32 scale for 512 weights.
+  CHECK(bits_per_weight({.bits = 2, .grid = GridKind::ternary}, 128, 640) ==
+        Approx(1.65).epsilon(1e-12));
+  CHECK(bits_per_weight({.bits = 1, .grid = GridKind::seq}, 128, 512) == 1 + 32.0 / 512);
   // Rows are byte-aligned: 3 codes of 3 bits take 2 bytes, and the f32 scale 4.
   const StorageBytes odd = storage_bytes({.bits = 3}, 5, 3);
   CHECK(odd.codes == 10);
@@ -103,6 +117,7 @@ TEST_CASE("a spec survives JSON, and its report name says the codes") {
                   .group_size = 32,
                   .scale = ScaleType::f16};
   CHECK(name_of(spec) == "int4 narrow [-7,7] group 32 f16");
+  CHECK(name_of(Spec{.bits = 2, .grid = GridKind::seq}) == "int2 seq ±1,3 channel f32");
   CHECK(name_of(Spec{}) == "int8 narrow [-127,127] channel f32");
 }
 
