@@ -112,7 +112,7 @@ void check_width(int bits, std::string_view grid, const std::string& key, const 
   origins.fail(key, {.what = str("the ", grid, " grid has no such width"),
                      .found = str(bits),
                      .expected = low == high ? str(low) : str(low, " to ", high),
-                     .hint = bits == 1 ? "one bit is grid = \"seq\"" : ""});
+                     .hint = "1 bit is grid = \"seq\", which has up to 4"});
 }
 
 void check_rows(const ExperimentConfig& config, const Origins& origins) {
