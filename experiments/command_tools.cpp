@@ -85,28 +85,30 @@ Artefact open_artefact(const fs::path& dir) {
                  .expected = str("at most ", V)});
   }
   const fs::path weights = dir / nn::kWeightsFile;
-  a.size =
-      quant::predict_size(a.model(), {.tensors = a.loaded.tensors}, is_half(weights) ? 16 : 32);
+  a.size = quant::predict_size(a.model(), {.tensors = a.loaded.tensors}, is_half(weights) ? 16 : 32,
+                               a.loaded.coding);
   a.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
   return a;
 }
 
 namespace {
 
-/// "  codes          12345  12.3 %  note"
-std::string part_line(std::string_view part, std::int64_t bytes, std::int64_t all,
-                      const std::string& remark) {
-  std::ostringstream out;
-  out << "  " << std::left << std::setw(12) << part << std::right << std::setw(12) << bytes
-      << std::fixed << std::setprecision(1) << std::setw(7)
-      << 100 * static_cast<double>(bytes) / static_cast<double>(all) << " %";
-  if (!remark.empty()) out << "  " << remark;
-  return out.str();
-}
-
 std::string fixed3(double x) {
   std::ostringstream out;
   out << std::fixed << std::setprecision(3) << x;
+  return out.str();
+}
+
+/// "  codes          12345  12.3 %   3.456  note"
+std::string part_line(std::string_view part, std::int64_t bytes, const quant::SizeReport& size,
+                      const std::string& remark) {
+  const auto b = static_cast<double>(bytes);
+  std::ostringstream out;
+  out << "  " << std::left << std::setw(12) << part << std::right << std::setw(12) << bytes
+      << std::fixed << std::setprecision(1) << std::setw(7)
+      << 100 * b / static_cast<double>(size.file_bytes()) << " %" << std::setprecision(3)
+      << std::setw(9) << 8 * b / static_cast<double>(size.weights);
+  if (!remark.empty()) out << "  " << remark;
   return out.str();
 }
 
@@ -119,15 +121,21 @@ std::vector<std::string> size_lines(const Artefact& artefact) {
           " bits per weight over ", s.weights, " weights")};
   if (s.quantized == 0) return lines;
   lines[0] += str(", ", fixed3(32 / s.bits_per_weight()), " times smaller than fp32");
-  const std::int64_t all = s.bytes();
-  lines.push_back(part_line(
-      "codes", s.code_bytes, all,
-      str(s.quantized, " weights, entropy ", fixed3(s.code_entropy), " bits per weight")));
-  lines.push_back(part_line("scales", s.scale_bytes, all, ""));
-  if (s.zero_point_bytes > 0)
-    lines.push_back(part_line("zero points", s.zero_point_bytes, all, ""));
-  lines.push_back(part_line("fp32", s.float_bytes, all,
+  const bool coded = artefact.loaded.coding == quant::Coding::entropy;
+  const auto per_code = [&](std::int64_t bytes) {
+    return fixed3(8 * static_cast<double>(bytes) / static_cast<double>(s.quantized));
+  };
+  lines.push_back("                      bytes           bits per weight");
+  lines.push_back(
+      part_line("codes", s.code_bytes, s,
+                str(s.quantized, " weights, entropy ", fixed3(s.code_entropy), " bits per code, ",
+                    coded ? "with tables " : "entropy-coded ", per_code(s.coded_bytes))));
+  if (coded) lines.push_back(part_line("tables", s.table_bytes, s, "frequencies of the codes"));
+  lines.push_back(part_line("scales", s.scale_bytes, s, ""));
+  if (s.zero_point_bytes > 0) lines.push_back(part_line("zero points", s.zero_point_bytes, s, ""));
+  lines.push_back(part_line("fp32", s.float_bytes, s,
                             str(s.weights - s.quantized, " weights that are not quantized")));
+  lines.push_back(part_line("header", s.header_bytes, s, "names and shapes"));
   return lines;
 }
 

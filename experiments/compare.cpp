@@ -252,6 +252,13 @@ class SeedRun {
     row.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
     row.size = quant::predict_size(*loaded.model, {.tensors = std::move(loaded.tensors)},
                                    row.method == "fp16" ? 16 : 32);
+    if (row.size.file_bytes() != row.file_bytes) {
+      throw Error({.fault = Fault::mismatch,
+                   .where = weights.string(),
+                   .what = "the file has other bytes than predicted",
+                   .found = str(row.file_bytes),
+                   .expected = str(row.size.file_bytes())});
+    }
     const data::TokenData& tokens = run_.data.source.tokens;
     row.eval = evaluate(*loaded.model, tokens.val, tokens.val_bytes_per_token, fork_.get());
     if (!run_.data.task.empty()) {

@@ -9,6 +9,7 @@
 #include "experiments/commands.h"
 #include "experiments/tensor_statistics.h"
 #include "nn/checkpoint.h"
+#include "quant/entropy_coder.h"
 #include "quant/pack.h"
 
 namespace notch::experiments {
@@ -52,7 +53,8 @@ void add_entry(Table& table, const nn::SafetensorsFile& file, const nn::TensorEn
 }
 
 /// A quantized matrix: its weights as the model sees them, and its codes.
-void add_quantized(Table& table, const std::string& name, const quant::QTensor& q) {
+void add_quantized(Table& table, const std::string& name, const quant::QTensor& q,
+                   quant::Coding coding) {
   const quant::Grid grid = quant::grid_of(q.spec);
   std::array<std::int64_t, 256> counts{};
   for (const std::int8_t code : q.codes) ++counts[static_cast<std::size_t>(code + 128)];
@@ -66,7 +68,10 @@ void add_quantized(Table& table, const std::string& name, const quant::QTensor& 
                        std::lround(100 * n / static_cast<double>(q.codes.size())));
     }
   }
-  const quant::StorageBytes bytes = quant::storage_bytes(q.spec, q.rows, q.cols);
+  quant::StorageBytes bytes = quant::storage_bytes(q.spec, q.rows, q.cols);
+  if (coding == quant::Coding::entropy) {
+    bytes.codes = std::ssize(quant::encode_codes(q.codes, grid));
+  }
   const auto [low, high] = std::ranges::minmax(q.at.scales);
   const TensorStatistics s = statistics(quant::dequantize(q));
   table.add_row({text(name), text(quant::name_of(q.spec)),
@@ -94,8 +99,8 @@ void inspect_file(const Args& args, const fs::path& path) {
 bool ends_with_part(std::string_view name, const std::vector<std::string>& stems) {
   return std::ranges::any_of(stems, [&](const std::string& stem) {
     return name.starts_with(stem) &&
-           (name.substr(stem.size()) == ".codes" || name.substr(stem.size()) == ".scale" ||
-            name.substr(stem.size()) == ".zero");
+           (name.substr(stem.size()) == ".codes" || name.substr(stem.size()) == ".coded" ||
+            name.substr(stem.size()) == ".scale" || name.substr(stem.size()) == ".zero");
   });
 }
 
@@ -115,7 +120,7 @@ void inspect_model(const Args& args, const fs::path& dir) {
     for (const nn::FileTensor& t : nn::file_tensors(artefact.model())) {
       for (const quant::NamedQTensor& q : artefact.loaded.tensors) {
         if (!t.param || t.param->name != q.name) continue;
-        add_quantized(table, t.name, q.q);
+        add_quantized(table, t.name, q.q, artefact.loaded.coding);
         stems.push_back(t.name);
       }
     }

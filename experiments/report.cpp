@@ -74,6 +74,7 @@ Table results_table(const Statistics& statistics) {
        {.key = "bits", .decimals = 0},
        {.key = "granularity", .text = true},
        {.key = "bits_per_weight", .title = "bits/weight", .decimals = 2},
+       {.key = "coded_bits_per_weight", .title = "coded", .decimals = 2},
        {.key = "bytes", .decimals = 0},
        {.key = "val_loss", .title = "val loss", .decimals = 4, .spread = true},
        {.key = "loss_change",
@@ -128,6 +129,37 @@ Table results_table(const Statistics& statistics) {
   return table.without_empty_columns();
 }
 
+/// Where the bits are: per weight of the whole model, first seed (another seed's codes have another
+/// entropy).
+Table size_table(const SeedResults& seed) {
+  Table table({{.key = "row", .text = true},
+               {.key = "bits", .decimals = 0},
+               {.key = "codes", .decimals = 3},
+               {.key = "scales", .decimals = 3},
+               {.key = "zero_points", .title = "zero points", .decimals = 3},
+               {.key = "fp32", .decimals = 3},
+               {.key = "bits_per_weight", .title = "bits/weight", .decimals = 3},
+               {.key = "code_entropy", .title = "entropy per code", .decimals = 3},
+               {.key = "coded_per_code", .title = "coded per code", .decimals = 3},
+               {.key = "coded_bits_per_weight", .title = "coded bits/weight", .decimals = 3},
+               {.key = "file_bytes", .title = "file bytes", .decimals = 0}});
+  for (const RowResult& r : seed.rows) {
+    const quant::SizeReport& s = r.size;
+    if (s.quantized == 0) continue;
+    const auto per_weight = [&](std::int64_t bytes) {
+      return 8 * static_cast<double>(bytes) / static_cast<double>(s.weights);
+    };
+    table.add_row(
+        {text(label(r)), number(r.bits), number(per_weight(s.code_bytes)),
+         number(per_weight(s.scale_bytes)),
+         s.zero_point_bytes > 0 ? number(per_weight(s.zero_point_bytes)) : missing(),
+         number(per_weight(s.float_bytes)), number(s.bits_per_weight()), number(s.code_entropy),
+         number(8 * static_cast<double>(s.coded_bytes) / static_cast<double>(s.quantized)),
+         number(s.coded_bits_per_weight()), number(static_cast<double>(r.file_bytes))});
+  }
+  return table.without_empty_columns();
+}
+
 std::string table_header(const ExperimentConfig& config, const Data& data,
                          const std::vector<SeedResults>& seeds) {
   const data::CorpusInfo& c = data.source.corpus;
@@ -155,7 +187,8 @@ std::string column_notes(const std::vector<SeedResults>& seeds) {
       "Every row was scored once, from the file it wrote, after all training; no checkpoint was "
       "picked by\n"
       "its score. bits/weight counts the whole model: codes, scales, zero points and what stays in "
-      "fp32.\n"
+      "fp32;\n"
+      "coded: the same with entropy-coded codes (`notch export --format coded`).\n"
       "+- is the standard deviation over seeds. [ ]: 95 % interval of the paired difference, from ",
       Statistics::kResamples,
       "\n"

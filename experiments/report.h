@@ -16,6 +16,9 @@ namespace notch::experiments {
 /// One line per row: means over seeds, the spread over seeds (+-) or a 95 % interval.
 Table results_table(const Statistics& statistics);
 
+/// Where the bits of every quantized row are, part by part; of one seed.
+Table size_table(const SeedResults& seed);
+
 /// The line above every table: corpus, context, grid, seeds, calibration; and how to read the
 /// columns.
 std::string table_header(const ExperimentConfig& config, const Data& data,

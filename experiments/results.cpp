@@ -29,7 +29,10 @@ void visit(Row& r, const Visitor& v) {
   v("code_bytes", r.size.code_bytes);
   v("scale_bytes", r.size.scale_bytes);
   v("zero_point_bytes", r.size.zero_point_bytes);
+  v("table_bytes", r.size.table_bytes);
   v("float_bytes", r.size.float_bytes);
+  v("header_bytes", r.size.header_bytes);
+  v("coded_bytes", r.size.coded_bytes);
   v("code_entropy", r.size.code_entropy);
   v("file_bytes", r.file_bytes);
   v("layers", r.layers);

@@ -67,6 +67,14 @@ std::string header_text(const fs::path& path, const std::vector<TensorSource>& t
   return text;
 }
 
+/// Larger elements first, then by name: see the head of safetensors.h.
+void sort_for_file(std::vector<TensorSource>& tensors) {
+  std::sort(tensors.begin(), tensors.end(), [](const TensorSource& a, const TensorSource& b) {
+    const std::int64_t a_bytes = element_bytes(a.dtype), b_bytes = element_bytes(b.dtype);
+    return a_bytes != b_bytes ? a_bytes > b_bytes : a.name < b.name;
+  });
+}
+
 }  // namespace
 
 std::string_view name(DType dtype) { return kTypeNames[static_cast<std::size_t>(dtype)]; }
@@ -129,6 +137,19 @@ TensorSource raw_tensor(std::string name, DType dtype, FileShape shape,
   return {std::move(name), dtype, std::move(shape), [bytes](const ByteSink& sink) { sink(bytes); }};
 }
 
+std::int64_t safetensors_bytes(std::vector<TensorSource> tensors, const Metadata& metadata) {
+  sort_for_file(tensors);
+  std::int64_t total = 0;
+  for (const TensorSource& t : tensors) {
+    std::int64_t bytes = 0;
+    check(tensor_bytes(t.dtype, t.shape, bytes), t.name, "has the impossible shape ",
+          to_text(t.shape));
+    total += bytes;
+  }
+  return total + std::ssize(header_text("safetensors_bytes", tensors, metadata)) +
+         static_cast<std::int64_t>(sizeof(std::uint64_t));
+}
+
 void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
                        const Metadata& metadata) {
   std::set<std::string_view> names;
@@ -137,10 +158,7 @@ void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
     check(names.insert(t.name).second, path.string(), "two tensors are named ", t.name);
   }
   names.clear();  // the views die in the sort
-  std::sort(tensors.begin(), tensors.end(), [](const TensorSource& a, const TensorSource& b) {
-    const std::int64_t a_bytes = element_bytes(a.dtype), b_bytes = element_bytes(b.dtype);
-    return a_bytes != b_bytes ? a_bytes > b_bytes : a.name < b.name;
-  });
+  sort_for_file(tensors);
   const std::string header = header_text(path, tensors, metadata);
 
   FileWriter file(path);

@@ -64,6 +64,9 @@ TensorSource raw_tensor(std::string name, DType dtype, FileShape shape,
 /// The conversion of real_tensor, for sources that produce their values in pieces.
 void put_reals(const ByteSink& sink, DType dtype, std::span<const real> values);
 
+/// Bytes of the file that write_safetensors would write, header included. `write` is not called.
+std::int64_t safetensors_bytes(std::vector<TensorSource> tensors, const Metadata& metadata = {});
+
 /// Writes `path` atomically, holding no more than a piece of a tensor. Throws Fault::usage for a
 /// name that is empty, repeated, reserved or not UTF-8, and for a source that hands over another
 /// number of bytes than its shape has; Fault::io.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "quant/entropy_coder.h"
 #include "quant/pack.h"
 
 namespace notch::quant {
@@ -10,6 +11,8 @@ namespace {
 
 constexpr std::string_view kMethod = "notch";
 constexpr std::int64_t kVersion = 1;
+const nn::Metadata kMetadata{{"format", "pt"}};
+constexpr std::string_view kRans = "rans";  // the only "coding"
 
 nn::DType dtype_of(ScaleType type) {
   switch (type) {
@@ -51,13 +54,6 @@ const QTensor* find(const std::vector<NamedQTensor>& tensors, std::string_view p
   return at == tensors.end() ? nullptr : &at->q;
 }
 
-std::int64_t file_bytes(const fs::path& weights) {
-  const nn::SafetensorsFile file = nn::SafetensorsFile::open(weights);
-  std::int64_t total = 0;
-  for (const nn::TensorEntry& e : file.entries()) total += static_cast<std::int64_t>(e.bytes);
-  return total;
-}
-
 [[noreturn]] void refuse(const std::string& where, const std::string& field, std::string found,
                          std::string expected) {
   throw Error({.fault = Fault::input,
@@ -84,6 +80,14 @@ std::map<std::string, Spec> read_specs(const Json& config, const std::string& wh
   return specs;
 }
 
+Coding read_coding(const Json& config, const std::string& where) {
+  const Json* coding = config.find("coding");
+  if (!coding) return Coding::packed;
+  const std::string& name = coding->as_string(where);
+  if (name != kRans) refuse(where, "coding", name, str(kRans, ", or nothing for packed codes"));
+  return Coding::entropy;
+}
+
 /// What reading a spec alone cannot know: whether its tensor is a matrix that the groups divide.
 void check_fits(const Spec& spec, const nn::FileTensor& t, const std::string& where) {
   const std::string field = "tensors." + t.name;
@@ -101,13 +105,19 @@ struct PackedEntry {
   Param* param = nullptr;
   std::string name{};
   Spec spec{};
-  const nn::TensorEntry *codes = nullptr, *scale = nullptr, *zero = nullptr;
+  const nn::TensorEntry *codes = nullptr, *coded = nullptr, *scale = nullptr, *zero = nullptr;
 
-  PackedEntry(Param& p, std::string file_name, const Spec& s, nn::WeightFile& file)
+  PackedEntry(Param& p, std::string file_name, const Spec& s, Coding coding, nn::WeightFile& file)
       : param(&p), name(std::move(file_name)), spec(s) {
     const std::int64_t rows = p.value.rows(), cols = p.value.cols();
     const StoredShapes shapes = stored_shapes(spec, rows, cols);
-    codes = &require(file, ".codes", shapes.codes, nn::DType::u8);
+    if (coding == Coding::entropy) {
+      // As long as it is: the decoder knows whether that is right.
+      const nn::TensorEntry* entry = file.file().find(name + ".coded");
+      coded = &require(file, ".coded", {entry ? entry->size() : 0}, nn::DType::u8);
+    } else {
+      codes = &require(file, ".codes", shapes.codes, nn::DType::u8);
+    }
     scale = &require(file, ".scale", shapes.scale, dtype_of(spec.scale));
     if (has_zero_points(spec)) zero = &require(file, ".zero", shapes.zero, nn::DType::u8);
   }
@@ -131,10 +141,17 @@ struct PackedEntry {
       file.file().read_bytes(entry, std::as_writable_bytes(std::span(bytes)));
       return bytes;
     };
-    packed.codes = bytes_of(*codes);
+    const std::string where = file.file().path().string() + ": " + name;
+    if (coded) {
+      packed.codes = pack_codes(
+          decode_codes(bytes_of(*coded), packed.rows * packed.cols, grid_of(spec), where),
+          packed.rows, packed.cols, spec.bits, grid_of(spec).qmin);
+    } else {
+      packed.codes = bytes_of(*codes);
+    }
     packed.scales = bytes_of(*scale);
     if (zero) packed.zero_points = bytes_of(*zero);
-    return unpack(packed, file.file().path().string() + ": " + name);
+    return unpack(packed, where);
   }
 };
 
@@ -143,6 +160,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json) {
   const nn::GptConfig config = nn::parse_config(json, dir / nn::kConfigFile);
   const Json& about = *json.find("quantization_config");
   std::map<std::string, Spec> specs = read_specs(about, where);
+  const Coding coding = read_coding(about, where);
 
   nn::WeightFile file(dir / nn::kWeightsFile);
   auto model = std::make_unique<nn::Gpt>(config, nn::Gpt::Values::shapes_only);
@@ -156,7 +174,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json) {
       continue;
     }
     check_fits(spec->second, t, where);
-    packed.emplace_back(*model->params().find(t.param->name), t.name, spec->second, file);
+    packed.emplace_back(*model->params().find(t.param->name), t.name, spec->second, coding, file);
     specs.erase(spec);
   }
   if (!specs.empty()) {
@@ -173,7 +191,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json) {
   file.check_no_others(head_may_follow);
 
   model->params().allocate_values();
-  LoadedModel loaded{.quantization_config = about};
+  LoadedModel loaded{.quantization_config = about, .coding = coding};
   for (const nn::FileTensor& t : floats) file.read(t);
   if (head_may_follow) file.check_tied_head(head);
   for (const PackedEntry& entry : packed) {
@@ -191,28 +209,53 @@ double SizeReport::bits_per_weight() const {
   return 8 * static_cast<double>(bytes()) / static_cast<double>(weights);
 }
 
-SizeReport predict_size(const nn::Gpt& model, const Quantized& quantized, int float_bits) {
+double SizeReport::coded_bits_per_weight() const {
+  const std::int64_t saved = code_bytes + table_bytes - coded_bytes;
+  return 8 * static_cast<double>(bytes() - saved) / static_cast<double>(weights);
+}
+
+SizeReport predict_size(const nn::Gpt& model, const Quantized& quantized, int float_bits,
+                        Coding coding) {
   SizeReport size;
+  std::vector<nn::TensorSource> outline;  // names, types and shapes, nothing to write
+  const auto tensor = [&](std::string name, nn::DType dtype, nn::FileShape shape) {
+    outline.push_back({.name = std::move(name), .dtype = dtype, .shape = std::move(shape)});
+  };
   for (const nn::FileTensor& t : nn::file_tensors(model)) {
     if (t.param) size.weights += t.shape.size();
     const QTensor* q = t.param ? find(quantized.tensors, t.param->name) : nullptr;
     if (!q) {
       size.float_bytes += t.shape.size() * float_bits / 8;
+      tensor(t.name, float_bits == 16 ? nn::DType::f16 : nn::DType::f32, nn::file_shape(t.shape));
       continue;
     }
     const StorageBytes stored = storage_bytes(q->spec, q->rows, q->cols);
+    const StoredShapes shapes = stored_shapes(q->spec, q->rows, q->cols);
+    const std::vector<std::uint8_t> coded = encode_codes(q->codes, grid_of(q->spec));
     size.quantized += t.shape.size();
-    size.code_bytes += stored.codes;
+    size.coded_bytes += std::ssize(coded);
+    if (coding == Coding::entropy) {
+      const std::int64_t table = table_bytes(coded, grid_of(q->spec), t.name);
+      size.table_bytes += table;
+      size.code_bytes += std::ssize(coded) - table;
+      tensor(t.name + ".coded", nn::DType::u8, {std::ssize(coded)});
+    } else {
+      size.code_bytes += stored.codes;
+      tensor(t.name + ".codes", nn::DType::u8, shapes.codes);
+    }
     size.scale_bytes += stored.scales;
+    tensor(t.name + ".scale", dtype_of(q->spec.scale), shapes.scale);
     size.zero_point_bytes += stored.zero_points;
+    if (has_zero_points(q->spec)) tensor(t.name + ".zero", nn::DType::u8, shapes.zero);
     size.code_entropy += code_entropy(q->codes) * static_cast<double>(t.shape.size());
   }
   if (size.quantized > 0) size.code_entropy /= static_cast<double>(size.quantized);
+  size.header_bytes = nn::safetensors_bytes(std::move(outline), kMetadata) - size.bytes();
   return size;
 }
 
 void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::path& dir,
-                    const Json& about) {
+                    const Json& about, Coding coding) {
   check(!quantized.tensors.empty(), dir.string(), "nothing is quantized");
   std::vector<nn::TensorSource> sources;
   std::vector<PackedTensor> packed;  // the sources refer to its bytes
@@ -225,9 +268,15 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
       sources.push_back(nn::float_source(t));
       continue;
     }
-    const PackedTensor& p = packed.emplace_back(pack(*q));
+    PackedTensor& p = packed.emplace_back(pack(*q));
     const StoredShapes shapes = stored_shapes(q->spec, q->rows, q->cols);
-    sources.push_back(bytes_source(t.name + ".codes", nn::DType::u8, shapes.codes, p.codes));
+    if (coding == Coding::entropy) {
+      p.codes = encode_codes(q->codes, grid_of(q->spec));
+      sources.push_back(
+          bytes_source(t.name + ".coded", nn::DType::u8, {std::ssize(p.codes)}, p.codes));
+    } else {
+      sources.push_back(bytes_source(t.name + ".codes", nn::DType::u8, shapes.codes, p.codes));
+    }
     sources.push_back(
         bytes_source(t.name + ".scale", dtype_of(q->spec.scale), shapes.scale, p.scales));
     if (has_zero_points(q->spec)) {
@@ -238,22 +287,23 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
   }
   check(packed.size() == quantized.tensors.size(), dir.string(), quantized.tensors.size(),
         " quantized tensors, of which the model has ", packed.size());
-  nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources), {{"format", "pt"}});
+  nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources), kMetadata);
 
   Json config = nn::config_json(model.config());
   Json quantization = Json::object();
   quantization.set("quant_method", kMethod).set("version", kVersion).set("bits", bits);
+  if (coding == Coding::entropy) quantization.set("coding", kRans);
   for (const auto& [key, value] : about.as_object("about")) quantization.set(key, value);
   quantization.set("tensors", specs);
   config.set("quantization_config", quantization);
   write_file(dir / nn::kConfigFile, config.dump(2) + "\n");
 
-  const std::int64_t predicted = predict_size(model, quantized).bytes();
-  const std::int64_t written = file_bytes(dir / nn::kWeightsFile);
+  const std::int64_t predicted = predict_size(model, quantized, 32, coding).file_bytes();
+  const auto written = static_cast<std::int64_t>(fs::file_size(dir / nn::kWeightsFile));
   if (predicted == written) return;
   throw Error({.fault = Fault::mismatch,
                .where = (dir / nn::kWeightsFile).string(),
-               .what = "the tensors have other bytes than predicted",
+               .what = "the file has other bytes than predicted",
                .found = std::to_string(written),
                .expected = std::to_string(predicted)});
 }

@@ -249,6 +249,32 @@ TEST_CASE("quantized models are smaller, further away with fewer bits, and inspe
   }
 }
 
+TEST_CASE("export codes a quantized model shorter, and back to the same file") {
+  const Program program;
+  const std::string model = program.train();
+  REQUIRE(program.notch("quantize " + model + " --method rtn --bits 4 --out q").code == 0);
+  REQUIRE(program.notch("export q --format coded --out coded").code == 0);
+  REQUIRE(program.notch("export coded --format packed --out back").code == 0);
+  CHECK(sha256_file(program / "back/model.safetensors") ==
+        sha256_file(program / "q/model.safetensors"));
+  CHECK(read_file(program / "back/config.json") == read_file(program / "q/config.json"));
+  const Json q = first_row(program.notch("eval q --text text.txt -q -o json"));
+  const Json coded = first_row(program.notch("eval coded --text text.txt -q -o json"));
+  CHECK(value(coded, "loss") == value(q, "loss"));
+  CHECK(value(coded, "file_bytes") ==
+        static_cast<double>(fs::file_size(program / "coded/model.safetensors")));
+  const Outcome inspected = program.notch("inspect coded");
+  REQUIRE(inspected.code == 0);
+  for (const char* part : {"codes", "tables", "scales", "fp32", "header"}) {
+    INFO(part);
+    CHECK(inspected.out.find(str("\n  ", part, ' ')) != std::string::npos);
+  }
+  CHECK(program.notch("export " + model + " --format coded --out no").code == 3);
+  CHECK(program.notch("export q --format coded --out back").code == 2);
+  CHECK(program.notch("export q --out no").code == 2);
+  CHECK_FALSE(fs::exists(program / "no"));
+}
+
 TEST_CASE("layers can be skipped and given other bits") {
   const Program program;
   const std::string model = program.train();
