@@ -101,7 +101,10 @@ void integer_linear(std::span<float> out, const ActivationCodes& x, const Packed
 
 void integer_linear(std::span<float> out, const ActivationCodes& x, const PackedWeights& w,
                     std::span<const float> bias, std::int64_t M) {
-  integer_linear(out, x, w, bias, M, best_integer_kernel());
+  // A tile register holds 16 tokens; with fewer, memory sets the pace and VNNI starts sooner.
+  const IntegerKernel best = best_integer_kernel();
+  const bool few = M < 16 && best == IntegerKernel::amx;
+  integer_linear(out, x, w, bias, M, few ? IntegerKernel::avx512_vnni : best);
 }
 
 }  // namespace notch::quant

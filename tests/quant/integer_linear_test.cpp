@@ -169,6 +169,13 @@ TEST_CASE("every integer kernel gives the contract's bits for odd shapes, groups
             Fill::random, token_zero_points));
 }
 
+TEST_CASE("integer kernels have a path for every small number of tokens, with the same bits") {
+  for (std::int64_t M = 1; M <= 20; ++M)
+    for (const std::int64_t group : {0, 16})
+      compare_all(make_layer(M, {.N = 49, .K = 48, .group = group, .zero_points = M % 3 == 0},
+                             static_cast<std::uint64_t>(M), Fill::random, M % 2 == 0));
+}
+
 TEST_CASE("integer kernels are exact at the extremes of codes and at the largest K") {
   for (const Fill fill : {Fill::largest, Fill::smallest, Fill::alternating}) {
     compare_all(make_layer(3, {.N = 18, .K = 65536}, 1, fill, false));
