@@ -145,7 +145,7 @@ struct PackedEntry {
     if (coded) {
       packed.codes = pack_codes(
           decode_codes(bytes_of(*coded), packed.rows * packed.cols, grid_of(spec), where),
-          packed.rows, packed.cols, spec.bits, grid_of(spec).qmin);
+          packed.rows, packed.cols, spec);
     } else {
       packed.codes = bytes_of(*codes);
     }
