@@ -111,7 +111,11 @@ Table results_table(const Statistics& statistics) {
     table.add_row(
         {text(label(row)), number(row.bits),
          row.granularity.empty() ? missing() : text(row.granularity),
-         number(row.size.bits_per_weight()), number(static_cast<double>(row.file_bytes)),
+         number(row.size.bits_per_weight()),
+         row.size.quantized > 0
+             ? plain([](const RowResult& x) { return x.size.coded_bits_per_weight(); })
+             : missing(),
+         number(static_cast<double>(row.file_bytes)),
          cell([](const RowResult& x) { return x.eval.loss; }),
          is_base ? missing() : number_in(change.mean, change.low, change.high),
          plain([](const RowResult& x) { return x.eval.bits_per_byte; }),

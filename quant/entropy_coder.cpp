@@ -167,7 +167,7 @@ Table read_table(std::span<const std::uint8_t> stream, Grid grid, std::string_vi
   }
   Levels levels{.step = static_cast<int>(*step), .order = static_cast<int>(*order)};
   std::int64_t level = 0;
-  for (int code = grid.qmin; code <= grid.qmax; ++code) {
+  for (int code = grid.qmin; code <= grid.qmax; code += grid.step) {
     const std::optional<std::uint32_t> d = get_golomb(in, levels.order);
     if (!d) refuse(where, "a table that does not end");
     level += *d % 2 == 1 ? (std::int64_t{*d} + 1) / 2 : -(std::int64_t{*d} / 2);
@@ -221,11 +221,14 @@ Levels best_levels(const std::vector<std::int64_t>& counts) {
 
 std::vector<std::uint8_t> encode_codes(std::span<const std::int8_t> codes, Grid grid) {
   if (codes.empty()) return {};
-  std::vector<std::int64_t> counts(static_cast<std::size_t>(grid.qmax - grid.qmin + 1), 0);
+  const auto symbol = [&](std::int8_t code) {
+    return static_cast<std::size_t>((code - grid.qmin) / grid.step);
+  };
+  std::vector<std::int64_t> counts(symbol(static_cast<std::int8_t>(grid.qmax)) + 1, 0);
   for (const std::int8_t code : codes) {
-    check(code >= grid.qmin && code <= grid.qmax, "encode_codes", "code ", int{code},
-          " is outside the grid");
-    ++counts[static_cast<std::size_t>(code - grid.qmin)];
+    check(code >= grid.qmin && code <= grid.qmax && (code - grid.qmin) % grid.step == 0,
+          "encode_codes", "code ", int{code}, " is not of the grid");
+    ++counts[symbol(code)];
   }
   const Levels levels = best_levels(counts);
   const std::vector<std::uint32_t> frequency = frequencies(levels);
@@ -233,7 +236,7 @@ std::vector<std::uint8_t> encode_codes(std::span<const std::int8_t> codes, Grid 
   std::vector<std::uint8_t> backwards;  // encoding starts where decoding ends
   std::uint32_t x = kLow;
   for (auto code = codes.rbegin(); code != codes.rend(); ++code) {
-    const auto i = static_cast<std::size_t>(*code - grid.qmin);
+    const std::size_t i = symbol(*code);
     const std::uint64_t limit = std::uint64_t{(kLow >> kProbabilityBits) << 8} * frequency[i];
     for (; x >= limit; x >>= 8) backwards.push_back(static_cast<std::uint8_t>(x));
     x = (x / frequency[i] << kProbabilityBits) + x % frequency[i] + starts[i];
@@ -270,7 +273,7 @@ std::vector<std::int8_t> decode_codes(std::span<const std::uint8_t> stream, std:
   for (std::int8_t& code : codes) {
     const std::uint32_t slot = x % kTotal;
     const std::size_t i = symbol_at[slot];
-    code = static_cast<std::int8_t>(grid.qmin + static_cast<int>(i));
+    code = static_cast<std::int8_t>(grid.qmin + grid.step * static_cast<int>(i));
     x = table.frequency[i] * (x >> kProbabilityBits) + slot - starts[i];
     for (; x < kLow; x = x << 8 | stream[at++]) {
       if (at == stream.size()) refuse(where, "a stream that ends before its last symbol");

@@ -10,6 +10,7 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/nn/plain_file.h"
+#include "tests/quant/quantized_models.h"
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
@@ -17,53 +18,20 @@ namespace {
 
 using namespace notch;
 using namespace notch::quant;
+using notch::test::config_json;
+using notch::test::config_of;
 using notch::test::error_of;
-using notch::test::logits_of;
+using notch::test::logits;
 using notch::test::make_gpt;
 using notch::test::put_file;
+using notch::test::rounded;
 using notch::test::same_bits;
+using notch::test::spread;
 using notch::test::TemporaryDirectory;
+using notch::test::tensor_bytes;
 using notch::test::Text;
 using notch::test::tiny_config;
 using notch::test::values_of;
-
-nn::GptConfig config_of(bool tied, bool bias) {
-  nn::GptConfig config = tiny_config();
-  config.tie_embeddings = tied;
-  config.bias = bias;
-  return config;
-}
-
-/// The model quantized by `plan`: its parameters are the dequantized weights.
-Quantized round(nn::Gpt& model, const Plan& plan) {
-  nn::ModelView view = nn::view(model);
-  return post_training(view, recipe("rtn-mse"), resolve(plan, view), {}, {});
-}
-
-/// A plan that spreads `specs` over the matrices of a model, one each.
-Plan spread(nn::Gpt& model, std::span<const Spec> specs) {
-  Plan plan{.rules = {{"*", {}}}};
-  std::size_t i = 0;
-  const auto add = [&](const std::string& name) {
-    if (i < specs.size()) plan.rules.push_back({name, specs[i++]});
-  };
-  for (const nn::Linear* l : model.linears()) add(l->name);
-  for (const nn::Embedding* e : model.embeddings()) add(e->name);
-  return plan;
-}
-
-std::vector<real> logits(nn::Gpt& model) { return logits_of(nn::view(model), Text(1)); }
-
-std::int64_t tensor_bytes(const fs::path& dir) {
-  const nn::SafetensorsFile file = nn::SafetensorsFile::open(dir / nn::kWeightsFile);
-  std::int64_t sum = 0;
-  for (const nn::TensorEntry& e : file.entries()) sum += static_cast<std::int64_t>(e.bytes);
-  return sum;
-}
-
-Json config_json(const fs::path& dir) {
-  return Json::parse(read_file(dir / nn::kConfigFile), "config.json");
-}
 
 TEST_CASE("every spec comes back from its directory bit for bit, and so do the logits") {
   const std::vector<Spec> specs = test::all_specs(4);
@@ -73,7 +41,7 @@ TEST_CASE("every spec comes back from its directory bit for bit, and so do the l
     const auto model = make_gpt(config_of(variant % 2 == 0, variant / 2 % 2 == 0), first + 1);
     const std::span<const Spec> used(specs.data() + first,
                                      std::min(kMatrices, specs.size() - first));
-    const Quantized q = round(*model, spread(*model, used));
+    const Quantized q = rounded(*model, spread(*model, used));
     REQUIRE(q.tensors.size() == used.size());
     const TemporaryDirectory dir;
     save_quantized(*model, q, dir.path());
@@ -103,79 +71,6 @@ TEST_CASE("every spec comes back from its directory bit for bit, and so do the l
   }
 }
 
-TEST_CASE("an entropy-coded directory holds the same integers, and says how many bytes it takes") {
-  const std::vector<Spec> specs = test::all_specs(4);
-  constexpr std::size_t kMatrices = 10;
-  for (std::size_t first = 0; first < specs.size(); first += kMatrices) {
-    const auto model = make_gpt(config_of(true, true), first + 1);
-    const std::span<const Spec> used(specs.data() + first,
-                                     std::min(kMatrices, specs.size() - first));
-    const Quantized q = round(*model, spread(*model, used));
-    const TemporaryDirectory dir;
-    save_quantized(*model, q, dir.path(), Json::object(), Coding::entropy);
-    const LoadedModel back = load_any(dir.path());
-    CHECK(back.coding == Coding::entropy);
-    for (const NamedQTensor& t : q.tensors) {
-      INFO(t.name << " " << name_of(t.q.spec));
-      const auto at = std::ranges::find(back.tensors, t.name, &NamedQTensor::name);
-      REQUIRE(at != back.tensors.end());
-      CHECK(at->q == t.q);
-    }
-    CHECK(same_bits(logits(*back.model), logits(*model)));
-    const SizeReport size = predict_size(*model, q, 32, Coding::entropy);
-    CHECK(size.bytes() == tensor_bytes(dir.path()));
-    CHECK(size.file_bytes() ==
-          static_cast<std::int64_t>(fs::file_size(dir.path() / nn::kWeightsFile)));
-    CHECK(size.code_bytes + size.table_bytes == size.coded_bytes);
-    const SizeReport packed = predict_size(*model, q);
-    CHECK(packed.coded_bytes == size.coded_bytes);
-    CHECK(packed.table_bytes == 0);
-    CHECK(packed.coded_bits_per_weight() == Approx(size.bits_per_weight()));
-    CHECK(size.coded_bits_per_weight() == Approx(size.bits_per_weight()));
-  }
-}
-
-TEST_CASE("another coding, and a coded tensor that is damaged or missing, are refused by name") {
-  const auto model = make_gpt(tiny_config());
-  const Quantized q = round(*model, {.weights = {.bits = 4}});
-  const TemporaryDirectory dir;
-  save_quantized(*model, q, dir.path(), Json::object(), Coding::entropy);
-  SECTION("coding") {
-    Json config = config_json(dir.path());
-    Json quantization = *config.find("quantization_config");
-    quantization.set("coding", "huffman");
-    config.set("quantization_config", quantization);
-    write_file(dir.path() / nn::kConfigFile, config.dump());
-    const ErrorParts parts = error_of([&] { load_any(dir.path()); });
-    CHECK(parts.fault == Fault::input);
-    CHECK(parts.field == "quantization_config.coding");
-  }
-  SECTION("packed codes are looked for without the word") {
-    Json config = config_json(dir.path());
-    Json quantization = Json::object();
-    for (const auto& [key, value] : config.find("quantization_config")->as_object("")) {
-      if (key != "coding") quantization.set(key, value);
-    }
-    config.set("quantization_config", quantization);
-    write_file(dir.path() / nn::kConfigFile, config.dump());
-    const ErrorParts parts = error_of([&] { load_any(dir.path()); });
-    CHECK(parts.fault == Fault::input);
-    CHECK(parts.field.find(".codes") != std::string::npos);
-  }
-  SECTION("a byte of a stream") {
-    const nn::SafetensorsFile file = nn::SafetensorsFile::open(dir.path() / nn::kWeightsFile);
-    const nn::TensorEntry* entry = file.find("h.0.mlp.c_fc.weight.coded");
-    REQUIRE(entry);
-    std::string bytes = read_file(dir.path() / nn::kWeightsFile);
-    char& changed = bytes[static_cast<std::size_t>(entry->offset + entry->bytes / 2)];
-    changed = static_cast<char>(changed ^ 0x10);
-    write_file(dir.path() / nn::kWeightsFile, bytes);
-    const ErrorParts parts = error_of([&] { load_any(dir.path()); });
-    CHECK(parts.fault == Fault::input);
-    CHECK(parts.where.find("h.0.mlp.c_fc.weight") != std::string::npos);
-  }
-}
-
 TEST_CASE("sizes by hand: two 4-bit matrices of a small model, everything else in fp32") {
   // 1 layer, 12 channels. c_fc [48, 12]: 48 rows of 6 bytes, 48 f16 scales. mlp.c_proj [12, 48] in
   // groups of 16, asymmetric: 12 rows of 24 bytes, 36 f32 scales, zero points in 12 rows of 2
@@ -188,7 +83,7 @@ TEST_CASE("sizes by hand: two 4-bit matrices of a small model, everything else i
   const Plan plan{.rules = {{"*", {}},
                             {"h.0.mlp.c_fc", Spec{.bits = 4, .scale = ScaleType::f16}},
                             {"h.0.mlp.c_proj", groups}}};
-  const Quantized q = round(*model, plan);
+  const Quantized q = rounded(*model, plan);
   const SizeReport size = predict_size(*model, q);
   CHECK(size.code_bytes == 48 * 6 + 12 * 24);
   CHECK(size.scale_bytes == 48 * 2 + 36 * 4);
@@ -205,7 +100,7 @@ TEST_CASE("sizes by hand: two 4-bit matrices of a small model, everything else i
 
 TEST_CASE("a model without biases pays for the zeros that its file holds") {
   const auto model = make_gpt(config_of(true, false));
-  const Quantized q = round(*model, {.weights = {.bits = 8}});
+  const Quantized q = rounded(*model, {.weights = {.bits = 8}});
   const SizeReport size = predict_size(*model, q);
   // Per block 2 norms and 4 Linears of 12, 12, 36, 12, 48 and 12 biases, and the last norm.
   CHECK(size.float_bytes == 4 * (model->params().count() - size.quantized + 2 * 132 + 12));
@@ -216,7 +111,7 @@ TEST_CASE("the directory says what it is") {
   const TemporaryDirectory dir;
   const auto model = make_gpt();
   const Spec spec{.bits = 3, .granularity = Granularity::group, .group_size = 6};
-  const Quantized q = round(*model, {.weights = spec, .table = Spec{.bits = 8}});
+  const Quantized q = rounded(*model, {.weights = spec, .table = Spec{.bits = 8}});
   save_quantized(*model, q, dir.path(), Json::object().set("method", "gptq"));
   const Json quantization = config_json(dir.path()).at("quantization_config", "t");
   CHECK(quantization.at("quant_method", "t").as_string("t") == "notch");
@@ -276,7 +171,7 @@ class Spoiled {
     const Plan plan{.weights = {.bits = 4, .scale = ScaleType::f16},
                     .table = Spec{.bits = 4, .grid = GridKind::asymmetric},
                     .rules = {{"h.1.*", {}}}};
-    save_quantized(*model, round(*model, plan), dir_.path());
+    save_quantized(*model, rounded(*model, plan), dir_.path());
     const nn::SafetensorsFile file = nn::SafetensorsFile::open(dir_ / nn::kWeightsFile);
     for (const nn::TensorEntry& e : file.entries()) {
       Raw& raw = tensors[e.name] = {e.dtype, e.shape, std::vector<std::byte>(e.bytes)};
@@ -445,7 +340,7 @@ TEST_CASE("a file that is cut off anywhere is refused") {
 TEST_CASE("saving refuses integers that belong to another model, and none at all") {
   const TemporaryDirectory dir;
   const auto model = make_gpt();
-  Quantized q = round(*model, {.weights = {.bits = 4}});
+  Quantized q = rounded(*model, {.weights = {.bits = 4}});
   CHECK(error_of([&] { save_quantized(*model, {}, dir.path()); }).fault == Fault::usage);
   q.tensors[3].name = "h.7.attn.c_attn.weight";
   CHECK(error_of([&] { save_quantized(*model, q, dir.path()); }).fault == Fault::usage);

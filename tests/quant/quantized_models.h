@@ -1,0 +1,51 @@
+// Small models on integers, and what a test wants to know of their directories.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "quant/model_files.h"
+#include "tests/quant/tiny_models.h"
+
+namespace notch::test {
+
+inline nn::GptConfig config_of(bool tied, bool bias) {
+  nn::GptConfig config = tiny_config();
+  config.tie_embeddings = tied;
+  config.bias = bias;
+  return config;
+}
+
+/// The model quantized by `plan`: its parameters are the dequantized weights.
+inline quant::Quantized rounded(nn::Gpt& model, const quant::Plan& plan) {
+  nn::ModelView view = nn::view(model);
+  return quant::post_training(view, quant::recipe("rtn-mse"), quant::resolve(plan, view), {}, {});
+}
+
+/// A plan that spreads `specs` over the matrices of a model, one each.
+inline quant::Plan spread(nn::Gpt& model, std::span<const quant::Spec> specs) {
+  quant::Plan plan{.rules = {{"*", {}}}};
+  std::size_t i = 0;
+  const auto add = [&](const std::string& name) {
+    if (i < specs.size()) plan.rules.push_back({name, specs[i++]});
+  };
+  for (const nn::Linear* l : model.linears()) add(l->name);
+  for (const nn::Embedding* e : model.embeddings()) add(e->name);
+  return plan;
+}
+
+inline std::vector<real> logits(nn::Gpt& model) { return logits_of(nn::view(model), Text(1)); }
+
+inline std::int64_t tensor_bytes(const fs::path& dir) {
+  const nn::SafetensorsFile file = nn::SafetensorsFile::open(dir / nn::kWeightsFile);
+  std::int64_t sum = 0;
+  for (const nn::TensorEntry& e : file.entries()) sum += static_cast<std::int64_t>(e.bytes);
+  return sum;
+}
+
+inline Json config_json(const fs::path& dir) {
+  return Json::parse(read_file(dir / nn::kConfigFile), "config.json");
+}
+
+}  // namespace notch::test
