@@ -23,10 +23,20 @@ class Profile {
     double forward = 0, backward = 0, optimizer = 0;  ///< seconds since clear()
   };
   const std::vector<Row>& rows() const { return rows_; }
+  /// Whole steps since clear(), and the seconds they took.
+  std::int64_t steps() const { return steps_; }
+  double seconds() const { return seconds_; }
 
   /// Zeroes the times and keeps the rows.
   void clear() {
     for (Row& row : rows_) row = {row.op, row.label};
+    steps_ = 0;
+    seconds_ = 0;
+  }
+
+  void add_step(double seconds) {
+    ++steps_;
+    seconds_ += seconds;
   }
 
   void add(std::string_view op, std::string_view label, Pass pass, double seconds) {
@@ -69,6 +79,8 @@ class Profile {
   }
 
   std::vector<Row> rows_{};
+  std::int64_t steps_ = 0;
+  double seconds_ = 0;
 };
 
 }  // namespace notch

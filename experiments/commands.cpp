@@ -76,6 +76,25 @@ std::vector<Flag> eval_flags() {
        threads_flag()});
 }
 
+std::vector<Flag> bench_flags() {
+  return with_output(
+      {{.name = "shape",
+        .value = "LIST",
+        .help = "N, T, S, M or an EXP.toml: models to train",
+        .fallback = "T"},
+       {.name = "recipe",
+        .value = "LIST",
+        .help = "fp32, qat-ste, qat-lsq, …: compared with the first",
+        .fallback = "fp32"},
+       {.name = "rounds", .letter = 'r', .value = "N", .help = "interleaved", .fallback = "5"},
+       {.name = "steps",
+        .value = "N",
+        .help = "of every recipe in a round",
+        .fallback = "half a second's worth"},
+       {.name = "ops", .help = "with -o csv and json: the split by op, not the summary"},
+       threads_flag()});
+}
+
 std::vector<Flag> sample_flags() {
   return {
       {.name = "prompt", .letter = 'p', .value = "TEXT", .help = "what the text begins with"},
@@ -166,6 +185,14 @@ std::vector<Command> make_commands() {
         .positionals = {{.name = "EXP.toml", .help = "the configuration", .required = false}},
         .overrides = true},
        config_command},
+      {{.name = "bench",
+        .summary = "what a training step costs here, op by op",
+        .examples = {"notch bench train --shape T,S",
+                     "notch bench train --shape S --recipe fp32,qat-ste,qat-lsq quant.bits=8,4"},
+        .positionals = {{.name = "train", .help = "what to measure"}},
+        .flags = bench_flags(),
+        .overrides = true},
+       bench_command},
       {{.name = "doctor",
         .summary = "what this machine has, and what slows it",
         .examples = {"notch doctor"},

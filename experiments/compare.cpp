@@ -6,6 +6,7 @@
 
 #include "autograd/base/sha256.h"
 #include "experiments/signals.h"
+#include "experiments/step_split.h"
 
 namespace notch::experiments {
 namespace {
@@ -18,18 +19,6 @@ std::string granularity_text(const quant::Spec& spec) {
   std::string text(quant::name_of(spec.granularity));
   if (spec.granularity == quant::Granularity::group) text += " " + std::to_string(spec.group_size);
   return text;
-}
-
-/// "gptq-int4"; granularity and grid are added where they are not the experiment's.
-std::string row_name(const ExperimentConfig& config, const RowConfig& row) {
-  if (row.bits == 0) return row.method;
-  std::string name = row.method + "-int" + std::to_string(row.bits);
-  const bool usual =
-      row.granularity == config.quant.granularity && row.group_size == config.quant.group_size;
-  if (!usual) {
-    name += row.granularity == "group" ? str("-g", row.group_size) : str('-', row.granularity);
-  }
-  return row.grid == config.quant.grid ? name : str(name, "-", row.grid);
 }
 
 class SeedRun {
@@ -205,11 +194,18 @@ class SeedRun {
       run_.dir.metrics().append(label, step, line);
     };
     listener.stop_requested = stop_requested;
+    Profile profile;
+    if (run_.profile) parts.profile = &profile;
     const TrainOutcome outcome = train(settings, parts, listener);
     row.seconds = outcome.seconds;
     run_.progress.end(outcome.finished
                           ? str(label, ": ", steps, " steps in ", format_duration(outcome.seconds))
                           : str(label, ": stopped at step ", outcome.steps));
+    if (profile.steps() > 0) {
+      const StepSplit split = step_split(profile);
+      run_.progress.note(str(label, ": ", describe(split), '\n',
+                             render(split_table({{.split = split}}), TableFormat::screen)));
+    }
     return outcome.finished;
   }
 
@@ -279,6 +275,17 @@ class SeedRun {
 };
 
 }  // namespace
+
+std::string row_name(const ExperimentConfig& config, const RowConfig& row) {
+  if (row.bits == 0) return row.method;
+  std::string name = row.method + "-int" + std::to_string(row.bits);
+  const bool usual =
+      row.granularity == config.quant.granularity && row.group_size == config.quant.group_size;
+  if (!usual) {
+    name += row.granularity == "group" ? str("-g", row.group_size) : str('-', row.granularity);
+  }
+  return row.grid == config.quant.grid ? name : str(name, "-", row.grid);
+}
 
 std::filesystem::path model_path(const RunContext& run, std::string_view row, std::int64_t seed) {
   return run.dir.model(str(row, "-seed", seed));

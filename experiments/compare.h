@@ -24,6 +24,7 @@ struct RunContext {
   const Data& data;
   const RunDir& dir;
   Progress& progress;
+  bool profile = false;  ///< tell after each training phase where its time went
 };
 
 /// Trains (or finishes, or finds) the fp32 model of a seed and scores it. Nothing when a stop was
@@ -32,6 +33,9 @@ std::optional<RowResult> train_base(const RunContext& run, std::int64_t seed);
 
 /// All rows of a seed, fp32 first. Nothing when a stop was requested.
 std::optional<SeedResults> compare(const RunContext& run, std::int64_t seed);
+
+/// "gptq-int4"; granularity and grid are added where they are not the experiment's.
+std::string row_name(const ExperimentConfig& config, const RowConfig& row);
 
 /// models/<row>-seed<N>.
 std::filesystem::path model_path(const RunContext& run, std::string_view row, std::int64_t seed);

@@ -56,16 +56,6 @@ std::string features(const Cpu& cpu) {
   return out.empty() ? "no vector extensions that are used here" : out;
 }
 
-/// A line of /proc/meminfo in bytes; 0 when it is not there.
-double meminfo(std::string_view key) {
-  std::ifstream file("/proc/meminfo");
-  for (std::string text; std::getline(file, text);) {
-    if (!text.starts_with(key)) continue;
-    return 1024 * std::strtod(text.c_str() + key.size() + 1, nullptr);
-  }
-  return 0;
-}
-
 std::string locale_text() {
   for (const char* name : {"LC_ALL", "LC_NUMERIC", "LANG"}) {
     const char* value = std::getenv(name);
@@ -119,7 +109,8 @@ int doctor_command(const Args& args) {
   line("cpu", str(cpu.model.empty() ? "unknown" : cpu.model, ", ",
                   std::thread::hardware_concurrency(), " cores; ", features(cpu)));
   line("threads", str(n));
-  line("memory", str(gib(meminfo("MemTotal:")), ", ", gib(meminfo("MemAvailable:")), " available"));
+  const auto memory = [](const char* key) { return gib(proc_bytes("/proc/meminfo", key)); };
+  line("memory", str(memory("MemTotal:"), ", ", memory("MemAvailable:"), " available"));
   std::error_code error;
   const fs::space_info space = fs::space(".", error);
   line("disk", error ? "unknown: " + error.message()

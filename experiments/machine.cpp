@@ -77,6 +77,14 @@ Cpu parse_cpuinfo(const std::string& text) {
   return cpu;
 }
 
+double proc_bytes(const std::string& file, std::string_view key) {
+  std::ifstream lines(file);
+  for (std::string text; std::getline(lines, text);) {
+    if (text.starts_with(key)) return 1024 * std::strtod(text.c_str() + key.size(), nullptr);
+  }
+  return 0;
+}
+
 Cpu this_cpu() {
   std::ifstream file("/proc/cpuinfo");
   return parse_cpuinfo({std::istreambuf_iterator<char>(file), {}});

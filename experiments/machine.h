@@ -24,6 +24,10 @@ std::string banner();
 /// The words this program was started with; empty where Linux does not say.
 std::vector<std::string> command_line();
 
+/// A line of `file`, "<key> <number> kB", in bytes; 0 where there is none: /proc/meminfo,
+/// /proc/self/status.
+double proc_bytes(const std::string& file, std::string_view key);
+
 /// What makes OpenBLAS slower than it could be on this machine, each with its remedy; normally
 /// empty.
 std::vector<std::string> openblas_warnings();

@@ -1,7 +1,6 @@
 #include "experiments/session.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "autograd/base/thread_pool.h"
 #include "experiments/command_tools.h"
@@ -20,13 +19,6 @@ Earlier earlier_of(const Args& args) {
   return args.has("force") ? Earlier::replace : Earlier::refuse;
 }
 
-/// Where tokenized corpora are kept: the user's cache directory; nowhere without one.
-fs::path token_cache() {
-  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg && *xdg) return fs::path(xdg) / "notch";
-  if (const char* home = std::getenv("HOME"); home && *home) return fs::path(home) / ".cache/notch";
-  return {};
-}
-
 }  // namespace
 
 std::vector<Flag> session_flags() {
@@ -34,11 +26,13 @@ std::vector<Flag> session_flags() {
            .value = "DIR",
            .help = "run directory; default: runs/<name> beside the file"},
           {.name = "resume", .help = "go on where an interrupted run stopped"},
+          {.name = "profile", .help = "tell where the time of a training step went, op by op"},
           {.name = "force", .help = "replace the results of an earlier run"},
           threads_flag()};
 }
 
 Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet"))) {
+  profile_ = args.has("profile");
   LoadedConfig loaded = load_config(args.positionals.at(0), args.overrides);
   config_ = loaded.config;
   if (const auto out = args.value("out"))

@@ -21,7 +21,7 @@ class Session {
   const ExperimentConfig& config() const { return config_; }
   const Data& data() const { return data_; }
   const RunDir& dir() const { return *dir_; }
-  RunContext context() { return {config_, data_, *dir_, progress_}; }
+  RunContext context() { return {config_, data_, *dir_, progress_, profile_}; }
 
  private:
   void announce(const Args& args, const LoadedConfig& loaded) const;
@@ -30,6 +30,7 @@ class Session {
   Data data_;
   std::optional<RunDir> dir_;
   Progress progress_;
+  bool profile_ = false;
 };
 
 /// The flags that both verbs take.

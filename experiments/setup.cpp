@@ -1,5 +1,7 @@
 #include "experiments/setup.h"
 
+#include <cstdlib>
+
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
 
@@ -39,6 +41,16 @@ Data load_data(const ExperimentConfig& config, const std::filesystem::path& cach
                                     d.task_examples);
   }
   return out;
+}
+
+std::filesystem::path token_cache() {
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg && *xdg) {
+    return std::filesystem::path(xdg) / "notch";
+  }
+  if (const char* home = std::getenv("HOME"); home && *home) {
+    return std::filesystem::path(home) / ".cache/notch";
+  }
+  return {};
 }
 
 nn::GptConfig model_config(const ExperimentConfig& config, int vocab_size) {

@@ -29,6 +29,9 @@ struct Data {
 /// Loads and tokenizes, through the token cache in `cache` (empty: none).
 Data load_data(const ExperimentConfig& config, const std::filesystem::path& cache);
 
+/// Where tokenized corpora are kept: the user's cache directory; "" without one.
+std::filesystem::path token_cache();
+
 nn::GptConfig model_config(const ExperimentConfig& config, int vocab_size);
 
 /// The fp32 phase, and the phases after the fork: the same recipe with qat's budget, in an order of

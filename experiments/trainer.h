@@ -65,7 +65,7 @@ struct TrainParts {
   nn::Gpt* teacher = nullptr;  ///< distil from it
   double temperature = 1, alpha = 1;
   std::filesystem::path checkpoints{};  ///< empty: none are written
-  /// Gets the times of every step: the graph's ops, the teacher as one row of forward, and the
+  /// Gets every step and its parts: the graph's ops, the teacher as one row of forward, and the
   /// optimizer as "zero gradients", "gradient norm" and "update".
   Profile* profile = nullptr;
 };

@@ -54,6 +54,7 @@ TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& pa
 double TrainingPhase::seconds() const { return seconds_before_ + seconds_since(start_); }
 
 UpdateReport TrainingPhase::step() {
+  const auto start = std::chrono::steady_clock::now();
   const std::int64_t step = done();
   loss_ = run(step, graph_);
   const optim::GradNorm norm = [&] {
@@ -69,6 +70,7 @@ UpdateReport TrainingPhase::step() {
     optimizer_->step(lr, norm.scale);
     if (ema_) ema_->update();
   }
+  if (parts_.profile) parts_.profile->add_step(seconds_since(start));
   return {.step = step + 1,
           .steps = steps(),
           .loss = loss_,

@@ -1,0 +1,68 @@
+// notch bench: what training costs on this machine, and where the time goes.
+#include <iostream>
+#include <sstream>
+
+#include "experiments/command_tools.h"
+#include "experiments/commands.h"
+#include "experiments/machine.h"
+#include "experiments/setup.h"
+#include "experiments/training_bench.h"
+
+namespace notch::experiments {
+namespace {
+
+std::vector<std::string> listed(const std::string& words) {
+  std::vector<std::string> all;
+  std::istringstream in(words);
+  for (std::string word; std::getline(in, word, ',');) all.push_back(word);
+  return all;
+}
+
+BenchSubject subject_of(const std::string& name, const std::vector<std::string>& overrides) {
+  if (is_bench_shape(name) || !name.ends_with(".toml")) return bench_shape(name, overrides);
+  const ExperimentConfig config = load_config(name, overrides).config;
+  Data data = load_data(config, token_cache());
+  return {.name = config.name,
+          .config = config,
+          .vocab_size = data.source.tokenizer.vocab_size(),
+          .tokens = std::move(data.source.tokens.train)};
+}
+
+}  // namespace
+
+int bench_command(const Args& args) {
+  const std::string& what = args.positionals.at(0);
+  if (what != "train") {
+    throw Error({.fault = Fault::usage,
+                 .where = "notch bench",
+                 .what = "this cannot be measured",
+                 .found = what,
+                 .expected = "train"});
+  }
+  const BenchOptions options{.recipes = listed(args.value("recipe").value_or("fp32")),
+                             .rounds = static_cast<int>(args.integer("rounds", 5, 1, 1000)),
+                             .steps = static_cast<int>(args.integer("steps", 0, 1, 100'000))};
+  use_threads(args);
+  std::vector<BenchSubject> subjects;
+  for (const std::string& name : listed(args.value("shape").value_or("T"))) {
+    subjects.push_back(subject_of(name, args.overrides));
+  }
+  note(args, banner());
+  for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
+  std::vector<TrainingBench> benches;
+  for (const BenchSubject& subject : subjects) {
+    benches.push_back(bench_training(subject, options));
+    for (const std::string& line : describe(benches.back())) say(args, line);
+  }
+  say(args, str("median of ", options.rounds,
+                " interleaved rounds, each the fastest of its steps; forward to other: ms of the "
+                "fastest step;\nGEMM floor: the products alone by OpenBLAS, full attention\n"));
+  const std::string format = args.value("output").value_or("");
+  const bool machine = format == "csv" || format == "json";
+  if (!machine || !args.has("ops")) print_table(args, bench_table(benches));
+  if (!machine) std::cout << '\n';
+  if (!machine || args.has("ops")) print_table(args, bench_split_table(benches));
+  return 0;
+}
+
+}  // namespace notch::experiments

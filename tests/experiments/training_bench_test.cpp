@@ -1,0 +1,156 @@
+// The training bench: what is counted, what is measured, and what the program prints. No times.
+#include "experiments/training_bench.h"
+
+#include <algorithm>
+#include <set>
+#include <sstream>
+
+#include "autograd/base/json.h"
+#include "experiments/gemm_floor.h"
+#include "tests/catch.h"
+#include "tests/experiments/program.h"
+
+using namespace notch;
+using namespace notch::experiments;
+
+namespace {
+
+/// T with two small layers.
+BenchSubject tiny(const std::vector<std::string>& more = {}) {
+  std::vector<std::string> changes = {"model.n_layer=2", "model.n_embd=16", "model.n_head=2",
+                                      "model.block_size=8", "train.batch_size=3"};
+  changes.insert(changes.end(), more.begin(), more.end());
+  return bench_shape("T", changes);
+}
+
+const OpTime* find(const StepSplit& split, std::string_view op, std::string_view layer) {
+  const auto at = std::ranges::find_if(
+      split.ops, [&](const OpTime& o) { return o.op == op && o.layer == layer; });
+  return at == split.ops.end() ? nullptr : &*at;
+}
+
+std::vector<Json> json_lines(const std::string& text) {
+  std::vector<Json> all;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) {
+    if (!line.empty()) all.push_back(Json::parse(line, "stdout"));
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("the FLOP of a step are those of its matrix products") {
+  // 24 tokens. Per token and layer, multiply-adds: c_attn 16·48, c_proj 16·16, c_fc 16·64, mlp
+  // c_proj 64·16 = 3072; head 11·16 = 176. Scores and their use over 8 positions: 2·8·16 = 256 per
+  // layer. Each costs 2 FLOP forward and twice that backward.
+  const nn::GptConfig config{
+      .vocab_size = 11, .block_size = 8, .n_layer = 2, .n_head = 2, .n_embd = 16};
+  CHECK(step_flops(config, 3) == 24.0 * 6 * (2 * 3072 + 176 + 2 * 256));
+}
+
+TEST_CASE("the floor has a row for every matrix product of a step and leaves the model as it was") {
+  nn::Gpt model({.vocab_size = 11, .block_size = 8, .n_layer = 2, .n_head = 2, .n_embd = 16});
+  model.init(1);
+  model.params().allocate_gradients();
+  const auto before = nn::clone(model);
+  GemmFloor floor(model, 3);
+  floor.run();
+  std::set<std::string> names;
+  for (const GemmFloor::Row& row : floor.run()) names.insert(row.op + " " + row.layer);
+  CHECK(names == std::set<std::string>{"linear attn.c_attn", "linear attn.c_proj",
+                                       "linear mlp.c_fc", "linear mlp.c_proj", "causal_attention ",
+                                       "head_loss lm_head"});
+  for (const Param& p : model.params().params()) {
+    CHECK(std::ranges::equal(p.value.flat(), before->params().find(p.name)->value.flat()));
+    CHECK(std::ranges::all_of(p.grad.flat(), [](real g) { return g == 0; }));
+  }
+}
+
+TEST_CASE("a bench has every recipe at every width, and every round of each") {
+  const TrainingBench bench =
+      bench_training(tiny({"quant.bits=8,4"}),
+                     {.recipes = {"fp32", "qat-ste", "qat-lsq-kd"}, .rounds = 3, .steps = 2});
+  std::vector<std::string> names;
+  for (const BenchedRecipe& r : bench.recipes) {
+    names.push_back(r.name);
+    CHECK(r.ms.size() == 3);
+    CHECK(r.min_ms() <= r.median_ms());
+  }
+  CHECK(names == std::vector<std::string>{"fp32", "qat-ste-int8", "qat-ste-int4", "qat-lsq-kd-int8",
+                                          "qat-lsq-kd-int4"});
+  CHECK(bench.floor_ms.size() == 3);
+  CHECK(bench.ratio(0) == 1);
+  CHECK(bench.tokens() == 24);
+  CHECK(bench_table({bench}).rows().size() == 5);
+}
+
+TEST_CASE("the split of a bench names every op, with the floor where there are products") {
+  const TrainingBench bench =
+      bench_training(tiny(), {.recipes = {"fp32", "qat-lsq-kd"}, .rounds = 1, .steps = 1});
+  for (const BenchedRecipe& r : bench.recipes) {
+    for (const char* layer : {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"}) {
+      const OpTime* linear = find(r.split, "linear", layer);
+      REQUIRE(linear);
+      CHECK(linear->floor > 0);
+      CHECK((find(r.split, "fake_quant_lsq", layer) != nullptr) == (r.name != "fp32"));
+    }
+    for (const char* op : {"zero gradients", "gradient norm", "update"}) {
+      REQUIRE(find(r.split, op, ""));
+      CHECK(find(r.split, op, "")->optimizer > 0);
+    }
+    REQUIRE(find(r.split, "causal_attention", ""));
+    CHECK(find(r.split, "causal_attention", "")->floor > 0);
+    REQUIRE(find(r.split, "head_loss", "lm_head"));
+    CHECK((find(r.split, "teacher", "") != nullptr) == (r.name != "fp32"));
+    double sum = r.split.other;
+    for (const OpTime& op : r.split.ops) sum += op.total();
+    CHECK(sum == Approx(r.split.total));
+    CHECK(r.split.other >= 0);
+    CHECK((r.split.quantizer > 0) == (r.name != "fp32"));
+  }
+}
+
+TEST_CASE("what cannot be benched is refused") {
+  CHECK(test::error_of([] { bench_shape("Q", {}); }).found == "Q");
+  CHECK(test::error_of([] { bench_training(tiny(), {.recipes = {"rtn"}}); }).where == "--recipe");
+  CHECK(test::error_of([] { tiny({"model.n_head=3"}); }).fault == Fault::usage);
+}
+
+TEST_CASE("notch bench train measures an experiment; its steps ask nothing of the heap") {
+  test::Program program;
+  const test::Outcome outcome = program.notch(
+      "bench train --shape tiny.toml --recipe fp32,qat-ste -r 2 --steps 3 --threads 1 -o json");
+  REQUIRE(outcome.code == 0);
+  const std::vector<Json> rows = json_lines(outcome.out);
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].at("recipe", "row").as_string("row") == "fp32");
+  CHECK(rows[1].at("recipe", "row").as_string("row") == "qat-ste-int8");
+  for (const Json& row : rows) {
+    CHECK(row.at("tokens_per_s", "row").as_number("row") > 0);
+    CHECK(row.at("peak_mb", "row").as_number("row") > 0);
+#ifndef NOTCH_SANITIZED
+    CHECK(row.at("allocations", "row").as_number("row") == 0);
+#endif
+  }
+  const test::Outcome ops =
+      program.notch("bench train --shape tiny.toml -r 1 --steps 1 --ops -o csv");
+  CHECK(ops.code == 0);
+  CHECK(ops.out.find("linear,mlp.c_fc") != std::string::npos);
+}
+
+TEST_CASE("notch bench refuses what it does not know") {
+  test::Program program;
+  CHECK(program.notch("bench sleep").code == 2);
+  CHECK(program.notch("bench train --shape X").code == 2);
+  CHECK(program.notch("bench train --recipe gptq").code == 2);
+}
+
+TEST_CASE("a profiled training tells its split on stderr") {
+  test::Program program;
+  const test::Outcome outcome = program.notch("train tiny.toml --profile");
+  REQUIRE(outcome.code == 0);
+  CHECK(outcome.err.find("quantizer 0.00") != std::string::npos);
+  CHECK(outcome.err.find("causal_attention") != std::string::npos);
+  CHECK(outcome.out.find("causal_attention") == std::string::npos);
+}
