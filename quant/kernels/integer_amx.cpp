@@ -46,10 +46,10 @@ NOTCH_AMX void configure(Index low, Index high, Index step) {
   asm volatile("ldtilecfg %0" : : "m"(config));
 }
 
-/// Σ qx qw of one unit: sums[tokens][panels]. kHigh: more than 16 tokens; kPair: two panels.
+/// Σ qx qw of one unit: sums[panels][tokens]. kHigh: more than 16 tokens; kPair: two panels.
 template <bool kHigh, bool kPair>
-NOTCH_AMX void dot(Uint16 (*sums)[2], const std::uint8_t* x, Index stride, const std::int8_t* w,
-                   Index panel_codes, Index steps, Index step) {
+NOTCH_AMX void dot(Uint16 (*sums)[2 * kTile], const std::uint8_t* x, Index stride,
+                   const std::int8_t* w, Index panel_codes, Index steps, Index step) {
   _tile_zero(0);
   if constexpr (kPair) _tile_zero(1);
   if constexpr (kHigh) _tile_zero(2);
@@ -68,53 +68,90 @@ NOTCH_AMX void dot(Uint16 (*sums)[2], const std::uint8_t* x, Index stride, const
       if constexpr (kPair) _tile_dpbusd(3, 5, 7);
     }
   }
-  constexpr Index kRowBytes = 2 * sizeof(Uint16);
-  _tile_stored(0, &sums[0][0], kRowBytes);
-  if constexpr (kPair) _tile_stored(1, &sums[0][1], kRowBytes);
-  if constexpr (kHigh) _tile_stored(2, &sums[kTile][0], kRowBytes);
-  if constexpr (kHigh && kPair) _tile_stored(3, &sums[kTile][1], kRowBytes);
+  _tile_stored(0, &sums[0][0], sizeof(Uint16));
+  if constexpr (kPair) _tile_stored(1, &sums[1][0], sizeof(Uint16));
+  if constexpr (kHigh) _tile_stored(2, &sums[0][kTile], sizeof(Uint16));
+  if constexpr (kHigh && kPair) _tile_stored(3, &sums[1][kTile], sizeof(Uint16));
 }
 
-/// Up to 32 tokens times one or two panels.
-template <bool kHigh, bool kPair>
-NOTCH_AMX void tile(const IntegerProduct& p, Index row, Index rows, Index panel) {
-  constexpr int P = kPair ? 2 : 1;
-  const IntegerShape& s = p.w.shape;
-  const Index stride = s.row_codes(), padded = s.padded_unit(), units = s.units();
-  const Index panel_codes = stride * kPanel;
-  const std::uint8_t* const x = p.codes + row * stride;
-  const std::int8_t* const w = p.w.panels + panel * panel_codes;
-  for (Index r = 0; r < rows; ++r)
-    for (int q = 0; q < P; ++q)
-      __builtin_prefetch(p.out + (row + r) * s.N + (panel + q) * kPanel, 1);
-  bool one_zero_point = true;
-  for (Index r = 1; r < rows; ++r) one_zero_point &= p.zero_points[row + r] == p.zero_points[row];
-  Uint16 sums[2 * kTile][2];
-  Float16 totals[2 * kTile][2];
-  if (s.group > 0) std::memset(&totals, 0, sizeof totals);
-  for (Index u = 0; u < units; ++u) {
-    dot<kHigh, kPair>(sums, x + u * padded, stride, w + u * padded * kPanel, panel_codes, s.steps(),
-                      s.step());
-    for (int q = 0; q < P; ++q) {
-      UnitTables tables;
-      load_unit(tables, p.w, panel + q, u);
-      Uint16 start, acc;
-      start_unit(start, tables, p.zero_points[row]);
-      for (Index r = 0; r < rows; ++r) {
-        if (!one_zero_point) start_unit(start, tables, p.zero_points[row + r]);
-        acc = sums[r][q] + start;
-        add_unit(totals[r][q], acc, tables, codes_sum_of(p, row + r, u), s.group > 0);
-      }
+/// One unit of up to 32 tokens and one panel from its integer sums to the output, with groups to
+/// `totals` and after the last one to the output. kSimple: all tokens have one zero point, and the
+/// weights have none; a test per row costs more than its arithmetic.
+template <bool kGroups, bool kSimple>
+NOTCH_AMX void add_sums(const IntegerProduct& p, Float16* totals, const Uint16* sums, Index row,
+                        Index rows, Index panel, Index unit) {
+  UnitTables tables;
+  load_unit(tables, p.w, panel, unit);
+  if constexpr (kSimple) tables.has_zero_points = false;
+  PanelOutput output;
+  load_output(output, p, panel);
+  Uint16 start, acc;
+  start_unit(start, tables, p.zero_points[row]);
+  for (Index r = 0; r < rows; ++r) {
+    if constexpr (!kSimple) start_unit(start, tables, p.zero_points[row + r]);
+    acc = sums[r] + start;
+    Float16 sum = {};
+    if constexpr (kGroups) sum = totals[r];
+    add_unit(sum, acc, tables, codes_sum_of(p, row + r, unit), kGroups);
+    if constexpr (kGroups)
+      totals[r] = sum;
+    else
+      finish(output, sum, row + r, p.scales[row + r]);
+  }
+  if constexpr (kGroups) {
+    if (unit + 1 < p.w.shape.units()) return;
+    for (Index r = 0; r < rows; ++r) {
+      finish(output, totals[r], row + r, p.scales[row + r]);
+      totals[r] = Float16{};
     }
   }
-  for (Index r = 0; r < rows; ++r)
-    for (int q = 0; q < P; ++q) finish(p, totals[r][q], row + r, panel + q);
+}
+
+using AddSums = void (*)(const IntegerProduct& p, Float16* totals, const Uint16* sums, Index row,
+                         Index rows, Index panel, Index unit);
+
+AddSums choose_add_sums(const IntegerProduct& p, Index row, Index rows) {
+  bool simple = !p.w.shape.zero_points;
+  for (Index r = 1; r < rows; ++r) simple &= p.zero_points[row + r] == p.zero_points[row];
+  if (p.w.shape.group > 0) return simple ? add_sums<true, true> : add_sums<true, false>;
+  return simple ? add_sums<false, true> : add_sums<false, false>;
+}
+
+/// Up to 32 tokens times panels [first, last), P at a time. The integer sums of the next unit are
+/// begun before those of this one are used: tile and vector instructions then run side by side.
+template <bool kHigh, int P>
+NOTCH_AMX void strip(const IntegerProduct& p, Index row, Index rows, Index first, Index last) {
+  const IntegerShape& s = p.w.shape;
+  const Index stride = s.row_codes(), padded = s.padded_unit(), units = s.units();
+  const Index count = (last - first) / P * units;
+  const AddSums add_sums_of = choose_add_sums(p, row, rows);
+  Uint16 sums[2][2][2 * kTile];  // of two units; of two panels
+  Float16 totals[2][2 * kTile] = {};
+  for (Index i = 0; i <= count; ++i) {
+    if (i < count) {
+      const Index panel = first + i / units * P, u = i % units;
+      if (u == 0)
+        for (Index r = 0; r < rows; ++r)
+          for (int q = 0; q < P; ++q)
+            __builtin_prefetch(p.out + (row + r) * s.N + (panel + q) * kPanel, 1);
+      dot<kHigh, P == 2>(sums[i % 2], p.codes + row * stride + u * padded, stride,
+                         p.w.panels + (panel * stride + u * padded) * kPanel, stride * kPanel,
+                         s.steps(), s.step());
+    }
+    if (i > 0) {
+      const Index panel = first + (i - 1) / units * P, u = (i - 1) % units;
+      const Index before = (i - 1) % 2;
+      for (int q = 0; q < P; ++q)
+        add_sums_of(p, totals[q], sums[before][q], row, rows, panel + q, u);
+    }
+  }
 }
 
 template <bool kHigh>
 NOTCH_AMX void panels(const IntegerProduct& p, Index row, Index rows, Index first, Index last) {
-  for (; first + 2 <= last; first += 2) tile<kHigh, true>(p, row, rows, first);
-  if (first < last) tile<kHigh, false>(p, row, rows, first);
+  const Index pairs_end = first + (last - first) / 2 * 2;
+  strip<kHigh, 2>(p, row, rows, first, pairs_end);
+  strip<kHigh, 1>(p, row, rows, pairs_end, last);
 }
 
 }  // namespace

@@ -86,7 +86,9 @@ NOTCH_AVX2 void tile(const IntegerProduct& p, Index row, Index panel, Dot<R> dot
       add_unit(sum[r], start, tables, codes_sum_of(p, row + r, u), s.group > 0);
     }
   }
-  for (int r = 0; r < R; ++r) finish(p, sum[r], row + r, panel);
+  PanelOutput output;
+  load_output(output, p, panel);
+  for (int r = 0; r < R; ++r) finish(output, sum[r], row + r, p.scales[row + r]);
 }
 
 template <int R>

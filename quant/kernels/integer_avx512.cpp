@@ -68,8 +68,11 @@ NOTCH_AVX512_VNNI void tile(const IntegerProduct& p, Index row, Index panel) {
         add_unit(sum[r][q], acc[r][q], tables, codes_sum_of(p, row + r, u), kGroups);
     }
   }
-  for (int r = 0; r < R; ++r)
-    for (int q = 0; q < P; ++q) finish(p, sum[r][q], row + r, panel + q);
+  for (int q = 0; q < P; ++q) {
+    PanelOutput output;
+    load_output(output, p, panel + q);
+    for (int r = 0; r < R; ++r) finish(output, sum[r][q], row + r, p.scales[row + r]);
+  }
 }
 
 /// R tokens times panels [first, last), two at a time where the sums fit the registers.

@@ -8,6 +8,8 @@ void integer_block_portable(const IntegerProduct& p, std::int64_t row, std::int6
   const IntegerShape& s = p.w.shape;
   const std::int64_t padded = s.padded_unit(), stride = s.row_codes();
   for (std::int64_t panel = first; panel < last; ++panel) {
+    PanelOutput output;
+    load_output(output, p, panel);
     for (std::int64_t t = row; t < row + rows; ++t) {
       const std::uint8_t* x = p.codes + t * stride;
       const std::int8_t* w = p.w.panels + panel * stride * kPanel;
@@ -23,7 +25,7 @@ void integer_block_portable(const IntegerProduct& p, std::int64_t row, std::int6
               acc[lane] += static_cast<std::uint32_t>(x[j] * w[lane * 4 + j]);
         add_unit(sum, acc, tables, codes_sum_of(p, t, u), s.group > 0);
       }
-      finish(p, sum, t, panel);
+      finish(output, sum, t, p.scales[t]);
     }
   }
 }

@@ -84,21 +84,32 @@ NOTCH_TILE_INLINE void add_unit(Float16& sum, const Uint16& acc, const UnitTable
   sum = groups ? sum + term : term;
 }
 
-/// out[0, 16) of panel `panel` for token t, cut at N.
-NOTCH_TILE_INLINE void finish(const IntegerProduct& p, const Float16& sum, std::int64_t t,
-                              std::int64_t panel) {
-  const std::int64_t N = p.w.shape.N, first = panel * kPanel, width = std::min(kPanel, N - first);
-  float* const out = p.out + t * N + first;
-  Float16 y = sum * p.scales[t];
-  if (width == kPanel) {
-    if (p.bias) {
-      Float16 bias;
-      load16(bias, p.bias + first);
-      y = y + bias;
-    }
+/// Where a panel's 16 columns go.
+struct PanelOutput {
+  float* out;          // of token 0
+  std::int64_t N;      // distance between tokens
+  std::int64_t width;  // 16, less in the last panel
+  const float* bias;   // of the first column, or null
+  Float16 all_bias = {};
+};
+NOTCH_TILE_INLINE void load_output(PanelOutput& o, const IntegerProduct& p, std::int64_t panel) {
+  const std::int64_t N = p.w.shape.N, first = panel * kPanel;
+  o.out = p.out + first;
+  o.N = N;
+  o.width = std::min(kPanel, N - first);
+  o.bias = p.bias ? p.bias + first : nullptr;
+  if (o.bias && o.width == kPanel) load16(o.all_bias, o.bias);
+}
+
+/// y = fl(fl(sum · sx) + b) for token t.
+NOTCH_TILE_INLINE void finish(const PanelOutput& o, const Float16& sum, std::int64_t t, float sx) {
+  float* const out = o.out + t * o.N;
+  Float16 y = sum * sx;
+  if (o.width == kPanel) {
+    if (o.bias) y = y + o.all_bias;
     std::memcpy(out, &y, sizeof y);
   } else {
-    for (std::int64_t i = 0; i < width; ++i) out[i] = p.bias ? y[i] + p.bias[first + i] : y[i];
+    for (std::int64_t i = 0; i < o.width; ++i) out[i] = o.bias ? y[i] + o.bias[i] : y[i];
   }
 }
 
