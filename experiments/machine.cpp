@@ -100,9 +100,15 @@ std::vector<std::string> openblas_warnings(
   if (used > 0 && used < able) {
     const std::string_view better = able == 512 ? "SkylakeX" : "Haswell";
     const std::string_view name = able == 512 ? "AVX-512" : "AVX2";
-    warnings.push_back(str("OpenBLAS uses its ", core, " kernels, but this CPU has ", name, ": ",
-                           chosen.empty() ? str("try OPENBLAS_CORETYPE=", better)
-                                          : str("unset OPENBLAS_CORETYPE (it is ", chosen, ")")));
+    warnings.push_back(
+        str("OpenBLAS uses its ", core, " kernels, but this CPU has ", name, ": ",
+            chosen.empty() ? str("this version does not know it; try OPENBLAS_CORETYPE=", better,
+                                 " or a newer OpenBLAS")
+                           : str("unset OPENBLAS_CORETYPE (it is ", chosen, ")")));
+  } else if (lower(core) == "armv8" && chosen.empty()) {
+    warnings.push_back(
+        "OpenBLAS uses its ARMV8 kernels, those for a CPU it does not know: try "
+        "OPENBLAS_CORETYPE=NEOVERSEN1 or a newer OpenBLAS");
   } else if (!chosen.empty()) {
     warnings.push_back(str("OPENBLAS_CORETYPE=", chosen,
                            " fixes OpenBLAS's kernels: unset it unless you want exactly these"));

@@ -35,6 +35,9 @@ TEST_CASE("narrower kernels are told with the remedy that fits the cause") {
   CHECK(mentions(warnings("Prescott", avx2()), "OPENBLAS_CORETYPE=Haswell"));
   CHECK(mentions(warnings("Haswell", avx512(), "OPENBLAS_CORETYPE", "Haswell"),
                  "unset OPENBLAS_CORETYPE"));
+  CHECK(mentions(warnings("Zen", avx512()), "newer OpenBLAS"));
+  CHECK(mentions(warnings("armv8", {.flags = {"asimd"}}), "OPENBLAS_CORETYPE=NEOVERSEN1"));
+  CHECK(mentions(warnings("armv8", {}, "OPENBLAS_CORETYPE", "ARMV8"), "unset it"));
 }
 
 TEST_CASE("variables that steer OpenBLAS are told even where they do no harm") {
