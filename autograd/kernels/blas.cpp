@@ -104,8 +104,11 @@ struct Tiling {
 Tiling tiling(Index M, Index N, Index K) {
   if (static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K) < kSmallProduct)
     return {};
-  const Tiling large{std::max<Index>(1, M / kTileRows), std::max<Index>(1, N / kTileCols)};
-  if (large.m * large.n > 1) return large;
+  Tiling large{std::max<Index>(1, M / kTileRows), std::max<Index>(1, N / kTileCols)};
+  if (large.m * large.n > 1) {
+    if (large.m * large.n % 2 == 1) ++(M >= N ? large.m : large.n);  // no thread of two idles
+    return large;
+  }
   if (M >= N && M >= 2 * kSmallEdge) return {2, 1};
   if (N >= 2 * kSmallEdge) return {1, 2};
   return {};
