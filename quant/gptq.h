@@ -10,7 +10,8 @@
 // Deviations: a) H has no factor 2 (it cancels); b) columns that were never active (H_ii = 0) are
 // rounded to nearest instead of set to zero: calibration text is finite; c) updates are applied in
 // ascending order of columns with no reassociation, so the block size changes nothing, bit for bit;
-// d) the scales of a group are chosen from the updated weights, also inside a block; e) if the
+// d) the scales of a group are chosen from the updated weights, also inside a block, and may be
+// searched by the output error; e) if the
 // factorization fails, the damping is multiplied by ten, up to 1, and reported.
 #pragma once
 
@@ -35,15 +36,21 @@ class Hessian {
   /// Adds rows x [n, K]. Parallel. How rows are divided among calls changes the rounding only.
   void accumulate(std::span<const real> x);
 
+  /// The same, beside the inputs x̃ [n, K] that a reference model's layer gets from the same tokens.
+  void accumulate(std::span<const real> x, std::span<const real> reference);
+
   std::int64_t in_features() const { return in_features_; }
   std::int64_t rows() const { return rows_; }  ///< n: tokens seen so far
   /// H [K, K], both triangles; all zero when nothing was accumulated.
   std::vector<double> matrix() const;
+  /// C = (1/n) Σ (x̃ - x)ᵀ x [K, K], not symmetric; empty unless a reference was given.
+  std::vector<double> drift() const;
 
  private:
   std::int64_t in_features_ = 0;
   std::int64_t rows_ = 0;
   std::vector<double> sum_{};  ///< upper triangle
+  std::vector<double> drift_{};
   std::vector<real> workspace_{};
 };
 
@@ -53,8 +60,16 @@ struct GptqOptions {
   /// Scales of groups from the original weights. Implied by act_order, which would otherwise need
   /// a group index per column at inference.
   bool static_groups = false;
-  std::int64_t block = 128;  ///< columns between updates of the rest; speed only
-  RangeRule range = RangeRule::mse;
+  std::int64_t block = 128;          ///< columns between updates of the rest; speed only
+  RangeRule range = RangeRule::mse;  ///< absmax or mse
+  /// k > 0: the range of a unit is k standard deviations of its weights (about their mean), whether
+  /// or not that clips any, instead of `range`. Wide ranges leave codes that compress well.
+  double deviations = 0;
+  /// Of nine multiples of the ranges (kClipMultiples) every row, or every row's dynamic group,
+  /// keeps the one with which the sweep itself leaves the least output error. Rounding is repeated
+  /// for each; multiples beyond the extremes are not tried.
+  bool search_clip = false;
+  double asymmetric = 0;  ///< share of asymmetric_target's move, in [0, 1]; 0: none
 };
 
 /// Errors are tr(dW H dWᵀ): mean squared change of the layer's output per token, summed over
@@ -73,6 +88,16 @@ struct GptqResult {
   QTensor q{};  ///< codes in the original order of columns
   GptqReport report{};
 };
+
+/// What the codes should come close to when the quantized layers before this one have changed its
+/// inputs from x̃ to x: minimising the mean of ‖w x̃ - q x‖² over real-valued q, with λ‖q - w‖²,
+///   q = w + w C (H + λI)⁻¹;   returned is w + options.asymmetric · w C (H + λI)⁻¹  [rows, cols]
+/// The objective is GPTAQ's (Li et al. 2025, arXiv:2504.02692): `gptq` of this target minimises it.
+/// Deviation: the paper moves column after column, each by what its predecessors leave over; here
+/// every column takes part. λ as in gptq. Errors as gptq's. Parallel.
+std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows, std::int64_t cols,
+                                    std::span<const double> H, std::span<const double> drift,
+                                    const GptqOptions& options, std::string_view where);
 
 /// Quantizes w [rows, cols] given H [cols, cols] (symmetric, both triangles). With H = c·I, or any
 /// diagonal H, the result equals quantize(w, choose_scales(w, range)) exactly. Parallel over rows.

@@ -20,14 +20,15 @@ constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 constexpr double kMaxCondition = 1e14;  // above it a double factorization has no digits left
 
 /// (max R_jj / min R_jj)², infinite when an element is not a positive finite number.
-double condition_bound(std::span<const double> diagonal) {
+double condition_bound(std::span<const double> L, Index K) {
   double least = std::numeric_limits<double>::infinity(), most = 0;
-  for (const double r : diagonal) {
+  for (Index j = 0; j < K; ++j) {
+    const double r = L[at(j * (K + 1))];
     if (!(r > 0 && std::isfinite(r))) return std::numeric_limits<double>::infinity();
     least = std::min(least, r);
     most = std::max(most, r);
   }
-  return diagonal.empty() ? 1 : (most / least) * (most / least);
+  return K == 0 ? 1 : (most / least) * (most / least);
 }
 
 }  // namespace
@@ -62,39 +63,26 @@ ColumnOrder order_columns(std::span<const double> H, Index K, bool act_order,
   return o;
 }
 
-/// Counting positions from the end turns R into the lower factor that Cholesky computes.
-HessianFactor factorize(std::span<const double> H, const ColumnOrder& o, double damp,
-                        std::string_view where) {
+DampedCholesky damped_cholesky(std::span<const double> H, const ColumnOrder& o, double damp,
+                               std::string_view where) {
   const Index K = std::ssize(o.perm);
-  std::vector<double> L(at(K * K)), diagonal(at(K));
+  DampedCholesky c{.L = std::vector<double>(at(K * K))};
   for (;; damp = damp == 0 ? 0.01 : std::min(1.0, 10 * damp)) {
-    const double lambda = damp * o.mean;
+    c.damp = damp;
+    c.lambda = damp * o.mean;
     parallel_for(K, [&](Index r) {
       const Index i = K - 1 - r;
-      for (Index c = 0; c <= r; ++c) {
-        const Index j = K - 1 - c;
+      for (Index col = 0; col <= r; ++col) {
+        const Index j = K - 1 - col;
         const bool both = o.live[at(i)] != 0 && o.live[at(j)] != 0;
-        L[at(r * K + c)] = both ? H[at(o.perm[at(i)] * K + o.perm[at(j)])] : 0;
+        c.L[at(r * K + col)] = both ? H[at(o.perm[at(i)] * K + o.perm[at(j)])] : 0;
       }
-      if (o.live[at(i)] == 0) L[at(r * K + r)] = o.mean;
-      L[at(r * K + r)] += lambda;
+      if (o.live[at(i)] == 0) c.L[at(r * K + r)] = o.mean;
+      c.L[at(r * K + r)] += c.lambda;
     });
-    const bool ok = kernels::cholesky(L, K) == 0;
-    for (Index j = 0; j < K; ++j) diagonal[at(j)] = L[at((K - 1 - j) * (K + 1))];
-    const double condition = ok ? condition_bound(diagonal) : 0;
-    if (ok && condition <= kMaxCondition) {
-      HessianFactor f{.diagonal = std::move(diagonal),
-                      .R = PackedFactor(K),
-                      .damp = damp,
-                      .lambda = lambda,
-                      .condition = condition};
-      parallel_for((K + kPanelCols - 1) / kPanelCols, [&](Index panel) {
-        const Index begin = panel * kPanelCols, end = std::min(K, begin + kPanelCols);
-        for (Index i = 0; i < end; ++i)
-          for (Index j = std::max(begin, i); j < end; ++j)
-            f.R.at(panel, i)[j - begin] = L[at((K - 1 - i) * K + K - 1 - j)] / f.diagonal[at(j)];
-      });
-      return f;
+    if (kernels::cholesky(c.L, K) == 0) {
+      c.condition = condition_bound(c.L, K);
+      if (c.condition <= kMaxCondition) return c;
     }
     if (damp >= 1) break;
   }
@@ -104,6 +92,19 @@ HessianFactor factorize(std::span<const double> H, const ColumnOrder& o, double 
                .found = str("mean of the diagonal ", o.mean),
                .expected = "a symmetric positive semi-definite matrix",
                .hint = "use more calibration text"});
+}
+
+HessianFactor pack_factor(const DampedCholesky& c) {
+  const Index K = static_cast<Index>(std::sqrt(static_cast<double>(c.L.size())) + 0.5);
+  HessianFactor f{.diagonal = std::vector<double>(at(K)), .R = PackedFactor(K)};
+  for (Index j = 0; j < K; ++j) f.diagonal[at(j)] = c.L[at((K - 1 - j) * (K + 1))];
+  parallel_for((K + kPanelCols - 1) / kPanelCols, [&](Index panel) {
+    const Index begin = panel * kPanelCols, end = std::min(K, begin + kPanelCols);
+    for (Index i = 0; i < end; ++i)
+      for (Index j = std::max(begin, i); j < end; ++j)
+        f.R.at(panel, i)[j - begin] = c.L[at((K - 1 - i) * K + K - 1 - j)] / f.diagonal[at(j)];
+  });
+  return f;
 }
 
 }  // namespace notch::quant

@@ -23,19 +23,26 @@ struct ColumnOrder {
 ColumnOrder order_columns(std::span<const double> H, std::int64_t K, bool act_order,
                           std::string_view where);
 
-/// H + λI = R Rᵀ in the order of the sweep, R upper triangular. Columns that are not live are
-/// replaced by those of mean·I.
-struct HessianFactor {
-  std::vector<double> diagonal{};  ///< R_jj
-  PackedFactor R;                  ///< R_ij / R_jj
-  double damp = 0;                 ///< λ / mean: what was asked for, or more
+/// H + λI = R Rᵀ in the order of the sweep, R upper triangular. Counting positions from the end
+/// makes it the lower factor that Cholesky computes: L[K-1-i, K-1-j] = R_ij. Columns that are not
+/// live are replaced by those of mean·I.
+struct DampedCholesky {
+  std::vector<double> L{};  ///< [K, K], lower triangle
+  double damp = 0;          ///< λ / mean: what was asked for, or more
   double lambda = 0;
   double condition = 0;  ///< (max R_jj / min R_jj)²: a lower bound on cond(H + λI)
 };
 
 /// Starts at `damp`; where H + λI has no Cholesky factor, or one with a condition above 1e14, goes
 /// on with ten times as much (0.01 after 0), up to 1. Numeric error naming `where` beyond that.
-HessianFactor factorize(std::span<const double> H, const ColumnOrder& order, double damp,
-                        std::string_view where);
+DampedCholesky damped_cholesky(std::span<const double> H, const ColumnOrder& order, double damp,
+                               std::string_view where);
+
+/// R as the sweep reads it.
+struct HessianFactor {
+  std::vector<double> diagonal{};  ///< R_jj
+  PackedFactor R;                  ///< R_ij / R_jj
+};
+HessianFactor pack_factor(const DampedCholesky& cholesky);
 
 }  // namespace notch::quant

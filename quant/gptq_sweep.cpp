@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/column_update.h"
+#include "quant/kernels/round.h"
+#include "quant/ranges.h"
 
 namespace notch::quant {
 namespace {
@@ -28,44 +32,119 @@ class Strip {
         unit_cols_(q.spec.granularity == Granularity::group ? q.spec.group_size
                                                             : std::max<Index>(K_, 1)) {
     W_.resize(at(K_ * kStripRows));
-    D_.resize(at(std::min(s_.block, K_) * kStripRows));
+    D_.resize(at(std::min(s_.options.block, K_) * kStripRows));
     for (Index r = 0; r < rows_; ++r)
       for (Index i = 0; i < K_; ++i)
         W_[at(i * kStripRows + r)] = static_cast<double>(weight(r, s_.order.perm[at(i)]));
   }
 
-  /// Writes the codes of its rows, their scales if groups are dynamic, and Σ (t - q)² R² per row.
+  /// Writes the codes of its rows, the scales that are chosen here, and Σ (t - ŵ)² R² per row.
+  /// Columns whose scales are chosen together are a segment: a dynamic group, or all.
   void run(std::span<double> losses) {
+    std::array<double, kStripRows> total{};
     for (Index begin = 0, end = 0; begin < K_; begin = end) {
-      end = block_end(begin);
-      for (Index i = begin, next = 0; i < end; i = next) {
-        next = std::min(end, panel_end(i));
-        for (Index c = i; c < next; ++c) {
-          round(c, moved(c - begin));
-          update(moved(c - begin), c, 1, c + 1, next);
-        }
-        update(moved(i - begin), i, next - i, next, end);
-      }
-      update(moved(0), begin, end - begin, end, K_);
+      end = s_.dynamic_groups ? begin + unit_cols_ : K_;
+      if (s_.dynamic_groups) first_scales(begin, end);
+      if (s_.search_clip) search_scales(begin, end);
+      advance(begin, end, K_);
+      for (Index r = 0; r < rows_; ++r) total[at(r)] += losses_[at(r)];
     }
-    std::copy_n(losses_.begin(), rows_, losses.begin() + first_);
+    std::copy_n(total.begin(), rows_, losses.begin() + first_);
   }
 
  private:
-  /// End of the block that starts at `begin`. A group whose scales are still to be chosen starts a
-  /// new block rather than straddle two: then all its weights are up to date when it is reached.
-  Index block_end(Index begin) const {
-    const Index end = std::min(K_, begin + s_.block);
-    if (!s_.dynamic_groups) return end;
-    const Index group_start = end - end % q_.spec.group_size;
-    return group_start > begin ? group_start : end;
+  /// Rounds columns [begin, end) and moves the columns after them, up to `limit`; columns of a
+  /// block follow at once, by panels, later ones when the block is done.
+  void advance(Index begin, Index end, Index limit) {
+    losses_.fill(0);
+    group_ = -1;  // the scales may be new
+    for (Index block = begin, block_end = 0; block < end; block = block_end) {
+      block_end = std::min(end, block + s_.options.block);
+      for (Index i = block, next = 0; i < block_end; i = next) {
+        next = std::min(block_end, i - i % kPanelCols + kPanelCols);
+        for (Index c = i; c < next; ++c) {
+          round(c, moved(c - block));
+          update(moved(c - block), c, 1, c + 1, next);
+        }
+        update(moved(i - block), i, next - i, next, block_end);
+      }
+      update(moved(0), block, block_end - block, block_end, limit);
+    }
   }
 
-  /// Within a block, columns are updated by panels, and a group whose scales are still to be chosen
-  /// starts a new one.
-  Index panel_end(Index i) const {
-    const Index end = i - i % kPanelCols + kPanelCols;
-    return s_.dynamic_groups ? std::min(end, i - i % q_.spec.group_size + q_.spec.group_size) : end;
+  /// Units of a row in the segment at `begin`, and their place in q's scales.
+  Index segment_units() const { return s_.dynamic_groups ? 1 : K_ / unit_cols_; }
+  std::size_t unit_at(Index r, Index u, Index begin) const {
+    return at((first_ + r) * (K_ / unit_cols_) + (s_.dynamic_groups ? begin / unit_cols_ : u));
+  }
+
+  void set_scale(std::size_t unit, MinMax extremes, real ratio) {
+    const UnitScale chosen = scale_range(extremes, q_.spec, ratio);
+    q_.at.scales[unit] = chosen.scale;
+    if (has_zero_points(q_.spec)) {
+      q_.at.zero_points[unit] = static_cast<std::int8_t>(chosen.zero_point);
+    }
+  }
+
+  /// The scales of a dynamic group come from its weights as they would be if nothing more were
+  /// rounded: each moves on to its target, and the rest of the group follows.
+  void first_scales(Index begin, Index end) {
+    const Index n = end - begin;
+    const auto group = std::span(W_).subspan(at(begin * kStripRows), at(n * kStripRows));
+    const std::vector<double> targets(group.begin(), group.end());
+    std::array<double, kStripRows> D{};
+    for (Index c = begin; c < end; ++c) {
+      for (Index r = 0; r < rows_; ++r)
+        D[at(r)] =
+            static_cast<double>(weight(r, s_.order.perm[at(c)])) - W_[at(c * kStripRows + r)];
+      update(D.data(), c, 1, c + 1, end);
+    }
+    std::vector<real> weights(at(n));
+    bases_.clear();
+    for (Index r = 0; r < rows_; ++r) {
+      for (Index c = 0; c < n; ++c)
+        weights[at(c)] = static_cast<real>(group[at(c * kStripRows + r)]);
+      bases_.push_back({min_max(weights), first_ratio(weights, q_.spec, s_.options)});
+      set_scale(unit_at(r, 0, begin), bases_.back().extremes, bases_.back().ratio);
+    }
+    std::ranges::copy(targets, group.begin());
+  }
+
+  /// For each row, the multiple of its ratios with which rounding the segment loses least.
+  void search_scales(Index begin, Index end) {
+    const Index units = segment_units();
+    if (!s_.dynamic_groups && bases_.empty()) {
+      for (Index u = first_ * units; u < (first_ + rows_) * units; ++u) {
+        bases_.push_back(
+            {min_max(w_.subspan(at(u * unit_cols_), at(unit_cols_))), s_.ratios[at(u)]});
+      }
+    }
+    const auto base = [&](Index r, Index u) { return bases_[at(r * units + u)]; };
+    const auto set_row = [&](Index r, double multiple) {
+      for (Index u = 0; u < units; ++u)
+        set_scale(unit_at(r, u, begin), base(r, u).extremes,
+                  searched_ratio(base(r, u).ratio, multiple));
+    };
+    const auto segment =
+        std::span(W_).subspan(at(begin * kStripRows), at((end - begin) * kStripRows));
+    const std::vector<double> targets(segment.begin(), segment.end());
+    std::array<double, kStripRows> least{}, best{};
+    least.fill(std::numeric_limits<double>::infinity());
+    best.fill(1);
+    for (const double multiple : kClipMultiples) {
+      const bool changes = std::ranges::any_of(
+          bases_, [&](const Base& b) { return searched_ratio(b.ratio, multiple) != b.ratio; });
+      if (multiple != 1 && !changes) continue;
+      for (Index r = 0; r < rows_; ++r) set_row(r, multiple);
+      advance(begin, end, end);
+      std::ranges::copy(targets, segment.begin());
+      for (Index r = 0; r < rows_; ++r) {
+        if (!(losses_[at(r)] < least[at(r)])) continue;
+        least[at(r)] = losses_[at(r)];
+        best[at(r)] = multiple;
+      }
+    }
+    for (Index r = 0; r < rows_; ++r) set_row(r, best[at(r)]);
   }
 
   /// The unit of a row of the strip in the group of columns whose scales are loaded.
@@ -86,7 +165,6 @@ class Strip {
     const Index column = s_.order.perm[at(i)];
     if (const Index group = column / unit_cols_; group != group_) {
       group_ = group;
-      if (s_.dynamic_groups) choose_scales(i);
       load_scales();
     }
     std::array<real, kStripRows> original{};
@@ -112,33 +190,6 @@ class Strip {
     return has_zero_points(q_.spec) ? q_.at.zero_points[unit_of(r)] : 0;
   }
 
-  /// The scales of the group that starts at i come from the weights as they would be if nothing
-  /// more were rounded: each moves on to its target, and the rest of the group follows.
-  void choose_scales(Index i) {
-    const Index n = q_.spec.group_size;
-    const auto group = std::span(W_).subspan(at(i * kStripRows), at(n * kStripRows));
-    const std::vector<double> targets(group.begin(), group.end());
-    std::array<double, kStripRows> D{};
-    for (Index c = i; c < i + n; ++c) {
-      for (Index r = 0; r < rows_; ++r)
-        D[at(r)] =
-            static_cast<double>(weight(r, s_.order.perm[at(c)])) - W_[at(c * kStripRows + r)];
-      update(D.data(), c, 1, c + 1, i + n);
-    }
-    std::vector<real> weights(at(n));
-    for (Index r = 0; r < rows_; ++r) {
-      for (Index c = 0; c < n; ++c)
-        weights[at(c)] = static_cast<real>(group[at(c * kStripRows + r)]);
-      const UnitScale chosen = choose_unit(weights, q_.spec, s_.range).at;
-      const std::size_t unit = unit_of(r);
-      q_.at.scales[unit] = chosen.scale;
-      if (has_zero_points(q_.spec)) {
-        q_.at.zero_points[unit] = static_cast<std::int8_t>(chosen.zero_point);
-      }
-    }
-    std::ranges::copy(targets, group.begin());
-  }
-
   void load_scales() {
     for (Index r = 0; r < rows_; ++r) {
       const int z = zero_point(r);
@@ -148,6 +199,11 @@ class Strip {
     }
   }
 
+  struct Base {
+    MinMax extremes{};
+    real ratio = 1;
+  };
+
   const Sweep& s_;
   std::span<const real> w_;
   Index K_, first_, rows_;
@@ -156,6 +212,7 @@ class Strip {
   Index unit_cols_;            ///< of a row that share a scale
   std::vector<double> W_, D_;  ///< rows beyond rows_ are zeros
   Index group_ = -1;           ///< of columns, whose scales are loaded
+  std::vector<Base> bases_;    ///< of the segment's units, row by row
   std::array<real, kStripRows> scale_ = filled(1), lo_{}, hi_{};
   std::array<double, kStripRows> losses_{};
 
@@ -167,6 +224,27 @@ class Strip {
 };
 
 }  // namespace
+
+real first_ratio(std::span<const real> unit, const Spec& spec, const GptqOptions& options) {
+  if (options.deviations == 0) return choose_unit(unit, spec, options.range).ratio;
+  double sum = 0, squares = 0;
+  for (const real w : unit) sum += static_cast<double>(w);
+  const double mean = sum / static_cast<double>(unit.size());
+  for (const real w : unit) {
+    const double d = static_cast<double>(w) - mean;
+    squares += d * d;
+  }
+  const MinMax extremes = min_max(unit);
+  const real largest = std::max(extremes.hi, -extremes.lo);
+  if (squares == 0 || largest == 0) return 1;
+  const double deviation = std::sqrt(squares / static_cast<double>(unit.size()));
+  return static_cast<real>(options.deviations * deviation / static_cast<double>(largest));
+}
+
+real searched_ratio(real first, double multiple) {
+  const real ratio = static_cast<real>(static_cast<double>(first) * multiple);
+  return multiple > 1 ? std::min(ratio, std::max(first, real{1})) : ratio;
+}
 
 void sweep(const Sweep& sweep, std::span<const real> w, QTensor& q, std::span<double> losses) {
   parallel_for((q.rows + kStripRows - 1) / kStripRows,

@@ -329,6 +329,16 @@ int cholesky(std::span<double> a, Index N) {
   return 0;
 }
 
+void cholesky_solve_serial(std::span<double> b, std::span<const double> l, Index M, Index N) {
+  check(std::ssize(b) >= M * N && std::ssize(l) >= N * N, "cholesky_solve", "b and l hold ",
+        b.size(), " and ", l.size(), " values; M = ", M, ", N = ", N);
+  pin_blas();
+  for (const CBLAS_TRANSPOSE transpose : {CblasTrans, CblasNoTrans})
+    cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, transpose, CblasNonUnit, static_cast<int>(M),
+                static_cast<int>(N), 1.0, l.data(), static_cast<int>(std::max<Index>(1, N)),
+                b.data(), static_cast<int>(std::max<Index>(1, N)));
+}
+
 void pin_blas() {
   // Per thread: the OpenMP flavour keeps its thread count in each thread's own environment. Set
   // again only if something changed it, so a call costs a thread-local load.

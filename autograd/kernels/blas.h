@@ -66,6 +66,11 @@ inline constexpr std::int64_t kSyrkRows = 1024;
 /// Returns 0, or i > 0 when the leading minor of order i is not positive definite. Parallel.
 int cholesky(std::span<double> a, std::int64_t N);
 
+/// b [M, N] = b (L Lᵀ)⁻¹ for the lower triangle L [N, N] of cholesky: every row is a right-hand
+/// side. In this thread, for use inside a tile of a parallel_for.
+void cholesky_solve_serial(std::span<double> b, std::span<const double> l, std::int64_t M,
+                           std::int64_t N);
+
 struct BlasInfo {
   std::string config;    // OpenBLAS's own description with its version
   std::string corename;  // kernel set chosen at run time, for example "SkylakeX"

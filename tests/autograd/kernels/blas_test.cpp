@@ -216,6 +216,16 @@ TEST_CASE("cholesky gives L with a = L L', in one block or several, and names a 
       for (std::int64_t c = 0; c < N; ++c)
         worst = std::max(worst, std::fabs(factor[at(r, c)] - (c <= r ? expected[at(r, c)] : 99.0)));
     CHECK(worst < 1e-9);
+    // x L Lᵀ = b for a known x.
+    const Reals known = normals(3 * N, 14);
+    std::vector<double> b(static_cast<std::size_t>(3 * N));
+    for (std::int64_t m = 0; m < 3; ++m)
+      for (std::int64_t j = 0; j < N; ++j)
+        for (std::int64_t k = 0; k < N; ++k)
+          b[at(m, j)] += static_cast<double>(known[at(m, k)]) * a[k < j ? at(j, k) : at(k, j)];
+    kernels::cholesky_solve_serial(b, factor, 3, N);
+    for (std::size_t i = 0; i < b.size(); ++i)
+      CHECK(b[i] == Approx(static_cast<double>(known[i])).margin(1e-8));
     const std::int64_t bad = N * 6 / 7;
     a[at(bad, bad)] = -1;
     CHECK(kernels::cholesky(a, N) == bad + 1);
