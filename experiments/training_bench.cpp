@@ -33,15 +33,19 @@ double median(std::vector<double> values) {
 /// process without models has.
 class PeakMemory {
  public:
-  PeakMemory() : before_(status("VmRSS:")) { std::ofstream("/proc/self/clear_refs") << "5"; }
-  double bytes() const {
-    static const double program = status("VmRSS:");
-    return status("VmHWM:") - before_ + program;
+  PeakMemory() : before_(status("VmRSS:")), program_(resident_at_first()) {
+    std::ofstream("/proc/self/clear_refs") << "5";  // Linux: the peak starts anew
   }
+  double bytes() const { return status("VmHWM:") - before_ + program_; }
 
  private:
+  /// Before any model was there.
+  static double resident_at_first() {
+    static const double bytes = status("VmRSS:");
+    return bytes;
+  }
   static double status(std::string_view key) { return proc_bytes("/proc/self/status", key); }
-  double before_;
+  double before_, program_;
 };
 
 /// One recipe in training.
