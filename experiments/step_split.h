@@ -17,8 +17,9 @@ struct OpTime {
   double forward = 0, backward = 0, optimizer = 0;
   double floor = -1;  ///< of its matrix products alone, both passes; < 0: it has none
   double total() const { return forward + backward + optimizer; }
-  /// Ops named "fake_quant…": rounding that training adds. Both their passes count as quantizer.
-  bool quantizer() const { return op.starts_with("fake_quant"); }
+  /// Ops named "fake_quant…" or "quantize_…": rounding that training adds. Both their passes count
+  /// as quantizer; products of integers ("quantized_linear") are forward and backward.
+  bool quantizer() const { return op.starts_with("fake_quant") || op.starts_with("quantize_"); }
 };
 
 /// Milliseconds per step. The parts add up to `total`, and so do the ops with `other`.

@@ -62,6 +62,13 @@ TEST_CASE("the table of a split ends in what nobody claims and the whole step") 
   CHECK(std::get<std::string>(table.rows()[5][0]) == "step");
 }
 
+TEST_CASE("rounding is told from products of rounded numbers") {
+  CHECK(OpTime{.op = "fake_quant_lsq"}.quantizer());
+  CHECK(OpTime{.op = "quantize_input"}.quantizer());
+  CHECK_FALSE(OpTime{.op = "quantized_linear"}.quantizer());
+  CHECK_FALSE(OpTime{.op = "linear"}.quantizer());
+}
+
 TEST_CASE("a profile without a step has no split") {
   CHECK(test::error_of([] { step_split(Profile{}); }).where == "profile");
 }
