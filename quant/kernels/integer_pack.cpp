@@ -56,8 +56,13 @@ void scatter(std::int8_t* to, const std::int8_t* codes, Index n) {
   }
 }
 
+struct Piece {
+  const std::int8_t* codes;
+  std::int32_t sum;
+};
+
 /// Fills panel `panel` unit by unit: codes_of(from, n, unit, buffer) gives the n codes that start
-/// at element `from` of the row-major matrix, a pointer of its own or the filled buffer.
+/// at element `from` of the row-major matrix, in a place of their own or in the buffer.
 template <class CodesOf>
 void fill_panel(const PackedWeights& packed, Index panel, std::span<const float> scales,
                 std::span<const std::int8_t> zero_points, const CodesOf& codes_of) {
@@ -75,9 +80,9 @@ void fill_panel(const PackedWeights& packed, Index panel, std::span<const float>
         std::int8_t buffer[kPiece];
         for (Index begin = 0; begin < unit; begin += kPiece) {
           const Index n = std::min(kPiece, unit - begin);
-          const std::int8_t* in = codes_of(row_unit * unit + begin, n, row_unit, buffer);
-          scatter(codes + (u * padded + begin) * kPanel + lane * kDot, in, n);
-          sum += sum_of(in, n);
+          const Piece piece = codes_of(row_unit * unit + begin, n, row_unit, buffer);
+          scatter(codes + (u * padded + begin) * kPanel + lane * kDot, piece.codes, n);
+          sum += piece.sum;
         }
         if (s.zero_points) zero = zero_points[static_cast<std::size_t>(row_unit)];
       }
@@ -129,8 +134,10 @@ PackedWeights lay_out(const IntegerShape& shape, std::span<std::byte> memory) {
 void pack_panel(const PackedWeights& packed, std::int64_t panel, std::span<const std::int8_t> codes,
                 std::span<const float> scales, std::span<const std::int8_t> zero_points) {
   check_weights(packed, std::ssize(codes), std::ssize(scales), std::ssize(zero_points));
-  fill_panel(packed, panel, scales, zero_points,
-             [&](Index from, Index, Index, std::int8_t*) { return codes.data() + from; });
+  fill_panel(packed, panel, scales, zero_points, [&](Index from, Index n, Index, std::int8_t*) {
+    const std::int8_t* const in = codes.data() + from;
+    return Piece{in, sum_of(in, n)};
+  });
 }
 
 void pack(const PackedWeights& packed, std::span<const std::int8_t> codes,
@@ -149,9 +156,9 @@ void quantize_panel(const PackedWeights& packed, std::int64_t panel, std::span<f
              [&](Index from, Index n, Index row_unit, std::int8_t* buffer) {
                const auto at = static_cast<std::size_t>(row_unit);
                const int z = packed.shape.zero_points ? zero_points[at] : 0;
-               round_piece(buffer, dequantized.empty() ? nullptr : dequantized.data() + from,
-                           w.data() + from, n, scales[at], z, qmin, qmax);
-               return buffer;
+               float* const values = dequantized.empty() ? nullptr : dequantized.data() + from;
+               return Piece{buffer, round_piece(buffer, values, w.data() + from, n, scales[at], z,
+                                                qmin, qmax)};
              });
 }
 

@@ -1,8 +1,10 @@
 #include "quant/kernels/round.h"
 
+#include <bit>
 #include <cfloat>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "autograd/base/simd.h"
 
@@ -102,25 +104,20 @@ NOTCH_CLONES double squared_error(std::span<const real> w, real scale, int zero_
 }
 
 NOTCH_CLONES MinMax min_max(std::span<const real> w) {
-  real lo[kLanes] = {}, hi[kLanes] = {};
-  const std::int64_t n = std::ssize(w), whole = n - n % kLanes;
-  const real* in = w.data();
-  for (std::int64_t i = 0; i < whole; i += kLanes) {
-    for (std::int64_t l = 0; l < kLanes; ++l) {
-      lo[l] = in[i + l] < lo[l] ? in[i + l] : lo[l];
-      hi[l] = in[i + l] > hi[l] ? in[i + l] : hi[l];
-    }
+  // On the bits, because compilers make vectors of a minimum of integers only: flipping all but the
+  // sign of negative numbers gives integers in the order of the numbers, with 0 for 0.
+  using Bits = std::conditional_t<sizeof(real) == 4, std::int32_t, std::int64_t>;
+  constexpr Bits kMagnitude = std::numeric_limits<Bits>::max();
+  const Bits infinity = std::bit_cast<Bits>(std::numeric_limits<real>::infinity());
+  const auto flipped = [](Bits b) { return b ^ ((b >> (8 * sizeof(Bits) - 1)) & kMagnitude); };
+  Bits lo = 0, hi = 0;
+  for (const real v : w) {
+    const Bits bits = std::bit_cast<Bits>(v);
+    const Bits value = (bits & kMagnitude) > infinity ? 0 : flipped(bits);
+    lo = value < lo ? value : lo;
+    hi = value > hi ? value : hi;
   }
-  for (std::int64_t i = whole; i < n; ++i) {
-    lo[0] = in[i] < lo[0] ? in[i] : lo[0];
-    hi[0] = in[i] > hi[0] ? in[i] : hi[0];
-  }
-  MinMax all;
-  for (std::int64_t l = 0; l < kLanes; ++l) {
-    all.lo = lo[l] < all.lo ? lo[l] : all.lo;
-    all.hi = hi[l] > all.hi ? hi[l] : all.hi;
-  }
-  return all;
+  return {.lo = std::bit_cast<real>(flipped(lo)), .hi = std::bit_cast<real>(hi)};
 }
 
 NOTCH_CLONES bool all_finite(std::span<const real> w) {
