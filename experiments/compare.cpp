@@ -132,8 +132,10 @@ class SeedRun {
     nn::ModelView view = nn::view(*model);
     const std::vector<quant::Target> targets = quant::resolve(plan, view);
     quant::FakeQuantizer fake(view, recipe.training, targets, qat_options(run_.config));
+    quant::Diagnostics diagnostics(fake);
     const TrainParts parts{.model = *model,
                            .fake = &fake,
+                           .diagnostics = &diagnostics,
                            .teacher = recipe.distills ? fork_.get() : nullptr,
                            .temperature = run_.config.distill.temperature,
                            .alpha = run_.config.distill.alpha};
@@ -183,6 +185,12 @@ class SeedRun {
       Json line = Json::object();
       line.set("loss", u.loss).set("lr", u.lr).set("grad_norm", u.grad_norm);
       run_.dir.metrics().append(label, u.step, line);
+    };
+    listener.on_diagnosis = [&](std::int64_t step,
+                                const std::vector<quant::LayerDiagnostics>& layers) {
+      Json line = Json::object();
+      line.set("quantizer", quant::to_json(layers));
+      run_.dir.metrics().append(label, step, line);
     };
     listener.on_eval = [&](std::int64_t step) {
       const Evaluation e = evaluate(parts.model, run_.data.source.tokens.val,

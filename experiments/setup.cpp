@@ -104,6 +104,8 @@ TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, 
                 .steps = qat_steps(config),
                 .decay = decay_of(q.schedule)};
   if (q.batch_size > 0) s.batch_size = q.batch_size;
+  constexpr std::int64_t kDiagnoses = 8;
+  s.diagnose_every = (s.schedule.steps + kDiagnoses - 1) / kDiagnoses;
   return s;
 }
 

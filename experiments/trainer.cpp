@@ -27,6 +27,12 @@ TrainOutcome train(const TrainSettings& settings, const TrainParts& parts,
     }
     const UpdateReport report = phase.step();
     if (listener.on_log && due(report.step, settings.log_every, steps)) listener.on_log(report);
+    if (parts.diagnostics) {
+      parts.diagnostics->observe();
+      if (listener.on_diagnosis && due(report.step, settings.diagnose_every, steps)) {
+        listener.on_diagnosis(report.step, phase.diagnose());
+      }
+    }
     if (listener.on_eval && due(report.step, settings.eval_every, steps)) {
       std::optional<optim::EmaWeights> averages;
       if (phase.ema()) averages.emplace(*phase.ema());

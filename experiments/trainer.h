@@ -10,10 +10,12 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "data/batches.h"
 #include "nn/gpt.h"
 #include "optim/schedule.h"
+#include "quant/diagnostics.h"
 #include "quant/qat.h"
 
 namespace notch::experiments {
@@ -34,6 +36,7 @@ struct TrainSettings {
   double step_lr =
       1e-3;  ///< peak learning rate of LSQ's log steps; they follow the schedule's shape
   std::int64_t eval_every = 0, checkpoint_every = 0, log_every = 10;  ///< 0: only at the end
+  std::int64_t diagnose_every = 0;  ///< with TrainParts::diagnostics
   int keep_last = 2;
 };
 
@@ -50,6 +53,9 @@ struct TrainListener {
   std::function<void(const UpdateReport&)> on_log{};   ///< every log_every steps and the last
   std::function<void(std::int64_t step)>
       on_eval{};  ///< every eval_every steps; weights are the averages
+  /// Every diagnose_every steps and the last.
+  std::function<void(std::int64_t step, const std::vector<quant::LayerDiagnostics>&)>
+      on_diagnosis{};
   /// A checkpoint was passed over: its path and why.
   std::function<void(const std::string& path, const std::string& reason)> on_damaged{};
   std::function<void(std::int64_t step)> on_resume{};  ///< a checkpoint was found
@@ -62,7 +68,8 @@ struct TrainParts {
   nn::Gpt& model;
   std::span<const std::uint16_t> tokens{};
   quant::FakeQuantizer* fake = nullptr;
-  nn::Gpt* teacher = nullptr;  ///< distil from it
+  quant::Diagnostics* diagnostics = nullptr;  ///< of `fake`: watches every step
+  nn::Gpt* teacher = nullptr;                 ///< distil from it
   double temperature = 1, alpha = 1;
   std::filesystem::path checkpoints{};  ///< empty: none are written
   /// Gets every step and its parts: the graph's ops, the teacher as one row of forward, and the

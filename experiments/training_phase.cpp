@@ -132,6 +132,27 @@ double TrainingPhase::run(std::int64_t step, Graph& graph) {
   return loss;
 }
 
+std::vector<quant::LayerDiagnostics> TrainingPhase::diagnose() {
+  data::BatchSpec part = batch_;
+  part.B = std::max<std::int64_t>(1, batch_.B / 4);
+  const auto size = static_cast<std::size_t>(part.B * part.T);
+  const std::span<std::int32_t> inputs = std::span(inputs_).first(size),
+                                targets = std::span(targets_).first(size);
+  const std::int64_t step = done() - 1;
+  const std::uint64_t key = mix64(mix64(s_.seed) + static_cast<std::uint64_t>(step));
+  data::batch(parts_.tokens, part, step, 0, inputs, targets);
+  const nn::Tokens tokens{inputs, part.B, part.T};
+  Graph graph;
+  return parts_.diagnostics->report(
+      [&] {
+        parts_.model.params().zero_gradients();
+        const std::optional<Teacher> teacher = teach(tokens);
+        graph.begin(Graph::Mode::training, key);
+        graph.backward(parts_.model.loss(graph, {tokens, targets}, teacher));
+      },
+      key);
+}
+
 std::optional<Teacher> TrainingPhase::teach(const nn::Tokens& tokens) {
   if (!parts_.teacher) return std::nullopt;
   const Profile::Scope timing(parts_.profile, "teacher", {}, Pass::forward);
@@ -178,6 +199,10 @@ std::vector<nn::CheckpointPart> TrainingPhase::files() {
   if (!parts_.fake) return all;
   all.push_back(nn::checkpoint_part("quantizer.safetensors", parts_.fake->params()));
   for (const quant::FakeQuantizer::NamedValues& v : parts_.fake->fixed_values()) {
+    all.back().tensors.push_back({v.name, {std::ssize(v.values)}, v.values});
+  }
+  if (!parts_.diagnostics) return all;
+  for (const quant::FakeQuantizer::NamedValues& v : parts_.diagnostics->state()) {
     all.back().tensors.push_back({v.name, {std::ssize(v.values)}, v.values});
   }
   return all;

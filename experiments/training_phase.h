@@ -31,6 +31,10 @@ class TrainingPhase {
   /// One update; the state is unchanged when it throws.
   UpdateReport step();
 
+  /// The report of the parts' diagnostics, with the gradients of a quarter of the last step's first
+  /// batch. Changes nothing that a later step sees.
+  std::vector<quant::LayerDiagnostics> diagnose();
+
   void save();
   /// Whether a checkpoint was there. A damaged one is passed over for the one before it.
   bool resume(const TrainListener& listener);

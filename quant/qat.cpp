@@ -35,7 +35,7 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
       model.hooks->weight_chain.attach([this](Graph& g, Param& p, const auto& next) -> Var {
         const Var w = next(g, p);
         const auto at = nodes_.find(&p);
-        if (at == nodes_.end()) return w;
+        if (!active_ || at == nodes_.end()) return w;
         const Node& node = at->second;
         if (training_ == Training::ste) {
           return fake_quant_ste(w, node.target.spec, node.ratios, options_.ste);

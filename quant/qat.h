@@ -42,6 +42,14 @@ class FakeQuantizer {
   };
   std::vector<NamedValues> fixed_values();
 
+  /// The matrices, in the order of their integers in convert(), and the present scales of one.
+  std::size_t size() const { return order_.size(); }
+  const Target& target(std::size_t i) const { return nodes_.at(order_[i]).target; }
+  Scales scales(std::size_t i) const { return scales_of(nodes_.at(order_[i])); }
+
+  /// Inactive, the model sees its parameters as they are.
+  void set_active(bool active) { active_ = active; }
+
   /// The integers of the model's present weights and steps. The model is left as it is.
   Quantized convert() const;
 
@@ -55,6 +63,7 @@ class FakeQuantizer {
 
   Training training_;
   QatOptions options_;
+  bool active_ = true;
   std::unique_ptr<ParamStore> params_;
   std::map<const Param*, Node> nodes_;
   std::vector<const Param*> order_;

@@ -85,6 +85,9 @@ class Session {
         quant::resolve({.weights = spec, .table = spec}, view);
     fake_ =
         std::make_unique<quant::FakeQuantizer>(view, *arm.training, targets, quant::QatOptions{});
+    if (arm.settings.diagnose_every > 0) {
+      diagnostics_ = std::make_unique<quant::Diagnostics>(*fake_);
+    }
   }
 
   TrainOutcome run(const fs::path& checkpoints = {}, const TrainListener& listener = {}) {
@@ -92,6 +95,7 @@ class Session {
                  {.model = *model_,
                   .tokens = tokens_,
                   .fake = fake_.get(),
+                  .diagnostics = diagnostics_.get(),
                   .teacher = teacher_.get(),
                   .temperature = 2,
                   .alpha = 0.7,
@@ -120,6 +124,7 @@ class Session {
   std::vector<std::uint16_t> tokens_ = learnable_tokens(500);
   std::unique_ptr<nn::Gpt> model_{}, teacher_{};
   std::unique_ptr<quant::FakeQuantizer> fake_{};
+  std::unique_ptr<quant::Diagnostics> diagnostics_{};
 };
 
 /// Asks to stop once `steps` updates are done.
@@ -159,6 +164,41 @@ TEST_CASE("A phase that was stopped and resumed ends in the same bits as one in 
       CHECK(outcome.loss == expected.loss);
       CHECK(same_bits(again.state(), whole.state()));
     }
+  }
+}
+
+TEST_CASE(
+    "Watching a quantizer changes no bit, and a resumed watch goes on as if nothing had been") {
+  for (Arm arm : arms()) {
+    if (arm.name != "ste" && arm.name != "lsq-kd" && arm.name != "lsq-ema") continue;
+    Session unwatched(arm);
+    unwatched.run();
+    arm.settings.diagnose_every = 3;
+    const auto listen_to = [](std::vector<std::string>& said) {
+      TrainListener listener;
+      listener.on_diagnosis = [&said](std::int64_t step,
+                                      const std::vector<quant::LayerDiagnostics>& layers) {
+        said.push_back(str(step, ' ', quant::to_json(layers).dump()));
+      };
+      return listener;
+    };
+    std::vector<std::string> expected;
+    Session whole(arm);
+    whole.run({}, listen_to(expected));
+    INFO(arm.name);
+    CHECK(same_bits(whole.state(), unwatched.state()));
+    CHECK(expected.size() == 3);  // after 3, 6 and all 8 steps
+
+    const test::ScratchDirectory directory;
+    std::vector<std::string> said;
+    std::int64_t done = 0;
+    TrainListener first = listen_to(said);
+    const TrainListener stop = stop_after(4, done);
+    first.on_step = stop.on_step;
+    first.stop_requested = stop.stop_requested;
+    Session(arm).run(directory / "ckpt", first);
+    Session(arm).run(directory / "ckpt", listen_to(said));
+    CHECK(said == expected);
   }
 }
 
