@@ -17,7 +17,7 @@ constexpr std::string_view kControl = "fp32-continue";
 /// "channel", "tensor", "group 32".
 std::string granularity_text(const quant::Spec& spec) {
   std::string text(quant::name_of(spec.granularity));
-  if (spec.granularity == quant::Granularity::group) text += " " + std::to_string(spec.group_size);
+  if (spec.granularity == quant::Granularity::group) return str(text, ' ', spec.group_size);
   return text;
 }
 
