@@ -73,10 +73,17 @@ struct Teacher {
   double tau = 1;
   double alpha = 1;
 };
+/// Another way to logits than x headᵀ (on integers, for example): rows [first, first + n) into
+/// `out` [n, V]. Gradients stay those of the product. `self` must live until the op is recorded.
+struct HeadProduct {
+  void (*logits)(const void* self, std::span<real> out, std::int64_t first,
+                 std::int64_t n) = nullptr;
+  const void* self = nullptr;
+};
 /// cross_entropy(linear(x, head), targets), or the distillation loss, without ever holding the
 /// logits of all tokens: chunks of rows run the head, the loss and their gradients.
 ///   x [.., C], head [V, C]. The gradient is computed in forward and scaled by dout in backward.
 Var head_loss(Var x, Var head, std::span<const std::int32_t> targets,
-              const std::optional<Teacher>& teacher = {});
+              const std::optional<Teacher>& teacher = {}, const HeadProduct& product = {});
 
 }  // namespace notch

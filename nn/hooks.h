@@ -1,7 +1,8 @@
 // Hooks: the seam between models and everything that changes how they compute.
 //
-// A model asks its Hooks three questions: what a table or matrix looks like in this step (weight),
-// how a Linear multiplies (linear), how an Embedding looks up (embedding). Each answer is a chain:
+// A model asks its Hooks four questions: what a table or matrix looks like in this step (weight),
+// how a Linear multiplies (linear), how an Embedding looks up (embedding), and how a head and the
+// loss behind it are computed together (loss). Each answer is a chain:
 // the links run in the order they were attached, each may call `next` for the rest of the chain,
 // and behind the last stands the plain answer. nn/ does not know who attaches; quant/ does so
 // without touching a model file.
@@ -11,11 +12,13 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "autograd/graph.h"
+#include "autograd/ops.h"
 
 namespace notch::nn {
 
@@ -26,6 +29,12 @@ struct Embedding;
 struct Tokens {
   std::span<const std::int32_t> ids{};
   std::int64_t B = 0, T = 0;
+};
+
+/// What a head is asked for: the loss of its logits against targets, or against a teacher.
+struct LossTargets {
+  std::span<const std::int32_t> targets{};
+  std::optional<Teacher> teacher{};
 };
 
 /// Removes its link from the chain when it is destroyed.
@@ -89,7 +98,8 @@ class Hooks {
 
   Chain<Param&> weight_chain;              ///< default: the parameter itself
   Chain<const Linear&, Var> linear_chain;  ///< default: x wᵀ + bias, w from weight()
-  Chain<const Embedding&, const Tokens&> embedding_chain;  ///< default: rows of weight(table)
+  Chain<const Embedding&, const Tokens&> embedding_chain;    ///< default: rows of weight(table)
+  Chain<const Linear&, Var, const LossTargets&> loss_chain;  ///< default: head_loss with weight()
 
   /// The weight chain's answer, asked once per step and parameter: a tied or reused table is
   /// transformed once.

@@ -22,10 +22,18 @@ Var plain_embedding(Graph& g, const Embedding& layer, const Tokens& tokens) {
   return embedding(table, tokens.ids, tokens.B, tokens.T);
 }
 
+Var plain_loss(Graph& g, const Linear& head, Var x, const LossTargets& wanted) {
+  const Var w = head.hooks->weight(g, *head.weight);
+  return head_loss(x, w, wanted.targets, wanted.teacher);
+}
+
 }  // namespace
 
 Hooks::Hooks()
-    : weight_chain(plain_weight), linear_chain(plain_linear), embedding_chain(plain_embedding) {}
+    : weight_chain(plain_weight),
+      linear_chain(plain_linear),
+      embedding_chain(plain_embedding),
+      loss_chain(plain_loss) {}
 
 Var Hooks::weight(Graph& g, Param& p) const {
   const auto known = std::ranges::find(memo_, &p, &Memo::param);

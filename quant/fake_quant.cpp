@@ -58,11 +58,69 @@ Tensor dequantized(Forward& f, const UnitShape& s, std::span<const real> scales,
   return y;
 }
 
+/// ŵ of all units: choose(u) sets the scale (and zero point) of unit u, then its weights are
+/// rounded while they are in the cache; with `packed`, into its panels as well.
+template <class Choose>
+void round_units(Forward& f, const Tensor& y, const Tensor& w, const UnitShape& s,
+                 std::span<const real> scales, std::span<const std::int8_t> zero_points,
+                 const PackedWeights* packed, const Choose& choose) {
+#ifndef NOTCH_DOUBLE
+  if (packed) {
+    const std::int64_t rows = w.rows(), per_row = s.units / rows;  // 0: one unit per tensor
+    if (per_row == 0) {
+      choose(std::size_t{0});
+      const auto row_scales = f.scratch(rows);
+      std::ranges::fill(row_scales, scales[0]);
+      scales = row_scales;
+      if (!zero_points.empty()) {
+        const auto row_zeros = f.scratch<std::int8_t>(rows);
+        std::ranges::fill(row_zeros, zero_points[0]);
+        zero_points = row_zeros;
+      }
+    }
+    // Grids of odd codes are rounded row by row and packed then; the others in one pass.
+    const auto codes = f.scratch<std::int8_t>(s.grid.step == 1 ? 0 : w.size());
+    parallel_for(packed->shape.panels(), [&](std::int64_t panel) {
+      const std::int64_t first = panel * IntegerShape::kPanel;
+      const std::int64_t last = std::min(rows, first + IntegerShape::kPanel);
+      for (std::int64_t u = first * per_row; u < last * per_row; ++u) {
+        choose(static_cast<std::size_t>(u));
+      }
+      if (s.grid.step == 1) {
+        quantize_panel(*packed, panel, y.flat(), w.flat(), scales, zero_points, s.grid.qmin,
+                       s.grid.qmax);
+        return;
+      }
+      const auto part = [&](auto span, std::int64_t per) {
+        return span.subspan(static_cast<std::size_t>(first * per),
+                            static_cast<std::size_t>((last - first) * per));
+      };
+      const std::int64_t row_units = std::ssize(scales) / rows, unit = w.cols() / row_units;
+      const auto panel_scales = part(scales, row_units);
+      fake_quant(part(y.flat(), w.cols()), part(std::span<const real>(w.flat()), w.cols()),
+                 panel_scales, {}, unit, s.grid.qmin, s.grid.qmax, s.grid.step);
+      round_codes(part(codes, w.cols()), part(std::span<const real>(w.flat()), w.cols()),
+                  panel_scales, {}, unit, s.grid.qmin, s.grid.qmax, s.grid.step);
+      pack_panel(*packed, panel, codes, scales, {});
+    });
+    return;
+  }
+#endif
+  static_cast<void>(f), static_cast<void>(packed);
+  for_units(s.units, s.unit, [&](const UnitSpan& part) {
+    for (std::size_t u = part.first; u < part.first + part.count; ++u) choose(u);
+    fake_quant(part.weights(y.flat()), part.weights(std::span<const real>(w.flat())),
+               part.units(scales), part.units(zero_points), s.unit, s.grid.qmin, s.grid.qmax,
+               s.grid.step);
+  });
+}
+
 struct FakeQuantSte {
   static constexpr std::string_view name = "fake_quant_ste";
   Spec spec;
   Ste ste;
   std::span<const real> ratios;
+  const PackedWeights* packed;
   std::span<real> scales{};              // [units], kept
   std::span<std::int8_t> zero_points{};  // [units] for asymmetric grids, kept
 
@@ -73,19 +131,12 @@ struct FakeQuantSte {
     scales = f.keep(s.units);
     if (has_zero_points(spec)) zero_points = f.keep<std::int8_t>(s.units);
     const Tensor y = f.out(w.shape);
-    for_units(s.units, s.unit, [&](const UnitSpan& part) {
-      const auto in = part.weights(std::span<const real>(w.flat()));
-      const auto unit = static_cast<std::size_t>(s.unit);
-      for (std::size_t u = 0; u < part.count; ++u) {
-        const UnitScale at = scale_unit(in.subspan(u * unit, unit), spec, ratios[part.first + u]);
-        scales[part.first + u] = at.scale;
-        if (has_zero_points(spec)) {
-          zero_points[part.first + u] = static_cast<std::int8_t>(at.zero_point);
-        }
-      }
-      fake_quant(part.weights(y.flat()), in, part.units(std::span<const real>(scales)),
-                 part.units(std::span<const std::int8_t>(zero_points)), s.unit, s.grid.qmin,
-                 s.grid.qmax, s.grid.step);
+    const auto unit = static_cast<std::size_t>(s.unit);
+    round_units(f, y, w, s, scales, zero_points, packed, [&](std::size_t u) {
+      const UnitScale at =
+          scale_unit(std::span<const real>(w.flat()).subspan(u * unit, unit), spec, ratios[u]);
+      scales[u] = at.scale;
+      if (has_zero_points(spec)) zero_points[u] = static_cast<std::int8_t>(at.zero_point);
     });
     return y;
   }
@@ -115,6 +166,7 @@ struct FakeQuantLsq {
   static constexpr std::string_view name = "fake_quant_lsq";
   Spec spec;
   Ste ste;
+  const PackedWeights* packed;
   std::span<real> scales{};  // [units], kept
 
   Tensor forward(Forward& f) {
@@ -126,14 +178,8 @@ struct FakeQuantLsq {
           " units");
     scales = f.keep(s.units);
     const Tensor y = f.out(w.shape);
-    for_units(s.units, s.unit, [&](const UnitSpan& part) {
-      for (std::size_t u = part.first; u < part.first + part.count; ++u) {
-        scales[u] = lsq_step(log_scale.data[u], spec.scale);
-      }
-      fake_quant(part.weights(y.flat()), part.weights(std::span<const real>(w.flat())),
-                 part.units(std::span<const real>(scales)), {}, s.unit, s.grid.qmin, s.grid.qmax,
-                 s.grid.step);
-    });
+    round_units(f, y, w, s, scales, {}, packed,
+                [&](std::size_t u) { scales[u] = lsq_step(log_scale.data[u], spec.scale); });
     return y;
   }
   Tensor recompute(Forward& f) const {
@@ -159,12 +205,13 @@ struct FakeQuantLsq {
 
 }  // namespace
 
-Var fake_quant_ste(Var w, const Spec& spec, std::span<const real> ratios, Ste ste) {
-  return w.graph->record(FakeQuantSte{spec, ste, ratios}, {w});
+Var fake_quant_ste(Var w, const Spec& spec, std::span<const real> ratios, Ste ste,
+                   const PackedWeights* packed) {
+  return w.graph->record(FakeQuantSte{spec, ste, ratios, packed}, {w});
 }
 
-Var fake_quant_lsq(Var w, Var log_scale, const Spec& spec, Ste ste) {
-  return w.graph->record(FakeQuantLsq{spec, ste}, {w, log_scale});
+Var fake_quant_lsq(Var w, Var log_scale, const Spec& spec, Ste ste, const PackedWeights* packed) {
+  return w.graph->record(FakeQuantLsq{spec, ste, packed}, {w, log_scale});
 }
 
 real lsq_step(real log_scale, ScaleType type) { return round_scale(std::exp(log_scale), type); }

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "autograd/graph.h"
+#include "quant/kernels/integer_linear.h"
 #include "quant/qtensor.h"
 #include "quant/spec.h"
 
@@ -23,8 +24,9 @@ enum class Ste : std::uint8_t {
 /// (scale_unit), taken anew in every step and treated as a constant by the gradient.
 ///   w [rows, cols], ratios [units] -> [rows, cols].  dL/dw = dL/dŵ, masked when `ste` is clipped.
 /// Straight-through estimator: Bengio, Léonard and Courville 2013 (arXiv:1308.3432). `ratios` must
-/// outlive the step.
-Var fake_quant_ste(Var w, const Spec& spec, std::span<const real> ratios, Ste ste);
+/// outlive the step; `packed`, unless null, is filled with this step's integers in the same pass.
+Var fake_quant_ste(Var w, const Spec& spec, std::span<const real> ratios, Ste ste,
+                   const PackedWeights* packed = nullptr);
 
 /// ŵ = clamp(rint(w/s), qmin, qmax) s with s = lsq_step(log_scale): one learned step per unit.
 ///   w [rows, cols], log_scale [units] -> [rows, cols].
@@ -34,7 +36,8 @@ Var fake_quant_ste(Var w, const Spec& spec, std::span<const real> ratios, Ste st
 /// parameter is l = log s, so the step stays positive and one learning rate suits all layers: dL/dl
 /// = s dL/ds; b) the gradient scale 1/√(N qmax) takes N = the weights that share the step. With
 /// Ste::plain the weight gradient is not masked.
-Var fake_quant_lsq(Var w, Var log_scale, const Spec& spec, Ste ste);
+Var fake_quant_lsq(Var w, Var log_scale, const Spec& spec, Ste ste,
+                   const PackedWeights* packed = nullptr);
 
 /// Whether LSQ can learn the step: the scale is positive and there is no zero point.
 constexpr bool has_learned_step(const Spec& spec) {

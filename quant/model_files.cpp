@@ -1,6 +1,9 @@
 #include "quant/model_files.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <deque>
 #include <map>
 
 #include "quant/entropy_coder.h"
@@ -49,10 +52,33 @@ nn::TensorSource bytes_source(std::string name, nn::DType dtype, nn::FileShape s
   return nn::raw_tensor(std::move(name), dtype, std::move(shape), std::as_bytes(std::span(bytes)));
 }
 
-const QTensor* find(const std::vector<NamedQTensor>& tensors, std::string_view param) {
+const NamedQTensor* find(const std::vector<NamedQTensor>& tensors, std::string_view param) {
   const auto at = std::ranges::find(tensors, param, &NamedQTensor::name);
-  return at == tensors.end() ? nullptr : &at->q;
+  return at == tensors.end() ? nullptr : &*at;
 }
+
+bool has_stored_range(const NamedQTensor& t) {
+  return t.input && t.input->spec.range == ActivationRange::fixed;
+}
+
+/// The bytes of a static input range; the sources refer to them.
+struct StoredRange {
+  std::array<std::uint8_t, 4> scale{};
+  std::array<std::uint8_t, 1> zero{};
+
+  explicit StoredRange(const UnitScale& at)
+      : zero{static_cast<std::uint8_t>(static_cast<std::int8_t>(at.zero_point))} {
+    const auto word = std::bit_cast<std::uint32_t>(static_cast<float>(at.scale));
+    for (std::size_t i = 0; i < scale.size(); ++i) {
+      scale[i] = static_cast<std::uint8_t>(word >> (8 * i));
+    }
+  }
+  std::vector<nn::TensorSource> sources(const std::string& name) const {
+    return {
+        nn::raw_tensor(name + ".input_scale", nn::DType::f32, {1}, std::as_bytes(std::span(scale))),
+        nn::raw_tensor(name + ".input_zero", nn::DType::i8, {1}, std::as_bytes(std::span(zero)))};
+  }
+};
 
 [[noreturn]] void refuse(const std::string& where, const std::string& field, std::string found,
                          std::string expected) {
@@ -88,6 +114,20 @@ Coding read_coding(const Json& config, const std::string& where) {
   return Coding::entropy;
 }
 
+/// {"h.0.attn.c_attn.weight": spec of the input, …}; empty without quantized activations.
+std::map<std::string, ActivationSpec> read_inputs(const Json& config, const std::string& where) {
+  std::map<std::string, ActivationSpec> inputs;
+  const Json* all = config.find("activations");
+  if (!all) return inputs;
+  for (const auto& [name, spec] : all->as_object(where)) {
+    if (!config.at("tensors", where).find(name)) {
+      refuse(where, "activations." + name, "a layer in floating point", "a quantized tensor");
+    }
+    inputs.emplace(name, activation_spec_from_json(spec, where + ": activations." + name));
+  }
+  return inputs;
+}
+
 /// What reading a spec alone cannot know: whether its tensor is a matrix that the groups divide.
 void check_fits(const Spec& spec, const nn::FileTensor& t, const std::string& where) {
   const std::string field = "tensors." + t.name;
@@ -100,15 +140,27 @@ void check_fits(const Spec& spec, const nn::FileTensor& t, const std::string& wh
   }
 }
 
+/// A table that is only looked up has no input.
+void check_multiplies(nn::Gpt& model, const nn::FileTensor& t, bool has_input,
+                      const std::string& where) {
+  if (!has_input || t.param == model.head().weight) return;
+  const std::vector<nn::Embedding*> tables = model.embeddings();
+  if (std::ranges::find(tables, t.param, &nn::Embedding::weight) == tables.end()) return;
+  refuse(where, "activations." + t.name, "a table that is only looked up", "a layer with an input");
+}
+
 /// One quantized tensor of an open file: asked for first, read after everything has been checked.
 struct PackedEntry {
   Param* param = nullptr;
   std::string name{};
   Spec spec{};
+  std::optional<ActivationSpec> input{};
   const nn::TensorEntry *codes = nullptr, *coded = nullptr, *scale = nullptr, *zero = nullptr;
+  const nn::TensorEntry *input_scale = nullptr, *input_zero = nullptr;
 
-  PackedEntry(Param& p, std::string file_name, const Spec& s, Coding coding, nn::WeightFile& file)
-      : param(&p), name(std::move(file_name)), spec(s) {
+  PackedEntry(Param& p, std::string file_name, const Spec& s, Coding coding,
+              std::optional<ActivationSpec> in, nn::WeightFile& file)
+      : param(&p), name(std::move(file_name)), spec(s), input(in) {
     const std::int64_t rows = p.value.rows(), cols = p.value.cols();
     const StoredShapes shapes = stored_shapes(spec, rows, cols);
     if (coding == Coding::entropy) {
@@ -120,6 +172,9 @@ struct PackedEntry {
     }
     scale = &require(file, ".scale", shapes.scale, dtype_of(spec.scale));
     if (has_zero_points(spec)) zero = &require(file, ".zero", shapes.zero, nn::DType::u8);
+    if (!input || input->range != ActivationRange::fixed) return;
+    input_scale = &require(file, ".input_scale", {1}, nn::DType::f32);
+    input_zero = &require(file, ".input_zero", {1}, nn::DType::i8);
   }
 
   const nn::TensorEntry& require(nn::WeightFile& file, std::string_view part,
@@ -153,6 +208,20 @@ struct PackedEntry {
     if (zero) packed.zero_points = bytes_of(*zero);
     return unpack(packed, where);
   }
+
+  std::optional<InputQuantizer> read_input(const nn::WeightFile& file) const {
+    if (!input) return std::nullopt;
+    InputQuantizer quantizer{.spec = *input};
+    if (input_scale) {
+      std::array<real, 1> s{};
+      std::array<std::int8_t, 1> zero_point{};
+      file.file().read(*input_scale, s);
+      file.file().read_bytes(*input_zero, std::as_writable_bytes(std::span(zero_point)));
+      quantizer.at = {.scale = s[0], .zero_point = zero_point[0]};
+    }
+    validate(quantizer, file.file().path().string() + ": " + name);
+    return quantizer;
+  }
 };
 
 LoadedModel load_quantized(const fs::path& dir, const Json& json) {
@@ -161,6 +230,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json) {
   const Json& about = *json.find("quantization_config");
   std::map<std::string, Spec> specs = read_specs(about, where);
   const Coding coding = read_coding(about, where);
+  const std::map<std::string, ActivationSpec> inputs = read_inputs(about, where);
 
   nn::WeightFile file(dir / nn::kWeightsFile);
   auto model = std::make_unique<nn::Gpt>(config, nn::Gpt::Values::shapes_only);
@@ -174,7 +244,10 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json) {
       continue;
     }
     check_fits(spec->second, t, where);
-    packed.emplace_back(*model->params().find(t.param->name), t.name, spec->second, coding, file);
+    const auto input = inputs.find(t.name);
+    check_multiplies(*model, t, input != inputs.end(), where);
+    packed.emplace_back(*model->params().find(t.param->name), t.name, spec->second, coding,
+                        input == inputs.end() ? std::nullopt : std::optional(input->second), file);
     specs.erase(spec);
   }
   if (!specs.empty()) {
@@ -190,14 +263,22 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json) {
       std::ranges::any_of(floats, [&](const nn::FileTensor& t) { return t.param == &head; });
   file.check_no_others(head_may_follow);
 
-  model->params().allocate_values();
+  // Layers that multiply integers need no second copy of their weights.
+  model->params().allocate_values([&](const Param& p) {
+    const auto at = std::ranges::find(packed, &p, &PackedEntry::param);
+    return at == packed.end() || !at->input;
+  });
   LoadedModel loaded{.quantization_config = about, .coding = coding};
   for (const nn::FileTensor& t : floats) file.read(t);
   if (head_may_follow) file.check_tied_head(head);
   for (const PackedEntry& entry : packed) {
-    QTensor q = entry.read(file);
-    dequantize(q, entry.param->value.flat());
-    loaded.tensors.push_back({entry.param->name, std::move(q)});
+    NamedQTensor tensor{entry.param->name, entry.read(file), entry.read_input(file)};
+    if (!tensor.input) dequantize(tensor.q, entry.param->value.flat());
+    loaded.tensors.push_back(std::move(tensor));
+  }
+  if (!inputs.empty()) {
+    nn::ModelView view = nn::view(*model);
+    loaded.layers = std::make_unique<PackedLayers>(view, loaded.tensors);
   }
   loaded.model = std::move(model);
   return loaded;
@@ -223,12 +304,13 @@ SizeReport predict_size(const nn::Gpt& model, const Quantized& quantized, int fl
   };
   for (const nn::FileTensor& t : nn::file_tensors(model)) {
     if (t.param) size.weights += t.shape.size();
-    const QTensor* q = t.param ? find(quantized.tensors, t.param->name) : nullptr;
-    if (!q) {
+    const NamedQTensor* named = t.param ? find(quantized.tensors, t.param->name) : nullptr;
+    if (!named) {
       size.float_bytes += t.shape.size() * float_bits / 8;
       tensor(t.name, float_bits == 16 ? nn::DType::f16 : nn::DType::f32, nn::file_shape(t.shape));
       continue;
     }
+    const QTensor* q = &named->q;
     const StorageBytes stored = storage_bytes(q->spec, q->rows, q->cols);
     const StoredShapes shapes = stored_shapes(q->spec, q->rows, q->cols);
     const std::vector<std::uint8_t> coded = encode_codes(q->codes, grid_of(q->spec));
@@ -247,6 +329,12 @@ SizeReport predict_size(const nn::Gpt& model, const Quantized& quantized, int fl
     tensor(t.name + ".scale", dtype_of(q->spec.scale), shapes.scale);
     size.zero_point_bytes += stored.zero_points;
     if (has_zero_points(q->spec)) tensor(t.name + ".zero", nn::DType::u8, shapes.zero);
+    if (has_stored_range(*named)) {
+      size.scale_bytes += 4;
+      size.zero_point_bytes += 1;
+      tensor(t.name + ".input_scale", nn::DType::f32, {1});
+      tensor(t.name + ".input_zero", nn::DType::i8, {1});
+    }
     size.code_entropy += code_entropy(q->codes) * static_cast<double>(t.shape.size());
   }
   if (size.quantized > 0) size.code_entropy /= static_cast<double>(size.quantized);
@@ -260,14 +348,16 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
   std::vector<nn::TensorSource> sources;
   std::vector<PackedTensor> packed;  // the sources refer to its bytes
   packed.reserve(quantized.tensors.size());
-  Json specs = Json::object();
+  std::deque<StoredRange> ranges;
+  Json specs = Json::object(), inputs = Json::object();
   int bits = 8;
   for (const nn::FileTensor& t : nn::file_tensors(model)) {
-    const QTensor* q = t.param ? find(quantized.tensors, t.param->name) : nullptr;
-    if (!q) {
+    const NamedQTensor* tensor = t.param ? find(quantized.tensors, t.param->name) : nullptr;
+    if (!tensor) {
       sources.push_back(nn::float_source(t));
       continue;
     }
+    const QTensor* q = &tensor->q;
     PackedTensor& p = packed.emplace_back(pack(*q));
     const StoredShapes shapes = stored_shapes(q->spec, q->rows, q->cols);
     if (coding == Coding::entropy) {
@@ -283,6 +373,12 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
       sources.push_back(bytes_source(t.name + ".zero", nn::DType::u8, shapes.zero, p.zero_points));
     }
     specs.set(t.name, to_json(q->spec));
+    if (tensor->input) inputs.set(t.name, to_json(tensor->input->spec));
+    if (has_stored_range(*tensor)) {
+      for (nn::TensorSource& source : ranges.emplace_back(tensor->input->at).sources(t.name)) {
+        sources.push_back(std::move(source));
+      }
+    }
     bits = std::min(bits, q->spec.bits);
   }
   check(packed.size() == quantized.tensors.size(), dir.string(), quantized.tensors.size(),
@@ -295,6 +391,7 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
   if (coding == Coding::entropy) quantization.set("coding", kRans);
   for (const auto& [key, value] : about.as_object("about")) quantization.set(key, value);
   quantization.set("tensors", specs);
+  if (!inputs.as_object("inputs").empty()) quantization.set("activations", inputs);
   config.set("quantization_config", quantization);
   write_file(dir / nn::kConfigFile, config.dump(2) + "\n");
 

@@ -6,8 +6,11 @@
 //   weights are F.scale  F32, F16 or BF16  [rows, units per row]   ([1] with one scale per tensor)
 //   F.zero   U8  [rows, ceil(units per row·bits / 8)]  ([1, 1] with one per tensor) only asymmetric
 //   grids
+// A layer whose input is quantized has an entry in "activations"; if its range is static, also
+//   F.input_scale  F32 [1]      F.input_zero  I8 [1]      x ~ (q - input_zero) · input_scale
 // quantization_config: {"quant_method": "notch", "version": 1, "bits": …, "tensors": {F: spec, …},
-// …}; the rest is for the reader's information. With "coding": "rans" the codes are entropy-coded:
+// "activations": {F: spec, …}, …}; the rest is for the reader's information. With "coding": "rans"
+// the codes are entropy-coded:
 //   F.coded  U8  [bytes]  in place of F.codes (quant/entropy_coder.h)
 #pragma once
 
@@ -59,12 +62,14 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
                     const Json& about = Json::object(), Coding coding = Coding::packed);
 
 /// A model as its files say it is. For a quantized one `tensors` holds the integers and the
-/// parameters their dequantized values.
+/// parameters their dequantized values; but layers with a quantized input multiply integers, and
+/// their parameters have no values.
 struct LoadedModel {
   std::unique_ptr<nn::Gpt> model{};
   std::vector<NamedQTensor> tensors{};  ///< empty for a floating-point model
   Json quantization_config{};           ///< null for a floating-point model
   Coding coding = Coding::packed;
+  std::unique_ptr<PackedLayers> layers{};  ///< attached to the model; null without such layers
 };
 
 /// Reads either kind of directory. Throws Fault::input naming file and tensor for anything that

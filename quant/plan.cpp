@@ -20,7 +20,43 @@ namespace {
 struct Candidate {
   Target target{};
   std::optional<Spec> spec{};
+  std::optional<ActivationSpec> input{};
+
+  /// A tied table answers to both of its names.
+  bool is_named(std::string_view pattern) const {
+    return matches(pattern, target.name) ||
+           (target.linear && matches(pattern, target.linear->name));
+  }
 };
+
+[[noreturn]] void fail_without_match(const std::string& what, const std::string& pattern,
+                                     std::span<const Candidate> all) {
+  std::string known;
+  for (const Candidate& c : all) known += (known.empty() ? "" : ", ") + c.target.name;
+  throw Error({.where = "plan",
+               .what = str(what, " \"", pattern, "\" matches no layer"),
+               .field = pattern,
+               .hint = "the model has " + known});
+}
+
+/// Gives every candidate that multiplies the plan's activations, asymmetric where a pattern says
+/// so.
+void plan_inputs(const Plan& plan, std::span<Candidate> all) {
+  if (!plan.activations) return;
+  validate(*plan.activations, "plan");
+  for (Candidate& c : all) {
+    if (c.target.linear) c.input = plan.activations;
+  }
+  for (const std::string& pattern : plan.asymmetric) {
+    bool hit = false;
+    for (Candidate& c : all) {
+      if (!c.input || !c.is_named(pattern)) continue;
+      hit = true;
+      c.input->symmetric = false;
+    }
+    if (!hit) fail_without_match("asymmetric input", pattern, all);
+  }
+}
 
 /// Every matrix of the model with its default spec, in the order of resolve().
 std::vector<Candidate> candidates(const Plan& plan, nn::ModelView& model) {
@@ -47,30 +83,31 @@ std::vector<Candidate> candidates(const Plan& plan, nn::ModelView& model) {
 
 std::vector<Target> resolve(const Plan& plan, nn::ModelView& model) {
   std::vector<Candidate> all = candidates(plan, model);
+  plan_inputs(plan, all);
   for (std::size_t i = 0; i < plan.rules.size(); ++i) {
     const PlanRule& rule = plan.rules[i];
     bool hit = false;
     for (Candidate& c : all) {
-      // A tied table answers to both of its names.
-      const bool named = matches(rule.pattern, c.target.name) ||
-                         (c.target.linear && matches(rule.pattern, c.target.linear->name));
-      if (!named) continue;
+      if (!c.is_named(rule.pattern)) continue;
       hit = true;
       c.spec = rule.spec;
+      if (!rule.activation_bits || !c.target.linear) continue;
+      if (*rule.activation_bits == 0) {
+        c.input.reset();
+        continue;
+      }
+      if (!c.input) c.input.emplace();
+      c.input->bits = *rule.activation_bits;
+      validate(*c.input, c.target.name);
     }
-    if (hit) continue;
-    std::string known;
-    for (const Candidate& c : all) known += (known.empty() ? "" : ", ") + c.target.name;
-    throw Error({.where = "plan",
-                 .what = str("rule ", i + 1, " \"", rule.pattern, "\" matches no layer"),
-                 .field = rule.pattern,
-                 .hint = "the model has " + known});
+    if (!hit) fail_without_match(str("rule ", i + 1), rule.pattern, all);
   }
   std::vector<Target> targets;
   for (Candidate& c : all) {
     if (!c.spec) continue;
     c.target.spec = *c.spec;
     validate(c.target.spec, c.target.weight->value.cols(), c.target.name);
+    if (c.input) c.target.input = InputQuantizer{.spec = *c.input, .at = {.scale = 0}};
     targets.push_back(std::move(c.target));
   }
   check(!targets.empty(), "plan", "quantizes nothing: every layer stays in floating point");

@@ -3,7 +3,9 @@
 //
 // Without rules: every Linear of the blocks gets `weights`, and the token table (with it the tied
 // head) gets `table`; the position table, norms and biases stay in floating point. Rules are
-// matched against layer names in order, later ones win, and may name any Linear or Embedding.
+// matched against layer names in order, later ones win, and may name any Linear or Embedding. With
+// `activations`, what enters a quantized Linear (the head too) is quantized as well; what enters a
+// layer that stays in floating point is not.
 #pragma once
 
 #include <optional>
@@ -12,18 +14,25 @@
 #include <vector>
 
 #include "nn/model.h"
+#include "quant/activation.h"
 #include "quant/spec.h"
 
 namespace notch::quant {
 
 struct PlanRule {
-  std::string pattern{};       ///< `*` stands for any text: "h.*.mlp.c_proj"
-  std::optional<Spec> spec{};  ///< nothing: stays in floating point
+  std::string pattern{};                 ///< `*` stands for any text: "h.*.mlp.c_proj"
+  std::optional<Spec> spec{};            ///< nothing: stays in floating point
+  std::optional<int> activation_bits{};  ///< of the input; 0: floating point; nothing: the plan's
 };
 
 struct Plan {
   Spec weights{};
-  std::optional<Spec> table{};  ///< token table and head; nothing: floating point
+  std::optional<Spec> table{};                  ///< token table and head; nothing: floating point
+  std::optional<ActivationSpec> activations{};  ///< nothing: floating point
+  /// Layers (patterns) whose input gets an asymmetric range although `activations` is symmetric:
+  /// what comes out of a GELU lies above -0.17, and a symmetric grid would leave half its codes
+  /// unused.
+  std::vector<std::string> asymmetric{};
   std::vector<PlanRule> rules{};
 };
 
@@ -35,6 +44,9 @@ struct Target {
   Spec spec{};
   nn::Linear* linear =
       nullptr;  ///< who multiplies with it; null for a table that is only looked up
+  /// What `linear` multiplies it with: nothing for floats. A static range is not known yet:
+  /// calibrate.
+  std::optional<InputQuantizer> input{};
 };
 
 /// The targets in the order in which they run (blocks, then head, then other tables). Throws usage

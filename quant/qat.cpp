@@ -31,17 +31,19 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
       node.log_scale->value.data[u] = std::log(std::abs(ranges.at.scales[u]));
     }
   }
+  inputs_.emplace(model, targets, training == Training::lsq, options.ste, *params_);
   attachment_ =
       model.hooks->weight_chain.attach([this](Graph& g, Param& p, const auto& next) -> Var {
         const Var w = next(g, p);
         const auto at = nodes_.find(&p);
         if (!active_ || at == nodes_.end()) return w;
         const Node& node = at->second;
+        const PackedWeights* packed = inputs_->packed(p);
         if (training_ == Training::ste) {
-          return fake_quant_ste(w, node.target.spec, node.ratios, options_.ste);
+          return fake_quant_ste(w, node.target.spec, node.ratios, options_.ste, packed);
         }
         const Var log_scale = g.param(*node.log_scale);
-        return fake_quant_lsq(w, log_scale, node.target.spec, options_.ste);
+        return fake_quant_lsq(w, log_scale, node.target.spec, options_.ste, packed);
       });
 }
 
@@ -82,7 +84,7 @@ Quantized FakeQuantizer::convert() const {
     const std::vector<real> rounded = dequantize(q);
     LayerReport report{.name = node.target.name, .spec = node.target.spec};
     measure_rounding(w.flat(), rounded, report);
-    out.tensors.push_back({p->name, std::move(q)});
+    out.tensors.push_back({p->name, std::move(q), inputs_->input_of(*p)});
     out.layers.push_back(std::move(report));
   }
   return out;

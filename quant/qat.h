@@ -8,11 +8,13 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "quant/fake_quant.h"
+#include "quant/integer_layers.h"
 #include "quant/recipes.h"
 
 namespace notch::quant {
@@ -26,14 +28,17 @@ struct QatOptions {
 
 class FakeQuantizer {
  public:
-  /// Searches ranges for the targets' present weights and attaches. The model must outlive this.
+  /// Searches ranges for the targets' present weights and attaches. Layers with a quantized input
+  /// multiply integers from here on; static input ranges must have been calibrated, and LSQ learns
+  /// them. The model must outlive this.
   FakeQuantizer(nn::ModelView& model, Training training, std::span<const Target> targets,
                 const QatOptions& options);
 
   FakeQuantizer(const FakeQuantizer&) = delete;  // the hook refers to this object
   FakeQuantizer& operator=(const FakeQuantizer&) = delete;
 
-  /// log(step size) per unit, named "<parameter>.log_scale"; empty for STE.
+  /// log(step size) per unit, named "<parameter>.log_scale", and learned input ranges; empty for
+  /// STE.
   ParamStore& params() { return *params_; }
   /// Values that are fixed by the start (STE's ratios), for checkpoints: "<parameter>.ratio".
   struct NamedValues {
@@ -48,7 +53,10 @@ class FakeQuantizer {
   Scales scales(std::size_t i) const { return scales_of(nodes_.at(order_[i])); }
 
   /// Inactive, the model sees its parameters as they are.
-  void set_active(bool active) { active_ = active; }
+  void set_active(bool active) {
+    active_ = active;
+    inputs_->set_active(active);
+  }
 
   /// The integers of the model's present weights and steps. The model is left as it is.
   Quantized convert() const;
@@ -65,6 +73,7 @@ class FakeQuantizer {
   QatOptions options_;
   bool active_ = true;
   std::unique_ptr<ParamStore> params_;
+  std::optional<TrainedInputs> inputs_;
   std::map<const Param*, Node> nodes_;
   std::vector<const Param*> order_;
   nn::Attachment attachment_;

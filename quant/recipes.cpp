@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "quant/calibration.h"
 #include "quant/kernels/fake_quant.h"
 
 namespace notch::quant {
@@ -35,8 +36,10 @@ class Walk {
         options_(options) {}
 
   Quantized run() {
-    if (recipe_.needs_hessian) {
+    const bool calibrates = std::ranges::any_of(targets_, needs_calibration);
+    if (recipe_.needs_hessian || calibrates) {
       check(!calibration_.empty(), recipe_.name, "needs calibration text and got none");
+      const nn::Attachment rounding = round_inputs();
       walk_stages();
     }
     // What is left: everything for recipes without statistics, tables that are only looked up.
@@ -45,7 +48,7 @@ class Walk {
     }
     Quantized out;
     for (const Target& t : targets_) {
-      out.tensors.push_back({t.weight->name, std::move(done_.at(t.weight).q)});
+      out.tensors.push_back({t.weight->name, std::move(done_.at(t.weight).q), input_of(t)});
       out.layers.push_back(std::move(done_.at(t.weight).report));
     }
     return out;
@@ -64,6 +67,26 @@ class Walk {
     apply(t, done.q, done.report);
   }
 
+  /// Every layer whose input range is known multiplies rounded inputs: statistics and hidden states
+  /// are those of the model that is shipped.
+  nn::Attachment round_inputs() {
+    for (const Target& t : targets_) {
+      if (t.input && !needs_calibration(t)) inputs_.emplace(t.linear, *t.input);
+    }
+    return model_.hooks->linear_chain.attach(
+        [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
+          const auto at = inputs_.find(&linear);
+          if (at == inputs_.end()) return next(g, linear, x);
+          const Var rounded = quantize_input(x, {.input = at->second});
+          return next(g, linear, rounded);
+        });
+  }
+
+  std::optional<InputQuantizer> input_of(const Target& t) const {
+    const auto at = inputs_.find(t.linear);
+    return at == inputs_.end() ? t.input : at->second;
+  }
+
   const Target* target_of(const nn::Linear* linear) const {
     const auto at = std::ranges::find(targets_, linear, &Target::linear);
     return at == targets_.end() ? nullptr : &*at;
@@ -78,12 +101,30 @@ class Walk {
       for (std::size_t i = 0; i < hidden_.size(); ++i) run_stage(stage, i, true);
     }
     restore_tables();
-    if (const Target* head = target_of(model_.head)) {
-      // The head sees the last hidden states: no layer has to run to collect them.
-      Hessian H(model_.head->in_features());
-      for (const Hidden& h : hidden_) H.accumulate(h.values);
-      quantize_target(*head, &H);
+    if (const Target* head = target_of(model_.head)) observe_head(*head);
+  }
+
+  /// The head sees the last hidden states: no layer has to run to collect them.
+  void observe_head(const Target& head) {
+    if (needs_calibration(head)) {
+      Observer observer(head.input->spec);
+      for (const Hidden& h : hidden_) observer.observe(h.values);
+      const UnitScale at = scale_range(observer.range(), unit_spec(head.input->spec), 1);
+      inputs_.emplace(head.linear, InputQuantizer{head.input->spec, at});
     }
+    if (!recipe_.needs_hessian) {
+      quantize_target(head, nullptr);
+      return;
+    }
+    Hessian H(model_.head->in_features());
+    const auto input = inputs_.find(head.linear);
+    for (Hidden& h : hidden_) {
+      graph_.begin(Graph::Mode::inference);
+      const Var x = graph_.constant({h.values.data(), h.shape}, "hidden");
+      const Var seen = input == inputs_.end() ? x : quantize_input(x, {.input = input->second});
+      H.accumulate(seen.value().flat());
+    }
+    quantize_target(head, &H);
   }
 
   std::vector<Group> groups_of(const nn::Stage& stage) const {
@@ -97,14 +138,15 @@ class Walk {
     return groups;
   }
 
-  /// Collects the second moments of the group's inputs over all calibration text, then rounds the
-  /// group.
+  /// Finds the group's static input ranges over all calibration text, then the second moments of
+  /// its rounded inputs, and rounds the group.
   template <class RunStage>
   void observe(const Group& group, const RunStage& run_stage) {
+    find_ranges(group, run_stage);
     std::map<const nn::Linear*, Hessian> hessians;
-    for (const Target* t : group) hessians.emplace(t->linear, Hessian(t->linear->in_features()));
-    {
-      const nn::Attachment observer = model_.hooks->linear_chain.attach(
+    if (recipe_.needs_hessian) {
+      for (const Target* t : group) hessians.emplace(t->linear, Hessian(t->linear->in_features()));
+      const nn::Attachment statistics = model_.hooks->linear_chain.attach(
           [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
             const auto H = hessians.find(&linear);
             if (H != hessians.end()) H->second.accumulate(x.value().flat());
@@ -112,7 +154,24 @@ class Walk {
           });
       for (std::size_t i = 0; i < hidden_.size(); ++i) run_stage(i);
     }
-    for (const Target* t : group) quantize_target(*t, &hessians.at(t->linear));
+    for (const Target* t : group) {
+      quantize_target(*t, recipe_.needs_hessian ? &hessians.at(t->linear) : nullptr);
+    }
+  }
+
+  template <class RunStage>
+  void find_ranges(const Group& group, const RunStage& run_stage) {
+    InputObservers observers(model_);
+    for (const Target* t : group) {
+      if (needs_calibration(*t)) observers.add(*t);
+    }
+    if (observers.empty()) return;
+    observers.attach();
+    for (std::size_t i = 0; i < hidden_.size(); ++i) run_stage(i);
+    for (const Target* t : group) {
+      if (!needs_calibration(*t)) continue;
+      inputs_.emplace(t->linear, InputQuantizer{t->input->spec, observers.range_of(*t)});
+    }
   }
 
   struct Hidden {
@@ -161,6 +220,7 @@ class Walk {
   std::vector<Hidden> hidden_;
   std::vector<std::pair<const Target*, std::vector<real>>> tables_;
   std::map<const Param*, Done> done_;
+  std::map<const nn::Linear*, InputQuantizer> inputs_;  // whose ranges are known
 };
 
 }  // namespace

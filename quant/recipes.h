@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "quant/gptq.h"
+#include "quant/integer_layers.h"
 #include "quant/plan.h"
 #include "quant/qtensor.h"
 #include "quant/ranges.h"
@@ -83,10 +84,6 @@ const Recipe& recipe(std::string_view name);
 std::vector<std::string> recipe_names();
 
 /// A quantized model: the codes of its targets. Everything else is in the model's parameters.
-struct NamedQTensor {
-  std::string name{};  ///< of the parameter: "h.0.attn.c_attn.weight"
-  QTensor q{};
-};
 struct Quantized {
   std::vector<NamedQTensor> tensors{};
   std::vector<LayerReport> layers{};

@@ -67,6 +67,7 @@ struct HeadLoss {
   std::span<const std::int32_t> targets;
   bool has_teacher = false;
   Teacher teacher{};
+  HeadProduct product{};
   std::span<real> dx{}, dhead{};  // of the mean loss, made in forward
 
   Tensor forward(Forward& f) {
@@ -111,7 +112,11 @@ struct HeadLoss {
     const auto ts = part(targets, 1);
     const auto losses = part(all_losses, 1);
     const auto logits = logits_buffer.first(static_cast<std::size_t>(n * V));
-    kernels::gemm(logits, xs, head.flat(), n, V, C, {.trans_b = true});
+    if (product.logits) {
+      product.logits(product.self, logits, r, n);
+    } else {
+      kernels::gemm(logits, xs, head.flat(), n, V, C, {.trans_b = true});
+    }
     const bool train = !dx.empty() || !dhead.empty();
     if (has_teacher) {
       const auto wanted = teacher_buffer.first(static_cast<std::size_t>(n * V));
@@ -153,9 +158,9 @@ Var cross_entropy(Var logits, std::span<const std::int32_t> targets) {
 }
 
 Var head_loss(Var x, Var head, std::span<const std::int32_t> targets,
-              const std::optional<Teacher>& teacher) {
-  return x.graph->record(HeadLoss{targets, teacher.has_value(), teacher.value_or(Teacher{})},
-                         {x, head});
+              const std::optional<Teacher>& teacher, const HeadProduct& product) {
+  return x.graph->record(
+      HeadLoss{targets, teacher.has_value(), teacher.value_or(Teacher{}), product}, {x, head});
 }
 
 }  // namespace notch

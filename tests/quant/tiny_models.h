@@ -110,8 +110,8 @@ inline std::vector<real> values_of(const ParamStore& params) {
 
 /// Overwrites the named parameters by their dequantized codes.
 inline void put_dequantized(const quant::Quantized& quantized, ParamStore& params) {
-  for (const auto& [name, q] : quantized.tensors) {
-    quant::dequantize(q, params.find(name)->value.flat());
+  for (const quant::NamedQTensor& t : quantized.tensors) {
+    quant::dequantize(t.q, params.find(t.name)->value.flat());
   }
 }
 

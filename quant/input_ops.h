@@ -1,0 +1,52 @@
+// Linears on integers, on the tape: the input is rounded to codes, the product is the integer
+// contract's (quant/kernels/integer_linear.h), the gradient is straight-through.
+//
+// Forward is the arithmetic that is shipped, bit for bit. Backward sees y = x̂ ŵᵀ + b: dx = dy ŵ
+// where x was inside its range, dŵ = dyᵀ x̂; of x̂ only the codes are kept until then. In the double
+// build the products are taken of x̂ and ŵ themselves, so that gradients can be checked.
+#pragma once
+
+#include <optional>
+
+#include "autograd/graph.h"
+#include "quant/activation.h"
+#include "quant/fake_quant.h"
+#include "quant/kernels/integer_linear.h"
+
+namespace notch::quant {
+
+/// How an input is quantized in this step. A learned range replaces the frozen one of a static
+/// spec:
+///   s = lsq_step(log_scale);  z = rint(clamp(qmin - offset/s, qmin, qmax)), or 0 if symmetric.
+struct StepInput {
+  InputQuantizer input{};
+  std::optional<Var> log_scale{};  ///< [1]
+  std::optional<Var> offset{};     ///< [1]: the lowest value of the range (LSQ+); asymmetric only
+  Ste ste = Ste::clipped;          ///< plain: no mask. Dynamic ranges clip nothing either way.
+};
+
+/// x̂ [.., K] = (q - z) s of x [.., K]; bit for bit the values whose codes the products below use.
+/// Gradients: quant/kernels/input_gradients.h; those of log_scale (times s) and offset are
+/// multiplied by 1/√(K · codes above the lowest or, if symmetric, above 0), K being the features of
+/// a token (Esser et al. 2020, section 2.2).
+Var quantize_input(Var x, const StepInput& how);
+
+/// y = x̂ ŵᵀ + bias by the integer contract: x [.., K], w = ŵ [N, K], whose integers are `packed`;
+/// bias [N] -> [.., N]. `packed` must outlive the step; the double build takes null.
+Var quantized_linear(Var x, Var w, std::optional<Var> bias, const StepInput& how,
+                     const PackedWeights* packed);
+
+/// The same for a model that is not trained: there is no ŵ, and nothing gets a gradient.
+Var packed_linear(Var x, std::optional<Var> bias, const InputQuantizer& input,
+                  const PackedWeights& packed);
+
+/// Logits of rows [first, first + n) of x [.., K] into `out` [n, N], bit for bit packed_linear's,
+/// for head_loss. `codes` must hold n · (row codes + 5) bytes.
+void packed_rows(std::span<real> out, const Tensor& x, const InputQuantizer& input,
+                 const PackedWeights& packed, std::span<std::byte> codes, std::int64_t first,
+                 std::int64_t n);
+
+/// The range that `how` has in this step, learned or frozen.
+UnitScale range_of(const ActivationSpec& spec, real log_scale, std::optional<real> offset);
+
+}  // namespace notch::quant

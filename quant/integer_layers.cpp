@@ -1,0 +1,210 @@
+#include "quant/integer_layers.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/base/thread_pool.h"
+
+namespace notch::quant {
+namespace {
+
+IntegerShape shape_of(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  return {.N = rows,
+          .K = cols,
+          .group = spec.granularity == Granularity::group ? spec.group_size : 0,
+          .zero_points = has_zero_points(spec)};
+}
+
+/// Rows of a quantized table for token ids [B, T] -> [B, T, C]. For inference: no gradient.
+struct QuantizedEmbedding {
+  static constexpr std::string_view name = "quantized_embedding";
+  const QTensor* table;
+  nn::Tokens tokens;
+
+  Tensor forward(Forward& f) {
+    const std::int64_t C = table->cols, V = table->rows;
+    const std::int64_t units = unit_count(table->spec, V, C), unit = unit_size(table->spec, V, C);
+    const Tensor y = f.out({tokens.B, tokens.T, C});
+    for (const std::int32_t id : tokens.ids) {
+      check(id >= 0 && id < V, name, "token ", id, " is not in a table of ", V);
+    }
+    parallel_for(tokens.B * tokens.T, [&](std::int64_t t) {
+      const std::int64_t row = tokens.ids[static_cast<std::size_t>(t)];
+      const std::int64_t first = units == 1 ? 0 : row * C / unit, piece = std::min(unit, C);
+      for (std::int64_t begin = 0; begin < C; begin += piece) {
+        const auto u = static_cast<std::size_t>(first + (units == 1 ? 0 : begin / unit));
+        dequantize_codes(y.flat().subspan(static_cast<std::size_t>(t * C + begin),
+                                          static_cast<std::size_t>(piece)),
+                         std::span(table->codes)
+                             .subspan(static_cast<std::size_t>(row * C + begin),
+                                      static_cast<std::size_t>(piece)),
+                         std::span(table->at.scales).subspan(u, 1),
+                         table->at.zero_points.empty()
+                             ? std::span<const std::int8_t>{}
+                             : std::span(table->at.zero_points).subspan(u, 1),
+                         piece);
+      }
+    });
+    return y;
+  }
+  void backward(Backward&) const { check(false, name, "a packed table cannot be trained"); }
+};
+
+std::optional<Var> bias_of(Graph& g, const nn::Linear& layer) {
+  return layer.bias ? std::optional(g.param(*layer.bias)) : std::nullopt;
+}
+
+}  // namespace
+
+IntegerWeights::IntegerWeights(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  const IntegerShape shape = shape_of(spec, rows, cols);
+  validate(shape, "integer weights");
+  constexpr auto kReal = static_cast<std::int64_t>(sizeof(real));
+  memory_ = FlatBlock(static_cast<std::size_t>((packed_bytes(shape) + kReal - 1) / kReal));
+  packed_ = lay_out(shape, std::as_writable_bytes(memory_.flat()));
+}
+
+IntegerWeights::IntegerWeights(const QTensor& q) : IntegerWeights(q.spec, q.rows, q.cols) {
+  // The kernels have a scale per row even where the spec has one per tensor.
+  const std::size_t units = q.at.scales.size();
+  const auto wanted = static_cast<std::size_t>(q.rows * packed_.shape.units());
+  std::vector<float> scales(wanted);
+  std::vector<std::int8_t> zeros(q.at.zero_points.empty() ? 0 : wanted);
+  for (std::size_t u = 0; u < wanted; ++u) {
+    scales[u] = static_cast<float>(q.at.scales[units == 1 ? 0 : u]);
+    if (!zeros.empty()) zeros[u] = q.at.zero_points[units == 1 ? 0 : u];
+  }
+  pack(packed_, q.codes, scales, zeros);
+}
+
+// ---- in training ----
+
+TrainedInputs::TrainedInputs(nn::ModelView& model, std::span<const Target> targets, bool learn,
+                             Ste ste, ParamStore& params)
+    : ste_(ste) {
+  for (const Target& t : targets) {
+    if (!t.input || !t.linear) continue;
+    const bool fixed = t.input->spec.range == ActivationRange::fixed;
+    check(!fixed || t.input->at.scale > 0, t.name, "its static input range is not calibrated");
+    Layer& layer = layers_[t.weight];
+    layer.input = *t.input;
+#ifndef NOTCH_DOUBLE
+    layer.weights.emplace(t.spec, t.weight->value.rows(), t.weight->value.cols());
+#endif
+    if (!learn || !fixed) continue;
+    layer.log_scale = &params.add(t.weight->name + ".input_log_scale", {1});
+    if (!t.input->spec.symmetric) {
+      layer.offset = &params.add(t.weight->name + ".input_offset", {1});
+    }
+    params.allocate_values();
+    layer.log_scale->value.data[0] = std::log(t.input->at.scale);
+    if (layer.offset) {
+      const int below = grid_of(unit_spec(t.input->spec)).qmin - t.input->at.zero_point;
+      layer.offset->value.data[0] = static_cast<real>(below) * t.input->at.scale;
+    }
+  }
+  if (layers_.empty()) return;
+  linear_ = model.hooks->linear_chain.attach(
+      [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
+        const auto at = layers_.find(linear.weight);
+        if (!active_ || at == layers_.end()) return next(g, linear, x);
+        const Var w = linear.hooks->weight(g, *linear.weight);
+        const std::optional<Var> bias = bias_of(g, linear);
+        const StepInput how = step_input(g, at->second);
+        return quantized_linear(x, w, bias, how, at->second.packed());
+      });
+  loss_ = model.hooks->loss_chain.attach([this](Graph& g, const nn::Linear& head, Var x,
+                                                const nn::LossTargets& wanted,
+                                                const auto& next) -> Var {
+    const auto at = layers_.find(head.weight);
+    if (!active_ || at == layers_.end()) return next(g, head, x, wanted);
+    return loss(g, head, x, wanted, at->second);
+  });
+}
+
+StepInput TrainedInputs::step_input(Graph& g, const Layer& layer) const {
+  StepInput how{.input = layer.input, .ste = ste_};
+  if (layer.log_scale) how.log_scale = g.param(*layer.log_scale);
+  if (layer.offset) how.offset = g.param(*layer.offset);
+  return how;
+}
+
+Var TrainedInputs::loss(Graph& g, const nn::Linear& head, Var x, const nn::LossTargets& wanted,
+                        Layer& layer) {
+  const Var w = head.hooks->weight(g, *head.weight);
+  const StepInput how = step_input(g, layer);
+  const Var rounded = quantize_input(x, how);
+  if (!layer.weights) return head_loss(rounded, w, wanted.targets, wanted.teacher);
+  struct Product {
+    Layer& layer;
+    InputQuantizer input;
+    Tensor x;
+  };
+  const Product product{layer, layer.present(), x.value()};
+  const auto logits = [](const void* self, std::span<real> out, std::int64_t first,
+                         std::int64_t n) {
+    const auto& [of, input, in] = *static_cast<const Product*>(self);
+    const PackedWeights& packed = *of.packed();
+    const auto bytes = static_cast<std::size_t>(n * (packed.shape.row_codes() + 5));
+    if (of.codes.size() < bytes) of.codes.resize(bytes);
+    packed_rows(out, in, input, packed, of.codes, first, n);
+  };
+  return head_loss(rounded, w, wanted.targets, wanted.teacher, {logits, &product});
+}
+
+InputQuantizer TrainedInputs::Layer::present() const {
+  if (!log_scale) return input;
+  const std::optional<real> low = offset ? std::optional(offset->value.data[0]) : std::nullopt;
+  return {.spec = input.spec, .at = range_of(input.spec, log_scale->value.data[0], low)};
+}
+
+const PackedWeights* TrainedInputs::packed(const Param& weight) const {
+  const auto at = layers_.find(&weight);
+  return at == layers_.end() ? nullptr : at->second.packed();
+}
+
+std::optional<InputQuantizer> TrainedInputs::input_of(const Param& weight) const {
+  const auto at = layers_.find(&weight);
+  return at == layers_.end() ? std::nullopt : std::optional(at->second.present());
+}
+
+// ---- loaded ----
+
+PackedLayers::PackedLayers(nn::ModelView& model, std::span<const NamedQTensor> tensors) {
+  for (const NamedQTensor& t : tensors) {
+    if (!t.input) continue;
+    const Param* weight = model.params->find(t.name);
+    check(weight != nullptr, t.name, "the model has no such parameter");
+    const bool looked_up = std::ranges::any_of(
+        model.embeddings, [&](const nn::Embedding* e) { return e->weight == weight; });
+    layers_.emplace(weight, Layer{.input = *t.input,
+                                  .weights = IntegerWeights(t.q),
+                                  .table = looked_up ? std::optional(t.q) : std::nullopt});
+  }
+  if (layers_.empty()) return;
+  linear_ = model.hooks->linear_chain.attach(
+      [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
+        const auto at = layers_.find(linear.weight);
+        if (at == layers_.end()) return next(g, linear, x);
+        const std::optional<Var> bias = bias_of(g, linear);
+        return packed_linear(x, bias, at->second.input, at->second.weights.packed());
+      });
+  loss_ = model.hooks->loss_chain.attach([this](Graph& g, const nn::Linear& head, Var x,
+                                                const nn::LossTargets& wanted,
+                                                const auto& next) -> Var {
+    const auto at = layers_.find(head.weight);
+    if (at == layers_.end()) return next(g, head, x, wanted);
+    check(!wanted.teacher, head.name, "a packed head is not distilled");
+    const Var logits = packed_linear(x, {}, at->second.input, at->second.weights.packed());
+    return cross_entropy(logits, wanted.targets);
+  });
+  embedding_ = model.hooks->embedding_chain.attach([this](Graph& g, const nn::Embedding& table,
+                                                          const nn::Tokens& tokens,
+                                                          const auto& next) -> Var {
+    const auto at = layers_.find(table.weight);
+    if (at == layers_.end()) return next(g, table, tokens);
+    return g.record(QuantizedEmbedding{&*at->second.table, tokens}, {});
+  });
+}
+
+}  // namespace notch::quant

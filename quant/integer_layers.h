@@ -1,0 +1,103 @@
+// Linears that multiply integers: what attaches to a model so that its quantized layers run the
+// integer contract, while it is trained and after it was loaded.
+//
+// Layers without a quantized input are left alone. Both classes answer for the head as well, inside
+// the loss and outside of it; no model file knows them.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "autograd/param.h"
+#include "nn/model.h"
+#include "quant/input_ops.h"
+#include "quant/plan.h"
+#include "quant/qtensor.h"
+
+namespace notch::quant {
+
+/// The integers of one weight matrix in the kernels' layout, with their memory.
+class IntegerWeights {
+ public:
+  /// Uninitialised: a fake-quant op fills them in every step.
+  IntegerWeights(const Spec& spec, std::int64_t rows, std::int64_t cols);
+  explicit IntegerWeights(const QTensor& q);
+  const PackedWeights& packed() const { return packed_; }
+
+ private:
+  FlatBlock memory_;
+  PackedWeights packed_{};
+};
+
+/// Inputs of the layers of a model in training. Their learned ranges are parameters
+/// "<weight>.input_log_scale" and "<weight>.input_offset" of `params`.
+class TrainedInputs {
+ public:
+  /// Attaches to the linear and loss chains for every target with an input. With `learn`, static
+  /// ranges start from the targets' and are learned. Usage error for a static range that was not
+  /// calibrated. `model` and `params` must outlive this.
+  TrainedInputs(nn::ModelView& model, std::span<const Target> targets, bool learn, Ste ste,
+                ParamStore& params);
+  TrainedInputs(const TrainedInputs&) = delete;  // the links refer to this object
+  TrainedInputs& operator=(const TrainedInputs&) = delete;
+
+  /// Off: products of floats, as if nothing were attached.
+  void set_active(bool on) { active_ = on; }
+
+  /// Where a fake-quant op leaves the integers of this weight; null where they are not multiplied.
+  const PackedWeights* packed(const Param& weight) const;
+  /// What ships: the input of the layer that multiplies with `weight`, with its present range.
+  std::optional<InputQuantizer> input_of(const Param& weight) const;
+
+ private:
+  struct Layer {
+    InputQuantizer input{};
+    std::optional<IntegerWeights> weights{};  // nothing in the double build
+    Param* log_scale = nullptr;
+    Param* offset = nullptr;
+    std::vector<std::byte> codes{};  // of a chunk of tokens, for the head's loss
+    const PackedWeights* packed() const { return weights ? &weights->packed() : nullptr; }
+    InputQuantizer present() const;
+  };
+  StepInput step_input(Graph& g, const Layer& layer) const;
+  Var loss(Graph& g, const nn::Linear& head, Var x, const nn::LossTargets& wanted, Layer& layer);
+
+  Ste ste_;
+  bool active_ = true;
+  std::map<const Param*, Layer> layers_;
+  nn::Attachment linear_, loss_;
+};
+
+/// A quantized weight of a model, by the name of its parameter ("h.0.attn.c_attn.weight"), and what
+/// its layer multiplies it with: codes if `input` is there, floats otherwise.
+struct NamedQTensor {
+  std::string name{};
+  QTensor q{};
+  std::optional<InputQuantizer> input{};
+};
+
+/// Layers of a loaded model whose weights exist as integers only. Token rows of a tied table are
+/// dequantized as they are looked up.
+class PackedLayers {
+ public:
+  /// Takes over the tensors that have an input. The model's parameters of these names need no
+  /// values.
+  PackedLayers(nn::ModelView& model, std::span<const NamedQTensor> tensors);
+  PackedLayers(const PackedLayers&) = delete;
+  PackedLayers& operator=(const PackedLayers&) = delete;
+
+ private:
+  struct Layer {
+    InputQuantizer input{};
+    IntegerWeights weights;
+    std::optional<QTensor> table{};  // of a tied table: rows in order
+  };
+  std::map<const Param*, Layer> layers_;
+  nn::Attachment linear_, loss_, embedding_;
+};
+
+}  // namespace notch::quant
