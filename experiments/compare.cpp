@@ -1,5 +1,6 @@
 #include "experiments/compare.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <utility>
@@ -7,6 +8,7 @@
 #include "autograd/base/sha256.h"
 #include "experiments/signals.h"
 #include "experiments/step_split.h"
+#include "quant/calibration.h"
 
 namespace notch::experiments {
 namespace {
@@ -14,10 +16,12 @@ namespace {
 constexpr std::string_view kBase = "fp32";
 constexpr std::string_view kControl = "fp32-continue";
 
-/// "channel", "tensor", "group 32".
-std::string granularity_text(const quant::Spec& spec) {
+/// "channel", "tensor", "group 32"; "channel a8" with activations of 8 bits: rows are compared with
+/// rows of the same.
+std::string granularity_text(const quant::Spec& spec, int activations) {
   std::string text(quant::name_of(spec.granularity));
-  if (spec.granularity == quant::Granularity::group) return str(text, ' ', spec.group_size);
+  if (spec.granularity == quant::Granularity::group) text += str(" ", spec.group_size);
+  if (activations > 0) text += str(" a", activations);
   return text;
 }
 
@@ -85,7 +89,7 @@ class SeedRun {
     const quant::Recipe& recipe = quant::recipe(planned.method);
     const quant::Plan plan = row_plan(run_.config, planned);
     row.bits = planned.bits;
-    row.granularity = granularity_text(plan.weights);
+    row.granularity = granularity_text(plan.weights, planned.activations);
     row.grid = quant::grid_text(plan.weights);
     row.trained = recipe.training != quant::Training::none;
     row.distilled = recipe.distills;
@@ -115,7 +119,7 @@ class SeedRun {
         view, recipe, targets, calibration.batches(), post_training_options(run_.config));
     row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     Json about = Json::object();
-    if (recipe.needs_hessian) {
+    if (recipe.needs_hessian || std::ranges::any_of(targets, quant::needs_calibration)) {
       Json text = Json::object();
       text.set("source", run_.config.calib.source)
           .set("tokens", calibration.tokens())
@@ -130,7 +134,9 @@ class SeedRun {
                  const fs::path& dir) {
     const auto model = nn::clone(*fork_);
     nn::ModelView view = nn::view(*model);
-    const std::vector<quant::Target> targets = quant::resolve(plan, view);
+    std::vector<quant::Target> targets = quant::resolve(plan, view);
+    const Calibration calibration(run_.config, run_.data.source.tokens.train, stream_);
+    quant::calibrate(view, targets, calibration.batches());
     quant::FakeQuantizer fake(view, recipe.training, targets, qat_options(run_.config));
     quant::Diagnostics diagnostics(fake);
     const TrainParts parts{.model = *model,
@@ -287,6 +293,7 @@ class SeedRun {
 std::string row_name(const ExperimentConfig& config, const RowConfig& row) {
   if (row.bits == 0) return row.method;
   std::string name = row.method + "-int" + std::to_string(row.bits);
+  if (row.activations > 0) name += str("-a", row.activations);
   const bool usual =
       row.granularity == config.quant.granularity && row.group_size == config.quant.group_size;
   if (!usual) {

@@ -151,12 +151,15 @@ std::vector<RowConfig> planned_rows(const ExperimentConfig& config) {
   }
   if (!config.row.empty()) return rows;
   for (const int bits : config.quant.bits) {
-    for (const std::string& method : config.quant.methods) {
-      rows.push_back({.method = method,
-                      .bits = bits,
-                      .grid = config.quant.grid,
-                      .granularity = config.quant.granularity,
-                      .group_size = config.quant.group_size});
+    for (const int activations : config.activations.bits) {
+      for (const std::string& method : config.quant.methods) {
+        rows.push_back({.method = method,
+                        .bits = bits,
+                        .grid = config.quant.grid,
+                        .granularity = config.quant.granularity,
+                        .group_size = config.quant.group_size,
+                        .activations = activations});
+      }
     }
   }
   return rows;

@@ -115,6 +115,12 @@ void check_width(int bits, std::string_view grid, const std::string& key, const 
                      .hint = "1 bit is grid = \"seq\", which has up to 4"});
 }
 
+/// 1 bit lies inside the range of the field and is no width.
+void check_activation_bits(int bits, const std::string& key, const Origins& origins) {
+  if (bits != 1) return;
+  origins.fail(key, {.what = "out of range", .found = "1", .expected = "2 to 8, or 0 for fp32"});
+}
+
 void check_rows(const ExperimentConfig& config, const Origins& origins) {
   for (std::size_t i = 0; i < config.row.size(); ++i) {
     const RowConfig& row = config.row[i];
@@ -136,6 +142,11 @@ void check_rows(const ExperimentConfig& config, const Origins& origins) {
       check_width(row.bits, row.grid == "inherit" ? config.quant.grid : row.grid, key + ".bits",
                   origins);
     }
+    check_activation_bits(row.activations, key + ".activations", origins);
+    if (is_reference(row.method) && row.activations != 0) {
+      origins.fail(key + ".activations", {.what = row.method + " is not quantized",
+                                          .hint = "remove activations from this row"});
+    }
     const bool inherits = row.granularity == "inherit";
     if (!inherits || row.group_size > 0) {
       check_groups(config, row.granularity, row.group_size, key + ".group_size", origins);
@@ -144,6 +155,16 @@ void check_rows(const ExperimentConfig& config, const Origins& origins) {
         config.row.begin() + static_cast<std::ptrdiff_t>(i)) {
       origins.fail(key, {.what = "this row is listed twice"});
     }
+  }
+}
+
+void check_activations(const ExperimentConfig& config, const Origins& origins) {
+  const std::string key = "activations.bits";
+  check_distinct(config.activations.bits, key, origins);
+  for (const int bits : config.activations.bits) check_activation_bits(bits, key, origins);
+  if (config.activations.bits.empty()) {
+    origins.fail(key, {.what = "the list is empty",
+                       .hint = "give at least one width, as in bits = [0, 8]; 0 = fp32"});
   }
 }
 
@@ -167,6 +188,7 @@ void check_quant(const ExperimentConfig& config, const Origins& origins) {
     }
     // A grid for few bits gives way to narrow in a rule with more.
     if (q.layers[i].bits == 1) check_width(1, q.grid, key + ".bits", origins);
+    check_activation_bits(q.layers[i].activations, key + ".activations", origins);
   }
 }
 
@@ -178,6 +200,7 @@ void validate(const ExperimentConfig& config, const Origins& origins) {
   check_model(config, origins);
   check_train(config, origins);
   check_quant(config, origins);
+  check_activations(config, origins);
   check_rows(config, origins);
   if (config.data.kind == "text" && config.data.path.empty()) {
     origins.fail("data.path",

@@ -152,12 +152,15 @@ struct TrainConfig {
 struct LayerRule {
   std::string pattern{};
   int bits = 0;
+  int activations = -1;
   bool operator==(const LayerRule&) const = default;
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
     v(self.pattern, {"pattern", "layer names, * for any text: h.*.mlp.c_proj"});
     v(self.bits, {"bits", "1 to 8; 0 = stay in fp32", between(0, 8)});
+    v(self.activations,
+      {"activations", "bits of the layer's input; 0 = fp32, -1 = as the row's", between(-1, 8)});
   }
 };
 
@@ -194,6 +197,32 @@ struct QuantConfig {
     v(self.control,
       {"control",
        "add fp32-continue (the steps of QAT without a quantizer) and its RTN and GPTQ rows"});
+  }
+};
+
+struct ActivationsConfig {
+  std::vector<int> bits{0};
+  std::string range = "dynamic";
+  bool symmetric = true;
+  std::vector<std::string> asymmetric{"*.mlp.c_proj"};
+  std::string observer = "percentile";
+  double percentile = 99.99;
+  bool operator==(const ActivationsConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.bits,
+      {"bits", "2 to 8; each width of quant.bits runs with each; 0 = fp32", between(0, 8)});
+    v(self.range, {"range", "every token's own, or one per layer from calibration text",
+                   one_of({"dynamic", "static"})});
+    v(self.symmetric, {"symmetric", "about 0; false = with a zero point"});
+    v(self.asymmetric,
+      {"asymmetric", "layers whose input has a zero point all the same: behind the GELU"});
+    v(self.observer, {"observer", "of static ranges",
+                      one_of({"minmax", "moving_average", "percentile", "mse", "entropy"})});
+    v(self.percentile, {"percentile",
+                        "observer percentile: share of the values inside",
+                        {.low = 50, .high = 100, .low_open = true}});
   }
 };
 
@@ -279,6 +308,7 @@ struct RowConfig {
   std::string grid = "inherit";
   std::string granularity = "inherit";
   int group_size = 0;
+  int activations = 0;
   bool operator==(const RowConfig&) const = default;
 
   template <class Self, class V>
@@ -292,6 +322,7 @@ struct RowConfig {
                          one_of({"inherit", "channel", "tensor", "group"})});
     v(self.group_size,
       {"group_size", "weights per group, where granularity is group", between(0, 65536)});
+    v(self.activations, {"activations", "bits of what enters the layers; 0 = fp32", between(0, 8)});
   }
 };
 
@@ -304,6 +335,7 @@ struct ExperimentConfig {
   ModelConfig model{};
   TrainConfig train{};
   QuantConfig quant{};
+  ActivationsConfig activations{};
   CalibConfig calib{};
   GptqConfig gptq{};
   QatConfig qat{};
@@ -322,6 +354,7 @@ struct ExperimentConfig {
     v.section(self.model, {"model", "the GPT"});
     v.section(self.train, {"train", "training in fp32"});
     v.section(self.quant, {"quant", "what the methods share"});
+    v.section(self.activations, {"activations", "what enters quantized layers"});
     v.section(self.calib, {"calib", "calibration text"});
     v.section(self.gptq, {"gptq", "post-training rounding with second-order information"});
     v.section(self.qat, {"qat", "quantization-aware training, and the control row beside it"});

@@ -62,7 +62,13 @@ RowConfig row_of(const Args& args, const quant::Recipe& recipe) {
   if (!args.has("bits")) fail("--bits", "missing", "--bits 8, 6, 4, 3 or 2");
   RowConfig row{.method = std::string(recipe.name),
                 .bits = static_cast<int>(args.integer("bits", 0, 1, 8)),
-                .granularity = "channel"};
+                .granularity = "channel",
+                .activations = static_cast<int>(args.integer("activations", 0, 2, 8))};
+  for (const char* flag : {"activation-range", "observer"}) {
+    if (args.has(flag) && !args.has("activations")) {
+      fail(str("--", flag), "activations stay in fp32", "give their bits too: --activations 8");
+    }
+  }
   row.grid = args.value("grid").value_or(ExperimentConfig{}.quant.grid);
   if (args.has("group")) {
     if (args.has("per-tensor")) fail("--group", "contradicts --per-tensor", "give one of them");
@@ -80,6 +86,8 @@ ExperimentConfig config_of(const Args& args, const nn::GptConfig& model) {
   config.quant.scale = args.value("scale").value_or(config.quant.scale);
   config.quant.embedding = args.value("embedding").value_or(config.quant.embedding);
   config.quant.layers = layer_rules(args);
+  config.activations.range = args.value("activation-range").value_or(config.activations.range);
+  config.activations.observer = args.value("observer").value_or(config.activations.observer);
   config.calib.windows =
       static_cast<int>(args.integer("calib-windows", config.calib.windows, 1, 1'000'000));
   config.model.block_size = static_cast<int>(model.block_size);
@@ -111,12 +119,15 @@ int quantize_command(const Args& args) {
   const quant::Recipe& recipe = method_of(args);
   const RowConfig row = row_of(args, recipe);
   if (!args.has("out")) fail("--out", "missing", "name the directory to write: --out DIR");
-  if (recipe.needs_hessian != args.has("text")) {
-    fail("--text", recipe.needs_hessian ? "missing" : str(recipe.name, " uses no calibration text"),
-         recipe.needs_hessian ? str(recipe.name,
-                                    " needs calibration text: the text the model was "
-                                    "trained on, never the one it is evaluated on")
-                              : "leave it out");
+  const bool calibrates =
+      recipe.needs_hessian || args.value("activation-range").value_or("") == "static";
+  if (calibrates != args.has("text")) {
+    const std::string who = recipe.needs_hessian ? std::string(recipe.name) : "a static range";
+    fail("--text", calibrates ? "missing" : str(recipe.name, " uses no calibration text"),
+         calibrates ? str(who,
+                          " needs calibration text: the text the model was "
+                          "trained on, never the one it is evaluated on")
+                    : "leave it out");
   }
   const fs::path out = *args.value("out");
   if (fs::exists(out)) fail("--out", str(out.string(), " exists"), "choose a new directory");
@@ -134,7 +145,7 @@ int quantize_command(const Args& args) {
 
   Json about = Json::object();
   std::optional<Calibration> calibration;
-  if (recipe.needs_hessian) {
+  if (calibrates) {
     const TokenizedText text = open_text(*args.value("text"), from);
     calibration.emplace(config, text.tokens,
                         static_cast<std::uint64_t>(args.integer("seed", 1337, 0, 1'000'000'000)));

@@ -127,8 +127,20 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
     plan.table->granularity = quant::Granularity::channel;
     plan.table->group_size = 0;
   }
+  const ActivationsConfig& a = config.activations;
+  if (row.activations > 0) {
+    plan.activations = quant::ActivationSpec{
+        .bits = row.activations,
+        .symmetric = a.symmetric,
+        .range = quant::parse_activation_range(a.range, "activations.range"),
+        .observer = quant::parse_observer_rule(a.observer, "activations.observer"),
+        .percentile = a.percentile};
+    plan.asymmetric = a.asymmetric;
+  }
   for (const LayerRule& rule : config.quant.layers) {
     quant::PlanRule out{.pattern = rule.pattern};
+    // A row of weights only stays one, whatever the rules say about inputs.
+    if (rule.activations >= 0 && row.activations > 0) out.activation_bits = rule.activations;
     if (rule.bits > 0) {
       out.spec = quant::with_bits(plan.weights, rule.bits);
     }

@@ -11,7 +11,9 @@
 #include "experiments/gemm_floor.h"
 #include "experiments/heap_allocations.h"
 #include "experiments/machine.h"
+#include "experiments/setup.h"
 #include "experiments/training_phase.h"
+#include "quant/calibration.h"
 
 namespace notch::experiments {
 namespace {
@@ -61,7 +63,8 @@ class Arm {
       const quant::Recipe& recipe = quant::recipe(row->method);
       if (recipe.distills) teacher_ = nn::clone(*model_);
       nn::ModelView view = nn::view(*model_);
-      const std::vector<quant::Target> targets = quant::resolve(row_plan(config, *row), view);
+      std::vector<quant::Target> targets = quant::resolve(row_plan(config, *row), view);
+      quant::calibrate(view, targets, Calibration(config, subject.tokens, kSeed).batches());
       fake_ = std::make_unique<quant::FakeQuantizer>(view, recipe.training, targets,
                                                      qat_options(config));
       parts.fake = fake_.get();
