@@ -114,7 +114,7 @@ class SeedRun {
     const auto model = nn::clone(from);
     nn::ModelView view = nn::view(*model);
     const std::vector<quant::Target> targets = quant::resolve(plan, view);
-    const Calibration calibration(run_.config, run_.data.source.tokens.train, stream_);
+    const Calibration calibration(run_.config, from, run_.data.source.tokens.train, stream_);
     const quant::Quantized quantized = quant::post_training(
         view, recipe, targets, calibration.batches(), post_training_options(run_.config));
     row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
@@ -124,10 +124,35 @@ class SeedRun {
       text.set("source", run_.config.calib.source)
           .set("tokens", calibration.tokens())
           .set("sha256", calibration.sha256());
+      if (run_.config.calib.source == "self") {
+        text.set("temperature", run_.config.calib.temperature);
+      }
       about.set("calibration", text);
+      log_layers(quantized, row);
     }
     save_row(*model, quantized, row, dir, std::move(about));
     return true;
+  }
+
+  /// What rounding did to every layer, in metrics.jsonl, and the sum of it in the row.
+  void log_layers(const quant::Quantized& quantized, RowResult& row) {
+    const std::string label = str("seed-", seed_, "/", row.name);
+    run_.dir.metrics().resume(label, -1);
+    double error = 0, rtn_error = 0, condition = 0, damp = 0;
+    for (const quant::LayerReport& l : quantized.layers) {
+      const quant::GptqReport& g = l.gptq;
+      if (g.condition == 0) continue;  // only looked up: it has no Hessian
+      Json line = Json::object();
+      line.set("layer", l.name).set("output_error", g.error).set("rtn_output_error", g.rtn_error);
+      line.set("damp", g.damp).set("condition", g.condition).set("dead_inputs", g.dead_columns);
+      run_.dir.metrics().append(label, 0, line);
+      error += g.error;
+      rtn_error += g.rtn_error;
+      condition = std::max(condition, g.condition);
+      damp = std::max(damp, g.damp);
+    }
+    row.gptq = {
+        .error_share = rtn_error > 0 ? error / rtn_error : 1, .condition = condition, .damp = damp};
   }
 
   bool train_row(const quant::Recipe& recipe, const quant::Plan& plan, RowResult& row,

@@ -229,13 +229,18 @@ struct ActivationsConfig {
 struct CalibConfig {
   int windows = 128;
   std::string source = "train";
+  double temperature = 1.0;
   bool operator==(const CalibConfig&) const = default;
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
     v(self.windows,
       {"windows", "contexts of text that observers and GPTQ see", between(1, 1'000'000)});
-    v(self.source, {"source", "never the validation split", one_of({"train"})});
+    v(self.source, {"source",
+                    "the training split, or text that the model writes itself; never the "
+                    "validation split",
+                    one_of({"train", "self"})});
+    v(self.temperature, {"temperature", "source = \"self\": of its sampling", above(0)});
   }
 };
 
@@ -244,6 +249,8 @@ struct GptqConfig {
   bool act_order = true;
   bool true_sequential = false;
   bool static_groups = false;
+  std::string clip = "output";
+  double deviations = 3.0;
   int block = 128;
   bool operator==(const GptqConfig&) const = default;
 
@@ -254,6 +261,12 @@ struct GptqConfig {
     v(self.act_order, {"act_order", "columns with the largest inputs first"});
     v(self.true_sequential, {"true_sequential", "layer after layer inside a block"});
     v(self.static_groups, {"static_groups", "group scales from the original weights"});
+    v(self.clip, {"clip",
+                  "ranges: absmax, least squares of the weights (mse), least error of the layer's "
+                  "output, or standard deviations",
+                  one_of({"absmax", "mse", "output", "deviations"})});
+    v(self.deviations,
+      {"deviations", "clip = \"deviations\": half the width of a range, in deviations", above(0)});
     v(self.block, {"block", "columns per update; changes the speed only", between(1, 65536)});
   }
 };

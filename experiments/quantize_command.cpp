@@ -102,13 +102,15 @@ Table layer_table(const quant::Quantized& quantized) {
                {.key = "output_error", .title = "output error", .decimals = 6},
                {.key = "rtn_output_error", .title = "of rtn", .decimals = 6},
                {.key = "damp", .decimals = 3},
+               {.key = "condition", .decimals = 0},
                {.key = "dead_inputs", .title = "dead", .decimals = 0}});
   for (const quant::LayerReport& l : quantized.layers) {
     const bool calibrated = l.gptq.damp > 0 || l.gptq.error > 0;
     const auto of_gptq = [&](double x) { return calibrated ? number(x) : missing(); };
     table.add_row({text(l.name), text(quant::name_of(l.spec)), number(100 * l.moved),
                    number(l.weight_error), of_gptq(l.gptq.error), of_gptq(l.gptq.rtn_error),
-                   of_gptq(l.gptq.damp), of_gptq(static_cast<double>(l.gptq.dead_columns))});
+                   of_gptq(l.gptq.damp), of_gptq(l.gptq.condition),
+                   of_gptq(static_cast<double>(l.gptq.dead_columns))});
   }
   return table.without_empty_columns();
 }
@@ -147,7 +149,7 @@ int quantize_command(const Args& args) {
   std::optional<Calibration> calibration;
   if (calibrates) {
     const TokenizedText text = open_text(*args.value("text"), from);
-    calibration.emplace(config, text.tokens,
+    calibration.emplace(config, from.model(), text.tokens,
                         static_cast<std::uint64_t>(args.integer("seed", 1337, 0, 1'000'000'000)));
     Json json = Json::object();
     json.set("source", text.name).set("tokens", calibration->tokens());

@@ -164,6 +164,29 @@ Table size_table(const SeedResults& seed) {
   return table.without_empty_columns();
 }
 
+Table gptq_table(const std::vector<SeedResults>& seeds) {
+  Table table(
+      {{.key = "row", .text = true},
+       {.key = "bits", .decimals = 0},
+       {.key = "granularity", .text = true},
+       {.key = "output_error_of_rtn_pct", .title = "output error, % of rtn's", .decimals = 1},
+       {.key = "condition", .title = "worst condition", .decimals = 0},
+       {.key = "damp", .title = "largest damping", .decimals = 3}});
+  for (const RowResult& r : seeds.front().rows) {
+    if (!r.gptq.error_share) continue;
+    const auto of_row = [&](std::optional<double> GptqSummary::*member, double factor) {
+      return cell_of(seeds, r, [=](const RowResult& row) -> std::optional<double> {
+        const std::optional<double> value = row.gptq.*member;
+        return value ? std::optional(factor * *value) : std::nullopt;
+      });
+    };
+    table.add_row({text(label(r)), number(r.bits), text(r.granularity),
+                   of_row(&GptqSummary::error_share, 100), of_row(&GptqSummary::condition, 1),
+                   of_row(&GptqSummary::damp, 1)});
+  }
+  return table;
+}
+
 std::string table_header(const ExperimentConfig& config, const Data& data,
                          const std::vector<SeedResults>& seeds) {
   const data::CorpusInfo& c = data.source.corpus;
@@ -180,7 +203,8 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
   for (const std::string& g : grids) out << (g == *grids.begin() ? "; grids: " : ", ") << g;
   if (!grids.empty()) {
     out << ", scales " << config.quant.scale << ", token table " << config.quant.embedding
-        << "; calibration: " << config.calib.windows << " windows of the training split";
+        << "; calibration: " << config.calib.windows << " windows "
+        << (config.calib.source == "self" ? "written by the model" : "of the training split");
   }
   out << '\n';
   return out.str();
@@ -307,6 +331,12 @@ void Report::write(const std::filesystem::path& dir) const {
   if (Table equal = equivalence_table(statistics_); !equal.rows().empty()) {
     page.sections.push_back(
         {.title = "Equivalence", .notes = equivalence_notes(), .tables = {std::move(equal)}});
+  }
+  if (Table gptq = gptq_table(seeds_); !gptq.rows().empty()) {
+    page.sections.push_back({.title = "GPTQ",
+                             .notes = "What is left of round-to-nearest's output error on the "
+                                      "calibration text; every layer is in metrics.jsonl.\n",
+                             .tables = {std::move(gptq)}});
   }
   std::string markdown =
       str("# ", config_.name, "\n\n", header_, '\n', render(table_, TableFormat::markdown), '\n',

@@ -19,6 +19,9 @@ Table results_table(const Statistics& statistics);
 /// Where the bits of every quantized row are, part by part; of one seed.
 Table size_table(const SeedResults& seed);
 
+/// GPTQ's own measures of its rows.
+Table gptq_table(const std::vector<SeedResults>& seeds);
+
 /// The line above every table: corpus, context, grid, seeds, calibration; and how to read the
 /// columns.
 std::string table_header(const ExperimentConfig& config, const Data& data,

@@ -38,6 +38,9 @@ void visit(Row& r, const Visitor& v) {
   v("layers", r.layers);
   v("moved", r.moved);
   v("seconds", r.seconds);
+  v("gptq_error_share", r.gptq.error_share);
+  v("gptq_condition", r.gptq.condition);
+  v("gptq_damp", r.gptq.damp);
   v("sha256", r.sha256);
   v("window_losses", r.eval.window_losses);
   v("window_tokens", r.eval.window_tokens);

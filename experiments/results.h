@@ -17,6 +17,13 @@
 
 namespace notch::experiments {
 
+/// What GPTQ reports, over the layers of a row; nothing for other rows.
+struct GptqSummary {
+  std::optional<double> error_share{};  ///< output errors over those of round-to-nearest, summed
+  std::optional<double> condition{};    ///< the worst Hessian's, as quant::GptqReport estimates it
+  std::optional<double> damp{};         ///< the largest that was used
+};
+
 struct RowResult {
   std::string name{};    ///< unique: "gptq-int4", "control-gptq-int4", "rtn-int8-tensor"
   std::string method{};  ///< recipe, "fp32", "fp16", "fp32-continue"
@@ -33,7 +40,8 @@ struct RowResult {
   std::int64_t layers = 0;      ///< quantized matrices
   double moved = 0;             ///< share of their weights that rounding changed
   double seconds = 0;           ///< training or rounding, without evaluation
-  std::string sha256{};         ///< of model.safetensors
+  GptqSummary gptq{};
+  std::string sha256{};  ///< of model.safetensors
 };
 
 struct SeedResults {

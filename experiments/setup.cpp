@@ -4,6 +4,8 @@
 
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
+#include "autograd/base/thread_pool.h"
+#include "nn/generate.h"
 
 namespace notch::experiments {
 namespace {
@@ -154,7 +156,10 @@ quant::PostTrainingOptions post_training_options(const ExperimentConfig& config)
   return {.gptq = {.damp = g.damp,
                    .act_order = g.act_order,
                    .static_groups = g.static_groups,
-                   .block = g.block},
+                   .block = g.block,
+                   .range = g.clip == "absmax" ? quant::RangeRule::absmax : quant::RangeRule::mse,
+                   .deviations = g.clip == "deviations" ? g.deviations : 0,
+                   .search_clip = g.clip == "output"},
           .true_sequential = g.true_sequential};
 }
 
@@ -163,16 +168,29 @@ quant::QatOptions qat_options(const ExperimentConfig& config) {
           .lsq_init = lsq_init_of(config.qat.lsq_init)};
 }
 
-Calibration::Calibration(const ExperimentConfig& config, std::span<const std::uint16_t> train,
-                         std::uint64_t seed) {
+Calibration::Calibration(const ExperimentConfig& config, const nn::Gpt& model,
+                         std::span<const std::uint16_t> train, std::uint64_t seed) {
   const std::int64_t T = config.model.block_size, windows = config.calib.windows;
   const auto size = static_cast<std::size_t>(T);
   ids_.resize(static_cast<std::size_t>(windows) * size);
-  std::vector<std::int32_t> targets(size);
-  const data::BatchSpec one{.B = 1, .T = T, .seed = mix64(seed + kCalibrationStream)};
-  for (std::int64_t w = 0; w < windows; ++w) {
-    data::batch(train, one, w, 0, std::span(ids_).subspan(static_cast<std::size_t>(w) * size, size),
-                targets);
+  const std::uint64_t stream = mix64(seed + kCalibrationStream);
+  const auto window = [&](std::int64_t w) {
+    return std::span(ids_).subspan(static_cast<std::size_t>(w) * size, size);
+  };
+  if (config.calib.source == "self") {
+    parallel_for(windows, [&](std::int64_t w) {
+      Rng rng(stream, static_cast<std::uint64_t>(w));
+      const auto V = static_cast<std::uint64_t>(model.config().vocab_size);
+      const std::int32_t first = static_cast<std::int32_t>(rng.below(V));
+      window(w)[0] = first;
+      const auto text =
+          nn::generate(model, {&first, 1}, T - 1, {.temperature = config.calib.temperature}, rng);
+      std::ranges::copy(text, window(w).begin() + 1);
+    });
+  } else {
+    std::vector<std::int32_t> targets(size);
+    const data::BatchSpec one{.B = 1, .T = T, .seed = stream};
+    for (std::int64_t w = 0; w < windows; ++w) data::batch(train, one, w, 0, window(w), targets);
   }
   constexpr std::int64_t kPerBatch = 16;
   for (std::int64_t w = 0; w < windows; w += kPerBatch) {

@@ -46,11 +46,13 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row);
 quant::PostTrainingOptions post_training_options(const ExperimentConfig& config);
 quant::QatOptions qat_options(const ExperimentConfig& config);
 
-/// Calibration text: windows of the training split, drawn from `seed`. It owns its ids.
+/// Calibration text drawn from `seed`: windows of the training split or, with calib.source =
+/// "self", windows that `model` writes: a first token, every one equally probable, and what follows
+/// it (LLM-QAT, Liu et al. 2023, arXiv:2305.17888, section 3.1). It owns its ids.
 class Calibration {
  public:
-  Calibration(const ExperimentConfig& config, std::span<const std::uint16_t> train,
-              std::uint64_t seed);
+  Calibration(const ExperimentConfig& config, const nn::Gpt& model,
+              std::span<const std::uint16_t> train, std::uint64_t seed);
   std::span<const nn::Tokens> batches() const { return batches_; }
   std::int64_t tokens() const { return static_cast<std::int64_t>(ids_.size()); }
   const std::string& sha256() const { return sha256_; }  ///< of the ids

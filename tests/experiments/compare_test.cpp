@@ -7,6 +7,7 @@
 #include <fstream>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "autograd/base/files.h"
 #include "autograd/base/sha256.h"
@@ -107,6 +108,13 @@ TEST_CASE("A finished comparison has every row, and every file and format says t
         CHECK(row.accuracy.has_value());
         CHECK(row.on_control == row.name.starts_with("control-"));
         CHECK((row.bits == 32 || row.moved > 0));
+        CHECK(row.gptq.error_share.has_value() == (row.method == "gptq"));
+        if (row.gptq.error_share) {
+          CHECK(*row.gptq.error_share > 0);
+          CHECK(*row.gptq.error_share < 1);
+          CHECK(*row.gptq.condition >= 1);
+          CHECK(*row.gptq.damp == run.config.gptq.damp);
+        }
       }
       CHECK(find_row(seed, "no-such-row") == nullptr);
       CHECK(find_row(seed, "rtn-int2")->eval.loss > find_row(seed, "rtn-int8")->eval.loss);
@@ -120,6 +128,33 @@ TEST_CASE("A finished comparison has every row, and every file and format says t
       }
     }
     CHECK(run.seeds[0].rows[0].eval.loss != run.seeds[1].rows[0].eval.loss);
+  }
+  SECTION("metrics.jsonl has every layer of every GPTQ row, and they add up to the row") {
+    const Finished& run = finished();
+    std::istringstream metrics(read_file(run.path() / "metrics.jsonl"));
+    std::map<std::string, std::pair<double, double>> errors;
+    std::map<std::string, std::set<std::string>> layers;
+    for (std::string line; std::getline(metrics, line);) {
+      const Json json = Json::parse(line, "metrics");
+      if (json.find("layer") == nullptr) continue;
+      const std::string row = json.at("run", "t").as_string("t");
+      CHECK(layers[row].insert(json.at("layer", "t").as_string("t")).second);
+      errors[row].first += json.at("output_error", "t").as_number("t");
+      errors[row].second += json.at("rtn_output_error", "t").as_number("t");
+      CHECK(json.at("damp", "t").as_number("t") == run.config.gptq.damp);
+      CHECK(json.at("condition", "t").as_number("t") >= 1);
+      CHECK(json.at("dead_inputs", "t").as_int("t") == 0);
+    }
+    CHECK(layers.size() == 12);  // 2 seeds, 3 widths, fp32 and its control
+    for (const SeedResults& seed : run.seeds) {
+      for (const RowResult& row : seed.rows) {
+        if (row.method != "gptq") continue;
+        const auto [error, rtn_error] = errors.at(str("seed-", seed.seed, "/", row.name));
+        CHECK(layers.at(str("seed-", seed.seed, "/", row.name)).size() ==
+              5);  // 4 linears, the head
+        CHECK(error / rtn_error == Approx(*row.gptq.error_share));
+      }
+    }
   }
   SECTION("a row reads back from its file as it was") {
     for (const SeedResults& seed : finished().seeds) {
@@ -361,6 +396,40 @@ TEST_CASE("Explicit rows: half precision, one scale per tensor, groups") {
   CHECK(fp16.eval.loss != fp32.eval.loss);
   CHECK(seeds[0].rows[2].size.scale_bytes < seeds[0].rows[3].size.scale_bytes);
   CHECK(fs::exists(directory / "run" / "results.md"));
+}
+
+TEST_CASE("calibration text that the model writes: its own, repeatable, recorded") {
+  ExperimentConfig config = tiny_experiment();
+  config.calib.source = "self";
+  const Data data = load_data(config, {});
+  nn::Gpt model(model_config(config, data.source.tokenizer.vocab_size()));
+  model.init(3);
+  const auto ids = [&](const ExperimentConfig& c, std::uint64_t seed) {
+    const Calibration calibration(c, model, data.source.tokens.train, seed);
+    std::vector<std::int32_t> all;
+    for (const nn::Tokens& batch : calibration.batches()) {
+      all.insert(all.end(), batch.ids.begin(), batch.ids.end());
+    }
+    CHECK(calibration.tokens() == config.calib.windows * config.model.block_size);
+    return all;
+  };
+  const std::vector<std::int32_t> text = ids(config, 1);
+  CHECK(ids(config, 1) == text);
+  CHECK(ids(config, 2) != text);
+  // Nearly greedy text: the token after every prefix is the most probable one.
+  config.calib.temperature = 1e-6;
+  const std::vector<std::int32_t> greedy = ids(config, 1);
+  const std::int64_t T = config.model.block_size;
+  Graph g;
+  g.begin(Graph::Mode::inference);
+  const Tensor logits =
+      model.logits(g, {std::span(greedy).first(static_cast<std::size_t>(T)), 1, T}).value();
+  const std::int64_t V = model.config().vocab_size;
+  for (std::int64_t t = 0; t + 1 < T; ++t) {
+    const auto row =
+        logits.flat().subspan(static_cast<std::size_t>(t * V), static_cast<std::size_t>(V));
+    CHECK(std::ranges::max_element(row) - row.begin() == greedy[static_cast<std::size_t>(t + 1)]);
+  }
 }
 
 }  // namespace
