@@ -128,7 +128,7 @@ class SeedRun {
         text.set("temperature", run_.config.calib.temperature);
       }
       about.set("calibration", text);
-      log_layers(quantized, row);
+      if (recipe.needs_hessian) log_layers(quantized, row);
     }
     save_row(*model, quantized, row, dir, std::move(about));
     return true;
@@ -160,7 +160,7 @@ class SeedRun {
     const auto model = nn::clone(*fork_);
     nn::ModelView view = nn::view(*model);
     std::vector<quant::Target> targets = quant::resolve(plan, view);
-    const Calibration calibration(run_.config, run_.data.source.tokens.train, stream_);
+    const Calibration calibration(run_.config, *fork_, run_.data.source.tokens.train, stream_);
     quant::calibrate(view, targets, calibration.batches());
     quant::FakeQuantizer fake(view, recipe.training, targets, qat_options(run_.config));
     quant::Diagnostics diagnostics(fake);

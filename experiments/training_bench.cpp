@@ -64,7 +64,8 @@ class Arm {
       if (recipe.distills) teacher_ = nn::clone(*model_);
       nn::ModelView view = nn::view(*model_);
       std::vector<quant::Target> targets = quant::resolve(row_plan(config, *row), view);
-      quant::calibrate(view, targets, Calibration(config, subject.tokens, kSeed).batches());
+      quant::calibrate(view, targets,
+                       Calibration(config, *model_, subject.tokens, kSeed).batches());
       fake_ = std::make_unique<quant::FakeQuantizer>(view, recipe.training, targets,
                                                      qat_options(config));
       parts.fake = fake_.get();
