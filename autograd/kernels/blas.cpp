@@ -9,6 +9,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/gemv.h"
 #include "autograd/kernels/matmul.h"
 
 // LAPACK lives in libopenblas as well, but Debian ships no LAPACKE there.
@@ -179,6 +180,7 @@ void linear_forward(std::span<real> out, std::span<const real> x, std::span<cons
   check(bias.empty() || std::ssize(bias) == N, "linear", "bias has ", bias.size(),
         " values, out has N = ", N, " columns");
   if (M == 0 || N == 0) return;
+  if (M <= kGemvRows) return gemv(out, x, w, bias, M, N, K);
   if (matmul_pays(M, N, K)) {
     matmul({.out = out.data(),
             .a = x.data(),

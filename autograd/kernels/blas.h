@@ -38,7 +38,7 @@ void gemm_serial(std::span<double> out, std::span<const double> a, std::span<con
                  std::int64_t M, std::int64_t N, std::int64_t K, const GemmOptions& options = {});
 
 /// out [M, N] = x [M, K] · w [N, K]ᵀ + bias [N]; an empty bias is none. The bias costs no extra
-/// pass: each tile starts from it. Parallel.
+/// pass: each tile starts from it. Up to kGemvRows rows go through gemv.h. Parallel.
 void linear_forward(std::span<real> out, std::span<const real> x, std::span<const real> w,
                     std::span<const real> bias, std::int64_t M, std::int64_t N, std::int64_t K);
 

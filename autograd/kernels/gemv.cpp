@@ -1,0 +1,135 @@
+#include "autograd/kernels/gemv.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "autograd/base/error.h"
+#include "autograd/base/thread_pool.h"
+#include "autograd/kernels/lanes.h"
+#include "autograd/kernels/register_tile.h"
+
+namespace notch::kernels {
+namespace {
+
+using Index = std::int64_t;
+
+constexpr Index kLaneCount = 16;
+constexpr Index kRowsOfW = 4;  // chains of additions in flight, to hide their latency
+constexpr Index kTileWeights = 65536;
+
+typedef real Lanes __attribute__((vector_size(kLaneCount * sizeof(real))));
+
+NOTCH_INLINE void load(Lanes& v, const real* p) { std::memcpy(&v, p, sizeof v); }
+
+/// sum = fl(a·b + sum) in every lane. Inside NOTCH_TARGET the compiler fuses (and std::fma would be
+/// taken lane by lane); elsewhere nothing may be fused that is not asked for.
+template <bool kContracts>
+NOTCH_INLINE void add_product(Lanes& sum, const Lanes& a, const Lanes& b) {
+  if constexpr (kContracts) {
+    sum += a * b;
+  } else {
+    for (Index l = 0; l < kLaneCount; ++l) sum[l] = std::fma(a[l], b[l], sum[l]);
+  }
+}
+
+NOTCH_INLINE real fold_lanes(const Lanes& sum) {
+  real lanes[kLaneCount];
+  std::memcpy(lanes, &sum, sizeof sum);
+  return fold<kLaneCount / 2>(lanes, [](real a, real b) { return a + b; });
+}
+
+/// kR rows of w times kM rows of x.
+template <bool kContracts, int kR, int kM>
+NOTCH_INLINE void dots(real* out, Index ld_out, const real* x, const real* w, const real* bias,
+                       Index K) {
+  Lanes sum[kR][kM] = {};
+  const Index whole = K / kLaneCount * kLaneCount;
+  for (Index k = 0; k < whole; k += kLaneCount) {
+    Lanes row[kR];
+    for (int r = 0; r < kR; ++r) load(row[r], w + r * K + k);
+    for (int m = 0; m < kM; ++m) {
+      Lanes xm;
+      load(xm, x + m * K + k);
+      for (int r = 0; r < kR; ++r) add_product<kContracts>(sum[r][m], row[r], xm);
+    }
+  }
+  if (whole < K) {  // completed with zeros
+    const auto n = static_cast<std::size_t>(K - whole) * sizeof(real);
+    for (int m = 0; m < kM; ++m) {
+      Lanes xm{};
+      std::memcpy(&xm, x + m * K + whole, n);
+      for (int r = 0; r < kR; ++r) {
+        Lanes row{};
+        std::memcpy(&row, w + r * K + whole, n);
+        add_product<kContracts>(sum[r][m], row, xm);
+      }
+    }
+  }
+  for (int r = 0; r < kR; ++r)
+    for (int m = 0; m < kM; ++m)
+      out[m * ld_out + r] = fold_lanes(sum[r][m]) + (bias ? bias[r] : real{0});
+}
+
+struct Product {
+  real* out;
+  const real *x, *w, *bias;
+  Index M, N, K;
+};
+
+template <bool kContracts, int kR>
+NOTCH_INLINE void rows_of_w(const Product& p, Index n) {
+  const real* w = p.w + n * p.K;
+  const real* bias = p.bias ? p.bias + n : nullptr;
+  Index m = 0;
+  for (; m + 4 <= p.M; m += 4)
+    dots<kContracts, kR, 4>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
+  for (; m + 2 <= p.M; m += 2)
+    dots<kContracts, kR, 2>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
+  for (; m < p.M; ++m)
+    dots<kContracts, kR, 1>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
+}
+
+template <bool kContracts>
+NOTCH_INLINE void tile(const Product& p, Index begin, Index end) {
+  Index n = begin;
+  for (; n + kRowsOfW <= end; n += kRowsOfW) rows_of_w<kContracts, kRowsOfW>(p, n);
+  for (; n < end; ++n) rows_of_w<kContracts, 1>(p, n);
+}
+
+using RunTile = void (*)(const Product&, Index, Index);
+
+#if defined(__x86_64__)
+NOTCH_TARGET("avx512f,fma") void tile_512(const Product& p, Index begin, Index end) {
+  tile<true>(p, begin, end);
+}
+NOTCH_TARGET("avx2,fma") void tile_256(const Product& p, Index begin, Index end) {
+  tile<true>(p, begin, end);
+}
+#endif
+void tile_portable(const Product& p, Index begin, Index end) { tile<false>(p, begin, end); }
+
+RunTile choose_tile() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return tile_512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return tile_256;
+#endif
+  return tile_portable;
+}
+
+}  // namespace
+
+void gemv(std::span<real> out, std::span<const real> x, std::span<const real> w,
+          std::span<const real> bias, Index M, Index N, Index K) {
+  check(std::ssize(out) >= M * N && std::ssize(x) >= M * K && std::ssize(w) >= N * K &&
+            (bias.empty() || std::ssize(bias) == N),
+        "gemv", "out, x, w and bias hold ", out.size(), ", ", x.size(), ", ", w.size(), " and ",
+        bias.size(), " values; wrong for M = ", M, ", N = ", N, ", K = ", K);
+  const Product p{out.data(), x.data(), w.data(), bias.empty() ? nullptr : bias.data(), M, N, K};
+  const RunTile run = choose_tile();
+  const Index rows = std::max(kRowsOfW, kTileWeights / std::max<Index>(1, K) / kRowsOfW * kRowsOfW);
+  parallel_for((N + rows - 1) / rows,
+               [&](Index i) { run(p, i * rows, std::min(N, (i + 1) * rows)); });
+}
+
+}  // namespace notch::kernels
