@@ -189,24 +189,53 @@ struct PackedEntry {
                  .expected = std::string(nn::name(dtype))});
   }
 
-  QTensor read(const nn::WeightFile& file) const {
-    PackedTensor packed{.spec = spec, .rows = param->value.rows(), .cols = param->value.cols()};
-    const auto bytes_of = [&](const nn::TensorEntry& entry) {
-      std::vector<std::uint8_t> bytes(entry.bytes);
+  std::string where(const nn::WeightFile& file) const {
+    return file.file().path().string() + ": " + name;
+  }
+
+  /// `n` rows from `first` on, checked. (Their numbers in an error count from `first`.)
+  QTensor read_rows(const nn::WeightFile& file, std::int64_t first, std::int64_t n) const {
+    const std::int64_t all = param->value.rows();
+    PackedTensor packed{.spec = spec, .rows = n, .cols = param->value.cols()};
+    const auto rows_of = [&](const nn::TensorEntry& entry) {
+      const auto row = static_cast<std::int64_t>(entry.bytes) / all;
+      std::vector<std::uint8_t> bytes(static_cast<std::size_t>(n * row));
+      file.file().read_bytes(entry, std::as_writable_bytes(std::span(bytes)),
+                             static_cast<std::uint64_t>(first * row));
+      return bytes;
+    };
+    const auto units_of = [&](const nn::TensorEntry& entry) {
+      if (spec.granularity != Granularity::tensor) return rows_of(entry);
+      std::vector<std::uint8_t> bytes(entry.bytes);  // the same for all rows
       file.file().read_bytes(entry, std::as_writable_bytes(std::span(bytes)));
       return bytes;
     };
-    const std::string where = file.file().path().string() + ": " + name;
     if (coded) {
-      packed.codes = pack_codes(
-          decode_codes(bytes_of(*coded), packed.rows * packed.cols, grid_of(spec), where),
-          packed.rows, packed.cols, spec);
+      check(n == all, name, "coded rows are read together");
+      std::vector<std::uint8_t> bytes(coded->bytes);
+      file.file().read_bytes(*coded, std::as_writable_bytes(std::span(bytes)));
+      packed.codes = pack_codes(decode_codes(bytes, n * packed.cols, grid_of(spec), where(file)), n,
+                                packed.cols, spec);
     } else {
-      packed.codes = bytes_of(*codes);
+      packed.codes = rows_of(*codes);
     }
-    packed.scales = bytes_of(*scale);
-    if (zero) packed.zero_points = bytes_of(*zero);
-    return unpack(packed, where);
+    packed.scales = units_of(*scale);
+    if (zero) packed.zero_points = units_of(*zero);
+    return unpack(packed, first == 0 ? where(file) : str(where(file), " from row ", first));
+  }
+
+  QTensor read(const nn::WeightFile& file) const { return read_rows(file, 0, param->value.rows()); }
+
+  /// Repacked in pieces, so that no second copy of a large tensor exists.
+  PackedMatrix read_packed(const nn::WeightFile& file) const {
+    constexpr std::int64_t kPieceWeights = 1 << 20;
+    const std::int64_t rows = param->value.rows(), cols = param->value.cols();
+    const std::int64_t piece =
+        coded ? rows : std::max<std::int64_t>(1, kPieceWeights / std::max<std::int64_t>(1, cols));
+    PackedMatrix matrix(spec, rows, cols);
+    for (std::int64_t first = 0; first < rows; first += piece)
+      matrix.set_rows(first, read_rows(file, first, std::min(piece, rows - first)));
+    return matrix;
   }
 
   std::optional<InputQuantizer> read_input(const nn::WeightFile& file) const {
@@ -224,7 +253,12 @@ struct PackedEntry {
   }
 };
 
-LoadedModel load_quantized(const fs::path& dir, const Json& json) {
+/// Matrices that stay packed, by their parameters.
+using PackedMatrices = std::map<const Param*, PackedMatrix>;
+
+/// With `keep` the tensors that a layer multiplies with or looks up go there, and their parameters
+/// get no values.
+LoadedModel load_quantized(const fs::path& dir, const Json& json, PackedMatrices* keep = nullptr) {
   const std::string where = (dir / nn::kConfigFile).string();
   const nn::GptConfig config = nn::parse_config(json, dir / nn::kConfigFile);
   const Json& about = *json.find("quantization_config");
@@ -263,15 +297,27 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json) {
       std::ranges::any_of(floats, [&](const nn::FileTensor& t) { return t.param == &head; });
   file.check_no_others(head_may_follow);
 
-  // Layers that multiply integers need no second copy of their weights.
+  // Layers that multiply integers, and what stays packed, need no second copy of their weights.
+  const std::vector<nn::Embedding*> tables = model->embeddings();
+  const auto entry_of = [&](const Param& p) {
+    return std::ranges::find(packed, &p, &PackedEntry::param);
+  };
+  const auto stays_packed = [&](const Param& p) {
+    const bool positions = std::ranges::any_of(
+        std::span(tables).subspan(1), [&](const nn::Embedding* e) { return e->weight == &p; });
+    return keep && !positions && entry_of(p) != packed.end() && !entry_of(p)->input;
+  };
   model->params().allocate_values([&](const Param& p) {
-    const auto at = std::ranges::find(packed, &p, &PackedEntry::param);
-    return at == packed.end() || !at->input;
+    return !stays_packed(p) && (entry_of(p) == packed.end() || !entry_of(p)->input);
   });
   LoadedModel loaded{.quantization_config = about, .coding = coding};
   for (const nn::FileTensor& t : floats) file.read(t);
   if (head_may_follow) file.check_tied_head(head);
   for (const PackedEntry& entry : packed) {
+    if (stays_packed(*entry.param)) {
+      keep->emplace(entry.param, entry.read_packed(file));
+      continue;
+    }
     NamedQTensor tensor{entry.param->name, entry.read(file), entry.read_input(file)};
     if (!tensor.input) dequantize(tensor.q, entry.param->value.flat());
     loaded.tensors.push_back(std::move(tensor));
@@ -403,6 +449,22 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
                .what = "the file has other bytes than predicted",
                .found = std::to_string(written),
                .expected = std::to_string(predicted)});
+}
+
+RunnableModel load_runnable(const fs::path& dir) {
+  const Json json = nn::read_config_json(dir);
+  PackedMatrices matrices;
+  LoadedModel loaded = json.find("quantization_config") ? load_quantized(dir, json, &matrices)
+                                                        : LoadedModel{.model = nn::load_model(dir)};
+  RunnableModel out{.model = std::move(loaded.model), .integer = std::move(loaded.layers)};
+  for (const NamedQTensor& t : loaded.tensors)  // of these the kernels hold bytes
+    if (t.input) out.weight_bytes += std::ssize(t.q.codes) + 4 * std::ssize(t.q.at.scales);
+  for (const Param& p : out.model->params().params())
+    if (p.value.data) out.weight_bytes += p.value.size() * std::int64_t{sizeof(real)};
+  if (matrices.empty()) return out;
+  out.packed = std::make_unique<WeightOnlyLayers>(nn::view(*out.model), std::move(matrices));
+  out.weight_bytes += out.packed->bytes();
+  return out;
 }
 
 LoadedModel load_any(const fs::path& dir) {

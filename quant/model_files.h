@@ -20,6 +20,7 @@
 
 #include "nn/model_dir.h"
 #include "quant/recipes.h"
+#include "quant/weight_only.h"
 
 namespace notch::quant {
 
@@ -76,5 +77,10 @@ struct LoadedModel {
 /// does not hold: missing, extra or wrongly shaped tensors, a code outside its grid, a scale that
 /// is not finite or 0.
 LoadedModel load_any(const fs::path& dir);
+
+/// Either kind of directory, to be run and not changed: quantized matrices are repacked piece by
+/// piece as they are read and never become floats (but positions, which are added, not multiplied).
+/// Throws as load_any.
+RunnableModel load_runnable(const fs::path& dir);
 
 }  // namespace notch::quant

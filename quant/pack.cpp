@@ -36,6 +36,19 @@ std::int64_t zero_rows(const Spec& spec, std::int64_t rows) {
   return spec.granularity == Granularity::tensor ? std::min<std::int64_t>(rows, 1) : rows;
 }
 
+void check_length(std::size_t found, std::int64_t expected, const char* field,
+                  std::string_view where) {
+  if (static_cast<std::int64_t>(found) == expected) return;
+  throw Error({.fault = Fault::input,
+               .where = std::string(where),
+               .what = "wrong number of bytes",
+               .field = field,
+               .found = str(found),
+               .expected = str(expected)});
+}
+
+}  // namespace
+
 std::vector<std::uint8_t> pack_scales(std::span<const real> scales, ScaleType type) {
   const std::size_t width = static_cast<std::size_t>(scale_bytes(type));
   std::vector<std::uint8_t> bytes(scales.size() * width);
@@ -63,19 +76,6 @@ std::vector<real> unpack_scales(std::span<const std::uint8_t> bytes, ScaleType t
   }
   return scales;
 }
-
-void check_length(std::size_t found, std::int64_t expected, const char* field,
-                  std::string_view where) {
-  if (static_cast<std::int64_t>(found) == expected) return;
-  throw Error({.fault = Fault::input,
-               .where = std::string(where),
-               .what = "wrong number of bytes",
-               .field = field,
-               .found = str(found),
-               .expected = str(expected)});
-}
-
-}  // namespace
 
 std::vector<std::uint8_t> pack_codes(std::span<const std::int8_t> codes, std::int64_t rows,
                                      std::int64_t cols, const Spec& spec) {

@@ -27,6 +27,10 @@ std::vector<std::uint8_t> pack_codes(std::span<const std::int8_t> codes, std::in
 std::vector<std::int8_t> unpack_codes(std::span<const std::uint8_t> bytes, std::int64_t rows,
                                       std::int64_t cols, const Spec& spec, std::string_view where);
 
+/// Scales as they are stored, and back.
+std::vector<std::uint8_t> pack_scales(std::span<const real> scales, ScaleType type);
+std::vector<real> unpack_scales(std::span<const std::uint8_t> bytes, ScaleType type);
+
 /// The three stored parts; their sizes are storage_bytes(spec, rows, cols).
 struct PackedTensor {
   Spec spec{};

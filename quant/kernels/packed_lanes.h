@@ -1,0 +1,185 @@
+// The body of packed_gemv for instruction sets with vectors, compiled by each variant's file for
+// its target: one text, so that the variants cannot drift apart. Before the include that file
+// defines
+//   NOTCH_ISA, NOTCH_ISA_FUNCTION     the target attribute, with and without always_inline
+//   Floats, Words                     16 floats, 16 unsigned words, and the functions used below
+//   Small<bits, scaled>, Large<…>     decoders: code words to floats, for 2 to 5 and 6 to 7 bits
+//   Bytes<scaled, shifted>            likewise for 8 bits
+//   kUnrolls                          whether loops over codes are written out
+// A decoder is set to a unit's scale and offset and then turns codes into weights: u + offset,
+// times the scale if `scaled`. See packed.h for layout and numerics.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "quant/kernels/packed_isa.h"
+
+namespace notch::quant {
+namespace {
+
+using Index = std::int64_t;
+
+/// Codes per lane after which the pattern of bits repeats, and the words that hold them.
+template <int kBits>
+inline constexpr int kPeriod = kBits == 4       ? 8
+                               : kBits % 2 == 0 ? 16
+                                                : 32;
+template <int kBits>
+inline constexpr int kPeriodWords = kBits* kPeriod<kBits> / 32;
+
+/// Code c of the period that begins at `row`: in the low bits, above them anything.
+template <int kBits>
+NOTCH_ISA Words code_at(const std::uint8_t* row, int c) {
+  const int bit = c * kBits, word = bit / 32, shift = bit % 32;
+  Words v = shift_right(load_words(row + 64 * word), shift);
+  if (shift + kBits > 32) v = v | shift_left(load_words(row + 64 * (word + 1)), 32 - shift);
+  return v;
+}
+
+/// The scales and zero points of R rows, a few hundred units at a time.
+template <int R>
+struct Units {
+  alignas(64) float scales[R][kUnitsAtOnce];
+  const std::int8_t* zeros[R];
+};
+
+template <int R>
+void load_units(Units<R>& units, const PackedRows& w, Index row, Index first) {
+  const Index per_row = w.cols / w.unit, n = std::min(kUnitsAtOnce, per_row - first);
+  for (int r = 0; r < R; ++r) {
+    unit_scales(units.scales[r], w, row + r, first, n);
+    units.zeros[r] = w.zeros ? w.zeros + (row + r) * per_row + first : nullptr;
+  }
+}
+
+/// R rows of w times M rows of x. With a scaled decoder each unit's scale is in its weights;
+/// otherwise there is one unit, whose scale is applied to the sum.
+template <class Decoder, int R, int M>
+struct Dots {
+  const PackedCall& call;
+  Index row;
+  Units<R> units;  // not initialised: a few kilobytes per call
+  Decoder decoders[R];
+  Floats sum[R][M];
+  Index unit = 0, unit_end = 0;  // columns before unit_end belong to the decoders' unit
+
+  NOTCH_ISA Dots(const PackedCall& c, Index first_row) : call(c), row(first_row) {}
+
+  NOTCH_ISA void next_unit() {
+    const PackedRows& w = *call.w;
+    const Index at = unit % kUnitsAtOnce;
+    if (at == 0) load_units(units, w, row, unit);
+    for (int r = 0; r < R; ++r)
+      decoders[r].set(units.scales[r][at], (Decoder::kBits == 8 ? 0 : w.qmin) -
+                                               (units.zeros[r] ? units.zeros[r][at] : 0));
+    ++unit;
+    unit_end += w.unit;
+  }
+
+  /// One vector of columns from k on.
+  NOTCH_ISA void add(const std::uint8_t* const (&codes)[R], int c, Index k) {
+    if (Decoder::kScaled && k >= unit_end) next_unit();
+    Floats x[M];
+    for (int m = 0; m < M; ++m) x[m] = load_floats(call.x + m * call.ld_x + k);
+    for (int r = 0; r < R; ++r) {
+      Floats v;
+      if constexpr (Decoder::kBits == 8)
+        v = decoders[r].weights(codes[r] + k);
+      else
+        v = decoders[r].weights(code_at<Decoder::kBits>(codes[r], c));
+      for (int m = 0; m < M; ++m) sum[r][m] = multiply_add(v, x[m], sum[r][m]);
+    }
+  }
+};
+
+template <class Decoder, int R, int M>
+NOTCH_ISA void dots(const PackedCall& call, Index row) {
+  constexpr int kBits = Decoder::kBits;
+  const PackedRows& w = *call.w;
+  Dots<Decoder, R, M> d(call, row);
+  d.next_unit();
+  const Index row_bytes = repacked_row_bytes(w.cols, w.bits);
+  const std::uint8_t* codes[R];
+  for (int r = 0; r < R; ++r) codes[r] = w.codes + (row + r) * row_bytes;
+  for (int r = 0; r < R; ++r)
+    for (int m = 0; m < M; ++m) d.sum[r][m] = zero_floats();
+
+  Index k = 0;
+  if constexpr (kBits == 8) {
+    for (; k < w.cols; k += kPackedLanes) d.add(codes, 0, k);
+  } else {
+    constexpr Index kColumns = kPeriod<kBits> * kPackedLanes;
+    for (; k + kColumns <= w.cols; k += kColumns) {
+      if constexpr (kUnrolls && kBits % 2 == 0 && R > 1) {  // shifts by constants
+#pragma GCC unroll 16
+        for (int c = 0; c < kPeriod<kBits>; ++c) d.add(codes, c, k + c * kPackedLanes);
+      } else {
+#pragma GCC unroll 1
+        for (int c = 0; c < kPeriod<kBits>; ++c) d.add(codes, c, k + c * kPackedLanes);
+      }
+      for (int r = 0; r < R; ++r) codes[r] += 64 * kPeriodWords<kBits>;
+    }
+#pragma GCC unroll 1
+    for (int c = 0; k < w.cols; ++c, k += kPackedLanes) d.add(codes, c, k);
+  }
+  for (int r = 0; r < R; ++r)
+    for (int m = 0; m < M; ++m) {
+      float y = fold(d.sum[r][m]);
+      if constexpr (!Decoder::kScaled) y *= d.units.scales[r][0];
+      call.out[m * call.ld_out + row + r] = y + (call.bias ? call.bias[row + r] : 0.0f);
+    }
+}
+
+/// R rows of w with all rows of x, R at a time.
+template <class Decoder, int R>
+NOTCH_ISA void rows_of_w(PackedCall call, Index row) {
+  while (call.M > 0) {
+    const Index rows = call.M >= R ? R : 1;
+    if (rows == R)
+      dots<Decoder, R, R>(call, row);
+    else
+      dots<Decoder, R, 1>(call, row);
+    call.x += rows * call.ld_x;
+    call.out += rows * call.ld_out;
+    call.M -= rows;
+  }
+}
+
+template <class Decoder>
+NOTCH_ISA_FUNCTION void tile(const PackedCall& call, Index begin, Index end) {
+  constexpr int kRows = 4;  // independent sums, to hide the latency of the additions
+  Index row = begin;
+  for (; row + kRows <= end; row += kRows) rows_of_w<Decoder, kRows>(call, row);
+  for (; row < end; ++row) rows_of_w<Decoder, 1>(call, row);
+}
+
+template <bool kScaled>
+void packed_tile(const PackedCall& call, Index begin, Index end) {
+  switch (call.w->bits) {
+    case 2:
+      return tile<Small<2, kScaled>>(call, begin, end);
+    case 3:
+      return tile<Small<3, kScaled>>(call, begin, end);
+    case 4:
+      return tile<Small<4, kScaled>>(call, begin, end);
+    case 5:
+      return tile<Small<5, kScaled>>(call, begin, end);
+    case 6:
+      return tile<Large<6, kScaled>>(call, begin, end);
+    case 7:
+      return tile<Large<7, kScaled>>(call, begin, end);
+    default:
+      if (call.w->zeros) return tile<Bytes<kScaled, true>>(call, begin, end);
+      return tile<Bytes<kScaled, false>>(call, begin, end);
+  }
+}
+
+void packed_tile(const PackedCall& call, Index begin, Index end) {
+  if (call.w->unit == call.w->cols) return packed_tile<false>(call, begin, end);
+  packed_tile<true>(call, begin, end);
+}
+
+}  // namespace
+}  // namespace notch::quant

@@ -1,0 +1,66 @@
+#include "quant/weight_only.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "nn/layers.h"
+#include "quant/ranges.h"
+
+namespace notch::quant {
+
+WeightOnlyLayers::WeightOnlyLayers(const nn::ModelView& model,
+                                   std::map<const Param*, PackedMatrix> matrices)
+    : matrices_(std::move(matrices)) {
+  linear_ = model.hooks->linear_chain.attach(
+      [this](Graph& g, const nn::Linear& layer, Var x, const auto& next) -> Var {
+        const auto at = matrices_.find(layer.weight);
+        if (at == matrices_.end()) return next(g, layer, x);
+        if (!layer.bias) return packed_product(x, std::nullopt, at->second);
+        const Var bias = g.param(*layer.bias);
+        return packed_product(x, bias, at->second);
+      });
+  embedding_ = model.hooks->embedding_chain.attach([this](Graph& g, const nn::Embedding& table,
+                                                          const nn::Tokens& tokens,
+                                                          const auto& next) -> Var {
+    const auto at = matrices_.find(table.weight);
+    if (at == matrices_.end()) return next(g, table, tokens);
+    return packed_lookup(g, tokens, at->second);
+  });
+}
+
+std::int64_t WeightOnlyLayers::bytes() const {
+  std::int64_t all = 0;
+  for (const auto& [param, matrix] : matrices_) all += matrix.bytes();
+  return all;
+}
+
+RunnableModel pack_weights(nn::Gpt& model, const Plan& plan) {
+  RunnableModel out{.model =
+                        std::make_unique<nn::Gpt>(model.config(), nn::Gpt::Values::shapes_only)};
+  nn::ModelView from = nn::view(model);
+  std::map<const Param*, PackedMatrix> matrices;
+  for (const Target& t : resolve(plan, from)) {
+    const std::int64_t rows = t.weight->value.rows(), cols = t.weight->value.cols();
+    const std::span<const real> w = t.weight->value.flat();
+    matrices.try_emplace(
+        out.model->params().find(t.weight->name),
+        quantize(w, rows, cols, t.spec,
+                 choose_scales(w, rows, cols, t.spec, RangeRule::absmax, t.name).at, t.name));
+  }
+  ParamStore& params = out.model->params();
+  params.allocate_values([&](const Param& p) { return !matrices.contains(&p); });
+  for (Param& p : params.params()) {
+    if (!p.value.data) continue;
+    std::ranges::copy(model.params().find(p.name)->value.flat(), p.value.data);
+    out.weight_bytes += p.value.size() * static_cast<std::int64_t>(sizeof(real));
+  }
+  out.packed = std::make_unique<WeightOnlyLayers>(nn::view(*out.model), std::move(matrices));
+  out.weight_bytes += out.packed->bytes();
+  return out;
+}
+
+std::int64_t streamed_weights(const nn::GptConfig& c) {
+  return 12 * c.n_layer * c.n_embd * c.n_embd + c.vocab_size * c.n_embd;
+}
+
+}  // namespace notch::quant

@@ -1,0 +1,48 @@
+// Weight-only integer inference: layers whose weights exist packed only, multiplied with floats.
+//
+// The links that make a model of shapes without values run: they answer the linear and embedding
+// chains for the parameters they hold. (Layers with quantized inputs: quant/integer_layers.h.)
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+
+#include "nn/gpt.h"
+#include "nn/model.h"
+#include "quant/integer_layers.h"
+#include "quant/packed_matrix.h"
+#include "quant/plan.h"
+
+namespace notch::quant {
+
+class WeightOnlyLayers {
+ public:
+  /// Attaches to the model, which must outlive this. The parameters need no values.
+  WeightOnlyLayers(const nn::ModelView& model, std::map<const Param*, PackedMatrix> matrices);
+  WeightOnlyLayers(const WeightOnlyLayers&) = delete;  // the links refer to this object
+  WeightOnlyLayers& operator=(const WeightOnlyLayers&) = delete;
+
+  std::int64_t bytes() const;  ///< of the packed matrices
+
+ private:
+  std::map<const Param*, PackedMatrix> matrices_;
+  nn::Attachment linear_, embedding_;
+};
+
+/// A model ready to run: what is quantized is packed, what is not has values.
+struct RunnableModel {
+  std::unique_ptr<nn::Gpt> model{};
+  std::unique_ptr<WeightOnlyLayers> packed{};  ///< null where nothing is
+  std::unique_ptr<PackedLayers> integer{};     ///< layers with quantized inputs; null without
+  std::int64_t weight_bytes = 0;               ///< in memory
+};
+
+/// A copy of `model` with the matrices of `plan` rounded to nearest (absmax) and packed.
+RunnableModel pack_weights(nn::Gpt& model, const Plan& plan);
+
+/// Weights that are read once per token: all but the token and position tables' rows. A tied table
+/// counts: it is the head.
+std::int64_t streamed_weights(const nn::GptConfig& config);
+
+}  // namespace notch::quant

@@ -1,0 +1,107 @@
+// Models that run on packed weights: the same tokens as their dequantized weights give.
+#include "quant/weight_only.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <limits>
+
+#include "quant/model_files.h"
+#include "tests/base/temporary_directory.h"
+#include "tests/catch.h"
+#include "tests/quant/random_matrix.h"
+#include "tests/quant/tiny_models.h"
+
+namespace {
+
+using namespace notch;
+using namespace notch::quant;
+using namespace notch::test;
+
+/// A directory with the model rounded to nearest by `plan`; the model's values are changed.
+void save(nn::Gpt& model, const Plan& plan, const fs::path& dir) {
+  nn::ModelView view = nn::view(model);
+  save_quantized(model, post_training(view, recipe("rtn"), resolve(plan, view), {}, {}), dir);
+}
+
+/// Logits of eight positions: few enough for the kernels of decoding.
+std::vector<real> eight_logits(nn::Gpt& model) { return logits_of(nn::view(model), Text(3, 1)); }
+
+}  // namespace
+
+TEST_CASE("in groups a packed model's logits equal those of its dequantized weights bit for bit") {
+  for (const Spec& spec : all_specs(4)) {
+    if (spec.granularity != Granularity::group) continue;
+    const auto model = make_gpt();
+    const TemporaryDirectory dir;
+    save(*model, {.weights = spec, .table = spec}, dir.path());
+    const RunnableModel packed = load_runnable(dir.path());
+    INFO(name_of(spec));
+    CHECK(packed.packed != nullptr);
+    CHECK(same_bits(eight_logits(*packed.model), eight_logits(*load_any(dir.path()).model)));
+  }
+}
+
+TEST_CASE("with a scale per row or tensor a packed model differs by rounding only") {
+  for (const bool tied : {true, false}) {
+    for (const Spec& spec : all_specs(4)) {
+      if (spec.granularity == Granularity::group || spec.scale != ScaleType::f32) continue;
+      nn::GptConfig config = tiny_config();
+      config.tie_embeddings = tied;
+      const auto model = make_gpt(config);
+      const TemporaryDirectory dir;
+      // Positions are quantized, too: they are added, and so dequantized at once.
+      save(*model, {.weights = spec, .table = spec, .rules = {{"wpe", spec}}}, dir.path());
+      const RunnableModel packed = load_runnable(dir.path());
+      const std::vector<real> expected = eight_logits(*load_any(dir.path()).model);
+      const std::vector<real> found = eight_logits(*packed.model);
+      real largest = 0, difference = 0;
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        largest = std::max(largest, std::fabs(expected[i]));
+        difference = std::max(difference, std::fabs(expected[i] - found[i]));
+      }
+      INFO(name_of(spec));
+      // One rounding per weight is moved to one per sum: no more than the sums' own roundings.
+      CHECK(difference <= 64 * std::numeric_limits<real>::epsilon() * largest);
+    }
+  }
+}
+
+TEST_CASE("a floating-point directory runs as it is, and a model packed in memory as one on disk") {
+  const auto model = make_gpt();
+  const TemporaryDirectory floats, packed;
+  nn::save_model(*model, floats.path());
+  const RunnableModel plain = load_runnable(floats.path());
+  CHECK(plain.packed == nullptr);
+  CHECK(plain.weight_bytes == model->params().count() * std::int64_t{sizeof(real)});
+  CHECK(same_bits(eight_logits(*plain.model), eight_logits(*model)));
+
+  const Plan plan{.weights = {.bits = 4, .granularity = Granularity::group, .group_size = 6},
+                  .table = Spec{.bits = 8}};
+  const RunnableModel in_memory = pack_weights(*model, plan);
+  save(*model, plan, packed.path());
+  const RunnableModel on_disk = load_runnable(packed.path());
+  CHECK(same_bits(eight_logits(*in_memory.model), eight_logits(*on_disk.model)));
+  CHECK(in_memory.weight_bytes == on_disk.weight_bytes);
+  CHECK(in_memory.model->params().find("wte.weight")->value.data == nullptr);
+}
+
+TEST_CASE("a code outside its grid is refused with the tensor's name") {
+  const auto model = make_gpt();
+  const TemporaryDirectory dir;
+  save(*model, {.weights = {.bits = 4}, .table = Spec{.bits = 8}}, dir.path());
+  const std::string name = "h.1.mlp.c_fc.weight.codes";
+  std::uint64_t at = 0;
+  {
+    const auto file = nn::SafetensorsFile::open(dir.path() / nn::kWeightsFile);
+    at = file.find(name)->offset;
+  }
+  std::fstream file(dir.path() / nn::kWeightsFile, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(at));
+  file.put('\x0f');  // u = 15: 8 on the narrow grid, which ends at 7
+  file.close();
+  const ErrorParts error = error_of([&] { load_runnable(dir.path()); });
+  CHECK(error.fault == Fault::input);
+  CHECK(error.where.find("h.1.mlp.c_fc.weight") != std::string::npos);
+  CHECK(error.found == "8");
+}
