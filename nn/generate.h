@@ -27,6 +27,39 @@ struct Sampling {
 /// Throws Fault::usage unless temperature >= 0 and finite, top_k >= 0, 0 < top_p <= 1.
 void check_sampling(const Sampling& sampling);
 
+/// Draws tokens. It keeps its working memory, so that a token costs no allocation.
+class Sampler {
+ public:
+  /// Throws as check_sampling.
+  explicit Sampler(const Sampling& sampling);
+
+  /// The distribution over the ids [V] that `sampling` makes of logits: weights that sum to
+  /// total(), 0 where a token cannot come. Computed in double. Valid until the next call. -inf
+  /// means never; a logit that is NaN or +inf, or all -inf: Fault::numeric.
+  std::span<const double> weights(std::span<const real> logits);
+  double total() const { return total_; }
+
+  /// A token from weights(logits); one number is drawn from `rng`, none when greedy.
+  std::int32_t draw(std::span<const real> logits, Rng& rng);
+
+ private:
+  struct Candidate {
+    std::int32_t id = 0;
+    double weight = 0;  // not normalised: exp((logit - max) / temperature)
+  };
+  static bool more_probable(const Candidate& a, const Candidate& b);
+  void cut_to_nucleus();
+
+  Sampling sampling_;
+  std::vector<Candidate> candidates_;
+  std::vector<double> weights_;
+  double total_ = 0;
+};
+
+/// An id from weights that sum to `total`; the last possible one for the rest that rounding may
+/// leave. Draws one number.
+std::int32_t draw_from(std::span<const double> weights, double total, Rng& rng);
+
 /// One token id in [0, V) from logits [V]. Probabilities are computed in double; one number is
 /// drawn from `rng`, none when greedy. -inf means never; a logit that is NaN or +inf, or all -inf:
 /// Fault::numeric.
@@ -38,12 +71,19 @@ using OnToken = std::function<bool(std::int32_t token)>;
 /// Up to `n` tokens that follow `prompt`, without the prompt.
 ///
 /// The prompt's last block_size tokens are read; earlier ones have no effect. They go through the
-/// model in one pass but for the last, and then one token per step, each seeing all before it. When
-/// block_size positions are used, the cache is emptied and the last max(1, block_size / 2) tokens
-/// are read again as a new prompt. Throws Fault::usage for an empty prompt, an id outside the
-/// vocabulary, n < 0 or bad sampling; Fault::numeric as `sample`.
+/// model in one pass, and then one token per step, each seeing all before it. When block_size
+/// positions are used, the cache is emptied and the last max(1, block_size / 2) tokens are read
+/// again as a new prompt. `cache` is emptied first and holds block_size positions; null: FP32.
+/// Throws Fault::usage for an empty prompt, an id outside the vocabulary, n < 0 or bad sampling;
+/// Fault::numeric as `sample`.
 std::vector<std::int32_t> generate(const Gpt& model, std::span<const std::int32_t> prompt,
                                    std::int64_t n, const Sampling& sampling, Rng& rng,
-                                   const OnToken& on_token = {});
+                                   const OnToken& on_token = {}, KvCache* cache = nullptr);
+
+/// The cache shape of a model's whole context.
+KvShape kv_shape(const GptConfig& config, std::int64_t batch = 1);
+
+/// Throws Fault::usage for a prompt that is empty or not of this vocabulary.
+void check_prompt(const GptConfig& config, std::span<const std::int32_t> prompt);
 
 }  // namespace notch::nn

@@ -129,6 +129,12 @@ Var Gpt::logits(Graph& g, const Tokens& tokens, KvCache* cache) const {
   return lm_head_(g, x);
 }
 
+Var Gpt::next_logits(Graph& g, const Tokens& tokens, KvCache* cache) const {
+  const Var x = hidden(g, tokens, cache);
+  const Var last = slice(x, 1, tokens.T - 1, tokens.T);
+  return lm_head_(g, last);
+}
+
 Var Gpt::loss(Graph& g, const Batch& batch, const std::optional<Teacher>& teacher) const {
   const Var x = hidden(g, batch.tokens);
   return loss_of(g, lm_head_, x, batch.targets, teacher);

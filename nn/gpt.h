@@ -82,6 +82,8 @@ class Gpt {
   Var hidden(Graph& g, const Tokens& tokens, KvCache* cache = nullptr) const;
   /// [B, T, V].
   Var logits(Graph& g, const Tokens& tokens, KvCache* cache = nullptr) const;
+  /// [B, 1, V]: of the last position alone, which is all that generation wants of a prompt.
+  Var next_logits(Graph& g, const Tokens& tokens, KvCache* cache = nullptr) const;
   /// Mean cross-entropy in nats, or the distillation loss -> [1].
   Var loss(Graph& g, const Batch& batch, const std::optional<Teacher>& teacher = {}) const;
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "autograd/base/thread_pool.h"
 #include "autograd/kernels/attention.h"
+#include "autograd/kernels/cached_heads.h"
 
 namespace notch::nn {
 namespace {
@@ -13,13 +15,13 @@ struct CachedAttention {
   int layer;
   Tensor forward(Forward& f) {
     const Tensor qkv = f.in(0);
-    check(qkv.shape.rank() == 3 && qkv.shape[0] == 1, name, "qkv is ", qkv.shape,
-          "; a cache holds one sequence: wanted [1, T, 3C]");
+    const KvShape& s = cache->shape();
+    check(qkv.shape.rank() == 3 && qkv.shape[0] == s.batch && qkv.cols() == 3 * s.channels, name,
+          "qkv is ", qkv.shape, "; the cache wants [", s.batch, ", T, ", 3 * s.channels, "]");
     const std::int64_t T = qkv.shape[1];
     check(cache->length() + T <= cache->capacity(), name, cache->length(), " positions and ", T,
           " new ones, but the cache holds ", cache->capacity());
-    const Tensor y = f.out(qkv.shape.with(2, qkv.cols() / 3));
-    cache->append(layer, qkv.flat(), T);
+    const Tensor y = f.out(qkv.shape.with(2, s.channels));
     cache->attend(layer, y.flat(), qkv.flat(), T, f.scratch(cache->workspace(T)));
     return y;
   }
@@ -29,46 +31,92 @@ struct CachedAttention {
   }
 };
 
-std::span<real> rows(std::span<real> all, std::int64_t begin, std::int64_t n) {
-  return all.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(n));
+/// Elements of scratch that one head needs: the scores, and two padded heads.
+std::int64_t head_workspace(const KvShape& s) {
+  return kernels::round_up(s.capacity, kernels::kKeyBlock) +
+         2 * kernels::padded_head(s.head_size());
+}
+
+kernels::AttentionShape prompt_shape(const KvShape& s, std::int64_t T) {
+  return {.B = s.batch, .T = T, .NH = s.n_head, .HS = s.head_size()};
+}
+
+NOTCH_VECTOR void attend_exact(real* out, const real* q, const real* keys, const real* values,
+                               std::int64_t seen, std::int64_t HS, real* p) {
+  kernels::attend_head(out, q, keys, values, seen, HS, p);
+}
+
+std::size_t elements(const KvShape& s, std::int64_t per_head) {
+  return static_cast<std::size_t>(s.n_layer * s.batch * s.n_head * per_head);
 }
 
 }  // namespace
 
-Fp32KvCache::Fp32KvCache(int n_layer, int n_head, std::int64_t channels, std::int64_t capacity)
-    : n_head_(n_head),
-      channels_(channels),
-      capacity_(capacity),
-      data_(static_cast<std::size_t>(2 * n_layer * channels * capacity)) {}
-
-std::span<real> Fp32KvCache::keys(int layer) {
-  return rows(data_.flat(), 2 * layer * capacity_ * channels_, capacity_ * channels_);
+void KvCache::attend(int layer, std::span<real> out, std::span<const real> qkv, std::int64_t T,
+                     std::span<real> scratch) {
+  const std::int64_t C = shape_.channels, HS = shape_.head_size(), heads = shape_.n_head;
+  const std::int64_t each = head_workspace(shape_);
+  const bool prompt = length_ == 0 && T > kFewQueries;
+  parallel_for(shape_.batch * heads, [&](std::int64_t i) {
+    const Head head{layer, i / heads, i % heads};
+    const real* rows = qkv.data() + head.sequence * T * 3 * C + head.head * HS;
+    for (std::int64_t begin = 0; begin < T; begin += kTakeBack) {
+      const std::int64_t end = std::min(T, begin + kTakeBack);
+      for (std::int64_t t = begin; t < end; ++t)
+        store(head, length_ + t, rows + t * 3 * C + C, rows + t * 3 * C + 2 * C);
+      if (prompt) continue;
+      for (std::int64_t t = begin; t < end; ++t)
+        read(head, out.data() + (head.sequence * T + t) * C + head.head * HS, rows + t * 3 * C,
+             length_ + t + 1, scratch.data() + i * each);
+    }
+  });
+  if (!prompt) return;
+  const std::int64_t lse = shape_.batch * heads * T;
+  kernels::attention_forward(out, scratch.first(static_cast<std::size_t>(lse)), qkv,
+                             prompt_shape(shape_, T),
+                             scratch.subspan(static_cast<std::size_t>(lse)));
 }
 
-std::span<real> Fp32KvCache::values(int layer) {
-  return rows(data_.flat(), (2 * layer + 1) * capacity_ * channels_, capacity_ * channels_);
+std::int64_t KvCache::workspace(std::int64_t T) const {
+  const std::int64_t heads = shape_.batch * shape_.n_head;
+  if (length_ > 0 || T <= kFewQueries) return heads * head_workspace(shape_);
+  return heads * T + kernels::attention_workspace(prompt_shape(shape_, T));
 }
 
-void Fp32KvCache::append(int layer, std::span<const real> qkv, std::int64_t T) {
-  for (std::int64_t t = 0; t < T; ++t) {
-    const real* row = qkv.data() + t * 3 * channels_;
-    const std::int64_t at = (length_ + t) * channels_;
-    std::copy_n(row + channels_, channels_, keys(layer).data() + at);
-    std::copy_n(row + 2 * channels_, channels_, values(layer).data() + at);
-  }
+void KvCache::truncate(std::int64_t length) {
+  check(length == 0 || (length <= length_ && length_ - length <= kTakeBack), "kv cache", "holds ",
+        length_, " positions and cannot go back to ", length);
+  length_ = length;
 }
 
-std::int64_t Fp32KvCache::workspace(std::int64_t T) const {
-  return kernels::attention_cached_workspace(
-      {.Tq = T, .n_past = capacity_ - T, .NH = n_head_, .HS = channels_ / n_head_});
+Fp32KvCache::Fp32KvCache(const KvShape& s)
+    : KvCache(s),
+      keys_(elements(s, kernels::round_up(s.capacity, kernels::kKeyBlock) * s.head_size())),
+      values_(elements(s, s.capacity * kernels::padded_head(s.head_size()))) {}
+
+std::int64_t Fp32KvCache::bytes() const {
+  return static_cast<std::int64_t>((keys_.size() + values_.size()) * sizeof(real));
 }
 
-void Fp32KvCache::attend(int layer, std::span<real> out, std::span<const real> qkv, std::int64_t T,
-                         std::span<real> scratch) {
-  kernels::attention_cached(
-      out, qkv, keys(layer), values(layer),
-      {.Tq = T, .n_past = length_, .NH = n_head_, .HS = channels_ / n_head_, .ld_q = 3 * channels_},
-      scratch);
+void Fp32KvCache::store(const Head& head, std::int64_t position, const real* k, const real* v) {
+  using kernels::kKeyBlock;
+  const KvShape& s = shape();
+  const std::int64_t HS = s.head_size(), padded = kernels::padded_head(HS);
+  real* block = keys_.flat().data() +
+                head.index(s) * kernels::round_up(s.capacity, kKeyBlock) * HS +
+                position / kKeyBlock * kKeyBlock * HS + position % kKeyBlock;
+  for (std::int64_t c = 0; c < HS; ++c) block[c * kKeyBlock] = k[c];
+  std::copy_n(v, HS, values_.flat().data() + (head.index(s) * s.capacity + position) * padded);
+}
+
+void Fp32KvCache::read(const Head& head, real* out, const real* q, std::int64_t seen,
+                       real* p) const {
+  const KvShape& s = shape();
+  const std::int64_t HS = s.head_size();
+  attend_exact(
+      out, q,
+      keys_.flat().data() + head.index(s) * kernels::round_up(s.capacity, kernels::kKeyBlock) * HS,
+      values_.flat().data() + head.index(s) * s.capacity * kernels::padded_head(HS), seen, HS, p);
 }
 
 Var cached_attention(Var qkv, KvCache& cache, int layer) {

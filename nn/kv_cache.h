@@ -1,9 +1,15 @@
 // KvCache: keys and values of the positions seen so far, so that a new token costs one row of work.
 //
-// An interface, because quantized caches come from quant/. One cache belongs to one sequence.
+// A cache holds `batch` sequences of the same length. What differs between kinds is how a row is
+// stored and how one head reads it back; those two are virtual, quantized kinds come from quant/.
+// The order of the work is here, once:
+//   a prompt into an empty cache is attended by the blocked kernel of training, on the exact keys
+//   and values; what follows is attended query by query, each as if it had come alone, so that a
+//   few tokens in one pass give the bits of one token at a time.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -11,44 +17,82 @@
 
 namespace notch::nn {
 
+struct KvShape {
+  int n_layer = 0;
+  int n_head = 0;
+  std::int64_t channels = 0;
+  std::int64_t capacity = 0;  ///< positions
+  std::int64_t batch = 1;
+  std::int64_t head_size() const { return channels / n_head; }
+};
+
 class KvCache {
  public:
+  /// Queries up to which every one is computed by itself even in an empty cache.
+  static constexpr std::int64_t kFewQueries = 8;
+  /// The newest positions whose exact values a quantized kind still has: as many may be taken back.
+  static constexpr std::int64_t kTakeBack = 32;
+
+  explicit KvCache(const KvShape& shape) : shape_(shape) {}
   virtual ~KvCache() = default;
-  virtual std::int64_t length() const = 0;    ///< positions held
-  virtual std::int64_t capacity() const = 0;  ///< positions it can hold
-  /// Adds the keys and values of T new positions of `layer`, packed as qkv [T, 3C].
-  virtual void append(int layer, std::span<const real> qkv, std::int64_t T) = 0;
-  /// out [T, C] for the queries of qkv [T, 3C], which were just appended; query i sees position
-  /// length() + i and everything before. `scratch` holds workspace(T) elements.
-  virtual void attend(int layer, std::span<real> out, std::span<const real> qkv, std::int64_t T,
-                      std::span<real> scratch) = 0;
-  virtual std::int64_t workspace(std::int64_t T) const = 0;
-  /// Counts T positions as held, once every layer has appended them.
-  virtual void advance(std::int64_t T) = 0;
-  virtual void clear() = 0;
+  const KvShape& shape() const { return shape_; }
+  std::int64_t length() const { return length_; }  ///< positions held
+  std::int64_t capacity() const { return shape_.capacity; }
+
+  /// Adds the keys and values of T new positions of `layer`, packed as qkv [batch, T, 3C], and puts
+  /// the attention of their queries into out [batch, T, C]; query i sees position length() + i and
+  /// everything before. `scratch` holds workspace(T) elements. Parallel over sequences and heads.
+  void attend(int layer, std::span<real> out, std::span<const real> qkv, std::int64_t T,
+              std::span<real> scratch);
+  std::int64_t workspace(std::int64_t T) const;
+
+  /// Counts T positions as held, once every layer has attended.
+  void advance(std::int64_t T) { length_ += T; }
+  /// Forgets the positions from `length` on: all, or at most kTakeBack.
+  void truncate(std::int64_t length);
+  void clear() { truncate(0); }
+
+  virtual std::int64_t bytes() const = 0;  ///< of keys and values, as allocated
+
+ protected:
+  /// One head of one layer of one sequence.
+  struct Head {
+    int layer = 0;
+    std::int64_t sequence = 0;
+    std::int64_t head = 0;
+    /// [n_layer][batch][n_head]
+    std::int64_t index(const KvShape& s) const {
+      return (layer * s.batch + sequence) * s.n_head + head;
+    }
+  };
+
+ private:
+  /// Stores k [HS] and v [HS] at `position`; positions come in order.
+  virtual void store(const Head& head, std::int64_t position, const real* k, const real* v) = 0;
+  /// out [HS] of q [HS] over the positions 0 … seen - 1; p holds a multiple of 16 at least `seen`,
+  /// and head_workspace(HS) elements behind.
+  virtual void read(const Head& head, real* out, const real* q, std::int64_t seen,
+                    real* p) const = 0;
+
+  KvShape shape_;
+  std::int64_t length_ = 0;
 };
 
 /// Keys and values as they are.
 class Fp32KvCache final : public KvCache {
  public:
-  Fp32KvCache(int n_layer, int n_head, std::int64_t channels, std::int64_t capacity);
-  std::int64_t length() const override { return length_; }
-  std::int64_t capacity() const override { return capacity_; }
-  void append(int layer, std::span<const real> qkv, std::int64_t T) override;
-  void attend(int layer, std::span<real> out, std::span<const real> qkv, std::int64_t T,
-              std::span<real> scratch) override;
-  std::int64_t workspace(std::int64_t T) const override;
-  void advance(std::int64_t T) override { length_ += T; }
-  void clear() override { length_ = 0; }
+  explicit Fp32KvCache(const KvShape& shape);
+  Fp32KvCache(int n_layer, int n_head, std::int64_t channels, std::int64_t capacity)
+      : Fp32KvCache(KvShape{n_layer, n_head, channels, capacity}) {}
+  std::int64_t bytes() const override;
 
  private:
-  std::span<real> keys(int layer);
-  std::span<real> values(int layer);
-  std::int64_t n_head_, channels_, capacity_, length_ = 0;
-  FlatBlock data_;  // [n_layer][keys, values][capacity, C]
+  void store(const Head& head, std::int64_t position, const real* k, const real* v) override;
+  void read(const Head& head, real* out, const real* q, std::int64_t seen, real* p) const override;
+  FlatBlock keys_, values_;  // autograd/kernels/cached_heads.h
 };
 
-/// Attention of qkv [1, T, 3C] through a cache -> [1, T, C]. Inference only.
+/// Attention of qkv [B, T, 3C] through a cache -> [B, T, C]. Inference only.
 Var cached_attention(Var qkv, KvCache& cache, int layer);
 
 }  // namespace notch::nn

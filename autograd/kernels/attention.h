@@ -1,4 +1,4 @@
-// Causal self-attention on packed projections, forward, backward and for decoding with a cache.
+// Causal self-attention on packed projections, forward and backward. (Decoding: cached_heads.h.)
 //
 // Work is done in blocks of query rows against the keys up to the block's end, so the masked half
 // of the score matrix costs nothing and no [B, NH, T, T] tensor exists. The forward saves one
@@ -39,22 +39,5 @@ void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::s
                         const AttentionShape& shape, std::span<real> workspace);
 
 std::int64_t attention_workspace(const AttentionShape& shape);
-
-/// One sequence's queries against its cached keys and values. Query i stands at position n_past + i
-/// and sees positions 0 .. n_past + i. Tq = 1 is decoding, n_past = 0 the prompt.
-struct CachedAttentionShape {
-  std::int64_t Tq = 0;
-  std::int64_t n_past = 0;
-  std::int64_t NH = 0;
-  std::int64_t HS = 0;
-  std::int64_t ld_q = 0;  // distance between rows of q; 0 means C (3C for q inside packed qkv)
-};
-
-/// out [Tq, C] from q [Tq, C] (row distance ld_q) and k, v [n_past + Tq, C], the new rows included.
-/// workspace: attention_cached_workspace(shape) elements. Parallel over heads.
-void attention_cached(std::span<real> out, std::span<const real> q, std::span<const real> k,
-                      std::span<const real> v, const CachedAttentionShape& shape,
-                      std::span<real> workspace);
-std::int64_t attention_cached_workspace(const CachedAttentionShape& shape);
 
 }  // namespace notch::kernels

@@ -7,8 +7,10 @@
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/adamw.h"
+#include "nn/generate.h"
 #include "nn/gpt.h"
 #include "nn/mlp.h"
+#include "nn/reader.h"
 #include "tests/catch.h"
 #include "tests/count_allocations.h"
 
@@ -185,6 +187,23 @@ TEST_CASE("the second training step of a Gpt already asks nothing of the heap") 
   CHECK(test::allocations_of([&] { step(2); }) == 0);
   std::vector<int> grows;
   CHECK(test::allocations_of([&] { grows.resize(1); }) == 1);  // the counter counts
+}
+
+TEST_CASE("a decoded token asks nothing of the heap, from the third on") {
+  Gpt model({.vocab_size = 300, .block_size = 64, .n_layer = 2, .n_head = 2, .n_embd = 16});
+  model.init(1);
+  Fp32KvCache cache(kv_shape(model.config()));
+  Reader reader(model, cache);
+  Sampler sampler({.top_k = 40, .top_p = 0.9});
+  Rng rng(1);
+  std::int32_t token = 7;
+  const auto step = [&] { token = sampler.draw(reader.read({&token, 1}), rng); };
+  reader.read(random_ids(20, 300, 5));
+  step();
+  step();
+  CHECK(test::allocations_of([&] {
+          for (int i = 0; i < 30; ++i) step();
+        }) == 0);
 }
 #endif
 

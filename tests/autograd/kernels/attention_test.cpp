@@ -84,31 +84,6 @@ TEST_CASE("attention gives the same bits for any number of threads") {
   });
 }
 
-TEST_CASE("attention with a cache equals attention over the whole sequence") {
-  const AttentionShape s{.B = 1, .T = 75, .NH = 3, .HS = 20};
-  const std::int64_t C = s.NH * s.HS;
-  const Reals qkv = normals(s.T * 3 * C, 9);
-  const ref::Attention whole = ref::attention(qkv, 1, s.T, s.NH, s.HS);
-  Reals k, v;
-  for (std::int64_t t = 0; t < s.T; ++t) {
-    const auto row = qkv.begin() + t * 3 * C;
-    k.insert(k.end(), row + C, row + 2 * C);
-    v.insert(v.end(), row + 2 * C, row + 3 * C);
-  }
-  for (std::int64_t n_past : {0, 1, 40, 74}) {
-    const kernels::CachedAttentionShape cached{
-        .Tq = s.T - n_past, .n_past = n_past, .NH = s.NH, .HS = s.HS, .ld_q = 3 * C};
-    Reals out(static_cast<std::size_t>(cached.Tq * C));
-    Reals workspace(static_cast<std::size_t>(kernels::attention_cached_workspace(cached)));
-    const std::span<const real> q =
-        std::span<const real>(qkv).subspan(static_cast<std::size_t>(n_past * 3 * C));
-    kernels::attention_cached(out, q, k, v, cached, workspace);
-    const ref::Values expected(whole.out.begin() + n_past * C, whole.out.end());
-    INFO("n_past " << n_past);
-    CHECK(worst_error(out, expected, 1) < 1e-5);
-  }
-}
-
 TEST_CASE("attention refuses a workspace that is too small") {
   const AttentionShape s{.B = 1, .T = 8, .NH = 1, .HS = 4};
   Reals qkv(96), out(32), lse(8), workspace(3);

@@ -1,0 +1,146 @@
+#include "nn/speculate.h"
+
+#include <algorithm>
+
+#include "nn/reader.h"
+
+namespace notch::nn {
+namespace {
+
+constexpr std::int64_t kMostProposed = KvCache::kFewQueries - 1;
+
+/// A model that follows the text: what of it has been read is in its cache.
+class Follower {
+ public:
+  Follower(const Gpt& model, KvCache& cache, const Sampling& sampling)
+      : reader_(model, cache), sampler_(sampling), vocab_(model.config().vocab_size) {
+    reader_.forget();
+  }
+
+  std::int64_t read_to() const { return start_ + reader_.length(); }
+  /// The text before `start` is out of the window.
+  void restart(std::int64_t start) {
+    start_ = start;
+    reader_.forget();
+  }
+  void take_back(std::int64_t position) {
+    if (position < read_to()) reader_.forget(position - start_);
+  }
+  /// The distribution after all of `text`, whose unread rest is read.
+  std::span<const double> after(std::span<const std::int32_t> text) {
+    const auto unread = static_cast<std::size_t>(std::ssize(text) - read_to());
+    return normalised(reader_.read(text.last(unread)));
+  }
+  /// The logits after each of the last `n` tokens of `text`, at least as many as are unread.
+  std::span<const real> after_each(std::span<const std::int32_t> text, std::int64_t n) {
+    const std::int64_t unread = std::ssize(text) - read_to();
+    const std::int64_t before = unread - n;
+    if (before > 0)
+      reader_.read(
+          text.subspan(static_cast<std::size_t>(read_to()), static_cast<std::size_t>(before)));
+    return reader_.read_all(text.last(static_cast<std::size_t>(n)));
+  }
+  std::span<const double> normalised(std::span<const real> logits) {
+    const std::span<const double> weights = sampler_.weights(logits);
+    probabilities_.assign(weights.begin(), weights.end());
+    for (double& p : probabilities_) p /= sampler_.total();
+    return probabilities_;
+  }
+  std::span<const double> row(std::span<const real> logits, std::int64_t i) {
+    return normalised(
+        logits.subspan(static_cast<std::size_t>(i * vocab_), static_cast<std::size_t>(vocab_)));
+  }
+
+ private:
+  Reader reader_;
+  Sampler sampler_;
+  std::int64_t vocab_, start_ = 0;
+  std::vector<double> probabilities_;
+};
+
+double total(std::span<const double> weights) {
+  double sum = 0;
+  for (const double w : weights) sum += w;
+  return sum;
+}
+
+std::int32_t draw(std::span<const double> probabilities, Rng& rng) {
+  return draw_from(probabilities, total(probabilities), rng);
+}
+
+/// From max(0, p - q), normalised. Where rounding leaves nothing of it, p and q are equal: from p.
+std::int32_t draw_difference(std::span<const double> p, std::span<const double> q,
+                             std::vector<double>& weights, Rng& rng) {
+  weights.resize(p.size());
+  for (std::size_t i = 0; i < p.size(); ++i) weights[i] = std::max(0.0, p[i] - q[i]);
+  return total(weights) > 0 ? draw(weights, rng) : draw(p, rng);
+}
+
+}  // namespace
+
+Speculation speculate(const Gpt& model, KvCache& cache, const Draft& draft,
+                      std::span<const std::int32_t> prompt, std::int64_t n,
+                      const Sampling& sampling, Rng& rng, const OnToken& on_token) {
+  check_prompt(model.config(), prompt);
+  check(model.config().vocab_size == draft.model.config().vocab_size, "speculate", "the model has ",
+        model.config().vocab_size, " tokens, the draft ", draft.model.config().vocab_size);
+  check(draft.tokens >= 1 && draft.tokens <= kMostProposed, "speculate", draft.tokens,
+        " proposals per pass; expected 1 to ", kMostProposed);
+  const std::int64_t block = std::min(model.config().block_size, draft.model.config().block_size);
+  check(cache.capacity() >= block && draft.cache.capacity() >= block, "speculate",
+        "the caches hold ", cache.capacity(), " and ", draft.cache.capacity(), " of ", block,
+        " positions");
+
+  Follower large(model, cache, sampling), small(draft.model, draft.cache, sampling);
+  std::vector<std::int32_t> text(prompt.begin(), prompt.end());
+  std::vector<std::vector<double>> q(static_cast<std::size_t>(draft.tokens));
+  std::vector<double> difference;
+  Speculation result;
+  std::int64_t start = std::max<std::int64_t>(0, std::ssize(text) - block);
+  large.restart(start);
+  small.restart(start);
+
+  bool wanted = true;
+  while (wanted && std::ssize(result.tokens) < n) {
+    if (std::ssize(text) - start > block) {
+      start = std::ssize(text) - std::max<std::int64_t>(1, block / 2);
+      large.restart(start);
+      small.restart(start);
+    }
+    const std::int64_t known = std::ssize(text);
+    const std::int64_t proposals =
+        std::min({draft.tokens, block - (known - start), n - std::ssize(result.tokens) - 1});
+    for (std::int64_t i = 0; i < proposals; ++i) {
+      const std::span<const double> p = small.after(text);
+      q[static_cast<std::size_t>(i)].assign(p.begin(), p.end());
+      text.push_back(draw(p, rng));
+    }
+    const std::span<const real> logits = large.after_each(text, proposals + 1);
+    ++result.passes;
+    result.proposed += proposals;
+
+    std::int64_t kept = 0;
+    std::int32_t next = -1;
+    for (; kept < proposals; ++kept) {
+      const std::span<const double> p = large.row(logits, kept);
+      const std::vector<double>& proposed = q[static_cast<std::size_t>(kept)];
+      const auto id = static_cast<std::size_t>(text[static_cast<std::size_t>(known + kept)]);
+      if (rng.uniform() * proposed[id] < p[id]) continue;
+      next = draw_difference(p, proposed, difference, rng);
+      break;
+    }
+    if (next < 0) next = draw(large.row(logits, proposals), rng);
+    result.accepted += kept;
+    text.resize(static_cast<std::size_t>(known + kept));
+    large.take_back(known + kept);
+    small.take_back(known + kept);
+    text.push_back(next);
+    for (std::int64_t i = known; wanted && i < std::ssize(text); ++i) {
+      result.tokens.push_back(text[static_cast<std::size_t>(i)]);
+      wanted = !on_token || on_token(result.tokens.back());
+    }
+  }
+  return result;
+}
+
+}  // namespace notch::nn

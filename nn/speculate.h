@@ -1,0 +1,38 @@
+// Speculative decoding: a small model proposes, the large one judges several tokens in one pass.
+//
+// Leviathan, Kalman, Matias 2023 (arXiv:2211.17192), algorithm 1: a proposal d drawn from q is kept
+// with probability min(1, p(d)/q(d)); at the first refusal the token is drawn from max(0, p - q),
+// normalised; if all are kept, one more comes from p. The tokens have exactly the distribution of
+// the large model alone, whatever the small one is. p and q are the distributions after
+// temperature, top_k and top_p, so that holds for every Sampling; at temperature 0 the text is the
+// same.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "nn/generate.h"
+
+namespace notch::nn {
+
+struct Draft {
+  const Gpt& model;
+  KvCache& cache;           ///< holds the smaller block_size of the two models
+  std::int64_t tokens = 4;  ///< proposed per pass of the large model: 1 to 7
+};
+
+struct Speculation {
+  std::vector<std::int32_t> tokens{};
+  std::int64_t proposed = 0, accepted = 0;
+  std::int64_t passes = 0;  ///< of the large model
+};
+
+/// As generate, by speculation. The window moves as generate's, with the smaller block_size of the
+/// two models. Both caches hold that many positions and are emptied first. Throws Fault::usage when
+/// the models' vocabularies differ.
+Speculation speculate(const Gpt& model, KvCache& cache, const Draft& draft,
+                      std::span<const std::int32_t> prompt, std::int64_t n,
+                      const Sampling& sampling, Rng& rng, const OnToken& on_token = {});
+
+}  // namespace notch::nn
