@@ -1,4 +1,5 @@
-// notch bench: what training costs on this machine, and where the time goes.
+// notch bench train: what training costs on this machine, and where the time goes. (Without
+// "train": inference_command.cpp.)
 #include <iostream>
 #include <sstream>
 
@@ -31,14 +32,8 @@ BenchSubject subject_of(const std::string& name, const std::vector<std::string>&
 }  // namespace
 
 int bench_command(const Args& args) {
-  const std::string& what = args.positionals.at(0);
-  if (what != "train") {
-    throw Error({.fault = Fault::usage,
-                 .where = "notch bench",
-                 .what = "this cannot be measured",
-                 .found = what,
-                 .expected = "train"});
-  }
+  if (args.positionals.empty() || args.positionals[0] != "train")
+    return bench_inference_command(args);
   const BenchOptions options{.recipes = listed(args.value("recipe").value_or("fp32")),
                              .rounds = static_cast<int>(args.integer("rounds", 5, 1, 1000)),
                              .steps = static_cast<int>(args.integer("steps", 0, 1, 100'000))};

@@ -56,6 +56,19 @@ void use_threads(const Args& args, int fallback) {
   set_threads(static_cast<int>(args.integer("threads", fallback, 0, 1024)));
 }
 
+quant::KvKind kv_kind(const Args& args) {
+  const auto at = std::ranges::find(quant::kKvKinds, args.value("kv-cache").value_or("fp32"));
+  return static_cast<quant::KvKind>(at - quant::kKvKinds.begin());
+}
+
+Flag kv_cache_flag() {
+  return {.name = "kv-cache",
+          .value = "TYPE",
+          .help = "keys and values as fp32, fp16 or int8",
+          .fallback = "fp32",
+          .words = {quant::kKvKinds.begin(), quant::kKvKinds.end()}};
+}
+
 void note(const Args& args, std::string_view line) {
   if (!args.has("quiet")) std::cerr << line << '\n';
 }
@@ -73,17 +86,33 @@ void print_table(const Args& args, const Table& table) {
   std::cout << render(table, format ? parse_table_format(*format) : TableFormat::screen);
 }
 
+namespace {
+
+void require_tokens_fit(const data::Tokenizer& tokenizer, const nn::Gpt& model,
+                        const fs::path& dir) {
+  const std::int64_t V = model.config().vocab_size;
+  if (tokenizer.vocab_size() <= V) return;
+  throw Error({.fault = Fault::input,
+               .where = (dir / "vocab.json").string(),
+               .what = "has more tokens than the model",
+               .found = std::to_string(tokenizer.vocab_size()),
+               .expected = str("at most ", V)});
+}
+
+}  // namespace
+
+RunnableArtefact open_runnable(const fs::path& dir) {
+  require_model_directory(dir);
+  RunnableArtefact a{
+      .path = dir, .runnable = quant::load_runnable(dir), .tokenizer = data::Tokenizer::load(dir)};
+  require_tokens_fit(a.tokenizer, *a.runnable.model, dir);
+  return a;
+}
+
 Artefact open_artefact(const fs::path& dir) {
   require_model_directory(dir);
   Artefact a{.path = dir, .loaded = quant::load_any(dir), .tokenizer = data::Tokenizer::load(dir)};
-  const std::int64_t V = a.model().config().vocab_size;
-  if (a.tokenizer.vocab_size() > V) {
-    throw Error({.fault = Fault::input,
-                 .where = (dir / "vocab.json").string(),
-                 .what = "has more tokens than the model",
-                 .found = std::to_string(a.tokenizer.vocab_size()),
-                 .expected = str("at most ", V)});
-  }
+  require_tokens_fit(a.tokenizer, a.model(), dir);
   const fs::path weights = dir / nn::kWeightsFile;
   a.size = quant::predict_size(a.model(), {.tensors = a.loaded.tensors}, is_half(weights) ? 16 : 32,
                                a.loaded.coding);

@@ -10,12 +10,18 @@
 #include "data/tokenizer.h"
 #include "experiments/args.h"
 #include "experiments/table.h"
+#include "quant/kv_cache.h"
 #include "quant/model_files.h"
 
 namespace notch::experiments {
 
 /// Applies --threads; without it `fallback`, 0 = all cores.
 void use_threads(const Args& args, int fallback = 0);
+
+/// --kv-cache; without it fp32.
+quant::KvKind kv_kind(const Args& args);
+/// Its declaration.
+Flag kv_cache_flag();
 
 /// A line on stderr, unless --quiet.
 void note(const Args& args, std::string_view line);
@@ -37,12 +43,20 @@ struct Artefact {
   nn::Gpt& model() const { return *loaded.model; }
 };
 
+/// A model directory, ready to run: quantized layers stay packed.
+struct RunnableArtefact {
+  std::filesystem::path path{};
+  quant::RunnableModel runnable{};
+  data::Tokenizer tokenizer = data::Tokenizer::bytes();
+};
+
 /// Throws Fault::io unless `dir` has a config.json; for the directory of a run the hint names its
 /// models.
 void require_model_directory(const std::filesystem::path& dir);
 
 /// Throws Fault::io or Fault::input.
 Artefact open_artefact(const std::filesystem::path& dir);
+RunnableArtefact open_runnable(const std::filesystem::path& dir);
 
 /// Where the bytes of its weights are, line by line, for people.
 std::vector<std::string> size_lines(const Artefact& artefact);

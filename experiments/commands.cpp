@@ -1,5 +1,6 @@
 #include "experiments/commands.h"
 
+#include "experiments/command_tools.h"
 #include "experiments/session.h"
 
 namespace notch::experiments {
@@ -95,18 +96,27 @@ std::vector<Flag> bench_flags() {
   return with_output(
       {{.name = "shape",
         .value = "LIST",
-        .help = "N, T, S, M or an EXP.toml: models to train",
-        .fallback = "T"},
+        .help = "N, T, S, M or an EXP.toml: models to train (T); S or M: weights to run (S)"},
        {.name = "recipe",
         .value = "LIST",
-        .help = "fp32, qat-ste, qat-lsq, …: compared with the first",
+        .help = "train: fp32, qat-ste, qat-lsq, …: compared with the first",
         .fallback = "fp32"},
        {.name = "rounds", .letter = 'r', .value = "N", .help = "interleaved", .fallback = "5"},
        {.name = "steps",
         .value = "N",
-        .help = "of every recipe in a round",
+        .help = "train: of every recipe in a round",
         .fallback = "half a second's worth"},
-       {.name = "ops", .help = "with -o csv and json: the split by op, not the summary"},
+       {.name = "ops", .help = "train, with -o csv and json: the split by op, not the summary"},
+       {.name = "batch",
+        .value = "LIST",
+        .help = "sequences that run together",
+        .fallback = "1,4,8"},
+       {.name = "prompt",
+        .value = "N",
+        .help = "tokens of the prompt",
+        .fallback = "256, or what fits"},
+       kv_cache_flag(),
+       {.name = "svg", .value = "FILE", .help = "the roofline with the models under it"},
        threads_flag()});
 }
 
@@ -124,6 +134,11 @@ std::vector<Flag> sample_flags() {
        .help = "of the most probable tokens that have this much together",
        .fallback = "1"},
       {.name = "seed", .value = "N", .help = "of the choices", .fallback = "1337"},
+      kv_cache_flag(),
+      {.name = "draft",
+       .value = "MODEL_DIR",
+       .help = "a faster model of the same tokenizer that proposes tokens; the text's distribution "
+               "stays the same"},
       threads_flag()};
 }
 
@@ -174,15 +189,26 @@ std::vector<Command> make_commands() {
        eval_command},
       {{.name = "sample",
         .summary = "write text",
-        .examples = {"notch sample MODEL_DIR -p 'She has' -n 100"},
+        .examples = {"notch sample MODEL_DIR -p 'She has' -n 100",
+                     "notch sample MODEL_DIR --draft SMALL_DIR --kv-cache int8"},
         .positionals = {model},
         .flags = sample_flags()},
        sample_command},
       {{.name = "inspect",
         .summary = "tensors, ranges, codes and sizes of a model, checkpoint or .safetensors file",
-        .examples = {"notch inspect MODEL_DIR", "notch inspect runs/quick/seed-1337/ckpt/fp32"},
+        .examples = {"notch inspect MODEL_DIR", "notch inspect runs/quick/seed-1337/ckpt/fp32",
+                     "notch inspect MODEL_DIR --memory --batch 8"},
         .positionals = {{.name = "PATH", .help = "a directory or a .safetensors file"}},
-        .flags = with_output({})},
+        .flags = with_output(
+            {{.name = "memory", .help = "what running it takes: weights, KV cache, activations"},
+             {.name = "context",
+              .value = "N",
+              .help = "with --memory: tokens of a sequence",
+              .fallback = "the model's; 4096"},
+             {.name = "batch",
+              .value = "N",
+              .help = "with --memory: sequences",
+              .fallback = "1"}})},
        inspect_command},
       {{.name = "graph",
         .summary = "the tape of one small training step, with gradient norms",
@@ -201,10 +227,15 @@ std::vector<Command> make_commands() {
         .overrides = true},
        config_command},
       {{.name = "bench",
-        .summary = "what a training step costs here, op by op",
-        .examples = {"notch bench train --shape T,S",
+        .summary = "how fast models run here beside the machine's roofs, or what training costs",
+        .examples = {"notch bench --shape M --batch 1,4,8 --svg roofline.svg",
+                     "notch bench MODEL_DIR SMALL_DIR --kv-cache int8",
+                     "notch bench train --shape T,S",
                      "notch bench train --shape S --recipe fp32,qat-ste,qat-lsq quant.bits=8,4"},
-        .positionals = {{.name = "train", .help = "what to measure"}},
+        .positionals = {{.name = "train|MODEL_DIR",
+                         .help = "training steps, or models to run; without: random weights",
+                         .required = false,
+                         .repeated = true}},
         .flags = bench_flags(),
         .overrides = true},
        bench_command},

@@ -17,6 +17,7 @@ int quantize_command(const Args& args);
 int export_command(const Args& args);
 int eval_command(const Args& args);
 int sample_command(const Args& args);
+int bench_inference_command(const Args& args);
 int inspect_command(const Args& args);
 int graph_command(const Args& args);
 int config_command(const Args& args);

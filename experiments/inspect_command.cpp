@@ -7,6 +7,7 @@
 #include "autograd/base/error.h"
 #include "experiments/command_tools.h"
 #include "experiments/commands.h"
+#include "experiments/memory_report.h"
 #include "experiments/tensor_statistics.h"
 #include "nn/checkpoint.h"
 #include "quant/entropy_coder.h"
@@ -135,6 +136,35 @@ void inspect_model(const Args& args, const fs::path& dir) {
   for (const std::string& line : size_lines(open_artefact(dir))) say(args, line);
 }
 
+/// What it takes to run the model: as it is stored, and shapes one has heard of beside it.
+void inspect_memory(const Args& args, const fs::path& dir) {
+  require_model_directory(dir);
+  const nn::GptConfig config = nn::read_config(dir);
+  const std::int64_t context = args.integer("context", 0, 1, 10'000'000);
+  const std::int64_t batch = args.integer("batch", 1, 1, 100'000);
+  const std::int64_t own_context =
+      context == 0 ? config.block_size : std::min(context, config.block_size);
+  const MemoryShape shape = memory_shape(config, dir.filename().string());
+  const auto file_bytes = static_cast<std::int64_t>(fs::file_size(dir / nn::kWeightsFile));
+  Table table = memory_table();
+  for (const quant::KvKind kv : {quant::KvKind::fp32, quant::KvKind::fp16, quant::KvKind::int8}) {
+    const MemoryUse use{.weights = "as stored", .kv = kv};
+    MemoryNeed need = memory_need(shape, use, own_context, batch);
+    need.weights = file_bytes;
+    add_memory_row(table, shape, use, need);
+  }
+  constexpr std::int64_t kUsualContext = 4096;
+  const std::int64_t other_context = context == 0 ? kUsualContext : context;
+  for (const MemoryShape& other : named_shapes()) {
+    for (const MemoryUse& use : usual_uses()) {
+      add_memory_row(table, other, use, memory_need(other, use, other_context, batch));
+    }
+  }
+  say(args, str("batch ", batch, "; context ", own_context, " here, ", other_context,
+                " of the others; GB = 10^9 bytes, GiB = 2^30"));
+  print_table(args, table);
+}
+
 void inspect_checkpoint(const Args& args, const fs::path& dir) {
   const Json state = nn::load_checkpoint(dir, {});
   say(args, str(dir.string(), ": every file has the size and SHA-256 of the manifest"));
@@ -177,7 +207,9 @@ void inspect_latest(const Args& args, const fs::path& root) {
 
 int inspect_command(const Args& args) {
   const fs::path path = args.positionals[0];
-  if (!fs::is_directory(path)) {
+  if (args.has("memory")) {
+    inspect_memory(args, path);
+  } else if (!fs::is_directory(path)) {
     inspect_file(args, path);
   } else if (fs::exists(path / "manifest.json")) {
     inspect_checkpoint(args, path);

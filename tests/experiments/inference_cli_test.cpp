@@ -1,0 +1,63 @@
+// The verbs that run a model: sample with caches and drafts, bench, inspect --memory.
+#include <algorithm>
+
+#include "autograd/base/files.h"
+#include "experiments/inference_bench.h"
+#include "tests/catch.h"
+#include "tests/experiments/program.h"
+
+namespace {
+
+using namespace notch;
+using namespace notch::experiments;
+using namespace notch::test;
+
+}  // namespace
+
+TEST_CASE("greedy samples are the same with a draft, and the acceptance is reported") {
+  const Program program;
+  const std::string model = program.train();
+  const std::string quantize = "quantize " + model + " --method rtn -q --bits ";
+  REQUIRE(program.notch(quantize + "8 --out int8").code == 0);
+  REQUIRE(program.notch(quantize + "2 --out int2").code == 0);
+  const std::string greedy = " -n 30 --temperature 0 -p 'the quick'";
+  const Outcome plain = program.notch("sample int8" + greedy);
+  REQUIRE(plain.code == 0);
+  CHECK(plain.err.find("tokens/s") != std::string::npos);
+  const Outcome drafted = program.notch("sample int8 --draft int2" + greedy);
+  REQUIRE(drafted.code == 0);
+  CHECK(drafted.out == plain.out);
+  CHECK(drafted.err.find("proposals accepted") != std::string::npos);
+  for (const char* kind : {"fp16", "int8"})
+    CHECK(program.notch("sample int8 --kv-cache " + std::string(kind) + greedy).code == 0);
+  CHECK(program.notch("sample int8 --kv-cache int3" + greedy).code == 2);
+}
+
+TEST_CASE("bench measures models beside their roofs and draws them") {
+  const Program program;
+  const std::string model = program.train();
+  REQUIRE(program.notch("quantize " + model + " --method rtn -q --bits 8 --out int8").code == 0);
+  const Outcome bench =
+      program.notch("bench " + model + " int8 -r 1 --batch 1,2 --svg roof.svg -o csv");
+  REQUIRE(bench.code == 0);
+  CHECK(std::ranges::count(bench.out, '\n') == 1 + 2 * 2 * 2);  // models, phases, batches
+  const std::string svg = read_file(program / "roof.svg");
+  CHECK(svg.starts_with("<svg"));
+  CHECK(svg.find("nan") == std::string::npos);
+  CHECK(svg.find("inf") == std::string::npos);
+  CHECK(program.notch("bench --shape Q").code == 2);
+  CHECK(program.notch("bench " + model + " --batch 0").code == 2);
+  CHECK(program.notch("inspect " + model + " --memory --batch 2 -o csv").code == 0);
+}
+
+TEST_CASE("the share of the roof is the smaller of compute and memory") {
+  InferenceBench bench{.sgemm = 100e9, .integer = 400e9};
+  // 1 operation per byte at 10 GB/s allows 10 Gops/s; half of it is reached.
+  const InferenceRow memory_bound{
+      .tokens = 1, .seconds = 2, .operations = 10e9, .bytes = 10e9, .roof_seconds = 1};
+  CHECK(bench.share(memory_bound) == Approx(0.5));
+  // 100 operations per byte at 10 GB/s would allow 1000 Gops/s: sgemm is the roof.
+  const InferenceRow compute_bound{
+      .tokens = 1, .seconds = 20, .operations = 1000e9, .bytes = 10e9, .roof_seconds = 1};
+  CHECK(bench.share(compute_bound) == Approx(0.5));
+}
