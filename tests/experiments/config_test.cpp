@@ -102,6 +102,13 @@ embedding = "same"
 layers = [{pattern = "h.0.*", bits = 8}, {pattern = "h.*.mlp.c_proj", bits = 0}]
 methods = ["rtn"]
 control = false
+[activations]
+bits = [6]
+range = "static"
+symmetric = false
+asymmetric = []
+observer = "mse"
+percentile = 99
 [calib]
 windows = 4
 source = "self"
