@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "autograd/arena.h"
+#include "autograd/kernels/precision.h"
 #include "autograd/param.h"
 #include "autograd/profile.h"
 #include "autograd/tensor.h"
@@ -69,6 +70,8 @@ class Forward {
   bool training() const;
   /// A key that is a pure function of (graph key, node): the seed of counter_uniform.
   std::uint64_t key() const;
+  /// Of the matrix products of this step's training.
+  kernels::Precision precision() const;
 
  private:
   friend class Graph;
@@ -86,6 +89,7 @@ class Backward {
   const Tensor& out() const;
   std::span<const real> dout() const;
   bool wants_grad(int i) const;
+  kernels::Precision precision() const;
   /// The gradient of input `i`, zeroed when it is touched first; empty when nobody wants it.
   std::span<real> grad(int i) const;
   /// The same for an op that can overwrite: `fresh` says that nothing has been added yet and the
@@ -220,6 +224,9 @@ class Graph {
   /// Profiling: adds each node's time, forward and backward, to `profile`; null switches it off.
   void set_profile(Profile* profile) { profile_ = profile; }
 
+  /// Precision of the matrix products with weights, in this step and those to come.
+  void set_precision(kernels::Precision precision) { precision_ = precision; }
+
   std::uint64_t key() const { return key_; }
   std::uint32_t epoch() const { return epoch_; }
   const std::vector<Node>& nodes() const { return nodes_; }
@@ -263,6 +270,7 @@ class Graph {
   std::uint32_t epoch_ = 0;
   std::uint64_t key_ = 0;
   std::string_view label_{};
+  kernels::Precision precision_ = kernels::Precision::full;
   bool check_finite_ = false, trace_ = false, swept_ = false;
   bool recording_ = false;  // true after begin() only if an op threw
   Profile* profile_ = nullptr;
@@ -287,6 +295,9 @@ class Graph {
   std::vector<std::uint32_t> plan_inputs_;
   bool plan_holds_ = false;
 };
+
+inline kernels::Precision Forward::precision() const { return g_.precision_; }
+inline kernels::Precision Backward::precision() const { return g_.precision_; }
 
 /// Sets the graph's label for a scope.
 class LabelScope {

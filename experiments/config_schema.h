@@ -116,6 +116,7 @@ struct TrainConfig {
   int checkpoint_every = 250;
   int keep_last = 2;
   int log_every = 10;
+  std::string matmul = "fp32";
   bool operator==(const TrainConfig&) const = default;
 
   template <class Self, class V>
@@ -128,6 +129,7 @@ struct TrainConfig {
     v(self.warmup, {"warmup", "steps of linear increase from 0", between(0, kMaxCount)});
     v(self.schedule, {"schedule", "after the warm-up", one_of({"cosine", "linear", "constant"})});
     v(self.optimizer, {"optimizer", "update rule", one_of({"adamw", "sgd"})});
+    v(self.matmul, {"matmul", "operands of the products with weights", one_of({"fp32", "bf16"})});
     v(self.beta1, {"beta1", "adamw: decay of the first moment", from_below(0, 1)});
     v(self.beta2, {"beta2", "adamw: decay of the second moment", from_below(0, 1)});
     v(self.eps, {"eps", "adamw: added to the root", above(0)});

@@ -5,6 +5,7 @@
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
 #include "autograd/base/thread_pool.h"
+#include "autograd/kernels/bf16_matmul.h"
 #include "nn/generate.h"
 
 namespace notch::experiments {
@@ -24,6 +25,19 @@ quant::RangeRule lsq_init_of(std::string_view word) {
 
 // Streams of a seed that must not coincide: each use of randomness has its own.
 constexpr std::uint64_t kForkStream = 1, kCalibrationStream = 2, kTaskSeed = 3;
+
+kernels::Precision precision_of(const TrainConfig& train) {
+  if (train.matmul == "fp32") return kernels::Precision::full;
+  if (!kernels::bf16_available()) {
+    throw Error({.fault = Fault::usage,
+                 .where = "train.matmul",
+                 .what = "this processor multiplies no bfloat16 numbers",
+                 .found = "bf16",
+                 .expected = "AVX512-BF16 or AMX",
+                 .hint = "train.matmul = \"fp32\""});
+  }
+  return kernels::Precision::bf16;
+}
 
 }  // namespace
 
@@ -92,7 +106,8 @@ TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) 
           .eval_every = t.eval_every,
           .checkpoint_every = t.checkpoint_every,
           .log_every = t.log_every,
-          .keep_last = t.keep_last};
+          .keep_last = t.keep_last,
+          .precision = precision_of(t)};
 }
 
 TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase) {

@@ -38,6 +38,7 @@ struct TrainSettings {
   std::int64_t eval_every = 0, checkpoint_every = 0, log_every = 10;  ///< 0: only at the end
   std::int64_t diagnose_every = 0;  ///< with TrainParts::diagnostics
   int keep_last = 2;
+  kernels::Precision precision = kernels::Precision::full;  ///< of the products with weights
 };
 
 /// What a training step reports.

@@ -30,6 +30,8 @@ TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& pa
       targets_(inputs_.size()) {
   s_.schedule.validate();
   graph_.set_profile(parts_.profile);
+  graph_.set_precision(s_.precision);
+  teacher_graph_.set_precision(s_.precision);
   parts_.model.params().allocate_gradients();
   std::vector<optim::ParamGroup> groups =
       optim::decay_matrices(parts_.model.params(), s_.weight_decay);

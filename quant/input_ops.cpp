@@ -179,7 +179,7 @@ struct QuantizedLinear {
     if (b.wants_grad(at.w)) {
       const auto dw = b.first_grad(at.w);
       kernels::gemm(dw.values, b.dout(), rounded(b), N, K, M,
-                    {.trans_a = true, .accumulate = !dw.fresh});
+                    {.trans_a = true, .accumulate = !dw.fresh, .precision = b.precision()});
     }
     if (at.bias) kernels::linear_backward({}, {}, b.grad(at.bias), b.dout(), {}, {}, M, N, K);
   }
@@ -190,7 +190,8 @@ struct QuantizedLinear {
     // Where the product cannot go straight into the gradient, it needs a place of its own.
     const bool direct = !to.values.empty() && (to.fresh || !input.has_backward());
     const auto dx = direct ? to.values : b.scratch(M * K);
-    kernels::gemm(dx, b.dout(), w.flat(), M, K, w.rows(), {.accumulate = direct && !to.fresh});
+    kernels::gemm(dx, b.dout(), w.flat(), M, K, w.rows(),
+                  {.accumulate = direct && !to.fresh, .precision = b.precision()});
     if (input.has_backward()) input.backward(b, dx);
     if (!direct && !to.values.empty()) kernels::accumulate(to.values, dx);
   }

@@ -8,6 +8,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
+#include "autograd/kernels/bf16_matmul.h"
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/gemv.h"
 #include "autograd/kernels/matmul.h"
@@ -159,7 +160,21 @@ void tiled(std::span<Real> out, std::span<const Real> a, std::span<const Real> b
 
 void gemm(std::span<float> out, std::span<const float> a, std::span<const float> b, Index M,
           Index N, Index K, const GemmOptions& options) {
-  tiled(out, a, b, M, N, K, options);
+  if (options.precision == Precision::full || K == 0) return tiled(out, a, b, M, N, K, options);
+  const GemmOptions o = resolve(out, a, b, M, N, K, options);
+  check(o.alpha == 1, "gemm", "bf16 products have no alpha, got ", o.alpha);
+  bf16_matmul({.out = out.data(),
+               .a = a.data(),
+               .b = b.data(),
+               .M = M,
+               .N = N,
+               .K = K,
+               .ld_out = o.ld_out,
+               .lda = o.lda,
+               .ldb = o.ldb,
+               .trans_a = o.trans_a,
+               .trans_b = o.trans_b,
+               .accumulate = o.accumulate});
 }
 void gemm(std::span<double> out, std::span<const double> a, std::span<const double> b, Index M,
           Index N, Index K, const GemmOptions& options) {
@@ -175,11 +190,17 @@ void gemm_serial(std::span<double> out, std::span<const double> a, std::span<con
 }
 
 void linear_forward(std::span<real> out, std::span<const real> x, std::span<const real> w,
-                    std::span<const real> bias, Index M, Index N, Index K) {
+                    std::span<const real> bias, Index M, Index N, Index K, Precision precision) {
   const GemmOptions o = resolve(out, x, w, M, N, K, {.trans_b = true, .accumulate = !bias.empty()});
   check(bias.empty() || std::ssize(bias) == N, "linear", "bias has ", bias.size(),
         " values, out has N = ", N, " columns");
   if (M == 0 || N == 0) return;
+  if (precision == Precision::bf16) {
+    for (Index r = 0; r < M && !bias.empty(); ++r) std::ranges::copy(bias, out.begin() + r * N);
+    gemm(out, x, w, M, N, K,
+         {.trans_b = true, .accumulate = !bias.empty(), .precision = precision});
+    return;
+  }
   if (M <= kGemvRows) return gemv(out, x, w, bias, M, N, K);
   if (matmul_pays(M, N, K)) {
     matmul({.out = out.data(),
@@ -207,10 +228,11 @@ void linear_forward(std::span<real> out, std::span<const real> x, std::span<cons
 
 void linear_backward(std::span<real> dx, std::span<real> dw, std::span<real> dbias,
                      std::span<const real> dout, std::span<const real> x, std::span<const real> w,
-                     Index M, Index N, Index K, FreshGradients fresh) {
+                     Index M, Index N, Index K, FreshGradients fresh, Precision precision) {
   // out = x wᵀ + bias
-  if (!dx.empty()) gemm(dx, dout, w, M, K, N, {.accumulate = !fresh.dx});
-  if (!dw.empty()) gemm(dw, dout, x, N, K, M, {.trans_a = true, .accumulate = !fresh.dw});
+  if (!dx.empty()) gemm(dx, dout, w, M, K, N, {.accumulate = !fresh.dx, .precision = precision});
+  if (!dw.empty())
+    gemm(dw, dout, x, N, K, M, {.trans_a = true, .accumulate = !fresh.dw, .precision = precision});
   if (!dbias.empty()) bias_backward(dbias, dout, M, N);
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "autograd/base/real.h"
+#include "autograd/kernels/precision.h"
 
 namespace notch::kernels {
 
@@ -21,6 +22,7 @@ struct GemmOptions {
   std::int64_t lda = 0;
   std::int64_t ldb = 0;
   double alpha = 1;
+  Precision precision = Precision::full;  // bf16: float operands only, alpha 1
 };
 
 /// out [M, N] = alpha · a [M, K] · b [K, N]   (+ out with `accumulate`)
@@ -40,7 +42,8 @@ void gemm_serial(std::span<double> out, std::span<const double> a, std::span<con
 /// out [M, N] = x [M, K] · w [N, K]ᵀ + bias [N]; an empty bias is none. The bias costs no extra
 /// pass: each tile starts from it. Up to kGemvRows rows go through gemv.h. Parallel.
 void linear_forward(std::span<real> out, std::span<const real> x, std::span<const real> w,
-                    std::span<const real> bias, std::int64_t M, std::int64_t N, std::int64_t K);
+                    std::span<const real> bias, std::int64_t M, std::int64_t N, std::int64_t K,
+                    Precision precision = Precision::full);
 
 /// dx [M, K] += dout · w;  dw [N, K] += doutᵀ · x;  dbias [N] += column sums of dout.
 /// Empty gradients are skipped; a fresh one is overwritten instead. Parallel.
@@ -49,7 +52,8 @@ struct FreshGradients {
 };
 void linear_backward(std::span<real> dx, std::span<real> dw, std::span<real> dbias,
                      std::span<const real> dout, std::span<const real> x, std::span<const real> w,
-                     std::int64_t M, std::int64_t N, std::int64_t K, FreshGradients fresh = {});
+                     std::int64_t M, std::int64_t N, std::int64_t K, FreshGradients fresh = {},
+                     Precision precision = Precision::full);
 
 /// out [N, N] += xᵀ x for x [M, N], upper triangle only: symmetric rank-k update. Parallel.
 /// The float overload multiplies up to kSyrkRows rows at a time in float, at twice the rate, and

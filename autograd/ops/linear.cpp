@@ -65,7 +65,8 @@ struct Linear {
           has_bias ? f.in(2).shape : Shape{});
     const Tensor y = f.out(x.shape.with(x.shape.rank() - 1, N));
     kernels::linear_forward(y.flat(), x.flat(), w.flat(),
-                            has_bias ? f.in(2).flat() : std::span<real>{}, x.rows(), N, x.cols());
+                            has_bias ? f.in(2).flat() : std::span<real>{}, x.rows(), N, x.cols(),
+                            f.precision());
     return y;
   }
   void backward(Backward& b) const {
@@ -73,7 +74,7 @@ struct Linear {
     const auto dx = b.first_grad(0), dw = b.first_grad(1);
     kernels::linear_backward(dx.values, dw.values, has_bias ? b.grad(2) : std::span<real>{},
                              b.dout(), x.flat(), w.flat(), x.rows(), w.shape[0], x.cols(),
-                             {.dx = dx.fresh, .dw = dw.fresh});
+                             {.dx = dx.fresh, .dw = dw.fresh}, b.precision());
   }
 };
 

@@ -69,6 +69,7 @@ struct HeadLoss {
   Teacher teacher{};
   HeadProduct product{};
   std::span<real> dx{}, dhead{};  // of the mean loss, made in forward
+  kernels::Precision precision = kernels::Precision::full;
 
   Tensor forward(Forward& f) {
     const Tensor x = f.in(0), head = f.in(1);
@@ -86,6 +87,7 @@ struct HeadLoss {
           name, "tau = ", teacher.tau, " and alpha = ", teacher.alpha,
           "; tau must be positive and alpha in [0, 1]");
     }
+    precision = f.precision();
     if (f.wants_grad(0)) dx = f.keep(x.size());
     if (f.wants_grad(1)) dhead = f.keep(head.size());
     const std::int64_t chunk = std::min(rows, chunk_rows(V));
@@ -115,13 +117,13 @@ struct HeadLoss {
     if (product.logits) {
       product.logits(product.self, logits, r, n);
     } else {
-      kernels::gemm(logits, xs, head.flat(), n, V, C, {.trans_b = true});
+      kernels::gemm(logits, xs, head.flat(), n, V, C, {.trans_b = true, .precision = precision});
     }
     const bool train = !dx.empty() || !dhead.empty();
     if (has_teacher) {
       const auto wanted = teacher_buffer.first(static_cast<std::size_t>(n * V));
       kernels::gemm(wanted, part(teacher.x.flat(), teacher.x.cols()), teacher.head.flat(), n, V,
-                    teacher.x.cols(), {.trans_b = true});
+                    teacher.x.cols(), {.trans_b = true, .precision = precision});
       const kernels::Distillation how{.tau = teacher.tau, .alpha = teacher.alpha};
       if (train) {
         kernels::distillation_forward_backward(losses, {}, logits, wanted, ts, how, factor, n, V);
@@ -133,10 +135,12 @@ struct HeadLoss {
     } else {
       kernels::cross_entropy_forward(losses, logits, ts, n, V);
     }
-    // `logits` now holds dlogits. logits = x headᵀ, so dx = dlogits head and dhead += dlogitsᵀ x
-    if (!dx.empty()) kernels::gemm(part(dx, C), logits, head.flat(), n, C, V);
+    // `logits` now holds dlogits. logits = x headᵀ, so dx = dlogits head and dhead += dlogitsᵀ x.
+    if (!dx.empty())
+      kernels::gemm(part(dx, C), logits, head.flat(), n, C, V, {.precision = precision});
     if (!dhead.empty()) {
-      kernels::gemm(dhead, logits, xs, V, C, n, {.trans_a = true, .accumulate = r > 0});
+      kernels::gemm(dhead, logits, xs, V, C, n,
+                    {.trans_a = true, .accumulate = r > 0, .precision = precision});
     }
   }
 
