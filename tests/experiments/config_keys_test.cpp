@@ -1,0 +1,130 @@
+// Every key of a configuration: named in visit(), changed from its default, printed and read back.
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "experiments/config.h"
+#include "tests/catch.h"
+
+using namespace notch;
+using namespace notch::experiments;
+
+namespace {
+
+ExperimentConfig parse(std::string text) { return parse_config(std::move(text), "x.toml").config; }
+
+constexpr const char* kEverySection = R"(
+name = "all \"odd\" \u00e9"
+seeds = [1, 9_000_000_000]
+out = "/tmp/x"
+threads = 3
+row = [{method = "fp16"}, {method = "rtn", bits = 4, granularity = "group", group_size = 32}]
+[data]
+kind = "text"
+path = "a/b.txt"
+tokenizer = "bpe"
+bpe_vocab = 300
+val_fraction = 0.25
+sentences = 100
+task_examples = 0
+seed = 5
+[model]
+n_layer = 2
+n_head = 3
+n_embd = 96
+block_size = 32
+bias = true
+dropout = 0.1
+gelu = "tanh"
+tie_embeddings = false
+[train]
+steps = 7
+batch_size = 2
+grad_accum = 3
+lr = 3.3e-3
+min_lr = 0
+warmup = 1
+schedule = "linear"
+optimizer = "sgd"
+beta1 = 0.5
+beta2 = 0.999
+eps = 1e-10
+momentum = 0.5
+weight_decay = 0
+clip = 0
+ema = 0.99
+order = "sequential"
+eval_every = 1
+eval_windows = 4
+checkpoint_every = 2
+keep_last = 1
+log_every = 1
+[quant]
+bits = [2]
+grid = "full"
+granularity = "group"
+group_size = 16
+scale = "f16"
+embedding = "same"
+layers = [{pattern = "h.0.*", bits = 8}, {pattern = "h.*.mlp.c_proj", bits = 0}]
+methods = ["rtn"]
+control = false
+[activations]
+bits = [6]
+range = "static"
+symmetric = false
+asymmetric = []
+observer = "mse"
+percentile = 99
+[calib]
+windows = 4
+source = "self"
+temperature = 0.5
+[gptq]
+damp = 0.1
+act_order = false
+true_sequential = true
+static_groups = true
+clip = "deviations"
+deviations = 2.5
+block = 16
+[qat]
+steps = 3
+fraction = 0.5
+batch_size = 1
+lr_scale = 0.5
+min_lr_scale = 0.25
+schedule = "constant"
+ste = "plain"
+lsq_init = "paper"
+step_lr = 0.01
+[distill]
+temperature = 2
+alpha = 0.5
+)";
+
+}  // namespace
+
+TEST_CASE(
+    "a configuration that sets every key differs from the default in every key and prints back "
+    "equal") {
+  const ExperimentConfig config = parse(kEverySection);
+  CHECK(config.train.lr == 3.3e-3);
+  CHECK(config.seeds == std::vector<std::int64_t>{1, 9'000'000'000});
+  CHECK(config.quant.layers[1].pattern == "h.*.mlp.c_proj");
+  CHECK(config.row[1].group_size == 32);
+  CHECK(parse(to_toml(config)) == config);
+  CHECK(parse(annotated_toml(config)) == config);
+  // Every line changes, so none of them can be forgotten in visit().
+  std::istringstream lines(to_toml(config)), defaults(to_toml({}));
+  std::set<std::string> default_lines;
+  for (std::string line; std::getline(defaults, line);) default_lines.insert(line);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find(" = ") == std::string::npos) continue;
+    if (line.starts_with("bits = 0") || line.starts_with("granularity = \"inherit\"") ||
+        line == "group_size = 0")
+      continue;
+    INFO(line);
+    CHECK_FALSE(default_lines.count(line));
+  }
+}
