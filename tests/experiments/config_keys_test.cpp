@@ -59,6 +59,7 @@ eval_windows = 4
 checkpoint_every = 2
 keep_last = 1
 log_every = 1
+matmul = "bf16"
 [quant]
 bits = [2]
 grid = "full"

@@ -1,0 +1,187 @@
+// GPTQ's options: ranges by the output error or by standard deviations, and GPTAQ's asymmetric
+// target.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "autograd/base/thread_pool.h"
+#include "quant/gptq.h"
+#include "quant/kernels/round.h"
+#include "tests/catch.h"
+#include "tests/quant/gptq_oracle.h"
+
+namespace {
+
+using namespace notch;
+using namespace notch::quant;
+using namespace notch::test;
+
+/// The error of one row on its own, at a range of so many standard deviations.
+double loss_at(std::span<const real> row, const Spec& spec, const Matrix& H, double deviations) {
+  return gptq(row, 1, std::ssize(row), spec, H, {.deviations = deviations}, "t")
+      .report.damped_error;
+}
+
+TEST_CASE("the clip search keeps, row by row, the range that the sweep itself does best with") {
+  constexpr std::int64_t kRows = 40, kCols = 48;
+  const std::vector<real> w = normal_matrix(kRows * kCols, 111);
+  const Matrix H = hessian_of(correlated_inputs(300, kCols, 112), kCols);
+  for (const int bits : {2, 4}) {
+    const Spec spec{.bits = bits};
+    const GptqResult searched =
+        gptq(w, kRows, kCols, spec, H, {.deviations = 2, .search_clip = true}, "t");
+    double expected = 0;
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      const auto row = std::span(w).subspan(at(r * kCols), at(kCols));
+      const MinMax extremes = min_max(row);
+      const double absmax = double(std::max(extremes.hi, -extremes.lo));
+      double mean = 0, variance = 0;
+      for (const real v : row) mean += double(v) / double(kCols);
+      for (const real v : row) variance += (double(v) - mean) * (double(v) - mean) / double(kCols);
+      double least = std::numeric_limits<double>::infinity();
+      for (const double multiple : {1.0, 0.7, 0.8, 0.88, 0.94, 1.07, 1.15, 1.3, 1.6}) {
+        // A range is not widened beyond the extremes.
+        const double k = std::min(2 * multiple, absmax / std::sqrt(variance));
+        least = std::min(least, loss_at(row, spec, H, k));
+      }
+      expected += least;
+    }
+    // The two ways to a scale differ in its last bit, which now and then decides a code.
+    CHECK(searched.report.damped_error == Approx(expected).epsilon(5e-3));
+    const double plain = gptq(w, kRows, kCols, spec, H, {.deviations = 2}, "t").report.damped_error;
+    CHECK(searched.report.damped_error < plain);
+  }
+}
+
+TEST_CASE("the clip search lowers the output error in every granularity, whatever runs it") {
+  constexpr std::int64_t kRows = 37, kCols = 48;
+  const std::vector<real> w = normal_matrix(kRows * kCols, 113);
+  const Matrix H = hessian_of(correlated_inputs(300, kCols, 114), kCols);
+  for (const Granularity granularity :
+       {Granularity::tensor, Granularity::channel, Granularity::group}) {
+    for (const GridKind grid : {GridKind::narrow, GridKind::asymmetric}) {
+      for (const bool act_order : {false, true}) {
+        const Spec spec{.bits = 2,
+                        .grid = grid,
+                        .granularity = granularity,
+                        .group_size = granularity == Granularity::group ? 12 : 0};
+        INFO(name_of(spec) << (act_order ? " act-order" : ""));
+        const auto run = [&](bool search, std::int64_t block) {
+          return gptq(w, kRows, kCols, spec, H,
+                      {.act_order = act_order, .block = block, .search_clip = search}, "t");
+        };
+        set_threads(1);
+        const GptqResult searched = run(true, 128);
+        set_threads(3);
+        CHECK(run(true, 5).q == searched.q);
+        set_threads(0);
+        const double plain = run(false, 128).report.error;
+        CHECK(searched.report.error <= plain);
+        // A single scale can be right from the start.
+        if (granularity != Granularity::tensor) CHECK(searched.report.error < plain);
+        CHECK(searched.report.error == Approx(output_error(w, searched.q, H)).epsilon(1e-9));
+      }
+    }
+  }
+}
+
+TEST_CASE("ranges by standard deviations: k·σ / qmax, above the largest weight as well") {
+  const std::vector<real> w{1, -1, 1, -1, 3, -3, 3, -3};  // σ = 1 and 3
+  for (const double k : {0.5, 7.0}) {
+    const GptqResult g = gptq(w, 2, 4, {.bits = 4}, identity(4, 1), {.deviations = k}, "t");
+    CHECK(double(g.q.at.scales[0]) == Approx(k / 7));
+    CHECK(double(g.q.at.scales[1]) == Approx(3 * k / 7));
+    CHECK(g.q.codes ==
+          (k < 1 ? Codes{7, -7, 7, -7, 7, -7, 7, -7} : Codes{1, -1, 1, -1, 1, -1, 1, -1}));
+  }
+}
+
+TEST_CASE("the asymmetric target solves its normal equations, and no drift moves nothing") {
+  constexpr std::int64_t kRows = 5, kCols = 70, kTokens = 150;
+  const std::vector<real> w = normal_matrix(kRows * kCols, 96);
+  std::vector<real> x = correlated_inputs(kTokens, kCols, 97);
+  std::vector<real> reference = x;
+  Rng rng(98);
+  for (real& v : reference) v += static_cast<real>(0.2 * rng.normal());
+  for (std::int64_t t = 0; t < kTokens; ++t) {
+    x[at(t * kCols + 9)] = 0;  // an input that the quantized model lost
+    x[at(t * kCols + 10)] = real(0.5) * reference[at(t * kCols + 10)];
+  }
+  Hessian statistics(kCols);
+  statistics.accumulate(std::span(x).first(40 * kCols), std::span(reference).first(40 * kCols));
+  statistics.accumulate(std::span(x).subspan(40 * kCols), std::span(reference).subspan(40 * kCols));
+  const Matrix H = statistics.matrix(), C = statistics.drift();
+  const double damp = 0.03;
+  double mean = 0;
+  for (std::int64_t i = 0; i < kCols; ++i) mean += H[at(i * kCols + i)] / double(kCols - 1);
+  const auto target = [&](double share) {
+    return asymmetric_target(w, kRows, kCols, H, C, {.damp = damp, .asymmetric = share}, "t");
+  };
+  const std::vector<real> full = target(1), half = target(0.5);
+  double worst = 0, worst_half = 0;
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    const auto moved = [&](std::int64_t k) {
+      return double(full[at(r * kCols + k)]) - double(w[at(r * kCols + k)]);
+    };
+    for (std::int64_t j = 0; j < kCols; ++j) {
+      // Gradient of mean ‖w x̃ - q x‖² + λ‖q - w‖² with respect to q_j, halved, from the data.
+      double gradient = damp * mean * moved(j);
+      for (std::int64_t t = 0; t < kTokens; ++t) {
+        double output = 0;
+        for (std::int64_t k = 0; k < kCols; ++k) {
+          output += double(full[at(r * kCols + k)]) * double(x[at(t * kCols + k)]) -
+                    double(w[at(r * kCols + k)]) * double(reference[at(t * kCols + k)]);
+        }
+        gradient += output * double(x[at(t * kCols + j)]) / double(kTokens);
+      }
+      worst = std::max(worst, std::fabs(gradient));
+      worst_half = std::max(worst_half, std::fabs(double(half[at(r * kCols + j)]) -
+                                                  double(w[at(r * kCols + j)]) - 0.5 * moved(j)));
+    }
+    CHECK(full[at(r * kCols + 9)] == w[at(r * kCols + 9)]);
+  }
+  CHECK(worst < 2e-5);
+  CHECK(worst_half < 1e-6);
+  const Matrix still(C.size(), 0.0);
+  CHECK(asymmetric_target(w, kRows, kCols, H, still, {.asymmetric = 1}, "t") == w);
+  CHECK(error_of([&] {
+          asymmetric_target(w, kRows, kCols, H, C, {.asymmetric = 1.5}, "t");
+        }).fault == Fault::usage);
+  CHECK(error_of([&] { asymmetric_target(w, kRows, kCols, H, {}, {}, "t"); }).fault ==
+        Fault::usage);
+}
+
+TEST_CASE(
+    "where inputs have drifted, codes of the asymmetric target miss the float outputs by less") {
+  constexpr std::int64_t kRows = 12, kCols = 32, kTokens = 400;
+  int better = 0;
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    const std::vector<real> w = normal_matrix(kRows * kCols, 300 + seed);
+    const std::vector<real> reference = correlated_inputs(kTokens, kCols, 300 + seed);
+    std::vector<real> x = reference;
+    Rng rng(seed, 5);
+    for (real& v : x) v = static_cast<real>(0.95 * v + 0.2 * rng.normal());
+    Hessian statistics(kCols);
+    statistics.accumulate(x, reference);
+    const Matrix H = statistics.matrix();
+    const auto missed = [&](const std::vector<real>& goal) {
+      const std::vector<real> q = dequantize(gptq(goal, kRows, kCols, {.bits = 4}, H, {}, "t").q);
+      double sum = 0;
+      for (std::int64_t t = 0; t < kTokens; ++t)
+        for (std::int64_t r = 0; r < kRows; ++r) {
+          double e = 0;
+          for (std::int64_t k = 0; k < kCols; ++k)
+            e += double(w[at(r * kCols + k)]) * double(reference[at(t * kCols + k)]) -
+                 double(q[at(r * kCols + k)]) * double(x[at(t * kCols + k)]);
+          sum += e * e;
+        }
+      return sum;
+    };
+    better += missed(asymmetric_target(w, kRows, kCols, H, statistics.drift(), {.asymmetric = 1},
+                                       "t")) < missed(w);
+  }
+  CHECK(better == 20);
+}
+
+}  // namespace
