@@ -66,12 +66,14 @@ Var causal_attention(Var qkv, int n_head, double dropout = 0);
 Var cross_entropy(Var logits, std::span<const std::int32_t> targets);
 
 /// What a student is distilled from: the teacher's last hidden states and its head.
-///   loss = (1 - alpha) CE + alpha tau² KL(softmax(teacher/tau) || softmax(student/tau))
+///   loss = (1 - alpha) CE + alpha tau² ((1 - reverse) KL(p || q) + reverse KL(q || p)),
+///   p = softmax(teacher/tau), q = softmax(student/tau)
 struct Teacher {
   Tensor x{};     ///< [.., C_teacher], as many rows as the student's
   Tensor head{};  ///< [V, C_teacher]
   double tau = 1;
   double alpha = 1;
+  double reverse = 0;
 };
 /// Another way to logits than x headᵀ (on integers, for example): rows [first, first + n) into
 /// `out` [n, V]. Gradients stay those of the product. `self` must live until the op is recorded.

@@ -35,10 +35,11 @@ struct RowLoss {
   double ce = 0;
 };
 
-/// What the gradient needs of a row: maxima and 1 / Σ exp of the three distributions.
+/// What the gradient needs of a row: maxima and Σ exp of the three distributions, and
+/// Σ p_x (v - u), the reverse divergence without its normalizers.
 struct RowStats {
   real max_x = 0, max_t = 0;
-  double sum_hard = 0, sum_x = 0, sum_t = 0;
+  double sum_hard = 0, sum_x = 0, sum_t = 0, reverse_gap = 0;
 };
 
 NOTCH_VECTOR RowLoss distillation_row(RowStats& stats, const real* x, const real* t,
@@ -56,26 +57,49 @@ NOTCH_VECTOR RowLoss distillation_row(RowStats& stats, const real* x, const real
     const real d = e * (u - (x[i] - mx) * k);
     return e == 0 ? real{0} : d;
   });
-  const double kl = gap / teacher - std::log(teacher) + std::log(soft);
+  const double normalizers = std::log(soft) - std::log(teacher);
+  double divergence = gap / teacher + normalizers;
+  double reverse_gap = 0;
+  if (how.reverse > 0) {
+    const double sum = lane_sum(V, [=](Index i) {
+      const real v = (x[i] - mx) * k, e = vmath::exp(v);
+      const real d = e * (v - (t[i] - mt) * k);
+      return e == 0 ? real{0} : d;
+    });
+    reverse_gap = sum / soft;
+    divergence = (1 - how.reverse) * divergence + how.reverse * (reverse_gap - normalizers);
+  }
   const double ce = std::log(hard) - (static_cast<double>(x[target]) - static_cast<double>(mx));
-  stats = {mx, mt, hard, soft, teacher};
-  return {(1 - how.alpha) * ce + how.alpha * how.tau * how.tau * kl, ce};
+  stats = {mx, mt, hard, soft, teacher, reverse_gap};
+  return {(1 - how.alpha) * ce + how.alpha * how.tau * how.tau * divergence, ce};
 }
 
 NOTCH_VECTOR void distillation_gradient_row(real* x, const real* t, const RowStats& stats,
                                             std::int32_t target, const Distillation& how,
                                             double scale, Index V) {
-  // dx = scale · ((1 - alpha) (softmax(x) - onehot) + alpha · tau · (softmax(x/tau) -
-  // softmax(t/tau)))
+  // dx = scale · ((1 - alpha) (softmax(x) - onehot)
+  //               + alpha · tau · ((1 - reverse) (q - p) + reverse · q (v - u - Σ q (v - u)))),
+  // q = softmax(x/tau), p = softmax(t/tau); log q - log p is v - u up to a constant, which cancels.
   const real k = static_cast<real>(1 / how.tau);
   const real mx = stats.max_x, mt = stats.max_t;
   const real hard = static_cast<real>(scale * (1 - how.alpha) / stats.sum_hard);
-  const real soft = static_cast<real>(scale * how.alpha * how.tau / stats.sum_x);
-  const real teacher = static_cast<real>(scale * how.alpha * how.tau / stats.sum_t);
-  for (Index i = 0; i < V; ++i) {
-    const real v = x[i] - mx;
-    x[i] =
-        hard * vmath::exp(v) + (soft * vmath::exp(v * k) - teacher * vmath::exp((t[i] - mt) * k));
+  const double forward = scale * how.alpha * how.tau * (1 - how.reverse);
+  const real soft = static_cast<real>(forward / stats.sum_x);
+  const real teacher = static_cast<real>(forward / stats.sum_t);
+  if (how.reverse == 0) {
+    for (Index i = 0; i < V; ++i) {
+      const real v = x[i] - mx;
+      x[i] =
+          hard * vmath::exp(v) + (soft * vmath::exp(v * k) - teacher * vmath::exp((t[i] - mt) * k));
+    }
+  } else {
+    const real back = static_cast<real>(scale * how.alpha * how.tau * how.reverse / stats.sum_x);
+    const real gap = static_cast<real>(stats.reverse_gap);
+    for (Index i = 0; i < V; ++i) {
+      const real v = x[i] - mx, u = (t[i] - mt) * k, e = vmath::exp(v * k);
+      const real slope = e == 0 ? real{0} : back * e * (v * k - u - gap);
+      x[i] = hard * vmath::exp(v) + (soft * e - teacher * vmath::exp(u)) + slope;
+    }
   }
   x[target] -= static_cast<real>(scale * (1 - how.alpha));
 }

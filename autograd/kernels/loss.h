@@ -26,10 +26,15 @@ void cross_entropy_forward_backward(std::span<double> losses, std::span<real> lo
                                     std::int64_t rows, std::int64_t V);
 
 /// Hinton, Vinyals and Dean 2015, arXiv:1503.02531. p_tau = softmax(logits / tau).
-///   loss = (1 - alpha) · CE(student, target) + alpha · tau² · KL(p_tau(teacher) || p_tau(student))
+///   loss = (1 - alpha) · CE(student, target) + alpha · tau² · D
+///   D = (1 - reverse) · KL(p_tau(teacher) || p_tau(student))
+///         + reverse · KL(p_tau(student) || p_tau(teacher))
+/// The forward divergence covers everything the teacher finds likely, the reverse one avoids what
+/// it finds unlikely (Gu et al. 2023, arXiv:2306.08543, section 2).
 struct Distillation {
   double tau = 1;
   double alpha = 0.5;
+  double reverse = 0;
 };
 
 /// losses [rows] and, unless empty, ce [rows] (the cross-entropy alone, for reports) from student
@@ -40,8 +45,8 @@ void distillation_forward(std::span<double> losses, std::span<double> ce,
                           std::int64_t rows, std::int64_t V);
 
 /// The same, and student [rows, V] becomes its own gradient:
-///   scale · ((1 - alpha) (softmax(student) - onehot) + alpha · tau · (p_tau(student) -
-///   p_tau(teacher)))
+///   scale · ((1 - alpha) (softmax(student) - onehot) + alpha · tau · ((1 - reverse) (q - p)
+///            + reverse · q (log q - log p - KL(q || p)))),  q = p_tau(student), p = p_tau(teacher)
 void distillation_forward_backward(std::span<double> losses, std::span<double> ce,
                                    std::span<real> student, std::span<const real> teacher,
                                    std::span<const std::int32_t> targets, const Distillation& how,

@@ -201,15 +201,22 @@ inline RowLoss cross_entropy(std::span<const real> logits, std::int32_t target, 
 }
 
 inline RowLoss distillation(std::span<const real> student, std::span<const real> teacher,
-                            std::int32_t target, double tau, double alpha, double scale) {
+                            std::int32_t target, double tau, double alpha, double reverse,
+                            double scale) {
   RowLoss row = cross_entropy(student, target, 1);
   const Values q = softmax(student, tau), p = softmax(teacher, tau);
-  double kl = 0;
+  double forward = 0, backward = 0;
   for (std::size_t i = 0; i < p.size(); ++i) {
-    kl += p[i] * std::log(p[i] / q[i]);
-    row.dlogits[i] = scale * ((1 - alpha) * row.dlogits[i] + alpha * tau * (q[i] - p[i]));
+    forward += p[i] * std::log(p[i] / q[i]);
+    backward += q[i] * std::log(q[i] / p[i]);
   }
-  row.loss = (1 - alpha) * row.ce + alpha * tau * tau * kl;
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    const double slope =
+        (1 - reverse) * (q[i] - p[i]) + reverse * q[i] * (std::log(q[i] / p[i]) - backward);
+    row.dlogits[i] = scale * ((1 - alpha) * row.dlogits[i] + alpha * tau * slope);
+  }
+  row.loss =
+      (1 - alpha) * row.ce + alpha * tau * tau * ((1 - reverse) * forward + reverse * backward);
   return row;
 }
 

@@ -82,10 +82,10 @@ struct HeadLoss {
                 teacher.head.shape[0] == V && teacher.x.cols() == teacher.head.cols(),
             name, "the teacher has x ", teacher.x.shape, " and head ", teacher.head.shape,
             ", the student ", x.shape, " and ", head.shape);
-      check(
-          teacher.tau > 0 && std::isfinite(teacher.tau) && teacher.alpha >= 0 && teacher.alpha <= 1,
-          name, "tau = ", teacher.tau, " and alpha = ", teacher.alpha,
-          "; tau must be positive and alpha in [0, 1]");
+      check(teacher.tau > 0 && std::isfinite(teacher.tau) && teacher.alpha >= 0 &&
+                teacher.alpha <= 1 && teacher.reverse >= 0 && teacher.reverse <= 1,
+            name, "tau = ", teacher.tau, ", alpha = ", teacher.alpha,
+            ", reverse = ", teacher.reverse, "; tau must be positive, alpha and reverse in [0, 1]");
     }
     precision = f.precision();
     if (f.wants_grad(0)) dx = f.keep(x.size());
@@ -124,7 +124,8 @@ struct HeadLoss {
       const auto wanted = teacher_buffer.first(static_cast<std::size_t>(n * V));
       kernels::gemm(wanted, part(teacher.x.flat(), teacher.x.cols()), teacher.head.flat(), n, V,
                     teacher.x.cols(), {.trans_b = true, .precision = precision});
-      const kernels::Distillation how{.tau = teacher.tau, .alpha = teacher.alpha};
+      const kernels::Distillation how{
+          .tau = teacher.tau, .alpha = teacher.alpha, .reverse = teacher.reverse};
       if (train) {
         kernels::distillation_forward_backward(losses, {}, logits, wanted, ts, how, factor, n, V);
       } else {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "tests/catch.h"
 #include "tests/gradients/gradcheck.h"
@@ -112,14 +113,15 @@ TEST_CASE("gradients of head_loss, with ignored targets") {
 TEST_CASE("gradients of head_loss with a teacher of another width") {
   auto teacher_x = test::draw({{2, 3, 5}}, 1), teacher_head = test::draw({{7, 5}}, 2);
   for (const double tau : {1.0, 2.5}) {
-    for (const double alpha : {0.0, 0.3, 1.0}) {
+    for (const auto& [alpha, reverse] :
+         {std::pair{0.0, 0.0}, {0.3, 0.0}, {1.0, 0.0}, {0.3, 1.0}, {1.0, 0.4}}) {
       for (const std::int64_t ignored : {0, 3}) {
         const Teacher teacher{
-            {teacher_x.data(), {2, 3, 5}}, {teacher_head.data(), {7, 5}}, tau, alpha};
+            {teacher_x.data(), {2, 3, 5}}, {teacher_head.data(), {7, 5}}, tau, alpha, reverse};
         const Ids ids = targets(6, 7, ignored);
         require_gradients(
             {.op = "head_loss",
-             .what = str("tau ", tau, " alpha ", alpha, " ignored ", ignored),
+             .what = str("tau ", tau, " alpha ", alpha, " reverse ", reverse, " ignored ", ignored),
              .inputs = {{{2, 3, 4}}, {{7, 4}}},
              .recipe = [&](Graph&, Vars in) { return head_loss(in[0], in[1], ids, teacher); }});
       }
@@ -206,7 +208,7 @@ TEST_CASE("a student equal to its teacher has no distillation gradient") {
     g.begin(Graph::Mode::training);
     const Var student = g.input(xs);
     const Var student_head = g.input(w);
-    const Var loss = head_loss(student, student_head, ids, Teacher{xs, w, tau, 1});
+    const Var loss = head_loss(student, student_head, ids, Teacher{xs, w, tau, 1, 0.5});
     CHECK(std::abs(loss.item()) < 1e-15);
     g.backward(loss);
     for (const real d : g.grad(student)) CHECK(std::abs(d) < 1e-15);

@@ -1,6 +1,7 @@
 #include "autograd/kernels/loss.h"
 
 #include <cmath>
+#include <utility>
 
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/reference.h"
@@ -52,12 +53,14 @@ TEST_CASE("distillation and its gradient equal the naive reference at several te
   const Reals student = normals(rows * V, 2, 3), teacher = normals(rows * V, 3, 3);
   const std::vector<std::int32_t> targets = {0, 5, 76, -1, 33, 1};
   for (double tau : {0.5, 1.0, 2.0, 4.0})
-    for (double alpha : {0.0, 0.3, 1.0}) {
+    for (const auto& [alpha, reverse] :
+         {std::pair{0.0, 0.0}, {0.3, 0.0}, {1.0, 0.0}, {0.3, 1.0}, {1.0, 0.4}}) {
+      const kernels::Distillation how{tau, alpha, reverse};
       std::vector<double> losses(6), ce(6), same(6);
       Reals dlogits = student;
-      kernels::distillation_forward(losses, ce, student, teacher, targets, {tau, alpha}, rows, V);
-      kernels::distillation_forward_backward(same, {}, dlogits, teacher, targets, {tau, alpha}, 0.5,
-                                             rows, V);
+      kernels::distillation_forward(losses, ce, student, teacher, targets, how, rows, V);
+      kernels::distillation_forward_backward(same, {}, dlogits, teacher, targets, how, 0.5, rows,
+                                             V);
       CHECK(losses == same);
       for (std::int64_t r = 0; r < rows; ++r) {
         const auto i = static_cast<std::size_t>(r);
@@ -66,9 +69,9 @@ TEST_CASE("distillation and its gradient equal the naive reference at several te
           CHECK(ce[i] == 0);
           continue;
         }
-        INFO("tau " << tau << ", alpha " << alpha << ", row " << r);
-        const ref::RowLoss expected =
-            ref::distillation(row(student, r, V), row(teacher, r, V), targets[i], tau, alpha, 0.5);
+        INFO("tau " << tau << ", alpha " << alpha << ", reverse " << reverse << ", row " << r);
+        const ref::RowLoss expected = ref::distillation(row(student, r, V), row(teacher, r, V),
+                                                        targets[i], tau, alpha, reverse, 0.5);
         CHECK(losses[i] == Approx(expected.loss).epsilon(4e-6));
         CHECK(ce[i] == Approx(expected.ce).epsilon(2e-6));
         CHECK(worst_error(row(dlogits, r, V), expected.dlogits, 1e-3) < 1e-5);
@@ -83,9 +86,13 @@ TEST_CASE("a student that equals its teacher up to a shift has no KL loss and no
   for (real& v : student) v += 2;
   const std::vector<std::int32_t> targets = {3};
   std::vector<double> losses(1);
-  kernels::distillation_forward_backward(losses, {}, student, teacher, targets, {2, 1}, 1, 1, V);
-  CHECK(std::fabs(losses[0]) < 1e-6);
-  for (real d : student) CHECK(std::fabs(d) < 1e-6);
+  for (const double reverse : {0.0, 0.5, 1.0}) {
+    Reals dlogits = student;
+    kernels::distillation_forward_backward(losses, {}, dlogits, teacher, targets, {2, 1, reverse},
+                                           1, 1, V);
+    CHECK(std::fabs(losses[0]) < 1e-6);
+    for (real d : dlogits) CHECK(std::fabs(d) < 1e-6);
+  }
 }
 
 TEST_CASE("losses are finite for logits far apart and NaN where a logit is") {
