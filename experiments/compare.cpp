@@ -57,7 +57,7 @@ class SeedRun {
     if (run_.config.quant.control && !control()) return std::nullopt;
     for (const RowConfig& planned : planned_rows(run_.config)) {
       if (planned.method == kBase) continue;
-      if (!quantized_rows(planned)) return std::nullopt;
+      if (!quantized_rows(row_config(run_.config, planned), planned)) return std::nullopt;
     }
     return std::move(results_);
   }
@@ -77,7 +77,7 @@ class SeedRun {
     return done;
   }
 
-  bool quantized_rows(const RowConfig& planned) {
+  bool quantized_rows(const ExperimentConfig& config, const RowConfig& planned) {
     RowResult row{.name = row_name(run_.config, planned), .method = planned.method};
     if (planned.method == "fp16") {
       row.bits = 16;
@@ -92,14 +92,18 @@ class SeedRun {
     row.granularity = granularity_text(plan.weights, planned.activations);
     row.grid = quant::grid_text(plan.weights);
     row.trained = recipe.training != quant::Training::none;
-    row.distilled = recipe.distills;
+    // From scratch a row saw as much text as fp32, and like a distilled one it aims at fp32.
+    row.distilled = recipe.distills || (row.trained && config.qat.from == "scratch");
+    if (!planned.label.empty()) row.method = planned.label;
     if (row.trained) {
-      return make(
-          row, [&](RowResult& r, const fs::path& dir) { return train_row(recipe, plan, r, dir); });
+      return make(row, [&](RowResult& r, const fs::path& dir) {
+        return train_row(config, recipe, plan, r, dir);
+      });
     }
     const auto post = [&](const nn::Gpt& from) {
-      return
-          [&](RowResult& r, const fs::path& dir) { return round_row(recipe, plan, from, r, dir); };
+      return [&](RowResult& r, const fs::path& dir) {
+        return round_row(config, recipe, plan, from, r, dir);
+      };
     };
     if (!make(row, post(*fork_))) return false;
     if (!control_) return true;
@@ -108,20 +112,21 @@ class SeedRun {
     return make(row, post(*control_));
   }
 
-  bool round_row(const quant::Recipe& recipe, const quant::Plan& plan, const nn::Gpt& from,
-                 RowResult& row, const fs::path& dir) {
+  bool round_row(const ExperimentConfig& config, const quant::Recipe& recipe,
+                 const quant::Plan& plan, const nn::Gpt& from, RowResult& row,
+                 const fs::path& dir) {
     const auto began = std::chrono::steady_clock::now();
     const auto model = nn::clone(from);
     nn::ModelView view = nn::view(*model);
     const std::vector<quant::Target> targets = quant::resolve(plan, view);
-    const Calibration calibration(run_.config, from, run_.data.source.tokens.train, stream_);
+    const Calibration calibration(config, from, run_.data.source.tokens.train, stream_);
     const quant::Quantized quantized = quant::post_training(
-        view, recipe, targets, calibration.batches(), post_training_options(run_.config));
+        view, recipe, targets, calibration.batches(), post_training_options(config));
     row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     Json about = Json::object();
     if (recipe.needs_hessian || std::ranges::any_of(targets, quant::needs_calibration)) {
       Json text = Json::object();
-      text.set("source", run_.config.calib.source)
+      text.set("source", config.calib.source)
           .set("tokens", calibration.tokens())
           .set("sha256", calibration.sha256());
       if (run_.config.calib.source == "self") {
@@ -155,22 +160,46 @@ class SeedRun {
         .error_share = rtn_error > 0 ? error / rtn_error : 1, .condition = condition, .damp = damp};
   }
 
-  bool train_row(const quant::Recipe& recipe, const quant::Plan& plan, RowResult& row,
-                 const fs::path& dir) {
-    const auto model = nn::clone(*fork_);
+  /// The weights with which rounding begins; null when a stop was requested on the way there.
+  std::unique_ptr<nn::Gpt> start(const ExperimentConfig& config, const quant::Plan& plan,
+                                 const TrainSettings& settings, RowResult& row) {
+    auto model = nn::clone(*fork_);
+    if (config.qat.from == "scratch") {
+      model->init(stream_);
+    } else if (config.qat.from != "fp32") {
+      nn::ModelView view = nn::view(*model);
+      const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
+      quant::post_training(view, quant::recipe(config.qat.from), quant::resolve(plan, view),
+                           calibration.batches(), post_training_options(config));
+    }
+    if (settings.first_step == 0) return model;
+    TrainSettings before = settings;
+    before.phase = before_rounding(settings.phase);
+    before.end_step = std::exchange(before.first_step, 0);
+    before.ema = 0;
+    return fit(before, {.model = *model}, row) ? std::move(model) : nullptr;
+  }
+  static std::string before_rounding(const std::string& phase) { return phase + "-before"; }
+
+  bool train_row(const ExperimentConfig& config, const quant::Recipe& recipe,
+                 const quant::Plan& plan, RowResult& row, const fs::path& dir) {
+    const TrainSettings settings = rounding_settings(config, stream_, recipe, row.name);
+    const std::unique_ptr<nn::Gpt> model = start(config, plan, settings, row);
+    if (!model) return false;
     nn::ModelView view = nn::view(*model);
     std::vector<quant::Target> targets = quant::resolve(plan, view);
-    const Calibration calibration(run_.config, *fork_, run_.data.source.tokens.train, stream_);
+    const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
     quant::calibrate(view, targets, calibration.batches());
-    quant::FakeQuantizer fake(view, recipe.training, targets, qat_options(run_.config));
+    quant::FakeQuantizer fake(view, recipe.training, targets, qat_options(config));
     quant::Diagnostics diagnostics(fake);
     const TrainParts parts{.model = *model,
                            .fake = &fake,
                            .diagnostics = &diagnostics,
                            .teacher = recipe.distills ? fork_.get() : nullptr,
-                           .temperature = run_.config.distill.temperature,
-                           .alpha = run_.config.distill.alpha};
-    if (!fit(fork_settings(run_.config, stream_, row.name), parts, row)) return false;
+                           .temperature = config.distill.temperature,
+                           .alpha = config.distill.alpha,
+                           .reverse = config.distill.reverse};
+    if (!fit(settings, parts, row)) return false;
     save_row(*model, fake.convert(), row, dir, Json::object());
     return true;
   }
@@ -188,7 +217,7 @@ class SeedRun {
   /// Trains, with progress, metrics and checkpoints; false when a stop was requested.
   bool fit(const TrainSettings& settings, TrainParts parts, RowResult& row) {
     const std::string label = str("seed-", seed_, "/", settings.phase);
-    const auto steps = static_cast<int>(settings.schedule.steps);
+    const auto steps = static_cast<int>(settings.last_step() - settings.first_step);
     const auto every = static_cast<int>(settings.log_every);
     parts.tokens = run_.data.source.tokens.train;
     parts.checkpoints = run_.dir.checkpoints(seed_) / settings.phase;
@@ -236,7 +265,7 @@ class SeedRun {
     Profile profile;
     if (run_.profile) parts.profile = &profile;
     const TrainOutcome outcome = train(settings, parts, listener);
-    row.seconds = outcome.seconds;
+    row.seconds += outcome.seconds;
     run_.progress.end(outcome.finished
                           ? str(label, ": ", steps, " steps in ", format_duration(outcome.seconds))
                           : str(label, ": stopped at step ", outcome.steps));
@@ -275,7 +304,10 @@ class SeedRun {
     write_file(file, to_json(row).dump() + "\n");
     // The artefact has replaced them. fp32's stay: a longer training would start from their
     // moments.
-    if (row.name != kBase) fs::remove_all(run_.dir.checkpoints(seed_) / row.name);
+    if (row.name != kBase) {
+      fs::remove_all(run_.dir.checkpoints(seed_) / row.name);
+      fs::remove_all(run_.dir.checkpoints(seed_) / before_rounding(row.name));
+    }
     results_.rows.push_back(std::move(row));
     return true;
   }
@@ -317,7 +349,7 @@ class SeedRun {
 
 std::string row_name(const ExperimentConfig& config, const RowConfig& row) {
   if (row.bits == 0) return row.method;
-  std::string name = row.method + "-int" + std::to_string(row.bits);
+  std::string name = str(row.label.empty() ? row.method : row.label, "-int", row.bits);
   if (row.activations > 0) name += str("-a", row.activations);
   const bool usual =
       row.granularity == config.quant.granularity && row.group_size == config.quant.group_size;

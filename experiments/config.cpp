@@ -165,6 +165,16 @@ std::vector<RowConfig> planned_rows(const ExperimentConfig& config) {
   return rows;
 }
 
+ExperimentConfig row_config(const ExperimentConfig& config, const RowConfig& row) {
+  LoadedConfig loaded{.config = config};
+  for (const WidthSettings& at : config.quant.at) {
+    if (at.bits != row.bits) continue;
+    for (const std::string& setting : at.set) apply_override(loaded, setting);
+  }
+  for (const std::string& setting : row.set) apply_override(loaded, setting);
+  return std::move(loaded.config);
+}
+
 int qat_steps(const ExperimentConfig& config) {
   if (config.qat.steps > 0) return config.qat.steps;
   const double steps = std::min(config.qat.fraction * config.train.steps, kMaxCount);

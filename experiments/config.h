@@ -85,6 +85,10 @@ std::string annotated_toml(const ExperimentConfig& config = {});
 /// "inherit" is resolved. fp32 and the control rows are not listed, they follow from quant.control.
 std::vector<RowConfig> planned_rows(const ExperimentConfig& config);
 
+/// The configuration of one row: the experiment's, with the settings of its width and its own in
+/// their place.
+ExperimentConfig row_config(const ExperimentConfig& config, const RowConfig& row);
+
 /// Updates after the fork: qat.steps, or the fraction of train.steps, at least 1.
 int qat_steps(const ExperimentConfig& config);
 

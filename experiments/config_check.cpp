@@ -12,11 +12,12 @@ namespace {
 
 bool is_reference(std::string_view method) { return method == "fp32" || method == "fp16"; }
 
+constexpr std::string_view kNameCharacters =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
 void check_name(const ExperimentConfig& config, const Origins& origins) {
-  constexpr std::string_view kAllowed =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
   const std::string& name = config.name;
-  if (name.find_first_not_of(kAllowed) == std::string::npos && name.substr(0, 1) != "." &&
+  if (name.find_first_not_of(kNameCharacters) == std::string::npos && name.substr(0, 1) != "." &&
       name.size() <= 100)
     return;
   origins.fail("name",
@@ -103,6 +104,18 @@ void check_distinct(const std::vector<T>& list, const std::string& key, const Or
   }
 }
 
+/// `key`: the line that set the values, if it is not theirs.
+void check_qat(const ExperimentConfig& config, const std::string& key, const Origins& origins) {
+  const QatConfig& q = config.qat;
+  const bool trained = q.from == "fp32" || q.from == "scratch";
+  if (q.start > 0 && !trained) {
+    origins.fail(key.empty() ? "qat.start" : key,
+                 {.what = "training before rounding would undo the post-training rounding",
+                  .found = str("start = ", q.start, " with from = ", toml::quote(q.from)),
+                  .expected = "start = 0, or from = \"fp32\" or \"scratch\""});
+  }
+}
+
 /// Not every grid has every width: one bit is the sign, three levels are two bits.
 void check_width(int bits, std::string_view grid, const std::string& key, const Origins& origins) {
   const auto [low, high] = grid == "seq"       ? std::pair{1, 4}
@@ -119,6 +132,45 @@ void check_width(int bits, std::string_view grid, const std::string& key, const 
 void check_activation_bits(int bits, const std::string& key, const Origins& origins) {
   if (bits != 1) return;
   origins.fail(key, {.what = "out of range", .found = "1", .expected = "2 to 8, or 0 for fp32"});
+}
+
+/// What tells a row from others of its width.
+const std::string& shown(const RowConfig& row) {
+  return row.label.empty() ? row.method : row.label;
+}
+
+/// Settings of some rows alone: of the methods' sections, and nothing that the control shares.
+void check_settings(const ExperimentConfig& config, const RowConfig& row, const std::string& key,
+                    const Origins& origins) {
+  for (const std::string& setting : row.set) {
+    const std::string_view name = std::string_view(setting).substr(0, setting.find('='));
+    const bool of_method =
+        name.starts_with("qat.") || name.starts_with("distill.") || name.starts_with("gptq.");
+    if (!of_method || name == "qat.steps" || name == "qat.fraction" || name == "qat.batch_size") {
+      origins.fail(key, {.what = of_method ? "all rows of a table train equally long"
+                                           : "only keys of [qat], [distill] and [gptq] can be set",
+                         .found = setting});
+    }
+  }
+  try {
+    check_qat(row_config(config, row), key, origins);
+  } catch (const Error& e) {
+    ErrorParts parts = e.parts();
+    if (parts.where != "command line") throw;
+    origins.fail(key, parts);
+  }
+}
+
+void check_row_settings(const ExperimentConfig& config, const RowConfig& row,
+                        const std::string& key, const Origins& origins) {
+  if (!row.set.empty() && row.label.empty()) {
+    origins.fail(key + ".set", {.what = "a row with its own settings needs a label",
+                                .hint = str("for example label = \"", row.method, "-2\"")});
+  }
+  if (row.label.find_first_not_of(kNameCharacters) != std::string::npos) {
+    origins.fail(key + ".label", {.what = "not usable in a file's name", .found = row.label});
+  }
+  check_settings(config, row, key + ".set", origins);
 }
 
 void check_rows(const ExperimentConfig& config, const Origins& origins) {
@@ -151,9 +203,17 @@ void check_rows(const ExperimentConfig& config, const Origins& origins) {
     if (!inherits || row.group_size > 0) {
       check_groups(config, row.granularity, row.group_size, key + ".group_size", origins);
     }
-    if (std::find(config.row.begin(), config.row.begin() + static_cast<std::ptrdiff_t>(i), row) !=
-        config.row.begin() + static_cast<std::ptrdiff_t>(i)) {
-      origins.fail(key, {.what = "this row is listed twice"});
+    check_row_settings(config, row, key, origins);
+    const auto same_name = [&](const RowConfig& other) {
+      return shown(other) == shown(row) && other.bits == row.bits && other.grid == row.grid &&
+             other.granularity == row.granularity && other.group_size == row.group_size &&
+             other.activations == row.activations;
+    };
+    if (std::find_if(config.row.begin(), config.row.begin() + static_cast<std::ptrdiff_t>(i),
+                     same_name) != config.row.begin() + static_cast<std::ptrdiff_t>(i)) {
+      origins.fail(
+          key, {.what = "this row is listed twice",
+                .hint = row.set.empty() ? std::string{} : "rows that differ in `set` need labels"});
     }
   }
 }
@@ -173,6 +233,11 @@ void check_quant(const ExperimentConfig& config, const Origins& origins) {
   check_groups(config, q.granularity, q.group_size, "quant.group_size", origins);
   check_distinct(q.bits, "quant.bits", origins);
   check_distinct(q.methods, "quant.methods", origins);
+  for (std::size_t i = 0; i < q.at.size(); ++i) {
+    const std::string key = str("quant.at[", i, "]");
+    if (q.at[i].bits == 0) origins.fail(key, {.what = "the settings have no width"});
+    check_settings(config, {.bits = q.at[i].bits, .set = q.at[i].set}, key, origins);
+  }
   if (q.bits.empty() && !q.methods.empty() && config.row.empty()) {
     origins.fail("quant.bits", {.what = "the list is empty",
                                 .hint = "give at least one width, as in bits = [8, 4]"});
@@ -201,6 +266,7 @@ void validate(const ExperimentConfig& config, const Origins& origins) {
   check_train(config, origins);
   check_quant(config, origins);
   check_activations(config, origins);
+  check_qat(config, "", origins);
   check_rows(config, origins);
   if (config.data.kind == "text" && config.data.path.empty()) {
     origins.fail("data.path",

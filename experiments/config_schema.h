@@ -8,40 +8,13 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "experiments/config_fields.h"
+
 namespace notch::experiments {
-
-/// What a field (or each element of a list) may hold: numbers in a range, or one of some words.
-struct Domain {
-  double low = -std::numeric_limits<double>::infinity();
-  double high = std::numeric_limits<double>::infinity();
-  bool low_open = false;  ///< the bound itself is not allowed
-  bool high_open = false;
-  std::vector<std::string_view> words{};
-};
-
-inline Domain at_least(double low) { return {.low = low}; }
-inline Domain above(double low) { return {.low = low, .low_open = true}; }
-inline Domain between(double low, double high) { return {.low = low, .high = high}; }
-inline Domain from_below(double low, double high) {
-  return {.low = low, .high = high, .high_open = true};
-}
-inline Domain inside(double low, double high) {
-  return {.low = low, .high = high, .low_open = true, .high_open = true};
-}
-inline Domain one_of(std::vector<std::string_view> words) { return {.words = std::move(words)}; }
-
-struct Field {
-  std::string_view name{};
-  std::string_view help{};
-  Domain domain{};
-};
-
-constexpr double kMaxCount = 2147483647;  // counts are int
 
 struct DataConfig {
   std::string kind = "verbs";
@@ -166,6 +139,19 @@ struct LayerRule {
   }
 };
 
+/// What rows of one width train with instead of the experiment's settings.
+struct WidthSettings {
+  int bits = 0;
+  std::vector<std::string> set{};
+  bool operator==(const WidthSettings&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.bits, {"bits", "of the rows", between(1, 8)});
+    v(self.set, {"set", "as a row's: [\"qat.lr_scale=1\", \"distill.alpha=0.5\"]"});
+  }
+};
+
 struct QuantConfig {
   std::vector<int> bits{8, 6, 4};
   std::string grid = "narrow";
@@ -174,6 +160,7 @@ struct QuantConfig {
   std::string scale = "f32";
   std::string embedding = "int8";
   std::vector<LayerRule> layers{};
+  std::vector<WidthSettings> at{};
   std::vector<std::string> methods{"rtn", "rtn-mse", "gptq", "qat-ste", "qat-lsq", "qat-lsq-kd"};
   bool control = true;
   bool operator==(const QuantConfig&) const = default;
@@ -195,6 +182,7 @@ struct QuantConfig {
     v(self.layers,
       {"layers",
        "rules {pattern, bits} in order; none = every Linear of the blocks at the row's bits"});
+    v(self.at, {"at", "settings of a width, {bits, set}: what suits 8 bits does not suit 2"});
     v(self.methods, {"methods", "names of recipes"});
     v(self.control,
       {"control",
@@ -283,6 +271,12 @@ struct QatConfig {
   std::string ste = "clipped";
   std::string lsq_init = "mse";
   double step_lr = 1e-3;
+  double weight_decay = 0.0;
+  std::string from = "fp32";
+  double start = 0.0;
+  double freeze = 0.0;
+  double dampen = 0.0;
+  double ema = 0.0;
   bool operator==(const QatConfig&) const = default;
 
   template <class Self, class V>
@@ -300,12 +294,35 @@ struct QatConfig {
                  one_of({"clipped", "plain"})});
     v(self.lsq_init, {"lsq_init", "first step sizes", one_of({"mse", "absmax", "paper"})});
     v(self.step_lr, {"step_lr", "learning rate of log(step size)", at_least(0)});
+    v(self.weight_decay,
+      {"weight_decay", "after the fork, the control's too; decay moves weights off their codes",
+       at_least(0)});
+    v(self.from,
+      {"from",
+       "first weights: fp32, those a post-training method gives (gptq, rtn-mse, rtn), or "
+       "scratch = fp32's whole training again, with its schedule and data",
+       one_of({"fp32", "gptq", "rtn", "rtn-mse", "scratch"})});
+    v(self.start, {"start",
+                   "share of the schedule before rounding begins; from scratch, 0.7 is late in the "
+                   "learning rate's decay",
+                   from_below(0, 1)});
+    v(self.freeze, {"freeze",
+                    "how often a weight goes back and forth, per step, before it is frozen at its "
+                    "average code (0.02 is often); 0 = never",
+                    from_below(0, 1)});
+    v(self.dampen, {"dampen", "last weight of the loss that draws weights to their codes; 0 = off",
+                    at_least(0)});
+    v(self.ema,
+      {"ema", "decay of averaged weights after the fork, rounded when they are evaluated; 0 = off",
+       from_below(0, 1)});
   }
 };
 
 struct DistillConfig {
   double temperature = 1.0;
   double alpha = 1.0;
+  double reverse = 0.0;
+  double lr_scale = 0.0;
   bool operator==(const DistillConfig&) const = default;
 
   template <class Self, class V>
@@ -313,6 +330,10 @@ struct DistillConfig {
     v(self.temperature, {"temperature", "of teacher and student", above(0)});
     v(self.alpha,
       {"alpha", "weight of KL(teacher || student); cross-entropy gets 1 - alpha", between(0, 1)});
+    v(self.reverse, {"reverse", "of which this share is KL(student || teacher)", between(0, 1)});
+    v(self.lr_scale,
+      {"lr_scale", "peak learning rate of distilled rows, times train.lr; 0 = qat.lr_scale",
+       at_least(0)});
   }
 };
 
@@ -324,6 +345,8 @@ struct RowConfig {
   std::string granularity = "inherit";
   int group_size = 0;
   int activations = 0;
+  std::string label{};
+  std::vector<std::string> set{};
   bool operator==(const RowConfig&) const = default;
 
   template <class Self, class V>
@@ -338,6 +361,9 @@ struct RowConfig {
     v(self.group_size,
       {"group_size", "weights per group, where granularity is group", between(0, 65536)});
     v(self.activations, {"activations", "bits of what enters the layers; 0 = fp32", between(0, 8)});
+    v(self.label, {"label", "shown in place of the method, where rows differ in settings alone"});
+    v(self.set,
+      {"set", "settings of this row alone, of [qat], [distill] and [gptq]: [\"qat.start=0.5\"]"});
   }
 };
 

@@ -1,5 +1,6 @@
 #include "experiments/setup.h"
 
+#include <cmath>
 #include <cstdlib>
 
 #include "autograd/base/rng.h"
@@ -123,6 +124,24 @@ TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, 
   if (q.batch_size > 0) s.batch_size = q.batch_size;
   constexpr std::int64_t kDiagnoses = 8;
   s.diagnose_every = (s.schedule.steps + kDiagnoses - 1) / kDiagnoses;
+  s.ema = q.ema;
+  s.weight_decay = q.weight_decay;
+  return s;
+}
+
+TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t seed,
+                                const quant::Recipe& recipe, std::string phase) {
+  const bool scratch = config.qat.from == "scratch";
+  TrainSettings s =
+      scratch ? base_settings(config, seed) : fork_settings(config, seed, std::string{});
+  s.phase = std::move(phase);
+  s.ema = config.qat.ema;
+  if (!scratch && recipe.distills && config.distill.lr_scale > 0) {
+    const double scale = config.distill.lr_scale / config.qat.lr_scale;
+    s.schedule.lr *= scale;
+    s.schedule.min_lr *= scale;
+  }
+  s.first_step = std::llround(config.qat.start * static_cast<double>(s.schedule.steps));
   return s;
 }
 
@@ -180,7 +199,9 @@ quant::PostTrainingOptions post_training_options(const ExperimentConfig& config)
 
 quant::QatOptions qat_options(const ExperimentConfig& config) {
   return {.ste = config.qat.ste == "plain" ? quant::Ste::plain : quant::Ste::clipped,
-          .lsq_init = lsq_init_of(config.qat.lsq_init)};
+          .lsq_init = lsq_init_of(config.qat.lsq_init),
+          .freeze = config.qat.freeze,
+          .dampen = config.qat.dampen};
 }
 
 Calibration::Calibration(const ExperimentConfig& config, const nn::Gpt& model,

@@ -39,6 +39,11 @@ nn::GptConfig model_config(const ExperimentConfig& config, int vocab_size);
 TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed);
 TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase);
 
+/// Of a row that trains through rounding: fork_settings with the distilled rows' learning rate, or
+/// base_settings from scratch; without the part before rounding begins.
+TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t seed,
+                                const quant::Recipe& recipe, std::string phase);
+
 /// The spec of a row and the plan around it.
 quant::Spec row_spec(const ExperimentConfig& config, const RowConfig& row);
 quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row);

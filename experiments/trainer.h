@@ -21,8 +21,12 @@
 namespace notch::experiments {
 
 struct TrainSettings {
-  std::string phase{};         ///< "fp32", "qat-lsq-int4": names checkpoints and log lines
-  optim::Schedule schedule{};  ///< its `steps` are the phase's
+  std::string phase{};  ///< "fp32", "qat-lsq-int4": names checkpoints and log lines
+  optim::Schedule schedule{};
+  /// The part of the schedule that is trained; data and learning rates are those of its steps. -1:
+  /// to the schedule's end.
+  std::int64_t first_step = 0, end_step = -1;
+  std::int64_t last_step() const { return end_step < 0 ? schedule.steps : end_step; }
   std::int64_t batch_size = 12;
   std::int64_t grad_accum = 1;
   data::Order order = data::Order::random;
@@ -71,7 +75,7 @@ struct TrainParts {
   quant::FakeQuantizer* fake = nullptr;
   quant::Diagnostics* diagnostics = nullptr;  ///< of `fake`: watches every step
   nn::Gpt* teacher = nullptr;                 ///< distil from it
-  double temperature = 1, alpha = 1;
+  double temperature = 1, alpha = 1, reverse = 0;
   std::filesystem::path checkpoints{};  ///< empty: none are written
   /// Gets every step and its parts: the graph's ops, the teacher as one row of forward, and the
   /// optimizer as "zero gradients", "gradient norm" and "update".

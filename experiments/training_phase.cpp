@@ -59,6 +59,9 @@ UpdateReport TrainingPhase::step() {
   const auto start = std::chrono::steady_clock::now();
   const std::int64_t step = done();
   loss_ = run(step, graph_);
+  if (parts_.fake) {
+    parts_.fake->before_update(static_cast<double>(step) / static_cast<double>(steps()));
+  }
   const optim::GradNorm norm = [&] {
     const Profile::Scope timing(parts_.profile, "gradient norm", {}, Pass::optimizer);
     return optim::grad_norm(optimizer_->groups(), s_.clip);
@@ -66,10 +69,11 @@ UpdateReport TrainingPhase::step() {
   if (!std::isfinite(loss_) || !std::isfinite(norm.norm) || !std::isfinite(norm.norm_outside)) {
     explain(step, norm);
   }
-  const double lr = s_.schedule(step);
+  const double lr = s_.schedule(s_.first_step + step);
   {
     const Profile::Scope timing(parts_.profile, "update", {}, Pass::optimizer);
     optimizer_->step(lr, norm.scale);
+    if (parts_.fake) parts_.fake->after_update();
     if (ema_) ema_->update();
   }
   if (parts_.profile) parts_.profile->add_step(seconds_since(start));
@@ -122,11 +126,12 @@ double TrainingPhase::run(std::int64_t step, Graph& graph) {
   double loss = 0;
   const double share = 1 / static_cast<double>(s_.grad_accum);
   for (std::int64_t micro = 0; micro < s_.grad_accum; ++micro) {
-    data::batch(parts_.tokens, batch_, step, micro, inputs_, targets_);
+    data::batch(parts_.tokens, batch_, s_.first_step + step, micro, inputs_, targets_);
     const nn::Tokens tokens{inputs_, batch_.B, batch_.T};
     const std::optional<Teacher> teacher = teach(tokens);
     graph.begin(Graph::Mode::training,
-                mix64(mix64(s_.seed) + static_cast<std::uint64_t>(step * s_.grad_accum + micro)));
+                mix64(mix64(s_.seed) +
+                      static_cast<std::uint64_t>((s_.first_step + step) * s_.grad_accum + micro)));
     const Var mean = parts_.model.loss(graph, {tokens, targets_}, teacher);
     loss += share * static_cast<double>(mean.item());
     graph.backward(mean, static_cast<real>(share));
@@ -163,7 +168,8 @@ std::optional<Teacher> TrainingPhase::teach(const nn::Tokens& tokens) {
   return Teacher{.x = x.value(),
                  .head = parts_.teacher->head().weight->value,
                  .tau = parts_.temperature,
-                 .alpha = parts_.alpha};
+                 .alpha = parts_.alpha,
+                 .reverse = parts_.reverse};
 }
 
 /// Runs the step again, checking every node, to say where the first bad number appeared.
@@ -200,7 +206,7 @@ std::vector<nn::CheckpointPart> TrainingPhase::files() {
       nn::checkpoint_part("model.safetensors", parts_.model.params()), std::move(moments)};
   if (!parts_.fake) return all;
   all.push_back(nn::checkpoint_part("quantizer.safetensors", parts_.fake->params()));
-  for (const quant::FakeQuantizer::NamedValues& v : parts_.fake->fixed_values()) {
+  for (const quant::FakeQuantizer::NamedValues& v : parts_.fake->state()) {
     all.back().tensors.push_back({v.name, {std::ssize(v.values)}, v.values});
   }
   if (!parts_.diagnostics) return all;

@@ -22,7 +22,7 @@ class TrainingPhase {
  public:
   TrainingPhase(const TrainSettings& settings, const TrainParts& parts);
 
-  std::int64_t steps() const { return s_.schedule.steps; }
+  std::int64_t steps() const { return s_.last_step() - s_.first_step; }
   std::int64_t done() const { return optimizer_->steps(); }
   double seconds() const;  ///< over all sessions of a resumed phase
   double loss() const { return loss_; }

@@ -1,10 +1,25 @@
 #include "quant/qat.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numbers>
 
+#include "autograd/base/thread_pool.h"
 #include "quant/kernels/fake_quant.h"
+#include "quant/kernels/oscillation.h"
+#include "quant/kernels/round.h"
 
 namespace notch::quant {
+namespace {
+
+constexpr double kMomentum = 0.01;  // of oscillation averages: the paper's
+
+std::size_t unit_of(const Target& t) {
+  const Tensor& w = t.weight->value;
+  return static_cast<std::size_t>(unit_size(t.spec, w.rows(), w.cols()));
+}
+
+}  // namespace
 
 FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
                              std::span<const Target> targets, const QatOptions& options)
@@ -21,6 +36,12 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
     Node& node = nodes_[t.weight];
     node.target = t;
     order_.push_back(t.weight);
+    node.now = ranges.at;
+    if (options.freeze > 0) {
+      const std::size_t n = w.flat().size();
+      for (auto* each : {&node.code, &node.direction, &node.frequency}) each->resize(n);
+      node.frozen.assign(n, kNotFrozen);
+    }
     if (training == Training::ste) {
       node.ratios = std::move(ranges.ratios);
       continue;
@@ -32,6 +53,7 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
     }
   }
   inputs_.emplace(model, targets, training == Training::lsq, options.ste, *params_);
+  if (options.freeze > 0) start_oscillation();
   attachment_ =
       model.hooks->weight_chain.attach([this](Graph& g, Param& p, const auto& next) -> Var {
         const Var w = next(g, p);
@@ -47,31 +69,95 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
       });
 }
 
-std::vector<FakeQuantizer::NamedValues> FakeQuantizer::fixed_values() {
+std::vector<FakeQuantizer::NamedValues> FakeQuantizer::state() {
   std::vector<NamedValues> all;
+  const auto add = [&](const Param* p, std::string_view what, std::vector<real>& values) {
+    if (!values.empty()) all.push_back({str(p->name, '.', what), values});
+  };
   for (const Param* p : order_) {
     Node& node = nodes_.at(p);
-    if (!node.ratios.empty()) all.push_back({p->name + ".ratio", node.ratios});
+    add(p, "ratio", node.ratios);
+    add(p, "oscillation.code", node.code);
+    add(p, "oscillation.direction", node.direction);
+    add(p, "oscillation.frequency", node.frequency);
+    add(p, "oscillation.mean", node.mean);
+    add(p, "oscillation.frozen", node.frozen);
   }
   return all;
 }
 
-Scales FakeQuantizer::scales_of(const Node& node) const {
+/// Into vectors of the right sizes: training calls it in every step.
+void FakeQuantizer::find_scales(const Node& node, Scales& at) const {
   const Spec& spec = node.target.spec;
-  const Tensor& w = node.target.weight->value;
-  Scales at;
-  if (training_ == Training::lsq) {
-    for (const real l : node.log_scale->value.flat()) at.scales.push_back(lsq_step(l, spec.scale));
-    return at;
+  const std::span<const real> w = node.target.weight->value.flat();
+  const std::size_t unit = unit_of(node.target);
+  for (std::size_t u = 0; u < at.scales.size(); ++u) {
+    if (training_ == Training::lsq) {
+      at.scales[u] = lsq_step(node.log_scale->value.data[u], spec.scale);
+      continue;
+    }
+    const UnitScale s = scale_unit(w.subspan(u * unit, unit), spec, node.ratios[u]);
+    at.scales[u] = s.scale;
+    if (has_zero_points(spec)) at.zero_points[u] = static_cast<std::int8_t>(s.zero_point);
   }
-  const auto unit = static_cast<std::size_t>(unit_size(spec, w.rows(), w.cols()));
-  for (std::size_t u = 0; u < node.ratios.size(); ++u) {
-    const UnitScale s =
-        scale_unit(std::span<const real>(w.flat()).subspan(u * unit, unit), spec, node.ratios[u]);
-    at.scales.push_back(s.scale);
-    if (has_zero_points(spec)) at.zero_points.push_back(static_cast<std::int8_t>(s.zero_point));
-  }
+}
+
+Scales FakeQuantizer::scales_of(const Node& node) const {
+  Scales at = node.now;
+  find_scales(node, at);
   return at;
+}
+
+/// body(node, grid, weights per unit) for all nodes, with the scales of their present weights.
+template <class Body>
+void FakeQuantizer::for_nodes(const Body& body) {
+  parallel_for(std::ssize(order_), [&](std::int64_t i) {
+    Node& node = nodes_.at(order_[static_cast<std::size_t>(i)]);
+    find_scales(node, node.now);
+    body(node, grid_of(node.target.spec), static_cast<std::int64_t>(unit_of(node.target)));
+  });
+}
+
+void FakeQuantizer::start_oscillation() {
+  for_nodes([](Node& node, const Grid& g, std::int64_t unit) {
+    const std::span<const real> w = node.target.weight->value.flat();
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      const std::size_t u = i / static_cast<std::size_t>(unit);
+      const int z = node.now.zero_points.empty() ? 0 : node.now.zero_points[u];
+      node.code[i] = round_to_code(w[i] / node.now.scales[u], static_cast<real>(g.qmin - z),
+                                   static_cast<real>(g.qmax - z), g.step);
+    }
+    node.mean = node.code;
+  });
+}
+
+void FakeQuantizer::before_update(double r) {
+  if (options_.dampen == 0) return;
+  const double weight = options_.dampen * (1 - std::cos(std::numbers::pi * r)) / 2;
+  for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {
+    Param& p = *node.target.weight;
+    dampen_backward(p.grad.flat(), p.value.flat(), node.now.scales, node.now.zero_points, unit,
+                    g.qmin, g.qmax, g.step, g.reach, weight);
+  });
+}
+
+void FakeQuantizer::after_update() {
+  if (options_.freeze == 0) return;
+  for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {
+    observe_oscillation({node.code, node.direction, node.frequency, node.mean, node.frozen},
+                        node.target.weight->value.flat(), node.now.scales, node.now.zero_points,
+                        unit, g.qmin, g.qmax, g.step, kMomentum, options_.freeze);
+  });
+}
+
+double FakeQuantizer::frozen_share() const {
+  double frozen = 0, weights = 0;
+  for (const auto& [p, node] : nodes_) {
+    weights += static_cast<double>(p->value.size());
+    frozen += static_cast<double>(
+        std::ranges::count_if(node.frozen, [](real code) { return code != kNotFrozen; }));
+  }
+  return frozen / weights;
 }
 
 Quantized FakeQuantizer::convert() const {

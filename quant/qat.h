@@ -24,6 +24,12 @@ struct QatOptions {
   /// First step sizes of LSQ. The paper's rule is far too wide at 6 and 8 bits for a short
   /// training, so the least-squares range is the default.
   RangeRule lsq_init = RangeRule::mse;
+  /// Frequency of going back and forth above which a weight is frozen at its average code; 0: never
+  /// (Nagel et al. 2022, arXiv:2203.11086, section 4.2; there 0.1 falling to 0.01).
+  double freeze = 0;
+  /// Last weight of the dampening loss λ ‖ŵ - clip(w)‖², which rises from 0 as (1 - cos πr)/2 over
+  /// the training; 0: none (section 4.1 there).
+  double dampen = 0;
 };
 
 class FakeQuantizer {
@@ -40,12 +46,20 @@ class FakeQuantizer {
   /// log(step size) per unit, named "<parameter>.log_scale", and learned input ranges; empty for
   /// STE.
   ParamStore& params() { return *params_; }
-  /// Values that are fixed by the start (STE's ratios), for checkpoints: "<parameter>.ratio".
+  /// What checkpoints keep besides: STE's ratios, fixed by the start ("<parameter>.ratio"), and
+  /// what is known of oscillations ("<parameter>.oscillation.frequency").
   struct NamedValues {
     std::string name{};
     std::span<real> values{};
   };
-  std::vector<NamedValues> fixed_values();
+  std::vector<NamedValues> state();
+
+  /// Between backward and the update of step r·steps: adds the dampening gradient.
+  void before_update(double r);
+  /// After every update, with `freeze`: notes which codes moved back, holds frozen weights in
+  /// place.
+  void after_update();
+  double frozen_share() const;  ///< of the weights
 
   /// The matrices, in the order of their integers in convert(), and the present scales of one.
   std::size_t size() const { return order_.size(); }
@@ -66,8 +80,15 @@ class FakeQuantizer {
     Target target{};
     std::vector<real> ratios{};  // STE
     Param* log_scale = nullptr;  // LSQ
+    Scales now{};                // of the present weights
+    std::vector<real> code{}, direction{}, frequency{}, mean{},
+        frozen{};  // OscillationState, with `freeze`
   };
+  void find_scales(const Node& node, Scales& at) const;
   Scales scales_of(const Node& node) const;
+  void start_oscillation();
+  template <class Body>
+  void for_nodes(const Body& body);
 
   Training training_;
   QatOptions options_;

@@ -15,51 +15,16 @@
 #include "nn/model_dir.h"
 #include "tests/catch.h"
 #include "tests/experiments/scratch.h"
+#include "tests/experiments/tiny_experiment.h"
 
 namespace notch::experiments {
 namespace {
 
 using test::error_of;
+using test::run_all;
+using test::tiny_experiment;
 
-ExperimentConfig tiny_experiment() {
-  ExperimentConfig c;
-  c.name = "tiny";
-  c.seeds = {1, 2};
-  c.data.sentences = 300;
-  c.data.task_examples = 12;
-  c.model = {.n_layer = 1, .n_head = 2, .n_embd = 16, .block_size = 32, .bias = true};
-  c.train.steps = 200;
-  c.train.batch_size = 4;
-  c.train.lr = 1e-2;
-  c.train.warmup = 2;
-  c.train.eval_every = 0;
-  c.train.checkpoint_every = 0;
-  c.quant.bits = {8, 4, 2};
-  c.quant.methods = quant::recipe_names();
-  c.calib.windows = 8;
-  c.qat.steps = 4;
-  return c;
-}
-
-/// Runs all seeds of a configuration in a directory, as `notch run` does.
-std::vector<SeedResults> run_all(const ExperimentConfig& config, const Data& data,
-                                 const fs::path& path, Earlier earlier) {
-  validate(config);
-  check_rows(config, data.source.tokenizer.vocab_size());
-  const RunDir dir(path, earlier);
-  dir.write_config(to_toml(config));
-  Progress progress({.quiet = true});
-  std::vector<SeedResults> seeds;
-  for (const std::int64_t seed : config.seeds) {
-    std::optional<SeedResults> results = compare({config, data, dir, progress}, seed);
-    REQUIRE(results);
-    seeds.push_back(std::move(*results));
-  }
-  Report(config, data, seeds).write(path);
-  return seeds;
-}
-
-/// The experiment above, run once for all tests of a process: under ctest each test case is one, so
+/// The tiny experiment, run once for all tests of a process: under ctest each test case is one, so
 /// what only looks at the results is a section.
 struct Finished {
   ExperimentConfig config = tiny_experiment();

@@ -50,7 +50,7 @@ beta1 = 0.5
 beta2 = 0.999
 eps = 1e-10
 momentum = 0.5
-weight_decay = 0
+weight_decay = 0.2
 clip = 0
 ema = 0.99
 order = "sequential"
@@ -68,6 +68,7 @@ group_size = 16
 scale = "f16"
 embedding = "same"
 layers = [{pattern = "h.0.*", bits = 8}, {pattern = "h.*.mlp.c_proj", bits = 0}]
+at = [{bits = 2, set = ["qat.ema=0.5"]}]
 methods = ["rtn"]
 control = false
 [activations]
@@ -99,7 +100,15 @@ schedule = "constant"
 ste = "plain"
 lsq_init = "paper"
 step_lr = 0.01
+weight_decay = 0.01
+from = "scratch"
+start = 0.5
+freeze = 0.02
+dampen = 0.1
+ema = 0.9
 [distill]
+reverse = 0.5
+lr_scale = 0.5
 temperature = 2
 alpha = 0.5
 )";

@@ -262,29 +262,6 @@ TEST_CASE("a configuration that is missing, a directory or too large is refused"
   CHECK(test::error_of([&] { load_config(file.path()); }).fault == Fault::usage);
 }
 
-TEST_CASE("rows are every method at each width unless they are listed") {
-  ExperimentConfig config = parse("[quant]\nbits = [8, 4]\nmethods = [\"rtn\", \"gptq\"]\n");
-  std::vector<RowConfig> rows = planned_rows(config);
-  REQUIRE(rows.size() == 4);
-  CHECK(rows[1] ==
-        RowConfig{.method = "gptq", .bits = 8, .grid = "narrow", .granularity = "channel"});
-  CHECK(rows[2] ==
-        RowConfig{.method = "rtn", .bits = 4, .grid = "narrow", .granularity = "channel"});
-  config.row = {{.method = "fp32"},
-                {.method = "fp16"},
-                {.method = "rtn", .bits = 8, .granularity = "tensor"},
-                {.method = "rtn", .bits = 3}};
-  config.quant.granularity = "group";
-  config.quant.group_size = 32;
-  rows = planned_rows(config);
-  REQUIRE(rows.size() == 3);
-  CHECK(rows[0].method == "fp16");
-  CHECK(rows[1].granularity == "tensor");
-  CHECK(rows[1].group_size == 0);
-  CHECK(rows[2].granularity == "group");
-  CHECK(rows[2].group_size == 32);
-}
-
 TEST_CASE("quantization-aware training takes its steps or a share of the base's") {
   ExperimentConfig config;
   config.train.steps = 4000;

@@ -48,6 +48,7 @@ struct Arm {
   std::optional<quant::Training> training{};
   bool distilled = false;
   double dropout = 0;
+  quant::QatOptions qat{};
 };
 
 std::vector<Arm> arms() {
@@ -61,6 +62,11 @@ std::vector<Arm> arms() {
   all.back().settings.ema = 0.7;
   all.push_back({.name = "lsq-ema", .training = quant::Training::lsq});
   all.back().settings.ema = 0.7;
+  all.push_back({.name = "freezing", .training = quant::Training::lsq});
+  all.back().qat = {.freeze = 0.01, .dampen = 0.1};
+  all.push_back({.name = "part", .training = quant::Training::ste});
+  all.back().settings = settings_of(9);
+  all.back().settings.first_step = 1;
   all.push_back({.name = "accumulation"});
   all.back().settings.grad_accum = 3;
   all.push_back({.name = "sgd"});
@@ -83,8 +89,7 @@ class Session {
     const quant::Spec spec{.bits = 3};
     const std::vector<quant::Target> targets =
         quant::resolve({.weights = spec, .table = spec}, view);
-    fake_ =
-        std::make_unique<quant::FakeQuantizer>(view, *arm.training, targets, quant::QatOptions{});
+    fake_ = std::make_unique<quant::FakeQuantizer>(view, *arm.training, targets, arm.qat);
     if (arm.settings.diagnose_every > 0) {
       diagnostics_ = std::make_unique<quant::Diagnostics>(*fake_);
     }

@@ -201,7 +201,12 @@ TEST_CASE("gradients reach every learned step and every weight, and training mov
 TEST_CASE("STE learns no steps; its ratios are fixed and restore a checkpoint") {
   Quantizing q = attach(tied_gpt(), Training::ste, {.bits = 3});
   CHECK(q.quantizer->params().params().empty());
-  auto fixed = q.quantizer->fixed_values();
+  const auto ratios_of = [](const Quantizing& of) {
+    std::vector<FakeQuantizer::NamedValues> all = of.quantizer->state();
+    std::erase_if(all, [](const auto& v) { return !v.name.ends_with(".ratio"); });
+    return all;
+  };
+  auto fixed = ratios_of(q);
   REQUIRE(fixed.size() == q.targets.size());
   std::vector<std::vector<real>> before;
   for (const auto& f : fixed) before.push_back(copy(f.values));
@@ -214,12 +219,54 @@ TEST_CASE("STE learns no steps; its ratios are fixed and restore a checkpoint") 
   Quantizing resumed = attach(copy_of(q.model), Training::ste, {.bits = 3});
   const Text text(5);
   CHECK_FALSE(same_bits(logits_of(resumed.model.view, text), logits_of(q.model.view, text)));
-  auto restored = resumed.quantizer->fixed_values();
+  auto restored = ratios_of(resumed);
   for (std::size_t i = 0; i < fixed.size(); ++i) {
     std::ranges::copy(fixed[i].values, restored[i].values.begin());
   }
   CHECK(same_bits(logits_of(resumed.model.view, text), logits_of(q.model.view, text)));
-  CHECK(attach(tied_gpt(), Training::lsq).quantizer->fixed_values().empty());
+  CHECK(ratios_of(attach(tied_gpt(), Training::lsq)).empty());
+}
+
+/// Trains with the quantizer's two calls around each update; plain steps against the gradient.
+void train_watched(const Quantizing& q, int steps, double lr) {
+  ParamStore& params = q.model.params();
+  params.allocate_gradients();
+  q.quantizer->params().allocate_gradients();
+  Graph g;
+  const Text text(6);
+  for (int step = 0; step < steps; ++step) {
+    params.zero_gradients();
+    q.quantizer->params().zero_gradients();
+    g.begin(Graph::Mode::training, static_cast<std::uint64_t>(step));
+    g.backward(q.model.view.loss(g, text.batch(), std::nullopt));
+    q.quantizer->before_update(double(step) / steps);
+    for (Param& p : params.params()) {
+      for (std::size_t i = 0; i < p.value.flat().size(); ++i) {
+        p.value.data[i] -= static_cast<real>(lr) * p.grad.data[i];
+      }
+    }
+    q.quantizer->after_update();
+  }
+}
+
+TEST_CASE("weights that go back and forth are frozen, and shipped at their codes") {
+  for (const Training training : {Training::ste, Training::lsq}) {
+    Quantizing held = attach(tied_gpt(), training, {.bits = 2}, {.freeze = 0.02});
+    train_watched(held, 80, 1.0);
+    CHECK(held.quantizer->frozen_share() > 0.005);
+    check_parity(held, "held");
+  }
+}
+
+TEST_CASE("dampening leaves weights nearer to their codes") {
+  const auto distance = [](double dampen) {
+    Quantizing q = attach(tied_gpt(), Training::lsq, {.bits = 3}, {.dampen = dampen});
+    train_watched(q, 60, 0.1);
+    double error = 0;
+    for (const LayerReport& layer : q.quantizer->convert().layers) error += layer.weight_error;
+    return error;
+  };
+  CHECK(distance(1) < 0.7 * distance(0));
 }
 
 TEST_CASE("the first learned steps are those of the chosen range rule") {

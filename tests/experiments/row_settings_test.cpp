@@ -1,0 +1,72 @@
+// The rows of an experiment: which there are, and settings of single rows and widths.
+#include "experiments/config.h"
+#include "tests/catch.h"
+
+namespace notch::experiments {
+namespace {
+
+ExperimentConfig parse(std::string text) { return parse_config(std::move(text), "x.toml").config; }
+
+TEST_CASE("rows are every method at each width unless they are listed") {
+  ExperimentConfig config = parse("[quant]\nbits = [8, 4]\nmethods = [\"rtn\", \"gptq\"]\n");
+  std::vector<RowConfig> rows = planned_rows(config);
+  REQUIRE(rows.size() == 4);
+  CHECK(rows[1] ==
+        RowConfig{.method = "gptq", .bits = 8, .grid = "narrow", .granularity = "channel"});
+  CHECK(rows[2] ==
+        RowConfig{.method = "rtn", .bits = 4, .grid = "narrow", .granularity = "channel"});
+  config.row = {{.method = "fp32"},
+                {.method = "fp16"},
+                {.method = "rtn", .bits = 8, .granularity = "tensor"},
+                {.method = "rtn", .bits = 3}};
+  config.quant.granularity = "group";
+  config.quant.group_size = 32;
+  rows = planned_rows(config);
+  REQUIRE(rows.size() == 3);
+  CHECK(rows[0].method == "fp16");
+  CHECK(rows[1].granularity == "tensor");
+  CHECK(rows[1].group_size == 0);
+  CHECK(rows[2].granularity == "group");
+  CHECK(rows[2].group_size == 32);
+}
+
+TEST_CASE("a row trains with the settings of its width, and its own come last") {
+  const ExperimentConfig config = parse(
+      "[quant]\nat = [{bits = 2, set = [\"qat.lr_scale=1\", \"qat.ema=0.5\"]}]\n"
+      "[[row]]\nmethod = \"qat-lsq\"\nbits = 2\nlabel = \"slow\"\nset = [\"qat.lr_scale=0.1\"]\n");
+  CHECK(row_config(config, {.method = "qat-lsq", .bits = 4}).qat == config.qat);
+  CHECK(row_config(config, {.method = "qat-lsq", .bits = 2}).qat.lr_scale == 1);
+  const ExperimentConfig slow = row_config(config, config.row[0]);
+  CHECK(slow.qat.lr_scale == 0.1);
+  CHECK(slow.qat.ema == 0.5);
+  CHECK(slow.train == config.train);
+}
+
+TEST_CASE("settings that a row cannot have are refused at their line") {
+  struct Case {
+    std::string text{}, where{}, field{};
+  };
+  const std::vector<Case> cases = {
+      {"[qat]\nstart = 0.5\nfrom = \"gptq\"", "x.toml:2:1", "qat.start"},
+      {"[[row]]\nmethod = \"rtn\"\nbits = 4\nset = [\"qat.ema=0.9\"]", "x.toml:4:1", "row[0].set"},
+      {"[[row]]\nmethod = \"rtn\"\nbits = 4\nlabel = \"a/b\"", "x.toml:4:1", "row[0].label"},
+      {"[[row]]\nmethod = \"rtn\"\nbits = 4\nlabel = \"a\"\nset = [\"qat.steps=9\"]", "x.toml:5:1",
+       "row[0].set"},
+      {"[[row]]\nmethod = \"rtn\"\nbits = 4\nlabel = \"a\"\nset = [\"qat.emma=9\"]", "x.toml:5:1",
+       "row[0].set"},
+      {"[quant]\nat = [{bits = 2, set = [\"train.lr=1\"]}]", "x.toml:2:7", "quant.at[0]"},
+  };
+  for (const Case& c : cases) {
+    INFO(c.text);
+    const ErrorParts parts = test::error_of([&] {
+      const LoadedConfig loaded = parse_config(c.text, "x.toml");
+      validate(loaded.config, loaded.origins);
+    });
+    CHECK(parts.fault == Fault::usage);
+    CHECK(parts.where == c.where);
+    CHECK(parts.field == c.field);
+  }
+}
+
+}  // namespace
+}  // namespace notch::experiments
