@@ -142,6 +142,19 @@ void Hessian::accumulate(std::span<const real> x, std::span<const real> referenc
   }
 }
 
+void Hessian::scale(double factor) {
+  for (double& h : sum_) h *= factor;
+}
+
+void Hessian::add(const Hessian& other) {
+  check(other.in_features_ == in_features_, "hessian", "got second moments of ",
+        other.in_features_, " inputs for ", in_features_);
+  if (other.rows_ == 0) return;
+  const double weight =
+      static_cast<double>(std::max<Index>(rows_, 1)) / static_cast<double>(other.rows_);
+  for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += weight * other.sum_[i];
+}
+
 std::vector<double> Hessian::matrix() const {
   const Index K = in_features_;
   const double n = static_cast<double>(std::max<Index>(rows_, 1));

@@ -39,6 +39,11 @@ class Hessian {
   /// The same, beside the inputs x̃ [n, K] that a reference model's layer gets from the same tokens.
   void accumulate(std::span<const real> x, std::span<const real> reference);
 
+  /// H := H · factor.
+  void scale(double factor);
+  /// H := H + other, whatever number of rows either has seen.
+  void add(const Hessian& other);
+
   std::int64_t in_features() const { return in_features_; }
   std::int64_t rows() const { return rows_; }  ///< n: tokens seen so far
   /// H [K, K], both triangles; all zero when nothing was accumulated.

@@ -5,6 +5,7 @@
 
 #include "quant/calibration.h"
 #include "quant/kernels/fake_quant.h"
+#include "quant/tied_table.h"
 
 namespace notch::quant {
 namespace {
@@ -93,6 +94,8 @@ class Walk {
   }
 
   void walk_stages() {
+    const Target* tied = model_.head_is_tied() ? target_of(model_.head) : nullptr;
+    if (recipe_.needs_hessian && tied) lookups_ = lookup_moment(model_, calibration_);
     start_hidden_states();
     for (const nn::Stage& stage : model_.stages) {
       for (const Group& group : groups_of(stage)) {
@@ -124,6 +127,7 @@ class Walk {
       const Var seen = input == inputs_.end() ? x : quantize_input(x, {.input = input->second});
       H.accumulate(seen.value().flat());
     }
+    if (lookups_) H.add(*lookups_);
     quantize_target(head, &H);
   }
 
@@ -218,6 +222,7 @@ class Walk {
   const PostTrainingOptions& options_;
   Graph graph_;
   std::vector<Hidden> hidden_;
+  std::optional<Hessian> lookups_;  // of the tied table
   std::vector<std::pair<const Target*, std::vector<real>>> tables_;
   std::map<const Param*, Done> done_;
   std::map<const nn::Linear*, InputQuantizer> inputs_;  // whose ranges are known

@@ -97,7 +97,8 @@ double require_activity(const Quantized& quantized, std::string_view where);
 /// quantized predecessors (hidden states are kept per stage, every stage runs once to observe and
 /// once to go on). On return the model's parameters hold the dequantized weights. `calibration` is
 /// token batches. While it runs, a table that is looked up stands at its round-to-nearest values;
-/// the codes of a tied table are chosen last, for the head.
+/// the codes of a tied table are chosen last, for both its
+/// uses (quant/tied_table.h).
 Quantized post_training(nn::ModelView& model, const Recipe& recipe, std::span<const Target> targets,
                         std::span<const nn::Tokens> calibration,
                         const PostTrainingOptions& options);

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "autograd/base/thread_pool.h"
+#include "quant/tied_table.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
@@ -126,6 +127,8 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
   std::set<const Param*> tables;
   for (const nn::Embedding* e : before.view.embeddings) tables.insert(e->weight);
   std::map<const Param*, std::vector<real>> table_values;
+  const Calibration calibration;
+  const Hessian lookups = lookup_moment(before.view, calibration.tokens);
   for (const Target& t : targets) {
     if (!tables.contains(t.weight)) continue;
     table_values[t.weight] = copy(t.weight->value.flat());
@@ -137,7 +140,8 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
     REQUIRE(at != q.tensors.end());
     const std::vector<real> w =
         tables.contains(t.weight) ? table_values.at(t.weight) : copy(t.weight->value.flat());
-    const Hessian H = inputs_of(before, t.linear->name);
+    Hessian H = inputs_of(before, t.linear->name);
+    if (tables.contains(t.weight)) H.add(lookups);
     const GptqResult expected = gptq(w, t.weight->value.rows(), t.weight->value.cols(), t.spec,
                                      H.matrix(), options.gptq, t.name);
     CHECK(at->q == expected.q);
