@@ -147,8 +147,8 @@ void Hessian::scale(double factor) {
 }
 
 void Hessian::add(const Hessian& other) {
-  check(other.in_features_ == in_features_, "hessian", "got second moments of ",
-        other.in_features_, " inputs for ", in_features_);
+  check(other.in_features_ == in_features_, "hessian", "got second moments of ", other.in_features_,
+        " inputs for ", in_features_);
   if (other.rows_ == 0) return;
   const double weight =
       static_cast<double>(std::max<Index>(rows_, 1)) / static_cast<double>(other.rows_);
