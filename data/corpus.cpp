@@ -16,20 +16,38 @@ bool is_file(const fs::path& path) {
   return fs::exists(path, error);
 }
 
-}  // namespace
-
-std::size_t split_point(std::string_view text, double val_fraction) {
-  if (!(val_fraction > 0 && val_fraction < 1)) {
+void check_splits(const Splits& s) {
+  const auto fail = [](const char* field, double found, const char* expected, const char* hint) {
     throw Error({.fault = Fault::usage,
                  .where = "corpus",
-                 .what = "the validation fraction is out of range",
-                 .field = "val_fraction",
-                 .found = str(val_fraction),
-                 .expected = "more than 0 and less than 1",
-                 .hint = "0.1 keeps the last tenth for validation"});
+                 .what = "the share of the text is out of range",
+                 .field = field,
+                 .found = str(found),
+                 .expected = expected,
+                 .hint = hint});
+  };
+  if (!(s.val > 0 && s.val < 1)) {
+    fail("val_fraction", s.val, "more than 0 and less than 1",
+         "0.1 keeps a tenth of the text for validation");
   }
-  auto at =
-      static_cast<std::size_t>(std::floor(static_cast<double>(text.size()) * (1 - val_fraction)));
+  if (!(s.test >= 0 && s.val + s.test < 1)) {
+    fail("test_fraction", s.test, "at least 0, and with val_fraction less than 1",
+         "0.1 keeps the last tenth of the text for the final table");
+  }
+}
+
+/// Bytes of `text` per token of `ids` that is predicted.
+double bytes_per_token(std::string_view text, const std::vector<std::uint16_t>& ids,
+                       const Tokenizer& tokenizer) {
+  if (ids.size() < 2) return 0;
+  return static_cast<double>(text.size() - tokenizer.token(ids.front()).size()) /
+         static_cast<double>(ids.size() - 1);
+}
+
+}  // namespace
+
+std::size_t split_point(std::string_view text, double share) {
+  auto at = static_cast<std::size_t>(std::floor(static_cast<double>(text.size()) * (1 - share)));
   const auto continues = [&](std::size_t i) {
     return (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80;
   };
@@ -37,8 +55,9 @@ std::size_t split_point(std::string_view text, double val_fraction) {
   return at;
 }
 
-Corpus make_corpus(std::string name, std::string text, double val_fraction,
+Corpus make_corpus(std::string name, std::string text, const Splits& splits,
                    std::string_view where) {
+  check_splits(splits);
   if (text.size() < 2) {
     throw Error({.fault = Fault::input,
                  .where = std::string(where),
@@ -61,7 +80,8 @@ Corpus make_corpus(std::string name, std::string text, double val_fraction,
   Corpus corpus;
   corpus.name = std::move(name);
   corpus.sha256 = sha256(text);
-  corpus.train_bytes = split_point(text, val_fraction);
+  corpus.train_bytes = split_point(text, splits.val + splits.test);
+  corpus.val_bytes = split_point(text, splits.test) - corpus.train_bytes;
   corpus.text = std::move(text);
   return corpus;
 }
@@ -83,9 +103,9 @@ fs::path find_text(const fs::path& path) {
                        "corpus with data/fetch.sh"});
 }
 
-Corpus load_corpus(const fs::path& path, double val_fraction) {
+Corpus load_corpus(const fs::path& path, const Splits& splits) {
   const fs::path found = find_text(path);
-  return make_corpus(found.filename().string(), read_file(found), val_fraction, found.string());
+  return make_corpus(found.filename().string(), read_file(found), splits, found.string());
 }
 
 TokenData tokenize(const Corpus& corpus, const Tokenizer& tokenizer, const fs::path& cache) {
@@ -94,17 +114,15 @@ TokenData tokenize(const Corpus& corpus, const Tokenizer& tokenizer, const fs::p
   const std::string key =
       cache.empty() ? ""
                     : sha256(str("tokens\n", corpus.sha256, "\n", tokenizer.definition_hash(), "\n",
-                                 corpus.train_bytes, "\n"));
+                                 corpus.train_bytes, "\n", corpus.val_bytes, "\n"));
   if (cache.empty() || !read_token_cache(cache, key, tokens)) {
     tokens.train = tokenizer.encode16(corpus.train());
     tokens.val = tokenizer.encode16(corpus.val());
+    tokens.test = tokenizer.encode16(corpus.test());
     if (!cache.empty()) write_token_cache(cache, key, tokens);
   }
-  if (tokens.val.size() > 1) {
-    const std::size_t first = tokenizer.token(tokens.val.front()).size();
-    tokens.val_bytes_per_token = static_cast<double>(corpus.val().size() - first) /
-                                 static_cast<double>(tokens.val.size() - 1);
-  }
+  tokens.val_bytes_per_token = bytes_per_token(corpus.val(), tokens.val, tokenizer);
+  tokens.test_bytes_per_token = bytes_per_token(corpus.test(), tokens.test, tokenizer);
   return tokens;
 }
 
@@ -122,6 +140,7 @@ void require_block(const TokenData& tokens, std::int64_t block_size, std::string
   };
   need("train", tokens.train.size());
   need("val", tokens.val.size());
+  if (!tokens.test.empty()) need("test", tokens.test.size());
 }
 
 }  // namespace notch::data

@@ -21,8 +21,8 @@ Tokenizer make_tokenizer(const SourceOptions& options, const Corpus& corpus) {
 
 TextSource finish(const SourceOptions& options, const Corpus& corpus, Tokenizer tokenizer) {
   TextSource source;
-  source.corpus = {corpus.name, corpus.sha256, corpus.text.size(), corpus.train().size(),
-                   corpus.val().size()};
+  source.corpus = {corpus.name,           corpus.sha256,       corpus.text.size(),
+                   corpus.train().size(), corpus.val().size(), corpus.test().size()};
   source.tokens = tokenize(corpus, tokenizer, options.cache);
   source.tokenizer = std::move(tokenizer);
   require_block(source.tokens, options.block_size, corpus.name);
@@ -32,10 +32,9 @@ TextSource finish(const SourceOptions& options, const Corpus& corpus, Tokenizer 
 }  // namespace
 
 Corpus source_corpus(const SourceOptions& options) {
-  if (options.kind == "text") return load_corpus(options.path, options.val_fraction);
+  if (options.kind == "text") return load_corpus(options.path, options.splits);
   if (options.kind == "verbs") {
-    return make_corpus("verbs", generate(options.seed, options.sentences), options.val_fraction,
-                       "verbs");
+    return make_corpus("verbs", generate(options.seed, options.sentences), options.splits, "verbs");
   }
   const std::string close = did_you_mean(options.kind, {"verbs", "text"});
   throw Error({.fault = Fault::usage,

@@ -16,7 +16,7 @@ struct SourceOptions {
   fs::path path{};             // text: resolved by find_text
   std::string tokenizer = "char";
   int bpe_vocab = 512;  // bpe only
-  double val_fraction = 0.1;
+  Splits splits{};
   std::uint64_t seed = 1337;                   // verbs only
   std::int64_t sentences = kDefaultSentences;  // verbs only
   std::int64_t block_size = 1;                 // each split must hold one window of this
@@ -26,7 +26,7 @@ struct SourceOptions {
 /// What a report says about the data.
 struct CorpusInfo {
   std::string name{}, sha256{};
-  std::size_t bytes = 0, train_bytes = 0, val_bytes = 0;
+  std::size_t bytes = 0, train_bytes = 0, val_bytes = 0, test_bytes = 0;
 };
 
 struct TextSource {
@@ -38,8 +38,8 @@ struct TextSource {
 /// The text of the options, split. Errors as load_corpus; Fault::usage for an unknown kind.
 Corpus source_corpus(const SourceOptions& options);
 
-/// Text, tokenizer and tokens. char knows the bytes of the whole text, so that the validation split
-/// has no unknown one; bpe is trained on the training split alone. Errors as source_corpus,
+/// Text, tokenizer and tokens. char knows the bytes of the whole text, so that the other splits
+/// have no unknown one; bpe is trained on the training split alone. Errors as source_corpus,
 /// Tokenizer and require_block.
 TextSource load_source(const SourceOptions& options);
 

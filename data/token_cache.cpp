@@ -13,10 +13,10 @@ constexpr std::size_t kHashDigits = 64;
 
 struct Header {
   char magic[8] = {'N', 'O', 'T', 'C', 'H', 'T', 'O', 'K'};
-  std::uint32_t version = 1;
+  std::uint32_t version = 2;
   std::uint32_t vocab_size = 0;
   char key[kHashDigits] = {};
-  std::uint64_t train = 0, val = 0;
+  std::uint64_t train = 0, val = 0, test = 0;
 };
 
 Header header_of(const std::string& key, const TokenData& tokens) {
@@ -25,6 +25,7 @@ Header header_of(const std::string& key, const TokenData& tokens) {
   std::memcpy(h.key, key.data(), std::min(key.size(), kHashDigits));
   h.train = tokens.train.size();
   h.val = tokens.val.size();
+  h.test = tokens.test.size();
   return h;
 }
 
@@ -42,20 +43,23 @@ bool read(const fs::path& path, const std::string& key, TokenData& tokens) {
   Header found;
   std::memcpy(&found, file.data(), sizeof found);
   const std::uint64_t ids = (file.size() - sizeof found - kHashDigits) / sizeof(std::uint16_t);
-  if (found.train > ids || found.val != ids - found.train) return false;
+  if (found.train > ids || found.val > ids - found.train) return false;
+  if (found.test != ids - found.train - found.val) return false;
   const std::string_view body(file.data(), file.size() - kHashDigits);
   if (sha256(body) != file.substr(body.size())) return false;
   tokens.train.resize(found.train);
   tokens.val.resize(found.val);
+  tokens.test.resize(found.test);
   const Header expected = header_of(key, tokens);
   if (std::memcmp(&found, &expected, sizeof found) != 0) return false;
   const char* from = file.data() + sizeof found;
-  const std::size_t train_bytes = bytes_of(tokens.train).size();
-  if (train_bytes > 0) std::memcpy(tokens.train.data(), from, train_bytes);
-  if (!tokens.val.empty()) {
-    std::memcpy(tokens.val.data(), from + train_bytes, bytes_of(tokens.val).size());
+  for (std::vector<std::uint16_t>* split : {&tokens.train, &tokens.val, &tokens.test}) {
+    const std::size_t bytes = bytes_of(*split).size();
+    if (bytes > 0) std::memcpy(split->data(), from, bytes);
+    from += bytes;
+    if (!ids_below(*split, tokens.vocab_size)) return false;
   }
-  return ids_below(tokens.train, tokens.vocab_size) && ids_below(tokens.val, tokens.vocab_size);
+  return true;
 }
 
 }  // namespace
@@ -73,6 +77,7 @@ bool read_token_cache(const fs::path& directory, const std::string& key, TokenDa
   if (!valid) {
     tokens.train.clear();
     tokens.val.clear();
+    tokens.test.clear();
   }
   return valid;
 }
@@ -91,6 +96,7 @@ void write_token_cache(const fs::path& directory, const std::string& key, const 
     put({reinterpret_cast<const char*>(&h), sizeof h});
     put(bytes_of(tokens.train));
     put(bytes_of(tokens.val));
+    put(bytes_of(tokens.test));
     writer.write(hash.hex());
     writer.commit();
   } catch (const Error& e) {

@@ -1,6 +1,6 @@
-// The token cache's file; corpus.h says when it is used. Layout: a fixed header, the training ids,
-// the validation ids (16 bits each), then the SHA-256 (64 hexadecimal digits) of everything before
-// it.
+// The token cache's file; corpus.h says when it is used. Layout: a fixed header, the ids of the
+// training, validation and test splits (16 bits each), then the SHA-256 (64 hexadecimal digits) of
+// everything before it.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace notch::data {
 
-/// Fills tokens.train and tokens.val from `directory`/`key`.bin. False, with both empty, when the
+/// Fills the splits of `tokens` from `directory`/`key`.bin. False, with all empty, when the
 /// file is absent or anything about it is not as written; tokens.vocab_size bounds the ids.
 bool read_token_cache(const fs::path& directory, const std::string& key, TokenData& tokens);
 

@@ -181,19 +181,20 @@ std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_
 
 TokenizedText open_text(const fs::path& file, const Artefact& artefact, const TextPart& part) {
   const data::Tokenizer& tokenizer = artefact.tokenizer;
-  const bool val = part.val_fraction > 0;
-  // Where the whole file is wanted the place of the split does not matter.
-  const data::Corpus corpus = data::load_corpus(file, val ? part.val_fraction : 0.5);
+  const data::Corpus corpus = data::load_corpus(file, part.splits);
+  const std::string_view wanted = part.split == "val"    ? corpus.val()
+                                  : part.split == "test" ? corpus.test()
+                                                         : std::string_view(corpus.text);
   TokenizedText out{.name = corpus.name,
                     .sha256 = corpus.sha256,
-                    .tokens = encode(tokenizer, val ? corpus.val() : corpus.text, file.string())};
+                    .tokens = encode(tokenizer, wanted, file.string())};
   const std::int64_t T = artefact.model().config().block_size;
   if (std::ssize(out.tokens) <= T) {
     throw Error(
         {.fault = Fault::input,
          .where = file.string(),
-         .what = val ? "the val split is shorter than one window"
-                     : "the text is shorter than one window",
+         .what = str("the ", part.split == "all" ? "text" : str(part.split, " split"),
+                     " is shorter than one window"),
          .found = str(out.tokens.size(), " tokens"),
          .expected = str("at least ", T + 1, " (the model's context of ", T, " and one target)"),
          .hint = "give more text"});

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "data/corpus.h"
 #include "data/tokenizer.h"
 #include "experiments/args.h"
 #include "experiments/table.h"
@@ -75,7 +76,8 @@ std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_
 
 /// What of a text is wanted.
 struct TextPart {
-  double val_fraction = 0;       ///< the validation split an experiment would make; 0: everything
+  std::string_view split = "all";  ///< "all", "val" or "test"
+  data::Splits splits{};
   std::int64_t max_windows = 0;  ///< of the model's context, from the start; 0: all
 };
 

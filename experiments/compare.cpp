@@ -326,13 +326,13 @@ class SeedRun {
                    .found = str(row.file_bytes),
                    .expected = str(row.size.file_bytes())});
     }
-    const data::TokenData& tokens = run_.data.source.tokens;
-    row.eval = evaluate(*loaded.model, tokens.val, tokens.val_bytes_per_token, fork_.get());
+    const ScoredText text = scored_text(run_.config, run_.data);
+    row.eval = evaluate(*loaded.model, text.tokens, text.bytes_per_token, fork_.get());
     if (!run_.data.task.empty()) {
       row.accuracy = task_accuracy(*loaded.model, run_.data.source.tokenizer, run_.data.task);
     }
-    run_.progress.note(
-        str(row.name, ": val loss ", round4(row.eval.loss), ", ", row.file_bytes, " bytes"));
+    run_.progress.note(str(row.name, ": ", text.name, " loss ", round4(row.eval.loss), ", ",
+                           row.file_bytes, " bytes"));
   }
 
   static double round4(double x) { return std::round(1e4 * x) / 1e4; }

@@ -48,6 +48,21 @@ std::string divisors(int n) {
   return list;
 }
 
+void check_data(const ExperimentConfig& config, const Origins& origins) {
+  const DataConfig& d = config.data;
+  if (d.val_fraction + d.test_fraction >= 1) {
+    origins.fail("data.test_fraction", {.what = "nothing is left to train on",
+                                        .found = str("val_fraction = ", d.val_fraction,
+                                                     " with test_fraction = ", d.test_fraction),
+                                        .expected = "val_fraction + test_fraction < 1"});
+  }
+  if (d.kind == "text" && d.path.empty()) {
+    origins.fail("data.path",
+                 {.what = "kind = \"text\" needs a file",
+                  .hint = "set data.path, or kind = \"verbs\" for the built-in sentences"});
+  }
+}
+
 void check_model(const ExperimentConfig& config, const Origins& origins) {
   const ModelConfig& m = config.model;
   if (m.n_embd % m.n_head != 0) {
@@ -268,11 +283,7 @@ void validate(const ExperimentConfig& config, const Origins& origins) {
   check_activations(config, origins);
   check_qat(config, "", origins);
   check_rows(config, origins);
-  if (config.data.kind == "text" && config.data.path.empty()) {
-    origins.fail("data.path",
-                 {.what = "kind = \"text\" needs a file",
-                  .hint = "set data.path, or kind = \"verbs\" for the built-in sentences"});
-  }
+  check_data(config, origins);
 }
 
 void check_methods(const ExperimentConfig& config, const std::vector<std::string>& known,

@@ -22,6 +22,8 @@ struct DataConfig {
   std::string tokenizer = "char";
   int bpe_vocab = 512;
   double val_fraction = 0.1;
+  double test_fraction = 0.0;
+  std::string score = "test";
   int sentences = 5500;
   int task_examples = 400;
   std::int64_t seed = 1;
@@ -35,7 +37,14 @@ struct DataConfig {
     v(self.tokenizer, {"tokenizer", "units of text", one_of({"byte", "char", "bpe"})});
     v(self.bpe_vocab, {"bpe_vocab", "tokens of the bpe tokenizer", between(257, 65536)});
     v(self.val_fraction,
-      {"val_fraction", "share of the text, at its end, that is never trained on", inside(0, 1)});
+      {"val_fraction", "share of the text for curves and tuning: its end, or before the test split",
+       inside(0, 1)});
+    v(self.test_fraction,
+      {"test_fraction", "share of the text, at its end, that only the final table reads; 0 = none",
+       from_below(0, 1)});
+    v(self.score,
+      {"score", "split the table is scored on: test, where there is one, or val, to tune on",
+       one_of({"test", "val"})});
     v(self.sentences, {"sentences", "verbs: sentences to generate", between(100, 10'000'000)});
     v(self.task_examples,
       {"task_examples", "verbs: questions of the tense task; 0 = no task", between(0, 1'000'000)});
@@ -227,8 +236,8 @@ struct CalibConfig {
     v(self.windows,
       {"windows", "contexts of text that observers and GPTQ see", between(1, 1'000'000)});
     v(self.source, {"source",
-                    "the training split, or text that the model writes itself; never the "
-                    "validation split",
+                    "the training split, or text that the model writes itself; never text "
+                    "that is scored",
                     one_of({"train", "self"})});
     v(self.temperature, {"temperature", "source = \"self\": of its sampling", above(0)});
   }

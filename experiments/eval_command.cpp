@@ -8,16 +8,23 @@
 namespace notch::experiments {
 namespace {
 
-/// 0 for the whole text.
-double val_fraction(const Args& args) {
-  const bool val = args.value("split").value_or("all") == "val";
-  if (!val && args.has("val-fraction")) {
+data::Splits splits_of(const Args& args, const std::string& split) {
+  const bool fractions = args.has("val-fraction") || args.has("test-fraction");
+  if (split == "all" && fractions) {
     throw Error({.where = "notch eval",
-                 .what = "only divides a text with --split val",
-                 .field = "--val-fraction",
-                 .hint = "add --split val, or leave it out"});
+                 .what = "only divides a text with --split",
+                 .field = args.has("val-fraction") ? "--val-fraction" : "--test-fraction",
+                 .hint = "add --split val or --split test, or leave it out"});
   }
-  return val ? args.number("val-fraction", 0.1, 1e-9, 1 - 1e-9) : 0;
+  const data::Splits splits{.val = args.number("val-fraction", 0.1, 1e-9, 1 - 1e-9),
+                            .test = args.number("test-fraction", 0, 0, 1 - 1e-9)};
+  if (split == "test" && splits.test == 0) {
+    throw Error({.where = "notch eval",
+                 .what = "missing",
+                 .field = "--test-fraction",
+                 .hint = "data.test_fraction of the experiment: --test-fraction 0.1"});
+  }
+  return splits;
 }
 
 void require_same_text_units(const Artefact& model, const Artefact& base) {
@@ -67,7 +74,8 @@ Table make_table(const Artefact& model, const TokenizedText& text, const Evaluat
 }  // namespace
 
 int eval_command(const Args& args) {
-  const double fraction = val_fraction(args);
+  const std::string split = args.value("split").value_or("all");
+  const data::Splits splits = splits_of(args, split);
   const std::optional<std::string> text_file = args.value("text");
   if (!text_file) {
     throw Error({.where = "notch eval",
@@ -79,8 +87,8 @@ int eval_command(const Args& args) {
   const std::int64_t N = args.integer("windows", dumps ? 1 : 0, 1, 1'000'000'000);
   use_threads(args);
   const Artefact model = open_artefact(args.positionals[0]);
-  const TokenizedText text =
-      open_text(*text_file, model, {.val_fraction = fraction, .max_windows = dumps ? 0 : N});
+  const TokenizedText text = open_text(
+      *text_file, model, {.split = split, .splits = splits, .max_windows = dumps ? 0 : N});
   std::optional<Artefact> base;
   if (args.has("base")) {
     base = open_artefact(*args.value("base"));

@@ -1,6 +1,6 @@
 // Evaluation: the numbers of one row of the table.
 //
-// The whole validation split is scored in non-overlapping windows (data/batches.h), every token but
+// A whole split is scored in non-overlapping windows (data/batches.h), every token but
 // the first exactly once, in the same windows for every model, so that differences can be paired.
 #pragma once
 

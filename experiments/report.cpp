@@ -76,7 +76,7 @@ Table results_table(const Statistics& statistics) {
        {.key = "bits_per_weight", .title = "bits/weight", .decimals = 2},
        {.key = "coded_bits_per_weight", .title = "coded", .decimals = 2},
        {.key = "bytes", .decimals = 0},
-       {.key = "val_loss", .title = "val loss", .decimals = 4, .spread = true},
+       {.key = "loss", .decimals = 4, .spread = true},
        {.key = "loss_change",
         .title = "Δ loss [95 %]",
         .decimals = 4,
@@ -190,11 +190,12 @@ Table gptq_table(const std::vector<SeedResults>& seeds) {
 std::string table_header(const ExperimentConfig& config, const Data& data,
                          const std::vector<SeedResults>& seeds) {
   const data::CorpusInfo& c = data.source.corpus;
+  const ScoredText scored = scored_text(config, data);
   std::ostringstream out;
   out << config.name << ": " << c.name << " (" << c.bytes << " bytes, sha256 "
       << c.sha256.substr(0, 12) << "), " << config.data.tokenizer << " tokens, context "
-      << config.model.block_size << ", " << data.source.tokens.val.size() - 1
-      << " validation tokens scored; " << seeds.front().rows.front().size.weights << " parameters; "
+      << config.model.block_size << ", " << scored.tokens.size() - 1 << ' ' << scored.name
+      << " tokens scored; " << seeds.front().rows.front().size.weights << " parameters; "
       << seeds.size() << (seeds.size() == 1 ? " seed" : " seeds");
   std::set<std::string> grids;
   for (const RowResult& r : seeds.front().rows) {

@@ -19,7 +19,7 @@ void visit(Row& r, const Visitor& v) {
   v("on_control", r.on_control);
   v("trained", r.trained);
   v("distilled", r.distilled);
-  v("val_loss", r.eval.loss);
+  v("loss", r.eval.loss);
   v("bits_per_byte", r.eval.bits_per_byte);
   v("perplexity", r.eval.perplexity);
   v("from_base", r.eval.from_base);

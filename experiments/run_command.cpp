@@ -53,7 +53,7 @@ int train_command(const Args& args) {
   install_signal_handlers();
   Session session(args);
   Table table({{.key = "seed", .decimals = 0},
-               {.key = "val_loss", .title = "val loss", .decimals = 4},
+               {.key = "loss", .decimals = 4},
                {.key = "bits_per_byte", .title = "bits/byte", .decimals = 4},
                {.key = "perplexity", .title = "ppl", .decimals = 3},
                {.key = "accuracy_percent", .title = "task %", .decimals = 1},

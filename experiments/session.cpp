@@ -55,7 +55,9 @@ void Session::announce(const Args& args, const LoadedConfig& loaded) const {
   const data::TokenData& tokens = data_.source.tokens;
   note(args,
        str("data     ", c.name, "  ", c.bytes, " bytes  ", config_.data.tokenizer, " tokenizer, ",
-           tokens.vocab_size, " tokens  train ", tokens.train.size(), "  val ", tokens.val.size()));
+           tokens.vocab_size, " tokens  train ", tokens.train.size(), "  val ", tokens.val.size(),
+           tokens.test.empty() ? "" : str("  test ", tokens.test.size()),
+           "; the table is scored on ", scored_text(config_, data_).name));
   const nn::Gpt shapes(model_config(config_, tokens.vocab_size), nn::Gpt::Values::shapes_only);
   note(args, str("model    ", config_.model.n_layer, " layers  ", config_.model.n_head, " heads  ",
                  config_.model.n_embd, " channels  context ", config_.model.block_size, "  ",

@@ -1,5 +1,6 @@
 #include "experiments/setup.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
@@ -40,7 +41,49 @@ kernels::Precision precision_of(const TrainConfig& train) {
   return kernels::Precision::bf16;
 }
 
+bool scores_test(const DataConfig& d) { return d.test_fraction > 0 && d.score == "test"; }
+
+/// The questions of the task: n of them, or as many after those where they are to tune by.
+std::vector<data::TenseExample> task_questions(const DataConfig& d) {
+  const std::uint64_t seed = mix64(static_cast<std::uint64_t>(d.seed) + kTaskSeed);
+  const bool tunes = d.test_fraction > 0 && d.score == "val";
+  if (!tunes) return data::tense_examples(seed, d.task_examples);
+  std::vector<data::TenseExample> all = data::tense_examples(seed, 2 * d.task_examples);
+  const auto first = all.begin() + d.task_examples;
+  const auto asked = [&](const data::TenseExample& e) {
+    return std::find_if(all.begin(), first, [&](const data::TenseExample& other) {
+             return other.prompt == e.prompt;
+           }) != first;
+  };
+  return {first, std::remove_if(first, all.end(), asked)};
+}
+
+/// A text that was put together from copies has its end in its beginning too.
+void require_unseen(const ExperimentConfig& config, const Data& data) {
+  const ScoredText scored = scored_text(config, data);
+  const std::vector<std::uint16_t>& train = data.source.tokens.train;
+  const auto at =
+      std::search(train.begin(), train.end(), scored.tokens.begin(), scored.tokens.end());
+  if (at == train.end()) return;
+  throw Error(
+      {.fault = Fault::input,
+       .where = data.source.corpus.name,
+       .what = str("the ", scored.name,
+                   " split is part of the training text, from which calibration text comes"),
+       .field = "data",
+       .found = str("all its ", scored.tokens.size(), " tokens from training token ",
+                    at - train.begin()),
+       .expected = "evaluation text that training and calibration have not seen",
+       .hint = "remove the copies from the file"});
+}
+
 }  // namespace
+
+ScoredText scored_text(const ExperimentConfig& config, const Data& data) {
+  const data::TokenData& t = data.source.tokens;
+  if (scores_test(config.data)) return {"test", t.test, t.test_bytes_per_token};
+  return {"validation", t.val, t.val_bytes_per_token};
+}
 
 Data load_data(const ExperimentConfig& config, const std::filesystem::path& cache) {
   const DataConfig& d = config.data;
@@ -48,15 +91,13 @@ Data load_data(const ExperimentConfig& config, const std::filesystem::path& cach
                                         .path = d.path,
                                         .tokenizer = d.tokenizer,
                                         .bpe_vocab = d.bpe_vocab,
-                                        .val_fraction = d.val_fraction,
+                                        .splits = {.val = d.val_fraction, .test = d.test_fraction},
                                         .seed = static_cast<std::uint64_t>(d.seed),
                                         .sentences = d.sentences,
                                         .block_size = config.model.block_size,
                                         .cache = cache})};
-  if (d.kind == "verbs" && d.task_examples > 0) {
-    out.task = data::tense_examples(mix64(static_cast<std::uint64_t>(d.seed) + kTaskSeed),
-                                    d.task_examples);
-  }
+  if (d.kind == "verbs" && d.task_examples > 0) out.task = task_questions(d);
+  require_unseen(config, out);
   return out;
 }
 

@@ -26,7 +26,17 @@ struct Data {
   std::vector<data::TenseExample> task{};
 };
 
-/// Loads and tokenizes, through the token cache in `cache` (empty: none).
+/// What the rows of a table are scored on.
+struct ScoredText {
+  std::string_view name{};  ///< "validation" or "test"
+  std::span<const std::uint16_t> tokens{};
+  double bytes_per_token = 0;
+};
+ScoredText scored_text(const ExperimentConfig& config, const Data& data);
+
+/// Loads and tokenizes, through the token cache in `cache` (empty: none). Where a table is scored
+/// to tune by, other questions are asked than in the table of the test split. Throws Fault::input
+/// when the text that is scored occurs in the training text, where calibration text comes from.
 Data load_data(const ExperimentConfig& config, const std::filesystem::path& cache);
 
 /// Where tokenized corpora are kept: the user's cache directory; "" without one.

@@ -35,7 +35,7 @@ class Environment {
 };
 
 Corpus corpus_of(std::string text, double val_fraction = 0.25) {
-  return make_corpus("test", std::move(text), val_fraction, "test.txt");
+  return make_corpus("test", std::move(text), {.val = val_fraction}, "test.txt");
 }
 
 ErrorParts text_error(const std::string& text) {
@@ -70,6 +70,24 @@ TEST_CASE("a corpus is two contiguous splits of its text") {
   CHECK(split_point(std::string(1115394, 'x'), 0.1) == 1003854);
 }
 
+TEST_CASE("a test split is the last share of the text, validation the share before it") {
+  const std::string text = "0123456789abcdefghij";
+  const Corpus c = make_corpus("test", text, {.val = 0.25, .test = 0.1}, "test.txt");
+  CHECK(c.train() == "0123456789abc");
+  CHECK(c.val() == "defgh");
+  CHECK(c.test() == "ij");
+  // The last tenth is the same text, whichever split it is.
+  CHECK(c.test() == corpus_of(text, 0.1).val());
+  CHECK(corpus_of(text, 0.1).test().empty());
+  for (double f = 0.05; f < 0.5; f += 0.05) {
+    const Corpus any = make_corpus("test", repeated("x\xC3\xA9\xF0\x9F\x98\x80", 9),
+                                   {.val = f, .test = f}, "test.txt");
+    CHECK(is_utf8(any.val()));
+    CHECK(is_utf8(any.test()));
+    CHECK(any.train().size() + any.val().size() + any.test().size() == 63);
+  }
+}
+
 TEST_CASE("the split point moves forward to the start of a character") {
   // a, then two characters of 3 bytes: 7 bytes. Half is byte 3, inside the first of them (bytes 1
   // to 3).
@@ -91,6 +109,15 @@ TEST_CASE("a validation fraction out of range is refused") {
     const ErrorParts e = test::error_of([&] { corpus_of("some text", f); });
     CHECK(e.fault == Fault::usage);
     CHECK(e.field == "val_fraction");
+  }
+}
+
+TEST_CASE("a test fraction that leaves nothing to train on is refused") {
+  for (const double f : {-0.1, 0.75, 1.0, std::nan("")}) {
+    const ErrorParts e = test::error_of(
+        [&] { make_corpus("test", "some text", {.val = 0.25, .test = f}, "test.txt"); });
+    CHECK(e.fault == Fault::usage);
+    CHECK(e.field == "test_fraction");
   }
 }
 
@@ -125,12 +152,12 @@ TEST_CASE("a text is looked for as given and then below NOTCH_DATA") {
   CHECK(find_text(d.path() / "some.txt") == d.path() / "some.txt");
   const Environment environment("NOTCH_DATA", d.path().string());
   CHECK(find_text("../nowhere/some.txt") == d.path() / "some.txt");
-  CHECK(load_corpus("data/corpora/some.txt", 0.5).val() == "xt here");
+  CHECK(load_corpus("data/corpora/some.txt", {.val = 0.5}).val() == "xt here");
   const ErrorParts e = test::error_of([] { find_text("nowhere/other.txt"); });
   CHECK(e.fault == Fault::io);
   CHECK(e.where == "nowhere/other.txt");
   CHECK_FALSE(e.hint.empty());
-  CHECK(test::error_of([&] { load_corpus(d.path(), 0.5); }).fault == Fault::io);
+  CHECK(test::error_of([&] { load_corpus(d.path(), {.val = 0.5}); }).fault == Fault::io);
 }
 
 TEST_CASE("tokens follow the split, and bytes per token counts what is predicted") {
@@ -156,6 +183,10 @@ TEST_CASE("a split shorter than one window and its target is refused") {
   CHECK(val.field == "val");
   CHECK(val.found == "3 tokens");
   CHECK(test::error_of([&] { require_block(tokens, 7, "data"); }).field == "train");
+  const TokenData three = tokenize(
+      make_corpus("test", "0123456789", {.val = 0.3, .test = 0.2}, "test.txt"), Tokenizer::bytes());
+  CHECK_NOTHROW(require_block(three, 1, "data"));
+  CHECK(test::error_of([&] { require_block(three, 2, "data"); }).field == "test");
 }
 
 TEST_CASE("the token cache gives the same tokens, one file per text, tokenizer and split") {
@@ -171,9 +202,17 @@ TEST_CASE("the token cache gives the same tokens, one file per text, tokenizer a
   CHECK(second.val == first.val);
   CHECK(second.val_bytes_per_token == first.val_bytes_per_token);
   CHECK(fs::last_write_time(file) == written);
+  const Corpus tested = make_corpus("test", c.text, {.val = 0.15, .test = 0.1}, "test.txt");
+  REQUIRE(tested.train_bytes == c.train_bytes);
+  const TokenData fresh = tokenize(tested, t), third = tokenize(tested, t, cache),
+                  cached = tokenize(tested, t, cache);
+  CHECK(third.test == fresh.test);
+  CHECK(cached.val == fresh.val);
+  CHECK(cached.test == fresh.test);
+  CHECK(cached.test_bytes_per_token == fresh.test_bytes_per_token);
   tokenize(c, Tokenizer::bytes(), cache);
   tokenize(corpus_of(c.text, 0.5), t, cache);
-  CHECK(std::distance(fs::directory_iterator(cache), fs::directory_iterator()) == 3);
+  CHECK(std::distance(fs::directory_iterator(cache), fs::directory_iterator()) == 4);
 }
 
 TEST_CASE("a valid cache is used, not recomputed") {
@@ -216,7 +255,7 @@ TEST_CASE("a damaged cache is rebuilt without a word") {
   check_rebuilt(bytes + "x");
   // Counts that would overflow, with a checksum that holds.
   std::string huge = bytes.substr(0, bytes.size() - 64);
-  for (std::size_t i = 80; i < 96; ++i) huge[i] = '\xFF';
+  for (std::size_t i = 80; i < 104; ++i) huge[i] = '\xFF';
   check_rebuilt(huge + sha256(huge));
   // A cache of another text, complete in itself, under this one's name.
   test::TemporaryDirectory other;

@@ -44,7 +44,7 @@ TEST_CASE("bpe is trained on the training split alone") {
                                     .path = d.path() / "text.txt",
                                     .tokenizer = "bpe",
                                     .bpe_vocab = 300,
-                                    .val_fraction = 0.5});
+                                    .splits = {.val = 0.5}});
   for (const std::string& token : s.tokenizer.vocabulary().tokens) {
     CHECK((token.size() == 1 || token.find('b') == std::string::npos));
   }

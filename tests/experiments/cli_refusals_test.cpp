@@ -142,6 +142,7 @@ TEST_CASE("what cannot be evaluated, sampled or quantized is refused and leaves 
   }
   check_refused(program.notch("eval " + model), 2);
   check_refused(program.notch("eval " + model + " --text text.txt --val-fraction 0.5"), 2);
+  check_refused(program.notch("eval " + model + " --text text.txt --split test"), 2);
   check_refused(
       program.notch("eval " + model + " --text text.txt --dump-logits d --windows 100000"), 2);
   check_refused(program.notch("sample " + model + " -p UNKNOWN"), 3);

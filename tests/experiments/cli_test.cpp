@@ -111,7 +111,7 @@ TEST_CASE("evaluating the validation split again gives the loss that training re
         trained.at("sha256", "row").as_string("sha256"));
   const Json row =
       first_row(program.notch("eval " + model + " --text text.txt --split val -q -o json"));
-  CHECK(value(row, "loss") == value(trained, "val_loss"));
+  CHECK(value(row, "loss") == value(trained, "loss"));
   CHECK(value(row, "bits_per_byte") == value(trained, "bits_per_byte"));
   CHECK(value(row, "perplexity") == value(trained, "perplexity"));
   CHECK(value(row, "bits_per_weight") == 32);

@@ -182,7 +182,7 @@ TEST_CASE("A finished comparison has every row, and every file and format says t
     }
     CHECK(keys == std::vector<std::string>{
                       "method", "bits", "granularity", "bits_per_weight", "coded_bits_per_weight",
-                      "bytes", "val_loss", "loss_change", "bits_per_byte", "perplexity",
+                      "bytes", "loss", "loss_change", "bits_per_byte", "perplexity",
                       "perplexity_change_percent", "kl_mean", "kl_99", "same_top_percent",
                       "worst_window", "accuracy_percent", "seconds"});
     const auto lines = [](const std::string& text) {
@@ -203,8 +203,8 @@ TEST_CASE("A finished comparison has every row, and every file and format says t
       const RowResult &a = run.seeds[0].rows[i], &b = *find_row(run.seeds[1], a.name);
       const auto value = [&](const char* key) { return line.at(key, a.name).as_number(key); };
       CHECK(value("bits") == a.bits);
-      CHECK(value("val_loss") == Approx((a.eval.loss + b.eval.loss) / 2));
-      CHECK(value("val_loss_sd") == Approx(std::abs(a.eval.loss - b.eval.loss) / std::sqrt(2.0)));
+      CHECK(value("loss") == Approx((a.eval.loss + b.eval.loss) / 2));
+      CHECK(value("loss_sd") == Approx(std::abs(a.eval.loss - b.eval.loss) / std::sqrt(2.0)));
       CHECK(value("perplexity") == Approx(std::exp((a.eval.loss + b.eval.loss) / 2)));
       CHECK(value("bytes") == static_cast<double>(a.file_bytes));
       CHECK(value("bits_per_weight") == Approx(a.size.bits_per_weight()));
