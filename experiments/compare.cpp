@@ -356,7 +356,7 @@ std::string row_name(const ExperimentConfig& config, const RowConfig& row) {
   if (!usual) {
     name += row.granularity == "group" ? str("-g", row.group_size) : str('-', row.granularity);
   }
-  return row.grid == config.quant.grid ? name : str(name, "-", row.grid);
+  return row.grid == grid_of_width(config, row.bits) ? name : str(name, "-", row.grid);
 }
 
 std::filesystem::path model_path(const RunContext& run, std::string_view row, std::int64_t seed) {

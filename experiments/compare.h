@@ -34,7 +34,8 @@ std::optional<RowResult> train_base(const RunContext& run, std::int64_t seed);
 /// All rows of a seed, fp32 first. Nothing when a stop was requested.
 std::optional<SeedResults> compare(const RunContext& run, std::int64_t seed);
 
-/// "gptq-int4"; granularity and grid are added where they are not the experiment's.
+/// "gptq-int4"; granularity and grid are added where they are not the
+/// experiment's for the width.
 std::string row_name(const ExperimentConfig& config, const RowConfig& row);
 
 /// models/<row>-seed<N>.

@@ -138,6 +138,14 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
   return loaded;
 }
 
+const std::string& grid_of_width(const ExperimentConfig& config, int bits) {
+  const std::string* grid = &config.quant.grid;
+  for (const WidthSettings& at : config.quant.at) {
+    if (at.bits == bits && at.grid != "inherit") grid = &at.grid;
+  }
+  return *grid;
+}
+
 std::vector<RowConfig> planned_rows(const ExperimentConfig& config) {
   std::vector<RowConfig> rows;
   for (RowConfig row : config.row) {
@@ -146,7 +154,7 @@ std::vector<RowConfig> planned_rows(const ExperimentConfig& config) {
       row.granularity = config.quant.granularity;
       row.group_size = config.quant.group_size;
     }
-    if (row.grid == "inherit") row.grid = config.quant.grid;
+    if (row.grid == "inherit") row.grid = grid_of_width(config, row.bits);
     rows.push_back(std::move(row));
   }
   if (!config.row.empty()) return rows;
@@ -155,7 +163,7 @@ std::vector<RowConfig> planned_rows(const ExperimentConfig& config) {
       for (const std::string& method : config.quant.methods) {
         rows.push_back({.method = method,
                         .bits = bits,
-                        .grid = config.quant.grid,
+                        .grid = grid_of_width(config, bits),
                         .granularity = config.quant.granularity,
                         .group_size = config.quant.group_size,
                         .activations = activations});

@@ -81,6 +81,9 @@ std::string to_toml(const ExperimentConfig& config);
 /// from.
 std::string annotated_toml(const ExperimentConfig& config = {});
 
+/// The grid of rows of a width: quant.grid, or what quant.at has in its place.
+const std::string& grid_of_width(const ExperimentConfig& config, int bits);
+
 /// The quantized rows to make, in order: the explicit ones, or every method at each of quant.bits.
 /// "inherit" is resolved. fp32 and the control rows are not listed, they follow from quant.control.
 std::vector<RowConfig> planned_rows(const ExperimentConfig& config);

@@ -206,8 +206,8 @@ void check_rows(const ExperimentConfig& config, const Origins& origins) {
         origins.fail(key + ".bits",
                      {.what = row.method + " needs a width", .found = "0", .expected = "1 to 8"});
       }
-      check_width(row.bits, row.grid == "inherit" ? config.quant.grid : row.grid, key + ".bits",
-                  origins);
+      check_width(row.bits, row.grid == "inherit" ? grid_of_width(config, row.bits) : row.grid,
+                  key + ".bits", origins);
     }
     check_activation_bits(row.activations, key + ".activations", origins);
     if (is_reference(row.method) && row.activations != 0) {
@@ -258,7 +258,9 @@ void check_quant(const ExperimentConfig& config, const Origins& origins) {
                                 .hint = "give at least one width, as in bits = [8, 4]"});
   }
   if (config.row.empty()) {
-    for (const int bits : q.bits) check_width(bits, q.grid, "quant.bits", origins);
+    for (const int bits : q.bits) {
+      check_width(bits, grid_of_width(config, bits), "quant.bits", origins);
+    }
   }
   for (std::size_t i = 0; i < q.layers.size(); ++i) {
     const std::string key = str("quant.layers[", i, "]");

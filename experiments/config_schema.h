@@ -148,15 +148,19 @@ struct LayerRule {
   }
 };
 
-/// What rows of one width train with instead of the experiment's settings.
+/// What rows of one width use instead of the experiment's settings.
 struct WidthSettings {
   int bits = 0;
+  std::string grid = "inherit";
   std::vector<std::string> set{};
   bool operator==(const WidthSettings&) const = default;
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
     v(self.bits, {"bits", "of the rows", between(1, 8)});
+    v(self.grid,
+      {"grid", "inherit = as in [quant]; 2 bits have more levels with seq",
+       one_of({"inherit", "narrow", "full", "signed_max", "asymmetric", "ternary", "seq"})});
     v(self.set, {"set", "as a row's: [\"qat.lr_scale=1\", \"distill.alpha=0.5\"]"});
   }
 };
@@ -191,7 +195,7 @@ struct QuantConfig {
     v(self.layers,
       {"layers",
        "rules {pattern, bits} in order; none = every Linear of the blocks at the row's bits"});
-    v(self.at, {"at", "settings of a width, {bits, set}: what suits 8 bits does not suit 2"});
+    v(self.at, {"at", "settings of a width, {bits, grid, set}: what suits 8 bits does not suit 2"});
     v(self.methods, {"methods", "names of recipes"});
     v(self.control,
       {"control",
@@ -363,7 +367,7 @@ struct RowConfig {
     v(self.method, {"method", "fp32, fp16 or the name of a recipe"});
     v(self.bits, {"bits", "1 to 8; leave out for fp32 and fp16", between(0, 8)});
     v(self.grid,
-      {"grid", "inherit = as in [quant]",
+      {"grid", "inherit = as in [quant], or as quant.at has it for the width",
        one_of({"inherit", "narrow", "full", "signed_max", "asymmetric", "ternary", "seq"})});
     v(self.granularity, {"granularity", "inherit = as in [quant]",
                          one_of({"inherit", "channel", "tensor", "group"})});

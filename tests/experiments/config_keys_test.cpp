@@ -70,7 +70,7 @@ group_size = 16
 scale = "f16"
 embedding = "same"
 layers = [{pattern = "h.0.*", bits = 8}, {pattern = "h.*.mlp.c_proj", bits = 0}]
-at = [{bits = 2, set = ["qat.ema=0.5"]}]
+at = [{bits = 2, grid = "asymmetric", set = ["qat.ema=0.5"]}]
 methods = ["rtn"]
 control = false
 [activations]

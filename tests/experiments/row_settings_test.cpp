@@ -42,6 +42,22 @@ TEST_CASE("a row trains with the settings of its width, and its own come last") 
   CHECK(slow.train == config.train);
 }
 
+TEST_CASE("a width may have a grid of its own, which its rows take unless they name one") {
+  const std::string at =
+      "[quant]\nbits = [4, 2]\nmethods = [\"rtn\"]\n"
+      "at = [{bits = 2, grid = \"seq\"}]\n";
+  const std::vector<RowConfig> rows = planned_rows(parse(at));
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].grid == "narrow");
+  CHECK(rows[1].grid == "seq");
+  const std::vector<RowConfig> listed =
+      planned_rows(parse(at + "[[row]]\nmethod = \"rtn\"\nbits = 2\ngrid = \"full\"\n"
+                              "[[row]]\nmethod = \"gptq\"\nbits = 2\n"));
+  REQUIRE(listed.size() == 2);
+  CHECK(listed[0].grid == "full");
+  CHECK(listed[1].grid == "seq");
+}
+
 TEST_CASE("settings that a row cannot have are refused at their line") {
   struct Case {
     std::string text{}, where{}, field{};
@@ -55,6 +71,7 @@ TEST_CASE("settings that a row cannot have are refused at their line") {
       {"[[row]]\nmethod = \"rtn\"\nbits = 4\nlabel = \"a\"\nset = [\"qat.emma=9\"]", "x.toml:5:1",
        "row[0].set"},
       {"[quant]\nat = [{bits = 2, set = [\"train.lr=1\"]}]", "x.toml:2:7", "quant.at[0]"},
+      {"[quant]\nbits = [8]\nat = [{bits = 8, grid = \"seq\"}]", "x.toml:2:1", "quant.bits"},
   };
   for (const Case& c : cases) {
     INFO(c.text);
