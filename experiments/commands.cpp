@@ -13,7 +13,9 @@ std::vector<Flag> with_output(std::vector<Flag> flags) {
 
 std::vector<Flag> quantize_flags() {
   return with_output(
-      {{.name = "method", .value = "NAME", .help = "rtn, rtn-mse or gptq"},
+      {{.name = "method",
+        .value = "NAME",
+        .help = "rtn, rtn-mse, rtn-percentile, rtn-entropy, gptq, gptaq"},
        {.name = "bits", .letter = 'b', .value = "N", .help = "1 to 8"},
        {.name = "group",
         .letter = 'g',

@@ -5,6 +5,7 @@
 
 #include "autograd/base/error.h"
 #include "experiments/config.h"
+#include "quant/recipes.h"
 
 namespace notch::experiments {
 
@@ -128,6 +129,13 @@ void check_qat(const ExperimentConfig& config, const std::string& key, const Ori
                  {.what = "training before rounding would undo the post-training rounding",
                   .found = str("start = ", q.start, " with from = ", toml::quote(q.from)),
                   .expected = "start = 0, or from = \"fp32\" or \"scratch\""});
+  }
+  if (q.inputs != "method" && config.activations.range != "static") {
+    origins.fail(key.empty() ? "qat.inputs" : key,
+                 {.what = "a dynamic range is every token's own and is not learned",
+                  .found = str("inputs = ", toml::quote(q.inputs),
+                               " with activations.range = ", toml::quote(config.activations.range)),
+                  .expected = "activations.range = \"static\""});
   }
 }
 
@@ -294,12 +302,10 @@ void check_methods(const ExperimentConfig& config, const std::vector<std::string
     if (std::find(known.begin(), known.end(), method) != known.end()) return;
     std::string all;
     for (const std::string& name : known) all += (all.empty() ? "" : ", ") + name;
-    const std::string near = did_you_mean(method, known);
+    const std::string hint = quant::recipe_hint(method);
     origins.fail(
-        key, {.what = "unknown method",
-              .found = toml::quote(method),
-              .expected = all,
-              .hint = near.empty() ? std::string{} : "did you mean " + toml::quote(near) + "?"});
+        key,
+        {.what = "unknown method", .found = toml::quote(method), .expected = all, .hint = hint});
   };
   for (const std::string& method : config.quant.methods) check_one(method, "quant.methods");
   for (std::size_t i = 0; i < config.row.size(); ++i) {

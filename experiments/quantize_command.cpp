@@ -51,7 +51,9 @@ std::vector<LayerRule> layer_rules(const Args& args) {
 
 const quant::Recipe& method_of(const Args& args) {
   const std::optional<std::string> name = args.value("method");
-  if (!name) fail("--method", "missing", "--method rtn, rtn-mse or gptq");
+  if (!name)
+    fail("--method", "missing",
+         "--method rtn, rtn-mse, rtn-percentile, rtn-entropy, gptq or gptaq");
   const quant::Recipe& recipe = quant::recipe(*name);
   if (recipe.round) return recipe;
   fail("--method", str(*name, " trains the model, and this command does not"),

@@ -25,6 +25,12 @@ quant::RangeRule lsq_init_of(std::string_view word) {
                             : quant::RangeRule::lsq_paper;
 }
 
+std::optional<quant::InputLearning> input_learning_of(std::string_view word) {
+  using enum quant::InputLearning;
+  if (word == "method") return std::nullopt;
+  return word == "lsq" ? lsq : word == "pact" ? pact : fixed;
+}
+
 // Streams of a seed that must not coincide: each use of randomness has its own.
 constexpr std::uint64_t kForkStream = 1, kCalibrationStream = 2, kTaskSeed = 3;
 
@@ -234,15 +240,19 @@ quant::PostTrainingOptions post_training_options(const ExperimentConfig& config)
                    .block = g.block,
                    .range = g.clip == "absmax" ? quant::RangeRule::absmax : quant::RangeRule::mse,
                    .deviations = g.clip == "deviations" ? g.deviations : 0,
-                   .search_clip = g.clip == "output"},
-          .true_sequential = g.true_sequential};
+                   .search_clip = g.clip == "output",
+                   .asymmetric = g.asymmetric},
+          .true_sequential = g.true_sequential,
+          .percentile = config.quant.percentile};
 }
 
 quant::QatOptions qat_options(const ExperimentConfig& config) {
   return {.ste = config.qat.ste == "plain" ? quant::Ste::plain : quant::Ste::clipped,
           .lsq_init = lsq_init_of(config.qat.lsq_init),
           .freeze = config.qat.freeze,
-          .dampen = config.qat.dampen};
+          .dampen = config.qat.dampen,
+          .inputs = input_learning_of(config.qat.inputs),
+          .pact_decay = config.qat.pact_decay};
 }
 
 Calibration::Calibration(const ExperimentConfig& config, const nn::Gpt& model,
@@ -287,7 +297,18 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
   nn::Gpt shapes(model_config(config, vocab_size), nn::Gpt::Values::shapes_only);
   nn::ModelView view = nn::view(shapes);
   for (const RowConfig& row : planned_rows(config)) {
-    if (row.bits > 0) quant::resolve(row_plan(config, row), view);
+    if (row.bits == 0) continue;
+    const std::vector<quant::Target> targets = quant::resolve(row_plan(config, row), view);
+    if (quant::recipe(row.method).training != quant::Training::lsq) continue;
+    for (const quant::Target& t : targets) {
+      if (quant::has_learned_step(t.spec)) continue;
+      throw Error({.where = t.name,
+                   .what = str(row.method, " learns one positive step, which this grid has not"),
+                   .field = "quant.grid",
+                   .found = std::string(quant::name_of(t.spec.grid)),
+                   .expected = "narrow, full, ternary or seq",
+                   .hint = "or train with qat-ste"});
+    }
   }
 }
 

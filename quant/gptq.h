@@ -74,7 +74,7 @@ struct GptqOptions {
   /// keeps the one with which the sweep itself leaves the least output error. Rounding is repeated
   /// for each; multiples beyond the extremes are not tried.
   bool search_clip = false;
-  double asymmetric = 0;  ///< share of asymmetric_target's move, in [0, 1]; 0: none
+  double asymmetric = 0.25;  ///< share of asymmetric_target's move, in [0, 1]; 0: none
 };
 
 /// Errors are tr(dW H dWᵀ): mean squared change of the layer's output per token, summed over
@@ -87,7 +87,7 @@ struct GptqReport {
   double damped_error = 0;        ///< Σ over columns and rows of Err²
   double error = 0;               ///< undamped
   double rtn_error = 0;           ///< undamped, of round-to-nearest with the same range rule
-};
+};  // of an asymmetric target: against that target, not against the original weights
 
 struct GptqResult {
   QTensor q{};  ///< codes in the original order of columns

@@ -22,6 +22,7 @@ struct RoundedInput {
   ActivationSpec spec{};
   UnitScale at{};
   Ste ste = Ste::clipped;
+  bool clipping_only = false;
   Inputs inputs{};
   real offset_steps = 0;
   bool offset_is_free = false;
@@ -52,20 +53,24 @@ struct RoundedInput {
                            .zero_point = at.zero_point,
                            .qmin = grid.qmin,
                            .qmax = grid.qmax,
-                           .offset_steps = offset_steps};
+                           .offset_steps = offset_steps,
+                           .clipping_only = clipping_only,
+                           .low_end_held = clipping_only && offset_is_free};
     if (!is_learned()) {
       mask_input_gradient(dx, x.flat(), range);
       return;
     }
     const RangeSums sums = input_backward(dx, x.flat(), range, is_masked());
     const int codes = spec.symmetric ? grid.qmax : grid.qmax - grid.qmin;
-    const double factor = 1 / std::sqrt(static_cast<double>(x.cols()) * static_cast<double>(codes));
+    const double factor =
+        clipping_only ? 1
+                      : 1 / std::sqrt(static_cast<double>(x.cols()) * static_cast<double>(codes));
     const auto add = [&](int input, double gradient) {
       const std::span<real> to = input ? b.grad(input) : std::span<real>{};
       if (!to.empty()) to[0] += static_cast<real>(factor * gradient);
     };
     add(inputs.log_scale, static_cast<double>(at.scale) * sums.scale);
-    if (offset_is_free) add(inputs.offset, sums.offset);
+    if (offset_is_free && !clipping_only) add(inputs.offset, sums.offset);
   }
 };
 
@@ -225,7 +230,8 @@ RoundedInput rounded_input(const StepInput& how, InputList& list, std::string_vi
         "a dynamic range is not learned");
   check(!how.offset || (how.log_scale && !spec.symmetric), op,
         "an offset belongs to a learned asymmetric range");
-  RoundedInput input{.spec = spec, .at = how.input.at, .ste = how.ste};
+  RoundedInput input{
+      .spec = spec, .at = how.input.at, .ste = how.ste, .clipping_only = how.clipping_only};
   if (how.log_scale) input.inputs.log_scale = list.add(*how.log_scale);
   if (how.offset) input.inputs.offset = list.add(*how.offset);
   return input;

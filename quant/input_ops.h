@@ -22,13 +22,15 @@ struct StepInput {
   InputQuantizer input{};
   std::optional<Var> log_scale{};  ///< [1]
   std::optional<Var> offset{};     ///< [1]: the lowest value of the range (LSQ+); asymmetric only
-  Ste ste = Ste::clipped;          ///< plain: no mask. Dynamic ranges clip nothing either way.
+  /// PACT: the range is learned from what it clips alone, and the offset not at all.
+  bool clipping_only = false;
+  Ste ste = Ste::clipped;  ///< plain: no mask. Dynamic ranges clip nothing either way.
 };
 
 /// x̂ [.., K] = (q - z) s of x [.., K]; bit for bit the values whose codes the products below use.
 /// Gradients: quant/kernels/input_gradients.h; those of log_scale (times s) and offset are
 /// multiplied by 1/√(K · codes above the lowest or, if symmetric, above 0), K being the features of
-/// a token (Esser et al. 2020, section 2.2).
+/// a token (Esser et al. 2020, section 2.2); with clipping_only by 1.
 Var quantize_input(Var x, const StepInput& how);
 
 /// y = x̂ ŵᵀ + bias by the integer contract: x [.., K], w = ŵ [N, K], whose integers are `packed`;

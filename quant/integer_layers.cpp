@@ -79,9 +79,9 @@ IntegerWeights::IntegerWeights(const QTensor& q) : IntegerWeights(q.spec, q.rows
 
 // ---- in training ----
 
-TrainedInputs::TrainedInputs(nn::ModelView& model, std::span<const Target> targets, bool learn,
-                             Ste ste, ParamStore& params)
-    : ste_(ste) {
+TrainedInputs::TrainedInputs(nn::ModelView& model, std::span<const Target> targets,
+                             InputLearning learning, Ste ste, ParamStore& params)
+    : learning_(learning), ste_(ste) {
   for (const Target& t : targets) {
     if (!t.input || !t.linear) continue;
     const bool fixed = t.input->spec.range == ActivationRange::fixed;
@@ -91,7 +91,7 @@ TrainedInputs::TrainedInputs(nn::ModelView& model, std::span<const Target> targe
 #ifndef NOTCH_DOUBLE
     layer.weights.emplace(t.spec, t.weight->value.rows(), t.weight->value.cols());
 #endif
-    if (!learn || !fixed) continue;
+    if (learning == InputLearning::fixed || !fixed) continue;
     layer.log_scale = &params.add(t.weight->name + ".input_log_scale", {1});
     if (!t.input->spec.symmetric) {
       layer.offset = &params.add(t.weight->name + ".input_offset", {1});
@@ -123,7 +123,8 @@ TrainedInputs::TrainedInputs(nn::ModelView& model, std::span<const Target> targe
 }
 
 StepInput TrainedInputs::step_input(Graph& g, const Layer& layer) const {
-  StepInput how{.input = layer.input, .ste = ste_};
+  StepInput how{
+      .input = layer.input, .clipping_only = learning_ == InputLearning::pact, .ste = ste_};
   if (layer.log_scale) how.log_scale = g.param(*layer.log_scale);
   if (layer.offset) how.offset = g.param(*layer.offset);
   return how;
@@ -156,6 +157,19 @@ InputQuantizer TrainedInputs::Layer::present() const {
   if (!log_scale) return input;
   const std::optional<real> low = offset ? std::optional(offset->value.data[0]) : std::nullopt;
   return {.spec = input.spec, .at = range_of(input.spec, log_scale->value.data[0], low)};
+}
+
+void TrainedInputs::add_decay(double decay) {
+  if (learning_ != InputLearning::pact) return;
+  for (auto& [weight, layer] : layers_) {
+    if (!layer.log_scale) continue;
+    // α = low + s · codes, low 0 if symmetric: d(λ α²)/d(log s) = 2 λ α · s · codes
+    const Grid grid = grid_of(unit_spec(layer.input.spec));
+    const double low = layer.offset ? static_cast<double>(layer.offset->value.data[0]) : 0;
+    const double width = std::exp(static_cast<double>(layer.log_scale->value.data[0])) *
+                         (layer.offset ? grid.qmax - grid.qmin : grid.qmax);
+    layer.log_scale->grad.data[0] += static_cast<real>(2 * decay * (low + width) * width);
+  }
 }
 
 const PackedWeights* TrainedInputs::packed(const Param& weight) const {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <span>
@@ -33,20 +34,35 @@ class IntegerWeights {
   PackedWeights packed_{};
 };
 
+/// How static input ranges are found in training.
+enum class InputLearning : std::uint8_t {
+  fixed,  ///< they stay as calibrated
+  lsq,    ///< scale, and offset where they are asymmetric (LSQ+)
+  /// The clipping level α, where the range ends, by PACT (Choi et al. 2018, arXiv:1805.06085): from
+  /// the values it clips, and a decay λ α². A range that begins at 0 or, behind a GELU, at the
+  /// lowest value that calibration saw, keeps that end: one-sided, as in the paper. A symmetric
+  /// range is [-α, α], which clips on both sides; the paper has no such inputs. Deviations: that; α
+  /// is learned as its logarithm (the scale's); its first value is the observer's.
+  pact,
+};
+
 /// Inputs of the layers of a model in training. Their learned ranges are parameters
 /// "<weight>.input_log_scale" and "<weight>.input_offset" of `params`.
 class TrainedInputs {
  public:
-  /// Attaches to the linear and loss chains for every target with an input. With `learn`, static
-  /// ranges start from the targets' and are learned. Usage error for a static range that was not
+  /// Attaches to the linear and loss chains for every target with an input. Learned ranges start
+  /// from the targets'. Usage error for a static range that was not
   /// calibrated. `model` and `params` must outlive this.
-  TrainedInputs(nn::ModelView& model, std::span<const Target> targets, bool learn, Ste ste,
-                ParamStore& params);
+  TrainedInputs(nn::ModelView& model, std::span<const Target> targets, InputLearning learning,
+                Ste ste, ParamStore& params);
   TrainedInputs(const TrainedInputs&) = delete;  // the links refer to this object
   TrainedInputs& operator=(const TrainedInputs&) = delete;
 
   /// Off: products of floats, as if nothing were attached.
   void set_active(bool on) { active_ = on; }
+
+  /// Adds the gradient of decay · α² for every range that PACT learns.
+  void add_decay(double decay);
 
   /// Where a fake-quant op leaves the integers of this weight; null where they are not multiplied.
   const PackedWeights* packed(const Param& weight) const;
@@ -66,6 +82,7 @@ class TrainedInputs {
   StepInput step_input(Graph& g, const Layer& layer) const;
   Var loss(Graph& g, const nn::Linear& head, Var x, const nn::LossTargets& wanted, Layer& layer);
 
+  InputLearning learning_;
   Ste ste_;
   bool active_ = true;
   std::map<const Param*, Layer> layers_;

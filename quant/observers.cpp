@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <mutex>
+#include <numeric>
 
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
@@ -52,31 +53,42 @@ double quantile(const Counts& counts, double wanted, double width) {
   return width * static_cast<double>(kBins);
 }
 
-/// KL(P || Q) of the first `n` bins, with everything beyond added to the last of P.
-double divergence(std::span<const double> bins, std::size_t n, std::size_t levels, double beyond) {
+/// A bin of magnitudes that is not empty.
+struct Bin {
+  std::size_t at = 0;
+  double count = 0;
+};
+
+/// KL(P || Q) of the first `n` bins, of which `bins` are not empty, with everything beyond added to
+/// the last of P. Infinite where all of P would be that last bin: Q is equal to it then, however
+/// much is clipped.
+double divergence(std::span<const Bin> bins, std::size_t n, std::size_t levels, double beyond) {
   constexpr double kNothing = 1e-4;
-  std::vector<double> q(n);
-  for (std::size_t level = 0; level < levels; ++level) {
-    const std::size_t first = (level * n + levels - 1) / levels;
-    const std::size_t last = ((level + 1) * n + levels - 1) / levels;
-    double sum = 0, occupied = 0;
-    for (std::size_t i = first; i < last; ++i) {
-      sum += bins[i];
-      occupied += bins[i] > 0 ? 1 : 0;
+  std::vector<double> p, q;
+  for (std::size_t first = 0; first < bins.size();) {
+    const std::size_t level = bins[first].at * levels / n;
+    double sum = 0;
+    for (; p.size() < bins.size() && bins[p.size()].at * levels / n == level;) {
+      sum += bins[p.size()].count;
+      p.push_back(bins[p.size()].count);
     }
-    for (std::size_t i = first; i < last; ++i) q[i] = bins[i] > 0 ? sum / occupied : 0;
+    q.insert(q.end(), p.size() - first, sum / static_cast<double>(p.size() - first));
+    first = p.size();
   }
-  const auto p = [&](std::size_t i) { return bins[i] + (i + 1 == n ? beyond : 0); };
-  double p_total = 0, q_total = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    if (q[i] == 0 && p(i) > 0) q[i] = kNothing;
-    p_total += p(i);
-    q_total += q[i];
+  if (beyond > 0) {
+    if (bins.empty() || bins.back().at + 1 != n) {
+      p.push_back(0);
+      q.push_back(kNothing);
+    }
+    p.back() += beyond;
+    if (p.size() == 1) return std::numeric_limits<double>::infinity();
   }
+  const double p_total = std::accumulate(p.begin(), p.end(), 0.0);
+  const double q_total = std::accumulate(q.begin(), q.end(), 0.0);
   double sum = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    const double share = p(i) / p_total;
-    if (share > 0) sum += share * std::log(share / (q[i] / q_total));
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    const double share = p[i] / p_total;
+    sum += share * std::log(share / (q[i] / q_total));
   }
   return sum;
 }
@@ -178,16 +190,22 @@ MinMax mse_range(const Histogram& h, const ActivationSpec& spec) {
 MinMax entropy_range(const Histogram& h, const ActivationSpec& spec) {
   if (h.width() == 0) return {};
   const std::vector<double> counts = magnitudes(h);
+  std::vector<Bin> bins;
+  std::vector<std::size_t> occupied{0};  // among the first so many bins
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] > 0) bins.push_back({i, counts[i]});
+    occupied.push_back(bins.size());
+  }
   const auto levels = std::size_t{1} << (spec.bits - 1);
   const std::size_t candidates = counts.size() - levels + 1;
   std::vector<double> divergences(candidates);
   parallel_for(static_cast<std::int64_t>(candidates), [&](std::int64_t c) {
     const std::size_t n = levels + static_cast<std::size_t>(c);
+    const auto inside = std::span(bins).first(occupied[n]);
     double beyond = 0;
-    for (std::size_t i = n; i < counts.size(); ++i) beyond += counts[i];
-    divergences[static_cast<std::size_t>(c)] = divergence(counts, n, levels, beyond);
+    for (std::size_t i = inside.size(); i < bins.size(); ++i) beyond += bins[i].count;
+    divergences[static_cast<std::size_t>(c)] = divergence(inside, n, levels, beyond);
   });
-  // A threshold below every value has no distribution to compare: NaN, which is never the least.
   std::size_t best = candidates - 1;
   for (std::size_t c = 0; c < candidates; ++c) {
     if (divergences[c] < divergences[best]) best = c;

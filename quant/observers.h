@@ -14,7 +14,8 @@
 //                   asymmetric range is the extremes cut at that threshold
 // Deviations in entropy: a) 2^(bits-1) levels instead of 128; b) the j-th of i bins belongs to
 // level floor(j · levels / i), so all levels are equally wide; c) where the quantized distribution
-// is 0 and the other is not, it counts as 1e-4 observations (MXNet's smoothing).
+// is 0 and the other is not, it counts as 1e-4 observations (MXNet's smoothing); d) thresholds
+// that clip all but one bin are not candidates: any two distributions on one bin are equal.
 #pragma once
 
 #include <array>

@@ -52,7 +52,8 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
       node.log_scale->value.data[u] = std::log(std::abs(ranges.at.scales[u]));
     }
   }
-  inputs_.emplace(model, targets, training == Training::lsq, options.ste, *params_);
+  const InputLearning usual = training == Training::lsq ? InputLearning::lsq : InputLearning::fixed;
+  inputs_.emplace(model, targets, options.inputs.value_or(usual), options.ste, *params_);
   if (options.freeze > 0) start_oscillation();
   attachment_ =
       model.hooks->weight_chain.attach([this](Graph& g, Param& p, const auto& next) -> Var {
@@ -132,6 +133,7 @@ void FakeQuantizer::start_oscillation() {
 }
 
 void FakeQuantizer::before_update(double r) {
+  inputs_->add_decay(options_.pact_decay);
   if (options_.dampen == 0) return;
   const double weight = options_.dampen * (1 - std::cos(std::numbers::pi * r)) / 2;
   for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {

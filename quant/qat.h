@@ -30,6 +30,9 @@ struct QatOptions {
   /// Last weight of the dampening loss λ ‖ŵ - clip(w)‖², which rises from 0 as (1 - cos πr)/2 over
   /// the training; 0: none (section 4.1 there).
   double dampen = 0;
+  /// Of static input ranges; nothing: LSQ learns them, STE keeps them.
+  std::optional<InputLearning> inputs{};
+  double pact_decay = 1e-4;  ///< λ of λ α², where PACT learns them
 };
 
 class FakeQuantizer {
@@ -54,7 +57,8 @@ class FakeQuantizer {
   };
   std::vector<NamedValues> state();
 
-  /// Between backward and the update of step r·steps: adds the dampening gradient.
+  /// Between backward and the update of step r·steps: adds the gradients of dampening and of PACT's
+  /// decay.
   void before_update(double r);
   /// After every update, with `freeze`: notes which codes moved back, holds frozen weights in
   /// place.

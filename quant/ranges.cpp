@@ -9,13 +9,15 @@
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/names.h"
+#include "quant/observers.h"
 
 namespace notch::quant {
 namespace {
 
 constexpr int kLargestPercent = 100, kSmallestPercent = 20;
 constexpr int kCandidates = kLargestPercent - kSmallestPercent + 1;
-constexpr std::array<std::string_view, 3> kRules{"absmax", "mse", "lsq_paper"};
+constexpr std::array<std::string_view, 5> kRules{"absmax", "mse", "lsq_paper", "percentile",
+                                                 "entropy"};
 
 /// scale_unit before the scale is stored: what overflows a stored type is visible here only.
 real raw_scale(MinMax range, const Spec& spec, real ratio) {
@@ -54,6 +56,29 @@ real best_ratio(std::span<const real> unit, MinMax range, const Spec& spec) {
   return ratio_of(std::min_element(errors.begin(), errors.end()) - errors.begin());
 }
 
+/// The range that an observer of activations finds in the unit, whose extremes are `seen`.
+UnitRange observed_range(std::span<const real> unit, MinMax seen, const Spec& spec, RangeRule rule,
+                         double percentile) {
+  const bool symmetric = !has_zero_points(spec);
+  Observer observer(
+      {.bits = std::max(spec.bits, 2),
+       .symmetric = symmetric,
+       .range = ActivationRange::fixed,
+       .observer = rule == RangeRule::entropy ? ObserverRule::entropy : ObserverRule::percentile,
+       .percentile = percentile});
+  observer.observe(unit);
+  const MinMax range = observer.range();
+  UnitRange chosen;
+  if (symmetric) {
+    chosen.ratio = std::max(-range.lo, range.hi) / std::max(-seen.lo, seen.hi);
+    chosen.at = scale_range(seen, spec, chosen.ratio);
+  } else {
+    chosen.ratio = (range.hi - range.lo) / (seen.hi - seen.lo);
+    chosen.at = scale_range(range, spec, 1);
+  }
+  return chosen;
+}
+
 }  // namespace
 
 std::string_view name_of(RangeRule rule) { return kRules[static_cast<std::size_t>(rule)]; }
@@ -81,11 +106,15 @@ real best_ratio(std::span<const real> unit, const Spec& spec) {
   return best_ratio(unit, min_max(unit), spec);
 }
 
-UnitRange choose_unit(std::span<const real> unit, const Spec& spec, RangeRule rule) {
+UnitRange choose_unit(std::span<const real> unit, const Spec& spec, RangeRule rule,
+                      double percentile) {
   const MinMax range = min_max(unit);
   UnitRange chosen{.at = zero_unit(spec)};
   if (range.lo == 0 && range.hi == 0) return chosen;
   if (rule == RangeRule::mse) chosen.ratio = best_ratio(unit, range, spec);
+  if (rule == RangeRule::percentile || rule == RangeRule::entropy) {
+    return observed_range(unit, range, spec, rule, percentile);
+  }
   if (rule == RangeRule::lsq_paper) {
     const double mean = sum_of_magnitudes(unit) / static_cast<double>(unit.size());
     const Grid grid = grid_of(spec);
@@ -102,7 +131,7 @@ UnitRange choose_unit(std::span<const real> unit, const Spec& spec, RangeRule ru
 }
 
 Ranges choose_scales(std::span<const real> w, std::int64_t rows, std::int64_t cols,
-                     const Spec& spec, RangeRule rule, std::string_view where) {
+                     const Spec& spec, RangeRule rule, std::string_view where, double percentile) {
   validate(spec, cols, where);
   check(rows >= 0 && cols >= 0 && std::ssize(w) == rows * cols, where, "got ", w.size(),
         " weights for a matrix of [", rows, ", ", cols, "]");
@@ -129,7 +158,7 @@ Ranges choose_scales(std::span<const real> w, std::int64_t rows, std::int64_t co
                    .expected = str("at most ", max_scale(spec.scale), " for ", name_of(spec.scale)),
                    .hint = "store scales as f32 or bf16"});
     }
-    const UnitRange chosen = choose_unit(weights, spec, rule);
+    const UnitRange chosen = choose_unit(weights, spec, rule, percentile);
     ranges.at.scales[i] = chosen.at.scale;
     if (has_zero_points(spec)) {
       ranges.at.zero_points[i] = static_cast<std::int8_t>(chosen.at.zero_point);

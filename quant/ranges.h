@@ -4,7 +4,9 @@
 // ratio, and not the scale, lets straight-through training keep the ratio from the search and
 // follow the weights' absmax afterwards. Used by RTN, GPTQ (per group, on compensated weights) and
 // QAT. Source: the clip search is the usual one (step 0.01); its floor is 0.20 because at 2 and 3
-// bits the best range of a Gaussian row is far below its absmax.
+// bits the best range of a Gaussian row is far below its absmax. percentile and entropy are the
+// observers of activations (quant/observers.h), shown the weights of a unit; there is no moving
+// average, because a matrix is one batch: it would be absmax.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +22,16 @@
 namespace notch::quant {
 
 enum class RangeRule : std::uint8_t {
-  absmax,     ///< ratio 1: nothing is clipped (asymmetric: min-max)
-  mse,        ///< the ratio in {1.00, 0.99, …, 0.20} with the least squared error
-  lsq_paper,  ///< 2·mean|w| / √qmax between levels: Esser et al. 2020 (arXiv:1902.08153),
-              ///< section 2.1
+  absmax,      ///< ratio 1: nothing is clipped (asymmetric: min-max)
+  mse,         ///< the ratio in {1.00, 0.99, …, 0.20} with the least squared error
+  lsq_paper,   ///< 2·mean|w| / √qmax between levels: Esser et al. 2020 (arXiv:1902.08153),
+               ///< section 2.1
+  percentile,  ///< a share of the unit's weights lies inside: with fewer than 1/(1 - share), all
+  entropy,     ///< least KL divergence between weights and clipped, quantized weights
 };
-std::string_view name_of(RangeRule rule);  ///< "absmax", "mse", "lsq_paper"
+inline constexpr double kWeightPercentile = 99.9;  ///< of RangeRule::percentile
+
+std::string_view name_of(RangeRule rule);  ///< "absmax", "mse", "lsq_paper", …
 RangeRule parse_range_rule(std::string_view text, std::string_view where);
 
 struct UnitScale {
@@ -54,21 +60,24 @@ real best_ratio(std::span<const real> unit, const Spec& spec);
 struct Ranges {
   Scales at{};
   /// One per unit, such that scale_unit(unit, spec, ratio) gives the unit's scale and zero point
-  /// (for lsq_paper up to one rounding).
+  /// (for lsq_paper up to one rounding; percentile and entropy move the ends of an asymmetric range
+  /// one by one, and the ratio is that of the widths).
   std::vector<real> ratios{};
 };
 
-/// The scales of w [rows, cols]. Parallel over units.
+/// The scales of w [rows, cols]; `percentile` in (50, 100]. Parallel over units.
 /// Errors name `where`: usage (spec does not fit, lsq_paper on an asymmetric grid); numeric (a
 /// weight is not finite, or a scale is larger than its stored type can hold).
 Ranges choose_scales(std::span<const real> w, std::int64_t rows, std::int64_t cols,
-                     const Spec& spec, RangeRule rule, std::string_view where);
+                     const Spec& spec, RangeRule rule, std::string_view where,
+                     double percentile = kWeightPercentile);
 
 /// choose_scales for one unit: what GPTQ calls at the first column of a group.
 struct UnitRange {
   UnitScale at{};
   real ratio = 1;
 };
-UnitRange choose_unit(std::span<const real> unit, const Spec& spec, RangeRule rule);
+UnitRange choose_unit(std::span<const real> unit, const Spec& spec, RangeRule rule,
+                      double percentile = kWeightPercentile);
 
 }  // namespace notch::quant

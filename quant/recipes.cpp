@@ -10,9 +10,9 @@
 namespace notch::quant {
 namespace {
 
-QTensor round_nearest(const Target& t, RangeRule rule) {
+QTensor round_nearest(const Target& t, RangeRule rule, double percentile = kWeightPercentile) {
   const Tensor& w = t.weight->value;
-  Ranges ranges = choose_scales(w.flat(), w.rows(), w.cols(), t.spec, rule, t.name);
+  Ranges ranges = choose_scales(w.flat(), w.rows(), w.cols(), t.spec, rule, t.name, percentile);
   return quantize(w.flat(), w.rows(), w.cols(), t.spec, std::move(ranges.at), t.name);
 }
 
@@ -63,6 +63,10 @@ class Walk {
   using Group = std::vector<const Target*>;
 
   void quantize_target(const Target& t, const Hessian* H) {
+    if (recipe_.needs_reference) {
+      const auto w = t.weight->value.flat();
+      originals_[t.weight].assign(w.begin(), w.end());
+    }
     Done& done = done_[t.weight];
     done.q = recipe_.round(t, H, options_, done.report);
     apply(t, done.q, done.report);
@@ -77,7 +81,7 @@ class Walk {
     return model_.hooks->linear_chain.attach(
         [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
           const auto at = inputs_.find(&linear);
-          if (at == inputs_.end()) return next(g, linear, x);
+          if (as_trained_ || at == inputs_.end()) return next(g, linear, x);
           const Var rounded = quantize_input(x, {.input = at->second});
           return next(g, linear, rounded);
         });
@@ -99,9 +103,11 @@ class Walk {
     start_hidden_states();
     for (const nn::Stage& stage : model_.stages) {
       for (const Group& group : groups_of(stage)) {
-        observe(group, [&](std::size_t i) { run_stage(stage, i, false); });
+        observe(group, stage);
       }
-      for (std::size_t i = 0; i < hidden_.size(); ++i) run_stage(stage, i, true);
+      for (Hidden& h : reference_) run_as_trained(stage, h, true);
+      for (Hidden& h : hidden_) run_stage(stage, h, true);
+      originals_.clear();
     }
     restore_tables();
     if (const Target* head = target_of(model_.head)) observe_head(*head);
@@ -119,13 +125,19 @@ class Walk {
       quantize_target(head, nullptr);
       return;
     }
+    // A tied table is looked up as well, so its codes stay close to the weights themselves.
+    const bool drifts = recipe_.needs_reference && !is_table(head);
     Hessian H(model_.head->in_features());
     const auto input = inputs_.find(head.linear);
-    for (Hidden& h : hidden_) {
+    for (std::size_t i = 0; i < hidden_.size(); ++i) {
       graph_.begin(Graph::Mode::inference);
-      const Var x = graph_.constant({h.values.data(), h.shape}, "hidden");
+      const Var x = graph_.constant({hidden_[i].values.data(), hidden_[i].shape}, "hidden");
       const Var seen = input == inputs_.end() ? x : quantize_input(x, {.input = input->second});
-      H.accumulate(seen.value().flat());
+      if (drifts) {
+        H.accumulate(seen.value().flat(), reference_[i].values);
+      } else {
+        H.accumulate(seen.value().flat());
+      }
     }
     if (lookups_) H.add(*lookups_);
     quantize_target(head, &H);
@@ -144,34 +156,45 @@ class Walk {
 
   /// Finds the group's static input ranges over all calibration text, then the second moments of
   /// its rounded inputs, and rounds the group.
-  template <class RunStage>
-  void observe(const Group& group, const RunStage& run_stage) {
-    find_ranges(group, run_stage);
+  void observe(const Group& group, const nn::Stage& stage) {
+    find_ranges(group, stage);
     std::map<const nn::Linear*, Hessian> hessians;
+    std::map<const nn::Linear*, std::vector<real>>
+        reference;  // inputs of the model before rounding
     if (recipe_.needs_hessian) {
       for (const Target* t : group) hessians.emplace(t->linear, Hessian(t->linear->in_features()));
       const nn::Attachment statistics = model_.hooks->linear_chain.attach(
           [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
             const auto H = hessians.find(&linear);
-            if (H != hessians.end()) H->second.accumulate(x.value().flat());
+            if (H == hessians.end()) return next(g, linear, x);
+            const std::span<const real> in = x.value().flat();
+            if (as_trained_) {
+              reference[&linear].assign(in.begin(), in.end());
+            } else if (recipe_.needs_reference) {
+              H->second.accumulate(in, reference.at(&linear));
+            } else {
+              H->second.accumulate(in);
+            }
             return next(g, linear, x);
           });
-      for (std::size_t i = 0; i < hidden_.size(); ++i) run_stage(i);
+      for (std::size_t i = 0; i < hidden_.size(); ++i) {
+        if (recipe_.needs_reference) run_as_trained(stage, reference_[i], false);
+        run_stage(stage, hidden_[i], false);
+      }
     }
     for (const Target* t : group) {
       quantize_target(*t, recipe_.needs_hessian ? &hessians.at(t->linear) : nullptr);
     }
   }
 
-  template <class RunStage>
-  void find_ranges(const Group& group, const RunStage& run_stage) {
+  void find_ranges(const Group& group, const nn::Stage& stage) {
     InputObservers observers(model_);
     for (const Target* t : group) {
       if (needs_calibration(*t)) observers.add(*t);
     }
     if (observers.empty()) return;
     observers.attach();
-    for (std::size_t i = 0; i < hidden_.size(); ++i) run_stage(i);
+    for (Hidden& h : hidden_) run_stage(stage, h, false);
     for (const Target* t : group) {
       if (!needs_calibration(*t)) continue;
       inputs_.emplace(t->linear, InputQuantizer{t->input->spec, observers.range_of(*t)});
@@ -183,7 +206,18 @@ class Walk {
     std::vector<real> values{};
   };
 
+  std::vector<Hidden> embedded() {
+    std::vector<Hidden> all;
+    for (const nn::Tokens& tokens : calibration_) {
+      graph_.begin(Graph::Mode::inference);
+      const Var x = model_.embed(graph_, tokens);
+      all.push_back({x.shape(), {x.value().flat().begin(), x.value().flat().end()}});
+    }
+    return all;
+  }
+
   void start_hidden_states() {
+    if (recipe_.needs_reference) reference_ = embedded();
     for (const Target& t : targets_) {
       if (!is_table(t)) continue;
       tables_.emplace_back(
@@ -191,11 +225,7 @@ class Walk {
       const std::vector<real> rounded = dequantize(round_nearest(t, options_.gptq.range));
       std::ranges::copy(rounded, t.weight->value.data);
     }
-    for (const nn::Tokens& tokens : calibration_) {
-      graph_.begin(Graph::Mode::inference);
-      const Var x = model_.embed(graph_, tokens);
-      hidden_.push_back({x.shape(), {x.value().flat().begin(), x.value().flat().end()}});
-    }
+    hidden_ = embedded();
   }
 
   bool is_table(const Target& t) const {
@@ -208,11 +238,23 @@ class Walk {
     for (const auto& [t, values] : tables_) std::ranges::copy(values, t->weight->value.data);
   }
 
-  void run_stage(const nn::Stage& stage, std::size_t i, bool keep) {
+  void run_stage(const nn::Stage& stage, Hidden& hidden, bool keep) {
     graph_.begin(Graph::Mode::inference);
-    const Var x = graph_.constant({hidden_[i].values.data(), hidden_[i].shape}, "hidden");
+    const Var x = graph_.constant({hidden.values.data(), hidden.shape}, "hidden");
     const Var y = stage.run(graph_, x);
-    if (keep) std::ranges::copy(y.value().flat(), hidden_[i].values.begin());
+    if (keep) std::ranges::copy(y.value().flat(), hidden.values.begin());
+  }
+
+  /// The same with the weights and inputs that the stage had before rounding.
+  void run_as_trained(const nn::Stage& stage, Hidden& hidden, bool keep) {
+    const auto swap_weights = [&] {
+      for (auto& [p, values] : originals_) std::ranges::swap_ranges(values, p->value.flat());
+    };
+    swap_weights();
+    as_trained_ = true;
+    run_stage(stage, hidden, keep);
+    as_trained_ = false;
+    swap_weights();
   }
 
   nn::ModelView& model_;
@@ -223,6 +265,9 @@ class Walk {
   Graph graph_;
   std::vector<Hidden> hidden_;
   std::optional<Hessian> lookups_;  // of the tied table
+  std::vector<Hidden> reference_;   // of the model before rounding, where the recipe asks for it
+  std::map<Param*, std::vector<real>> originals_;  // rounded weights of the stage, as they were
+  bool as_trained_ = false;
   std::vector<std::pair<const Target*, std::vector<real>>> tables_;
   std::map<const Param*, Done> done_;
   std::map<const nn::Linear*, InputQuantizer> inputs_;  // whose ranges are known
@@ -252,6 +297,15 @@ QTensor round_mse(const Target& t, const Hessian*, const PostTrainingOptions&, L
   return round_nearest(t, RangeRule::mse);
 }
 
+QTensor round_percentile(const Target& t, const Hessian*, const PostTrainingOptions& options,
+                         LayerReport&) {
+  return round_nearest(t, RangeRule::percentile, options.percentile);
+}
+
+QTensor round_entropy(const Target& t, const Hessian*, const PostTrainingOptions&, LayerReport&) {
+  return round_nearest(t, RangeRule::entropy);
+}
+
 QTensor round_gptq(const Target& t, const Hessian* H, const PostTrainingOptions& options,
                    LayerReport& report) {
   // One-hot inputs have a diagonal Hessian, with which GPTQ is round-to-nearest.
@@ -262,15 +316,37 @@ QTensor round_gptq(const Target& t, const Hessian* H, const PostTrainingOptions&
   return std::move(result.q);
 }
 
+QTensor round_gptaq(const Target& t, const Hessian* H, const PostTrainingOptions& options,
+                    LayerReport& report) {
+  const std::vector<double> drift = H ? H->drift() : std::vector<double>{};
+  if (drift.empty()) return round_gptq(t, H, options, report);
+  const Tensor& w = t.weight->value;
+  const std::vector<double> moments = H->matrix();
+  const std::vector<real> target =
+      asymmetric_target(w.flat(), w.rows(), w.cols(), moments, drift, options.gptq, t.name);
+  GptqResult result = gptq(target, w.rows(), w.cols(), t.spec, moments, options.gptq, t.name);
+  report.gptq = result.report;
+  return std::move(result.q);
+}
+
 const Recipe& recipe(std::string_view name) {
   for (const Recipe& r : kRecipes) {
     if (r.name == name) return r;
   }
-  const std::string close = did_you_mean(name, recipe_names());
   throw Error({.where = "recipe",
                .what = str("\"", name, "\" is not a method"),
                .field = std::string(name),
-               .hint = close.empty() ? "" : str("did you mean \"", close, "\"?")});
+               .hint = recipe_hint(name)});
+}
+
+std::string recipe_hint(std::string_view name) {
+  if (name.starts_with("rtn-moving")) {
+    return "a moving average follows batches; a matrix of weights is there at once, and its "
+           "extremes "
+           "are \"rtn\"";
+  }
+  const std::string close = did_you_mean(name, recipe_names());
+  return close.empty() ? "" : str("did you mean \"", close, "\"?");
 }
 
 std::vector<std::string> recipe_names() {

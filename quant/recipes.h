@@ -24,6 +24,7 @@ namespace notch::quant {
 struct PostTrainingOptions {
   GptqOptions gptq{};
   bool true_sequential = false;  ///< layer after layer inside a block, not block after block
+  double percentile = kWeightPercentile;  ///< of rtn-percentile
 };
 
 /// What rounding one matrix reports besides its codes.
@@ -52,21 +53,38 @@ struct Recipe {
   Round round = nullptr;  ///< null where the integers follow from training
   Training training = Training::none;
   bool needs_hessian = false;
+  bool needs_reference =
+      false;  ///< and how far inputs have drifted from the model's before rounding
   bool distills = false;
 };
 
 QTensor round_absmax(const Target&, const Hessian*, const PostTrainingOptions&, LayerReport&);
 QTensor round_mse(const Target&, const Hessian*, const PostTrainingOptions&, LayerReport&);
+QTensor round_percentile(const Target&, const Hessian*, const PostTrainingOptions&, LayerReport&);
+QTensor round_entropy(const Target&, const Hessian*, const PostTrainingOptions&, LayerReport&);
 QTensor round_gptq(const Target&, const Hessian*, const PostTrainingOptions&, LayerReport&);
+/// GPTQ of asymmetric_target; where drift is not known, as of a tied table, round_gptq.
+QTensor round_gptaq(const Target&, const Hessian*, const PostTrainingOptions&, LayerReport&);
 
 inline constexpr std::array kRecipes{
     Recipe{.name = "rtn", .source = "round to nearest, absmax range", .round = round_absmax},
     Recipe{
         .name = "rtn-mse", .source = "round to nearest, least-squares range", .round = round_mse},
+    Recipe{.name = "rtn-percentile",
+           .source = "round to nearest, a share of the weights inside the range",
+           .round = round_percentile},
+    Recipe{.name = "rtn-entropy",
+           .source = "round to nearest, range of the least KL divergence (Migacz 2017)",
+           .round = round_entropy},
     Recipe{.name = "gptq",
            .source = "Frantar et al. 2022",
            .round = round_gptq,
            .needs_hessian = true},
+    Recipe{.name = "gptaq",
+           .source = "Li et al. 2025",
+           .round = round_gptaq,
+           .needs_hessian = true,
+           .needs_reference = true},
     Recipe{.name = "qat-ste", .source = "Bengio et al. 2013", .training = Training::ste},
     Recipe{.name = "qat-lsq", .source = "Esser et al. 2020", .training = Training::lsq},
     Recipe{.name = "qat-ste-kd",
@@ -79,8 +97,10 @@ inline constexpr std::array kRecipes{
            .distills = true},
 };
 
-/// The row of that name; usage error with a suggestion for any other.
+/// The row of that name; usage error with recipe_hint for any other.
 const Recipe& recipe(std::string_view name);
+/// What to do about a name that no row has; may be empty.
+std::string recipe_hint(std::string_view name);
 std::vector<std::string> recipe_names();
 
 /// A quantized model: the codes of its targets. Everything else is in the model's parameters.
@@ -95,7 +115,8 @@ double require_activity(const Quantized& quantized, std::string_view where);
 
 /// Quantizes the targets after training, stage after stage: the statistics of a stage see its
 /// quantized predecessors (hidden states are kept per stage, every stage runs once to observe and
-/// once to go on). On return the model's parameters hold the dequantized weights. `calibration` is
+/// once to go on; a recipe with a reference runs the stage before rounding on its own hidden states
+/// besides). On return the model's parameters hold the dequantized weights. `calibration` is
 /// token batches. While it runs, a table that is looked up stands at its round-to-nearest values;
 /// the codes of a tied table are chosen last, for both its
 /// uses (quant/tied_table.h).

@@ -54,7 +54,10 @@ checkpoint_every = 7
 log_every        = 5
 [quant]
 bits    = [8, 4]
-methods = ["rtn", "rtn-mse", "gptq", "qat-ste", "qat-lsq", "qat-lsq-kd"]
+methods = ["rtn", "rtn-mse", "gptq", "gptaq", "qat-ste", "qat-lsq", "qat-lsq-kd"]
+[activations]
+bits  = [0, 8]
+range = "static"
 [calib]
 windows = 16
 [qat]

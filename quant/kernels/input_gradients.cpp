@@ -39,6 +39,7 @@ struct Ends {
   real slope_low = 0, slope_high = 0;
   real inverse = 1;
   real passed = 1;  // what is left of a gradient outside
+  real inside = 1;  // what the rounding residual counts
 };
 
 /// Both sums of [0, n) and the masked gradient. `n` is at most kLanes · kLaneTerms.
@@ -49,7 +50,7 @@ NOTCH_CLONES void backward_piece(real* dx, const real* x, Index n, const Ends& e
     const real v = x[i] * e.inverse, d = dx[i];
     const bool below = v<e.lowest, above = v> e.highest;
     const real residual = ((v + kNoFraction) - kNoFraction) - v;
-    const real slope = below ? e.slope_low : above ? e.slope_high : residual;
+    const real slope = below ? e.slope_low : above ? e.slope_high : residual * e.inside;
     const real outside = (below | above) ? d : real{0};
     scale_lanes[l] += d * slope;
     offset_lanes[l] += outside;
@@ -73,6 +74,11 @@ Ends ends_of(const InputRange& r, bool mask) {
          .passed = mask ? real{0} : real{1}};
   e.slope_low = e.lowest - r.offset_steps;
   e.slope_high = e.highest - r.offset_steps;
+  if (r.clipping_only) e.inside = 0;
+  if (r.low_end_held) {
+    e.slope_low = 0;
+    e.slope_high = static_cast<real>(r.qmax - r.qmin);
+  }
   return e;
 }
 

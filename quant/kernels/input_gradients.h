@@ -25,6 +25,9 @@ struct InputRange {
   int zero_point = 0, qmin = -127, qmax = 127;
   /// offset/s where the offset is learned (LSQ+) and decides the zero point; 0 otherwise.
   real offset_steps = 0;
+  /// PACT: only values outside move the range.
+  bool clipping_only = false;
+  bool low_end_held = false;  ///< PACT: where the range begins does not depend on its scale
 };
 
 /// Sums over all elements, in double: Σ dx · ∂x̂/∂s and Σ dx · ∂x̂/∂offset.
@@ -40,6 +43,10 @@ struct RangeSums {
 ///   ∂x̂/∂offset  0 inside, 1 outside
 /// Esser et al. 2020 (arXiv:1902.08153), eq. 3 and 5; Bhalgat et al. 2020 (LSQ+, arXiv:2004.09576),
 /// eq. 6 and 7, with the zero point rounded to a code and that rounding counted as the identity.
+/// With clipping_only (Choi et al. 2018, PACT, arXiv:1805.06085, section 3: dy/dα is 1 where α
+/// clips and 0 elsewhere) the rounding noise is taken as a constant, so that
+///   ∂x̂/∂s       0 inside, qmax - z above, qmin - z below; with low_end_held, where the scale moves
+///               the upper end alone, qmax - qmin above and 0 below
 /// Parallel; partial sums are added in the order of fixed chunks.
 RangeSums input_backward(std::span<real> dx, std::span<const real> x, const InputRange& range,
                          bool mask);

@@ -14,10 +14,12 @@ TEST_CASE("a text that cannot be used is refused before anything is written") {
     const char* name;
     std::string text;
   };
-  const auto bad = GENERATE(values<Bad>({{"empty", ""},
-                                         {"one byte", "x"},
-                                         {"not UTF-8", "abc \xff def"},
-                                         {"shorter than the context", "hello"}}));
+  const auto bad =
+      GENERATE(values<Bad>({{"empty", ""},
+                            {"one byte", "x"},
+                            {"not UTF-8", "abc \xff def"},
+                            {"shorter than the context", "hello"},
+                            {"evaluated on what it trains on", std::string(900, 'x')}}));
   CAPTURE(bad.name);
   program.write("bad.txt", bad.text);
   const auto before = program.entries();
@@ -37,10 +39,13 @@ TEST_CASE("a missing text or configuration is a fault of the system, and nothing
 
 TEST_CASE("values that do not fit each other are refused before anything is written") {
   const Program program;
-  const auto* bad = GENERATE("model.n_layr=2", "model.n_head=3", "model.n_head=two",
-                             "quant.granularity=group quant.group_size=5", "quant.bits=9",
-                             "quant.bits=1", "quant.methods=rtm", "train.lr=-1", "model.dropout=1",
-                             "--threads=-1", "--resume", "--bogus");
+  const auto* bad =
+      GENERATE("model.n_layr=2", "model.n_head=3", "model.n_head=two",
+               "quant.granularity=group quant.group_size=5", "quant.bits=9", "quant.bits=1",
+               "quant.methods=rtm", "train.lr=-1", "model.dropout=1", "--threads=-1", "--resume",
+               "--bogus", "data.test_fraction=0.95", "qat.inputs=pact",
+               "quant.methods=rtn-moving-average", "quant.grid=asymmetric quant.methods=qat-lsq",
+               "quant.grid=ternary quant.bits=4", "'quant.layers=[{pattern=\"h.7.*\", bits=4}]'");
   CAPTURE(bad);
   const auto before = program.entries();
   check_refused(program.notch(str("run tiny.toml ", bad)), 2);

@@ -73,7 +73,8 @@ TEST_CASE("A finished comparison has every row, and every file and format says t
         CHECK(row.accuracy.has_value());
         CHECK(row.on_control == row.name.starts_with("control-"));
         CHECK((row.bits == 32 || row.moved > 0));
-        CHECK(row.gptq.error_share.has_value() == (row.method == "gptq"));
+        const bool has_hessian = row.method == "gptq" || row.method == "gptaq";
+        CHECK(row.gptq.error_share.has_value() == has_hessian);
         if (row.gptq.error_share) {
           CHECK(*row.gptq.error_share > 0);
           CHECK(*row.gptq.error_share < 1);
@@ -110,10 +111,10 @@ TEST_CASE("A finished comparison has every row, and every file and format says t
       CHECK(json.at("condition", "t").as_number("t") >= 1);
       CHECK(json.at("dead_inputs", "t").as_int("t") == 0);
     }
-    CHECK(layers.size() == 12);  // 2 seeds, 3 widths, fp32 and its control
+    CHECK(layers.size() == 24);  // 2 methods, 2 seeds, 3 widths, fp32 and its control
     for (const SeedResults& seed : run.seeds) {
       for (const RowResult& row : seed.rows) {
-        if (row.method != "gptq") continue;
+        if (!row.gptq.error_share) continue;
         const auto [error, rtn_error] = errors.at(str("seed-", seed.seed, "/", row.name));
         CHECK(layers.at(str("seed-", seed.seed, "/", row.name)).size() ==
               5);  // 4 linears, the head

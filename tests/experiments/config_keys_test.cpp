@@ -70,6 +70,7 @@ group_size = 16
 scale = "f16"
 embedding = "same"
 layers = [{pattern = "h.0.*", bits = 8}, {pattern = "h.*.mlp.c_proj", bits = 0}]
+percentile = 99
 at = [{bits = 2, grid = "asymmetric", set = ["qat.ema=0.5"]}]
 methods = ["rtn"]
 control = false
@@ -91,6 +92,7 @@ true_sequential = true
 static_groups = true
 clip = "deviations"
 deviations = 2.5
+asymmetric = 0.5
 block = 16
 [qat]
 steps = 3
@@ -108,6 +110,8 @@ start = 0.5
 freeze = 0.02
 dampen = 0.1
 ema = 0.9
+inputs = "pact"
+pact_decay = 0.01
 [distill]
 reverse = 0.5
 lr_scale = 0.5

@@ -9,6 +9,7 @@
 #include "autograd/base/files.h"
 #include "autograd/base/thread_pool.h"
 #include "nn/checkpoint.h"
+#include "quant/calibration.h"
 #include "tests/catch.h"
 #include "tests/experiments/scratch.h"
 #include "tests/quant/tiny_models.h"
@@ -49,6 +50,7 @@ struct Arm {
   bool distilled = false;
   double dropout = 0;
   quant::QatOptions qat{};
+  bool rounds_inputs = false;  // static ranges
 };
 
 std::vector<Arm> arms() {
@@ -64,6 +66,9 @@ std::vector<Arm> arms() {
   all.back().settings.ema = 0.7;
   all.push_back({.name = "freezing", .training = quant::Training::lsq});
   all.back().qat = {.freeze = 0.01, .dampen = 0.1};
+  all.push_back({.name = "lsq-inputs", .training = quant::Training::lsq, .rounds_inputs = true});
+  all.push_back({.name = "pact", .training = quant::Training::ste, .rounds_inputs = true});
+  all.back().qat = {.inputs = quant::InputLearning::pact};
   all.push_back({.name = "part", .training = quant::Training::ste});
   all.back().settings = settings_of(9);
   all.back().settings.first_step = 1;
@@ -87,8 +92,13 @@ class Session {
     if (!arm.training) return;
     nn::ModelView view = nn::view(*model_);
     const quant::Spec spec{.bits = 3};
-    const std::vector<quant::Target> targets =
-        quant::resolve({.weights = spec, .table = spec}, view);
+    quant::Plan plan{.weights = spec, .table = spec};
+    if (arm.rounds_inputs) {
+      plan.activations = quant::ActivationSpec{.bits = 4, .range = quant::ActivationRange::fixed};
+    }
+    std::vector<quant::Target> targets = quant::resolve(plan, view);
+    const std::vector<std::int32_t> text(tokens_.begin(), tokens_.begin() + config.block_size);
+    quant::calibrate(view, targets, std::vector{nn::Tokens{text, 1, config.block_size}});
     fake_ = std::make_unique<quant::FakeQuantizer>(view, *arm.training, targets, arm.qat);
     if (arm.settings.diagnose_every > 0) {
       diagnostics_ = std::make_unique<quant::Diagnostics>(*fake_);

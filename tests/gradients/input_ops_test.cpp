@@ -252,6 +252,47 @@ TEST_CASE("gradients of rounded inputs are those of the function with frozen rou
   }
 }
 
+TEST_CASE("PACT's range is moved by what it clips, and where it begins stays") {
+  // y = clip(x, low, α) and rounding noise that is a constant: α = s · qmax and low = -α, or, where
+  // the range is asymmetric, α = low + s (qmax - qmin).
+  for (Row row : rows()) {
+    if (!row.learned || row.op != "quantize_input") continue;
+    INFO(describe(row));
+    Point p = point_of(row);
+    const Grid grid = grid_of(unit_spec(row.spec));
+    const bool symmetric = row.spec.symmetric;
+    const double z = symmetric ? 0 : std::nearbyint(grid.qmin - p.offset / p.scale);
+    const double high = (grid.qmax - z) * p.scale, low = (grid.qmin - z) * p.scale;
+    const double width = symmetric ? grid.qmax : grid.qmax - grid.qmin;
+    const auto loss = [&](double scale) {
+      const double alpha = high + width * (scale - p.scale);
+      double sum = 0;
+      for (std::size_t i = 0; i < p.x.size(); ++i) {
+        sum += p.dout[i] * std::clamp(p.x[i], symmetric ? -alpha : low, alpha);
+      }
+      return sum;
+    };
+    Graph g;
+    g.begin(Graph::Mode::training);
+    double log_scale = std::log(p.scale);
+    const Var x = g.input({p.x.data(), {kM, kK}});
+    const Var l = g.input({&log_scale, {1}}), o = g.input({&p.offset, {1}});
+    StepInput how{.input = {.spec = row.spec}, .log_scale = l, .clipping_only = true};
+    how.ste = row.ste;
+    if (!symmetric) how.offset = o;
+    g.backward(quantize_input(x, how), p.dout);
+    const double step = 1e-6;
+    const double slope = (loss(p.scale + step) - loss(p.scale - step)) / (2 * step);
+    CHECK(std::abs(slope) > 1e-3);
+    CHECK(g.grad(l)[0] == Approx(p.scale * slope).epsilon(1e-6));
+    if (!symmetric) CHECK((g.grad(o).empty() || g.grad(o)[0] == 0));
+    for (std::size_t i = 0; i < p.x.size(); ++i) {
+      const bool passes = row.ste == Ste::plain || (p.x[i] > low && p.x[i] < high);
+      CHECK(g.grad(x)[i] == (passes ? p.dout[i] : 0));
+    }
+  }
+}
+
 TEST_CASE("weights and ranges get their gradients when nobody wants that of the input") {
   for (const Row& row : rows()) {
     if (row.op == "quantize_input" && !row.learned) continue;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <string>
 
 #include "autograd/base/thread_pool.h"
 #include "quant/calibration.h"
@@ -230,6 +232,70 @@ TEST_CASE("GPTQ's statistics are those of the rounded inputs") {
   };
   CHECK(codes_with(ActivationSpec{.bits = 2}) != codes_with({}));
   CHECK(codes_with(ActivationSpec{.bits = 2}) == codes_with(ActivationSpec{.bits = 2}));
+}
+
+TEST_CASE("PACT learns where ranges end, beside either way to train weights") {
+  for (const Training training : {Training::ste, Training::lsq}) {
+    AnyModel model = any_model([] { return make_gpt(); });
+    std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.view);
+    const Text text(3);
+    calibrate(model.view, targets, std::vector<nn::Tokens>{text.tokens()});
+    // Ranges that clip: PACT learns nothing from one that does not.
+    for (Target& t : targets) {
+      if (t.input) t.input->at.scale *= real(0.5);
+    }
+    FakeQuantizer quantizer(model.view, training, targets, {.inputs = InputLearning::pact});
+    const auto of = [&](std::string_view what) {
+      std::vector<real> all;
+      for (const Param& p : quantizer.params().params()) {
+        if (p.name.ends_with(what)) all.push_back(p.value.data[0]);
+      }
+      return all;
+    };
+    const std::vector<real> ends = of(".input_log_scale"), offsets = of(".input_offset");
+    REQUIRE_FALSE(offsets.empty());
+    train(model.view, &quantizer.params(), text, 30);
+    CHECK(of(".input_offset") == offsets);
+    const std::vector<real> moved = of(".input_log_scale");
+    for (std::size_t i = 0; i < ends.size(); ++i) CHECK(moved[i] != ends[i]);
+  }
+}
+
+TEST_CASE("PACT's decay is the gradient of the squared clipping level") {
+  AnyModel model = any_model([] { return make_gpt(); });
+  std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.view);
+  const Text text(3);
+  calibrate(model.view, targets, std::vector<nn::Tokens>{text.tokens()});
+  const auto gradients = [&](std::optional<InputLearning> inputs) {
+    FakeQuantizer quantizer(model.view, Training::lsq, targets,
+                            {.inputs = inputs, .pact_decay = 0.25});
+    quantizer.params().allocate_gradients();
+    quantizer.params().zero_gradients();
+    quantizer.before_update(0);
+    std::map<std::string, real> all;
+    for (const Param& p : quantizer.params().params()) {
+      if (p.name.ends_with(".input_log_scale")) all[p.name] = p.grad.data[0];
+    }
+    return all;
+  };
+  const std::map<std::string, real> decay = gradients(InputLearning::pact);
+  for (const Target& t : targets) {
+    if (!t.input) continue;
+    const ActivationSpec& spec = t.input->spec;
+    const Grid grid = grid_of(unit_spec(spec));
+    const auto squared = [&](double l) {
+      const double s = t.input->at.scale;
+      const double low = spec.symmetric ? 0 : (grid.qmin - t.input->at.zero_point) * s;
+      const double alpha = low + std::exp(l) * (spec.symmetric ? grid.qmax : grid.qmax - grid.qmin);
+      return 0.25 * alpha * alpha;
+    };
+    const double l = std::log(double(t.input->at.scale)), step = 1e-5;
+    INFO(t.name);
+    CHECK(decay.at(t.weight->name + ".input_log_scale") ==
+          Approx((squared(l + step) - squared(l - step)) / (2 * step)).epsilon(1e-3));
+  }
+  for (const auto& [name, gradient] : gradients({})) CHECK(gradient == 0);
+  CHECK(gradients(InputLearning::fixed).empty());
 }
 
 TEST_CASE("learned input ranges move in training, and offsets only where the range is asymmetric") {

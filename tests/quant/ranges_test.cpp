@@ -5,6 +5,7 @@
 
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
+#include "quant/observers.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
@@ -169,6 +170,50 @@ TEST_CASE("scales do not depend on the number of threads") {
     CHECK(one.ratios == three.ratios);
   }
   set_threads(0);
+}
+
+TEST_CASE("percentile and entropy ranges of weights are those an observer finds in each unit") {
+  constexpr std::int64_t kRows = 6, kCols = 96;
+  const std::vector<real> w = normal_matrix(kRows * kCols, 11);
+  for (const Granularity granularity :
+       {Granularity::tensor, Granularity::channel, Granularity::group}) {
+    for (const GridKind grid : {GridKind::narrow, GridKind::asymmetric}) {
+      const Spec spec{.bits = 4,
+                      .grid = grid,
+                      .granularity = granularity,
+                      .group_size = granularity == Granularity::group ? 32 : 0};
+      for (const auto& [rule, observed] :
+           {std::pair{RangeRule::percentile, ObserverRule::percentile},
+            {RangeRule::entropy, ObserverRule::entropy}}) {
+        const Ranges ranges = choose_scales(w, kRows, kCols, spec, rule, "t", 90);
+        const auto unit = static_cast<std::size_t>(unit_size(spec, kRows, kCols));
+        for (std::size_t u = 0; u * unit < w.size(); ++u) {
+          Observer observer({.bits = 4,
+                             .symmetric = grid == GridKind::narrow,
+                             .range = ActivationRange::fixed,
+                             .observer = observed,
+                             .percentile = 90});
+          observer.observe(std::span(w).subspan(u * unit, unit));
+          const UnitScale expected = scale_range(observer.range(), spec, 1);
+          CHECK(ranges.at.scales[u] == Approx(expected.scale).epsilon(1e-6));
+          if (grid == GridKind::asymmetric) {
+            CHECK(ranges.at.zero_points[u] == expected.zero_point);
+          }
+          CHECK(ranges.ratios[u] <= 1);
+        }
+        if (rule == RangeRule::percentile) CHECK(ranges.ratios[0] < real(0.9));
+      }
+    }
+  }
+}
+
+TEST_CASE("entropy does not clip a short row to nothing") {
+  // Few values, none of them small: every threshold below them has one bin to compare.
+  const std::vector<real> w{1, real(0.9), -1, real(-0.8), real(0.95), real(0.7)};
+  for (const int bits : {8, 4, 2}) {
+    const Ranges ranges = choose_scales(w, 1, 6, {.bits = bits}, RangeRule::entropy, "t");
+    CHECK(ranges.ratios[0] >= real(0.7));
+  }
 }
 
 TEST_CASE("range rules have names, and a wrong one is a usage error") {

@@ -80,26 +80,28 @@ QTensor nearest(const Param& p, const Spec& spec, RangeRule rule) {
                   choose_scales(w.flat(), w.rows(), w.cols(), spec, rule, "t").at, "t");
 }
 
-/// Second moments of what reaches `layer` when `model` reads the calibration text.
-Hessian inputs_of(const AnyModel& model, std::string_view layer) {
+/// What reaches `layer` when `model` reads the calibration text, batch by batch.
+std::vector<std::vector<real>> inputs_of(const AnyModel& model, std::string_view layer) {
   const nn::Linear* head = model.view.head;
   const auto linears = model.view.linears;
   const auto found = std::ranges::find(linears, layer, [](const nn::Linear* l) { return l->name; });
   const nn::Linear* wanted = found == linears.end() ? head : *found;
-  Hessian H(wanted->in_features());
+  std::vector<std::vector<real>> inputs;
   const nn::Attachment observer = model.view.hooks->linear_chain.attach(
       [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
-        if (&linear == wanted) H.accumulate(x.value().flat());
+        if (&linear == wanted) inputs.push_back(copy(x.value().flat()));
         return next(g, linear, x);
       });
   for (const Text& text : Calibration().texts) logits_of(model.view, text);
-  return H;
+  return inputs;
 }
 
 TEST_CASE("round-to-nearest recipes quantize every matrix alone, and leave its values behind") {
   for (AnyModel& model : models()) {
-    for (const auto& [name, rule] :
-         {std::pair{"rtn", RangeRule::absmax}, {"rtn-mse", RangeRule::mse}}) {
+    for (const auto& [name, rule] : {std::pair{"rtn", RangeRule::absmax},
+                                     {"rtn-mse", RangeRule::mse},
+                                     {"rtn-percentile", RangeRule::percentile},
+                                     {"rtn-entropy", RangeRule::entropy}}) {
       AnyModel work = copy_of(model);
       const Quantized q = run(work, name);
       const std::vector<Target> targets = resolve(kPlan, model.view);
@@ -120,9 +122,9 @@ TEST_CASE("round-to-nearest recipes quantize every matrix alone, and leave its v
 /// Every layer's codes from GPTQ by hand. The layer sees `before`: the model in which the layers
 /// that were done earlier have their rounded weights, and tables their round-to-nearest ones.
 void check_codes_by_hand(const AnyModel& original, const Plan& plan,
-                         const PostTrainingOptions& options) {
+                         const PostTrainingOptions& options, std::string_view name = "gptq") {
   AnyModel work = copy_of(original), before = copy_of(original);
-  const Quantized q = run(work, "gptq", plan, options);
+  const Quantized q = run(work, name, plan, options);
   const std::vector<Target> targets = resolve(plan, before.view);
   std::set<const Param*> tables;
   for (const nn::Embedding* e : before.view.embeddings) tables.insert(e->weight);
@@ -138,12 +140,25 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
     INFO(t.name << (options.true_sequential ? " true-sequential" : " block-sequential"));
     const auto at = std::ranges::find(q.tensors, t.weight->name, &NamedQTensor::name);
     REQUIRE(at != q.tensors.end());
-    const std::vector<real> w =
+    std::vector<real> w =
         tables.contains(t.weight) ? table_values.at(t.weight) : copy(t.weight->value.flat());
-    Hessian H = inputs_of(before, t.linear->name);
+    const std::int64_t rows = t.weight->value.rows(), cols = t.weight->value.cols();
+    const auto inputs = inputs_of(before, t.linear->name);
+    const auto reference = inputs_of(original, t.linear->name);
+    const bool drifts = name == "gptaq" && !tables.contains(t.weight);  // not of a tied table
+    Hessian H(cols);
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (drifts) {
+        H.accumulate(inputs[i], reference[i]);
+      } else {
+        H.accumulate(inputs[i]);
+      }
+    }
     if (tables.contains(t.weight)) H.add(lookups);
-    const GptqResult expected = gptq(w, t.weight->value.rows(), t.weight->value.cols(), t.spec,
-                                     H.matrix(), options.gptq, t.name);
+    if (drifts) {
+      w = asymmetric_target(w, rows, cols, H.matrix(), H.drift(), options.gptq, t.name);
+    }
+    const GptqResult expected = gptq(w, rows, cols, t.spec, H.matrix(), options.gptq, t.name);
     CHECK(at->q == expected.q);
     const LayerReport& report = q.layers[static_cast<std::size_t>(at - q.tensors.begin())];
     CHECK(report.gptq.error == expected.report.error);
@@ -181,6 +196,24 @@ TEST_CASE("GPTQ's statistics come from quantized predecessors, stage by stage or
   }
 }
 
+TEST_CASE("GPTAQ's target knows what the layer got before any rounding, in every order") {
+  for (const AnyModel& model : models()) {
+    for (const bool true_sequential : {false, true}) {
+      check_codes_by_hand(model, kPlan, {.true_sequential = true_sequential}, "gptaq");
+    }
+  }
+  check_codes_by_hand(gpt(), kPlan, {.gptq = {.asymmetric = 1}}, "gptaq");
+}
+
+TEST_CASE("without a share of the drift, or before any, GPTAQ is GPTQ") {
+  AnyModel plain = gpt(), none = gpt(), all = gpt();
+  const Plan blocks{.weights = kInt3};  // the tables stay, so the first block sees its own inputs
+  const Quantized q = run(plain, "gptq", blocks), full = run(all, "gptaq", blocks);
+  CHECK(equal(q, run(none, "gptaq", blocks, {.gptq = {.asymmetric = 0}})));
+  CHECK(q.tensors[0].q == full.tensors[0].q);
+  CHECK_FALSE(equal(q, full));
+}
+
 TEST_CASE("GPTQ's order holds with groups, a quantized position table and a model partly in fp32") {
   Plan plan{.weights = {.bits = 4, .granularity = Granularity::group, .group_size = 4},
             .table = Spec{.bits = 4, .grid = GridKind::asymmetric, .scale = ScaleType::f16},
@@ -216,7 +249,7 @@ TEST_CASE("layer by layer differs from block by block, in later layers only") {
 
 TEST_CASE("parameters are the dequantized codes on return; what is not quantized is untouched") {
   for (const AnyModel& model : models()) {
-    for (const std::string_view name : {"rtn", "rtn-mse", "gptq"}) {
+    for (const std::string_view name : {"rtn", "rtn-mse", "gptq", "gptaq"}) {
       AnyModel work = copy_of(model), expected = copy_of(model);
       const Quantized q = run(work, name);
       test::put_dequantized(q, expected.params());
@@ -328,7 +361,7 @@ TEST_CASE("a recipe without its calibration text, or that only trains, is refuse
   const auto refused = [&](std::string_view name) {
     return error_of([&] { post_training(model.view, recipe(name), targets, {}, {}); });
   };
-  for (const std::string_view name : {"gptq", "qat-ste", "qat-lsq-kd"}) {
+  for (const std::string_view name : {"gptq", "gptaq", "qat-ste", "qat-lsq-kd"}) {
     CHECK(refused(name).fault == Fault::usage);
     CHECK(refused(name).where == name);
   }
@@ -350,6 +383,8 @@ TEST_CASE("the table of recipes: names are unique, and each row either rounds or
   CHECK(e.fault == Fault::usage);
   CHECK(e.field == "gtpq");
   CHECK(e.hint.find("\"gptq\"") != std::string::npos);
+  // Of weights a moving average has no meaning, and that is what the refusal says.
+  CHECK(error_of([] { recipe("rtn-moving-average"); }).hint.find("batches") != std::string::npos);
 }
 
 }  // namespace
