@@ -17,6 +17,8 @@ h2 { font-size: 18px; margin: 32px 0 8px; border-bottom: 1px solid #ddd; padding
 .verdict li { margin: 4px 0; max-width: 860px; }
 figure { margin: 0 0 24px; max-width: 860px; }
 figure svg { width: 100%; height: auto; }
+.small { display: grid; grid-template-columns: repeat(auto-fill, minmax(380px, 1fr)); gap: 8px; }
+.small figure { margin: 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 12px; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 8px; text-align: right; white-space: nowrap; }
@@ -77,6 +79,24 @@ std::string verdict_list(std::string_view verdict) {
   return out + "</ul>\n";
 }
 
+/// The widest codes' group is open; the others are a click away.
+std::string diagnostics_of(const std::vector<FigureGroup>& groups) {
+  if (groups.empty()) return {};
+  std::string out =
+      "<h2>Quantizers in training</h2>\n<p class=\"notes\">Trained rows of the first seed, means "
+      "over layers; every layer is in metrics.jsonl. The cosine compares the straight-through "
+      "gradient with that of the loss expected under stochastic rounding.</p>\n";
+  for (const FigureGroup& group : groups) {
+    out += str("<details", &group == &groups.front() ? " open=\"open\"" : "", ">\n<summary>",
+               escaped_markup(group.title), "</summary>\n<div class=\"small\">\n");
+    for (const Figure& f : group.figures) {
+      out += str("<figure>\n", svg_of(f.plot), "</figure>\n");
+    }
+    out += "</div>\n</details>\n";
+  }
+  return out;
+}
+
 std::string environment_table(const Json& environment) {
   std::string out = "<table>\n";
   if (environment.is_object()) {
@@ -114,6 +134,7 @@ std::string html_page(const ReportPage& page) {
   }
   if (page.figures.size() > 1) out += "<h2>Training</h2>\n";
   for (std::size_t i = 1; i < page.figures.size(); ++i) figure(page.figures[i]);
+  out += diagnostics_of(page.diagnostics);
   out +=
       str("<h2>Reproduce</h2>\n<p>In the directory of this page:</p>\n"
           "<pre>notch run config.resolved.toml --out again</pre>\n<p class=\"notes\">The same "

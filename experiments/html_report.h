@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "autograd/base/json.h"
+#include "experiments/diagnostic_figures.h"
 #include "experiments/figures.h"
 #include "experiments/table.h"
 
@@ -29,6 +30,7 @@ struct ReportPage {
   Table table{{}};
   std::string column_notes{};
   std::vector<ReportSection> sections{};
+  std::vector<FigureGroup> diagnostics{};
   std::string config{};  ///< TOML, every value of the run
   Json environment{};    ///< as in env.json; its time and command line are not shown
   std::string hash{};    ///< of the results

@@ -140,7 +140,11 @@ class Drawing {
     }
     place_legend();
     bottom_ = plot.height - kAxis - kRow * static_cast<double>(legend_rows_);
-    right_ = plot.width - kRight;
+    // The margin is for names that stand there.
+    const bool named =
+        !plot.levels.empty() ||
+        std::ranges::any_of(plot.series, [](const PlotSeries& s) { return !s.end_label.empty(); });
+    right_ = plot.width - (named ? kRight : 14);
     measure();
   }
 

@@ -187,6 +187,31 @@ Table gptq_table(const std::vector<SeedResults>& seeds) {
   return table;
 }
 
+namespace {
+
+/// What no row quantizes: "wpe, norms, biases".
+std::string left_in_fp32(const ExperimentConfig& config, int vocab_size) {
+  nn::Gpt shapes(model_config(config, vocab_size), nn::Gpt::Values::shapes_only);
+  nn::ModelView view = nn::view(shapes);
+  std::set<const Param*> quantized;
+  for (const RowConfig& row : planned_rows(config)) {
+    if (row.bits == 0) continue;
+    for (const quant::Target& t : quant::resolve(row_plan(config, row), view)) {
+      quantized.insert(t.weight);
+    }
+  }
+  std::string names;
+  const auto add = [&](const auto& layer) {
+    if (!quantized.contains(layer.weight)) names += layer.name + ", ";
+  };
+  for (const nn::Linear* l : view.linears) add(*l);
+  for (const nn::Embedding* e : view.embeddings) add(*e);
+  if (!view.head_is_tied()) add(*view.head);
+  return names + (config.model.bias ? "norms, biases" : "norms");
+}
+
+}  // namespace
+
 std::string table_header(const ExperimentConfig& config, const Data& data,
                          const std::vector<SeedResults>& seeds) {
   const data::CorpusInfo& c = data.source.corpus;
@@ -204,6 +229,7 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
   for (const std::string& g : grids) out << (g == *grids.begin() ? "; grids: " : ", ") << g;
   if (!grids.empty()) {
     out << ", scales " << config.quant.scale << ", token table " << config.quant.embedding
+        << ", in fp32: " << left_in_fp32(config, data.source.tokenizer.vocab_size())
         << "; calibration: " << config.calib.windows << " windows "
         << (config.calib.source == "self" ? "written by the model" : "of the training split");
   }
@@ -333,6 +359,15 @@ void Report::write(const std::filesystem::path& dir) const {
     page.sections.push_back(
         {.title = "Equivalence", .notes = equivalence_notes(), .tables = {std::move(equal)}});
   }
+  if (Table size = size_table(seeds_.front()); !size.rows().empty()) {
+    page.sections.push_back(
+        {.title = "Size",
+         .notes = "Bits per weight of the whole model, part by part, and of a code: its order-0 "
+                  "entropy, and what `notch export --format coded` takes for it with its tables. "
+                  "Seed " +
+                  std::to_string(seeds_.front().seed) + ".\n",
+         .tables = {std::move(size)}});
+  }
   if (Table gptq = gptq_table(seeds_); !gptq.rows().empty()) {
     page.sections.push_back({.title = "GPTQ",
                              .notes = "What is left of round-to-nearest's output error on the "
@@ -350,9 +385,9 @@ void Report::write(const std::filesystem::path& dir) const {
   write_file(dir / "results.svg", svg_of(page.figures.front().plot));
   const fs::path metrics = dir / "metrics.jsonl", environment = dir / "env.json";
   if (fs::exists(metrics)) {
-    for (Figure& f : curve_figures(read_file(metrics), seeds_)) {
-      page.figures.push_back(std::move(f));
-    }
+    const std::string lines = read_file(metrics);
+    for (Figure& f : curve_figures(lines, seeds_)) page.figures.push_back(std::move(f));
+    page.diagnostics = diagnostic_figures(lines, seeds_);
   }
   if (fs::exists(environment)) {
     page.environment = Json::parse(read_file(environment), environment.string());

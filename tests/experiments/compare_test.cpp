@@ -226,12 +226,36 @@ TEST_CASE("A finished comparison has every row, and every file and format says t
     CHECK(markdown.find(render(table, TableFormat::markdown)) != std::string::npos);
     CHECK(markdown.find(results_hash(run.seeds)) != std::string::npos);
   }
+  SECTION("the size of a row is the sum of its parts, and the report has them") {
+    const SeedResults& seed = finished().seeds[0];
+    const Table table = size_table(seed);
+    std::size_t at = 0;
+    for (const RowResult& row : seed.rows) {
+      if (row.bits == 32) continue;
+      INFO(row.name);
+      const auto cell = [&](std::string_view key) {
+        const auto column = std::ranges::find(table.columns(), key, &Column::key);
+        REQUIRE(column != table.columns().end());
+        return std::get<Number>(
+                   table.rows().at(at)[static_cast<std::size_t>(column - table.columns().begin())])
+            .value;
+      };
+      CHECK(cell("codes") + cell("scales") + cell("fp32") == Approx(cell("bits_per_weight")));
+      CHECK(cell("coded_per_code") >= cell("code_entropy"));
+      CHECK(cell("file_bytes") == static_cast<double>(row.file_bytes));
+      ++at;
+    }
+    CHECK(at == table.rows().size());
+    CHECK(read_file(finished().path() / "results.md").find(render(table, TableFormat::markdown)) !=
+          std::string::npos);
+  }
   SECTION("the header says what was measured") {
     const Finished& run = finished();
     const std::string header = table_header(run.config, run.data, run.seeds);
     for (const std::string& part :
          {run.config.name, run.data.source.corpus.sha256.substr(0, 12), str("context ", 32),
-          str(run.data.source.tokens.val.size() - 1), str("2 seeds"), str("[-7,7]")}) {
+          str(run.data.source.tokens.val.size() - 1), str("2 seeds"), str("[-7,7]"),
+          str("in fp32: wpe, norms, biases;")}) {
       INFO(part);
       CHECK(header.find(part) != std::string::npos);
     }

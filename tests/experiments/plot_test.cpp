@@ -295,8 +295,9 @@ TEST_CASE(
   CHECK(count(page, "&lt;fast&gt; &amp; &quot;new&quot;") == 1);
   CHECK(count(page, "2000-01-01") == 0);
   CHECK(count(page, "<svg") == 3);
-  // In the table and in a matrix at each of four widths, and among the equivalences of 8 bits.
-  CHECK(count(page, "gptq of control</td>") == 4 + 4 + 1);
+  // In the table, in a matrix and among the sizes at each of four widths, and among the
+  // equivalences of 8 bits.
+  CHECK(count(page, "gptq of control</td>") == 4 + 4 + 4 + 1);
   check_picture(picture, 4 * 8);
 
   Report(config, data, seeds).write(scratch.path());

@@ -1,0 +1,99 @@
+// Pictures of the quantizers in training: the numbers of metrics.jsonl, averaged over layers.
+#include "experiments/diagnostic_figures.h"
+
+#include <cmath>
+
+#include "experiments/html_report.h"
+#include "tests/catch.h"
+
+namespace notch::experiments {
+namespace {
+
+RowResult trained(std::string name, int bits) {
+  return {.name = std::move(name), .bits = bits, .granularity = "channel", .trained = true};
+}
+
+const std::vector<SeedResults> kSeeds{{.seed = 7,
+                                       .rows = {{.name = "fp32"},
+                                                trained("qat-lsq-int4", 4),
+                                                trained("qat-ste-int4", 4),
+                                                trained("qat-lsq-int2", 2),
+                                                {.name = "rtn-int4", .bits = 4}}}};
+
+std::string report(std::string_view run, int step, std::string_view quantizer) {
+  return str("{\"run\":\"", run, "\",\"step\":", step, ",\"quantizer\":{", quantizer, "}}\n");
+}
+
+constexpr std::string_view kFirst =
+    R"("layers":["a","b"],"sqnr_db":[10,20],"changed":[0.1,0.3],"clipped":[0,0.02],)"
+    R"("step":[1,4],"ste_cosine":[0.5,null],"reversals":[[1,0,0,0,0],[0.5,0.5,0,0,0]],)"
+    R"("boundary":[[1,0,0,0,0,0,0,0],[0,1,0,0,0,0,0,0]])";
+constexpr std::string_view kSecond =
+    R"("layers":["a","b"],"sqnr_db":[12,null],"changed":[0,0],"clipped":[0,0],)"
+    R"("step":[2,2],"ste_cosine":[1,0],"reversals":[[0.5,0.25,0,0,0.25],[0.5,0.25,0,0,0.25]],)"
+    R"("boundary":[[0,0,0,0,0,0,0,1],[0,0,0,0,0,0,0.5,0.5]])";
+
+TEST_CASE("pictures are means over layers, a group per width and a line per trained row") {
+  const std::string metrics =
+      str("{\"run\":\"seed-7/qat-lsq-int4\",\"step\":1,\"loss\":2}\n",
+          report("seed-7/qat-lsq-int4", 10, kFirst), report("seed-7/qat-lsq-int4", 20, kSecond),
+          report("seed-7/qat-lsq-int2", 10, kFirst), report("seed-8/qat-ste-int4", 10, kFirst));
+  const std::vector<FigureGroup> groups = diagnostic_figures(metrics, kSeeds);
+  REQUIRE(groups.size() == 2);
+  CHECK(groups[0].title == "int4");
+  CHECK(groups[1].title == "int2");
+  const auto line = [&](std::string_view title) {
+    for (const Figure& f : groups[0].figures) {
+      if (f.plot.title != title) continue;
+      REQUIRE(f.plot.series.size() == 1);  // qat-ste-int4 of this seed reported nothing
+      CHECK(f.plot.series[0].name == "qat-lsq-int4");
+      return f.plot.series[0].points;
+    }
+    FAIL("no picture " << title);
+    return std::vector<PlotPoint>{};
+  };
+  const auto check = [&](std::string_view title, std::vector<std::pair<double, double>> expected) {
+    INFO(title);
+    const std::vector<PlotPoint> points = line(title);
+    REQUIRE(points.size() == expected.size());
+    for (std::size_t i = 0; i < points.size(); ++i) {
+      CHECK(points[i].x == Approx(expected[i].first));
+      CHECK(points[i].y == Approx(expected[i].second).margin(1e-12));
+    }
+  };
+  check("Signal to rounding noise", {{10, 15}, {20, 12}});
+  check("Codes changed since the report before", {{10, 20}, {20, 0}});
+  check("Weights outside the grid", {{10, 1}, {20, 0}});
+  check("STE and expected gradient", {{10, 0.5}, {20, 0.5}});
+  // Geometric means: √(1 · 4) = √(2 · 2).
+  check("Step size", {{10, 1}, {20, 1}});
+  check("Turns of a code, last report", {{1, 25}, {2, 0}, {4, 0}, {8, 25}});
+  check("Distance to a boundary, last report", {{0.0625, 0},
+                                                {0.1875, 0},
+                                                {0.3125, 0},
+                                                {0.4375, 0},
+                                                {0.5625, 0},
+                                                {0.6875, 0},
+                                                {0.8125, 25},
+                                                {0.9375, 75}});
+}
+
+TEST_CASE("the page has the pictures of every width, and no section without any") {
+  const std::string metrics = report("seed-7/qat-lsq-int2", 10, kFirst);
+  ReportPage page{.title = "t", .table = Table({{.key = "method", .text = true}})};
+  const auto count = [](const std::string& text, std::string_view part) {
+    int n = 0;
+    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) {
+      ++n;
+    }
+    return n;
+  };
+  CHECK(count(html_page(page), "Quantizers in training") == 0);
+  page.diagnostics = diagnostic_figures(metrics + "{\"half a li", kSeeds);
+  const std::string html = html_page(page);
+  CHECK(count(html, "<summary>int2</summary>") == 1);
+  CHECK(count(html, "<svg ") == 7);
+}
+
+}  // namespace
+}  // namespace notch::experiments
