@@ -146,13 +146,21 @@ class Walk {
     std::map<const nn::Linear*, Hessian> hessians;
     if (recipe_.needs_hessian) {
       for (const Target* t : group) hessians.emplace(t->linear, Hessian(t->linear->in_features()));
+      // Layers run in the order of the group: after its last one no product is needed.
+      bool complete = false;
       const nn::Attachment statistics = model_.hooks->linear_chain.attach(
           [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
-            const auto H = hessians.find(&linear);
-            if (H != hessians.end()) H->second.accumulate(x.value().flat());
-            return next(g, linear, x);
+            if (!complete) {
+              const auto H = hessians.find(&linear);
+              if (H != hessians.end()) H->second.accumulate(x.value().flat());
+              complete = &linear == group.back()->linear;
+            }
+            return complete ? zeros(g, x.shape(), linear.out_features()) : next(g, linear, x);
           });
-      for (std::size_t i = 0; i < hidden_.size(); ++i) run_stage(i);
+      for (std::size_t i = 0; i < hidden_.size(); ++i) {
+        complete = false;
+        run_stage(i);
+      }
     }
     for (const Target* t : group) {
       quantize_target(*t, recipe_.needs_hessian ? &hessians.at(t->linear) : nullptr);
@@ -172,6 +180,13 @@ class Walk {
       if (!needs_calibration(*t)) continue;
       inputs_.emplace(t->linear, InputQuantizer{t->input->spec, observers.range_of(*t)});
     }
+  }
+
+  /// What nobody reads, in the shape of a layer's output.
+  Var zeros(Graph& g, Shape shape, std::int64_t features) {
+    shape = shape.with(shape.rank() - 1, features);
+    if (std::ssize(zeros_) < shape.size()) zeros_.resize(static_cast<std::size_t>(shape.size()));
+    return g.constant({zeros_.data(), shape}, "not needed");
   }
 
   struct Hidden {
@@ -218,6 +233,7 @@ class Walk {
   const PostTrainingOptions& options_;
   Graph graph_;
   std::vector<Hidden> hidden_;
+  std::vector<real> zeros_;
   std::vector<std::pair<const Target*, std::vector<real>>> tables_;
   std::map<const Param*, Done> done_;
   std::map<const nn::Linear*, InputQuantizer> inputs_;  // whose ranges are known
