@@ -195,12 +195,24 @@ void linear_forward(std::span<real> out, std::span<const real> x, std::span<cons
   check(bias.empty() || std::ssize(bias) == N, "linear", "bias has ", bias.size(),
         " values, out has N = ", N, " columns");
   if (M == 0 || N == 0) return;
-  if (precision == Precision::bf16) {
-    for (Index r = 0; r < M && !bias.empty(); ++r) std::ranges::copy(bias, out.begin() + r * N);
-    gemm(out, x, w, M, N, K,
-         {.trans_b = true, .accumulate = !bias.empty(), .precision = precision});
+#ifndef NOTCH_DOUBLE
+  if (precision == Precision::bf16 && K > 0) {
+    bf16_matmul({.out = out.data(),
+                 .a = x.data(),
+                 .b = w.data(),
+                 .bias = bias.empty() ? nullptr : bias.data(),
+                 .M = M,
+                 .N = N,
+                 .K = K,
+                 .ld_out = N,
+                 .lda = K,
+                 .ldb = K,
+                 .trans_b = true});
     return;
   }
+#else
+  static_cast<void>(precision);  // for gradient checks everything is double
+#endif
   if (M <= kGemvRows) return gemv(out, x, w, bias, M, N, K);
   if (matmul_pays(M, N, K)) {
     matmul({.out = out.data(),
@@ -238,81 +250,9 @@ void linear_backward(std::span<real> dx, std::span<real> dw, std::span<real> dbi
 
 namespace {
 
-constexpr Index kSyrkTile = 384;      // edge of the output tiles
 constexpr Index kCholeskyTile = 256;  // the diagonal blocks are one thread's work, so not larger
 
-void cblas_syrk(int N, int K, float alpha, const float* x, int ldx, float beta, float* out,
-                int ld) {
-  cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, N, K, alpha, x, ldx, beta, out, ld);
-}
-void cblas_syrk(int N, int K, double alpha, const double* x, int ldx, double beta, double* out,
-                int ld) {
-  cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, N, K, alpha, x, ldx, beta, out, ld);
-}
-
-/// A tile on or above the diagonal of an [N, N] matrix.
-struct UpperTile {
-  Index row = 0, rows = 0, col = 0, cols = 0;
-  bool diagonal() const { return row == col; }
-};
-
-/// Runs body(tile) for tiles that cover the upper triangle.
-template <class Body>
-void for_upper_tiles(Index N, const Body& body) {
-  const Index tiles = std::max({Index{1}, std::min<Index>(2, N / kSmallEdge), N / kSyrkTile});
-  parallel_for(tiles * (tiles + 1) / 2, [&](Index i) {
-    Index tr = 0, left = i;
-    while (left >= tiles - tr) left -= tiles - tr++;
-    const Index tc = tr + left;
-    const Index row = N * tr / tiles, col = N * tc / tiles;
-    body(UpperTile{row, N * (tr + 1) / tiles - row, col, N * (tc + 1) / tiles - col});
-  });
-}
-
-/// The tile of out [N, N] (+)= xᵀ x; below the diagonal undefined.
-template <class Real>
-void syrk_tile(Real* out, const Real* x, Index M, Index N, const UpperTile& t, bool accumulate) {
-  Real* tile = out + t.row * N + t.col;
-  if (t.diagonal()) {
-    pin_blas();
-    cblas_syrk(static_cast<int>(t.rows), static_cast<int>(M), Real{1}, x + t.row,
-               static_cast<int>(N), accumulate ? Real{1} : Real{0}, tile, static_cast<int>(N));
-  } else {
-    call(tile, x + t.row, x + t.col, t.rows, t.cols, M,
-         {.trans_a = true, .accumulate = accumulate, .ld_out = N, .lda = N, .ldb = N});
-  }
-}
-
-void check_syrk(std::size_t out, std::size_t x, Index M, Index N) {
-  check(static_cast<Index>(out) >= N * N && static_cast<Index>(x) >= M * N, "syrk",
-        "out and x hold ", out, " and ", x, " values; too few for M = ", M, ", N = ", N);
-}
-
 }  // namespace
-
-void syrk(std::span<double> out, std::span<const double> x, Index M, Index N) {
-  check_syrk(out.size(), x.size(), M, N);
-  for_upper_tiles(N, [&](const UpperTile& t) { syrk_tile(out.data(), x.data(), M, N, t, true); });
-}
-
-void syrk(std::span<double> out, std::span<const float> x, Index M, Index N,
-          std::span<float> workspace) {
-  check_syrk(out.size(), x.size(), M, N);
-  check(std::ssize(workspace) >= N * N, "syrk", "workspace holds ", workspace.size(),
-        " floats, needs ", N * N);
-  for_upper_tiles(N, [&](const UpperTile& t) {
-    for (Index first = 0; first < M; first += kSyrkRows) {
-      const Index rows = std::min(kSyrkRows, M - first);
-      syrk_tile(workspace.data(), x.data() + first * N, rows, N, t, false);
-      for (Index r = t.row; r < t.row + t.rows; ++r) {
-        const Index begin = t.diagonal() ? r : t.col, end = t.col + t.cols;
-        double* sum = out.data() + r * N;
-        const float* product = workspace.data() + r * N;
-        for (Index c = begin; c < end; ++c) sum[c] += static_cast<double>(product[c]);
-      }
-    }
-  });
-}
 
 // By blocks, right-looking. LAPACK is column-major: a row-major lower triangle is its upper one.
 int cholesky(std::span<double> a, Index N) {
