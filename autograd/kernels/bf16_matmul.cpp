@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <vector>
 
 #include "autograd/base/cpu.h"
@@ -15,17 +16,20 @@ namespace {
 
 using Index = std::int64_t;
 
-constexpr Index kRows = 64;    // rows per task
-constexpr Index kCols = 4096;  // columns per pass: their panels take at most 4 MiB
-constexpr Index kTasks = 16;   // columns are split when there are fewer blocks of rows
+// A pass packs its part of b for all tasks: at most 16 MiB.
+constexpr Index kPassCols = 4096;
+constexpr Index kPassDepth = 2048;
+// A task's share of the output and of both operands stays in a second-level cache of 1 MiB. Tasks
+// are made smaller when there are few, rows first: every task packs its rows of a.
+constexpr Index kTaskTiles = 4;    // tiles of rows
+constexpr Index kTaskPanels = 16;  // tiles of columns
+constexpr Index kTasks = 8;
 
-/// What one pass covers: k in [k, k + depth) and columns [col, col + cols). `pairs` is depth in
-/// pairs, completed with zeros to whole steps of a tile.
-struct Pass {
-  Index k = 0, depth = 0, col = 0, cols = 0, pairs = 0;
-};
+constexpr Index kUnit = kBf16Tile * kBf16Pairs;  // 32 rows or columns of one slice, in pairs
+constexpr Index kBlock = kBf16PairStep;          // pairs that are packed at a time
 
 constexpr Index round_up(Index n, Index step) { return (n + step - 1) / step * step; }
+constexpr Index quotient_up(Index n, Index by) { return (n + by - 1) / by; }
 
 /// The bfloat16 next to `value`, ties to even. A NaN stays one: its quiet bit is set, and the
 /// rounding of its payload is left out.
@@ -40,109 +44,149 @@ NOTCH_INLINE std::uint32_t pair(float first, float second) {
   return bf16(first) | bf16(second) << 16;
 }
 
-/// One row of `depth` neighbours in k.
-NOTCH_VECTOR void pack_row(std::uint32_t* out, const float* x, Index depth, Index pairs) {
-  const Index whole = depth / 2;
-  for (Index p = 0; p < whole; ++p) out[p] = pair(x[2 * p], x[2 * p + 1]);
-  if (depth % 2 == 1) out[whole] = pair(x[depth - 1], 0);
-  for (Index p = (depth + 1) / 2; p < pairs; ++p) out[p] = 0;
+/// out = inᵀ, 16 x 16. Four times, rows i and i + 8 are interleaved.
+NOTCH_INLINE void transpose16(std::uint32_t* out, Index ld_out, const std::uint32_t* in,
+                              Index ld_in) {
+  typedef std::uint32_t Row __attribute__((vector_size(64)));
+  Row x[16], y[16];
+  for (int i = 0; i < 16; ++i) std::memcpy(&x[i], in + i * ld_in, sizeof(Row));
+  for (int stage = 0; stage < 4; ++stage) {
+    for (int i = 0; i < 8; ++i) {
+      y[2 * i] = __builtin_shufflevector(x[i], x[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21,
+                                         6, 22, 7, 23);
+      y[2 * i + 1] = __builtin_shufflevector(x[i], x[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12, 28,
+                                             13, 29, 14, 30, 15, 31);
+    }
+    for (int i = 0; i < 16; ++i) x[i] = y[i];
+  }
+  for (int i = 0; i < 16; ++i) std::memcpy(out + i * ld_out, &x[i], sizeof(Row));
 }
 
-/// `width` neighbours of two rows of k, at distances `step` in out.
-NOTCH_VECTOR void pack_columns(std::uint32_t* out, Index step, const float* first,
-                               const float* second, Index width) {
-  if (step == 1) {
-    if (second)
-      for (Index c = 0; c < width; ++c) out[c] = pair(first[c], second[c]);
-    else
-      for (Index c = 0; c < width; ++c) out[c] = bf16(first[c]);
-    return;
+/// One operand: x(k, i), i a row of the output for `a` and a column for `b`.
+struct Operand {
+  const float* x = nullptr;
+  Index ld = 0;
+  bool k_adjacent = false;  ///< neighbours in k are neighbours in memory; otherwise those in i
+  bool rows = false;        ///< packed as rows of pairs [32, kBf16Pairs]; otherwise [pairs, 32]
+};
+
+/// Packs `count` (at most 32) neighbours in i from k on, completed with zeros.
+NOTCH_VECTOR void pack(std::uint32_t* out, const Operand& operand, Index i, Index count, Index k,
+                       Index depth) {
+  constexpr Index kEdge = 2 * kBlock;
+  static_assert(kEdge == kBf16Tile);
+  alignas(64) float completed[kEdge * kEdge];
+  alignas(64) std::uint32_t block[kBf16Tile * kBlock];
+  for (Index p = 0; 2 * p < depth; p += kBlock) {
+    const Index n = std::min(kEdge, depth - 2 * p);
+    Index ld = operand.ld;
+    const float* x =
+        operand.k_adjacent ? operand.x + i * ld + k + 2 * p : operand.x + (k + 2 * p) * ld + i;
+    if (count < kEdge || n < kEdge) {
+      const Index outer = operand.k_adjacent ? count : n, inner = operand.k_adjacent ? n : count;
+      std::fill_n(completed, kEdge * kEdge, 0.0f);
+      for (Index r = 0; r < outer; ++r) std::copy_n(x + r * ld, inner, completed + r * kEdge);
+      x = completed, ld = kEdge;
+    }
+    if (operand.k_adjacent) {
+      std::uint32_t* to = operand.rows ? out + p : block;
+      const Index ld_to = operand.rows ? kBf16Pairs : kBlock;
+      for (Index r = 0; r < kBf16Tile; ++r)
+        for (Index j = 0; j < kBlock; ++j)
+          to[r * ld_to + j] = pair(x[r * ld + 2 * j], x[r * ld + 2 * j + 1]);
+    } else {
+      std::uint32_t* to = operand.rows ? block : out + p * kBf16Tile;
+      for (Index j = 0; j < kBlock; ++j)
+        for (Index c = 0; c < kBf16Tile; ++c)
+          to[j * kBf16Tile + c] = pair(x[2 * j * ld + c], x[(2 * j + 1) * ld + c]);
+    }
+    if (operand.k_adjacent == operand.rows) continue;
+    for (Index half = 0; half < kBf16Tile; half += 16)
+      if (operand.rows)
+        transpose16(out + p + half * kBf16Pairs, kBf16Pairs, block + half, kBf16Tile);
+      else
+        transpose16(out + p * kBf16Tile + half, kBf16Tile, block + half * kBlock, kBlock);
   }
-  for (Index c = 0; c < width; ++c) out[c * step] = pair(first[c], second ? second[c] : 0.0f);
 }
 
-/// Rows [row, row + rows) of `a` as pairs, [kBf16Pairs] each, completed to whole tiles with zeros.
-void pack_rows(std::uint32_t* out, const Bf16Product& m, const Pass& pass, Index row, Index rows) {
-  const Index padded = round_up(rows, kBf16Tile);
-  for (Index r = m.trans_a ? rows : 0; r < padded; ++r) {
-    if (r < rows)
-      pack_row(out + r * kBf16Pairs, m.a + (row + r) * m.lda + pass.k, pass.depth, pass.pairs);
-    else
-      std::fill_n(out + r * kBf16Pairs, pass.pairs, 0u);
+/// k in [begin, begin + size), rows or columns likewise.
+struct Range {
+  Index begin = 0, size = 0;
+};
+
+/// Part of the columns and of k: cut into slices of k, in which b is packed.
+struct Pass {
+  Range cols{}, k{};
+  Index slices() const { return quotient_up(k.size, 2 * kBf16Pairs); }
+  Index slice_depth() const { return round_up(quotient_up(k.size, slices()), 2 * kBlock); }
+  Range slice(Index i) const {
+    const Index begin = i * slice_depth();
+    return {k.begin + begin, std::min(slice_depth(), k.size - begin)};
   }
-  if (!m.trans_a) return;
-  for (Index p = 0; p < pass.pairs; ++p) {
-    const float* first = m.a + (pass.k + 2 * p) * m.lda + row;
-    if (2 * p >= pass.depth)
-      for (Index r = 0; r < rows; ++r) out[r * kBf16Pairs + p] = 0;
-    else
-      pack_columns(out + p, kBf16Pairs, first, 2 * p + 1 < pass.depth ? first + m.lda : nullptr,
-                   rows);
-  }
+  Index panels() const { return quotient_up(cols.size, kBf16Tile); }
+};
+
+void pack_tile(std::uint32_t* out, const Operand& operand, const Range& range, Index tile,
+               const Range& k) {
+  const Index first = tile * kBf16Tile;
+  pack(out, operand, range.begin + first, std::min(kBf16Tile, range.size - first), k.begin, k.size);
 }
 
-/// Panel `panel` of the pass: [pairs, kBf16Tile], zero beyond N.
-void pack_panel(std::uint32_t* out, const Bf16Product& m, const Pass& pass, Index panel) {
-  const Index col = pass.col + panel * kBf16Tile, width = std::min(kBf16Tile, m.N - col);
-  std::fill_n(out, width < kBf16Tile ? pass.pairs * kBf16Tile : 0, 0u);
-  if (m.trans_b) {
-    alignas(64) std::uint32_t row[kBf16Tile][kBf16Pairs];
-    for (Index c = 0; c < width; ++c)
-      pack_row(row[c], m.b + (col + c) * m.ldb + pass.k, pass.depth, pass.pairs);
-    for (Index p = 0; p < pass.pairs; ++p)
-      for (Index c = 0; c < width; ++c) out[p * kBf16Tile + c] = row[c][p];
-    return;
-  }
-  const Index used = (pass.depth + 1) / 2;
-  for (Index p = 0; p < used; ++p) {
-    const float* first = m.b + (pass.k + 2 * p) * m.ldb + col;
-    pack_columns(out + p * kBf16Tile, 1, first, 2 * p + 1 < pass.depth ? first + m.ldb : nullptr,
-                 width);
-  }
-  std::fill_n(out + used * kBf16Tile, (pass.pairs - used) * kBf16Tile, 0u);
-}
-
-/// Rows [row, row + rows) of the output times panels [first, last) of the pass's columns.
-void block(const Bf16Product& m, const Pass& pass, const std::uint32_t* b, Index row, Index rows,
-           Index first, Index last, const Bf16Kernel& kernel) {
-  alignas(64) std::uint32_t a[kRows * kBf16Pairs];
+/// Tiles of rows times panels of columns, slice by slice.
+void multiply(const Bf16Product& m, const Pass& pass, const std::uint32_t* packed_b, Range tiles,
+              Range panels, const Bf16Kernel& kernel) {
+  alignas(64) std::uint32_t packed_a[kTaskTiles * kUnit];
   alignas(64) float edge[kBf16Tile * kBf16Tile];
-  pack_rows(a, m, pass, row, rows);
-  const bool resume = m.accumulate || pass.k > 0;
+  const Operand a{m.a, m.lda, !m.trans_a, true};
   kernel.begin();
-  for (Index panel = first; panel < last; ++panel) {
-    const std::uint32_t* b_panel = b + panel * pass.pairs * kBf16Tile;
-    const Index col = pass.col + panel * kBf16Tile, width = std::min(kBf16Tile, m.N - col);
-    for (Index i = 0; i < rows; i += kBf16Tile) {
-      const std::uint32_t* a_rows = a + i * kBf16Pairs;
-      float* out = m.out + (row + i) * m.ld_out + col;
-      const Index height = std::min(kBf16Tile, rows - i);
-      if (height == kBf16Tile && width == kBf16Tile) {
-        kernel.multiply(out, m.ld_out, resume, a_rows, b_panel, pass.pairs);
-        continue;
+  for (Index slice = 0; slice < pass.slices(); ++slice) {
+    const Range k = pass.slice(slice);
+    const Index pairs = round_up(k.size, 2 * kBlock) / 2;
+    const bool resume = m.accumulate || k.begin > 0, add = resume || m.bias;
+    for (Index tile = 0; tile < tiles.size; ++tile)
+      pack_tile(packed_a + tile * kUnit, a, {0, m.M}, tiles.begin + tile, k);
+    for (Index panel = panels.begin; panel < panels.begin + panels.size; ++panel) {
+      const std::uint32_t* b = packed_b + (panel * pass.slices() + slice) * kUnit;
+      const Index col = panel * kBf16Tile, width = std::min(kBf16Tile, pass.cols.size - col);
+      for (Index tile = 0; tile < tiles.size; ++tile) {
+        const std::uint32_t* a_rows = packed_a + tile * kUnit;
+        const Index row = (tiles.begin + tile) * kBf16Tile, height = std::min(kBf16Tile, m.M - row);
+        float* out = m.out + row * m.ld_out + pass.cols.begin + col;
+        if (!resume && m.bias)
+          for (Index r = 0; r < height; ++r)
+            std::copy_n(m.bias + pass.cols.begin + col, width, out + r * m.ld_out);
+        if (height == kBf16Tile && width == kBf16Tile) {
+          kernel.multiply(out, m.ld_out, add, a_rows, b, pairs);
+          continue;
+        }
+        // At the edges the same tile works on a copy, so every element sees the same arithmetic.
+        for (Index r = 0; add && r < height; ++r)
+          std::copy_n(out + r * m.ld_out, width, edge + r * kBf16Tile);
+        kernel.multiply(edge, kBf16Tile, add, a_rows, b, pairs);
+        for (Index r = 0; r < height; ++r)
+          std::copy_n(edge + r * kBf16Tile, width, out + r * m.ld_out);
       }
-      // At the edges the same tile works on a copy, so every element sees the same arithmetic.
-      for (Index r = 0; resume && r < height; ++r)
-        std::copy_n(out + r * m.ld_out, width, edge + r * kBf16Tile);
-      kernel.multiply(edge, kBf16Tile, resume, a_rows, b_panel, pass.pairs);
-      for (Index r = 0; r < height; ++r)
-        std::copy_n(edge + r * kBf16Tile, width, out + r * m.ld_out);
     }
   }
   kernel.end();
 }
 
-void run_pass(const Bf16Product& m, const Pass& pass, std::uint32_t* packed,
+void run_pass(const Bf16Product& m, const Pass& pass, std::uint32_t* packed_b,
               const Bf16Kernel& kernel) {
-  const Index panels = (pass.cols + kBf16Tile - 1) / kBf16Tile;
-  parallel_for(panels,
-               [&](Index p) { pack_panel(packed + p * pass.pairs * kBf16Tile, m, pass, p); });
-  const Index row_blocks = (m.M + kRows - 1) / kRows;
-  const Index splits = std::clamp<Index>(kTasks / row_blocks, 1, panels);
-  parallel_for(row_blocks * splits, [&](Index task) {
-    const Index row = task / splits * kRows, part = task % splits;
-    block(m, pass, packed, row, std::min(kRows, m.M - row), panels * part / splits,
-          panels * (part + 1) / splits, kernel);
+  const Index slices = pass.slices(), panels = pass.panels(), tiles = quotient_up(m.M, kBf16Tile);
+  const Operand b{m.b, m.ldb, m.trans_b, false};
+  parallel_for(panels * slices, [&](Index unit) {
+    pack_tile(packed_b + unit * kUnit, b, pass.cols, unit / slices, pass.slice(unit % slices));
+  });
+  Index down = quotient_up(tiles, kTaskTiles), across = quotient_up(panels, kTaskPanels);
+  down = std::clamp(quotient_up(kTasks, across), down, tiles);
+  across = std::clamp(quotient_up(kTasks, down), across, panels);
+  const auto part = [](Index i, Index parts, Index n) {
+    return Range{n * i / parts, n * (i + 1) / parts - n * i / parts};
+  };
+  parallel_for(down * across, [&](Index task) {
+    multiply(m, pass, packed_b, part(task / across, down, tiles),
+             part(task % across, across, panels), kernel);
   });
 }
 
@@ -156,23 +200,17 @@ void bf16_matmul(const Bf16Product& m) {
 }
 
 void bf16_matmul(const Bf16Product& m, const Bf16Kernel& kernel) {
-  thread_local std::vector<std::uint32_t> buffer;
-  constexpr Index kDepth = 2 * kBf16Pairs, kStep = 2 * kBf16PairStep;
-  const Index passes = (m.K + kDepth - 1) / kDepth;
-  const Index depth = passes > 0 ? round_up((m.K + passes - 1) / passes, kStep) : 0;
-  const auto elements =
-      static_cast<std::size_t>(round_up(std::min(m.N, kCols), kBf16Tile) * depth / 2);
-  if (buffer.size() < elements) buffer.resize(elements);
-  for (Index col = 0; col < m.N; col += kCols)
-    for (Index k = 0; k < m.K; k += depth) {
-      const Index here = std::min(depth, m.K - k);
-      run_pass(m,
-               {.k = k,
-                .depth = here,
-                .col = col,
-                .cols = std::min(kCols, m.N - col),
-                .pairs = round_up(here, kStep) / 2},
-               buffer.data(), kernel);
+  struct alignas(64) Line {
+    std::uint32_t pairs[16];
+  };
+  thread_local std::vector<Line> buffer;
+  for (Index col = 0; col < m.N; col += kPassCols)
+    for (Index k = 0; k < m.K; k += kPassDepth) {
+      const Pass pass{.cols = {col, std::min(kPassCols, m.N - col)},
+                      .k = {k, std::min(kPassDepth, m.K - k)}};
+      const auto lines = static_cast<std::size_t>(pass.panels() * pass.slices() * kUnit / 16);
+      if (buffer.size() < lines) buffer.resize(lines);
+      run_pass(m, pass, buffer.data()->pairs, kernel);
     }
 }
 

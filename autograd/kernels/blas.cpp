@@ -195,12 +195,24 @@ void linear_forward(std::span<real> out, std::span<const real> x, std::span<cons
   check(bias.empty() || std::ssize(bias) == N, "linear", "bias has ", bias.size(),
         " values, out has N = ", N, " columns");
   if (M == 0 || N == 0) return;
-  if (precision == Precision::bf16) {
-    for (Index r = 0; r < M && !bias.empty(); ++r) std::ranges::copy(bias, out.begin() + r * N);
-    gemm(out, x, w, M, N, K,
-         {.trans_b = true, .accumulate = !bias.empty(), .precision = precision});
+#ifndef NOTCH_DOUBLE
+  if (precision == Precision::bf16 && K > 0) {
+    bf16_matmul({.out = out.data(),
+                 .a = x.data(),
+                 .b = w.data(),
+                 .bias = bias.empty() ? nullptr : bias.data(),
+                 .M = M,
+                 .N = N,
+                 .K = K,
+                 .ld_out = N,
+                 .lda = K,
+                 .ldb = K,
+                 .trans_b = true});
     return;
   }
+#else
+  static_cast<void>(precision);  // for gradient checks everything is double
+#endif
   if (M <= kGemvRows) return gemv(out, x, w, bias, M, N, K);
   if (matmul_pays(M, N, K)) {
     matmul({.out = out.data(),

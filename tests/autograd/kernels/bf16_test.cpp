@@ -45,7 +45,7 @@ float at(const Floats& x, std::int64_t i) { return x[static_cast<std::size_t>(i)
 
 }  // namespace
 
-TEST_CASE("bf16 products are sums of products of rounded operands, whatever the layout") {
+TEST_CASE("bf16 products are sums of products of rounded operands, whatever the layout or start") {
   struct Shape {
     std::int64_t M, N, K;
   };
@@ -56,15 +56,18 @@ TEST_CASE("bf16 products are sums of products of rounded operands, whatever the 
                                   {65, 70, 129},
                                   {130, 31, 513},
                                   {16, 4100, 40},
-                                  {33, 64, 1100}}) {
-      for (int layout = 0; layout < 8; ++layout) {
+                                  {33, 64, 1100},
+                                  {64, 40, 2500}}) {
+      for (int layout = 0; layout < 12; ++layout) {
         const bool trans_a = layout & 1, trans_b = layout & 2, accumulate = layout & 4;
-        const Floats a = normals(M * K, 1), b = normals(K * N, 2);
+        const bool biased = layout & 8;
+        const Floats a = normals(M * K, 1), b = normals(K * N, 2), bias = normals(N, 4);
         Floats out = normals(M * N, 3);
         const Floats before = out;
         kernels::bf16_matmul({.out = out.data(),
                               .a = a.data(),
                               .b = b.data(),
+                              .bias = biased ? bias.data() : nullptr,
                               .M = M,
                               .N = N,
                               .K = K,
@@ -78,7 +81,8 @@ TEST_CASE("bf16 products are sums of products of rounded operands, whatever the 
         double worst = 0;
         for (std::int64_t i = 0; i < M; ++i)
           for (std::int64_t j = 0; j < N; j += 1 + N / 50) {
-            double sum = accumulate ? at(before, i * N + j) : 0, size = 1;
+            double sum = accumulate ? at(before, i * N + j) : biased ? at(bias, j) : 0;
+            double size = 1 + std::abs(sum);
             for (std::int64_t k = 0; k < K; ++k) {
               const double term = nearest_bf16(at(a, trans_a ? k * M + i : i * K + k)) *
                                   nearest_bf16(at(b, trans_b ? j * K + k : k * N + j));
