@@ -1,10 +1,11 @@
-// notch bench train: what training costs on this machine, and where the time goes. (Without
-// "train": inference_command.cpp.)
+// notch bench train, and notch bench gptq: what training and GPTQ cost on this machine, and where
+// the time goes. (Without either: inference_command.cpp.)
 #include <iostream>
 #include <sstream>
 
 #include "experiments/command_tools.h"
 #include "experiments/commands.h"
+#include "experiments/gptq_bench.h"
 #include "experiments/machine.h"
 #include "experiments/setup.h"
 #include "experiments/training_bench.h"
@@ -32,8 +33,8 @@ BenchSubject subject_of(const std::string& name, const std::vector<std::string>&
 }  // namespace
 
 int bench_command(const Args& args) {
-  if (args.positionals.empty() || args.positionals[0] != "train")
-    return bench_inference_command(args);
+  const std::string what = args.positionals.empty() ? "" : args.positionals[0];
+  if (what != "train" && what != "gptq") return bench_inference_command(args);
   const BenchOptions options{.recipes = listed(args.value("recipe").value_or("fp32")),
                              .rounds = static_cast<int>(args.integer("rounds", 5, 1, 1000)),
                              .steps = static_cast<int>(args.integer("steps", 0, 1, 100'000))};
@@ -44,6 +45,11 @@ int bench_command(const Args& args) {
   }
   note(args, banner());
   for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
+  if (what == "gptq") {
+    for (const BenchSubject& subject : subjects)
+      print_table(args, bench_gptq(subject, options.rounds));
+    return 0;
+  }
   std::vector<TrainingBench> benches;
   for (const BenchSubject& subject : subjects) {
     benches.push_back(bench_training(subject, options));

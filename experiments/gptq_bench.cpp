@@ -1,0 +1,94 @@
+#include "experiments/gptq_bench.h"
+
+#include <algorithm>
+#include <array>
+
+#include "autograd/base/rng.h"
+#include "experiments/roofs.h"
+#include "experiments/setup.h"
+#include "quant/gptq.h"
+#include "quant/gptq_factor.h"
+
+namespace notch::experiments {
+namespace {
+
+constexpr std::uint64_t kSeed = 1337;
+constexpr std::int64_t kChunk = 2048;  // tokens that are accumulated at a time
+
+struct Seconds {
+  double hessian = 0, factor = 0, gptq = 0;
+};
+
+/// The layer on normal inputs.
+Seconds time_layer(const quant::Target& target, std::int64_t tokens,
+                   const quant::GptqOptions& options) {
+  const Tensor& w = target.weight->value;
+  const std::int64_t rows = w.rows(), cols = w.cols();
+  std::vector<real> x(static_cast<std::size_t>(std::min(kChunk, tokens) * cols));
+  Rng rng(kSeed);
+  for (real& v : x) v = static_cast<real>(rng.normal());
+  const std::span<const real> all(x);
+  std::array<double, 4> at{};
+  at[0] = seconds_now();
+  quant::Hessian hessian(cols);
+  for (std::int64_t first = 0; first < tokens; first += kChunk) {
+    const std::int64_t n = std::min(kChunk, tokens - first);
+    hessian.accumulate(all.first(static_cast<std::size_t>(n * cols)));
+  }
+  const std::vector<double> H = hessian.matrix();
+  at[1] = seconds_now();
+  const quant::ColumnOrder order = quant::order_columns(H, cols, options.act_order, target.name);
+  quant::pack_factor(quant::damped_cholesky(H, order, options.damp, target.name));
+  at[2] = seconds_now();
+  quant::gptq(w.flat(), rows, cols, target.spec, H, options, target.name);
+  at[3] = seconds_now();
+  return {at[1] - at[0], at[2] - at[1], at[3] - at[2]};
+}
+
+}  // namespace
+
+Table bench_gptq(const BenchSubject& subject, int rounds) {
+  const ExperimentConfig& config = subject.config;
+  nn::Gpt model(model_config(config, subject.vocab_size));
+  model.init(kSeed);
+  nn::ModelView view = nn::view(model);
+  RowConfig row{.method = "gptq",
+                .bits = config.quant.bits.at(0),
+                .granularity = config.quant.granularity,
+                .group_size = config.quant.group_size};
+  row.grid = config.quant.grid;
+  const std::vector<quant::Target> targets = quant::resolve(row_plan(config, row), view);
+  const quant::PostTrainingOptions options = post_training_options(config);
+  const std::int64_t tokens =
+      static_cast<std::int64_t>(config.calib.windows) * config.model.block_size;
+
+  Table table({{.key = "layer", .text = true},
+               {.key = "spec", .text = true},
+               {.key = "rows", .decimals = 0},
+               {.key = "columns", .decimals = 0},
+               {.key = "hessian_s", .title = "Hessian s", .decimals = 3},
+               {.key = "factor_s", .title = "of it factorization", .decimals = 3},
+               {.key = "gptq_s", .title = "GPTQ s", .decimals = 3},
+               {.key = "total_s", .title = "total s", .decimals = 3}});
+  for (const quant::Target& t : targets) {
+    if (!t.linear || (t.name.starts_with("h.") && !t.name.starts_with("h.0."))) continue;
+    Seconds best = time_layer(t, tokens, options.gptq);
+    for (int round = 1; round < rounds; ++round) {
+      const Seconds now = time_layer(t, tokens, options.gptq);
+      best = {std::min(best.hessian, now.hessian), std::min(best.factor, now.factor),
+              std::min(best.gptq, now.gptq)};
+    }
+    table.add_row({text(t.name), text(quant::name_of(t.spec)),
+                   number(static_cast<double>(t.weight->value.rows())),
+                   number(static_cast<double>(t.weight->value.cols())), number(best.hessian),
+                   number(best.factor), number(best.gptq), number(best.hessian + best.gptq)});
+  }
+  const Calibration calibration(config, model, subject.tokens, kSeed);
+  const double start = seconds_now();
+  quant::post_training(view, quant::recipe("gptq"), targets, calibration.batches(), options);
+  table.add_row({text("whole model"), missing(), missing(), missing(), missing(), missing(),
+                 missing(), number(seconds_now() - start)});
+  return table;
+}
+
+}  // namespace notch::experiments

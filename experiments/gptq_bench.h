@@ -1,0 +1,16 @@
+// What GPTQ costs: the layers of a shape one by one, and the whole model as `notch quantize` and a
+// row of the table round it.
+#pragma once
+
+#include "experiments/table.h"
+#include "experiments/training_bench.h"
+
+namespace notch::experiments {
+
+/// One row per matrix of the first block and the head: seconds of the second moments of
+/// calib.windows contexts of random inputs, of the factorization alone, and of quant::gptq, which
+/// factorizes, rounds and measures; each the least of `rounds`. A last row has the seconds of the
+/// whole model, once, with its forward passes. Spec and options are the configuration's.
+Table bench_gptq(const BenchSubject& subject, int rounds);
+
+}  // namespace notch::experiments
