@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "autograd/base/error.h"
@@ -44,14 +45,38 @@ UnitScale zero_unit(const Spec& spec) {
 real best_ratio(std::span<const real> unit, MinMax range, const Spec& spec) {
   if (range.lo == 0 && range.hi == 0) return 1;
   const Grid grid = grid_of(spec);
-  std::array<double, kCandidates> errors{};
   const auto ratio_of = [](std::int64_t i) {
     return static_cast<real>(kLargestPercent - i) / static_cast<real>(100);
   };
+  // Bounds first: few candidates can have the least error, and only those are summed exactly.
+  std::array<UnitScale, kCandidates> scales{};
+  std::array<double, kCandidates> least{}, errors{};
+  double most = std::numeric_limits<double>::infinity();
+  const bool bounded = grid.step == 1;
+  if (bounded) {
+    std::array<double, kCandidates> greatest{};
+    parallel_for(kCandidates, [&](std::int64_t i) {
+      const std::size_t c = static_cast<std::size_t>(i);
+      scales[c] = scale_range(range, spec, ratio_of(i));
+      const double size = std::pow(static_cast<double>(scales[c].scale), 2);
+      if (!(size > 0x1p-240 && size < 0x1p240)) {  // the reciprocal may not be normal
+        greatest[c] = std::numeric_limits<double>::infinity();
+        return;
+      }
+      const double slack = 0x1p-18 * static_cast<double>(unit.size());
+      const double sum =
+          rough_squared_error(unit, scales[c].scale, scales[c].zero_point, grid.qmin, grid.qmax);
+      least[c] = size * (sum * (1 - 0x1p-10) - slack);
+      greatest[c] = size * (sum * (1 + 0x1p-10) + slack);
+    });
+    for (const double error : greatest) most = std::min(most, error);
+  }
   parallel_for(kCandidates, [&](std::int64_t i) {
-    const UnitScale at = scale_range(range, spec, ratio_of(i));
-    errors[static_cast<std::size_t>(i)] =
-        squared_error(unit, at.scale, at.zero_point, grid.qmin, grid.qmax, grid.step);
+    const std::size_t c = static_cast<std::size_t>(i);
+    if (!bounded) scales[c] = scale_range(range, spec, ratio_of(i));
+    errors[c] = least[c] > most ? std::numeric_limits<double>::infinity()
+                                : squared_error(unit, scales[c].scale, scales[c].zero_point,
+                                                grid.qmin, grid.qmax, grid.step);
   });
   return ratio_of(std::min_element(errors.begin(), errors.end()) - errors.begin());
 }

@@ -71,6 +71,11 @@ void dequantize_codes(std::span<real> out, std::span<const std::int8_t> codes,
 double squared_error(std::span<const real> w, real scale, int zero_point, int qmin, int qmax,
                      int step = 1);
 
+/// The same sum over scale², roughly and in a sixth of the time, for step 1 and codes of magnitude
+/// up to 128: v = w · fl(1 / scale) takes the place of a division, and differences are floats. With
+/// S the exact value, the result lies in S (1 ± 2^-10) ± n · 2^-18. Overflows and NaN stay visible.
+double rough_squared_error(std::span<const real> w, real scale, int zero_point, int qmin, int qmax);
+
 /// Smallest and largest element, 0 included (so lo <= 0 <= hi). NaN is ignored: see all_finite.
 struct MinMax {
   real lo = 0;
