@@ -9,6 +9,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
+#include "autograd/kernels/syrk.h"
 #include "quant/gptq_factor.h"
 #include "quant/gptq_sweep.h"
 
@@ -108,12 +109,7 @@ void Hessian::accumulate(std::span<const real> x) {
   check(n * in_features_ == std::ssize(x), "hessian", "got ", x.size(), " numbers, not rows of ",
         in_features_);
   if (n == 0) return;
-#ifdef NOTCH_DOUBLE
   kernels::syrk(sum_, x, n, in_features_);
-#else
-  workspace_.resize(sum_.size());
-  kernels::syrk(sum_, x, n, in_features_, workspace_);
-#endif
   rows_ += n;
 }
 

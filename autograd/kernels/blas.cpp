@@ -250,81 +250,9 @@ void linear_backward(std::span<real> dx, std::span<real> dw, std::span<real> dbi
 
 namespace {
 
-constexpr Index kSyrkTile = 384;      // edge of the output tiles
 constexpr Index kCholeskyTile = 256;  // the diagonal blocks are one thread's work, so not larger
 
-void cblas_syrk(int N, int K, float alpha, const float* x, int ldx, float beta, float* out,
-                int ld) {
-  cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, N, K, alpha, x, ldx, beta, out, ld);
-}
-void cblas_syrk(int N, int K, double alpha, const double* x, int ldx, double beta, double* out,
-                int ld) {
-  cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, N, K, alpha, x, ldx, beta, out, ld);
-}
-
-/// A tile on or above the diagonal of an [N, N] matrix.
-struct UpperTile {
-  Index row = 0, rows = 0, col = 0, cols = 0;
-  bool diagonal() const { return row == col; }
-};
-
-/// Runs body(tile) for tiles that cover the upper triangle.
-template <class Body>
-void for_upper_tiles(Index N, const Body& body) {
-  const Index tiles = std::max({Index{1}, std::min<Index>(2, N / kSmallEdge), N / kSyrkTile});
-  parallel_for(tiles * (tiles + 1) / 2, [&](Index i) {
-    Index tr = 0, left = i;
-    while (left >= tiles - tr) left -= tiles - tr++;
-    const Index tc = tr + left;
-    const Index row = N * tr / tiles, col = N * tc / tiles;
-    body(UpperTile{row, N * (tr + 1) / tiles - row, col, N * (tc + 1) / tiles - col});
-  });
-}
-
-/// The tile of out [N, N] (+)= xᵀ x; below the diagonal undefined.
-template <class Real>
-void syrk_tile(Real* out, const Real* x, Index M, Index N, const UpperTile& t, bool accumulate) {
-  Real* tile = out + t.row * N + t.col;
-  if (t.diagonal()) {
-    pin_blas();
-    cblas_syrk(static_cast<int>(t.rows), static_cast<int>(M), Real{1}, x + t.row,
-               static_cast<int>(N), accumulate ? Real{1} : Real{0}, tile, static_cast<int>(N));
-  } else {
-    call(tile, x + t.row, x + t.col, t.rows, t.cols, M,
-         {.trans_a = true, .accumulate = accumulate, .ld_out = N, .lda = N, .ldb = N});
-  }
-}
-
-void check_syrk(std::size_t out, std::size_t x, Index M, Index N) {
-  check(static_cast<Index>(out) >= N * N && static_cast<Index>(x) >= M * N, "syrk",
-        "out and x hold ", out, " and ", x, " values; too few for M = ", M, ", N = ", N);
-}
-
 }  // namespace
-
-void syrk(std::span<double> out, std::span<const double> x, Index M, Index N) {
-  check_syrk(out.size(), x.size(), M, N);
-  for_upper_tiles(N, [&](const UpperTile& t) { syrk_tile(out.data(), x.data(), M, N, t, true); });
-}
-
-void syrk(std::span<double> out, std::span<const float> x, Index M, Index N,
-          std::span<float> workspace) {
-  check_syrk(out.size(), x.size(), M, N);
-  check(std::ssize(workspace) >= N * N, "syrk", "workspace holds ", workspace.size(),
-        " floats, needs ", N * N);
-  for_upper_tiles(N, [&](const UpperTile& t) {
-    for (Index first = 0; first < M; first += kSyrkRows) {
-      const Index rows = std::min(kSyrkRows, M - first);
-      syrk_tile(workspace.data(), x.data() + first * N, rows, N, t, false);
-      for (Index r = t.row; r < t.row + t.rows; ++r) {
-        const Index begin = t.diagonal() ? r : t.col, end = t.col + t.cols;
-        double* sum = out.data() + r * N;
-        const float* product = workspace.data() + r * N;
-        for (Index c = begin; c < end; ++c) sum[c] += static_cast<double>(product[c]);
-      }
-    }
-  });
-}
 
 // By blocks, right-looking. LAPACK is column-major: a row-major lower triangle is its upper one.
 int cholesky(std::span<double> a, Index N) {

@@ -55,17 +55,6 @@ void linear_backward(std::span<real> dx, std::span<real> dw, std::span<real> dbi
                      std::int64_t M, std::int64_t N, std::int64_t K, FreshGradients fresh = {},
                      Precision precision = Precision::full);
 
-/// out [N, N] += xᵀ x for x [M, N], upper triangle only: symmetric rank-k update. Parallel.
-/// The float overload multiplies up to kSyrkRows rows at a time in float, at twice the rate, and
-/// adds these products in double. Per element, with u = 2^-24 and however many rows there are,
-///   |error_ij| <= kSyrkRows·u / (1 - kSyrkRows·u) · Σ_t |x_ti x_tj|  <=  6.2e-5 √(out_ii out_jj),
-/// which is the bound for a sum in any order; rounding errors being random, the error is smaller by
-/// about √kSyrkRows. Its workspace has N·N floats.
-void syrk(std::span<double> out, std::span<const float> x, std::int64_t M, std::int64_t N,
-          std::span<float> workspace);
-void syrk(std::span<double> out, std::span<const double> x, std::int64_t M, std::int64_t N);
-inline constexpr std::int64_t kSyrkRows = 1024;
-
 /// Cholesky in place: a = L Lᵀ, [N, N] row-major; reads and writes the lower triangle only.
 /// Returns 0, or i > 0 when the leading minor of order i is not positive definite. Parallel.
 int cholesky(std::span<double> a, std::int64_t N);

@@ -1,0 +1,95 @@
+#include "autograd/kernels/syrk.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "autograd/base/error.h"
+#include "autograd/base/thread_pool.h"
+#include "autograd/kernels/panel.h"
+
+namespace notch::kernels {
+namespace {
+
+using Index = std::int64_t;
+
+// x is packed once, in panels of columns; a panel is both operands of the register tile.
+constexpr Index kPassRows = 2 * kSyrkRows;  // packed at a time
+constexpr Index kPackRows = 32;             // per task of packing
+constexpr Index kDepth = 128;  // rows per product of panels: half of a 32 KiB cache for one of them
+constexpr Index kMaxEdge = 4;  // panels; the edge of an output tile
+
+constexpr Index quotient_up(Index n, Index by) { return (n + by - 1) / by; }
+
+/// Panels [first, last) on both sides of an output tile.
+struct Edge {
+  Index first = 0, last = 0;
+};
+
+/// out += the tile's part of xᵀ x, for `rows` packed rows.
+void add_tile(double* out, const real* packed, Index rows, Index N, Edge down, Edge across) {
+  constexpr Index kRow = kMaxEdge * kPanelCols;
+  alignas(64) real tile[kRow * kRow];
+  for (Index begin = 0; begin < rows; begin += kSyrkRows) {
+    const Index end = std::min(rows, begin + kSyrkRows);
+    for (Index k = begin; k < end; k += kDepth)
+      for (Index c = across.first; c < across.last; ++c)
+        for (Index r = down.first; r < std::min(down.last, c + 1); ++r)
+          panel_product({.out = tile + ((r - down.first) * kRow + c - across.first) * kPanelCols,
+                         .a = packed + (r * rows + k) * kPanelCols,
+                         .b = packed + (c * rows + k) * kPanelCols,
+                         .M = kPanelCols,
+                         .N = kPanelCols,
+                         .K = std::min(kDepth, end - k),
+                         .ld_out = kRow,
+                         .a_row = 1,
+                         .a_k = kPanelCols,
+                         .ldb = kPanelCols,
+                         .accumulate = k > begin});
+    const Index row = down.first * kPanelCols, col = across.first * kPanelCols;
+    for (Index r = row; r < std::min(N, down.last * kPanelCols); ++r)
+      for (Index c = std::max(r, col); c < std::min(N, across.last * kPanelCols); ++c)
+        out[r * N + c] += static_cast<double>(tile[(r - row) * kRow + c - col]);
+  }
+}
+
+}  // namespace
+
+void syrk(std::span<double> out, std::span<const real> x, std::int64_t M, std::int64_t N) {
+  check(std::ssize(out) >= N * N && std::ssize(x) >= M * N, "syrk", "out and x hold ", out.size(),
+        " and ", x.size(), " values; too few for M = ", M, ", N = ", N);
+  constexpr std::size_t kLine = 64 / sizeof(real);
+  struct alignas(64) Line {
+    real values[kLine];
+  };
+  thread_local std::vector<Line> buffer;
+  const Index panels = quotient_up(N, kPanelCols);
+  const Index edge = std::clamp<Index>(panels / 4, 1, kMaxEdge);
+  const Index tiles = quotient_up(panels, edge);
+  const auto edge_at = [&](Index tile) {
+    return Edge{tile * edge, std::min(panels, (tile + 1) * edge)};
+  };
+  for (Index first = 0; first < M; first += kPassRows) {
+    const Index rows = std::min(kPassRows, M - first);
+    const std::size_t lines = static_cast<std::size_t>(panels * kPanelCols * rows) / kLine;
+    if (buffer.size() < lines) buffer.resize(lines);
+    real* const packed = buffer.data()->values;
+    parallel_for(quotient_up(rows, kPackRows), [&](Index block) {
+      const Index begin = block * kPackRows, end = std::min(rows, begin + kPackRows);
+      for (Index panel = 0; panel < panels; ++panel) {
+        const Index col = panel * kPanelCols, width = std::min(kPanelCols, N - col);
+        for (Index r = begin; r < end; ++r) {
+          real* const to = packed + (panel * rows + r) * kPanelCols;
+          std::copy_n(x.data() + (first + r) * N + col, width, to);
+          std::fill_n(to + width, kPanelCols - width, real{0});
+        }
+      }
+    });
+    parallel_for(tiles * (tiles + 1) / 2, [&](Index i) {
+      Index down = 0, left = i;
+      while (left >= tiles - down) left -= tiles - down++;
+      add_tile(out.data(), packed, rows, N, edge_at(down), edge_at(down + left));
+    });
+  }
+}
+
+}  // namespace notch::kernels
