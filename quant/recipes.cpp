@@ -163,22 +163,28 @@ class Walk {
         reference;  // inputs of the model before rounding
     if (recipe_.needs_hessian) {
       for (const Target* t : group) hessians.emplace(t->linear, Hessian(t->linear->in_features()));
+      // Layers run in the order of the group: after its last one no product is needed.
+      bool complete = false;
       const nn::Attachment statistics = model_.hooks->linear_chain.attach(
           [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
-            const auto H = hessians.find(&linear);
-            if (H == hessians.end()) return next(g, linear, x);
-            const std::span<const real> in = x.value().flat();
-            if (as_trained_) {
-              reference[&linear].assign(in.begin(), in.end());
-            } else if (recipe_.needs_reference) {
-              H->second.accumulate(in, reference.at(&linear));
-            } else {
-              H->second.accumulate(in);
+            if (complete) return zeros(g, x.shape(), linear.out_features());
+            complete = &linear == group.back()->linear;
+            if (const auto H = hessians.find(&linear); H != hessians.end()) {
+              const std::span<const real> in = x.value().flat();
+              if (as_trained_) {
+                reference[&linear].assign(in.begin(), in.end());
+              } else if (recipe_.needs_reference) {
+                H->second.accumulate(in, reference.at(&linear));
+              } else {
+                H->second.accumulate(in);
+              }
             }
-            return next(g, linear, x);
+            return complete ? zeros(g, x.shape(), linear.out_features()) : next(g, linear, x);
           });
       for (std::size_t i = 0; i < hidden_.size(); ++i) {
+        complete = false;
         if (recipe_.needs_reference) run_as_trained(stage, reference_[i], false);
+        complete = false;
         run_stage(stage, hidden_[i], false);
       }
     }
@@ -199,6 +205,13 @@ class Walk {
       if (!needs_calibration(*t)) continue;
       inputs_.emplace(t->linear, InputQuantizer{t->input->spec, observers.range_of(*t)});
     }
+  }
+
+  /// What nobody reads, in the shape of a layer's output.
+  Var zeros(Graph& g, Shape shape, std::int64_t features) {
+    shape = shape.with(shape.rank() - 1, features);
+    if (std::ssize(zeros_) < shape.size()) zeros_.resize(static_cast<std::size_t>(shape.size()));
+    return g.constant({zeros_.data(), shape}, "not needed");
   }
 
   struct Hidden {
@@ -268,6 +281,7 @@ class Walk {
   std::vector<Hidden> reference_;   // of the model before rounding, where the recipe asks for it
   std::map<Param*, std::vector<real>> originals_;  // rounded weights of the stage, as they were
   bool as_trained_ = false;
+  std::vector<real> zeros_;
   std::vector<std::pair<const Target*, std::vector<real>>> tables_;
   std::map<const Param*, Done> done_;
   std::map<const nn::Linear*, InputQuantizer> inputs_;  // whose ranges are known
