@@ -28,6 +28,11 @@ NOTCH_CLONES void update_columns(double* W, const double* D, const PackedFactor&
       ++j;
       continue;
     }
+    // Where the next panels lie, no hardware prefetcher guesses.
+    if (j + 3 * kPanelCols < end) {
+      const double* next = R.at(panel + 2, first);
+      for (std::int64_t i = 0; i < terms; ++i) __builtin_prefetch(next + i * kPanelCols, 0, 2);
+    }
     for (std::int64_t s = 0; s < kStripRows; s += kLanes) {
       double* w = W + j * kStripRows + s;
       Lanes sum[kPanelCols];

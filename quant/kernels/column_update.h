@@ -14,7 +14,7 @@
 
 namespace notch::quant {
 
-inline constexpr std::int64_t kStripRows = 32;
+inline constexpr std::int64_t kStripRows = 64;  // R passes once per strip
 inline constexpr std::int64_t kPanelCols = 8;
 
 /// An upper triangular matrix with ones on its diagonal, by panels: panel p holds columns [8p, 8p +
