@@ -3,7 +3,8 @@
 #
 #   experiments/bench/peers.sh                         shapes N, T and S, fp32, against PyTorch
 #   experiments/bench/peers.sh --shape S,M --rounds 7
-#   experiments/bench/peers.sh --recipe qat-ste --peer w4a8-token quant.bits=4 quant.activations.bits=8
+#   experiments/bench/peers.sh --recipe qat-ste --peer w4a8-token quant.bits=4 activations.bits=8
+#   experiments/bench/peers.sh train.matmul=bf16       PyTorch in its bf16 mode
 #   LLMC_DIR=~/llm.c experiments/bench/peers.sh        also against llm.c, from its train_gpt2.c
 #
 # Each round runs `notch bench train` and then every peer, each for about half a second per shape; ratios are formed
@@ -14,7 +15,7 @@
 set -eu
 case ${1:-} in
   -h | --help)
-    sed -n '2,14s/^# \{0,1\}//p' "$0"
+    sed -n '2,15s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
 esac
@@ -22,7 +23,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=experiments/setup.sh
 source "$here/../setup.sh"
 
-shapes=N,T,S rounds=5 threads=$notch_jobs recipe=fp32 peer=fp32 overrides=()
+shapes=N,T,S rounds=5 threads=$notch_jobs recipe=fp32 peer=fp32 matmul=fp32 overrides=()
 while [ $# -gt 0 ]; do
   case $1 in
     --shape) shapes=$2 && shift ;;
@@ -30,7 +31,10 @@ while [ $# -gt 0 ]; do
     --threads) threads=$2 && shift ;;
     --recipe) recipe=$2 && shift ;;
     --peer) peer=$2 && shift ;;
-    *=*) overrides+=("$1") ;;
+    *=*)
+      overrides+=("$1")
+      if [ "$1" = train.matmul=bf16 ]; then matmul=bf16; fi
+      ;;
     *)
       echo "error: unknown argument: $1 (see --help)" >&2
       exit 2
@@ -104,7 +108,7 @@ run_notch() {
     awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) at[$i] = i } NR == 2 { print $at["tokens_per_s"], $at["ms"] }'
 }
 run_torch() {
-  "$python" -B "$here/peer_torch.py" --shape "$1" --recipe "$peer" -r 1 --threads "$threads" |
+  "$python" -B "$here/peer_torch.py" --shape "$1" --recipe "$peer" --matmul "$matmul" -r 1 --threads "$threads" |
     awk -F, 'NR == 2 { print $5, $6 }'
 }
 run_llmc() {
