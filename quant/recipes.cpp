@@ -167,26 +167,23 @@ class Walk {
       bool complete = false;
       const nn::Attachment statistics = model_.hooks->linear_chain.attach(
           [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
-            if (!complete) {
-              const auto H = hessians.find(&linear);
+            if (complete) return zeros(g, x.shape(), linear.out_features());
+            complete = &linear == group.back()->linear;
+            if (const auto H = hessians.find(&linear); H != hessians.end()) {
               const std::span<const real> in = x.value().flat();
-              const bool wanted = H != hessians.end();
-              if (wanted && as_trained_) {
+              if (as_trained_) {
                 reference[&linear].assign(in.begin(), in.end());
-              } else if (wanted && recipe_.needs_reference) {
+              } else if (recipe_.needs_reference) {
                 H->second.accumulate(in, reference.at(&linear));
-              } else if (wanted) {
+              } else {
                 H->second.accumulate(in);
               }
-              complete = &linear == group.back()->linear;
             }
             return complete ? zeros(g, x.shape(), linear.out_features()) : next(g, linear, x);
           });
       for (std::size_t i = 0; i < hidden_.size(); ++i) {
-        if (recipe_.needs_reference) {
-          complete = false;
-          run_as_trained(stage, reference_[i], false);
-        }
+        complete = false;
+        if (recipe_.needs_reference) run_as_trained(stage, reference_[i], false);
         complete = false;
         run_stage(stage, hidden_[i], false);
       }

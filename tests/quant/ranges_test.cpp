@@ -68,6 +68,35 @@ TEST_CASE(
   CHECK(best_ratio(w, {.bits = 8}) > real(0.9));
 }
 
+TEST_CASE("no ratio has a smaller error than the best one, and bounds leave out none that counts") {
+  for (const Spec& spec : all_specs(64)) {
+    for (const std::int64_t n : {1, 17, 600, 5000}) {
+      // Ordinary, nearly on the grid (errors near 0), very small and very large weights.
+      for (const auto& [size, rounded] : {std::pair{1.0f, false},
+                                          {1.0f, true},
+                                          {1e-37f, false},
+                                          {1e-20f, false},
+                                          {1e30f, false}}) {
+        std::vector<real> w = normal_matrix(n, 3);
+        for (real& v : w) v = (rounded ? std::nearbyint(8 * v) / 8 : v) * size;
+        if (!(std::fabs(double(scale_unit(w, spec, 1).scale)) < 1e38)) continue;  // not in f16
+        const auto error = [&](real ratio) {
+          const UnitScale at = scale_unit(w, spec, ratio);
+          const Grid grid = grid_of(spec);
+          return squared_error(w, at.scale, at.zero_point, grid.qmin, grid.qmax, grid.step);
+        };
+        real best = 1;
+        for (int percent = 99; percent >= 20; --percent) {
+          const real ratio = static_cast<real>(percent) / static_cast<real>(100);
+          if (error(ratio) < error(best)) best = ratio;
+        }
+        INFO(name_of(spec) << ", " << n << " weights of size " << size);
+        CHECK(best_ratio(w, spec) == best);
+      }
+    }
+  }
+}
+
 TEST_CASE("equal errors prefer the larger range") {
   CHECK(best_ratio(std::vector<real>{7, -3, 2, 0}, {.bits = 4}) == 1);
   CHECK(best_ratio(std::vector<real>{0, 0, 0}, {.bits = 4}) == 1);
