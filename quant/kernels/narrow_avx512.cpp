@@ -27,6 +27,11 @@ constexpr int kMostTokens = 8;
 
 NOTCH_ISA void load(Codes& v, const std::uint8_t* p) { v = (Codes)_mm512_loadu_si512(p); }
 
+#define NOTCH_HAS_HALVES
+NOTCH_ISA void load_halves(Reals& s, const std::uint8_t* p) {
+  s = (Reals)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
 NOTCH_ISA void prefetch(const std::uint8_t* p) { asm volatile("prefetcht0 (%0)" : : "r"(p)); }
 
 NOTCH_ISA void add_products(Sums& acc, const Codes& u, const std::int8_t* x) {

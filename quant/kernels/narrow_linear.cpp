@@ -141,10 +141,12 @@ void narrow_linear(std::span<float> out, const ActivationCodes& x, const NarrowW
   check(available(kernel), kWhere, "this processor lacks the instructions of kernel ",
         static_cast<int>(kernel));
   const auto* const zeros = reinterpret_cast<const std::int8_t*>(x.zero_points.data());
+  const std::int32_t times = s.zero_points ? 1 : w.qmin;
   for (Index t = 0; t < M; ++t)
-    for (Index u = 0; u < s.units(); ++u)
-      x.sums[static_cast<std::size_t>(t * s.units() + u)] -=
-          static_cast<std::int32_t>(s.unit()) * zeros[t];
+    for (Index u = 0; u < s.units(); ++u) {
+      std::int32_t& sum = x.sums[static_cast<std::size_t>(t * s.units() + u)];
+      sum = (sum - static_cast<std::int32_t>(s.unit()) * zeros[t]) * times;
+    }
   const NarrowProduct p{.out = out.data(),
                         .codes = reinterpret_cast<const std::int8_t*>(x.codes.data()),
                         .scales = x.scales.data(),

@@ -6,7 +6,9 @@
 //   load(Codes&, p)
 //   add_products(Sums& acc, const Codes& u, const std::int8_t* x)
 //                                    acc[o] += Σ_j u[4 o + j] · x[j], j < 4; u < 128
+//   prefetch(p)
 //   kMostTokens                      tokens that share an unpacked block
+//   NOTCH_HAS_HALVES, load_halves(Reals&, p)    16 halves as floats, where an instruction does it
 // Vectors are the compiler's vector extension: sums wrap as unsigned ones do.
 #pragma once
 
@@ -64,6 +66,9 @@ NOTCH_ISA void unpack(Codes& u, const std::uint8_t* block) {
 /// 16 scales as floats, exactly.
 NOTCH_ISA void load_scales(Reals& s, const std::uint8_t* from, StoredScale type) {
   if (type == StoredScale::f32) return load16(s, reinterpret_cast<const float*>(from));
+#ifdef NOTCH_HAS_HALVES
+  if (type == StoredScale::f16) return load_halves(s, from);
+#endif
   typedef std::uint16_t Halves __attribute__((vector_size(32)));
   typedef std::uint32_t Words __attribute__((vector_size(64)));
   Halves halves;
@@ -126,17 +131,17 @@ NOTCH_ISA_FUNCTION void narrow_tile(const NarrowProduct& p, Index row, Index pan
   Reals sum[R] = {};
   if (units == 1) prefetch(scale);
   for (Index unit = 0; unit < units; ++unit, scale += scale_step) {
-    Sums below = Sums{} + static_cast<std::uint32_t>(w.qmin);  // c = qmin - zw
+    Sums acc[R], odd[R], codes_sum = {};
+    for (int r = 0; r < R; ++r) {
+      acc[r] = Sums{} + static_cast<std::uint32_t>(p.sums[(row + r) * units + unit]);
+      odd[r] = Sums{};
+    }
     if (s.zero_points) {
       typedef std::int8_t Zeros __attribute__((vector_size(16)));
       Zeros z;
       std::memcpy(&z, zero + unit * kChannels, sizeof z);
-      below -= __builtin_convertvector(z, Sums);
-    }
-    Sums acc[R], odd[R], codes_sum = {};
-    for (int r = 0; r < R; ++r) {
-      acc[r] = below * static_cast<std::uint32_t>(p.sums[(row + r) * units + unit]);
-      odd[r] = Sums{};
+      const Sums below = static_cast<std::uint32_t>(w.qmin) - __builtin_convertvector(z, Sums);
+      for (int r = 0; r < R; ++r) acc[r] = acc[r] * below;
     }
     for (Index b = 0; b < blocks; ++b, block += kBits * 64, x += kBlockInputs) {
       if constexpr (R <= 8)
