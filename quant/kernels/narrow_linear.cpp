@@ -78,21 +78,21 @@ void pack_narrow_panel(const NarrowWeights& w, std::int64_t panel,
   std::memset(start, 0, static_cast<std::size_t>(w.panel_bytes()));
   for (Index o = 0; o < rows; ++o)
     for (Index k = 0; k < K; ++k) {
-      const Index at = k / unit * s.padded_unit() + k % unit;  // among the padded inputs
-      std::uint8_t* const block = start + at / kBlock * 64 * s.bits;
+      const Index at = k % unit;
+      std::uint8_t* const block = start + k / unit * w.unit_bytes() + at / kBlock * 64 * s.bits;
       const int u = codes[static_cast<std::size_t>(o * K + k)] - w.qmin;
       for_planes(s.bits, at % kBlock, o, [&](const Place& place, int bits, int position) {
         const int part = u >> position & ((1 << bits) - 1);
         block[place.byte] = static_cast<std::uint8_t>(block[place.byte] | part << place.shift);
       });
     }
-  std::uint8_t* const tables = start + w.panel_codes();
   for (Index o = 0; o < rows; ++o)
     for (Index u = 0; u < units; ++u) {
-      std::memcpy(tables + (u * kPanel + o) * width, scales.data() + (o * units + u) * width,
+      std::uint8_t* const tables = start + u * w.unit_bytes() + w.unit_codes();
+      std::memcpy(tables + o * width, scales.data() + (o * units + u) * width,
                   static_cast<std::size_t>(width));
       if (s.zero_points)
-        tables[units * kPanel * width + u * kPanel + o] =
+        tables[kPanel * width + o] =
             static_cast<std::uint8_t>(zero_points[static_cast<std::size_t>(o * units + u)]);
     }
 }
@@ -101,10 +101,11 @@ void dequantize_narrow_row(std::span<float> out, const NarrowWeights& w, std::in
   const IntegerShape& s = w.shape;
   const Index o = row % kPanel, unit = s.unit(), width = w.scale_bytes();
   const std::uint8_t* const start = w.memory + row / kPanel * w.panel_bytes();
-  const std::uint8_t* const tables = start + w.panel_codes();
   for (Index u = 0; u < s.units(); ++u) {
+    const std::uint8_t* const codes = start + u * w.unit_bytes();
+    const std::uint8_t* const tables = codes + w.unit_codes();
     float scale = 0;
-    const std::uint8_t* const at = tables + (u * kPanel + o) * width;
+    const std::uint8_t* const at = tables + o * width;
     std::uint16_t half = 0;
     if (w.scale == StoredScale::f32)
       std::memcpy(&scale, at, sizeof scale);
@@ -114,12 +115,11 @@ void dequantize_narrow_row(std::span<float> out, const NarrowWeights& w, std::in
     if (w.scale == StoredScale::bf16) scale = from_bf16(half);
     int below = w.qmin;
     if (s.zero_points)
-      below -= static_cast<std::int8_t>(tables[s.units() * kPanel * width + u * kPanel + o]);
+      below -= static_cast<std::int8_t>(tables[kPanel * width + o]);
     for (Index k = 0; k < unit; ++k) {
-      const Index from = u * s.padded_unit() + k;
-      const std::uint8_t* const block = start + from / kBlock * 64 * s.bits;
+      const std::uint8_t* const block = codes + k / kBlock * 64 * s.bits;
       int code = 0;
-      for_planes(s.bits, from % kBlock, o, [&](const Place& place, int bits, int position) {
+      for_planes(s.bits, k % kBlock, o, [&](const Place& place, int bits, int position) {
         code |= (block[place.byte] >> place.shift & ((1 << bits) - 1)) << position;
       });
       out[static_cast<std::size_t>(u * unit + k)] = static_cast<float>(code + below) * scale;

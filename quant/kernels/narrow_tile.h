@@ -124,13 +124,11 @@ NOTCH_ISA_FUNCTION void narrow_tile(const NarrowProduct& p, Index row, Index pan
   const Index units = s.units(), blocks = s.padded_unit() / kBlockInputs, stride = s.row_codes();
   const bool groups = s.group > 0;
   const std::uint8_t* block = w.memory + panel * w.panel_bytes();
-  const std::uint8_t* scale = block + w.panel_codes();
-  const Index scale_step = kChannels * w.scale_bytes();
-  const std::uint8_t* zero = scale + units * scale_step;
+  const Index scale_bytes = kChannels * w.scale_bytes();
+  const Index table_bytes = w.unit_bytes() - w.unit_codes();
   const std::int8_t* x = p.codes + row * stride;
   Reals sum[R] = {};
-  if (units == 1) prefetch(scale);
-  for (Index unit = 0; unit < units; ++unit, scale += scale_step) {
+  for (Index unit = 0; unit < units; ++unit, block += table_bytes) {
     Sums acc[R], odd[R], codes_sum = {};
     for (int r = 0; r < R; ++r) {
       acc[r] = Sums{} + static_cast<std::uint32_t>(p.sums[(row + r) * units + unit]);
@@ -139,7 +137,7 @@ NOTCH_ISA_FUNCTION void narrow_tile(const NarrowProduct& p, Index row, Index pan
     if (s.zero_points) {
       typedef std::int8_t Zeros __attribute__((vector_size(16)));
       Zeros z;
-      std::memcpy(&z, zero + unit * kChannels, sizeof z);
+      std::memcpy(&z, block + w.unit_codes() + scale_bytes, sizeof z);
       const Sums below = static_cast<std::uint32_t>(w.qmin) - __builtin_convertvector(z, Sums);
       for (int r = 0; r < R; ++r) acc[r] = acc[r] * below;
     }
@@ -148,9 +146,8 @@ NOTCH_ISA_FUNCTION void narrow_tile(const NarrowProduct& p, Index row, Index pan
         for (int i = 0; i < kBits; ++i) prefetch(block + kAhead + 64 * i);
       add_block<kBits, R, kShifted>(acc, odd, codes_sum, block, x, stride);
     }
-    prefetch(scale + w.panel_bytes());
     Reals factor;
-    load_scales(factor, scale, w.scale);
+    load_scales(factor, block, w.scale);
     for (int r = 0; r < R; ++r) {
       Sums exact = acc[r];
       if (R <= 4) exact += odd[r];
