@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
-quant::Plan plan_of(int bits, std::int64_t group, int table_bits) {
+quant::Plan plan_of(int bits, std::int64_t group, int table_bits, bool integers = false) {
   const auto spec = [](int b, std::int64_t g) {
     quant::Spec s{.bits = b};
     if (g > 0) {
@@ -24,7 +24,10 @@ quant::Plan plan_of(int bits, std::int64_t group, int table_bits) {
     }
     return s;
   };
-  return {.weights = spec(bits, group), .table = spec(table_bits, table_bits < 8 ? group : 0)};
+  quant::Plan plan{.weights = spec(bits, group),
+                   .table = spec(table_bits, table_bits < 8 ? group : 0)};
+  if (integers) plan.activations = quant::ActivationSpec{};
+  return plan;
 }
 
 /// What one model needs to be measured at one batch size.
@@ -115,9 +118,11 @@ std::vector<InferenceSubject> shape_subjects(const std::string& shape) {
   model->init(1);
   all.push_back({"fp32", {}});
   all.push_back({"int8", quant::pack_weights(*model, plan_of(8, 0, 8))});
+  all.push_back({"int8, int8 inputs", quant::pack_weights(*model, plan_of(8, 0, 8, true))});
   all.push_back({"int6", quant::pack_weights(*model, plan_of(6, 0, 8))});
   all.push_back({"int4 g32", quant::pack_weights(*model, plan_of(4, 32, 8))});
   all.push_back({"int4 g32, head too", quant::pack_weights(*model, plan_of(4, 32, 4))});
+  all.push_back({"int4 g32, int8 inputs", quant::pack_weights(*model, plan_of(4, 32, 4, true))});
   all.push_back({"int2 g32", quant::pack_weights(*model, plan_of(2, 32, 8))});
   all[0].model = {.model = std::move(model)};
   all[0].model.weight_bytes =
@@ -127,7 +132,7 @@ std::vector<InferenceSubject> shape_subjects(const std::string& shape) {
 
 double InferenceBench::share(const InferenceRow& row) const {
   const double bandwidth = row.bytes / row.roof_seconds;
-  return row.operations / row.seconds / std::min(sgemm, bandwidth * row.intensity());
+  return row.operations / row.seconds / std::min(row.integers ? integer : sgemm, bandwidth * row.intensity());
 }
 
 InferenceBench bench_inference(std::vector<InferenceSubject>& subjects,
@@ -164,7 +169,10 @@ InferenceBench bench_inference(std::vector<InferenceSubject>& subjects,
     add_rows(bench, lane, subjects[lane.subject], options);
     const double per_byte =
         read_seconds[lane.subject] / static_cast<double>(pass_bytes(subjects[lane.subject].model));
-    for (InferenceRow& row : std::span(bench.rows).last(2)) row.roof_seconds = per_byte * row.bytes;
+    for (InferenceRow& row : std::span(bench.rows).last(2)) {
+      row.roof_seconds = per_byte * row.bytes;
+      row.integers = subjects[lane.subject].has_integers();
+    }
   }
   return bench;
 }

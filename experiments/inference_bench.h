@@ -22,6 +22,7 @@ struct InferenceOptions {
 struct InferenceSubject {
   std::string name{};
   quant::RunnableModel model{};
+  bool has_integers() const { return model.integer && model.integer->bytes() > 0; }
 };
 
 /// A shape with random weights, S (6 layers of 384 channels, a byte vocabulary) or M (12 of 768,
@@ -39,12 +40,14 @@ struct InferenceRow {
   double roof_seconds = 0;  ///< of a pass that only reads these bytes, the best of all rounds
   double tokens_per_second() const { return tokens / seconds; }
   double intensity() const { return operations / bytes; }
+  bool integers = false;  ///< weights meet 8-bit activations: under the roof of integer products
 };
 
 struct InferenceBench {
   double sgemm = 0, integer = 0;  ///< operations per second
   std::vector<InferenceRow> rows{};
-  /// Share of min(sgemm, bandwidth · intensity) that a row reaches.
+  /// Share of min(peak, bandwidth · intensity) that a row reaches; the peak is sgemm's or, for
+  /// integers, that of integer products.
   double share(const InferenceRow& row) const;
 };
 

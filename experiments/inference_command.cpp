@@ -59,7 +59,7 @@ int bench_inference_command(const Args& args) {
   say(args, str("roofs: sgemm ", giga(bench.sgemm), " Gops/s, int8 products ", giga(bench.integer),
                 " Gops/s; memory by working set, in the table"));
   say(args, str("prompt ", options.prompt, " tokens, then decoding; the best of ", options.rounds,
-                " interleaved rounds; FP32 activations\n"));
+                " interleaved rounds\n"));
   print_table(args, inference_table(bench));
   if (const auto file = args.value("svg")) write_file(*file, roofline_svg(bench));
   return 0;

@@ -13,7 +13,7 @@
 namespace notch::experiments {
 namespace {
 
-constexpr double kWidth = 760, kHeight = 460, kLeft = 70, kRight = 190, kTop = 40, kBottom = 50;
+constexpr double kWidth = 800, kHeight = 460, kLeft = 70, kRight = 230, kTop = 40, kBottom = 50;
 
 struct LogAxes {
   double x_low, x_high, y_low, y_high;
@@ -59,7 +59,8 @@ std::string level(const LogAxes& a, double peak, const std::string& name) {
 }  // namespace
 
 std::string roofline_svg(const InferenceBench& bench) {
-  constexpr std::array kColors{"#000000", "#0072b2", "#009e73", "#d55e00", "#cc79a7", "#e69f00"};
+  constexpr std::array kColors{"#000000", "#0072b2", "#009e73", "#d55e00",
+                               "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"};
   constexpr std::array kMarks{Mark::circle,      Mark::square,        Mark::diamond,
                               Mark::triangle_up, Mark::triangle_down, Mark::star};
   LogAxes a{.x_low = 0.25, .x_high = 1024, .y_low = 1, .y_high = 10};
@@ -75,6 +76,8 @@ std::string roofline_svg(const InferenceBench& bench) {
   out += ticks(a);
   out += level(a, bench.sgemm / 1e9, str("sgemm ", std::lround(bench.sgemm / 1e9), " Gops/s"));
   out += level(a, bench.integer / 1e9, str("int8 ", std::lround(bench.integer / 1e9), " Gops/s"));
+  // Below the names of the peaks.
+  const double legend = a.y(std::min(bench.sgemm, bench.integer) / 1e9) + 60;
   std::vector<std::string> names;
   for (const InferenceRow& row : bench.rows) {
     auto known = std::ranges::find(names, row.name);
@@ -86,8 +89,8 @@ std::string roofline_svg(const InferenceBench& bench) {
         .mark = kMarks[i % kMarks.size()], .color = color, .hollow = row.phase == "prompt"};
     if (is_new) {  // the bandwidth of its own working set
       const double bandwidth = row.bytes / row.roof_seconds / 1e9;
-      out += roof(a, bandwidth, bench.sgemm / 1e9, color);
-      const double y = kTop + 90 + 18 * static_cast<double>(i);
+      out += roof(a, bandwidth, (row.integers ? bench.integer : bench.sgemm) / 1e9, color);
+      const double y = legend + 18 * static_cast<double>(i);
       out += svg::mark_at(kWidth - kRight + 14, y - 4, style, row.name);
       out += svg::text_at(kWidth - kRight + 26, y,
                           str(row.name, " (", std::lround(bandwidth), " GB/s)"), {.size = 11});
@@ -99,7 +102,7 @@ std::string roofline_svg(const InferenceBench& bench) {
                          std::lround(100 * bench.share(row)), " % of the roof"));
   }
   out +=
-      svg::text_at(kWidth - kRight + 6, kTop + 70, "hollow: prompt, filled: decode", {.size = 11});
+      svg::text_at(kWidth - kRight + 6, legend - 20, "hollow: prompt, filled: decode", {.size = 11});
   return out + "</svg>\n";
 }
 

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "autograd/param.h"
+
 namespace notch::experiments {
 
 /// Operations per second; a multiplication and an addition are two.
@@ -15,16 +17,17 @@ double sgemm_roof();
 /// Of the integer products of this processor (u8 · s8 into int32), a large matrix.
 double integer_roof();
 
-/// Memory that is only read, by all threads.
+/// Memory that is only read, by all threads; of the kind that weights lie in.
 class ReadRoof {
  public:
   explicit ReadRoof(std::int64_t bytes);
-  /// Seconds of one pass over all of it.
+  /// Seconds of one pass over all of it: the best of several kernels, which differ in how far ahead
+  /// they ask for what they read.
   double pass();
-  std::int64_t bytes() const { return static_cast<std::int64_t>(words_.size()) * 8; }
+  std::int64_t bytes() const { return static_cast<std::int64_t>(memory_.size() * sizeof(real)); }
 
  private:
-  std::vector<std::uint64_t> words_;
+  FlatBlock memory_;
   std::vector<std::uint64_t> found_;
 };
 

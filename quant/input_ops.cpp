@@ -176,7 +176,6 @@ struct QuantizedLinear {
 
   void backward(Backward& b) const {
     const Inputs& at = input.inputs;
-    check(at.w != 0, name, "a packed layer cannot be trained");
     const Tensor w = b.in(at.w);
     const std::int64_t N = w.rows();
     // Nothing is learned from an x̂ gradient that nobody asked for, except by the range.
@@ -211,6 +210,35 @@ struct QuantizedLinear {
     return x;
 #endif
   }
+};
+
+struct PackedLinear {
+  static constexpr std::string_view name = "packed_linear";
+  InputQuantizer input;
+  const IntegerMatrix* w;
+  bool has_bias;
+
+  Tensor forward(Forward& f) {
+    check_static(input.spec, input.at, name);
+    const Tensor x = f.in(0);
+    const IntegerShape& shape = w->shape();
+    const std::int64_t M = x.rows();
+    check(x.cols() == shape.K, name, "x is ", x.shape, " but the weights have ", shape.K,
+          " inputs");
+    const Tensor y = f.out(x.shape.with(x.shape.rank() - 1, shape.N));
+#ifdef NOTCH_DOUBLE
+    check(false, name, "the double build multiplies no integers");
+#else
+    const ActivationCodes codes{
+        f.scratch<std::uint8_t>(M * shape.row_codes()), f.scratch<float>(M),
+        f.scratch<std::uint8_t>(M),
+        f.scratch<std::int32_t>(shape.needs_sums() ? M * shape.units() : 0)};
+    quantize_rows(codes, {}, x.flat(), M, shape, row_grid(input.spec, input.at));
+    w->multiply(y.flat(), codes, has_bias ? f.in(1).flat() : std::span<real>{}, M);
+#endif
+    return y;
+  }
+  void backward(Backward&) const { check(false, name, "a packed layer cannot be trained"); }
 };
 
 /// Appends the learned range's Vars to an op's inputs and notes where they are.
@@ -267,12 +295,9 @@ Var quantized_linear(Var x, Var w, std::optional<Var> bias, const StepInput& how
 }
 
 Var packed_linear(Var x, std::optional<Var> bias, const InputQuantizer& input,
-                  const PackedWeights& packed) {
-  InputList list;
-  list.add(x);
-  RoundedInput rounded{.spec = input.spec, .at = input.at};
-  if (bias) rounded.inputs.bias = list.add(*bias);
-  return x.graph->record(QuantizedLinear{rounded, &packed}, list.all());
+                  const IntegerMatrix& w) {
+  if (bias) return x.graph->record(PackedLinear{input, &w, true}, {x, *bias});
+  return x.graph->record(PackedLinear{input, &w, false}, {x});
 }
 
 void packed_rows(std::span<real> out, const Tensor& x, const InputQuantizer& input,

@@ -11,7 +11,7 @@
 #include "autograd/graph.h"
 #include "quant/activation.h"
 #include "quant/fake_quant.h"
-#include "quant/kernels/integer_linear.h"
+#include "quant/integer_matrix.h"
 
 namespace notch::quant {
 
@@ -38,9 +38,10 @@ Var quantize_input(Var x, const StepInput& how);
 Var quantized_linear(Var x, Var w, std::optional<Var> bias, const StepInput& how,
                      const PackedWeights* packed);
 
-/// The same for a model that is not trained: there is no ŵ, and nothing gets a gradient.
+/// The same for a model that is not trained: there is no ŵ, and nothing gets a gradient. `w` must
+/// outlive the step.
 Var packed_linear(Var x, std::optional<Var> bias, const InputQuantizer& input,
-                  const PackedWeights& packed);
+                  const IntegerMatrix& w);
 
 /// Logits of rows [first, first + n) of x [.., K] into `out` [n, N], bit for bit packed_linear's,
 /// for head_loss. `codes` must hold n · (row codes + 5) bytes.

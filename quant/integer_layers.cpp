@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "autograd/base/thread_pool.h"
 
@@ -18,33 +19,24 @@ IntegerShape shape_of(const Spec& spec, std::int64_t rows, std::int64_t cols) {
 /// Rows of a quantized table for token ids [B, T] -> [B, T, C]. For inference: no gradient.
 struct QuantizedEmbedding {
   static constexpr std::string_view name = "quantized_embedding";
-  const QTensor* table;
+  const IntegerMatrix* table;
   nn::Tokens tokens;
 
   Tensor forward(Forward& f) {
-    const std::int64_t C = table->cols, V = table->rows;
-    const std::int64_t units = unit_count(table->spec, V, C), unit = unit_size(table->spec, V, C);
+    const std::int64_t C = table->shape().K, V = table->shape().N;
     const Tensor y = f.out({tokens.B, tokens.T, C});
     for (const std::int32_t id : tokens.ids) {
       check(id >= 0 && id < V, name, "token ", id, " is not in a table of ", V);
     }
+#ifdef NOTCH_DOUBLE
+    check(false, name, "the double build multiplies no integers");
+#else
     parallel_for(tokens.B * tokens.T, [&](std::int64_t t) {
-      const std::int64_t row = tokens.ids[static_cast<std::size_t>(t)];
-      const std::int64_t first = units == 1 ? 0 : row * C / unit, piece = std::min(unit, C);
-      for (std::int64_t begin = 0; begin < C; begin += piece) {
-        const auto u = static_cast<std::size_t>(first + (units == 1 ? 0 : begin / unit));
-        dequantize_codes(y.flat().subspan(static_cast<std::size_t>(t * C + begin),
-                                          static_cast<std::size_t>(piece)),
-                         std::span(table->codes)
-                             .subspan(static_cast<std::size_t>(row * C + begin),
-                                      static_cast<std::size_t>(piece)),
-                         std::span(table->at.scales).subspan(u, 1),
-                         table->at.zero_points.empty()
-                             ? std::span<const std::int8_t>{}
-                             : std::span(table->at.zero_points).subspan(u, 1),
-                         piece);
-      }
+      table->dequantize_row(
+          y.flat().subspan(static_cast<std::size_t>(t * C), static_cast<std::size_t>(C)),
+          tokens.ids[static_cast<std::size_t>(t)]);
     });
+#endif
     return y;
   }
   void backward(Backward&) const { check(false, name, "a packed table cannot be trained"); }
@@ -62,19 +54,6 @@ IntegerWeights::IntegerWeights(const Spec& spec, std::int64_t rows, std::int64_t
   constexpr auto kReal = static_cast<std::int64_t>(sizeof(real));
   memory_ = FlatBlock(static_cast<std::size_t>((packed_bytes(shape) + kReal - 1) / kReal));
   packed_ = lay_out(shape, std::as_writable_bytes(memory_.flat()));
-}
-
-IntegerWeights::IntegerWeights(const QTensor& q) : IntegerWeights(q.spec, q.rows, q.cols) {
-  // The kernels have a scale per row even where the spec has one per tensor.
-  const std::size_t units = q.at.scales.size();
-  const auto wanted = static_cast<std::size_t>(q.rows * packed_.shape.units());
-  std::vector<float> scales(wanted);
-  std::vector<std::int8_t> zeros(q.at.zero_points.empty() ? 0 : wanted);
-  for (std::size_t u = 0; u < wanted; ++u) {
-    scales[u] = static_cast<float>(q.at.scales[units == 1 ? 0 : u]);
-    if (!zeros.empty()) zeros[u] = q.at.zero_points[units == 1 ? 0 : u];
-  }
-  pack(packed_, q.codes, scales, zeros);
 }
 
 // ---- in training ----
@@ -184,24 +163,32 @@ std::optional<InputQuantizer> TrainedInputs::input_of(const Param& weight) const
 
 // ---- loaded ----
 
-PackedLayers::PackedLayers(nn::ModelView& model, std::span<const NamedQTensor> tensors) {
+namespace {
+
+PackedLayers::Layers layers_of(const nn::ModelView& model, std::span<const NamedQTensor> tensors) {
+  PackedLayers::Layers layers;
   for (const NamedQTensor& t : tensors) {
     if (!t.input) continue;
     const Param* weight = model.params->find(t.name);
     check(weight != nullptr, t.name, "the model has no such parameter");
-    const bool looked_up = std::ranges::any_of(
-        model.embeddings, [&](const nn::Embedding* e) { return e->weight == weight; });
-    layers_.emplace(weight, Layer{.input = *t.input,
-                                  .weights = IntegerWeights(t.q),
-                                  .table = looked_up ? std::optional(t.q) : std::nullopt});
+    layers.try_emplace(weight, *t.input, t.q);
   }
+  return layers;
+}
+
+}  // namespace
+
+PackedLayers::PackedLayers(nn::ModelView& model, std::span<const NamedQTensor> tensors)
+    : PackedLayers(model, layers_of(model, tensors)) {}
+
+PackedLayers::PackedLayers(nn::ModelView& model, Layers layers) : layers_(std::move(layers)) {
   if (layers_.empty()) return;
   linear_ = model.hooks->linear_chain.attach(
       [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
         const auto at = layers_.find(linear.weight);
         if (at == layers_.end()) return next(g, linear, x);
         const std::optional<Var> bias = bias_of(g, linear);
-        return packed_linear(x, bias, at->second.input, at->second.weights.packed());
+        return packed_linear(x, bias, at->second.input, at->second.weights);
       });
   loss_ = model.hooks->loss_chain.attach([this](Graph& g, const nn::Linear& head, Var x,
                                                 const nn::LossTargets& wanted,
@@ -209,7 +196,7 @@ PackedLayers::PackedLayers(nn::ModelView& model, std::span<const NamedQTensor> t
     const auto at = layers_.find(head.weight);
     if (at == layers_.end()) return next(g, head, x, wanted);
     check(!wanted.teacher, head.name, "a packed head is not distilled");
-    const Var logits = packed_linear(x, {}, at->second.input, at->second.weights.packed());
+    const Var logits = packed_linear(x, {}, at->second.input, at->second.weights);
     return cross_entropy(logits, wanted.targets);
   });
   embedding_ = model.hooks->embedding_chain.attach([this](Graph& g, const nn::Embedding& table,
@@ -217,8 +204,14 @@ PackedLayers::PackedLayers(nn::ModelView& model, std::span<const NamedQTensor> t
                                                           const auto& next) -> Var {
     const auto at = layers_.find(table.weight);
     if (at == layers_.end()) return next(g, table, tokens);
-    return g.record(QuantizedEmbedding{&*at->second.table, tokens}, {});
+    return g.record(QuantizedEmbedding{&at->second.weights, tokens}, {});
   });
+}
+
+std::int64_t PackedLayers::bytes() const {
+  std::int64_t all = 0;
+  for (const auto& [param, layer] : layers_) all += layer.weights.bytes();
+  return all;
 }
 
 }  // namespace notch::quant

@@ -11,22 +11,23 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "autograd/param.h"
 #include "nn/model.h"
 #include "quant/input_ops.h"
+#include "quant/integer_matrix.h"
 #include "quant/plan.h"
 #include "quant/qtensor.h"
 
 namespace notch::quant {
 
-/// The integers of one weight matrix in the kernels' layout, with their memory.
+/// The integers of one weight matrix in training, with their memory: 8-bit codes of any width.
 class IntegerWeights {
  public:
   /// Uninitialised: a fake-quant op fills them in every step.
   IntegerWeights(const Spec& spec, std::int64_t rows, std::int64_t cols);
-  explicit IntegerWeights(const QTensor& q);
   const PackedWeights& packed() const { return packed_; }
 
  private:
@@ -104,16 +105,23 @@ class PackedLayers {
   /// Takes over the tensors that have an input. The model's parameters of these names need no
   /// values.
   PackedLayers(nn::ModelView& model, std::span<const NamedQTensor> tensors);
+
+  struct Layer {
+    InputQuantizer input{};
+    IntegerMatrix weights;
+    template <class... From>  // of the matrix
+    explicit Layer(const InputQuantizer& in, From&&... from)
+        : input(in), weights(std::forward<From>(from)...) {}
+  };
+  using Layers = std::map<const Param*, Layer>;
+  PackedLayers(nn::ModelView& model, Layers layers);
   PackedLayers(const PackedLayers&) = delete;
   PackedLayers& operator=(const PackedLayers&) = delete;
 
+  std::int64_t bytes() const;  ///< of the packed matrices
+
  private:
-  struct Layer {
-    InputQuantizer input{};
-    IntegerWeights weights;
-    std::optional<QTensor> table{};  // of a tied table: rows in order
-  };
-  std::map<const Param*, Layer> layers_;
+  Layers layers_;
   nn::Attachment linear_, loss_, embedding_;
 };
 

@@ -123,9 +123,14 @@ void check_multiplies(nn::Gpt& model, const nn::FileTensor& t, bool has_input,
 /// Matrices that stay packed, by their parameters.
 using PackedMatrices = std::map<const Param*, PackedMatrix>;
 
-/// With `keep` the tensors that a layer multiplies with or looks up go there, and their parameters
-/// get no values.
-LoadedModel load_quantized(const fs::path& dir, const Json& json, PackedMatrices* keep = nullptr) {
+/// Where tensors go that a layer multiplies with or looks up, and that are not wanted as QTensors.
+struct Runnable {
+  PackedMatrices floats;         // multiplied with floats
+  PackedLayers::Layers integers; // with codes
+};
+
+/// With `keep` the matrices go there, repacked, and their parameters get no values.
+LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep = nullptr) {
   const std::string where = (dir / nn::kConfigFile).string();
   const nn::GptConfig config = nn::parse_config(json, dir / nn::kConfigFile);
   const Json& about = *json.find("quantization_config");
@@ -182,7 +187,12 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, PackedMatrices
   if (head_may_follow) file.check_tied_head(head);
   for (const PackedEntry& entry : packed) {
     if (stays_packed(*entry.param)) {
-      keep->emplace(entry.param, entry.read_packed(file));
+      keep->floats.emplace(entry.param, entry.read_packed<PackedMatrix>(file));
+      continue;
+    }
+    if (keep && entry.input) {
+      keep->integers.try_emplace(entry.param, *entry.read_input(file),
+                                 entry.read_packed<IntegerMatrix>(file));
       continue;
     }
     NamedQTensor tensor{entry.param->name, entry.read(file), entry.read_input(file)};
@@ -191,7 +201,8 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, PackedMatrices
   }
   if (!inputs.empty()) {
     nn::ModelView view = nn::view(*model);
-    loaded.layers = std::make_unique<PackedLayers>(view, loaded.tensors);
+    loaded.layers = keep ? std::make_unique<PackedLayers>(view, std::move(keep->integers))
+                         : std::make_unique<PackedLayers>(view, loaded.tensors);
   }
   loaded.model = std::move(model);
   return loaded;
@@ -320,16 +331,15 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
 
 RunnableModel load_runnable(const fs::path& dir) {
   const Json json = nn::read_config_json(dir);
-  PackedMatrices matrices;
-  LoadedModel loaded = json.find("quantization_config") ? load_quantized(dir, json, &matrices)
+  Runnable packed;
+  LoadedModel loaded = json.find("quantization_config") ? load_quantized(dir, json, &packed)
                                                         : LoadedModel{.model = nn::load_model(dir)};
   RunnableModel out{.model = std::move(loaded.model), .integer = std::move(loaded.layers)};
-  for (const NamedQTensor& t : loaded.tensors)  // of these the kernels hold bytes
-    if (t.input) out.weight_bytes += std::ssize(t.q.codes) + 4 * std::ssize(t.q.at.scales);
+  if (out.integer) out.weight_bytes += out.integer->bytes();
   for (const Param& p : out.model->params().params())
     if (p.value.data) out.weight_bytes += p.value.size() * std::int64_t{sizeof(real)};
-  if (matrices.empty()) return out;
-  out.packed = std::make_unique<WeightOnlyLayers>(nn::view(*out.model), std::move(matrices));
+  if (packed.floats.empty()) return out;
+  out.packed = std::make_unique<WeightOnlyLayers>(nn::view(*out.model), std::move(packed.floats));
   out.weight_bytes += out.packed->bytes();
   return out;
 }

@@ -17,21 +17,6 @@ constexpr Index kTileWeights = 65536;    // of a parallel tile of packed rows
 constexpr Index kPieceWeights = 786432;  // dequantized at a time for gemm: 3 MiB
 constexpr Index kPad = 16;               // what packed_gemv wants rows of x to be a multiple of
 
-StoredScale stored(ScaleType type) {
-  switch (type) {
-    case ScaleType::f16:
-      return StoredScale::f16;
-    case ScaleType::bf16:
-      return StoredScale::bf16;
-    case ScaleType::f32:
-      break;
-  }
-  return StoredScale::f32;
-}
-
-/// Bits of a code in memory. The odd codes of seq are held as they are, with a bit more.
-int held_bits(const Spec& spec) { return spec.grid == GridKind::seq ? spec.bits + 1 : spec.bits; }
-
 std::size_t reals_of(Index bytes) {
   return (static_cast<std::size_t>(bytes) + sizeof(real) - 1) / sizeof(real);
 }
@@ -158,12 +143,26 @@ struct PackedLookup {
 
 }  // namespace
 
+StoredScale stored_scale(ScaleType type) {
+  switch (type) {
+    case ScaleType::f16:
+      return StoredScale::f16;
+    case ScaleType::bf16:
+      return StoredScale::bf16;
+    case ScaleType::f32:
+      break;
+  }
+  return StoredScale::f32;
+}
+
+int held_bits(const Spec& spec) { return spec.grid == GridKind::seq ? spec.bits + 1 : spec.bits; }
+
 PackedMatrix::PackedMatrix(const Spec& spec, Index rows, Index cols)
     : spec_(spec), codes_(reals_of(rows * repacked_row_bytes(cols, held_bits(spec)))) {
   validate(spec, cols, "packed matrix");
   const bool per_tensor = spec.granularity == Granularity::tensor;
   rows_ = {.codes = reinterpret_cast<const std::uint8_t*>(codes_.flat().data()),
-           .scale = stored(spec.scale),
+           .scale = stored_scale(spec.scale),
            .bits = held_bits(spec),
            .qmin = grid_of(spec).qmin,
            .rows = rows,

@@ -14,6 +14,10 @@
 
 namespace notch::quant {
 
+StoredScale stored_scale(ScaleType type);
+/// Bits of a code in memory. The odd codes of seq are held as they are, with a bit more.
+int held_bits(const Spec& spec);
+
 class PackedMatrix {
  public:
   /// Memory for a matrix whose codes come piece by piece. One scale per tensor is kept once per
@@ -21,6 +25,8 @@ class PackedMatrix {
   PackedMatrix(const Spec& spec, std::int64_t rows, std::int64_t cols);
   explicit PackedMatrix(const QTensor& q);
 
+  /// Pieces start at a multiple of this many rows.
+  static constexpr std::int64_t kRowStep = 1;
   /// Rows from `first_row` on, a matrix of the same spec and width. Parallel.
   void set_rows(std::int64_t first_row, const QTensor& part);
 

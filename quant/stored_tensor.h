@@ -13,6 +13,7 @@
 
 #include "nn/model_dir.h"
 #include "quant/entropy_coder.h"
+#include "quant/integer_matrix.h"
 #include "quant/model_files.h"
 #include "quant/pack.h"
 #include "quant/packed_matrix.h"
@@ -126,13 +127,16 @@ struct PackedEntry {
 
   QTensor read(const nn::WeightFile& file) const { return read_rows(file, 0, param->value.rows()); }
 
-  /// Repacked in pieces, so that no second copy of a large tensor exists.
-  PackedMatrix read_packed(const nn::WeightFile& file) const {
+  /// Repacked in pieces, so that no second copy of a large tensor exists. PackedMatrix or
+  /// IntegerMatrix.
+  template <class Matrix>
+  Matrix read_packed(const nn::WeightFile& file) const {
     constexpr std::int64_t kPieceWeights = 1 << 20;
     const std::int64_t rows = param->value.rows(), cols = param->value.cols();
+    const std::int64_t few = kPieceWeights / std::max<std::int64_t>(1, cols);
     const std::int64_t piece =
-        coded ? rows : std::max<std::int64_t>(1, kPieceWeights / std::max<std::int64_t>(1, cols));
-    PackedMatrix matrix(spec, rows, cols);
+        coded ? rows : std::max(Matrix::kRowStep, few / Matrix::kRowStep * Matrix::kRowStep);
+    Matrix matrix(spec, rows, cols);
     for (std::int64_t first = 0; first < rows; first += piece)
       matrix.set_rows(first, read_rows(file, first, std::min(piece, rows - first)));
     return matrix;

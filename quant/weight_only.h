@@ -38,7 +38,8 @@ struct RunnableModel {
   std::int64_t weight_bytes = 0;               ///< in memory
 };
 
-/// A copy of `model` with the matrices of `plan` rounded to nearest (absmax) and packed.
+/// A copy of `model` with the matrices of `plan` rounded to nearest (absmax) and packed. Ranges of
+/// activations, where it has any, must be dynamic.
 RunnableModel pack_weights(nn::Gpt& model, const Plan& plan);
 
 /// Weights that are read once per token: all but the token and position tables' rows. A tied table

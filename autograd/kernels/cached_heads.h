@@ -30,21 +30,19 @@ NOTCH_INLINE void load_lanes(HeadLanes& v, const std::int8_t* p) {
   std::memcpy(&bytes, p, sizeof bytes);
   v = __builtin_convertvector(bytes, HeadLanes);
 }
-/// Finite halves, exactly: moved to a float's place their exponent is 112 too small.
+/// Finite halves, exactly: moved to a float's place their exponent is 112 too small. (Sign extension
+/// leaves the sign in bit 31 after the shift, and copies of it to be cleared.)
 NOTCH_INLINE void load_lanes(HeadLanes& v, const std::uint16_t* p) {
-  typedef std::uint16_t Halves __attribute__((vector_size(2 * kKeyBlock)));
-  typedef std::uint32_t Words __attribute__((vector_size(4 * kKeyBlock)));
+  typedef std::int16_t Halves __attribute__((vector_size(2 * kKeyBlock)));
+  typedef std::int32_t Words __attribute__((vector_size(4 * kKeyBlock)));
   typedef float Floats __attribute__((vector_size(4 * kKeyBlock)));
   Halves halves;
   std::memcpy(&halves, p, sizeof halves);
-  const Words h = __builtin_convertvector(halves, Words);
-  Words magnitude = (h & 0x7fffu) << 13;
+  Words w = __builtin_convertvector(halves, Words);
+  w = (w << 13) & static_cast<std::int32_t>(0x8fffffffu);
   Floats f;
-  std::memcpy(&f, &magnitude, sizeof f);
+  std::memcpy(&f, &w, sizeof f);
   f *= 0x1p112f;
-  std::memcpy(&magnitude, &f, sizeof f);
-  magnitude |= (h & 0x8000u) << 16;
-  std::memcpy(&f, &magnitude, sizeof f);
   v = __builtin_convertvector(f, HeadLanes);
 }
 
@@ -70,29 +68,38 @@ NOTCH_INLINE void key_scores(real* p, const real* q, const T* block, std::int64_
   std::memcpy(p, &all, sizeof all);
 }
 
+/// kBlocks blocks of 16 channels of add_values side by side, so that rows are read once and whole.
+template <int kBlocks, class T>
+NOTCH_INLINE void add_value_blocks(real* out, const real* p, const T* rows, std::int64_t n,
+                                   std::int64_t padded) {
+  constexpr std::int64_t kChains = 4;
+  HeadLanes sum[kBlocks][kChains] = {};
+  for (int b = 0; b < kBlocks; ++b) load_lanes(sum[b][0], out + b * kKeyBlock);
+  const auto add = [&](std::int64_t j, std::int64_t chain) __attribute__((always_inline)) {
+    for (int b = 0; b < kBlocks; ++b) {
+      HeadLanes v;
+      load_lanes(v, rows + j * padded + b * kKeyBlock);
+      sum[b][chain] += v * p[j];
+    }
+  };
+  std::int64_t j = 0;
+  for (; j + kChains <= n; j += kChains)
+    for (std::int64_t i = 0; i < kChains; ++i) add(j + i, i);
+  for (; j < n; ++j) add(j, 0);
+  for (int b = 0; b < kBlocks; ++b) {
+    const HeadLanes all = (sum[b][0] + sum[b][1]) + (sum[b][2] + sum[b][3]);
+    std::memcpy(out + b * kKeyBlock, &all, sizeof all);
+  }
+}
+
 /// out [padded HS] += Σ p[j] · rows[j] over n rows.
 template <class T>
 NOTCH_INLINE void add_values(real* out, const real* p, const T* rows, std::int64_t n,
                              std::int64_t padded) {
-  constexpr std::int64_t kChains = 4;
-  for (std::int64_t c = 0; c < padded; c += kKeyBlock) {
-    HeadLanes sum[kChains] = {};
-    load_lanes(sum[0], out + c);
-    std::int64_t j = 0;
-    for (; j + kChains <= n; j += kChains)
-      for (std::int64_t i = 0; i < kChains; ++i) {
-        HeadLanes v;
-        load_lanes(v, rows + (j + i) * padded + c);
-        sum[i] += v * p[j + i];
-      }
-    for (; j < n; ++j) {
-      HeadLanes v;
-      load_lanes(v, rows + j * padded + c);
-      sum[0] += v * p[j];
-    }
-    const HeadLanes all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-    std::memcpy(out + c, &all, sizeof all);
-  }
+  constexpr std::int64_t kWide = 4 * kKeyBlock;
+  std::int64_t c = 0;
+  for (; c + kWide <= padded; c += kWide) add_value_blocks<4>(out + c, p, rows + c, n, padded);
+  for (; c < padded; c += kKeyBlock) add_value_blocks<1>(out + c, p, rows + c, n, padded);
 }
 
 /// p = softmax of n scores, in place.

@@ -15,7 +15,6 @@ namespace {
 using Index = std::int64_t;
 
 constexpr Index kLaneCount = 16;
-constexpr Index kRowsOfW = 4;  // chains of additions in flight, to hide their latency
 constexpr Index kTileWeights = 65536;
 
 typedef real Lanes __attribute__((vector_size(kLaneCount * sizeof(real))));
@@ -39,36 +38,34 @@ NOTCH_INLINE real fold_lanes(const Lanes& sum) {
   return fold<kLaneCount / 2>(lanes, [](real a, real b) { return a + b; });
 }
 
-/// kR rows of w times kM rows of x.
-template <bool kContracts, int kR, int kM>
+/// One row of w times kM rows of x. One row at a time, so that a core reads memory in order: four
+/// rows side by side reached two thirds of the bandwidth. (A row's sum is a chain of additions, but
+/// the next row's begins before it ends.)
+template <bool kContracts, int kM>
 NOTCH_INLINE void dots(real* out, Index ld_out, const real* x, const real* w, const real* bias,
                        Index K) {
-  Lanes sum[kR][kM] = {};
+  Lanes sum[kM] = {};
   const Index whole = K / kLaneCount * kLaneCount;
   for (Index k = 0; k < whole; k += kLaneCount) {
-    Lanes row[kR];
-    for (int r = 0; r < kR; ++r) load(row[r], w + r * K + k);
+    Lanes row;
+    load(row, w + k);
     for (int m = 0; m < kM; ++m) {
       Lanes xm;
       load(xm, x + m * K + k);
-      for (int r = 0; r < kR; ++r) add_product<kContracts>(sum[r][m], row[r], xm);
+      add_product<kContracts>(sum[m], row, xm);
     }
   }
   if (whole < K) {  // completed with zeros
     const auto n = static_cast<std::size_t>(K - whole) * sizeof(real);
+    Lanes row{};
+    std::memcpy(&row, w + whole, n);
     for (int m = 0; m < kM; ++m) {
       Lanes xm{};
       std::memcpy(&xm, x + m * K + whole, n);
-      for (int r = 0; r < kR; ++r) {
-        Lanes row{};
-        std::memcpy(&row, w + r * K + whole, n);
-        add_product<kContracts>(sum[r][m], row, xm);
-      }
+      add_product<kContracts>(sum[m], row, xm);
     }
   }
-  for (int r = 0; r < kR; ++r)
-    for (int m = 0; m < kM; ++m)
-      out[m * ld_out + r] = fold_lanes(sum[r][m]) + (bias ? bias[r] : real{0});
+  for (int m = 0; m < kM; ++m) out[m * ld_out] = fold_lanes(sum[m]) + (bias ? *bias : real{0});
 }
 
 struct Product {
@@ -77,24 +74,19 @@ struct Product {
   Index M, N, K;
 };
 
-template <bool kContracts, int kR>
-NOTCH_INLINE void rows_of_w(const Product& p, Index n) {
-  const real* w = p.w + n * p.K;
-  const real* bias = p.bias ? p.bias + n : nullptr;
-  Index m = 0;
-  for (; m + 4 <= p.M; m += 4)
-    dots<kContracts, kR, 4>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
-  for (; m + 2 <= p.M; m += 2)
-    dots<kContracts, kR, 2>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
-  for (; m < p.M; ++m)
-    dots<kContracts, kR, 1>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
-}
-
 template <bool kContracts>
 NOTCH_INLINE void tile(const Product& p, Index begin, Index end) {
-  Index n = begin;
-  for (; n + kRowsOfW <= end; n += kRowsOfW) rows_of_w<kContracts, kRowsOfW>(p, n);
-  for (; n < end; ++n) rows_of_w<kContracts, 1>(p, n);
+  for (Index n = begin; n < end; ++n) {
+    const real* w = p.w + n * p.K;
+    const real* bias = p.bias ? p.bias + n : nullptr;
+    Index m = 0;
+    for (; m + 4 <= p.M; m += 4)
+      dots<kContracts, 4>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
+    for (; m + 2 <= p.M; m += 2)
+      dots<kContracts, 2>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
+    for (; m < p.M; ++m)
+      dots<kContracts, 1>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
+  }
 }
 
 using RunTile = void (*)(const Product&, Index, Index);
@@ -127,7 +119,7 @@ void gemv(std::span<real> out, std::span<const real> x, std::span<const real> w,
         bias.size(), " values; wrong for M = ", M, ", N = ", N, ", K = ", K);
   const Product p{out.data(), x.data(), w.data(), bias.empty() ? nullptr : bias.data(), M, N, K};
   const RunTile run = choose_tile();
-  const Index rows = std::max(kRowsOfW, kTileWeights / std::max<Index>(1, K) / kRowsOfW * kRowsOfW);
+  const Index rows = std::max<Index>(1, kTileWeights / std::max<Index>(1, K));
   parallel_for((N + rows - 1) / rows,
                [&](Index i) { run(p, i * rows, std::min(N, (i + 1) * rows)); });
 }

@@ -19,8 +19,8 @@ namespace notch::kernels {
 /// Rows of x up to which this beats gemm.
 inline constexpr std::int64_t kGemvRows = 8;
 
-/// out [M, N] = x [M, K] · w [N, K]ᵀ + bias [N]; an empty bias is none. w is read once for four
-/// rows of x. Any M; no allocation. Parallel over N.
+/// out [M, N] = x [M, K] · w [N, K]ᵀ + bias [N]; an empty bias is none. w is read once, in
+/// order. Any M; no allocation. Parallel over N.
 void gemv(std::span<real> out, std::span<const real> x, std::span<const real> w,
           std::span<const real> bias, std::int64_t M, std::int64_t N, std::int64_t K);
 

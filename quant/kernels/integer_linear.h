@@ -28,6 +28,7 @@ struct IntegerShape {
   std::int64_t K = 0;
   std::int64_t group = 0;    ///< a divisor of K; 0 for one scale per row
   bool zero_points = false;  ///< weights have zero points
+  int bits = 8;              ///< of a weight; fewer than 8: quant/kernels/narrow_linear.h
 
   /// Inputs per scale, and scales per row.
   std::int64_t unit() const { return group > 0 ? group : K; }
@@ -38,11 +39,19 @@ struct IntegerShape {
   /// is 4, 8, … 60.
   std::int64_t steps() const { return (unit() + 63) / 64; }
   std::int64_t step() const { return ((unit() + steps() - 1) / steps() + 3) / 4 * 4; }
-  std::int64_t padded_unit() const { return steps() * step(); }
+  std::int64_t padded_unit() const {
+    return bits == 8 ? steps() * step() : (unit() + kBlock - 1) / kBlock * kBlock;
+  }
   std::int64_t row_codes() const { return units() * padded_unit(); }  ///< codes of one token
 
-  /// Weights are stored in panels of 16 output channels.
-  static constexpr std::int64_t kPanel = 16;
+  /// What an activation code is stored with, see the head of this file; narrow weights want signed
+  /// activations.
+  int code_offset() const { return bits == 8 ? 128 : 0; }
+  /// Whether the kernels need Σ codes of every token and unit.
+  bool needs_sums() const { return zero_points || bits < 8; }
+
+  /// Weights are stored in panels of 16 output channels, narrow ones in blocks of 32 inputs.
+  static constexpr std::int64_t kPanel = 16, kBlock = 32;
   std::int64_t panels() const { return (N + kPanel - 1) / kPanel; }
 };
 
@@ -57,7 +66,7 @@ struct ActivationCodes {
   std::span<std::uint8_t> codes{};        ///< [M, row_codes()]
   std::span<float> scales{};              ///< [M]
   std::span<std::uint8_t> zero_points{};  ///< [M]
-  std::span<std::int32_t> sums{};  ///< [M, units()], Σ codes; only where weights have zero points
+  std::span<std::int32_t> sums{};  ///< [M, units()], Σ codes; only where shape.needs_sums()
 };
 
 /// Weights as the kernels read them, in memory of the caller (an arena, or a model's own block).

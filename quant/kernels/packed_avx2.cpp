@@ -35,6 +35,7 @@ NOTCH_ISA Floats add(Floats a, Floats b) {
 NOTCH_ISA Floats multiply(Floats a, Floats b) {
   return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
 }
+NOTCH_ISA void prefetch(const std::uint8_t* p) { asm volatile("prefetcht0 (%0)" : : "r"(p)); }
 NOTCH_ISA Words load_words(const std::uint8_t* p) {
   const auto* v = reinterpret_cast<const __m256i*>(p);
   return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};

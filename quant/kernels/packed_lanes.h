@@ -94,6 +94,13 @@ struct Dots {
   }
 };
 
+/// Where the next rows are read next. They are one run of memory, but read side by side, and the
+/// processor does not foresee where each begins.
+template <int R>
+NOTCH_ISA void prefetch_after(const std::uint8_t* const (&codes)[R], Index at, Index row_bytes) {
+  for (int r = 0; r < R; ++r) prefetch(codes[r] + R * row_bytes + at);
+}
+
 template <class Decoder, int R, int M>
 NOTCH_ISA void dots(const PackedCall& call, Index row) {
   constexpr int kBits = Decoder::kBits;
@@ -108,10 +115,14 @@ NOTCH_ISA void dots(const PackedCall& call, Index row) {
 
   Index k = 0;
   if constexpr (kBits == 8) {
-    for (; k < w.cols; k += kPackedLanes) d.add(codes, 0, k);
+    for (; k < w.cols; k += kPackedLanes) {
+      if (k % 64 == 0) prefetch_after(codes, k, row_bytes);
+      d.add(codes, 0, k);
+    }
   } else {
     constexpr Index kColumns = kPeriod<kBits> * kPackedLanes;
     for (; k + kColumns <= w.cols; k += kColumns) {
+      for (int i = 0; i < kPeriodWords<kBits>; ++i) prefetch_after(codes, 64 * i, row_bytes);
       if constexpr (kUnrolls && kBits % 2 == 0 && R > 1) {  // shifts by constants
 #pragma GCC unroll 16
         for (int c = 0; c < kPeriod<kBits>; ++c) d.add(codes, c, k + c * kPackedLanes);

@@ -64,14 +64,31 @@ RowScale scale_of(const Extremes& range, const RowGrid& grid) {
   return at;
 }
 
-/// One unit: codes of x with `at`, and the dequantized values unless that pointer is null. Returns
-/// the sum of the codes.
-NOTCH_CLONES std::int32_t round_unit(std::uint8_t* codes, float* values, const float* x, Index n,
-                                     RowScale at, int qmin, int qmax) {
-  const int offset = at.zero_point + kCodeOffset;
-  return static_cast<std::int32_t>(n) * offset + round_blocks(codes, values, x, n, at.scale,
-                                                              qmin - at.zero_point,
-                                                              qmax - at.zero_point, offset);
+/// Codes of x with `at`, with `offset` added, and the dequantized values unless that pointer is
+/// null.
+NOTCH_CLONES void round_row(std::uint8_t* codes, float* values, const float* x, Index n,
+                              RowScale at, const RowGrid& grid, int offset) {
+  round_blocks(codes, values, x, n, at.scale, grid.qmin - at.zero_point, grid.qmax - at.zero_point,
+               at.zero_point + offset);
+}
+
+/// Σ codes of n units that begin `padded` codes apart.
+template <class Code>
+NOTCH_ROUND_INLINE void add_units_of(std::int32_t* sums, const Code* codes, Index n, Index unit,
+                                     Index padded) {
+  for (Index u = 0; u < n; ++u) {
+    std::int32_t sum = 0;
+    for (Index i = 0; i < unit; ++i) sum += codes[u * padded + i];
+    sums[u] = sum;
+  }
+}
+NOTCH_CLONES void add_units(std::int32_t* sums, const std::uint8_t* codes, Index n, Index unit,
+                            Index padded) {
+  add_units_of(sums, codes, n, unit, padded);
+}
+NOTCH_CLONES void add_units(std::int32_t* sums, const std::int8_t* codes, Index n, Index unit,
+                            Index padded) {
+  add_units_of(sums, codes, n, unit, padded);
 }
 
 }  // namespace
@@ -83,22 +100,23 @@ void quantize_rows(const ActivationCodes& out, std::span<float> dequantized,
   const Index K = shape.K, row_codes = shape.row_codes();
   check(M >= 0 && std::ssize(x) == M * K && std::ssize(out.codes) == M * row_codes &&
             std::ssize(out.scales) == M && std::ssize(out.zero_points) == M &&
-            std::ssize(out.sums) >= (shape.zero_points ? M * shape.units() : 0) &&
+            std::ssize(out.sums) >= (shape.needs_sums() ? M * shape.units() : 0) &&
             (dequantized.empty() || dequantized.size() == x.size()),
         kWhere, "x has ", x.size(), " values, the codes ", out.codes.size(), " with ",
         out.scales.size(), " scales; wanted [", M, ", ", K, "] and [", M, ", ", row_codes, "]");
   check(-kCodeOffset <= grid.qmin && grid.qmin < grid.qmax && grid.qmax < kCodeOffset, kWhere,
         "codes [", grid.qmin, ", ", grid.qmax, "] do not fit 8 bits");
   const Index step = std::max<Index>(1, kChunk / K), tasks = (M + step - 1) / step;
-  // A row without padding that needs no sums is rounded in one go.
-  const bool whole = row_codes == K && !shape.zero_points;
+  // A row without padding is rounded in one go.
+  const bool whole = row_codes == K;
   const Index units = whole ? 1 : shape.units(), unit = whole ? K : shape.unit();
   const Index padded = whole ? K : shape.padded_unit();
+  const int offset = shape.code_offset();
   parallel_for(tasks, [&](Index task) {
     for (Index t = task * step; t < std::min(M, (task + 1) * step); ++t) {
       const float* const row = x.data() + t * K;
       const RowScale at = scale_of(extremes(row, K, grid.asymmetric), grid);
-      const auto zero = static_cast<std::uint8_t>(at.zero_point + kCodeOffset);
+      const auto zero = static_cast<std::uint8_t>(at.zero_point + offset);
       out.scales[static_cast<std::size_t>(t)] = at.scale;
       out.zero_points[static_cast<std::size_t>(t)] = zero;
       std::uint8_t* const codes = out.codes.data() + t * row_codes;
@@ -106,15 +124,20 @@ void quantize_rows(const ActivationCodes& out, std::span<float> dequantized,
       const bool broken = std::isnan(at.scale);
       if (broken && values) std::fill_n(values, K, at.scale);
       for (Index u = 0; u < units; ++u) {
-        std::int32_t sum = static_cast<std::int32_t>(unit) * zero;
         if (broken)
           std::fill_n(codes + u * padded, unit, zero);
         else
-          sum = round_unit(codes + u * padded, values ? values + u * unit : nullptr, row + u * unit,
-                           unit, at, grid.qmin, grid.qmax);
+          round_row(codes + u * padded, values ? values + u * unit : nullptr, row + u * unit,
+                      unit, at, grid, offset);
         std::fill_n(codes + u * padded + unit, padded - unit, std::uint8_t{0});
-        if (shape.zero_points) out.sums[static_cast<std::size_t>(t * units + u)] = sum;
       }
+      if (!shape.needs_sums()) continue;
+      std::int32_t* const sums = out.sums.data() + t * shape.units();
+      if (offset == 0)
+        add_units(sums, reinterpret_cast<const std::int8_t*>(codes), shape.units(), shape.unit(),
+                  shape.padded_unit());
+      else
+        add_units(sums, codes, shape.units(), shape.unit(), shape.padded_unit());
     }
   });
 }

@@ -1,0 +1,173 @@
+#include "quant/kernels/narrow_linear.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "autograd/base/error.h"
+#include "autograd/base/half.h"
+#include "autograd/base/thread_pool.h"
+#include "quant/kernels/narrow_isa.h"
+
+namespace notch::quant {
+namespace {
+
+using Index = std::int64_t;
+
+constexpr Index kPanel = IntegerShape::kPanel, kBlock = IntegerShape::kBlock;
+constexpr Index kRows = 96;                 // tokens of a task
+constexpr Index kChunkBytes = 256 << 10;    // of weights, likewise
+constexpr Index kTasks = 8;                 // columns are split further when there are fewer
+
+/// Where one code of a block lies: its byte in a plane's vectors, and the shift there.
+struct Place {
+  Index byte;
+  int shift;
+};
+/// The planes of b bits, widest first: bits each, and the position in u of the lowest.
+struct Plane {
+  int bits, position;
+};
+constexpr Plane kPlanes[] = {{4, 0}, {2, 4}, {1, 6}};
+
+/// Calls use(place, bits, position) for every plane of code (input k, channel o) of a block.
+template <class Use>
+void for_planes(int bits, Index k, Index o, const Use& use) {
+  const Index vector = k / 4, byte = o * 4 + k % 4;
+  Index start = 0;
+  for (const Plane& plane : kPlanes) {
+    if (!(bits & plane.bits)) continue;
+    const Index per_byte = 8 / plane.bits;
+    const Place place{start + vector / per_byte * 64 + byte,
+                      static_cast<int>(vector % per_byte) * plane.bits};
+    use(place, plane.bits, bits & plane.position);
+    start += plane.bits * 64;
+  }
+}
+
+NarrowBlock block_of(IntegerKernel kernel) {
+#if defined(__x86_64__)
+  switch (kernel) {
+    case IntegerKernel::portable:
+      break;
+    case IntegerKernel::avx2:
+      return narrow_block_avx2;
+    case IntegerKernel::avx_vnni:
+      return narrow_block_avx_vnni;
+    case IntegerKernel::avx512_vnni:
+    case IntegerKernel::amx:
+      return narrow_block_avx512_vnni;
+  }
+#endif
+  static_cast<void>(kernel);
+  return narrow_block_portable;
+}
+
+}  // namespace
+
+void pack_narrow_panel(const NarrowWeights& w, std::int64_t panel,
+                       std::span<const std::int8_t> codes, std::span<const std::uint8_t> scales,
+                       std::span<const std::int8_t> zero_points) {
+  const IntegerShape& s = w.shape;
+  const Index K = s.K, unit = s.unit(), units = s.units(), rows = std::min(kPanel, s.N - panel * kPanel);
+  const Index width = w.scale_bytes();
+  check(std::ssize(codes) == rows * K && std::ssize(scales) == rows * units * width &&
+            std::ssize(zero_points) == (s.zero_points ? rows * units : 0),
+        "narrow weights", "got ", codes.size(), " codes, ", scales.size(), " bytes of scales and ",
+        zero_points.size(), " zero points for ", rows, " rows of ", K, " with ", units, " units");
+  std::uint8_t* const start = w.memory + panel * w.panel_bytes();
+  std::memset(start, 0, static_cast<std::size_t>(w.panel_bytes()));
+  for (Index o = 0; o < rows; ++o)
+    for (Index k = 0; k < K; ++k) {
+      const Index at = k % unit;
+      std::uint8_t* const block = start + k / unit * w.unit_bytes() + at / kBlock * 64 * s.bits;
+      const int u = codes[static_cast<std::size_t>(o * K + k)] - w.qmin;
+      for_planes(s.bits, at % kBlock, o, [&](const Place& place, int bits, int position) {
+        const int part = u >> position & ((1 << bits) - 1);
+        block[place.byte] = static_cast<std::uint8_t>(block[place.byte] | part << place.shift);
+      });
+    }
+  for (Index o = 0; o < rows; ++o)
+    for (Index u = 0; u < units; ++u) {
+      std::uint8_t* const tables = start + u * w.unit_bytes() + w.unit_codes();
+      std::memcpy(tables + o * width, scales.data() + (o * units + u) * width,
+                  static_cast<std::size_t>(width));
+      if (s.zero_points)
+        tables[kPanel * width + o] =
+            static_cast<std::uint8_t>(zero_points[static_cast<std::size_t>(o * units + u)]);
+    }
+}
+
+void dequantize_narrow_row(std::span<float> out, const NarrowWeights& w, std::int64_t row) {
+  const IntegerShape& s = w.shape;
+  const Index o = row % kPanel, unit = s.unit(), width = w.scale_bytes();
+  const std::uint8_t* const start = w.memory + row / kPanel * w.panel_bytes();
+  for (Index u = 0; u < s.units(); ++u) {
+    const std::uint8_t* const codes = start + u * w.unit_bytes();
+    const std::uint8_t* const tables = codes + w.unit_codes();
+    float scale = 0;
+    const std::uint8_t* const at = tables + o * width;
+    std::uint16_t half = 0;
+    if (w.scale == StoredScale::f32)
+      std::memcpy(&scale, at, sizeof scale);
+    else
+      std::memcpy(&half, at, sizeof half);
+    if (w.scale == StoredScale::f16) scale = from_f16(half);
+    if (w.scale == StoredScale::bf16) scale = from_bf16(half);
+    int below = w.qmin;
+    if (s.zero_points)
+      below -= static_cast<std::int8_t>(tables[kPanel * width + o]);
+    for (Index k = 0; k < unit; ++k) {
+      const std::uint8_t* const block = codes + k / kBlock * 64 * s.bits;
+      int code = 0;
+      for_planes(s.bits, k % kBlock, o, [&](const Place& place, int bits, int position) {
+        code |= (block[place.byte] >> place.shift & ((1 << bits) - 1)) << position;
+      });
+      out[static_cast<std::size_t>(u * unit + k)] = static_cast<float>(code + below) * scale;
+    }
+  }
+}
+
+void narrow_linear(std::span<float> out, const ActivationCodes& x, const NarrowWeights& w,
+                   std::span<const float> bias, std::int64_t M, IntegerKernel kernel) {
+  constexpr const char* kWhere = "narrow_linear";
+  const IntegerShape& s = w.shape;
+  check(s.bits >= 1 && s.bits <= 7, kWhere, s.bits, " bits; this kernel has 1 to 7");
+  check(M >= 0 && std::ssize(out) == M * s.N && std::ssize(x.codes) == M * s.row_codes() &&
+            std::ssize(x.scales) == M && std::ssize(x.zero_points) == M &&
+            std::ssize(x.sums) == M * s.units() && (bias.empty() || std::ssize(bias) == s.N),
+        kWhere, "out has ", out.size(), " values, x ", x.codes.size(), " codes, ", x.scales.size(),
+        " scales and ", x.sums.size(), " sums, bias ", bias.size(), "; wanted [", M, ", ", s.N,
+        "], [", M, ", ", s.row_codes(), "], ", M, ", ", M * s.units(), " and ", s.N, " or none");
+  check(available(kernel), kWhere, "this processor lacks the instructions of kernel ",
+        static_cast<int>(kernel));
+  const auto* const zeros = reinterpret_cast<const std::int8_t*>(x.zero_points.data());
+  const std::int32_t times = s.zero_points ? 1 : w.qmin;
+  for (Index t = 0; t < M; ++t)
+    for (Index u = 0; u < s.units(); ++u) {
+      std::int32_t& sum = x.sums[static_cast<std::size_t>(t * s.units() + u)];
+      sum = (sum - static_cast<std::int32_t>(s.unit()) * zeros[t]) * times;
+    }
+  const NarrowProduct p{.out = out.data(),
+                        .codes = reinterpret_cast<const std::int8_t*>(x.codes.data()),
+                        .scales = x.scales.data(),
+                        .zeros = zeros,
+                        .sums = x.sums.data(),
+                        .bias = bias.empty() ? nullptr : bias.data(),
+                        .w = w};
+  const NarrowBlock run = block_of(kernel);
+  const Index blocks = (M + kRows - 1) / kRows, panels = s.panels();
+  const Index chunks = (w.bytes() + kChunkBytes - 1) / kChunkBytes;
+  const Index splits =
+      std::min(std::max(kTasks / std::max<Index>(blocks, 1), chunks), panels);
+  parallel_for(blocks * splits, [&](Index i) {
+    const Index row = i / splits * kRows, part = i % splits;
+    run(p, row, std::min(kRows, M - row), panels * part / splits, panels * (part + 1) / splits);
+  });
+}
+
+void narrow_linear(std::span<float> out, const ActivationCodes& x, const NarrowWeights& w,
+                   std::span<const float> bias, std::int64_t M) {
+  narrow_linear(out, x, w, bias, M, best_integer_kernel());
+}
+
+}  // namespace notch::quant
