@@ -132,7 +132,8 @@ std::vector<InferenceSubject> shape_subjects(const std::string& shape) {
 
 double InferenceBench::share(const InferenceRow& row) const {
   const double bandwidth = row.bytes / row.roof_seconds;
-  return row.operations / row.seconds / std::min(row.integers ? integer : sgemm, bandwidth * row.intensity());
+  return row.operations / row.seconds /
+         std::min(row.integers ? integer : sgemm, bandwidth * row.intensity());
 }
 
 InferenceBench bench_inference(std::vector<InferenceSubject>& subjects,

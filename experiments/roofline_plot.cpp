@@ -101,8 +101,8 @@ std::string roofline_svg(const InferenceBench& bench) {
                          std::lround(row.tokens_per_second()), " tokens/s, ",
                          std::lround(100 * bench.share(row)), " % of the roof"));
   }
-  out +=
-      svg::text_at(kWidth - kRight + 6, legend - 20, "hollow: prompt, filled: decode", {.size = 11});
+  out += svg::text_at(kWidth - kRight + 6, legend - 20, "hollow: prompt, filled: decode",
+                      {.size = 11});
   return out + "</svg>\n";
 }
 

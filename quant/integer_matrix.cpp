@@ -62,9 +62,9 @@ void IntegerMatrix::set_rows(Index first_row, const QTensor& part) {
         first_row, " on does not fit ", name_of(spec_), " [", shape_.N, ", ", shape_.K, "]");
   const Index units = shape_.units(), first_panel = first_row / kRowStep;
   const std::vector<real> real_scales = one_per_unit(part.at.scales, part.rows * units);
-  const std::vector<std::int8_t> zeros =
-      shape_.zero_points ? one_per_unit(part.at.zero_points, part.rows * units)
-                         : std::vector<std::int8_t>{};
+  const std::vector<std::int8_t> zeros = shape_.zero_points
+                                             ? one_per_unit(part.at.zero_points, part.rows * units)
+                                             : std::vector<std::int8_t>{};
   if (!is_narrow()) {
     // Panels lie one behind the other: the rows are a matrix of their own.
     PackedWeights piece = wide_;

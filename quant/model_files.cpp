@@ -125,8 +125,8 @@ using PackedMatrices = std::map<const Param*, PackedMatrix>;
 
 /// Where tensors go that a layer multiplies with or looks up, and that are not wanted as QTensors.
 struct Runnable {
-  PackedMatrices floats;         // multiplied with floats
-  PackedLayers::Layers integers; // with codes
+  PackedMatrices floats;          // multiplied with floats
+  PackedLayers::Layers integers;  // with codes
 };
 
 /// With `keep` the matrices go there, repacked, and their parameters get no values.

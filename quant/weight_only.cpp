@@ -53,7 +53,8 @@ RunnableModel pack_weights(nn::Gpt& model, const Plan& plan) {
       matrices.try_emplace(param, q);
   }
   ParamStore& params = out.model->params();
-  params.allocate_values([&](const Param& p) { return !matrices.contains(&p) && !integers.contains(&p); });
+  params.allocate_values(
+      [&](const Param& p) { return !matrices.contains(&p) && !integers.contains(&p); });
   for (Param& p : params.params()) {
     if (!p.value.data) continue;
     std::ranges::copy(model.params().find(p.name)->value.flat(), p.value.data);

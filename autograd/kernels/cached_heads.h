@@ -30,8 +30,8 @@ NOTCH_INLINE void load_lanes(HeadLanes& v, const std::int8_t* p) {
   std::memcpy(&bytes, p, sizeof bytes);
   v = __builtin_convertvector(bytes, HeadLanes);
 }
-/// Finite halves, exactly: moved to a float's place their exponent is 112 too small. (Sign extension
-/// leaves the sign in bit 31 after the shift, and copies of it to be cleared.)
+/// Finite halves, exactly: moved to a float's place their exponent is 112 too small. (Sign
+/// extension leaves the sign in bit 31 after the shift, and copies of it to be cleared.)
 NOTCH_INLINE void load_lanes(HeadLanes& v, const std::uint16_t* p) {
   typedef std::int16_t Halves __attribute__((vector_size(2 * kKeyBlock)));
   typedef std::int32_t Words __attribute__((vector_size(4 * kKeyBlock)));

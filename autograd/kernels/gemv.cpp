@@ -84,8 +84,7 @@ NOTCH_INLINE void tile(const Product& p, Index begin, Index end) {
       dots<kContracts, 4>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
     for (; m + 2 <= p.M; m += 2)
       dots<kContracts, 2>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
-    for (; m < p.M; ++m)
-      dots<kContracts, 1>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
+    for (; m < p.M; ++m) dots<kContracts, 1>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
   }
 }
 

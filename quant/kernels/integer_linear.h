@@ -66,7 +66,7 @@ struct ActivationCodes {
   std::span<std::uint8_t> codes{};        ///< [M, row_codes()]
   std::span<float> scales{};              ///< [M]
   std::span<std::uint8_t> zero_points{};  ///< [M]
-  std::span<std::int32_t> sums{};  ///< [M, units()], Σ codes; only where shape.needs_sums()
+  std::span<std::int32_t> sums{};         ///< [M, units()], Σ codes; only where shape.needs_sums()
 };
 
 /// Weights as the kernels read them, in memory of the caller (an arena, or a model's own block).

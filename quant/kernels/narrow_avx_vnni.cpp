@@ -43,7 +43,7 @@ NOTCH_ISA void add_products(Sums& acc, const Codes& u, const std::int8_t* x) {
 namespace notch::quant {
 
 void narrow_block_avx_vnni(const NarrowProduct& p, std::int64_t row, std::int64_t rows,
-                       std::int64_t first, std::int64_t last) {
+                           std::int64_t first, std::int64_t last) {
   narrow_block(p, row, rows, first, last);
 }
 

@@ -11,8 +11,9 @@ struct NarrowProduct {
   const std::int8_t* codes = nullptr;  // [M, row_codes]
   const float* scales = nullptr;       // [M]
   const std::int8_t* zeros = nullptr;  // [M]
-  const std::int32_t* sums = nullptr;  // [M, units]: Σ (x - zx), times qmin if weights have no zero points
-  const float* bias = nullptr;         // [N] or null
+  const std::int32_t* sums =
+      nullptr;  // [M, units]: Σ (x - zx), times qmin if weights have no zero points
+  const float* bias = nullptr;  // [N] or null
   NarrowWeights w{};
 };
 

@@ -14,9 +14,9 @@ namespace {
 using Index = std::int64_t;
 
 constexpr Index kPanel = IntegerShape::kPanel, kBlock = IntegerShape::kBlock;
-constexpr Index kRows = 96;                 // tokens of a task
-constexpr Index kChunkBytes = 256 << 10;    // of weights, likewise
-constexpr Index kTasks = 8;                 // columns are split further when there are fewer
+constexpr Index kRows = 96;               // tokens of a task
+constexpr Index kChunkBytes = 256 << 10;  // of weights, likewise
+constexpr Index kTasks = 8;               // columns are split further when there are fewer
 
 /// Where one code of a block lies: its byte in a plane's vectors, and the shift there.
 struct Place {
@@ -68,7 +68,8 @@ void pack_narrow_panel(const NarrowWeights& w, std::int64_t panel,
                        std::span<const std::int8_t> codes, std::span<const std::uint8_t> scales,
                        std::span<const std::int8_t> zero_points) {
   const IntegerShape& s = w.shape;
-  const Index K = s.K, unit = s.unit(), units = s.units(), rows = std::min(kPanel, s.N - panel * kPanel);
+  const Index K = s.K, unit = s.unit(), units = s.units(),
+              rows = std::min(kPanel, s.N - panel * kPanel);
   const Index width = w.scale_bytes();
   check(std::ssize(codes) == rows * K && std::ssize(scales) == rows * units * width &&
             std::ssize(zero_points) == (s.zero_points ? rows * units : 0),
@@ -114,8 +115,7 @@ void dequantize_narrow_row(std::span<float> out, const NarrowWeights& w, std::in
     if (w.scale == StoredScale::f16) scale = from_f16(half);
     if (w.scale == StoredScale::bf16) scale = from_bf16(half);
     int below = w.qmin;
-    if (s.zero_points)
-      below -= static_cast<std::int8_t>(tables[kPanel * width + o]);
+    if (s.zero_points) below -= static_cast<std::int8_t>(tables[kPanel * width + o]);
     for (Index k = 0; k < unit; ++k) {
       const std::uint8_t* const block = codes + k / kBlock * 64 * s.bits;
       int code = 0;
@@ -157,8 +157,7 @@ void narrow_linear(std::span<float> out, const ActivationCodes& x, const NarrowW
   const NarrowBlock run = block_of(kernel);
   const Index blocks = (M + kRows - 1) / kRows, panels = s.panels();
   const Index chunks = (w.bytes() + kChunkBytes - 1) / kChunkBytes;
-  const Index splits =
-      std::min(std::max(kTasks / std::max<Index>(blocks, 1), chunks), panels);
+  const Index splits = std::min(std::max(kTasks / std::max<Index>(blocks, 1), chunks), panels);
   parallel_for(blocks * splits, [&](Index i) {
     const Index row = i / splits * kRows, part = i % splits;
     run(p, row, std::min(kRows, M - row), panels * part / splits, panels * (part + 1) / splits);

@@ -103,8 +103,8 @@ NOTCH_ISA void add_vector(Sums (&acc)[R], Sums& codes_sum, const std::uint8_t* b
 
 /// The products of one block. Few tokens have two sums each: a chain would wait for itself.
 template <int kBits, int R, bool kShifted>
-NOTCH_ISA void add_block(Sums (&acc)[R], Sums (&odd)[R], Sums& codes_sum,
-                         const std::uint8_t* block, const std::int8_t* x, Index stride) {
+NOTCH_ISA void add_block(Sums (&acc)[R], Sums (&odd)[R], Sums& codes_sum, const std::uint8_t* block,
+                         const std::int8_t* x, Index stride) {
   Sums(&second)[R] = R <= 4 ? odd : acc;
   add_vector<kBits, R, kShifted, 0>(acc, codes_sum, block, x, stride);
   add_vector<kBits, R, kShifted, 1>(second, codes_sum, block, x, stride);

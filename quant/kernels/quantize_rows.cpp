@@ -67,7 +67,7 @@ RowScale scale_of(const Extremes& range, const RowGrid& grid) {
 /// Codes of x with `at`, with `offset` added, and the dequantized values unless that pointer is
 /// null.
 NOTCH_CLONES void round_row(std::uint8_t* codes, float* values, const float* x, Index n,
-                              RowScale at, const RowGrid& grid, int offset) {
+                            RowScale at, const RowGrid& grid, int offset) {
   round_blocks(codes, values, x, n, at.scale, grid.qmin - at.zero_point, grid.qmax - at.zero_point,
                at.zero_point + offset);
 }
@@ -127,8 +127,8 @@ void quantize_rows(const ActivationCodes& out, std::span<float> dequantized,
         if (broken)
           std::fill_n(codes + u * padded, unit, zero);
         else
-          round_row(codes + u * padded, values ? values + u * unit : nullptr, row + u * unit,
-                      unit, at, grid, offset);
+          round_row(codes + u * padded, values ? values + u * unit : nullptr, row + u * unit, unit,
+                    at, grid, offset);
         std::fill_n(codes + u * padded + unit, padded - unit, std::uint8_t{0});
       }
       if (!shape.needs_sums()) continue;

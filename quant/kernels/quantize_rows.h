@@ -1,8 +1,8 @@
 // Activations on integers: one pass from float rows to the codes that integer_linear multiplies.
 //
 // Rounding as for weights (round.h): division, half to even, clamp. Signed codes q in [qmin, qmax]
-// with a signed zero point z, x ~ (q - z) · scale, both stored with IntegerShape::code_offset() added.
-// Rows are padded to the layout of the weights they meet.
+// with a signed zero point z, x ~ (q - z) · scale, both stored with IntegerShape::code_offset()
+// added. Rows are padded to the layout of the weights they meet.
 //
 // A row with a NaN or an infinity gets scale NaN and codes equal to its zero point: every output of
 // that token is NaN, and the check that guards losses and gradients sees it.

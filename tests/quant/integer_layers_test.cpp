@@ -95,7 +95,7 @@ TEST_CASE("W8A8, W6A8 and W4A8: trained, converted and reloaded logits are equal
         save_quantized(*gpt, quantized, dir.path());
         LoadedModel loaded = load_any(dir.path());
         const nn::ModelView view = nn::view(*loaded.model);
-        for (int n = 1; n <= 4; ++n) {
+        for (int n = 1; n <= 7; ++n) {
           set_threads(n);
           CHECK(same_bits(seen, logits_of(view, other)));
           CHECK(same_bits(seen, logits_of(model.view, other)));

@@ -153,8 +153,8 @@ TEST_CASE("every narrow kernel gives the contract's bits, at every width, shape 
         for (const bool asymmetric : {false, true})
           for (const StoredScale type : {StoredScale::f32, StoredScale::f16, StoredScale::bf16}) {
             const Layer l = make_layer(
-                s.M, {.N = s.N, .K = s.K, .group = s.group, .zero_points = zero_points,
-                      .bits = bits},
+                s.M,
+                {.N = s.N, .K = s.K, .group = s.group, .zero_points = zero_points, .bits = bits},
                 type, asymmetric, ++seed);
             const Floats expected = contract(l);
             const Packed packed(l);
@@ -205,9 +205,9 @@ TEST_CASE("an integer matrix takes its rows in pieces and looks up what dequanti
         if (granularity == Granularity::group) spec.group_size = 8;
         const std::int64_t rows = 37, cols = 40;
         const std::vector<real> w = test::normal_matrix(rows * cols, 3);
-        const QTensor q = quantize(w, rows, cols, spec,
-                                   choose_scales(w, rows, cols, spec, RangeRule::absmax, "w").at,
-                                   "w");
+        const QTensor q =
+            quantize(w, rows, cols, spec,
+                     choose_scales(w, rows, cols, spec, RangeRule::absmax, "w").at, "w");
         const std::vector<real> expected = dequantize(q);
         IntegerMatrix whole(q), pieces(spec, rows, cols);
         for (const auto& [first, n] : {std::pair<std::int64_t, std::int64_t>{0, 32}, {32, 5}}) {
@@ -242,6 +242,7 @@ TEST_CASE("narrow layers refuse sizes that do not match") {
         "narrow_linear");
   CHECK(error_of([&] { pack_narrow_panel(packed.w, 0, l.q, {}, {}); }).where == "narrow weights");
   const IntegerMatrix matrix(Spec{.bits = 4}, 40, 8);
-  CHECK(error_of([&] { IntegerMatrix(Spec{.bits = 4}, 40, 8).set_rows(8, QTensor{{.bits = 4}, 16, 8}); })
-            .where == "integer weights");
+  CHECK(error_of([&] {
+          IntegerMatrix(Spec{.bits = 4}, 40, 8).set_rows(8, QTensor{{.bits = 4}, 16, 8});
+        }).where == "integer weights");
 }

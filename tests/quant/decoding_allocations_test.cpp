@@ -1,0 +1,47 @@
+// Decoding with packed weights and every cache: the heap is not asked once shapes repeat.
+#include "nn/generate.h"
+#include "nn/reader.h"
+#include "quant/kv_cache.h"
+#include "quant/model_files.h"
+#include "quant/weight_only.h"
+#include "tests/base/temporary_directory.h"
+#include "tests/catch.h"
+#include "tests/count_allocations.h"
+#include "tests/quant/tiny_models.h"
+
+#ifndef NOTCH_SANITIZED
+namespace notch::quant {
+
+TEST_CASE("a decoded token of a packed model asks nothing of the heap, from the third on") {
+  for (const int bits : {8, 6, 4, 2}) {
+    for (const bool activations : {false, true}) {
+      for (const KvKind kind : {KvKind::fp32, KvKind::fp16, KvKind::int8}) {
+        INFO(bits << " bits, " << (activations ? "integer" : "fp32") << " activations, cache "
+                  << kKvKinds[static_cast<std::size_t>(kind)]);
+        const auto model = test::make_gpt(
+            {.vocab_size = 11, .block_size = 128, .n_layer = 2, .n_head = 2, .n_embd = 16});
+        Plan plan{.weights = {.bits = bits, .granularity = Granularity::group, .group_size = 8},
+                  .table = Spec{.bits = 8}};
+        if (activations) plan.activations = ActivationSpec{};
+        const test::TemporaryDirectory dir;
+        nn::ModelView view = nn::view(*model);
+        save_quantized(*model, post_training(view, recipe("rtn"), resolve(plan, view), {}, {}),
+                       dir.path());
+        const RunnableModel packed = load_runnable(dir.path());
+        const auto cache = make_kv_cache(kind, nn::kv_shape(packed.model->config()));
+        nn::Reader reader(*packed.model, *cache);
+        nn::Sampler sampler({.top_k = 5});
+        Rng rng(1);
+        std::int32_t token = 7;
+        const auto step = [&] { token = sampler.draw(reader.read({&token, 1}), rng); };
+        for (int i = 0; i < 3; ++i) step();
+        CHECK(test::allocations_of([&] {
+                for (int i = 0; i < 100; ++i) step();  // the int8 cache closes blocks on the way
+              }) == 0);
+      }
+    }
+  }
+}
+
+}  // namespace notch::quant
+#endif
