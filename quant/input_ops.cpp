@@ -222,13 +222,13 @@ struct PackedLinear {
     check_static(input.spec, input.at, name);
     const Tensor x = f.in(0);
     const IntegerShape& shape = w->shape();
-    const std::int64_t M = x.rows();
     check(x.cols() == shape.K, name, "x is ", x.shape, " but the weights have ", shape.K,
           " inputs");
     const Tensor y = f.out(x.shape.with(x.shape.rank() - 1, shape.N));
 #ifdef NOTCH_DOUBLE
     check(false, name, "the double build multiplies no integers");
 #else
+    const std::int64_t M = x.rows();
     const ActivationCodes codes{
         f.scratch<std::uint8_t>(M * shape.row_codes()), f.scratch<float>(M),
         f.scratch<std::uint8_t>(M),

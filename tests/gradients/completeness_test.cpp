@@ -23,6 +23,7 @@ namespace fs = std::filesystem;
 const std::map<std::string, std::string> kWithoutGradient = {
     {"cached_attention", "inference only; its backward throws"},
     {"quantized_embedding", "rows of a packed table, which is not trained; its backward throws"},
+    {"packed_linear", "inference only; its backward throws"},
     {"packed_lookup", "inference only; its backward throws"},
     {"packed_product", "inference only; its backward throws"},
 };
