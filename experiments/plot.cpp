@@ -69,9 +69,11 @@ struct Range {
     high = empty ? v : std::max(high, v);
     empty = false;
   }
-  /// At least a little wide, so that one value has a place.
+  /// At least a little wide, so that one value has a place. Values that differ by rounding only,
+  /// such as means over other seeds of the same size, are one.
   void widen(double share, double least) {
-    const double more = std::max(share * (high - low), high > low ? 0 : least);
+    const bool one = high - low <= 1e-9 * std::max(std::abs(low), std::abs(high));
+    const double more = std::max(share * (high - low), one ? least : 0);
     low -= more;
     high += more;
   }
@@ -361,6 +363,8 @@ std::string svg_of(const Plot& plot) { return Drawing(plot).text(); }
 
 std::vector<double> round_numbers(double low, double high, int count) {
   const double rough = (high - low) / count;
+  // Multiples of a smaller step would not differ from one another.
+  if (!(rough > 1e-12 * std::max(std::abs(low), std::abs(high)))) return {};
   const double power = std::pow(10.0, std::floor(std::log10(rough)));
   const double share = rough / power;
   const double step = power * (share < 1.5 ? 1 : share < 3.5 ? 2 : share < 7.5 ? 5 : 10);

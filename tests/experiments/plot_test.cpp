@@ -169,6 +169,15 @@ TEST_CASE("axes are divided at one, two or five times a power of ten") {
   CHECK(round_numbers(0, 10, 5) == std::vector<double>{0, 2, 4, 6, 8, 10});
   CHECK(round_numbers(-1, 1, 4) == std::vector<double>{-1, -0.5, 0, 0.5, 1});
   CHECK(round_numbers(1310, 1690, 4) == std::vector<double>{1400, 1500, 1600});
+  // The next double after 6.24 is as far as means of equal sizes differ: nothing lies between.
+  CHECK(round_numbers(6.24, std::nextafter(6.24, 7), 7).empty());
+}
+
+TEST_CASE("points whose places differ by rounding only are drawn at one place") {
+  Plot plot{.x_label = "x", .y_label = "y"};
+  plot.series.push_back({.name = "a",
+                         .points = {{.x = 6.24, .y = 1}, {.x = std::nextafter(6.24, 7), .y = 2}}});
+  CHECK(xml_fault(svg_of(plot)) == "");
 }
 
 TEST_CASE("markup in names stays text") {
