@@ -128,7 +128,8 @@ TEST_CASE("A weight can turn more often than is counted") {
     m.put(step % 2 == 0 ? -7 : 7);
     m.diagnostics->observe();
   }
-  for (const real v : m.diagnostics->state()[0].values) {
+  const auto state = m.diagnostics->state();
+  for (const real v : state[0].values) {
     CHECK(v < 16777216);
     CHECK(v == std::trunc(v));
   }
