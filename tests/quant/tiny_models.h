@@ -88,7 +88,8 @@ struct Text {
 };
 
 inline bool same_bits(std::span<const real> a, std::span<const real> b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
 }
 
 inline std::vector<real> copy(std::span<const real> v) { return {v.begin(), v.end()}; }
