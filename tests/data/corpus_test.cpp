@@ -3,8 +3,8 @@
 #include <cstdlib>
 
 #include "autograd/base/sha256.h"
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/data/temporary.h"
 
 using namespace notch;
 using namespace notch::data;

@@ -6,8 +6,8 @@
 
 #include "autograd/base/files.h"
 #include "autograd/base/sha256.h"
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/data/temporary.h"
 
 using namespace notch;
 

@@ -1,7 +1,7 @@
 #include "data/text_source.h"
 
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/data/temporary.h"
 
 using namespace notch;
 using namespace notch::data;

@@ -5,8 +5,8 @@
 
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/data/temporary.h"
 
 using namespace notch;
 using namespace notch::data;

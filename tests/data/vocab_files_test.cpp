@@ -3,8 +3,8 @@
 #include <functional>
 
 #include "data/tokenizer.h"
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/data/temporary.h"
 
 using namespace notch;
 using namespace notch::data;

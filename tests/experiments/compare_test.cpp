@@ -13,8 +13,8 @@
 #include "autograd/base/sha256.h"
 #include "experiments/report.h"
 #include "nn/model_dir.h"
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/experiments/scratch.h"
 #include "tests/experiments/tiny_experiment.h"
 
 namespace notch::experiments {
@@ -29,7 +29,7 @@ using test::tiny_experiment;
 struct Finished {
   ExperimentConfig config = tiny_experiment();
   Data data = load_data(config, {});
-  test::ScratchDirectory directory{};
+  test::TemporaryDirectory directory{};
   std::vector<SeedResults> seeds = run_all(config, data, directory / "run", Earlier::refuse);
 
   fs::path path() const { return directory / "run"; }
@@ -266,7 +266,7 @@ TEST_CASE("A run goes on where it was interrupted, whatever it lacks, to the sam
   ExperimentConfig config = tiny_experiment();
   config.seeds = {1};
   const Data& data = finished().data;
-  const test::ScratchDirectory directory;
+  const test::TemporaryDirectory directory;
   const fs::path path = directory / "run";
   fs::copy(finished().path(), path, fs::copy_options::recursive);
   std::ofstream(path / "config.resolved.toml", std::ios::binary) << to_toml(config);
@@ -341,7 +341,7 @@ TEST_CASE("train_base makes only the fp32 model, and compare finds it") {
   ExperimentConfig config = tiny_experiment();
   config.row = {{.method = "rtn", .bits = 8}};
   const Data data = load_data(config, {});
-  const test::ScratchDirectory directory;
+  const test::TemporaryDirectory directory;
   const RunDir dir(directory / "run", Earlier::refuse);
   dir.write_config(to_toml(config));
   Progress progress({.quiet = true});
@@ -366,7 +366,7 @@ TEST_CASE("Explicit rows: half precision, one scale per tensor, groups") {
                 {.method = "rtn", .bits = 8},
                 {.method = "gptq", .bits = 4, .granularity = "group", .group_size = 8},
                 {.method = "qat-lsq", .bits = 3, .granularity = "group", .group_size = 16}};
-  const test::ScratchDirectory directory;
+  const test::TemporaryDirectory directory;
   const std::vector<SeedResults> seeds =
       run_all(config, load_data(config, {}), directory / "run", Earlier::refuse);
   std::vector<std::string> names, granularities;

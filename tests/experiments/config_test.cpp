@@ -4,8 +4,8 @@
 #include <fstream>
 #include <string>
 
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/experiments/scratch.h"
 
 using namespace notch;
 using namespace notch::experiments;
@@ -41,7 +41,7 @@ class TemporaryFile {
   const fs::path& directory() const { return directory_.path(); }
 
  private:
-  test::ScratchDirectory directory_{};
+  test::TemporaryDirectory directory_{};
   fs::path path_;
 };
 

@@ -3,8 +3,8 @@
 #include <fstream>
 
 #include "autograd/base/files.h"
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/experiments/scratch.h"
 
 using namespace notch;
 using namespace notch::experiments;
@@ -23,7 +23,7 @@ const std::string kOther(40, 'b');
 
 TEST_CASE(
     "the commit is read from a branch, a packed branch, a detached head and a linked work tree") {
-  const test::ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   const fs::path root = scratch / "repo";
   const fs::path inside = root / "build/deep";
   fs::create_directories(inside);
@@ -46,7 +46,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a damaged .git gives no commit and no error") {
-  const test::ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   write(scratch / "repo/.git/HEAD", "ref: refs/heads/main");
   write(scratch / "repo/.git/refs/heads/main", "zzz");
   CHECK(git_commit(scratch / "repo").empty());

@@ -9,8 +9,8 @@
 #include "experiments/figures.h"
 #include "experiments/html_report.h"
 #include "experiments/report.h"
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/experiments/scratch.h"
 
 using namespace notch;
 using namespace notch::experiments;
@@ -175,8 +175,8 @@ TEST_CASE("axes are divided at one, two or five times a power of ten") {
 
 TEST_CASE("points whose places differ by rounding only are drawn at one place") {
   Plot plot{.x_label = "x", .y_label = "y"};
-  plot.series.push_back({.name = "a",
-                         .points = {{.x = 6.24, .y = 1}, {.x = std::nextafter(6.24, 7), .y = 2}}});
+  plot.series.push_back(
+      {.name = "a", .points = {{.x = 6.24, .y = 1}, {.x = std::nextafter(6.24, 7), .y = 2}}});
   CHECK(xml_fault(svg_of(plot)) == "");
 }
 
@@ -283,7 +283,7 @@ TEST_CASE("curves are thinned, and the fork's are differences to the control") {
 
 TEST_CASE(
     "the files of a run are complete, refer to nothing outside, and come out the same twice") {
-  const test::ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   write_file(scratch / "metrics.jsonl", metrics_example());
   write_file(scratch / "env.json", "{\"time\": \"2000-01-01\", \"cpu\": \"<fast> & \\\"new\\\"\"}");
   ExperimentConfig config;

@@ -12,8 +12,8 @@
 
 #include "autograd/base/files.h"
 #include "autograd/base/json.h"
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/experiments/scratch.h"
 
 namespace notch::test {
 
@@ -97,7 +97,7 @@ windows = 4
   }
 
  private:
-  ScratchDirectory directory_{}, outputs_{};
+  TemporaryDirectory directory_{}, outputs_{};
 };
 
 /// The first line of what `-o json` prints.

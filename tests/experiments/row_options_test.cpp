@@ -1,8 +1,8 @@
 // Rows that differ in their own settings, trained and read back.
 #include <set>
 
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/experiments/scratch.h"
 #include "tests/experiments/tiny_experiment.h"
 
 namespace notch::experiments {
@@ -26,7 +26,7 @@ TEST_CASE("Rows differ in where training begins and when rounding does") {
   config.row.push_back({.method = "qat-ste-kd", .bits = 1, .grid = "seq"});
   config.row.push_back({.method = "rtn", .bits = 2, .grid = "ternary"});
   const Data data = load_data(config, {});
-  const test::ScratchDirectory directory;
+  const test::TemporaryDirectory directory;
   const SeedResults seed = run_all(config, data, directory / "run", Earlier::refuse)[0];
   const auto row = [&](const char* name) { return *find_row(seed, name); };
   std::set<double> losses;

@@ -7,8 +7,8 @@
 #include <fstream>
 
 #include "autograd/base/files.h"
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/experiments/scratch.h"
 
 using namespace notch;
 using namespace notch::experiments;
@@ -50,7 +50,7 @@ std::string host() {
 }  // namespace
 
 TEST_CASE("a second run on a locked directory is refused and told the owner's pid") {
-  const test::ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   const pid_t child = child_that_holds([&] { return std::make_unique<RunLock>(scratch.path()); });
   const ErrorParts parts = test::error_of([&] { RunLock second(scratch.path()); });
   CHECK(parts.fault == Fault::usage);
@@ -63,7 +63,7 @@ TEST_CASE("a second run on a locked directory is refused and told the owner's pi
 }
 
 TEST_CASE("two locks in one process exclude each other, and a released one does not") {
-  const test::ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   {
     const RunLock first(scratch.path());
     CHECK(test::error_of([&] { RunLock second(scratch.path()); }).fault == Fault::usage);
@@ -72,7 +72,7 @@ TEST_CASE("two locks in one process exclude each other, and a released one does 
 }
 
 TEST_CASE("a lock file's text decides where the kernel's lock is gone") {
-  const test::ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   const auto locks = [&](const std::string& text) {
     std::ofstream(scratch / "run.lock", std::ios::trunc) << text;
     try {
@@ -98,7 +98,7 @@ TEST_CASE("a lock in a directory that cannot be written is an I/O error") {
 
 TEST_CASE(
     "a run directory is created once, resumed when there is a run, replaced only on request") {
-  const test::ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   const fs::path path = scratch / "a/b";
   const auto open = [&](Earlier earlier) { return RunDir(path, earlier); };
   CHECK(test::error_of([&] { open(Earlier::resume); }).fault == Fault::usage);
@@ -127,7 +127,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a directory with files of something else is left alone") {
-  const test::ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   std::ofstream(scratch / "thesis.tex") << "x";
   for (const Earlier earlier : {Earlier::refuse, Earlier::resume, Earlier::replace}) {
     CHECK(test::error_of([&] { RunDir run(scratch.path(), earlier); }).fault == Fault::usage);
@@ -140,7 +140,7 @@ TEST_CASE("a directory with files of something else is left alone") {
 
 TEST_CASE(
     "a resumed run must have the configuration it was started with, but for threads and place") {
-  const test::ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   const auto write = [&](Earlier earlier, const std::string& toml) {
     RunDir(scratch.path(), earlier).write_config(toml);
   };
@@ -155,7 +155,7 @@ TEST_CASE(
 }
 
 TEST_CASE("resuming cuts the metrics after the checkpoint's step and at a half-written line") {
-  const test::ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   const fs::path file = scratch / "metrics.jsonl";
   const Metrics metrics(file);
   CHECK_NOTHROW(metrics.resume("a", 5));
@@ -181,7 +181,7 @@ TEST_CASE("resuming cuts the metrics after the checkpoint's step and at a half-w
 }
 
 TEST_CASE("an interrupted and resumed log has the bytes of an uninterrupted one") {
-  const test::ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   const Metrics whole(scratch / "whole.jsonl"), cut(scratch / "cut.jsonl");
   const auto write = [](const Metrics& metrics, int from, int to) {
     Json fields = Json::object();

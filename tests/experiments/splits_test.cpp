@@ -2,9 +2,9 @@
 #include <fstream>
 #include <set>
 
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
-#include "tests/experiments/scratch.h"
 #include "tests/experiments/tiny_experiment.h"
 
 namespace notch::experiments {
@@ -77,7 +77,7 @@ TEST_CASE("questions to tune by are not asked again in the final table") {
 }
 
 TEST_CASE("text that is scored and also trained and calibrated on is refused") {
-  const ScratchDirectory directory;
+  const TemporaryDirectory directory;
   const fs::path file = directory / "text.txt";
   const ExperimentConfig config = text_experiment(file);
   std::ofstream(file, std::ios::binary) << numbered_lines(200);

@@ -10,8 +10,8 @@
 #include "autograd/base/thread_pool.h"
 #include "nn/checkpoint.h"
 #include "quant/calibration.h"
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/experiments/scratch.h"
 #include "tests/quant/tiny_models.h"
 
 namespace notch::experiments {
@@ -163,7 +163,7 @@ TEST_CASE("A phase that was stopped and resumed ends in the same bits as one in 
     for (const std::int64_t stop :
          everywhere ? std::vector<std::int64_t>{0, 1, 3, 4, 7} : std::vector<std::int64_t>{4}) {
       INFO(arm.name << ", stopped after " << stop);
-      const test::ScratchDirectory directory;
+      const test::TemporaryDirectory directory;
       std::int64_t done = 0;
       const TrainOutcome stopped = Session(arm).run(directory / "ckpt", stop_after(stop, done));
       CHECK_FALSE(stopped.finished);
@@ -204,7 +204,7 @@ TEST_CASE(
     CHECK(same_bits(whole.state(), unwatched.state()));
     CHECK(expected.size() == 3);  // after 3, 6 and all 8 steps
 
-    const test::ScratchDirectory directory;
+    const test::TemporaryDirectory directory;
     std::vector<std::string> said;
     std::int64_t done = 0;
     TrainListener first = listen_to(said);
@@ -223,7 +223,7 @@ TEST_CASE("A phase that died between checkpoints goes on from the one before") {
     INFO(arm.name);
     Session whole(arm);
     whole.run();
-    const test::ScratchDirectory directory;
+    const test::TemporaryDirectory directory;
     TrainListener dies;
     dies.on_step = [](const UpdateReport& u) {
       if (u.step == 5) throw std::runtime_error("power cut");
@@ -241,7 +241,7 @@ TEST_CASE("A phase that died between checkpoints goes on from the one before") {
 
 TEST_CASE("A damaged checkpoint is passed over, and a finished phase is found, not trained") {
   const Arm arm = arms().at(5);  // averaged weights: those of the end are not in any checkpoint
-  const test::ScratchDirectory directory;
+  const test::TemporaryDirectory directory;
   Session whole(arm);
   const TrainOutcome expected = whole.run(directory / "ckpt");
 
@@ -266,7 +266,7 @@ TEST_CASE("A damaged checkpoint is passed over, and a finished phase is found, n
 }
 
 TEST_CASE("A checkpoint of another phase is refused") {
-  const test::ScratchDirectory directory;
+  const test::TemporaryDirectory directory;
   Arm arm{.name = "fp32"};
   Session(arm).run(directory / "ckpt");
   arm.settings.phase = "other";
@@ -312,7 +312,7 @@ TEST_CASE("Two accumulated batches of 4 are one batch of 8, but for the order of
 }
 
 TEST_CASE("A NaN in the weights stops the phase before anything changes, and is named") {
-  const test::ScratchDirectory directory;
+  const test::TemporaryDirectory directory;
   for (const Arm& arm : arms()) {
     if (arm.training) continue;  // a quantizer refuses a NaN before it trains
     INFO(arm.name);
