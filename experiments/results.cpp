@@ -120,8 +120,8 @@ std::string label(const RowResult& row) {
 }
 
 double worst_window(const RowResult& row, const RowResult& base) {
-  check(row.eval.window_tokens == base.eval.window_tokens, row.name, "and ", base.name,
-        " were scored on different windows");
+  check(row.eval.window_tokens == base.eval.window_tokens, row.name,
+        "scored on other windows than ", base.name);
   double worst = -std::numeric_limits<double>::infinity();
   for (std::size_t w = 0; w < row.eval.window_losses.size(); ++w) {
     worst = std::max(worst, (row.eval.window_losses[w] - base.eval.window_losses[w]) /

@@ -28,8 +28,8 @@ WindowLosses window_losses(const std::vector<SeedResults>& seeds) {
   for (std::size_t s = 0; s < seeds.size(); ++s) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const Evaluation& e = required(seeds[s], rows[i].name).eval;
-      check(e.window_tokens == tokens, rows[i].name, "and ", rows.front().name,
-            " were scored on different windows");
+      check(e.window_tokens == tokens, rows[i].name, "scored on other windows than ",
+            rows.front().name);
       for (std::size_t w = 0; w < tokens.size(); ++w) {
         out.losses[(s * tokens.size() + w) * rows.size() + i] = e.window_losses[w];
       }
