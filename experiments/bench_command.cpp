@@ -46,8 +46,9 @@ int bench_command(const Args& args) {
   note(args, banner());
   for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
   if (what == "gptq") {
+    const std::vector<std::string> layers = listed(args.value("layer").value_or(""));
     for (const BenchSubject& subject : subjects)
-      print_table(args, bench_gptq(subject, options.rounds));
+      print_table(args, bench_gptq(subject, options.rounds, layers));
     return 0;
   }
   std::vector<TrainingBench> benches;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "experiments/roofs.h"
 #include "experiments/setup.h"
@@ -47,7 +48,7 @@ Seconds time_layer(const quant::Target& target, std::int64_t tokens,
 
 }  // namespace
 
-Table bench_gptq(const BenchSubject& subject, int rounds) {
+Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::string> layers) {
   const ExperimentConfig& config = subject.config;
   nn::Gpt model(model_config(config, subject.vocab_size));
   model.init(kSeed);
@@ -70,8 +71,23 @@ Table bench_gptq(const BenchSubject& subject, int rounds) {
                {.key = "factor_s", .title = "of it factorization", .decimals = 3},
                {.key = "gptq_s", .title = "GPTQ s", .decimals = 3},
                {.key = "total_s", .title = "total s", .decimals = 3}});
+  std::vector<const quant::Target*> timed;
   for (const quant::Target& t : targets) {
-    if (!t.linear || (t.name.starts_with("h.") && !t.name.starts_with("h.0."))) continue;
+    if (t.linear && (!t.name.starts_with("h.") || t.name.starts_with("h.0."))) timed.push_back(&t);
+  }
+  for (const std::string& layer : layers) {
+    const auto named = [&](const quant::Target* t) { return t->name.ends_with(layer); };
+    if (std::ranges::any_of(timed, named)) continue;
+    throw Error({.where = "--layer",
+                 .what = "no such layer",
+                 .found = layer,
+                 .expected = "the end of a name in the first block, or the head's",
+                 .hint = "--layer attn.c_proj,mlp.c_fc"});
+  }
+  for (const quant::Target* target : timed) {
+    const quant::Target& t = *target;
+    const auto wanted = [&](const std::string& layer) { return t.name.ends_with(layer); };
+    if (!layers.empty() && std::ranges::none_of(layers, wanted)) continue;
     Seconds best = time_layer(t, tokens, options.gptq);
     for (int round = 1; round < rounds; ++round) {
       const Seconds now = time_layer(t, tokens, options.gptq);
@@ -83,6 +99,7 @@ Table bench_gptq(const BenchSubject& subject, int rounds) {
                    number(static_cast<double>(t.weight->value.cols())), number(best.hessian),
                    number(best.factor), number(best.gptq), number(best.hessian + best.gptq)});
   }
+  if (!layers.empty()) return table;
   const Calibration calibration(config, model, subject.tokens, kSeed);
   const double start = seconds_now();
   quant::post_training(view, quant::recipe("gptq"), targets, calibration.batches(), options);

@@ -2,6 +2,9 @@
 // row of the table round it.
 #pragma once
 
+#include <span>
+#include <string>
+
 #include "experiments/table.h"
 #include "experiments/training_bench.h"
 
@@ -10,7 +13,8 @@ namespace notch::experiments {
 /// One row per matrix of the first block and the head: seconds of the second moments of
 /// calib.windows contexts of random inputs, of the factorization alone, and of quant::gptq, which
 /// factorizes, rounds and measures; each the least of `rounds`. A last row has the seconds of the
-/// whole model, once, with its forward passes. Spec and options are the configuration's.
-Table bench_gptq(const BenchSubject& subject, int rounds);
+/// whole model, once, with its forward passes. Given `layers`, only the matrices whose names end
+/// so. Spec and options are the configuration's. Usage error for an end that no name has.
+Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::string> layers = {});
 
 }  // namespace notch::experiments
