@@ -21,13 +21,17 @@ Var Mlp4::operator()(Graph& g, Var x) const {
   return notch::dropout(projected, dropout);
 }
 
-Var Block::operator()(Graph& g, Var x, KvCache* cache) const {
+Var Block::attend(Graph& g, Var x, KvCache* cache) const {
   const LabelScope scope(g, name);
-  const Var normed_1 = ln_1(g, x);
-  const Var attended = attn(g, normed_1, cache);
-  x = add(x, attended);
-  const Var normed_2 = ln_2(g, x);
-  const Var transformed = mlp(g, normed_2);
+  const Var normed = ln_1(g, x);
+  const Var attended = attn(g, normed, cache);
+  return add(x, attended);
+}
+
+Var Block::transform(Graph& g, Var x) const {
+  const LabelScope scope(g, name);
+  const Var normed = ln_2(g, x);
+  const Var transformed = mlp(g, normed);
   return add(x, transformed);
 }
 
@@ -99,10 +103,13 @@ std::vector<Stage> Gpt::stages() {
   std::vector<Stage> all;
   for (Block& b : h_) {
     all.push_back({b.name,
-                   {&b.attn.c_attn, &b.attn.c_proj, &b.mlp.c_fc, &b.mlp.c_proj},
-                   [&b](Graph& g, Var x) { return b(g, x); }});
+                   {{.linears = {&b.attn.c_attn, &b.attn.c_proj},
+                     .run = [&b](Graph& g, Var x) { return b.attend(g, x); }},
+                    {.linears = {&b.mlp.c_fc, &b.mlp.c_proj},
+                     .run = [&b](Graph& g, Var x) { return b.transform(g, x); }}}});
   }
-  all.push_back({ln_f_.name, {}, [this](Graph& g, Var x) { return ln_f_(g, x); }});
+  all.push_back(
+      {ln_f_.name, {{.linears = {}, .run = [this](Graph& g, Var x) { return ln_f_(g, x); }}}});
   return all;
 }
 

@@ -49,7 +49,11 @@ struct Block {
   CausalSelfAttention attn{};
   LayerNorm ln_2{};
   Mlp4 mlp{};
-  Var operator()(Graph& g, Var x, KvCache* cache = nullptr) const;
+  Var attend(Graph& g, Var x, KvCache* cache = nullptr) const;  ///< x + attn(ln_1 x)
+  Var transform(Graph& g, Var x) const;                         ///< x + mlp(ln_2 x)
+  Var operator()(Graph& g, Var x, KvCache* cache = nullptr) const {
+    return transform(g, attend(g, x, cache));
+  }
 };
 
 class Gpt {

@@ -47,7 +47,9 @@ std::vector<Linear*> Mlp::linears() {
 std::vector<Stage> Mlp::stages() {
   std::vector<Stage> all;
   for (Layer& l : layers_) {
-    all.push_back({l.name, {&l.fc, &l.proj}, [&l](Graph& g, Var x) { return l(g, x); }});
+    all.push_back({l.name, {{.linears = {&l.fc, &l.proj}, .run = [&l](Graph& g, Var x) {
+                               return l(g, x);
+                             }}}});
   }
   return all;
 }

@@ -20,11 +20,25 @@ struct Batch {
   std::span<const std::int32_t> targets{};
 };
 
-/// A piece of a model between two hidden states, for methods that go block by block.
+/// A piece of a model between two hidden states, for methods that go block by block: parts in
+/// order, each of which ends in a hidden state as well (a residual branch and its sum).
 struct Stage {
+  struct Part {
+    std::vector<Linear*> linears{};  ///< the layers it runs, in order
+    std::function<Var(Graph&, Var)> run{};
+  };
   std::string name{};
-  std::vector<Linear*> linears{};  ///< the layers it runs, in order
-  std::function<Var(Graph&, Var)> run{};
+  std::vector<Part> parts{};
+
+  std::vector<Linear*> linears() const {
+    std::vector<Linear*> all;
+    for (const Part& p : parts) all.insert(all.end(), p.linears.begin(), p.linears.end());
+    return all;
+  }
+  Var run(Graph& g, Var x) const {
+    for (const Part& p : parts) x = p.run(g, x);
+    return x;
+  }
 };
 
 /// hidden = embed, then every stage in order; logits = head(hidden). A tied head shares its

@@ -40,7 +40,7 @@ class Walk {
     const bool calibrates = std::ranges::any_of(targets_, needs_calibration);
     if (recipe_.needs_hessian || calibrates) {
       check(!calibration_.empty(), recipe_.name, "needs calibration text and got none");
-      const nn::Attachment rounding = round_inputs();
+      const nn::Attachment products = reuse_products(), rounding = round_inputs();
       walk_stages();
     }
     // What is left: everything for recipes without statistics, tables that are only looked up.
@@ -70,6 +70,25 @@ class Walk {
     Done& done = done_[t.weight];
     done.q = recipe_.round(t, H, options_, done.report);
     apply(t, done.q, done.report);
+  }
+
+  /// A layer that will not change any more, with no layer before it in the stage that will,
+  /// multiplies once: its products are kept until the part it is in has run.
+  nn::Attachment reuse_products() {
+    return model_.hooks->linear_chain.attach(
+        [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
+          const Target* t = target_of(&linear);
+          settled_ = settled_ && (as_trained_ || !t || done_.contains(t->weight));
+          if (!running_ || !settled_) return next(g, linear, x);
+          std::vector<real>& kept = running_->products[&linear];
+          if (kept.empty()) {
+            const Var y = next(g, linear, x);
+            kept.assign(y.value().flat().begin(), y.value().flat().end());
+            return y;
+          }
+          const Shape shape = x.shape().with(x.shape().rank() - 1, linear.out_features());
+          return g.constant({kept.data(), shape}, "product");
+        });
   }
 
   /// Every layer whose input range is known multiplies rounded inputs: statistics and hidden states
@@ -145,7 +164,7 @@ class Walk {
 
   std::vector<Group> groups_of(const nn::Stage& stage) const {
     std::vector<Group> groups;
-    for (const nn::Linear* linear : stage.linears) {
+    for (const nn::Linear* linear : stage.linears()) {
       const Target* t = target_of(linear);
       if (!t) continue;
       if (groups.empty() || options_.true_sequential) groups.emplace_back();
@@ -163,12 +182,8 @@ class Walk {
         reference;  // inputs of the model before rounding
     if (recipe_.needs_hessian) {
       for (const Target* t : group) hessians.emplace(t->linear, Hessian(t->linear->in_features()));
-      // Layers run in the order of the group: after its last one no product is needed.
-      bool complete = false;
       const nn::Attachment statistics = model_.hooks->linear_chain.attach(
-          [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
-            if (complete) return zeros(g, x.shape(), linear.out_features());
-            complete = &linear == group.back()->linear;
+          [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
             if (const auto H = hessians.find(&linear); H != hessians.end()) {
               const std::span<const real> in = x.value().flat();
               if (as_trained_) {
@@ -179,12 +194,11 @@ class Walk {
                 H->second.accumulate(in);
               }
             }
-            return complete ? zeros(g, x.shape(), linear.out_features()) : next(g, linear, x);
+            if (&linear == group.back()->linear) throw SeenAll{};
+            return next(g, linear, x);
           });
       for (std::size_t i = 0; i < hidden_.size(); ++i) {
-        complete = false;
         if (recipe_.needs_reference) run_as_trained(stage, reference_[i], false);
-        complete = false;
         run_stage(stage, hidden_[i], false);
       }
     }
@@ -207,16 +221,15 @@ class Walk {
     }
   }
 
-  /// What nobody reads, in the shape of a layer's output.
-  Var zeros(Graph& g, Shape shape, std::int64_t features) {
-    shape = shape.with(shape.rank() - 1, features);
-    if (std::ssize(zeros_) < shape.size()) zeros_.resize(static_cast<std::size_t>(shape.size()));
-    return g.constant({zeros_.data(), shape}, "not needed");
-  }
+  /// Thrown by a layer whose product nobody reads: layers run in the order of their group, and the
+  /// last one has been seen.
+  struct SeenAll {};
 
   struct Hidden {
     Shape shape{};
     std::vector<real> values{};
+    std::size_t parts = 0;  ///< of the stage, that these are the output of
+    std::map<const nn::Linear*, std::vector<real>> products{};  ///< of the next part
   };
 
   std::vector<Hidden> embedded() {
@@ -224,7 +237,8 @@ class Walk {
     for (const nn::Tokens& tokens : calibration_) {
       graph_.begin(Graph::Mode::inference);
       const Var x = model_.embed(graph_, tokens);
-      all.push_back({x.shape(), {x.value().flat().begin(), x.value().flat().end()}});
+      all.push_back(
+          {.shape = x.shape(), .values = {x.value().flat().begin(), x.value().flat().end()}});
     }
     return all;
   }
@@ -251,21 +265,37 @@ class Walk {
     for (const auto& [t, values] : tables_) std::ranges::copy(values, t->weight->value.data);
   }
 
-  void run_stage(const nn::Stage& stage, Hidden& hidden, bool keep) {
+  /// Runs the stage up to the layer that throws SeenAll, or to its end, which with `last` is the
+  /// end of the stage. A settled part runs for the last time: its output is the new hidden state.
+  void run_stage(const nn::Stage& stage, Hidden& hidden, bool last) {
     graph_.begin(Graph::Mode::inference);
-    const Var x = graph_.constant({hidden.values.data(), hidden.shape}, "hidden");
-    const Var y = stage.run(graph_, x);
-    if (keep) std::ranges::copy(y.value().flat(), hidden.values.begin());
+    Var x = graph_.constant({hidden.values.data(), hidden.shape}, "hidden");
+    running_ = &hidden;
+    settled_ = true;
+    try {
+      for (std::size_t p = hidden.parts; p < stage.parts.size(); ++p) {
+        x = stage.parts[p].run(graph_, x);
+        if (!settled_) continue;
+        std::ranges::copy(x.value().flat(), hidden.values.begin());
+        hidden.parts = p + 1;
+        hidden.products.clear();
+      }
+    } catch (const SeenAll&) {
+      // The graph recycles memory by the tape of the step before: an empty one promises nothing.
+      graph_.begin(Graph::Mode::inference);
+    }
+    running_ = nullptr;
+    if (last) hidden.parts = 0;
   }
 
   /// The same with the weights and inputs that the stage had before rounding.
-  void run_as_trained(const nn::Stage& stage, Hidden& hidden, bool keep) {
+  void run_as_trained(const nn::Stage& stage, Hidden& hidden, bool last) {
     const auto swap_weights = [&] {
       for (auto& [p, values] : originals_) std::ranges::swap_ranges(values, p->value.flat());
     };
     swap_weights();
     as_trained_ = true;
-    run_stage(stage, hidden, keep);
+    run_stage(stage, hidden, last);
     as_trained_ = false;
     swap_weights();
   }
@@ -281,7 +311,8 @@ class Walk {
   std::vector<Hidden> reference_;   // of the model before rounding, where the recipe asks for it
   std::map<Param*, std::vector<real>> originals_;  // rounded weights of the stage, as they were
   bool as_trained_ = false;
-  std::vector<real> zeros_;
+  Hidden* running_ = nullptr;  // the state that a stage runs on
+  bool settled_ = true;        // whether the layers that have run will not change any more
   std::vector<std::pair<const Target*, std::vector<real>>> tables_;
   std::map<const Param*, Done> done_;
   std::map<const nn::Linear*, InputQuantizer> inputs_;  // whose ranges are known

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
+
+#include "autograd/base/thread_pool.h"
 
 namespace notch::quant {
 namespace {
 
-constexpr std::int64_t kTokens = 512;
+constexpr std::int64_t kTokens = 1024;
 
 /// 1 - Σ p² of p = softmax(logits).
 double spread(std::span<const real> logits) {
@@ -28,14 +31,18 @@ Hessian lookup_moment(nn::ModelView& model, std::span<const nn::Tokens> calibrat
   Hessian moment(model.head->in_features());
   double spreads = 0;
   std::int64_t rows = 0;
-  for (const nn::Tokens& all : calibration) {
-    const std::int64_t T = all.T, B = std::min(all.B, std::max<std::int64_t>(1, kTokens / T));
+  const auto batches = std::ssize(calibration);
+  for (std::int64_t i = 0; i < batches; ++i) {
+    // Windows from every part of the text, as many as kTokens are.
+    const nn::Tokens& all = calibration[static_cast<std::size_t>(i)];
+    const std::int64_t T = all.T, windows = std::max<std::int64_t>(1, kTokens / T);
+    const std::int64_t B = std::min(all.B, windows * (i + 1) / batches - windows * i / batches);
+    if (T < 2 || B == 0) continue;
     const nn::Tokens tokens{all.ids.first(static_cast<std::size_t>(B * T)), B, T};
     std::vector<std::int32_t> targets(tokens.ids.size(), -1);
-    for (std::size_t i = 0; i + 1 < targets.size(); ++i) {
-      if ((i + 1) % static_cast<std::size_t>(T) != 0) targets[i] = tokens.ids[i + 1];
+    for (std::size_t t = 0; t + 1 < targets.size(); ++t) {
+      if ((t + 1) % static_cast<std::size_t>(T) != 0) targets[t] = tokens.ids[t + 1];
     }
-    if (T < 2) continue;
     lookup.begin(Graph::Mode::inference);
     const Var embedded = model.embed(lookup, tokens);
     graph.begin(Graph::Mode::training);
@@ -47,10 +54,13 @@ Hessian lookup_moment(nn::ModelView& model, std::span<const nn::Tokens> calibrat
     const std::int64_t C = h.shape().last();
     const Var logits = (*model.head)(head, head.constant({h.value().data, {1, T, C}}, "hidden"));
     const std::int64_t V = logits.shape().last();
-    for (std::int64_t t = 0; t < T; ++t) {
-      spreads += spread(logits.value().flat().subspan(static_cast<std::size_t>(t * V),
-                                                      static_cast<std::size_t>(V)));
-    }
+    const std::span<const real> all_logits = logits.value().flat();
+    std::vector<double> of_token(static_cast<std::size_t>(T));
+    parallel_for(T, [&](std::int64_t t) {
+      of_token[static_cast<std::size_t>(t)] =
+          spread(all_logits.subspan(static_cast<std::size_t>(t * V), static_cast<std::size_t>(V)));
+    });
+    spreads = std::accumulate(of_token.begin(), of_token.end(), spreads);
     rows += T;
     const Var loss = nn::loss_of(graph, *model.head, h, targets, {});
     graph.backward(loss, static_cast<real>(B * (T - 1)));  // the mean times its tokens: their sum

@@ -18,11 +18,11 @@ namespace notch::quant {
 ///   (a H + G) / V,   a = E Σ_v (p_v - y_v)² = E[1 - Σ p²] where labels follow the model,
 /// and its codes do not depend on the factor a / V.
 ///
-/// `model` is read as it is (the caller's fp32 weights), over at most 512 tokens of every batch and
-/// with each token's successor as its label; G by backward passes from the loss, in which dropout,
-/// if the model has any, takes part. All zero when the text has no token with a successor.
-/// H alone ignores the lookups: measured on 8-bit tables, GPTQ of H was worse than rounding to
-/// nearest.
+/// `model` is read as it is (the caller's fp32 weights), over the windows of about 1024 tokens,
+/// from every part of the calibration text, and with each token's successor as its label; G by
+/// backward passes from the loss, in which dropout, if the model has any, takes part. All zero when
+/// the text has no token with a successor. H alone ignores the lookups: measured on 8-bit tables,
+/// GPTQ of H was worse than rounding to nearest.
 Hessian lookup_moment(nn::ModelView& model, std::span<const nn::Tokens> calibration);
 
 }  // namespace notch::quant

@@ -2,7 +2,7 @@
 """The peer: a GPT of the same shapes trained by PyTorch on the CPU, tuned as a user would tune it.
 
     /usr/bin/python3 experiments/bench/peer_torch.py --shape S --recipe fp32,w4,w4a8-token -r 5
-    /usr/bin/python3 experiments/bench/peer_torch.py --gptq
+    /usr/bin/python3 experiments/bench/peer_torch.py --gptq 768x768,3072x768
 
 One line per recipe: shape, recipe, tokens/s, milliseconds per step (median and minimum of the rounds, each round the
 minimum of --steps steps), ratio to the first recipe (median over rounds), peak memory. The recipes of one call are
@@ -44,7 +44,7 @@ def parse():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--matmul", choices=("fp32", "bf16"), default="fp32")
     p.add_argument("--linear", choices=("auto", "blas", "onednn"), default="auto")
-    p.add_argument("--gptq", action="store_true", help="time GPTQ per layer instead")
+    p.add_argument("--gptq", metavar="LAYERS", help="time GPTQ of layers instead: rows x columns, as in 768x3072,384x1536")
     return p.parse_args()
 
 
@@ -251,9 +251,9 @@ def bench(shape, recipes):
 def gptq(rows, columns, tokens=32768, chunk=2048, group=128, bits=4):
     w = torch.randn(rows, columns)
     q_max = 2 ** (bits - 1) - 1
+    x = torch.randn(chunk, columns)
     start = time.perf_counter()
     h = torch.zeros(columns, columns)
-    x = torch.randn(chunk, columns)
     for _ in range(tokens // chunk):
         h.addmm_(x.t(), x, alpha=2 / tokens)
     hessian = time.perf_counter() - start
@@ -277,7 +277,7 @@ def gptq(rows, columns, tokens=32768, chunk=2048, group=128, bits=4):
 if __name__ == "__main__":
     if ARGS.gptq:
         print("rows,columns,hessian_s,factorization_s,columns_s")
-        for rows, columns in ((384, 1536), (768, 768), (768, 3072), (3072, 768)):
+        for rows, columns in (map(int, layer.split("x")) for layer in ARGS.gptq.split(",")):
             with torch.no_grad():
                 best = [min(t) for t in zip(*(gptq(rows, columns) for _ in range(ARGS.rounds)))]
             print(f"{rows},{columns},{best[0]:.3f},{best[1]:.3f},{best[2]:.3f}", flush=True)

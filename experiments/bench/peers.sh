@@ -1,21 +1,29 @@
 #!/usr/bin/env bash
-# Training steps of Notch against what else a user could take, interleaved on this machine:
+# Training steps and GPTQ of Notch against what else a user could take, interleaved on this machine:
 #
 #   experiments/bench/peers.sh                         shapes N, T and S, fp32, against PyTorch
 #   experiments/bench/peers.sh --shape S,M --rounds 7
 #   experiments/bench/peers.sh --recipe qat-ste --peer w4a8-token quant.bits=4 activations.bits=8
 #   experiments/bench/peers.sh train.matmul=bf16       PyTorch in its bf16 mode
 #   LLMC_DIR=~/llm.c experiments/bench/peers.sh        also against llm.c, from its train_gpt2.c
+#   experiments/bench/peers.sh gptq                    GPTQ of single layers instead, as notch does it by default
+#   experiments/bench/peers.sh gptq quant.granularity=group quant.group_size=128 gptq.act_order=false gptq.clip=absmax
+#                                                      … and as the peer does it, the algorithm as published
 #
 # Each round runs `notch bench train` and then every peer, each for about half a second per shape; ratios are formed
 # inside a round and the median over rounds is printed (tokens/s of Notch over the peer's: above 1, Notch is faster).
 # PyTorch is the distribution's (python3-torch, installed with apt if it is missing and that can be done), called by
 # peer_torch.py, which says how it is tuned. --recipe and --peer name what is trained on either side, fp32 by default.
-# Other arguments of the form key=value go to `notch bench train`. Markdown on stdout.
+# Other arguments of the form key=value go to `notch bench`. Markdown on stdout.
+#
+# GPTQ: seconds, the least of two runs, of the second moments of 32,768 random inputs, the factorization and the
+# rounding of one matrix; the ratio is Notch's time over the peer's (below 1, Notch is faster). The peer, by PyTorch, is
+# Frantar et al.'s algorithm in blocks of 128 columns with a scale each: second moments by whole products, the inverse's
+# Cholesky factor, columns one after another, no search of ranges and no measured errors.
 set -eu
 case ${1:-} in
   -h | --help)
-    sed -n '2,15s/^# \{0,1\}//p' "$0"
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
 esac
@@ -23,6 +31,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=experiments/setup.sh
 source "$here/../setup.sh"
 
+mode=train
+if [ "${1:-}" = gptq ]; then mode=gptq && shift; fi
 shapes=N,T,S rounds=5 threads=$notch_jobs recipe=fp32 peer=fp32 matmul=fp32 overrides=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -46,6 +56,11 @@ done
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 
 work=$(mktemp -d)
+median='
+  function median(v, n,   i, j, x) {
+    for (i = 2; i <= n; ++i) for (j = i; j > 1 && v[j] < v[j - 1]; --j) { x = v[j]; v[j] = v[j - 1]; v[j - 1] = x }
+    return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
+  }'
 notch_setup program # sets its own EXIT trap
 trap 'rm -rf "$work" "$notch_log"' EXIT
 
@@ -56,6 +71,33 @@ if ! "$python" -c 'import torch' 2>/dev/null; then
 fi
 peers=()
 if "$python" -c 'import torch' 2>/dev/null; then peers+=(torch); fi
+
+# GPTQ: a layer of a shape of `notch bench`, and its rows and columns.
+layers=("S mlp.c_proj 384 1536" "M attn.c_proj 768 768" "M mlp.c_proj 768 3072" "M mlp.c_fc 3072 768")
+gptq_notch() { # SHAPE LAYER: seconds
+  "$notch_build/notch" bench gptq -q --shape "$1" --layer "$2" -r 2 --threads "$threads" -o csv "${overrides[@]}" |
+    awk -F, 'NR == 2 { print $NF }'
+}
+gptq_torch() { # ROWS COLUMNS: seconds
+  "$python" -B "$here/peer_torch.py" --gptq "$1x$2" -r 2 --threads "$threads" |
+    awk -F, 'NR == 2 { print $3 + $4 + $5 }'
+}
+if [ $mode = gptq ]; then
+  [ ${#peers[@]} -gt 0 ] || notch_fail "there is no peer to compare with" "apt-get install python3-torch"
+  echo "| layer | Notch s | PyTorch s | Notch / PyTorch | rounds |"
+  echo "|---|---|---|---|---|"
+  for layer in "${layers[@]}"; do
+    read -r shape name rows columns <<<"$layer"
+    for ((round = 0; round < rounds; ++round)); do
+      echo "$(gptq_notch "$shape" "$name") $(gptq_torch "$rows" "$columns")" >>"$work/$shape.$name"
+    done
+    awk -v layer="$rows × $columns" "$median"'
+      { a[NR] = $1; b[NR] = $2; ratio[NR] = $1 / $2 }
+      END { printf "| %s | %.3f | %.3f | %.2f | %d |\n", layer, median(a, NR), median(b, NR), median(ratio, NR), NR }
+    ' "$work/$shape.$name"
+  done
+  exit
+fi
 
 # llm.c has one program with GPT-2's sizes; this calls its functions on random weights of any shape.
 if [ -n "${LLMC_DIR:-}" ]; then
@@ -135,11 +177,7 @@ for shape in ${shapes//,/ }; do
   for who in "${peers[@]}"; do
     name=$who
     if [ "$who" = torch ]; then name="PyTorch $peer"; else name=llm.c; fi
-    paste -d ' ' "$work/$shape.notch" "$work/$shape.$who" | awk -v shape="$shape" -v name="$name" '
-      function median(v, n,   i, j, x) {
-        for (i = 2; i <= n; ++i) for (j = i; j > 1 && v[j] < v[j - 1]; --j) { x = v[j]; v[j] = v[j - 1]; v[j - 1] = x }
-        return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
-      }
+    paste -d ' ' "$work/$shape.notch" "$work/$shape.$who" | awk -v shape="$shape" -v name="$name" "$median"'
       { a[NR] = $1; b[NR] = $2; c[NR] = $3; d[NR] = $4; ratio[NR] = $1 / $3 }
       END {
         printf "| %s | %.0f | %.1f | %s | %.0f | %.1f | %.2f | %d |\n", shape, median(a, NR), median(b, NR), name,

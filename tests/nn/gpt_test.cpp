@@ -173,20 +173,23 @@ void require_stages_compose(M& model, const Tokens& tokens) {
   std::vector<Linear*> linears;
   for (const Stage& stage : v.stages) {
     x = stage.run(g, x);
-    linears.insert(linears.end(), stage.linears.begin(), stage.linears.end());
+    const std::vector<Linear*> of_stage = stage.linears();
+    linears.insert(linears.end(), of_stage.begin(), of_stage.end());
   }
   CHECK(copy(x) == expected);
   CHECK(copy((*v.head)(g, x)) == logits);
   CHECK(linears == v.linears);
-  // And with each stage in a step of its own, as block-sequential methods run them.
+  // And with each part in a step of its own, as block-sequential methods run them.
   Reals state;
   g.begin(kInference);
   const Var embedded = v.embed(g, tokens);
   const Shape shape = embedded.shape();
   state = copy(embedded);
   for (const Stage& stage : v.stages) {
-    g.begin(kInference);
-    state = copy(stage.run(g, g.constant({state.data(), shape})));
+    for (const Stage::Part& part : stage.parts) {
+      g.begin(kInference);
+      state = copy(part.run(g, g.constant({state.data(), shape})));
+    }
   }
   CHECK(state == expected);
 }

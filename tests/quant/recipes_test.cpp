@@ -171,7 +171,7 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
   for (const nn::Stage& stage : before.view.stages) {
     std::vector<const Target*> group;
     for (const Target& t : targets) {
-      if (std::ranges::count(stage.linears, t.linear)) group.push_back(&t);
+      if (std::ranges::count(stage.linears(), t.linear)) group.push_back(&t);
     }
     for (const Target* t : group) {
       check_target(*t);
