@@ -66,6 +66,9 @@ class Strip {
   }
 
  private:
+  using Losses = std::array<double, kStripRows>;
+  using Forecast = std::array<real, kStripRows>;
+
   /// Rounds columns [begin, end) and moves the columns after them, up to `limit`; columns of a
   /// block follow at once, by panels, later ones when the block is done.
   void advance(Index begin, Index end, Index limit) {
@@ -158,21 +161,21 @@ class Strip {
     const auto codes = columns(codes_, begin, end);
     std::vector<std::int8_t> best_codes(codes.begin(), codes.end());
 
-    std::array<Losses, kClipMultiples.size()> foreseen{};
+    std::array<Forecast, kClipMultiples.size()> foreseen{};
     foreseen[0].fill(kNever);
     for (std::size_t m = 1; m < foreseen.size(); ++m) {
       for (Index r = 0; r < rows_; ++r) set_row(r, kClipMultiples[m]);
-      foresee(begin, end);
+      foreseen[m] = foresee(begin, end);
       for (Index r = 0; r < rows_; ++r)
-        foreseen[m][at(r)] = differs(r, m) ? losses_[at(r)] : kNever;
+        if (!differs(r, m)) foreseen[m][at(r)] = kNever;
     }
     const std::size_t trials = end - begin > kManyColumns ? kTrials : kClipMultiples.size() - 1;
     for (std::size_t trial = 0; trial < trials; ++trial) {
       std::array<double, kStripRows> tried{};
       bool any = false;
       for (Index r = 0; r < rows_; ++r) {
-        const auto loss = [&](const Losses& l) { return l[at(r)]; };
-        Losses& next = *std::ranges::min_element(foreseen, {}, loss);
+        const auto loss = [&](const Forecast& l) { return l[at(r)]; };
+        Forecast& next = *std::ranges::min_element(foreseen, {}, loss);
         const bool tries = next[at(r)] < kNever;
         tried[at(r)] = tries ? kClipMultiples[at(&next - foreseen.data())] : best[at(r)];
         next[at(r)] = kNever;
@@ -200,10 +203,12 @@ class Strip {
   }
 
   /// The losses at the present scales if the targets stayed what the last advance has made them.
-  void foresee(Index begin, Index end) {
-    losses_.fill(0);
+  Forecast foresee(Index begin, Index end) {
+    Forecast losses{};
     group_ = -1;
-    for (Index i = begin; i < end; ++i) round(i, D_.data());
+    for (Index i = begin; i < end; ++i)
+      forecast_losses(column(i), static_cast<real>(weight_of(i)), losses.data());
+    return losses;
   }
 
   /// The unit of a row of the strip in the group of columns whose scales are loaded.
@@ -223,22 +228,30 @@ class Strip {
     update_columns(W_.data(), D, s_.factor.R, first, terms, begin, end);
   }
 
-  void round(Index i, double* D) {
+  /// What rounding the i-th column reads.
+  StripColumn column(Index i) {
     if (const Index group = s_.order.perm[at(i)] / unit_cols_; group != group_) {
       group_ = group;
       load_scales();
     }
+    return {.target = W_.data() + i * kStripRows,
+            .original = original_.data() + i * kStripRows,
+            .scale = scale_.data(),
+            .lo = lo_.data(),
+            .hi = hi_.data(),
+            .step = grid_.step};
+  }
+  double weight_of(Index i) const {
+    return s_.order.live[at(i)] != 0 ? s_.factor.diagonal[at(i)] : 0;
+  }
+
+  void round(Index i, double* D) {
     std::array<std::int16_t, kStripRows> steps{};
-    round_column({.target = W_.data() + i * kStripRows,
-                  .original = original_.data() + i * kStripRows,
-                  .scale = scale_.data(),
-                  .lo = lo_.data(),
-                  .hi = hi_.data(),
-                  .moved = D,
-                  .losses = losses_.data(),
-                  .steps = steps.data(),
-                  .step = grid_.step},
-                 s_.order.live[at(i)] != 0 ? s_.factor.diagonal[at(i)] : 0);
+    StripColumn rounded = column(i);
+    rounded.moved = D;
+    rounded.losses = losses_.data();
+    rounded.steps = steps.data();
+    round_column(rounded, weight_of(i));
     for (std::size_t r = 0; r < steps.size(); ++r)
       codes_[at(i * kStripRows) + r] = static_cast<std::int8_t>(steps[r] + zero_point_[r]);
   }
@@ -257,8 +270,7 @@ class Strip {
     MinMax extremes{};
     real ratio = 1;
   };
-  using Losses = std::array<double, kStripRows>;
-  static constexpr double kNever = std::numeric_limits<double>::infinity();
+  static constexpr real kNever = std::numeric_limits<real>::infinity();
 
   const Sweep& s_;
   std::span<const real> w_;

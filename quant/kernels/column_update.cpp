@@ -61,4 +61,14 @@ NOTCH_CLONES void round_column(const StripColumn& column, double weight) {
   }
 }
 
+NOTCH_CLONES void forecast_losses(const StripColumn& column, real weight, real* losses) {
+  for (std::int64_t s = 0; s < kStripRows; ++s) {
+    const real target = static_cast<real>(column.target[s]);
+    const real steps =
+        round_to_code(target / column.scale[s], column.lo[s], column.hi[s], column.step);
+    const real loss = weight * (target - steps * column.scale[s]);
+    losses[s] += loss * loss;
+  }
+}
+
 }  // namespace notch::quant

@@ -56,4 +56,7 @@ struct StripColumn {
 /// ŵ = round_to_code(target / scale, lo, hi, step) · scale, as quant/kernels/round.h rounds.
 void round_column(const StripColumn& column, double weight);
 
+/// Only the losses of that, in `real`: losses += (weight · (fl(target) - ŵ))².
+void forecast_losses(const StripColumn& column, real weight, real* losses);
+
 }  // namespace notch::quant
