@@ -58,6 +58,8 @@ struct Recipe {
   bool distills = false;
 };
 
+/// The nearest codes, with scales chosen by `rule`.
+QTensor round_nearest(const Target& target, RangeRule rule, double percentile = kWeightPercentile);
 QTensor round_absmax(const Target&, const Hessian*, const PostTrainingOptions&, LayerReport&);
 QTensor round_mse(const Target&, const Hessian*, const PostTrainingOptions&, LayerReport&);
 QTensor round_percentile(const Target&, const Hessian*, const PostTrainingOptions&, LayerReport&);
