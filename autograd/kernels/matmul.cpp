@@ -15,8 +15,10 @@ using Index = std::int64_t;
 constexpr Index kDepth = 256;  // k per pass: a panel of 256 x 32 stays in a 32 KiB cache
 constexpr Index kRows =
     64;  // rows per task: with kDepth, a's block stays in the second-level cache
-constexpr Index kTasks = 16;      // columns are split when there are fewer blocks of rows
-constexpr Index kLongTasks = 4;   // with trans_a: every task reads all of its rows and columns
+constexpr Index kTasks = 16;       // columns are split when there are fewer blocks of rows
+constexpr Index kLongTasks = 4;    // with trans_a: every task reads all of its rows and columns
+constexpr Index kPassCols = 1024;  // a pass packs its part of b for all tasks: at most 8 MiB
+constexpr Index kPassDepth = 2048;
 constexpr Index kSmall = 196608;  // elements that fit into a second-level cache
 
 /// Whether b's whole panels are read where they lie. Packing is another pass over b: it pays if b
@@ -118,9 +120,7 @@ void pack_panel(real* out, const Matmul& m, Index panel) {
   }
 }
 
-}  // namespace
-
-void matmul(const Matmul& m) {
+void run_pass(const Matmul& m) {
   thread_local std::vector<real> buffer;
   const Index panels = (m.N + kPanelCols - 1) / kPanelCols, first = first_packed(m);
   const auto elements = static_cast<std::size_t>((panels - first) * kPanelCols * m.K);
@@ -136,6 +136,24 @@ void matmul(const Matmul& m) {
     run(m, packed, row, std::min(kRows, m.M - row), panels * part / splits,
         panels * (part + 1) / splits);
   });
+}
+
+}  // namespace
+
+void matmul(const Matmul& m) {
+  if (reads_in_place(m)) return run_pass(m);
+  for (Index col = 0; col < m.N; col += kPassCols)
+    for (Index k = 0; k < m.K; k += kPassDepth) {
+      Matmul pass = m;
+      pass.N = std::min(kPassCols, m.N - col);
+      pass.K = std::min(kPassDepth, m.K - k);
+      pass.out += col;
+      pass.a += m.trans_a ? k * m.lda : k;
+      pass.b += m.trans_b ? col * m.ldb + k : k * m.ldb + col;
+      if (m.bias) pass.bias += col;
+      pass.accumulate = m.accumulate || k > 0;
+      run_pass(pass);
+    }
 }
 
 bool matmul_pays(Index M, Index N, Index K, bool trans_a) {

@@ -18,7 +18,7 @@ TEST_CASE(
     std::int64_t M, N, K;
   };
   for (const Shape& s : {Shape{1, 1, 1}, Shape{8, 32, 256}, Shape{67, 33, 300},
-                         Shape{130, 100, 520}, Shape{70, 512, 400}})
+                         Shape{130, 100, 520}, Shape{70, 512, 400}, Shape{9, 1030, 2100}})
     for (bool trans_a : {false, true})
       for (bool trans_b : {false, true})
         for (bool accumulate : {false, true}) {
