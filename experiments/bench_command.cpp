@@ -3,6 +3,7 @@
 #include <iostream>
 #include <sstream>
 
+#include "autograd/kernels/bf16_matmul.h"
 #include "experiments/command_tools.h"
 #include "experiments/commands.h"
 #include "experiments/gptq_bench.h"
@@ -22,7 +23,9 @@ std::vector<std::string> listed(const std::string& words) {
 
 BenchSubject subject_of(const std::string& name, const std::vector<std::string>& overrides) {
   if (is_bench_shape(name) || !name.ends_with(".toml")) return bench_shape(name, overrides);
-  const ExperimentConfig config = load_config(name, overrides).config;
+  const LoadedConfig loaded = load_config(name, overrides);
+  const ExperimentConfig& config = loaded.config;
+  check_processor(config, kernels::bf16_available(), loaded.origins);
   Data data = load_data(config, token_cache());
   return {.name = config.name,
           .config = config,
@@ -58,7 +61,7 @@ int bench_command(const Args& args) {
   }
   say(args, str("median of ", options.rounds,
                 " interleaved rounds, each the fastest of its steps; forward to other: ms of the "
-                "fastest step;\nGEMM floor: the products alone by OpenBLAS, full attention\n"));
+                "fastest step;\nGEMM floor: the products alone, full attention\n"));
   const std::string format = args.value("output").value_or("");
   const bool machine = format == "csv" || format == "json";
   if (!machine || !args.has("ops")) print_table(args, bench_table(benches));

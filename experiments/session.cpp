@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/base/thread_pool.h"
+#include "autograd/kernels/bf16_matmul.h"
 #include "experiments/command_tools.h"
 #include "experiments/environment.h"
 #include "experiments/machine.h"
@@ -37,6 +38,7 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   config_ = loaded.config;
   if (const auto out = args.value("out"))
     config_.out = fs::absolute(*out).lexically_normal().string();
+  check_processor(config_, kernels::bf16_available(), loaded.origins);
   use_threads(args, config_.threads);
   data_ = load_data(config_, token_cache());
   check_rows(config_, data_.source.tokenizer.vocab_size(), loaded.origins);

@@ -7,7 +7,6 @@
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
 #include "autograd/base/thread_pool.h"
-#include "autograd/kernels/bf16_matmul.h"
 #include "nn/generate.h"
 
 namespace notch::experiments {
@@ -33,19 +32,6 @@ std::optional<quant::InputLearning> input_learning_of(std::string_view word) {
 
 // Streams of a seed that must not coincide: each use of randomness has its own.
 constexpr std::uint64_t kForkStream = 1, kCalibrationStream = 2, kTaskSeed = 3;
-
-kernels::Precision precision_of(const TrainConfig& train) {
-  if (train.matmul == "fp32") return kernels::Precision::full;
-  if (!kernels::bf16_available()) {
-    throw Error({.fault = Fault::usage,
-                 .where = "train.matmul",
-                 .what = "this processor multiplies no bfloat16 numbers",
-                 .found = "bf16",
-                 .expected = "AVX512-BF16 or AMX",
-                 .hint = "train.matmul = \"fp32\""});
-  }
-  return kernels::Precision::bf16;
-}
 
 bool scores_test(const DataConfig& d) { return d.test_fraction > 0 && d.score == "test"; }
 
@@ -155,7 +141,7 @@ TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) 
           .checkpoint_every = t.checkpoint_every,
           .log_every = t.log_every,
           .keep_last = t.keep_last,
-          .precision = precision_of(t)};
+          .precision = t.matmul == "bf16" ? kernels::Precision::bf16 : kernels::Precision::full};
 }
 
 TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase) {
@@ -288,6 +274,15 @@ Calibration::Calibration(const ExperimentConfig& config, const nn::Gpt& model,
   }
   sha256_ =
       notch::sha256({reinterpret_cast<const char*>(ids_.data()), ids_.size() * sizeof(ids_[0])});
+}
+
+void check_processor(const ExperimentConfig& config, bool has_bf16, const Origins& origins) {
+  if (config.train.matmul != "bf16" || has_bf16) return;
+  origins.fail("train.matmul", {.fault = Fault::usage,
+                                .what = "this processor multiplies no bfloat16 numbers",
+                                .found = "bf16",
+                                .expected = "AVX512-BF16 or AMX",
+                                .hint = "train.matmul = \"fp32\""});
 }
 
 void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& origins) {

@@ -78,6 +78,10 @@ class Calibration {
   std::string sha256_;
 };
 
+/// Refuses to train what this processor cannot: train.matmul = "bf16" without instructions for it
+/// (kernels::bf16_available). To read or report such a run nothing is needed.
+void check_processor(const ExperimentConfig& config, bool has_bf16, const Origins& origins = {});
+
 /// Checks every row against a model's shapes (patterns, groups, widths, known methods) without
 /// training.
 /// `origins` lets an error point at the line that set the value.

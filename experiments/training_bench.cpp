@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "autograd/base/rng.h"
+#include "autograd/kernels/bf16_matmul.h"
 #include "experiments/compare.h"
 #include "experiments/gemm_floor.h"
 #include "experiments/heap_allocations.h"
@@ -221,6 +222,7 @@ BenchSubject bench_shape(std::string_view name, const std::vector<std::string>& 
   config.quant.bits = {4};
   for (const std::string& change : overrides) apply_override(loaded, change);
   validate(config, loaded.origins);
+  check_processor(config, kernels::bf16_available(), loaded.origins);
   BenchSubject subject{
       .name = std::string(name), .config = config, .vocab_size = shape->vocab_size};
   subject.tokens.resize(std::size_t{1} << 18);

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "autograd/base/rng.h"
+#include "autograd/base/thread_pool.h"
 
 namespace notch::nn {
 
@@ -77,16 +78,17 @@ Gpt::Gpt(const GptConfig& c, Values values)
 
 void Gpt::init(std::uint64_t seed) {
   const double residual = 0.02 / std::sqrt(2.0 * config_.n_layer);
-  std::uint64_t stream = 0;
-  for (Param& p : params_->params()) {
-    Rng rng(seed, stream++);
+  std::deque<Param>& params = params_->params();
+  parallel_for(std::ssize(params), [&](std::int64_t i) {  // a stream of random numbers for each
+    Param& p = params[static_cast<std::size_t>(i)];
+    Rng rng(seed, static_cast<std::uint64_t>(i));
     const bool matrix = p.value.shape.rank() == 2;
     const double deviation = p.name.ends_with("c_proj.weight") ? residual : 0.02;
     for (real& v : p.value.flat()) {
       v = matrix ? static_cast<real>(deviation * rng.normal())
                  : static_cast<real>(p.name.ends_with(".weight") ? 1 : 0);
     }
-  }
+  });
 }
 
 std::vector<Linear*> Gpt::linears() {

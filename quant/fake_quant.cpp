@@ -53,7 +53,8 @@ Tensor dequantized(Forward& f, const UnitShape& s, std::span<const real> scales,
   const Tensor w = f.in(0), y = f.out(w.shape);
   for_units(s.units, s.unit, [&](const UnitSpan& part) {
     fake_quant(part.weights(y.flat()), part.weights(std::span<const real>(w.flat())),
-               part.units(scales), part.units(zero_points), s.unit, s.grid.qmin, s.grid.qmax);
+               part.units(scales), part.units(zero_points), s.unit, s.grid.qmin, s.grid.qmax,
+               s.grid.step);
   });
   return y;
 }

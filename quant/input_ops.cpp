@@ -153,10 +153,11 @@ struct QuantizedLinear {
     M = x.rows();
     K = x.cols();
     const auto bias = input.inputs.bias ? f.in(input.inputs.bias).flat() : std::span<real>{};
-#ifdef NOTCH_DOUBLE
+    // Read here although integers stand for it: the graph then gives its memory back until backward.
     const Tensor w = f.in(input.inputs.w);
     check(input.inputs.w && w.shape.rank() == 2 && w.cols() == K, name, "x is ", x.shape,
           " but w is ", w.shape);
+#ifdef NOTCH_DOUBLE
     values = f.keep(M * K);
     round_rows(values, x.flat(), K, input.spec, input.at);
     const Tensor y = f.out(x.shape.with(x.shape.rank() - 1, w.shape[0]));

@@ -5,6 +5,10 @@
 // One word holds (region number, open, joined threads). A thread joins by compare-and-swap while
 // the region is open; the caller closes the region when no tile is left and waits for the joined to
 // leave.
+//
+// Every thread begins with its own contiguous share of the tiles and then helps the others. Regions
+// over the same rows follow one another, so a thread mostly finds its rows in its own cache; taken
+// turn by turn, half of them would lie in another core's (5 % of a product of 768 x 512 x 128).
 #include "autograd/base/thread_pool.h"
 
 #include <sched.h>
@@ -16,6 +20,7 @@
 #include <condition_variable>
 #include <exception>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -103,17 +108,20 @@ class Pool {
 
     call_ = call;
     body_ = body;
-    n_ = n;
-    next_.store(0, std::memory_order_relaxed);
+    const int count = size();
+    for (int i = 0; i < count; ++i) {
+      shares_[i].next.store(n * i / count, std::memory_order_relaxed);
+      shares_[i].end = n * (i + 1) / count;
+    }
     const std::uint64_t region =
         (state_.load(std::memory_order_relaxed) & ~(kJoined | kOpen)) + kRegion;
     state_.store(region | kOpen, std::memory_order_seq_cst);
     wake(n - 1);
-    work();
+    work(0);
     state_.fetch_and(~kOpen, std::memory_order_seq_cst);
     wait_until_empty();
     if (error_) {
-      failed_at_ = std::numeric_limits<std::int64_t>::max();
+      failed_at_.store(kNone, std::memory_order_relaxed);
       std::rethrow_exception(std::exchange(error_, nullptr));
     }
   }
@@ -125,23 +133,27 @@ class Pool {
     for (std::int64_t i = 0; i < n; ++i) call(body, i);
   }
 
-  // Claims and runs tiles until none is left. Tiles are claimed in ascending order and claimed
-  // tiles are always run, so the failing tile with the lowest index is among them: keeping its
-  // exception makes the error the same for every number of threads.
-  void work() {
+  // Claims and runs tiles until none is left. After a failure only tiles with a higher index are
+  // left out, so the failing tile with the lowest index is always run: keeping its exception makes
+  // the error the same for every number of threads.
+  void work(int self) {
     const Inside inside;
-    while (true) {
-      const std::int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
-      if (i >= n_) return;
-      try {
-        call_(body_, i);
-      } catch (...) {
-        const std::lock_guard<std::mutex> lock(error_mutex_);
-        if (i < failed_at_) {
-          failed_at_ = i;
-          error_ = std::current_exception();
+    const int count = size();
+    for (int k = 0; k < count; ++k) {
+      Share& share = shares_[(self + k) % count];
+      while (true) {
+        const std::int64_t i = share.next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= share.end) break;
+        if (i > failed_at_.load(std::memory_order_relaxed)) continue;
+        try {
+          call_(body_, i);
+        } catch (...) {
+          const std::lock_guard<std::mutex> lock(error_mutex_);
+          if (i < failed_at_.load(std::memory_order_relaxed)) {
+            failed_at_.store(i, std::memory_order_relaxed);
+            error_ = std::current_exception();
+          }
         }
-        next_.store(n_, std::memory_order_relaxed);
       }
     }
   }
@@ -182,7 +194,7 @@ class Pool {
     }
   }
 
-  void thread_main() {
+  void thread_main(int self) {
     std::uint64_t finished = 0;  // the last region this thread has worked in
     const auto called = [&] {
       const std::uint64_t s = state_.load(std::memory_order_seq_cst);
@@ -200,7 +212,7 @@ class Pool {
       const std::uint64_t seen = state_.load(std::memory_order_relaxed);
       if (!join(seen)) continue;  // closed meanwhile, or another thread joined first: look again
       finished = seen & ~(kJoined | kOpen);
-      work();
+      work(self);
       leave();
     }
   }
@@ -208,8 +220,9 @@ class Pool {
   void start() {
     if (!workers_.empty() || size() == 1) return;
     owner_ = ::getpid();
+    shares_ = std::make_unique<Share[]>(static_cast<std::size_t>(size()));
     try {
-      for (int i = 1; i < size(); ++i) workers_.emplace_back([this] { thread_main(); });
+      for (int i = 1; i < size(); ++i) workers_.emplace_back([this, i] { thread_main(i); });
     } catch (const std::system_error&) {
       // The system allows fewer threads. Results do not depend on their number: go on with these.
       size_.store(static_cast<int>(workers_.size()) + 1, std::memory_order_relaxed);
@@ -233,7 +246,11 @@ class Pool {
 
   void (*call_)(const void*, std::int64_t) = nullptr;
   const void* body_ = nullptr;
-  std::int64_t n_ = 0;
+  struct alignas(64) Share {
+    std::atomic<std::int64_t> next{0};
+    std::int64_t end = 0;
+  };
+  std::unique_ptr<Share[]> shares_;  // one per thread
 
   std::mutex sleep_mutex_;
   std::condition_variable wake_, empty_;
@@ -241,11 +258,11 @@ class Pool {
   std::atomic<bool> caller_asleep_{false};
 
   std::mutex error_mutex_;
-  std::int64_t failed_at_ = std::numeric_limits<std::int64_t>::max();
+  static constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::max();
+  std::atomic<std::int64_t> failed_at_{kNone};
   std::exception_ptr error_;
 
   alignas(64) std::atomic<std::uint64_t> state_{0};
-  alignas(64) std::atomic<std::int64_t> next_{0};
 };
 
 // Never destroyed: a static of another file may run a region in its destructor, and after fork the

@@ -56,15 +56,19 @@ NOTCH_INLINE void map_loop(real* out, const real* x, Index n) {
   for (Index i = 0; i < n; ++i) out[i] = F::value(x[i]);
 }
 template <class F>
-NOTCH_INLINE void backward_loop(real* dx, const real* dout, const real* x, Index n) {
-  for (Index i = 0; i < n; ++i) dx[i] += dout[i] * F::derivative(x[i]);
+NOTCH_INLINE void backward_loop(real* dx, const real* dout, const real* x, bool fresh, Index n) {
+  if (fresh) {
+    for (Index i = 0; i < n; ++i) dx[i] = dout[i] * F::derivative(x[i]);
+  } else {
+    for (Index i = 0; i < n; ++i) dx[i] += dout[i] * F::derivative(x[i]);
+  }
 }
 
 // target_clones does not apply to templates: one cloned pair per function.
-#define NOTCH_MAP(F)                                                                      \
-  NOTCH_VECTOR void map(F, real* out, const real* x, Index n) { map_loop<F>(out, x, n); } \
-  NOTCH_VECTOR void backward(F, real* dx, const real* dout, const real* x, Index n) {     \
-    backward_loop<F>(dx, dout, x, n);                                                     \
+#define NOTCH_MAP(F)                                                                              \
+  NOTCH_VECTOR void map(F, real* out, const real* x, Index n) { map_loop<F>(out, x, n); }         \
+  NOTCH_VECTOR void backward(F, real* dx, const real* dout, const real* x, bool fresh, Index n) { \
+    backward_loop<F>(dx, dout, x, fresh, n);                                                      \
   }
 NOTCH_MAP(GeluExact)
 NOTCH_MAP(GeluTanh)
@@ -80,9 +84,10 @@ void run(F f, std::span<real> out, std::span<const real> x) {
   });
 }
 template <class F>
-void run_backward(F f, std::span<real> dx, std::span<const real> dout, std::span<const real> x) {
+void run_backward(F f, std::span<real> dx, std::span<const real> dout, std::span<const real> x,
+                  bool fresh = false) {
   for_chunks(std::ssize(x), [&](Index first, Index last) {
-    backward(f, dx.data() + first, dout.data() + first, x.data() + first, last - first);
+    backward(f, dx.data() + first, dout.data() + first, x.data() + first, fresh, last - first);
   });
 }
 
@@ -92,9 +97,9 @@ void gelu_forward(std::span<real> out, std::span<const real> x, Gelu form) {
   form == Gelu::exact ? run(GeluExact{}, out, x) : run(GeluTanh{}, out, x);
 }
 void gelu_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> x,
-                   Gelu form) {
-  form == Gelu::exact ? run_backward(GeluExact{}, dx, dout, x)
-                      : run_backward(GeluTanh{}, dx, dout, x);
+                   Gelu form, bool fresh) {
+  form == Gelu::exact ? run_backward(GeluExact{}, dx, dout, x, fresh)
+                      : run_backward(GeluTanh{}, dx, dout, x, fresh);
 }
 void exp_forward(std::span<real> out, std::span<const real> x) { run(Exp{}, out, x); }
 void tanh_forward(std::span<real> out, std::span<const real> x) { run(Tanh{}, out, x); }

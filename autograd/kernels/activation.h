@@ -18,9 +18,9 @@ enum class Gelu {
 /// out [n] = gelu(x [n]). -inf gives NaN (-inf · 0), as in PyTorch. `out` may be `x`. Parallel.
 void gelu_forward(std::span<real> out, std::span<const real> x, Gelu form);
 
-/// dx [n] += dout [n] · gelu'(x [n]). Parallel.
+/// dx [n] += dout [n] · gelu'(x [n]), or = if it is fresh. Parallel.
 void gelu_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> x,
-                   Gelu form);
+                   Gelu form, bool fresh = false);
 
 /// out [n] = f(x [n]); `out` may be `x`. Parallel.
 void exp_forward(std::span<real> out, std::span<const real> x);

@@ -112,7 +112,7 @@ NOTCH_VECTOR void exponentials(real* scores, real* sums, real* lse, const Block&
     set_after(p + panel, block.t + i - panel, -std::numeric_limits<real>::infinity());
     const real m = lane_max(p, width);
     const double sum =
-        lane_sum(width, [=](Index j) { return p[j] = vmath::exp(scale * (p[j] - m)); });
+        lane_sum(width, [=](Index j) { return p[j] = vmath::exp_nonpositive(scale * (p[j] - m)); });
     sums[i] = static_cast<real>(sum);
     lse[i] = static_cast<real>(static_cast<double>(scale) * static_cast<double>(m) + std::log(sum));
   }
@@ -139,7 +139,7 @@ NOTCH_VECTOR void softmax_gradient(real* scores, real* dscores, const real* lse,
     set_after(p + panel, block.t + i - panel, -std::numeric_limits<real>::infinity());
     set_after(ds + panel, block.t + i - panel, real{0});
     for (Index j = 0; j < width; ++j) {
-      const real pj = vmath::exp(scale * p[j] - l);
+      const real pj = vmath::exp_nonpositive(scale * p[j] - l);
       p[j] = pj;
       ds[j] = pj * (ds[j] - d);
     }
@@ -155,11 +155,16 @@ NOTCH_VECTOR void row_dots(real* delta, const real* dout, const real* out, Index
   }
 }
 
-/// y rows += factor · x rows.
+/// y rows += factor · x rows, or = where y is fresh.
 NOTCH_VECTOR void add_rows(real* y, const real* x, Index rows, Index HS, Index ldy, Index hs,
-                           real factor) {
-  for (Index r = 0; r < rows; ++r)
-    for (Index c = 0; c < HS; ++c) y[r * ldy + c] += factor * x[r * hs + c];
+                           real factor, bool fresh) {
+  for (Index r = 0; r < rows; ++r) {
+    if (fresh) {
+      for (Index c = 0; c < HS; ++c) y[r * ldy + c] = factor * x[r * hs + c];
+    } else {
+      for (Index c = 0; c < HS; ++c) y[r * ldy + c] += factor * x[r * hs + c];
+    }
+  }
 }
 
 /// Multiplies a block's probabilities (or their gradients) by the dropout mask / (1 - p).
@@ -272,7 +277,7 @@ void attention_forward(std::span<real> out, std::span<real> lse, std::span<const
 
 void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::span<const real> qkv,
                         std::span<const real> out, std::span<const real> lse,
-                        const AttentionShape& s, std::span<real> workspace) {
+                        const AttentionShape& s, std::span<real> workspace, bool fresh) {
   const Index C = s.NH * s.HS, T = s.T;
   const Layout l(s);
   const real scale = static_cast<real>(1 / std::sqrt(static_cast<double>(s.HS)));
@@ -302,11 +307,11 @@ void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::s
       collect_by_keys(w + l.dv, w + l.scores, dout_rows, block, l);
       // s = scale · q kᵀ: dq += scale · ds k, dk += scale · dsᵀ q
       multiply_by_values(w + l.o, w + l.dscores, {w + l.kv, l.hs}, block, l);
-      add_rows(dq + t * 3 * C, w + l.o, rows, s.HS, 3 * C, l.hs, scale);
+      add_rows(dq + t * 3 * C, w + l.o, rows, s.HS, 3 * C, l.hs, scale, fresh);
       collect_by_keys(w + l.dk, w + l.dscores, q_rows, block, l);
     });
-    add_rows(dk, w + l.dk, T, s.HS, 3 * C, l.hs, scale);
-    add_rows(dv, w + l.dv, T, s.HS, 3 * C, l.hs, 1);
+    add_rows(dk, w + l.dk, T, s.HS, 3 * C, l.hs, scale, fresh);
+    add_rows(dv, w + l.dv, T, s.HS, 3 * C, l.hs, 1, fresh);
   });
 }
 

@@ -32,11 +32,12 @@ struct AttentionShape {
 void attention_forward(std::span<real> out, std::span<real> lse, std::span<const real> qkv,
                        const AttentionShape& shape, std::span<real> workspace);
 
-/// dqkv [B, T, 3C] += from dout [B, T, C] and the forward's qkv, out and lse. Same workspace size
-/// and key.
+/// dqkv [B, T, 3C] += (= if it is fresh) from dout [B, T, C] and the forward's qkv, out and lse.
+/// Same workspace size and key.
 void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::span<const real> qkv,
                         std::span<const real> out, std::span<const real> lse,
-                        const AttentionShape& shape, std::span<real> workspace);
+                        const AttentionShape& shape, std::span<real> workspace,
+                        bool fresh = false);
 
 std::int64_t attention_workspace(const AttentionShape& shape);
 

@@ -134,7 +134,7 @@ void tiled(std::span<Real> out, std::span<const Real> a, std::span<const Real> b
   const GemmOptions o = resolve(out, a, b, M, N, K, options);
   if (M == 0 || N == 0) return;
   if constexpr (std::is_same_v<Real, real>)
-    if (!o.trans_a && matmul_pays(M, N, K)) {
+    if (o.alpha == 1 && matmul_pays(M, N, K, o.trans_a)) {
       matmul({.out = out.data(),
               .a = a.data(),
               .b = b.data(),
@@ -144,9 +144,9 @@ void tiled(std::span<Real> out, std::span<const Real> a, std::span<const Real> b
               .ld_out = o.ld_out,
               .lda = o.lda,
               .ldb = o.ldb,
+              .trans_a = o.trans_a,
               .trans_b = o.trans_b,
-              .accumulate = o.accumulate,
-              .alpha = static_cast<Real>(o.alpha)});
+              .accumulate = o.accumulate});
       return;
     }
   for_tiles(M, N, K, [&](Index row, Index rows, Index col, Index cols) {

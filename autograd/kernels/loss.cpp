@@ -14,7 +14,7 @@ using Index = std::int64_t;
 
 NOTCH_VECTOR double loss_row(const real* x, std::int32_t target, Index V) {
   const real m = lane_max(x, V);
-  const double sum = lane_sum(V, [=](Index i) { return vmath::exp(x[i] - m); });
+  const double sum = lane_sum(V, [=](Index i) { return vmath::exp_nonpositive(x[i] - m); });
   // In double from here: x[target] - m is exact enough, and the loss may be small.
   return std::log(sum) - (static_cast<double>(x[target]) - static_cast<double>(m));
 }
@@ -22,7 +22,7 @@ NOTCH_VECTOR double loss_row(const real* x, std::int32_t target, Index V) {
 NOTCH_VECTOR double loss_gradient_row(real* x, std::int32_t target, double scale, Index V) {
   const real m = lane_max(x, V);
   const double picked = static_cast<double>(x[target]) - static_cast<double>(m);
-  const double sum = lane_sum(V, [=](Index i) { return x[i] = vmath::exp(x[i] - m); });
+  const double sum = lane_sum(V, [=](Index i) { return x[i] = vmath::exp_nonpositive(x[i] - m); });
   // loss = log Σ exp x - x[target]: dx = scale · (exp(x) / Σ - onehot)
   const real factor = static_cast<real>(scale / sum);
   for (Index i = 0; i < V; ++i) x[i] *= factor;
@@ -46,14 +46,14 @@ NOTCH_VECTOR RowLoss distillation_row(RowStats& stats, const real* x, const real
                                       std::int32_t target, const Distillation& how, Index V) {
   const real k = static_cast<real>(1 / how.tau);
   const real mx = lane_max(x, V), mt = lane_max(t, V);
-  const double hard = lane_sum(V, [=](Index i) { return vmath::exp(x[i] - mx); });
-  const double soft = lane_sum(V, [=](Index i) { return vmath::exp((x[i] - mx) * k); });
-  const double teacher = lane_sum(V, [=](Index i) { return vmath::exp((t[i] - mt) * k); });
+  const double hard = lane_sum(V, [=](Index i) { return vmath::exp_nonpositive(x[i] - mx); });
+  const double soft = lane_sum(V, [=](Index i) { return vmath::exp_nonpositive((x[i] - mx) * k); });
+  const double teacher = lane_sum(V, [=](Index i) { return vmath::exp_nonpositive((t[i] - mt) * k); });
   // With u = (t - max t) / tau and v = (x - max x) / tau, KL = Σ p_t (u - v) - log Σ e^u + log Σ
   // e^v: shifted like this, equal logits give 0 up to one rounding. p_t = 0 where u or v is -inf
   // counts 0.
   const double gap = lane_sum(V, [=](Index i) {
-    const real u = (t[i] - mt) * k, e = vmath::exp(u);
+    const real u = (t[i] - mt) * k, e = vmath::exp_nonpositive(u);
     const real d = e * (u - (x[i] - mx) * k);
     return e == 0 ? real{0} : d;
   });
@@ -62,7 +62,7 @@ NOTCH_VECTOR RowLoss distillation_row(RowStats& stats, const real* x, const real
   double reverse_gap = 0;
   if (how.reverse > 0) {
     const double sum = lane_sum(V, [=](Index i) {
-      const real v = (x[i] - mx) * k, e = vmath::exp(v);
+      const real v = (x[i] - mx) * k, e = vmath::exp_nonpositive(v);
       const real d = e * (v - (t[i] - mt) * k);
       return e == 0 ? real{0} : d;
     });
@@ -90,15 +90,15 @@ NOTCH_VECTOR void distillation_gradient_row(real* x, const real* t, const RowSta
     for (Index i = 0; i < V; ++i) {
       const real v = x[i] - mx;
       x[i] =
-          hard * vmath::exp(v) + (soft * vmath::exp(v * k) - teacher * vmath::exp((t[i] - mt) * k));
+          hard * vmath::exp_nonpositive(v) + (soft * vmath::exp_nonpositive(v * k) - teacher * vmath::exp_nonpositive((t[i] - mt) * k));
     }
   } else {
     const real back = static_cast<real>(scale * how.alpha * how.tau * how.reverse / stats.sum_x);
     const real gap = static_cast<real>(stats.reverse_gap);
     for (Index i = 0; i < V; ++i) {
-      const real v = x[i] - mx, u = (t[i] - mt) * k, e = vmath::exp(v * k);
+      const real v = x[i] - mx, u = (t[i] - mt) * k, e = vmath::exp_nonpositive(v * k);
       const real slope = e == 0 ? real{0} : back * e * (v * k - u - gap);
-      x[i] = hard * vmath::exp(v) + (soft * e - teacher * vmath::exp(u)) + slope;
+      x[i] = hard * vmath::exp_nonpositive(v) + (soft * e - teacher * vmath::exp_nonpositive(u)) + slope;
     }
   }
   x[target] -= static_cast<real>(scale * (1 - how.alpha));

@@ -15,36 +15,59 @@ using Index = std::int64_t;
 constexpr Index kDepth = 256;  // k per pass: a panel of 256 x 32 stays in a 32 KiB cache
 constexpr Index kRows =
     64;  // rows per task: with kDepth, a's block stays in the second-level cache
-constexpr Index kTasks = 16;        // columns are split when there are fewer blocks of rows
-constexpr Index kLargest = 196608;  // elements of b
+constexpr Index kTasks = 16;       // columns are split when there are fewer blocks of rows
+constexpr Index kLongTasks = 4;    // with trans_a: every task reads all of its rows and columns
+constexpr Index kPassCols = 1024;  // a pass packs its part of b for all tasks: at most 8 MiB
+constexpr Index kPassDepth = 2048;
+constexpr Index kSmall = 196608;  // elements that fit into a second-level cache
 
-/// Rows [row, row + rows) of the output times panels [first, last) of b, packed as [K, 32] each.
+/// Whether b's whole panels are read where they lie. Packing is another pass over b: it pays if b
+/// must be transposed, and if many blocks of rows read one that no cache holds.
+bool reads_in_place(const Matmul& m) { return !m.trans_b && (m.trans_a || m.N * m.K <= kSmall); }
+
+/// The first of b's panels that is packed, as [K, 32]; those before it are read in place.
+Index first_packed(const Matmul& m) { return reads_in_place(m) ? m.N / kPanelCols : 0; }
+
+/// A block of an operand: x(i, k) = at[i · step + k · k_step].
+struct Strided {
+  const real* at = nullptr;
+  Index step = 0, k_step = 0;
+};
+
+/// Rows [row, row + rows) of the output times panels [first, last) of b.
 template <class Tile>
 NOTCH_INLINE void block(const Matmul& m, const real* packed, Index row, Index rows, Index first,
                         Index last) {
   alignas(64) real last_rows[kPanelRows * kDepth];
   alignas(64) real edge[kPanelRows * kPanelCols];
-  const Index full = rows / kPanelRows * kPanelRows;
+  const Index full = rows / kPanelRows * kPanelRows, unpacked = first_packed(m);
   const Index passes = (m.K + kDepth - 1) / kDepth, step = (m.K + passes - 1) / passes;
   for (Index k = 0; k < m.K; k += step) {
     const Index depth = std::min(step, m.K - k);
+    const Strided block_a = m.trans_a ? Strided{m.a + k * m.lda + row, 1, m.lda}
+                                      : Strided{m.a + row * m.lda + k, m.lda, 1};
     if (full < rows)  // an incomplete group of rows, completed with zeros
       for (Index r = 0; r < kPanelRows; ++r)
         for (Index d = 0; d < depth; ++d)
           last_rows[r * kDepth + d] =
-              full + r < rows ? m.a[(row + full + r) * m.lda + k + d] : real{0};
+              full + r < rows ? block_a.at[(full + r) * block_a.step + d * block_a.k_step]
+                              : real{0};
     for (Index panel = first; panel < last; ++panel) {
-      const real* b = packed + (panel * m.K + k) * kPanelCols;
       const Index col = panel * kPanelCols, width = std::min(kPanelCols, m.N - col);
+      const bool in_place = panel < unpacked;
+      const real* b =
+          in_place ? m.b + k * m.ldb + col : packed + ((panel - unpacked) * m.K + k) * kPanelCols;
+      const Index ldb = in_place ? m.ldb : kPanelCols;
       for (Index i = 0; i < rows; i += kPanelRows) {
-        const real* a = i < full ? m.a + (row + i) * m.lda + k : last_rows;
-        const Index a_row = i < full ? m.lda : kDepth;
+        const Strided a = i < full
+                              ? Strided{block_a.at + i * block_a.step, block_a.step, block_a.k_step}
+                              : Strided{last_rows, kDepth, 1};
         real* out = m.out + (row + i) * m.ld_out + col;
         const bool resume = m.accumulate || k > 0;
         const real* init = resume ? out : m.bias ? m.bias + col : nullptr;
         const Index ld_init = resume ? m.ld_out : 0;
         if (i < full && width == kPanelCols) {
-          Tile::multiply_panel(out, m.ld_out, init, ld_init, a, a_row, 1, b, kPanelCols, depth);
+          Tile::multiply_panel(out, m.ld_out, init, ld_init, a.at, a.step, a.k_step, b, ldb, depth);
           continue;
         }
         // At the edges the same tile works on a copy, so every element sees the same arithmetic.
@@ -53,7 +76,8 @@ NOTCH_INLINE void block(const Matmul& m, const real* packed, Index row, Index ro
           for (Index c = 0; c < kPanelCols; ++c)
             edge[r * kPanelCols + c] =
                 init && r < height && c < width ? init[r * ld_init + c] : real{0};
-        Tile::multiply_panel(edge, kPanelCols, edge, kPanelCols, a, a_row, 1, b, kPanelCols, depth);
+        Tile::multiply_panel(edge, kPanelCols, edge, kPanelCols, a.at, a.step, a.k_step, b, ldb,
+                             depth);
         for (Index r = 0; r < height; ++r)
           std::copy_n(edge + r * kPanelCols, width, out + r * m.ld_out);
       }
@@ -85,7 +109,7 @@ Block choose_block() {
   return block_128;
 }
 
-/// Panel `panel` of b: out [K, 32] = alpha · b, zero beyond N.
+/// Panel `panel` of b: out [K, 32] = b, zero beyond N.
 void pack_panel(real* out, const Matmul& m, Index panel) {
   const Index col = panel * kPanelCols, width = std::min(kPanelCols, m.N - col);
   if (width < kPanelCols) std::fill_n(out, m.K * kPanelCols, real{0});
@@ -94,22 +118,19 @@ void pack_panel(real* out, const Matmul& m, Index panel) {
   } else {
     for (Index k = 0; k < m.K; ++k) std::copy_n(m.b + k * m.ldb + col, width, out + k * kPanelCols);
   }
-  if (m.alpha != 1)
-    for (Index i = 0; i < m.K * kPanelCols; ++i) out[i] *= m.alpha;
 }
 
-}  // namespace
-
-void matmul(const Matmul& m) {
+void run_pass(const Matmul& m) {
   thread_local std::vector<real> buffer;
-  const Index panels = (m.N + kPanelCols - 1) / kPanelCols;
-  const auto elements = static_cast<std::size_t>(panels * kPanelCols * m.K);
+  const Index panels = (m.N + kPanelCols - 1) / kPanelCols, first = first_packed(m);
+  const auto elements = static_cast<std::size_t>((panels - first) * kPanelCols * m.K);
   if (buffer.size() < elements) buffer.resize(elements);
   real* const packed = buffer.data();
-  parallel_for(panels, [&](Index p) { pack_panel(packed + p * m.K * kPanelCols, m, p); });
+  parallel_for(panels - first,
+               [&](Index p) { pack_panel(packed + p * m.K * kPanelCols, m, first + p); });
   const Block run = choose_block();
   const Index row_blocks = (m.M + kRows - 1) / kRows;
-  const Index splits = std::clamp<Index>(kTasks / row_blocks, 1, panels);
+  const Index splits = std::clamp<Index>((m.trans_a ? kLongTasks : kTasks) / row_blocks, 1, panels);
   parallel_for(row_blocks * splits, [&](Index task) {
     const Index row = task / splits * kRows, part = task % splits;
     run(m, packed, row, std::min(kRows, m.M - row), panels * part / splits,
@@ -117,12 +138,32 @@ void matmul(const Matmul& m) {
   });
 }
 
-bool matmul_pays(Index M, Index N, Index K) {
+}  // namespace
+
+void matmul(const Matmul& m) {
+  if (reads_in_place(m)) return run_pass(m);
+  for (Index col = 0; col < m.N; col += kPassCols)
+    for (Index k = 0; k < m.K; k += kPassDepth) {
+      Matmul pass = m;
+      pass.N = std::min(kPassCols, m.N - col);
+      pass.K = std::min(kPassDepth, m.K - k);
+      pass.out += col;
+      pass.a += m.trans_a ? k * m.lda : k;
+      pass.b += m.trans_b ? col * m.ldb + k : k * m.ldb + col;
+      if (m.bias) pass.bias += col;
+      pass.accumulate = m.accumulate || k > 0;
+      run_pass(pass);
+    }
+}
+
+bool matmul_pays(Index M, Index N, Index K, bool trans_a) {
 #if defined(__x86_64__)
-  return M >= 32 && N >= 16 && K >= 16 && N * K <= kLargest && __builtin_cpu_supports("avx2") &&
-         __builtin_cpu_supports("fma");
+  if (M < 32 || N < 16 || K < 16) return false;
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return false;
+  if (trans_a) return M * N <= kSmall;
+  return N * K <= kSmall || (__builtin_cpu_is("amd") && __builtin_cpu_supports("avx512f"));
 #else
-  static_cast<void>(M), static_cast<void>(N), static_cast<void>(K);
+  static_cast<void>(M), static_cast<void>(N), static_cast<void>(K), static_cast<void>(trans_a);
   return false;
 #endif
 }

@@ -1,6 +1,7 @@
 #include "autograd/kernels/panel.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "autograd/kernels/register_tile.h"
 
@@ -43,18 +44,35 @@ void panel_product(const PanelProduct& p) {
   product_128(p);
 }
 
+namespace {
+
+/// out [4, 4] = xᵀ in registers. Portable: two rounds of interleaving.
+NOTCH_INLINE void transpose4(real* out, const real* x, Index ld_out, Index ldx) {
+  typedef real Row __attribute__((vector_size(4 * sizeof(real))));
+  Row a[4];
+  for (int i = 0; i < 4; ++i) std::memcpy(&a[i], x + i * ldx, sizeof(Row));
+  const Row low02 = __builtin_shufflevector(a[0], a[2], 0, 4, 1, 5);
+  const Row high02 = __builtin_shufflevector(a[0], a[2], 2, 6, 3, 7);
+  const Row low13 = __builtin_shufflevector(a[1], a[3], 0, 4, 1, 5);
+  const Row high13 = __builtin_shufflevector(a[1], a[3], 2, 6, 3, 7);
+  const Row columns[4] = {__builtin_shufflevector(low02, low13, 0, 4, 1, 5),
+                          __builtin_shufflevector(low02, low13, 2, 6, 3, 7),
+                          __builtin_shufflevector(high02, high13, 0, 4, 1, 5),
+                          __builtin_shufflevector(high02, high13, 2, 6, 3, 7)};
+  for (int i = 0; i < 4; ++i) std::memcpy(out + i * ld_out, &columns[i], sizeof(Row));
+}
+
+}  // namespace
+
 void transpose(real* out, const real* x, Index rows, Index cols, Index ld_out, Index ldx) {
-  // 4 x 4 blocks: four cache lines are read and four written at a time.
-  constexpr Index kEdge = 4;
-  const Index full_rows = rows / kEdge * kEdge, full_cols = cols / kEdge * kEdge;
-  for (Index r = 0; r < full_rows; r += kEdge) {
-    for (Index c = 0; c < full_cols; c += kEdge) {
-      real block[kEdge][kEdge];
-      for (Index i = 0; i < kEdge; ++i)
-        for (Index j = 0; j < kEdge; ++j) block[j][i] = x[(r + i) * ldx + c + j];
-      for (Index j = 0; j < kEdge; ++j) std::copy_n(block[j], kEdge, out + (c + j) * ld_out + r);
-    }
-  }
+  // Strips of a cache line's columns: every line of x is read once, and what is written stays in
+  // the first-level cache until it is complete.
+  constexpr Index kStrip = 16;
+  const Index full_rows = rows / 4 * 4, full_cols = cols / 4 * 4;
+  for (Index strip = 0; strip < full_cols; strip += kStrip)
+    for (Index r = 0; r < full_rows; r += 4)
+      for (Index c = strip; c < std::min(full_cols, strip + kStrip); c += 4)
+        transpose4(out + c * ld_out + r, x + r * ldx + c, ld_out, ldx);
   for (Index r = 0; r < rows; ++r)
     for (Index c = r < full_rows ? full_cols : 0; c < cols; ++c)
       out[c * ld_out + r] = x[r * ldx + c];

@@ -79,7 +79,8 @@ struct GeluOp {
   }
   Tensor forward(Forward& f) { return recompute(f); }
   void backward(Backward& b) const {
-    kernels::gelu_backward(b.grad(0), b.dout(), b.in(0).flat(), form);
+    const auto dx = b.first_grad(0);
+    kernels::gelu_backward(dx.values, b.dout(), b.in(0).flat(), form, dx.fresh);
   }
 };
 
@@ -191,7 +192,11 @@ struct Binary<Add> {
   void backward(Backward& b) const {
     const Tensor a = b.in(0), bias = b.in(1);
     if (a.size() == bias.size()) {
-      kernels::accumulate(b.grad(1), b.dout().first(b.grad(1).size()));
+      if (const auto db = b.first_grad(1); db.fresh) {
+        kernels::scale(db.values, b.dout(), 1);
+      } else {
+        kernels::accumulate(db.values, b.dout().first(db.values.size()));
+      }
     } else if (b.wants_grad(1)) {
       kernels::bias_backward(b.grad(1), b.dout(), a.size() / bias.size(), bias.size());
     }

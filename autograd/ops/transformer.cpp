@@ -90,9 +90,10 @@ struct CausalAttention {
     return y;
   }
   void backward(Backward& b) const {
-    if (!b.wants_grad(0)) return;
-    kernels::attention_backward(b.grad(0), b.dout(), b.in(0).flat(), b.out().flat(), lse, shape,
-                                b.scratch(kernels::attention_workspace(shape)));
+    const auto dqkv = b.first_grad(0);
+    if (dqkv.values.empty()) return;
+    kernels::attention_backward(dqkv.values, b.dout(), b.in(0).flat(), b.out().flat(), lse, shape,
+                                b.scratch(kernels::attention_workspace(shape)), dqkv.fresh);
   }
 };
 

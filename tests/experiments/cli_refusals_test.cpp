@@ -1,5 +1,7 @@
 // The program refuses what cannot work: one error, the right exit code, nothing left behind.
+#include "autograd/kernels/bf16_matmul.h"
 #include "experiments/commands.h"
+#include "experiments/setup.h"
 #include "tests/experiments/program.h"
 
 using namespace notch;
@@ -50,6 +52,40 @@ TEST_CASE("values that do not fit each other are refused before anything is writ
   const auto before = program.entries();
   check_refused(program.notch(str("run tiny.toml ", bad)), 2);
   CHECK(program.entries() == before);
+}
+
+TEST_CASE("bf16 products are refused, with the line and a hint, where the processor has none") {
+  const LoadedConfig loaded = parse_config("name = \"x\"\n[train]\nmatmul = \"bf16\"\n", "x.toml");
+  check_processor(loaded.config, true, loaded.origins);
+  ExperimentConfig full = loaded.config;
+  full.train.matmul = "fp32";
+  check_processor(full, false);
+  const ErrorParts parts =
+      test::error_of([&] { check_processor(loaded.config, false, loaded.origins); });
+  CHECK(parts.fault == Fault::usage);
+  CHECK(parts.where.find("x.toml:3") != std::string::npos);
+  CHECK(parts.field == "train.matmul");
+  CHECK(parts.found == "bf16");
+  CHECK(parts.expected.find("AVX512-BF16") != std::string::npos);
+  CHECK(parts.hint.find("fp32") != std::string::npos);
+  // What only reads settings, as a report does, asks nothing of the processor.
+  CHECK(base_settings(loaded.config, 1).precision == kernels::Precision::bf16);
+}
+
+TEST_CASE("the program trains with bf16 products, or refuses them before anything is written") {
+  const Program program;
+  const auto before = program.entries();
+  for (const char* command : {"train tiny.toml --out out train.matmul=bf16",
+                              "bench train --shape N -r 1 --steps 1 train.matmul=bf16"}) {
+    const Outcome outcome = program.notch(command);
+    if (kernels::bf16_available()) {
+      CHECK(outcome.code == 0);
+    } else {
+      check_refused(outcome, 2);
+      CHECK(outcome.err.find("train.matmul") != std::string::npos);
+      CHECK(program.entries() == before);
+    }
+  }
 }
 
 TEST_CASE("an unknown key points at its line and suggests the nearest") {

@@ -70,6 +70,34 @@ Scales steps_of(const Reals& logs, const Spec& spec) {
   return at;
 }
 
+/// dx of y = x ŵᵀ for dy = 1: the ŵ that backward multiplies by, made again after forward.
+Reals seen_by_backward(Reals w, const Spec& spec, const Reals& ratios, const Reals* log_scale) {
+  Graph g;
+  g.begin(Graph::Mode::training);
+  Reals x(w.size(), real{1}), identity(kRows * kRows), logs = log_scale ? *log_scale : Reals{};
+  for (std::size_t i = 0; i < kRows; ++i) identity[i * kRows + i] = 1;
+  const Var in = g.input({x.data(), {kRows, kCols}});
+  const Var weight = g.input({w.data(), {kRows, kCols}});
+  const Var rounded =
+      log_scale ? fake_quant_lsq(weight, g.input({logs.data(), {std::ssize(logs)}}), spec, {})
+                : fake_quant_ste(weight, spec, ratios, {});
+  g.backward(linear(in, rounded), identity);
+  return copy(g.grad(in));
+}
+
+TEST_CASE("backward multiplies by the same weights as forward, on every grid") {
+  const Reals w = normal_matrix(kRows * kCols, 4, 0.1);
+  for (const Spec& spec : all_specs(kGroup)) {
+    INFO(name_of(spec));
+    const Ranges ranges = choose_scales(w, kRows, kCols, spec, RangeRule::mse, "t");
+    const Reals forward = run_ste(w, kRows, spec, ranges.ratios).out;
+    CHECK(seen_by_backward(w, spec, ranges.ratios, nullptr) == forward);
+    if (!learns_steps(spec)) continue;
+    const Reals logs = log_of(ranges.at.scales);
+    CHECK(seen_by_backward(w, spec, {}, &logs) == run_lsq(w, kRows, spec, logs).out);
+  }
+}
+
 TEST_CASE("fake-quant weights are the dequantized codes, bit for bit, for every spec") {
   Reals w = normal_matrix(kRows * kCols, 1, 0.1);
   std::fill(w.begin() + kCols, w.begin() + 2 * kCols, real{0});  // a row of zeros

@@ -49,6 +49,11 @@ TEST_CASE("attention forward and backward equal the naive reference, with and wi
       ref::Values dqkv = ref::attention_backward(dout, qkv, s.B, s.T, s.NH, s.HS, p, 99);
       for (double& d : dqkv) d += 1;
       CHECK(worst_error(found.dqkv, dqkv, 1) < 4e-5);
+      Reals fresh(qkv.size(), static_cast<real>(NAN)), zeroed(qkv.size(), real{0});
+      Reals workspace(static_cast<std::size_t>(kernels::attention_workspace(s)));
+      kernels::attention_backward(fresh, dout, qkv, found.out, found.lse, s, workspace, true);
+      kernels::attention_backward(zeroed, dout, qkv, found.out, found.lse, s, workspace);
+      CHECK(fresh == zeroed);  // a fresh gradient is overwritten, whatever it held
     }
 }
 

@@ -17,34 +17,34 @@ TEST_CASE(
   struct Shape {
     std::int64_t M, N, K;
   };
-  for (const Shape& s :
-       {Shape{1, 1, 1}, Shape{8, 32, 256}, Shape{67, 33, 300}, Shape{130, 100, 520}})
-    for (bool trans_b : {false, true})
-      for (bool accumulate : {false, true}) {
-        INFO(s.M << " x " << s.N << " x " << s.K << (trans_b ? " transposed" : "")
-                 << (accumulate ? " accumulated" : ""));
-        const Reals a = normals(s.M * s.K, 1), b = normals(s.N * s.K, 2), bias = normals(s.N, 3);
-        Reals out(static_cast<std::size_t>(s.M * s.N),
-                  accumulate ? real{5} : static_cast<real>(NAN));
-        kernels::matmul({.out = out.data(),
-                         .a = a.data(),
-                         .b = b.data(),
-                         .bias = bias.data(),
-                         .M = s.M,
-                         .N = s.N,
-                         .K = s.K,
-                         .ld_out = s.N,
-                         .lda = s.K,
-                         .ldb = trans_b ? s.K : s.N,
-                         .trans_b = trans_b,
-                         .accumulate = accumulate,
-                         .alpha = 0.5});
-        ref::Values expected = ref::gemm(a, b, s.M, s.N, s.K, false, trans_b);
-        for (std::int64_t i = 0; i < s.M * s.N; ++i)
-          ref::at(expected, i) =
-              0.5 * ref::at(expected, i) + (accumulate ? 5 : ref::at(bias, i % s.N));
-        CHECK(worst_error(out, expected, 10) < static_cast<double>(s.K) * kEpsilon);
-      }
+  for (const Shape& s : {Shape{1, 1, 1}, Shape{8, 32, 256}, Shape{67, 33, 300},
+                         Shape{130, 100, 520}, Shape{70, 512, 400}, Shape{9, 1030, 2100}})
+    for (bool trans_a : {false, true})
+      for (bool trans_b : {false, true})
+        for (bool accumulate : {false, true}) {
+          INFO(s.M << " x " << s.N << " x " << s.K << (trans_a ? " a transposed" : "")
+                   << (trans_b ? " b transposed" : "") << (accumulate ? " accumulated" : ""));
+          const Reals a = normals(s.M * s.K, 1), b = normals(s.N * s.K, 2), bias = normals(s.N, 3);
+          Reals out(static_cast<std::size_t>(s.M * s.N),
+                    accumulate ? real{5} : static_cast<real>(NAN));
+          kernels::matmul({.out = out.data(),
+                           .a = a.data(),
+                           .b = b.data(),
+                           .bias = bias.data(),
+                           .M = s.M,
+                           .N = s.N,
+                           .K = s.K,
+                           .ld_out = s.N,
+                           .lda = trans_a ? s.M : s.K,
+                           .ldb = trans_b ? s.K : s.N,
+                           .trans_a = trans_a,
+                           .trans_b = trans_b,
+                           .accumulate = accumulate});
+          ref::Values expected = ref::gemm(a, b, s.M, s.N, s.K, trans_a, trans_b);
+          for (std::int64_t i = 0; i < s.M * s.N; ++i)
+            ref::at(expected, i) += accumulate ? 5 : ref::at(bias, i % s.N);
+          CHECK(worst_error(out, expected, 10) < static_cast<double>(s.K) * kEpsilon);
+        }
 }
 
 TEST_CASE("a row of our own product has the same bits however many rows stand beside it") {

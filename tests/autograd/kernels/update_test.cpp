@@ -45,6 +45,10 @@ TEST_CASE("gelu and its derivative follow the formula in both forms") {
     }
     CHECK(worst < 4e-7);
     CHECK(worst_slope < 2e-6);
+    Reals fresh(x.size(), static_cast<real>(NAN)), zeroed(x.size(), real{0});
+    kernels::gelu_backward(fresh, dout, x, form, true);
+    kernels::gelu_backward(zeroed, dout, x, form);
+    CHECK(fresh == zeroed);  // a fresh gradient is overwritten, whatever it held
     CHECK(out[x.size() - 2] == 1e10f);
     CHECK(out[x.size() - 1] == 0);
   }

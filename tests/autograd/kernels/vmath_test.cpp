@@ -61,6 +61,16 @@ TEST_CASE("vector exp, tanh and sigmoid have the right limits and pass NaN on") 
   CHECK(kernels::vmath::normal(-kInf).cdf == 0);
 }
 
+TEST_CASE("the exp of what is not positive stays within 2 ulp down to -86.5 and is 0 below") {
+  const auto f = [](float x) { return kernels::vmath::exp_nonpositive(x); };
+  const auto g = [](double x) { return std::exp(x); };
+  CHECK(worst_ulps(f, g, -86.5, 0) < 2);
+  CHECK(worst_ulps(f, g, -1, 1e-3) < 1.5);
+  CHECK(f(0) == 1);
+  for (float x : {-87.0f, -200.0f, -1e10f, -3e38f, -kInf}) CHECK(f(x) == 0);
+  CHECK(std::isnan(f(kNan)));
+}
+
 TEST_CASE("vector tanh and sigmoid stay within 2 and 3 ulp") {
   const auto th = [](float x) { return kernels::vmath::tanh(x); };
   CHECK(worst_ulps(
