@@ -8,7 +8,8 @@
 //
 // Every thread begins with its own contiguous share of the tiles and then helps the others. Regions
 // over the same rows follow one another, so a thread mostly finds its rows in its own cache; taken
-// turn by turn, half of them would lie in another core's (5 % of a product of 768 x 512 x 128).
+// turn by turn, half of them lie in another core's (a training step of 4 x 128 channels and 768
+// tokens took 2 % longer on two cores).
 #include "autograd/base/thread_pool.h"
 
 #include <sched.h>

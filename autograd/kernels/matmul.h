@@ -2,10 +2,11 @@
 //
 // OpenBLAS, called per tile, packs both operands once per tile; here b is packed once per product,
 // by all threads, or read where it lies, `a` always is, and the tiles can be small. Share of the
-// FMA peak that two Zen 4 cores reach, ours and OpenBLAS 0.3.21's: 128 channels, y = x Wᵀ 92 to 95
-// and 83 to 88 %, dx 95 and 83 %, dW 95 and 79 to 86 %; 384 and 768 channels, y and dx 88 to 93 and
-// 80 to 88 %, but dW 70 to 82 and 83 to 87 %. OpenBLAS has no AVX-512 kernel for AMD and runs
-// Intel's; on an Intel machine it was ahead (ours 0.75 to 0.95 of it) where b is no longer small.
+// FMA peak on two Zen 4 cores, best of many calls in quiet runs: 128 channels and 768 rows, y = x
+// Wᵀ 91 to 95 %, dx 95 to 97 % (91 to 93 % with b packed), dW 94 to 97 % (OpenBLAS 79 to 86 %); 384
+// and 768 channels, y and dx 87 to 96 % (OpenBLAS 80 to 95 %), but dW, forced through this kernel,
+// 58 to 88 % (OpenBLAS 81 to 88 %). An earlier measurement on another AVX-512 machine had this
+// kernel at 0.75 to 0.95 of OpenBLAS for large b; nothing but Zen 4 was measured since.
 #pragma once
 
 #include <cstdint>
