@@ -161,7 +161,8 @@ bool matmul_pays(Index M, Index N, Index K, bool trans_a) {
   if (M < 32 || N < 16 || K < 16) return false;
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return false;
   if (trans_a) return M * N <= kSmall;
-  return N * K <= kSmall || (__builtin_cpu_is("amd") && __builtin_cpu_supports("avx512f"));
+  const bool zen4 = __builtin_cpu_is("amdfam19h") && __builtin_cpu_supports("avx512f");
+  return zen4 || N * K <= kSmall;
 #else
   static_cast<void>(M), static_cast<void>(N), static_cast<void>(K), static_cast<void>(trans_a);
   return false;
