@@ -67,7 +67,14 @@ class Strip {
 
  private:
   using Losses = std::array<double, kStripRows>;
+  using Multiples = std::array<double, kStripRows>;
   using Forecast = std::array<real, kStripRows>;
+  using Forecasts = std::array<Forecast, kClipMultiples.size()>;
+  struct Base {
+    MinMax extremes{};
+    real ratio = 1;
+  };
+  static constexpr real kNever = std::numeric_limits<real>::infinity();
 
   /// Rounds columns [begin, end) and moves the columns after them, up to `limit`; columns of a
   /// block follow at once, by panels, later ones when the block is done.
@@ -130,76 +137,87 @@ class Strip {
   /// For each row, the multiple of its ratios with which rounding the segment loses least: of 1 and
   /// those for which the least loss is foreseen. Leaves their scales, codes and losses.
   void search_scales(Index begin, Index end) {
-    const Index units = segment_units();
     if (!s_.dynamic_groups && bases_.empty()) {
-      for (Index u = first_ * units; u < (first_ + rows_) * units; ++u) {
+      for (Index u = first_ * segment_units(); u < (first_ + rows_) * segment_units(); ++u) {
         bases_.push_back(
             {min_max(w_.subspan(at(u * unit_cols_), at(unit_cols_))), s_.ratios[at(u)]});
       }
     }
-    const auto set_row = [&](Index r, double multiple) {
-      for (Index u = 0; u < units; ++u) {
-        const Base& base = bases_[at(r * units + u)];
-        set_scale(unit_at(r, u, begin), base.extremes, searched_ratio(base.ratio, multiple));
-      }
-    };
-    // Whether a multiple is another range than 1 and the multiple before it: wide ones are capped.
-    const auto differs = [&](Index r, std::size_t m) {
-      return std::any_of(bases_.begin() + r * units, bases_.begin() + (r + 1) * units,
-                         [&](const Base& base) {
-                           const real ratio = searched_ratio(base.ratio, kClipMultiples[m]);
-                           return ratio != base.ratio &&
-                                  ratio != searched_ratio(base.ratio, kClipMultiples[m - 1]);
-                         });
-    };
     const auto segment = columns(W_, begin, end);
+    const auto codes = columns(codes_, begin, end);
     const std::vector<double> targets(segment.begin(), segment.end());
     advance(begin, end, end);
     Losses least = losses_;
-    std::array<double, kStripRows> best{};
-    best.fill(1);
-    const auto codes = columns(codes_, begin, end);
     std::vector<std::int8_t> best_codes(codes.begin(), codes.end());
+    Multiples best{};
+    best.fill(1);
 
-    std::array<Forecast, kClipMultiples.size()> foreseen{};
-    foreseen[0].fill(kNever);
-    for (std::size_t m = 1; m < foreseen.size(); ++m) {
-      for (Index r = 0; r < rows_; ++r) set_row(r, kClipMultiples[m]);
-      foreseen[m] = foresee(begin, end);
-      for (Index r = 0; r < rows_; ++r)
-        if (!differs(r, m)) foreseen[m][at(r)] = kNever;
-    }
-    const std::size_t trials = end - begin > kManyColumns ? kTrials : kClipMultiples.size() - 1;
+    Forecasts foreseen = forecasts(begin, end);
+    const std::size_t trials = end - begin > kManyColumns ? kTrials : foreseen.size() - 1;
     for (std::size_t trial = 0; trial < trials; ++trial) {
-      std::array<double, kStripRows> tried{};
+      Multiples tried = best;
       bool any = false;
       for (Index r = 0; r < rows_; ++r) {
         const auto loss = [&](const Forecast& l) { return l[at(r)]; };
         Forecast& next = *std::ranges::min_element(foreseen, {}, loss);
-        const bool tries = next[at(r)] < kNever;
-        tried[at(r)] = tries ? kClipMultiples[at(&next - foreseen.data())] : best[at(r)];
+        if (next[at(r)] < kNever) {
+          tried[at(r)] = kClipMultiples[at(&next - foreseen.data())];
+          any = true;
+        }
         next[at(r)] = kNever;
-        set_row(r, tried[at(r)]);
-        any |= tries;
+        set_row(r, begin, tried[at(r)]);
       }
       if (!any) break;
       std::ranges::copy(targets, segment.begin());
       advance(begin, end, end);
-      std::array<std::uint8_t, kStripRows> better{};
-      for (Index r = 0; r < rows_; ++r) {
-        if (!(losses_[at(r)] < least[at(r)])) continue;
-        better[at(r)] = 1;
-        least[at(r)] = losses_[at(r)];
-        best[at(r)] = tried[at(r)];
+      std::array<bool, kStripRows> better{};
+      for (std::size_t r = 0; r < at(rows_); ++r) {
+        better[r] = losses_[r] < least[r];
+        if (better[r]) least[r] = losses_[r], best[r] = tried[r];
       }
       for (std::size_t i = 0; i < codes.size(); i += better.size())
         for (std::size_t r = 0; r < better.size(); ++r)
-          best_codes[i + r] = better[r] != 0 ? codes[i + r] : best_codes[i + r];
+          best_codes[i + r] = better[r] ? codes[i + r] : best_codes[i + r];
     }
     std::ranges::copy(targets, segment.begin());
     std::ranges::copy(best_codes, codes.begin());
     losses_ = least;
-    for (Index r = 0; r < rows_; ++r) set_row(r, best[at(r)]);
+    for (Index r = 0; r < rows_; ++r) set_row(r, begin, best[at(r)]);
+  }
+
+  std::span<const Base> bases_of(Index r) const {
+    return std::span(bases_).subspan(at(r * segment_units()), at(segment_units()));
+  }
+
+  /// Gives a row's units in the segment at `begin` that multiple of their ratios.
+  void set_row(Index r, Index begin, double multiple) {
+    for (Index u = 0; u < segment_units(); ++u) {
+      const Base& base = bases_of(r)[at(u)];
+      set_scale(unit_at(r, u, begin), base.extremes, searched_ratio(base.ratio, multiple));
+    }
+  }
+
+  /// Whether a row's m-th multiple is another range than 1 and the multiple before it: wide ones
+  /// are capped.
+  bool differs(Index r, std::size_t m) const {
+    return std::ranges::any_of(bases_of(r), [&](const Base& base) {
+      const real ratio = searched_ratio(base.ratio, kClipMultiples[m]);
+      return ratio != base.ratio && ratio != searched_ratio(base.ratio, kClipMultiples[m - 1]);
+    });
+  }
+
+  /// What each multiple would lose, by the targets that the advance at 1 has made; kNever for 1 and
+  /// what is no other range.
+  Forecasts forecasts(Index begin, Index end) {
+    Forecasts foreseen{};
+    foreseen[0].fill(kNever);
+    for (std::size_t m = 1; m < foreseen.size(); ++m) {
+      for (Index r = 0; r < rows_; ++r) set_row(r, begin, kClipMultiples[m]);
+      foreseen[m] = foresee(begin, end);
+      for (Index r = 0; r < rows_; ++r)
+        if (!differs(r, m)) foreseen[m][at(r)] = kNever;
+    }
+    return foreseen;
   }
 
   /// The losses at the present scales if the targets stayed what the last advance has made them.
@@ -265,12 +283,6 @@ class Strip {
       hi_[at(r)] = static_cast<real>(grid_.qmax - z);
     }
   }
-
-  struct Base {
-    MinMax extremes{};
-    real ratio = 1;
-  };
-  static constexpr real kNever = std::numeric_limits<real>::infinity();
 
   const Sweep& s_;
   std::span<const real> w_;
