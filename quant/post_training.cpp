@@ -76,6 +76,7 @@ class Walk {
           std::vector<real>& kept = running_->products[&linear];
           if (kept.empty()) {
             const Var y = next(g, linear, x);
+            if (!spare_.empty()) kept = std::move(spare_.back()), spare_.pop_back();
             kept.assign(y.value().flat().begin(), y.value().flat().end());
             return y;
           }
@@ -271,6 +272,7 @@ class Walk {
         if (!settled_) continue;
         std::ranges::copy(x.value().flat(), hidden.values.begin());
         hidden.parts = p + 1;
+        for (auto& [linear, kept] : hidden.products) spare_.push_back(std::move(kept));
         hidden.products.clear();
       }
     } catch (const SeenAll&) {
@@ -306,6 +308,8 @@ class Walk {
   bool as_trained_ = false;
   Hidden* running_ = nullptr;  // the state that a stage runs on
   bool settled_ = true;        // whether the layers that have run will not change any more
+  std::vector<std::vector<real>>
+      spare_;  // of earlier products: fresh memory would be cleared first
   std::vector<std::pair<const Target*, std::vector<real>>> tables_;
   std::map<const Param*, Done> done_;
   std::map<const nn::Linear*, InputQuantizer> inputs_;  // whose ranges are known
