@@ -3,9 +3,8 @@
 //
 // Every product of forward, dgrad and wgrad runs by kernels::gemm (our own product or OpenBLAS,
 // whichever it takes in the step too) in the shapes and over the weights of the model, on as many
-// threads as the step. Attention is counted full: one
-// T x T product per head and use, not only the half that the causal mask leaves; a kernel that
-// skips the other half can lie below the floor.
+// threads as the step. Attention is counted full: one T x T product per head and use, not only the
+// half that the causal mask leaves; a kernel that skips the other half can lie below the floor.
 #pragma once
 
 #include <string>

@@ -153,7 +153,8 @@ struct QuantizedLinear {
     M = x.rows();
     K = x.cols();
     const auto bias = input.inputs.bias ? f.in(input.inputs.bias).flat() : std::span<real>{};
-    // Read here although integers stand for it: the graph then gives its memory back until backward.
+    // Read here although integers stand for it: the graph then gives its memory back until
+    // backward.
     const Tensor w = f.in(input.inputs.w);
     check(input.inputs.w && w.shape.rank() == 2 && w.cols() == K, name, "x is ", x.shape,
           " but w is ", w.shape);

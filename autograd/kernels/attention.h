@@ -36,8 +36,7 @@ void attention_forward(std::span<real> out, std::span<real> lse, std::span<const
 /// Same workspace size and key.
 void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::span<const real> qkv,
                         std::span<const real> out, std::span<const real> lse,
-                        const AttentionShape& shape, std::span<real> workspace,
-                        bool fresh = false);
+                        const AttentionShape& shape, std::span<real> workspace, bool fresh = false);
 
 std::int64_t attention_workspace(const AttentionShape& shape);
 

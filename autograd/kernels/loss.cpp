@@ -48,7 +48,8 @@ NOTCH_VECTOR RowLoss distillation_row(RowStats& stats, const real* x, const real
   const real mx = lane_max(x, V), mt = lane_max(t, V);
   const double hard = lane_sum(V, [=](Index i) { return vmath::exp_nonpositive(x[i] - mx); });
   const double soft = lane_sum(V, [=](Index i) { return vmath::exp_nonpositive((x[i] - mx) * k); });
-  const double teacher = lane_sum(V, [=](Index i) { return vmath::exp_nonpositive((t[i] - mt) * k); });
+  const double teacher =
+      lane_sum(V, [=](Index i) { return vmath::exp_nonpositive((t[i] - mt) * k); });
   // With u = (t - max t) / tau and v = (x - max x) / tau, KL = Σ p_t (u - v) - log Σ e^u + log Σ
   // e^v: shifted like this, equal logits give 0 up to one rounding. p_t = 0 where u or v is -inf
   // counts 0.
@@ -89,8 +90,8 @@ NOTCH_VECTOR void distillation_gradient_row(real* x, const real* t, const RowSta
   if (how.reverse == 0) {
     for (Index i = 0; i < V; ++i) {
       const real v = x[i] - mx;
-      x[i] =
-          hard * vmath::exp_nonpositive(v) + (soft * vmath::exp_nonpositive(v * k) - teacher * vmath::exp_nonpositive((t[i] - mt) * k));
+      x[i] = hard * vmath::exp_nonpositive(v) + (soft * vmath::exp_nonpositive(v * k) -
+                                                 teacher * vmath::exp_nonpositive((t[i] - mt) * k));
     }
   } else {
     const real back = static_cast<real>(scale * how.alpha * how.tau * how.reverse / stats.sum_x);
@@ -98,7 +99,8 @@ NOTCH_VECTOR void distillation_gradient_row(real* x, const real* t, const RowSta
     for (Index i = 0; i < V; ++i) {
       const real v = x[i] - mx, u = (t[i] - mt) * k, e = vmath::exp_nonpositive(v * k);
       const real slope = e == 0 ? real{0} : back * e * (v * k - u - gap);
-      x[i] = hard * vmath::exp_nonpositive(v) + (soft * e - teacher * vmath::exp_nonpositive(u)) + slope;
+      x[i] = hard * vmath::exp_nonpositive(v) + (soft * e - teacher * vmath::exp_nonpositive(u)) +
+             slope;
     }
   }
   x[target] -= static_cast<real>(scale * (1 - how.alpha));
