@@ -190,7 +190,7 @@ TEST_CASE("what cannot be evaluated, sampled or quantized is refused and leaves 
   check_refused(program.notch("sample " + model + " --temperature -1"), 2);
   check_refused(program.notch("sample " + model + " --top-p 0"), 2);
 
-  check_refused(program.notch("bench gptq --shape T --layer attn.c_proj,nothing"), 2);
+  check_refused(program.notch("bench gptq -q --shape T --layer attn.c_proj,nothing"), 2);
 
   const std::string out = "quantize " + model + " --out q ";
   check_refused(program.notch(out + "--bits 4"), 2);
