@@ -1,7 +1,6 @@
 #include "autograd/arena.h"
 
 #include <algorithm>
-#include <new>
 
 namespace notch {
 namespace {
@@ -14,10 +13,6 @@ std::size_t rounded(std::size_t bytes) {
 }
 
 }  // namespace
-
-void Arena::Free::operator()(std::byte* p) const {
-  ::operator delete[](p, std::align_val_t{kAlign});
-}
 
 Arena::Bucket& Arena::bucket(std::size_t bytes) {
   const auto at = std::ranges::lower_bound(buckets_, bytes, {}, &Bucket::bytes);
@@ -42,8 +37,7 @@ void* Arena::allocate(std::size_t bytes) {
   if (chunk_ == chunks_.size()) {
     // Pages that are never touched cost nothing, so a chunk may be generous.
     const std::size_t size = std::max({bytes, reserved_ / 2, kFirstChunk});
-    auto* memory = static_cast<std::byte*>(::operator new[](size, std::align_val_t{kAlign}));
-    chunks_.push_back({std::unique_ptr<std::byte[], Free>(memory), size});
+    chunks_.push_back({allocate_large(size), size});
     reserved_ += size;
   }
   void* block = chunks_[chunk_].data.get() + offset_;

@@ -6,8 +6,9 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <vector>
+
+#include "autograd/base/large_block.h"
 
 namespace notch {
 
@@ -25,11 +26,8 @@ class Arena {
   std::size_t peak_bytes() const { return peak_; }  ///< since construction
 
  private:
-  struct Free {
-    void operator()(std::byte* p) const;
-  };
   struct Chunk {
-    std::unique_ptr<std::byte[], Free> data;
+    LargeBlock data;
     std::size_t bytes = 0;
   };
   struct Bucket {

@@ -1,45 +1,19 @@
 #include "autograd/param.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <algorithm>
-#include <cstdint>
-#include <new>
 
 namespace notch {
 namespace {
-
-constexpr std::align_val_t kAlign{64};
 
 std::size_t padded(std::int64_t n) {
   constexpr std::size_t kStep = 64 / sizeof(real);
   return (static_cast<std::size_t>(n) + kStep - 1) / kStep * kStep;
 }
 
-/// Asks Linux for huge pages: decoding reads every weight once per token, and with small pages the
-/// translation of addresses takes a part of that. A refusal costs speed, nothing else.
-void want_huge_pages(real* data, std::size_t n) {
-#if defined(__linux__)
-  constexpr std::uintptr_t kHugePage = std::uintptr_t{1} << 21;
-  const auto begin = reinterpret_cast<std::uintptr_t>(data);
-  const std::uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
-  const std::uintptr_t last = (begin + n * sizeof(real)) / kHugePage * kHugePage;
-  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-#else
-  static_cast<void>(data), static_cast<void>(n);
-#endif
-}
-
 }  // namespace
 
-void FlatBlock::Free::operator()(real* p) const { ::operator delete[](p, kAlign); }
-
-FlatBlock::FlatBlock(std::size_t n)
-    : data_(static_cast<real*>(::operator new[](n * sizeof(real), kAlign))), n_(n) {
-  want_huge_pages(data_.get(), n_);
-  std::fill_n(data_.get(), n_, real{0});
+FlatBlock::FlatBlock(std::size_t n) : data_(allocate_large(n * sizeof(real))), n_(n) {
+  std::ranges::fill(flat(), real{0});
 }
 
 Param& ParamStore::add(std::string name, Shape shape) {

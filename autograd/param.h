@@ -10,12 +10,12 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "autograd/base/large_block.h"
 #include "autograd/tensor.h"
 
 namespace notch {
@@ -31,14 +31,11 @@ class FlatBlock {
  public:
   FlatBlock() = default;
   explicit FlatBlock(std::size_t n);
-  std::span<real> flat() const { return {data_.get(), n_}; }
+  std::span<real> flat() const { return {reinterpret_cast<real*>(data_.get()), n_}; }
   std::size_t size() const { return n_; }
 
  private:
-  struct Free {
-    void operator()(real* p) const;
-  };
-  std::unique_ptr<real[], Free> data_;
+  LargeBlock data_;
   std::size_t n_ = 0;
 };
 
