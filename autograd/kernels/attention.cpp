@@ -30,7 +30,7 @@ struct Layout {
   Index kt = 0;  // kᵀ [HS, ld]
   Index vt = 0;  // vᵀ [HS, ld]; backward
   Index kv = 0;  // forward v, backward k [T, hs]
-  Index dk = 0;  // [T in whole groups of rows, hs]; backward
+  Index dk = 0;  // [T in whole groups of rows, hs]; backward, where dqkv has no whole ones
   Index dv = 0;
   Index q = 0;        // scale · q [kBlock, hs]
   Index dout = 0;     // [kBlock, hs]; backward
@@ -93,10 +93,20 @@ struct Rows {
   Index ld = 0;
 };
 
+/// A matrix of channels that products are written to, or added to once it is begun.
+struct Sum {
+  real* at = nullptr;
+  Index ld = 0;
+  bool begun = false;
+};
+
+/// Whether `rows` rows of HS channels are whole groups and panels, which products can use in place.
+bool is_whole(Index rows, Index HS) { return HS % kPanelCols == 0 && rows % kPanelRows == 0; }
+
 /// x [rows, HS] where it lies if it consists of whole groups and panels, otherwise a completed
 /// copy.
 Rows whole(real* copy, const real* x, Index rows, Index HS, Index hs, Index ldx) {
-  if (HS == hs && rows % kPanelRows == 0) return {x, ldx};
+  if (is_whole(rows, HS)) return {x, ldx};
   pack(copy, x, rows, HS, hs, ldx);
   return {copy, hs};
 }
@@ -128,7 +138,7 @@ NOTCH_VECTOR void normalize(real* out, const real* o, const real* sums, Index ro
 }
 
 /// Products q kᵀ to probabilities and dp to dscores:
-///   p = exp(s - lse), s = scale · q kᵀ;  ds = p · (dp - delta), delta = Σ dp p
+///   p = exp(s - lse), s = scale · q kᵀ;  ds = scale · p · (dp - delta), delta = Σ dp p
 NOTCH_VECTOR void softmax_gradient(real* scores, real* dscores, const real* lse, const real* delta,
                                    const Block& block, Index ld, real scale) {
   for (Index i = 0; i < block.rows; ++i) {
@@ -141,7 +151,7 @@ NOTCH_VECTOR void softmax_gradient(real* scores, real* dscores, const real* lse,
     for (Index j = 0; j < width; ++j) {
       const real pj = vmath::exp_nonpositive(scale * p[j] - l);
       p[j] = pj;
-      ds[j] = pj * (ds[j] - d);
+      ds[j] = scale * pj * (ds[j] - d);
     }
   }
 }
@@ -155,14 +165,14 @@ NOTCH_VECTOR void row_dots(real* delta, const real* dout, const real* out, Index
   }
 }
 
-/// y rows += factor · x rows, or = where y is fresh.
+/// y rows += x rows, or = where y is fresh.
 NOTCH_VECTOR void add_rows(real* y, const real* x, Index rows, Index HS, Index ldy, Index hs,
-                           real factor, bool fresh) {
+                           bool fresh) {
   for (Index r = 0; r < rows; ++r) {
     if (fresh) {
-      for (Index c = 0; c < HS; ++c) y[r * ldy + c] = factor * x[r * hs + c];
+      for (Index c = 0; c < HS; ++c) y[r * ldy + c] = x[r * hs + c];
     } else {
-      for (Index c = 0; c < HS; ++c) y[r * ldy + c] += factor * x[r * hs + c];
+      for (Index c = 0; c < HS; ++c) y[r * ldy + c] += x[r * hs + c];
     }
   }
 }
@@ -193,10 +203,11 @@ void for_heads(const AttentionShape& s, std::span<real> workspace, const Body& b
   });
 }
 
-/// Calls body(block) for the blocks of query rows of one head.
+/// Calls body(block) for the blocks of query rows of one head. The last comes first: it sees all
+/// keys, so what is collected by keys starts there and needs no clearing.
 template <class Body>
 void for_blocks(Index T, Index head, const Body& body) {
-  for (Index t = 0; t < T; t += kBlock)
+  for (Index t = (T - 1) / kBlock * kBlock; t >= 0; t -= kBlock)
     body(Block{.t = t, .rows = std::min(kBlock, T - t), .head = head});
 }
 
@@ -216,35 +227,37 @@ void multiply_by_keys(real* scores, const Rows& a, const real* bt, const Block& 
                  .n_end = block.t});
 }
 
-/// out [rows, hs] = p b over the keys that each group of rows sees.
-void multiply_by_values(real* out, const real* p, const Rows& b, const Block& block,
+/// out [rows, hs] = p b over the keys that each group of rows sees, or +=.
+void multiply_by_values(const Sum& out, const real* p, const Rows& b, const Block& block,
                         const Layout& l) {
-  panel_product({.out = out,
+  panel_product({.out = out.at,
                  .a = p,
                  .b = b.at,
                  .M = block.padded_rows(),
                  .N = l.hs,
                  .K = block.keys(),
-                 .ld_out = l.hs,
+                 .ld_out = out.ld,
                  .a_row = l.ld,
                  .a_k = 1,
                  .ldb = b.ld,
+                 .accumulate = out.begun,
                  .k_end = block.t});
 }
 
-/// out [keys, hs] += pᵀ b: each group of keys collects from the rows that see it.
-void collect_by_keys(real* out, const real* p, const Rows& b, const Block& block, const Layout& l) {
-  panel_product({.out = out,
+/// out [keys, hs] = pᵀ b, or +=: each group of keys collects from the rows that see it.
+void collect_by_keys(const Sum& out, const real* p, const Rows& b, const Block& block,
+                     const Layout& l) {
+  panel_product({.out = out.at,
                  .a = p,
                  .b = b.at,
                  .M = round_up(block.keys(), kPanelRows),
                  .N = l.hs,
                  .K = block.rows,
-                 .ld_out = l.hs,
+                 .ld_out = out.ld,
                  .a_row = 1,
                  .a_k = l.ld,
                  .ldb = b.ld,
-                 .accumulate = true,
+                 .accumulate = out.begun,
                  .k_begin = -block.t});
 }
 
@@ -269,7 +282,7 @@ void attention_forward(std::span<real> out, std::span<real> lse, std::span<const
       multiply_by_keys(w + l.scores, q_rows, w + l.kt, block, s.HS, l);
       exponentials(w + l.scores, w + l.rows, lse.data() + block.head * T + t, block, l.ld, scale);
       if (s.dropout > 0) drop(w + l.scores, block, s, l.ld);
-      multiply_by_values(w + l.o, w + l.scores, {w + l.kv, l.hs}, block, l);
+      multiply_by_values({w + l.o, l.hs}, w + l.scores, {w + l.kv, l.hs}, block, l);
       normalize(o + t * C, w + l.o, w + l.rows, rows, s.HS, C, l.hs);
     });
   });
@@ -290,8 +303,9 @@ void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::s
     transpose(w + l.kt, k, T, s.HS, l.ld, 3 * C);
     transpose(w + l.vt, v, T, s.HS, l.ld, 3 * C);
     pack(w + l.kv, k, T, s.HS, l.hs, 3 * C);
-    std::fill_n(w + l.dk, round_up(T, kPanelRows) * l.hs, real{0});
-    std::fill_n(w + l.dv, round_up(T, kPanelRows) * l.hs, real{0});
+    const bool in_place = is_whole(T, s.HS);
+    Sum dk_sum = in_place ? Sum{dk, 3 * C, !fresh} : Sum{w + l.dk, l.hs};
+    Sum dv_sum = in_place ? Sum{dv, 3 * C, !fresh} : Sum{w + l.dv, l.hs};
     for_blocks(T, b * s.NH + h, [&](const Block& block) {
       const Index t = block.t, rows = block.rows;
       const Rows q_rows = whole(w + l.q, q + t * 3 * C, rows, s.HS, l.hs, 3 * C);
@@ -304,14 +318,21 @@ void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::s
       softmax_gradient(w + l.scores, w + l.dscores, lse.data() + block.head * T + t, w + l.rows,
                        block, l.ld, scale);
       if (s.dropout > 0) drop(w + l.scores, block, s, l.ld);
-      collect_by_keys(w + l.dv, w + l.scores, dout_rows, block, l);
-      // s = scale · q kᵀ: dq += scale · ds k, dk += scale · dsᵀ q
-      multiply_by_values(w + l.o, w + l.dscores, {w + l.kv, l.hs}, block, l);
-      add_rows(dq + t * 3 * C, w + l.o, rows, s.HS, 3 * C, l.hs, scale, fresh);
-      collect_by_keys(w + l.dk, w + l.dscores, q_rows, block, l);
+      collect_by_keys(dv_sum, w + l.scores, dout_rows, block, l);
+      // s = scale · q kᵀ: dq += ds k, dk += dsᵀ q
+      const Rows k_rows{w + l.kv, l.hs};
+      if (in_place) {
+        multiply_by_values({dq + t * 3 * C, 3 * C, !fresh}, w + l.dscores, k_rows, block, l);
+      } else {
+        multiply_by_values({w + l.o, l.hs}, w + l.dscores, k_rows, block, l);
+        add_rows(dq + t * 3 * C, w + l.o, rows, s.HS, 3 * C, l.hs, fresh);
+      }
+      collect_by_keys(dk_sum, w + l.dscores, q_rows, block, l);
+      dk_sum.begun = dv_sum.begun = true;
     });
-    add_rows(dk, w + l.dk, T, s.HS, 3 * C, l.hs, scale, fresh);
-    add_rows(dv, w + l.dv, T, s.HS, 3 * C, l.hs, 1, fresh);
+    if (in_place) return;
+    add_rows(dk, w + l.dk, T, s.HS, 3 * C, l.hs, fresh);
+    add_rows(dv, w + l.dv, T, s.HS, 3 * C, l.hs, fresh);
   });
 }
 

@@ -242,9 +242,9 @@ void linear_backward(std::span<real> dx, std::span<real> dw, std::span<real> dbi
                      std::span<const real> dout, std::span<const real> x, std::span<const real> w,
                      Index M, Index N, Index K, FreshGradients fresh, Precision precision) {
   // out = x wᵀ + bias
-  if (!dx.empty()) gemm(dx, dout, w, M, K, N, {.accumulate = !fresh.dx, .precision = precision});
   if (!dw.empty())
     gemm(dw, dout, x, N, K, M, {.trans_a = true, .accumulate = !fresh.dw, .precision = precision});
+  if (!dx.empty()) gemm(dx, dout, w, M, K, N, {.accumulate = !fresh.dx, .precision = precision});
   if (!dbias.empty()) bias_backward(dbias, dout, M, N);
 }
 
