@@ -111,6 +111,13 @@ Rows whole(real* copy, const real* x, Index rows, Index HS, Index hs, Index ldx)
   return {copy, hs};
 }
 
+/// The same for the right operand, whose rows need not be whole groups.
+Rows panels(real* copy, const real* x, Index rows, Index HS, Index hs, Index ldx) {
+  if (HS == hs) return {x, ldx};
+  pack(copy, x, rows, HS, hs, ldx);
+  return {copy, hs};
+}
+
 /// Products q kᵀ to e^(scale · (product - max)), 0 after the row's own position; sums [rows] of
 /// them and lse [rows] of the scores.
 NOTCH_VECTOR void exponentials(real* scores, real* sums, real* lse, const Block& block, Index ld,
@@ -275,14 +282,14 @@ void attention_forward(std::span<real> out, std::span<real> lse, std::span<const
     const real *k = q + C, *v = k + C;
     real* o = out.data() + b * T * C + h * s.HS;
     transpose(w + l.kt, k, T, s.HS, l.ld, 3 * C);
-    pack(w + l.kv, v, T, s.HS, l.hs, 3 * C);
+    const Rows v_rows = panels(w + l.kv, v, T, s.HS, l.hs, 3 * C);
     for_blocks(T, b * s.NH + h, [&](const Block& block) {
       const Index t = block.t, rows = block.rows;
       const Rows q_rows = whole(w + l.q, q + t * 3 * C, rows, s.HS, l.hs, 3 * C);
       multiply_by_keys(w + l.scores, q_rows, w + l.kt, block, s.HS, l);
       exponentials(w + l.scores, w + l.rows, lse.data() + block.head * T + t, block, l.ld, scale);
       if (s.dropout > 0) drop(w + l.scores, block, s, l.ld);
-      multiply_by_values({w + l.o, l.hs}, w + l.scores, {w + l.kv, l.hs}, block, l);
+      multiply_by_values({w + l.o, l.hs}, w + l.scores, v_rows, block, l);
       normalize(o + t * C, w + l.o, w + l.rows, rows, s.HS, C, l.hs);
     });
   });
@@ -302,7 +309,7 @@ void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::s
     const real* d_o = dout.data() + b * T * C + h * s.HS;
     transpose(w + l.kt, k, T, s.HS, l.ld, 3 * C);
     transpose(w + l.vt, v, T, s.HS, l.ld, 3 * C);
-    pack(w + l.kv, k, T, s.HS, l.hs, 3 * C);
+    const Rows k_rows = panels(w + l.kv, k, T, s.HS, l.hs, 3 * C);
     const bool in_place = is_whole(T, s.HS);
     Sum dk_sum = in_place ? Sum{dk, 3 * C, !fresh} : Sum{w + l.dk, l.hs};
     Sum dv_sum = in_place ? Sum{dv, 3 * C, !fresh} : Sum{w + l.dv, l.hs};
@@ -320,7 +327,6 @@ void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::s
       if (s.dropout > 0) drop(w + l.scores, block, s, l.ld);
       collect_by_keys(dv_sum, w + l.scores, dout_rows, block, l);
       // s = scale · q kᵀ: dq += ds k, dk += dsᵀ q
-      const Rows k_rows{w + l.kv, l.hs};
       if (in_place) {
         multiply_by_values({dq + t * 3 * C, 3 * C, !fresh}, w + l.dscores, k_rows, block, l);
       } else {
