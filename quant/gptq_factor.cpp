@@ -102,7 +102,8 @@ HessianFactor pack_factor(const DampedCholesky& c) {
     const Index begin = panel * kPanelCols, end = std::min(K, begin + kPanelCols);
     for (Index i = 0; i < end; ++i)
       for (Index j = std::max(begin, i); j < end; ++j)
-        f.R.at(panel, i)[j - begin] = c.L[at((K - 1 - i) * K + K - 1 - j)] / f.diagonal[at(j)];
+        f.R.at(panel, i)[j - begin] =
+            static_cast<real>(c.L[at((K - 1 - i) * K + K - 1 - j)] / f.diagonal[at(j)]);
   });
   return f;
 }

@@ -114,20 +114,19 @@ class Strip {
   void first_scales(Index begin, Index end) {
     const Index n = end - begin;
     const auto group = columns(W_, begin, end);
-    const std::vector<double> targets(group.begin(), group.end());
-    std::array<double, kStripRows> D{};
+    const std::vector<real> targets(group.begin(), group.end());
+    std::array<real, kStripRows> D{};
     for (Index c = begin; c < end; ++c) {
       for (std::size_t r = 0; r < D.size(); ++r) {
         const std::size_t i = at(c * kStripRows) + r;
-        D[r] = static_cast<double>(original_[i]) - W_[i];
+        D[r] = original_[i] - W_[i];
       }
       update(D.data(), c, 1, c + 1, end);
     }
     std::vector<real> weights(at(n));
     bases_.clear();
     for (Index r = 0; r < rows_; ++r) {
-      for (Index c = 0; c < n; ++c)
-        weights[at(c)] = static_cast<real>(group[at(c * kStripRows + r)]);
+      for (Index c = 0; c < n; ++c) weights[at(c)] = group[at(c * kStripRows + r)];
       bases_.push_back({min_max(weights), first_ratio(weights, q_.spec, s_.options)});
       set_scale(unit_at(r, 0, begin), bases_.back().extremes, bases_.back().ratio);
     }
@@ -145,7 +144,7 @@ class Strip {
     }
     const auto segment = columns(W_, begin, end);
     const auto codes = columns(codes_, begin, end);
-    const std::vector<double> targets(segment.begin(), segment.end());
+    const std::vector<real> targets(segment.begin(), segment.end());
     advance(begin, end, end);
     Losses least = losses_;
     std::vector<std::int8_t> best_codes(codes.begin(), codes.end());
@@ -240,9 +239,9 @@ class Strip {
   static std::span<T> columns(std::vector<T>& all, Index begin, Index end) {
     return std::span(all).subspan(at(begin * kStripRows), at((end - begin) * kStripRows));
   }
-  double* moved(Index i) { return D_.data() + i * kStripRows; }
+  real* moved(Index i) { return D_.data() + i * kStripRows; }
 
-  void update(const double* D, Index first, Index terms, Index begin, Index end) {
+  void update(const real* D, Index first, Index terms, Index begin, Index end) {
     update_columns(W_.data(), D, s_.factor.R, first, terms, begin, end);
   }
 
@@ -263,7 +262,7 @@ class Strip {
     return s_.order.live[at(i)] != 0 ? s_.factor.diagonal[at(i)] : 0;
   }
 
-  void round(Index i, double* D) {
+  void round(Index i, real* D) {
     std::array<std::int16_t, kStripRows> steps{};
     StripColumn rounded = column(i);
     rounded.moved = D;
@@ -291,7 +290,7 @@ class Strip {
   QTensor& q_;
   Index unit_cols_;             ///< of a row that share a scale
   std::vector<real> original_;  ///< rows beyond rows_ are zeros, here and in W_
-  std::vector<double> W_, D_;   ///< targets; moves of a block's columns
+  std::vector<real> W_, D_;     ///< targets; moves of a block's columns
   std::vector<std::int8_t> codes_;
   Index group_ = -1;         ///< of columns, whose scales are loaded
   std::vector<Base> bases_;  ///< of the segment's units, row by row

@@ -5,6 +5,10 @@
 // kPanelCols columns. Every product is added to W on its own, in the order in which columns were
 // rounded; a matrix product from a library would add the terms of a block first. So the result is
 // the same for every block size, and the loops stay at the speed of the multiplier.
+//
+// All of it is in `real`: a target is off by at most (K + 1) u / (1 - (K + 1) u) times the sum of
+// the magnitudes of its up to K terms, u = 2^-24, which is far less than a step of any grid here;
+// in double it would take twice the time.
 #pragma once
 
 #include <cstdint>
@@ -20,35 +24,36 @@ inline constexpr std::int64_t kPanelCols = 8;
 /// An upper triangular matrix with ones on its diagonal, by panels: panel p holds columns [8p, 8p +
 /// 8) of the rows above and in it. Half the memory of the square, read front to back.
 struct PackedFactor {
-  std::vector<double> values{};
+  std::vector<real> values{};
 
   explicit PackedFactor(std::int64_t cols) : values(offset((cols + kPanelCols - 1) / kPanelCols)) {}
   static constexpr std::size_t offset(std::int64_t panel) {
     return static_cast<std::size_t>(kPanelCols * kPanelCols * panel * (panel + 1) / 2);
   }
   /// Row `row` of a panel: kPanelCols numbers.
-  double* at(std::int64_t panel, std::int64_t row) {
+  real* at(std::int64_t panel, std::int64_t row) {
     return values.data() + offset(panel) + static_cast<std::size_t>(row * kPanelCols);
   }
-  const double* at(std::int64_t panel, std::int64_t row) const {
+  const real* at(std::int64_t panel, std::int64_t row) const {
     return values.data() + offset(panel) + static_cast<std::size_t>(row * kPanelCols);
   }
 };
 
 /// W[j] += Σ D[i] · R[first + i, j] for columns j in [begin, end), i in [0, terms) ascending;
-/// W[j] and D[i] are strips' columns of kStripRows numbers. No contraction. Serial.
-void update_columns(double* W, const double* D, const PackedFactor& R, std::int64_t first,
+/// W[j] and D[i] are strips' columns of kStripRows numbers. Every term is one multiply-add, fused
+/// where the CPU can, whichever columns are asked for. Serial.
+void update_columns(real* W, const real* D, const PackedFactor& R, std::int64_t first,
                     std::int64_t terms, std::int64_t begin, std::int64_t end);
 
 /// One column of a strip: what rounding reads and writes, kStripRows numbers each.
 struct StripColumn {
-  const double* target = nullptr;  ///< the weights as the sweep has moved them
+  const real* target = nullptr;  ///< the weights as the sweep has moved them
   const real* original = nullptr;
   const real* scale = nullptr;
   const real* lo = nullptr;       ///< qmin - z
   const real* hi = nullptr;       ///< qmax - z
-  double* moved = nullptr;        ///< original - ŵ
-  double* losses = nullptr;       ///< += (weight · (target - ŵ))²
+  real* moved = nullptr;          ///< original - ŵ
+  double* losses = nullptr;       ///< += (weight · (target - ŵ))², in double
   std::int16_t* steps = nullptr;  ///< ŵ / scale, a whole number; 0 for NaN, which stays in the loss
   int step = 1;                   ///< distance of neighbouring codes
 };
@@ -56,7 +61,7 @@ struct StripColumn {
 /// ŵ = round_to_code(target / scale, lo, hi, step) · scale, as quant/kernels/round.h rounds.
 void round_column(const StripColumn& column, double weight);
 
-/// Only the losses of that, in `real`: losses += (weight · (fl(target) - ŵ))².
+/// Only the losses of that, in `real`: losses += (weight · (target - ŵ))².
 void forecast_losses(const StripColumn& column, real weight, real* losses);
 
 }  // namespace notch::quant

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "quant/gptq.h"
@@ -54,6 +55,36 @@ inline double output_error(std::span<const real> w, const QTensor& q, const Matr
   return sum;
 }
 
+/// H + λI with λ = damp · mean(diag H), of inputs none of which is always zero.
+inline Matrix damped_by(Matrix H, std::int64_t K, double damp) {
+  double mean = 0;
+  for (std::int64_t i = 0; i < K; ++i) mean += H[at(i * K + i)] / static_cast<double>(K);
+  for (std::int64_t i = 0; i < K; ++i) H[at(i * K + i)] += damp * mean;
+  return H;
+}
+
+/// How far the summed losses of the sweep, which computes its targets in `real`, can be from
+/// E = tr(dW A dWᵀ), A = H + λI = R Rᵀ. With exact targets they are equal, as (t_j - ŵ_j) R_jj =
+/// Σ_{i<=j} dW_i R_ij. A target is a chain of up to K terms whose two factors are rounded as well:
+///   |δ_j| R_jj <= γ (|w_j| R_jj + Σ_{i<j} |dW_i R_ij|),   γ = (K + 2) u / (1 - (K + 2) u)
+/// By R_jj² <= A_jj and Cauchy-Schwarz, Σ R_ij² being tr A, over all rows
+///   ‖δ R‖ <= γ (√(Σ w_j² A_jj) + ‖dW‖ √tr A) =: d,   and |Σ losses - E| <= 2 d √E + d².
+inline double loss_slack(std::span<const real> w, const QTensor& q, const Matrix& A) {
+  const std::vector<real> back = dequantize(q);
+  const std::int64_t K = q.cols;
+  const double steps = static_cast<double>(K + 2) * (sizeof(real) == 4 ? 0x1p-24 : 0x1p-53);
+  double weighted = 0, moved = 0, trace = 0;
+  for (std::int64_t j = 0; j < K; ++j) trace += A[at(j * K + j)];
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    const std::size_t j = i % at(K);
+    const double dw = double(w[i]) - double(back[i]);
+    weighted += double(w[i]) * double(w[i]) * A[j * at(K + 1)];
+    moved += dw * dw;
+  }
+  const double d = steps / (1 - steps) * (std::sqrt(weighted) + std::sqrt(moved * trace));
+  return 2 * d * std::sqrt(output_error(w, q, A)) + d * d;
+}
+
 /// Inverse by Gauss-Jordan elimination with pivoting.
 inline Matrix inverse(Matrix A, std::int64_t K) {
   Matrix B = identity(K, 1);
@@ -86,9 +117,7 @@ inline Matrix inverse(Matrix A, std::int64_t K) {
 inline Codes obq(std::span<const real> w, std::int64_t rows, std::int64_t K, const Spec& spec,
                  Matrix H, double damp, const std::vector<std::int64_t>& order) {
   const double qmax = grid_of(spec).qmax;
-  double mean = 0;
-  for (std::int64_t i = 0; i < K; ++i) mean += H[at(i * K + i)] / static_cast<double>(K);
-  for (std::int64_t i = 0; i < K; ++i) H[at(i * K + i)] += damp * mean;
+  H = damped_by(std::move(H), K, damp);
   const Matrix full = inverse(H, K);
   const std::int64_t group = spec.granularity == Granularity::group ? spec.group_size : K;
   Codes codes(w.size());
