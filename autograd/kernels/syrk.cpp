@@ -5,6 +5,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
+#include "autograd/kernels/lanes.h"
 #include "autograd/kernels/panel.h"
 
 namespace notch::kernels {
@@ -15,7 +16,7 @@ using Index = std::int64_t;
 // x is packed once, in panels of columns; a panel is both operands of the register tile.
 constexpr Index kPassRows = 2 * kSyrkRows;  // packed at a time
 constexpr Index kPackRows = 32;             // per task of packing
-constexpr Index kDepth = 128;  // rows per product of panels: half of a 32 KiB cache for one of them
+constexpr Index kDepth = 256;  // rows per product of panels, of which a second-level cache holds 8
 constexpr Index kMaxEdge = 4;  // panels; the edge of an output tile
 
 constexpr Index quotient_up(Index n, Index by) { return (n + by - 1) / by; }
@@ -24,6 +25,23 @@ constexpr Index quotient_up(Index n, Index by) { return (n + by - 1) / by; }
 struct Edge {
   Index first = 0, last = 0;
 };
+
+/// Rows [begin, end) of x [rows, N] into the panels.
+NOTCH_VECTOR void pack(real* packed, const real* x, Index rows, Index N, Index begin, Index end) {
+  const Index whole = N / kPanelCols, rest = N % kPanelCols;
+  for (Index r = begin; r < end; ++r) {
+    const real* from = x + r * N;
+    real* to = packed + r * kPanelCols;
+    for (Index panel = 0; panel < whole; ++panel, from += kPanelCols, to += rows * kPanelCols)
+      for (Index c = 0; c < kPanelCols; ++c) to[c] = from[c];
+    if (rest == 0) continue;
+    for (Index c = 0; c < kPanelCols; ++c) to[c] = c < rest ? from[c] : real{0};
+  }
+}
+
+NOTCH_VECTOR void add_row(double* out, const real* x, Index n) {
+  for (Index i = 0; i < n; ++i) out[i] += static_cast<double>(x[i]);
+}
 
 /// out += the tile's part of xᵀ x, for `rows` packed rows.
 void add_tile(double* out, const real* packed, Index rows, Index N, Edge down, Edge across) {
@@ -46,9 +64,10 @@ void add_tile(double* out, const real* packed, Index rows, Index N, Edge down, E
                          .ldb = kPanelCols,
                          .accumulate = k > begin});
     const Index row = down.first * kPanelCols, col = across.first * kPanelCols;
-    for (Index r = row; r < std::min(N, down.last * kPanelCols); ++r)
-      for (Index c = std::max(r, col); c < std::min(N, across.last * kPanelCols); ++c)
-        out[r * N + c] += static_cast<double>(tile[(r - row) * kRow + c - col]);
+    for (Index r = row; r < std::min(N, down.last * kPanelCols); ++r) {
+      const Index c = std::max(r, col), n = std::min(N, across.last * kPanelCols) - c;
+      add_row(out + r * N + c, tile + (r - row) * kRow + c - col, n);
+    }
   }
 }
 
@@ -74,20 +93,19 @@ void syrk(std::span<double> out, std::span<const real> x, std::int64_t M, std::i
     if (buffer.size() < lines) buffer.resize(lines);
     real* const packed = buffer.data()->values;
     parallel_for(quotient_up(rows, kPackRows), [&](Index block) {
-      const Index begin = block * kPackRows, end = std::min(rows, begin + kPackRows);
-      for (Index panel = 0; panel < panels; ++panel) {
-        const Index col = panel * kPanelCols, width = std::min(kPanelCols, N - col);
-        for (Index r = begin; r < end; ++r) {
-          real* const to = packed + (panel * rows + r) * kPanelCols;
-          std::copy_n(x.data() + (first + r) * N + col, width, to);
-          std::fill_n(to + width, kPanelCols - width, real{0});
-        }
-      }
+      const Index begin = block * kPackRows;
+      pack(packed, x.data() + first * N, rows, N, begin, std::min(rows, begin + kPackRows));
     });
-    parallel_for(tiles * (tiles + 1) / 2, [&](Index i) {
-      Index down = 0, left = i;
-      while (left >= tiles - down) left -= tiles - down++;
-      add_tile(out.data(), packed, rows, N, edge_at(down), edge_at(down + left));
+    // Tiles above the diagonal first: those on it are about half the work, so that no thread is
+    // left with much at the end.
+    const Index above = tiles * (tiles - 1) / 2;
+    parallel_for(above + tiles, [&](Index i) {
+      Index down = i - above, across = down;
+      if (i < above) {
+        down = 0, across = i + 1;
+        while (across >= tiles) across += ++down + 1 - tiles;
+      }
+      add_tile(out.data(), packed, rows, N, edge_at(down), edge_at(across));
     });
   }
 }
