@@ -20,49 +20,26 @@ using Index = std::int64_t;
 
 constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
-/// tr(dW H dWᵀ) for dW = w - dequantize(q), with inputs that were always zero left out. H is
-/// symmetric: only its blocks above the diagonal are multiplied.
-double output_error(std::span<const real> w, const QTensor& q, std::span<const double> H) {
-  constexpr Index kRows = 64, kCols = 256;
-  const Index K = q.cols;
-  const std::vector<real> rounded = dequantize(q);
-  const Index tiles = (q.rows + kRows - 1) / kRows;
-  std::vector<double> errors(at(tiles));
-  parallel_for(tiles, [&](Index tile) {
-    const Index first = tile * kRows, rows = std::min(kRows, q.rows - first);
-    std::vector<double> dW(at(rows * K)), product(at(rows * kCols));
-    for (Index i = 0; i < rows * K; ++i) {
-      const std::size_t from = at(first * K + i);
-      dW[at(i)] = static_cast<double>(w[from]) - static_cast<double>(rounded[from]);
-    }
-    const std::span<const double> moved = dW;
-    for (Index begin = 0; begin < K; begin += kCols) {
-      const Index cols = std::min(kCols, K - begin);
-      // (2 Σ_i dW_i H_ij for i before the block + Σ_i inside it) · dW_j
-      kernels::gemm_serial(product, moved, H.subspan(at(begin)), rows, cols, begin,
-                           {.ld_out = cols, .lda = K, .ldb = K, .alpha = 2});
-      kernels::gemm_serial(product, moved.subspan(at(begin)), H.subspan(at(begin * (K + 1))), rows,
-                           cols, cols, {.accumulate = true, .ld_out = cols, .lda = K, .ldb = K});
-      for (Index r = 0; r < rows; ++r)
-        for (Index c = 0; c < cols; ++c)
-          errors[at(tile)] += product[at(r * cols + c)] * dW[at(r * K + begin + c)];
-    }
-  });
-  return std::accumulate(errors.begin(), errors.end(), 0.0);
-}
-
 /// Σ (w - ŵ)² over live columns.
-double weight_error(std::span<const real> w, const QTensor& q, std::span<const double> H) {
+double weight_error(std::span<const real> w, const QTensor& q, const ColumnOrder& order) {
+  std::vector<std::uint8_t> live(at(q.cols));
+  for (std::size_t i = 0; i < live.size(); ++i) live[at(order.perm[i])] = order.live[i];
   const std::vector<real> rounded = dequantize(q);
   std::vector<double> errors(at(q.rows));
   parallel_for(q.rows, [&](Index r) {
     for (Index c = 0; c < q.cols; ++c) {
       const std::size_t i = at(r * q.cols + c);
       const double d = static_cast<double>(w[i]) - static_cast<double>(rounded[i]);
-      errors[at(r)] += H[at(c * (q.cols + 1))] > 0 ? d * d : 0;
+      errors[at(r)] += live[at(c)] != 0 ? d * d : 0;
     }
   });
   return std::accumulate(errors.begin(), errors.end(), 0.0);
+}
+
+/// tr(dW H dWᵀ) of what the sweep minimises, which adds λ‖dW‖².
+double undamped(double error, double lambda, std::span<const real> w, const QTensor& q,
+                const ColumnOrder& order) {
+  return std::max(0.0, error - lambda * weight_error(w, q, order));
 }
 
 /// Scales and ratios of k standard deviations per unit.
@@ -227,15 +204,16 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
   GptqResult result{.q = quantize(w, rows, cols, spec, ranges.at, where)};
   GptqReport& report = result.report;
   report.static_groups = static_groups;
-  report.rtn_error = output_error(w, result.q, H);
-  if (options.deviations > 0) set_deviations(w, options, result.q, ranges.ratios);
-
   const ColumnOrder order = order_columns(H, cols, options.act_order, where);
   DampedCholesky cholesky = damped_cholesky(H, order, options.damp, where);
   const HessianFactor factor = pack_factor(cholesky);
   cholesky.L = {};
   const bool tensor = spec.granularity == Granularity::tensor;
   std::vector<double> losses(at(rows), 0.0);
+  const auto total = [&] { return std::accumulate(losses.begin(), losses.end(), 0.0); };
+  measure(order, factor, w, result.q, losses);
+  report.rtn_error = undamped(total(), cholesky.lambda, w, result.q, order);
+  if (options.deviations > 0) set_deviations(w, options, result.q, ranges.ratios);
   const auto run = [&] {
     sweep({.order = order,
            .factor = factor,
@@ -259,10 +237,9 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
                    .field = str("row ", r),
                    .hint = "use more calibration text or a larger damp"});
     }
-    report.damped_error += losses[at(r)];
   }
-  report.error =
-      std::max(0.0, report.damped_error - cholesky.lambda * weight_error(w, result.q, H));
+  report.damped_error = total();
+  report.error = undamped(report.damped_error, cholesky.lambda, w, result.q, order);
   return result;
 }
 

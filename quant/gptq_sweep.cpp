@@ -24,6 +24,17 @@ constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 constexpr Index kManyColumns = 256;
 constexpr std::size_t kTrials = 3;
 
+/// Rows [first, first + rows) of w in the order of the sweep, as a strip; zeros beyond.
+std::vector<real> strip_of(std::span<const real> w, Index first, Index rows,
+                           const ColumnOrder& order) {
+  const Index K = std::ssize(order.perm);
+  std::vector<real> strip(at(K * kStripRows));
+  for (Index r = 0; r < rows; ++r)
+    for (Index i = 0; i < K; ++i)
+      strip[at(i * kStripRows + r)] = w[at((first + r) * K + order.perm[at(i)])];
+  return strip;
+}
+
 /// Up to kStripRows rows on their way through all columns. Everything is kept in the order of the
 /// sweep, column after column, and so that a column's rows lie side by side.
 class Strip {
@@ -37,15 +48,11 @@ class Strip {
         grid_(grid_of(q.spec)),
         q_(q),
         unit_cols_(q.spec.granularity == Granularity::group ? q.spec.group_size
-                                                            : std::max<Index>(K_, 1)) {
-    original_.resize(at(K_ * kStripRows));
-    codes_.resize(original_.size());
-    D_.resize(at(std::min(s_.options.block, K_) * kStripRows));
-    for (Index r = 0; r < rows_; ++r)
-      for (Index i = 0; i < K_; ++i)
-        original_[at(i * kStripRows + r)] = w_[at((first_ + r) * K_ + s_.order.perm[at(i)])];
-    W_.assign(original_.begin(), original_.end());
-  }
+                                                            : std::max<Index>(K_, 1)),
+        original_(strip_of(w, first, rows_, sweep.order)),
+        W_(original_),
+        D_(at(std::min(s_.options.block, K_) * kStripRows)),
+        codes_(original_.size()) {}
 
   /// Writes the codes of its rows, the scales that are chosen here, and Σ (t - ŵ)² R² per row.
   /// Columns whose scales are chosen together are a segment: a dynamic group, or all.
@@ -288,9 +295,9 @@ class Strip {
   Index K_, first_, rows_;
   Grid grid_;
   QTensor& q_;
-  Index unit_cols_;             ///< of a row that share a scale
-  std::vector<real> original_;  ///< rows beyond rows_ are zeros, here and in W_
-  std::vector<real> W_, D_;     ///< targets; moves of a block's columns
+  Index unit_cols_;  ///< of a row that share a scale
+  std::vector<real> original_;
+  std::vector<real> W_, D_;  ///< targets; moves of a block's columns
   std::vector<std::int8_t> codes_;
   Index group_ = -1;         ///< of columns, whose scales are loaded
   std::vector<Base> bases_;  ///< of the segment's units, row by row
@@ -331,6 +338,33 @@ real searched_ratio(real first, double multiple) {
 void sweep(const Sweep& sweep, std::span<const real> w, QTensor& q, std::span<double> losses) {
   parallel_for((q.rows + kStripRows - 1) / kStripRows,
                [&](Index strip) { Strip(sweep, w, strip * kStripRows, q).run(losses); });
+}
+
+void measure(const ColumnOrder& order, const HessianFactor& factor, std::span<const real> w,
+             const QTensor& q, std::span<double> losses) {
+  const Index K = q.cols;
+  const std::vector<real> rounded = dequantize(q);
+  parallel_for((q.rows + kStripRows - 1) / kStripRows, [&](Index strip) {
+    const Index first = strip * kStripRows, rows = std::min(kStripRows, q.rows - first);
+    std::vector<real> moves = strip_of(w, first, rows, order);
+    const std::vector<real> to = strip_of(rounded, first, rows, order);
+    for (std::size_t i = 0; i < moves.size(); ++i) moves[i] -= to[i];
+    std::vector<real> moved(moves.size());
+    std::array<double, kStripRows> sums{};
+    for (Index begin = 0; begin < K; begin += kPanelCols) {
+      // R has zeros below its diagonal and ones on it.
+      const Index end = std::min(K, begin + kPanelCols);
+      update_columns(moved.data(), moves.data(), factor.R, 0, end, begin, end);
+      for (Index j = begin; j < end; ++j) {
+        const double weight = order.live[at(j)] != 0 ? factor.diagonal[at(j)] : 0;
+        for (std::size_t r = 0; r < sums.size(); ++r) {
+          const double loss = weight * static_cast<double>(moved[at(j * kStripRows) + r]);
+          sums[r] += loss * loss;
+        }
+      }
+    }
+    std::copy_n(sums.begin(), rows, losses.begin() + first);
+  });
 }
 
 }  // namespace notch::quant

@@ -26,6 +26,11 @@ struct Sweep {
 /// they are when they are rounded; not finite where a row diverged. Parallel over rows.
 void sweep(const Sweep& sweep, std::span<const real> w, QTensor& q, std::span<double> losses);
 
+/// losses[r] = Σ_j (Σ_{i<=j} (w_i - ŵ_i) R_ij)² over live columns: tr(dW (H + λI) dWᵀ) by rows, for
+/// any codes. Of the sweep's own it is what the sweep reports, up to rounding. Parallel over rows.
+void measure(const ColumnOrder& order, const HessianFactor& factor, std::span<const real> w,
+             const QTensor& q, std::span<double> losses);
+
 /// The ratio (quant/ranges.h) of a unit by the options' rule, before any search.
 real first_ratio(std::span<const real> unit, const Spec& spec, const GptqOptions& options);
 

@@ -81,8 +81,7 @@ TEST_CASE("the clip search lowers the output error in every granularity, whateve
         CHECK(searched.report.error <= plain);
         // A single scale can be right from the start.
         if (granularity != Granularity::tensor) CHECK(searched.report.error < plain);
-        const double slack =
-            loss_slack(w, searched.q, damped_by(H, kCols, searched.report.damp));
+        const double slack = loss_slack(w, searched.q, damped_by(H, kCols, searched.report.damp));
         CHECK(searched.report.error ==
               Approx(output_error(w, searched.q, H)).epsilon(1e-9).margin(slack));
       }
@@ -118,8 +117,8 @@ TEST_CASE(
 TEST_CASE("a forecast is the loss that rounding the column adds, in float") {
   const std::vector<real> w = normal_matrix(3 * kStripRows, 117);
   std::vector<double> losses(at(kStripRows));
-  std::vector<real> target(losses.size()), moved(target), scale(target.size()), lo(target.size(), -7), hi(target.size(), 7),
-      forecast(target.size());
+  std::vector<real> target(losses.size()), moved(target), scale(target.size()),
+      lo(target.size(), -7), hi(target.size(), 7), forecast(target.size());
   std::vector<std::int16_t> steps(target.size());
   for (std::size_t i = 0; i < target.size(); ++i) {
     target[i] = w[i] + real(1e-3);

@@ -63,7 +63,7 @@ inline Matrix damped_by(Matrix H, std::int64_t K, double damp) {
   return H;
 }
 
-/// How far the summed losses of the sweep, which computes its targets in `real`, can be from
+/// How far the summed losses of the sweep, or of given codes, computed in `real`, can be from
 /// E = tr(dW A dWᵀ), A = H + λI = R Rᵀ. With exact targets they are equal, as (t_j - ŵ_j) R_jj =
 /// Σ_{i<=j} dW_i R_ij. A target is a chain of up to K terms whose two factors are rounded as well:
 ///   |δ_j| R_jj <= γ (|w_j| R_jj + Σ_{i<j} |dW_i R_ij|),   γ = (K + 2) u / (1 - (K + 2) u)

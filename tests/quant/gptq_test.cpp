@@ -131,8 +131,10 @@ TEST_CASE("the summed column losses are the output error that one measures") {
       CHECK(slack < 2e-3 * error);
       CHECK(g.report.damped_error == Approx(error).epsilon(1e-9).margin(slack));
       CHECK(g.report.error == Approx(output_error(w, g.q, H)).epsilon(1e-9).margin(slack));
-      CHECK(g.report.rtn_error ==
-            Approx(output_error(w, rtn(w, kRows, kCols, spec, RangeRule::mse), H)).epsilon(1e-9));
+      const QTensor nearest = rtn(w, kRows, kCols, spec, RangeRule::mse);
+      CHECK(
+          g.report.rtn_error ==
+          Approx(output_error(w, nearest, H)).epsilon(1e-9).margin(loss_slack(w, nearest, damped)));
     }
   }
 }
