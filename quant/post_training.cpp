@@ -66,22 +66,24 @@ class Walk {
   }
 
   /// A layer that will not change any more, with no layer before it in the stage that will,
-  /// multiplies once: its products are kept until the part it is in has run.
+  /// multiplies once: its products are kept until the part it is in has run for the last time.
   nn::Attachment reuse_products() {
     return model_.hooks->linear_chain.attach(
         [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
           const Target* t = target_of(&linear);
           settled_ = settled_ && (as_trained_ || !t || done_.contains(t->weight));
           if (!running_ || !settled_) return next(g, linear, x);
-          std::vector<real>& kept = running_->products[&linear];
-          if (kept.empty()) {
+          const auto earlier = running_->products.find(&linear);
+          if (earlier == running_->products.end()) {
             const Var y = next(g, linear, x);
+            if (last_run_) return y;
+            std::vector<real>& kept = running_->products[&linear];
             if (!spare_.empty()) kept = std::move(spare_.back()), spare_.pop_back();
             kept.assign(y.value().flat().begin(), y.value().flat().end());
             return y;
           }
           const Shape shape = x.shape().with(x.shape().rank() - 1, linear.out_features());
-          return g.constant({kept.data(), shape}, "product");
+          return g.constant({earlier->second.data(), shape}, "product");
         });
   }
 
@@ -265,6 +267,7 @@ class Walk {
     graph_.begin(Graph::Mode::inference);
     Var x = graph_.constant({hidden.values.data(), hidden.shape}, "hidden");
     running_ = &hidden;
+    last_run_ = last;
     settled_ = true;
     try {
       for (std::size_t p = hidden.parts; p < stage.parts.size(); ++p) {
@@ -307,6 +310,7 @@ class Walk {
   std::map<Param*, std::vector<real>> originals_;  // rounded weights of the stage, as they were
   bool as_trained_ = false;
   Hidden* running_ = nullptr;  // the state that a stage runs on
+  bool last_run_ = false;      // of the stage on that state
   bool settled_ = true;        // whether the layers that have run will not change any more
   std::vector<std::vector<real>>
       spare_;  // of earlier products: fresh memory would be cleared first
