@@ -208,6 +208,7 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
   DampedCholesky cholesky = damped_cholesky(H, order, options.damp, where);
   const HessianFactor factor = pack_factor(cholesky);
   cholesky.L = {};
+  cholesky.storage.reset();
   const bool tensor = spec.granularity == Granularity::tensor;
   std::vector<double> losses(at(rows), 0.0);
   const auto total = [&] { return std::accumulate(losses.begin(), losses.end(), 0.0); };

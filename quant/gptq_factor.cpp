@@ -66,7 +66,9 @@ ColumnOrder order_columns(std::span<const double> H, Index K, bool act_order,
 DampedCholesky damped_cholesky(std::span<const double> H, const ColumnOrder& o, double damp,
                                std::string_view where) {
   const Index K = std::ssize(o.perm);
-  DampedCholesky c{.L = std::vector<double>(at(K * K))};
+  // Clearing what is written next, in one thread, would take longer than writing it.
+  DampedCholesky c{.K = K, .storage = std::make_unique_for_overwrite<double[]>(at(K * K))};
+  c.L = {c.storage.get(), at(K * K)};
   for (;; damp = damp == 0 ? 0.01 : std::min(1.0, 10 * damp)) {
     c.damp = damp;
     c.lambda = damp * o.mean;
@@ -95,7 +97,7 @@ DampedCholesky damped_cholesky(std::span<const double> H, const ColumnOrder& o, 
 }
 
 HessianFactor pack_factor(const DampedCholesky& c) {
-  const Index K = static_cast<Index>(std::sqrt(static_cast<double>(c.L.size())) + 0.5);
+  const Index K = c.K;
   HessianFactor f{.diagonal = std::vector<double>(at(K)), .R = PackedFactor(K)};
   for (Index j = 0; j < K; ++j) f.diagonal[at(j)] = c.L[at((K - 1 - j) * (K + 1))];
   parallel_for((K + kPanelCols - 1) / kPanelCols, [&](Index panel) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -27,7 +28,9 @@ ColumnOrder order_columns(std::span<const double> H, std::int64_t K, bool act_or
 /// makes it the lower factor that Cholesky computes: L[K-1-i, K-1-j] = R_ij. Columns that are not
 /// live are replaced by those of mean·I.
 struct DampedCholesky {
-  std::vector<double> L{};  ///< [K, K], lower triangle
+  std::int64_t K = 0;
+  std::unique_ptr<double[]> storage{};
+  std::span<double> L{};    ///< [K, K] in the storage, lower triangle; the rest is not set
   double damp = 0;          ///< λ / mean: what was asked for, or more
   double lambda = 0;
   double condition = 0;  ///< (max R_jj / min R_jj)²: a lower bound on cond(H + λI)
