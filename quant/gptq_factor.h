@@ -30,8 +30,8 @@ ColumnOrder order_columns(std::span<const double> H, std::int64_t K, bool act_or
 struct DampedCholesky {
   std::int64_t K = 0;
   std::unique_ptr<double[]> storage{};
-  std::span<double> L{};    ///< [K, K] in the storage, lower triangle; the rest is not set
-  double damp = 0;          ///< λ / mean: what was asked for, or more
+  std::span<double> L{};  ///< [K, K] in the storage, lower triangle; the rest is not set
+  double damp = 0;        ///< λ / mean: what was asked for, or more
   double lambda = 0;
   double condition = 0;  ///< (max R_jj / min R_jj)²: a lower bound on cond(H + λI)
 };
