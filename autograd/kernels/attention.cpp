@@ -197,16 +197,21 @@ NOTCH_VECTOR void drop(real* p, const Block& block, const AttentionShape& s, Ind
   }
 }
 
-/// Calls body(b, h, scratch) for every head of every sequence.
-template <class Body>
-void for_heads(const AttentionShape& s, std::span<real> workspace, const Body& body) {
+/// Calls body(b, h, scratch) for every head of every sequence, and before that ahead(b, h) for the
+/// head that comes next: a head's rows are short pieces far apart, which no hardware foresees.
+template <class Ahead, class Body>
+void for_heads(const AttentionShape& s, std::span<real> workspace, const Ahead& ahead,
+               const Body& body) {
   check(std::ssize(workspace) >= attention_workspace(s), "attention", "workspace holds ",
         workspace.size(), " elements, needs ", attention_workspace(s));
   const Index pairs = s.B * s.NH, n = tiles(s), size = Layout(s).size;
   parallel_for(n, [&](Index tile) {
     real* scratch = workspace.data() + tile * size;
-    for (Index i = pairs * tile / n; i < pairs * (tile + 1) / n; ++i)
+    const Index end = pairs * (tile + 1) / n;
+    for (Index i = pairs * tile / n; i < end; ++i) {
+      if (i + 1 < end) ahead((i + 1) / s.NH, (i + 1) % s.NH);
       body(i / s.NH, i % s.NH, scratch);
+    }
   });
 }
 
@@ -277,7 +282,11 @@ void attention_forward(std::span<real> out, std::span<real> lse, std::span<const
   const Index C = s.NH * s.HS, T = s.T;
   const Layout l(s);
   const real scale = static_cast<real>(1 / std::sqrt(static_cast<double>(s.HS)));
-  for_heads(s, workspace, [&](Index b, Index h, real* w) {
+  const auto ahead = [&](Index b, Index h) {
+    for (Index part = 0; part < 3; ++part)
+      prefetch<false>(qkv.data() + (b * T * 3 + part) * C + h * s.HS, T, s.HS, 3 * C);
+  };
+  for_heads(s, workspace, ahead, [&](Index b, Index h, real* w) {
     const real* q = qkv.data() + b * T * 3 * C + h * s.HS;
     const real *k = q + C, *v = k + C;
     real* o = out.data() + b * T * C + h * s.HS;
@@ -301,7 +310,13 @@ void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::s
   const Index C = s.NH * s.HS, T = s.T;
   const Layout l(s);
   const real scale = static_cast<real>(1 / std::sqrt(static_cast<double>(s.HS)));
-  for_heads(s, workspace, [&](Index b, Index h, real* w) {
+  const auto ahead = [&](Index b, Index h) {
+    for (Index part = 0; part < 3; ++part)
+      prefetch<false>(qkv.data() + (b * T * 3 + part) * C + h * s.HS, T, s.HS, 3 * C);
+    for (const real* x : {out.data(), dout.data()})
+      prefetch<false>(x + b * T * C + h * s.HS, T, s.HS, C);
+  };
+  for_heads(s, workspace, ahead, [&](Index b, Index h, real* w) {
     const Index at = b * T * 3 * C + h * s.HS;
     const real *q = qkv.data() + at, *k = q + C, *v = k + C;
     real *dq = dqkv.data() + at, *dk = dq + C, *dv = dk + C;

@@ -63,6 +63,9 @@ NOTCH_INLINE void block(const Matmul& m, const real* packed, Index row, Index ro
                               ? Strided{block_a.at + i * block_a.step, block_a.step, block_a.k_step}
                               : Strided{last_rows, kDepth, 1};
         real* out = m.out + (row + i) * m.ld_out + col;
+        // Stores to memory that is in no cache would hold up a short product.
+        if (k == 0 && i + kPanelRows < full)
+          prefetch<true>(out + kPanelRows * m.ld_out, kPanelRows, width, m.ld_out);
         const bool resume = m.accumulate || k > 0;
         const real* init = resume ? out : m.bias ? m.bias + col : nullptr;
         const Index ld_init = resume ? m.ld_out : 0;

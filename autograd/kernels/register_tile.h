@@ -32,6 +32,15 @@ constexpr std::int64_t round_up(std::int64_t n, std::int64_t step) {
   return (n + step - 1) / step * step;
 }
 
+/// Asks for the lines of x [rows, cols] ahead of their use, as owner of them where x will be
+/// written.
+template <bool kWrite>
+NOTCH_INLINE void prefetch(const real* x, std::int64_t rows, std::int64_t cols, std::int64_t ld) {
+  constexpr auto kLine = static_cast<std::int64_t>(64 / sizeof(real));
+  for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t c = 0; c < cols; c += kLine) __builtin_prefetch(x + r * ld + c, kWrite, 2);
+}
+
 /// kBytes wide registers, R rows of kVectors of them.
 template <int kBytes, int R, int kVectors>
 struct Tile {
