@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "quant/kernels/column_update.h"
+#include "quant/column_update.h"
 
 namespace notch::quant {
 

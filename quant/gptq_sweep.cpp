@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "autograd/base/thread_pool.h"
-#include "quant/kernels/column_update.h"
+#include "quant/column_update.h"
 #include "quant/kernels/round.h"
 #include "quant/ranges.h"
 

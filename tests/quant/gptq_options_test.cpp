@@ -6,8 +6,8 @@
 #include <numeric>
 
 #include "autograd/base/thread_pool.h"
+#include "quant/column_update.h"
 #include "quant/gptq.h"
-#include "quant/kernels/column_update.h"
 #include "quant/kernels/round.h"
 #include "tests/catch.h"
 #include "tests/quant/gptq_oracle.h"

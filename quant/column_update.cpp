@@ -1,4 +1,4 @@
-#include "quant/kernels/column_update.h"
+#include "quant/column_update.h"
 
 #include "autograd/base/simd.h"
 #include "autograd/kernels/register_tile.h"
