@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "autograd/kernels/elementwise.h"
+
 namespace notch {
 namespace {
 
@@ -49,7 +51,7 @@ void ParamStore::allocate_gradients() {
 }
 
 void ParamStore::zero_gradients() {
-  for (const FlatBlock& block : gradients_) std::ranges::fill(block.flat(), real{0});
+  for (const FlatBlock& block : gradients_) kernels::fill(block.flat(), 0);
 }
 
 Param* ParamStore::find(std::string_view name) {

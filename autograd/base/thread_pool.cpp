@@ -37,7 +37,7 @@ constexpr std::uint64_t kJoined = 0xffff;   // low 16 bits: how many pool thread
 constexpr std::uint64_t kOpen = 0x10000;    // tiles may be left
 constexpr std::uint64_t kRegion = 0x20000;  // one region further
 constexpr int kMaxThreads = 4096;
-constexpr std::chrono::microseconds kSpin{50};
+constexpr std::chrono::microseconds kSpin{200};  // more than one thread's part of a step takes
 
 thread_local bool inside_region = false;
 
