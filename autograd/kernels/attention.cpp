@@ -197,6 +197,13 @@ NOTCH_VECTOR void drop(real* p, const Block& block, const AttentionShape& s, Ind
   }
 }
 
+/// Asks for the queries, keys and values of a head.
+void prefetch_qkv(std::span<const real> qkv, const AttentionShape& s, Index b, Index h) {
+  const Index C = s.NH * s.HS;
+  for (Index part = 0; part < 3; ++part)
+    prefetch<false>(qkv.data() + (b * s.T * 3 + part) * C + h * s.HS, s.T, s.HS, 3 * C);
+}
+
 /// Calls body(b, h, scratch) for every head of every sequence, and before that ahead(b, h) for the
 /// head that comes next: a head's rows are short pieces far apart, which no hardware foresees.
 template <class Ahead, class Body>
@@ -282,10 +289,7 @@ void attention_forward(std::span<real> out, std::span<real> lse, std::span<const
   const Index C = s.NH * s.HS, T = s.T;
   const Layout l(s);
   const real scale = static_cast<real>(1 / std::sqrt(static_cast<double>(s.HS)));
-  const auto ahead = [&](Index b, Index h) {
-    for (Index part = 0; part < 3; ++part)
-      prefetch<false>(qkv.data() + (b * T * 3 + part) * C + h * s.HS, T, s.HS, 3 * C);
-  };
+  const auto ahead = [&](Index b, Index h) { prefetch_qkv(qkv, s, b, h); };
   for_heads(s, workspace, ahead, [&](Index b, Index h, real* w) {
     const real* q = qkv.data() + b * T * 3 * C + h * s.HS;
     const real *k = q + C, *v = k + C;
@@ -311,8 +315,7 @@ void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::s
   const Layout l(s);
   const real scale = static_cast<real>(1 / std::sqrt(static_cast<double>(s.HS)));
   const auto ahead = [&](Index b, Index h) {
-    for (Index part = 0; part < 3; ++part)
-      prefetch<false>(qkv.data() + (b * T * 3 + part) * C + h * s.HS, T, s.HS, 3 * C);
+    prefetch_qkv(qkv, s, b, h);
     for (const real* x : {out.data(), dout.data()})
       prefetch<false>(x + b * T * C + h * s.HS, T, s.HS, C);
   };
