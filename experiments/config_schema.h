@@ -109,7 +109,7 @@ struct TrainConfig {
     v(self.grad_accum, {"grad_accum", "forward passes per update", between(1, 65536)});
     v(self.lr, {"lr", "peak learning rate", above(0)});
     v(self.min_lr, {"min_lr", "learning rate at the end", at_least(0)});
-    v(self.warmup, {"warmup", "steps of linear increase from 0", between(0, kMaxCount)});
+    v(self.warmup, {"warmup", "steps of linear increase; the last has the peak", between(0, kMaxCount)});
     v(self.schedule, {"schedule", "after the warm-up", one_of({"cosine", "linear", "constant"})});
     v(self.optimizer, {"optimizer", "update rule", one_of({"adamw", "sgd"})});
     v(self.matmul, {"matmul", "operands of the products with weights", one_of({"fp32", "bf16"})});

@@ -8,7 +8,7 @@
 namespace notch::optim {
 
 double Schedule::operator()(std::int64_t step) const {
-  if (step < warmup) return lr * static_cast<double>(step) / static_cast<double>(warmup);
+  if (step < warmup) return lr * static_cast<double>(step + 1) / static_cast<double>(warmup);
   if (decay == Decay::constant) return lr;
   if (step >= steps) return min_lr;
   const double r = static_cast<double>(step - warmup) / static_cast<double>(steps - warmup);

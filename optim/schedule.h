@@ -9,14 +9,14 @@ namespace notch::optim {
 enum class Decay { cosine, linear, constant };
 
 /// lr(s) for steps s = 0, 1, …, steps - 1:
-///   s < warmup:  lr · s / warmup              (so step 0 has learning rate 0)
+///   s < warmup:  lr · (s + 1) / warmup        (no step is idle; the warm-up's last has the peak)
 ///   otherwise, with r = (s - warmup) / (steps - warmup) in [0, 1):
 ///     cosine:    min_lr + (1 + cos πr)/2 · (lr - min_lr)
 ///     linear:    lr - r · (lr - min_lr)
 ///     constant:  lr
 /// and min_lr from s = steps on (constant: lr). The cosine is nanoGPT's get_lr with
-/// lr_decay_iters = steps, in its first form, whose warm-up starts from 0 (later:
-/// (s+1)/(warmup+1)).
+/// lr_decay_iters = steps; its warm-up is (s+1)/(warmup+1), at first s/warmup. Here step number
+/// warmup, counted from 1 as logs count, has the peak, so that a warm-up of one step is none.
 struct Schedule {
   double lr = 1e-3;      ///< peak
   double min_lr = 1e-4;  ///< reached at `steps`, one step after the last

@@ -8,13 +8,16 @@
 using namespace notch;
 using namespace notch::optim;
 
-TEST_CASE("the warm-up is a line from 0 at step 0 to the peak at step `warmup`") {
+TEST_CASE("the warm-up is a line that ends at the peak in its last step and has no idle step") {
   const Schedule s{.lr = 1e-3, .min_lr = 1e-4, .warmup = 100, .steps = 2000};
-  CHECK(s(0) == 0);
-  CHECK(s(1) == Approx(1e-5));
-  CHECK(s(50) == Approx(5e-4));
-  CHECK(s(99) == Approx(9.9e-4));
+  CHECK(s(0) == Approx(1e-5));
+  CHECK(s(1) == Approx(2e-5));
+  CHECK(s(49) == Approx(5e-4));
+  CHECK(s(99) == 1e-3);
   CHECK(s(100) == Approx(1e-3));
+  const Schedule one{.lr = 1e-3, .min_lr = 1e-4, .warmup = 1, .steps = 2};
+  CHECK(one(0) == 1e-3);
+  CHECK(one(1) == Approx(1e-3));
 }
 
 TEST_CASE("cosine decay has the values of nanoGPT's get_lr") {
@@ -33,20 +36,21 @@ TEST_CASE("cosine decay has the values of nanoGPT's get_lr") {
 
 TEST_CASE("linear decay is a line and constant decay is none") {
   Schedule s{.lr = 1, .min_lr = 0.2, .warmup = 10, .steps = 30, .decay = Decay::linear};
-  CHECK(s(5) == Approx(0.5));
+  CHECK(s(4) == Approx(0.5));
   CHECK(s(10) == Approx(1));
   CHECK(s(20) == Approx(0.6));
   CHECK(s(29) == Approx(0.24));
   CHECK(s(30) == Approx(0.2));
   s.decay = Decay::constant;
-  CHECK(s(5) == Approx(0.5));
+  CHECK(s(4) == Approx(0.5));
   CHECK(s(10) == 1);
   CHECK(s(29) == 1);
 }
 
 TEST_CASE("a warm-up as long as the run never divides by zero") {
   const Schedule s{.lr = 1, .min_lr = 0.5, .warmup = 4, .steps = 4};
-  CHECK(s(3) == 0.75);
+  CHECK(s(2) == 0.75);
+  CHECK(s(3) == 1);
   CHECK(s(4) == 0.5);
 }
 
