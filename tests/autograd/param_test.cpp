@@ -70,7 +70,7 @@ TEST_CASE("parameters, values and gradients never move") {
   CHECK(p.value.data[1] == 5);
 }
 
-TEST_CASE("only the wanted parameters get values; the others can have them later") {
+TEST_CASE("only the wanted parameters get values and the others can have them later") {
   ParamStore store;
   Param& a = store.add("a", {3});
   Param& b = store.add("b", {3});

@@ -100,7 +100,7 @@ TEST_CASE("below stays in range, covers it evenly and matches the independent im
   CHECK(test::error_of([&] { rng.below(0); }).fault == Fault::usage);
 }
 
-TEST_CASE("uniform covers [0, 1) with the extremes it promises") {
+TEST_CASE("uniform covers 0 to 1 with the extremes it promises") {
   CHECK(rng_giving(0).uniform() == 0.0);
   CHECK(rng_giving(~std::uint64_t{0}).uniform() == 1.0 - 0x1p-53);
   Rng rng(11);
@@ -157,7 +157,7 @@ TEST_CASE("normal has the moments and tails of N(0, 1)") {
   CHECK(std::fabs(beyond3 - 0.0026998 * n) < 5 * std::sqrt(0.0026998 * n));
 }
 
-TEST_CASE("counter_uniform is a function of key and index alone, in [0, 1), with mean one half") {
+TEST_CASE("counter_uniform is a function of key and index alone from 0 to 1 with mean one half") {
   // From the Python implementation, key 5.
   CHECK(counter_uniform(5, 0) == 0.244917631149292f);
   CHECK(counter_uniform(5, 1) == 0.6924455761909485f);

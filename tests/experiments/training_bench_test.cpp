@@ -117,7 +117,7 @@ TEST_CASE("what cannot be benched is refused") {
   CHECK(test::error_of([] { tiny({"model.n_head=3"}); }).fault == Fault::usage);
 }
 
-TEST_CASE("notch bench train measures an experiment; its steps ask nothing of the heap") {
+TEST_CASE("notch bench train measures an experiment and its steps ask nothing of the heap") {
   test::Program program;
   const test::Outcome outcome = program.notch(
       "bench train --shape tiny.toml --recipe fp32,qat-ste -r 2 --steps 3 --threads 1 -o json");

@@ -72,7 +72,7 @@ TEST_CASE("a restored average continues bit for bit") {
   CHECK(from[0].tensor.data[0] == to[0].tensor.data[0]);
 }
 
-TEST_CASE("a decay outside [0, 1) is refused") {
+TEST_CASE("a decay below 0 or from 1 on is refused") {
   Fixture f;
   for (const double decay : {-0.1, 1.0}) {
     CHECK(test::error_of([&] { Ema ema(f.groups(), decay); }).fault == Fault::usage);

@@ -85,7 +85,7 @@ TEST_CASE("a histogram knows zeros before it knows a width, and never a value th
   CHECK(h.count() == 6);
 }
 
-TEST_CASE("min-max is the extremes with 0; the moving average follows its recursion") {
+TEST_CASE("min-max is the extremes with 0 and the moving average follows its recursion") {
   const std::vector<real> first{1, 2, -3}, second{5, 4}, third{-7};
   Observer minmax(with(ObserverRule::minmax)), average(with(ObserverRule::moving_average));
   for (const auto& batch : {first, second, third}) {

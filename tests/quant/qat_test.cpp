@@ -198,7 +198,7 @@ TEST_CASE("gradients reach every learned step and every weight, and training mov
   }
 }
 
-TEST_CASE("STE learns no steps; its ratios are fixed and restore a checkpoint") {
+TEST_CASE("STE learns no steps and its ratios are fixed and restore a checkpoint") {
   Quantizing q = attach(tied_gpt(), Training::ste, {.bits = 3});
   CHECK(q.quantizer->params().params().empty());
   const auto ratios_of = [](const Quantizing& of) {
@@ -327,7 +327,7 @@ double gradient_norm(const AnyModel& model) {
 }
 
 TEST_CASE(
-    "a student that equals its teacher learns nothing; rounding gives it something to learn") {
+    "a student that equals its teacher learns nothing but rounding gives it something to learn") {
   const Text text(6);
   for (const AnyModel& model : {tied_gpt(), mlp()}) {
     const auto taught = teach(model, text, 2);

@@ -31,7 +31,7 @@ bool same_bits(const std::vector<real>& a, const std::vector<real>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(real)) == 0;
 }
 
-TEST_CASE("asymmetric INT8 of [0.5, 1.2, -0.3, 0.8] is exact: scale 1.5/255, zero point -77") {
+TEST_CASE("asymmetric INT8 of four values worked by hand is exact: scale 1.5/255, zero point -77") {
   const std::vector<real> w{0.5f, 1.2f, -0.3f, 0.8f};
   const QTensor q =
       absmax(w, 1, 4, {.grid = GridKind::asymmetric, .granularity = Granularity::tensor});
@@ -68,7 +68,7 @@ TEST_CASE("groups of 4 at 4 bits: codes, and the mean squared error falls from .
   CHECK(mse(whole) == Approx(0.00836).epsilon(0.001));
 }
 
-TEST_CASE("symmetric INT8 of [.1, .5, 1, -.3, 2, -1.5] rounds the tie 63.5 to even") {
+TEST_CASE("symmetric INT8 of six values worked by hand rounds the tie 63.5 to even") {
   const QTensor q = absmax({0.1f, 0.5f, 1, -0.3f, 2, -1.5f}, 1, 6, {});
   CHECK(q.codes == Codes{6, 32, 64, -19, 127, -95});
   const std::vector<real> expected{0.09449f, 0.50394f, 1.00787f, -0.29921f, 2, -1.49606f};
@@ -109,8 +109,7 @@ TEST_CASE("round_clamped is clamp and then nearbyint, ties and infinities includ
 }
 
 TEST_CASE(
-    "for every spec: codes stay in the grid, fake quantization has the bits of the "
-    "dequantized codes, quantizing again changes nothing") {
+    "for every spec codes stay in the grid and quantizing again changes nothing") {
   constexpr std::int64_t kRows = 5, kCols = 42;
   std::vector<real> w = normal_matrix(kRows * kCols, 3, 0.05);
   std::fill(w.begin() + kCols, w.begin() + 2 * kCols, real{0});
@@ -133,7 +132,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("round_odd is 2 floor(v/2) + 1 and then a clamp; between two codes it goes up") {
+TEST_CASE("round_odd is 2 floor(v/2) + 1 and then a clamp and between two codes it goes up") {
   for (double v = -9; v <= 9; v += 0.0625) {
     const double expected = std::clamp(2 * std::floor(v / 2) + 1, -3.0, 3.0);
     CHECK(double(round_odd(static_cast<real>(v), -3, 3)) == expected);
@@ -186,7 +185,7 @@ TEST_CASE("no absolute floor: scaling the weights by a power of two scales the r
   for (std::size_t u = 0; u < 6; ++u) CHECK(b.at.scales[u] == a.at.scales[u] * 0x1p-60f);
 }
 
-TEST_CASE("a weight that is not finite is a numeric error naming its row; a bad scale as well") {
+TEST_CASE("a weight that is not finite is a numeric error naming its row and a bad scale as well") {
   std::vector<real> w = normal_matrix(4 * 8, 6);
   const Scales at = choose_scales(w, 4, 8, {}, RangeRule::absmax, "t").at;
   for (const real bad :

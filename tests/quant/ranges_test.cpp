@@ -57,8 +57,7 @@ TEST_CASE("the searched range is the best of all candidates, so never worse than
 }
 
 TEST_CASE(
-    "the best 2-bit range of a Gaussian row is below half its absmax, the best 8-bit range is "
-    "almost all of it") {
+    "the best range of a Gaussian row is below half its absmax at 2 bits but not at 8") {
   // The step of least error for a Gaussian at 2 bits is near 1.06 sigma; the absmax of 4096 numbers
   // is about 3.6 sigma. At 8 bits clipping costs more than resolution.
   const std::vector<real> w = normal_matrix(4096, 2);
@@ -157,7 +156,7 @@ TEST_CASE("the best sign of a row is its mean magnitude, up to the search's step
   CHECK(std::abs(found - mean) <= 0.005 * most / 2 * 1.001);
 }
 
-TEST_CASE("a unit of zeros has scale 1 in every type; without a zero code the smallest scale") {
+TEST_CASE("a unit of zeros has scale 1 in every type and without a zero code the smallest scale") {
   const std::vector<real> w(8, real{0});
   const real smallest = std::numeric_limits<real>::denorm_min();
   CHECK(scale_unit(w, {.bits = 2, .grid = GridKind::seq}, 1).scale == smallest);

@@ -247,7 +247,7 @@ TEST_CASE("layer by layer differs from block by block, in later layers only") {
   CHECK_FALSE(a.tensors[1].q == b.tensors[1].q);
 }
 
-TEST_CASE("parameters are the dequantized codes on return; what is not quantized is untouched") {
+TEST_CASE("parameters are the dequantized codes on return and what is not quantized is untouched") {
   for (const AnyModel& model : models()) {
     for (const std::string_view name : {"rtn", "rtn-mse", "gptq", "gptaq"}) {
       AnyModel work = copy_of(model), expected = copy_of(model);

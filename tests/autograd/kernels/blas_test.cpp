@@ -122,8 +122,7 @@ TEST_CASE("the linear layer adds its bias and accumulates the gradients that are
 }
 
 TEST_CASE(
-    "syrk adds the upper triangle of x'x within its bound, for values that round alike and for "
-    "random ones, with any number of threads") {
+    "syrk adds the upper triangle of x'x within its bound with any number of threads") {
   // γ(n) Σ|x||y| is the bound of any float sum of n products (Higham 2002, section 3.1). Equal
   // values make every rounding error of a sum equal as well: the worst case that data can be.
   constexpr double kUnit = 0x1p-24,
