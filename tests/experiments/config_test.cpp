@@ -283,7 +283,8 @@ TEST_CASE("every shipped configuration loads and prints back equal") {
     CHECK(loaded.config.name == entry.path().stem().string());
     CHECK(parse(to_toml(loaded.config)) == loaded.config);
     CHECK_NOTHROW(check_methods(loaded.config,
-                                {"rtn", "rtn-mse", "gptq", "qat-ste", "qat-lsq", "qat-lsq-kd"}));
+                                {"rtn", "rtn-mse", "gptq", "gptaq", "qat-ste", "qat-lsq",
+                                 "qat-lsq-kd"}));
   }
   CHECK(found >= 5);
 }
