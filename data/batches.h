@@ -24,9 +24,9 @@ struct BatchSpec {
 
 /// Fills inputs and targets, int32 [B, T]: inputs[b, t] = tokens[s_b + t], targets[b, t] =
 /// tokens[s_b + t + 1]. With N = tokens.size():
-///   random      s_b uniform in [0, N - T - 1], from a stream of `seed` of its own for each (step,
-///   micro) sequential  s_b = (w mod M) T, w = (step micro_steps + micro) B + b, M = floor((N - 1)
-///   / T) windows
+///   random      s_b uniform in [0, N - T - 1], each (step, micro) from its own stream of `seed`
+///   sequential  s_b = (w mod M) T  with  w = (step micro_steps + micro) B + b
+///               over the M = floor((N - 1) / T) windows
 /// Throws Fault::usage when N < T + 1, a size does not fit or an index is out of range.
 void batch(std::span<const std::uint16_t> tokens, const BatchSpec& spec, std::int64_t step,
            std::int64_t micro, std::span<std::int32_t> inputs, std::span<std::int32_t> targets);

@@ -13,9 +13,8 @@ namespace notch::experiments {
 class Session {
  public:
   /// Reads and checks the configuration and the data, then opens the run directory (--out,
-  /// --resume,
-  /// --force) and says what will happen on stderr. Nothing is written before all checks have
-  /// passed.
+  /// --resume, --force) and says what will happen on stderr. Nothing is written before all checks
+  /// have passed.
   explicit Session(const Args& args);
 
   const ExperimentConfig& config() const { return config_; }

@@ -2,10 +2,12 @@
 //
 // A model asks its Hooks four questions: what a table or matrix looks like in this step (weight),
 // how a Linear multiplies (linear), how an Embedding looks up (embedding), and how a head and the
-// loss behind it are computed together (loss). Each answer is a chain:
-// the links run in the order they were attached, each may call `next` for the rest of the chain,
-// and behind the last stands the plain answer. nn/ does not know who attaches; quant/ does so
-// without touching a model file.
+// loss behind it are computed together (loss). Each answer is a chain: links are entered in the
+// order they were attached, each may call `next` for the rest of the chain, and behind the last
+// stands the plain answer. So the link attached first is the outermost: what it does to a weight is
+// done last, to what the links attached later have made of it. A link that does not call `next`
+// cuts off those attached later. nn/ does not know who attaches; quant/ does so without touching a
+// model file.
 #pragma once
 
 #include <cstdint>

@@ -7,12 +7,15 @@
 // The paper's U with (H + λI)⁻¹ = Uᵀ U is R⁻¹, so its Err_j, a rounding error over U_jj, is that
 // error times R_jj; the squares sum up to the minimised error. One factorization replaces a
 // factorization, an inverse and a second factorization, and no inverse loses digits.
-// Deviations: a) H has no factor 2 (it cancels); b) columns that were never active (H_ii = 0) are
-// rounded to nearest instead of set to zero: calibration text is finite; c) updates are applied in
-// ascending order of columns with no reassociation, so the block size changes nothing, bit for bit;
-// d) the scales of a group are chosen from the updated weights, also inside a block, and may be
-// searched by the output error; e) if the
-// factorization fails, the damping is multiplied by ten, up to 1, and reported.
+// Deviations:
+//   a) H has no factor 2: it cancels;
+//   b) columns that were never active (H_ii = 0) are rounded to nearest instead of set to zero:
+//      calibration text is finite;
+//   c) updates are applied in ascending order of columns with no reassociation, so the block size
+//      changes nothing, bit for bit;
+//   d) the scales of a group are chosen from the updated weights, also inside a block, and may be
+//      searched by the output error;
+//   e) if the factorization fails, the damping is multiplied by ten, up to 1, and reported.
 #pragma once
 
 #include <cstdint>

@@ -2,12 +2,14 @@
 //
 // The layout is that of nn/model_dir.h, with a `quantization_config` in config.json and, for each
 // quantized tensor F of model.safetensors, three in its place (quant/pack.h has the bytes):
-//   F.codes  U8  [rows, packed_bytes(cols)]      rows are outputs: not transposed as Conv1D
-//   weights are F.scale  F32, F16 or BF16  [rows, units per row]   ([1] with one scale per tensor)
-//   F.zero   U8  [rows, ceil(units per row·bits / 8)]  ([1, 1] with one per tensor) only asymmetric
-//   grids
+//   F.codes  U8                [rows, packed_bytes(cols)]           rows are outputs, not transposed
+//                                                                   as Conv1D weights are
+//   F.scale  F32, F16 or BF16  [rows, units per row]                [1] with one per tensor
+//   F.zero   U8                [rows, ceil(units per row·bits / 8)] [1, 1] with one per tensor;
+//                                                                   only on asymmetric grids
 // A layer whose input is quantized has an entry in "activations"; if its range is static, also
-//   F.input_scale  F32 [1]      F.input_zero  I8 [1]      x ~ (q - input_zero) · input_scale
+//   F.input_scale  F32 [1]
+//   F.input_zero   I8  [1]                                          x ~ (q - input_zero) · input_scale
 // quantization_config: {"quant_method": "notch", "version": 1, "bits": …, "tensors": {F: spec, …},
 // "activations": {F: spec, …}, …}; the rest is for the reader's information. With "coding": "rans"
 // the codes are entropy-coded:

@@ -116,12 +116,11 @@ struct Quantized {
 double require_activity(const Quantized& quantized, std::string_view where);
 
 /// Quantizes the targets after training, stage after stage: the statistics of a stage see its
-/// quantized predecessors (hidden states are kept per stage, every stage runs once to observe and
-/// once to go on; a recipe with a reference runs the stage before rounding on its own hidden states
-/// besides). On return the model's parameters hold the dequantized weights. `calibration` is
-/// token batches. While it runs, a table that is looked up stands at its round-to-nearest values;
-/// the codes of a tied table are chosen last, for both its
-/// uses (quant/tied_table.h).
+/// quantized predecessors. Hidden states are kept per stage; every stage runs once to observe and
+/// once to go on, and a recipe with a reference also runs the stage as it was before rounding, on
+/// hidden states of its own. `calibration` is token batches. While the walk runs, a table that is
+/// looked up stands at its round-to-nearest values; the codes of a tied table are chosen last, for
+/// both its uses (quant/tied_table.h). On return the parameters hold the dequantized weights.
 Quantized post_training(nn::ModelView& model, const Recipe& recipe, std::span<const Target> targets,
                         std::span<const nn::Tokens> calibration,
                         const PostTrainingOptions& options);

@@ -6,8 +6,9 @@
 //
 // Matrices are row-major [rows, cols] = [out, in] (a token table: [vocabulary, channels]). Weights
 // that share a scale are a *unit*. Units are contiguous and numbered in storage order:
-//   tensor   1 unit of rows·cols      channel   one unit per row      group   cols/group_size per
-//   row
+//   tensor   one unit of rows·cols weights
+//   channel  one unit per row
+//   group    cols / group_size units per row
 // so unit u covers weights [u·unit_size, (u+1)·unit_size) whatever the granularity.
 #pragma once
 

@@ -26,8 +26,9 @@ struct AttentionShape {
 
 /// out [B, T, C], lse [B, NH, T] from qkv [B, T, 3C], where a row holds q, k and v of C channels
 /// each and a head is a run of HS channels.
-///   s[t, t2] = q[t]·k[t2] / √HS for t2 ≤ t;  lse[t] = log Σ exp s[t, :];  out[t] = Σ exp(s[t, t2]
-///   - lse[t]) v[t2]
+///   s[t, t2] = q[t]·k[t2] / √HS  for t2 ≤ t
+///   lse[t]   = log Σ exp s[t, :]
+///   out[t]   = Σ exp(s[t, t2] - lse[t]) v[t2]
 /// workspace: attention_workspace(shape) elements, contents irrelevant. Parallel over (b, h).
 void attention_forward(std::span<real> out, std::span<real> lse, std::span<const real> qkv,
                        const AttentionShape& shape, std::span<real> workspace);

@@ -13,14 +13,14 @@ namespace notch::quant {
 
 /// dw += dout where qmin - reach <= w/scale + z <= qmax + reach, equality included; nothing
 /// elsewhere. (Grid::reach.)
-///   ŵ = s (rint(clamp(w/s, qmin - z, qmax - z)));  rint counts as the identity (Bengio et al.
-///   2013)
+///   ŵ = s · rint(clamp(w/s, qmin - z, qmax - z))
+/// where rint counts as the identity (Bengio et al. 2013, arXiv:1308.3432).
 void clipped_ste_backward(std::span<real> dw, std::span<const real> dout, std::span<const real> w,
                           std::span<const real> scales, std::span<const std::int8_t> zero_points,
                           std::int64_t unit, int qmin, int qmax, real reach = 0);
 
-/// LSQ, Esser et al. 2020 (arXiv:1902.08153), eq. 3 and 5, for scales > 0 without zero points, v =
-/// w/s:
+/// LSQ, Esser et al. 2020 (arXiv:1902.08153), eq. 3 and 5, for scales > 0 without zero points and
+/// v = w/s:
 ///   dŵ/dw = 1 inside [qmin, qmax], 0 outside
 ///   dŵ/ds = rint(v) - v inside;  qmin where v <= qmin;  qmax where v >= qmax
 /// With a step of 2 the rounding is to odd numbers, and with a reach both limits lie that much

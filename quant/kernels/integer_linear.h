@@ -70,9 +70,10 @@ struct ActivationCodes {
 };
 
 /// Weights as the kernels read them, in memory of the caller (an arena, or a model's own block).
-///   panels       [panels][row_codes / 4][16][4]: four consecutive inputs of one channel are
-///   adjacent scales       [panels][units][16] sums         [panels][units][16]: Σ (qw - zw) over
-///   the unit zero_points  [panels][units][16], or null
+///   panels       [panels][row_codes / 4][16][4]  four consecutive inputs of a channel are adjacent
+///   scales       [panels][units][16]
+///   sums         [panels][units][16]             Σ (qw - zw) over the unit
+///   zero_points  [panels][units][16]             or null
 /// Channels beyond N are zeros.
 struct PackedWeights {
   IntegerShape shape{};

@@ -8,9 +8,9 @@
 // the row. (8 bits: signed bytes in the order of k.) What completes the last words is 0.
 //
 // Numerics, the same bits in every variant (AVX-512, AVX2, portable):
-//   lanes and their fold as in autograd/kernels/gemv.h, over fused multiply-adds fma(w[k], x[k],
-//   ·); one unit per row (tensor, channel):  w[k] = float(q[k] - z),  y = fl(fl(Σ) · scale) + bias;
-//   groups:  w[k] = fl(float(q[k] - z) · scale),  y = Σ + bias.
+//   Σ are the lanes of autograd/kernels/gemv.h and their fold, over fma(w[k], x[k], ·)
+//   tensor, channel:  w[k] = float(q[k] - z)              y = fl(fl(Σ) · scale) + bias
+//   groups:           w[k] = fl(float(q[k] - z) · scale)  y = Σ + bias
 // So in groups the result equals, bit for bit, gemv's on the dequantized weights.
 #pragma once
 
