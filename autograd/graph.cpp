@@ -162,6 +162,7 @@ void Graph::begin(Mode mode, std::uint64_t key) {
   scratch_.clear();
   transient_.clear();
   param_nodes_.clear();
+  memories_.clear();
   arena_.reset();
 }
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <type_traits>
@@ -227,6 +228,16 @@ class Graph {
   /// Precision of the matrix products with weights, in this step and those to come.
   void set_precision(kernels::Precision precision) { precision_ = precision; }
 
+  /// What `owner` has made of `key` in this step, if it said so by remember(). A model keeps here
+  /// what its layers share: models do not change while they run, so that several graphs may use one.
+  std::optional<Var> recall(const void* owner, const void* key) const {
+    for (const Memory& m : memories_) {
+      if (m.owner == owner && m.key == key) return m.var;
+    }
+    return std::nullopt;
+  }
+  void remember(const void* owner, const void* key, Var v) { memories_.push_back({owner, key, v}); }
+
   std::uint64_t key() const { return key_; }
   std::uint32_t epoch() const { return epoch_; }
   const std::vector<Node>& nodes() const { return nodes_; }
@@ -285,6 +296,11 @@ class Graph {
     std::uint32_t id = 0;
   };
   std::vector<ParamNode> param_nodes_;
+  struct Memory {
+    const void *owner = nullptr, *key = nullptr;
+    Var var{};
+  };
+  std::vector<Memory> memories_;  // of this step
 
   // Inference: the last run's sequence of ops, and for each node its last user.
   struct Planned {

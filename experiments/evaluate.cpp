@@ -142,18 +142,23 @@ double task_accuracy(nn::Gpt& model, const data::Tokenizer& tokenizer,
   const auto most = static_cast<std::size_t>(model.config().block_size) + 1;
   std::vector<Sequence> sequences;
   for (const data::TenseExample& e : examples) {
-    const std::vector<std::int32_t> prompt = tokenizer.encode(e.prompt);
+    std::vector<std::int32_t> prompt = tokenizer.encode(e.prompt);
+    std::vector<std::vector<std::int32_t>> labels;
+    std::size_t longest = 0;
     for (const std::string& candidate : e.candidates) {
-      const std::vector<std::int32_t> label = tokenizer.encode(candidate);
+      labels.push_back(tokenizer.encode(candidate));
+      longest = std::max(longest, labels.back().size());
+    }
+    // All labels are compared after the same prompt: what the longest leaves room for.
+    check(longest < most, "task", "a label of ", longest, " tokens does not fit the context of ",
+          most - 1, "; data.task_examples = 0 leaves the task out");
+    if (prompt.size() + longest > most) {
+      prompt.erase(prompt.begin(),
+                   prompt.begin() + static_cast<std::ptrdiff_t>(prompt.size() + longest - most));
+    }
+    for (const std::vector<std::int32_t>& label : labels) {
       Sequence s{prompt, prompt.size()};
       s.ids.insert(s.ids.end(), label.begin(), label.end());
-      if (s.ids.size() > most) {
-        const std::size_t cut = s.ids.size() - most;
-        check(cut < s.prompt, "task", "a label of ", label.size(),
-              " tokens does not fit the context of ", most - 1);
-        s.ids.erase(s.ids.begin(), s.ids.begin() + static_cast<std::ptrdiff_t>(cut));
-        s.prompt -= cut;
-      }
       sequences.push_back(std::move(s));
     }
   }

@@ -124,6 +124,8 @@ double worst_window(const RowResult& row, const RowResult& base) {
         "scored on other windows than ", base.name);
   double worst = -std::numeric_limits<double>::infinity();
   for (std::size_t w = 0; w < row.eval.window_losses.size(); ++w) {
+    // The last window is what was left of the text: a mean over a few tokens is no window's.
+    if (row.eval.window_tokens[w] < row.eval.window_tokens.front()) continue;
     worst = std::max(worst, (row.eval.window_losses[w] - base.eval.window_losses[w]) /
                                 static_cast<double>(row.eval.window_tokens[w]));
   }

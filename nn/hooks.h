@@ -10,6 +10,7 @@
 // model file.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -43,9 +44,12 @@ struct LossTargets {
 class Attachment {
  public:
   Attachment() = default;
-  explicit Attachment(std::function<void()> detach) : detach_(std::move(detach)) {}
-  Attachment(Attachment&& other) noexcept : detach_(std::exchange(other.detach_, nullptr)) {}
+  Attachment(const void* link, std::function<void()> detach)
+      : link_(link), detach_(std::move(detach)) {}
+  Attachment(Attachment&& other) noexcept
+      : link_(other.link_), detach_(std::exchange(other.detach_, nullptr)) {}
   Attachment& operator=(Attachment&& other) noexcept {
+    std::swap(link_, other.link_);
     std::swap(detach_, other.detach_);
     return *this;
   }
@@ -54,6 +58,9 @@ class Attachment {
   }
 
  private:
+  template <class... Args>
+  friend class Chain;
+  const void* link_ = nullptr;
   std::function<void()> detach_;
 };
 
@@ -84,12 +91,22 @@ class Chain {
 
   [[nodiscard]] Attachment attach(Link link) {
     const auto at = links_.insert(links_.end(), std::move(link));
-    return Attachment([this, at] { links_.erase(at); });
+    return Attachment(&*at, [this, at] { links_.erase(at); });
   }
+  /// What `link` is handed by its `next`: the answer of the links attached after it. Its owner asks
+  /// here for what it works on outside of a forward pass.
+  Var below(const Attachment& link, Graph& g, Args... args) const {
+    return Next(*this, std::next(find(link)))(g, args...);
+  }
+  bool is_last(const Attachment& link) const { return std::next(find(link)) == links_.end(); }
   Var operator()(Graph& g, Args... args) const { return Next(*this, links_.begin())(g, args...); }
   bool empty() const { return links_.empty(); }
 
  private:
+  auto find(const Attachment& link) const {
+    return std::ranges::find_if(links_, [&](const Link& l) { return &l == link.link_; });
+  }
+
   Var (*plain_)(Graph&, Args...);
   std::list<Link> links_;
 };
@@ -104,15 +121,9 @@ class Hooks {
   Chain<const Linear&, Var, const LossTargets&> loss_chain;  ///< default: head_loss with weight()
 
   /// The weight chain's answer, asked once per step and parameter: a tied or reused table is
-  /// transformed once.
+  /// transformed once. The graph remembers it, not the model: graphs of several threads may read
+  /// one model.
   Var weight(Graph& g, Param& p) const;
-
- private:
-  struct Memo {
-    const Param* param = nullptr;
-    Var var{};
-  };
-  mutable std::vector<Memo> memo_;
 };
 
 }  // namespace notch::nn

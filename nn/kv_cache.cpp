@@ -84,9 +84,10 @@ std::int64_t KvCache::workspace(std::int64_t T) const {
 }
 
 void KvCache::truncate(std::int64_t length) {
-  check(length == 0 || (length <= length_ && length_ - length <= kTakeBack), "kv cache", "holds ",
-        length_, " positions and cannot go back to ", length);
+  check(length == 0 || (length <= length_ && furthest_ - length <= kTakeBack), "kv cache", "holds ",
+        length_, " positions, held ", furthest_, " and cannot go back to ", length);
   length_ = length;
+  if (length == 0) furthest_ = 0;
 }
 
 Fp32KvCache::Fp32KvCache(const KvShape& s)

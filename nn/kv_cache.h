@@ -8,6 +8,7 @@
 //   few tokens in one pass give the bits of one token at a time.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -47,8 +48,12 @@ class KvCache {
   std::int64_t workspace(std::int64_t T) const;
 
   /// Counts T positions as held, once every layer has attended.
-  void advance(std::int64_t T) { length_ += T; }
-  /// Forgets the positions from `length` on: all, or at most kTakeBack.
+  void advance(std::int64_t T) {
+    length_ += T;
+    furthest_ = std::max(furthest_, length_);
+  }
+  /// Forgets the positions from `length` on: all, or down to kTakeBack before the furthest position
+  /// that was held since the cache was empty, in however many calls.
   void truncate(std::int64_t length);
   void clear() { truncate(0); }
 
@@ -76,6 +81,7 @@ class KvCache {
 
   KvShape shape_;
   std::int64_t length_ = 0;
+  std::int64_t furthest_ = 0;  // what the exact values kept by a quantized kind reach back from
 };
 
 /// Keys and values as they are.

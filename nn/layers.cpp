@@ -36,16 +36,9 @@ Hooks::Hooks()
       loss_chain(plain_loss) {}
 
 Var Hooks::weight(Graph& g, Param& p) const {
-  const auto known = std::ranges::find(memo_, &p, &Memo::param);
-  if (known != memo_.end() && known->var.graph == &g && known->var.epoch == g.epoch()) {
-    return known->var;
-  }
+  if (const std::optional<Var> known = g.recall(this, &p)) return *known;
   const Var w = weight_chain(g, p);
-  if (const auto again = std::ranges::find(memo_, &p, &Memo::param); again != memo_.end()) {
-    again->var = w;
-  } else {
-    memo_.push_back({&p, w});
-  }
+  g.remember(this, &p, w);
   return w;
 }
 

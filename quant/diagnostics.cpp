@@ -49,7 +49,7 @@ void for_tiles(std::size_t n, const Body& body) {
 /// Scale, zero point and grid of every weight of a matrix.
 class Units {
  public:
-  Units(const FakeQuantizer& fake, std::size_t index)
+  Units(FakeQuantizer& fake, std::size_t index)
       : target_(fake.target(index)),
         at_(fake.scales(index)),
         grid_(grid_of(target_.spec)),
@@ -123,7 +123,7 @@ Diagnostics::Diagnostics(FakeQuantizer& fake) : fake_(fake) {
                        .history = std::vector<real>(n),
                        .codes = std::vector<std::int8_t>(n)});
     Layer& layer = layers_.back();
-    Units(fake, l).round(layer.codes, t.weight->value.flat());
+    Units(fake, l).round(layer.codes, fake.weights(l));
     for (std::size_t i = 0; i < n; ++i) {
       layer.history[i] = History{.code = layer.codes[i], .code_at_report = layer.codes[i]}.packed();
     }
@@ -134,7 +134,7 @@ void Diagnostics::observe() {
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     Layer& layer = layers_[l];
     const Units units(fake_, l);
-    units.round(layer.codes, layer.weight->value.flat());
+    units.round(layer.codes, fake_.weights(l));
     for_tiles(layer.codes.size(), [&](std::size_t first, std::size_t last) {
       for (std::size_t i = first; i < last; ++i) {
         const int code = layer.codes[i];
@@ -152,7 +152,7 @@ void Diagnostics::observe() {
 
 void Diagnostics::describe(Layer& layer, std::size_t index, LayerDiagnostics& out) {
   const Units units(fake_, index);
-  const std::span<const real> w = layer.weight->value.flat();
+  const std::span<const real> w = fake_.weights(index);
   out.name = fake_.target(index).name;
   double power = 0, error = 0, inside = 0, between = 0, log_scales = 0;
   const double n = static_cast<double>(w.size());

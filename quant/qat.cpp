@@ -55,8 +55,9 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
   const InputLearning usual = training == Training::lsq ? InputLearning::lsq : InputLearning::fixed;
   inputs_.emplace(model, targets, options.inputs.value_or(usual), options.ste, *params_);
   if (options.freeze > 0) start_oscillation();
+  chain_ = &model.hooks->weight_chain;
   attachment_ =
-      model.hooks->weight_chain.attach([this](Graph& g, Param& p, const auto& next) -> Var {
+      chain_->attach([this](Graph& g, Param& p, const auto& next) -> Var {
         const Var w = next(g, p);
         const auto at = nodes_.find(&p);
         if (!active_ || at == nodes_.end()) return w;
@@ -68,6 +69,20 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
         const Var log_scale = g.param(*node.log_scale);
         return fake_quant_lsq(w, log_scale, node.target.spec, options_.ste, packed);
       });
+}
+
+std::span<const real> FakeQuantizer::look(Node& node) {
+  Param& p = *node.target.weight;
+  node.seen = p.value.flat();
+  if (!chain_->is_last(attachment_)) {
+    Graph g;
+    g.begin(Graph::Mode::inference);
+    const Var w = chain_->below(attachment_, g, p);
+    const std::span<const real> values = w.value().flat();
+    node.below.assign(values.begin(), values.end());
+    node.seen = node.below;
+  }
+  return node.seen;
 }
 
 std::vector<FakeQuantizer::NamedValues> FakeQuantizer::state() {
@@ -90,7 +105,7 @@ std::vector<FakeQuantizer::NamedValues> FakeQuantizer::state() {
 /// Into vectors of the right sizes: training calls it in every step.
 void FakeQuantizer::find_scales(const Node& node, Scales& at) const {
   const Spec& spec = node.target.spec;
-  const std::span<const real> w = node.target.weight->value.flat();
+  const std::span<const real> w = node.seen;
   const std::size_t unit = unit_of(node.target);
   for (std::size_t u = 0; u < at.scales.size(); ++u) {
     if (training_ == Training::lsq) {
@@ -112,6 +127,7 @@ Scales FakeQuantizer::scales_of(const Node& node) const {
 /// body(node, grid, weights per unit) for all nodes, with the scales of their present weights.
 template <class Body>
 void FakeQuantizer::for_nodes(const Body& body) {
+  for (const Param* p : order_) look(nodes_.at(p));
   parallel_for(std::ssize(order_), [&](std::int64_t i) {
     Node& node = nodes_.at(order_[static_cast<std::size_t>(i)]);
     find_scales(node, node.now);
@@ -121,7 +137,7 @@ void FakeQuantizer::for_nodes(const Body& body) {
 
 void FakeQuantizer::start_oscillation() {
   for_nodes([](Node& node, const Grid& g, std::int64_t unit) {
-    const std::span<const real> w = node.target.weight->value.flat();
+    const std::span<const real> w = node.seen;
     for (std::size_t i = 0; i < w.size(); ++i) {
       const std::size_t u = i / static_cast<std::size_t>(unit);
       const int z = node.now.zero_points.empty() ? 0 : node.now.zero_points[u];
@@ -132,9 +148,16 @@ void FakeQuantizer::start_oscillation() {
   });
 }
 
+/// Dampening pulls at the parameters themselves and freezing holds them.
+void FakeQuantizer::refuse_links_below(const char* option) const {
+  check(chain_->is_last(attachment_), "qat", "another link changes weights before they are rounded; ",
+        "set ", option, " = 0");
+}
+
 void FakeQuantizer::before_update(double r) {
   inputs_->add_decay(options_.pact_decay);
   if (options_.dampen == 0) return;
+  refuse_links_below("qat.dampen");
   const double weight = options_.dampen * (1 - std::cos(std::numbers::pi * r)) / 2;
   for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {
     Param& p = *node.target.weight;
@@ -145,6 +168,7 @@ void FakeQuantizer::before_update(double r) {
 
 void FakeQuantizer::after_update() {
   if (options_.freeze == 0) return;
+  refuse_links_below("qat.freeze");
   for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {
     observe_oscillation({node.code, node.direction, node.frequency, node.mean, node.frozen},
                         node.target.weight->value.flat(), node.now.scales, node.now.zero_points,
@@ -162,16 +186,16 @@ double FakeQuantizer::frozen_share() const {
   return frozen / weights;
 }
 
-Quantized FakeQuantizer::convert() const {
+Quantized FakeQuantizer::convert() {
   Quantized out;
   for (const Param* p : order_) {
-    const Node& node = nodes_.at(p);
-    const Tensor& w = p->value;
-    QTensor q =
-        quantize(w.flat(), w.rows(), w.cols(), node.target.spec, scales_of(node), node.target.name);
+    Node& node = nodes_.at(p);
+    const std::span<const real> w = look(node);
+    QTensor q = quantize(w, p->value.rows(), p->value.cols(), node.target.spec, scales_of(node),
+                         node.target.name);
     const std::vector<real> rounded = dequantize(q);
     LayerReport report{.name = node.target.name, .spec = node.target.spec};
-    measure_rounding(w.flat(), rounded, report);
+    measure_rounding(w, rounded, report);
     out.tensors.push_back({p->name, std::move(q), inputs_->input_of(*p)});
     out.layers.push_back(std::move(report));
   }

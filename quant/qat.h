@@ -68,7 +68,14 @@ class FakeQuantizer {
   /// The matrices, in the order of their integers in convert(), and the present scales of one.
   std::size_t size() const { return order_.size(); }
   const Target& target(std::size_t i) const { return nodes_.at(order_[i]).target; }
-  Scales scales(std::size_t i) const { return scales_of(nodes_.at(order_[i])); }
+  Scales scales(std::size_t i) {
+    Node& node = nodes_.at(order_[i]);
+    look(node);
+    return scales_of(node);
+  }
+  /// The weights that the forward hands to the rounding: the parameter's, or what links that were
+  /// attached later (masks, adapters) make of them.
+  std::span<const real> weights(std::size_t i) { return look(nodes_.at(order_[i])); }
 
   /// Inactive, the model sees its parameters as they are.
   void set_active(bool active) {
@@ -76,8 +83,9 @@ class FakeQuantizer {
     inputs_->set_active(active);
   }
 
-  /// The integers of the model's present weights and steps. The model is left as it is.
-  Quantized convert() const;
+  /// The integers of the weights that the forward rounds now, at their present steps. The model is
+  /// left as it is.
+  Quantized convert();
 
  private:
   struct Node {
@@ -85,12 +93,16 @@ class FakeQuantizer {
     std::vector<real> ratios{};  // STE
     Param* log_scale = nullptr;  // LSQ
     Scales now{};                // of the present weights
+    std::span<const real> seen{};  // what is rounded, as look() last found it
+    std::vector<real> below{};     // its values where links lie below
     std::vector<real> code{}, direction{}, frequency{}, mean{},
         frozen{};  // OscillationState, with `freeze`
   };
+  std::span<const real> look(Node& node);
   void find_scales(const Node& node, Scales& at) const;
   Scales scales_of(const Node& node) const;
   void start_oscillation();
+  void refuse_links_below(const char* option) const;
   template <class Body>
   void for_nodes(const Body& body);
 
@@ -101,6 +113,7 @@ class FakeQuantizer {
   std::optional<TrainedInputs> inputs_;
   std::map<const Param*, Node> nodes_;
   std::vector<const Param*> order_;
+  nn::Chain<Param&>* chain_ = nullptr;
   nn::Attachment attachment_;
 };
 

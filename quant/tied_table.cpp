@@ -66,7 +66,8 @@ Hessian lookup_moment(nn::ModelView& model, std::span<const nn::Tokens> calibrat
     graph.backward(loss, static_cast<real>(B * (T - 1)));  // the mean times its tokens: their sum
     moment.accumulate(graph.grad(x));
   }
-  if (rows > 0) moment.scale(static_cast<double>(rows) / spreads);
+  // A model that is certain of every token has no error to pass on: its lookups weigh nothing.
+  if (rows > 0) moment.scale(spreads > 0 ? static_cast<double>(rows) / spreads : 0);
   return moment;
 }
 

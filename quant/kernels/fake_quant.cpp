@@ -11,6 +11,10 @@ namespace {
 
 constexpr std::int64_t kLanes = 16;  // as round.cpp: partial sums whatever the vector width
 
+/// Factor of the clip limits. The weight whose size a scale was made of is inside: absmax divided by
+/// fl(absmax / qmax) can land one unit in the last place above qmax, which is less than 2 ε of it.
+constexpr real kInside = 1 + 2 * std::numeric_limits<real>::epsilon();
+
 }  // namespace
 
 NOTCH_CLONES void clipped_ste_backward(std::span<real> dw, std::span<const real> dout,
@@ -21,7 +25,8 @@ NOTCH_CLONES void clipped_ste_backward(std::span<real> dw, std::span<const real>
   for (std::size_t u = 0; u < scales.size(); ++u) {
     const real scale = scales[u];
     const int z = zero_points.empty() ? 0 : zero_points[u];
-    const real lo = static_cast<real>(qmin - z) - reach, hi = static_cast<real>(qmax - z) + reach;
+    const real lo = kInside * (static_cast<real>(qmin - z) - reach);
+    const real hi = kInside * (static_cast<real>(qmax - z) + reach);
     const std::int64_t at = static_cast<std::int64_t>(u) * unit;
     const real* in = w.data() + at;
     const real* d = dout.data() + at;
@@ -48,7 +53,7 @@ NOTCH_CLONES void lsq_backward(std::span<real> dw, std::span<real> dlog, std::sp
       real* out = dw.data() + at;
       for (std::int64_t i = 0; i < unit; ++i) {
         const real v = in[i] / scale;
-        out[i] += ((v >= lo) & (v <= hi)) ? d[i] : real{0};
+        out[i] += ((v >= kInside * lo) & (v <= kInside * hi)) ? d[i] : real{0};
       }
     }
     if (dlog.empty()) continue;

@@ -126,6 +126,25 @@ TEST_CASE("a model in training computes with the weights that convert() ships, b
   }
 }
 
+TEST_CASE("integers are those of the weights that links attached later hand to the rounding") {
+  for (const Training training : {Training::ste, Training::lsq}) {
+    Quantizing q = attach(untied_gpt(), training);
+    const nn::Attachment halves = q.model.view.hooks->weight_chain.attach(
+        [&](Graph& g, Param& p, const auto& next) -> Var {
+          const Var w = next(g, p);
+          const bool ours = std::ranges::find(q.targets, &p, &Target::weight) != q.targets.end();
+          return ours ? scale(w, real{0.5}) : w;
+        });
+    check_parity(q, "half the parameters");
+    QatOptions dampens;
+    dampens.dampen = 1;
+    Quantizing other = attach(mlp(), training, kInt4, dampens);
+    const nn::Attachment same = other.model.view.hooks->weight_chain.attach(
+        [](Graph& g, Param& p, const auto& next) -> Var { return next(g, p); });
+    CHECK(test::error_of([&] { other.quantizer->before_update(0.5); }).fault == Fault::usage);
+  }
+}
+
 TEST_CASE("detaching gives the floating-point model back") {
   const Text text(1);
   for (const Training training : {Training::ste, Training::lsq}) {
