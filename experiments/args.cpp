@@ -86,13 +86,23 @@ class Parser {
       if (!takes_value(*found)) fail(where_, shown, "takes no value", "write " + shown);
       value = argument.substr(equals + 1);
     } else if (takes_value(*found) && !value_is_optional(*found)) {
-      if (at_ + 1 >= arguments_.size() || arguments_[at_ + 1].starts_with("--")) {
-        fail(where_, shown, "needs a value", str("write ", shown, " ", found->value));
+      // A value may begin with dashes ("-- He said"); one of this verb's own flags is no value.
+      if (at_ + 1 >= arguments_.size() || is_long_flag(arguments_[at_ + 1])) {
+        fail(where_, shown, "needs a value",
+             str("write ", shown, " ", found->value, ", or ", shown, "=", found->value,
+                 " for a value that reads like a flag"));
       }
       value = arguments_[++at_];
     }
     check_word(*found, shown, value);
     args_.set(found->name, std::move(value));
+  }
+
+  bool is_long_flag(const std::string& argument) const {
+    if (!argument.starts_with("--")) return false;
+    const std::string name = argument.substr(2, argument.find('=') - 2);
+    return std::any_of(flags_.begin(), flags_.end(),
+                       [&](const Flag& flag) { return flag.name == name; });
   }
 
   void check_word(const Flag& flag, const std::string& shown, const std::string& value) const {

@@ -1,7 +1,12 @@
 // The program: parse, dispatch, and turn what went wrong into a message and an exit code.
 //
 // Exit codes: 0 done; 2 usage or configuration, 3 input, 4 operating system, 5 numbers that are not
-// finite, 6 a verification failed; 130 and 143 interrupted; 1 a defect of the program.
+// finite, 6 a verification failed; 130 and 143 interrupted; 141 the reader of stdout left before the
+// end, as in `notch ... | head`; 1 a defect of the program.
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
 #include <exception>
 #include <filesystem>
 #include <iostream>
@@ -39,6 +44,12 @@ int dispatch(const std::vector<std::string>& arguments) {
   return static_cast<int>(Fault::usage);
 }
 
+/// Whether stdout is a pipe or socket that nobody reads any more.
+bool reader_left() {
+  pollfd out{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+  return ::poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0;
+}
+
 int report(const std::string& what, int code) {
   std::cout << std::flush;
   std::cerr << "error: " << what << '\n';
@@ -48,10 +59,15 @@ int report(const std::string& what, int code) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Every verb finishes its work whoever reads its output; main has the one answer to a reader that
+  // left, the code that a shell gives for SIGPIPE.
+  ::signal(SIGPIPE, SIG_IGN);
   try {
     const int code = dispatch({argv + 1, argv + argc});
     std::cout << std::flush;
-    if (code == 0 && !std::cout.good()) return report("stdout cannot be written", 4);
+    if (code == 0 && !std::cout.good()) {
+      return reader_left() ? 128 + SIGPIPE : report("stdout cannot be written", 4);
+    }
     return code;
   } catch (const Error& e) {
     return report(e.what(), static_cast<int>(e.fault()));

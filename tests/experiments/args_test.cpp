@@ -60,6 +60,17 @@ TEST_CASE(
   CHECK(parse({"eval", "a", "b", "c"}).positionals.size() == 3);
 }
 
+TEST_CASE("a value may begin with dashes unless it is one of the flags") {
+  for (const char* value : {"-- He", "--", "--He", "-x", "-", "---", "--nothing=1"}) {
+    CAPTURE(value);
+    CHECK(parse({"run", "x", "--temp", value}).value("temp") == value);
+    CHECK(parse({"run", "x", str("--temp=", value)}).value("temp") == value);
+  }
+  CHECK(parse({"run", "x", "--temp=--force"}).value("temp") == "--force");
+  CHECK(error({"run", "x", "--temp", "--force"}).hint.find("--temp=X") != std::string::npos);
+  CHECK(error({"run", "x", "--temp", "--threads=2"}).field == "--temp");
+}
+
 TEST_CASE("what is unknown, missing, doubled or too much is a usage error that names it") {
   struct Case {
     std::vector<std::string> words{};

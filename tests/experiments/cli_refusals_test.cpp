@@ -104,6 +104,22 @@ TEST_CASE("an earlier run is not overwritten unless that is asked for") {
   CHECK(program.notch("train tiny.toml --force -q").code == 0);
 }
 
+TEST_CASE("every verb answers a reader of stdout that left with one quiet code") {
+  const Program program;
+  const std::string model = program.train();
+  for (const std::string& command :
+       {std::string("config"), std::string("-h"), std::string("--version"), "inspect " + model,
+        "eval " + model + " --text text.txt -q", "sample " + model + " -n 5 -q",
+        std::string("train tiny.toml --force -q"), std::string("run tiny.toml --out other -q")}) {
+    CAPTURE(command);
+    // The FIFO's reader opens it and is gone before the program starts.
+    const Outcome outcome = program.shell(
+        "rm -f pipe; mkfifo pipe; true <pipe & exec 3>pipe; wait; notch " + command + " >&3");
+    CHECK(outcome.code == 141);
+    CHECK(outcome.err.empty());
+  }
+}
+
 TEST_CASE("unknown verbs and flags are refused with a suggestion") {
   const Program program;
   const Outcome verb = program.notch("evil");
