@@ -140,7 +140,6 @@ void* Backward::scratch_bytes(std::size_t bytes) const {
 }
 
 // ---- the tape ----
-
 void Graph::begin(Mode mode, std::uint64_t key) {
   if (mode_ == Mode::inference) {
     if (recording_) {

@@ -54,7 +54,6 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
   }
   const InputLearning usual = training == Training::lsq ? InputLearning::lsq : InputLearning::fixed;
   inputs_.emplace(model, targets, options.inputs.value_or(usual), options.ste, *params_);
-  if (options.freeze > 0) start_oscillation();
   chain_ = &model.hooks->weight_chain;
   attachment_ =
       chain_->attach([this](Graph& g, Param& p, const auto& next) -> Var {
@@ -69,6 +68,7 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
         const Var log_scale = g.param(*node.log_scale);
         return fake_quant_lsq(w, log_scale, node.target.spec, options_.ste, packed);
       });
+  if (options.freeze > 0) start_oscillation();
 }
 
 std::span<const real> FakeQuantizer::look(Node& node) {

@@ -209,12 +209,14 @@ TEST_CASE("Sequences of many lengths in one batch score as each alone") {
   for (int i = 0; i < 40; ++i) {
     data::TenseExample example{.prompt = word(12)};
     std::vector<double> scores;
-    for (int c = 0; c < 3; ++c) {
-      const std::string label = word(4);
-      example.candidates.push_back(label);
-      std::vector<std::int32_t> ids = tokenizer.encode(example.prompt + label);
-      const std::size_t kept = std::min<std::size_t>(ids.size(), 9);  // 8 inputs and a target
-      ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(kept));
+    for (int c = 0; c < 3; ++c) example.candidates.push_back(word(4));
+    const std::size_t longest = std::ranges::max(example.candidates, {}, &std::string::size).size();
+    // 8 inputs and a target: all labels follow what the longest leaves of the prompt.
+    const std::string prompt = example.prompt.substr(
+        example.prompt.size() - std::min(example.prompt.size(), 9 - longest));
+    for (const std::string& label : example.candidates) {
+      const std::vector<std::int32_t> ids = tokenizer.encode(prompt + label);
+      const std::size_t kept = ids.size();
       const std::vector<Row> rows = log_probabilities(*model, std::span(ids).first(kept - 1));
       double score = 0;
       for (std::size_t t = kept - label.size(); t < kept; ++t) {
