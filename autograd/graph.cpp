@@ -140,6 +140,7 @@ void* Backward::scratch_bytes(std::size_t bytes) const {
 }
 
 // ---- the tape ----
+
 void Graph::begin(Mode mode, std::uint64_t key) {
   if (mode_ == Mode::inference) {
     if (recording_) {
@@ -160,7 +161,6 @@ void Graph::begin(Mode mode, std::uint64_t key) {
   kept_.clear();
   scratch_.clear();
   transient_.clear();
-  param_nodes_.clear();
   memories_.clear();
   arena_.reset();
 }
@@ -183,9 +183,7 @@ Var Graph::leaf(Node node) {
 }
 
 Var Graph::param(Param& p) {
-  for (const ParamNode& known : param_nodes_) {
-    if (known.param == &p) return {this, known.id, epoch_};
-  }
+  if (const std::optional<Var> known = recall(this, &p)) return *known;
   check(p.value.data != nullptr, p.name, "has a shape but no values (a packed layer's parameter)");
   const bool wants = mode_ == Mode::training && p.grad.data;
   const Var v = leaf({.value = p.value,
@@ -193,7 +191,7 @@ Var Graph::param(Param& p) {
                       .param = &p,
                       .label = p.name,
                       .needs_grad = wants});
-  param_nodes_.push_back({&p, v.id});
+  remember(this, &p, v);
   return v;
 }
 

@@ -291,16 +291,11 @@ class Graph {
   std::vector<std::uint32_t> input_ids_;
   std::vector<Block> kept_, scratch_;
   std::vector<std::uint32_t> transient_;  // those whose values are in memory
-  struct ParamNode {
-    const Param* param = nullptr;
-    std::uint32_t id = 0;
-  };
-  std::vector<ParamNode> param_nodes_;
   struct Memory {
     const void *owner = nullptr, *key = nullptr;
     Var var{};
   };
-  std::vector<Memory> memories_;  // of this step
+  std::vector<Memory> memories_;  // of this step; the graph's own are its parameters' leaves
 
   // Inference: the last run's sequence of ops, and for each node its last user.
   struct Planned {

@@ -3,7 +3,7 @@
 #
 #   experiments/sizes.sh 0.1M-short 0.8M-short seeds=1337
 #
-# NOTCH is the program (default: notch). --resume goes on with parts that were stopped.
+# NOTCH is the program (default: build/notch). --resume goes on with parts that were stopped.
 set -eu
 here=$(dirname "$0")
 names=
@@ -31,5 +31,5 @@ for name in ${names:-$all}; do
       ;;
   esac
   # Unquoted: each is a list of words.
-  "${NOTCH:-notch}" run "$here/sizes.toml" name="sizes-$name" $size $overrides
+  "${NOTCH:-$here/../build/notch}" run "$here/sizes.toml" name="sizes-$name" $size $overrides
 done

@@ -55,19 +55,18 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
   const InputLearning usual = training == Training::lsq ? InputLearning::lsq : InputLearning::fixed;
   inputs_.emplace(model, targets, options.inputs.value_or(usual), options.ste, *params_);
   chain_ = &model.hooks->weight_chain;
-  attachment_ =
-      chain_->attach([this](Graph& g, Param& p, const auto& next) -> Var {
-        const Var w = next(g, p);
-        const auto at = nodes_.find(&p);
-        if (!active_ || at == nodes_.end()) return w;
-        const Node& node = at->second;
-        const PackedWeights* packed = inputs_->packed(p);
-        if (training_ == Training::ste) {
-          return fake_quant_ste(w, node.target.spec, node.ratios, options_.ste, packed);
-        }
-        const Var log_scale = g.param(*node.log_scale);
-        return fake_quant_lsq(w, log_scale, node.target.spec, options_.ste, packed);
-      });
+  attachment_ = chain_->attach([this](Graph& g, Param& p, const auto& next) -> Var {
+    const Var w = next(g, p);
+    const auto at = nodes_.find(&p);
+    if (!active_ || at == nodes_.end()) return w;
+    const Node& node = at->second;
+    const PackedWeights* packed = inputs_->packed(p);
+    if (training_ == Training::ste) {
+      return fake_quant_ste(w, node.target.spec, node.ratios, options_.ste, packed);
+    }
+    const Var log_scale = g.param(*node.log_scale);
+    return fake_quant_lsq(w, log_scale, node.target.spec, options_.ste, packed);
+  });
   if (options.freeze > 0) start_oscillation();
 }
 
@@ -150,8 +149,8 @@ void FakeQuantizer::start_oscillation() {
 
 /// Dampening pulls at the parameters themselves and freezing holds them.
 void FakeQuantizer::refuse_links_below(const char* option) const {
-  check(chain_->is_last(attachment_), "qat", "another link changes weights before they are rounded; ",
-        "set ", option, " = 0");
+  check(chain_->is_last(attachment_), "qat",
+        "another link changes weights before they are rounded; ", "set ", option, " = 0");
 }
 
 void FakeQuantizer::before_update(double r) {

@@ -44,6 +44,7 @@ NOTCH_CLONES void lsq_backward(std::span<real> dw, std::span<real> dlog, std::sp
                                real reach) {
   const real first = static_cast<real>(qmin), last = static_cast<real>(qmax);
   const real lo = first - reach, hi = last + reach;
+  const real lowest = kInside * lo, highest = kInside * hi;
   for (std::size_t u = 0; u < scales.size(); ++u) {
     const real scale = scales[u];
     const std::int64_t at = static_cast<std::int64_t>(u) * unit;
@@ -53,7 +54,7 @@ NOTCH_CLONES void lsq_backward(std::span<real> dw, std::span<real> dlog, std::sp
       real* out = dw.data() + at;
       for (std::int64_t i = 0; i < unit; ++i) {
         const real v = in[i] / scale;
-        out[i] += ((v >= kInside * lo) & (v <= kInside * hi)) ? d[i] : real{0};
+        out[i] += ((v >= lowest) & (v <= highest)) ? d[i] : real{0};
       }
     }
     if (dlog.empty()) continue;

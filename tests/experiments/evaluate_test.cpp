@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "experiments/results.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
@@ -232,6 +233,14 @@ TEST_CASE("Sequences of many lengths in one batch score as each alone") {
   CHECK(task_accuracy(*model, tokenizer, right) == 1);
   CHECK(task_accuracy(*model, tokenizer, wrong) == 0);
   CHECK(task_accuracy(*model, tokenizer, {}) == 0);
+}
+
+TEST_CASE("the worst window is a whole one, not what is left of the text") {
+  RowResult base, row;
+  base.eval.window_tokens = row.eval.window_tokens = {8, 8, 1};
+  base.eval.window_losses = {16, 16, 1};
+  row.eval.window_losses = {16, 20, 9};  // per token: 0, +0.5, and +8 of a single token
+  CHECK(worst_window(row, base) == 0.5);
 }
 
 }  // namespace

@@ -97,4 +97,18 @@ TEST_CASE("text without a successor says nothing about lookups") {
   for (const double h : lookup_moment(view, {&tokens, 1}).matrix()) CHECK(h == 0);
 }
 
+TEST_CASE("a model that is certain of everything weighs its lookups as nothing") {
+  const auto model = test::make_gpt();
+  nn::ModelView view = nn::view(*model);
+  // Σ p² is 1 to the last bit: the denominator of the weight is 0.
+  const nn::Attachment certain = view.hooks->linear_chain.attach(
+      [&](Graph& g, const nn::Linear& l, Var x, const auto& next) -> Var {
+        const Var y = next(g, l, x);
+        return &l == view.head ? scale(y, 1e9) : y;
+      });
+  const Text text;
+  const nn::Tokens tokens = text.tokens();
+  for (const double h : lookup_moment(view, {&tokens, 1}).matrix()) CHECK(h == 0);
+}
+
 }  // namespace notch::quant

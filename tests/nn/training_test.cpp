@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <thread>
 
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
@@ -133,6 +134,34 @@ TEST_CASE("no number of threads changes a bit of loss, gradients or logits") {
     CHECK((logits == first_logits));
   }
   set_threads(before);
+}
+
+TEST_CASE("several threads may read one model, each with a graph of its own") {
+  Gpt model({.vocab_size = 40, .block_size = 16, .n_layer = 2, .n_head = 2, .n_embd = 16});
+  model.init(1);
+  const Ids ids = random_ids(16, 40, 5);
+  const auto logits = [&] {
+    Graph g;
+    g.begin(kInference);
+    const auto y = model.logits(g, {ids, 1, 16}).value().flat();
+    return Reals(y.begin(), y.end());
+  };
+  const Reals alone = logits();
+  std::vector<int> wrong(4);
+  std::vector<std::thread> readers;
+  for (int& count : wrong) {
+    readers.emplace_back([&] {
+      for (int i = 0; i < 100; ++i) {
+        try {
+          count += logits() != alone;
+        } catch (const Error&) {
+          ++count;
+        }
+      }
+    });
+  }
+  for (std::thread& reader : readers) reader.join();
+  CHECK(wrong == std::vector<int>(4));
 }
 
 #ifndef NOTCH_SANITIZED

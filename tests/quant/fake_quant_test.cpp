@@ -186,6 +186,25 @@ TEST_CASE("the clipped straight-through kernel is its definition for every unit 
   clipped_ste_backward({}, {}, {}, Reals{1}, {}, 0, -8, 7);  // not wanted: nothing to do
 }
 
+TEST_CASE("the weight that a scale was made of is inside the clip mask, one step further is not") {
+  // x / fl(x / q) lies above q for about one x in ten: by the definition alone it would be masked.
+  int above = 0;
+  for (const int q : {1, 3, 7, 31, 127}) {
+    for (const real x : normal_matrix(400, 7)) {
+      const real largest = std::abs(x), scale = largest / static_cast<real>(q);
+      above += largest / scale > static_cast<real>(q);
+      const Reals w{largest, -largest, largest + scale}, dout{1, 1, 1}, scales{scale};
+      const Reals inside{1, 1, 0};
+      Reals ste(3), lsq(3);
+      clipped_ste_backward(ste, dout, w, scales, {}, 3, -q, q);
+      lsq_backward(lsq, {}, dout, w, scales, 3, -q, q, 1);
+      CHECK(ste == inside);
+      CHECK(lsq == inside);
+    }
+  }
+  CHECK(above > 20);  // such weights were among them
+}
+
 TEST_CASE("the learned-step kernel is its definition for every unit size") {
   for (std::int64_t unit = 1; unit <= 70; ++unit) {
     const Reals scales{0.2f, 0.35f};
