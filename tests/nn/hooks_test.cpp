@@ -188,6 +188,18 @@ TEST_CASE("a weight is asked for once per step, also when it is tied or reused")
   }
 }
 
+TEST_CASE("a step keeps its weights although another graph reads the model in between") {
+  Bench t;
+  Names asked;
+  const auto link = t.hooks.weight_chain.attach(noting(asked));
+  Graph other;
+  other.begin(kInference);
+  const Var first = t.hooks.weight(t.g, *t.linear.weight);
+  t.hooks.weight(other, *t.linear.weight);
+  CHECK(t.hooks.weight(t.g, *t.linear.weight).id == first.id);
+  CHECK(asked == Names{"fc.weight", "fc.weight"});  // once for each graph
+}
+
 TEST_CASE("what was asked in one graph is not an answer in another") {
   Gpt model(tiny());
   model.init(1);
