@@ -122,7 +122,7 @@ std::vector<WidthRanking> rankings(const Statistics& statistics) {
       for (std::size_t j = i + 1; j < w.rows.size(); ++j) {
         w.pairs.push_back(
             {w.rows[i], w.rows[j], statistics.difference(w.rows[j]->name, w.rows[i]->name)});
-        p.push_back(w.pairs.back().difference.p);
+        p.push_back(w.pairs.back().difference.p());
       }
     }
     const std::vector<double> adjusted = holm(p);
@@ -164,15 +164,17 @@ Table pairs_table(const std::vector<WidthRanking>& all) {
                {.key = "worse", .text = true},
                {.key = "difference", .decimals = 4, .sign = true, .interval = true},
                {.key = "standard_error", .decimals = 5},
-               {.key = "df", .decimals = 1},
+               {.key = "seeds_error", .decimals = 5},
+               {.key = "windows_error", .decimals = 5},
                {.key = "p", .decimals = 5},
                {.key = "p_holm", .decimals = 5}});
   for (const WidthRanking& w : all) {
     for (const Pair& pair : w.pairs) {
       const Difference& d = pair.difference;
       table.add_row({text(w.title), text(label(*pair.better)), text(label(*pair.worse)),
-                     number_in(d.mean, d.low, d.high), number(d.standard_error), number(d.df),
-                     number(d.p), number(pair.p)});
+                     number_in(d.mean, d.low, d.high), number(d.standard_error()),
+                     number(std::sqrt(d.seeds.variance)), number(std::sqrt(d.windows.variance)),
+                     number(d.p()), number(pair.p)});
     }
   }
   return table;

@@ -244,11 +244,10 @@ std::string column_notes(const std::vector<SeedResults>& seeds) {
       "its score. bits/weight counts the whole model: codes, scales, zero points and what stays in "
       "fp32;\n"
       "coded: the same with entropy-coded codes (`notch export --format coded`).\n"
-      "+- is the standard deviation over seeds. [ ]: 95 % interval of the paired difference, from ",
-      Statistics::kResamples,
-      "\n"
-      "resamples of seeds and of blocks of windows, with Student's t for few seeds. KL(fp32 || "
-      "row), nats;\n"
+      "+- is the standard deviation over seeds. [ ]: 95 % interval of the paired difference, over "
+      "seeds and\n"
+      "blocks of windows, with Student's t for as few as there are of either. KL(fp32 || row), "
+      "nats;\n"
       "worst window: the largest change of one window's mean loss. R: share of round-to-nearest's "
       "loss (the\n"
       "better of rtn and rtn-mse) taken back, against fp32; R_c: the same against the control. "

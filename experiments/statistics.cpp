@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "experiments/student.h"
@@ -10,32 +9,12 @@
 namespace notch::experiments {
 namespace {
 
+constexpr double kAlpha = 0.05;  // of the intervals that are shown
+
 const RowResult& required(const SeedResults& seed, std::string_view name) {
   const RowResult* row = find_row(seed, name);
   check(row != nullptr, name, "is not a row of seed ", seed.seed);
   return *row;
-}
-
-WindowLosses window_losses(const std::vector<SeedResults>& seeds) {
-  check(!seeds.empty() && !seeds.front().rows.empty(), "statistics", "there are no rows");
-  const std::vector<RowResult>& rows = seeds.front().rows;
-  const std::vector<std::int64_t>& tokens = rows.front().eval.window_tokens;
-  WindowLosses out{.rows = std::ssize(rows),
-                   .windows = std::ssize(tokens),
-                   .seeds = std::ssize(seeds),
-                   .tokens = {tokens.begin(), tokens.end()}};
-  out.losses.resize(seeds.size() * tokens.size() * rows.size());
-  for (std::size_t s = 0; s < seeds.size(); ++s) {
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      const Evaluation& e = required(seeds[s], rows[i].name).eval;
-      check(e.window_tokens == tokens, rows[i].name, "scored on other windows than ",
-            rows.front().name);
-      for (std::size_t w = 0; w < tokens.size(); ++w) {
-        out.losses[(s * tokens.size() + w) * rows.size() + i] = e.window_losses[w];
-      }
-    }
-  }
-  return out;
 }
 
 double variance(const std::vector<double>& values) {
@@ -46,17 +25,41 @@ double variance(const std::vector<double>& values) {
   return squares / static_cast<double>(values.size() - 1);
 }
 
-/// P(|T| > |mean| / se).
-double two_sided(double mean, double standard_error, double df) {
-  if (mean == 0 || std::isnan(mean)) return 1;
-  return 2 * t_cdf(-std::abs(mean) / standard_error, df);
-}
-
 }  // namespace
 
+double Difference::standard_error() const { return std::sqrt(seeds.variance + windows.variance); }
+
+double Difference::half_width(double alpha) const {
+  double squares = 0;
+  for (const ErrorPart& part : {seeds, windows}) {
+    if (part.variance == 0) continue;
+    const double t = t_quantile(alpha / 2, part.df);
+    squares += t * t * part.variance;
+  }
+  return std::sqrt(squares);
+}
+
+double Difference::alpha_of(double distance) const {
+  const double error = standard_error(), away = std::abs(distance);
+  if (away == 0 || !std::isfinite(away) || !std::isfinite(error)) return 1;
+  if (error == 0) return 0;
+  // Between what the more and the less certain part alone would give.
+  const double s = seeds.variance > 0 ? seeds.df : windows.df;
+  const double w = windows.variance > 0 ? windows.df : seeds.df;
+  constexpr double kLeast = 1e-300;
+  double least = std::max(kLeast, 2 * t_cdf(-away / error, std::max(s, w)));
+  double most = std::max(kLeast, 2 * t_cdf(-away / error, std::min(s, w)));
+  while (most > least * (1 + 1e-9)) {
+    const double middle = std::sqrt(least) * std::sqrt(most);
+    if (middle <= least || middle >= most) break;
+    (half_width(middle) > away ? least : most) = middle;
+  }
+  return most;
+}
+
 Equivalence equivalence(const Difference& d, double margin) {
-  const double half = t_quantile(0.95, d.df) * d.standard_error;
-  const auto above = [&](double x) { return t_cdf(-x / d.standard_error, d.df); };
+  const double half = d.half_width(0.1);
+  const auto above = [&](double x) { return x < 0 ? 1 - d.alpha_of(x) / 2 : d.alpha_of(x) / 2; };
   return {.low = d.mean - half,
           .high = d.mean + half,
           .p = std::max(above(margin + d.mean), above(margin - d.mean))};
@@ -82,51 +85,55 @@ MeanSpread mean_spread(const std::vector<double>& values) {
   return out;
 }
 
-Statistics::Statistics(const std::vector<SeedResults>& seeds)
-    : seeds_(seeds), resamples_(window_losses(seeds), kResamples) {}
+Statistics::Statistics(const std::vector<SeedResults>& seeds) : seeds_(seeds) {
+  check(!seeds.empty() && !seeds.front().rows.empty(), "statistics", "there are no rows");
+  const std::vector<std::int64_t>& tokens = rows().front().eval.window_tokens;
+  tokens_.assign(tokens.begin(), tokens.end());
+  losses_.resize(seeds.size() * tokens.size() * rows().size());
+  for (std::size_t s = 0; s < seeds.size(); ++s) {
+    for (std::size_t i = 0; i < rows().size(); ++i) {
+      const Evaluation& e = required(seeds[s], rows()[i].name).eval;
+      check(e.window_tokens == tokens, rows()[i].name, "scored on other windows than ",
+            rows().front().name);
+      for (std::size_t w = 0; w < tokens.size(); ++w) {
+        losses_[(s * tokens.size() + w) * rows().size() + i] = e.window_losses[w];
+      }
+    }
+  }
+  for (std::size_t i = 0; i < rows().size(); ++i) measured_.push_back(contrast({{i, 1}}).mean);
+}
 
 std::size_t Statistics::index(std::string_view row) const {
   return static_cast<std::size_t>(&required(seeds_.front(), row) - rows().data());
 }
 
-double Statistics::loss(std::string_view row) const { return resamples_.measured()[index(row)]; }
+double Statistics::loss(std::string_view row) const { return measured_[index(row)]; }
 
 Difference Statistics::difference(std::string_view a, std::string_view b) const {
   return contrast({{index(a), 1}, {index(b), -1}});
 }
 
-/// With S seeds and K blocks of windows: the variance V_w over windows (all seeds, drawn windows)
-/// and what drawing seeds adds to it, V_s. df = (V_s + V_w)^2 / (V_s^2/(S - 1) + V_w^2/(K - 1)).
 Difference Statistics::contrast(const std::vector<Term>& terms) const {
-  const auto value = [&](std::span<const double> losses) {
-    double sum = 0;
-    for (const Term& t : terms) sum += t.weight * losses[t.row];
-    return sum;
-  };
-  const double S = static_cast<double>(resamples_.seeds()),
-               K = static_cast<double>(resamples_.blocks());
-  Difference d{.mean = value(resamples_.measured())};
-  if (K < 2) {  // one block of windows says nothing about its own error
-    const double infinity = std::numeric_limits<double>::infinity();
-    return {
-        .mean = d.mean, .standard_error = infinity, .df = 1, .low = -infinity, .high = infinity};
+  const std::size_t S = seeds_.size(), W = tokens_.size(), R = rows().size();
+  const double all_tokens = std::accumulate(tokens_.begin(), tokens_.end(), 0.0);
+  std::vector<double> of_window(W, 0), of_seed(S, 0);
+  for (std::size_t s = 0; s < S; ++s) {
+    for (std::size_t w = 0; w < W; ++w) {
+      double sum = 0;
+      for (const Term& t : terms) sum += t.weight * losses_[(s * W + w) * R + t.row];
+      of_window[w] += sum / static_cast<double>(S);
+      of_seed[s] += sum / all_tokens;
+    }
   }
-  std::vector<double> drawn, all_seeds;
-  for (std::int64_t r = 0; r < resamples_.count(); ++r) {
-    drawn.push_back(value(resamples_.drawn(r)));
-    all_seeds.push_back(value(resamples_.all_seeds(r)));
+  Difference d{.windows = window_error(of_window, tokens_)};
+  for (const double mean : of_seed) d.mean += mean / static_cast<double>(S);
+  if (S > 1) {
+    d.seeds = {.variance = variance(of_seed) / static_cast<double>(S),
+               .df = static_cast<double>(S - 1)};
   }
-  const double over_windows = variance(all_seeds);
-  const double v_s = S > 1 ? std::max(0.0, variance(drawn) - over_windows) : 0;
-  const double v_w = over_windows * K / (K - 1);  // a bootstrap's variance is (K - 1)/K too small
-  const double total = v_s + v_w;
-  d.standard_error = std::sqrt(total);
-  d.df =
-      total > 0 ? total * total / ((S > 1 ? v_s * v_s / (S - 1) : 0) + v_w * v_w / (K - 1)) : K - 1;
-  const double half = t_quantile(0.975, d.df) * d.standard_error;
+  const double half = d.half_width(kAlpha);
   d.low = d.mean - half;
   d.high = d.mean + half;
-  d.p = two_sided(d.mean, d.standard_error, d.df);
   return d;
 }
 
@@ -151,23 +158,16 @@ std::optional<Recovery> Statistics::recovery(const RowResult& row, std::string_v
   if (!rtn || !find_row(seeds_.front(), reference)) return std::nullopt;
   const Difference cost = difference(*rtn, reference);
   if (!(cost.low > 0)) return std::nullopt;
-  const std::size_t from = index(*rtn), to = index(row.name), zero = index(reference);
-  const double share = (loss(*rtn) - loss(row.name)) / cost.mean;
-  std::vector<double> ratios;
-  for (std::int64_t r = 0; r < resamples_.count(); ++r) {
-    const std::span<const double> L = resamples_.drawn(r);
-    ratios.push_back((L[from] - L[to]) / (L[from] - L[zero]));
-  }
-  std::ranges::sort(ratios);
-  const auto percentile = [&](double p) {
-    return ratios[static_cast<std::size_t>(p * static_cast<double>(ratios.size() - 1) + 0.5)];
-  };
-  // The ratio's error is, to first order, that of this contrast; so are its degrees of freedom.
-  const Difference residual = contrast({{from, 1 - share}, {to, -1}, {zero, share}});
-  const double wider = t_quantile(0.975, residual.df) / t_quantile(0.975, 1e6);
-  return Recovery{.share = share,
-                  .low = share - wider * (share - percentile(0.025)),
-                  .high = share + wider * (percentile(0.975) - share)};
+  // All shares r for which taken - r cost is not resolved from zero: an interval, as cost is.
+  const Difference taken = difference(*rtn, row.name), left = difference(row.name, reference);
+  const auto square = [](double x) { return x * x; };
+  const double of_cost = square(cost.half_width(kAlpha)),
+               of_taken = square(taken.half_width(kAlpha)),
+               of_left = square(left.half_width(kAlpha));
+  const double a = square(cost.mean) - of_cost, c = square(taken.mean) - of_taken;
+  const double b = cost.mean * taken.mean - (of_cost + of_taken - of_left) / 2;
+  const double half = std::sqrt(std::max(0.0, b * b - a * c)) / a;
+  return Recovery{.share = taken.mean / cost.mean, .low = b / a - half, .high = b / a + half};
 }
 
 Recoveries Statistics::recoveries(const RowResult& row) const {

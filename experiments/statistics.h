@@ -1,10 +1,19 @@
 // Statistics of a table: what it can claim, and what it cannot.
 //
 // All models score the same windows, so differences are taken window by window and seed by seed:
-// what a hard window or a lucky seed adds to both sides cancels. Errors come from resampling seeds
-// and windows (experiments/resampling.h); since seeds are few, intervals and p-values use Student's
-// t with Satterthwaite's degrees of freedom instead of the resamples' own percentiles, which are
-// too narrow for 3 or 5 seeds. With one seed they speak of the text only.
+// what a hard window or a lucky seed adds to both sides cancels. What is left is taken to be a + b:
+// a is a seed's own (V_s = s^2/S, s over the S seeds' means, S - 1 degrees of freedom), b is a
+// window's (V_w of blocks of windows, experiments/window_error.h). With one seed V_s is unknown and
+// left out: the table speaks of the text only.
+//
+// An interval is mean ± √(t_s^2 V_s + t_w^2 V_w), each t Student's quantile with the degrees of
+// freedom of its part. Source: Banerjee 1960, "Approximate confidence interval for linear functions
+// of means of k populations when the population variances are not equal", Sankhyā 22. It is never
+// too small when the mean is normal and independent of V_s and V_w, whatever their ratio: a
+// standard normal z has a P(z^2 > u) that is convex in u, so with λ the share of V_s in the mean's
+// variance, P(z^2 > λ t_s^2 V_s/E(V_s) + (1 - λ) t_w^2 V_w/E(V_w)) <= λ α + (1 - λ) α.
+// Satterthwaite's degrees of freedom, used before, are estimates themselves: with 2 seeds that
+// agree by chance they promise an error known from all windows.
 #pragma once
 
 #include <optional>
@@ -12,19 +21,23 @@
 #include <string_view>
 #include <vector>
 
-#include "experiments/resampling.h"
 #include "experiments/results.h"
+#include "experiments/window_error.h"
 
 namespace notch::experiments {
 
 /// A difference of mean losses (or another contrast of rows) in nats per token.
 struct Difference {
   double mean = 0;
-  double standard_error = 0;
-  double df = 0;             ///< Satterthwaite's degrees of freedom of the standard error
+  ErrorPart seeds{}, windows{};
   double low = 0, high = 0;  ///< 95 % interval
-  double p = 1;              ///< two-sided, against zero
-  bool resolved() const { return p < 0.05; }
+  double standard_error() const;
+  /// Half of the interval that misses with probability `alpha` at most.
+  double half_width(double alpha) const;
+  /// The alpha of the interval that ends at `distance`: its two-sided p-value.
+  double alpha_of(double distance) const;
+  double p() const { return alpha_of(mean); }  ///< two-sided, against zero
+  bool resolved() const { return low > 0 || high < 0; }
 };
 
 /// TOST (Schuirmann 1987): both one-sided tests against ±margin.
@@ -53,7 +66,7 @@ MeanSpread mean_spread(const std::vector<double>& values);
 /// granularity made from the same model as the reference.
 struct Recovery {
   double share = 0;
-  double low = 0, high = 0;  ///< 95 % interval of the ratio
+  double low = 0, high = 0;  ///< 95 % interval of the ratio (Fieller 1954)
 };
 struct Recoveries {
   std::optional<Recovery> from_fp32{};     ///< R: reference fp32
@@ -62,8 +75,6 @@ struct Recoveries {
 
 class Statistics {
  public:
-  static constexpr std::int64_t kResamples = 10'000;
-
   /// `seeds` must outlive this. Throws Fault::usage when seeds have different rows or windows.
   explicit Statistics(const std::vector<SeedResults>& seeds);
 
@@ -78,8 +89,7 @@ class Statistics {
 
   /// R for rows made from fp32; R_c for rows that saw the extra steps and no teacher (a distilled
   /// row aims at fp32, not at the control). Empty ("n/a") when the row is round-to-nearest itself,
-  /// a reference is missing, or the interval of the denominator is not above zero. The interval of
-  /// the share is that of the resampled ratios, widened about the estimate by t/z for few seeds.
+  /// a reference is missing, or the interval of the denominator is not above zero.
   Recoveries recoveries(const RowResult& row) const;
 
  private:
@@ -94,7 +104,9 @@ class Statistics {
                                    bool on_control) const;
 
   const std::vector<SeedResults>& seeds_;
-  Resamples resamples_;
+  std::vector<double> tokens_{};    ///< [windows]
+  std::vector<double> losses_{};    ///< [seeds, windows, rows]: summed over a window's tokens
+  std::vector<double> measured_{};  ///< [rows]: per token, mean over seeds
 };
 
 }  // namespace notch::experiments

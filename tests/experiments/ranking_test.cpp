@@ -51,7 +51,7 @@ TEST_CASE("Widths keep the table's order, rows go by their loss, pairs are all p
   std::vector<double> p, adjusted;
   for (const Pair& pair : all[0].pairs) {
     CHECK(pair.difference.mean >= 0);
-    p.push_back(pair.difference.p);
+    p.push_back(pair.difference.p());
     adjusted.push_back(pair.p);
   }
   CHECK(adjusted == holm(p));
