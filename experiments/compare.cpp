@@ -3,27 +3,17 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "autograd/base/sha256.h"
+#include "experiments/row_facts.h"
 #include "experiments/signals.h"
 #include "experiments/step_split.h"
 #include "quant/calibration.h"
 
 namespace notch::experiments {
 namespace {
-
-constexpr std::string_view kBase = "fp32";
-constexpr std::string_view kControl = "fp32-continue";
-
-/// "channel", "tensor", "group 32"; "channel a8" with activations of 8 bits: rows are compared with
-/// rows of the same.
-std::string granularity_text(const quant::Spec& spec, int activations) {
-  std::string text(quant::name_of(spec.granularity));
-  if (spec.granularity == quant::Granularity::group) text += str(" ", spec.group_size);
-  if (activations > 0) text += str(" a", activations);
-  return text;
-}
 
 class SeedRun {
  public:
@@ -39,7 +29,7 @@ class SeedRun {
   }
 
   std::optional<RowResult> base() {
-    RowResult row{.name = std::string(kBase), .method = std::string(kBase)};
+    RowResult row{.name = std::string(kBaseRow), .method = std::string(kBaseRow)};
     const bool done = make(row, [&](RowResult& r, const fs::path& dir) {
       nn::Gpt model(model_config(run_.config, run_.data.source.tokenizer.vocab_size()));
       model.init(stream_);
@@ -53,10 +43,11 @@ class SeedRun {
 
   std::optional<SeedResults> all() {
     if (!base()) return std::nullopt;
-    fork_ = quant::load_any(path(kBase)).model;
-    if (run_.config.quant.control && !control()) return std::nullopt;
+    fork_ = quant::load_any(path(kBaseRow)).model;
+    for (const Control& planned : controls(run_.config, stream_)) {
+      if (!control(planned)) return std::nullopt;
+    }
     for (const RowConfig& planned : planned_rows(run_.config)) {
-      if (planned.method == kBase) continue;
       if (!quantized_rows(row_config(run_.config, planned), planned)) return std::nullopt;
     }
     return std::move(results_);
@@ -65,22 +56,20 @@ class SeedRun {
  private:
   fs::path path(std::string_view row) const { return model_path(run_, row, seed_); }
 
-  bool control() {
-    RowResult row{.name = std::string(kControl), .method = std::string(kControl), .trained = true};
-    const bool done = make(row, [&](RowResult& r, const fs::path& dir) {
+  bool control(const Control& planned) {
+    const bool done = make(planned_result(planned), [&](RowResult& r, const fs::path& dir) {
       const auto model = nn::clone(*fork_);
-      if (!fit(fork_settings(run_.config, stream_, r.name), {.model = *model}, r)) return false;
+      if (!fit(planned.settings, {.model = *model}, r)) return false;
       nn::save_model(*model, dir);
       return true;
     });
-    if (done) control_ = quant::load_any(path(kControl)).model;
+    if (done) controls_[planned.name] = quant::load_any(path(planned.name)).model;
     return done;
   }
 
   bool quantized_rows(const ExperimentConfig& config, const RowConfig& planned) {
-    RowResult row{.name = row_name(run_.config, planned), .method = planned.method};
+    const RowResult row = planned_result(run_.config, planned);
     if (planned.method == "fp16") {
-      row.bits = 16;
       return make(row, [&](RowResult&, const fs::path& dir) {
         nn::save_model(*fork_, dir, Json::object(), nn::DType::f16);
         return true;
@@ -88,13 +77,6 @@ class SeedRun {
     }
     const quant::Recipe& recipe = quant::recipe(planned.method);
     const quant::Plan plan = row_plan(run_.config, planned);
-    row.bits = planned.bits;
-    row.granularity = granularity_text(plan.weights, planned.activations);
-    row.grid = quant::grid_text(plan.weights);
-    row.trained = recipe.training != quant::Training::none;
-    // From scratch a row saw as much text as fp32, and like a distilled one it aims at fp32.
-    row.distilled = recipe.distills || (row.trained && config.qat.from == "scratch");
-    if (!planned.label.empty()) row.method = planned.label;
     if (row.trained) {
       return make(row, [&](RowResult& r, const fs::path& dir) {
         return train_row(config, recipe, plan, r, dir);
@@ -106,10 +88,9 @@ class SeedRun {
       };
     };
     if (!make(row, post(*fork_))) return false;
-    if (!control_) return true;
-    row.name = "control-" + row.name;
-    row.on_control = true;
-    return make(row, post(*control_));
+    return std::ranges::all_of(of_controls(run_.config, row), [&](const RowResult& of_control) {
+      return make(of_control, post(*controls_.at(of_control.control)));
+    });
   }
 
   bool round_row(const ExperimentConfig& config, const quant::Recipe& recipe,
@@ -286,6 +267,11 @@ class SeedRun {
     if (fs::exists(file) && fs::exists(weights)) {
       RowResult found = row_from_json(Json::parse(read_file(file), file.string()), file.string());
       if (found.sha256 == sha256_file(weights)) {
+        // An earlier build may have compared it with another row.
+        found.distilled = row.distilled;
+        found.aims_at_data = row.aims_at_data;
+        found.control = row.control;
+        found.unlike_control = row.unlike_control;
         results_.rows.push_back(std::move(found));
         return true;
       }
@@ -304,7 +290,7 @@ class SeedRun {
     write_file(file, to_json(row).dump() + "\n");
     // The artefact has replaced them. fp32's stay: a longer training would start from their
     // moments.
-    if (row.name != kBase) {
+    if (row.name != kBaseRow) {
       fs::remove_all(run_.dir.checkpoints(seed_) / row.name);
       fs::remove_all(run_.dir.checkpoints(seed_) / before_rounding(row.name));
     }
@@ -342,22 +328,11 @@ class SeedRun {
   std::uint64_t stream_;
   fs::path folder_;
   SeedResults results_;
-  std::unique_ptr<nn::Gpt> fork_, control_;
+  std::unique_ptr<nn::Gpt> fork_;
+  std::map<std::string, std::unique_ptr<nn::Gpt>> controls_;
 };
 
 }  // namespace
-
-std::string row_name(const ExperimentConfig& config, const RowConfig& row) {
-  if (row.bits == 0) return row.method;
-  std::string name = str(row.label.empty() ? row.method : row.label, "-int", row.bits);
-  if (row.activations > 0) name += str("-a", row.activations);
-  const bool usual =
-      row.granularity == config.quant.granularity && row.group_size == config.quant.group_size;
-  if (!usual) {
-    name += row.granularity == "group" ? str("-g", row.group_size) : str('-', row.granularity);
-  }
-  return row.grid == grid_of_width(config, row.bits) ? name : str(name, "-", row.grid);
-}
 
 std::filesystem::path model_path(const RunContext& run, std::string_view row, std::int64_t seed) {
   return run.dir.model(str(row, "-seed", seed));

@@ -1,7 +1,7 @@
 // Compare: every row of the table for one seed, from the same fp32 checkpoint to scored artefacts.
 //
-// Order: fp32 is trained; the control trains on; then every planned row is made from fp32 and, for
-// post-training methods, from the control as well. Each artefact is written to
+// Order: fp32 is trained; the controls train on; then every planned row is made from fp32 and, for
+// post-training methods, from controls as well (experiments/row_facts.h). Each artefact is written to
 // models/<row>-seed<N>, read back, and scored on what was read. What an interrupted run finished is
 // not done again.
 #pragma once
@@ -33,10 +33,6 @@ std::optional<RowResult> train_base(const RunContext& run, std::int64_t seed);
 
 /// All rows of a seed, fp32 first. Nothing when a stop was requested.
 std::optional<SeedResults> compare(const RunContext& run, std::int64_t seed);
-
-/// "gptq-int4"; granularity and grid are added where they are not the
-/// experiment's for the width.
-std::string row_name(const ExperimentConfig& config, const RowConfig& row);
 
 /// models/<row>-seed<N>.
 std::filesystem::path model_path(const RunContext& run, std::string_view row, std::int64_t seed);

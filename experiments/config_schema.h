@@ -109,7 +109,8 @@ struct TrainConfig {
     v(self.grad_accum, {"grad_accum", "forward passes per update", between(1, 65536)});
     v(self.lr, {"lr", "peak learning rate", above(0)});
     v(self.min_lr, {"min_lr", "learning rate at the end", at_least(0)});
-    v(self.warmup, {"warmup", "steps of linear increase; the last has the peak", between(0, kMaxCount)});
+    v(self.warmup,
+      {"warmup", "steps of linear increase; the last has the peak", between(0, kMaxCount)});
     v(self.schedule, {"schedule", "after the warm-up", one_of({"cosine", "linear", "constant"})});
     v(self.optimizer, {"optimizer", "update rule", one_of({"adamw", "sgd"})});
     v(self.matmul, {"matmul", "operands of the products with weights", one_of({"fp32", "bf16"})});
@@ -206,7 +207,8 @@ struct QuantConfig {
                      "qat-ste, qat-lsq, qat-ste-kd, qat-lsq-kd"});
     v(self.control,
       {"control",
-       "add fp32-continue (the steps of QAT without a quantizer) and its RTN and GPTQ rows"});
+       "add fp32-continue (the steps of QAT without a quantizer, one for each setting that rows "
+       "train with) and its RTN and GPTQ rows"});
   }
 };
 

@@ -143,22 +143,23 @@ Figure fork_figure(const std::map<std::string, Curve>& curves, const SeedResults
     const auto found = curves.find(str("seed-", seed.seed, '/', row));
     return found == curves.end() ? std::vector<PlotPoint>{} : found->second.training;
   };
-  const std::vector<PlotPoint> control = curve_of("fp32-continue");
-  if (!control.empty()) {
+  const bool has_control = std::ranges::any_of(
+      controls_of(seed), [&](const RowResult* c) { return !curve_of(c->name).empty(); });
+  if (has_control) {
     out.plot.y_label = "training loss − control's";
     out.plot.may_be_log = true;
-    out.plot.levels.push_back(
-        {.name = "fp32-continue", .color = std::string(kControlColor), .y = 0});
+    out.plot.levels.push_back({.name = "control", .color = std::string(kControlColor), .y = 0});
     out.caption =
         "All phases read the same batches in the same order, so the difference at a step "
         "is the cost of training through the quantizer. ";
   }
   bool distilled = false;
   for (const RowResult& row : seed.rows) {
-    if (!row.trained || row.granularity.empty()) continue;
+    // From scratch a row's steps are not those after the fork.
+    if (!row.trained || row.granularity.empty() || row.control == kBaseRow) continue;
     distilled = distilled || row.distilled;
     const std::vector<PlotPoint> points =
-        control.empty() ? curve_of(row.name) : minus(curve_of(row.name), control);
+        has_control ? minus(curve_of(row.name), curve_of(row.control)) : curve_of(row.name);
     if (row.distilled || points.empty()) continue;
     out.plot.series.push_back({.name = row.method,
                                .color = std::string(look_of(row.method).color),
@@ -193,7 +194,7 @@ Figure loss_figure(const Statistics& statistics) {
   std::map<std::pair<std::string, std::string>, std::size_t> series;  // of a name and granularity
   for (const RowResult& r : rows) {
     const double bits = r.size.bits_per_weight();
-    const Difference change = statistics.difference(r.name, "fp32");
+    const Difference change = statistics.difference(r.name, kBaseRow);
     const double half = change.high - change.mean;
     if (r.granularity.empty() && r.method != "fp16") continue;
     const std::string name = label(r);
@@ -235,14 +236,14 @@ Figure loss_figure(const Statistics& statistics) {
   }
   for (const auto& [name, place] : places) plot.places.push_back({name, place.sum / place.rows});
   plot.levels.push_back({.name = level_name(seeds, "fp32", "fp32"), .color = "#222222", .y = 0});
-  if (const RowResult* control = find_row(seeds.front(), "fp32-continue")) {
-    plot.levels.push_back({.name = level_name(seeds, control->name, "control"),
+  for (const RowResult* control : controls_of(seeds.front())) {
+    plot.levels.push_back({.name = level_name(seeds, control->name, control_title(control->name)),
                            .color = std::string(kControlColor),
-                           .y = statistics.difference(control->name, "fp32").mean});
+                           .y = statistics.difference(control->name, kBaseRow).mean});
   }
   out.caption +=
       "Lower is better. Bars: 95 % interval of the paired change. Rows of one width stand side by "
-      "side; the middle is their size. Hollow marks are made from the control (fp32 with the extra "
+      "side; the middle is their size. Hollow marks are made from a control (fp32 with the extra "
       "steps of QAT).";
   return out;
 }

@@ -11,8 +11,6 @@
 namespace notch::experiments {
 namespace {
 
-constexpr std::string_view kBase = "fp32", kControl = "fp32-continue";
-
 std::string printed(const char* format, double value) {
   char text[64];
   std::snprintf(text, sizeof text, format, value);
@@ -39,6 +37,19 @@ std::string list(const std::vector<std::string>& names) {
   return out;
 }
 
+/// "qat-lsq INT4": a row among those of all widths.
+std::string title_of(const RowResult& row) { return str(label(row), " INT", row.bits); }
+
+/// Of the quantized rows for which `is` holds.
+template <class Predicate>
+std::vector<std::string> titles_if(const SeedResults& seed, const Predicate& is) {
+  std::vector<std::string> out;
+  for (const RowResult& r : seed.rows) {
+    if (!r.granularity.empty() && is(r)) out.push_back(title_of(r));
+  }
+  return out;
+}
+
 /// The nearest row that the best one beats, or null.
 const Pair* nearest_beaten(const WidthRanking& w) {
   for (std::size_t i = 1; i < w.rows.size(); ++i) {
@@ -52,9 +63,10 @@ const Pair* nearest_beaten(const WidthRanking& w) {
 std::string best_sentence(const Statistics& statistics, const WidthRanking& w) {
   const RowResult& best = *w.rows.front();
   std::string out = str(w.title, ": ", label(best), " has the lowest loss, ",
-                        change(statistics.difference(best.name, kBase)), " from fp32");
-  if (const std::string to = reference_of(statistics, best); to != kBase) {
-    out += str(" and ", change(statistics.difference(best.name, to)), " from the control");
+                        change(statistics.difference(best.name, kBaseRow)), " from fp32");
+  if (const std::string to = statistics.reference_of(best); to != kBaseRow) {
+    out +=
+        str(" and ", change(statistics.difference(best.name, to)), " from the ", control_title(to));
   }
   out += ".";
   std::vector<std::string> ties;
@@ -69,14 +81,15 @@ std::string best_sentence(const Statistics& statistics, const WidthRanking& w) {
   return out;
 }
 
-/// How each trained row stands to GPTQ of the model that saw as many tokens and aims as high.
+/// How each trained row stands to GPTQ of what it is itself compared with.
 std::string gptq_sentence(const Statistics& statistics, const WidthRanking& w) {
   std::string out;
   for (const RowResult* row : w.rows) {
     if (!row->trained) continue;
-    const bool control = reference_of(statistics, *row) == kControl;
+    const std::string from = statistics.reference_of(*row);
     const auto gptq = std::ranges::find_if(w.rows, [&](const RowResult* r) {
-      return r->method == "gptq" && r->on_control == control;
+      return r->method == "gptq" && r->on_control == (from != kBaseRow) &&
+             statistics.reference_of(*r) == from;
     });
     if (gptq == w.rows.end()) continue;
     const Pair& pair = w.pair(row, *gptq);
@@ -129,12 +142,6 @@ std::vector<WidthRanking> rankings(const Statistics& statistics) {
     for (std::size_t k = 0; k < p.size(); ++k) w.pairs[k].p = adjusted[k];
   }
   return out;
-}
-
-std::string reference_of(const Statistics& statistics, const RowResult& row) {
-  const bool same_tokens = row.on_control || (row.trained && !row.distilled);
-  return std::string(same_tokens && find_row(statistics.seeds().front(), kControl) ? kControl
-                                                                                   : kBase);
 }
 
 Table matrix(const WidthRanking& w) {
@@ -194,7 +201,7 @@ Table equivalence_table(const Statistics& statistics) {
                {.key = "verdict", .text = true}});
   for (const RowResult& r : statistics.rows()) {
     if (r.granularity.empty() || r.bits < kLeastBits) continue;
-    const std::string to = reference_of(statistics, r);
+    const std::string to = statistics.reference_of(r);
     const Difference d = statistics.difference(r.name, to);
     const Equivalence e = equivalence(d);
     table.add_row({text(label(r)), number(r.bits), text(to), number_in(d.mean, e.low, e.high),
@@ -205,11 +212,33 @@ Table equivalence_table(const Statistics& statistics) {
 
 std::string verdict(const Statistics& statistics, const std::vector<WidthRanking>& rankings) {
   std::ostringstream out;
-  if (find_row(statistics.seeds().front(), kControl)) {
-    const Difference gain = statistics.difference(kControl, kBase);
-    out << "Control: the extra steps alone change fp32 by " << change(gain)
-        << (gain.resolved() ? "; rows that saw them are to be read against it.\n"
-                            : ", which is not resolvable from zero.\n");
+  const SeedResults& seed = statistics.seeds().front();
+  const std::vector<const RowResult*> controls = controls_of(seed);
+  for (const RowResult* control : controls) {
+    const Difference gain = statistics.difference(control->name, kBaseRow);
+    std::string title = control_title(control->name);
+    title.front() = 'C';
+    out << title << ": the extra steps alone change fp32 by " << change(gain)
+        << (gain.resolved() ? "; rows that saw them are to be read against it"
+                            : ", which is not resolvable from zero");
+    if (controls.size() > 1) {
+      const auto alike = titles_if(
+          seed, [&](const RowResult& r) { return r.trained && r.control == control->name; });
+      out << (alike.empty() ? ". No row trains like it" : ". Trained like it: ") << list(alike);
+    }
+    out << ".\n";
+  }
+  const auto alone = titles_if(seed, [&](const RowResult& r) {
+    return r.aims_at_data && r.control != kBaseRow && statistics.reference_of(r) == kBaseRow;
+  });
+  if (!alone.empty()) {
+    out << "No control was made: what " << list(alone)
+        << " gain is in part what their extra steps alone would give.\n";
+  }
+  for (const RowResult& r : seed.rows) {
+    if (r.unlike_control.empty()) continue;
+    out << title_of(r) << " was trained with " << r.unlike_control << ", and " << r.control
+        << ", which it is compared with, was not.\n";
   }
   for (const WidthRanking& w : rankings) {
     out << best_sentence(statistics, w) << gptq_sentence(statistics, w) << '\n';

@@ -29,10 +29,6 @@ struct WidthRanking {
 /// In the order of the table.
 std::vector<WidthRanking> rankings(const Statistics& statistics);
 
-/// What a row is to be as good as: the control for rows that saw its steps and no teacher, else
-/// fp32.
-std::string reference_of(const Statistics& statistics, const RowResult& row);
-
 /// "A beats B": above the diagonal the nats by which the row beats the column, below it Holm's p.
 Table matrix(const WidthRanking& ranking);
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <functional>
 #include <set>
 #include <sstream>
 
@@ -12,42 +11,6 @@
 
 namespace notch::experiments {
 namespace {
-
-using Get = std::function<std::optional<double>(const RowResult&)>;
-
-/// The mean over seeds of a figure that every seed's row has, or nothing.
-Cell cell_of(const std::vector<SeedResults>& seeds, const RowResult& row, const Get& get) {
-  std::vector<double> values;
-  for (const SeedResults& s : seeds) {
-    const RowResult* r = find_row(s, row.name);
-    const std::optional<double> value = r ? get(*r) : std::nullopt;
-    if (value) values.push_back(*value);
-  }
-  if (values.empty()) return missing();
-  const MeanSpread m = mean_spread(values);
-  return number(m.mean, m.deviation);
-}
-
-Cell percent(const std::optional<Recovery>& r) {
-  if (!r) return missing();
-  return number_in(100 * r->share, 100 * r->low, 100 * r->high);
-}
-
-Get divergence(double Divergence::*member, double factor) {
-  return [=](const RowResult& x) -> std::optional<double> {
-    if (!x.eval.from_base) return std::nullopt;
-    return factor * ((*x.eval.from_base).*member);
-  };
-}
-
-/// The mean over seeds of the worst window of each.
-double mean_worst_window(const std::vector<SeedResults>& seeds, const RowResult& row) {
-  double sum = 0;
-  for (const SeedResults& s : seeds) {
-    sum += worst_window(*find_row(s, row.name), *find_row(s, "fp32"));
-  }
-  return sum / static_cast<double>(seeds.size());
-}
 
 std::string seed_notes(std::size_t seeds) {
   if (seeds == 1) {
@@ -65,129 +28,6 @@ std::string printed(const char* format, double value) {
   std::snprintf(text, sizeof text, format, value);
   return text;
 }
-
-}  // namespace
-
-Table results_table(const Statistics& statistics) {
-  Table table(
-      {{.key = "method", .text = true},
-       {.key = "bits", .decimals = 0},
-       {.key = "granularity", .text = true},
-       {.key = "bits_per_weight", .title = "bits/weight", .decimals = 2},
-       {.key = "coded_bits_per_weight", .title = "coded", .decimals = 2},
-       {.key = "bytes", .decimals = 0},
-       {.key = "loss", .decimals = 4, .spread = true},
-       {.key = "loss_change",
-        .title = "Δ loss [95 %]",
-        .decimals = 4,
-        .sign = true,
-        .interval = true},
-       {.key = "bits_per_byte", .title = "bits/byte", .decimals = 4},
-       {.key = "perplexity", .title = "ppl", .decimals = 3},
-       {.key = "perplexity_change_percent", .title = "Δ ppl %", .decimals = 2, .sign = true},
-       {.key = "kl_mean", .title = "KL", .decimals = 5},
-       {.key = "kl_99", .title = "KL 99%", .decimals = 4},
-       {.key = "same_top_percent", .title = "same top %", .decimals = 2},
-       {.key = "worst_window", .title = "worst window", .decimals = 3, .sign = true},
-       {.key = "recovery_percent", .title = "R % [95 %]", .decimals = 1, .interval = true},
-       {.key = "control_recovery_percent",
-        .title = "R_c % [95 %]",
-        .decimals = 1,
-        .interval = true},
-       {.key = "accuracy_percent", .title = "task %", .decimals = 1, .spread = true},
-       {.key = "seconds", .decimals = 1}});
-  const std::vector<SeedResults>& seeds = statistics.seeds();
-  const double base_loss = statistics.loss("fp32");
-  for (const RowResult& row : statistics.rows()) {
-    const auto cell = [&](const Get& get) { return cell_of(seeds, row, get); };
-    const auto plain = [&](const Get& get) {
-      const Cell c = cell(get);
-      return std::holds_alternative<Number>(c) ? number(std::get<Number>(c).value) : c;
-    };
-    const bool is_base = row.name == "fp32";
-    const Difference change = statistics.difference(row.name, "fp32");
-    const Recoveries r = statistics.recoveries(row);
-    const double mean_loss = statistics.loss(row.name);
-    table.add_row(
-        {text(label(row)), number(row.bits),
-         row.granularity.empty() ? missing() : text(row.granularity),
-         number(row.size.bits_per_weight()),
-         row.size.quantized > 0
-             ? plain([](const RowResult& x) { return x.size.coded_bits_per_weight(); })
-             : missing(),
-         number(static_cast<double>(row.file_bytes)),
-         cell([](const RowResult& x) { return x.eval.loss; }),
-         is_base ? missing() : number_in(change.mean, change.low, change.high),
-         plain([](const RowResult& x) { return x.eval.bits_per_byte; }),
-         number(std::exp(mean_loss)),
-         is_base ? missing() : number(100 * std::expm1(mean_loss - base_loss)),
-         plain(divergence(&Divergence::kl_mean, 1)), plain(divergence(&Divergence::kl_99, 1)),
-         plain(divergence(&Divergence::same_top, 100)),
-         is_base ? missing() : number(mean_worst_window(seeds, row)), percent(r.from_fp32),
-         percent(r.from_control), cell([](const RowResult& x) -> std::optional<double> {
-           if (!x.accuracy) return std::nullopt;
-           return 100 * *x.accuracy;
-         }),
-         plain([](const RowResult& x) { return x.seconds; })});
-  }
-  return table.without_empty_columns();
-}
-
-/// Where the bits are: per weight of the whole model, first seed (another seed's codes have another
-/// entropy).
-Table size_table(const SeedResults& seed) {
-  Table table({{.key = "row", .text = true},
-               {.key = "bits", .decimals = 0},
-               {.key = "codes", .decimals = 3},
-               {.key = "scales", .decimals = 3},
-               {.key = "zero_points", .title = "zero points", .decimals = 3},
-               {.key = "fp32", .decimals = 3},
-               {.key = "bits_per_weight", .title = "bits/weight", .decimals = 3},
-               {.key = "code_entropy", .title = "entropy per code", .decimals = 3},
-               {.key = "coded_per_code", .title = "coded per code", .decimals = 3},
-               {.key = "coded_bits_per_weight", .title = "coded bits/weight", .decimals = 3},
-               {.key = "file_bytes", .title = "file bytes", .decimals = 0}});
-  for (const RowResult& r : seed.rows) {
-    const quant::SizeReport& s = r.size;
-    if (s.quantized == 0) continue;
-    const auto per_weight = [&](std::int64_t bytes) {
-      return 8 * static_cast<double>(bytes) / static_cast<double>(s.weights);
-    };
-    table.add_row(
-        {text(label(r)), number(r.bits), number(per_weight(s.code_bytes)),
-         number(per_weight(s.scale_bytes)),
-         s.zero_point_bytes > 0 ? number(per_weight(s.zero_point_bytes)) : missing(),
-         number(per_weight(s.float_bytes)), number(s.bits_per_weight()), number(s.code_entropy),
-         number(8 * static_cast<double>(s.coded_bytes) / static_cast<double>(s.quantized)),
-         number(s.coded_bits_per_weight()), number(static_cast<double>(r.file_bytes))});
-  }
-  return table.without_empty_columns();
-}
-
-Table gptq_table(const std::vector<SeedResults>& seeds) {
-  Table table(
-      {{.key = "row", .text = true},
-       {.key = "bits", .decimals = 0},
-       {.key = "granularity", .text = true},
-       {.key = "output_error_of_rtn_pct", .title = "output error, % of rtn's", .decimals = 1},
-       {.key = "condition", .title = "worst condition", .decimals = 0},
-       {.key = "damp", .title = "largest damping", .decimals = 3}});
-  for (const RowResult& r : seeds.front().rows) {
-    if (!r.gptq.error_share) continue;
-    const auto of_row = [&](std::optional<double> GptqSummary::*member, double factor) {
-      return cell_of(seeds, r, [=](const RowResult& row) -> std::optional<double> {
-        const std::optional<double> value = row.gptq.*member;
-        return value ? std::optional(factor * *value) : std::nullopt;
-      });
-    };
-    table.add_row({text(label(r)), number(r.bits), text(r.granularity),
-                   of_row(&GptqSummary::error_share, 100), of_row(&GptqSummary::condition, 1),
-                   of_row(&GptqSummary::damp, 1)});
-  }
-  return table;
-}
-
-namespace {
 
 /// What no row quantizes: "wpe, norms, biases".
 std::string left_in_fp32(const ExperimentConfig& config, int vocab_size) {
@@ -250,11 +90,12 @@ std::string column_notes(const std::vector<SeedResults>& seeds) {
       "nats;\n"
       "worst window: the largest change of one window's mean loss. R: share of round-to-nearest's "
       "loss (the\n"
-      "better of rtn and rtn-mse) taken back, against fp32; R_c: the same against the control. "
-      "Distilled\n"
-      "rows (-kd) are judged by R, other trained rows by R_c; \"-\" where the interval of what "
-      "rounding costs\n"
-      "includes 0.\n",
+      "better of rtn and rtn-mse) taken back, against fp32; R_c: the same against the row's "
+      "control. "
+      "Rows that\n"
+      "saw more text than fp32 and learned from its labels are judged by R_c, others by R; \"-\" "
+      "where the\n"
+      "interval of what rounding costs includes 0.\n",
       seed_notes(seeds.size()));
 }
 
@@ -263,9 +104,13 @@ std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedR
     return s.schedule.steps * s.batch_size * s.grad_accum * config.model.block_size;
   };
   std::ostringstream out;
-  const bool forks = std::ranges::any_of(seeds.front().rows, &RowResult::trained);
+  const std::vector<RowResult>& rows = seeds.front().rows;
+  const auto from_scratch = [](const RowResult& r) { return r.trained && r.control == kBaseRow; };
+  const bool forks =
+      std::ranges::any_of(rows, [&](const RowResult& r) { return r.trained && !from_scratch(r); });
   const std::int64_t extra = tokens(fork_settings(config, 0, ""));
   out << "Equal tokens: fp32 saw " << tokens(base_settings(config, 0)) << " training tokens";
+  if (std::ranges::any_of(rows, from_scratch)) out << ", rows from scratch the same";
   if (forks) {
     out << "; the control, rows of the control\nand trained rows saw " << extra
         << " more, in the same order: compare these with one another";
@@ -275,23 +120,22 @@ std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedR
   for (const RowResult& r : seeds.front().rows) {
     if (std::ranges::find(methods, r.method) == methods.end()) methods.push_back(r.method);
   }
-  const auto seconds = [&](std::string_view method) {
-    double sum = 0, n = 0;
+  for (const std::string& m : methods) {
+    double sum = 0, of_controls = 0, n = 0;
     for (const SeedResults& s : seeds) {
       for (const RowResult& r : s.rows) {
-        if (r.method != method) continue;
+        if (r.method != m) continue;
         sum += r.seconds;
         ++n;
+        // A row that aims at fp32 took as many steps as any control.
+        const RowResult* control = find_row(s, r.control.empty() ? kControlRow : r.control);
+        if (control && !r.granularity.empty() && !from_scratch(r)) of_controls += control->seconds;
       }
     }
-    return n > 0 ? sum / n : 0;
-  };
-  const double control = seconds("fp32-continue");
-  for (const std::string& m : methods) {
-    const RowResult& first = *std::ranges::find(seeds.front().rows, m, &RowResult::method);
-    out << (m == methods.front() ? "" : ", ") << m << ' ' << printed("%.1f", seconds(m));
-    if (first.trained && control > 0 && m != "fp32-continue") {
-      out << " (" << printed("%.2f", seconds(m) / control) << " x the control)";
+    const RowResult& first = *std::ranges::find(rows, m, &RowResult::method);
+    out << (m == methods.front() ? "" : ", ") << m << ' ' << printed("%.1f", sum / n);
+    if (first.trained && of_controls > 0) {
+      out << " (" << printed("%.2f", sum / of_controls) << " x the control)";
     }
   }
   out << ".\n";

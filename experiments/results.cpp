@@ -19,6 +19,9 @@ void visit(Row& r, const Visitor& v) {
   v("on_control", r.on_control);
   v("trained", r.trained);
   v("distilled", r.distilled);
+  v("aims_at_data", r.aims_at_data);
+  v("control", r.control);
+  v("unlike_control", r.unlike_control);
   v("loss", r.eval.loss);
   v("bits_per_byte", r.eval.bits_per_byte);
   v("perplexity", r.eval.perplexity);
@@ -106,17 +109,33 @@ struct Reader {
   }
   template <class T>
   void operator()(std::string_view key, T& value) const {
+    const bool added_later = key == "aims_at_data" || key == "control" || key == "unlike_control";
+    if (added_later && !in.find(key)) return;
     read(in.at(key, where), str(where, ": ", key), value);
   }
 };
 
 }  // namespace
 
+std::string control_title(std::string_view name) {
+  const std::string_view settings = name.substr(std::min(name.size(), kControlRow.size()));
+  return settings.empty() ? "control" : str("control ", settings.substr(1));
+}
+
+std::vector<const RowResult*> controls_of(const SeedResults& results) {
+  std::vector<const RowResult*> out;
+  for (const RowResult& r : results.rows) {
+    if (r.granularity.empty() && r.name.starts_with(kControlRow)) out.push_back(&r);
+  }
+  return out;
+}
+
 std::string label(const RowResult& row) {
   // The grids for few bits stand beside another of their width.
   const std::string grid = row.grid.substr(0, row.grid.find(' '));
   const bool named = grid == "ternary" || grid == "seq";
-  return str(row.method, named ? " " : "", named ? grid : "", row.on_control ? " of control" : "");
+  return str(row.method, named ? " " : "", named ? grid : "", row.on_control ? " of " : "",
+             row.on_control ? control_title(row.control) : "");
 }
 
 double worst_window(const RowResult& row, const RowResult& base) {
@@ -141,6 +160,12 @@ Json to_json(const RowResult& row) {
 RowResult row_from_json(const Json& json, std::string_view where) {
   RowResult row;
   visit(row, Reader{json, where});
+  if (!json.find("control")) {
+    // Of a build with one control. It called what it judged by fp32 distilled.
+    row.aims_at_data = row.trained && !row.distilled;
+    const bool is_control = row.name == kControlRow;
+    if (!is_control && (row.on_control || row.aims_at_data)) row.control = kControlRow;
+  }
   return row;
 }
 

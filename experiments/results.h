@@ -24,15 +24,22 @@ struct GptqSummary {
   std::optional<double> damp{};         ///< the largest that was used
 };
 
+inline constexpr std::string_view kBaseRow = "fp32", kControlRow = "fp32-continue";
+
 struct RowResult {
   std::string name{};    ///< unique: "gptq-int4", "control-gptq-int4", "rtn-int8-tensor"
-  std::string method{};  ///< recipe, "fp32", "fp16", "fp32-continue"
+  std::string method{};  ///< recipe or label, "fp32", "fp16", "fp32-continue"
   int bits = 32;
   std::string granularity{};  ///< "channel", "group 32"; "" for floating point
   std::string grid{};         ///< "narrow [-7,7]"
-  bool on_control = false;    ///< made from fp32-continue instead of fp32
-  bool trained = false;       ///< got the extra steps (QAT and the control itself)
-  bool distilled = false;
+  bool on_control = false;    ///< made from `control` instead of fp32
+  bool trained = false;       ///< got the extra steps (QAT and the controls themselves)
+  bool distilled = false;     ///< had a teacher
+  bool aims_at_data = false;  ///< trained on labels, so that it can pass fp32
+  /// Name of the row it is compared with in fp32's place (experiments/row_facts.h); "" if there is
+  /// none.
+  std::string control{};
+  std::string unlike_control{};  ///< settings it trained with and its control did not: "ema=0.98"
   Evaluation eval{};
   std::optional<double> accuracy{};  ///< of the task, in [0, 1]
   quant::SizeReport size{};
@@ -48,6 +55,11 @@ struct SeedResults {
   std::int64_t seed = 0;
   std::vector<RowResult> rows{};
 };
+
+/// "control", "control lr=0.0005": a control by its name.
+std::string control_title(std::string_view name);
+/// The controls of a table, "fp32-continue" first.
+std::vector<const RowResult*> controls_of(const SeedResults& results);
 
 /// "gptq", "gptq of control", "qat-lsq seq": a row among those of its width.
 std::string label(const RowResult& row);

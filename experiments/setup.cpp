@@ -164,16 +164,12 @@ TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, 
 
 TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t seed,
                                 const quant::Recipe& recipe, std::string phase) {
-  const bool scratch = config.qat.from == "scratch";
-  TrainSettings s =
-      scratch ? base_settings(config, seed) : fork_settings(config, seed, std::string{});
+  ExperimentConfig own = config;
+  if (recipe.distills && config.distill.lr_scale > 0) own.qat.lr_scale = config.distill.lr_scale;
+  TrainSettings s = config.qat.from == "scratch" ? base_settings(config, seed)
+                                                 : fork_settings(own, seed, std::string{});
   s.phase = std::move(phase);
   s.ema = config.qat.ema;
-  if (!scratch && recipe.distills && config.distill.lr_scale > 0) {
-    const double scale = config.distill.lr_scale / config.qat.lr_scale;
-    s.schedule.lr *= scale;
-    s.schedule.min_lr *= scale;
-  }
   s.first_step = std::llround(config.qat.start * static_cast<double>(s.schedule.steps));
   return s;
 }

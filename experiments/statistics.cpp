@@ -139,12 +139,14 @@ Difference Statistics::contrast(const std::vector<Term>& terms) const {
 
 /// The round-to-nearest row that a recovery starts from: the better one, chosen by its mean over
 /// seeds so that all seeds compare with the same method.
-std::optional<std::string> Statistics::rtn_row(const RowResult& row, bool on_control) const {
+std::optional<std::string> Statistics::rtn_row(const RowResult& row,
+                                               std::string_view reference) const {
   std::optional<std::string> best;
   for (const RowResult& r : rows()) {
     const bool rtn = r.method == "rtn" || r.method == "rtn-mse";
-    if (!rtn || r.on_control != on_control || r.bits != row.bits ||
-        r.granularity != row.granularity || r.grid != row.grid) {
+    if (!rtn || r.trained || r.bits != row.bits || r.granularity != row.granularity ||
+        r.grid != row.grid || r.on_control != (reference != kBaseRow) ||
+        reference_of(r) != reference) {
       continue;
     }
     if (!best || loss(r.name) < loss(*best)) best = r.name;
@@ -152,9 +154,9 @@ std::optional<std::string> Statistics::rtn_row(const RowResult& row, bool on_con
   return best;
 }
 
-std::optional<Recovery> Statistics::recovery(const RowResult& row, std::string_view reference,
-                                             bool on_control) const {
-  const std::optional<std::string> rtn = rtn_row(row, on_control);
+std::optional<Recovery> Statistics::recovery(const RowResult& row,
+                                             std::string_view reference) const {
+  const std::optional<std::string> rtn = rtn_row(row, reference);
   if (!rtn || !find_row(seeds_.front(), reference)) return std::nullopt;
   const Difference cost = difference(*rtn, reference);
   if (!(cost.low > 0)) return std::nullopt;
@@ -170,12 +172,20 @@ std::optional<Recovery> Statistics::recovery(const RowResult& row, std::string_v
   return Recovery{.share = taken.mean / cost.mean, .low = b / a - half, .high = b / a + half};
 }
 
+std::string Statistics::reference_of(const RowResult& row) const {
+  return row.control.empty() || !find_row(seeds_.front(), row.control) ? std::string(kBaseRow)
+                                                                       : row.control;
+}
+
 Recoveries Statistics::recoveries(const RowResult& row) const {
   Recoveries out;
   if (row.granularity.empty() || row.method == "rtn" || row.method == "rtn-mse") return out;
-  if (!row.on_control) out.from_fp32 = recovery(row, "fp32", false);
-  if (row.on_control || (row.trained && !row.distilled)) {
-    out.from_control = recovery(row, "fp32-continue", true);
+  const std::string reference = reference_of(row);
+  const bool saw_more = (row.aims_at_data || row.on_control) && row.control != kBaseRow;
+  if (reference != kBaseRow) {
+    out.from_control = recovery(row, reference);
+  } else if (!saw_more) {
+    out.from_fp32 = recovery(row, reference);
   }
   return out;
 }

@@ -63,14 +63,14 @@ MeanSpread mean_spread(const std::vector<double>& values);
 /// Share of the loss that rounding costs which a method takes back:
 ///   (L_rtn - L) / (L_rtn - L_reference), each L a mean over seeds.
 /// L_rtn is the better of the two round-to-nearest rows ("rtn", "rtn-mse") of the same width and
-/// granularity made from the same model as the reference.
+/// granularity made from the reference.
 struct Recovery {
   double share = 0;
   double low = 0, high = 0;  ///< 95 % interval of the ratio (Fieller 1954)
 };
 struct Recoveries {
   std::optional<Recovery> from_fp32{};     ///< R: reference fp32
-  std::optional<Recovery> from_control{};  ///< R_c: reference fp32-continue
+  std::optional<Recovery> from_control{};  ///< R_c: reference the row's control
 };
 
 class Statistics {
@@ -87,9 +87,14 @@ class Statistics {
   /// Loss of `a` minus loss of `b`.
   Difference difference(std::string_view a, std::string_view b) const;
 
-  /// R for rows made from fp32; R_c for rows that saw the extra steps and no teacher (a distilled
-  /// row aims at fp32, not at the control). Empty ("n/a") when the row is round-to-nearest itself,
-  /// a reference is missing, or the interval of the denominator is not above zero.
+  /// The row that this one is to be as good as: its control, where there is one, else fp32.
+  std::string reference_of(const RowResult& row) const;
+
+  /// R_c for rows that have a control, R for those that aim at fp32 or saw no more text. Never both:
+  /// a row that saw more text than fp32 and learned from it can pass fp32, and its share of what
+  /// rounding costs fp32 says nothing. Empty ("n/a") when the row is round-to-nearest itself, its
+  /// control or that one's round-to-nearest row was not made, or the interval of the denominator is
+  /// not above zero.
   Recoveries recoveries(const RowResult& row) const;
 
  private:
@@ -99,9 +104,8 @@ class Statistics {
   };
   std::size_t index(std::string_view row) const;
   Difference contrast(const std::vector<Term>& terms) const;
-  std::optional<std::string> rtn_row(const RowResult& row, bool on_control) const;
-  std::optional<Recovery> recovery(const RowResult& row, std::string_view reference,
-                                   bool on_control) const;
+  std::optional<std::string> rtn_row(const RowResult& row, std::string_view reference) const;
+  std::optional<Recovery> recovery(const RowResult& row, std::string_view reference) const;
 
   const std::vector<SeedResults>& seeds_;
   std::vector<double> tokens_{};    ///< [windows]

@@ -8,10 +8,10 @@
 
 #include "autograd/base/rng.h"
 #include "autograd/kernels/bf16_matmul.h"
-#include "experiments/compare.h"
 #include "experiments/gemm_floor.h"
 #include "experiments/heap_allocations.h"
 #include "experiments/machine.h"
+#include "experiments/row_facts.h"
 #include "experiments/setup.h"
 #include "experiments/training_phase.h"
 #include "quant/calibration.h"

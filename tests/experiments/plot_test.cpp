@@ -113,7 +113,8 @@ RowResult row(std::string name, std::string method, int bits, double loss) {
   RowResult r{.name = std::move(name), .method = std::move(method), .bits = bits};
   if (bits < 16) r.granularity = "channel";
   r.on_control = r.name.starts_with("control-");
-  r.trained = r.method.starts_with("qat") || r.method == "fp32-continue";
+  r.trained = r.aims_at_data = r.method.starts_with("qat") || r.method == "fp32-continue";
+  if (r.on_control || (r.trained && bits < 16)) r.control = kControlRow;
   r.eval.loss = loss;
   for (const double noise : {-0.02, 0.01, 0.01}) {
     r.eval.window_tokens.push_back(10);

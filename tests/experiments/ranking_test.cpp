@@ -1,6 +1,9 @@
 // Who beats whom: order, correction, references and words, on losses made by hand.
 #include "experiments/ranking.h"
 
+#include <algorithm>
+
+#include "experiments/report.h"
 #include "tests/catch.h"
 
 namespace notch::experiments {
@@ -15,6 +18,8 @@ RowResult row(std::string method, double loss, int bits, double spread = 0) {
                 .granularity = bits == 32 ? "" : "channel",
                 .trained = method.starts_with("qat") || method == "fp32-continue"};
   out.distilled = method.ends_with("-kd");
+  out.aims_at_data = out.trained && !out.distilled;
+  if (out.aims_at_data && bits < 32) out.control = kControlRow;
   for (int w = 0; w < 20; ++w) {
     out.eval.window_losses.push_back(10 * (loss + (w / 5 % 2 == 0 ? spread : -spread)));
     out.eval.window_tokens.push_back(10);
@@ -26,6 +31,7 @@ RowResult row(std::string method, double loss, int bits, double spread = 0) {
 RowResult of_control(RowResult r) {
   r.name = "control-" + r.name;
   r.on_control = true;
+  r.control = kControlRow;
   return r;
 }
 
@@ -65,14 +71,17 @@ TEST_CASE("A row is measured against what saw as many tokens and aims as high") 
   const std::vector<SeedResults> seeds = one_seed();
   const Statistics statistics(seeds);
   const auto of = [&](std::string_view name) {
-    return reference_of(statistics, *find_row(seeds[0], name));
+    return statistics.reference_of(*find_row(seeds[0], name));
   };
   CHECK(of("gptq-int4") == "fp32");
   CHECK(of("qat-lsq-kd-int4") == "fp32");
   CHECK(of("control-gptq-int4") == "fp32-continue");
   CHECK(of("qat-ste-int4") == "fp32-continue");
   std::vector<SeedResults> alone{{1, {row("fp32", 2, 32), row("qat-ste", 2, 4)}}};
-  CHECK(reference_of(Statistics(alone), alone[0].rows[1]) == "fp32");
+  const Statistics without(alone);
+  CHECK(without.reference_of(alone[0].rows[1]) == "fp32");
+  CHECK(verdict(without, rankings(without)).find("No control was made: what qat-ste INT4 gain") ==
+        0);
 }
 
 TEST_CASE("The matrix has effects above its diagonal and p-values below") {
@@ -119,6 +128,63 @@ TEST_CASE("The verdict names best, beaten and tied rows, one line per width") {
   CHECK(int4.find("qat-ste not resolvable from gptq of control, -0.0100 nats") !=
         std::string::npos);
   CHECK(text.find("INT8 channel: rtn has the lowest loss") != std::string::npos);
+}
+
+TEST_CASE("A row is compared with the control that trained alike, and with its GPTQ") {
+  std::vector<SeedResults> seeds = one_seed();
+  std::vector<RowResult>& rows = seeds[0].rows;
+  RowResult other = row("fp32-continue", 1.97, 32);
+  other.name = "fp32-continue-lr=0.0005";
+  other.method = "fp32-continue lr=0.0005";
+  RowResult gptq = of_control(row("gptq", 2.06, 4));
+  gptq.name = "control-lr=0.0005-gptq-int4";
+  gptq.control = other.name;
+  const auto kd = std::ranges::find(rows, "qat-lsq-kd-int4", &RowResult::name);
+  kd->aims_at_data = true;  // labels beside the teacher
+  kd->control = other.name;
+  rows.push_back(gptq);
+  rows.insert(rows.begin() + 2, other);
+  const Statistics statistics(seeds);
+  CHECK(label(gptq) == "gptq of control lr=0.0005");
+  const std::string text = verdict(statistics, rankings(statistics));
+  INFO(text);
+  const auto says = [&](std::string_view words) { return text.find(words) != std::string::npos; };
+  CHECK(says("Control: the extra steps alone change fp32 by -0.0500"));
+  CHECK(says("Trained like it: qat-ste INT4.\n"));
+  CHECK(says("Control lr=0.0005: the extra steps alone change fp32 by -0.0300"));
+  CHECK(says("Trained like it: qat-lsq-kd INT4.\n"));
+  CHECK(
+      says("+0.0100 nats [+0.0100, +0.0100] from fp32 and +0.0400 nats [+0.0400, +0.0400] from "
+           "the control lr=0.0005."));
+  CHECK(says("qat-lsq-kd beats gptq of control lr=0.0005 by 0.0500 nats"));
+  CHECK(says("qat-ste not resolvable from gptq of control, -0.0100 nats"));
+  CHECK_FALSE(says("qat-lsq-kd beats gptq by"));
+
+  const Table table = results_table(statistics);
+  const auto column = std::ranges::find(table.columns(), "control", &Column::key);
+  REQUIRE(column != table.columns().end());
+  const auto c = static_cast<std::size_t>(column - table.columns().begin());
+  const auto cell = [&](std::string_view name) {
+    const auto at = std::ranges::find(seeds[0].rows, name, &RowResult::name);
+    return table.rows()[static_cast<std::size_t>(at - seeds[0].rows.begin())][c];
+  };
+  CHECK(std::get<std::string>(cell("qat-lsq-kd-int4")) == "control lr=0.0005");
+  CHECK(std::get<std::string>(cell("qat-ste-int4")) == "control");
+  CHECK(cell("gptq-int4").index() == 0);
+}
+
+TEST_CASE("A row that trained unlike what it is compared with says so, in table and verdict") {
+  std::vector<SeedResults> seeds = one_seed();
+  RowResult& ste = *std::ranges::find(seeds[0].rows, "qat-ste-int4", &RowResult::name);
+  ste.control = kBaseRow;  // from scratch
+  ste.unlike_control = "ema=0.98";
+  const Statistics statistics(seeds);
+  CHECK(
+      verdict(statistics, rankings(statistics))
+          .find("qat-ste INT4 was trained with ema=0.98, and fp32, which it is compared with, was "
+                "not.\n") != std::string::npos);
+  CHECK(render(results_table(statistics), TableFormat::csv).find("fp32 without ema=0.98") !=
+        std::string::npos);
 }
 
 }  // namespace

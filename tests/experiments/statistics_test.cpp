@@ -40,13 +40,15 @@ RowResult rounded(const Rounded& r) {
   row.method = r.method;
   row.bits = r.bits;
   row.granularity = r.granularity;
-  row.trained = r.method.starts_with("qat");
+  row.trained = row.aims_at_data = r.method.starts_with("qat");
+  if (row.trained) row.control = kControlRow;
   return row;
 }
 
 RowResult of_control(RowResult row) {
   row.name = "control-" + row.name;
   row.on_control = true;
+  row.control = kControlRow;
   return row;
 }
 
@@ -238,9 +240,9 @@ TEST_CASE("Recovery starts from the better round-to-nearest row of the same widt
   CHECK(gptq.from_fp32->high == Approx(2.0 / 3));
   CHECK_FALSE(gptq.from_control);
 
-  const Recoveries lsq = of("qat-lsq-int4");  // 0.34 / 0.3 and (2.2 - 1.96) / (2.2 - 1.9)
-  REQUIRE((lsq.from_fp32 && lsq.from_control));
-  CHECK(lsq.from_fp32->share == Approx(0.34 / 0.3));
+  const Recoveries lsq = of("qat-lsq-int4");  // (2.2 - 1.96) / (2.2 - 1.9), and not 0.34 / 0.3
+  CHECK_FALSE(lsq.from_fp32);
+  REQUIRE(lsq.from_control);
   CHECK(lsq.from_control->share == Approx(0.8));
 
   const Recoveries on_control = of("control-gptq-int4");  // 0.15 / 0.3
@@ -253,6 +255,52 @@ TEST_CASE("Recovery starts from the better round-to-nearest row of the same widt
     INFO(none);
     CHECK_FALSE(of(none).from_fp32);
     CHECK_FALSE(of(none).from_control);
+  }
+}
+
+TEST_CASE("What a row saw and learned from decides whether it has R or R_c and never both") {
+  RowResult control = at_loss("fp32-continue", 1.9), other = at_loss("fp32-continue-ema=0.9", 1.8);
+  RowResult row = rounded({"qat-lsq-kd", 1.96});
+  row.distilled = true;
+  RowResult of_other = of_control(rounded({"rtn", 2.0}));
+  of_other.name = "control-ema=0.9-rtn-int4";
+  of_other.control = other.name;
+  const auto of = [&](bool labels, std::string reference) {
+    row.aims_at_data = labels;
+    row.control = std::move(reference);
+    const std::vector<SeedResults> seeds{
+        {1,
+         {at_loss("fp32", 2.0), control, other, rounded({"rtn", 2.3}),
+          of_control(rounded({"rtn", 2.2})), of_other, row}}};
+    return Statistics(seeds).recoveries(seeds[0].rows.back());
+  };
+  SECTION("a teacher alone: fp32 is the aim") {
+    const Recoveries r = of(false, "");
+    REQUIRE(r.from_fp32);
+    CHECK(r.from_fp32->share == Approx(0.34 / 0.3));
+    CHECK_FALSE(r.from_control);
+  }
+  SECTION("labels beside the teacher: the control that trained alike") {
+    const Recoveries r = of(true, "fp32-continue");
+    CHECK_FALSE(r.from_fp32);
+    REQUIRE(r.from_control);
+    CHECK(r.from_control->share == Approx(0.24 / 0.3));
+    const Recoveries averaged = of(true, "fp32-continue-ema=0.9");
+    CHECK_FALSE(averaged.from_fp32);
+    REQUIRE(averaged.from_control);
+    CHECK(averaged.from_control->share == Approx(0.04 / 0.2));
+  }
+  SECTION("labels and no control: more text than fp32 is no recovery") {
+    for (const char* none : {"", "fp32-continue-ema=0.5"}) {
+      const Recoveries r = of(true, none);
+      CHECK_FALSE(r.from_fp32);
+      CHECK_FALSE(r.from_control);
+    }
+  }
+  SECTION("labels from scratch: as much text as fp32") {
+    const Recoveries r = of(true, "fp32");
+    CHECK(r.from_fp32);
+    CHECK_FALSE(r.from_control);
   }
 }
 
