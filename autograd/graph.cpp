@@ -19,7 +19,7 @@ std::uint32_t next_epoch() {
 
 }  // namespace
 
-const Tensor& Var::value() const { return graph->value_of(*this); }
+const Tensor& Var::value() const { return tape().value_of(*this); }
 
 real Var::item() const {
   const Tensor& v = value();
@@ -166,7 +166,7 @@ void Graph::begin(Mode mode, std::uint64_t key) {
 }
 
 const Node& Graph::at(Var v) const {
-  check(v.graph == this && v.epoch == epoch_, "graph", "this value belongs to step ", v.epoch,
+  check(&v.tape() == this && v.epoch == epoch_, "graph", "this value belongs to step ", v.epoch,
         ", the graph is at step ", epoch_, "; values die at Graph::begin()");
   const Node& node = nodes_[v.id];
   const Node& owner = nodes_[node.owner];
@@ -176,6 +176,7 @@ const Node& Graph::at(Var v) const {
 }
 
 Var Graph::leaf(Node node) {
+  static_cast<void>(node.value.flat());  // throws where there are no values
   const auto id = static_cast<std::uint32_t>(nodes_.size());
   node.owner = id;
   nodes_.push_back(node);
@@ -352,7 +353,7 @@ void Graph::reverse(std::uint32_t from) {
 }
 
 std::span<const real> Graph::grad(Var leaf) const {
-  check(leaf.graph == this && leaf.epoch == epoch_, "graph", "this value belongs to another step");
+  check(&leaf.tape() == this && leaf.epoch == epoch_, "graph", "this value is of another step");
   const Node& node = nodes_[leaf.id];
   check(node.op == nullptr, "graph", "only the gradients of leaves are kept; node ", leaf.id,
         " is ", node.op ? node.op->name : "");

@@ -37,6 +37,13 @@ struct Var {
   std::uint32_t id = 0;
   std::uint32_t epoch = 0;
 
+  /// The graph it is of. Throws Fault::usage for a Var that no op or leaf has made.
+  Graph& tape() const {
+    check(graph != nullptr, "graph",
+          "an empty Var, which is no node of a graph, was used; a value "
+          "comes from an op, or from Graph::param, constant or input");
+    return *graph;
+  }
   const Tensor& value() const;
   const Shape& shape() const { return value().shape; }
   real item() const;  ///< the value of a one-element Var

@@ -30,6 +30,14 @@ Shape Shape::without(int axis) const {
   return s.rank_ ? s : Shape{1};
 }
 
+void Tensor::throw_no_values() const {
+  throw Error({.where = "tensor",
+               .what = str("a tensor of shape ", shape, " has no values"),
+               .hint =
+                   "a parameter gets them from ParamStore::allocate_values(), its gradient from "
+                   "allocate_gradients()"});
+}
+
 std::ostream& operator<<(std::ostream& out, const Shape& shape) {
   out << '[';
   for (int i = 0; i < shape.rank(); ++i) out << (i ? ", " : "") << shape[i];

@@ -49,7 +49,16 @@ struct Tensor {
   /// Columns: the last extent. Rows: everything before it, flattened.
   std::int64_t cols() const { return shape.last(); }
   std::int64_t rows() const { return shape.last() ? size() / shape.last() : 0; }
-  std::span<real> flat() const { return {data, static_cast<std::size_t>(size())}; }
+  /// Throws Fault::usage for a shape that has no values yet.
+  std::span<real> flat() const {
+    const std::int64_t n = size();
+    if (data == nullptr && n > 0) throw_no_values();
+    return {data, static_cast<std::size_t>(n)};
+  }
+
+ private:
+  [[noreturn]] void throw_no_values()
+      const;  // apart, so that flat() stays small where it is inlined
 };
 
 }  // namespace notch

@@ -34,7 +34,7 @@ std::string models_of_run(const fs::path& dir) {
 bool is_half(const fs::path& weights) {
   const nn::SafetensorsFile file = nn::SafetensorsFile::open(weights);
   return std::ranges::all_of(file.entries(),
-                             [](const auto& e) { return nn::element_bytes(e.dtype) == 2; });
+                             [](const auto& e) { return nn::element_bits(e.dtype) == 16; });
 }
 
 }  // namespace
@@ -42,14 +42,18 @@ bool is_half(const fs::path& weights) {
 void require_model_directory(const fs::path& dir) {
   if (fs::exists(dir / nn::kConfigFile)) return;
   const bool exists = fs::exists(dir);
+  const nn::OtherWeights other = nn::other_weights(dir);
+  const std::string run = models_of_run(dir);
   throw Error({.fault = Fault::io,
                .where = dir.string(),
                .what = !exists                 ? "there is no such directory"
                        : fs::is_directory(dir) ? "not a model directory"
                                                : "a file, not a model directory",
-               .found = exists && fs::is_directory(dir) ? "no config.json" : "",
+               .found = exists && fs::is_directory(dir)
+                            ? str("no config.json", other.form.empty() ? "" : ", but ", other.form)
+                            : "",
                .expected = "config.json, model.safetensors, vocab.json and merges.txt",
-               .hint = models_of_run(dir)});
+               .hint = run.empty() ? other.remedy : run});
 }
 
 void use_threads(const Args& args, int fallback) {

@@ -45,12 +45,16 @@ Cell text_if_any(const std::string& words) {
 
 void add_entry(Table& table, const nn::SafetensorsFile& file, const nn::TensorEntry& entry,
                const std::string& prefix = "") {
-  const TensorStatistics s = statistics(file, entry);
+  const std::optional<TensorStatistics> s = statistics(file, entry);
+  const auto known = [&](double TensorStatistics::*member) {
+    return s ? number((*s).*member) : missing();
+  };
   table.add_row({text(prefix + entry.name), text(nn::name(entry.dtype)),
                  text(nn::to_text(entry.shape)), number(static_cast<double>(entry.bytes)),
-                 number(s.min), number(s.max), number(s.mean), number(s.rms),
-                 count_if_any(s.not_finite), missing(), missing(), missing(), missing(),
-                 missing()});
+                 known(&TensorStatistics::min), known(&TensorStatistics::max),
+                 known(&TensorStatistics::mean), known(&TensorStatistics::rms),
+                 s ? count_if_any(s->not_finite) : missing(), missing(), missing(), missing(),
+                 missing(), missing()});
 }
 
 /// A quantized matrix: its weights as the model sees them, and its codes.
@@ -112,10 +116,10 @@ void inspect_model(const Args& args, const fs::path& dir) {
                 " channels, context ", c.block_size, ", vocabulary ", c.vocab_size,
                 c.tie_embeddings ? ", tied head" : ", own head", c.bias ? "" : ", no biases",
                 c.gelu == Gelu::exact ? ", exact GELU" : ", tanh GELU"));
-  const nn::SafetensorsFile file = nn::SafetensorsFile::open(dir / nn::kWeightsFile);
+  const nn::SafetensorsFile file = nn::open_weights(dir);
   say_file(args, file);
   Table table = make_table();
-  if (nn::read_config_json(dir).find("quantization_config")) {
+  if (nn::quantization_config(nn::read_config_json(dir))) {
     const Artefact artefact = open_artefact(dir);
     std::vector<std::string> stems;
     for (const nn::FileTensor& t : nn::file_tensors(artefact.model())) {
@@ -145,7 +149,7 @@ void inspect_memory(const Args& args, const fs::path& dir) {
   const std::int64_t own_context =
       context == 0 ? config.block_size : std::min(context, config.block_size);
   const MemoryShape shape = memory_shape(config, dir.filename().string());
-  const auto file_bytes = static_cast<std::int64_t>(fs::file_size(dir / nn::kWeightsFile));
+  const auto file_bytes = static_cast<std::int64_t>(fs::file_size(nn::open_weights(dir).path()));
   Table table = memory_table();
   for (const quant::KvKind kv : {quant::KvKind::fp32, quant::KvKind::fp16, quant::KvKind::int8}) {
     const MemoryUse use{.weights = "as stored", .kv = kv};

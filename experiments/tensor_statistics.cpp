@@ -1,6 +1,7 @@
 #include "experiments/tensor_statistics.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -21,10 +22,16 @@ double integer_at(nn::DType dtype, const std::vector<std::byte>& bytes, std::int
   switch (dtype) {
     case nn::DType::i64:
       return integer_at<std::int64_t>(bytes, i);
+    case nn::DType::u64:
+      return integer_at<std::uint64_t>(bytes, i);
     case nn::DType::i32:
       return integer_at<std::int32_t>(bytes, i);
+    case nn::DType::u32:
+      return integer_at<std::uint32_t>(bytes, i);
     case nn::DType::i16:
       return integer_at<std::int16_t>(bytes, i);
+    case nn::DType::u16:
+      return integer_at<std::uint16_t>(bytes, i);
     case nn::DType::i8:
       return integer_at<std::int8_t>(bytes, i);
     default:
@@ -32,9 +39,11 @@ double integer_at(nn::DType dtype, const std::vector<std::byte>& bytes, std::int
   }
 }
 
-bool is_floating(nn::DType dtype) {
-  return dtype == nn::DType::f64 || dtype == nn::DType::f32 || dtype == nn::DType::f16 ||
-         dtype == nn::DType::bf16;
+bool is_integer(nn::DType dtype) {
+  constexpr std::array kIntegers{nn::DType::i64, nn::DType::u64, nn::DType::i32,
+                                 nn::DType::u32, nn::DType::i16, nn::DType::u16,
+                                 nn::DType::i8,  nn::DType::u8,  nn::DType::boolean};
+  return std::ranges::find(kIntegers, dtype) != kIntegers.end();
 }
 
 }  // namespace
@@ -60,19 +69,21 @@ TensorStatistics StatisticsSum::result() const {
   return out;
 }
 
-TensorStatistics statistics(const nn::SafetensorsFile& file, const nn::TensorEntry& entry) {
+std::optional<TensorStatistics> statistics(const nn::SafetensorsFile& file,
+                                           const nn::TensorEntry& entry) {
+  if (!nn::is_real(entry.dtype) && !is_integer(entry.dtype)) return std::nullopt;
   StatisticsSum sum;
   std::vector<real> reals;
   std::vector<std::byte> bytes;
   for (std::int64_t first = 0; first < entry.size(); first += kPiece) {
     const std::int64_t n = std::min(kPiece, entry.size() - first);
-    if (is_floating(entry.dtype)) {
+    if (nn::is_real(entry.dtype)) {
       reals.resize(static_cast<std::size_t>(n));
       file.read(entry, reals, first);
       for (const real x : reals) sum.add(static_cast<double>(x));
       continue;
     }
-    const std::int64_t width = nn::element_bytes(entry.dtype);
+    const std::int64_t width = nn::element_bits(entry.dtype) / 8;
     bytes.resize(static_cast<std::size_t>(n * width));
     file.read_bytes(entry, bytes, static_cast<std::uint64_t>(first * width));
     for (std::int64_t i = 0; i < n; ++i) sum.add(integer_at(entry.dtype, bytes, i));

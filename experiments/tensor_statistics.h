@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "nn/safetensors.h"
@@ -24,8 +25,10 @@ class StatisticsSum {
   double sum_ = 0, squares_ = 0;
 };
 
-/// Of a tensor in a file, whatever its type; reads it in pieces.
-TensorStatistics statistics(const nn::SafetensorsFile& file, const nn::TensorEntry& entry);
+/// Of a tensor in a file, read in pieces; nothing where its type's numbers are not read (complex
+/// ones, and floats of 8 bits and fewer).
+std::optional<TensorStatistics> statistics(const nn::SafetensorsFile& file,
+                                           const nn::TensorEntry& entry);
 TensorStatistics statistics(std::span<const real> values);
 
 }  // namespace notch::experiments

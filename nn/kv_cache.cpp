@@ -121,7 +121,7 @@ void Fp32KvCache::read(const Head& head, real* out, const real* q, std::int64_t 
 }
 
 Var cached_attention(Var qkv, KvCache& cache, int layer) {
-  return qkv.graph->record(CachedAttention{&cache, layer}, {qkv});
+  return qkv.tape().record(CachedAttention{&cache, layer}, {qkv});
 }
 
 }  // namespace notch::nn

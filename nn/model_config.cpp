@@ -1,7 +1,9 @@
 // config.json of a model directory: what transformers' GPT2Config says, checked against what this
 // Gpt computes.
+#include <algorithm>
 #include <array>
 
+#include "autograd/base/file_form.h"
 #include "nn/model_dir.h"
 
 namespace notch::nn {
@@ -38,6 +40,16 @@ class Reader {
     }
     return value;
   }
+  // The same under the name that transformers takes for it as well.
+  std::int64_t size(std::string_view key, std::string_view alias, std::int64_t max) const {
+    if (!find(alias)) return size(key, max);
+    const std::int64_t value = size(alias, max);
+    if (find(key) && size(key, max) != value) {
+      refuse(path_, alias, str("differs from ", key), std::to_string(value),
+             std::to_string(size(key, max)));
+    }
+    return value;
+  }
   double number(std::string_view key, double otherwise) const {
     const Json* value = find(key);
     return value ? value->as_number(where(key)) : otherwise;
@@ -59,46 +71,43 @@ class Reader {
 
 Gelu parse_activation(const Reader& in, const fs::path& path) {
   const std::string text = in.text("activation_function", "gelu_new");
-  if (text == "gelu") return Gelu::exact;
-  if (text == "gelu_new" || text == "gelu_pytorch_tanh") return Gelu::tanh;
+  // transformers' ACT2FN: ways of computing one of two functions.
+  constexpr std::array<std::string_view, 2> kExact{"gelu", "gelu_python"};
+  constexpr std::array<std::string_view, 5> kTanh{"gelu_new", "gelu_pytorch_tanh", "gelu_fast",
+                                                  "gelu_python_tanh", "gelu_accurate"};
+  if (std::ranges::find(kExact, text) != kExact.end()) return Gelu::exact;
+  if (std::ranges::find(kTanh, text) != kTanh.end()) return Gelu::tanh;
   refuse(path, "activation_function", "unknown activation", json_quote(text),
          "\"gelu\" (exact) or \"gelu_new\" (tanh)");
 }
 
+// Notch has one rate. GPT-2's three may differ: only training would tell, and what is read from a
+// directory is not trained.
 double parse_dropout(const Reader& in, const fs::path& path) {
-  constexpr std::array<std::string_view, 3> kKeys{"embd_pdrop", "attn_pdrop", "resid_pdrop"};
-  const double rate = in.number(kKeys[0], 0.1);
-  for (const std::string_view key : kKeys) {
-    const double other = in.number(key, 0.1);
-    if (!(other >= 0 && other < 1)) {
-      refuse(path, key, "out of range", json_number(other), "0 <= rate < 1");
-    }
-    if (other != rate) {
-      refuse(path, key, str("differs from ", kKeys[0]), json_number(other), json_number(rate),
-             "Notch has one dropout rate; it has no effect outside training, so set all three to "
-             "it");
-    }
+  double rate = 0;
+  for (const std::string_view key : {"attn_pdrop", "resid_pdrop", "embd_pdrop"}) {
+    rate = in.number(key, 0.1);
+    if (!(rate >= 0 && rate < 1)) refuse(path, key, "out of range", str(rate), "0 <= rate < 1");
   }
-  return rate;
+  return rate;  // of the embeddings
 }
 
 // What GPT2Config can ask for and this model does not compute.
 void check_variant(const Reader& in, const fs::path& path, std::int64_t n_embd) {
-  const std::string type = in.text("model_type", "");
-  if (type != "gpt2") refuse(path, "model_type", "not a GPT-2", json_quote(type), "\"gpt2\"");
   const double epsilon = in.number("layer_norm_epsilon", kEpsilon);
-  if (epsilon != kEpsilon) {
-    refuse(path, "layer_norm_epsilon", "not supported", json_number(epsilon), "1e-05");
+  // Compared as a float: programs that keep it so write 9.999999747378752e-06.
+  if (static_cast<float>(epsilon) != static_cast<float>(kEpsilon)) {
+    refuse(path, "layer_norm_epsilon", "not supported", str(epsilon), "1e-05");
   }
   const double inner = in.number("n_inner", static_cast<double>(4 * n_embd));
   if (inner != static_cast<double>(4 * n_embd)) {
-    refuse(path, "n_inner", "not supported", json_number(inner), str("4 n_embd = ", 4 * n_embd));
+    refuse(path, "n_inner", "not supported", str(inner), str("4 n_embd = ", 4 * n_embd));
   }
   if (!in.flag("scale_attn_weights", true)) {
     refuse(path, "scale_attn_weights", "not supported", "false", "true");
   }
-  for (const std::string_view key :
-       {"scale_attn_by_inverse_layer_idx", "add_cross_attention", "reorder_and_upcast_attn"}) {
+  // reorder_and_upcast_attn asks for attention in fp32, which is what there is.
+  for (const std::string_view key : {"scale_attn_by_inverse_layer_idx", "add_cross_attention"}) {
     if (in.flag(key, false)) refuse(path, key, "not supported", "true", "false");
   }
 }
@@ -133,19 +142,34 @@ Json config_json(const GptConfig& c) {
 
 Json read_config_json(const fs::path& dir) {
   const fs::path path = dir / kConfigFile;
-  return Json::parse(read_file(path, 1 << 20), path.string());
+  const std::string bytes = read_file(path, 1 << 20);
+  refuse_known_form(path.string(), bytes, "a JSON object");
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  std::string_view text = bytes;
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  return Json::parse(text, path.string(), true);
+}
+
+const Json* quantization_config(const Json& config) {
+  const Json* about = config.find("quantization_config");
+  return about && !about->is_null() ? about : nullptr;
 }
 
 GptConfig parse_config(const Json& json, const fs::path& path) {
   json.as_object(path.string());
   const Reader in(json, path);
+  const std::string type = in.text("model_type", "");
+  if (type != "gpt2") {
+    refuse(path, "model_type", "not a GPT-2", json_quote(type), "\"gpt2\"",
+           "only models of GPT-2's architecture can be read");
+  }
   // Bounds that keep every product of sizes far inside 64 bits; the file's size bounds memory.
   GptConfig c;
   c.vocab_size = in.size("vocab_size", 1 << 24);
-  c.block_size = in.size("n_positions", 1 << 24);
-  c.n_layer = static_cast<int>(in.size("n_layer", 1 << 12));
-  c.n_embd = in.size("n_embd", 1 << 20);
-  c.n_head = static_cast<int>(in.size("n_head", c.n_embd));
+  c.block_size = in.size("n_positions", "max_position_embeddings", 1 << 24);
+  c.n_layer = static_cast<int>(in.size("n_layer", "num_hidden_layers", 1 << 12));
+  c.n_embd = in.size("n_embd", "hidden_size", 1 << 20);
+  c.n_head = static_cast<int>(in.size("n_head", "num_attention_heads", c.n_embd));
   if (c.n_embd % c.n_head != 0) {
     refuse(path, "n_head", "does not divide n_embd", std::to_string(c.n_head),
            str("a divisor of ", c.n_embd));

@@ -2,6 +2,7 @@
 #include "nn/model_dir.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace notch::nn {
@@ -9,6 +10,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "transformer.";
 constexpr std::string_view kHead = "lm_head.weight";
+constexpr std::string_view kTable = "wte.weight";
 constexpr std::int64_t kPiece = std::int64_t{1} << 18;  // elements converted at a time
 
 [[noreturn]] void refuse(const fs::path& path, std::string_view tensor, std::string what,
@@ -107,17 +109,47 @@ TensorSource float_source(const FileTensor& t, DType dtype) {
 
 const TensorEntry* WeightFile::find(std::string_view name) const {
   const std::string bare(without_prefix(name));
-  const std::string prefixed = std::string(kPrefix) + bare;
-  const TensorEntry* entry = file_.find(bare);
-  return entry ? entry : file_.find(prefixed);
+  const std::array<std::string, 2> spellings{bare, std::string(kPrefix) + bare};
+  for (const std::string& spelling : spellings) {
+    if (const TensorEntry* entry = file_.find(spelling)) return entry;
+  }
+  // Of tensors that share memory save_pretrained writes one, and notes its name for the others.
+  for (const std::string& spelling : spellings) {
+    const auto noted = file_.metadata().find(spelling);
+    if (noted == file_.metadata().end()) continue;
+    if (const TensorEntry* entry = file_.find(noted->second)) return entry;
+  }
+  return tied_ && bare == kTable ? file_.find(kHead) : nullptr;
+}
+
+// What stands before `name` where the file has it with more than "transformer." in front.
+std::string WeightFile::prefix_before(std::string_view name) const {
+  const std::string ending = str('.', without_prefix(name));
+  for (const TensorEntry& entry : file_.entries()) {
+    if (!entry.name.ends_with(ending)) continue;
+    return entry.name.substr(0, entry.name.size() - ending.size() + 1);
+  }
+  return {};
 }
 
 const TensorEntry& WeightFile::require(std::string_view name, const FileShape& shape) {
   const TensorEntry* entry = find(name);
-  if (!entry) refuse(file_.path(), name, "missing tensor", "", to_text(shape));
+  if (!entry) {
+    const std::string prefix = prefix_before(name);
+    if (prefix.empty()) refuse(file_.path(), name, "missing tensor", "", to_text(shape));
+    refuse(file_.path(), name, "missing tensor", str("the name with \"", prefix, "\" before it"),
+           to_text(shape),
+           "save the model and not its wrapper: model._orig_mod after torch.compile, model.module "
+           "in DistributedDataParallel; or take the prefix from the names");
+  }
   if (entry->shape != shape) {
+    const bool reversed =
+        shape.size() == 2 && entry->shape == FileShape{shape.back(), shape.front()};
     refuse(file_.path(), entry->name, "shape differs from the config's", to_text(entry->shape),
-           to_text(shape));
+           to_text(shape),
+           reversed ? "GPT-2's files hold c_attn, c_proj and c_fc as [in, out]; transpose those of "
+                      "a model with nn.Linear, as nanoGPT's is"
+                    : "");
   }
   required_.insert(entry);
   return *entry;
@@ -193,11 +225,11 @@ void save_model(const Gpt& model, const fs::path& dir, const Json& more, DType d
 std::unique_ptr<Gpt> load_model(const fs::path& dir) {
   const Json json = read_config_json(dir);
   const GptConfig config = parse_config(json, dir / kConfigFile);
-  if (json.find("quantization_config")) {
+  if (quantization_config(json)) {
     refuse(dir / kConfigFile, "quantization_config", "a quantized model", "packed weights",
            "floating-point weights");
   }
-  WeightFile file(dir / kWeightsFile);
+  WeightFile file(dir, config.tie_embeddings);
   auto model = std::make_unique<Gpt>(config, Gpt::Values::shapes_only);
   const std::vector<FileTensor> tensors = file_tensors(*model);
   for (const FileTensor& t : tensors) file.require(t);

@@ -31,13 +31,16 @@ inline constexpr std::string_view kWeightsFile = "model.safetensors";
 /// The members of config.json. Callers may set more (token ids, quantization_config).
 Json config_json(const GptConfig& config);
 
-/// config.json of `dir` as it is. Throws Fault::io when missing, Fault::input when not JSON.
+/// config.json of `dir` as it is; what Python's json writes beyond JSON (NaN, Infinity) is read
+/// too. Throws Fault::io when missing, Fault::input when not JSON.
 Json read_config_json(const fs::path& dir);
+
+/// How a config.json says that weights are quantized; nullptr when it does not, or with null.
+const Json* quantization_config(const Json& config);
 
 /// The configuration a config.json describes. Defaults are those of transformers' GPT2Config; the
 /// five sizes must be there. Throws Fault::input, field = the key, for what this model cannot do
-/// exactly: another architecture, activation or layer_norm_epsilon, an n_inner other than
-/// 4 n_embd, three different dropout rates.
+/// exactly: another architecture, activation or layer_norm_epsilon, an n_inner other than 4 n_embd.
 GptConfig parse_config(const Json& json, const fs::path& path);
 
 GptConfig read_config(const fs::path& dir);
@@ -58,15 +61,27 @@ std::vector<FileTensor> file_tensors(const Gpt& model);
 /// `t` as floating point. The parameter must have values and outlive the write.
 TensorSource float_source(const FileTensor& t, DType dtype = DType::f32);
 
+/// model.safetensors of `dir`. Throws as SafetensorsFile::open; where the directory holds the
+/// weights in another form, the error says which and what to do.
+SafetensorsFile open_weights(const fs::path& dir);
+
+/// The other form in which `dir` holds weights, and the remedy; empty when none is known.
+struct OtherWeights {
+  std::string form{}, remedy{};
+};
+OtherWeights other_weights(const fs::path& dir);
+
 /// The weights of a directory, for whoever assembles a model from them: ask for every tensor with
 /// `require`, then check_no_others, and only then allocate and read.
 class WeightFile {
  public:
-  explicit WeightFile(const fs::path& path) : file_(SafetensorsFile::open(path)) {}
+  /// `tied`: the config ties head and table, whose tensor may then have the name of either.
+  WeightFile(const fs::path& dir, bool tied) : file_(open_weights(dir)), tied_(tied) {}
   const SafetensorsFile& file() const { return file_; }
 
-  /// The tensor of that name, with or without "transformer." before it. Throws Fault::input naming
-  /// it when it is missing or has another shape (found, expected).
+  /// The tensor of that name, with or without "transformer." before it, or under the name that the
+  /// file's metadata has for it. Throws Fault::input naming it when it is missing or has another
+  /// shape (found, expected).
   const TensorEntry& require(std::string_view name, const FileShape& shape);
   const TensorEntry& require(const FileTensor& t) { return require(t.name, file_shape(t.shape)); }
 
@@ -85,7 +100,10 @@ class WeightFile {
  private:
   const TensorEntry* find(std::string_view name) const;
 
+  std::string prefix_before(std::string_view name) const;
+
   SafetensorsFile file_;
+  bool tied_;
   std::set<const TensorEntry*> required_;
 };
 

@@ -34,7 +34,7 @@ void check_source(const fs::path& path, const TensorSource& t) {
         "cannot hold a tensor named ", json_quote(t.name));
   std::int64_t bytes = 0;
   check(tensor_bytes(t.dtype, t.shape, bytes), path.string(), t.name, " has the shape ",
-        to_text(t.shape), ", whose size is negative or does not fit 63 bits");
+        to_text(t.shape), " of ", name(t.dtype), ", which is no size of a file");
 }
 
 std::string header_text(const fs::path& path, const std::vector<TensorSource>& tensors,
@@ -70,8 +70,8 @@ std::string header_text(const fs::path& path, const std::vector<TensorSource>& t
 /// Larger elements first, then by name: see the head of safetensors.h.
 void sort_for_file(std::vector<TensorSource>& tensors) {
   std::sort(tensors.begin(), tensors.end(), [](const TensorSource& a, const TensorSource& b) {
-    const std::int64_t a_bytes = element_bytes(a.dtype), b_bytes = element_bytes(b.dtype);
-    return a_bytes != b_bytes ? a_bytes > b_bytes : a.name < b.name;
+    const std::int64_t a_bits = element_bits(a.dtype), b_bits = element_bits(b.dtype);
+    return a_bits != b_bits ? a_bits > b_bits : a.name < b.name;
   });
 }
 
@@ -79,9 +79,14 @@ void sort_for_file(std::vector<TensorSource>& tensors) {
 
 std::string_view name(DType dtype) { return kTypeNames[static_cast<std::size_t>(dtype)]; }
 
-std::int64_t element_bytes(DType dtype) {
-  constexpr std::array<std::int64_t, kTypeNames.size()> kBytes{8, 8, 4, 4, 2, 2, 2, 1, 1, 1};
-  return kBytes[static_cast<std::size_t>(dtype)];
+std::int64_t element_bits(DType dtype) {
+  constexpr std::array<std::int64_t, kTypeNames.size()> kBits{
+      64, 64, 64, 64, 32, 32, 32, 16, 16, 16, 16, 8, 8, 8, 8, 8, 8, 8, 8, 6, 6, 4};
+  return kBits[static_cast<std::size_t>(dtype)];
+}
+
+bool is_real(DType dtype) {
+  return dtype == DType::f64 || dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
 }
 
 FileShape file_shape(const Shape& shape) {
@@ -99,13 +104,14 @@ std::string to_text(const FileShape& shape) {
 }
 
 bool tensor_bytes(DType dtype, const FileShape& shape, std::int64_t& bytes) {
-  bytes = element_bytes(dtype);
+  std::int64_t bits = element_bits(dtype);
   for (const std::int64_t extent : shape) {
     if (extent < 0) return false;
-    if (extent > 0 && bytes > std::numeric_limits<std::int64_t>::max() / extent) return false;
-    bytes *= extent;
+    if (extent > 0 && bits > std::numeric_limits<std::int64_t>::max() / extent) return false;
+    bits *= extent;
   }
-  return true;
+  bytes = bits / 8;
+  return bits % 8 == 0;
 }
 
 void put_reals(const ByteSink& sink, DType dtype, std::span<const real> values) {

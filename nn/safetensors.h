@@ -22,11 +22,35 @@
 
 namespace notch::nn {
 
-/// Element types of a file, in the order of the data: largest first.
-enum class DType { f64, i64, f32, i32, f16, bf16, i16, i8, u8, boolean };
+/// Every element type that the format defines, in the order of the data: largest first.
+enum class DType {
+  f64,
+  i64,
+  u64,
+  c64,
+  f32,
+  i32,
+  u32,
+  f16,
+  bf16,
+  i16,
+  u16,
+  i8,
+  u8,
+  boolean,
+  f8_e4m3,
+  f8_e5m2,
+  f8_e8m0,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  f6_e3m2,
+  f6_e2m3,
+  f4
+};
 
-std::string_view name(DType dtype);       ///< "F32", "BF16", "BOOL", …
-std::int64_t element_bytes(DType dtype);  ///< 8, 4, 2 or 1
+std::string_view name(DType dtype);      ///< "F32", "BF16", "BOOL", …
+std::int64_t element_bits(DType dtype);  ///< 64, 32, 16, 8, 6 or 4
+bool is_real(DType dtype);               ///< f64, f32, f16 or bf16: those that are read as reals
 
 /// The type that holds `real` exactly: f32, in the double build f64.
 inline constexpr DType kRealType = sizeof(real) == 8 ? DType::f64 : DType::f32;
@@ -82,7 +106,7 @@ struct TensorEntry {
   std::uint64_t offset = 0;  ///< of the first byte, from the start of the file
   std::uint64_t bytes = 0;
 
-  std::int64_t size() const { return static_cast<std::int64_t>(bytes) / element_bytes(dtype); }
+  std::int64_t size() const { return 8 * static_cast<std::int64_t>(bytes) / element_bits(dtype); }
 };
 
 /// An open file whose header is valid and whose size is exactly what the header says.

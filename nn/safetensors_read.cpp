@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include "autograd/base/file_form.h"
 #include "autograd/base/half.h"
 #include "autograd/base/json.h"
 #include "nn/safetensors.h"
@@ -94,7 +95,8 @@ TensorEntry read_entry(const fs::path& path, const std::string& name, const Json
   entry.shape = read_sizes(path, name, "shape", *shape);
   std::int64_t bytes = 0;
   if (!tensor_bytes(entry.dtype, entry.shape, bytes)) {
-    refuse(path, name, "size does not fit 63 bits", to_text(entry.shape));
+    refuse(path, name, "no size of a file", str(nn::name(entry.dtype), " ", to_text(entry.shape)),
+           "whole bytes, and fewer than 2^60");
   }
   const std::vector<std::int64_t> range = read_sizes(path, name, "data_offsets", *offsets);
   if (range.size() != 2 || range[0] > range[1]) {
@@ -164,10 +166,15 @@ SafetensorsFile SafetensorsFile::open(const fs::path& path) {
 void SafetensorsFile::read_header() {
   std::uint64_t header_bytes = 0;
   constexpr std::uint64_t kPrefix = sizeof header_bytes;
+  std::string head(static_cast<std::size_t>(std::min<std::uint64_t>(file_bytes_, 512)), '\0');
+  read_at(0, std::as_writable_bytes(std::span(head)));
+  if (head.size() <= kPrefix || head[kPrefix] != '{') {
+    refuse_known_form(path_.string(), head, "a safetensors file");
+  }
   if (file_bytes_ < kPrefix) {
     refuse(path_, "header", "file is cut off", str(file_bytes_, " bytes"), "at least 8");
   }
-  read_at(0, std::as_writable_bytes(std::span(&header_bytes, 1)));
+  std::memcpy(&header_bytes, head.data(), sizeof header_bytes);
   if (header_bytes > kMaxHeaderBytes) {
     refuse(path_, "header", "length is not that of a safetensors file", str(header_bytes, " bytes"),
            str("at most ", kMaxHeaderBytes));
@@ -240,7 +247,7 @@ void SafetensorsFile::read(const TensorEntry& entry, std::span<real> out,
   const auto n = static_cast<std::int64_t>(out.size());
   check(first >= 0 && first <= entry.size() && n <= entry.size() - first, path_.string(),
         entry.name, " has ", entry.size(), " elements; asked for ", n, " at ", first);
-  const auto begin = static_cast<std::uint64_t>(first * element_bytes(entry.dtype));
+  const auto begin = static_cast<std::uint64_t>(first * element_bits(entry.dtype) / 8);
   const auto read = [&](std::size_t at, std::span<std::byte> bytes) {
     read_bytes(entry, bytes, begin + at);
   };

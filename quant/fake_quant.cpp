@@ -208,11 +208,11 @@ struct FakeQuantLsq {
 
 Var fake_quant_ste(Var w, const Spec& spec, std::span<const real> ratios, Ste ste,
                    const PackedWeights* packed) {
-  return w.graph->record(FakeQuantSte{spec, ste, ratios, packed}, {w});
+  return w.tape().record(FakeQuantSte{spec, ste, ratios, packed}, {w});
 }
 
 Var fake_quant_lsq(Var w, Var log_scale, const Spec& spec, Ste ste, const PackedWeights* packed) {
-  return w.graph->record(FakeQuantLsq{spec, ste, packed}, {w, log_scale});
+  return w.tape().record(FakeQuantLsq{spec, ste, packed}, {w, log_scale});
 }
 
 real lsq_step(real log_scale, ScaleType type) { return round_scale(std::exp(log_scale), type); }

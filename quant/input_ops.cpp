@@ -282,7 +282,7 @@ Var quantize_input(Var x, const StepInput& how) {
   InputList list;
   list.add(x);
   const RoundedInput input = rounded_input(how, list, QuantizeInput::name);
-  return x.graph->record(QuantizeInput{input}, list.all());
+  return x.tape().record(QuantizeInput{input}, list.all());
 }
 
 Var quantized_linear(Var x, Var w, std::optional<Var> bias, const StepInput& how,
@@ -293,13 +293,13 @@ Var quantized_linear(Var x, Var w, std::optional<Var> bias, const StepInput& how
   RoundedInput input = rounded_input(how, list, QuantizedLinear::name);
   input.inputs.w = w_at;
   input.inputs.bias = bias_at;
-  return x.graph->record(QuantizedLinear{input, packed}, list.all());
+  return x.tape().record(QuantizedLinear{input, packed}, list.all());
 }
 
 Var packed_linear(Var x, std::optional<Var> bias, const InputQuantizer& input,
                   const IntegerMatrix& w) {
-  if (bias) return x.graph->record(PackedLinear{input, &w, true}, {x, *bias});
-  return x.graph->record(PackedLinear{input, &w, false}, {x});
+  if (bias) return x.tape().record(PackedLinear{input, &w, true}, {x, *bias});
+  return x.tape().record(PackedLinear{input, &w, false}, {x});
 }
 
 void packed_rows(std::span<real> out, const Tensor& x, const InputQuantizer& input,

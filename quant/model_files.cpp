@@ -133,12 +133,12 @@ struct Runnable {
 LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep = nullptr) {
   const std::string where = (dir / nn::kConfigFile).string();
   const nn::GptConfig config = nn::parse_config(json, dir / nn::kConfigFile);
-  const Json& about = *json.find("quantization_config");
+  const Json& about = *nn::quantization_config(json);
   std::map<std::string, Spec> specs = read_specs(about, where);
   const Coding coding = read_coding(about, where);
   const std::map<std::string, ActivationSpec> inputs = read_inputs(about, where);
 
-  nn::WeightFile file(dir / nn::kWeightsFile);
+  nn::WeightFile file(dir, config.tie_embeddings);
   auto model = std::make_unique<nn::Gpt>(config, nn::Gpt::Values::shapes_only);
   std::vector<PackedEntry> packed;
   std::vector<nn::FileTensor> floats;
@@ -332,8 +332,8 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
 RunnableModel load_runnable(const fs::path& dir) {
   const Json json = nn::read_config_json(dir);
   Runnable packed;
-  LoadedModel loaded = json.find("quantization_config") ? load_quantized(dir, json, &packed)
-                                                        : LoadedModel{.model = nn::load_model(dir)};
+  LoadedModel loaded = nn::quantization_config(json) ? load_quantized(dir, json, &packed)
+                                                     : LoadedModel{.model = nn::load_model(dir)};
   RunnableModel out{.model = std::move(loaded.model), .integer = std::move(loaded.layers)};
   if (out.integer) out.weight_bytes += out.integer->bytes();
   for (const Param& p : out.model->params().params())
@@ -346,7 +346,7 @@ RunnableModel load_runnable(const fs::path& dir) {
 
 LoadedModel load_any(const fs::path& dir) {
   const Json json = nn::read_config_json(dir);
-  if (json.find("quantization_config")) return load_quantized(dir, json);
+  if (nn::quantization_config(json)) return load_quantized(dir, json);
   return {.model = nn::load_model(dir)};
 }
 

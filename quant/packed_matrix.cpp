@@ -211,8 +211,8 @@ Index PackedMatrix::bytes() const {
 }
 
 Var packed_product(Var x, std::optional<Var> bias, const PackedMatrix& w) {
-  if (bias) return x.graph->record(PackedProduct{&w, true}, {x, *bias});
-  return x.graph->record(PackedProduct{&w, false}, {x});
+  if (bias) return x.tape().record(PackedProduct{&w, true}, {x, *bias});
+  return x.tape().record(PackedProduct{&w, false}, {x});
 }
 
 Var packed_lookup(Graph& g, const nn::Tokens& tokens, const PackedMatrix& table) {

@@ -35,7 +35,9 @@ class Json {
 
   static Json object() { return Json(Object{}); }
   static Json array() { return Json(Array{}); }
-  static Json parse(std::string_view text, std::string_view name);
+  /// `non_finite`: also takes NaN, Infinity and -Infinity, which are not JSON, but which Python's
+  /// json module writes.
+  static Json parse(std::string_view text, std::string_view name, bool non_finite = false);
 
   bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
   bool is_bool() const { return std::holds_alternative<bool>(value_); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <utility>
@@ -48,7 +49,8 @@ void append_utf8(std::string& out, std::uint32_t c) {
 
 class Parser {
  public:
-  Parser(std::string_view text, std::string_view name) : text_(text), name_(name) {}
+  Parser(std::string_view text, std::string_view name, bool non_finite)
+      : text_(text), name_(name), non_finite_(non_finite) {}
 
   Json document() {
     std::size_t bad = 0;
@@ -104,6 +106,7 @@ class Parser {
       case 'n':
         return parse_word("null", Json());
       default:
+        if (const std::optional<double> x = parse_non_finite()) return Json(*x);
         if (text_[at_] == '-' || is_digit(text_[at_])) return parse_number();
         fail(at_, "not a JSON value", "a JSON value");
     }
@@ -113,6 +116,20 @@ class Parser {
     if (text_.substr(at_, word.size()) != word) fail(at_, "not a JSON value", "a JSON value");
     at_ += word.size();
     return value;
+  }
+
+  std::optional<double> parse_non_finite() {
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    constexpr std::pair<std::string_view, double> kWords[] = {
+        {"NaN", std::numeric_limits<double>::quiet_NaN()},
+        {"Infinity", kInfinity},
+        {"-Infinity", -kInfinity}};
+    for (const auto& [word, value] : kWords) {
+      if (!non_finite_ || !text_.substr(at_).starts_with(word)) continue;
+      at_ += word.size();
+      return value;
+    }
+    return std::nullopt;
   }
 
   void check_depth(int depth) const {
@@ -260,13 +277,14 @@ class Parser {
 
   std::string_view text_;
   std::string_view name_;
+  bool non_finite_;
   std::size_t at_ = 0;
 };
 
 }  // namespace
 
-Json Json::parse(std::string_view text, std::string_view name) {
-  return Parser(text, name).document();
+Json Json::parse(std::string_view text, std::string_view name, bool non_finite) {
+  return Parser(text, name, non_finite).document();
 }
 
 }  // namespace notch

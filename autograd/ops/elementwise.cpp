@@ -206,22 +206,22 @@ struct Binary<Add> {
 
 }  // namespace
 
-Var add(Var a, Var b) { return a.graph->record(Binary<Add>{}, {a, b}); }
-Var sub(Var a, Var b) { return a.graph->record(Binary<Sub>{}, {a, b}); }
-Var mul(Var a, Var b) { return a.graph->record(Binary<Mul>{}, {a, b}); }
-Var div(Var a, Var b) { return a.graph->record(Binary<Div>{}, {a, b}); }
-Var scale(Var x, double factor) { return x.graph->record(Scale{factor}, {x}); }
-Var exp(Var x) { return x.graph->record(FromOutput<Exp>{}, {x}); }
-Var log(Var x) { return x.graph->record(Unary<Log>{}, {x}); }
-Var tanh(Var x) { return x.graph->record(FromOutput<Tanh>{}, {x}); }
-Var relu(Var x) { return x.graph->record(Unary<Relu>{}, {x}); }
-Var sigmoid(Var x) { return x.graph->record(FromOutput<Sigmoid>{}, {x}); }
-Var gelu(Var x, Gelu form) { return x.graph->record(GeluOp{form}, {x}); }
+Var add(Var a, Var b) { return a.tape().record(Binary<Add>{}, {a, b}); }
+Var sub(Var a, Var b) { return a.tape().record(Binary<Sub>{}, {a, b}); }
+Var mul(Var a, Var b) { return a.tape().record(Binary<Mul>{}, {a, b}); }
+Var div(Var a, Var b) { return a.tape().record(Binary<Div>{}, {a, b}); }
+Var scale(Var x, double factor) { return x.tape().record(Scale{factor}, {x}); }
+Var exp(Var x) { return x.tape().record(FromOutput<Exp>{}, {x}); }
+Var log(Var x) { return x.tape().record(Unary<Log>{}, {x}); }
+Var tanh(Var x) { return x.tape().record(FromOutput<Tanh>{}, {x}); }
+Var relu(Var x) { return x.tape().record(Unary<Relu>{}, {x}); }
+Var sigmoid(Var x) { return x.tape().record(FromOutput<Sigmoid>{}, {x}); }
+Var gelu(Var x, Gelu form) { return x.tape().record(GeluOp{form}, {x}); }
 
 Var dropout(Var x, double p) {
   check(p >= 0 && p < 1, "dropout", "p = ", p, " is not in [0, 1)");
-  if (p == 0 || x.graph->mode() == Graph::Mode::inference) return x;
-  return x.graph->record(Dropout{p}, {x});
+  if (p == 0 || x.tape().mode() == Graph::Mode::inference) return x;
+  return x.tape().record(Dropout{p}, {x});
 }
 
 }  // namespace notch

@@ -80,11 +80,11 @@ struct Linear {
 
 }  // namespace
 
-Var matmul(Var a, Var b) { return a.graph->record(Matmul{}, {a, b}); }
+Var matmul(Var a, Var b) { return a.tape().record(Matmul{}, {a, b}); }
 
 Var linear(Var x, Var w, std::optional<Var> bias) {
-  if (bias) return x.graph->record(Linear{true}, {x, w, *bias});
-  return x.graph->record(Linear{false}, {x, w});
+  if (bias) return x.tape().record(Linear{true}, {x, w, *bias});
+  return x.tape().record(Linear{false}, {x, w});
 }
 
 }  // namespace notch

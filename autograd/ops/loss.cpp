@@ -159,12 +159,12 @@ struct HeadLoss {
 }  // namespace
 
 Var cross_entropy(Var logits, std::span<const std::int32_t> targets) {
-  return logits.graph->record(CrossEntropy{targets}, {logits});
+  return logits.tape().record(CrossEntropy{targets}, {logits});
 }
 
 Var head_loss(Var x, Var head, std::span<const std::int32_t> targets,
               const std::optional<Teacher>& teacher, const HeadProduct& product) {
-  return x.graph->record(
+  return x.tape().record(
       HeadLoss{targets, teacher.has_value(), teacher.value_or(Teacher{}), product}, {x, head});
 }
 

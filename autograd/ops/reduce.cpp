@@ -109,14 +109,14 @@ struct Softmax {
 
 }  // namespace
 
-Var sum(Var x, int axis) { return x.graph->record(Sum{axis}, {x}); }
+Var sum(Var x, int axis) { return x.tape().record(Sum{axis}, {x}); }
 
 Var mean(Var x, int axis) {
   const Axis a = axis_of(x.shape(), axis, "mean");
   return scale(sum(x, axis), 1.0 / static_cast<double>(a.n));
 }
 
-Var max(Var x, int axis) { return x.graph->record(Max{axis}, {x}); }
-Var softmax(Var x) { return x.graph->record(Softmax{}, {x}); }
+Var max(Var x, int axis) { return x.tape().record(Max{axis}, {x}); }
+Var softmax(Var x) { return x.tape().record(Softmax{}, {x}); }
 
 }  // namespace notch

@@ -147,22 +147,22 @@ struct Concat {
 
 }  // namespace
 
-Var reshape(Var x, Shape shape) { return x.graph->record(Reshape{shape}, {x}); }
+Var reshape(Var x, Shape shape) { return x.tape().record(Reshape{shape}, {x}); }
 
 Var transpose(Var x, int axis_a, int axis_b) {
   if (axis_a > axis_b) std::swap(axis_a, axis_b);
   check(axis_a >= 0 && axis_a < axis_b && axis_b < x.shape().rank(), "transpose", "axes ", axis_a,
         " and ", axis_b, " of ", x.shape());
-  return x.graph->record(Transpose{axis_a, axis_b}, {x});
+  return x.tape().record(Transpose{axis_a, axis_b}, {x});
 }
 
 Var slice(Var x, int axis, std::int64_t begin, std::int64_t end) {
-  return x.graph->record(Slice{axis, begin, end}, {x});
+  return x.tape().record(Slice{axis, begin, end}, {x});
 }
 
 Var concat(std::span<const Var> parts, int axis) {
   check(!parts.empty(), "concat", "no parts");
-  return parts.front().graph->record(Concat{axis}, parts);
+  return parts.front().tape().record(Concat{axis}, parts);
 }
 
 }  // namespace notch

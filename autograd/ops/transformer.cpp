@@ -100,19 +100,19 @@ struct CausalAttention {
 }  // namespace
 
 Var layernorm(Var x, Var gamma, std::optional<Var> beta, double eps) {
-  if (beta) return x.graph->record(LayerNorm{eps, true}, {x, gamma, *beta});
-  return x.graph->record(LayerNorm{eps, false}, {x, gamma});
+  if (beta) return x.tape().record(LayerNorm{eps, true}, {x, gamma, *beta});
+  return x.tape().record(LayerNorm{eps, false}, {x, gamma});
 }
 
 Var embedding(Var table, std::span<const std::int32_t> ids, std::int64_t B, std::int64_t T) {
-  return table.graph->record(Embedding{ids, B, T}, {table});
+  return table.tape().record(Embedding{ids, B, T}, {table});
 }
 
 Var causal_attention(Var qkv, int n_head, double dropout) {
   check(n_head > 0, "causal_attention", "n_head = ", n_head);
   check(dropout >= 0 && dropout < 1, "causal_attention", "dropout = ", dropout,
         " is not in [0, 1)");
-  return qkv.graph->record(CausalAttention{{.NH = n_head, .dropout = dropout}}, {qkv});
+  return qkv.tape().record(CausalAttention{{.NH = n_head, .dropout = dropout}}, {qkv});
 }
 
 }  // namespace notch

@@ -284,4 +284,63 @@ TEST_CASE("dropout scales what it keeps and is the identity in inference") {
   CHECK(error_of([&] { dropout(x, 1); }).where == "dropout");
 }
 
+TEST_CASE("an empty Var is refused by every op and by the graph") {
+  Array ones{{2, 2}, Reals(4, 1)};
+  Graph g;
+  g.begin(kTraining);
+  const Var x = g.input(ones.tensor()), none{};
+  const std::array<std::int32_t, 2> ids{0, 1};
+  const std::array<Var, 2> parts{x, none}, first{none, x};
+  const auto refused = [](const auto& action) {
+    const ErrorParts e = error_of(action);
+    CHECK(e.fault == Fault::usage);
+    CHECK(e.where == "graph");
+    CHECK(e.what.find("empty Var") != std::string::npos);
+  };
+  refused([&] { none.value(); });
+  refused([&] { none.shape(); });
+  refused([&] { none.item(); });
+  refused([&] { add(none, x); });
+  refused([&] { add(x, none); });
+  refused([&] { exp(none); });
+  refused([&] { dropout(none, 0.5); });
+  refused([&] { matmul(none, x); });
+  refused([&] { matmul(x, none); });
+  refused([&] { linear(x, none); });
+  refused([&] { linear(x, x, none); });
+  refused([&] { sum(none); });
+  refused([&] { softmax(none); });
+  refused([&] { reshape(none, {4}); });
+  refused([&] { slice(none, 0, 0, 1); });
+  refused([&] { concat(parts, 0); });
+  refused([&] { concat(first, 0); });
+  refused([&] { embedding(none, ids, 1, 2); });
+  refused([&] { g.backward(none); });
+  refused([&] { g.keep(none); });
+  refused([&] { g.grad(none); });
+  CHECK(sum(x).item() == 4);  // the graph still works
+}
+
+TEST_CASE("a tensor that has a shape but no values is refused where they are asked for") {
+  ParamStore store;
+  Param& p = store.add("w", {2, 3});
+  const auto refused = [](const auto& action) {
+    const ErrorParts e = error_of(action);
+    CHECK(e.fault == Fault::usage);
+    CHECK(e.what.find("[2, 3]") != std::string::npos);
+    CHECK(e.hint.find("allocate_values") != std::string::npos);
+  };
+  Graph g;
+  g.begin(kTraining);
+  refused([&] { p.value.flat(); });
+  refused([&] { g.constant(p.value); });
+  refused([&] { g.input(p.value); });
+  store.allocate_values();
+  CHECK(p.value.flat().size() == 6);
+  refused([&] { p.grad.flat(); });
+  store.allocate_gradients();
+  CHECK(p.grad.flat().size() == 6);
+  CHECK(Tensor{nullptr, {0, 3}}.flat().empty());  // nothing is missing
+}
+
 }  // namespace notch

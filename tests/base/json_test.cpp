@@ -321,3 +321,18 @@ TEST_CASE("json_quote escapes what JSON demands and replaces bytes that are not 
   CHECK(json_quote("a\xff"
                    "b\xe2\x82") == R"("a\ufffdb\ufffd\ufffd")");
 }
+
+TEST_CASE("numbers that Python writes beyond JSON are read where that is asked for") {
+  const char* text = R"({"a": NaN, "b": [Infinity, -Infinity], "c": -1})";
+  const Json json = Json::parse(text, "x", true);
+  CHECK(std::isnan(json.at("a", "").as_number("")));
+  const Json::Array& b = json.at("b", "").as_array("");
+  CHECK(b[0].as_number("") == std::numeric_limits<double>::infinity());
+  CHECK(b[1].as_number("") == -std::numeric_limits<double>::infinity());
+  CHECK(json.at("c", "").as_int("") == -1);
+  CHECK(error_of([&] { Json::parse(text, "x"); }).fault == Fault::input);
+  for (const char* bad : {"Inf", "nan", "-NaN", "+Infinity", "Infinit", "-", "Infinityx"}) {
+    CAPTURE(bad);
+    CHECK(error_of([&] { Json::parse(bad, "x", true); }).fault == Fault::input);
+  }
+}

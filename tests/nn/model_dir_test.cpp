@@ -9,77 +9,20 @@
 #include "autograd/base/rng.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/nn/held_model.h"
 
 using namespace notch;
 using namespace notch::nn;
 using notch::test::error_of;
+using notch::test::Held;
+using notch::test::held;
+using notch::test::named;
+using notch::test::names_in;
+using notch::test::random_model;
+using notch::test::same_bits;
+using notch::test::small;
 using notch::test::TemporaryDirectory;
-
-namespace {
-
-GptConfig small() {
-  return {.vocab_size = 11, .block_size = 6, .n_layer = 2, .n_head = 2, .n_embd = 4};
-}
-
-// Every parameter, biases and norms too, gets values of its own.
-std::unique_ptr<Gpt> random_model(const GptConfig& config) {
-  auto model = std::make_unique<Gpt>(config);
-  Rng rng(7);
-  for (Param& p : model->params().params()) {
-    for (real& v : p.value.flat()) v = static_cast<real>(static_cast<float>(rng.normal()));
-  }
-  return model;
-}
-
-bool same_bits(const Gpt& a, const Gpt& b) {
-  const auto& left = a.params().params();
-  const auto& right = b.params().params();
-  return std::equal(left.begin(), left.end(), right.begin(), right.end(),
-                    [](const Param& p, const Param& q) {
-                      const auto bytes = sizeof(real) * static_cast<std::size_t>(p.value.size());
-                      return p.name == q.name && p.value.shape == q.value.shape &&
-                             std::memcmp(p.value.data, q.value.data, bytes) == 0;
-                    });
-}
-
-std::vector<std::string> names_in(const fs::path& path) {
-  std::vector<std::string> names;
-  const SafetensorsFile file = SafetensorsFile::open(path);
-  for (const TensorEntry& entry : file.entries()) names.push_back(entry.name);
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-// A tensor held in memory, so that tests can build and spoil files.
-struct Held {
-  std::string name{};
-  FileShape shape{};
-  std::vector<real> values{};
-};
-
-std::vector<Held> held(const fs::path& path) {
-  const SafetensorsFile file = SafetensorsFile::open(path);
-  std::vector<Held> tensors;
-  for (const TensorEntry& entry : file.entries()) {
-    Held t{entry.name, entry.shape, std::vector<real>(static_cast<std::size_t>(entry.size()))};
-    file.read(entry, t.values);
-    tensors.push_back(std::move(t));
-  }
-  return tensors;
-}
-
-Held& named(std::vector<Held>& tensors, std::string_view name) {
-  return *std::find_if(tensors.begin(), tensors.end(),
-                       [&](const Held& t) { return t.name == name; });
-}
-
-void write(const fs::path& path, const std::vector<Held>& tensors, DType dtype = DType::f32) {
-  std::vector<TensorSource> sources;
-  for (const Held& t : tensors) sources.push_back(real_tensor(t.name, t.shape, t.values, dtype));
-  write_safetensors(path, sources, {{"format", "pt"}});
-}
-
-}  // namespace
+using notch::test::write;
 
 TEST_CASE("a model directory gives the same model back, bit for bit, in every variant") {
   for (const bool bias : {true, false}) {
@@ -319,7 +262,7 @@ TEST_CASE("a config that asks for what the model does not compute is refused by 
                                                       {"layer_norm_epsilon", 1e-6},
                                                       {"n_inner", 17},
                                                       {"activation_function", "relu"},
-                                                      {"attn_pdrop", 0.5},
+                                                      {"attn_pdrop", 1.0},
                                                       {"embd_pdrop", 1.0},
                                                       {"embd_pdrop", -0.1},
                                                       {"scale_attn_weights", false},
@@ -335,8 +278,16 @@ TEST_CASE("a config that asks for what the model does not compute is refused by 
   refusal("notch", Json::object());
   CHECK(refusal("notch", Json::object().set("version", 2)).field == "notch.version");
   CHECK(error_of([&] { parse_config(Json::array(), "c.json"); }).fault == Fault::input);
-  const ErrorParts missing = error_of([&] { parse_config(Json::object(), "c.json"); });
+  const ErrorParts missing =
+      error_of([&] { parse_config(Json::object().set("model_type", "gpt2"), "c.json"); });
   CHECK(missing.field == "vocab_size");
+  // Another architecture is named before what else differs in it.
+  Json llama = Json::object();
+  llama.set("model_type", "llama").set("hidden_size", 4);
+  const ErrorParts other = error_of([&] { parse_config(llama, "c.json"); });
+  CHECK(other.field == "model_type");
+  CHECK(other.found == "\"llama\"");
+  CHECK_FALSE(other.hint.empty());
 }
 
 TEST_CASE("callers add members to config.json, and packed weights are not read as plain ones") {

@@ -295,3 +295,53 @@ TEST_CASE("the writer refuses bad tensors and leaves what was there") {
   refused({real_tensor("w", {std::int64_t{1} << 62, 4}, w)});
   refused({real_tensor("w", {2}, w, DType::i16)});
 }
+
+TEST_CASE("every type that the format defines opens with the size that its bits give") {
+  const TemporaryDirectory dir;
+  // Bits of an element, from the format's reference implementation.
+  const std::vector<std::pair<std::string, std::size_t>> types{
+      {"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"U8", 8},   {"I8", 8},
+      {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"I16", 16}, {"U16", 16},
+      {"F16", 16},    {"BF16", 16},   {"I32", 32},    {"U32", 32},        {"F32", 32}, {"C64", 64},
+      {"F64", 64},    {"I64", 64},    {"U64", 64},    {"F8_E5M2FNUZ", 8}};
+  for (const auto& [type, bits] : types) {
+    CAPTURE(type);
+    const std::size_t bytes = 3 * 4 * bits / 8;
+    const std::string offsets = "[0," + std::to_string(bytes) + "]";
+    put_file(dir / "a",
+             file_bytes("{\"w\":" + entry("\"" + type + "\"", "[3,4]", offsets) + "}", bytes));
+    const SafetensorsFile file = SafetensorsFile::open(dir / "a");
+    const TensorEntry& w = *file.find("w");
+    CHECK(name(w.dtype) == type);
+    CHECK(w.bytes == bytes);
+    CHECK(w.size() == 12);
+    CHECK(element_bits(w.dtype) == static_cast<std::int64_t>(bits));
+    std::vector<std::byte> back(bytes);
+    file.read_bytes(w, back);
+    CHECK(back.back() == static_cast<std::byte>(bytes - 1));
+    // A byte less or more, and elements that end inside a byte, are refused.
+    const std::string less = "[0," + std::to_string(bytes - 1) + "]";
+    CHECK(refusal(dir,
+                  file_bytes("{\"w\":" + entry("\"" + type + "\"", "[3,4]", less) + "}", bytes - 1))
+              .field == "w");
+    if (bits % 8 == 0) continue;
+    CHECK(refusal(dir, file_bytes("{\"w\":" + entry("\"" + type + "\"", "[3]", "[0,2]") + "}", 2))
+              .field == "w");
+  }
+}
+
+TEST_CASE("what lies in the place of a safetensors file is named, with the way out") {
+  const TemporaryDirectory dir;
+  const auto named = [&](const std::string& bytes, std::string_view word) {
+    const ErrorParts e = refusal(dir, bytes);
+    CAPTURE(bytes);
+    CHECK(e.fault == Fault::input);
+    CHECK(e.found.find(word) != std::string::npos);
+    CHECK_FALSE(e.hint.empty());
+  };
+  named("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 117056\n", "Git LFS");
+  named("<!DOCTYPE html><html></html>", "web page");
+  named("<html>", "web page");  // shorter than the length of a header
+  named("GGUF\x03", "GGUF");
+  named(std::string("PK\x03\x04\0\0\0\0archive/data.pkl", 24), "PyTorch");
+}
