@@ -90,6 +90,8 @@ Statistics::Statistics(const std::vector<SeedResults>& seeds) : seeds_(seeds) {
   const std::vector<std::int64_t>& tokens = rows().front().eval.window_tokens;
   tokens_.assign(tokens.begin(), tokens.end());
   losses_.resize(seeds.size() * tokens.size() * rows().size());
+  measured_.assign(rows().size(), 0);
+  const double scored = std::accumulate(tokens_.begin(), tokens_.end(), 0.0);
   for (std::size_t s = 0; s < seeds.size(); ++s) {
     for (std::size_t i = 0; i < rows().size(); ++i) {
       const Evaluation& e = required(seeds[s], rows()[i].name).eval;
@@ -97,10 +99,10 @@ Statistics::Statistics(const std::vector<SeedResults>& seeds) : seeds_(seeds) {
             rows().front().name);
       for (std::size_t w = 0; w < tokens.size(); ++w) {
         losses_[(s * tokens.size() + w) * rows().size() + i] = e.window_losses[w];
+        measured_[i] += e.window_losses[w] / scored / static_cast<double>(seeds.size());
       }
     }
   }
-  for (std::size_t i = 0; i < rows().size(); ++i) measured_.push_back(contrast({{i, 1}}).mean);
 }
 
 std::size_t Statistics::index(std::string_view row) const {

@@ -282,6 +282,31 @@ TEST_CASE("curves are thinned, and the fork's are differences to the control") {
   CHECK(curve_figures("{\"run\": \"seed-1/fp32\", \"st", {example(1)}).empty());
 }
 
+TEST_CASE("a phase after the fork is drawn against the control that trained alike") {
+  SeedResults seed = example(1);
+  RowResult other = row("fp32-continue-lr=0.1", "fp32-continue lr=0.1", 32, 1.48);
+  const auto ste = std::ranges::find(seed.rows, "qat-ste-int4", &RowResult::name);
+  ste->control = other.name;
+  std::ranges::find(seed.rows, "qat-ste-int8", &RowResult::name)->control = kBaseRow;  // scratch
+  seed.rows.insert(seed.rows.begin() + 2, other);
+  std::string metrics;
+  for (const auto& [run, loss] :
+       std::vector<std::pair<const char*, double>>{{"fp32-continue", 1},
+                                                   {"fp32-continue-lr=0.1", 2},
+                                                   {"qat-ste-int4", 2.5},
+                                                   {"qat-lsq-int4", 1.25},
+                                                   {"qat-ste-int8", 3}}) {
+    metrics += str("{\"run\": \"seed-1/", run, "\", \"step\": 1, \"loss\": ", loss, "}\n");
+  }
+  const std::vector<Figure> curves = curve_figures(metrics, {seed});
+  REQUIRE(curves.size() == 1);
+  const std::vector<PlotSeries>& series = curves[0].plot.series;
+  REQUIRE(series.size() == 2);  // from scratch a row's steps are not those after the fork
+  CHECK(series[0].end_label == "qat-ste-int4");
+  CHECK(series[0].points.at(0).y == Approx(0.5));
+  CHECK(series[1].points.at(0).y == Approx(0.25));
+}
+
 TEST_CASE(
     "the files of a run are complete, refer to nothing outside, and come out the same twice") {
   const test::TemporaryDirectory scratch;
