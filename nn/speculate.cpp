@@ -31,14 +31,23 @@ class Follower {
     const auto unread = static_cast<std::size_t>(std::ssize(text) - read_to());
     return normalised(reader_.read(text.last(unread)));
   }
-  /// The logits after each of the last `n` tokens of `text`, at least as many as are unread.
+  /// The logits after each of the last `n` tokens of `text`, at least as many as are unread. What
+  /// precedes them is read together with the first of them, in one pass, as generate reads a prompt:
+  /// a cache of 8 bits gives the positions of one pass to each other exactly.
   std::span<const real> after_each(std::span<const std::int32_t> text, std::int64_t n) {
     const std::int64_t unread = std::ssize(text) - read_to();
-    const std::int64_t before = unread - n;
-    if (before > 0)
-      reader_.read(
-          text.subspan(static_cast<std::size_t>(read_to()), static_cast<std::size_t>(before)));
-    return reader_.read_all(text.last(static_cast<std::size_t>(n)));
+    const auto last = [&](std::int64_t count) {
+      return text.last(static_cast<std::size_t>(count));
+    };
+    if (unread == n) return reader_.read_all(last(n));
+    const std::span<const real> first =
+        reader_.read(last(unread).first(static_cast<std::size_t>(unread - n + 1)));
+    logits_.assign(first.begin(), first.end());
+    if (n > 1) {
+      const std::span<const real> rest = reader_.read_all(last(n - 1));
+      logits_.insert(logits_.end(), rest.begin(), rest.end());
+    }
+    return logits_;
   }
   std::span<const double> normalised(std::span<const real> logits) {
     const std::span<const double> weights = sampler_.weights(logits);
@@ -56,6 +65,7 @@ class Follower {
   Sampler sampler_;
   std::int64_t vocab_, start_ = 0;
   std::vector<double> probabilities_;
+  std::vector<real> logits_;
 };
 
 double total(std::span<const double> weights) {

@@ -5,7 +5,9 @@
 // normalised; if all are kept, one more comes from p. The tokens have exactly the distribution of
 // the large model alone, whatever the small one is. p and q are the distributions after
 // temperature, top_k and top_p, so that holds for every Sampling; at temperature 0 the text is the
-// same.
+// same, with every kind of cache. "The large model alone" has the window of both: generate with the
+// smaller block_size of the two. Where the draft's is smaller and the text outgrows it, the large
+// model sees less of the text than it would alone.
 #pragma once
 
 #include <cstdint>

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "nn/speculate.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
@@ -100,6 +101,42 @@ Expected expected(KvKind kind, const std::vector<real>& qkv, std::int64_t T) {
     }
   }
   return e;
+}
+
+/// Weights so large that a rounding of the cache soon changes the text.
+std::unique_ptr<nn::Gpt> decided_model(std::uint64_t seed) {
+  auto model = std::make_unique<nn::Gpt>(
+      nn::GptConfig{.vocab_size = 40, .block_size = 160, .n_layer = 3, .n_head = 2, .n_embd = 16});
+  model->init(seed);
+  for (Param& p : model->params().params()) {
+    if (p.value.shape.rank() != 2) continue;
+    for (real& v : p.value.flat()) v *= 40;
+  }
+  return model;
+}
+
+TEST_CASE("greedy speculation writes what generate writes, with every kind of cache") {
+  // Prompts of more than two blocks of 32 positions: part of an INT8 cache is integers when the text
+  // begins. The window moves as well.
+  for (const KvKind kind : {KvKind::fp16, KvKind::int8}) {
+    int visible = 0;
+    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+      INFO(kKvKinds[static_cast<std::size_t>(kind)] << ", seed " << seed);
+      const auto large = decided_model(3 + seed), small = decided_model(2);
+      std::vector<std::int32_t> prompt(static_cast<std::size_t>(70 + 2 * (seed % 40)));
+      Rng text(seed, 5);
+      for (std::int32_t& id : prompt) id = static_cast<std::int32_t>(text.below(40));
+      const auto cache = make_kv_cache(kind, nn::kv_shape(large->config()));
+      const auto drafts = make_kv_cache(kind, nn::kv_shape(small->config()));
+      Rng rng(1);
+      const nn::Sampling greedy{.temperature = 0};
+      const auto plain = nn::generate(*large, prompt, 100, greedy, rng, {}, cache.get());
+      visible += plain != nn::generate(*large, prompt, 100, greedy, rng);
+      const nn::Draft draft{*small, *drafts, 4};
+      CHECK(nn::speculate(*large, *cache, draft, prompt, 100, greedy, rng).tokens == plain);
+    }
+    CHECK(visible > 5);  // the cache's rounding shows in these texts
+  }
 }
 
 }  // namespace
