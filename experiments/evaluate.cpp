@@ -50,6 +50,43 @@ std::int64_t argmax(std::span<const real> row) {
   return std::ranges::max_element(row) - row.begin();
 }
 
+/// Logits of a model in pieces of rows: those of a whole batch of GPT-2's vocabulary would take a
+/// gigabyte.
+class LogitPieces {
+ public:
+  explicit LogitPieces(nn::Gpt& model) : model_(model) {}
+
+  /// Rows of a piece: 64 MB of floats, at least one.
+  static std::int64_t rows(const nn::Gpt& model) {
+    return std::max<std::int64_t>(1, (std::int64_t{1} << 24) / model.config().vocab_size);
+  }
+  void read(const nn::Tokens& tokens) {
+    graph_.begin(Graph::Mode::inference);
+    hidden_ = model_.hidden(graph_, tokens).value();
+  }
+  /// [n, V] of rows [first, first + n) of what was read last.
+  std::span<const real> logits(std::int64_t first, std::int64_t n) {
+    const std::int64_t C = hidden_.cols();
+    head_graph_.begin(Graph::Mode::inference);
+    const Var x = head_graph_.constant({hidden_.data + first * C, {n, C}}, "hidden");
+    return model_.head()(head_graph_, x).value().flat();
+  }
+
+ private:
+  nn::Gpt& model_;
+  Graph graph_, head_graph_;
+  Tensor hidden_{};
+};
+
+/// body(first row, rows) for all pieces.
+template <class Body>
+void for_pieces(const nn::Gpt& model, std::int64_t rows, const Body& body) {
+  const std::int64_t most = LogitPieces::rows(model);
+  for (std::int64_t first = 0; first < rows; first += most) {
+    body(first, std::min(most, rows - first));
+  }
+}
+
 /// The nearest-rank percentile; reorders `values`.
 double percentile(std::vector<double>& values, double share) {
   const auto rank =
@@ -76,7 +113,9 @@ Evaluation evaluate(nn::Gpt& model, std::span<const std::uint16_t> tokens, doubl
         "the base has vocab_size ", base ? base->config().vocab_size : 0, ", the model ",
         model.config().vocab_size);
   Evaluation out;
-  Graph graph, base_graph;
+  LogitPieces pieces(model);
+  std::optional<LogitPieces> base_pieces;
+  if (base) base_pieces.emplace(*base);
   std::vector<double> losses, divergences, all_divergences;
   std::vector<std::uint8_t> same;
   std::int64_t same_top = 0;
@@ -87,29 +126,35 @@ Evaluation evaluate(nn::Gpt& model, std::span<const std::uint16_t> tokens, doubl
         const nn::Tokens ids{batch.inputs, batch.B, batch.T};
         const std::int64_t rows = batch.B * batch.T;
         losses.resize(static_cast<std::size_t>(rows));
-        graph.begin(Graph::Mode::inference);
-        const Var logits = model.logits(graph, ids);
-        const std::span<const real> q = logits.value().flat();
-        if (base) {
-          divergences.resize(losses.size());
-          same.resize(losses.size());
-          base_graph.begin(Graph::Mode::inference);
-          const Var base_logits = base->logits(base_graph, ids);
-          const std::span<const real> p = base_logits.value().flat();
+        pieces.read(ids);
+        if (base) base_pieces->read(ids);
+        divergences.resize(losses.size());
+        same.resize(losses.size());
+        for_pieces(model, rows, [&](std::int64_t first, std::int64_t n) {
+          const auto part = [&](auto& all) {
+            return std::span(all).subspan(static_cast<std::size_t>(first),
+                                          static_cast<std::size_t>(n));
+          };
+          const std::span<const real> q = pieces.logits(first, n);
+          if (!base) {
+            kernels::cross_entropy_forward(part(losses), q, part(batch.targets), n, V);
+            return;
+          }
+          const std::span<const real> p = base_pieces->logits(first, n);
           // Distillation with alpha = tau = 1 is KL(base || model), with the cross-entropy beside
           // it.
-          kernels::distillation_forward(divergences, losses, q, p, batch.targets,
-                                        {.tau = 1, .alpha = 1}, rows, V);
-          parallel_for(rows, [&](std::int64_t r) {
+          kernels::distillation_forward(part(divergences), part(losses), q, p, part(batch.targets),
+                                        {.tau = 1, .alpha = 1}, n, V);
+          parallel_for(n, [&](std::int64_t r) {
             const auto row = [&](std::span<const real> all) {
               return all.subspan(static_cast<std::size_t>(r * V), static_cast<std::size_t>(V));
             };
-            same[static_cast<std::size_t>(r)] = argmax(row(q)) == argmax(row(p));
+            same[static_cast<std::size_t>(first + r)] = argmax(row(q)) == argmax(row(p));
           });
+        });
+        if (base) {
           for (const std::uint8_t s : same) same_top += s;
           all_divergences.insert(all_divergences.end(), divergences.begin(), divergences.end());
-        } else {
-          kernels::cross_entropy_forward(losses, q, batch.targets, rows, V);
         }
         for (std::int64_t b = 0; b < batch.B; ++b) {
           out.window_losses.push_back(kernels::tree_sum(std::span(losses).subspan(
@@ -164,7 +209,7 @@ double task_accuracy(nn::Gpt& model, const data::Tokenizer& tokenizer,
   }
   // Sequences are padded to a common length; padding and prompts have no target.
   std::vector<double> scores;
-  Graph graph;
+  LogitPieces pieces(model);
   const std::size_t per_batch =
       std::max<std::size_t>(1, static_cast<std::size_t>(kTokensPerBatch) / most);
   for (std::size_t first = 0; first < sequences.size(); first += per_batch) {
@@ -179,12 +224,15 @@ double task_accuracy(nn::Gpt& model, const data::Tokenizer& tokenizer,
         if (t + 1 >= s.prompt) targets[b * T + t] = s.ids[t + 1];
       }
     }
-    graph.begin(Graph::Mode::inference);
-    const Var logits =
-        model.logits(graph, {inputs, static_cast<std::int64_t>(B), static_cast<std::int64_t>(T)});
+    pieces.read({inputs, static_cast<std::int64_t>(B), static_cast<std::int64_t>(T)});
     std::vector<double> losses(B * T);
-    kernels::cross_entropy_forward(losses, logits.value().flat(), targets,
-                                   static_cast<std::int64_t>(B * T), model.config().vocab_size);
+    for_pieces(model, std::ssize(losses), [&](std::int64_t row, std::int64_t n) {
+      const auto part = [&](auto& all) {
+        return std::span(all).subspan(static_cast<std::size_t>(row), static_cast<std::size_t>(n));
+      };
+      kernels::cross_entropy_forward(part(losses), pieces.logits(row, n), part(targets), n,
+                                     model.config().vocab_size);
+    });
     for (std::size_t b = 0; b < B; ++b) {
       scores.push_back(kernels::tree_sum(std::span(losses).subspan(b * T, T)));
     }

@@ -77,6 +77,25 @@ TEST_CASE("The loss is the sum over windows of 8 and a short one, from the logit
   CHECK_FALSE(e.from_base);
 }
 
+TEST_CASE("A vocabulary whose logits are made in pieces is scored as one that fits") {
+  nn::GptConfig config = tiny_config();
+  config.vocab_size = 60000;  // 279 rows a piece
+  const auto model = make_gpt(config), base = make_gpt(config, 2);
+  const std::vector<std::uint16_t> tokens = random_tokens(700);
+  const Evaluation e = evaluate(*model, tokens, 1, base.get());
+  const std::vector<Row> q = split_log_probabilities(*model, tokens),
+                         p = split_log_probabilities(*base, tokens);
+  double loss = 0, kl = 0;
+  for (std::size_t i = 0; i < q.size(); ++i) {
+    loss -= q[i][tokens[i + 1]] / double(q.size());
+    for (std::size_t v = 0; v < q[i].size(); ++v) {
+      kl += std::exp(p[i][v]) * (p[i][v] - q[i][v]) / double(q.size());
+    }
+  }
+  CHECK(e.loss == Approx(loss).epsilon(1e-5));
+  CHECK(e.from_base->kl_mean == Approx(kl).epsilon(1e-4));
+}
+
 TEST_CASE("The divergence from a base is Σ p ln(p/q), token by token") {
   const auto model = make_gpt(tiny_config(), 1), base = make_gpt(tiny_config(), 2);
   const std::vector<std::uint16_t> tokens = random_tokens(150);
@@ -213,8 +232,8 @@ TEST_CASE("Sequences of many lengths in one batch score as each alone") {
     for (int c = 0; c < 3; ++c) example.candidates.push_back(word(4));
     const std::size_t longest = std::ranges::max(example.candidates, {}, &std::string::size).size();
     // 8 inputs and a target: all labels follow what the longest leaves of the prompt.
-    const std::string prompt = example.prompt.substr(
-        example.prompt.size() - std::min(example.prompt.size(), 9 - longest));
+    const std::string prompt =
+        example.prompt.substr(example.prompt.size() - std::min(example.prompt.size(), 9 - longest));
     for (const std::string& label : example.candidates) {
       const std::vector<std::int32_t> ids = tokenizer.encode(prompt + label);
       const std::size_t kept = ids.size();
