@@ -4,6 +4,7 @@
 #include <fstream>
 #include <string>
 
+#include "data/verbs.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
@@ -52,6 +53,22 @@ TEST_CASE("the defaults are valid and print back equal") {
   CHECK(parse(to_toml({})) == ExperimentConfig{});
   CHECK(parse(annotated_toml()) == ExperimentConfig{});
   CHECK(parse("") == ExperimentConfig{});
+}
+
+TEST_CASE("the context of quick.toml holds every question of its task") {
+  const LoadedConfig loaded = load_config(str(NOTCH_SOURCE_DIR, "/experiments/quick.toml"));
+  const DataConfig& d = loaded.config.data;
+  REQUIRE(d.tokenizer == "char");
+  std::size_t longest = 0;
+  for (const data::TenseExample& e :
+       data::tense_examples(static_cast<std::uint64_t>(d.seed), 5000)) {
+    for (const std::string& label : e.candidates) {
+      longest = std::max(longest, e.prompt.size() + label.size());
+    }
+  }
+  // The last character is predicted, not read.
+  CHECK(longest - 1 <= static_cast<std::size_t>(loaded.config.model.block_size));
+  CHECK(longest > 120);
 }
 
 TEST_CASE("rows and layer rules may be written as arrays of tables") {
@@ -282,9 +299,8 @@ TEST_CASE("every shipped configuration loads and prints back equal") {
     const LoadedConfig loaded = load_config(entry.path());
     CHECK(loaded.config.name == entry.path().stem().string());
     CHECK(parse(to_toml(loaded.config)) == loaded.config);
-    CHECK_NOTHROW(check_methods(loaded.config,
-                                {"rtn", "rtn-mse", "gptq", "gptaq", "qat-ste", "qat-lsq",
-                                 "qat-lsq-kd"}));
+    CHECK_NOTHROW(check_methods(
+        loaded.config, {"rtn", "rtn-mse", "gptq", "gptaq", "qat-ste", "qat-lsq", "qat-lsq-kd"}));
   }
   CHECK(found >= 5);
 }
