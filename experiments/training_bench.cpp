@@ -73,6 +73,7 @@ class Arm {
       parts.teacher = teacher_.get();
       parts.temperature = config.distill.temperature;
       parts.alpha = config.distill.alpha;
+      parts.reverse = config.distill.reverse;
       result_.name = row_name(config, *row);
     } else {
       result_.name = "fp32";

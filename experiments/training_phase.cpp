@@ -116,6 +116,12 @@ bool TrainingPhase::resume(const TrainListener& listener) {
   return true;
 }
 
+/// Of a micro-batch's random numbers: dropout, stochastic rounding.
+std::uint64_t TrainingPhase::key(std::int64_t step, std::int64_t micro) const {
+  const std::int64_t batch = (s_.first_step + step) * s_.grad_accum + micro;
+  return mix64(mix64(s_.seed) + static_cast<std::uint64_t>(batch));
+}
+
 /// Forward and backward of all micro-batches of a step; the mean loss.
 double TrainingPhase::run(std::int64_t step, Graph& graph) {
   {
@@ -129,9 +135,7 @@ double TrainingPhase::run(std::int64_t step, Graph& graph) {
     data::batch(parts_.tokens, batch_, s_.first_step + step, micro, inputs_, targets_);
     const nn::Tokens tokens{inputs_, batch_.B, batch_.T};
     const std::optional<Teacher> teacher = teach(tokens);
-    graph.begin(Graph::Mode::training,
-                mix64(mix64(s_.seed) +
-                      static_cast<std::uint64_t>((s_.first_step + step) * s_.grad_accum + micro)));
+    graph.begin(Graph::Mode::training, key(step, micro));
     const Var mean = parts_.model.loss(graph, {tokens, targets_}, teacher);
     loss += share * static_cast<double>(mean.item());
     graph.backward(mean, static_cast<real>(share));
@@ -146,18 +150,18 @@ std::vector<quant::LayerDiagnostics> TrainingPhase::diagnose() {
   const std::span<std::int32_t> inputs = std::span(inputs_).first(size),
                                 targets = std::span(targets_).first(size);
   const std::int64_t step = done() - 1;
-  const std::uint64_t key = mix64(mix64(s_.seed) + static_cast<std::uint64_t>(step));
-  data::batch(parts_.tokens, part, step, 0, inputs, targets);
+  const std::uint64_t draws = key(step, 0);
+  data::batch(parts_.tokens, part, s_.first_step + step, 0, inputs, targets);
   const nn::Tokens tokens{inputs, part.B, part.T};
   Graph graph;
   return parts_.diagnostics->report(
       [&] {
         parts_.model.params().zero_gradients();
         const std::optional<Teacher> teacher = teach(tokens);
-        graph.begin(Graph::Mode::training, key);
+        graph.begin(Graph::Mode::training, draws);
         graph.backward(parts_.model.loss(graph, {tokens, targets}, teacher));
       },
-      key);
+      draws);
 }
 
 std::optional<Teacher> TrainingPhase::teach(const nn::Tokens& tokens) {
@@ -206,11 +210,11 @@ std::vector<nn::CheckpointPart> TrainingPhase::files() {
       nn::checkpoint_part("model.safetensors", parts_.model.params()), std::move(moments)};
   if (!parts_.fake) return all;
   all.push_back(nn::checkpoint_part("quantizer.safetensors", parts_.fake->params()));
-  for (const quant::FakeQuantizer::NamedValues& v : parts_.fake->state()) {
+  for (const quant::NamedValues& v : parts_.fake->state()) {
     all.back().tensors.push_back({v.name, {std::ssize(v.values)}, v.values});
   }
   if (!parts_.diagnostics) return all;
-  for (const quant::FakeQuantizer::NamedValues& v : parts_.diagnostics->state()) {
+  for (const quant::NamedValues& v : parts_.diagnostics->state()) {
     all.back().tensors.push_back({v.name, {std::ssize(v.values)}, v.values});
   }
   return all;

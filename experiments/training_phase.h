@@ -40,6 +40,7 @@ class TrainingPhase {
   bool resume(const TrainListener& listener);
 
  private:
+  std::uint64_t key(std::int64_t step, std::int64_t micro) const;
   double run(std::int64_t step, Graph& graph);
   std::optional<Teacher> teach(const nn::Tokens& tokens);
   [[noreturn]] void explain(std::int64_t step, const optim::GradNorm& norm);
