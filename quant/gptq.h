@@ -63,8 +63,8 @@ class Hessian {
 };
 
 struct GptqOptions {
-  double damp = 0.01;      ///< times mean(diag H), added to the diagonal; in [0, 1]
-  bool act_order = false;  ///< columns by decreasing H_ii, ties by index
+  double damp = 0.01;     ///< times mean(diag H), added to the diagonal; in [0, 1]
+  bool act_order = true;  ///< columns by decreasing H_ii, ties by index
   /// Scales of groups from the original weights. Implied by act_order, which would otherwise need
   /// a group index per column at inference.
   bool static_groups = false;

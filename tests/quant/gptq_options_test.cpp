@@ -20,7 +20,7 @@ using namespace notch::test;
 
 /// The error of one row on its own, at a range of so many standard deviations.
 double loss_at(std::span<const real> row, const Spec& spec, const Matrix& H, double deviations) {
-  return gptq(row, 1, std::ssize(row), spec, H, {.deviations = deviations}, "t")
+  return gptq(row, 1, std::ssize(row), spec, H, {.act_order = false, .deviations = deviations}, "t")
       .report.damped_error;
 }
 
@@ -30,8 +30,8 @@ TEST_CASE("the clip search keeps, row by row, the range that the sweep itself do
   const Matrix H = hessian_of(correlated_inputs(300, kCols, 112), kCols);
   for (const int bits : {2, 4}) {
     const Spec spec{.bits = bits};
-    const GptqResult searched =
-        gptq(w, kRows, kCols, spec, H, {.deviations = 2, .search_clip = true}, "t");
+    const GptqResult searched = gptq(
+        w, kRows, kCols, spec, H, {.act_order = false, .deviations = 2, .search_clip = true}, "t");
     double expected = 0;
     for (std::int64_t r = 0; r < kRows; ++r) {
       const auto row = std::span(w).subspan(at(r * kCols), at(kCols));
@@ -50,7 +50,8 @@ TEST_CASE("the clip search keeps, row by row, the range that the sweep itself do
     }
     // The two ways to a scale differ in its last bit, which now and then decides a code.
     CHECK(searched.report.damped_error == Approx(expected).epsilon(5e-3));
-    const double plain = gptq(w, kRows, kCols, spec, H, {.deviations = 2}, "t").report.damped_error;
+    const double plain = gptq(w, kRows, kCols, spec, H, {.act_order = false, .deviations = 2}, "t")
+                             .report.damped_error;
     CHECK(searched.report.damped_error < plain);
   }
 }
@@ -102,7 +103,7 @@ TEST_CASE(
       double least = std::numeric_limits<double>::infinity();
       for (const double multiple : {1.0, 0.7, 0.8, 0.88, 0.94, 1.07, 1.15, 1.3, 1.6})
         least = std::min(least, loss_at(row, spec, H, 2 * multiple));
-      const GptqOptions options{.deviations = 2, .search_clip = true};
+      const GptqOptions options{.act_order = false, .deviations = 2, .search_clip = true};
       const double loss = gptq(row, 1, kCols, spec, H, options, "t").report.damped_error;
       CHECK(loss <= loss_at(row, spec, H, 2));
       plain += loss_at(row, spec, H, 2);

@@ -59,7 +59,8 @@ TEST_CASE("GPTQ gives the codes of the OBQ recursion in the same order") {
     for (const Spec& spec : {Spec{.bits = 4}, Spec{.bits = 3},
                              Spec{.bits = 4, .granularity = Granularity::group, .group_size = 8}}) {
       INFO(name_of(spec) << " seed " << seed);
-      const GptqResult g = gptq(w, kRows, kCols, spec, H, {.range = RangeRule::absmax}, "t");
+      const GptqOptions in_order{.act_order = false, .range = RangeRule::absmax};
+      const GptqResult g = gptq(w, kRows, kCols, spec, H, in_order, "t");
       CHECK(g.q.codes == obq(w, kRows, kCols, spec, H, 0.01, ascending(kCols)));
     }
     std::vector<std::int64_t> order = ascending(kCols);
@@ -102,7 +103,8 @@ TEST_CASE("the scales of later groups come from the updated weights unless group
   const Spec spec{.bits = 3, .granularity = Granularity::group, .group_size = 8};
   const std::vector<real> original =
       choose_scales(w, kRows, kCols, spec, RangeRule::absmax, "t").at.scales;
-  const GptqResult dynamic = gptq(w, kRows, kCols, spec, H, {.range = RangeRule::absmax}, "t");
+  const GptqOptions in_order{.act_order = false, .range = RangeRule::absmax};
+  const GptqResult dynamic = gptq(w, kRows, kCols, spec, H, in_order, "t");
   int changed = 0;
   for (std::size_t u = 0; u < original.size(); ++u) {
     const bool first_group = u % 4 == 0;
@@ -110,8 +112,9 @@ TEST_CASE("the scales of later groups come from the updated weights unless group
     changed += !first_group && dynamic.q.at.scales[u] != original[u];
   }
   CHECK(changed == kRows * 3);
-  for (const GptqOptions& options : {GptqOptions{.static_groups = true, .range = RangeRule::absmax},
-                                     GptqOptions{.act_order = true, .range = RangeRule::absmax}}) {
+  for (const GptqOptions& options :
+       {GptqOptions{.act_order = false, .static_groups = true, .range = RangeRule::absmax},
+        GptqOptions{.act_order = true, .range = RangeRule::absmax}}) {
     const GptqResult fixed = gptq(w, kRows, kCols, spec, H, options, "t");
     CHECK(fixed.q.at.scales == original);
     CHECK(fixed.report.static_groups);
