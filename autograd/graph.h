@@ -239,11 +239,22 @@ class Graph {
   /// what its layers share: models do not change while they run, so that several graphs may use one.
   std::optional<Var> recall(const void* owner, const void* key) const {
     for (const Memory& m : memories_) {
-      if (m.owner == owner && m.key == key) return m.var;
+      if (m.owner == owner && m.key == key && m.bytes.empty()) return m.var;
     }
     return std::nullopt;
   }
   void remember(const void* owner, const void* key, Var v) { memories_.push_back({owner, key, v}); }
+  /// Memory that lives as long as the step: `bytes` of it at a multiple of 64, unspecified at first,
+  /// and the same memory whenever `owner` asks again for `key`, unless it is for more.
+  std::span<std::byte> memory(const void* owner, const void* key, std::size_t bytes) {
+    for (const Memory& m : memories_) {
+      if (m.owner == owner && m.key == key && !m.bytes.empty() && m.bytes.size() >= bytes) {
+        return m.bytes;
+      }
+    }
+    memories_.push_back({owner, key, {}, {static_cast<std::byte*>(arena_.allocate(bytes)), bytes}});
+    return memories_.back().bytes;
+  }
 
   std::uint64_t key() const { return key_; }
   std::uint32_t epoch() const { return epoch_; }
@@ -301,6 +312,7 @@ class Graph {
   struct Memory {
     const void *owner = nullptr, *key = nullptr;
     Var var{};
+    std::span<std::byte> bytes{};  // of memory(), instead of a Var
   };
   std::vector<Memory> memories_;  // of this step; the graph's own are its parameters' leaves
 

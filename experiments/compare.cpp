@@ -100,16 +100,21 @@ class SeedRun {
     const auto model = nn::clone(from);
     nn::ModelView view = nn::view(*model);
     const std::vector<quant::Target> targets = quant::resolve(plan, view);
-    const Calibration calibration(config, from, run_.data.source.tokens.train, stream_);
+    // Made only where it is used: text that the model writes itself takes longer than rounding.
+    std::optional<Calibration> calibration;
+    if (recipe.needs_hessian || std::ranges::any_of(targets, quant::needs_calibration)) {
+      calibration.emplace(config, from, run_.data.source.tokens.train, stream_);
+    }
     const quant::Quantized quantized = quant::post_training(
-        view, recipe, targets, calibration.batches(), post_training_options(config));
+        view, recipe, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
+        post_training_options(config));
     row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     Json about = Json::object();
-    if (recipe.needs_hessian || std::ranges::any_of(targets, quant::needs_calibration)) {
+    if (calibration) {
       Json text = Json::object();
       text.set("source", config.calib.source)
-          .set("tokens", calibration.tokens())
-          .set("sha256", calibration.sha256());
+          .set("tokens", calibration->tokens())
+          .set("sha256", calibration->sha256());
       if (run_.config.calib.source == "self") {
         text.set("temperature", run_.config.calib.temperature);
       }
@@ -141,37 +146,52 @@ class SeedRun {
         .error_share = rtn_error > 0 ? error / rtn_error : 1, .condition = condition, .damp = damp};
   }
 
-  /// The weights with which rounding begins; null when a stop was requested on the way there.
-  std::unique_ptr<nn::Gpt> start(const ExperimentConfig& config, const quant::Plan& plan,
-                                 const TrainSettings& settings, RowResult& row) {
-    auto model = nn::clone(*fork_);
+  /// Where training through rounding begins.
+  struct Start {
+    std::unique_ptr<nn::Gpt> model{};  ///< null when a stop was requested on the way there
+    /// The grids it goes on with; nothing where it looks for its own: after full precision, and
+    /// after a late start, whose steps at full precision leave the grids behind.
+    std::optional<quant::Quantized> grids{};
+  };
+  Start start(const ExperimentConfig& config, const quant::Plan& plan,
+              const TrainSettings& settings, RowResult& row) {
+    Start begin{.model = nn::clone(*fork_)};
+    nn::Gpt& model = *begin.model;
     if (config.qat.from == "scratch") {
-      model->init(stream_);
+      model.init(stream_);
     } else if (config.qat.from != "fp32") {
-      nn::ModelView view = nn::view(*model);
+      nn::ModelView view = nn::view(model);
       const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
-      quant::post_training(view, quant::recipe(config.qat.from), quant::resolve(plan, view),
-                           calibration.batches(), post_training_options(config));
+      begin.grids =
+          quant::post_training(view, quant::recipe(config.qat.from), quant::resolve(plan, view),
+                               calibration.batches(), post_training_options(config));
     }
-    if (settings.first_step == 0) return model;
+    if (settings.first_step == 0) return begin;
+    begin.grids.reset();
     TrainSettings before = settings;
     before.phase = before_rounding(settings.phase);
     before.end_step = std::exchange(before.first_step, 0);
     before.ema = 0;
-    return fit(before, {.model = *model}, row) ? std::move(model) : nullptr;
+    if (!fit(before, {.model = model}, row)) begin.model.reset();
+    return begin;
   }
   static std::string before_rounding(const std::string& phase) { return phase + "-before"; }
 
   bool train_row(const ExperimentConfig& config, const quant::Recipe& recipe,
                  const quant::Plan& plan, RowResult& row, const fs::path& dir) {
     const TrainSettings settings = rounding_settings(config, stream_, recipe, row.name);
-    const std::unique_ptr<nn::Gpt> model = start(config, plan, settings, row);
+    const auto [model, grids] = start(config, plan, settings, row);
     if (!model) return false;
     nn::ModelView view = nn::view(*model);
     std::vector<quant::Target> targets = quant::resolve(plan, view);
-    const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
-    quant::calibrate(view, targets, calibration.batches());
-    quant::FakeQuantizer fake(view, recipe.training, targets, qat_options(config));
+    if (grids) {
+      for (std::size_t i = 0; i < targets.size(); ++i) targets[i].input = grids->tensors[i].input;
+    } else if (std::ranges::any_of(targets, quant::needs_calibration)) {
+      const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
+      quant::calibrate(view, targets, calibration.batches());
+    }
+    quant::FakeQuantizer fake(view, recipe.training, targets, qat_options(config),
+                              grids ? &*grids : nullptr);
     quant::Diagnostics diagnostics(fake);
     const TrainParts parts{.model = *model,
                            .fake = &fake,

@@ -65,8 +65,8 @@ class Units {
   }
   /// Whether it is not clipped, and whether it lies between two codes.
   bool inside(double position) const {
-    const auto reach = static_cast<double>(grid_.reach);
-    return grid_.qmin - reach <= position && position <= grid_.qmax + reach;
+    const auto reach = static_cast<double>(grid_.reach), margin = static_cast<double>(kInside);
+    return margin * (grid_.qmin - reach) <= position && position <= margin * (grid_.qmax + reach);
   }
   bool between(double position) const { return grid_.qmin <= position && position <= grid_.qmax; }
   double below(double position) const {
@@ -188,30 +188,27 @@ void Diagnostics::describe(Layer& layer, std::size_t index, LayerDiagnostics& ou
 
 void Diagnostics::compare_gradients(const std::function<void()>& gradients, std::uint64_t key,
                                     std::vector<LayerDiagnostics>& out) {
-  // Scales come from the weights as they are, so they are taken before these are replaced.
+  // The gradients with respect to the rounded weights: these are parameters of their own.
+  ParamStore rounded;
   std::vector<Units> units;
-  std::vector<std::vector<real>> weights;
+  std::vector<std::span<const real>> weights;
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     units.emplace_back(fake_, l);
-    const auto w = layers_[l].weight->value.flat();
-    weights.emplace_back(w.begin(), w.end());
+    weights.push_back(fake_.weights(l));
+    rounded.add(layers_[l].weight->name, layers_[l].weight->value.shape);
   }
-  struct Restore {
-    Diagnostics& self;
-    const std::vector<std::vector<real>>& weights;
-    ~Restore() {
-      for (std::size_t l = 0; l < weights.size(); ++l) {
-        std::ranges::copy(weights[l], self.layers_[l].weight->value.data);
-      }
-      self.fake_.set_active(true);
-    }
+  rounded.allocate_values();
+  rounded.allocate_gradients();
+  struct Substitution {
+    FakeQuantizer& fake;
+    ~Substitution() { fake.substitute(nullptr); }
   };
-  const Restore restore{*this, weights};
-  fake_.set_active(false);  // the parameters hold the rounded weights themselves
+  const Substitution substitution{fake_};
+  fake_.substitute(&rounded);
   const auto gradients_at = [&](std::optional<std::uint64_t> draw) {
     std::vector<std::vector<real>> all;
     for (std::size_t l = 0; l < layers_.size(); ++l) {
-      const auto to = layers_[l].weight->value.flat();
+      const auto to = rounded.params()[l].value.flat();
       if (draw) {
         round_stochastically(to, weights[l], units[l], mix64(*draw + l));
       } else {
@@ -219,9 +216,10 @@ void Diagnostics::compare_gradients(const std::function<void()>& gradients, std:
         units[l].dequantize(to, layers_[l].codes);
       }
     }
+    rounded.zero_gradients();
     gradients();
-    for (const Layer& layer : layers_) {
-      const auto g = layer.weight->grad.flat();
+    for (const Param& p : rounded.params()) {
+      const auto g = p.grad.flat();
       all.emplace_back(g.begin(), g.end());
     }
     return all;
@@ -256,8 +254,8 @@ std::vector<LayerDiagnostics> Diagnostics::report(const std::function<void()>& g
   return out;
 }
 
-std::vector<FakeQuantizer::NamedValues> Diagnostics::state() {
-  std::vector<FakeQuantizer::NamedValues> all;
+std::vector<NamedValues> Diagnostics::state() {
+  std::vector<NamedValues> all;
   for (Layer& layer : layers_) all.push_back({layer.weight->name + ".history", layer.history});
   return all;
 }

@@ -45,10 +45,10 @@ class Diagnostics {
   /// After every step: follows the codes.
   void observe();
 
-  /// What there is to say since the last report. `gradients` fills the gradients of the parameters
-  /// by a forward and backward pass over one batch, always the same; it is called three times, with
-  /// the parameters at their rounded values, and at two stochastic roundings drawn from `key`.
-  /// Parameters are left as they were, gradients are not.
+  /// What there is to say since the last report. `gradients` runs the model forward and backward over
+  /// one batch, always the same; it is called three times: with the rounded weights, and with two
+  /// stochastic roundings drawn from `key`, products of floats each time. Parameters are left as they
+  /// were, their gradients are not.
   ///
   /// With F(w) = E L(Q(w)), Q(w) = the code below or above with probabilities that make E Q(w) = w:
   /// dF/dw_i is E of the difference quotient of L between both codes of w_i; it is estimated by
@@ -58,7 +58,7 @@ class Diagnostics {
 
   /// What a resumed training needs to go on as if it had not stopped: per matrix one integer per
   /// weight, exact in float: code, code at the last report, last direction, reversals (at most 84).
-  std::vector<FakeQuantizer::NamedValues> state();
+  std::vector<NamedValues> state();
 
  private:
   struct Layer {

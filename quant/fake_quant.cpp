@@ -6,7 +6,6 @@
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/fake_quant.h"
 #include "quant/kernels/round.h"
-#include "quant/ranges.h"
 
 namespace notch::quant {
 namespace {
@@ -120,7 +119,7 @@ struct FakeQuantSte {
   static constexpr std::string_view name = "fake_quant_ste";
   Spec spec;
   Ste ste;
-  std::span<const real> ratios;
+  std::span<const RangeAnchor> anchors;
   const PackedWeights* packed;
   std::span<real> scales{};              // [units], kept
   std::span<std::int8_t> zero_points{};  // [units] for asymmetric grids, kept
@@ -128,14 +127,14 @@ struct FakeQuantSte {
   Tensor forward(Forward& f) {
     const Tensor w = f.in(0);
     const UnitShape s = units_of(w, spec, name);
-    check(std::ssize(ratios) == s.units, name, ratios.size(), " ratios for ", s.units, " units");
+    check(std::ssize(anchors) == s.units, name, anchors.size(), " anchors for ", s.units, " units");
     scales = f.keep(s.units);
     if (has_zero_points(spec)) zero_points = f.keep<std::int8_t>(s.units);
     const Tensor y = f.out(w.shape);
     const auto unit = static_cast<std::size_t>(s.unit);
     round_units(f, y, w, s, scales, zero_points, packed, [&](std::size_t u) {
-      const UnitScale at =
-          scale_unit(std::span<const real>(w.flat()).subspan(u * unit, unit), spec, ratios[u]);
+      const MinMax now = min_max(std::span<const real>(w.flat()).subspan(u * unit, unit));
+      const UnitScale at = follow_range(anchors[u], now, spec);
       scales[u] = at.scale;
       if (has_zero_points(spec)) zero_points[u] = static_cast<std::int8_t>(at.zero_point);
     });
@@ -167,6 +166,7 @@ struct FakeQuantLsq {
   static constexpr std::string_view name = "fake_quant_lsq";
   Spec spec;
   Ste ste;
+  std::span<const real> start;
   const PackedWeights* packed;
   std::span<real> scales{};  // [units], kept
 
@@ -175,12 +175,13 @@ struct FakeQuantLsq {
     const UnitShape s = units_of(w, spec, name);
     check(has_learned_step(spec), name, "grid ", name_of(spec.grid),
           " has no positive learned step; wanted narrow, full, ternary or seq");
-    check(log_scale.size() == s.units, name, "log_scale is ", log_scale.shape, " for ", s.units,
-          " units");
+    check(log_scale.size() == s.units && std::ssize(start) == s.units, name, "log_scale is ",
+          log_scale.shape, " and start has ", start.size(), " for ", s.units, " units");
     scales = f.keep(s.units);
     const Tensor y = f.out(w.shape);
-    round_units(f, y, w, s, scales, {}, packed,
-                [&](std::size_t u) { scales[u] = lsq_step(log_scale.data[u], spec.scale); });
+    round_units(f, y, w, s, scales, {}, packed, [&](std::size_t u) {
+      scales[u] = lsq_step(start[u], log_scale.data[u], spec.scale);
+    });
     return y;
   }
   Tensor recompute(Forward& f) const {
@@ -206,15 +207,18 @@ struct FakeQuantLsq {
 
 }  // namespace
 
-Var fake_quant_ste(Var w, const Spec& spec, std::span<const real> ratios, Ste ste,
+Var fake_quant_ste(Var w, const Spec& spec, std::span<const RangeAnchor> anchors, Ste ste,
                    const PackedWeights* packed) {
-  return w.tape().record(FakeQuantSte{spec, ste, ratios, packed}, {w});
+  return w.tape().record(FakeQuantSte{spec, ste, anchors, packed}, {w});
 }
 
-Var fake_quant_lsq(Var w, Var log_scale, const Spec& spec, Ste ste, const PackedWeights* packed) {
-  return w.tape().record(FakeQuantLsq{spec, ste, packed}, {w, log_scale});
+Var fake_quant_lsq(Var w, Var log_scale, std::span<const real> start, const Spec& spec, Ste ste,
+                   const PackedWeights* packed) {
+  return w.tape().record(FakeQuantLsq{spec, ste, start, packed}, {w, log_scale});
 }
 
-real lsq_step(real log_scale, ScaleType type) { return round_scale(std::exp(log_scale), type); }
+real lsq_step(real start, real log_scale, ScaleType type) {
+  return round_scale(start * std::exp(log_scale), type);
+}
 
 }  // namespace notch::quant

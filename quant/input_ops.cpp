@@ -30,10 +30,11 @@ struct RoundedInput {
   void find_range(Forward& f) {
     if (inputs.log_scale == 0) return;
     const real l = f.in(inputs.log_scale).data[0];
-    at = range_of(spec, l, {});
+    const InputQuantizer start{spec, at};
+    at = range_of(start, l, {});
     if (inputs.offset == 0) return;
     const real offset = f.in(inputs.offset).data[0];
-    at = range_of(spec, l, offset);
+    at = range_of(start, l, offset);
     const Grid grid = grid_of(unit_spec(spec));
     const real z = static_cast<real>(grid.qmin) - offset / at.scale;
     offset_is_free = z >= static_cast<real>(grid.qmin) && z <= static_cast<real>(grid.qmax);
@@ -141,7 +142,7 @@ struct QuantizeInput {
 struct QuantizedLinear {
   static constexpr std::string_view name = "quantized_linear";
   RoundedInput input;
-  const PackedWeights* packed;
+  std::optional<PackedWeights> packed;
   std::int64_t M = 0, K = 0;
   std::span<real> values{};  // x̂, in the double build
   ActivationCodes codes{};   // kept
@@ -269,10 +270,10 @@ RoundedInput rounded_input(const StepInput& how, InputList& list, std::string_vi
 
 }  // namespace
 
-UnitScale range_of(const ActivationSpec& spec, real log_scale, std::optional<real> offset) {
-  UnitScale at{.scale = lsq_step(log_scale, ScaleType::f32)};
+UnitScale range_of(const InputQuantizer& start, real log_scale, std::optional<real> offset) {
+  UnitScale at{.scale = lsq_step(start.at.scale, log_scale, ScaleType::f32)};
   if (!offset) return at;
-  const Grid grid = grid_of(unit_spec(spec));
+  const Grid grid = grid_of(unit_spec(start.spec));
   const real lo = static_cast<real>(grid.qmin), hi = static_cast<real>(grid.qmax);
   at.zero_point = static_cast<int>(round_clamped(lo - *offset / at.scale, lo, hi));
   return at;
@@ -293,7 +294,8 @@ Var quantized_linear(Var x, Var w, std::optional<Var> bias, const StepInput& how
   RoundedInput input = rounded_input(how, list, QuantizedLinear::name);
   input.inputs.w = w_at;
   input.inputs.bias = bias_at;
-  return x.tape().record(QuantizedLinear{input, packed}, list.all());
+  const auto integers = packed ? std::optional(*packed) : std::nullopt;
+  return x.tape().record(QuantizedLinear{input, integers}, list.all());
 }
 
 Var packed_linear(Var x, std::optional<Var> bias, const InputQuantizer& input,

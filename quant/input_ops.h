@@ -17,7 +17,7 @@ namespace notch::quant {
 
 /// How an input is quantized in this step. A learned range replaces the frozen one of a static
 /// spec:
-///   s = lsq_step(log_scale);  z = rint(clamp(qmin - offset/s, qmin, qmax)), or 0 if symmetric.
+///   s = lsq_step(input.at.scale, log_scale);  z = rint(clamp(qmin - offset/s, qmin, qmax)), or 0 if symmetric.
 struct StepInput {
   InputQuantizer input{};
   std::optional<Var> log_scale{};  ///< [1]
@@ -34,7 +34,7 @@ struct StepInput {
 Var quantize_input(Var x, const StepInput& how);
 
 /// y = x̂ ŵᵀ + bias by the integer contract: x [.., K], w = ŵ [N, K], whose integers are `packed`;
-/// bias [N] -> [.., N]. `packed` must outlive the step; the double build takes null.
+/// bias [N] -> [.., N]. The memory of `packed` must outlive the step; the double build takes null.
 Var quantized_linear(Var x, Var w, std::optional<Var> bias, const StepInput& how,
                      const PackedWeights* packed);
 
@@ -49,7 +49,7 @@ void packed_rows(std::span<real> out, const Tensor& x, const InputQuantizer& inp
                  const PackedWeights& packed, std::span<std::byte> codes, std::int64_t first,
                  std::int64_t n);
 
-/// The range that `how` has in this step, learned or frozen.
-UnitScale range_of(const ActivationSpec& spec, real log_scale, std::optional<real> offset);
+/// A learned range: that of `start` times exp(log_scale), from `offset` on where it has one.
+UnitScale range_of(const InputQuantizer& start, real log_scale, std::optional<real> offset);
 
 }  // namespace notch::quant

@@ -48,14 +48,6 @@ std::optional<Var> bias_of(Graph& g, const nn::Linear& layer) {
 
 }  // namespace
 
-IntegerWeights::IntegerWeights(const Spec& spec, std::int64_t rows, std::int64_t cols) {
-  const IntegerShape shape = shape_of(spec, rows, cols);
-  validate(shape, "integer weights");
-  constexpr auto kReal = static_cast<std::int64_t>(sizeof(real));
-  memory_ = FlatBlock(static_cast<std::size_t>((packed_bytes(shape) + kReal - 1) / kReal));
-  packed_ = lay_out(shape, std::as_writable_bytes(memory_.flat()));
-}
-
 // ---- in training ----
 
 TrainedInputs::TrainedInputs(nn::ModelView& model, std::span<const Target> targets,
@@ -67,16 +59,15 @@ TrainedInputs::TrainedInputs(nn::ModelView& model, std::span<const Target> targe
     check(!fixed || t.input->at.scale > 0, t.name, "its static input range is not calibrated");
     Layer& layer = layers_[t.weight];
     layer.input = *t.input;
-#ifndef NOTCH_DOUBLE
-    layer.weights.emplace(t.spec, t.weight->value.rows(), t.weight->value.cols());
-#endif
+    layer.weights = shape_of(t.spec, t.weight->value.rows(), t.weight->value.cols());
+    validate(layer.weights, t.name.c_str());
     if (learning == InputLearning::fixed || !fixed) continue;
     layer.log_scale = &params.add(t.weight->name + ".input_log_scale", {1});
     if (!t.input->spec.symmetric) {
       layer.offset = &params.add(t.weight->name + ".input_offset", {1});
     }
     params.allocate_values();
-    layer.log_scale->value.data[0] = std::log(t.input->at.scale);
+    layer.log_scale->value.data[0] = 0;
     if (layer.offset) {
       const int below = grid_of(unit_spec(t.input->spec)).qmin - t.input->at.zero_point;
       layer.offset->value.data[0] = static_cast<real>(below) * t.input->at.scale;
@@ -90,7 +81,8 @@ TrainedInputs::TrainedInputs(nn::ModelView& model, std::span<const Target> targe
         const Var w = linear.hooks->weight(g, *linear.weight);
         const std::optional<Var> bias = bias_of(g, linear);
         const StepInput how = step_input(g, at->second);
-        return quantized_linear(x, w, bias, how, at->second.packed());
+        const std::optional<PackedWeights> integers = packed(g, *linear.weight);
+        return quantized_linear(x, w, bias, how, integers ? &*integers : nullptr);
       });
   loss_ = model.hooks->loss_chain.attach([this](Graph& g, const nn::Linear& head, Var x,
                                                 const nn::LossTargets& wanted,
@@ -110,24 +102,25 @@ StepInput TrainedInputs::step_input(Graph& g, const Layer& layer) const {
 }
 
 Var TrainedInputs::loss(Graph& g, const nn::Linear& head, Var x, const nn::LossTargets& wanted,
-                        Layer& layer) {
+                        const Layer& layer) const {
   const Var w = head.hooks->weight(g, *head.weight);
   const StepInput how = step_input(g, layer);
   const Var rounded = quantize_input(x, how);
-  if (!layer.weights) return head_loss(rounded, w, wanted.targets, wanted.teacher);
+  const std::optional<PackedWeights> integers = packed(g, *head.weight);
+  if (!integers) return head_loss(rounded, w, wanted.targets, wanted.teacher);
   struct Product {
-    Layer& layer;
+    Graph& graph;
+    const PackedWeights& weights;
     InputQuantizer input;
     Tensor x;
   };
-  const Product product{layer, layer.present(), x.value()};
+  const Product product{g, *integers, layer.present(), x.value()};
   const auto logits = [](const void* self, std::span<real> out, std::int64_t first,
                          std::int64_t n) {
-    const auto& [of, input, in] = *static_cast<const Product*>(self);
-    const PackedWeights& packed = *of.packed();
-    const auto bytes = static_cast<std::size_t>(n * (packed.shape.row_codes() + 5));
-    if (of.codes.size() < bytes) of.codes.resize(bytes);
-    packed_rows(out, in, input, packed, of.codes, first, n);
+    const auto& [graph, weights, input, in] = *static_cast<const Product*>(self);
+    const auto bytes = static_cast<std::size_t>(n * (weights.shape.row_codes() + 5));
+    const std::span<std::byte> codes = graph.memory(&weights, self, bytes);
+    packed_rows(out, in, input, weights, codes, first, n);
   };
   return head_loss(rounded, w, wanted.targets, wanted.teacher, {logits, &product});
 }
@@ -135,25 +128,39 @@ Var TrainedInputs::loss(Graph& g, const nn::Linear& head, Var x, const nn::LossT
 InputQuantizer TrainedInputs::Layer::present() const {
   if (!log_scale) return input;
   const std::optional<real> low = offset ? std::optional(offset->value.data[0]) : std::nullopt;
-  return {.spec = input.spec, .at = range_of(input.spec, log_scale->value.data[0], low)};
+  return {.spec = input.spec, .at = range_of(input, log_scale->value.data[0], low)};
 }
 
 void TrainedInputs::add_decay(double decay) {
   if (learning_ != InputLearning::pact) return;
   for (auto& [weight, layer] : layers_) {
     if (!layer.log_scale) continue;
-    // α = low + s · codes, low 0 if symmetric: d(λ α²)/d(log s) = 2 λ α · s · codes
+    // α = low + s · codes, low 0 if symmetric: d(λ α²)/dl = 2 λ α · s · codes
     const Grid grid = grid_of(unit_spec(layer.input.spec));
     const double low = layer.offset ? static_cast<double>(layer.offset->value.data[0]) : 0;
-    const double width = std::exp(static_cast<double>(layer.log_scale->value.data[0])) *
+    const double width = static_cast<double>(layer.input.at.scale) *
+                         std::exp(static_cast<double>(layer.log_scale->value.data[0])) *
                          (layer.offset ? grid.qmax - grid.qmin : grid.qmax);
     layer.log_scale->grad.data[0] += static_cast<real>(2 * decay * (low + width) * width);
   }
 }
 
-const PackedWeights* TrainedInputs::packed(const Param& weight) const {
+std::optional<PackedWeights> TrainedInputs::packed(Graph& g, const Param& weight) const {
+#ifdef NOTCH_DOUBLE
+  static_cast<void>(g), static_cast<void>(weight);
+  return std::nullopt;
+#else
   const auto at = layers_.find(&weight);
-  return at == layers_.end() ? nullptr : at->second.packed();
+  if (at == layers_.end()) return std::nullopt;
+  const IntegerShape& shape = at->second.weights;
+  return lay_out(shape, g.memory(this, &weight, static_cast<std::size_t>(packed_bytes(shape))));
+#endif
+}
+
+void TrainedInputs::add_state(std::vector<NamedValues>& all) {
+  for (auto& [weight, layer] : layers_) {
+    if (layer.log_scale) all.push_back({weight->name + ".input_scale", {&layer.input.at.scale, 1}});
+  }
 }
 
 std::optional<InputQuantizer> TrainedInputs::input_of(const Param& weight) const {

@@ -23,18 +23,6 @@
 
 namespace notch::quant {
 
-/// The integers of one weight matrix in training, with their memory: 8-bit codes of any width.
-class IntegerWeights {
- public:
-  /// Uninitialised: a fake-quant op fills them in every step.
-  IntegerWeights(const Spec& spec, std::int64_t rows, std::int64_t cols);
-  const PackedWeights& packed() const { return packed_; }
-
- private:
-  FlatBlock memory_;
-  PackedWeights packed_{};
-};
-
 /// How static input ranges are found in training.
 enum class InputLearning : std::uint8_t {
   fixed,  ///< they stay as calibrated
@@ -45,6 +33,12 @@ enum class InputLearning : std::uint8_t {
   /// range is [-α, α], which clips on both sides; the paper has no such inputs. Deviations: that; α
   /// is learned as its logarithm (the scale's); its first value is the observer's.
   pact,
+};
+
+/// Numbers that training keeps besides parameters, by name.
+struct NamedValues {
+  std::string name{};
+  std::span<real> values{};
 };
 
 /// Inputs of the layers of a model in training. Their learned ranges are parameters
@@ -62,26 +56,30 @@ class TrainedInputs {
   /// Off: products of floats, as if nothing were attached.
   void set_active(bool on) { active_ = on; }
 
+  /// What learned ranges start from ("<weight>.input_scale"): checkpoints keep it.
+  void add_state(std::vector<NamedValues>& all);
+
   /// Adds the gradient of decay · α² for every range that PACT learns.
   void add_decay(double decay);
 
-  /// Where a fake-quant op leaves the integers of this weight; null where they are not multiplied.
-  const PackedWeights* packed(const Param& weight) const;
+  /// Where a fake-quant op leaves the integers of this weight in this step, 8-bit codes of any width;
+  /// nothing where they are not multiplied. The memory is the step's: graphs of several threads may
+  /// run one model.
+  std::optional<PackedWeights> packed(Graph& g, const Param& weight) const;
   /// What ships: the input of the layer that multiplies with `weight`, with its present range.
   std::optional<InputQuantizer> input_of(const Param& weight) const;
 
  private:
   struct Layer {
     InputQuantizer input{};
-    std::optional<IntegerWeights> weights{};  // nothing in the double build
+    IntegerShape weights{};
     Param* log_scale = nullptr;
     Param* offset = nullptr;
-    std::vector<std::byte> codes{};  // of a chunk of tokens, for the head's loss
-    const PackedWeights* packed() const { return weights ? &weights->packed() : nullptr; }
     InputQuantizer present() const;
   };
   StepInput step_input(Graph& g, const Layer& layer) const;
-  Var loss(Graph& g, const nn::Linear& head, Var x, const nn::LossTargets& wanted, Layer& layer);
+  Var loss(Graph& g, const nn::Linear& head, Var x, const nn::LossTargets& wanted,
+           const Layer& layer) const;
 
   InputLearning learning_;
   Ste ste_;

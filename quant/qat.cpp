@@ -19,10 +19,20 @@ std::size_t unit_of(const Target& t) {
   return static_cast<std::size_t>(unit_size(t.spec, w.rows(), w.cols()));
 }
 
+/// The scales that `start` has for a target.
+const Scales& scales_in(const Quantized& start, const Target& t) {
+  const auto at = std::ranges::find(start.tensors, t.weight->name, &NamedQTensor::name);
+  check(at != start.tensors.end(), t.name, "the model that training starts from does not have it");
+  check(at->q.spec == t.spec, t.name, "is on ", name_of(at->q.spec), " in the model that training ",
+        "starts from, and to be trained on ", name_of(t.spec));
+  return at->q.at;
+}
+
 }  // namespace
 
 FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
-                             std::span<const Target> targets, const QatOptions& options)
+                             std::span<const Target> targets, const QatOptions& options,
+                             const Quantized* start)
     : training_(training), options_(options), params_(std::make_unique<ParamStore>()) {
   check(training != Training::none, "qat", "the recipe does not train");
   check(!targets.empty(), "qat", "no layer to quantize");
@@ -32,25 +42,25 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
           name_of(t.spec.grid),
           " has no positive learned step; LSQ needs narrow, full, ternary or seq");
     const RangeRule rule = training == Training::lsq ? options.lsq_init : RangeRule::mse;
-    Ranges ranges = choose_scales(w.flat(), w.rows(), w.cols(), t.spec, rule, t.name);
     Node& node = nodes_[t.weight];
     node.target = t;
+    node.index = order_.size();
     order_.push_back(t.weight);
-    node.now = ranges.at;
+    node.now = start ? scales_in(*start, t)
+                     : choose_scales(w.flat(), w.rows(), w.cols(), t.spec, rule, t.name).at;
     if (options.freeze > 0) {
       const std::size_t n = w.flat().size();
       for (auto* each : {&node.code, &node.direction, &node.frequency}) each->resize(n);
       node.frozen.assign(n, kNotFrozen);
     }
     if (training == Training::ste) {
-      node.ratios = std::move(ranges.ratios);
+      node.anchors = anchor_ranges(w.flat(), node.now, t.spec);
       continue;
     }
-    node.log_scale = &params_->add(t.weight->name + ".log_scale", {std::ssize(ranges.at.scales)});
+    node.first = node.now.scales;
+    node.log_scale = &params_->add(t.weight->name + ".log_scale", {std::ssize(node.first)});
     params_->allocate_values();
-    for (std::size_t u = 0; u < ranges.at.scales.size(); ++u) {
-      node.log_scale->value.data[u] = std::log(std::abs(ranges.at.scales[u]));
-    }
+    std::ranges::fill(node.log_scale->value.flat(), real{0});
   }
   const InputLearning usual = training == Training::lsq ? InputLearning::lsq : InputLearning::fixed;
   inputs_.emplace(model, targets, options.inputs.value_or(usual), options.ste, *params_);
@@ -58,14 +68,16 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
   attachment_ = chain_->attach([this](Graph& g, Param& p, const auto& next) -> Var {
     const Var w = next(g, p);
     const auto at = nodes_.find(&p);
-    if (!active_ || at == nodes_.end()) return w;
+    if (at == nodes_.end()) return w;
     const Node& node = at->second;
-    const PackedWeights* packed = inputs_->packed(p);
+    if (substitutes_) return g.param(substitutes_->params()[node.index]);
+    const std::optional<PackedWeights> integers = inputs_->packed(g, p);
+    const PackedWeights* packed = integers ? &*integers : nullptr;
     if (training_ == Training::ste) {
-      return fake_quant_ste(w, node.target.spec, node.ratios, options_.ste, packed);
+      return fake_quant_ste(w, node.target.spec, node.anchors, options_.ste, packed);
     }
     const Var log_scale = g.param(*node.log_scale);
-    return fake_quant_lsq(w, log_scale, node.target.spec, options_.ste, packed);
+    return fake_quant_lsq(w, log_scale, node.first, node.target.spec, options_.ste, packed);
   });
   if (options.freeze > 0) start_oscillation();
 }
@@ -84,20 +96,23 @@ std::span<const real> FakeQuantizer::look(Node& node) {
   return node.seen;
 }
 
-std::vector<FakeQuantizer::NamedValues> FakeQuantizer::state() {
+std::vector<NamedValues> FakeQuantizer::state() {
   std::vector<NamedValues> all;
-  const auto add = [&](const Param* p, std::string_view what, std::vector<real>& values) {
+  const auto add = [&](const Param* p, std::string_view what, std::span<real> values) {
     if (!values.empty()) all.push_back({str(p->name, '.', what), values});
   };
   for (const Param* p : order_) {
     Node& node = nodes_.at(p);
-    add(p, "ratio", node.ratios);
+    static_assert(sizeof(RangeAnchor) == 4 * sizeof(real));
+    add(p, "anchor", {reinterpret_cast<real*>(node.anchors.data()), 4 * node.anchors.size()});
+    add(p, "first_scale", node.first);
     add(p, "oscillation.code", node.code);
     add(p, "oscillation.direction", node.direction);
     add(p, "oscillation.frequency", node.frequency);
     add(p, "oscillation.mean", node.mean);
     add(p, "oscillation.frozen", node.frozen);
   }
+  inputs_->add_state(all);
   return all;
 }
 
@@ -108,10 +123,10 @@ void FakeQuantizer::find_scales(const Node& node, Scales& at) const {
   const std::size_t unit = unit_of(node.target);
   for (std::size_t u = 0; u < at.scales.size(); ++u) {
     if (training_ == Training::lsq) {
-      at.scales[u] = lsq_step(node.log_scale->value.data[u], spec.scale);
+      at.scales[u] = lsq_step(node.first[u], node.log_scale->value.data[u], spec.scale);
       continue;
     }
-    const UnitScale s = scale_unit(w.subspan(u * unit, unit), spec, node.ratios[u]);
+    const UnitScale s = follow_range(node.anchors[u], min_max(w.subspan(u * unit, unit)), spec);
     at.scales[u] = s.scale;
     if (has_zero_points(spec)) at.zero_points[u] = static_cast<std::int8_t>(s.zero_point);
   }

@@ -37,24 +37,23 @@ struct QatOptions {
 
 class FakeQuantizer {
  public:
-  /// Searches ranges for the targets' present weights and attaches. Layers with a quantized input
-  /// multiply integers from here on; static input ranges must have been calibrated, and LSQ learns
-  /// them. The model must outlive this.
+  /// Searches ranges for the targets' present weights and attaches; or, where training goes on from
+  /// post_training's result, takes over its grids: convert() then gives `start` until a weight moves.
+  /// Layers with a quantized input multiply integers from here on; static input ranges must have been
+  /// calibrated, and LSQ learns them. The model must outlive this. Usage error when `start` lacks a
+  /// target or has it on another grid.
   FakeQuantizer(nn::ModelView& model, Training training, std::span<const Target> targets,
-                const QatOptions& options);
+                const QatOptions& options, const Quantized* start = nullptr);
 
   FakeQuantizer(const FakeQuantizer&) = delete;  // the hook refers to this object
   FakeQuantizer& operator=(const FakeQuantizer&) = delete;
 
-  /// log(step size) per unit, named "<parameter>.log_scale", and learned input ranges; empty for
-  /// STE.
+  /// log(step size / first step size) per unit, named "<parameter>.log_scale", and learned input
+  /// ranges; empty for STE.
   ParamStore& params() { return *params_; }
-  /// What checkpoints keep besides: STE's ratios, fixed by the start ("<parameter>.ratio"), and
-  /// what is known of oscillations ("<parameter>.oscillation.frequency").
-  struct NamedValues {
-    std::string name{};
-    std::span<real> values{};
-  };
+  /// What checkpoints keep besides: what the start has fixed (STE's "<parameter>.anchor", LSQ's
+  /// "<parameter>.first_scale") and what is known of oscillations
+  /// ("<parameter>.oscillation.frequency").
   std::vector<NamedValues> state();
 
   /// Between backward and the update of step r·steps: adds the gradients of dampening and of PACT's
@@ -77,10 +76,11 @@ class FakeQuantizer {
   /// attached later (masks, adapters) make of them.
   std::span<const real> weights(std::size_t i) { return look(nodes_.at(order_[i])); }
 
-  /// Inactive, the model sees its parameters as they are.
-  void set_active(bool active) {
-    active_ = active;
-    inputs_->set_active(active);
+  /// Until the next call the model sees these parameters, one per matrix in their order and of its
+  /// shape, instead of the rounded weights, and multiplies floats. Null ends it.
+  void substitute(ParamStore* weights) {
+    substitutes_ = weights;
+    inputs_->set_active(!weights);
   }
 
   /// The integers of the weights that the forward rounds now, at their present steps. The model is
@@ -90,11 +90,13 @@ class FakeQuantizer {
  private:
   struct Node {
     Target target{};
-    std::vector<real> ratios{};  // STE
-    Param* log_scale = nullptr;  // LSQ
-    Scales now{};                // of the present weights
-    std::span<const real> seen{};  // what is rounded, as look() last found it
-    std::vector<real> below{};     // its values where links lie below
+    std::size_t index = 0;               // in order_
+    std::vector<RangeAnchor> anchors{};  // STE
+    Param* log_scale = nullptr;          // LSQ, as a factor of
+    std::vector<real> first{};           // the scales it starts from
+    Scales now{};                        // of the present weights
+    std::span<const real> seen{};        // what is rounded, as look() last found it
+    std::vector<real> below{};           // its values where links lie below
     std::vector<real> code{}, direction{}, frequency{}, mean{},
         frozen{};  // OscillationState, with `freeze`
   };
@@ -108,7 +110,7 @@ class FakeQuantizer {
 
   Training training_;
   QatOptions options_;
-  bool active_ = true;
+  ParamStore* substitutes_ = nullptr;
   std::unique_ptr<ParamStore> params_;
   std::optional<TrainedInputs> inputs_;
   std::map<const Param*, Node> nodes_;

@@ -37,6 +37,22 @@ real raw_scale(MinMax range, const Spec& spec, real ratio) {
   return 0;
 }
 
+/// What a scale is proportional to.
+double extent(MinMax range, GridKind grid) {
+  switch (grid) {
+    case GridKind::narrow:
+    case GridKind::full:
+    case GridKind::ternary:
+    case GridKind::seq:
+      return static_cast<double>(std::max(-range.lo, range.hi));
+    case GridKind::signed_max:
+      return static_cast<double>(range.hi >= -range.lo ? range.hi : range.lo);
+    case GridKind::asymmetric:
+      return static_cast<double>(range.hi) - static_cast<double>(range.lo);
+  }
+  return 0;
+}
+
 /// What a unit of zeros gets. Without a zero level the best is the smallest scale there is.
 UnitScale zero_unit(const Spec& spec) {
   return {.scale = spec.grid == GridKind::seq ? round_scale(0, spec.scale) : real{1}};
@@ -119,6 +135,38 @@ UnitScale scale_range(MinMax range, const Spec& spec, real ratio) {
     const Grid grid = grid_of(spec);
     const real lo = static_cast<real>(grid.qmin), hi = static_cast<real>(grid.qmax);
     at.zero_point = static_cast<int>(round_clamped(lo - range.lo * ratio / at.scale, lo, hi));
+  }
+  return at;
+}
+
+std::vector<RangeAnchor> anchor_ranges(std::span<const real> w, const Scales& at,
+                                       const Spec& spec) {
+  std::vector<RangeAnchor> anchors(at.scales.size());
+  const std::size_t unit = anchors.empty() ? 0 : w.size() / anchors.size();
+  for (std::size_t u = 0; u < anchors.size(); ++u) {
+    const MinMax seen = min_max(w.subspan(u * unit, unit));
+    anchors[u] = {.scale = at.scales[u], .lo = seen.lo, .hi = seen.hi};
+    if (has_zero_points(spec)) anchors[u].zero_point = static_cast<real>(at.zero_points[u]);
+  }
+  return anchors;
+}
+
+UnitScale follow_range(const RangeAnchor& anchor, MinMax now, const Spec& spec) {
+  const double then = extent({.lo = anchor.lo, .hi = anchor.hi}, spec.grid);
+  const double here = extent(now, spec.grid);
+  if (then == 0) {
+    if (anchor.scale == zero_unit(spec).scale) return scale_range(now, spec, 1);
+    return {.scale = anchor.scale, .zero_point = static_cast<int>(anchor.zero_point)};
+  }
+  if (here == 0) return zero_unit(spec);
+  const double scale = static_cast<double>(anchor.scale) * (here / then);
+  UnitScale at{.scale = round_scale(static_cast<real>(scale), spec.scale)};
+  if (spec.grid == GridKind::asymmetric) {
+    const Grid grid = grid_of(spec);
+    const double moved = static_cast<double>(anchor.lo) / then - static_cast<double>(now.lo) / here;
+    const double z = static_cast<double>(anchor.zero_point) + (grid.qmax - grid.qmin) * moved;
+    at.zero_point = static_cast<int>(round_clamped(
+        static_cast<real>(z), static_cast<real>(grid.qmin), static_cast<real>(grid.qmax)));
   }
   return at;
 }

@@ -1,8 +1,7 @@
 // Ranges: which interval of weights the grid covers, that is, the choice of scales.
 //
-// A range is a fraction of the unit's extreme values: scale = absmax · ratio / qmax. Searching the
-// ratio, and not the scale, lets straight-through training keep the ratio from the search and
-// follow the weights' absmax afterwards. Used by RTN, GPTQ (per group, on compensated weights) and
+// A range is a fraction of the unit's extreme values: scale = absmax · ratio / qmax, of which the
+// search tries a hundred. Straight-through training follows the extremes afterwards. Used by RTN, GPTQ (per group, on compensated weights) and
 // QAT. Source: the clip search is the usual one (step 0.01); its floor is 0.20 because at 2 and 3
 // bits the best range of a Gaussian row is far below its absmax. percentile and entropy are the
 // observers of activations (quant/observers.h), shown the weights of a unit; there is no moving
@@ -51,6 +50,20 @@ struct UnitScale {
 UnitScale scale_unit(std::span<const real> unit, const Spec& spec, real ratio);
 /// The same from the extremes alone (0 included), whatever was observed to find them.
 UnitScale scale_range(MinMax range, const Spec& spec, real ratio);
+
+/// The range of a unit in straight-through training: the scale and zero point it began with, and the
+/// extremes of its weights then. Numbers only, so that a checkpoint keeps them.
+struct RangeAnchor {
+  real scale = 1, zero_point = 0, lo = 0, hi = 0;
+};
+/// Those of w's units, which have the scales `at`. `w` are whole units.
+std::vector<RangeAnchor> anchor_ranges(std::span<const real> w, const Scales& at, const Spec& spec);
+/// The range moves as the extremes do; with e the extent (max|w|, signed_max: the value of largest
+/// magnitude, asymmetric: hi - lo) of the weights now and e₀ at the anchor, in double:
+///   scale = scale₀ · e/e₀      zero_point = clamp(rint(z₀ + (qmax - qmin)(lo₀/e₀ - lo/e)))
+/// At the anchor's own weights both are the anchor's, to the bit. A unit of zeros keeps the anchor's
+/// scale; if that is only what scale_range gives zeros, it gets the range of its extremes.
+UnitScale follow_range(const RangeAnchor& anchor, MinMax now, const Spec& spec);
 
 /// The ratio k/100, k = 100 … 20, whose scale_unit gives the least Σ (w - ŵ)² (in double); ties go
 /// to the larger ratio. 1 is a candidate, so the result is never worse than absmax. Parallel over

@@ -1,7 +1,6 @@
 #include "quant/kernels/fake_quant.h"
 
 #include <cmath>
-#include <limits>
 
 #include "autograd/base/simd.h"
 #include "quant/kernels/round.h"
@@ -10,10 +9,6 @@ namespace notch::quant {
 namespace {
 
 constexpr std::int64_t kLanes = 16;  // as round.cpp: partial sums whatever the vector width
-
-/// Factor of the clip limits. The weight whose size a scale was made of is inside: absmax divided by
-/// fl(absmax / qmax) can land one unit in the last place above qmax, which is less than 2 ε of it.
-constexpr real kInside = 1 + 2 * std::numeric_limits<real>::epsilon();
 
 }  // namespace
 

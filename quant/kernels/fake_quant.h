@@ -12,8 +12,7 @@
 namespace notch::quant {
 
 /// dw += dout where qmin - reach <= w/scale + z <= qmax + reach, nothing elsewhere (Grid::reach).
-/// Equality counts as inside, and so do 2 ε of the limits beyond it: absmax / fl(absmax / qmax) may
-/// land one unit in the last place above qmax.
+/// Equality counts as inside, and so do 2 ε of the limits beyond it (kInside).
 ///   ŵ = s · rint(clamp(w/s, qmin - z, qmax - z))
 /// where rint counts as the identity (Bengio et al. 2013, arXiv:1308.3432).
 void clipped_ste_backward(std::span<real> dw, std::span<const real> dout, std::span<const real> w,

@@ -74,6 +74,8 @@ Ends ends_of(const InputRange& r, bool mask) {
          .passed = mask ? real{0} : real{1}};
   e.slope_low = e.lowest - r.offset_steps;
   e.slope_high = e.highest - r.offset_steps;
+  e.lowest *= kInside;
+  e.highest *= kInside;
   if (r.clipping_only) e.inside = 0;
   if (r.low_end_held) {
     e.slope_low = 0;

@@ -71,7 +71,7 @@ NOTCH_CLONES void dampen_backward(std::span<real> dw, std::span<const real> w,
     const real scale = scales[u];
     const int z = zero_points.empty() ? 0 : zero_points[u];
     const real first = static_cast<real>(qmin - z), last = static_cast<real>(qmax - z);
-    const real lo = first - reach, hi = last + reach;
+    const real lo = kInside * (first - reach), hi = kInside * (last + reach);
     const real* in = w.data() + static_cast<std::int64_t>(u) * unit;
     real* out = of_unit(dw, u, unit);
     const auto pull = [&](auto round) {

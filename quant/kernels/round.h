@@ -17,11 +17,17 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "autograd/base/real.h"
 
 namespace notch::quant {
+
+/// Factor of the limits beyond which a value counts as clipped. The value whose size a scale was
+/// made of is inside: absmax divided by fl(absmax / qmax), or multiplied by the inverse of that, can
+/// land above qmax by less than 2 ε of it.
+inline constexpr real kInside = 1 + 2 * std::numeric_limits<real>::epsilon();
 
 /// clamp(v, lo, hi) rounded half to even, for integers lo <= hi of magnitude up to 2^21. Adding
 /// 1.5·2^23 (2^52 in double) leaves no fraction bits, so the addition rounds: the same as rint, but

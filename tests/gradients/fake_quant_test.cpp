@@ -24,6 +24,7 @@ using test::StraightThrough;
 using Values = std::vector<double>;
 
 constexpr std::int64_t kRows = 4, kCols = 12;
+constexpr double kFirst = 0.25;  // of LSQ's steps: they are learned as multiples of it
 
 /// One straight-through op in one setting.
 struct Row {
@@ -83,6 +84,12 @@ FrozenRounding frozen(const Spec& spec, StraightThrough form, Values zeros = {})
 struct Point {
   Values w{}, scales{}, zeros{}, dout{};
   std::vector<real> ratios{};
+  /// What the op is given: STE's anchors, LSQ's first scales (their logarithm then is 0).
+  std::vector<RangeAnchor> anchors(const Spec& spec) const {
+    Scales at{.scales = scales};
+    for (const double z : zeros) at.zero_points.push_back(static_cast<std::int8_t>(z));
+    return anchor_ranges(w, at, spec);
+  }
 };
 
 Values normals(std::size_t n, std::uint64_t seed) {
@@ -121,7 +128,7 @@ Point lsq_point(const Spec& spec) {
   Point p{.w = normals(kRows * kCols, 3), .dout = normals(kRows * kCols, 4)};
   const double qmax = grid_of(spec).qmax + grid_of(spec).reach;
   for (std::size_t u = 0; u < units(spec); ++u) {
-    p.scales.push_back(lsq_step(std::log((0.6 + 0.05 * double(u)) / qmax), spec.scale));
+    p.scales.push_back(lsq_step(1, std::log((0.6 + 0.05 * double(u)) / qmax), spec.scale));
   }
   frozen(spec, StraightThrough::clipped).nudge(p.w, p.scales, 1e-3);
   return p;
@@ -148,10 +155,12 @@ Received run(const Row& row, Point& p) {
   g.begin(Graph::Mode::training);
   const Var w = g.input({p.w.data(), {kRows, kCols}});
   Values logs;
-  for (const double s : p.scales) logs.push_back(std::log(std::abs(s)));
+  for (const double s : p.scales) logs.push_back(std::log(std::abs(s)) - std::log(kFirst));
   const Var l = g.input({logs.data(), {std::ssize(logs)}});
-  const Var y = row.op == "fake_quant_ste" ? fake_quant_ste(w, row.spec, p.ratios, row.ste)
-                                           : fake_quant_lsq(w, l, row.spec, row.ste);
+  const std::vector<RangeAnchor> anchors = p.anchors(row.spec);
+  const Values first(p.scales.size(), kFirst);
+  const Var y = row.op == "fake_quant_ste" ? fake_quant_ste(w, row.spec, anchors, row.ste)
+                                           : fake_quant_lsq(w, l, first, row.spec, row.ste);
   REQUIRE(g.nodes()[y.id].op->name == row.op);
   g.keep(y);
   g.backward(y, p.dout);
@@ -215,12 +224,12 @@ TEST_CASE("every grid is differentiated with codes on both sides of its zero poi
 TEST_CASE("LSQ's gradient of the step is the paper's, scaled by 1/sqrt(N qmax) and by s") {
   const Spec spec{.bits = 4, .grid = GridKind::full};
   Values w{.37, .95, -1.2, .04};
-  Values log_scale{std::log(0.1)};
+  Values log_scale{std::log(0.1)}, one{1};
   const auto gradients = [&](const Values& dout) {
     Graph g;
     g.begin(Graph::Mode::training);
     const Var x = g.input({w.data(), {1, 4}}), l = g.input({log_scale.data(), {1}});
-    g.backward(fake_quant_lsq(x, l, spec, Ste::clipped), dout);
+    g.backward(fake_quant_lsq(x, l, one, spec, Ste::clipped), dout);
     return std::pair{Values(g.grad(x).begin(), g.grad(x).end()), g.grad(l)[0]};
   };
   const Values by_hand{.3, 7, -8, -.4};
@@ -257,7 +266,8 @@ TEST_CASE("fake quantization adds to gradients and runs backward for one input a
   const Row lsq{.op = "fake_quant_lsq", .spec = spec};
   const Received both = run(lsq, p);
   Values logs;
-  for (const double s : p.scales) logs.push_back(std::log(s));
+  for (const double s : p.scales) logs.push_back(std::log(s) - std::log(kFirst));
+  const Values first(p.scales.size(), kFirst);
   Graph g;
   const auto begin = [&](bool weight, bool step) {
     g.begin(Graph::Mode::training);
@@ -268,14 +278,15 @@ TEST_CASE("fake quantization adds to gradients and runs backward for one input a
   for (const Ste ste : {Ste::clipped, Ste::plain}) {
     const Values dw = run({.op = "fake_quant_lsq", .spec = spec, .ste = ste}, p).dw;
     auto [w, l] = begin(true, false);
-    g.backward(fake_quant_lsq(w, l, spec, ste), p.dout);
+    g.backward(fake_quant_lsq(w, l, first, spec, ste), p.dout);
     CHECK(copy(w) == dw);
     std::tie(w, l) = begin(false, true);
-    g.backward(fake_quant_lsq(w, l, spec, ste), p.dout);
+    g.backward(fake_quant_lsq(w, l, first, spec, ste), p.dout);
     CHECK(copy(l) == both.dlog);
     // Twice in one graph: twice the gradient (exact in binary).
     std::tie(w, l) = begin(true, true);
-    const Var a = fake_quant_lsq(w, l, spec, ste), b = fake_quant_lsq(w, l, spec, ste);
+    const Var a = fake_quant_lsq(w, l, first, spec, ste),
+              b = fake_quant_lsq(w, l, first, spec, ste);
     g.backward(add(a, b), p.dout);
     for (std::size_t i = 0; i < dw.size(); ++i) CHECK(copy(w)[i] == 2 * dw[i]);
     for (std::size_t u = 0; u < logs.size(); ++u) CHECK(copy(l)[u] == 2 * both.dlog[u]);

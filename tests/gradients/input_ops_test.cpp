@@ -180,7 +180,7 @@ Received run(const Row& row, Point& p, bool all_wanted = true) {
   };
   const Var x = leaf(p.x.data(), {kM, kK}, all_wanted);
   const Var w = leaf(p.w.data(), {kN, kK}, true), b = leaf(p.b.data(), {kN}, all_wanted);
-  double log_scale = std::log(p.scale);
+  double log_scale = 0;  // of the range that the input begins with
   const Var l = leaf(&log_scale, {1}, true), o = leaf(&p.offset, {1}, true);
   const Grid grid = grid_of(unit_spec(row.spec));
   StepInput how{.input = {.spec = row.spec, .at = {.scale = p.scale}}, .ste = row.ste};

@@ -31,7 +31,8 @@ struct Watched {
     weight = targets.at(0).weight;
     model->params().allocate_gradients();
     fake = std::make_unique<FakeQuantizer>(view, Training::lsq, targets, QatOptions{});
-    fake->params().params().front().value.data[0] = std::log(kStep);
+    // The first step is of random weights; this makes it kStep.
+    fake->params().params().front().value.data[0] = std::log(kStep / fake->scales(0).scales[0]);
     put(codes);
     diagnostics = std::make_unique<Diagnostics>(*fake);
   }
@@ -39,6 +40,15 @@ struct Watched {
   /// A weight, or all of them, at a place among the codes.
   void put(std::size_t i, double code) { w()[i] = static_cast<real>(code) * kStep; }
   void put(double code) { std::ranges::fill(w(), static_cast<real>(code) * kStep); }
+  /// Backward of the loss Σ f(ŵ) through the weight as the model sees it, with slope(ŵ) = f'(ŵ).
+  void backward(const std::function<real(real)>& slope) {
+    Graph g;
+    g.begin(Graph::Mode::training);
+    const Var seen = model->hooks().weight(g, *weight);
+    std::vector<real> dout;
+    for (const real v : seen.value().flat()) dout.push_back(slope(v));
+    g.backward(seen, dout);
+  }
 
   LayerDiagnostics report(const std::function<void()>& gradients = [] {}) {
     const std::vector<LayerDiagnostics> all = diagnostics->report(gradients, 1);
@@ -147,10 +157,10 @@ TEST_CASE("The cosine compares the gradient at the rounding with that of the exp
   const auto gradients = [&] {
     ++calls;
     double sum = 0;
-    for (std::size_t i = 0; i < m.w().size(); ++i) {
-      sum += static_cast<double>(m.w()[i] / kStep);
-      m.weight->grad.flat()[i] = m.w()[i] - static_cast<real>(target) * kStep;
-    }
+    m.backward([&](real v) {
+      sum += static_cast<double>(v / kStep);
+      return v - static_cast<real>(target) * kStep;
+    });
     mean_code.push_back(sum / kN);
   };
   SECTION("both point the same way far from the target") {
@@ -178,6 +188,26 @@ TEST_CASE("The cosine compares the gradient at the rounding with that of the exp
   CHECK(same_bits(values_of(m.model->params()), before));
 }
 
+TEST_CASE("With a link below, gradients are compared at what it makes of the weights") {
+  Watched m(1.4);
+  const nn::Attachment doubled = m.model->hooks().weight_chain.attach(
+      [](Graph& g, Param& p, const auto& next) { return scale(next(g, p), real{2}); });
+  const std::vector<real> before = values_of(m.model->params());
+  std::vector<double> mean_code;
+  m.report([&] {
+    double sum = 0;
+    m.backward([&](real v) {
+      sum += static_cast<double>(v / kStep);
+      return v;
+    });
+    mean_code.push_back(sum / kN);
+  });
+  REQUIRE(mean_code.size() == 3);
+  CHECK(mean_code[0] == Approx(3));  // 2 · 1.4 = 2.8, not the code of 1.4 and not twice that
+  CHECK(std::abs(mean_code[1] - 2.8) < 0.1);
+  CHECK(same_bits(values_of(m.model->params()), before));
+}
+
 TEST_CASE("Odd codes: a step of two, boundaries at even numbers") {
   Watched m(1.5, {.bits = 2, .grid = GridKind::seq, .granularity = Granularity::tensor});
   m.put(0, 1.95);  // next to the boundary at 2
@@ -188,7 +218,10 @@ TEST_CASE("Odd codes: a step of two, boundaries at even numbers") {
   CHECK(d.boundary[0] == Approx(1 / (kN - 2)));
   CHECK(d.boundary[4] == Approx((kN - 3) / (kN - 2)));
   std::vector<real> seen;
-  m.report([&] { seen.assign(m.w().begin(), m.w().end()); });
+  m.report([&] {
+    seen.clear();
+    m.backward([&](real v) { return seen.emplace_back(v); });
+  });
   for (const real v : seen) {  // the last call: a stochastic rounding
     const real code = v / kStep;
     CHECK((code == 1 || code == 3));

@@ -7,6 +7,8 @@
 
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/fake_quant.h"
+#include "quant/kernels/input_gradients.h"
+#include "quant/kernels/oscillation.h"
 #include "quant/kernels/round.h"
 #include "quant/ranges.h"
 #include "tests/catch.h"
@@ -35,12 +37,13 @@ struct Result {
   }
 };
 
-Result run_ste(Reals w, std::int64_t rows, const Spec& spec, const Reals& ratios,
+Result run_ste(Reals w, std::int64_t rows, const Spec& spec, const Scales& at,
                Ste ste = Ste::clipped) {
+  const std::vector<RangeAnchor> anchors = anchor_ranges(w, at, spec);
   Graph g;
   g.begin(Graph::Mode::training);
   const Var x = g.input({w.data(), {rows, std::ssize(w) / rows}});
-  const Var y = fake_quant_ste(x, spec, ratios, ste);
+  const Var y = fake_quant_ste(x, spec, anchors, ste);
   g.keep(y);
   g.backward(y, normal_matrix(std::ssize(w), 31));
   return {copy(y.value().flat()), copy(g.grad(x)), {}};
@@ -52,7 +55,8 @@ Result run_lsq(Reals w, std::int64_t rows, const Spec& spec, Reals log_scale,
   g.begin(Graph::Mode::training);
   const Var x = g.input({w.data(), {rows, std::ssize(w) / rows}});
   const Var l = g.input({log_scale.data(), {std::ssize(log_scale)}});
-  const Var y = fake_quant_lsq(x, l, spec, ste);
+  const Reals first(log_scale.size(), real{1});
+  const Var y = fake_quant_lsq(x, l, first, spec, ste);
   g.keep(y);
   g.backward(y, normal_matrix(std::ssize(w), 32));
   return {copy(y.value().flat()), copy(g.grad(x)), copy(g.grad(l))};
@@ -66,21 +70,23 @@ Reals log_of(const Reals& scales) {
 
 Scales steps_of(const Reals& logs, const Spec& spec) {
   Scales at;
-  for (const real l : logs) at.scales.push_back(lsq_step(l, spec.scale));
+  for (const real l : logs) at.scales.push_back(lsq_step(1, l, spec.scale));
   return at;
 }
 
 /// dx of y = x ŵᵀ for dy = 1: the ŵ that backward multiplies by, made again after forward.
-Reals seen_by_backward(Reals w, const Spec& spec, const Reals& ratios, const Reals* log_scale) {
+Reals seen_by_backward(Reals w, const Spec& spec, const Scales& at, const Reals* log_scale) {
+  const std::vector<RangeAnchor> anchors = anchor_ranges(w, at, spec);
   Graph g;
   g.begin(Graph::Mode::training);
   Reals x(w.size(), real{1}), identity(kRows * kRows), logs = log_scale ? *log_scale : Reals{};
+  const Reals first(logs.size(), real{1});
   for (std::size_t i = 0; i < kRows; ++i) identity[i * kRows + i] = 1;
   const Var in = g.input({x.data(), {kRows, kCols}});
   const Var weight = g.input({w.data(), {kRows, kCols}});
-  const Var rounded =
-      log_scale ? fake_quant_lsq(weight, g.input({logs.data(), {std::ssize(logs)}}), spec, {})
-                : fake_quant_ste(weight, spec, ratios, {});
+  const Var rounded = log_scale ? fake_quant_lsq(weight, g.input({logs.data(), {std::ssize(logs)}}),
+                                                 first, spec, {})
+                                : fake_quant_ste(weight, spec, anchors, {});
   g.backward(linear(in, rounded), identity);
   return copy(g.grad(in));
 }
@@ -90,8 +96,8 @@ TEST_CASE("backward multiplies by the same weights as forward, on every grid") {
   for (const Spec& spec : all_specs(kGroup)) {
     INFO(name_of(spec));
     const Ranges ranges = choose_scales(w, kRows, kCols, spec, RangeRule::mse, "t");
-    const Reals forward = run_ste(w, kRows, spec, ranges.ratios).out;
-    CHECK(seen_by_backward(w, spec, ranges.ratios, nullptr) == forward);
+    const Reals forward = run_ste(w, kRows, spec, ranges.at).out;
+    CHECK(seen_by_backward(w, spec, ranges.at, nullptr) == forward);
     if (!learns_steps(spec)) continue;
     const Reals logs = log_of(ranges.at.scales);
     CHECK(seen_by_backward(w, spec, {}, &logs) == run_lsq(w, kRows, spec, logs).out);
@@ -106,7 +112,7 @@ TEST_CASE("fake-quant weights are the dequantized codes, bit for bit, for every 
       INFO(name_of(spec) << " " << name_of(rule));
       const Ranges ranges = choose_scales(w, kRows, kCols, spec, rule, "t");
       const Reals codes = dequantize(quantize(w, kRows, kCols, spec, ranges.at, "t"));
-      CHECK(same_bits(run_ste(w, kRows, spec, ranges.ratios).out, codes));
+      CHECK(same_bits(run_ste(w, kRows, spec, ranges.at).out, codes));
       if (!learns_steps(spec)) continue;
       const Reals logs = log_of(ranges.at.scales);
       const Reals learned = dequantize(quantize(w, kRows, kCols, spec, steps_of(logs, spec), "t"));
@@ -139,20 +145,62 @@ TEST_CASE("fake quantization with frozen scales leaves quantized weights as they
 TEST_CASE("a range found on quantized weights gives the same weights again") {
   // s = fl(a/qmax) makes fl(fl(qmax s)/qmax) = s; a learned step is no such quotient, and for about
   // one in nine the last place is lost. That must not count as quantizing something.
-  const Reals w = normal_matrix(64 * 16, 3), ones(64, 1);
+  const Reals w = normal_matrix(64 * 16, 3);
   const Spec spec{.bits = 4};
+  const auto absmax = [&](const Reals& m) {
+    return choose_scales(m, 64, 16, spec, RangeRule::absmax, "t").at;
+  };
   for (const real ratio : {1.0f, 0.7f}) {
-    const Reals once = run_ste(w, 64, spec, Reals(64, ratio)).out;
-    CHECK(same_bits(run_ste(once, 64, spec, ones).out, once));
+    Scales at;
+    for (std::size_t row = 0; row < 64; ++row) {
+      at.scales.push_back(scale_unit(std::span(w).subspan(16 * row, 16), spec, ratio).scale);
+    }
+    const Reals once = run_ste(w, 64, spec, at).out;
+    CHECK(same_bits(run_ste(once, 64, spec, absmax(once)).out, once));
     CHECK(count_moved(w, once) > 64 * 14);  // all but the extremes
   }
   const Reals logs = normal_matrix(64, 33, 0.1);
   Reals wide = w;
   for (std::size_t row = 0; row < 64; ++row) wide[16 * row] = 20;  // reaches code 7 everywhere
   const Reals learned = run_lsq(wide, 64, spec, logs).out;
-  const Reals again = run_ste(learned, 64, spec, ones).out;
+  const Reals again = run_ste(learned, 64, spec, absmax(learned)).out;
   CHECK_FALSE(same_bits(again, learned));
   CHECK(count_moved(learned, again) == 0);
+}
+
+TEST_CASE("a followed range is its anchor's at the anchor and moves with the extremes") {
+  for (Spec spec : all_specs(kGroup)) {
+    INFO(name_of(spec));
+    const Reals w = normal_matrix(kRows * kCols, 5, 0.1);
+    // Scales that no ratio of extremes gives: those that training may have learned.
+    Scales at = choose_scales(w, kRows, kCols, spec, RangeRule::mse, "t").at;
+    for (real& s : at.scales) s = round_scale(s * real(1.0371), spec.scale);
+    const std::vector<RangeAnchor> anchors = anchor_ranges(w, at, spec);
+    const auto unit = static_cast<std::size_t>(unit_size(spec, kRows, kCols));
+    for (std::size_t u = 0; u < anchors.size(); ++u) {
+      const MinMax seen = min_max(std::span(w).subspan(u * unit, unit));
+      const UnitScale same = follow_range(anchors[u], seen, spec);
+      const int z = at.zero_points.empty() ? 0 : at.zero_points[u];
+      CHECK(same.scale == at.scales[u]);
+      CHECK(same.zero_point == z);
+      const UnitScale twice = follow_range(anchors[u], {2 * seen.lo, 2 * seen.hi}, spec);
+      CHECK(twice.scale == 2 * at.scales[u]);  // a power of two rounds nothing
+      CHECK(twice.zero_point == z);
+    }
+  }
+  // Asymmetric: of [-1, 3] with 15 steps the zero lies at 15/4; of [-2, 2] in the middle.
+  const Spec spec{.bits = 4, .grid = GridKind::asymmetric};
+  const RangeAnchor anchor{.scale = real(4) / 15, .zero_point = -4, .lo = -1, .hi = 3};
+  CHECK(follow_range(anchor, {-2, 2}, spec).zero_point == -4 + 4);  // rint(15 (-1/4 + 2/4)) = 4
+  CHECK(follow_range(anchor, {-2, 2}, spec).scale == anchor.scale);
+}
+
+TEST_CASE("a unit of zeros keeps a grid that it was given, and finds one where it had none") {
+  const Spec spec{.bits = 4};
+  const MinMax moved{-0.001f, 0.0005f};
+  CHECK(follow_range({.scale = 0.25f}, moved, spec).scale == 0.25f);
+  CHECK(follow_range({.scale = 1}, moved, spec).scale == 0.001f / 7);
+  CHECK(follow_range({.scale = 1}, {}, spec).scale == 1);
 }
 
 TEST_CASE("count_moved counts what changed beyond rounding") {
@@ -200,6 +248,16 @@ TEST_CASE("the weight that a scale was made of is inside the clip mask, one step
       lsq_backward(lsq, {}, dout, w, scales, 3, -q, q, 1);
       CHECK(ste == inside);
       CHECK(lsq == inside);
+      Reals input = dout, learned = dout;
+      const InputRange range{.scale = scale, .qmin = -q, .qmax = q};
+      mask_input_gradient(input, w, range);
+      input_backward(learned, w, range, true);
+      CHECK(input == inside);
+      CHECK(learned == inside);
+      // Dampening pulls at what is inside: not at all where it is on the last code.
+      Reals pull(3);
+      dampen_backward(pull, Reals{largest * (1 + 1e-7f), 0, w[2]}, scales, {}, 3, -q, q, 1, 0, 1);
+      CHECK(pull[2] == 0);
     }
   }
   CHECK(above > 20);  // such weights were among them
@@ -245,11 +303,11 @@ TEST_CASE("the number of threads changes no bit of values and gradients") {
     Spec shifted = spec;
     shifted.grid = GridKind::asymmetric;
     const Ranges ranges = choose_scales(w, kTall, kWide, spec, RangeRule::mse, "t");
+    const Ranges moved = choose_scales(w, kTall, kWide, shifted, RangeRule::mse, "t");
     const Reals logs = log_of(ranges.at.scales);
     const auto all = [&] {
-      return std::vector{run_ste(w, kTall, spec, ranges.ratios),
-                         run_ste(w, kTall, shifted, ranges.ratios), run_lsq(w, kTall, spec, logs),
-                         run_lsq(w, kTall, spec, logs, Ste::plain)};
+      return std::vector{run_ste(w, kTall, spec, ranges.at), run_ste(w, kTall, shifted, moved.at),
+                         run_lsq(w, kTall, spec, logs), run_lsq(w, kTall, spec, logs, Ste::plain)};
     };
     const int before = threads();
     set_threads(1);
@@ -264,31 +322,35 @@ TEST_CASE("the number of threads changes no bit of values and gradients") {
 }
 
 TEST_CASE("learned steps are stored numbers: positive, finite, of the scale's type") {
-  CHECK(lsq_step(0, ScaleType::f32) == 1);
-  CHECK(lsq_step(std::log(0.1f), ScaleType::f16) == round_scale(0.1f, ScaleType::f16));
-  CHECK(lsq_step(std::log(0.1f), ScaleType::bf16) == round_scale(0.1f, ScaleType::bf16));
+  CHECK(lsq_step(1, 0, ScaleType::f32) == 1);
+  CHECK(lsq_step(1, std::log(0.1f), ScaleType::f16) == round_scale(0.1f, ScaleType::f16));
+  CHECK(lsq_step(1, std::log(0.1f), ScaleType::bf16) == round_scale(0.1f, ScaleType::bf16));
   for (const ScaleType type : {ScaleType::f32, ScaleType::f16, ScaleType::bf16}) {
-    CHECK(lsq_step(-1000, type) > 0);
-    CHECK(lsq_step(1000, type) == max_scale(type));
+    CHECK(lsq_step(1, -1000, type) > 0);
+    CHECK(lsq_step(1, 1000, type) == max_scale(type));
   }
 }
 
 TEST_CASE("sizes and grids that do not fit are refused by the op's name") {
-  Reals w(12), ratios(2, 1), logs(2, 0);
+  Reals w(12), logs(2, 0);
+  const Reals first(3, 1);
+  const std::vector<RangeAnchor> anchors(2);
   Graph g;
   g.begin(Graph::Mode::training);
   const Var matrix = g.input({w.data(), {3, 4}}), vector = g.input({w.data(), {12}});
   const Var l = g.input({logs.data(), {2}});
   const auto where = [&](const auto& action) { return error_of(action).where; };
-  CHECK(where([&] { fake_quant_ste(matrix, {}, ratios, Ste::plain); }) == "fake_quant_ste");
-  CHECK(where([&] { fake_quant_ste(vector, {}, ratios, Ste::plain); }) == "fake_quant_ste");
-  CHECK(where([&] { fake_quant_lsq(matrix, l, {}, Ste::plain); }) == "fake_quant_lsq");
+  CHECK(where([&] { fake_quant_ste(matrix, {}, anchors, Ste::plain); }) == "fake_quant_ste");
+  CHECK(where([&] { fake_quant_ste(vector, {}, anchors, Ste::plain); }) == "fake_quant_ste");
+  CHECK(where([&] { fake_quant_lsq(matrix, l, first, {}, Ste::plain); }) == "fake_quant_lsq");
   const Spec group{.granularity = Granularity::group, .group_size = 3};
-  CHECK(where([&] { fake_quant_lsq(matrix, l, group, Ste::plain); }) == "fake_quant_lsq");
+  CHECK(where([&] { fake_quant_lsq(matrix, l, first, group, Ste::plain); }) == "fake_quant_lsq");
   for (const GridKind grid : {GridKind::asymmetric, GridKind::signed_max}) {
     Reals three(3, 0);
     const Var right_size = g.input({three.data(), {3}});
-    const auto use = [&] { fake_quant_lsq(matrix, right_size, {.grid = grid}, Ste::clipped); };
+    const auto use = [&] {
+      fake_quant_lsq(matrix, right_size, first, {.grid = grid}, Ste::clipped);
+    };
     CHECK(where(use) == "fake_quant_lsq");
   }
 }

@@ -129,8 +129,8 @@ TEST_CASE("a model in training computes with the weights that convert() ships, b
 TEST_CASE("integers are those of the weights that links attached later hand to the rounding") {
   for (const Training training : {Training::ste, Training::lsq}) {
     Quantizing q = attach(untied_gpt(), training);
-    const nn::Attachment halves = q.model.view.hooks->weight_chain.attach(
-        [&](Graph& g, Param& p, const auto& next) -> Var {
+    const nn::Attachment halves =
+        q.model.view.hooks->weight_chain.attach([&](Graph& g, Param& p, const auto& next) -> Var {
           const Var w = next(g, p);
           const bool ours = std::ranges::find(q.targets, &p, &Target::weight) != q.targets.end();
           return ours ? scale(w, real{0.5}) : w;
@@ -217,33 +217,33 @@ TEST_CASE("gradients reach every learned step and every weight, and training mov
   }
 }
 
-TEST_CASE("STE learns no steps and its ratios are fixed and restore a checkpoint") {
+TEST_CASE("STE learns no steps and its anchors are fixed and restore a checkpoint") {
   Quantizing q = attach(tied_gpt(), Training::ste, {.bits = 3});
   CHECK(q.quantizer->params().params().empty());
-  const auto ratios_of = [](const Quantizing& of) {
-    std::vector<FakeQuantizer::NamedValues> all = of.quantizer->state();
-    std::erase_if(all, [](const auto& v) { return !v.name.ends_with(".ratio"); });
+  const auto anchors_of = [](const Quantizing& of) {
+    std::vector<NamedValues> all = of.quantizer->state();
+    std::erase_if(all, [](const auto& v) { return !v.name.ends_with(".anchor"); });
     return all;
   };
-  auto fixed = ratios_of(q);
+  auto fixed = anchors_of(q);
   REQUIRE(fixed.size() == q.targets.size());
   std::vector<std::vector<real>> before;
   for (const auto& f : fixed) before.push_back(copy(f.values));
-  CHECK(fixed[0].name == "h.0.attn.c_attn.weight.ratio");
-  CHECK(fixed[0].values.size() == 36);
+  CHECK(fixed[0].name == "h.0.attn.c_attn.weight.anchor");
+  CHECK(fixed[0].values.size() == 4 * 36);  // scale, zero point and extremes of a row
   train(q.model.view, nullptr, Text(4), 20, 1e-2);
   for (std::size_t i = 0; i < fixed.size(); ++i) CHECK(same_bits(fixed[i].values, before[i]));
 
-  // Attached again, ranges are searched on the trained weights: other ratios, until restored.
+  // Attached again, ranges are searched on the trained weights: others, until restored.
   Quantizing resumed = attach(copy_of(q.model), Training::ste, {.bits = 3});
   const Text text(5);
   CHECK_FALSE(same_bits(logits_of(resumed.model.view, text), logits_of(q.model.view, text)));
-  auto restored = ratios_of(resumed);
+  auto restored = anchors_of(resumed);
   for (std::size_t i = 0; i < fixed.size(); ++i) {
     std::ranges::copy(fixed[i].values, restored[i].values.begin());
   }
   CHECK(same_bits(logits_of(resumed.model.view, text), logits_of(q.model.view, text)));
-  CHECK(ratios_of(attach(tied_gpt(), Training::lsq)).empty());
+  CHECK(anchors_of(attach(tied_gpt(), Training::lsq)).empty());
 }
 
 /// Trains with the quantizer's two calls around each update; plain steps against the gradient.
@@ -291,12 +291,14 @@ TEST_CASE("dampening leaves weights nearer to their codes") {
 TEST_CASE("the first learned steps are those of the chosen range rule") {
   for (const RangeRule rule : {RangeRule::mse, RangeRule::absmax, RangeRule::lsq_paper}) {
     const Quantizing q = attach(tied_gpt(), Training::lsq, kInt4, {.lsq_init = rule});
-    for (const Target& t : q.targets) {
+    for (std::size_t i = 0; i < q.targets.size(); ++i) {
+      const Target& t = q.targets[i];
       const Tensor& w = t.weight->value;
       const Ranges ranges = choose_scales(w.flat(), w.rows(), w.cols(), t.spec, rule, t.name);
       const Param* logs = q.quantizer->params().find(t.weight->name + ".log_scale");
       for (std::size_t u = 0; u < ranges.at.scales.size(); ++u) {
-        CHECK(std::exp(logs->value.data[u]) == Approx(ranges.at.scales[u]).epsilon(1e-6));
+        CHECK(logs->value.data[u] == 0);
+        CHECK(q.quantizer->scales(i).scales[u] == ranges.at.scales[u]);
       }
     }
   }

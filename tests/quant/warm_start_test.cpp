@@ -1,0 +1,107 @@
+// Training that goes on from a model rounded after training: it begins with that model's integers.
+#include "quant/calibration.h"
+#include "quant/qat.h"
+#include "tests/catch.h"
+#include "tests/quant/random_matrix.h"
+#include "tests/quant/tiny_models.h"
+
+namespace notch::quant {
+namespace {
+
+using test::all_specs;
+using test::any_model;
+using test::AnyModel;
+using test::error_of;
+using test::logits_of;
+using test::same_bits;
+using test::Text;
+
+AnyModel gpt() {
+  return any_model([] { return test::make_gpt(); });
+}
+AnyModel mlp() {
+  return any_model([] { return test::make_mlp(); });
+}
+
+/// Rounded by GPTQ, and trained on from there.
+void check_warm_start(Training training, const Spec& spec, const PostTrainingOptions& options) {
+  INFO((training == Training::ste ? "ste " : "lsq ") << name_of(spec));
+  for (AnyModel model : {gpt(), mlp()}) {
+    const std::vector<Target> targets =
+        resolve({.weights = spec, .table = Spec{.bits = 6, .scale = ScaleType::f16}}, model.view);
+    const Text text(11);
+    const std::vector<nn::Tokens> calibration{text.tokens()};
+    const Quantized start =
+        post_training(model.view, recipe("gptq"), targets, calibration, options);
+    const std::vector<real> shipped = logits_of(model.view, text);
+    FakeQuantizer quantizer(model.view, training, targets, {}, &start);
+    CHECK(same_bits(logits_of(model.view, text), shipped));
+    const Quantized begin = quantizer.convert();
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      CHECK(begin.tensors[i].q.codes == start.tensors[i].q.codes);
+      CHECK(same_bits(dequantize(begin.tensors[i].q), dequantize(start.tensors[i].q)));
+    }
+  }
+}
+
+TEST_CASE("a warm start begins exactly at the model that it starts from") {
+  for (const Training training : {Training::ste, Training::lsq}) {
+    for (const Spec& spec : all_specs(4)) {
+      if (training == Training::lsq && !has_learned_step(spec)) continue;
+      for (const bool search : {false, true}) {
+        check_warm_start(training, spec, {.gptq = {.search_clip = search}});
+      }
+    }
+  }
+  // Searched anew on rounded weights the grids are others: a quotient of extremes does not give the
+  // step of `seq` back, whose outer cells reach beyond its codes.
+  AnyModel model = mlp();
+  const std::vector<Target> targets =
+      resolve({.weights = Spec{.bits = 2, .grid = GridKind::seq}}, model.view);
+  const Text text(11);
+  const std::vector<nn::Tokens> calibration{text.tokens()};
+  post_training(model.view, recipe("gptq"), targets, calibration, {.gptq = {.search_clip = true}});
+  const std::vector<real> shipped = logits_of(model.view, text);
+  const FakeQuantizer anew(model.view, Training::lsq, targets, {});
+  CHECK_FALSE(same_bits(logits_of(model.view, text), shipped));
+}
+
+TEST_CASE("a warm start from another grid or without a matrix is refused by its name") {
+  AnyModel model = mlp();
+  const std::vector<Target> targets = resolve({.weights = Spec{.bits = 4}}, model.view);
+  Quantized start = post_training(model.view, recipe("rtn"), targets, {}, {});
+  const auto attach_to = [&] { FakeQuantizer(model.view, Training::lsq, targets, {}, &start); };
+  attach_to();
+  start.tensors[0].q.spec.bits = 5;
+  CHECK(error_of(attach_to).where == targets[0].name);
+  start.tensors.erase(start.tensors.begin());
+  CHECK(error_of(attach_to).where == targets[0].name);
+}
+
+TEST_CASE("a warm start with static inputs goes on with their ranges, learned or not") {
+  for (const Training training : {Training::ste, Training::lsq}) {
+    AnyModel model = gpt();
+    std::vector<Target> targets = resolve(
+        {.weights = {.bits = 4}, .activations = ActivationSpec{.range = ActivationRange::fixed}},
+        model.view);
+    const Text text(11);
+    const std::vector<nn::Tokens> calibration{text.tokens()};
+    const Quantized start = post_training(model.view, recipe("gptq"), targets, calibration, {});
+    for (std::size_t i = 0; i < targets.size(); ++i) targets[i].input = start.tensors[i].input;
+    FakeQuantizer quantizer(model.view, training, targets, {}, &start);
+    const Quantized begin = quantizer.convert();
+    std::size_t inputs = 0;
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      const auto &before = start.tensors[i].input, &after = begin.tensors[i].input;
+      REQUIRE(before.has_value() == after.has_value());
+      if (!before) continue;
+      ++inputs;
+      CHECK(after->at.scale == before->at.scale);
+      CHECK(after->at.zero_point == before->at.zero_point);
+    }
+    CHECK(inputs == 8);  // four in each of two blocks
+  }
+}
+
+}  // namespace
+}  // namespace notch::quant
