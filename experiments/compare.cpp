@@ -11,6 +11,7 @@
 #include "experiments/signals.h"
 #include "experiments/step_split.h"
 #include "quant/calibration.h"
+#include "quant/warm_start.h"
 
 namespace notch::experiments {
 namespace {
@@ -166,7 +167,10 @@ class SeedRun {
           quant::post_training(view, quant::recipe(config.qat.from), quant::resolve(plan, view),
                                calibration.batches(), post_training_options(config));
     }
-    if (settings.first_step == 0) return begin;
+    if (settings.first_step == 0) {
+      if (begin.grids) quant::return_to_cells(model.params(), fork_->params(), *begin.grids);
+      return begin;
+    }
     begin.grids.reset();
     TrainSettings before = settings;
     before.phase = before_rounding(settings.phase);

@@ -125,9 +125,9 @@ struct QatConfig {
        at_least(0)});
     v(self.from,
       {"from",
-       "first weights: fp32, those a post-training method gives (gptq, rtn-mse, rtn), or "
+       "first weights: fp32, those a post-training method gives with its options, or "
        "scratch = fp32's whole training again, with its schedule and data",
-       one_of({"fp32", "gptq", "rtn", "rtn-mse", "scratch"})});
+       one_of({"fp32", "gptaq", "gptq", "rtn", "rtn-mse", "scratch"})});
     v(self.start, {"start",
                    "share of the schedule before rounding begins; from scratch, 0.7 is late in the "
                    "learning rate's decay",

@@ -81,25 +81,26 @@ std::string best_sentence(const Statistics& statistics, const WidthRanking& w) {
   return out;
 }
 
-/// How each trained row stands to GPTQ of what it is itself compared with.
-std::string gptq_sentence(const Statistics& statistics, const WidthRanking& w) {
+/// How each trained row stands to the best row without training that is made of what it is itself
+/// compared with.
+std::string rounding_sentence(const Statistics& statistics, const WidthRanking& w) {
   std::string out;
   for (const RowResult* row : w.rows) {
     if (!row->trained) continue;
     const std::string from = statistics.reference_of(*row);
-    const auto gptq = std::ranges::find_if(w.rows, [&](const RowResult* r) {
-      return r->method == "gptq" && r->on_control == (from != kBaseRow) &&
+    const auto rounded = std::ranges::find_if(w.rows, [&](const RowResult* r) {
+      return !r->trained && r->on_control == (from != kBaseRow) &&
              statistics.reference_of(*r) == from;
     });
-    if (gptq == w.rows.end()) continue;
-    const Pair& pair = w.pair(row, *gptq);
+    if (rounded == w.rows.end()) continue;
+    const Pair& pair = w.pair(row, *rounded);
     if (&pair == nearest_beaten(w)) continue;  // already said
-    out += out.empty() ? " To GPTQ: " : "; ";
+    out += out.empty() ? " To the best without training: " : "; ";
     if (pair.resolved()) {
       out += str(label(*pair.better), " beats ", label(*pair.worse), " by ", nats(pair.difference));
     } else {
-      out += str(label(*row), " not resolvable from ", label(**gptq), ", ",
-                 change(statistics.difference(row->name, (*gptq)->name)));
+      out += str(label(*row), " not resolvable from ", label(**rounded), ", ",
+                 change(statistics.difference(row->name, (*rounded)->name)));
     }
     out += ", " + p_text(pair.p);
   }
@@ -241,7 +242,13 @@ std::string verdict(const Statistics& statistics, const std::vector<WidthRanking
         << ", which it is compared with, was not.\n";
   }
   for (const WidthRanking& w : rankings) {
-    out << best_sentence(statistics, w) << gptq_sentence(statistics, w) << '\n';
+    out << best_sentence(statistics, w) << rounding_sentence(statistics, w) << '\n';
+  }
+  if (!rankings.empty()) {
+    out << "All this is of one model of " << seed.rows.front().size.weights
+        << " parameters: whether training or rounding alone wins depends on the size, on how long\n"
+           "the model was trained, and on the settings' tuning to either "
+           "(experiments/sizes.toml).\n";
   }
   return out.str();
 }

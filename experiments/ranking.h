@@ -39,7 +39,8 @@ Table pairs_table(const std::vector<WidthRanking>& rankings);
 Table equivalence_table(const Statistics& statistics);
 
 /// What the table shows, width by width, in sentences: which row is best, whom it beats and by how
-/// much, what is not resolvable, and how the trained rows stand to GPTQ.
+/// much, what is not resolvable, how the trained rows stand to those without training; and that all
+/// of it is of one size.
 std::string verdict(const Statistics& statistics, const std::vector<WidthRanking>& rankings);
 
 }  // namespace notch::experiments

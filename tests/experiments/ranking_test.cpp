@@ -116,7 +116,7 @@ TEST_CASE("The verdict names best, beaten and tied rows, one line per width") {
   const std::vector<SeedResults> seeds = one_seed();
   const Statistics statistics(seeds);
   const std::string text = verdict(statistics, rankings(statistics));
-  CHECK(std::count(text.begin(), text.end(), '\n') == 3);  // the control and two widths
+  CHECK(std::count(text.begin(), text.end(), '\n') == 5);  // control, two widths, the size's two
   CHECK(text.starts_with("Control: "));
   const std::size_t at = text.find("INT4 channel: qat-lsq-kd has the lowest loss, +0.0100 nats");
   REQUIRE(at != std::string::npos);
@@ -125,6 +125,7 @@ TEST_CASE("The verdict names best, beaten and tied rows, one line per width") {
   CHECK(int4.find("Not resolvable from it: qat-ste.") != std::string::npos);
   // The distilled row aims at fp32 and is set against its GPTQ, the other against the control's.
   CHECK(int4.find("qat-lsq-kd beats gptq by 0.0900 nats") != std::string::npos);
+  CHECK(text.find("All this is of one model of ") != std::string::npos);
   CHECK(int4.find("qat-ste not resolvable from gptq of control, -0.0100 nats") !=
         std::string::npos);
   CHECK(text.find("INT8 channel: rtn has the lowest loss") != std::string::npos);

@@ -1,4 +1,8 @@
 // Training that goes on from a model rounded after training: it begins with that model's integers.
+#include "quant/warm_start.h"
+
+#include <cmath>
+
 #include "quant/calibration.h"
 #include "quant/qat.h"
 #include "tests/catch.h"
@@ -64,6 +68,46 @@ TEST_CASE("a warm start begins exactly at the model that it starts from") {
   const std::vector<real> shipped = logits_of(model.view, text);
   const FakeQuantizer anew(model.view, Training::lsq, targets, {});
   CHECK_FALSE(same_bits(logits_of(model.view, text), shipped));
+}
+
+TEST_CASE(
+    "weights return within the cells of their codes, as near to where they were as they can") {
+  for (const Spec& spec : all_specs(4)) {
+    INFO(name_of(spec));
+    AnyModel model = gpt();
+    const AnyModel before = test::copy_of(model);
+    const std::vector<Target> targets = resolve({.weights = spec}, model.view);
+    const Text text(11);
+    const std::vector<nn::Tokens> calibration{text.tokens()};
+    const Quantized rounded = post_training(model.view, recipe("gptq"), targets, calibration, {});
+    const std::vector<real> shipped = logits_of(model.view, text);
+    return_to_cells(model.params(), before.params(), rounded);
+    const Grid grid = grid_of(spec);
+    std::size_t moved = 0, kept = 0;
+    for (const NamedQTensor& t : rounded.tensors) {
+      const std::span<const real> w = model.params().find(t.name)->value.flat(),
+                                  from = before.params().find(t.name)->value.flat();
+      const auto unit = static_cast<std::size_t>(unit_size(spec, t.q.rows, t.q.cols));
+      CHECK(quantize(w, t.q.rows, t.q.cols, spec, t.q.at, "t").codes == t.q.codes);
+      for (std::size_t i = 0; i < w.size(); ++i) {
+        if (w[i] == from[i]) {
+          ++kept;
+          continue;
+        }
+        // On the edge that is nearer to where it was: further on it would be another code.
+        ++moved;
+        const double s = t.q.at.scales[i / unit];
+        const double z = t.q.at.zero_points.empty() ? 0 : t.q.at.zero_points[i / unit];
+        const double way = (w[i] / s + z - t.q.codes[i]) / grid.step;
+        CHECK(std::abs(way) == Approx(0.5 - 1.0 / 16).epsilon(1e-3));
+        CHECK(((from[i] - w[i]) / s > 0) == (way > 0));
+      }
+    }
+    CHECK(kept > moved);
+    CHECK(moved > 0);
+    FakeQuantizer quantizer(model.view, Training::ste, targets, {}, &rounded);
+    CHECK(same_bits(logits_of(model.view, text), shipped));
+  }
 }
 
 TEST_CASE("a warm start from another grid or without a matrix is refused by its name") {
