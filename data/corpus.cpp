@@ -6,6 +6,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/sha256.h"
+#include "data/text_form.h"
 #include "data/token_cache.h"
 
 namespace notch::data {
@@ -67,16 +68,7 @@ Corpus make_corpus(std::string name, std::string text, const Splits& splits,
                  .expected = "enough for a training and a validation split",
                  .hint = "give a longer text"});
   }
-  std::size_t bad = 0;
-  if (!is_utf8(text, &bad)) {
-    throw Error({.fault = Fault::input,
-                 .where = str(where, ": byte offset ", bad),
-                 .what = "the text is not valid UTF-8",
-                 .field = "encoding",
-                 .found = str("byte ", static_cast<int>(static_cast<unsigned char>(text[bad]))),
-                 .expected = "UTF-8",
-                 .hint = "convert it, for example: iconv -f latin1 -t utf-8 IN > OUT"});
-  }
+  require_utf8(text, where);
   Corpus corpus;
   corpus.name = std::move(name);
   corpus.sha256 = sha256(text);
@@ -86,26 +78,33 @@ Corpus make_corpus(std::string name, std::string text, const Splits& splits,
   return corpus;
 }
 
-fs::path find_text(const fs::path& path) {
-  if (is_file(path)) return path;
+std::optional<fs::path> shelved_text(const fs::path& path) {
   const char* folder = std::getenv("NOTCH_DATA");
-  const bool has_folder = folder != nullptr && *folder != '\0';
-  const fs::path other = has_folder ? fs::path(folder) / path.filename() : fs::path();
-  if (has_folder && !path.filename().empty() && is_file(other)) return other;
+  if (folder == nullptr || *folder == '\0' || path.filename().empty()) return std::nullopt;
+  const fs::path shelved = fs::path(folder) / path.filename();
+  return is_file(shelved) ? std::optional(shelved) : std::nullopt;
+}
+
+fs::path find_text(const fs::path& path) {
+  if (path == kStdin || is_file(path)) return path;
+  const std::optional<fs::path> shelved = shelved_text(path);
+  if (shelved && !path.has_parent_path()) return *shelved;
   throw Error({.fault = Fault::io,
                .where = path.string(),
                .what = "there is no such file",
                .field = "path",
-               .found = has_folder ? str("neither this nor ", other.string())
-                                   : std::string("no file, and NOTCH_DATA is not set"),
-               .expected = "a UTF-8 text file",
-               .hint = "check the path, set NOTCH_DATA to the folder that has it, or download a "
-                       "corpus with data/fetch.sh"});
+               .found = shelved ? str("another of this name: ", shelved->string()) : "",
+               .expected = "a UTF-8 text file, or - for stdin",
+               .hint = shelved ? "give the path of the one that is meant"
+                               : "check the path, set NOTCH_DATA to the folder that has it, or "
+                                 "download a corpus with data/fetch.sh"});
 }
 
 Corpus load_corpus(const fs::path& path, const Splits& splits) {
   const fs::path found = find_text(path);
-  return make_corpus(found.filename().string(), read_file(found), splits, found.string());
+  std::string name = found == kStdin ? "stdin" : found.filename().string();
+  if (found.parent_path() == "/dev/fd") name = found.string();  // a shell's <(...)
+  return make_corpus(name, read_input(found), splits, found == kStdin ? name : found.string());
 }
 
 TokenData tokenize(const Corpus& corpus, const Tokenizer& tokenizer, const fs::path& cache) {

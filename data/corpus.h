@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,11 +50,17 @@ std::size_t split_point(std::string_view text, double share);
 Corpus make_corpus(std::string name, std::string text, const Splits& splits,
                    std::string_view where);
 
-/// `path` as given when it exists; else the file of that name below $NOTCH_DATA when there is one.
-/// Throws Fault::io saying where was looked and how to get the file.
+inline constexpr std::string_view kStdin = "-";  ///< a text's path that means stdin
+
+/// The file in $NOTCH_DATA of the name that `path` ends in, when there is one.
+std::optional<fs::path> shelved_text(const fs::path& path);
+
+/// `path` as given when it exists or is kStdin; for a name without a folder also shelved_text. A
+/// path with a folder means that file and no other of its name. Throws Fault::io saying how to get
+/// the file.
 fs::path find_text(const fs::path& path);
 
-/// make_corpus of the file that find_text finds.
+/// make_corpus of what find_text finds, a file or a pipe.
 Corpus load_corpus(const fs::path& path, const Splits& splits);
 
 struct TokenData {

@@ -1,6 +1,8 @@
 #include "data/tokenizer.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <unordered_map>
 #include <utility>
 
@@ -16,22 +18,17 @@ Vocabulary byte_vocabulary() {
   return v;
 }
 
-TokenizerKind kind_of(const Vocabulary& v, const std::string& where) {
+/// Without merges every token is a byte or special.
+TokenizerKind kind_of(const Vocabulary& v) {
   if (!v.merges.empty()) return TokenizerKind::bpe;
-  bool byte_order = v.tokens.size() == 256;
-  for (std::size_t id = 0; id < v.tokens.size(); ++id) {
-    if (v.tokens[id].size() != 1) {
-      throw Error({.fault = Fault::input,
-                   .where = where,
-                   .what = "merges.txt has no merges but vocab.json has a longer token",
-                   .field = spell(v.tokens[id]),
-                   .found = str(v.tokens[id].size(), " bytes"),
-                   .expected = "1 byte",
-                   .hint = "use the vocab.json and merges.txt that were saved together"});
-    }
-    byte_order = byte_order && static_cast<unsigned char>(v.tokens[id][0]) == id;
+  std::size_t bytes = 0;
+  bool byte_order = true;
+  for (std::int32_t id = 0; id < std::ssize(v.tokens); ++id) {
+    if (std::ranges::binary_search(v.specials, id)) continue;
+    const std::string& token = v.tokens[static_cast<std::size_t>(id)];
+    byte_order = byte_order && static_cast<unsigned char>(token[0]) == bytes++;
   }
-  return byte_order ? TokenizerKind::byte_level : TokenizerKind::character;
+  return byte_order && bytes == 256 ? TokenizerKind::byte_level : TokenizerKind::character;
 }
 
 }  // namespace
@@ -70,9 +67,14 @@ Tokenizer::Tokenizer(TokenizerKind kind, Vocabulary vocabulary)
     const std::string& token = vocabulary_.tokens[id];
     if (token.size() == 1) {
       byte_ids_[static_cast<unsigned char>(token[0])] = static_cast<std::int32_t>(id);
-    } else if (token == kEndOfText) {
-      end_of_text_ = static_cast<std::int32_t>(id);
     }
+  }
+  specials_ = vocabulary_.specials;
+  const auto length = [&](std::int32_t id) { return token(id).size(); };
+  std::ranges::stable_sort(specials_, std::greater<>(), length);
+  for (const std::int32_t id : specials_) {
+    if (token(id) == kEndOfText) end_of_text_ = id;
+    special_starts_ += token(id)[0];
   }
 }
 
@@ -95,7 +97,7 @@ Tokenizer Tokenizer::characters(std::string_view text) {
     if (occurs[b]) v.tokens.push_back(std::string(1, static_cast<char>(b)));
   }
   // A text with all 256 bytes makes the byte tokenizer, and is called so after a reload too.
-  const TokenizerKind kind = kind_of(v, "char tokenizer");
+  const TokenizerKind kind = kind_of(v);
   return {kind, std::move(v)};
 }
 
@@ -120,7 +122,7 @@ Tokenizer Tokenizer::train(std::string_view text, int vocab_size) {
 
 Tokenizer Tokenizer::load(const fs::path& directory) {
   Vocabulary v = read_vocabulary(directory);
-  const TokenizerKind kind = kind_of(v, directory.string());
+  const TokenizerKind kind = kind_of(v);
   return {kind, std::move(v)};
 }
 
@@ -135,6 +137,8 @@ void Tokenizer::save(const fs::path& directory) const {
   }
   write_file(directory / "vocab.json", vocab_json(vocabulary_));
   write_file(directory / "merges.txt", merges_text(vocabulary_));
+  const std::string added = added_tokens_json(vocabulary_);
+  if (!added.empty()) write_file(directory / "added_tokens.json", added);
 }
 
 std::string_view Tokenizer::token(std::int32_t id) const {
@@ -166,29 +170,49 @@ std::int32_t Tokenizer::id_of_byte(std::string_view text, std::size_t offset) co
                .hint = "remove the character, or train with tokenizer \"byte\" or \"bpe\""});
 }
 
+std::pair<std::size_t, std::int32_t> Tokenizer::next_special(std::string_view text,
+                                                             std::size_t from) const {
+  for (std::size_t at = from; at < text.size(); ++at) {
+    at = text.find_first_of(special_starts_, at);
+    if (at == text.npos) break;
+    for (const std::int32_t id : specials_) {
+      if (text.substr(at).starts_with(token(id))) return {at, id};
+    }
+  }
+  return {text.size(), -1};
+}
+
 template <class Id>
 std::vector<Id> Tokenizer::encode_as(std::string_view text) const {
   std::vector<Id> out;
-  if (kind_ != TokenizerKind::bpe) {
-    out.reserve(text.size());
-    for (std::size_t i = 0; i < text.size(); ++i) {
-      out.push_back(static_cast<Id>(id_of_byte(text, i)));
-    }
-    return out;
-  }
-  out.reserve(text.size() / 3);
+  out.reserve(kind_ == TokenizerKind::bpe ? text.size() / 3 : text.size());
   // Words repeat: each distinct one is merged once per call.
   std::unordered_map<std::string_view, std::vector<std::int32_t>> words;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = word_end(text, begin);
-    const auto [entry, is_new] = words.try_emplace(text.substr(begin, end - begin));
-    std::vector<std::int32_t>& ids = entry->second;
-    if (is_new) {
-      for (std::size_t i = begin; i < end; ++i) ids.push_back(id_of_byte(text, i));
-      merges_.apply(ids);
+  const auto encode_words = [&](std::size_t begin, std::size_t text_end) {
+    const std::string_view before = text.substr(0, text_end);
+    while (begin < text_end) {
+      const std::size_t end = word_end(before, begin);
+      const auto [entry, is_new] = words.try_emplace(text.substr(begin, end - begin));
+      std::vector<std::int32_t>& ids = entry->second;
+      if (is_new) {
+        for (std::size_t i = begin; i < end; ++i) ids.push_back(id_of_byte(text, i));
+        merges_.apply(ids);
+      }
+      for (const std::int32_t id : ids) out.push_back(static_cast<Id>(id));
+      begin = end;
     }
-    for (const std::int32_t id : ids) out.push_back(static_cast<Id>(id));
+  };
+  for (std::size_t begin = 0; begin < text.size();) {
+    const auto [end, special] = next_special(text, begin);
+    if (kind_ == TokenizerKind::bpe) {
+      encode_words(begin, end);
+    } else {
+      for (std::size_t i = begin; i < end; ++i) out.push_back(static_cast<Id>(id_of_byte(text, i)));
+    }
     begin = end;
+    if (special < 0) continue;
+    out.push_back(static_cast<Id>(special));
+    begin += token(special).size();
   }
   return out;
 }
@@ -208,7 +232,10 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
 }
 
 std::string Tokenizer::definition_hash() const {
-  return sha256(str(name(kind_), "\n", vocab_json(vocabulary_), merges_text(vocabulary_)));
+  std::string specials;
+  for (const std::int32_t id : vocabulary_.specials) specials += str(id, "\n");
+  return sha256(
+      str(name(kind_), "\n", vocab_json(vocabulary_), merges_text(vocabulary_), specials));
 }
 
 }  // namespace notch::data

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "autograd/base/files.h"
@@ -41,23 +42,26 @@ class Tokenizer {
   static Tokenizer train(std::string_view text, int vocab_size);
 
   /// Reads what `save` wrote, or GPT-2's own vocab.json and merges.txt. The kind follows from the
-  /// files: merges mean bpe; none and 256 ids in byte order mean byte; none and single bytes mean
-  /// char. Errors as read_vocabulary.
+  /// files: merges mean bpe; none and, but for special tokens, the 256 bytes in their order mean
+  /// byte; none and other bytes mean char. Errors as read_vocabulary.
   static Tokenizer load(const fs::path& directory);
 
-  /// Writes vocab.json and merges.txt into `directory`, which is created when absent.
+  /// Writes vocab.json, merges.txt and, where a special token's look does not tell,
+  /// added_tokens.json into `directory`, which is created when absent.
   void save(const fs::path& directory) const;
 
   TokenizerKind kind() const { return kind_; }
   int vocab_size() const { return static_cast<int>(vocabulary_.tokens.size()); }
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
-  /// The id of `<|endoftext|>`, which encode never produces; -1 when there is none.
+  /// The id of `<|endoftext|>`; -1 when there is none.
   std::int32_t end_of_text() const { return end_of_text_; }
 
   /// The bytes of one token. Throws Fault::usage when `id` is outside [0, vocab_size()).
   std::string_view token(std::int32_t id) const;
 
+  /// Special tokens that are written in the text become their ids, the leftmost first and of several
+  /// the longest; what is between them is encoded as a text of its own.
   /// decode(encode(x)) == x for every x without an error. Throws Fault::input naming the byte and
   /// its offset when the vocabulary lacks one (char only).
   std::vector<std::int32_t> encode(std::string_view text) const;
@@ -68,7 +72,7 @@ class Tokenizer {
   /// The bytes of `ids`; a prefix of a text may end inside a UTF-8 sequence. Errors as `token`.
   std::string decode(std::span<const std::int32_t> ids) const;
 
-  /// SHA-256 of the kind and the two files: equal if and only if encode is.
+  /// SHA-256 of the kind and the files: equal if and only if encode is.
   std::string definition_hash() const;
 
  private:
@@ -76,12 +80,16 @@ class Tokenizer {
   template <class Id>
   std::vector<Id> encode_as(std::string_view text) const;
   std::int32_t id_of_byte(std::string_view text, std::size_t offset) const;
+  /// Where the next special token is, and its id; the text's end and -1 when there is none.
+  std::pair<std::size_t, std::int32_t> next_special(std::string_view text, std::size_t from) const;
 
   TokenizerKind kind_;
   Vocabulary vocabulary_;
   MergeTable merges_;
   std::array<std::int32_t, 256> byte_ids_;  // -1: the vocabulary has no such byte
   std::int32_t end_of_text_ = -1;
+  std::vector<std::int32_t> specials_;  // the longest first
+  std::string special_starts_;          // their first bytes
 };
 
 }  // namespace notch::data

@@ -1,10 +1,13 @@
 #include "data/vocab_files.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "autograd/base/error.h"
+#include "autograd/base/file_form.h"
 #include "autograd/base/json.h"
 
 namespace notch::data {
@@ -62,43 +65,83 @@ std::optional<std::string> unspell(std::string_view spelling) {
                .hint = "use the vocab.json and merges.txt that were saved together"});
 }
 
-std::vector<std::string> read_tokens(const fs::path& path) {
-  const std::string where = path.string();
-  const Json json = Json::parse(read_file(path, kMaxFileBytes), where);
-  const Json::Object& entries = json.as_object(where);
-  if (entries.empty() || entries.size() > kMaxTokens) {
-    fail(where, "the number of tokens is out of range", "", str(entries.size()),
+/// A token as the files have it.
+struct Entry {
+  std::string spelling{};
+  std::optional<std::string> bytes{};  ///< what it is spelled for; nothing outside the alphabet
+  bool listed = false;                 ///< in added_tokens.json
+};
+
+bool looks_special(std::string_view spelling) {
+  return spelling.size() > 2 && ((spelling.starts_with('<') && spelling.ends_with('>')) ||
+                                 (spelling.starts_with('[') && spelling.ends_with(']')));
+}
+
+/// An object of tokens and ids.
+Json::Object read_ids(const fs::path& path) {
+  const std::string text = read_file(path, kMaxFileBytes);
+  refuse_known_form(path.string(), text, "a JSON object of tokens and ids");
+  return Json::parse(text, path.string()).as_object(path.string());
+}
+
+std::vector<Entry> read_entries(const fs::path& directory) {
+  const std::string where = (directory / "vocab.json").string();
+  Json::Object ids = read_ids(directory / "vocab.json");
+  const fs::path added = directory / "added_tokens.json";
+  std::unordered_set<std::string> listed;
+  if (fs::exists(added)) {
+    std::unordered_map<std::string_view, const Json*> known;
+    for (const auto& [spelling, id] : ids) known.emplace(spelling, &id);
+    Json::Object more;
+    for (auto& [spelling, id] : read_ids(added)) {
+      listed.insert(spelling);
+      const auto at = known.find(spelling);
+      if (at == known.end()) {
+        more.emplace_back(spelling, id);
+      } else if (at->second->dump() != id.dump()) {
+        fail(added.string(), "vocab.json has another id for the token", spelling, id.dump(),
+             at->second->dump());
+      }
+    }
+    known.clear();  // its views die with the growing
+    for (Json::Member& member : more) ids.push_back(std::move(member));
+  }
+  if (ids.empty() || ids.size() > kMaxTokens) {
+    fail(where, "the number of tokens is out of range", "", str(ids.size()),
          str("1 to ", kMaxTokens));
   }
-  std::vector<std::string> tokens(entries.size());
-  std::vector<bool> seen(entries.size());
-  for (const auto& [spelling, value] : entries) {
+  std::vector<Entry> entries(ids.size());
+  std::vector<bool> seen(ids.size());
+  for (const auto& [spelling, value] : ids) {
     const std::int64_t id = value.as_int(str(where, ": token ", json_quote(spelling)));
-    if (id < 0 || id >= static_cast<std::int64_t>(entries.size())) {
+    if (id < 0 || id >= std::ssize(ids)) {
       fail(where, "the ids must be 0 to n-1 without a gap", spelling, str(id),
-           str("0 to ", entries.size() - 1));
+           str("0 to ", ids.size() - 1));
     }
     const auto index = static_cast<std::size_t>(id);
     if (seen[index])
       fail(where, "two tokens have the same id", spelling, str(id), "one token per id");
-    const std::optional<std::string> bytes = unspell(spelling);
-    if (!bytes || bytes->empty()) {
-      fail(where, "the token is not spelled in GPT-2's byte alphabet", spelling,
-           bytes ? "an empty token" : "a character outside the alphabet",
-           "one character of the alphabet per byte");
-    }
     seen[index] = true;
-    tokens[index] = *bytes;
+    entries[index] = {spelling, unspell(spelling), listed.contains(spelling)};
+    const bool may_be_special = looks_special(spelling) || (entries[index].listed);
+    if (spelling.empty() || (!entries[index].bytes && !may_be_special)) {
+      fail(where, "the token is not spelled in GPT-2's byte alphabet", spelling,
+           spelling.empty() ? "an empty token" : "a character outside the alphabet",
+           "one character of the alphabet per byte, or a special token in <> or []");
+    }
   }
-  return tokens;
+  return entries;
 }
 
 /// Joins the merges to the tokens; `made[id]` becomes true for results.
 class MergeReader {
  public:
-  MergeReader(std::string file, const std::vector<std::string>& tokens)
-      : file_(std::move(file)), tokens_(tokens), made_(tokens.size()) {
-    for (std::size_t i = 0; i < tokens.size(); ++i) ids_[tokens[i]] = static_cast<std::int32_t>(i);
+  MergeReader(std::string file, const std::vector<Entry>& entries)
+      : file_(std::move(file)), made_(entries.size()) {
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      tokens_.push_back(entries[i].bytes.value_or(""));
+      if (entries[i].bytes) ids_[*entries[i].bytes] = static_cast<std::int32_t>(i);
+    }
   }
 
   std::vector<Merge> read(std::string_view text) {
@@ -161,7 +204,7 @@ class MergeReader {
   }
 
   std::string file_;
-  const std::vector<std::string>& tokens_;
+  std::vector<std::string> tokens_;
   std::unordered_map<std::string, std::int32_t> ids_;
   std::vector<bool> made_;
 };
@@ -182,12 +225,33 @@ std::string spell(std::string_view bytes) {
   return out;
 }
 
+namespace {
+
+/// As vocab.json has it: special tokens stand for themselves.
+std::string spelling_of(const Vocabulary& vocabulary, std::int32_t id) {
+  const std::string& token = vocabulary.tokens[static_cast<std::size_t>(id)];
+  return std::ranges::binary_search(vocabulary.specials, id) ? token : spell(token);
+}
+
+}  // namespace
+
 std::string vocab_json(const Vocabulary& vocabulary) {
   std::string out = "{";
-  for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
-    out += str(id == 0 ? "" : ", ", json_quote(spell(vocabulary.tokens[id])), ": ", id);
+  for (std::int32_t id = 0; id < std::ssize(vocabulary.tokens); ++id) {
+    out += str(id == 0 ? "" : ", ", json_quote(spelling_of(vocabulary, id)), ": ", id);
   }
   return out + "}\n";
+}
+
+std::string added_tokens_json(const Vocabulary& vocabulary) {
+  std::string out = "{";
+  bool needed = false;
+  for (const std::int32_t id : vocabulary.specials) {
+    const std::string& token = vocabulary.tokens[static_cast<std::size_t>(id)];
+    needed = needed || !looks_special(token);
+    out += str(out.size() == 1 ? "" : ", ", json_quote(token), ": ", id);
+  }
+  return needed ? out + "}\n" : "";
 }
 
 std::string merges_text(const Vocabulary& vocabulary) {
@@ -201,15 +265,28 @@ std::string merges_text(const Vocabulary& vocabulary) {
 }
 
 Vocabulary read_vocabulary(const fs::path& directory) {
-  Vocabulary v;
-  v.tokens = read_tokens(directory / "vocab.json");
+  const std::vector<Entry> entries = read_entries(directory);
   const fs::path merges = directory / "merges.txt";
-  MergeReader reader(merges.string(), v.tokens);
-  v.merges = reader.read(read_file(merges, kMaxFileBytes));
-  for (std::size_t id = 0; id < v.tokens.size(); ++id) {
-    if (v.tokens[id].size() == 1 || reader.made(id) || v.tokens[id] == kEndOfText) continue;
-    fail((directory / "vocab.json").string(), "no merge makes the token", spell(v.tokens[id]),
-         str("id ", id), str("a byte, the result of a merge, or ", kEndOfText));
+  const std::string lines = read_file(merges, kMaxFileBytes);
+  refuse_known_form(merges.string(), lines, "two tokens per line");
+  MergeReader reader(merges.string(), entries);
+  Vocabulary v;
+  v.merges = reader.read(lines);
+  for (std::size_t id = 0; id < entries.size(); ++id) {
+    const Entry& e = entries[id];
+    const bool ordinary = e.bytes && (e.bytes->size() == 1 || reader.made(id));
+    if (!ordinary && !e.listed && !looks_special(e.spelling)) {
+      throw Error({.fault = Fault::input,
+                   .where = (directory / "vocab.json").string(),
+                   .what = "no merge makes the token",
+                   .field = e.spelling,
+                   .found = str("id ", id),
+                   .expected = "a byte, the result of a merge, or a special token in <> or []",
+                   .hint = "use the vocab.json and merges.txt that were saved together; another "
+                           "special token is listed with its id in added_tokens.json"});
+    }
+    v.tokens.push_back(ordinary ? *e.bytes : e.spelling);
+    if (!ordinary) v.specials.push_back(static_cast<std::int32_t>(id));
   }
   return v;
 }

@@ -18,10 +18,12 @@ namespace notch::data {
 
 inline constexpr std::string_view kEndOfText = "<|endoftext|>";
 
-/// What the two files hold: the bytes of every token by id, and the merges by rank.
+/// What the files hold: the bytes of every token by id, the merges by rank, and the ids, ascending,
+/// of special tokens: those that a text's bytes never merge into, and that stand for themselves.
 struct Vocabulary {
-  std::vector<std::string> tokens;
-  std::vector<Merge> merges;
+  std::vector<std::string> tokens{};
+  std::vector<Merge> merges{};
+  std::vector<std::int32_t> specials{};
 };
 
 /// The printable UTF-8 spelling of `bytes`.
@@ -33,11 +35,16 @@ std::string vocab_json(const Vocabulary& vocabulary);
 /// The text of merges.txt: `#version: 0.2`, then `left right` per line in rank order.
 std::string merges_text(const Vocabulary& vocabulary);
 
-/// Reads both files of `directory`. Strict, Fault::input naming the file, and the line of
-/// merges.txt: ids must be 0..n-1 without gap or duplicate, n <= 65536; every spelling in the
-/// alphabet; a merge joins two bytes or results of earlier merges into a token that no other merge
-/// makes; any other token of more than one byte but kEndOfText is refused. A missing file is
-/// Fault::io.
+/// The text of added_tokens.json: the special tokens and their ids; empty where their look tells
+/// what they are, so that vocab.json says enough.
+std::string added_tokens_json(const Vocabulary& vocabulary);
+
+/// Reads vocab.json, merges.txt and, where there is one, added_tokens.json of `directory`. A token
+/// of more than one byte that no merge makes is special if added_tokens.json lists it or if it is
+/// in <> or in [], as <|endoftext|> and [PAD] are; its spelling is its text. Strict, Fault::input
+/// naming the file, and the line of merges.txt: ids must be 0..n-1 without gap or duplicate,
+/// n <= 65536; every other spelling in the alphabet; a merge joins two bytes or results of earlier
+/// merges into a token that no other merge makes. A missing file is Fault::io.
 Vocabulary read_vocabulary(const fs::path& directory);
 
 }  // namespace notch::data

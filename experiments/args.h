@@ -22,6 +22,8 @@ struct Flag {
   std::string_view help{};
   std::string_view fallback{};            ///< shown as default
   std::vector<std::string_view> words{};  ///< allowed values; empty = any
+  bool reads = false;   ///< the value is a file or a model directory that the verb reads
+  bool writes = false;  ///< a file that the verb writes
 };
 
 struct Positional {

@@ -1,6 +1,7 @@
 #include "experiments/command_tools.h"
 
 #include <algorithm>
+#include <array>
 #include <iomanip>
 #include <iostream>
 #include <span>
@@ -37,7 +38,49 @@ bool is_half(const fs::path& weights) {
                              [](const auto& e) { return nn::element_bits(e.dtype) == 16; });
 }
 
+/// Whether two paths are one file, that may not be there yet.
+bool same_file(const fs::path& a, const fs::path& b) {
+  std::error_code error;
+  if (fs::equivalent(a, b, error)) return true;
+  const fs::path at = fs::weakly_canonical(fs::absolute(a), error);
+  return !error && at == fs::weakly_canonical(fs::absolute(b), error) && !error;
+}
+
+bool would_replace(const fs::path& output, const fs::path& input) {
+  constexpr std::array<std::string_view, 5> kRead{nn::kConfigFile, nn::kWeightsFile, "vocab.json",
+                                                  "merges.txt", "added_tokens.json"};
+  std::error_code error;
+  if (!fs::is_directory(input, error)) return same_file(output, input);
+  return std::ranges::any_of(
+      kRead, [&](std::string_view name) { return same_file(output, input / name); });
+}
+
 }  // namespace
+
+void require_inputs_kept(const Verb& verb, const Args& args) {
+  std::vector<std::string> inputs = args.positionals, outputs;
+  for (const Flag& flag : verb.flags) {
+    if (flag.reads && args.has(flag.name)) inputs.push_back(*args.value(flag.name));
+  }
+  for (const Flag& flag : verb.flags) {
+    if (!flag.writes || !args.has(flag.name)) continue;
+    const std::string output = *args.value(flag.name);
+    const bool replaces = std::ranges::any_of(
+        inputs, [&](const std::string& input) { return would_replace(output, input); });
+    const bool again = std::ranges::any_of(
+        outputs, [&](const std::string& other) { return same_file(output, other); });
+    if (replaces || again) {
+      throw Error({.where = str("notch ", verb.name),
+                   .what = replaces ? "would replace what this command reads"
+                                    : "would replace what this command writes beside it",
+                   .field = str("--", flag.name),
+                   .found = output,
+                   .expected = "a file of its own",
+                   .hint = "choose another name"});
+    }
+    outputs.push_back(output);
+  }
+}
 
 void require_model_directory(const fs::path& dir) {
   if (fs::exists(dir / nn::kConfigFile)) return;

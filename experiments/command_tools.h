@@ -16,6 +16,11 @@
 
 namespace notch::experiments {
 
+/// Throws Fault::usage when a file that `args` asks to write is one that the command reads (a
+/// positional or the value of a flag that reads, or a file of a model directory there), or is asked
+/// for twice.
+void require_inputs_kept(const Verb& verb, const Args& args);
+
 /// Applies --threads; without it `fallback`, 0 = all cores.
 void use_threads(const Args& args, int fallback = 0);
 

@@ -58,7 +58,10 @@ std::vector<Flag> quantize_flags() {
         .value = "LIST",
         .help = "other bits for layers by name: 'h.0.*=8,h.*.mlp.c_proj=6'"},
        {.name = "skip", .value = "LIST", .help = "layers that stay in fp32: 'h.0.*,wte'"},
-       {.name = "text", .value = "FILE", .help = "calibration text, for gptq and static ranges"},
+       {.name = "text",
+        .value = "FILE",
+        .help = "calibration text, for gptq and static ranges; - is stdin",
+        .reads = true},
        {.name = "calib-windows",
         .value = "N",
         .help = "contexts of calibration text",
@@ -70,7 +73,10 @@ std::vector<Flag> quantize_flags() {
 
 std::vector<Flag> eval_flags() {
   return with_output(
-      {{.name = "text", .value = "FILE", .help = "UTF-8 text to predict"},
+      {{.name = "text",
+        .value = "FILE",
+        .help = "UTF-8 text to predict; - is stdin",
+        .reads = true},
        {.name = "split",
         .value = "all|val|test",
         .help = "the whole text, or a split that an experiment would make",
@@ -84,17 +90,22 @@ std::vector<Flag> eval_flags() {
         .value = "X",
         .help = "data.test_fraction of the experiment",
         .fallback = "0"},
-       {.name = "base", .value = "DIR", .help = "also the divergence from this model"},
+       {.name = "base",
+        .value = "DIR",
+        .help = "also the divergence from this model",
+        .reads = true},
        {.name = "windows",
         .value = "N",
         .help = "evaluate the first N contexts only; with a dump: dump N, evaluate all",
         .fallback = "all; dump 1"},
        {.name = "dump-logits",
         .value = "FILE",
-        .help = "write tokens, targets and logits as safetensors"},
+        .help = "write tokens, targets and logits as safetensors",
+        .writes = true},
        {.name = "dump-grads",
         .value = "FILE",
-        .help = "write tokens, targets and the gradients of the mean loss"},
+        .help = "write tokens, targets and the gradients of the mean loss",
+        .writes = true},
        threads_flag()});
 }
 
@@ -125,7 +136,10 @@ std::vector<Flag> bench_flags() {
         .help = "tokens of the prompt",
         .fallback = "256, or what fits"},
        kv_cache_flag(),
-       {.name = "svg", .value = "FILE", .help = "the roofline with the models under it"},
+       {.name = "svg",
+        .value = "FILE",
+        .help = "the roofline with the models under it",
+        .writes = true},
        threads_flag()});
 }
 
@@ -147,7 +161,8 @@ std::vector<Flag> sample_flags() {
       {.name = "draft",
        .value = "MODEL_DIR",
        .help = "a faster model of the same tokenizer that proposes tokens; the text's distribution "
-               "stays the same"},
+               "stays the same",
+       .reads = true},
       threads_flag()};
 }
 
@@ -225,7 +240,10 @@ std::vector<Command> make_commands() {
                      "notch graph MODEL_DIR"},
         .positionals = {{.name = "MODEL_DIR|EXP.toml", .help = "a model, or one at its start"}},
         .flags = {{.name = "block", .value = "N", .help = "only this block, from 0"},
-                  {.name = "dot", .value = "FILE", .help = "also as a picture for Graphviz"},
+                  {.name = "dot",
+                   .value = "FILE",
+                   .help = "also as a picture for Graphviz",
+                   .writes = true},
                   threads_flag()},
         .overrides = true},
        graph_command},

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "data/corpus.h"
 #include "experiments/config_items.h"
 #include "experiments/toml_scalar.h"
 
@@ -100,6 +101,17 @@ void make_absolute(std::string& path, const fs::path& base) {
   if (!path.empty()) path = (base / path).lexically_normal().string();
 }
 
+/// Where `shelf`, a text that is not below `base` may lie in $NOTCH_DATA instead. From here on the
+/// configuration says which file is read.
+void locate_text(std::string& path, const fs::path& base, bool shelf) {
+  if (path.empty() || path == data::kStdin) return;
+  shelf = shelf && fs::path(path).is_relative();
+  make_absolute(path, base);
+  std::error_code error;
+  if (!shelf || fs::exists(path, error)) return;
+  if (const auto shelved = data::shelved_text(path)) path = fs::absolute(*shelved).string();
+}
+
 }  // namespace
 
 void apply_override(LoadedConfig& loaded, std::string_view argument) {
@@ -127,10 +139,10 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
   const fs::path here = fs::current_path();
   const fs::path beside = fs::absolute(file).parent_path();
   ExperimentConfig& config = loaded.config;
-  make_absolute(config.data.path, beside);
+  locate_text(config.data.path, beside, true);
   make_absolute(config.out, beside);
   for (const std::string& argument : overrides) apply_override(loaded, argument);
-  make_absolute(config.data.path, here);
+  locate_text(config.data.path, here, !fs::path(config.data.path).has_parent_path());
   if (config.name.empty()) config.name = file.stem().string();
   if (config.out.empty()) config.out = (beside / "runs" / config.name).string();
   make_absolute(config.out, here);

@@ -34,7 +34,7 @@ struct DataConfig {
   static void visit(Self& self, V& v) {
     v(self.kind,
       {"kind", "built-in English verb sentences, or a text file", one_of({"verbs", "text"})});
-    v(self.path, {"path", "UTF-8 text, relative to this file; also looked for in $NOTCH_DATA"});
+    v(self.path, {"path", "UTF-8 text, relative to this file; in $NOTCH_DATA too; - is stdin"});
     v(self.tokenizer, {"tokenizer", "units of text", one_of({"byte", "char", "bpe"})});
     v(self.bpe_vocab, {"bpe_vocab", "tokens of the bpe tokenizer", between(257, 65536)});
     v(self.val_fraction,

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "autograd/base/error.h"
+#include "experiments/command_tools.h"
 #include "experiments/commands.h"
 #include "experiments/machine.h"
 
@@ -37,9 +38,12 @@ int dispatch(const std::vector<std::string>& arguments) {
   }
   for (const Command& command : commands()) {
     if (command.verb.name != args.verb) continue;
-    if (!args.help()) return command.run(args);
-    std::cout << help_text(command.verb);
-    return 0;
+    if (args.help()) {
+      std::cout << help_text(command.verb);
+      return 0;
+    }
+    require_inputs_kept(command.verb, args);
+    return command.run(args);
   }
   return static_cast<int>(Fault::usage);
 }

@@ -75,6 +75,13 @@ std::vector<std::string> fixed_lines(const std::string& toml) {
 
 }  // namespace
 
+bool RunDir::replaces(const fs::path& run, const fs::path& file) {
+  std::error_code error;
+  const fs::path inside = fs::weakly_canonical(fs::absolute(file), error)
+                              .lexically_relative(fs::weakly_canonical(fs::absolute(run), error));
+  return !error && !inside.empty() && is_written_by_runs(*inside.begin());
+}
+
 RunDir::RunDir(fs::path path, Earlier earlier)
     : path_(std::move(path)), earlier_(earlier), metrics_(path_ / "metrics.jsonl") {
   const bool has_run = fs::exists(path_ / kConfigFile);

@@ -41,6 +41,9 @@ class RunDir {
   void write_config(const std::string& toml) const;
   void write_env(const Json& environment) const;
 
+  /// Whether `file` lies where a run in the directory `run` writes.
+  static bool replaces(const std::filesystem::path& run, const std::filesystem::path& file);
+
   /// The text of an earlier run's config.resolved.toml, or "".
   static std::string resolved_config(const std::filesystem::path& path);
 

@@ -33,8 +33,7 @@ class Stream {
   bool operator()(std::int32_t id) {
     if (count_++ == 0) first_ = seconds_now();
     errno = 0;
-    // A model may have more ids than its tokenizer (a padded table); those have no text.
-    if (id < tokenizer_.vocab_size()) std::cout << tokenizer_.token(id) << std::flush;
+    std::cout << tokenizer_.token(id) << std::flush;
     reader_left_ = !std::cout.good() && errno == EPIPE;
     last_ = seconds_now();
     return std::cout.good() && !stop_requested();
@@ -94,9 +93,9 @@ void require_same_tokenizer(const RunnableArtefact& model, const RunnableArtefac
 }  // namespace
 
 int sample_command(const Args& args) {
-  const nn::Sampling sampling{.temperature = args.number("temperature", 0.8, 0, 100),
-                              .top_k = static_cast<int>(args.integer("top-k", 0, 0, 1'000'000'000)),
-                              .top_p = args.number("top-p", 1, 0, 1)};
+  nn::Sampling sampling{.temperature = args.number("temperature", 0.8, 0, 100),
+                        .top_k = static_cast<int>(args.integer("top-k", 0, 0, 1'000'000'000)),
+                        .top_p = args.number("top-p", 1, 0, 1)};
   nn::check_sampling(sampling);
   const std::int64_t n = args.integer("tokens", 200, 0, 1'000'000'000);
   Rng rng(static_cast<std::uint64_t>(args.integer("seed", 1337, 0, 9'000'000'000'000'000'000)));
@@ -104,6 +103,8 @@ int sample_command(const Args& args) {
   const quant::KvKind kv = kv_kind(args);
   Generator large(args.positionals[0], kv);
   const data::Tokenizer& tokenizer = large.artefact.tokenizer;
+  // A model may have more ids than its tokenizer (a padded table); those have no text.
+  sampling.ids = tokenizer.vocab_size();
   std::unique_ptr<Generator> small;
   if (const auto draft = args.value("draft")) {
     small = std::make_unique<Generator>(*draft, kv);

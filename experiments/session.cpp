@@ -20,6 +20,20 @@ Earlier earlier_of(const Args& args) {
   return args.has("force") ? Earlier::replace : Earlier::refuse;
 }
 
+/// An earlier run's results make room for the new ones: neither the experiment nor its text may be
+/// among them.
+void require_inputs_kept(const Args& args, const ExperimentConfig& config) {
+  if (!args.has("force")) return;
+  for (const std::string& input : {args.positionals.at(0), config.data.path}) {
+    if (input.empty() || !RunDir::replaces(config.out, input)) continue;
+    throw Error({.where = config.out,
+                 .what = "--force would replace what this command reads",
+                 .found = input,
+                 .expected = "results of an earlier run that this one does not read",
+                 .hint = "choose another directory with --out"});
+  }
+}
+
 }  // namespace
 
 std::vector<Flag> session_flags() {
@@ -38,6 +52,7 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   config_ = loaded.config;
   if (const auto out = args.value("out"))
     config_.out = fs::absolute(*out).lexically_normal().string();
+  require_inputs_kept(args, config_);
   check_processor(config_, kernels::bf16_available(), loaded.origins);
   use_threads(args, config_.threads);
   data_ = load_data(config_, token_cache());

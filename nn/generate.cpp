@@ -64,6 +64,7 @@ void check_sampling(const Sampling& s) {
   check(s.top_k >= 0, "sampling", "top_k is ", s.top_k, "; expected >= 0 (0: all tokens)");
   check(s.top_p > 0 && s.top_p <= 1, "sampling", "top_p is ", s.top_p,
         "; expected 0 < top_p <= 1 (1: all tokens)");
+  check(s.ids >= 0, "sampling", "ids is ", s.ids, "; expected >= 0 (0: all ids)");
 }
 
 Sampler::Sampler(const Sampling& sampling) : sampling_(sampling) { check_sampling(sampling); }
@@ -83,7 +84,13 @@ void Sampler::cut_to_nucleus() {
   candidates_.resize(n);
 }
 
+std::span<const real> Sampler::possible(std::span<const real> logits) const {
+  const auto ids = static_cast<std::size_t>(sampling_.ids);
+  return ids == 0 ? logits : logits.first(std::min(ids, logits.size()));
+}
+
 std::span<const double> Sampler::weights(std::span<const real> logits) {
+  logits = possible(logits);
   check(!logits.empty(), "sample", "there are no logits");
   const auto greedy = static_cast<std::size_t>(best(logits));
   weights_.assign(logits.size(), 0.0);
@@ -111,7 +118,7 @@ std::span<const double> Sampler::weights(std::span<const real> logits) {
 }
 
 std::int32_t Sampler::draw(std::span<const real> logits, Rng& rng) {
-  if (sampling_.temperature == 0) return best(logits);
+  if (sampling_.temperature == 0) return best(possible(logits));
   const std::span<const double> all = weights(logits);
   return draw_from(all, total_, rng);
 }

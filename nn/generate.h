@@ -12,6 +12,7 @@
 namespace notch::nn {
 
 /// How a token is chosen from logits l, in this order:
+///   ids:         none from `ids` on: a padded table has more rows than its tokenizer has texts
 ///   temperature: p ∝ exp(l / temperature); 0 takes the largest logit (the smallest id of equals)
 ///   top_k:       the k most probable tokens; of equals at the edge the smaller ids
 ///   top_p:       of those, renormalised, the fewest most probable ones whose probabilities sum to
@@ -20,11 +21,12 @@ struct Sampling {
   double temperature = 1;
   int top_k = 0;     ///< 0: all
   double top_p = 1;  ///< 1: all
+  int ids = 0;       ///< 0: all
 
   bool operator==(const Sampling&) const = default;
 };
 
-/// Throws Fault::usage unless temperature >= 0 and finite, top_k >= 0, 0 < top_p <= 1.
+/// Throws Fault::usage unless temperature >= 0 and finite, top_k >= 0, 0 < top_p <= 1, ids >= 0.
 void check_sampling(const Sampling& sampling);
 
 /// Draws tokens. It keeps its working memory, so that a token costs no allocation.
@@ -33,7 +35,7 @@ class Sampler {
   /// Throws as check_sampling.
   explicit Sampler(const Sampling& sampling);
 
-  /// The distribution over the ids [V] that `sampling` makes of logits: weights that sum to
+  /// The distribution over the ids, [V] or [sampling.ids], that `sampling` makes of logits: weights that sum to
   /// total(), 0 where a token cannot come. Computed in double. Valid until the next call. -inf
   /// means never; a logit that is NaN or +inf, or all -inf: Fault::numeric.
   std::span<const double> weights(std::span<const real> logits);
@@ -47,6 +49,7 @@ class Sampler {
     std::int32_t id = 0;
     double weight = 0;  // not normalised: exp((logit - max) / temperature)
   };
+  std::span<const real> possible(std::span<const real> logits) const;
   static bool more_probable(const Candidate& a, const Candidate& b);
   void cut_to_nucleus();
 

@@ -92,8 +92,12 @@ Speculation speculate(const Gpt& model, KvCache& cache, const Draft& draft,
                       std::span<const std::int32_t> prompt, std::int64_t n,
                       const Sampling& sampling, Rng& rng, const OnToken& on_token) {
   check_prompt(model.config(), prompt);
-  check(model.config().vocab_size == draft.model.config().vocab_size, "speculate", "the model has ",
-        model.config().vocab_size, " tokens, the draft ", draft.model.config().vocab_size);
+  const auto ids = [&](const Gpt& m) {
+    const std::int64_t V = m.config().vocab_size;
+    return sampling.ids == 0 ? V : std::min<std::int64_t>(V, sampling.ids);
+  };
+  check(ids(model) == ids(draft.model), "speculate", "the model has ", ids(model),
+        " tokens, the draft ", ids(draft.model));
   check(draft.tokens >= 1 && draft.tokens <= kMostProposed, "speculate", draft.tokens,
         " proposals per pass; expected 1 to ", kMostProposed);
   const std::int64_t block = std::min(model.config().block_size, draft.model.config().block_size);

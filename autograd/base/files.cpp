@@ -152,19 +152,17 @@ bool is_temporary_name(std::string_view name, bool& aside, std::string_view& bas
   return !pid.empty() && pid.find_first_not_of("0123456789") == pid.npos;
 }
 
-}  // namespace
-
-std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
-  // O_NONBLOCK: opening a FIFO nobody writes to must not hang; it has no effect on regular files.
-  const Descriptor file(path, O_RDONLY | O_NONBLOCK, "cannot open");
+/// The bytes of an open file; where `streams`, also those of a pipe, a socket or a terminal.
+std::string read_open(int fd, const fs::path& path, std::uint64_t max_bytes, bool streams) {
   struct stat info {};
-  if (::fstat(file.get(), &info) != 0) fail(path, "cannot stat", errno);
-  if (!S_ISREG(info.st_mode)) {
+  if (::fstat(fd, &info) != 0) fail(path, "cannot stat", errno);
+  const bool ends = S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode) || ::isatty(fd) == 1;
+  if (!S_ISREG(info.st_mode) && !(streams && ends)) {
     throw Error({.fault = Fault::io,
                  .where = path.string(),
                  .what = "not a regular file",
                  .found = S_ISDIR(info.st_mode) ? "a directory" : "a device, FIFO or socket",
-                 .expected = "a regular file"});
+                 .expected = streams ? "a regular file or a pipe" : "a regular file"});
   }
   const auto too_large = [&](std::uint64_t bytes) {
     throw Error({.fault = Fault::input,
@@ -183,7 +181,7 @@ std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
     while (true) {
       if (used == bytes.size()) bytes.resize(2 * used);  // the file grows, or is in /proc
       const ssize_t got =
-          retry([&] { return ::read(file.get(), bytes.data() + used, bytes.size() - used); });
+          retry([&] { return ::read(fd, bytes.data() + used, bytes.size() - used); });
       if (got < 0) fail(path, "cannot read", errno);
       if (got == 0) break;
       used += static_cast<std::size_t>(got);
@@ -194,6 +192,20 @@ std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
     fail(path, str("cannot hold ", size, " bytes in memory"), ENOMEM);
   }
   return bytes;
+}
+
+}  // namespace
+
+std::string read_file(const fs::path& path, std::uint64_t max_bytes) {
+  // O_NONBLOCK: opening a FIFO nobody writes to must not hang; it has no effect on regular files.
+  const Descriptor file(path, O_RDONLY | O_NONBLOCK, "cannot open");
+  return read_open(file.get(), path, max_bytes, false);
+}
+
+std::string read_input(const fs::path& path, std::uint64_t max_bytes) {
+  if (path == "-") return read_open(STDIN_FILENO, "stdin", max_bytes, true);
+  const Descriptor file(path, O_RDONLY, "cannot open");  // a FIFO waits for its writer, as cat does
+  return read_open(file.get(), path, max_bytes, true);
 }
 
 void write_file(const fs::path& path, std::string_view bytes) {

@@ -19,6 +19,9 @@ namespace fs = std::filesystem;
 /// Fault::input (larger than `max_bytes`).
 std::string read_file(const fs::path& path, std::uint64_t max_bytes = std::uint64_t{1} << 40);
 
+/// The same of what a user names to be read once: a file or, to its end, a pipe; "-" is stdin.
+std::string read_input(const fs::path& path, std::uint64_t max_bytes = std::uint64_t{1} << 40);
+
 /// Replaces `path` by `bytes`, atomically and durably. Throws Fault::io with the needed and free bytes.
 void write_file(const fs::path& path, std::string_view bytes);
 

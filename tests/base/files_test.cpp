@@ -292,3 +292,38 @@ TEST_CASE("is_utf8 accepts exactly the well-formed sequences of Unicode table 3-
     CHECK(bad == (row.valid ? 999 : row.bad));
   }
 }
+
+TEST_CASE("an input may be a pipe, is read to its end, and has the limit of a file") {
+  const TemporaryDirectory dir;
+  const fs::path pipe = dir / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  const std::string text = std::string(200'000, 'x') + "end";  // more than a pipe holds
+  const auto piped = [&](std::uint64_t max_bytes) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::signal(SIGPIPE, SIG_IGN);
+      try {
+        append_file(pipe, text);
+      } catch (const Error&) {  // the reader had enough
+      }
+      ::_exit(0);
+    }
+    const auto wait = [&] { ::waitpid(child, nullptr, 0); };
+    try {
+      const std::string got = read_input(pipe, max_bytes);
+      wait();
+      return got;
+    } catch (const Error& e) {
+      wait();
+      return str("fault ", static_cast<int>(e.fault()));
+    }
+  };
+  CHECK(piped(1 << 20) == text);
+  CHECK(piped(1000) == "fault 3");
+  write_file(dir / "file", text);
+  CHECK(read_input(dir / "file") == text);
+  CHECK(error_of([&] { read_file(pipe); }).fault == Fault::io);
+  for (const fs::path& bad : {dir.path(), fs::path("/dev/null"), dir / "absent"}) {
+    CHECK(error_of([&] { read_input(bad); }).fault == Fault::io);
+  }
+}

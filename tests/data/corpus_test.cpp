@@ -146,13 +146,24 @@ TEST_CASE("NUL bytes, carriage returns and a byte order mark are text") {
   CHECK(corpus_of(text).text == text);
 }
 
-TEST_CASE("a text is looked for as given and then below NOTCH_DATA") {
+TEST_CASE("a text is looked for as given, and a name without a folder then below NOTCH_DATA") {
   test::TemporaryDirectory d;
   write_file(d.path() / "some.txt", "some text here");
   CHECK(find_text(d.path() / "some.txt") == d.path() / "some.txt");
   const Environment environment("NOTCH_DATA", d.path().string());
-  CHECK(find_text("../nowhere/some.txt") == d.path() / "some.txt");
-  CHECK(load_corpus("data/corpora/some.txt", {.val = 0.5}).val() == "xt here");
+  CHECK(find_text("some.txt") == d.path() / "some.txt");
+  CHECK(load_corpus("some.txt", {.val = 0.5}).val() == "xt here");
+  CHECK(shelved_text("data/corpora/some.txt") == d.path() / "some.txt");
+  CHECK_FALSE(shelved_text("other.txt"));
+  CHECK(find_text("-") == "-");
+  // A path with a folder means that file, and another of its name is not read in its place.
+  for (const char* path : {"../nowhere/some.txt", "/no/such/place/some.txt", "./some.txt"}) {
+    const ErrorParts other = test::error_of([&] { find_text(path); });
+    CHECK(other.fault == Fault::io);
+    CHECK(other.where == path);
+    CHECK(other.found.find((d.path() / "some.txt").string()) != std::string::npos);
+    CHECK_FALSE(other.hint.empty());
+  }
   const ErrorParts e = test::error_of([] { find_text("nowhere/other.txt"); });
   CHECK(e.fault == Fault::io);
   CHECK(e.where == "nowhere/other.txt");

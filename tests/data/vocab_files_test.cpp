@@ -76,7 +76,7 @@ TEST_CASE("GPT-2's own layout is read: bytes in alphabet order, escapes, end of 
   CHECK(t.end_of_text() == 258);
   CHECK(t.encode("! the") == std::vector<std::int32_t>{0, 257, 'e' - 33});
   const std::string special = "a<|endoftext|>b";
-  for (const std::int32_t id : t.encode(special)) CHECK(id != 258);
+  CHECK(t.encode(special) == std::vector<std::int32_t>{'a' - 33, 258, 'b' - 33});
   CHECK(t.decode(t.encode(special)) == special);
   const std::vector<std::int32_t> end = {258};
   CHECK(t.decode(end) == kEndOfText);
@@ -149,10 +149,115 @@ TEST_CASE("a broken merges.txt is refused with its line") {
   }
 }
 
-TEST_CASE("a special token alone does not make a tokenizer without merges") {
-  const ErrorParts e = load_error(R"({"a": 0, "<|endoftext|>": 1})", kNoMerges);
-  CHECK(e.fault == Fault::input);
-  CHECK(e.field == "<|endoftext|>");
+TEST_CASE("special tokens are read anywhere in a vocabulary, and their text is one token") {
+  struct Case {
+    const char* vocab;
+    const char* merges;
+    TokenizerKind kind;
+    std::vector<std::int32_t> expected;  // of kText
+  };
+  const std::string text = "ab<pad>a<|im_start|>b[SEP]";
+  const Case cases[] = {{R"({"<pad>": 0, "a": 1, "<|im_start|>": 2, "b": 3, "ab": 4, "[SEP]": 5})",
+                         "a b\n",
+                         TokenizerKind::bpe,
+                         {4, 0, 1, 2, 3, 5}},
+                        {R"({"a": 0, "b": 1, "ab": 2, "<pad>": 3, "<|im_start|>": 4, "[SEP]": 5})",
+                         "a b\n",
+                         TokenizerKind::bpe,
+                         {2, 3, 0, 4, 1, 5}},
+                        {R"({"[SEP]": 0, "<pad>": 1, "<|im_start|>": 2, "a": 3, "b": 4})",
+                         kNoMerges,
+                         TokenizerKind::character,
+                         {3, 4, 1, 3, 2, 4, 0}}};
+  for (const Case& c : cases) {
+    CAPTURE(c.vocab);
+    test::TemporaryDirectory d, again;
+    write(d.path(), c.vocab, c.merges);
+    const Tokenizer t = Tokenizer::load(d.path());
+    CHECK(t.kind() == c.kind);
+    CHECK(t.encode(text) == c.expected);
+    CHECK(t.decode(c.expected) == text);
+    CHECK(t.end_of_text() == -1);
+    t.save(again.path());
+    CHECK(Tokenizer::load(again.path()).definition_hash() == t.definition_hash());
+    CHECK_FALSE(fs::exists(again / "added_tokens.json"));
+  }
+}
+
+TEST_CASE("a special token outside the alphabet is its own spelling") {
+  test::TemporaryDirectory d;
+  // U+FF5C, as some chat models write; e acute stands for a byte elsewhere, and for itself here.
+  const std::string begin =
+                        "<\xEF\xBD\x9C"
+                        "begin of text\xEF\xBD\x9C>",
+                    acute = "<\xC3\xA9>";
+  write(d.path(), str(R"({"a": 0, ")", begin, R"(": 1, ")", acute, R"(": 2})"), kNoMerges);
+  const Tokenizer t = Tokenizer::load(d.path());
+  CHECK(t.encode(acute + "a" + begin) == std::vector<std::int32_t>{2, 0, 1});
+  CHECK(t.token(1) == begin);
+  CHECK(t.token(2) == acute);
+  test::TemporaryDirectory again;
+  t.save(again.path());
+  CHECK(Tokenizer::load(again.path()).vocabulary().tokens == t.vocabulary().tokens);
+}
+
+TEST_CASE("of special tokens at one place the longest is taken, and text between is its own") {
+  test::TemporaryDirectory d;
+  write(d.path(), R"({"<": 0, "a": 1, ">": 2, "<a>": 3, "<a><a>": 4, "<a": 5, "\u0120": 6})",
+        "< a\n");
+  const Tokenizer t = Tokenizer::load(d.path());
+  CHECK(t.encode("<a><a><a>") == std::vector<std::int32_t>{4, 3});
+  CHECK(t.encode("<a <a") ==
+        std::vector<std::int32_t>{0, 1, 6, 0, 1});  // '<' and 'a' are two words
+  CHECK(t.encode("a <a>") == std::vector<std::int32_t>{1, 6, 3});
+}
+
+TEST_CASE("a token in brackets that merges make is no special token") {
+  test::TemporaryDirectory d;
+  write(d.path(), R"({"[": 0, "]": 1, "[]": 2, "[]]": 3})", "[ ]\n[] ]\n");
+  const Tokenizer t = Tokenizer::load(d.path());
+  CHECK(t.vocabulary().specials.empty());
+  CHECK(t.encode("[[]]") == std::vector<std::int32_t>{0, 3});
+}
+
+TEST_CASE("added_tokens.json names special tokens of any look, beyond vocab.json or in it") {
+  test::TemporaryDirectory d, again;
+  write(d.path(), R"({"a": 0, "PAD": 1, "b": 2})", kNoMerges);
+  CHECK(test::error_of([&] { Tokenizer::load(d.path()); }).hint.find("added_tokens.json") !=
+        std::string::npos);
+  write_file(d / "added_tokens.json", R"({"PAD": 1, "END OF": 3})");
+  const Tokenizer t = Tokenizer::load(d.path());
+  CHECK(t.encode("aPADbEND OF") == std::vector<std::int32_t>{0, 1, 2, 3});
+  t.save(again.path());
+  const Tokenizer back = Tokenizer::load(again.path());
+  CHECK(back.definition_hash() == t.definition_hash());
+  CHECK(back.encode("aPADbEND OF") == t.encode("aPADbEND OF"));
+  for (const char* bad : {R"({"PAD": 2})", R"({"PAD": 1, "END": 4})", R"({"END": 0})", "["}) {
+    CAPTURE(bad);
+    write_file(d / "added_tokens.json", bad);
+    CHECK(test::error_of([&] { Tokenizer::load(d.path()); }).fault == Fault::input);
+  }
+}
+
+TEST_CASE("the bytes in their order make the byte tokenizer, special tokens beside them or not") {
+  for (const bool front : {false, true}) {
+    Vocabulary v;
+    if (front) v.tokens.push_back("<s>");
+    for (int b = 0; b < 256; ++b) v.tokens.push_back(std::string(1, static_cast<char>(b)));
+    if (!front) v.tokens.push_back("<s>");
+    v.specials = {front ? 0 : 256};
+    test::TemporaryDirectory d;
+    write(d.path(), vocab_json(v), merges_text(v));
+    const Tokenizer t = Tokenizer::load(d.path());
+    CHECK(t.kind() == TokenizerKind::byte_level);
+    CHECK(t.encode("a<s>").back() == v.specials[0]);
+  }
+}
+
+TEST_CASE("a tokenizer file that is a pointer or a page is named") {
+  const ErrorParts e = load_error("version https://git-lfs.github.com/spec/v1\n", kNoMerges);
+  CHECK(e.found.find("Git LFS") != std::string::npos);
+  CHECK(load_error(R"({"a": 0})", "<!doctype html><html>").found == "a web page");
 }
 
 TEST_CASE("a missing tokenizer file is an i/o error") {

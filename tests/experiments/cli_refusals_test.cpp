@@ -107,9 +107,13 @@ TEST_CASE("an earlier run is not overwritten unless that is asked for") {
 TEST_CASE("every verb answers a reader of stdout that left with one quiet code") {
   const Program program;
   const std::string model = program.train();
+  REQUIRE(program.notch("quantize " + model + " --method rtn -b 4 --out q4 -q").code == 0);
   for (const std::string& command :
        {std::string("config"), std::string("-h"), std::string("--version"), "inspect " + model,
         "eval " + model + " --text text.txt -q", "sample " + model + " -n 5 -q",
+        "quantize " + model + " --method rtn -b 8 --out q8 -q", "graph " + model + " -q",
+        std::string("export q4 --format coded --out coded -q"),
+        "bench " + model + " -r 1 --batch 1 -q -o csv", std::string("doctor -q"),
         std::string("train tiny.toml --force -q"), std::string("run tiny.toml --out other -q")}) {
     CAPTURE(command);
     // The FIFO's reader opens it and is gone before the program starts.

@@ -251,3 +251,19 @@ TEST_CASE("a prompt that is empty or not of this vocabulary is refused with a hi
   const std::vector<std::int32_t> prompt{0};
   CHECK(error_of([&] { generate(*model, prompt, -1, {}, rng); }).fault == Fault::usage);
 }
+
+TEST_CASE("ids without text are never drawn, and those below keep their proportions") {
+  const std::vector<real> logits{1, 2, 0, 50, 60};
+  const std::span<const real> below = std::span(logits).first(3);
+  for (const double temperature : {0.0, 0.7}) {
+    Sampler limited({.temperature = temperature, .top_k = 2, .ids = 3});
+    Sampler alone({.temperature = temperature, .top_k = 2});
+    const std::span<const double> some = limited.weights(logits), all = alone.weights(below);
+    CHECK(std::vector<double>(some.begin(), some.end()) ==
+          std::vector<double>(all.begin(), all.end()));
+    Rng rng(1), same(1);
+    for (int i = 0; i < 20; ++i) CHECK(limited.draw(logits, rng) == alone.draw(below, same));
+  }
+  CHECK(Sampler({.ids = 9}).weights(logits).size() == 5);
+  CHECK(error_of([] { Sampler({.ids = -1}); }).fault == Fault::usage);
+}

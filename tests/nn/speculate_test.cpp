@@ -151,3 +151,37 @@ TEST_CASE("generation stops when told, and other vocabularies are refused") {
         }).fault == Fault::usage);
   CHECK(error_of([&] { models.run(prompt, 5, 8, {}, rng); }).fault == Fault::usage);
 }
+
+TEST_CASE("a model and a draft of padded tables work together over the ids that have text") {
+  const auto padded = [](const Gpt& model, std::int64_t vocab) {
+    GptConfig config = model.config();
+    config.vocab_size = vocab;
+    auto wide = std::make_unique<Gpt>(config);
+    for (Param& p : wide->params().params()) {
+      const std::span<real> from = model.params().find(p.name)->value.flat();
+      std::ranges::fill(p.value.flat(), real{0});
+      std::ranges::copy(from, p.value.data);
+    }
+    return wide;
+  };
+  const auto large = tiny_model(1), small = tiny_model(2);
+  const auto large_wide = padded(*large, 9), small_wide = padded(*small, 12);
+  const std::vector<std::int32_t> prompt{1, 2};
+  Fp32KvCache a(kv_shape(large->config())), b(kv_shape(small->config()));
+  for (const double temperature : {0.0, 1.0}) {
+    const Sampling sampling{.temperature = temperature, .ids = static_cast<int>(kVocab)};
+    Rng expected_rng(3);
+    const auto expected =
+        speculate(*large, a, {*small, b, 3}, prompt, 12, sampling, expected_rng).tokens;
+    for (const Gpt* model : {large.get(), large_wide.get()}) {
+      for (const Gpt* draft : {small.get(), small_wide.get()}) {
+        Rng rng(3);
+        CHECK(speculate(*model, a, {*draft, b, 3}, prompt, 12, sampling, rng).tokens == expected);
+      }
+    }
+  }
+  Rng rng(3);
+  CHECK(error_of([&] {
+          speculate(*large, a, {*small_wide, b, 3}, prompt, 2, {}, rng);
+        }).fault == Fault::usage);
+}

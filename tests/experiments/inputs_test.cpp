@@ -1,0 +1,109 @@
+// What the program reads: texts from files and pipes, models of other programs; and that it keeps
+// what it reads.
+#include "experiments/commands.h"
+#include "tests/experiments/program.h"
+
+using namespace notch;
+using namespace notch::experiments;
+using test::check_refused;
+using test::Outcome;
+using test::Program;
+
+TEST_CASE("every flag that names a file or a model says whether the verb reads or writes it") {
+  for (const Command& command : commands()) {
+    for (const Flag& flag : command.verb.flags) {
+      CAPTURE(command.verb.name, flag.name);
+      const bool directory = flag.value == "DIR" || flag.value == "MODEL_DIR";
+      if (flag.value == "FILE" || (directory && flag.name != "out")) {
+        CHECK(flag.reads != flag.writes);
+      } else {
+        CHECK_FALSE((flag.reads || flag.writes));
+      }
+    }
+  }
+}
+
+TEST_CASE("an output that would replace an input of the same command is refused by every verb") {
+  const Program program;
+  const std::string model = program.train();
+  program.shell(
+      "cp -r " + model +
+      " m && cp -r m base && ln -s m link && mkdir d && "
+      "ln -s ../m/config.json d/config && notch quantize m --method rtn -b 4 --out q4 -q");
+  const std::string state = "find . -type f -o -type l | sort | xargs cat | cksum";
+  const std::string before = program.shell(state).out;
+  const auto refused = [&](const std::string& arguments) {
+    CAPTURE(arguments);
+    check_refused(program.notch(arguments), 2);
+    CHECK(program.shell(state).out == before);
+  };
+  const std::string eval = "eval m --text text.txt -q ";
+  for (const char* flag : {"--dump-logits ", "--dump-grads "}) {
+    for (const char* file : {"m/model.safetensors", "./m/../m/config.json", "m/vocab.json",
+                             "m/merges.txt", "link/model.safetensors", "d/config", "text.txt"}) {
+      refused(eval + flag + file);
+    }
+    refused(eval + "--base base " + flag + "base/model.safetensors");
+  }
+  refused(eval + "--dump-logits new --dump-grads ./d/../new");
+  refused("graph m --dot m/config.json");
+  refused("graph tiny.toml --dot tiny.toml");
+  refused("graph link --dot m/model.safetensors");
+  refused("bench m --svg m/model.safetensors -r 1 --batch 1");
+  refused("bench m q4 --svg q4/config.json -r 1 --batch 1");
+  refused("quantize m --method rtn -b 8 --out m");
+  refused("quantize m --method rtn -b 8 --out link");
+  refused("export q4 --format coded --out q4");
+  refused("train run/config.resolved.toml --force");
+  refused("run run/config.resolved.toml --force");
+  refused(
+      "train tiny.toml --force data.path=run/models/fp32-seed1337/vocab.json "
+      "data.tokenizer=byte");
+
+  // Other names are written, in the model's directory too, and a second time as well.
+  for (int time = 0; time < 2; ++time) {
+    CHECK(program.notch(eval + "--dump-logits m/logits --dump-grads m/grads").code == 0);
+  }
+  CHECK(program.notch("graph tiny.toml --dot tiny.dot").code == 0);
+}
+
+TEST_CASE("a text comes from a file, a pipe or stdin, with the same result") {
+  const Program program;
+  const std::string eval = "eval " + program.train() + " -q -o csv --text ";
+  const Outcome file = program.notch(eval + "text.txt");
+  REQUIRE(file.code == 0);
+  for (const std::string& script :
+       {"notch " + eval + "- <text.txt", "cat text.txt | notch " + eval + "-",
+        "cat text.txt | notch " + eval + "/dev/stdin",
+        "mkfifo pipe; cat text.txt >pipe & notch " + eval + "pipe"}) {
+    CAPTURE(script);
+    const Outcome piped = program.shell(script);
+    CHECK(piped.err.empty());
+    CHECK(piped.out == file.out);
+  }
+  check_refused(program.shell("notch " + eval + "- </dev/null"), 4);
+  check_refused(program.shell(": | notch " + eval + "-"), 3);
+  CHECK(program.shell("cat text.txt | notch train tiny.toml data.path=- --out piped -q").code == 0);
+  CHECK(program.shell("cmp run/models/*/model.safetensors piped/models/*/model.safetensors").code ==
+        0);
+}
+
+TEST_CASE("a text that is not there is not replaced by another of its name") {
+  const Program program;
+  const std::string eval = "eval " + program.train() + " -q -o csv --text ";
+  program.shell("mkdir shelf && cp text.txt shelf/book.txt");
+  const std::string shelf = "export NOTCH_DATA=$PWD/shelf; ";
+  for (const char* path : {"/no/such/place/book.txt", "nowhere/book.txt", "./book.txt"}) {
+    const Outcome refused = program.shell(shelf + "notch " + eval + path);
+    check_refused(refused, 4);
+    CHECK(refused.err.find("shelf/book.txt") != std::string::npos);
+  }
+  CHECK(program.shell(shelf + "notch " + eval + "book.txt").code == 0);
+  // An experiment's own text may lie there, and the configuration then says so.
+  program.shell("sed 's:text.txt:../corpora/book.txt:' tiny.toml > other.toml");
+  const Outcome config = program.shell(shelf + "notch config other.toml");
+  CHECK(config.out.find("/shelf/book.txt") != std::string::npos);
+  CHECK(program.shell(shelf + "notch train other.toml --out other -q").code == 0);
+  check_refused(
+      program.shell(shelf + "notch train tiny.toml data.path=nowhere/book.txt --out x -q"), 4);
+}
