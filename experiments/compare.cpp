@@ -97,33 +97,36 @@ class SeedRun {
   bool round_row(const ExperimentConfig& config, const quant::Recipe& recipe,
                  const quant::Plan& plan, const nn::Gpt& from, RowResult& row,
                  const fs::path& dir) {
-    const auto began = std::chrono::steady_clock::now();
     const auto model = nn::clone(from);
-    nn::ModelView view = nn::view(*model);
+    Json about = Json::object();
+    const quant::Quantized quantized = rounded(config, recipe, plan, *model, row, about);
+    if (recipe.needs_hessian) log_layers(quantized, row);
+    save_row(*model, quantized, row, dir, std::move(about));
+    return true;
+  }
+
+  /// Rounds `model` after training; the time is the row's, the calibration text is noted in `about`.
+  quant::Quantized rounded(const ExperimentConfig& config, const quant::Recipe& recipe,
+                           const quant::Plan& plan, nn::Gpt& model, RowResult& row, Json& about) {
+    const auto began = std::chrono::steady_clock::now();
+    nn::ModelView view = nn::view(model);
     const std::vector<quant::Target> targets = quant::resolve(plan, view);
     // Made only where it is used: text that the model writes itself takes longer than rounding.
     std::optional<Calibration> calibration;
     if (recipe.needs_hessian || std::ranges::any_of(targets, quant::needs_calibration)) {
-      calibration.emplace(config, from, run_.data.source.tokens.train, stream_);
-    }
-    const quant::Quantized quantized = quant::post_training(
-        view, recipe, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
-        post_training_options(config));
-    row.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-    Json about = Json::object();
-    if (calibration) {
+      calibration.emplace(config, model, run_.data.source.tokens.train, stream_);
       Json text = Json::object();
       text.set("source", config.calib.source)
           .set("tokens", calibration->tokens())
           .set("sha256", calibration->sha256());
-      if (run_.config.calib.source == "self") {
-        text.set("temperature", run_.config.calib.temperature);
-      }
+      if (config.calib.source == "self") text.set("temperature", config.calib.temperature);
       about.set("calibration", text);
-      if (recipe.needs_hessian) log_layers(quantized, row);
     }
-    save_row(*model, quantized, row, dir, std::move(about));
-    return true;
+    quant::Quantized quantized = quant::post_training(
+        view, recipe, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
+        post_training_options(config));
+    row.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    return quantized;
   }
 
   /// What rounding did to every layer, in metrics.jsonl, and the sum of it in the row.
@@ -155,17 +158,14 @@ class SeedRun {
     std::optional<quant::Quantized> grids{};
   };
   Start start(const ExperimentConfig& config, const quant::Plan& plan,
-              const TrainSettings& settings, RowResult& row) {
+              const TrainSettings& settings, RowResult& row, Json& about) {
     Start begin{.model = nn::clone(*fork_)};
     nn::Gpt& model = *begin.model;
     if (config.qat.from == "scratch") {
       model.init(stream_);
     } else if (config.qat.from != "fp32") {
-      nn::ModelView view = nn::view(model);
-      const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
-      begin.grids =
-          quant::post_training(view, quant::recipe(config.qat.from), quant::resolve(plan, view),
-                               calibration.batches(), post_training_options(config));
+      begin.grids = rounded(config, quant::recipe(config.qat.from), plan, model, row, about);
+      about.set("start", config.qat.from);
     }
     if (settings.first_step == 0) {
       if (begin.grids) quant::return_to_cells(model.params(), fork_->params(), *begin.grids);
@@ -184,7 +184,8 @@ class SeedRun {
   bool train_row(const ExperimentConfig& config, const quant::Recipe& recipe,
                  const quant::Plan& plan, RowResult& row, const fs::path& dir) {
     const TrainSettings settings = rounding_settings(config, stream_, recipe, row.name);
-    const auto [model, grids] = start(config, plan, settings, row);
+    Json about = Json::object();
+    const auto [model, grids] = start(config, plan, settings, row, about);
     if (!model) return false;
     nn::ModelView view = nn::view(*model);
     std::vector<quant::Target> targets = quant::resolve(plan, view);
@@ -205,7 +206,7 @@ class SeedRun {
                            .alpha = config.distill.alpha,
                            .reverse = config.distill.reverse};
     if (!fit(settings, parts, row)) return false;
-    save_row(*model, fake.convert(), row, dir, Json::object());
+    save_row(*model, fake.convert(), row, dir, std::move(about));
     return true;
   }
 
