@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "autograd/base/sha256.h"
+#include "experiments/machine.h"
 #include "experiments/row_facts.h"
 #include "experiments/signals.h"
 #include "experiments/step_split.h"
@@ -22,7 +23,8 @@ class SeedRun {
       : run_(run),
         seed_(seed),
         stream_(static_cast<std::uint64_t>(seed)),
-        folder_(run.dir.path() / ("seed-" + std::to_string(seed))) {
+        folder_(run.dir.path() / ("seed-" + std::to_string(seed))),
+        scored_on_(scored_hash(run.config, run.data)) {
     results_.seed = seed;
     fs::create_directories(folder_ / "rows");
     remove_stale_temporaries(run.dir.path() / "models");
@@ -227,6 +229,7 @@ class SeedRun {
     const auto every = static_cast<int>(settings.log_every);
     parts.tokens = run_.data.source.tokens.train;
     parts.checkpoints = run_.dir.checkpoints(seed_) / settings.phase;
+    parts.build = build_text();
     std::optional<double> val;
     int resumed = 0;
     TrainListener listener;
@@ -272,6 +275,7 @@ class SeedRun {
     if (run_.profile) parts.profile = &profile;
     const TrainOutcome outcome = train(settings, parts, listener);
     row.seconds += outcome.seconds;
+    if (outcome.build != parts.build) row.build = outcome.build;
     run_.progress.end(outcome.finished
                           ? str(label, ": ", steps, " steps in ", format_duration(outcome.seconds))
                           : str(label, ": stopped at step ", outcome.steps));
@@ -297,6 +301,11 @@ class SeedRun {
         found.aims_at_data = row.aims_at_data;
         found.control = row.control;
         found.unlike_control = row.unlike_control;
+        if (found.scored_on != scored_on_) {
+          found.build = then_build(found.build, build_text());
+          score(found);
+          write_file(file, to_json(found).dump() + "\n");
+        }
         results_.rows.push_back(std::move(found));
         return true;
       }
@@ -304,14 +313,19 @@ class SeedRun {
           str(row.name, ": the artefact is not the one that was scored; made again"));
     }
     if (stop_requested()) return false;
+    row.build = build_text();
     fs::create_directories(path(row.name).parent_path());
-    {
+    try {
       DirectoryWriter dir(path(row.name));
       run_.data.source.tokenizer.save(dir.temporary());
       if (!build(row, dir.temporary())) return false;
       dir.commit();
+      score(row);
+    } catch (const Error& e) {
+      ErrorParts parts = e.parts();
+      if (parts.where != row.name) parts.where = str(row.name, ": ", parts.where);
+      throw Error(std::move(parts));
     }
-    score(row);
     write_file(file, to_json(row).dump() + "\n");
     // The artefact has replaced them. fp32's stay: a longer training would start from their
     // moments.
@@ -327,6 +341,7 @@ class SeedRun {
     quant::LoadedModel loaded = quant::load_any(path(row.name));
     const fs::path weights = path(row.name) / nn::kWeightsFile;
     row.sha256 = sha256_file(weights);
+    row.scored_on = scored_on_;
     row.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
     row.size = quant::predict_size(*loaded.model, {.tensors = std::move(loaded.tensors)},
                                    row.method == "fp16" ? 16 : 32);
@@ -339,6 +354,7 @@ class SeedRun {
     }
     const ScoredText text = scored_text(run_.config, run_.data);
     row.eval = evaluate(*loaded.model, text.tokens, text.bytes_per_token, fork_.get());
+    row.accuracy.reset();
     if (!run_.data.task.empty()) {
       row.accuracy = task_accuracy(*loaded.model, run_.data.source.tokenizer, run_.data.task);
     }
@@ -352,6 +368,7 @@ class SeedRun {
   std::int64_t seed_;
   std::uint64_t stream_;
   fs::path folder_;
+  std::string scored_on_;
   SeedResults results_;
   std::unique_ptr<nn::Gpt> fork_;
   std::map<std::string, std::unique_ptr<nn::Gpt>> controls_;

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -76,6 +77,13 @@ void check_methods(const ExperimentConfig& config, const std::vector<std::string
 
 /// All values as TOML; parse_config gives the same configuration back.
 std::string to_toml(const ExperimentConfig& config);
+
+/// The first key, in the order of to_toml, whose value differs; nothing when all are equal.
+std::optional<Override> first_difference(const ExperimentConfig& before,
+                                         const ExperimentConfig& after);
+
+/// Whether there is a key of that dotted name.
+bool is_key(std::string_view name);
 
 /// to_toml with every key's description and range as a comment: the reference and a file to start
 /// from.

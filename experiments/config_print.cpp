@@ -219,6 +219,20 @@ std::string suggest_key(std::string_view section, std::string_view name) {
   return hint;
 }
 
+std::optional<Override> first_difference(const ExperimentConfig& before,
+                                         const ExperimentConfig& after) {
+  const std::vector<Item> was = items_of(before), is = items_of(after);
+  const auto [a, b] = std::ranges::mismatch(was, is, {}, &Item::value, &Item::value);
+  if (a == was.end()) return std::nullopt;
+  return Override{.key = a->key(), .before = a->value, .after = b->value};
+}
+
+bool is_key(std::string_view name) {
+  return std::ranges::any_of(items_of({}), [&](const Item& item) {
+    return item.kind != Kind::section && item.key() == name;
+  });
+}
+
 std::string to_toml(const ExperimentConfig& config) { return print(config, false); }
 std::string annotated_toml(const ExperimentConfig& config) { return print(config, true); }
 

@@ -87,6 +87,13 @@ std::string now_utc() {
 
 Json or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 
+fs::path binary_directory() {
+  std::error_code error;
+  return fs::read_symlink("/proc/self/exe", error).parent_path();
+}
+
+}  // namespace
+
 std::string binary_sha256() {
   try {
     return sha256_file("/proc/self/exe");
@@ -94,13 +101,6 @@ std::string binary_sha256() {
     return {};
   }
 }
-
-fs::path binary_directory() {
-  std::error_code error;
-  return fs::read_symlink("/proc/self/exe", error).parent_path();
-}
-
-}  // namespace
 
 std::string git_commit(const fs::path& directory) {
   std::error_code error;

@@ -22,6 +22,9 @@ struct EnvironmentInputs {
 /// The object written to env.json. What cannot be found out is null, never an error.
 Json describe_environment(const EnvironmentInputs& inputs);
 
+/// Of this program's file; "" where it cannot be read.
+std::string binary_sha256();
+
 /// The commit that the work tree around `directory` has checked out: 40 or 64 hexadecimal digits,
 /// read from .git (HEAD, loose and packed refs, linked work trees) without running git. "" when
 /// there is none.

@@ -148,6 +148,18 @@ std::string version_text() {
   return str("notch ", kVersion, commit.empty() ? "" : " (" + commit.substr(0, 7) + ")");
 }
 
+const std::string& build_text() {
+  constexpr std::size_t kDigits = 12;
+  static const std::string text = str(version_text(), ' ', binary_sha256().substr(0, kDigits));
+  return text;
+}
+
+std::string then_build(std::string first, const std::string& last) {
+  if (first.empty()) first = "unknown";
+  const std::string added = str(kThenBuild, last);
+  return first == last || first.ends_with(added) ? first : first + added;
+}
+
 std::vector<std::string> command_line() {
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
   std::vector<std::string> words;

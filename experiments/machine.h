@@ -17,6 +17,15 @@ inline constexpr std::string_view kVersion = "0.1.0";
 /// "notch 0.1.0 (96696fd)", without the commit where the program is not in its own work tree.
 std::string version_text();
 
+/// "notch 0.1.0 (96696fd) 1a2b3c4d5e6f": with the program's hash, as a commit can be built in many
+/// ways.
+const std::string& build_text();
+
+/// What a build began and another one finished: "first, then last"; one of them where they are the
+/// same. An empty `first` is a build that did not say which it is.
+std::string then_build(std::string first, const std::string& last);
+inline constexpr std::string_view kThenBuild = ", then ";
+
 /// "notch 0.1.0 (96696fd)  2 threads  OpenBLAS 0.3.21 pthread SkylakeX". Loads nothing, but asks
 /// OpenBLAS.
 std::string banner();

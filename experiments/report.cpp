@@ -138,7 +138,7 @@ std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedR
       out << " (" << printed("%.2f", sum / of_controls) << " x the control)";
     }
   }
-  out << ".\n";
+  out << ".\n" << build_notes(seeds);
   return out.str();
 }
 

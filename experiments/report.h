@@ -28,7 +28,7 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
                          const std::vector<SeedResults>& seeds);
 std::string column_notes(const std::vector<SeedResults>& seeds);
 
-/// Which rows saw as many tokens as which, and how long each method took.
+/// Which rows saw as many tokens as which, how long each method took, and whether builds differ.
 std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedResults>& seeds);
 
 class Report {

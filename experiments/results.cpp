@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "autograd/base/sha256.h"
+#include "experiments/machine.h"
 
 namespace notch::experiments {
 namespace {
@@ -45,6 +46,8 @@ void visit(Row& r, const Visitor& v) {
   v("gptq_condition", r.gptq.condition);
   v("gptq_damp", r.gptq.damp);
   v("sha256", r.sha256);
+  v("build", r.build);
+  v("scored_on", r.scored_on);
   v("window_losses", r.eval.window_losses);
   v("window_tokens", r.eval.window_tokens);
 }
@@ -109,7 +112,8 @@ struct Reader {
   }
   template <class T>
   void operator()(std::string_view key, T& value) const {
-    const bool added_later = key == "aims_at_data" || key == "control" || key == "unlike_control";
+    const bool added_later = key == "aims_at_data" || key == "control" || key == "unlike_control" ||
+                             key == "build" || key == "scored_on";
     if (added_later && !in.find(key)) return;
     read(in.at(key, where), str(where, ": ", key), value);
   }
@@ -172,6 +176,35 @@ RowResult row_from_json(const Json& json, std::string_view where) {
 const RowResult* find_row(const SeedResults& results, std::string_view name) {
   const auto at = std::ranges::find(results.rows, name, &RowResult::name);
   return at == results.rows.end() ? nullptr : &*at;
+}
+
+std::string build_notes(const std::vector<SeedResults>& seeds) {
+  struct Build {
+    std::string text{};
+    std::size_t rows = 0;
+    std::vector<std::string> names{};
+  };
+  std::vector<Build> builds;
+  for (const SeedResults& s : seeds) {
+    for (const RowResult& r : s.rows) {
+      auto at = std::ranges::find(builds, r.build, &Build::text);
+      if (at == builds.end()) at = builds.insert(at, {.text = r.build});
+      ++at->rows;
+      if (std::ranges::find(at->names, r.name) == at->names.end()) at->names.push_back(r.name);
+    }
+  }
+  const auto mixed = [](const Build& b) { return b.text.find(kThenBuild) != std::string::npos; };
+  if (builds.size() < 2 && std::ranges::none_of(builds, mixed)) return "";
+  std::string out =
+      "Several builds of notch made these rows, which may differ for that alone; `notch run "
+      "--force` makes all anew:\n";
+  for (const Build& b : builds) {
+    out += str("  ", b.text.empty() ? "unknown" : b.text, ": ", b.rows,
+               b.rows == 1 ? " row" : " rows");
+    for (const std::string& name : b.names) out += (name == b.names.front() ? ": " : ", ") + name;
+    out += '\n';
+  }
+  return out;
 }
 
 std::string results_hash(const std::vector<SeedResults>& seeds) {

@@ -49,6 +49,8 @@ struct RowResult {
   double seconds = 0;           ///< training or rounding, without evaluation
   GptqSummary gptq{};
   std::string sha256{};  ///< of model.safetensors
+  std::string build{};   ///< of notch that made and scored it; "" in files of builds that kept none
+  std::string scored_on{};  ///< scored_hash of then; as `build`
 };
 
 struct SeedResults {
@@ -73,6 +75,10 @@ RowResult row_from_json(const Json& json, std::string_view where);
 
 /// The row of that name, or null.
 const RowResult* find_row(const SeedResults& results, std::string_view name);
+
+/// Which rows which build of notch made, where there is more than one: rows of two builds may
+/// differ for that alone. "" otherwise.
+std::string build_notes(const std::vector<SeedResults>& seeds);
 
 /// One hash over every row's name, artefact and loss, in order: equal runs have equal hashes,
 /// whenever and however often they were interrupted. (Seconds are not in it.)

@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include "experiments/command_tools.h"
 #include "experiments/commands.h"
 #include "experiments/report.h"
 #include "experiments/session.h"
@@ -39,6 +40,7 @@ int run_command(const Args& args) {
   const Report report(session.config(), session.data(), seeds);
   if (format != TableFormat::screen) {
     std::cout << render(report.table(), format);
+    if (const std::string builds = build_notes(seeds); !builds.empty()) note(args, builds);
     return 0;
   }
   std::cout << '\n'

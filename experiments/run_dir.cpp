@@ -1,7 +1,6 @@
 #include "experiments/run_dir.h"
 
 #include <algorithm>
-#include <sstream>
 #include <system_error>
 #include <vector>
 
@@ -13,6 +12,7 @@ namespace notch::experiments {
 namespace {
 
 constexpr const char* kConfigFile = "config.resolved.toml";
+constexpr const char* kInputsFile = "inputs.json";
 
 std::vector<fs::path> entries_of(const fs::path& directory) {
   std::vector<fs::path> entries;
@@ -25,8 +25,9 @@ std::vector<fs::path> entries_of(const fs::path& directory) {
 
 bool is_written_by_runs(const fs::path& entry) {
   static constexpr const char* kNames[] = {
-      kConfigFile,  "env.json",    "metrics.jsonl", "results.csv", "results.jsonl",
-      "results.md", "results.svg", "pairs.csv",     "report.html", "models"};
+      kConfigFile,     kInputsFile,  "env.json",    "metrics.jsonl", "results.csv",
+      "results.jsonl", "results.md", "results.svg", "pairs.csv",     "report.html",
+      "models"};
   const std::string name = entry.filename().string();
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ||
          name.starts_with("seed-");
@@ -57,20 +58,6 @@ void remove_results(std::vector<fs::path> entries) {
                    .what = "cannot remove: " + error.message()});
     }
   }
-}
-
-/// Lines that may change between a run and its continuation.
-bool may_change(std::string_view line) {
-  return line.starts_with("threads = ") || line.starts_with("out = ");
-}
-
-std::vector<std::string> fixed_lines(const std::string& toml) {
-  std::vector<std::string> lines;
-  std::istringstream in(toml);
-  for (std::string line; std::getline(in, line);) {
-    if (!line.empty() && !line.starts_with("#") && !may_change(line)) lines.push_back(line);
-  }
-  return lines;
 }
 
 }  // namespace
@@ -118,30 +105,23 @@ fs::path RunDir::checkpoints(std::int64_t seed) const {
 }
 
 void RunDir::write_config(const std::string& toml) const {
-  if (earlier_ == Earlier::resume) {
-    const std::vector<std::string> before = fixed_lines(resolved_config(path_)),
-                                   now = fixed_lines(toml);
-    const auto [was, is] = std::mismatch(before.begin(), before.end(), now.begin(), now.end());
-    if (was != before.end() || is != now.end()) {
-      throw Error({.where = (path_ / kConfigFile).string(),
-                   .what = "the run to resume was started with another configuration",
-                   .found = is == now.end() ? std::string("nothing") : *is,
-                   .expected = was == before.end() ? std::string("nothing") : *was,
-                   .hint = "resume with the same values, or start a new run with --out"});
-    }
-    return;
-  }
-  write_file(path_ / kConfigFile,
+  write_file(config_file(),
              "# Every value of this run; `notch run` on this file repeats it.\n\n" + toml);
+}
+
+fs::path RunDir::config_file() const { return path_ / kConfigFile; }
+
+void RunDir::write_inputs(const Json& hashes) const {
+  write_file(path_ / kInputsFile, hashes.dump(2) + "\n");
+}
+
+Json RunDir::inputs() const {
+  const fs::path file = path_ / kInputsFile;
+  return fs::exists(file) ? Json::parse(read_file(file), file.string()) : Json();
 }
 
 void RunDir::write_env(const Json& environment) const {
   write_file(path_ / "env.json", environment.dump(2) + "\n");
-}
-
-std::string RunDir::resolved_config(const fs::path& path) {
-  const fs::path file = path / kConfigFile;
-  return fs::exists(file) ? read_file(file) : std::string{};
 }
 
 }  // namespace notch::experiments

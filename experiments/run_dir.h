@@ -1,7 +1,7 @@
 // The directory of a run: who may write into it, and where everything goes.
 //
-//   config.resolved.toml  env.json  run.lock  metrics.jsonl  results.{csv,jsonl,md,svg}
-//   pairs.csv  report.html  models/<name>/  seed-<N>/ckpt/
+//   config.resolved.toml  inputs.json  env.json  run.lock  metrics.jsonl
+//   results.{csv,jsonl,md,svg}  pairs.csv  report.html  models/<name>/  seed-<N>/{rows,ckpt}/
 #pragma once
 
 #include <cstdint>
@@ -35,17 +35,19 @@ class RunDir {
   std::filesystem::path checkpoints(std::int64_t seed) const;
   const Metrics& metrics() const { return metrics_; }
 
-  /// Writes config.resolved.toml, which makes the directory a run's: call it first. On resume it
-  /// must equal the one that is there, except for `threads` and `out`: Fault::usage naming the
-  /// first line that differs.
+  bool resumes() const { return earlier_ == Earlier::resume; }
+
+  /// Writes config.resolved.toml, which makes the directory a run's. experiments/resume.h calls it,
+  /// and compares it first with one that is there.
   void write_config(const std::string& toml) const;
+  std::filesystem::path config_file() const;
+  /// inputs.json: the hashes of what the run read. Null where a build wrote none.
+  void write_inputs(const Json& hashes) const;
+  Json inputs() const;
   void write_env(const Json& environment) const;
 
   /// Whether `file` lies where a run in the directory `run` writes.
   static bool replaces(const std::filesystem::path& run, const std::filesystem::path& file);
-
-  /// The text of an earlier run's config.resolved.toml, or "".
-  static std::string resolved_config(const std::filesystem::path& path);
 
  private:
   std::filesystem::path path_;

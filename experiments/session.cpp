@@ -7,6 +7,7 @@
 #include "experiments/command_tools.h"
 #include "experiments/environment.h"
 #include "experiments/machine.h"
+#include "experiments/resume.h"
 
 namespace notch::experiments {
 namespace {
@@ -58,10 +59,11 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   data_ = load_data(config_, token_cache());
   check_rows(config_, data_.source.tokenizer.vocab_size(), loaded.origins);
   dir_.emplace(config_.out, earlier_of(args));
-  dir_->write_config(to_toml(config_));
+  const std::vector<std::string> changes = begin_run(*dir_, config_, data_.source);
   dir_->write_env(describe_environment(
       {.command_line = command_line(), .threads = threads(), .openblas = openblas_facts()}));
   announce(args, loaded);
+  for (const std::string& change : changes) note(args, change);
 }
 
 void Session::announce(const Args& args, const LoadedConfig& loaded) const {

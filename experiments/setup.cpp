@@ -77,6 +77,17 @@ ScoredText scored_text(const ExperimentConfig& config, const Data& data) {
   return {"validation", t.val, t.val_bytes_per_token};
 }
 
+std::string scored_hash(const ExperimentConfig& config, const Data& data) {
+  const auto tokens = scored_text(config, data).tokens;
+  Sha256 hash;
+  hash.update({reinterpret_cast<const char*>(tokens.data()), tokens.size_bytes()});
+  for (const data::TenseExample& e : data.task) {
+    hash.update(str('\n', e.prompt, '\n', e.correct));
+    for (const std::string& candidate : e.candidates) hash.update('\n' + candidate);
+  }
+  return hash.hex();
+}
+
 Data load_data(const ExperimentConfig& config, const std::filesystem::path& cache) {
   const DataConfig& d = config.data;
   Data out{.source = data::load_source({.kind = d.kind,

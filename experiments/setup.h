@@ -34,6 +34,9 @@ struct ScoredText {
 };
 ScoredText scored_text(const ExperimentConfig& config, const Data& data);
 
+/// SHA-256 of all that a row is scored on: the tokens and the task's questions.
+std::string scored_hash(const ExperimentConfig& config, const Data& data);
+
 /// Loads and tokenizes, through the token cache in `cache` (empty: none). Where a table is scored
 /// to tune by, other questions are asked than in the table of the test split. Throws Fault::input
 /// when the text that is scored occurs in the training text, where calibration text comes from.

@@ -23,7 +23,7 @@ TrainOutcome train(const TrainSettings& settings, const TrainParts& parts,
   while (phase.done() < steps) {
     if (listener.stop_requested && listener.stop_requested()) {
       phase.save();
-      return {false, phase.done(), phase.seconds(), phase.loss()};
+      return {false, phase.done(), phase.seconds(), phase.loss(), phase.build()};
     }
     const UpdateReport report = phase.step();
     if (listener.on_log && due(report.step, settings.log_every, steps)) listener.on_log(report);
@@ -41,7 +41,7 @@ TrainOutcome train(const TrainSettings& settings, const TrainParts& parts,
     if (listener.on_step) listener.on_step(report);
     if (due(report.step, settings.checkpoint_every, steps)) phase.save();
   }
-  const TrainOutcome outcome{true, phase.done(), phase.seconds(), phase.loss()};
+  const TrainOutcome outcome{true, phase.done(), phase.seconds(), phase.loss(), phase.build()};
   if (phase.ema()) {
     for (const optim::StateTensor& t : phase.ema()->state()) {
       const std::string_view name =

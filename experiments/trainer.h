@@ -77,6 +77,7 @@ struct TrainParts {
   nn::Gpt* teacher = nullptr;                 ///< distil from it
   double temperature = 1, alpha = 1, reverse = 0;
   std::filesystem::path checkpoints{};  ///< empty: none are written
+  std::string build{};                  ///< of this program; checkpoints keep it
   /// Gets every step and its parts: the graph's ops, the teacher as one row of forward, and the
   /// optimizer as "zero gradients", "gradient norm" and "update".
   Profile* profile = nullptr;
@@ -85,8 +86,9 @@ struct TrainParts {
 struct TrainOutcome {
   bool finished = false;  ///< false: stopped on request, a checkpoint holds the state
   std::int64_t steps = 0;
-  double seconds = 0;  ///< training, over all sessions of a resumed phase
-  double loss = 0;     ///< of the last step
+  double seconds = 0;   ///< training, over all sessions of a resumed phase
+  double loss = 0;      ///< of the last step
+  std::string build{};  ///< all that trained, over all sessions: then_build
 };
 
 /// Trains until the schedule ends or a stop is requested. Resumes from the newest valid checkpoint

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/base/rng.h"
+#include "experiments/machine.h"
 #include "optim/adamw.h"
 #include "optim/sgd.h"
 
@@ -27,7 +28,8 @@ TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& pa
              .seed = settings.seed,
              .micro_steps = settings.grad_accum},
       inputs_(static_cast<std::size_t>(batch_.B * batch_.T)),
-      targets_(inputs_.size()) {
+      targets_(inputs_.size()),
+      build_(parts.build) {
   s_.schedule.validate();
   graph_.set_profile(parts_.profile);
   graph_.set_precision(s_.precision);
@@ -89,6 +91,7 @@ void TrainingPhase::save() {
   if (parts_.checkpoints.empty()) return;
   Json state = Json::object();
   state.set("phase", s_.phase).set("step", done()).set("seconds", seconds()).set("loss", loss_);
+  state.set("build", build_);
   nn::save_checkpoint(parts_.checkpoints, done(), files(), state, s_.keep_last);
 }
 
@@ -113,6 +116,8 @@ bool TrainingPhase::resume(const TrainListener& listener) {
   optimizer_->set_steps(state.at("step", where).as_int(where));
   seconds_before_ = state.at("seconds", where).as_number(where);
   loss_ = state.at("loss", where).as_number(where);
+  const Json* build = state.find("build");
+  build_ = then_build(build ? build->as_string(where) : std::string{}, parts_.build);
   return true;
 }
 

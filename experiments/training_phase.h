@@ -26,6 +26,7 @@ class TrainingPhase {
   std::int64_t done() const { return optimizer_->steps(); }
   double seconds() const;  ///< over all sessions of a resumed phase
   double loss() const { return loss_; }
+  const std::string& build() const { return build_; }
   std::optional<optim::Ema>& ema() { return ema_; }
 
   /// One update; the state is unchanged when it throws.
@@ -55,6 +56,7 @@ class TrainingPhase {
   std::optional<optim::Ema> ema_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   double seconds_before_ = 0, loss_ = 0;
+  std::string build_;
 };
 
 }  // namespace notch::experiments

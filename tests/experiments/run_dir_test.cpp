@@ -106,6 +106,8 @@ TEST_CASE(
     const RunDir run = open(Earlier::refuse);
     run.write_config("lr = 1\n");
     run.write_env(Json::object());
+    CHECK(run.inputs().is_null());
+    run.write_inputs(Json::object());
     run.metrics().append("fp32", 1, Json::object());
     CHECK(run.model("rtn-w4") == path / "models/rtn-w4");
     CHECK(run.checkpoints(7) == path / "seed-7/ckpt");
@@ -121,7 +123,7 @@ TEST_CASE(
   open(Earlier::replace);
   CHECK(fs::exists(path / "notes.txt"));
   for (const char* gone :
-       {"models", "seed-1", "metrics.jsonl", "config.resolved.toml", "env.json"}) {
+       {"models", "seed-1", "metrics.jsonl", "config.resolved.toml", "inputs.json", "env.json"}) {
     CHECK_FALSE(fs::exists(path / gone));
   }
 }
@@ -136,22 +138,6 @@ TEST_CASE("a directory with files of something else is left alone") {
   CHECK_FALSE(fs::exists(scratch / "run.lock"));
   CHECK(test::error_of([&] { RunDir run(scratch / "thesis.tex", Earlier::refuse); }).fault ==
         Fault::io);
-}
-
-TEST_CASE(
-    "a resumed run must have the configuration it was started with, but for threads and place") {
-  const test::TemporaryDirectory scratch;
-  const auto write = [&](Earlier earlier, const std::string& toml) {
-    RunDir(scratch.path(), earlier).write_config(toml);
-  };
-  write(Earlier::refuse, "out = \"a\"\nthreads = 1\nlr = 0.1\n");
-  CHECK_NOTHROW(write(Earlier::resume, "out = \"b\"\nthreads = 2\nlr = 0.1\n"));
-  const ErrorParts parts =
-      test::error_of([&] { write(Earlier::resume, "out = \"b\"\nthreads = 2\nlr = 0.2\n"); });
-  CHECK(parts.fault == Fault::usage);
-  CHECK(parts.expected == "lr = 0.1");
-  CHECK(parts.found == "lr = 0.2");
-  CHECK(test::error_of([&] { write(Earlier::resume, "out = \"b\"\n"); }).found == "nothing");
 }
 
 TEST_CASE("resuming cuts the metrics after the checkpoint's step and at a half-written line") {

@@ -7,6 +7,7 @@
 
 #include "experiments/compare.h"
 #include "experiments/report.h"
+#include "experiments/resume.h"
 #include "tests/catch.h"
 
 namespace notch::test {
@@ -39,7 +40,7 @@ inline std::vector<SeedResults> run_all(const ExperimentConfig& config, const Da
   validate(config);
   check_rows(config, data.source.tokenizer.vocab_size());
   const RunDir dir(path, earlier);
-  dir.write_config(to_toml(config));
+  begin_run(dir, config, data.source);
   Progress progress({.quiet = true});
   std::vector<SeedResults> seeds;
   for (const std::int64_t seed : config.seeds) {
