@@ -177,15 +177,12 @@ Evaluation evaluate(nn::Gpt& model, std::span<const std::uint16_t> tokens, doubl
   return out;
 }
 
-double task_accuracy(nn::Gpt& model, const data::Tokenizer& tokenizer,
-                     std::span<const data::TenseExample> examples) {
-  if (examples.empty()) return 0;
-  struct Sequence {
-    std::vector<std::int32_t> ids{};
-    std::size_t prompt = 0;
-  };
-  const auto most = static_cast<std::size_t>(model.config().block_size) + 1;
-  std::vector<Sequence> sequences;
+std::vector<TaskSequence> task_sequences(const data::Tokenizer& tokenizer,
+                                         std::span<const data::TenseExample> examples,
+                                         std::int64_t context) {
+  // The last token is only predicted.
+  const std::size_t most = static_cast<std::size_t>(context) + 1;
+  std::vector<TaskSequence> sequences;
   for (const data::TenseExample& e : examples) {
     std::vector<std::int32_t> prompt = tokenizer.encode(e.prompt);
     std::vector<std::vector<std::int32_t>> labels;
@@ -195,30 +192,44 @@ double task_accuracy(nn::Gpt& model, const data::Tokenizer& tokenizer,
       longest = std::max(longest, labels.back().size());
     }
     // All labels are compared after the same prompt: what the longest leaves room for.
-    check(longest < most, "task", "a label of ", longest, " tokens does not fit the context of ",
-          most - 1, "; data.task_examples = 0 leaves the task out");
+    if (longest >= most) {
+      throw Error({.where = "task",
+                   .what = "a label does not fit the context",
+                   .field = "model.block_size",
+                   .found = str(context),
+                   .expected = str("at least ", longest),
+                   .hint = "data.task_examples = 0 leaves the task out"});
+    }
     if (prompt.size() + longest > most) {
       prompt.erase(prompt.begin(),
                    prompt.begin() + static_cast<std::ptrdiff_t>(prompt.size() + longest - most));
     }
     for (const std::vector<std::int32_t>& label : labels) {
-      Sequence s{prompt, prompt.size()};
+      TaskSequence s{prompt, prompt.size()};
       s.ids.insert(s.ids.end(), label.begin(), label.end());
       sequences.push_back(std::move(s));
     }
   }
+  return sequences;
+}
+
+double task_accuracy(nn::Gpt& model, const data::Tokenizer& tokenizer,
+                     std::span<const data::TenseExample> examples) {
+  if (examples.empty()) return 0;
+  const std::int64_t context = model.config().block_size;
+  const std::vector<TaskSequence> sequences = task_sequences(tokenizer, examples, context);
   // Sequences are padded to a common length; padding and prompts have no target.
   std::vector<double> scores;
   LogitPieces pieces(model);
   const std::size_t per_batch =
-      std::max<std::size_t>(1, static_cast<std::size_t>(kTokensPerBatch) / most);
+      static_cast<std::size_t>(std::max<std::int64_t>(1, kTokensPerBatch / (context + 1)));
   for (std::size_t first = 0; first < sequences.size(); first += per_batch) {
     const std::size_t B = std::min(per_batch, sequences.size() - first);
     std::size_t T = 1;
     for (std::size_t b = 0; b < B; ++b) T = std::max(T, sequences[first + b].ids.size() - 1);
     std::vector<std::int32_t> inputs(B * T, 0), targets(B * T, -1);
     for (std::size_t b = 0; b < B; ++b) {
-      const Sequence& s = sequences[first + b];
+      const TaskSequence& s = sequences[first + b];
       for (std::size_t t = 0; t + 1 < s.ids.size(); ++t) {
         inputs[b * T + t] = s.ids[t];
         if (t + 1 >= s.prompt) targets[b * T + t] = s.ids[t + 1];

@@ -41,6 +41,18 @@ struct EvaluationLimits {
 Evaluation evaluate(nn::Gpt& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
                     nn::Gpt* base = nullptr, const EvaluationLimits& limits = {});
 
+/// A question of the task with one of its labels, as tokens.
+struct TaskSequence {
+  std::vector<std::int32_t> ids{};
+  std::size_t prompt = 0;  ///< so many ids are the question's
+};
+
+/// Every question with each of its labels. Throws Fault::input for text without tokens, Fault::usage
+/// when a label leaves no room for a question in the context.
+std::vector<TaskSequence> task_sequences(const data::Tokenizer& tokenizer,
+                                         std::span<const data::TenseExample> examples,
+                                         std::int64_t context);
+
 /// Share of examples whose correct continuation is the most probable of the candidates (sum of
 /// token log-probabilities). Prompts that do not fit the context are cut on the left.
 double task_accuracy(nn::Gpt& model, const data::Tokenizer& tokenizer,

@@ -5,6 +5,7 @@
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/bf16_matmul.h"
 #include "experiments/command_tools.h"
+#include "experiments/dry_run.h"
 #include "experiments/environment.h"
 #include "experiments/machine.h"
 #include "experiments/resume.h"
@@ -58,6 +59,7 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   use_threads(args, config_.threads);
   data_ = load_data(config_, token_cache());
   check_rows(config_, data_.source.tokenizer.vocab_size(), loaded.origins);
+  dry_run(config_, data_, loaded.origins);
   dir_.emplace(config_.out, earlier_of(args));
   const std::vector<std::string> changes = begin_run(*dir_, config_, data_.source);
   dir_->write_env(describe_environment(

@@ -1,0 +1,167 @@
+// The dry pass over every row: what it refuses, what it lets through, and that it leaves no trace.
+#include "experiments/dry_run.h"
+
+#include <stdlib.h>
+
+#include <cmath>
+
+#include "tests/base/temporary_directory.h"
+#include "tests/catch.h"
+#include "tests/experiments/program.h"
+#include "tests/experiments/tiny_experiment.h"
+
+namespace notch::experiments {
+namespace {
+
+using test::error_of;
+using test::run_all;
+using test::tiny_experiment;
+
+/// A folder in the place of /tmp.
+class TemporaryRoot {
+ public:
+  TemporaryRoot() {
+    if (const char* before = ::getenv("TMPDIR")) before_ = before;
+    ::setenv("TMPDIR", directory_.path().c_str(), 1);
+  }
+  ~TemporaryRoot() {
+    before_.empty() ? ::unsetenv("TMPDIR") : ::setenv("TMPDIR", before_.c_str(), 1);
+  }
+  bool empty() const { return fs::is_empty(directory_.path()); }
+
+ private:
+  std::string before_{};
+  test::TemporaryDirectory directory_{};
+};
+
+ExperimentConfig small_table() {
+  ExperimentConfig c = tiny_experiment();
+  c.seeds = {1};
+  c.train.steps = 30;
+  c.quant.bits = {4};
+  return c;
+}
+
+LoadedConfig load(const std::vector<std::string>& settings) {
+  LoadedConfig loaded{.config = small_table()};
+  for (const std::string& setting : settings) apply_override(loaded, setting);
+  validate(loaded.config, loaded.origins);
+  return loaded;
+}
+
+void try_out(const LoadedConfig& loaded) {
+  const Data data = load_data(loaded.config, {});
+  check_rows(loaded.config, data.source.tokenizer.vocab_size(), loaded.origins);
+  dry_run(loaded.config, data, loaded.origins);
+}
+
+TEST_CASE("a dry run leaves nothing behind and moves no number") {
+  ExperimentConfig config = small_table();
+  config.model.dropout = 0.1;
+  const Data data = load_data(config, {});
+  const test::TemporaryDirectory directory;
+  const auto run = [&](const char* name) {
+    return results_hash(run_all(config, data, directory / name, Earlier::refuse));
+  };
+  const std::string without = run("without");
+  {
+    const TemporaryRoot root;
+    dry_run(config, data);
+    CHECK(root.empty());
+  }
+  CHECK(run("with") == without);
+}
+
+TEST_CASE("values that only making a row can tell are refused before, at the line to blame") {
+  struct Case {
+    std::vector<std::string> settings;
+    const char *key, *row;
+  };
+  const Case bad =
+      GENERATE(Case{{"model.block_size=16"}, "model.block_size", "label"},
+               Case{{"quant.grid=asymmetric", "quant.methods=rtn,qat-ste", "activations.bits=0,8"},
+                    "quant.methods",
+                    "row qat-ste-int4-a8 "},
+               Case{{"row=[{method=\"rtn\", bits=8}, {method=\"qat-ste\", bits=4, label=\"high\", "
+                     "grid=\"asymmetric\", activations=8}]"},
+                    "row[1]",
+                    "row high-int4-a8-asymmetric "});
+  CAPTURE(bad.key, bad.row);
+  const LoadedConfig loaded = load(bad.settings);
+  const TemporaryRoot root;
+  const ErrorParts parts = error_of([&] { try_out(loaded); });
+  CAPTURE(parts.what);
+  CHECK(parts.fault == Fault::usage);
+  CHECK(parts.field == bad.key);
+  CHECK(parts.what.find(bad.row) != std::string::npos);
+  CHECK_FALSE(parts.hint.empty());
+  CHECK(root.empty());
+  // It is not the dry run that cannot do it.
+  const Data data = load_data(loaded.config, {});
+  const test::TemporaryDirectory directory;
+  CHECK_THROWS_AS(run_all(loaded.config, data, directory / "run", Earlier::refuse), Error);
+}
+
+TEST_CASE("letters of the task that the text lacks are refused before anything is trained") {
+  const LoadedConfig loaded = load({});
+  Data data = load_data(loaded.config, {});
+  data.task.back().prompt += "\x01";
+  const ErrorParts parts = error_of([&] { dry_run(loaded.config, data, loaded.origins); });
+  CHECK(parts.fault == Fault::input);
+  CHECK(parts.field == "data.task_examples");
+}
+
+TEST_CASE("what a long run can do, two steps of a narrow model can do as well") {
+  const auto settings = GENERATE(
+      std::vector<std::string>{}, std::vector<std::string>{"train.lr=50", "train.min_lr=50"},
+      std::vector<std::string>{"gptq.damp=0", "calib.windows=100"},
+      std::vector<std::string>{"qat.start=0.95", "qat.from=scratch"},
+      std::vector<std::string>{"qat.start=0.99"},
+      std::vector<std::string>{"qat.from=gptq", "qat.batch_size=7", "train.grad_accum=3"},
+      std::vector<std::string>{"model.n_embd=96", "model.n_head=3", "quant.granularity=group",
+                               "quant.group_size=48"},
+      std::vector<std::string>{"model.n_embd=130", "model.n_head=13", "model.n_layer=5",
+                               "quant.layers=[{pattern=\"h.4.*\", bits=8}]"},
+      std::vector<std::string>{"model.block_size=1", "data.task_examples=0"},
+      std::vector<std::string>{"data.tokenizer=bpe", "data.bpe_vocab=700"},
+      std::vector<std::string>{"row=[{method=\"fp32\"}]", "quant.control=false"},
+      std::vector<std::string>{"activations.bits=8", "activations.range=static",
+                               "activations.observer=entropy", "calib.source=self"},
+      std::vector<std::string>{"quant.bits=1,2", "quant.grid=seq", "quant.embedding=same"});
+  std::string all;
+  for (const std::string& setting : settings) all += setting + "  ";
+  CAPTURE(all);
+  CHECK_NOTHROW(try_out(load(settings)));
+}
+
+TEST_CASE("the program refuses a row before it trains, and starts once the value is mended") {
+  const test::Program program;
+  program.write("late.toml", R"(out = "late"
+[data]
+sentences = 300
+task_examples = 5
+[model]
+n_layer = 1
+n_head = 2
+n_embd = 16
+block_size = 16
+[train]
+steps = 3
+warmup = 0
+[quant]
+bits = [4]
+methods = ["rtn"]
+control = false
+)");
+  const auto before = program.entries();
+  const test::Outcome refused = program.notch("run late.toml");
+  check_refused(refused, 2);
+  CHECK(refused.err.find("late.toml:9") != std::string::npos);
+  CHECK(program.entries() == before);
+  const test::Outcome mended = program.notch("run late.toml data.task_examples=0 -q");
+  CAPTURE(mended.err);
+  CHECK(mended.code == 0);
+}
+
+}  // namespace
+}  // namespace notch::experiments
