@@ -1,5 +1,6 @@
 #include "data/corpus.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <utility>
@@ -126,6 +127,16 @@ TokenData tokenize(const Corpus& corpus, const Tokenizer& tokenizer, const fs::p
 }
 
 void require_block(const TokenData& tokens, std::int64_t block_size, std::string_view where) {
+  const std::size_t least =
+      std::min({tokens.train.size(), tokens.val.size(),
+                tokens.test.empty() ? tokens.val.size() : tokens.test.size()});
+  // The longest context that is a power of two and fits every split.
+  std::size_t fits = 1;
+  while (2 * fits < least) fits *= 2;
+  const std::string times =
+      least == 0
+          ? std::string("more")
+          : str("about ", static_cast<std::size_t>(block_size) / least + 1, " times as much");
   const auto need = [&](std::string_view split, std::size_t count) {
     if (static_cast<std::int64_t>(count) > block_size) return;
     throw Error({.fault = Fault::input,
@@ -135,7 +146,9 @@ void require_block(const TokenData& tokens, std::int64_t block_size, std::string
                  .found = str(count, " tokens"),
                  .expected = str("at least ", block_size + 1, " tokens (block size ", block_size,
                                  " and one target)"),
-                 .hint = "give more text, a larger split or a smaller block size"});
+                 .hint = least < 2 ? str("give ", times, " text")
+                                   : str("give ", times, " text, or a shorter context: ",
+                                         "model.block_size=", fits)});
   };
   need("train", tokens.train.size());
   need("val", tokens.val.size());

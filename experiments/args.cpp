@@ -122,6 +122,9 @@ class Parser {
   [[noreturn]] void fail_unknown(const std::string& shown, const std::string& name) const {
     std::vector<std::string> names;
     for (const Flag& f : flags_) names.emplace_back(f.name);
+    if (verb_.overrides && name.find('.') != std::string::npos) {
+      fail(where_, shown, "unknown flag", str("values are written without dashes: ", name, "=…"));
+    }
     const std::string near = name.size() > 1 ? did_you_mean(name, names) : std::string{};
     fail(where_, shown, "unknown flag",
          near.empty() ? str("`", where_, " -h` lists the flags") : "did you mean --" + near + "?");
@@ -252,7 +255,11 @@ double Args::number(std::string_view flag, double fallback, double low, double h
 Args parse_args(const std::vector<Verb>& verbs, const std::vector<std::string>& arguments) {
   if (arguments.empty()) return {};
   const std::string& name = arguments[0];
-  if (name == "-h" || name == "--help") {
+  if (name == "help" && arguments.size() > 1) {
+    check(arguments.size() == 2, "notch help", "explains one verb: notch help VERB");
+    return parse_args(verbs, {arguments[1], "-h"});
+  }
+  if (name == "-h" || name == "--help" || name == "help") {
     Args args;
     args.set("help", {});
     return args;
@@ -272,7 +279,9 @@ std::string help_text(const std::vector<Verb>& verbs) {
   if (!verbs.empty() && !verbs[0].examples.empty()) out += str(verbs[0].examples[0], "\n\n");
   out += "usage: notch <verb> [arguments]\n\n";
   for (const Verb& verb : verbs) out += help_line(std::string(verb.name), verb.summary);
-  return out + "\nnotch <verb> -h explains a verb, beginning with an example.\n";
+  return out +
+         "\nnotch <verb> -h, or notch help <verb>, explains a verb, beginning with an example;\n"
+         "notch -v prints the version.\n";
 }
 
 std::string help_text(const Verb& verb) {

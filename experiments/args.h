@@ -70,7 +70,8 @@ class Args {
   std::vector<std::pair<std::string, std::string>> flags_{};
 };
 
-/// Parses what follows the program's name. `arguments` empty, or only -h: an Args without a verb.
+/// Parses what follows the program's name. `arguments` empty, or only -h or help: an Args without a
+/// verb; `help VERB` is `VERB -h`.
 /// With -h after a verb, the rest is not checked. Throws Fault::usage, with a suggestion for an
 /// unknown verb or flag.
 Args parse_args(const std::vector<Verb>& verbs, const std::vector<std::string>& arguments);

@@ -1,6 +1,7 @@
 // notch bench train, and notch bench gptq: what training and GPTQ cost on this machine, and where
 // the time goes. (Without either: inference_command.cpp.)
 #include <iostream>
+#include <optional>
 #include <sstream>
 
 #include "autograd/kernels/bf16_matmul.h"
@@ -23,7 +24,7 @@ std::vector<std::string> listed(const std::string& words) {
 
 BenchSubject subject_of(const std::string& name, const std::vector<std::string>& overrides) {
   if (is_bench_shape(name) || !name.ends_with(".toml")) return bench_shape(name, overrides);
-  const LoadedConfig loaded = load_config(name, overrides);
+  const LoadedConfig loaded = load_config(name, overrides, Rows::other);
   const ExperimentConfig& config = loaded.config;
   check_processor(config, kernels::bf16_available(), loaded.origins);
   Data data = load_data(config, token_cache());
@@ -50,8 +51,12 @@ int bench_command(const Args& args) {
   for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
   if (what == "gptq") {
     const std::vector<std::string> layers = listed(args.value("layer").value_or(""));
-    for (const BenchSubject& subject : subjects)
-      print_table(args, bench_gptq(subject, options.rounds, layers));
+    std::optional<Table> table;
+    for (const BenchSubject& subject : subjects) {
+      const Table one = bench_gptq(subject, options.rounds, layers);
+      table ? table->append(one) : void(table = one);
+    }
+    print_table(args, *table);
     return 0;
   }
   std::vector<TrainingBench> benches;

@@ -4,6 +4,7 @@
 #include <array>
 #include <iomanip>
 #include <iostream>
+#include <optional>
 #include <span>
 #include <sstream>
 
@@ -126,6 +127,29 @@ void say(const Args& args, std::string_view line) {
   } else {
     std::cout << line << '\n';
   }
+}
+
+fs::path new_directory(const Args& args) {
+  const auto fail = [&](std::string what, std::string hint) {
+    throw Error({.where = "notch " + args.verb,
+                 .what = std::move(what),
+                 .field = "--out",
+                 .hint = std::move(hint)});
+  };
+  const std::optional<std::string> given = args.value("out");
+  if (!given) fail("missing", "name the directory to write: --out DIR");
+  if (given->empty()) fail("is empty", "name the directory to write: --out DIR");
+  fs::path out = fs::path(*given).lexically_normal();
+  if (!out.has_filename()) out = out.parent_path();
+  std::error_code error;
+  const fs::file_status status = fs::symlink_status(out, error);
+  if (!fs::exists(status)) return out;
+  if (!fs::exists(out, error)) {
+    fail(out.string() + " is a link to something that is not there", "choose a new directory");
+  }
+  if (!fs::is_directory(out, error)) fail(out.string() + " is a file", "choose a new directory");
+  if (!fs::is_empty(out, error)) fail(out.string() + " exists", "choose a new directory");
+  return out;
 }
 
 void print_table(const Args& args, const Table& table) {

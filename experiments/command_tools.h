@@ -35,6 +35,10 @@ void note(const Args& args, std::string_view line);
 /// A line beside a table: on stdout for people, on stderr when -o asks for a table alone.
 void say(const Args& args, std::string_view line);
 
+/// The directory that --out names, for a verb that makes one. Usage error for none, for one that
+/// holds something, and for what cannot become one.
+std::filesystem::path new_directory(const Args& args);
+
 /// The table on stdout: as -o says, or aligned for the screen.
 void print_table(const Args& args, const Table& table);
 

@@ -2,6 +2,7 @@
 
 #include "experiments/command_tools.h"
 #include "experiments/session.h"
+#include "quant/recipes.h"
 
 namespace notch::experiments {
 namespace {
@@ -15,7 +16,7 @@ std::vector<Flag> quantize_flags() {
   return with_output(
       {{.name = "method",
         .value = "NAME",
-        .help = "rtn, rtn-mse, rtn-percentile, rtn-entropy, gptq, gptaq"},
+        .help = quant::recipe_list(quant::Recipes::post_training)},
        {.name = "bits", .letter = 'b', .value = "N", .help = "1 to 8"},
        {.name = "group",
         .letter = 'g',
@@ -60,7 +61,8 @@ std::vector<Flag> quantize_flags() {
        {.name = "skip", .value = "LIST", .help = "layers that stay in fp32: 'h.0.*,wte'"},
        {.name = "text",
         .value = "FILE",
-        .help = "calibration text, for gptq and static ranges; - is stdin",
+        .help = "calibration text, for gptq, gptaq and static ranges; others do not read it; - is "
+                "stdin",
         .reads = true},
        {.name = "calib-windows",
         .value = "N",
@@ -110,14 +112,13 @@ std::vector<Flag> eval_flags() {
 }
 
 std::vector<Flag> bench_flags() {
+  static const std::string recipes =
+      "train: fp32, " + quant::recipe_list(quant::Recipes::trained) + ": compared with the first";
   return with_output(
       {{.name = "shape",
         .value = "LIST",
         .help = "N, T, S, M or an EXP.toml: models to train (T); S or M: weights to run (S)"},
-       {.name = "recipe",
-        .value = "LIST",
-        .help = "train: fp32, qat-ste, qat-lsq, …: compared with the first",
-        .fallback = "fp32"},
+       {.name = "recipe", .value = "LIST", .help = recipes, .fallback = "fp32"},
        {.name = "rounds", .letter = 'r', .value = "N", .help = "interleaved", .fallback = "5"},
        {.name = "steps",
         .value = "N",
@@ -167,20 +168,24 @@ std::vector<Flag> sample_flags() {
 }
 
 std::vector<Command> make_commands() {
-  const Positional experiment{.name = "EXP.toml", .help = "the configuration"};
+  static const std::string trained_recipes =
+      "a step that trains through rounding: " + quant::recipe_list(quant::Recipes::trained);
+  const Positional experiment{.name = "EXP.toml|TEXT",
+                              .help = "the configuration, or a text to train on"};
   const Positional model{.name = "MODEL_DIR", .help = "a model, as `notch run` writes them"};
   return {
       {{.name = "run",
         .summary = "train, quantize by every method, and print the table",
         .examples = {"notch run experiments/quick.toml",
+                     "notch run book.txt --bits 4 --group 32 --methods gptq,qat-lsq",
                      "notch run experiments/quick.toml quant.bits=4,3 train.steps=1000 --out out"},
         .positionals = {experiment},
-        .flags = with_output(session_flags()),
+        .flags = with_output(run_flags()),
         .overrides = true},
        run_command},
       {{.name = "train",
         .summary = "only the fp32 model of an experiment",
-        .examples = {"notch train experiments/quick.toml seeds=1,2"},
+        .examples = {"notch train experiments/quick.toml seeds=1,2", "notch train book.txt"},
         .positionals = {experiment},
         .flags = with_output(session_flags()),
         .overrides = true},
@@ -237,9 +242,10 @@ std::vector<Command> make_commands() {
       {{.name = "graph",
         .summary = "the tape of one small training step, with gradient norms",
         .examples = {"notch graph experiments/quick.toml --block 0 --dot block.dot",
-                     "notch graph MODEL_DIR"},
+                     "notch graph MODEL_DIR --recipe qat-ste quant.bits=2 quant.grid=seq"},
         .positionals = {{.name = "MODEL_DIR|EXP.toml", .help = "a model, or one at its start"}},
-        .flags = {{.name = "block", .value = "N", .help = "only this block, from 0"},
+        .flags = {{.name = "recipe", .value = "NAME", .help = trained_recipes},
+                  {.name = "block", .value = "N", .help = "only this block, from 0"},
                   {.name = "dot",
                    .value = "FILE",
                    .help = "also as a picture for Graphviz",
@@ -249,8 +255,11 @@ std::vector<Command> make_commands() {
        graph_command},
       {{.name = "config",
         .summary = "all keys with their meaning, or the values an experiment resolves to",
-        .examples = {"notch config > my.toml", "notch config experiments/quick.toml train.lr=3e-4"},
-        .positionals = {{.name = "EXP.toml", .help = "the configuration", .required = false}},
+        .examples = {"notch config > my.toml", "notch config experiments/quick.toml train.lr=3e-4",
+                     "notch config book.txt > book.toml"},
+        .positionals = {{.name = "EXP.toml|TEXT",
+                         .help = "the configuration, or a text to train on",
+                         .required = false}},
         .overrides = true},
        config_command},
       {{.name = "bench",

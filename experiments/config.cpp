@@ -6,6 +6,7 @@
 
 #include "autograd/base/error.h"
 #include "data/corpus.h"
+#include "experiments/config_effects.h"
 #include "experiments/config_items.h"
 #include "experiments/toml_scalar.h"
 
@@ -133,15 +134,23 @@ void apply_override(LoadedConfig& loaded, std::string_view argument) {
       {.key = key, .before = item->value, .after = find_item(after, key)->value});
 }
 
-LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& overrides) {
-  toml::Source source = toml::read_source(file);
-  LoadedConfig loaded = parse_config(std::move(source.text), std::move(source.name));
+LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& overrides,
+                         Rows rows) {
+  LoadedConfig loaded;
+  if (is_text(file)) {
+    loaded = {.config = text_experiment(file), .from_text = true};
+  } else {
+    toml::Source source = toml::read_source(file);
+    loaded = parse_config(std::move(source.text), std::move(source.name));
+  }
   const fs::path here = fs::current_path();
   const fs::path beside = fs::absolute(file).parent_path();
   ExperimentConfig& config = loaded.config;
   locate_text(config.data.path, beside, true);
   make_absolute(config.out, beside);
+  const ExperimentConfig before = config;
   for (const std::string& argument : overrides) apply_override(loaded, argument);
+  if (rows == Rows::planned) settle_unused(loaded, before);
   locate_text(config.data.path, here, !fs::path(config.data.path).has_parent_path());
   if (config.name.empty()) config.name = file.stem().string();
   if (config.out.empty()) config.out = (beside / "runs" / config.name).string();
@@ -193,6 +202,15 @@ ExperimentConfig row_config(const ExperimentConfig& config, const RowConfig& row
   }
   for (const std::string& setting : row.set) apply_override(loaded, setting);
   return std::move(loaded.config);
+}
+
+int warmup_steps(const TrainConfig& train) {
+  return train.warmup >= 0 ? train.warmup : std::min(100, train.steps / 10);
+}
+
+double last_lr(const TrainConfig& train) {
+  if (train.min_lr >= 0) return train.min_lr;
+  return train.lr >= 1e-3 ? 1e-4 : train.lr / 10;
 }
 
 int qat_steps(const ExperimentConfig& config) {

@@ -2,7 +2,8 @@
 //
 // Precedence: defaults, then the file, then `dotted.key=value` overrides. An unknown key, a wrong
 // type or a value out of range is Fault::usage with file:line:column, the line itself and a
-// suggestion; so is a combination of values that cannot work (`validate`), before anything runs.
+// suggestion; so is a combination of values that cannot work (`validate`), and a key that changes
+// nothing (experiments/config_effects.h), before anything runs.
 #pragma once
 
 #include <filesystem>
@@ -26,6 +27,9 @@ class Origins {
   void set(std::string key, std::shared_ptr<const toml::Source> source, toml::Mark mark);
   /// Throws Error(parts), pointing at the line that set `key` if there is one. Sets `parts.field`.
   [[noreturn]] void fail(const std::string& key, ErrorParts parts) const;
+  /// Whether a text set exactly this key, and whether that was the command line.
+  bool has(const std::string& key) const { return find(key) != nullptr; }
+  bool is_override(const std::string& key) const;
 
  private:
   struct Origin {
@@ -33,6 +37,7 @@ class Origins {
     std::shared_ptr<const toml::Source> source{};
     toml::Mark mark{};
   };
+  const Origin* find(const std::string& key) const;
   std::shared_ptr<const toml::Source> file_{};
   std::vector<Origin> origins_{};
 };
@@ -48,13 +53,26 @@ struct LoadedConfig {
   ExperimentConfig config{};
   Origins origins{};
   std::vector<Override> overrides{};
+  std::vector<std::string> unused{};  ///< keys of the file without effect, left at their defaults
+  bool from_text = false;             ///< the file is a text to train on, with usual settings
 };
+
+/// What the rows of the table are: those of the configuration, or what a verb makes of it, so that
+/// any key may have an effect.
+enum class Rows { planned, other };
 
 /// The file with its overrides, complete (name, absolute paths) and validated: what a run starts
 /// from. Relative paths in the file start at the file's directory, those of overrides at the
-/// current one.
+/// current one. A file that is no configuration is the text of text_experiment().
 LoadedConfig load_config(const std::filesystem::path& file,
-                         const std::vector<std::string>& overrides = {});
+                         const std::vector<std::string>& overrides = {}, Rows rows = Rows::planned);
+
+/// Whether a file given where an experiment is expected is a text to train on: not named .toml, and
+/// not readable as a configuration.
+bool is_text(const std::filesystem::path& file);
+/// The usual experiment on a text: quick.toml's model and training, the last tenth for the table,
+/// named after the file, in runs/ of the current directory.
+ExperimentConfig text_experiment(const std::filesystem::path& file);
 
 /// Keys, types and ranges only. Missing keys keep their defaults.
 LoadedConfig parse_config(std::string text, std::string name);
@@ -65,6 +83,8 @@ void apply_override(LoadedConfig& loaded, std::string_view argument);
 
 /// For the screen: `override  train.lr  0.001 -> 0.003`.
 std::string describe(const Override& change);
+/// What there is to say about a configuration before it is used: overrides, keys without effect.
+std::vector<std::string> notes(const LoadedConfig& loaded);
 
 /// Throws Fault::usage for values that do not fit each other: heads and channels, groups and
 /// channels, warm-up and steps, seeds that repeat, and so on.
@@ -102,5 +122,8 @@ ExperimentConfig row_config(const ExperimentConfig& config, const RowConfig& row
 
 /// Updates after the fork: qat.steps, or the fraction of train.steps, at least 1.
 int qat_steps(const ExperimentConfig& config);
+/// train.warmup and train.min_lr, or what follows from the steps and the peak.
+int warmup_steps(const TrainConfig& train);
+double last_lr(const TrainConfig& train);
 
 }  // namespace notch::experiments

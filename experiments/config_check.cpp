@@ -79,7 +79,12 @@ void check_train(const ExperimentConfig& config, const Origins& origins) {
   if (t.warmup >= t.steps) {
     origins.fail("train.warmup", {.what = "the warm-up does not end before the training",
                                   .found = str("warmup = ", t.warmup, " with steps = ", t.steps),
-                                  .expected = "warmup < steps"});
+                                  .expected = "warmup < steps, or -1 for a tenth of them"});
+  }
+  if (t.min_lr < 0 && t.min_lr != -1) {
+    origins.fail("train.min_lr", {.what = "a negative learning rate",
+                                  .found = str(t.min_lr),
+                                  .expected = "at least 0, or -1 for a tenth of lr"});
   }
   if (t.min_lr > t.lr) {
     origins.fail("train.min_lr", {.what = "the last learning rate is above the peak",
@@ -196,6 +201,22 @@ void check_row_settings(const ExperimentConfig& config, const RowConfig& row,
   check_settings(config, row, key + ".set", origins);
 }
 
+/// Nothing of a row applies to the model as it is, or in half precision.
+void check_reference(const RowConfig& row, const std::string& key, const Origins& origins) {
+  const auto refuse = [&](bool set, const char* field) {
+    if (!set) return;
+    origins.fail(key + "." + field, {.what = row.method + " is not quantized",
+                                     .hint = str("remove ", field, " from this row")});
+  };
+  refuse(row.bits != 0, "bits");
+  refuse(row.group_size != 0, "group_size");
+  refuse(row.granularity != "inherit", "granularity");
+  refuse(row.grid != "inherit", "grid");
+  refuse(row.activations != 0, "activations");
+  refuse(!row.label.empty(), "label");
+  refuse(!row.set.empty(), "set");
+}
+
 void check_rows(const ExperimentConfig& config, const Origins& origins) {
   for (std::size_t i = 0; i < config.row.size(); ++i) {
     const RowConfig& row = config.row[i];
@@ -204,11 +225,7 @@ void check_rows(const ExperimentConfig& config, const Origins& origins) {
       origins.fail(key + ".method",
                    {.what = "the row has no method", .hint = "for example method = \"rtn\""});
     }
-    if (is_reference(row.method) && (row.bits != 0 || row.granularity != "inherit")) {
-      origins.fail(key + (row.bits != 0 ? ".bits" : ".granularity"),
-                   {.what = row.method + " is not quantized",
-                    .hint = "remove bits and granularity from this row"});
-    }
+    if (is_reference(row.method)) check_reference(row, key, origins);
     if (!is_reference(row.method)) {
       if (row.bits == 0) {
         origins.fail(key + ".bits",
@@ -218,10 +235,6 @@ void check_rows(const ExperimentConfig& config, const Origins& origins) {
                   key + ".bits", origins);
     }
     check_activation_bits(row.activations, key + ".activations", origins);
-    if (is_reference(row.method) && row.activations != 0) {
-      origins.fail(key + ".activations", {.what = row.method + " is not quantized",
-                                          .hint = "remove activations from this row"});
-    }
     const bool inherits = row.granularity == "inherit";
     if (!inherits || row.group_size > 0) {
       check_groups(config, row.granularity, row.group_size, key + ".group_size", origins);

@@ -15,7 +15,7 @@ int config_command(const Args& args) {
   } else {
     loaded = load_config(args.positionals[0], args.overrides);
   }
-  for (const Override& change : loaded.overrides) note(args, describe(change));
+  for (const std::string& line : notes(loaded)) note(args, line);
   std::cout << (args.positionals.empty() ? annotated_toml(loaded.config) : to_toml(loaded.config));
   return 0;
 }

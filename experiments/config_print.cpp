@@ -175,7 +175,9 @@ std::string range_text(const Domain& d) {
 }
 
 std::string accepts(Kind kind, const Domain& domain) {
-  const std::string range = range_text(domain);
+  std::string range = range_text(domain);
+  if (kind == Kind::integer && domain.high == kMaxCount)
+    range = str(bound_text(domain.low), " <= x <= ", bound_text(domain.high));
   const auto with_range = [&](std::string what) {
     return range.empty() ? what : what + (range[0] == '>' ? " " : ", ") + range;
   };
@@ -190,9 +192,9 @@ std::string accepts(Kind kind, const Domain& domain) {
       return domain.words.empty() ? "a string" : joined(domain.words, ", ", " or ");
     case Kind::list:
     case Kind::string_list:
-      return "a list";
+      return "a list, or one of its values";
     case Kind::table_list:
-      return "a list of tables";
+      return "a list of tables, or one table";
     case Kind::section:
       return "a section";
   }
@@ -201,9 +203,11 @@ std::string accepts(Kind kind, const Domain& domain) {
 
 std::string suggest_key(std::string_view section, std::string_view name) {
   std::vector<std::string> here;
+  std::vector<std::string> keys;
   std::string elsewhere;  // the same name in other sections
   for (const Item& item : items_of({})) {
     if (item.section == section) here.push_back(item.name);
+    if (item.kind != Kind::section) keys.push_back(item.key());
     if (item.kind != Kind::section && item.section != section && item.name == name) {
       elsewhere += (elsewhere.empty() ? "" : ", ") + item.key();
     }
@@ -215,6 +219,10 @@ std::string suggest_key(std::string_view section, std::string_view name) {
   }
   if (!elsewhere.empty()) {
     hint = str(hint, hint.empty() ? "" : " ", "other sections have ", elsewhere);
+  }
+  if (hint.empty()) {
+    const std::string any = did_you_mean(name, keys);
+    if (!any.empty()) hint = str("did you mean ", any, "?");
   }
   return hint;
 }
@@ -238,6 +246,15 @@ std::string annotated_toml(const ExperimentConfig& config) { return print(config
 
 std::string describe(const Override& change) {
   return str("override  ", change.key, "  ", change.before, " -> ", change.after);
+}
+
+std::vector<std::string> notes(const LoadedConfig& loaded) {
+  std::vector<std::string> lines;
+  for (const Override& change : loaded.overrides) lines.push_back(describe(change));
+  std::string unused;
+  for (const std::string& key : loaded.unused) unused += (unused.empty() ? "" : ", ") + key;
+  if (!unused.empty()) lines.push_back("unused    no row or value of this run needs " + unused);
+  return lines;
 }
 
 }  // namespace notch::experiments

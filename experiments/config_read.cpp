@@ -1,6 +1,7 @@
 // From TOML to the typed configuration: types, ranges and unknown keys, each with its place.
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "autograd/base/error.h"
 #include "experiments/config.h"
@@ -146,11 +147,15 @@ class Reader {
             const std::string& key) const {
     constexpr bool kTables = std::is_class_v<T> && !std::is_same_v<T, std::string>;
     const toml::Array* array = value.array();
-    if (!array) fail_type(value, kTables ? Kind::table_list : Kind::list, domain, key);
+    // One value is a list of one.
+    if (!array && kTables != (value.table() != nullptr))
+      fail_type(value, kTables ? Kind::table_list : Kind::list, domain, key);
+    const std::span<const toml::Value> elements =
+        array ? std::span<const toml::Value>(*array) : std::span(&value, 1);
     std::vector<T> list;
-    for (std::size_t i = 0; i < array->size(); ++i) {
-      const toml::Value& element = (*array)[i];
-      const std::string name = str(key, "[", i, "]");
+    for (std::size_t i = 0; i < elements.size(); ++i) {
+      const toml::Value& element = elements[i];
+      const std::string name = array || kTables ? str(key, "[", i, "]") : key;
       T x{};
       if constexpr (kTables) {
         if (!element.table()) fail_type(element, Kind::section, {}, name);
@@ -181,11 +186,39 @@ class Reader {
 
 }  // namespace
 
+namespace {
+
+/// Whether a value decides a word that its own source, or a later one, does not set.
+bool implies(const Origins& origins, const std::string& value, const std::string& word) {
+  if (!origins.has(value)) return false;
+  return !origins.has(word) || (origins.is_override(value) && !origins.is_override(word));
+}
+
+/// A path means text and a group size means groups.
+void imply(ExperimentConfig& config, const Origins& origins) {
+  DataConfig& d = config.data;
+  if (implies(origins, "data.path", "data.kind") &&
+      (!d.path.empty() || !origins.has("data.kind"))) {
+    d.kind = d.path.empty() ? DataConfig{}.kind : "text";
+  }
+  QuantConfig& q = config.quant;
+  if (implies(origins, "quant.group_size", "quant.granularity") &&
+      (q.group_size > 0 || !origins.has("quant.granularity"))) {
+    q.granularity = q.group_size > 0 ? "group" : QuantConfig{}.granularity;
+  }
+  for (RowConfig& row : config.row) {
+    if (row.group_size > 0 && row.granularity == "inherit") row.granularity = "group";
+  }
+}
+
+}  // namespace
+
 void read_into(LoadedConfig& loaded, const toml::Table& table,
                const std::shared_ptr<const toml::Source>& source) {
   Reader reader(table, {}, {}, source, loaded.origins);
   ExperimentConfig::visit(loaded.config, reader);
   reader.reject_unknown(suggest_key);
+  imply(loaded.config, loaded.origins);
 }
 
 LoadedConfig parse_config(std::string text, std::string name) {
@@ -204,12 +237,23 @@ void Origins::set(std::string key, std::shared_ptr<const toml::Source> source, t
   origins_.push_back({std::move(key), std::move(source), mark});
 }
 
+const Origins::Origin* Origins::find(const std::string& key) const {
+  const auto at =
+      std::find_if(origins_.begin(), origins_.end(), [&](const Origin& o) { return o.key == key; });
+  return at == origins_.end() ? nullptr : &*at;
+}
+
+bool Origins::is_override(const std::string& key) const {
+  const Origin* origin = find(key);
+  return origin && origin->source->command_line;
+}
+
 void Origins::fail(const std::string& key, ErrorParts parts) const {
   parts.field = key;
   // A default has no place of its own: its section or list has, or else the file.
   for (std::string at = key; !at.empty();) {
-    for (const Origin& origin : origins_) {
-      if (origin.key == at) toml::fail(*origin.source, origin.mark, std::move(parts));
+    if (const Origin* origin = find(at)) {
+      toml::fail(*origin->source, origin->mark, std::move(parts));
     }
     const std::size_t cut = at.find_last_of(".[");
     at.resize(cut == std::string::npos ? 0 : cut);

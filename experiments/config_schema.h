@@ -14,6 +14,7 @@
 
 #include "experiments/config_fields.h"
 #include "experiments/config_methods.h"
+#include "quant/recipes.h"
 
 namespace notch::experiments {
 
@@ -32,8 +33,8 @@ struct DataConfig {
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
-    v(self.kind,
-      {"kind", "built-in English verb sentences, or a text file", one_of({"verbs", "text"})});
+    v(self.kind, {"kind", "built-in English verb sentences, or a text file, as path implies",
+                  one_of({"verbs", "text"})});
     v(self.path, {"path", "UTF-8 text, relative to this file; in $NOTCH_DATA too; - is stdin"});
     v(self.tokenizer, {"tokenizer", "units of text", one_of({"byte", "char", "bpe"})});
     v(self.bpe_vocab, {"bpe_vocab", "tokens of the bpe tokenizer", between(257, 65536)});
@@ -82,8 +83,8 @@ struct TrainConfig {
   int batch_size = 12;
   int grad_accum = 1;
   double lr = 1e-3;
-  double min_lr = 1e-4;
-  int warmup = 100;
+  double min_lr = -1;
+  int warmup = -1;
   std::string schedule = "cosine";
   std::string optimizer = "adamw";
   double beta1 = 0.9;
@@ -108,9 +109,11 @@ struct TrainConfig {
     v(self.batch_size, {"batch_size", "windows per forward pass", between(1, 65536)});
     v(self.grad_accum, {"grad_accum", "forward passes per update", between(1, 65536)});
     v(self.lr, {"lr", "peak learning rate", above(0)});
-    v(self.min_lr, {"min_lr", "learning rate at the end", at_least(0)});
+    v(self.min_lr,
+      {"min_lr", "learning rate at the end; -1 = a tenth of lr, at most 1e-4", at_least(-1)});
     v(self.warmup,
-      {"warmup", "steps of linear increase; the last has the peak", between(0, kMaxCount)});
+      {"warmup", "steps of linear increase; the last has the peak; -1 = a tenth, at most 100",
+       between(-1, kMaxCount)});
     v(self.schedule, {"schedule", "after the warm-up", one_of({"cosine", "linear", "constant"})});
     v(self.optimizer, {"optimizer", "update rule", one_of({"adamw", "sgd"})});
     v(self.matmul, {"matmul", "operands of the products with weights", one_of({"fp32", "bf16"})});
@@ -191,7 +194,7 @@ struct QuantConfig {
     v(self.granularity,
       {"granularity", "weights that share a scale", one_of({"channel", "tensor", "group"})});
     v(self.group_size,
-      {"group_size", "weights per group; 0 unless granularity is group", between(0, 65536)});
+      {"group_size", "weights per group; implies granularity group", between(0, 65536)});
     v(self.scale, {"scale", "stored type of scales", one_of({"f32", "f16", "bf16"})});
     v(self.embedding, {"embedding", "token table: 8 bits, the row's bits, or fp32",
                        one_of({"int8", "same", "fp32"})});
@@ -202,9 +205,7 @@ struct QuantConfig {
     v(self.percentile, {"percentile",
                         "rtn-percentile: share of the weights inside a range",
                         {.low = 50, .high = 100, .low_open = true}});
-    v(self.methods, {"methods",
-                     "names of recipes: rtn, rtn-mse, rtn-percentile, rtn-entropy, gptq, gptaq, "
-                     "qat-ste, qat-lsq, qat-ste-kd, qat-lsq-kd"});
+    v(self.methods, {"methods", quant::recipe_list()});
     v(self.control,
       {"control",
        "add fp32-continue (the steps of QAT without a quantizer, one for each setting that rows "
@@ -234,7 +235,7 @@ struct RowConfig {
     v(self.granularity, {"granularity", "inherit = as in [quant]",
                          one_of({"inherit", "channel", "tensor", "group"})});
     v(self.group_size,
-      {"group_size", "weights per group, where granularity is group", between(0, 65536)});
+      {"group_size", "weights per group; implies granularity group", between(0, 65536)});
     v(self.activations, {"activations", "bits of what enters the layers; 0 = fp32", between(0, 8)});
     v(self.label, {"label", "shown in place of the method, where rows differ in settings alone"});
     v(self.set,

@@ -27,11 +27,9 @@ Json about(const Json& quantization) {
 }  // namespace
 
 int export_command(const Args& args) {
-  const std::optional<std::string> format = args.value("format"), to = args.value("out");
+  const std::optional<std::string> format = args.value("format");
   if (!format) fail("--format", "missing", "--format coded or packed");
-  if (!to) fail("--out", "missing", "name the directory to write: --out DIR");
-  const fs::path out = *to;
-  if (fs::exists(out)) fail("--out", str(out.string(), " exists"), "choose a new directory");
+  const fs::path out = new_directory(args);
   const Artefact from = open_artefact(args.positionals[0]);
   if (from.loaded.tensors.empty()) {
     throw Error({.fault = Fault::input,

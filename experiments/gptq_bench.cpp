@@ -63,7 +63,8 @@ Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::s
   const std::int64_t tokens =
       static_cast<std::int64_t>(config.calib.windows) * config.model.block_size;
 
-  Table table({{.key = "layer", .text = true},
+  Table table({{.key = "shape", .text = true},
+               {.key = "layer", .text = true},
                {.key = "spec", .text = true},
                {.key = "rows", .decimals = 0},
                {.key = "columns", .decimals = 0},
@@ -94,7 +95,7 @@ Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::s
       best = {std::min(best.hessian, now.hessian), std::min(best.factor, now.factor),
               std::min(best.gptq, now.gptq)};
     }
-    table.add_row({text(t.name), text(quant::name_of(t.spec)),
+    table.add_row({text(subject.name), text(t.name), text(quant::name_of(t.spec)),
                    number(static_cast<double>(t.weight->value.rows())),
                    number(static_cast<double>(t.weight->value.cols())), number(best.hessian),
                    number(best.factor), number(best.gptq), number(best.hessian + best.gptq)});
@@ -103,8 +104,8 @@ Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::s
   const Calibration calibration(config, model, subject.tokens, kSeed);
   const double start = seconds_now();
   quant::post_training(view, quant::recipe("gptq"), targets, calibration.batches(), options);
-  table.add_row({text("whole model"), missing(), missing(), missing(), missing(), missing(),
-                 missing(), number(seconds_now() - start)});
+  table.add_row({text(subject.name), text("whole model"), missing(), missing(), missing(),
+                 missing(), missing(), missing(), number(seconds_now() - start)});
   return table;
 }
 

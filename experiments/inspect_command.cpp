@@ -164,8 +164,9 @@ void inspect_memory(const Args& args, const fs::path& dir) {
       add_memory_row(table, other, use, memory_need(other, use, other_context, batch));
     }
   }
-  say(args, str("batch ", batch, "; context ", own_context, " here, ", other_context,
-                " of the others; GB = 10^9 bytes, GiB = 2^30"));
+  say(args,
+      str("batch ", batch, "; context ", own_context, " here, ", other_context,
+          " of the others; kB, MB, GB = 10^3, 10^6, 10^9 bytes, KiB, MiB, GiB = 2^10, 2^20, 2^30"));
   print_table(args, table);
 }
 
@@ -211,6 +212,13 @@ void inspect_latest(const Args& args, const fs::path& root) {
 
 int inspect_command(const Args& args) {
   const fs::path path = args.positionals[0];
+  for (const char* flag : {"context", "batch"}) {
+    if (args.has("memory") || !args.has(flag)) continue;
+    throw Error({.where = "notch inspect",
+                 .what = "has no effect without --memory",
+                 .field = str("--", flag),
+                 .hint = "give --memory too, or leave it out"});
+  }
   if (args.has("memory")) {
     inspect_memory(args, path);
   } else if (!fs::is_directory(path)) {

@@ -77,23 +77,21 @@ Table memory_table() {
                 {.key = "parameters", .decimals = 0},
                 {.key = "weights", .text = true},
                 {.key = "kv", .title = "KV", .text = true},
-                {.key = "weights_gb", .title = "weights GB", .decimals = 3},
-                {.key = "kv_gb", .title = "KV GB", .decimals = 3},
-                {.key = "activations_gb", .title = "activations GB", .decimals = 3},
-                {.key = "total_gb", .title = "total GB", .decimals = 3},
-                {.key = "weights_gib", .title = "weights GiB", .decimals = 3},
-                {.key = "kv_gib", .title = "KV GiB", .decimals = 3},
-                {.key = "total_gib", .title = "total GiB", .decimals = 3}});
+                {.key = "weights_bytes", .title = "weights' bytes", .bytes = true},
+                {.key = "kv_bytes", .title = "KV bytes", .bytes = true},
+                {.key = "activations_bytes", .title = "activations' bytes", .bytes = true},
+                {.key = "total_bytes", .title = "total", .bytes = true},
+                {.key = "total_binary", .title = "in binary units", .text = true}});
 }
 
 void add_memory_row(Table& table, const MemoryShape& shape, const MemoryUse& use,
                     const MemoryNeed& need) {
-  const auto gb = [](std::int64_t n) { return number(static_cast<double>(n) / 1e9); };
-  const auto gib = [](std::int64_t n) { return number(static_cast<double>(n) / 0x1p30); };
+  const auto bytes_of = [](std::int64_t n) { return number(static_cast<double>(n)); };
   table.add_row({text(shape.name), number(static_cast<double>(shape.parameters())),
                  text(use.weights), text(quant::kKvKinds[static_cast<std::size_t>(use.kv)]),
-                 gb(need.weights), gb(need.kv_cache), gb(need.activations), gb(need.total()),
-                 gib(need.weights), gib(need.kv_cache), gib(need.total())});
+                 bytes_of(need.weights), bytes_of(need.kv_cache), bytes_of(need.activations),
+                 bytes_of(need.total()),
+                 text(bytes_text(static_cast<double>(need.total()), true))});
 }
 
 }  // namespace notch::experiments

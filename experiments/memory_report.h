@@ -49,7 +49,8 @@ struct MemoryNeed {
 MemoryNeed memory_need(const MemoryShape& shape, const MemoryUse& use, std::int64_t context,
                        std::int64_t batch);
 
-/// GB are 10^9 bytes, as disks and memory bandwidths count; GiB are 2^30, as operating systems do.
+/// In decimal units, as disks and memory bandwidths count, and the total in binary ones, as
+/// operating systems do.
 Table memory_table();
 void add_memory_row(Table& table, const MemoryShape& shape, const MemoryUse& use,
                     const MemoryNeed& need);

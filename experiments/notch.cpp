@@ -25,7 +25,7 @@ using namespace notch;
 using namespace notch::experiments;
 
 int dispatch(const std::vector<std::string>& arguments) {
-  if (arguments.size() == 1 && arguments[0] == "--version") {
+  if (arguments.size() == 1 && (arguments[0] == "--version" || arguments[0] == "-v")) {
     std::cout << version_text() << '\n';
     return 0;
   }

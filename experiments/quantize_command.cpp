@@ -2,6 +2,7 @@
 //
 // The flags fill the same configuration that an experiment's rows come from, so that this command
 // and a row of the table make the same artefact from the same model.
+#include <algorithm>
 #include <cmath>
 #include <optional>
 
@@ -52,8 +53,15 @@ std::vector<LayerRule> layer_rules(const Args& args) {
 const quant::Recipe& method_of(const Args& args) {
   const std::optional<std::string> name = args.value("method");
   if (!name)
-    fail("--method", "missing",
-         "--method rtn, rtn-mse, rtn-percentile, rtn-entropy, gptq or gptaq");
+    fail("--method", "missing", "one of " + quant::recipe_list(quant::Recipes::post_training));
+  if (std::ranges::find(quant::kRecipes, *name, &quant::Recipe::name) == quant::kRecipes.end()) {
+    throw Error({.where = "notch quantize",
+                 .what = "unknown method",
+                 .field = "--method",
+                 .found = *name,
+                 .expected = quant::recipe_list(quant::Recipes::post_training),
+                 .hint = quant::recipe_hint(*name)});
+  }
   const quant::Recipe& recipe = quant::recipe(*name);
   if (recipe.round) return recipe;
   fail("--method", str(*name, " trains the model, and this command does not"),
@@ -66,6 +74,10 @@ RowConfig row_of(const Args& args, const quant::Recipe& recipe) {
                 .bits = static_cast<int>(args.integer("bits", 0, 1, 8)),
                 .granularity = "channel",
                 .activations = static_cast<int>(args.integer("activations", 0, 2, 8))};
+  const bool has_static = args.value("activation-range").value_or("") == "static";
+  if (args.has("observer") && !has_static) {
+    fail("--observer", "is of static ranges", "--activations 8 --activation-range static");
+  }
   for (const char* flag : {"activation-range", "observer"}) {
     if (args.has(flag) && !args.has("activations")) {
       fail(str("--", flag), "activations stay in fp32", "give their bits too: --activations 8");
@@ -74,6 +86,9 @@ RowConfig row_of(const Args& args, const quant::Recipe& recipe) {
   row.grid = args.value("grid").value_or(ExperimentConfig{}.quant.grid);
   if (args.has("group")) {
     if (args.has("per-tensor")) fail("--group", "contradicts --per-tensor", "give one of them");
+    if (args.value("group") == "-1" || args.value("group") == "0") {
+      fail("--group", "a group has at least one weight", "for one scale per row leave --group out");
+    }
     row.granularity = "group";
     row.group_size = static_cast<int>(args.integer("group", 0, 1, 65536));
   } else if (args.has("per-tensor")) {
@@ -122,19 +137,20 @@ Table layer_table(const quant::Quantized& quantized) {
 int quantize_command(const Args& args) {
   const quant::Recipe& recipe = method_of(args);
   const RowConfig row = row_of(args, recipe);
-  if (!args.has("out")) fail("--out", "missing", "name the directory to write: --out DIR");
+  const fs::path out = new_directory(args);
   const bool calibrates =
       recipe.needs_hessian || args.value("activation-range").value_or("") == "static";
-  if (calibrates != args.has("text")) {
-    const std::string who = recipe.needs_hessian ? std::string(recipe.name) : "a static range";
-    fail("--text", calibrates ? "missing" : str(recipe.name, " uses no calibration text"),
-         calibrates ? str(who,
-                          " needs calibration text: the text the model was "
-                          "trained on, never the one it is evaluated on")
-                    : "leave it out");
+  if (calibrates && !args.has("text")) {
+    fail("--text", "missing",
+         str(recipe.needs_hessian ? recipe.name : "a static range",
+             " needs calibration text: the text the model was trained on, never the one it is "
+             "evaluated on"));
   }
-  const fs::path out = *args.value("out");
-  if (fs::exists(out)) fail("--out", str(out.string(), " exists"), "choose a new directory");
+  // One command line serves a loop over methods.
+  for (const char* flag : {"text", "calib-windows", "seed"}) {
+    if (!calibrates && args.has(flag))
+      note(args, str("note: ", recipe.name, " uses no calibration text: --", flag, " is not read"));
+  }
   use_threads(args);
   const Artefact from = open_artefact(args.positionals[0]);
   if (!from.loaded.tensors.empty()) {

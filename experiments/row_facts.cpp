@@ -148,4 +148,15 @@ std::vector<RowResult> of_controls(const ExperimentConfig& config, const RowResu
   return out;
 }
 
+std::vector<std::string> all_row_names(const ExperimentConfig& config) {
+  std::vector<std::string> names = {std::string(kBaseRow)};
+  for (const Control& control : controls(config, 0)) names.push_back(control.name);
+  for (const RowConfig& planned : planned_rows(config)) {
+    const RowResult row = planned_result(config, planned);
+    names.push_back(row.name);
+    for (const RowResult& made : of_controls(config, row)) names.push_back(made.name);
+  }
+  return names;
+}
+
 }  // namespace notch::experiments

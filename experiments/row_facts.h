@@ -39,4 +39,7 @@ RowResult planned_result(const Control& control);
 /// is trained, from the run's own.
 std::vector<RowResult> of_controls(const ExperimentConfig& config, const RowResult& row);
 
+/// The names of all rows of a seed, in the order in which they are made.
+std::vector<std::string> all_row_names(const ExperimentConfig& config);
+
 }  // namespace notch::experiments

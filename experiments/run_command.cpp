@@ -14,7 +14,7 @@ namespace {
 int interrupted(const Args& args, const Session& session) {
   std::cerr << "stopped; the state is saved. Resume with: notch " << args.verb << ' '
             << args.positionals.at(0);
-  for (const std::string& o : args.overrides) std::cerr << " '" << o << '\'';
+  for (const std::string& o : overrides_of(args)) std::cerr << " '" << o << '\'';
   std::cerr << " --resume --out " << session.dir().path().string() << '\n';
   return stop_exit_code();
 }

@@ -9,6 +9,7 @@
 #include "experiments/environment.h"
 #include "experiments/machine.h"
 #include "experiments/resume.h"
+#include "experiments/row_facts.h"
 
 namespace notch::experiments {
 namespace {
@@ -36,21 +37,55 @@ void require_inputs_kept(const Args& args, const ExperimentConfig& config) {
   }
 }
 
+/// Whether this very configuration has run here, and every row of every seed was made and scored.
+bool is_finished(const ExperimentConfig& config) {
+  if (RunDir::resolved_config(config.out) != to_toml(config)) return false;
+  const std::vector<std::string> names = all_row_names(config);
+  return std::ranges::all_of(config.seeds, [&](std::int64_t seed) {
+    const fs::path rows = fs::path(config.out) / str("seed-", seed) / "rows";
+    return std::ranges::all_of(
+        names, [&](const std::string& name) { return fs::exists(rows / (name + ".json")); });
+  });
+}
+
 }  // namespace
 
 std::vector<Flag> session_flags() {
   return {{.name = "out",
            .value = "DIR",
-           .help = "run directory; default: runs/<name> beside the file"},
+           .help = "run directory; default: runs/<name> beside the EXP.toml, or here for a text"},
           {.name = "resume", .help = "go on where an interrupted run stopped"},
           {.name = "profile", .help = "tell where the time of a training step went, op by op"},
           {.name = "force", .help = "replace the results of an earlier run"},
           threads_flag()};
 }
 
+std::vector<Flag> run_flags() {
+  std::vector<Flag> flags = {
+      {.name = "bits", .letter = 'b', .value = "LIST", .help = "quant.bits: 4 or 8,4"},
+      {.name = "group",
+       .letter = 'g',
+       .value = "N",
+       .help = "quant.group_size: a scale for every N weights of a row"},
+      {.name = "methods", .value = "LIST", .help = quant::recipe_list()}};
+  const std::vector<Flag> shared = session_flags();
+  flags.insert(flags.end(), shared.begin(), shared.end());
+  return flags;
+}
+
+std::vector<std::string> overrides_of(const Args& args) {
+  std::vector<std::string> overrides = args.overrides;
+  constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
+      {"bits", "quant.bits"}, {"group", "quant.group_size"}, {"methods", "quant.methods"}};
+  for (const auto& [flag, key] : kKeys) {
+    if (const auto value = args.value(flag)) overrides.push_back(str(key, '=', *value));
+  }
+  return overrides;
+}
+
 Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet"))) {
   profile_ = args.has("profile");
-  LoadedConfig loaded = load_config(args.positionals.at(0), args.overrides);
+  LoadedConfig loaded = load_config(args.positionals.at(0), overrides_of(args));
   config_ = loaded.config;
   if (const auto out = args.value("out"))
     config_.out = fs::absolute(*out).lexically_normal().string();
@@ -60,7 +95,12 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   data_ = load_data(config_, token_cache());
   check_rows(config_, data_.source.tokenizer.vocab_size(), loaded.origins);
   dry_run(config_, data_, loaded.origins);
-  dir_.emplace(config_.out, earlier_of(args));
+  Earlier earlier = earlier_of(args);
+  // Nothing would be overwritten: its table is what is asked for.
+  if (args.verb == "run" && earlier == Earlier::refuse && is_finished(config_)) {
+    earlier = Earlier::resume;
+  }
+  dir_.emplace(config_.out, earlier);
   const std::vector<std::string> changes = begin_run(*dir_, config_, data_.source);
   dir_->write_env(describe_environment(
       {.command_line = command_line(), .threads = threads(), .openblas = openblas_facts()}));
@@ -71,7 +111,11 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
 void Session::announce(const Args& args, const LoadedConfig& loaded) const {
   note(args, banner());
   for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
-  for (const Override& change : loaded.overrides) note(args, describe(change));
+  if (loaded.from_text) {
+    note(args, str("a text    trained on with usual settings; `notch config ", args.positionals[0],
+                   " > my.toml` writes them down"));
+  }
+  for (const std::string& line : notes(loaded)) note(args, line);
   const data::CorpusInfo& c = data_.source.corpus;
   const data::TokenData& tokens = data_.source.tokens;
   note(args,
@@ -83,13 +127,14 @@ void Session::announce(const Args& args, const LoadedConfig& loaded) const {
   note(args, str("model    ", config_.model.n_layer, " layers  ", config_.model.n_head, " heads  ",
                  config_.model.n_embd, " channels  context ", config_.model.block_size, "  ",
                  shapes.params().count(), " parameters"));
-  note(args, str("train    ", config_.train.steps, " steps of ",
-                 config_.train.batch_size * config_.train.grad_accum * config_.model.block_size,
-                 " tokens; first checkpoint at step ",
-                 config_.train.checkpoint_every > 0
-                     ? std::min(config_.train.checkpoint_every, config_.train.steps)
-                     : config_.train.steps,
-                 "; ", config_.seeds.size(), config_.seeds.size() == 1 ? " seed" : " seeds"));
+  note(args,
+       str("train    ", config_.train.steps, " steps of ",
+           config_.train.batch_size * config_.train.grad_accum * config_.model.block_size,
+           " tokens, ", warmup_steps(config_.train), " of them warm-up; first checkpoint at step ",
+           config_.train.checkpoint_every > 0
+               ? std::min(config_.train.checkpoint_every, config_.train.steps)
+               : config_.train.steps,
+           "; ", config_.seeds.size(), config_.seeds.size() == 1 ? " seed" : " seeds"));
   note(args, str("out      ", dir_->path().string()));
 }
 

@@ -34,5 +34,9 @@ class Session {
 
 /// The flags that both verbs take.
 std::vector<Flag> session_flags();
+/// And those of `run` that stand for values of the configuration.
+std::vector<Flag> run_flags();
+/// The values of the command line, those flags among them.
+std::vector<std::string> overrides_of(const Args& args);
 
 }  // namespace notch::experiments

@@ -131,8 +131,8 @@ TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) 
   const TrainConfig& t = config.train;
   return {.phase = "fp32",
           .schedule = {.lr = t.lr,
-                       .min_lr = t.min_lr,
-                       .warmup = t.warmup,
+                       .min_lr = last_lr(t),
+                       .warmup = warmup_steps(t),
                        .steps = t.steps,
                        .decay = decay_of(t.schedule)},
           .batch_size = t.batch_size,
@@ -160,6 +160,7 @@ TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, 
   const QatConfig& q = config.qat;
   const double lr = config.train.lr * q.lr_scale;
   s.phase = std::move(phase);
+  s.rate_key = "qat.lr_scale";
   s.schedule = {.lr = lr,
                 .min_lr = lr * q.min_lr_scale,
                 .warmup = 0,
@@ -181,6 +182,8 @@ TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t se
                                                  : fork_settings(own, seed, std::string{});
   s.phase = std::move(phase);
   s.ema = config.qat.ema;
+  if (s.rate_key == "qat.lr_scale" && recipe.distills && config.distill.lr_scale > 0)
+    s.rate_key = "distill.lr_scale";
   s.first_step = std::llround(config.qat.start * static_cast<double>(s.schedule.steps));
   return s;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 
 #include "autograd/base/error.h"
 #include "autograd/base/json.h"
@@ -52,6 +53,7 @@ Shown show(const Cell& cell, const Column& column, std::string_view plus_minus) 
   if (const auto* words = std::get_if<std::string>(&cell)) return {.main = *words};
   const auto* n = std::get_if<Number>(&cell);
   if (!n) return {.main = "-"};
+  if (column.bytes) return {.main = bytes_text(n->value)};
   Shown shown{.main = fixed(n->value, column.decimals, column.sign)};
   if (n->spread >= 0) shown.spread = str(" ", plus_minus, fixed(n->spread, column.decimals, false));
   if (!std::isnan(n->low)) {
@@ -166,7 +168,8 @@ std::string csv(const Table& table) {
   return out;
 }
 
-std::string json_lines(const Table& table) {
+/// An object per row, with `between` them.
+std::string json_objects(const Table& table, std::string_view between) {
   std::string out;
   const std::vector<Column>& columns = table.columns();
   for (const std::vector<Cell>& row : table.rows()) {
@@ -183,7 +186,7 @@ std::string json_lines(const Table& table) {
                  std::isfinite(ends[e]) ? Json(ends[e]) : Json());
       }
     }
-    out += line.dump() + "\n";
+    out += str(out.empty() ? "" : between, line.dump());
   }
   return out;
 }
@@ -194,6 +197,24 @@ void Table::add_row(std::vector<Cell> cells) {
   check(cells.size() == columns_.size(), "table", "a row has ", cells.size(), " cells, the table ",
         columns_.size(), " columns");
   rows_.push_back(std::move(cells));
+}
+
+void Table::append(const Table& other) {
+  for (const std::vector<Cell>& row : other.rows_) add_row(row);
+}
+
+std::string bytes_text(double bytes, bool binary) {
+  static constexpr const char* kDecimal[] = {"B", "kB", "MB", "GB", "TB", "PB"};
+  static constexpr const char* kBinary[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  const double step = binary ? 1024 : 1000;
+  std::size_t unit = 0;
+  // What would round to a thousand belongs to the next unit.
+  while (std::abs(bytes) >= 999.5 && unit + 1 < std::size(kDecimal)) {
+    bytes /= step;
+    ++unit;
+  }
+  const int decimals = unit == 0 || std::abs(bytes) >= 99.95 ? 0 : std::abs(bytes) >= 9.995 ? 1 : 2;
+  return str(fixed(bytes, decimals, false), ' ', (binary ? kBinary : kDecimal)[unit]);
 }
 
 Table Table::without_empty_columns() const {
@@ -219,7 +240,7 @@ Table Table::without_empty_columns() const {
 TableFormat parse_table_format(std::string_view word) {
   if (word == "md") return TableFormat::markdown;
   if (word == "csv") return TableFormat::csv;
-  if (word == "json") return TableFormat::json_lines;
+  if (word == "json") return TableFormat::json;
   throw Error({.where = "-o",
                .what = "unknown format",
                .found = std::string(word),
@@ -234,8 +255,10 @@ std::string render(const Table& table, TableFormat format) {
       return aligned(table, true);
     case TableFormat::csv:
       return csv(table);
+    case TableFormat::json:
+      return str("[\n", json_objects(table, ",\n"), "\n]\n");
     case TableFormat::json_lines:
-      return json_lines(table);
+      return table.rows().empty() ? "" : json_objects(table, "\n") + "\n";
   }
   return {};
 }

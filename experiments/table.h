@@ -1,8 +1,8 @@
-// A small table of results, rendered for the screen, Markdown, CSV and JSON lines.
+// A small table of results, rendered for the screen, Markdown, CSV and JSON.
 //
 // One table is built once and rendered in every format: the file and the screen cannot disagree.
 // The screen and Markdown round to the column's decimals; CSV carries nine significant digits
-// (integers in full), JSON lines the fewest digits that read back equal.
+// (integers in full), JSON the fewest digits that read back equal.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +22,7 @@ struct Column {
   bool sign = false;      ///< "+" before positive numbers
   bool spread = false;    ///< numbers have a spread: CSV and JSON get a second column, key_sd
   bool interval = false;  ///< numbers have an interval: two more columns, key_low and key_high
+  bool bytes = false;     ///< shown in the unit that fits, "467 kB"; CSV and JSON have the bytes
 };
 
 /// A mean with the spread over seeds, or with an interval. A spread < 0, and an interval that is
@@ -49,6 +50,8 @@ class Table {
   void add_row(std::vector<Cell> cells);
   const std::vector<Column>& columns() const { return columns_; }
   const std::vector<std::vector<Cell>>& rows() const { return rows_; }
+  /// Adds the rows of a table with the same columns.
+  void append(const Table& other);
   /// Without the columns that are missing in every row.
   Table without_empty_columns() const;
 
@@ -57,7 +60,12 @@ class Table {
   std::vector<std::vector<Cell>> rows_{};
 };
 
-enum class TableFormat { screen, markdown, csv, json_lines };
+/// A count of bytes with three digits and the decimal unit that fits, or the binary one: "1.26 MB",
+/// "1.20 MiB".
+std::string bytes_text(double bytes, bool binary = false);
+
+/// json: one array of objects; json_lines: an object per line.
+enum class TableFormat { screen, markdown, csv, json, json_lines };
 
 /// "md", "csv" or "json" as given to -o.
 TableFormat parse_table_format(std::string_view word);

@@ -14,6 +14,11 @@ namespace {
 
 constexpr std::size_t kMaxBytes = std::size_t{1} << 20;
 constexpr int kMaxKeys = 10'000;
+// What editors and web pages leave in a text and a message cannot show.
+constexpr std::pair<std::string_view, std::string_view> kInvisible[] = {
+    {"\u00A0", "U+00A0, a no-break space"},   {"\u00AD", "U+00AD, a soft hyphen"},
+    {"\u200B", "U+200B, a zero-width space"}, {"\u202F", "U+202F, a narrow no-break space"},
+    {"\u2060", "U+2060, a word joiner"},      {"\uFEFF", "U+FEFF, a byte order mark"}};
 constexpr int kMaxNesting = 16;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -74,7 +79,11 @@ class Parser {
     if (peek() == '\n' || peek() == '\r') return "the end of the line";
     std::size_t end = at_ + 1;
     while (end < text_.size() && (static_cast<unsigned char>(text_[end]) & 0xC0u) == 0x80u) ++end;
-    return str("'", text_.substr(at_, end - at_), "'");
+    const std::string_view character = text_.substr(at_, end - at_);
+    for (const auto& [bytes, name] : kInvisible) {
+      if (character == bytes) return std::string(name);
+    }
+    return str("'", character, "'");
   }
 
   /// What holds for the whole text: size, UTF-8, no control characters, no CR without LF.

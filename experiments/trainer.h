@@ -22,6 +22,7 @@ namespace notch::experiments {
 
 struct TrainSettings {
   std::string phase{};  ///< "fp32", "qat-lsq-int4": names checkpoints and log lines
+  std::string_view rate_key = "train.lr";  ///< what a message blames where numbers overflow
   optim::Schedule schedule{};
   /// The part of the schedule that is trained; data and learning rates are those of its steps. -1:
   /// to the schedule's end.

@@ -57,7 +57,7 @@ class Arm {
   /// `row` is null for fp32.
   Arm(const BenchSubject& subject, const RowConfig* row)
       : model_(std::make_unique<nn::Gpt>(model_config(subject.config, subject.vocab_size))) {
-    const ExperimentConfig& config = subject.config;
+    const ExperimentConfig config = row ? row_config(subject.config, *row) : subject.config;
     model_->init(kSeed);
     TrainParts parts{.model = *model_, .tokens = subject.tokens, .profile = &profile_};
     if (row) {

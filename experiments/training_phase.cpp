@@ -187,7 +187,7 @@ void TrainingPhase::explain(std::int64_t step, const optim::GradNorm& norm) {
                    .where = s_.phase,
                    .what = str("the loss or a gradient of step ", step, " is not finite"),
                    .found = str("loss ", loss_, ", gradient norm ", norm.norm),
-                   .hint = "the weights were not changed; retry with a lower train.lr"};
+                   .hint = str("the weights were not changed; retry with a lower ", s_.rate_key)};
   Graph checking;
   checking.set_check_finite(true);
   try {

@@ -73,6 +73,7 @@ const Recipe& recipe(std::string_view name) {
   throw Error({.where = "recipe",
                .what = str("\"", name, "\" is not a method"),
                .field = std::string(name),
+               .expected = recipe_list(),
                .hint = recipe_hint(name)});
 }
 
@@ -90,6 +91,21 @@ std::vector<std::string> recipe_names() {
   std::vector<std::string> names;
   for (const Recipe& r : kRecipes) names.emplace_back(r.name);
   return names;
+}
+
+const std::string& recipe_list(Recipes which) {
+  static const std::array<std::string, 3> lists = [] {
+    std::array<std::string, 3> made;
+    for (const Recipe& r : kRecipes) {
+      const Recipes kind = r.training == Training::none ? Recipes::post_training : Recipes::trained;
+      for (const Recipes list : {Recipes::all, kind}) {
+        std::string& names = made[static_cast<std::size_t>(list)];
+        names += str(names.empty() ? "" : ", ", r.name);
+      }
+    }
+    return made;
+  }();
+  return lists[static_cast<std::size_t>(which)];
 }
 
 double require_activity(const Quantized& quantized, std::string_view where) {

@@ -105,6 +105,10 @@ const Recipe& recipe(std::string_view name);
 std::string recipe_hint(std::string_view name);
 std::vector<std::string> recipe_names();
 
+enum class Recipes { all, post_training, trained };
+/// "rtn, rtn-mse, …" for help texts and hints.
+const std::string& recipe_list(Recipes which = Recipes::all);
+
 /// A quantized model: the codes of its targets. Everything else is in the model's parameters.
 struct Quantized {
   std::vector<NamedQTensor> tensors{};

@@ -39,6 +39,32 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+std::string lower(std::string_view word) {
+  std::string out(word);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return out;
+}
+
+/// The parts between '_', '-' and '.', sorted.
+std::vector<std::string> words_of(std::string_view compound) {
+  std::vector<std::string> words;
+  for (std::size_t begin = 0; begin < compound.size();) {
+    const std::size_t end = std::min(compound.find_first_of("_-.", begin), compound.size());
+    if (end > begin) words.push_back(lower(compound.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  std::sort(words.begin(), words.end());
+  return words;
+}
+
+bool shares_words(std::string_view a, std::string_view b) {
+  const std::vector<std::string> x = words_of(a), y = words_of(b);
+  const auto has_all = [](const std::vector<std::string>& of, const std::vector<std::string>& in) {
+    return !of.empty() && std::includes(in.begin(), in.end(), of.begin(), of.end());
+  };
+  return has_all(x, y) || has_all(y, x);
+}
+
 }  // namespace
 
 Error::Error(ErrorParts parts) : std::runtime_error(format(parts)), parts_(std::move(parts)) {}
@@ -47,13 +73,17 @@ std::string did_you_mean(std::string_view word, const std::vector<std::string>& 
   std::size_t best_distance = word.size() / 2 + 1;
   const std::string* best = nullptr;
   for (const std::string& candidate : candidates) {
-    const std::size_t distance = edit_distance(word, candidate);
+    const std::size_t distance = edit_distance(lower(word), lower(candidate));
     if (distance < best_distance) {
       best_distance = distance;
       best = &candidate;
     }
   }
-  return best ? *best : std::string();
+  if (best) return *best;
+  for (const std::string& candidate : candidates) {
+    if (shares_words(word, candidate)) return candidate;
+  }
+  return {};
 }
 
 }  // namespace notch

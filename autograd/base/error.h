@@ -58,7 +58,9 @@ void check(bool ok, std::string_view where, const Parts&... parts) {
   if (!ok) throw Error({.fault = Fault::usage, .where = std::string(where), .what = str(parts...)});
 }
 
-/// The candidate closest to `word` by edit distance, or "" when none is close (distance > 1/2 length).
+/// The candidate closest to `word` by edit distance, whatever the case, or else one that has all its
+/// words or only words of it ("group" for "group_size", "lr_min" for "min_lr"); "" when none is near
+/// (distance > 1/2 length).
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates);
 
 }  // namespace notch

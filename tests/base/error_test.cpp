@@ -48,6 +48,16 @@ TEST_CASE("did_you_mean finds the nearest word and stays silent when none is nea
   CHECK(did_you_mean("x", {}).empty());
 }
 
+TEST_CASE("did_you_mean finds a compound by its words and whatever the case") {
+  const std::vector<std::string> keys = {"granularity", "group_size", "min_lr", "warmup"};
+  CHECK(did_you_mean("group", keys) == "group_size");
+  CHECK(did_you_mean("lr_min", keys) == "min_lr");
+  CHECK(did_you_mean("warmup_iters", keys) == "warmup");
+  CHECK(did_you_mean("GPTQ", {"rtn", "gptq"}) == "gptq");
+  CHECK(did_you_mean("kd", {"qat-ste", "qat-lsq-kd"}) == "qat-lsq-kd");
+  CHECK(did_you_mean("_", keys).empty());
+}
+
 TEST_CASE("did_you_mean accepts a distance of half the length and not more") {
   CHECK(did_you_mean("abcd", {"abxy"}) == "abxy");
   CHECK(did_you_mean("abcd", {"axyz"}).empty());

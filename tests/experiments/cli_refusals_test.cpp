@@ -124,6 +124,40 @@ TEST_CASE("every verb answers a reader of stdout that left with one quiet code")
   }
 }
 
+TEST_CASE("a directory to write is refused before the work and named") {
+  const Program program;
+  const std::string model = program.train();
+  program.shell("mkdir full empty; touch full/x; ln -s nowhere dangling");
+  const std::string out = "quantize " + model + " --method rtn --bits 4 --out ";
+  for (const char* bad : {"''", "full", "text.txt", "dangling"}) {
+    const Outcome outcome = program.notch(out + bad);
+    CAPTURE(bad, outcome.err);
+    check_refused(outcome, 2);
+    if (bad[0] != '\'') CHECK(outcome.err.find(bad) != std::string::npos);
+  }
+  CHECK(program.notch(out + "empty").code == 0);
+  CHECK(program.notch(out + "new/.").code == 0);
+  CHECK(fs::exists(program / "new/config.json"));
+}
+
+TEST_CASE("flags without effect are refused and values in flag form are explained") {
+  const Program program;
+  const std::string model = program.train();
+  check_refused(program.notch("inspect " + model + " --context 8"), 2);
+  const std::string quantize = "quantize " + model + " --method rtn --bits 4 --out q ";
+  check_refused(program.notch(quantize + "--activations 8 --observer mse"), 2);
+  CHECK(program.notch(quantize + "-g -1").err.find("leave --group out") != std::string::npos);
+  CHECK(program.notch("run tiny.toml --train.lr=1e-3").err.find("train.lr=") != std::string::npos);
+  CHECK(program.notch("run tiny.toml train.steps=4294967416").err.find("2147483647") !=
+        std::string::npos);
+  program.write("nbsp.toml", "name\xC2\xA0= \"x\"\n");
+  CHECK(program.notch("config nbsp.toml").err.find("no-break space") != std::string::npos);
+  const Outcome overflow = program.notch(
+      "run tiny.toml quant.methods=qat-lsq qat.steps=20 qat.lr_scale=1e30 --out overflow");
+  CHECK(overflow.code == 5);
+  CHECK(overflow.err.find("lower qat.lr_scale") != std::string::npos);
+}
+
 TEST_CASE("unknown verbs and flags are refused with a suggestion") {
   const Program program;
   const Outcome verb = program.notch("evil");

@@ -15,6 +15,7 @@ using namespace notch::experiments;
 using test::first_row;
 using test::Outcome;
 using test::Program;
+using test::rows_of;
 using test::value;
 
 namespace {
@@ -89,6 +90,7 @@ TEST_CASE("the version is the project's") {
   const std::string cmake = read_file(fs::path(NOTCH_SOURCE_DIR) / "CMakeLists.txt");
   CHECK(cmake.find("project(notch VERSION " + std::string(kVersion)) != std::string::npos);
   CHECK(program.notch("--version").out.starts_with("notch " + std::string(kVersion)));
+  CHECK(program.notch("-v").out == program.notch("--version").out);
 }
 
 TEST_CASE("config prints what it reads, and its reference is a configuration") {
@@ -225,7 +227,7 @@ TEST_CASE("quantized models are smaller, further away with fewer bits, and inspe
                                        " --calib-windows 8 -q -o json --out " + out);
     const Json layer = first_row(made);
     CHECK(value(layer, "output_error") <= value(layer, "rtn_output_error"));
-    CHECK(lines_of(made.out).size() == 9);  // four matrices in each of two blocks, and the table
+    CHECK(rows_of(made).size() == 9);  // four matrices in each of two blocks, and the table
     const Json row = first_row(
         program.notch("eval " + out + " --base " + model + " --text text.txt -q -o json"));
     CHECK(value(row, "kl") > last_kl);
@@ -234,10 +236,8 @@ TEST_CASE("quantized models are smaller, further away with fewer bits, and inspe
     last_bytes = value(row, "file_bytes");
 
     const Outcome inspected = program.notch("inspect " + out + " -q -o json");
-    REQUIRE(inspected.code == 0);
     double bytes = 0;
-    for (const std::string& line : lines_of(inspected.out)) {
-      const Json tensor = Json::parse(line, "inspect");
+    for (const Json& tensor : rows_of(inspected)) {
       bytes += value(tensor, "bytes");
       const std::string type = tensor.at("type", "tensor").as_string("type");
       if (type.starts_with("int")) CHECK(value(tensor, "entropy") <= std::stod(bits));
@@ -282,10 +282,8 @@ TEST_CASE("layers can be skipped and given other bits") {
       "quantize " + model +
       " --method rtn-mse --bits 4 --tensor 'h.0.*=8,h.0.mlp.c_fc=6' --skip 'h.1.*,wte' -q -o json"
       " --out q");
-  REQUIRE(made.code == 0);
   std::map<std::string, std::string> specs;
-  for (const std::string& line : lines_of(made.out)) {
-    const Json row = Json::parse(line, "stdout");
+  for (const Json& row : rows_of(made)) {
     specs[row.at("layer", "row").as_string("layer")] =
         row.at("spec", "row").as_string("spec").substr(0, 4);
   }
@@ -307,28 +305,6 @@ TEST_CASE("samples repeat with the seed and go on from the prompt") {
   const std::string greedy = "sample " + model + " --temperature 0 -n 20 --seed ";
   CHECK(program.notch(greedy + "1").out == program.notch(greedy + "2").out);
   CHECK(program.shell("notch sample " + model + " -q -n 5000 | head -c 10").err.empty());
-}
-
-TEST_CASE("the tape is printed with gradient norms, whole or one block, and drawn") {
-  const Program program;
-  const std::string model = program.train();
-  const Outcome whole = program.notch("graph " + model);
-  const Outcome start = program.notch("graph tiny.toml");
-  REQUIRE(whole.code == 0);
-  REQUIRE(start.code == 0);
-  CHECK(lines_of(whole.out).size() == lines_of(start.out).size());
-  for (const char* layer : {"wte", "h.0.attn.c_attn", "h.1.mlp.c_proj", "head_loss", "|grad|"}) {
-    CAPTURE(layer);
-    CHECK(whole.out.find(layer) != std::string::npos);
-  }
-  const Outcome block = program.notch("graph " + model + " --block 1 --dot b.dot");
-  REQUIRE(block.code == 0);
-  CHECK(block.out.find("h.0.") == std::string::npos);
-  CHECK(block.out.find("h.1.attn.c_proj") != std::string::npos);
-  const std::string dot = read_file(program / "b.dot");
-  CHECK(dot.starts_with("digraph"));
-  CHECK(static_cast<std::size_t>(std::ranges::count(dot, '[')) >= lines_of(block.out).size());
-  CHECK(program.notch("graph " + model + " --block 2").code == 2);
 }
 
 TEST_CASE("a killed run resumes to the same weights, and a stopped one says how") {

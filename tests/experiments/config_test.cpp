@@ -114,7 +114,8 @@ TEST_CASE(
       {"[data]\nval_fraction = 1.0", "x.toml:2:16", "data.val_fraction", "number 1"},
       {"[data]\nbpe_vocab = 256", "x.toml:2:13", "data.bpe_vocab", "integer 256"},
       {"[model]\nbias = 1", "x.toml:2:8", "model.bias", "integer 1"},
-      {"[quant]\nbits = 4", "x.toml:2:8", "quant.bits", "integer 4"},
+      {"[quant]\nbits = \"four\"", "x.toml:2:8", "quant.bits", "string \"four\""},
+      {"[quant]\nbits = 9", "x.toml:2:8", "quant.bits", "integer 9"},
       {"[quant]\nbits = [8, 0]", "x.toml:2:12", "quant.bits[1]", "integer 0"},
       {"[quant]\nbits = [9]", "x.toml:2:9", "quant.bits[0]", "integer 9"},
       {"[quant]\nmethods = [1]", "x.toml:2:12", "quant.methods[0]", "integer 1"},
@@ -145,14 +146,15 @@ TEST_CASE("values that do not fit each other are refused at the line that set on
       {"[model]\nn_embd = 64\nn_head = 5", "x.toml:3:1", "model.n_head"},
       {"[model]\nn_embd = 66", "x.toml:1:2", "model.n_head"},
       {"[train]\nsteps = 10\nwarmup = 10", "x.toml:3:1", "train.warmup"},
-      {"[train]\nlr = 1e-5", "x.toml:1:2", "train.min_lr"},
+      {"[train]\nlr = 1e-5\nmin_lr = 1e-4", "x.toml:3:1", "train.min_lr"},
+      {"[train]\nmin_lr = -0.5", "x.toml:2:1", "train.min_lr"},
       {"seeds = []", "x.toml:1:1", "seeds"},
       {"seeds = [1, 2, 1]", "x.toml:1:1", "seeds"},
       {"[data]\nkind = \"text\"", "x.toml:1:2", "data.path"},
       {"name = \"../up\"", "x.toml:1:1", "name"},
       {"name = \".hidden\"", "x.toml:1:1", "name"},
       {"[quant]\ngranularity = \"group\"", "x.toml:1:2", "quant.group_size"},
-      {"[quant]\ngroup_size = 32", "x.toml:2:1", "quant.group_size"},
+      {"[quant]\ngroup_size = 32\ngranularity = \"channel\"", "x.toml:2:1", "quant.group_size"},
       {"[quant]\ngranularity = \"group\"\ngroup_size = 48", "x.toml:3:1", "quant.group_size"},
       {"[quant]\nbits = [8, 8]", "x.toml:2:1", "quant.bits"},
       {"[quant]\nbits = []", "x.toml:2:1", "quant.bits"},
@@ -169,7 +171,10 @@ TEST_CASE("values that do not fit each other are refused at the line that set on
        "row[1]"},
       {"[[row]]\nmethod = \"rtn\"\nbits = 4\ngranularity = \"group\"", "x.toml:1:3",
        "row[0].group_size"},
-      {"[[row]]\nmethod = \"rtn\"\nbits = 4\ngroup_size = 32", "x.toml:4:1", "row[0].group_size"},
+      {"[[row]]\nmethod = \"rtn\"\nbits = 4\ngranularity = \"tensor\"\ngroup_size = 32",
+       "x.toml:5:1", "row[0].group_size"},
+      {"[[row]]\nmethod = \"fp16\"\ngrid = \"full\"", "x.toml:3:1", "row[0].grid"},
+      {"[[row]]\nmethod = \"fp32\"\nlabel = \"base\"", "x.toml:3:1", "row[0].label"},
   };
   for (const Case& c : cases) {
     INFO(c.text);
@@ -181,6 +186,42 @@ TEST_CASE("values that do not fit each other are refused at the line that set on
   CHECK_NOTHROW(validate(parse("[quant]\ngrid = \"seq\"\nbits = [1, 2]")));
   CHECK_NOTHROW(validate(parse("[[row]]\nmethod = \"rtn\"\nbits = 1\ngrid = \"seq\"")));
   CHECK_NOTHROW(validate(parse("[quant]\ngranularity = \"group\"\ngroup_size = 32")));
+}
+
+TEST_CASE("one value stands for a list of one and a group size for groups") {
+  const ExperimentConfig config = parse(
+      "seeds = 7\nrow = {method = \"gptq\", bits = 4, group_size = 16}\n[quant]\nbits = 4\n"
+      "methods = \"rtn\"\ngroup_size = 32\nlayers = {pattern = \"h.0.*\", bits = 8}\n"
+      "[activations]\nbits = 8\n");
+  CHECK(config.seeds == std::vector<std::int64_t>{7});
+  CHECK(config.quant.bits == std::vector<int>{4});
+  CHECK(config.quant.methods == std::vector<std::string>{"rtn"});
+  CHECK(config.quant.layers.size() == 1);
+  CHECK(config.activations.bits == std::vector<int>{8});
+  CHECK(config.quant.granularity == "group");
+  REQUIRE(config.row.size() == 1);
+  CHECK(config.row[0].granularity == "group");
+  LoadedConfig loaded = parse_config("[quant]\ngroup_size = 32\n", "x.toml");
+  apply_override(loaded, "quant.group_size=0");
+  CHECK(loaded.config.quant.granularity == "channel");
+  for (const char* text : {"[quant]\ngroup = 32", "[[row]]\ngroup = 32", "group = 32"}) {
+    CHECK(parse_error(text).hint.find("group_size") != std::string::npos);
+  }
+}
+
+TEST_CASE("a default follows the values it belongs to") {
+  const auto train = [](std::string text) { return parse("[train]\n" + text).train; };
+  CHECK_NOTHROW(validate(parse("[train]\nsteps = 1")));
+  CHECK_NOTHROW(validate(parse("[train]\nlr = 1e-6")));
+  CHECK(warmup_steps(train("steps = 50")) == 5);
+  CHECK(warmup_steps(train("steps = 1")) == 0);
+  CHECK(warmup_steps(train("")) == 100);
+  CHECK(warmup_steps(train("steps = 1000000")) == 100);
+  CHECK(warmup_steps(train("steps = 50\nwarmup = 20")) == 20);
+  CHECK(last_lr(train("")) == 1e-4);
+  CHECK(last_lr(train("lr = 0.1")) == 1e-4);
+  CHECK(last_lr(train("lr = 5e-4")) == Approx(5e-5));
+  CHECK(last_lr(train("min_lr = 0")) == 0);
 }
 
 TEST_CASE("methods are checked against the names that exist") {

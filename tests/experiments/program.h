@@ -100,12 +100,15 @@ windows = 4
   TemporaryDirectory directory_{}, outputs_{};
 };
 
-/// The first line of what `-o json` prints.
-inline Json first_row(const Outcome& outcome) {
+/// The rows of the one document that `-o json` prints.
+inline std::vector<Json> rows_of(const Outcome& outcome) {
   INFO(outcome.err);
   REQUIRE(outcome.code == 0);
-  return Json::parse(outcome.out.substr(0, outcome.out.find('\n')), "stdout");
+  const Json all = Json::parse(outcome.out, "stdout");
+  const Json::Array& rows = all.as_array("stdout");
+  return {rows.begin(), rows.end()};
 }
+inline Json first_row(const Outcome& outcome) { return rows_of(outcome).at(0); }
 
 inline double value(const Json& row, std::string_view key) {
   return row.at(key, "row").as_number(key);

@@ -21,6 +21,12 @@ Table example() {
   return table;
 }
 
+Table other_columns() {
+  Table table({{.key = "a"}});
+  table.add_row({number(1)});
+  return table;
+}
+
 }  // namespace
 
 TEST_CASE("the screen aligns text left, numbers right, and numbers with and without a spread") {
@@ -71,6 +77,41 @@ TEST_CASE("JSON lines read back with equal numbers, and null for what is missing
   CHECK(second.at("x_sd", "").is_null());
 }
 
+TEST_CASE("JSON is one document with the rows that JSON lines have") {
+  const Json all = Json::parse(render(example(), TableFormat::json), "json");
+  const Json::Array& rows = all.as_array("json");
+  REQUIRE(rows.size() == 3);
+  std::string lines;
+  for (const Json& row : rows) lines += row.dump() + "\n";
+  CHECK(lines == render(example(), TableFormat::json_lines));
+  const Table none({{.key = "a"}});
+  CHECK(Json::parse(render(none, TableFormat::json), "json").as_array("json").empty());
+  CHECK(render(none, TableFormat::json_lines).empty());
+}
+
+TEST_CASE("bytes are shown with three digits in the unit that fits, and exported as they are") {
+  CHECK(bytes_text(0) == "0 B");
+  CHECK(bytes_text(999) == "999 B");
+  CHECK(bytes_text(1000) == "1.00 kB");
+  CHECK(bytes_text(9996) == "10.0 kB");
+  CHECK(bytes_text(99'960) == "100 kB");
+  CHECK(bytes_text(999'600) == "1.00 MB");
+  CHECK(bytes_text(13'476'831'232) == "13.5 GB");
+  CHECK(bytes_text(1024, true) == "1.00 KiB");
+  CHECK(bytes_text(0x1p31, true) == "2.00 GiB");
+  Table table({{.key = "size", .bytes = true}});
+  table.add_row({number(637472)});
+  CHECK(render(table, TableFormat::screen).find("637 kB") != std::string::npos);
+  CHECK(render(table, TableFormat::csv) == "size\n637472\n");
+}
+
+TEST_CASE("a table takes the rows of another with the same columns") {
+  Table table = example();
+  table.append(example());
+  CHECK(table.rows().size() == 6);
+  CHECK(test::error_of([&] { table.append(other_columns()); }).fault == Fault::usage);
+}
+
 TEST_CASE("columns without any value can be left out") {
   Table table({{.key = "a"}, {.key = "b"}});
   table.add_row({number(1), missing()});
@@ -84,4 +125,5 @@ TEST_CASE("a row of the wrong length and an unknown format are refused") {
   CHECK(test::error_of([&] { table.add_row({}); }).fault == Fault::usage);
   CHECK(test::error_of([] { parse_table_format("sql"); }).fault == Fault::usage);
   CHECK(parse_table_format("csv") == TableFormat::csv);
+  CHECK(parse_table_format("json") == TableFormat::json);
 }

@@ -29,15 +29,6 @@ const OpTime* find(const StepSplit& split, std::string_view op, std::string_view
   return at == split.ops.end() ? nullptr : &*at;
 }
 
-std::vector<Json> json_lines(const std::string& text) {
-  std::vector<Json> all;
-  std::istringstream in(text);
-  for (std::string line; std::getline(in, line);) {
-    if (!line.empty()) all.push_back(Json::parse(line, "stdout"));
-  }
-  return all;
-}
-
 }  // namespace
 
 TEST_CASE("the FLOP of a step are those of its matrix products") {
@@ -121,8 +112,7 @@ TEST_CASE("notch bench train measures an experiment and its steps ask nothing of
   test::Program program;
   const test::Outcome outcome = program.notch(
       "bench train --shape tiny.toml --recipe fp32,qat-ste -r 2 --steps 3 --threads 1 -o json");
-  REQUIRE(outcome.code == 0);
-  const std::vector<Json> rows = json_lines(outcome.out);
+  const std::vector<Json> rows = test::rows_of(outcome);
   REQUIRE(rows.size() == 2);
   CHECK(rows[0].at("recipe", "row").as_string("row") == "fp32");
   CHECK(rows[1].at("recipe", "row").as_string("row") == "qat-ste-int8");

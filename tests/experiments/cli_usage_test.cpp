@@ -1,0 +1,93 @@
+// What a user types beside the experiments: help, lists of methods, loops, the same command twice.
+#include "autograd/base/sha256.h"
+#include "experiments/commands.h"
+#include "quant/recipes.h"
+#include "tests/experiments/program.h"
+
+using namespace notch;
+using namespace notch::experiments;
+using test::first_row;
+using test::Outcome;
+using test::Program;
+using test::value;
+
+TEST_CASE("help is a verb too") {
+  const Program program;
+  CHECK(program.notch("help").out == program.notch("-h").out);
+  CHECK(program.notch("help").code == 0);
+  for (const Command& command : commands()) {
+    const std::string verb(command.verb.name);
+    CHECK(program.notch("help " + verb).out == program.notch(verb + " -h").out);
+  }
+  CHECK(program.notch("help nothing").code == 2);
+  CHECK(program.notch("help run train").code == 2);
+}
+
+TEST_CASE("every list of methods comes from the table of recipes") {
+  const Program program;
+  const std::string quantize = program.notch("quantize -h").out, run = program.notch("run -h").out,
+                    bench = program.notch("bench -h").out, config = program.notch("config").out;
+  const std::string missing = program.notch("quantize m --bits 4 --out x").err,
+                    unknown = program.notch("quantize m --method awq --bits 4 --out x").err;
+  for (const quant::Recipe& r : quant::kRecipes) {
+    const std::string name(r.name);
+    CAPTURE(name);
+    const bool trains = r.training != quant::Training::none;
+    for (const std::string* text : {&run, &config}) CHECK(text->find(name) != std::string::npos);
+    for (const std::string* text : {&quantize, &missing, &unknown}) {
+      if (!trains) CHECK(text->find(name) != std::string::npos);
+    }
+    if (trains) CHECK(bench.find(name) != std::string::npos);
+    CHECK((quantize.find(" " + name + ",") != std::string::npos ||
+           quantize.find(" " + name + "\n") != std::string::npos) == !trains);
+  }
+  CHECK(program.notch("quantize m --method GPTQ --bits 4 --out x").err.find("\"gptq\"") !=
+        std::string::npos);
+}
+
+TEST_CASE("a loop over methods quantizes with one command line") {
+  const Program program;
+  const std::string model = program.train();
+  for (const char* method : {"rtn", "gptq"}) {
+    const Outcome made =
+        program.notch(str("quantize ", model, " --method ", method,
+                          " --bits 4 --text text.txt --calib-windows 4 --out q-", method));
+    CAPTURE(made.err);
+    CHECK(made.code == 0);
+    CHECK((made.err.find("--text is not read") != std::string::npos) == (method[0] == 'r'));
+  }
+  REQUIRE(program.notch("quantize " + model + " --method rtn --bits 4 --out plain").code == 0);
+  CHECK(sha256_file(program / "q-rtn/model.safetensors") ==
+        sha256_file(program / "plain/model.safetensors"));
+}
+
+TEST_CASE("memory is shown in units that fit the model") {
+  const Program program;
+  const std::string model = program.train();
+  const std::string shown = program.notch("inspect " + model + " --memory").out;
+  CAPTURE(shown);
+  CHECK(shown.find(" kB") != std::string::npos);
+  CHECK(shown.find(" GB") != std::string::npos);
+  CHECK(shown.find("0.000") == std::string::npos);
+  const Json own = first_row(program.notch("inspect " + model + " --memory -o json"));
+  CHECK(value(own, "weights_bytes") ==
+        static_cast<double>(fs::file_size(program / model / "model.safetensors")));
+  CHECK(value(own, "total_bytes") ==
+        value(own, "weights_bytes") + value(own, "kv_bytes") + value(own, "activations_bytes"));
+}
+
+TEST_CASE("a finished run that is started again prints its table and keeps everything") {
+  const Program program;
+  const Outcome first = program.notch("run tiny.toml -q");
+  REQUIRE(first.code == 0);
+  const std::string model = "run/models/rtn-int8-seed1337/model.safetensors";
+  const auto made = fs::last_write_time(program / model);
+  const Outcome again = program.notch("run tiny.toml -q");
+  CAPTURE(again.err);
+  CHECK(again.code == 0);
+  CHECK(again.out == first.out);
+  CHECK(fs::last_write_time(program / model) == made);
+  CHECK(program.notch("run tiny.toml -q train.steps=7").code == 2);
+  fs::remove(program / "run/seed-1337/rows/rtn-int8.json");
+  CHECK(program.notch("run tiny.toml -q").code == 2);
+}

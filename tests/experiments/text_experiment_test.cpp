@@ -1,0 +1,73 @@
+// A text where an experiment is expected is one.
+#include "experiments/config.h"
+#include "tests/experiments/program.h"
+
+using namespace notch;
+using namespace notch::experiments;
+using test::check_refused;
+using test::first_row;
+using test::Outcome;
+using test::Program;
+using test::rows_of;
+
+TEST_CASE("a text is told from a configuration by what is in it") {
+  const Program program;
+  program.write("exp.conf", "[train]\nsteps = 3\n");
+  program.write("comments.txt", "# a poem\n# about nothing\n");
+  program.write("equation.txt", "x = 3\n");
+  CHECK(is_text(program / "text.txt"));
+  CHECK(is_text(program / "comments.txt"));
+  CHECK(is_text(program / "equation.txt"));
+  CHECK_FALSE(is_text(program / "exp.conf"));
+  CHECK_FALSE(is_text(program / "tiny.toml"));
+  CHECK_FALSE(is_text(program / "nowhere.toml"));
+  CHECK_FALSE(is_text(program.path()));
+}
+
+TEST_CASE("the experiment on a text is valid, named after it and stands in runs here") {
+  const Program program;
+  program.write(".my book é.txt", "words");
+  const LoadedConfig loaded = load_config(program / ".my book é.txt");
+  CHECK(loaded.from_text);
+  CHECK(loaded.config.name == "my-book---");
+  CHECK(loaded.config.out == (fs::current_path() / "runs" / "my-book---").string());
+  CHECK(loaded.config.data.path == (program / ".my book é.txt").string());
+  CHECK(loaded.config.data.kind == "text");
+  const Outcome config = program.notch("config text.txt -q");
+  ExperimentConfig printed = parse_config(config.out, "x").config;
+  CHECK(printed.out == (program / "runs/text").string());
+  printed.out = load_config(program / "text.txt").config.out;
+  CHECK(printed == load_config(program / "text.txt").config);
+}
+
+TEST_CASE("a text is trained on, quantized by flags, and said so first") {
+  const Program program;
+  std::string book;
+  for (int i = 0; i < 300; ++i) book += str("Zeile ", i * 7919 % 1000, " – çà et là\n");
+  program.write("book.txt", book);
+  const std::string small = " train.steps=5 model.n_layer=1 model.n_embd=32 -o json";
+  const Outcome outcome = program.notch(
+      "run book.txt --bits 4 --group 32 --methods rtn,qat-lsq quant.control=false" + small);
+  CHECK(outcome.err.find("a text ") < outcome.err.find("steps in"));
+  CHECK(outcome.err.find("model    1 layers") < outcome.err.find("steps in"));
+  std::vector<std::string> rows;
+  for (const Json& row : rows_of(outcome)) {
+    rows.push_back(row.at("method", "row").as_string("row"));
+    if (rows.size() > 1) CHECK(row.at("granularity", "row").as_string("row") == "group 32");
+  }
+  CHECK(rows == std::vector<std::string>{"fp32", "rtn", "qat-lsq"});
+  CHECK(fs::exists(program / "runs/book/models/qat-lsq-int4-seed1337/model.safetensors"));
+  CHECK(fs::exists(program / "runs/book/report.html"));
+  CHECK(program.notch("train book.txt -q --out trained" + small).code == 0);
+}
+
+TEST_CASE("a text that is too small is refused with what would do") {
+  const Program program;
+  program.write("note.txt", "A short note, of which a tenth is not a window of the model.");
+  const auto before = program.entries();
+  const Outcome outcome = program.notch("run note.txt");
+  check_refused(outcome, 3);
+  CHECK(outcome.err.find("model.block_size=4") != std::string::npos);
+  CHECK(program.entries() == before);
+  check_refused(program.notch("run nowhere.txt"), 4);
+}
