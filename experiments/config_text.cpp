@@ -47,7 +47,7 @@ ExperimentConfig text_experiment(const fs::path& file) {
   config.name = name_of(file);
   config.out = (fs::current_path() / "runs" / config.name).string();
   config.data.kind = "text";
-  config.data.path = fs::absolute(file).lexically_normal().string();
+  config.data.path = file == "-" ? "-" : fs::absolute(file).lexically_normal().string();
   config.data.test_fraction = 0.1;
   config.model = {.n_layer = 3, .n_head = 4, .n_embd = 64, .block_size = 64, .bias = true};
   config.train.batch_size = 16;

@@ -38,6 +38,7 @@ ExperimentConfig small_table() {
   ExperimentConfig c = tiny_experiment();
   c.seeds = {1};
   c.train.steps = 30;
+  c.quant.methods = {"rtn", "gptq", "qat-ste", "qat-lsq-kd"};
   c.quant.bits = {4};
   return c;
 }
@@ -120,8 +121,9 @@ TEST_CASE("what a long run can do, two steps of a narrow model can do as well") 
       std::vector<std::string>{"qat.from=gptq", "qat.batch_size=7", "train.grad_accum=3"},
       std::vector<std::string>{"model.n_embd=96", "model.n_head=3", "quant.granularity=group",
                                "quant.group_size=48"},
-      std::vector<std::string>{"model.n_embd=130", "model.n_head=13", "model.n_layer=5",
-                               "quant.layers=[{pattern=\"h.4.*\", bits=8}]"},
+      std::vector<std::string>{"model.n_embd=26", "model.n_head=13", "model.n_layer=3",
+                               "quant.methods=rtn,qat-ste",
+                               "quant.layers=[{pattern=\"h.2.*\", bits=8}]"},
       std::vector<std::string>{"model.block_size=1", "data.task_examples=0"},
       std::vector<std::string>{"data.tokenizer=bpe", "data.bpe_vocab=700"},
       std::vector<std::string>{"row=[{method=\"fp32\"}]", "quant.control=false"},
