@@ -11,6 +11,7 @@
 #include "quant/kernels/oscillation.h"
 #include "quant/kernels/round.h"
 #include "quant/ranges.h"
+#include "quant/reference.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
@@ -224,8 +225,7 @@ TEST_CASE("the clipped straight-through kernel is its definition for every unit 
       for (std::size_t i = 0; i < n; ++i) {
         const std::size_t u = i / static_cast<std::size_t>(unit);
         const int z = zeros.empty() ? 0 : zeros[u];
-        const real v = w[i] / scales[u];
-        if (v >= static_cast<real>(-8 - z) && v <= static_cast<real>(7 - z)) expected[i] += dout[i];
+        if (reference::ste_slope(w[i], scales[u], -8 - z, 7 - z) == 1) expected[i] += dout[i];
       }
       clipped_ste_backward(dw, dout, w, scales, zeros, unit, -8, 7);
       CHECK(same_bits(dw, expected));
@@ -273,11 +273,10 @@ TEST_CASE("the learned-step kernel is its definition for every unit size") {
     for (std::size_t u = 0; u < 2; ++u) {
       double sum = 0, size = 0;
       for (std::size_t i = u * n / 2; i < (u + 1) * n / 2; ++i) {
-        const real v = w[i] / scales[u];
-        const bool inside = v >= -4 && v <= 3;
+        const bool inside = reference::ste_slope(w[i], scales[u], -4, 3) == 1;
         CHECK(dw[i] == 0.5f + (inside ? dout[i] : 0));
-        // Equation 3; rint(v) - v is exact in float, both being multiples of one ulp of v.
-        const double slope = v <= -4 ? -4 : v >= 3 ? 3 : static_cast<double>(std::nearbyint(v) - v);
+        // rint(v) - v is exact in float, both being multiples of one ulp of v.
+        const double slope = reference::lsq_step_slope(w[i], scales[u], -4, 3);
         sum += static_cast<double>(dout[i]) * slope;
         size += std::abs(static_cast<double>(dout[i]) * slope);
       }

@@ -82,7 +82,8 @@ TEST_CASE("the clip search lowers the output error in every granularity, whateve
         CHECK(searched.report.error <= plain);
         // A single scale can be right from the start.
         if (granularity != Granularity::tensor) CHECK(searched.report.error < plain);
-        const double slack = loss_slack(w, searched.q, damped_by(H, kCols, searched.report.damp));
+        const double slack =
+            loss_slack(w, searched.q, reference::damped(H, kCols, searched.report.damp));
         CHECK(searched.report.error ==
               Approx(output_error(w, searched.q, H)).epsilon(1e-9).margin(slack));
       }

@@ -61,7 +61,7 @@ TEST_CASE("GPTQ gives the codes of the OBQ recursion in the same order") {
       INFO(name_of(spec) << " seed " << seed);
       const GptqOptions in_order{.act_order = false, .range = RangeRule::absmax};
       const GptqResult g = gptq(w, kRows, kCols, spec, H, in_order, "t");
-      CHECK(g.q.codes == obq(w, kRows, kCols, spec, H, 0.01, ascending(kCols)));
+      CHECK(g.q.codes == reference_gptq(w, kRows, kCols, spec, H, 0.01, ascending(kCols)));
     }
     std::vector<std::int64_t> order = ascending(kCols);
     std::sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
@@ -69,7 +69,7 @@ TEST_CASE("GPTQ gives the codes of the OBQ recursion in the same order") {
     });
     const Spec rows{.bits = 4};
     CHECK(gptq(w, kRows, kCols, rows, H, {.act_order = true, .range = RangeRule::absmax}, "t")
-              .q.codes == obq(w, kRows, kCols, rows, H, 0.01, order));
+              .q.codes == reference_gptq(w, kRows, kCols, rows, H, 0.01, order));
   }
 }
 
@@ -129,7 +129,7 @@ TEST_CASE("the summed column losses are the output error that one measures") {
     for (const bool act_order : {false, true}) {
       const Spec spec{.bits = 2 + static_cast<int>(seed % 4)};
       const GptqResult g = gptq(w, kRows, kCols, spec, H, {.act_order = act_order}, "t");
-      const Matrix damped = damped_by(H, kCols, g.report.damp);
+      const Matrix damped = reference::damped(H, kCols, g.report.damp);
       const double slack = loss_slack(w, g.q, damped), error = output_error(w, g.q, damped);
       CHECK(slack < 2e-3 * error);
       CHECK(g.report.damped_error == Approx(error).epsilon(1e-9).margin(slack));
