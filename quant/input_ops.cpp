@@ -170,9 +170,11 @@ struct QuantizedLinear {
     const IntegerShape& shape = packed->shape;
     codes = {f.keep<std::uint8_t>(M * shape.row_codes()), f.keep<float>(M),
              f.keep<std::uint8_t>(M)};
-    quantize_rows(codes, {}, x.flat(), M, shape, row_grid(input.spec, input.at));
+    ActivationCodes summed = codes;  // the sums are for the product alone
+    summed.sums = f.scratch<std::int32_t>(shape.needs_sums() ? M * shape.units() : 0);
+    quantize_rows(summed, {}, x.flat(), M, shape, row_grid(input.spec, input.at));
     const Tensor y = f.out(x.shape.with(x.shape.rank() - 1, shape.N));
-    integer_linear(y.flat(), codes, *packed, bias, M);
+    integer_linear(y.flat(), summed, *packed, bias, M);
 #endif
     return y;
   }
@@ -304,6 +306,11 @@ Var packed_linear(Var x, std::optional<Var> bias, const InputQuantizer& input,
   return x.tape().record(PackedLinear{input, &w, false}, {x});
 }
 
+std::size_t packed_row_bytes(const IntegerShape& shape) {
+  const std::int64_t sums = shape.needs_sums() ? shape.units() : 0;
+  return static_cast<std::size_t>(4 + 4 * sums + shape.row_codes() + 1);
+}
+
 void packed_rows(std::span<real> out, const Tensor& x, const InputQuantizer& input,
                  const PackedWeights& packed, std::span<std::byte> codes, std::int64_t first,
                  std::int64_t n) {
@@ -314,11 +321,15 @@ void packed_rows(std::span<real> out, const Tensor& x, const InputQuantizer& inp
   check(false, "packed_rows", "the double build multiplies no integers");
 #else
   const std::int64_t row_codes = packed.shape.row_codes(), K = x.cols();
+  const std::int64_t sums = packed.shape.needs_sums() ? n * packed.shape.units() : 0;
   auto* const bytes = reinterpret_cast<std::uint8_t*>(codes.data());
+  auto* const first_code = bytes + 4 * (n + sums);
   const auto rows = static_cast<std::size_t>(n);
-  const ActivationCodes part{{bytes + 4 * n, static_cast<std::size_t>(n * row_codes)},
-                             {reinterpret_cast<float*>(bytes), rows},
-                             {bytes + 4 * n + n * row_codes, rows}};
+  const ActivationCodes part{
+      {first_code, static_cast<std::size_t>(n * row_codes)},
+      {reinterpret_cast<float*>(bytes), rows},
+      {first_code + n * row_codes, rows},
+      {reinterpret_cast<std::int32_t*>(bytes + 4 * n), static_cast<std::size_t>(sums)}};
   const std::span<const real> in =
       x.flat().subspan(static_cast<std::size_t>(first * K), static_cast<std::size_t>(n * K));
   quantize_rows(part, {}, in, n, packed.shape, row_grid(input.spec, input.at));

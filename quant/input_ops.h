@@ -44,7 +44,8 @@ Var packed_linear(Var x, std::optional<Var> bias, const InputQuantizer& input,
                   const IntegerMatrix& w);
 
 /// Logits of rows [first, first + n) of x [.., K] into `out` [n, N], bit for bit packed_linear's,
-/// for head_loss. `codes` must hold n · (row codes + 5) bytes.
+/// for head_loss. `codes` must hold n · packed_row_bytes bytes, at a multiple of 4.
+std::size_t packed_row_bytes(const IntegerShape& shape);
 void packed_rows(std::span<real> out, const Tensor& x, const InputQuantizer& input,
                  const PackedWeights& packed, std::span<std::byte> codes, std::int64_t first,
                  std::int64_t n);

@@ -118,7 +118,7 @@ Var TrainedInputs::loss(Graph& g, const nn::Linear& head, Var x, const nn::LossT
   const auto logits = [](const void* self, std::span<real> out, std::int64_t first,
                          std::int64_t n) {
     const auto& [graph, weights, input, in] = *static_cast<const Product*>(self);
-    const auto bytes = static_cast<std::size_t>(n * (weights.shape.row_codes() + 5));
+    const std::size_t bytes = static_cast<std::size_t>(n) * packed_row_bytes(weights.shape);
     const std::span<std::byte> codes = graph.memory(&weights, self, bytes);
     packed_rows(out, in, input, weights, codes, first, n);
   };
