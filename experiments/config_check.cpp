@@ -172,12 +172,13 @@ void check_settings(const ExperimentConfig& config, const RowConfig& row, const 
                     const Origins& origins) {
   for (const std::string& setting : row.set) {
     const std::string_view name = std::string_view(setting).substr(0, setting.find('='));
-    const bool of_method =
-        name.starts_with("qat.") || name.starts_with("distill.") || name.starts_with("gptq.");
+    const bool of_method = name.starts_with("qat.") || name.starts_with("distill.") ||
+                           name.starts_with("gptq.") || name.starts_with("calib.");
     if (!of_method || name == "qat.steps" || name == "qat.fraction" || name == "qat.batch_size") {
-      origins.fail(key, {.what = of_method ? "all rows of a table train equally long"
-                                           : "only keys of [qat], [distill] and [gptq] can be set",
-                         .found = setting});
+      origins.fail(
+          key, {.what = of_method ? "all rows of a table train equally long"
+                                  : "only keys of [qat], [distill], [gptq] and [calib] can be set",
+                .found = setting});
     }
   }
   try {

@@ -239,7 +239,7 @@ struct RowConfig {
     v(self.activations, {"activations", "bits of what enters the layers; 0 = fp32", between(0, 8)});
     v(self.label, {"label", "shown in place of the method, where rows differ in settings alone"});
     v(self.set,
-      {"set", "settings of this row alone, of [qat], [distill] and [gptq]: [\"qat.start=0.5\"]"});
+      {"set", "settings of this row alone, of [qat], [distill], [gptq] and [calib]: [\"qat.start=0.5\"]"});
   }
 };
 

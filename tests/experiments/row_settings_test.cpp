@@ -33,7 +33,10 @@ TEST_CASE("rows are every method at each width unless they are listed") {
 TEST_CASE("a row trains with the settings of its width, and its own come last") {
   const ExperimentConfig config = parse(
       "[quant]\nat = [{bits = 2, set = [\"qat.lr_scale=1\", \"qat.ema=0.5\"]}]\n"
-      "[[row]]\nmethod = \"qat-lsq\"\nbits = 2\nlabel = \"slow\"\nset = [\"qat.lr_scale=0.1\"]\n");
+      "[[row]]\nmethod = \"qat-lsq\"\nbits = 2\nlabel = \"slow\"\nset = [\"qat.lr_scale=0.1\"]\n"
+      "[[row]]\nmethod = \"gptq\"\nbits = 4\nlabel = \"more\"\nset = [\"calib.windows=512\"]\n");
+  validate(config);
+  CHECK(row_config(config, config.row[1]).calib.windows == 512);
   CHECK(row_config(config, {.method = "qat-lsq", .bits = 4}).qat == config.qat);
   CHECK(row_config(config, {.method = "qat-lsq", .bits = 2}).qat.lr_scale == 1);
   const ExperimentConfig slow = row_config(config, config.row[0]);
