@@ -28,7 +28,7 @@ TEST_CASE("arena blocks are aligned, do not overlap, and are whole") {
   }
 }
 
-TEST_CASE("an arena hands out released blocks of the same size, and counts what is in use") {
+TEST_CASE("an arena reuses released blocks by size and counts its use") {
   Arena arena;
   void* a = arena.allocate(1000);
   arena.allocate(2000);
@@ -43,7 +43,7 @@ TEST_CASE("an arena hands out released blocks of the same size, and counts what 
   CHECK(arena.peak_bytes() >= 5000);
 }
 
-TEST_CASE("an arena that repeats itself gives the same blocks from the same memory") {
+TEST_CASE("an arena that repeats itself gives the same blocks again") {
   Arena arena;
   std::vector<void*> first;
   std::size_t reserved = 0;

@@ -47,7 +47,7 @@ TEST_CASE("a value of another graph is refused") {
   CHECK(error_of([&] { add(x, y); }).where == "graph");
 }
 
-TEST_CASE("a graph refuses the values of a graph that lived at the same address") {
+TEST_CASE("a graph refuses values of an earlier one at the same address") {
   Array a{{2}, {1, 2}};
   std::optional<Graph> g;
   g.emplace().begin(kTraining);
@@ -138,7 +138,7 @@ TEST_CASE("a view of a parameter adds to the parameter's gradient") {
   CHECK(copy(p.grad.flat()) == Reals{1, 1, 1, 1});
 }
 
-TEST_CASE("gradients of parameters add up over steps until they are zeroed") {
+TEST_CASE("gradients of parameters add up until they are zeroed") {
   ParamStore params;
   Param& p = params.add("p", {2});
   params.allocate_values();
@@ -156,7 +156,7 @@ TEST_CASE("gradients of parameters add up over steps until they are zeroed") {
   CHECK(copy(p.grad.flat()) == Reals{2, 2});
 }
 
-TEST_CASE("a parameter is one node per step and a constant without a gradient") {
+TEST_CASE("a parameter is one node per step, a constant has no gradient") {
   ParamStore params;
   Param& p = params.add("p", {1});
   Param& packed = params.add("packed", {1});
@@ -174,7 +174,7 @@ TEST_CASE("a parameter is one node per step and a constant without a gradient") 
   CHECK(p.grad.data[0] == 1);
 }
 
-TEST_CASE("backward from the middle of the tape leaves later nodes alone") {
+TEST_CASE("backward from the middle leaves later nodes alone") {
   Graph g;
   Array a{{2}, {1, 2}};
   g.begin(kTraining);
@@ -200,7 +200,7 @@ TEST_CASE("an error inside an op leaves a graph that begins anew") {
   }
 }
 
-TEST_CASE("checking names the first node whose value is not finite, by op and layer") {
+TEST_CASE("checking names the first non-finite node by op and layer") {
   Graph g;
   g.set_check_finite(true);
   Array a{{3}, {1, 0, -1}};
@@ -219,7 +219,7 @@ TEST_CASE("checking names the first node whose value is not finite, by op and la
   CHECK(g.label().empty());
 }
 
-TEST_CASE("checking names a gradient that is not finite although all values are") {
+TEST_CASE("checking names a non-finite gradient of finite values") {
   Graph g;
   g.set_check_finite(true);
   Array a{{2}, {4, 1e-30f}};
@@ -267,7 +267,7 @@ TEST_CASE("dropout masks differ between nodes and between steps") {
   CHECK(copy(dropout(g.constant(ones.tensor()), 0.5).value().flat()) == masks[0]);
 }
 
-TEST_CASE("dropout scales what it keeps and is the identity in inference") {
+TEST_CASE("dropout scales what it keeps, inference is the identity") {
   constexpr std::int64_t kN = 20000;
   Array ones{{kN}, Reals(kN, 1)};
   Graph g;
@@ -321,7 +321,7 @@ TEST_CASE("an empty Var is refused by every op and by the graph") {
   CHECK(sum(x).item() == 4);  // the graph still works
 }
 
-TEST_CASE("a tensor that has a shape but no values is refused where they are asked for") {
+TEST_CASE("a tensor without values is refused where they are asked for") {
   ParamStore store;
   Param& p = store.add("w", {2, 3});
   const auto refused = [](const auto& action) {

@@ -76,7 +76,7 @@ Var chain(Graph& g, Var x, std::size_t* peak = nullptr) {
 
 }  // namespace
 
-TEST_CASE("after backward nothing of the step is in use but the loss and the inputs' gradients") {
+TEST_CASE("after backward only the loss and input gradients are in use") {
   ParamStore params;
   Param& p = params.add("p", {kN});
   params.allocate_values();
@@ -99,7 +99,7 @@ TEST_CASE("after backward nothing of the step is in use but the loss and the inp
   CHECK(g.arena().bytes_in_use() == kBlock + kLoss);
 }
 
-TEST_CASE("the gradients of activations reuse memory as backward passes them") {
+TEST_CASE("activation gradients reuse memory as backward passes them") {
   Array a = ramp();
   Graph g;
   std::size_t forward_peak = 0;
@@ -128,7 +128,7 @@ TEST_CASE("steps that repeat their shapes reserve nothing new") {
   CHECK(g.arena().peak_bytes() == peak);
 }
 
-TEST_CASE("a value that can be made again is in memory only while an op reads it") {
+TEST_CASE("a recomputable value is in memory only while an op reads it") {
   Array a = ramp();
   int runs[2] = {};
   std::size_t in_use[2] = {};
@@ -167,7 +167,7 @@ TEST_CASE("a value that can be made again is in memory only while an op reads it
     REQUIRE(g.grad(x)[i] == 4 * (a.values[i] * a.values[i]) * a.values[i]);
 }
 
-TEST_CASE("a value that can be made again is there for a caller and for views of it") {
+TEST_CASE("a recomputable value is there for a caller and for views") {
   Array a = ramp();
   Graph g;
   int made = 0;
@@ -201,7 +201,7 @@ TEST_CASE("after backward a value is gone unless it was kept") {
   CHECK(copy(kept.value().flat()) == before);
 }
 
-TEST_CASE("the second run of an inference recycles values and computes the same") {
+TEST_CASE("an inference run twice recycles values and computes the same") {
   Array a = ramp();
   Graph g;
   Reals results[3];
@@ -263,7 +263,7 @@ TEST_CASE("a view keeps the memory it looks at until its own last use") {
   CHECK(results[2] == results[0]);
 }
 
-TEST_CASE("a run that differs from the one before keeps its values and is right") {
+TEST_CASE("a run unlike the one before keeps its values and is right") {
   Array a = ramp();
   const auto two = [](Graph& g, Var x) { return add(exp(tanh(x)), chain(g, x)); };
   const auto three = [](Graph& g, Var x) { return add(tanh(exp(x)), chain(g, relu(x))); };
@@ -283,7 +283,7 @@ TEST_CASE("a run that differs from the one before keeps its values and is right"
   }
 }
 
-TEST_CASE("training between two inferences does not disturb what was planned") {
+TEST_CASE("training between two inferences leaves their plan alone") {
   Array a = ramp();
   Graph g;
   Reals results[3];

@@ -69,7 +69,7 @@ TEST_CASE("reductions drop their axis") {
   CHECK(error_of([&] { max(t.zeros({2, 0}), 1); }).where == "max");
 }
 
-TEST_CASE("max sends the gradient to the first of equal maxima and shows a NaN") {
+TEST_CASE("max sends its gradient to the first maximum and shows a NaN") {
   Bench t;
   const Var x = t.leaf({4}, {1, 3, 3, 2});
   const Var y = t.leaf({3}, {1, kNan, 2});
@@ -162,7 +162,7 @@ TEST_CASE("losses average over the targets that count, in nats") {
         Approx((std::log(4.0) + std::log(4.0 / 3)) / 2).epsilon(1e-6));
 }
 
-TEST_CASE("losses refuse targets outside the vocabulary, and batches without one") {
+TEST_CASE("losses refuse unknown targets and batches without targets") {
   Bench t;
   const Var logits = t.zeros({2, 3}), head = t.zeros({3, 3});
   const std::int32_t high[] = {0, 3}, low[] = {-2, 0}, none[] = {-1, -1}, one[] = {0};
@@ -173,7 +173,7 @@ TEST_CASE("losses refuse targets outside the vocabulary, and batches without one
   }
 }
 
-TEST_CASE("head_loss refuses a teacher that does not fit, and settings without a meaning") {
+TEST_CASE("head_loss refuses unfit teachers and meaningless settings") {
   Bench t;
   const Var x = t.zeros({2, 3}), head = t.zeros({5, 3});
   const std::int32_t targets[] = {0, 1};

@@ -17,7 +17,7 @@ bool aligned(const real* p) { return reinterpret_cast<std::uintptr_t>(p) % 64 ==
 
 }  // namespace
 
-TEST_CASE("parameters have shapes before they have values, and values before gradients") {
+TEST_CASE("parameters have shapes, then values, and gradients last") {
   ParamStore store;
   Param& p = store.add("p", {2, 3});
   CHECK(p.value.data == nullptr);
@@ -34,7 +34,7 @@ TEST_CASE("parameters have shapes before they have values, and values before gra
   CHECK(std::ranges::all_of(p.grad.flat(), [](real v) { return v == 0; }));
 }
 
-TEST_CASE("values lie in order of declaration, aligned, and do not overlap") {
+TEST_CASE("values lie aligned in order of declaration without overlap") {
   ParamStore store;
   for (const std::int64_t n : {1, 17, 16, 5}) store.add(str("p", n), {n});
   store.allocate_values();
@@ -70,7 +70,7 @@ TEST_CASE("parameters, values and gradients never move") {
   CHECK(p.value.data[1] == 5);
 }
 
-TEST_CASE("only the wanted parameters get values and the others can have them later") {
+TEST_CASE("only wanted parameters get values, others can later") {
   ParamStore store;
   Param& a = store.add("a", {3});
   Param& b = store.add("b", {3});

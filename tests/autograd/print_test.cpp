@@ -58,7 +58,7 @@ TEST_CASE("print gives one line per node: id, op, label, shape, inputs") {
   CHECK(lines[4] == Words{"%4", "sum", "layer", "[1]", "%3"});
 }
 
-TEST_CASE("print gives gradient norms after backward when the graph traces") {
+TEST_CASE("print gives gradient norms after backward of a traced graph") {
   Example e;
   e.g.backward(e.loss);
   const auto lines = words_by_line(print(e.g));

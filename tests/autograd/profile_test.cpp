@@ -30,7 +30,7 @@ double step(Graph& g) {
 
 }  // namespace
 
-TEST_CASE("a profiled graph gives every op a row with the layer that recorded it") {
+TEST_CASE("a profile has a row per op with the layer that recorded it") {
   Profile profile;
   Graph g;
   g.set_profile(&profile);
@@ -51,7 +51,7 @@ TEST_CASE("a profiled graph gives every op a row with the layer that recorded it
   CHECK(all < seconds);
 }
 
-TEST_CASE("a second step adds to the same rows, clear() keeps them at zero") {
+TEST_CASE("a second step adds to the same rows, clear() zeroes them") {
   Profile profile;
   Graph g;
   g.set_profile(&profile);
@@ -69,7 +69,7 @@ TEST_CASE("a second step adds to the same rows, clear() keeps them at zero") {
   CHECK(profile.rows()[1].forward == 0);
 }
 
-TEST_CASE("a scope adds the time of its pass, and nothing without a profile") {
+TEST_CASE("a scope adds its pass's time, and nothing without a profile") {
   Profile profile;
   { const Profile::Scope scope(&profile, "update", {}, Profile::Pass::optimizer); }
   { const Profile::Scope scope(nullptr, "unseen", {}, Profile::Pass::optimizer); }

@@ -5,7 +5,7 @@
 
 using namespace notch;
 
-TEST_CASE("an error's text has its parts in the documented order and leaves out empty ones") {
+TEST_CASE("an error's text has its parts in order and omits empty ones") {
   const Error all({.fault = Fault::input,
                    .where = "a.json:3:1",
                    .what = "wrong type",
@@ -29,7 +29,7 @@ TEST_CASE("faults are the program's exit codes") {
   CHECK(static_cast<int>(Fault::mismatch) == 6);
 }
 
-TEST_CASE("check throws a usage error with the concatenated text only when it fails") {
+TEST_CASE("check throws a usage error with its text only when it fails") {
   CHECK_NOTHROW(check(true, "linear", "unused"));
   const ErrorParts parts = test::error_of([] { check(false, "linear", "x has ", 3, " rows"); });
   CHECK(parts.fault == Fault::usage);
@@ -37,7 +37,7 @@ TEST_CASE("check throws a usage error with the concatenated text only when it fa
   CHECK(parts.what == "x has 3 rows");
 }
 
-TEST_CASE("did_you_mean finds the nearest word and stays silent when none is near") {
+TEST_CASE("did_you_mean finds the nearest word or says nothing") {
   const std::vector<std::string> keys = {"steps", "seed", "lr", "batch_size", "weight_decay"};
   CHECK(did_you_mean("stpes", keys) == "steps");  // two substitutions
   CHECK(did_you_mean("batchsize", keys) == "batch_size");

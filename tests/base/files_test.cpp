@@ -58,7 +58,7 @@ class FileSizeLimit {
 
 }  // namespace
 
-TEST_CASE("what is written is read back, for empty, binary and large contents") {
+TEST_CASE("what is written is read back: empty, binary and large contents") {
   const TemporaryDirectory dir;
   for (const std::string& bytes :
        {std::string(), std::string("a\0b\xff\r\n", 6), std::string(300000, 'z')}) {
@@ -79,7 +79,7 @@ TEST_CASE("read_file keeps to its limit and says both sizes") {
   CHECK(parts.expected == "at most 4 bytes");
 }
 
-TEST_CASE("read_file refuses what is not a regular file, and does not wait for a FIFO's writer") {
+TEST_CASE("read_file refuses all but regular files and waits for no FIFO") {
   const TemporaryDirectory dir;
   REQUIRE(::mkfifo((dir / "fifo").c_str(), 0600) == 0);
   for (const fs::path& path :
@@ -93,7 +93,7 @@ TEST_CASE("read_file reads files whose size is not known beforehand") {
   CHECK(error_of([] { read_file("/proc/self/status", 10); }).fault == Fault::input);
 }
 
-TEST_CASE("a file writer changes nothing before commit and everything at commit") {
+TEST_CASE("a file writer changes nothing before commit") {
   const TemporaryDirectory dir;
   write_file(dir / "f", "old");
   FileWriter writer(dir / "f");
@@ -117,7 +117,7 @@ TEST_CASE("an abandoned file writer leaves the old file and no temporary") {
   CHECK(names_in(dir.path()) == Names{"f"});
 }
 
-TEST_CASE("a temporary left by a killed process of the same number is replaced, never followed") {
+TEST_CASE("a temporary left by a killed process is replaced, not followed") {
   const TemporaryDirectory dir;
   write_file(dir / "other", "untouched");
   fs::create_symlink(dir / "other", dir / temporary_name("f"));
@@ -127,7 +127,7 @@ TEST_CASE("a temporary left by a killed process of the same number is replaced, 
   CHECK(names_in(dir.path()) == Names{"f", "other"});
 }
 
-TEST_CASE("writing through a symbolic link replaces its target and keeps the link") {
+TEST_CASE("writing through a symbolic link replaces its target") {
   const TemporaryDirectory dir;
   write_file(dir / "target", "old");
   fs::create_symlink("target", dir / "link");
@@ -136,7 +136,7 @@ TEST_CASE("writing through a symbolic link replaces its target and keeps the lin
   CHECK(read_file(dir / "target") == "new");
 }
 
-TEST_CASE("a missing or read-only directory is an I/O error for every writer") {
+TEST_CASE("a missing or read-only directory is an I/O error for writers") {
   const TemporaryDirectory dir;
   for (const fs::path& path : {dir / "absent/f", fs::path("/proc/notch-test")}) {
     CHECK(error_of([&] { write_file(path, "x"); }).fault == Fault::io);
@@ -146,7 +146,7 @@ TEST_CASE("a missing or read-only directory is an I/O error for every writer") {
   CHECK(names_in(dir.path()).empty());
 }
 
-TEST_CASE("directories and devices are not replaced by a file, nor a file by a directory") {
+TEST_CASE("no file replaces a directory or device, no directory a file") {
   const TemporaryDirectory dir;
   fs::create_directory(dir / "d");
   write_file(dir / "f", "x");
@@ -184,7 +184,7 @@ TEST_CASE("append_file creates the file and adds to its end") {
   CHECK(read_file(dir / "log") == "one\ntwo\n");
 }
 
-TEST_CASE("a directory appears with all its files at commit and replaces the old one whole") {
+TEST_CASE("a directory is replaced whole with all its files at commit") {
   const TemporaryDirectory dir;
   for (const std::string content : {"first", "second"}) {
     DirectoryWriter writer(dir / "ckpt/");
@@ -204,7 +204,7 @@ TEST_CASE("a directory appears with all its files at commit and replaces the old
   }
 }
 
-TEST_CASE("an abandoned directory writer leaves the old directory and no temporary") {
+TEST_CASE("an abandoned directory writer leaves the old one as it was") {
   const TemporaryDirectory dir;
   fs::create_directory(dir / "ckpt");
   write_file(dir / "ckpt/f", "old");
@@ -216,8 +216,7 @@ TEST_CASE("an abandoned directory writer leaves the old directory and no tempora
   CHECK(names_in(dir.path()) == Names{"ckpt"});
 }
 
-TEST_CASE(
-    "a process killed while writing leaves the old content and one removable temporary each") {
+TEST_CASE("a process killed while writing leaves the old content") {
   const TemporaryDirectory dir;
   write_file(dir / "f", "old");
   const pid_t child = ::fork();
@@ -238,7 +237,7 @@ TEST_CASE(
   CHECK(names_in(dir.path()) == Names{"f"});
 }
 
-TEST_CASE("only temporaries are stale, and a directory caught between two renames comes back") {
+TEST_CASE("only temporaries are stale, a half-renamed directory returns") {
   const TemporaryDirectory dir;
   for (const char* name : {"keep.tmp-notes", "keep", "a.tmp-12", ".tmp-", "b.tmp-7-old", "b"}) {
     write_file(dir / name, name);
@@ -251,7 +250,7 @@ TEST_CASE("only temporaries are stale, and a directory caught between two rename
   CHECK_NOTHROW(remove_stale_temporaries(dir / "absent"));
 }
 
-TEST_CASE("is_utf8 accepts exactly the well-formed sequences of Unicode table 3-7") {
+TEST_CASE("is_utf8 accepts exactly the sequences of Unicode table 3-7") {
   struct Row {
     std::string_view text;
     bool valid;
@@ -293,7 +292,7 @@ TEST_CASE("is_utf8 accepts exactly the well-formed sequences of Unicode table 3-
   }
 }
 
-TEST_CASE("an input may be a pipe, is read to its end, and has the limit of a file") {
+TEST_CASE("an input may be a pipe, with the size limit of a file") {
   const TemporaryDirectory dir;
   const fs::path pipe = dir / "pipe";
   REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);

@@ -69,11 +69,11 @@ void check_format(std::vector<double> table, To to, From from) {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("f16 rounds to the nearest value of the format, ties to even, subnormals included") {
+TEST_CASE("f16 rounds to nearest, ties to even, subnormals included") {
   check_format(values(10, 5), to_f16, from_f16);
 }
 
-TEST_CASE("bf16 rounds to the nearest value of the format, ties to even, subnormals included") {
+TEST_CASE("bf16 rounds to nearest, ties to even, subnormals included") {
   check_format(values(7, 8), to_bf16, from_bf16);
 }
 

@@ -7,7 +7,7 @@
 
 using namespace notch;
 
-TEST_CASE("a large block can be written to its last byte and lies on whole lines or pages") {
+TEST_CASE("a large block is writable to its last byte and is aligned") {
   constexpr std::size_t kHugePage = std::size_t{1} << 21;
   for (const std::size_t bytes : {std::size_t{0}, std::size_t{1}, kHugePage - 1, kHugePage,
                                   kHugePage + 1, 3 * kHugePage + 4096}) {

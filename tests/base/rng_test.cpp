@@ -44,7 +44,7 @@ TEST_CASE("mix64 is SplitMix64's output function") {
   CHECK(mix64(0x9e3779b97f4a7c15u) == 0x6e789e6aa1b965f4u);
 }
 
-TEST_CASE("seeds and streams give the numbers of the independent implementation") {
+TEST_CASE("seeds and streams give an independent implementation's numbers") {
   const auto three = [](std::uint64_t seed, std::uint64_t stream) {
     Rng rng(seed, stream);
     std::vector<std::uint64_t> out;
@@ -80,7 +80,7 @@ TEST_CASE("a saved state continues the sequence") {
   for (int i = 0; i < 5; ++i) CHECK(copy.next() == rng.next());
 }
 
-TEST_CASE("below stays in range, covers it evenly and matches the independent implementation") {
+TEST_CASE("below stays in range, evenly, as an independent one does") {
   Rng fixed(42, 3);
   for (const std::uint64_t x : {8u, 3u, 4u, 9u, 3u, 0u, 4u, 3u, 4u, 0u, 1u, 9u}) {
     CHECK(fixed.below(10) == x);
@@ -122,7 +122,7 @@ TEST_CASE("normal gives the quantile of its uniform number") {
   CHECK(rng_giving(0).normal() == Approx(-8.2095361516013868556).epsilon(1e-15));  // p = 2^-53
 }
 
-TEST_CASE("normal inverts the normal distribution function in all three of its ranges") {
+TEST_CASE("normal inverts the normal distribution in all three ranges") {
   for (double p = 0x1p-50; p < 0.5; p *= 1.37) {
     const double z = normal_at(p);
     const double u = (std::floor(p * 0x1p52) + 0.5) * 0x1p-52;  // the uniform number used
@@ -157,7 +157,7 @@ TEST_CASE("normal has the moments and tails of N(0, 1)") {
   CHECK(std::fabs(beyond3 - 0.0026998 * n) < 5 * std::sqrt(0.0026998 * n));
 }
 
-TEST_CASE("counter_uniform is a function of key and index alone from 0 to 1 with mean one half") {
+TEST_CASE("counter_uniform is a function of key and index, 0 to 1, mean 0.5") {
   // From the Python implementation, key 5.
   CHECK(counter_uniform(5, 0) == 0.244917631149292f);
   CHECK(counter_uniform(5, 1) == 0.6924455761909485f);

@@ -43,7 +43,7 @@ TEST_CASE("the padding is right for every length around a block") {
   CHECK(sha256(digests) == "87aca1c44bc7ba8897768170211f0a02063de70801131ff86c7edb9ce32c6a50");
 }
 
-TEST_CASE("sha256_file equals sha256 of the file's bytes and reports files it cannot read") {
+TEST_CASE("sha256_file is sha256 of the bytes and reports unreadable files") {
   const test::TemporaryDirectory directory;
   const std::string bytes(200001, '\x80');
   write_file(directory / "f", bytes);

@@ -45,7 +45,7 @@ TEST_CASE("parallel_for runs every index exactly once") {
   }
 }
 
-TEST_CASE("what a region wrote is visible after it, over thousands of small regions") {
+TEST_CASE("what a region wrote is visible after it in thousands of regions") {
   const AllThreadsAfterwards restore;
   for (const int count : kThreadCounts) {
     set_threads(count);
@@ -110,7 +110,7 @@ TEST_CASE("a sum of tiles has the same bits for every number of threads") {
   }
 }
 
-TEST_CASE("the exception of the lowest failing tile is rethrown and the pool stays usable") {
+TEST_CASE("the lowest failing tile's exception is rethrown to the caller") {
   const AllThreadsAfterwards restore;
   for (const int count : kThreadCounts) {
     set_threads(count);
@@ -150,7 +150,7 @@ TEST_CASE("of two failures the lower index wins, whichever comes first") {
   }
 }
 
-TEST_CASE("a region inside a region runs inline, in order, and also propagates exceptions") {
+TEST_CASE("a nested region runs inline in order and passes exceptions on") {
   const AllThreadsAfterwards restore;
   for (const int count : kThreadCounts) {
     set_threads(count);
@@ -192,7 +192,7 @@ TEST_CASE("regions of several threads at once do not disturb each other") {
   for (const std::int64_t sum : sums) CHECK(sum == 300 * 190);
 }
 
-TEST_CASE("set_threads refuses impossible numbers and calls from inside a region") {
+TEST_CASE("set_threads refuses impossible numbers and calls in a region") {
   const AllThreadsAfterwards restore;
   CHECK(test::error_of([] { set_threads(-1); }).fault == Fault::usage);
   CHECK(test::error_of([] { set_threads(1 << 30); }).fault == Fault::usage);

@@ -35,7 +35,7 @@ Filled filled(const std::vector<std::uint16_t>& tokens, const BatchSpec& spec, s
 
 }  // namespace
 
-TEST_CASE("a batch holds windows, and the targets are the tokens that follow") {
+TEST_CASE("a batch holds windows, its targets are the tokens that follow") {
   for (const Order order : {Order::random, Order::sequential}) {
     const auto tokens = positions(50);
     const BatchSpec spec{.B = 3, .T = 7, .order = order, .seed = 1};
@@ -60,7 +60,7 @@ TEST_CASE("a random batch is a pure function of seed, step and micro-step") {
   CHECK_FALSE(filled(tokens, {.B = 8, .T = 5, .seed = 4, .micro_steps = 2}, 10, 1) == first);
 }
 
-TEST_CASE("random windows start uniformly in 0 to N - T - 1, both ends included") {
+TEST_CASE("random windows start uniformly in 0 to N - T - 1 inclusive") {
   const auto tokens = positions(15);  // N = 15, T = 5: starts 0..9
   const BatchSpec spec{.B = 50, .T = 5, .seed = 9};
   std::vector<int> counts(10);
@@ -78,7 +78,7 @@ TEST_CASE("random windows start uniformly in 0 to N - T - 1, both ends included"
   CHECK(chi2 < 27.9);
 }
 
-TEST_CASE("sequential batches go through the windows in order and start again") {
+TEST_CASE("sequential batches visit windows in order and start again") {
   const auto tokens = positions(22);  // 21 predictable tokens: 5 windows of 4, one token left over
   const BatchSpec spec{.B = 2, .T = 4, .order = Order::sequential};
   const auto starts = [&](std::int64_t step) {
@@ -121,7 +121,7 @@ TEST_CASE("the shortest split has one window") {
         Fault::usage);
 }
 
-TEST_CASE("evaluation windows predict every token but the first exactly once") {
+TEST_CASE("evaluation windows predict each token but the first once") {
   for (std::int64_t n = 2; n < 40; ++n) {
     for (std::int64_t T = 1; T < 12; ++T) {
       const auto tokens = positions(static_cast<int>(n));

@@ -70,7 +70,7 @@ TEST_CASE("a corpus is two contiguous splits of its text") {
   CHECK(split_point(std::string(1115394, 'x'), 0.1) == 1003854);
 }
 
-TEST_CASE("a test split is the last share of the text, validation the share before it") {
+TEST_CASE("the test split is the text's end, with validation before it") {
   const std::string text = "0123456789abcdefghij";
   const Corpus c = make_corpus("test", text, {.val = 0.25, .test = 0.1}, "test.txt");
   CHECK(c.train() == "0123456789abc");
@@ -146,7 +146,7 @@ TEST_CASE("NUL bytes, carriage returns and a byte order mark are text") {
   CHECK(corpus_of(text).text == text);
 }
 
-TEST_CASE("a text is looked for as given, and a name without a folder then below NOTCH_DATA") {
+TEST_CASE("a text is sought as given, a bare name also below NOTCH_DATA") {
   test::TemporaryDirectory d;
   write_file(d.path() / "some.txt", "some text here");
   CHECK(find_text(d.path() / "some.txt") == d.path() / "some.txt");
@@ -171,7 +171,7 @@ TEST_CASE("a text is looked for as given, and a name without a folder then below
   CHECK(test::error_of([&] { load_corpus(d.path(), {.val = 0.5}); }).fault == Fault::io);
 }
 
-TEST_CASE("tokens follow the split, and bytes per token counts what is predicted") {
+TEST_CASE("tokens follow the split, bytes per token what is predicted") {
   const Corpus c = corpus_of(repeated("low low low lower ", 20), 0.5);
   const Tokenizer t = Tokenizer::train(c.train(), 300);
   const TokenData tokens = tokenize(c, t);
@@ -200,7 +200,7 @@ TEST_CASE("a split shorter than one window and its target is refused") {
   CHECK(test::error_of([&] { require_block(three, 2, "data"); }).field == "test");
 }
 
-TEST_CASE("the token cache gives the same tokens, one file per text, tokenizer and split") {
+TEST_CASE("the token cache gives one file per text, tokenizer and split") {
   test::TemporaryDirectory d;
   const fs::path cache = d.path() / "cache";
   const Corpus c = corpus_of(repeated("low low lower ", 30));

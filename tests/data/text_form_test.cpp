@@ -56,7 +56,7 @@ TEST_CASE("UTF-16 and UTF-32 are named, with a mark and without") {
   }
 }
 
-TEST_CASE("compressed data and pointers in a text's place are named with how to unpack them") {
+TEST_CASE("compressed data and pointers in place of a text are named") {
   const struct {
     std::string_view bytes, name, hint;
   } cases[] = {{"\x1f\x8b\x08\0\0\0\0\0"sv, "gzip", "gunzip"},
@@ -74,7 +74,7 @@ TEST_CASE("compressed data and pointers in a text's place are named with how to 
   }
 }
 
-TEST_CASE("a byte that is not UTF-8 gets the advice that fits what is before it") {
+TEST_CASE("the advice on a byte that is not UTF-8 fits what precedes it") {
   // 8 bits per character; a damaged byte in a text with characters beyond ASCII; a cut end.
   const ErrorParts latin = refusal("a caf\xE9 in the town");
   CHECK(latin.where == "the text: byte offset 5");

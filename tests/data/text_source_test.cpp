@@ -6,7 +6,7 @@
 using namespace notch;
 using namespace notch::data;
 
-TEST_CASE("the default source is the built-in corpus, by character, and needs no file") {
+TEST_CASE("the default source is the built-in corpus by character") {
   const TextSource s = load_source({});
   CHECK(s.corpus.name == "verbs");
   CHECK(s.corpus.bytes > 300000);

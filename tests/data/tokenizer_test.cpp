@@ -46,14 +46,14 @@ void check_same(const Tokenizer& a, const Tokenizer& b) {
 
 }  // namespace
 
-TEST_CASE("the byte tokenizer's ids are the bytes, and it decodes what it encoded") {
+TEST_CASE("the byte tokenizer's ids are the bytes and it decodes them") {
   const Tokenizer t = Tokenizer::bytes();
   CHECK(t.vocab_size() == 256);
   CHECK(t.encode("A\xFF\n") == std::vector<std::int32_t>{65, 255, 10});
   check_round_trips(t);
 }
 
-TEST_CASE("the char tokenizer numbers the bytes of its text in ascending order") {
+TEST_CASE("the char tokenizer numbers its text's bytes in ascending order") {
   const Tokenizer t = Tokenizer::characters("banana \n");
   CHECK(t.kind() == TokenizerKind::character);
   CHECK(t.vocab_size() == 5);  // \n, space, a, b, n
@@ -61,7 +61,7 @@ TEST_CASE("the char tokenizer numbers the bytes of its text in ascending order")
   CHECK(t.decode(t.encode("nab a\n")) == "nab a\n");
 }
 
-TEST_CASE("the char tokenizer names a byte that it does not know, and where it stands") {
+TEST_CASE("the char tokenizer names an unknown byte and its place") {
   const Tokenizer t = Tokenizer::characters("abc");
   const ErrorParts e = test::error_of([&] { t.encode("abzc"); });
   CHECK(e.fault == Fault::input);
@@ -71,7 +71,7 @@ TEST_CASE("the char tokenizer names a byte that it does not know, and where it s
   CHECK(test::error_of([] { Tokenizer::characters(""); }).fault == Fault::input);
 }
 
-TEST_CASE("bpe decodes what it encoded, for any bytes, and shortens its own text") {
+TEST_CASE("bpe decodes what it encoded and shortens its own text") {
   std::string text;
   for (int i = 0; i < 20; ++i) text += kText;
   const Tokenizer t = Tokenizer::train(text, 280);
@@ -95,7 +95,7 @@ TEST_CASE("16-bit ids are the same ids") {
   CHECK(std::vector<std::int32_t>(narrow.begin(), narrow.end()) == wide);
 }
 
-TEST_CASE("every kind of tokenizer comes back from its directory as the same tokenizer") {
+TEST_CASE("a tokenizer of any kind comes back from its directory the same") {
   test::TemporaryDirectory d;
   const Tokenizer all[] = {Tokenizer::bytes(), Tokenizer::characters(kText),
                            Tokenizer::train(std::string(kText) + std::string(kText), 280)};

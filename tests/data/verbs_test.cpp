@@ -124,8 +124,7 @@ const std::string& sample() {
 
 }  // namespace
 
-TEST_CASE(
-    "the generated text is a pure function of the seed, and longer texts continue shorter ones") {
+TEST_CASE("text is a function of the seed and longer ones continue it") {
   const std::string text = generate(5, 200);
   CHECK(generate(5, 200) == text);
   CHECK(generate(6, 200) != text);
@@ -139,7 +138,7 @@ TEST_CASE("the default size is between 300 and 400 KB") {
   CHECK(bytes < 400 * 1024);
 }
 
-TEST_CASE("the twelve labels are distinct, and all are used about equally often") {
+TEST_CASE("the twelve labels are distinct and used about equally often") {
   std::map<std::string, int> counts;
   for (const Line& l : lines_of(sample())) ++counts[l.label];
   CHECK(counts.size() == kTenses);
@@ -196,8 +195,7 @@ TEST_CASE("verbs of state take no progressive") {
   CHECK(sample().find(" known ") != std::string::npos);
 }
 
-TEST_CASE(
-    "sentences begin with a capital, end with a stop or a question mark, and have single spaces") {
+TEST_CASE("sentences have a capital, an end mark and single spaces") {
   for (const Line& l : lines_of(sample())) {
     CAPTURE(l.sentence);
     CHECK((l.sentence[0] >= 'A' && l.sentence[0] <= 'Z'));
@@ -255,7 +253,7 @@ TEST_CASE("the corpus is varied: few sentences repeat, and most verbs occur") {
   CHECK(used > 380);
 }
 
-TEST_CASE("task examples are pure, carry the twelve candidates, and the right one is right") {
+TEST_CASE("task examples are pure, have twelve candidates, one is right") {
   const std::vector<TenseExample> examples = tense_examples(3, 600);
   REQUIRE(examples.size() == 600);
   CHECK(tense_examples(3, 600)[599].prompt == examples[599].prompt);

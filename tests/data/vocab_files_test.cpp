@@ -51,7 +51,7 @@ TEST_CASE("the files have GPT-2's layout") {
   CHECK(read_file(d.path() / "merges.txt") == kNoMerges);
 }
 
-TEST_CASE("GPT-2's own layout is read: bytes in alphabet order, escapes, end of text last") {
+TEST_CASE("GPT-2's layout is read: bytes, escapes and the end of text") {
   // As in the published files: ids follow the alphabet ('!' is 0), non-ASCII is escaped, and the
   // special token comes after the merges.
   std::vector<int> order;
@@ -82,7 +82,7 @@ TEST_CASE("GPT-2's own layout is read: bytes in alphabet order, escapes, end of 
   CHECK(t.decode(end) == kEndOfText);
 }
 
-TEST_CASE("the version line may be absent, and only the first line may be it") {
+TEST_CASE("the version line may be absent and only the first line is it") {
   test::TemporaryDirectory d;
   write(d.path(), R"({"a": 0, "b": 1, "ab": 2})", "a b\n");
   CHECK(Tokenizer::load(d.path()).encode("abb") == std::vector<std::int32_t>{2, 1});
@@ -149,7 +149,7 @@ TEST_CASE("a broken merges.txt is refused with its line") {
   }
 }
 
-TEST_CASE("special tokens are read anywhere in a vocabulary, and their text is one token") {
+TEST_CASE("special tokens anywhere in a vocabulary are one token each") {
   struct Case {
     const char* vocab;
     const char* merges;
@@ -201,7 +201,7 @@ TEST_CASE("a special token outside the alphabet is its own spelling") {
   CHECK(Tokenizer::load(again.path()).vocabulary().tokens == t.vocabulary().tokens);
 }
 
-TEST_CASE("of special tokens at one place the longest is taken, and text between is its own") {
+TEST_CASE("the longest special token wins, text between is its own") {
   test::TemporaryDirectory d;
   write(d.path(), R"({"<": 0, "a": 1, ">": 2, "<a>": 3, "<a><a>": 4, "<a": 5, "\u0120": 6})",
         "< a\n");
@@ -220,7 +220,7 @@ TEST_CASE("a token in brackets that merges make is no special token") {
   CHECK(t.encode("[[]]") == std::vector<std::int32_t>{0, 3});
 }
 
-TEST_CASE("added_tokens.json names special tokens of any look, beyond vocab.json or in it") {
+TEST_CASE("added_tokens.json names special tokens of any look") {
   test::TemporaryDirectory d, again;
   write(d.path(), R"({"a": 0, "PAD": 1, "b": 2})", kNoMerges);
   CHECK(test::error_of([&] { Tokenizer::load(d.path()); }).hint.find("added_tokens.json") !=
@@ -239,7 +239,7 @@ TEST_CASE("added_tokens.json names special tokens of any look, beyond vocab.json
   }
 }
 
-TEST_CASE("the bytes in their order make the byte tokenizer, special tokens beside them or not") {
+TEST_CASE("bytes in order make the byte tokenizer, also beside specials") {
   for (const bool front : {false, true}) {
     Vocabulary v;
     if (front) v.tokens.push_back("<s>");

@@ -51,8 +51,7 @@ TEST_CASE("flags, overrides and positionals may come in any order") {
   CHECK(parse({"run", "x", "--resume=dir"}).value("resume") == "dir");
 }
 
-TEST_CASE(
-    "after two dashes everything is positional and some verbs take paths with '='") {
+TEST_CASE("after two dashes all is positional, some paths have '='") {
   CHECK(parse({"eval", "--", "-strange", "a=b"}).positionals ==
         std::vector<std::string>{"-strange", "a=b"});
   CHECK(parse({"eval", "a=b"}).positionals == std::vector<std::string>{"a=b"});
@@ -60,7 +59,7 @@ TEST_CASE(
   CHECK(parse({"eval", "a", "b", "c"}).positionals.size() == 3);
 }
 
-TEST_CASE("a value may begin with dashes unless it is one of the flags") {
+TEST_CASE("a value may begin with dashes unless it is a flag") {
   for (const char* value : {"-- He", "--", "--He", "-x", "-", "---", "--nothing=1"}) {
     CAPTURE(value);
     CHECK(parse({"run", "x", "--temp", value}).value("temp") == value);
@@ -71,7 +70,7 @@ TEST_CASE("a value may begin with dashes unless it is one of the flags") {
   CHECK(error({"run", "x", "--temp", "--threads=2"}).field == "--temp");
 }
 
-TEST_CASE("what is unknown, missing, doubled or too much is a usage error that names it") {
+TEST_CASE("unknown, missing, doubled and surplus arguments are named") {
   struct Case {
     std::vector<std::string> words{};
     std::string where{}, field{}, hint{};
@@ -116,7 +115,7 @@ TEST_CASE("a flag's number is checked against its range") {
         }).found == "nan");
 }
 
-TEST_CASE("help begins with an example and lists every flag with its default") {
+TEST_CASE("help begins with an example and lists flags with defaults") {
   CHECK(parse({"run", "-h", "--nonsense"}).help());
   CHECK(parse({"--help"}).help());
   CHECK(parse({}).verb.empty());

@@ -9,7 +9,7 @@
 namespace notch::experiments {
 namespace {
 
-TEST_CASE("calibration text that the model writes: its own, repeatable, recorded") {
+TEST_CASE("calibration text of the model is repeatable and recorded") {
   ExperimentConfig config;
   config.data.sentences = 300;
   config.model = {.n_layer = 1, .n_head = 2, .n_embd = 16, .block_size = 32, .bias = true};

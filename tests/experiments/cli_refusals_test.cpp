@@ -10,7 +10,7 @@ using test::check_refused;
 using test::Outcome;
 using test::Program;
 
-TEST_CASE("a text that cannot be used is refused before anything is written") {
+TEST_CASE("an unusable text is refused before anything is written") {
   const Program program;
   struct Bad {
     const char* name;
@@ -31,7 +31,7 @@ TEST_CASE("a text that cannot be used is refused before anything is written") {
   CHECK(program.entries() == before);
 }
 
-TEST_CASE("a missing text or configuration is a fault of the system, and nothing is written") {
+TEST_CASE("a missing text or configuration is a fault of the system") {
   const Program program;
   const auto before = program.entries();
   check_refused(program.notch("run tiny.toml data.path=./nowhere.txt"), 4);
@@ -39,7 +39,7 @@ TEST_CASE("a missing text or configuration is a fault of the system, and nothing
   CHECK(program.entries() == before);
 }
 
-TEST_CASE("values that do not fit each other are refused before anything is written") {
+TEST_CASE("misfit values are refused before anything is written") {
   const Program program;
   const auto* bad =
       GENERATE("model.n_layr=2", "model.n_head=3", "model.n_head=two",
@@ -54,7 +54,7 @@ TEST_CASE("values that do not fit each other are refused before anything is writ
   CHECK(program.entries() == before);
 }
 
-TEST_CASE("bf16 products are refused, with the line and a hint, where the processor has none") {
+TEST_CASE("bf16 products are refused where the processor has none") {
   const LoadedConfig loaded = parse_config("name = \"x\"\n[train]\nmatmul = \"bf16\"\n", "x.toml");
   check_processor(loaded.config, true, loaded.origins);
   ExperimentConfig full = loaded.config;
@@ -72,7 +72,7 @@ TEST_CASE("bf16 products are refused, with the line and a hint, where the proces
   CHECK(base_settings(loaded.config, 1).precision == kernels::Precision::bf16);
 }
 
-TEST_CASE("the program trains with bf16 products, or refuses them before anything is written") {
+TEST_CASE("training in bf16 works or is refused before any writing") {
   const Program program;
   const auto before = program.entries();
   for (const char* command : {"train tiny.toml --out out train.matmul=bf16",
@@ -88,7 +88,7 @@ TEST_CASE("the program trains with bf16 products, or refuses them before anythin
   }
 }
 
-TEST_CASE("an unknown key points at its line and suggests the nearest") {
+TEST_CASE("an unknown key shows its line and suggests the nearest") {
   const Program program;
   program.write("typo.toml", "[model]\nn_layr = 4\n");
   const Outcome outcome = program.notch("config typo.toml");
@@ -97,14 +97,14 @@ TEST_CASE("an unknown key points at its line and suggests the nearest") {
   CHECK(outcome.err.find("n_layer") != std::string::npos);
 }
 
-TEST_CASE("an earlier run is not overwritten unless that is asked for") {
+TEST_CASE("an earlier run is not overwritten unless asked for") {
   const Program program;
   program.train();
   check_refused(program.notch("train tiny.toml"), 2);
   CHECK(program.notch("train tiny.toml --force -q").code == 0);
 }
 
-TEST_CASE("every verb answers a reader of stdout that left with one quiet code") {
+TEST_CASE("every verb ends with one quiet code if its reader left") {
   const Program program;
   const std::string model = program.train();
   REQUIRE(program.notch("quantize " + model + " --method rtn -b 4 --out q4 -q").code == 0);
@@ -140,7 +140,7 @@ TEST_CASE("a directory to write is refused before the work and named") {
   CHECK(fs::exists(program / "new/config.json"));
 }
 
-TEST_CASE("flags without effect are refused and values in flag form are explained") {
+TEST_CASE("flags without effect are refused and values explained") {
   const Program program;
   const std::string model = program.train();
   check_refused(program.notch("inspect " + model + " --context 8"), 2);
@@ -171,7 +171,7 @@ TEST_CASE("unknown verbs and flags are refused with a suggestion") {
   CHECK(program.notch("").code == 2);
 }
 
-TEST_CASE("every verb that reads a model refuses one that is not there or damaged") {
+TEST_CASE("every verb refuses a model that is missing or damaged") {
   const Program program;
   const std::string model = program.train();
   program.shell("cp -r " + model + " cut && truncate -s -40 cut/model.safetensors");
@@ -219,7 +219,7 @@ TEST_CASE("a damaged checkpoint is named") {
   CHECK(program.notch("inspect run/seed-1337/ckpt/fp32").code == 3);
 }
 
-TEST_CASE("what cannot be evaluated, sampled or quantized is refused and leaves nothing behind") {
+TEST_CASE("a refused command leaves nothing behind") {
   const Program program;
   const std::string model = program.train();
   program.write("short.txt", "the");

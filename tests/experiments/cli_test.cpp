@@ -63,7 +63,7 @@ std::vector<std::string> lines_of(const std::string& text) {
 
 }  // namespace
 
-TEST_CASE("help of every verb starts with an example and prints on stdout") {
+TEST_CASE("help of every verb starts with an example, on stdout") {
   const Program program;
   for (const Command& command : commands()) {
     const std::string verb(command.verb.name);
@@ -93,7 +93,7 @@ TEST_CASE("the version is the project's") {
   CHECK(program.notch("-v").out == program.notch("--version").out);
 }
 
-TEST_CASE("config prints what it reads, and its reference is a configuration") {
+TEST_CASE("config prints what it reads, and a valid reference") {
   const Program program;
   REQUIRE(program
               .shell("notch config > all.toml && notch config all.toml > one.toml && "
@@ -105,7 +105,7 @@ TEST_CASE("config prints what it reads, and its reference is a configuration") {
   CHECK(changed.err.find("train.lr") != std::string::npos);
 }
 
-TEST_CASE("evaluating the validation split again gives the loss that training reported") {
+TEST_CASE("eval on validation gives the loss that training reported") {
   const Program program;
   const Json trained = first_row(program.notch("train tiny.toml -q -o json"));
   const std::string model = trained.at("model", "row").as_string("model");
@@ -131,7 +131,7 @@ TEST_CASE("evaluating the validation split again gives the loss that training re
   CHECK(value(self, "perplexity_change_pct") == 0);
 }
 
-TEST_CASE("dumped logits and gradients are those of the loss that eval reports") {
+TEST_CASE("dumped logits and gradients belong to the loss of eval") {
   const Program program;
   const bool biases = GENERATE(true, false);
   CAPTURE(biases);
@@ -207,7 +207,7 @@ TEST_CASE("a run keeps what it was started with") {
   CHECK(env.at("openblas", "env").find("core") != nullptr);
 }
 
-TEST_CASE("quantize makes the artefact that the row of an experiment has") {
+TEST_CASE("quantize makes the artefact of an experiment's row") {
   const Program program;
   REQUIRE(program.notch("run tiny.toml -q").code == 0);
   const std::string model = "run/models/fp32-seed1337";
@@ -216,7 +216,7 @@ TEST_CASE("quantize makes the artefact that the row of an experiment has") {
         sha256_file(program / "run/models/rtn-int8-seed1337/model.safetensors"));
 }
 
-TEST_CASE("quantized models are smaller, further away with fewer bits, and inspectable") {
+TEST_CASE("fewer bits make models smaller and further away") {
   const Program program;
   const std::string model = program.train();
   double last_kl = 0, last_bytes = 1e9;
@@ -249,7 +249,7 @@ TEST_CASE("quantized models are smaller, further away with fewer bits, and inspe
   }
 }
 
-TEST_CASE("export codes a quantized model shorter, and back to the same file") {
+TEST_CASE("export codes a quantized model shorter, without loss") {
   const Program program;
   const std::string model = program.train();
   REQUIRE(program.notch("quantize " + model + " --method rtn --bits 4 --out q").code == 0);
@@ -307,7 +307,7 @@ TEST_CASE("samples repeat with the seed and go on from the prompt") {
   CHECK(program.shell("notch sample " + model + " -q -n 5000 | head -c 10").err.empty());
 }
 
-TEST_CASE("a killed run resumes to the same weights, and a stopped one says how") {
+TEST_CASE("a killed or stopped run resumes to the same weights") {
   const Program program;
   const std::string experiment = "train tiny.toml train.steps=400 train.checkpoint_every=20 -q ";
   const auto wait_for_checkpoint = [](const std::string& run) {

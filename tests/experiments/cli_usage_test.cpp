@@ -76,7 +76,7 @@ TEST_CASE("memory is shown in units that fit the model") {
         value(own, "weights_bytes") + value(own, "kv_bytes") + value(own, "activations_bytes"));
 }
 
-TEST_CASE("a finished run that is started again prints its table and keeps everything") {
+TEST_CASE("a finished run started again prints its table only") {
   const Program program;
   const Outcome first = program.notch("run tiny.toml -q");
   REQUIRE(first.code == 0);

@@ -46,7 +46,7 @@ const Finished& finished() {
   return run;
 }
 
-TEST_CASE("A finished comparison has every row, and every file and format says the same") {
+TEST_CASE("A finished comparison says the same in every format") {
   SECTION(
       "every method has a row at every width, and post-training ones a second from the control") {
     const Finished& run = finished();
@@ -262,7 +262,7 @@ TEST_CASE("A finished comparison has every row, and every file and format says t
   }
 }
 
-TEST_CASE("A run goes on where it was interrupted, whatever it lacks, to the same hash") {
+TEST_CASE("An interrupted run goes on to the same hash") {
   ExperimentConfig config = tiny_experiment();
   config.seeds = {1};
   const Data& data = finished().data;
@@ -337,7 +337,7 @@ TEST_CASE("A run goes on where it was interrupted, whatever it lacks, to the sam
   }
 }
 
-TEST_CASE("train_base makes only the fp32 model, and compare finds it") {
+TEST_CASE("train_base makes only the fp32 model, compare finds it") {
   ExperimentConfig config = tiny_experiment();
   config.row = {{.method = "rtn", .bits = 8}};
   const Data data = load_data(config, {});
@@ -356,7 +356,7 @@ TEST_CASE("train_base makes only the fp32 model, and compare finds it") {
   CHECK(all->rows[0].seconds == base->seconds);  // read, not trained again
 }
 
-TEST_CASE("Explicit rows: half precision, one scale per tensor, groups") {
+TEST_CASE("Explicit rows: half precision, per-tensor scales, groups") {
   ExperimentConfig config = tiny_experiment();
   config.seeds = {1};
   config.quant.control = false;

@@ -76,7 +76,7 @@ TEST_CASE("every key is in the table of effects or always has one") {
   }
 }
 
-TEST_CASE("a path means text and what contradicts it is refused at its source") {
+TEST_CASE("a path means text and what contradicts it is refused") {
   CHECK(Experiment("[data]\npath = 'a.txt'\n").load().config.data.kind == "text");
   const Experiment contradiction("[data]\nkind = 'verbs'\npath = 'a.txt'\n");
   CHECK(contradiction.error().field == "data.path");
@@ -93,7 +93,7 @@ TEST_CASE("a path means text and what contradicts it is refused at its source") 
   CHECK(built_in.config.data.path.empty());
 }
 
-TEST_CASE("a value of the command line without effect is refused whatever the key") {
+TEST_CASE("a command-line value without effect is always refused") {
   // Rows that train nothing, on a text, with constants: each condition of the table fails.
   const Experiment experiment(
       "row = {method = 'fp16'}\n[data]\npath = 'a.txt'\n[train]\nschedule = 'constant'\noptimizer "
@@ -114,7 +114,7 @@ TEST_CASE("a value of the command line without effect is refused whatever the ke
   }
 }
 
-TEST_CASE("a file keeps the sections of methods it does not run, and they are named") {
+TEST_CASE("keys of methods that do not run are kept and named") {
   const LoadedConfig loaded =
       Experiment(kRounding +
                  "[qat]\nlr_scale = 0.5\n[distill]\nalpha = 0.5\n[calib]\nwindows = 4\n")
@@ -124,7 +124,7 @@ TEST_CASE("a file keeps the sections of methods it does not run, and they are na
   CHECK(notes(loaded).at(0).find("distill.alpha") != std::string::npos);
 }
 
-TEST_CASE("the command line may take the effect of a file's keys and give it back") {
+TEST_CASE("the command line may take a key's effect and give it back") {
   const Experiment all(
       "[gptq]\ndamp = 0.1\n[quant]\nbits = [4, 2]\nat = [{bits = 2, grid = 'seq', "
       "set = ['qat.ste=plain']}]\n[qat]\nste = 'plain'\n");
@@ -138,7 +138,7 @@ TEST_CASE("the command line may take the effect of a file's keys and give it bac
   CHECK(none.load({"quant.methods=gptq"}).unused.empty());
 }
 
-TEST_CASE("a value that another value of the same file rules out is refused there") {
+TEST_CASE("a value ruled out by another in its file is refused there") {
   struct Case {
     std::string text{}, field{};
   };

@@ -55,7 +55,7 @@ TEST_CASE("the defaults are valid and print back equal") {
   CHECK(parse("") == ExperimentConfig{});
 }
 
-TEST_CASE("the context of quick.toml holds every question of its task") {
+TEST_CASE("the context of quick.toml holds its task's questions") {
   const LoadedConfig loaded = load_config(str(NOTCH_SOURCE_DIR, "/experiments/quick.toml"));
   const DataConfig& d = loaded.config.data;
   REQUIRE(d.tokenizer == "char");
@@ -96,8 +96,7 @@ TEST_CASE("an unknown key points at its line and suggests a key") {
   CHECK_FALSE(parse_error("[train]\nzzzzzzzzzzzz = 1").hint.empty());
 }
 
-TEST_CASE(
-    "a wrong type or a value out of range names the key, what it accepts and what was found") {
+TEST_CASE("a wrong type or value names the key, the rule and itself") {
   struct Case {
     std::string text{}, where{}, field{}, found{};
   };
@@ -138,7 +137,7 @@ TEST_CASE(
   CHECK(parse_error("[train]\nschedule = \"cosin\"").hint.find("cosine") != std::string::npos);
 }
 
-TEST_CASE("values that do not fit each other are refused at the line that set one of them") {
+TEST_CASE("contradictions are refused at the line that set one") {
   struct Case {
     std::string text{}, where{}, field{};
   };
@@ -188,7 +187,7 @@ TEST_CASE("values that do not fit each other are refused at the line that set on
   CHECK_NOTHROW(validate(parse("[quant]\ngranularity = \"group\"\ngroup_size = 32")));
 }
 
-TEST_CASE("one value stands for a list of one and a group size for groups") {
+TEST_CASE("a value stands for a list of one, a group size for groups") {
   const ExperimentConfig config = parse(
       "seeds = 7\nrow = {method = \"gptq\", bits = 4, group_size = 16}\n[quant]\nbits = 4\n"
       "methods = \"rtn\"\ngroup_size = 32\nlayers = {pattern = \"h.0.*\", bits = 8}\n"
@@ -240,7 +239,7 @@ TEST_CASE("methods are checked against the names that exist") {
       "row[1].method");
 }
 
-TEST_CASE("overrides change one value, keep the others and remember both") {
+TEST_CASE("overrides change one value, keep others, remember both") {
   LoadedConfig loaded = parse_config("[train]\nlr = 1e-3\nsteps = 9\n", "x.toml");
   apply_override(loaded, "train.lr=0.003");
   CHECK(loaded.config.train.lr == 0.003);
@@ -296,7 +295,7 @@ TEST_CASE("an error after overrides points at the override") {
   CHECK(test::error_of(failure).where == "command line");
 }
 
-TEST_CASE("loading names the experiment after its file and takes its paths from there") {
+TEST_CASE("loading names the experiment after its file") {
   const TemporaryFile file("study.toml", "[data]\nkind = \"text\"\npath = \"../text/a.txt\"\n");
   const fs::path base = file.directory();
   const LoadedConfig loaded = load_config(file.path());
@@ -313,14 +312,14 @@ TEST_CASE("loading names the experiment after its file and takes its paths from 
   CHECK(load_config(resolved.path()).config == loaded.config);
 }
 
-TEST_CASE("a configuration that is missing, a directory or too large is refused") {
+TEST_CASE("a missing, huge or directory configuration is refused") {
   CHECK(test::error_of([] { load_config("/nonexistent/x.toml"); }).fault == Fault::io);
   CHECK(test::error_of([] { load_config("/tmp"); }).fault == Fault::io);
   const TemporaryFile file("big.toml", std::string((1 << 20) + 1, '\n'));
   CHECK(test::error_of([&] { load_config(file.path()); }).fault == Fault::usage);
 }
 
-TEST_CASE("quantization-aware training takes its steps or a share of the base's") {
+TEST_CASE("quantization-aware steps are a number or the base's share") {
   ExperimentConfig config;
   config.train.steps = 4000;
   CHECK(qat_steps(config) == 400);

@@ -33,7 +33,7 @@ constexpr std::string_view kSecond =
     R"("step":[2,2],"ste_cosine":[1,0],"reversals":[[0.5,0.25,0,0,0.25],[0.5,0.25,0,0,0.25]],)"
     R"("boundary":[[0,0,0,0,0,0,0,1],[0,0,0,0,0,0,0.5,0.5]])";
 
-TEST_CASE("pictures are means over layers, a group per width and a line per trained row") {
+TEST_CASE("pictures are means over layers, lines are trained rows") {
   const std::string metrics =
       str("{\"run\":\"seed-7/qat-lsq-int4\",\"step\":1,\"loss\":2}\n",
           report("seed-7/qat-lsq-int4", 10, kFirst), report("seed-7/qat-lsq-int4", 20, kSecond),
@@ -78,7 +78,7 @@ TEST_CASE("pictures are means over layers, a group per width and a line per trai
                                                 {0.9375, 75}});
 }
 
-TEST_CASE("the page has the pictures of every width, and no section without any") {
+TEST_CASE("the page has the pictures of every width, if any") {
   const std::string metrics = report("seed-7/qat-lsq-int2", 10, kFirst);
   ReportPage page{.title = "t", .table = Table({{.key = "method", .text = true}})};
   const auto count = [](const std::string& text, std::string_view part) {

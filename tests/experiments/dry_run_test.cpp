@@ -73,7 +73,7 @@ TEST_CASE("a dry run leaves nothing behind and moves no number") {
   CHECK(run("with") == without);
 }
 
-TEST_CASE("values that only making a row can tell are refused before, at the line to blame") {
+TEST_CASE("values that only a row can tell are refused at their line") {
   struct Case {
     std::vector<std::string> settings;
     const char *key, *row;
@@ -103,7 +103,7 @@ TEST_CASE("values that only making a row can tell are refused before, at the lin
   CHECK_THROWS_AS(run_all(loaded.config, data, directory / "run", Earlier::refuse), Error);
 }
 
-TEST_CASE("letters of the task that the text lacks are refused before anything is trained") {
+TEST_CASE("task letters that the text lacks are refused at start") {
   const LoadedConfig loaded = load({});
   Data data = load_data(loaded.config, {});
   data.task.back().prompt += "\x01";
@@ -112,7 +112,7 @@ TEST_CASE("letters of the task that the text lacks are refused before anything i
   CHECK(parts.field == "data.task_examples");
 }
 
-TEST_CASE("what a long run can do, two steps of a narrow model can do as well") {
+TEST_CASE("two steps of a narrow model do all that a long run does") {
   const auto settings = GENERATE(
       std::vector<std::string>{}, std::vector<std::string>{"train.lr=50", "train.min_lr=50"},
       std::vector<std::string>{"gptq.damp=0", "calib.windows=100"},
@@ -136,7 +136,7 @@ TEST_CASE("what a long run can do, two steps of a narrow model can do as well") 
   CHECK_NOTHROW(try_out(load(settings)));
 }
 
-TEST_CASE("the program refuses a row before it trains, and starts once the value is mended") {
+TEST_CASE("the program refuses a bad row at once and runs it mended") {
   const test::Program program;
   program.write("late.toml", R"(out = "late"
 [data]

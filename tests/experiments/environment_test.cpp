@@ -21,8 +21,7 @@ const std::string kOther(40, 'b');
 
 }  // namespace
 
-TEST_CASE(
-    "the commit is read from a branch, a packed branch, a detached head and a linked work tree") {
+TEST_CASE("the commit is read from any head, also of a linked tree") {
   const test::TemporaryDirectory scratch;
   const fs::path root = scratch / "repo";
   const fs::path inside = root / "build/deep";
@@ -55,7 +54,7 @@ TEST_CASE("a damaged .git gives no commit and no error") {
   CHECK(git_commit("/nonexistent/x").empty());
 }
 
-TEST_CASE("the environment names the machine, the compiler, the binary and what the caller knows") {
+TEST_CASE("the environment names machine, compiler and binary") {
   const Json env = describe_environment(
       {.command_line = {"notch", "run"}, .threads = 2, .openblas = {{"core", "Haswell"}}});
   CHECK(env.at("threads", "").as_int("") == 2);

@@ -56,7 +56,7 @@ std::vector<Row> split_log_probabilities(const nn::Gpt& model,
   return rows;
 }
 
-TEST_CASE("The loss is the sum over windows of 8 and a short one, from the logits in double") {
+TEST_CASE("The loss is the sum over windows, from logits in double") {
   const auto model = make_gpt();
   const std::vector<std::uint16_t> tokens = random_tokens(5 * 8 + 3 + 1);
   const Evaluation e = evaluate(*model, tokens, 2.5);
@@ -77,7 +77,7 @@ TEST_CASE("The loss is the sum over windows of 8 and a short one, from the logit
   CHECK_FALSE(e.from_base);
 }
 
-TEST_CASE("A vocabulary whose logits are made in pieces is scored as one that fits") {
+TEST_CASE("A vocabulary scored in pieces scores as one that fits") {
   nn::GptConfig config = tiny_config();
   config.vocab_size = 60000;  // 279 rows a piece
   const auto model = make_gpt(config), base = make_gpt(config, 2);
@@ -96,7 +96,7 @@ TEST_CASE("A vocabulary whose logits are made in pieces is scored as one that fi
   CHECK(e.from_base->kl_mean == Approx(kl).epsilon(1e-4));
 }
 
-TEST_CASE("The divergence from a base is Σ p ln(p/q), token by token") {
+TEST_CASE("The divergence from a base is Σ p ln(p/q) token by token") {
   const auto model = make_gpt(tiny_config(), 1), base = make_gpt(tiny_config(), 2);
   const std::vector<std::uint16_t> tokens = random_tokens(150);
   const std::vector<Row> q = split_log_probabilities(*model, tokens);
@@ -138,7 +138,7 @@ TEST_CASE("The divergence from a base is Σ p ln(p/q), token by token") {
   }
 }
 
-TEST_CASE("A limit keeps the first windows, and one beyond the end keeps all") {
+TEST_CASE("A limit keeps the first windows, or all there are") {
   const auto model = make_gpt();
   const std::vector<std::uint16_t> tokens = random_tokens(44);
   const Evaluation all = evaluate(*model, tokens, 1);
@@ -151,7 +151,7 @@ TEST_CASE("A limit keeps the first windows, and one beyond the end keeps all") {
   CHECK(evaluate(*model, tokens, 1, nullptr, {.windows = 99}).window_losses == all.window_losses);
 }
 
-TEST_CASE("More windows than fit one forward pass give the losses of the windows alone") {
+TEST_CASE("Windows beyond one forward pass score as each alone") {
   const auto model = make_gpt();
   const std::vector<std::uint16_t> tokens = random_tokens(8 * 600 + 6);  // 512 windows per pass
   const Evaluation e = evaluate(*model, tokens, 1);
@@ -167,7 +167,7 @@ TEST_CASE("More windows than fit one forward pass give the losses of the windows
   }
 }
 
-TEST_CASE("A model with a NaN or an infinity is a numeric fault and not a number in a table") {
+TEST_CASE("A NaN or infinity in a model is a numeric fault") {
   const std::vector<std::uint16_t> tokens = random_tokens(44);
   for (const real bad :
        {std::numeric_limits<real>::quiet_NaN(), std::numeric_limits<real>::infinity()}) {
@@ -195,7 +195,7 @@ std::unique_ptr<nn::Gpt> unigrams() {
   return model;
 }
 
-TEST_CASE("The task's answer is the candidate of the highest total probability") {
+TEST_CASE("The task's answer is the candidate of highest probability") {
   const auto model = unigrams();
   const auto tokenizer = data::Tokenizer::characters("abc");
   const auto right = [&](std::vector<std::string> candidates, int correct,
@@ -214,7 +214,7 @@ TEST_CASE("The task's answer is the candidate of the highest total probability")
   CHECK(task_accuracy(*model, tokenizer, three) == Approx(2.0 / 3));
 }
 
-TEST_CASE("Sequences of many lengths in one batch score as each alone") {
+TEST_CASE("Sequences of many lengths in a batch score as each alone") {
   const auto model = make_gpt();
   const auto tokenizer = data::Tokenizer::characters("abcdefghijk");
   Rng rng(3, 1);
@@ -254,7 +254,7 @@ TEST_CASE("Sequences of many lengths in one batch score as each alone") {
   CHECK(task_accuracy(*model, tokenizer, {}) == 0);
 }
 
-TEST_CASE("the worst window is a whole one, not what is left of the text") {
+TEST_CASE("the worst window is whole, not what is left of the text") {
   RowResult base, row;
   base.eval.window_tokens = row.eval.window_tokens = {8, 8, 1};
   base.eval.window_losses = {16, 16, 1};

@@ -17,7 +17,7 @@ std::size_t count(const std::string& text, const std::string& what) {
 
 }  // namespace
 
-TEST_CASE("the tape is printed with gradient norms, whole or one block, and drawn") {
+TEST_CASE("the tape is printed with gradient norms, and drawn") {
   const Program program;
   const std::string model = program.train();
   const Outcome whole = program.notch("graph " + model);
@@ -39,7 +39,7 @@ TEST_CASE("the tape is printed with gradient norms, whole or one block, and draw
   CHECK(program.notch("graph " + model + " --block 2").code == 2);
 }
 
-TEST_CASE("the tape of a step that trains through rounding shows the rounded weights") {
+TEST_CASE("the tape of a rounding step shows the rounded weights") {
   const Program program;
   const std::string model = program.train();
   CHECK(program.notch("graph " + model).out.find("fake_quant") == std::string::npos);

@@ -14,7 +14,7 @@ using namespace notch::test;
 
 }  // namespace
 
-TEST_CASE("greedy samples are the same with a draft, and the acceptance is reported") {
+TEST_CASE("greedy samples are the same with a draft model") {
   const Program program;
   const std::string model = program.train();
   const std::string quantize = "quantize " + model + " --method rtn -q --bits ";
@@ -50,7 +50,7 @@ TEST_CASE("bench measures models beside their roofs and draws them") {
   CHECK(program.notch("inspect " + model + " --memory --batch 2 -o csv").code == 0);
 }
 
-TEST_CASE("the share of the roof is the smaller of compute and memory") {
+TEST_CASE("the roof share is the smaller of compute and memory") {
   InferenceBench bench{.sgemm = 100e9, .integer = 400e9};
   // 1 operation per byte at 10 GB/s allows 10 Gops/s; half of it is reached.
   const InferenceRow memory_bound{

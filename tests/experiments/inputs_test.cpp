@@ -9,7 +9,7 @@ using test::check_refused;
 using test::Outcome;
 using test::Program;
 
-TEST_CASE("every flag that names a file or a model says whether the verb reads or writes it") {
+TEST_CASE("every path flag says whether its verb reads or writes it") {
   for (const Command& command : commands()) {
     for (const Flag& flag : command.verb.flags) {
       CAPTURE(command.verb.name, flag.name);
@@ -23,7 +23,7 @@ TEST_CASE("every flag that names a file or a model says whether the verb reads o
   }
 }
 
-TEST_CASE("an output that would replace an input of the same command is refused by every verb") {
+TEST_CASE("no verb lets an output replace an input of its command") {
   const Program program;
   const std::string model = program.train();
   program.shell(
@@ -67,7 +67,7 @@ TEST_CASE("an output that would replace an input of the same command is refused 
   CHECK(program.notch("graph tiny.toml --dot tiny.dot").code == 0);
 }
 
-TEST_CASE("a text comes from a file, a pipe or stdin, with the same result") {
+TEST_CASE("a text from a file, a pipe or stdin has the same result") {
   const Program program;
   const std::string eval = "eval " + program.train() + " -q -o csv --text ";
   const Outcome file = program.notch(eval + "text.txt");
@@ -88,7 +88,7 @@ TEST_CASE("a text comes from a file, a pipe or stdin, with the same result") {
         0);
 }
 
-TEST_CASE("a text that is not there is not replaced by another of its name") {
+TEST_CASE("a missing text is not replaced by another of its name") {
   const Program program;
   const std::string eval = "eval " + program.train() + " -q -o csv --text ";
   program.shell("mkdir shelf && cp text.txt shelf/book.txt");

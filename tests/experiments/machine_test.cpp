@@ -30,7 +30,7 @@ TEST_CASE("kernels as wide as the processor need no warning") {
   CHECK(warnings("neoversen1", {.flags = {"asimd"}}).empty());
 }
 
-TEST_CASE("narrower kernels are told with the remedy that fits the cause") {
+TEST_CASE("narrower kernels are told with a remedy for the cause") {
   CHECK(mentions(warnings("Haswell", avx512()), "OPENBLAS_CORETYPE=SkylakeX"));
   CHECK(mentions(warnings("Prescott", avx2()), "OPENBLAS_CORETYPE=Haswell"));
   CHECK(mentions(warnings("Haswell", avx512(), "OPENBLAS_CORETYPE", "Haswell"),
@@ -40,13 +40,13 @@ TEST_CASE("narrower kernels are told with the remedy that fits the cause") {
   CHECK(mentions(warnings("armv8", {}, "OPENBLAS_CORETYPE", "ARMV8"), "unset it"));
 }
 
-TEST_CASE("variables that steer OpenBLAS are told even where they do no harm") {
+TEST_CASE("variables that steer OpenBLAS are always told") {
   CHECK(mentions(warnings("SkylakeX", avx512(), "OPENBLAS_CORETYPE", "SkylakeX"), "CORETYPE"));
   CHECK(mentions(warnings("SkylakeX", avx512(), "OPENBLAS_L2_SIZE", "262144"), "L2_SIZE=262144"));
   CHECK(mentions(warnings("SkylakeX", avx512(), "OPENBLAS_NUM_THREADS", "4"), "--threads"));
 }
 
-TEST_CASE("the processor is read from Linux's description, x86 and aarch64") {
+TEST_CASE("the processor is read from Linux on x86 and aarch64") {
   const Cpu x86 = parse_cpuinfo(
       "processor\t: 0\nmodel name\t: Some CPU @ 2GHz\nflags\t\t: fpu avx2 avx512_vnni\n\n"
       "processor\t: 1\nmodel name\t: Other\nflags\t\t: fpu\n");

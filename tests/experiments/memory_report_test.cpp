@@ -14,7 +14,7 @@ TEST_CASE("the named shapes have the parameters that were published") {
   CHECK(shapes[2].parameters() == 68'976'648'192);
 }
 
-TEST_CASE("weights and cache of 7B at 16 bits are the numbers everybody knows") {
+TEST_CASE("weights and cache of 7B at 16 bits have the known sizes") {
   const MemoryUse half{
       .weights = "fp16", .matrix_bits = 16, .other_bits = 16, .kv = quant::KvKind::fp16};
   const std::vector<MemoryShape> shapes = named_shapes();

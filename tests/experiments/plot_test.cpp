@@ -174,7 +174,7 @@ TEST_CASE("axes are divided at one, two or five times a power of ten") {
   CHECK(round_numbers(6.24, std::nextafter(6.24, 7), 7).empty());
 }
 
-TEST_CASE("points whose places differ by rounding only are drawn at one place") {
+TEST_CASE("places that differ by rounding only are drawn as one") {
   Plot plot{.x_label = "x", .y_label = "y"};
   plot.series.push_back(
       {.name = "a", .points = {{.x = 6.24, .y = 1}, {.x = std::nextafter(6.24, 7), .y = 2}}});
@@ -194,7 +194,7 @@ TEST_CASE("markup in names stays text") {
   check_picture(svg_of(plot), 1);
 }
 
-TEST_CASE("a plot of nothing, of one point, and of points that are not finite is still a picture") {
+TEST_CASE("a plot without points, or of one or NaN, is a picture") {
   check_picture(svg_of({}), 0);
   PlotSeries s{.name = "s", .mark = Mark::square, .line = true, .points = {{.x = 3, .y = 0}}};
   check_picture(svg_of({.series = {s}}), 1);
@@ -206,7 +206,7 @@ TEST_CASE("a plot of nothing, of one point, and of points that are not finite is
       svg_of({.may_be_log = true, .series = {s}, .levels = {{.name = "level", .y = kNan}}}), 2);
 }
 
-TEST_CASE("a value far above the rest makes the axis logarithmic, and the label says where") {
+TEST_CASE("a value far above the rest makes the axis logarithmic") {
   PlotSeries s{.name = "s", .mark = Mark::circle};
   for (const double y : {-0.014, 0.01, 0.02, 0.03, 4.0}) s.points.push_back({.x = 1, .y = y});
   Plot plot{.y_label = "change", .may_be_log = true, .series = {s}};
@@ -222,7 +222,7 @@ TEST_CASE("a value far above the rest makes the axis logarithmic, and the label 
   CHECK(count(svg_of(plot), "then log") == 0);
 }
 
-TEST_CASE("names of places that have no room beside each other share a label") {
+TEST_CASE("names of places too close to each other share a label") {
   PlotSeries s{.name = "s", .mark = Mark::circle, .points = {{.x = 2, .y = 1}, {.x = 8, .y = 2}}};
   const std::string text =
       svg_of({.series = {s}, .places = {{"int8 tensor", 7.9}, {"int2", 2}, {"int8 channel", 8}}});
@@ -240,7 +240,7 @@ TEST_CASE("rows of one width stand apart, in the order of the legend") {
   for (std::size_t i = 1; i < at.size(); ++i) CHECK(at[i] - at[i - 1] > 4);
 }
 
-TEST_CASE("the picture of a run has a mark for every quantized row, with one seed and with three") {
+TEST_CASE("a run's picture has a mark for every quantized row") {
   const std::vector<SeedResults> one{example(1)}, three{example(1), example(2, 0.01), example(3)};
   const Figure figure = loss_figure(Statistics(one)), over_seeds = loss_figure(Statistics(three));
   check_picture(svg_of(figure.plot), 4 * 8);
@@ -255,7 +255,7 @@ TEST_CASE("the picture of a run has a mark for every quantized row, with one see
   CHECK(rtn.points.front().error == Approx(d.high - d.mean));
 }
 
-TEST_CASE("a run of a single row, and one with a loss that is not finite, have a picture") {
+TEST_CASE("a run of one row or a non-finite loss has a picture") {
   std::vector<SeedResults> seeds{{.seed = 1, .rows = {row("fp32", "fp32", 32, 1.5)}}};
   SeedResults& seed = seeds.front();
   const auto figure_of_seed = [&] { return loss_figure(Statistics(seeds)); };
@@ -268,7 +268,7 @@ TEST_CASE("a run of a single row, and one with a loss that is not finite, have a
   CHECK(count(figure.caption, "gptq-int4 is not shown") == 1);
 }
 
-TEST_CASE("curves are thinned, and the fork's are differences to the control") {
+TEST_CASE("curves are thinned, the fork's are differences to control") {
   const std::vector<Figure> curves = curve_figures(metrics_example(), {example(1)});
   REQUIRE(curves.size() == 2);
   for (const Figure& f : curves) {
@@ -282,7 +282,7 @@ TEST_CASE("curves are thinned, and the fork's are differences to the control") {
   CHECK(curve_figures("{\"run\": \"seed-1/fp32\", \"st", {example(1)}).empty());
 }
 
-TEST_CASE("a phase after the fork is drawn against the control that trained alike") {
+TEST_CASE("a phase after the fork is drawn against its own control") {
   SeedResults seed = example(1);
   RowResult other = row("fp32-continue-lr=0.1", "fp32-continue lr=0.1", 32, 1.48);
   const auto ste = std::ranges::find(seed.rows, "qat-ste-int4", &RowResult::name);
@@ -307,8 +307,7 @@ TEST_CASE("a phase after the fork is drawn against the control that trained alik
   CHECK(series[1].points.at(0).y == Approx(0.25));
 }
 
-TEST_CASE(
-    "the files of a run are complete, refer to nothing outside, and come out the same twice") {
+TEST_CASE("a run's files are complete, self-contained and repeatable") {
   const test::TemporaryDirectory scratch;
   write_file(scratch / "metrics.jsonl", metrics_example());
   write_file(scratch / "env.json", "{\"time\": \"2000-01-01\", \"cpu\": \"<fast> & \\\"new\\\"\"}");

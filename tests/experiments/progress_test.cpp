@@ -34,7 +34,7 @@ StepReport step(int i, double loss) {
 
 }  // namespace
 
-TEST_CASE("plain lines carry every field, every tenth step, and no control characters") {
+TEST_CASE("plain lines carry every field and no control characters") {
   Screen screen(false);
   screen.progress.begin("train fp32", 2000, 100, 10);
   CHECK(screen.take() == "train fp32\n");
@@ -68,7 +68,7 @@ TEST_CASE("a phase without a loss is named by its label") {
         "calibrate\ncalibrate:2/4 ms:1000.0 eta:2.0s\ncalibrate:4/4 ms:1000.0 eta:0.0s\n");
 }
 
-TEST_CASE("the bar redraws at most ten times a second and always at the end") {
+TEST_CASE("the bar redraws ten times a second at most, and at last") {
   Screen screen(true);
   screen.progress.begin("", 1000);
   for (int i = 1; i <= 1000; ++i) {
@@ -83,7 +83,7 @@ TEST_CASE("the bar redraws at most ten times a second and always at the end") {
   CHECK(text.find("100% |##############################| 1000/1000") != std::string::npos);
 }
 
-TEST_CASE("the bar fits the terminal at any width and drops the least important fields first") {
+TEST_CASE("the bar fits any width and drops unimportant fields first") {
   for (int columns = 20; columns < 140; ++columns) {
     Screen screen(true, false, columns);
     screen.progress.begin("", 2000, 919);
@@ -101,7 +101,7 @@ TEST_CASE("the bar fits the terminal at any width and drops the least important 
   }
 }
 
-TEST_CASE("a note stands above the bar and the bar leaves no trace at the end") {
+TEST_CASE("a note stands above the bar, which leaves no trace") {
   Screen screen(true);
   screen.progress.begin("", 10);
   screen.now += 1;
@@ -127,7 +127,7 @@ TEST_CASE("quiet progress writes nothing") {
   }
 }
 
-TEST_CASE("a loss that is not a number, no time passing and no steps are shown without trouble") {
+TEST_CASE("a NaN loss, no time and no steps are shown all the same") {
   Screen screen(false);
   screen.progress.begin("", 1);
   screen.progress.report({.step = 1, .loss = std::nan("")});

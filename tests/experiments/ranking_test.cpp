@@ -42,7 +42,7 @@ std::vector<SeedResults> one_seed() {
             row("qat-lsq-kd", 2.01, 4), row("rtn", 2.0005, 8), row("gptq", 2.01, 8)}}};
 }
 
-TEST_CASE("Widths keep the table's order, rows go by their loss, pairs are all pairs") {
+TEST_CASE("Widths keep the table's order, rows go by their loss") {
   const std::vector<SeedResults> seeds = one_seed();
   const Statistics statistics(seeds);
   const std::vector<WidthRanking> all = rankings(statistics);
@@ -67,7 +67,7 @@ TEST_CASE("Widths keep the table's order, rows go by their loss, pairs are all p
   CHECK(pair.resolved());
 }
 
-TEST_CASE("A row is measured against what saw as many tokens and aims as high") {
+TEST_CASE("A row is measured against its equals in tokens and aim") {
   const std::vector<SeedResults> seeds = one_seed();
   const Statistics statistics(seeds);
   const auto of = [&](std::string_view name) {
@@ -84,7 +84,7 @@ TEST_CASE("A row is measured against what saw as many tokens and aims as high") 
         0);
 }
 
-TEST_CASE("The matrix has effects above its diagonal and p-values below") {
+TEST_CASE("The matrix has effects above and p-values below") {
   const std::vector<SeedResults> seeds = one_seed();
   const Statistics statistics(seeds);
   const WidthRanking w = rankings(statistics)[0];
@@ -112,7 +112,7 @@ TEST_CASE("Equivalence is tested from 6 bits upwards") {
   CHECK(verdict_of(1) == "not shown");   // 0.01 nats
 }
 
-TEST_CASE("The verdict names best, beaten and tied rows, one line per width") {
+TEST_CASE("The verdict names best, beaten and tied rows per width") {
   const std::vector<SeedResults> seeds = one_seed();
   const Statistics statistics(seeds);
   const std::string text = verdict(statistics, rankings(statistics));
@@ -131,7 +131,7 @@ TEST_CASE("The verdict names best, beaten and tied rows, one line per width") {
   CHECK(text.find("INT8 channel: rtn has the lowest loss") != std::string::npos);
 }
 
-TEST_CASE("A row is compared with the control that trained alike, and with its GPTQ") {
+TEST_CASE("A row is compared with its own control and its GPTQ") {
   std::vector<SeedResults> seeds = one_seed();
   std::vector<RowResult>& rows = seeds[0].rows;
   RowResult other = row("fp32-continue", 1.97, 32);
@@ -174,7 +174,7 @@ TEST_CASE("A row is compared with the control that trained alike, and with its G
   CHECK(cell("gptq-int4").index() == 0);
 }
 
-TEST_CASE("A row that trained unlike what it is compared with says so, in table and verdict") {
+TEST_CASE("A row that trained unlike its comparison says so") {
   std::vector<SeedResults> seeds = one_seed();
   RowResult& ste = *std::ranges::find(seeds[0].rows, "qat-ste-int4", &RowResult::name);
   ste.control = kBaseRow;  // from scratch

@@ -56,7 +56,7 @@ struct Begun {
   }
 };
 
-TEST_CASE("a run goes on with the contents it was begun with, wherever they lie") {
+TEST_CASE("a run goes on with its first contents wherever they lie") {
   const Begun run;
   ExperimentConfig moved = run.config;
   moved.data.path = run.write("b.txt", "x");
@@ -78,7 +78,7 @@ TEST_CASE("a run goes on with the contents it was begun with, wherever they lie"
   CHECK(run.resume(moved).empty());
 }
 
-TEST_CASE("the sentences and the tokens that a build makes are contents too") {
+TEST_CASE("a build's sentences and tokens are contents too") {
   const Begun run;
   const RunDir dir(run.directory / "run", Earlier::resume);
   data::TextSource source = load_data(run.config, {}).source;
@@ -92,7 +92,7 @@ TEST_CASE("the sentences and the tokens that a build makes are contents too") {
   CHECK(error_of([&] { begin_run(dir, run.config, source); }).field == "text");
 }
 
-TEST_CASE("a run without hashes is compared by its configuration, and says so") {
+TEST_CASE("a run without hashes is compared by its configuration") {
   const Begun run;
   fs::remove(run.directory / "run/inputs.json");
   ExperimentConfig moved = run.config;
@@ -105,7 +105,7 @@ TEST_CASE("a run without hashes is compared by its configuration, and says so") 
   CHECK(run.resume(run.config).empty());  // from now on it has them
 }
 
-TEST_CASE("the settings of the training in fp32 stay, those of other seeds and rows may change") {
+TEST_CASE("fp32 settings stay, those of seeds and rows may change") {
   const Begun run;
   for (const char* setting :
        {"data.val_fraction=0.2", "data.tokenizer=byte", "model.n_layer=2", "model.bias=false",
@@ -183,7 +183,7 @@ struct Continued {
   }
 };
 
-TEST_CASE("a changed setting makes its rows again, as a new run would, and keeps the others") {
+TEST_CASE("a changed setting remakes its own rows only") {
   using Names = std::set<std::string>;
   const Names rounded{"rtn-int4", "rtn-percentile-int4", "gptq-int4"};
   const Names of_control{"control-rtn-int4", "control-rtn-percentile-int4", "control-gptq-int4"};
@@ -236,7 +236,7 @@ TEST_CASE("other questions score the rows again and train nothing") {
   CHECK(run.resume(with(config, {"data.task_examples=0"}))[0].rows[0].accuracy == std::nullopt);
 }
 
-TEST_CASE("a row that leaves the table and comes back is not taken for what it is now") {
+TEST_CASE("a row that leaves and returns is made as it is now") {
   const Continued run;
   ExperimentConfig config = with(finished().config, {"quant.methods=rtn", "gptq.damp=0.3"});
   run.resume(config);
@@ -249,7 +249,7 @@ TEST_CASE("a row that leaves the table and comes back is not taken for what it i
         results_hash(run_all(config, finished().data, fresh / "run", Earlier::refuse)));
 }
 
-TEST_CASE("checkpoints of a row with other settings are not trained on") {
+TEST_CASE("checkpoints of other settings are not trained on") {
   const Continued run;
   const auto checkpoint = [&](const char* phase) { return run.path / "seed-1/ckpt" / phase; };
   const char* old[] = {"qat-ste-int4", "qat-ste-int4-before"};
@@ -270,7 +270,7 @@ TEST_CASE("checkpoints of a row with other settings are not trained on") {
   CHECK(fs::exists(checkpoint("fp32")));
 }
 
-TEST_CASE("a run that failed at a row goes on from its fp32 model once the value is mended") {
+TEST_CASE("a run failed at a row resumes from its fp32 model") {
   ExperimentConfig config = finished().config;
   config.quant.methods = {"rtn", "qat-ste"};
   config.qat.dampen = 1e40;  // a gradient that no float holds, in the second step
@@ -287,7 +287,7 @@ TEST_CASE("a run that failed at a row goes on from its fp32 model once the value
         results_hash(run_all(config, finished().data, fresh / "run", Earlier::refuse)));
 }
 
-TEST_CASE("rows know the builds that made them, and a table of several says so") {
+TEST_CASE("rows know their builds, and a table of several says so") {
   std::vector<SeedResults> seeds = finished().seeds;
   for (const RowResult& row : seeds[0].rows) CHECK(row.build == build_text());
   CHECK(build_notes(seeds).empty());
@@ -343,7 +343,7 @@ TEST_CASE("a training that another build goes on with has both") {
   CHECK(session("b", -1).build == "a, then b");
 }
 
-TEST_CASE("the program resumes a folder that was moved, and refuses another text") {
+TEST_CASE("the program resumes a moved folder, but not another text") {
   const test::Program program;
   REQUIRE(program.notch("run tiny.toml -q").code == 0);
   const test::Outcome moved = program.shell(

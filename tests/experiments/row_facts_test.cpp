@@ -23,7 +23,7 @@ RowResult facts(std::string method, std::vector<std::string> set, bool control =
   return planned_result(config, planned_rows(config)[0]);
 }
 
-TEST_CASE("A row that sees labels aims at the data, however it comes to see them") {
+TEST_CASE("A row that sees labels in any way aims at the data") {
   struct Case {
     std::string method{};
     std::vector<std::string> set{};
@@ -54,7 +54,7 @@ TEST_CASE("A row that sees labels aims at the data, however it comes to see them
   }
 }
 
-TEST_CASE("A control is named by what its training has and the run's own has not") {
+TEST_CASE("A control is named by how its training differs") {
   const auto control = [](std::vector<std::string> set, std::string method = "qat-lsq") {
     return facts(std::move(method), std::move(set)).control;
   };
@@ -73,7 +73,7 @@ TEST_CASE("A control is named by what its training has and the run's own has not
   CHECK(facts("qat-lsq", {"qat.from=scratch", "qat.lr_scale=1"}).unlike_control.empty());
 }
 
-TEST_CASE("A control trains with its rows' settings to the last bit, and once for all of them") {
+TEST_CASE("A control trains with its rows' settings, once for all") {
   ExperimentConfig config = one_row("qat-lsq-kd", {"distill.alpha=0.5", "distill.lr_scale=0.7"});
   config.qat.lr_scale = 0.3;
   config.row.push_back({.method = "qat-ste", .bits = 3, .label = "y", .set = {"qat.lr_scale=0.7"}});
@@ -101,7 +101,7 @@ TEST_CASE("A control trains with its rows' settings to the last bit, and once fo
   CHECK(controls(config, 5).empty());
 }
 
-TEST_CASE("Post-training rows are made from every control of their width, or the run's own") {
+TEST_CASE("Post-training rows come from every control of their width") {
   ExperimentConfig config = one_row("qat-lsq", {"qat.lr_scale=0.5"});
   config.row.push_back({.method = "qat-lsq", .bits = 4});
   config.row.push_back({.method = "qat-lsq", .bits = 3, .label = "y", .set = {"qat.ema=0.9"}});
@@ -127,7 +127,7 @@ TEST_CASE("Post-training rows are made from every control of their width, or the
   CHECK(made(5).empty());
 }
 
-TEST_CASE("A row file of a build with one control says what that build compared it with") {
+TEST_CASE("A row file of one control says what it was compared with") {
   const auto old = [](RowResult row) {
     const Json whole = to_json(row);
     Json json = Json::object();

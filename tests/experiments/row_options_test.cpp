@@ -12,7 +12,7 @@ namespace {
 using test::run_all;
 using test::tiny_experiment;
 
-TEST_CASE("Rows differ in where training begins and when rounding does") {
+TEST_CASE("Rows differ in where training and rounding begin") {
   ExperimentConfig config = tiny_experiment();
   config.seeds = {1};
   config.train.steps = 40;
@@ -45,7 +45,7 @@ TEST_CASE("Rows differ in where training begins and when rounding does") {
   CHECK_FALSE(fs::exists(directory / "run" / "seed-1" / "ckpt" / "late-int2-before"));
 }
 
-TEST_CASE("Every setting that rows train with has one control, found again by a resumed run") {
+TEST_CASE("Equal row settings share one control, found on resuming") {
   ExperimentConfig config = tiny_experiment();
   config.seeds = {1};
   config.train.steps = 40;

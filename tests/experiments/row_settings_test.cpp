@@ -7,7 +7,7 @@ namespace {
 
 ExperimentConfig parse(std::string text) { return parse_config(std::move(text), "x.toml").config; }
 
-TEST_CASE("rows are every method at each width unless they are listed") {
+TEST_CASE("rows are every method at each width unless listed") {
   ExperimentConfig config = parse("[quant]\nbits = [8, 4]\nmethods = [\"rtn\", \"gptq\"]\n");
   std::vector<RowConfig> rows = planned_rows(config);
   REQUIRE(rows.size() == 4);
@@ -30,7 +30,7 @@ TEST_CASE("rows are every method at each width unless they are listed") {
   CHECK(rows[2].group_size == 32);
 }
 
-TEST_CASE("a row trains with the settings of its width, and its own come last") {
+TEST_CASE("a row trains with its width's settings, its own come last") {
   const ExperimentConfig config = parse(
       "[quant]\nat = [{bits = 2, set = [\"qat.lr_scale=1\", \"qat.ema=0.5\"]}]\n"
       "[[row]]\nmethod = \"qat-lsq\"\nbits = 2\nlabel = \"slow\"\nset = [\"qat.lr_scale=0.1\"]\n"
@@ -45,7 +45,7 @@ TEST_CASE("a row trains with the settings of its width, and its own come last") 
   CHECK(slow.train == config.train);
 }
 
-TEST_CASE("a width may have a grid of its own, which its rows take unless they name one") {
+TEST_CASE("a width's own grid holds for rows that name none") {
   const std::string at =
       "[quant]\nbits = [4, 2]\nmethods = [\"rtn\"]\n"
       "at = [{bits = 2, grid = \"seq\"}]\n";

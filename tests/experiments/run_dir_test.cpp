@@ -49,7 +49,7 @@ std::string host() {
 
 }  // namespace
 
-TEST_CASE("a second run on a locked directory is refused and told the owner's pid") {
+TEST_CASE("a second run on a locked directory is told the owner") {
   const test::TemporaryDirectory scratch;
   const pid_t child = child_that_holds([&] { return std::make_unique<RunLock>(scratch.path()); });
   const ErrorParts parts = test::error_of([&] { RunLock second(scratch.path()); });
@@ -62,7 +62,7 @@ TEST_CASE("a second run on a locked directory is refused and told the owner's pi
   CHECK_FALSE(fs::exists(scratch / "run.lock"));
 }
 
-TEST_CASE("two locks in one process exclude each other, and a released one does not") {
+TEST_CASE("locks in one process exclude each other until released") {
   const test::TemporaryDirectory scratch;
   {
     const RunLock first(scratch.path());
@@ -71,7 +71,7 @@ TEST_CASE("two locks in one process exclude each other, and a released one does 
   CHECK_NOTHROW(RunLock(scratch.path()));
 }
 
-TEST_CASE("a lock file's text decides where the kernel's lock is gone") {
+TEST_CASE("the lock file's text decides without the kernel's lock") {
   const test::TemporaryDirectory scratch;
   const auto locks = [&](const std::string& text) {
     std::ofstream(scratch / "run.lock", std::ios::trunc) << text;
@@ -92,12 +92,11 @@ TEST_CASE("a lock file's text decides where the kernel's lock is gone") {
   CHECK(locks("garbage\n"));
 }
 
-TEST_CASE("a lock in a directory that cannot be written is an I/O error") {
+TEST_CASE("a lock in an unwritable directory is an I/O error") {
   CHECK(test::error_of([] { RunLock lock("/nonexistent"); }).fault == Fault::io);
 }
 
-TEST_CASE(
-    "a run directory is created once, resumed when there is a run, replaced only on request") {
+TEST_CASE("a run directory is replaced only on request") {
   const test::TemporaryDirectory scratch;
   const fs::path path = scratch / "a/b";
   const auto open = [&](Earlier earlier) { return RunDir(path, earlier); };
@@ -140,7 +139,7 @@ TEST_CASE("a directory with files of something else is left alone") {
         Fault::io);
 }
 
-TEST_CASE("resuming cuts the metrics after the checkpoint's step and at a half-written line") {
+TEST_CASE("resuming cuts the metrics after the checkpoint's step") {
   const test::TemporaryDirectory scratch;
   const fs::path file = scratch / "metrics.jsonl";
   const Metrics metrics(file);
@@ -166,7 +165,7 @@ TEST_CASE("resuming cuts the metrics after the checkpoint's step and at a half-w
   CHECK(resumed(kept, "a", 1) == line("a", 1));
 }
 
-TEST_CASE("an interrupted and resumed log has the bytes of an uninterrupted one") {
+TEST_CASE("a resumed log has the bytes of an uninterrupted one") {
   const test::TemporaryDirectory scratch;
   const Metrics whole(scratch / "whole.jsonl"), cut(scratch / "cut.jsonl");
   const auto write = [](const Metrics& metrics, int from, int to) {

@@ -27,7 +27,7 @@ int status_of(const Body& body) {
 
 }  // namespace
 
-TEST_CASE("the first signal only asks to stop, and decides the exit code") {
+TEST_CASE("the first signal only asks to stop and sets the exit code") {
   const auto after = [](int signal_number) {
     return status_of([&] {
       if (stop_requested() || stop_exit_code() != 0) return 1;
@@ -40,7 +40,7 @@ TEST_CASE("the first signal only asks to stop, and decides the exit code") {
   CHECK(after(SIGHUP) == 143);
 }
 
-TEST_CASE("a second signal at once ends the process with the signal's code") {
+TEST_CASE("a second signal ends the process at once with its code") {
   const auto twice = [](int first, int second) {
     return status_of([&] {
       ::raise(first);
@@ -53,7 +53,7 @@ TEST_CASE("a second signal at once ends the process with the signal's code") {
   CHECK(twice(SIGTERM, SIGHUP) == 143);
 }
 
-TEST_CASE("a closed pipe does not kill, and an ignored hang-up stays ignored") {
+TEST_CASE("a closed pipe does not kill, an ignored hang-up stays so") {
   CHECK(status_of([] {
           ::raise(SIGPIPE);
           return stop_requested() ? 1 : 0;

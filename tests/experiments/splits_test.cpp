@@ -37,7 +37,7 @@ std::string numbered_lines(int n) {
   return text;
 }
 
-TEST_CASE("the table is scored on the test split where there is one, or on validation to tune") {
+TEST_CASE("the table is on the test split, or on validation to tune") {
   ExperimentConfig config = tiny_experiment();
   const auto scored = [&] {
     const Data data = load_data(config, {});
@@ -58,7 +58,7 @@ TEST_CASE("the table is scored on the test split where there is one, or on valid
   CHECK(std::ssize(before) == Approx(std::ssize(last_tenth)).margin(1));
 }
 
-TEST_CASE("questions to tune by are not asked again in the final table") {
+TEST_CASE("questions to tune by are not asked in the final table") {
   ExperimentConfig config = tiny_experiment();
   config.data.task_examples = 200;
   const auto prompts = [&] {
@@ -76,7 +76,7 @@ TEST_CASE("questions to tune by are not asked again in the final table") {
   for (const std::string& p : tuning) CHECK_FALSE(last.contains(p));
 }
 
-TEST_CASE("text that is scored and also trained and calibrated on is refused") {
+TEST_CASE("scored text that is also trained on is refused") {
   const TemporaryDirectory directory;
   const fs::path file = directory / "text.txt";
   const ExperimentConfig config = text_experiment(file);
@@ -89,14 +89,14 @@ TEST_CASE("text that is scored and also trained and calibrated on is refused") {
   CHECK_FALSE(e.hint.empty());
 }
 
-TEST_CASE("a split of the text that leaves nothing to train on is refused at its line") {
+TEST_CASE("a split that leaves no training text is refused") {
   ExperimentConfig config = tiny_experiment();
   config.data.val_fraction = 0.5;
   config.data.test_fraction = 0.5;
   CHECK(error_of([&] { validate(config); }).field == "data.test_fraction");
 }
 
-TEST_CASE("the test split is what the table says, and what eval finds again") {
+TEST_CASE("the test split scores the same in table and eval") {
   const Program program;
   const std::string run = "run tiny.toml -q -o json data.test_fraction=0.25 ";
   const Json scored = first_row(program.notch(run));

@@ -53,7 +53,7 @@ RowResult of_control(RowResult row) {
   return row;
 }
 
-TEST_CASE("A difference weighs windows by their tokens, and its error is that of their mean") {
+TEST_CASE("A difference weighs windows by their number of tokens") {
   const std::vector<SeedResults> two{
       {1, {scored("a", {8, 3}, {4, 2}), scored("b", {6, 4}, {4, 2})}}};
   CHECK(Statistics(two).difference("a", "b").mean == Approx(1.0 / 6));  // (2 - 1) / (4 + 2)
@@ -75,7 +75,7 @@ TEST_CASE("A difference weighs windows by their tokens, and its error is that of
   CHECK(d.resolved());
 }
 
-TEST_CASE("What differs between seeds alone has Student's degrees of freedom of the seeds") {
+TEST_CASE("What only seeds vary has the seeds' degrees of freedom") {
   // a - b = 0.1, 0.2, 0.6 in every window: mean 0.3, s^2 = 0.07, error √(0.07 / 3), df 2.
   std::vector<SeedResults> seeds;
   for (const double difference : {0.1, 0.2, 0.6}) {
@@ -89,7 +89,7 @@ TEST_CASE("What differs between seeds alone has Student's degrees of freedom of 
   CHECK_FALSE(d.resolved());  // all three agree in sign, and still
 }
 
-TEST_CASE("An interval over seeds and windows ends where both parts by their own t say") {
+TEST_CASE("An interval adds seeds and windows, each by its own t") {
   // t of 1 and 9 degrees of freedom at 97.5 %: 12.7062 and 2.26216; at 95 %: 6.31375 and 1.83311.
   const Difference d{
       .mean = 0.1, .seeds = {.variance = 1e-4, .df = 1}, .windows = {.variance = 4e-4, .df = 9}};
@@ -135,7 +135,7 @@ double missed(const Simulated& of, int tables, double alpha = 0.05) {
   return static_cast<double>(out) / tables;
 }
 
-TEST_CASE("A 95 % interval misses in 5 of 100 tables at most, however seeds and windows differ") {
+TEST_CASE("A 95 % interval misses in 5 of 100 tables at most") {
   constexpr int kTables = 1000;
   const double noise = 3 * std::sqrt(0.05 * 0.95 / kTables);
   for (const int seeds : {1, 2, 3, 5, 20}) {
@@ -153,7 +153,7 @@ TEST_CASE("A 95 % interval misses in 5 of 100 tables at most, however seeds and 
   }
 }
 
-TEST_CASE("Nor does a 99 % interval miss more often, which corrected p-values lean on") {
+TEST_CASE("A 99 % interval misses in 1 of 100 tables at most") {
   constexpr int kTables = 3000;
   for (const double ratio : {1.0, 30.0, 1000.0}) {
     INFO("ratio " << ratio);
@@ -186,7 +186,7 @@ TEST_CASE("What was not measured is not resolved") {
   }
 }
 
-TEST_CASE("Rows of different windows, and rows that are not there, cannot be compared") {
+TEST_CASE("Rows of different windows cannot be compared") {
   const std::vector<SeedResults> different{
       {1, {scored("a", {8, 3}, {4, 2}), scored("b", {8, 3}, {3, 3})}}};
   CHECK(error_of([&] { Statistics{different}; }).fault == Fault::usage);
@@ -241,7 +241,7 @@ TEST_CASE("Holm's correction of a worked example") {
   CHECK(holm({}).empty());
 }
 
-TEST_CASE("The spread over seeds is the sample standard deviation, and absent for one seed") {
+TEST_CASE("The spread over seeds is absent for one seed") {
   CHECK(mean_spread({3}).mean == 3);
   CHECK(mean_spread({3}).deviation < 0);
   CHECK(mean_spread({1, 3}).mean == Approx(2));
@@ -250,7 +250,7 @@ TEST_CASE("The spread over seeds is the sample standard deviation, and absent fo
   CHECK(mean_spread({2, 4, 9}).deviation == Approx(std::sqrt(13.0)));  // (9 + 1 + 16) / 2
 }
 
-TEST_CASE("Recovery starts from the better round-to-nearest row of the same width") {
+TEST_CASE("Recovery starts from the better round-to-nearest row") {
   RowResult control = at_loss("fp32-continue", 1.9);
   control.trained = true;
   const std::vector<SeedResults> seeds{
@@ -287,7 +287,7 @@ TEST_CASE("Recovery starts from the better round-to-nearest row of the same widt
   }
 }
 
-TEST_CASE("What a row saw and learned from decides whether it has R or R_c and never both") {
+TEST_CASE("What a row saw decides whether it has R or R_c") {
   RowResult control = at_loss("fp32-continue", 1.9), other = at_loss("fp32-continue-ema=0.9", 1.8);
   RowResult row = rounded({"qat-lsq-kd", 1.96});
   row.distilled = true;
@@ -333,7 +333,7 @@ TEST_CASE("What a row saw and learned from decides whether it has R or R_c and n
   }
 }
 
-TEST_CASE("One round-to-nearest method serves all seeds: the better one on average") {
+TEST_CASE("One round-to-nearest method serves all seeds") {
   const std::vector<SeedResults> seeds{{1,
                                         {at_loss("fp32", 2.0), rounded({"rtn", 2.4}),
                                          rounded({"rtn-mse", 2.3}), rounded({"gptq", 2.1})}},
@@ -360,7 +360,7 @@ TEST_CASE("One round-to-nearest method serves all seeds: the better one on avera
   CHECK(r.from_fp32->high == Approx(b / a + half).epsilon(1e-5));
 }
 
-TEST_CASE("Recovery is n/a where there is nothing certain to take back") {
+TEST_CASE("Recovery is n/a where nothing is certain to take back") {
   const RowResult fp32 = at_loss("fp32", 2.0), gptq = rounded({"gptq", 2.01});
   const auto recovered = [&](const RowResult& rtn) {
     const std::vector<SeedResults> seeds{{1, {fp32, rtn, gptq}}};

@@ -28,7 +28,7 @@ Profile two_steps() {
 
 }  // namespace
 
-TEST_CASE("a split is in milliseconds per step, and its blocks are merged") {
+TEST_CASE("a split is in milliseconds per step with blocks merged") {
   const StepSplit split = step_split(two_steps());
   REQUIRE(split.ops.size() == 4);
   CHECK(split.ops[0].op == "linear");
@@ -41,7 +41,7 @@ TEST_CASE("a split is in milliseconds per step, and its blocks are merged") {
   CHECK(split.ops[3].optimizer == Approx(10));
 }
 
-TEST_CASE("the parts of a split add up to the step, and so do its ops") {
+TEST_CASE("the parts of a split and its ops add up to the step") {
   const StepSplit split = step_split(two_steps());
   CHECK(split.total == Approx(100));
   CHECK(split.forward == Approx(17));
@@ -54,7 +54,7 @@ TEST_CASE("the parts of a split add up to the step, and so do its ops") {
   CHECK(ops == Approx(split.total));
 }
 
-TEST_CASE("the table of a split ends in what nobody claims and the whole step") {
+TEST_CASE("a split's table ends in the unclaimed and the whole step") {
   const Table table = split_table({{.split = step_split(two_steps())}});
   REQUIRE(table.rows().size() == 6);
   CHECK(table.columns()[0].key == "op");  // neither shape nor recipe: not shown

@@ -9,7 +9,7 @@
 namespace notch::experiments {
 namespace {
 
-TEST_CASE("With one and two degrees of freedom the distribution has a closed form") {
+TEST_CASE("One and two degrees of freedom have a closed form") {
   for (const double t : {-300.0, -12.7, -2.0, -0.3, 0.0, 0.01, 1.0, 4.3, 63.7}) {
     INFO(t);
     CHECK(t_cdf(t, 1) == Approx(0.5 + std::atan(t) / std::numbers::pi).epsilon(1e-10));
@@ -17,7 +17,7 @@ TEST_CASE("With one and two degrees of freedom the distribution has a closed for
   }
 }
 
-TEST_CASE("Many degrees of freedom give the normal distribution, at the ends 0 and 1") {
+TEST_CASE("Many degrees of freedom give the normal distribution") {
   for (const double t : {-3.0, -1.0, 0.5, 2.0}) {
     INFO(t);
     CHECK(t_cdf(t, 1e9) == Approx(std::erfc(-t / std::numbers::sqrt2) / 2).epsilon(1e-4));
@@ -27,7 +27,7 @@ TEST_CASE("Many degrees of freedom give the normal distribution, at the ends 0 a
   CHECK(t_cdf(-infinity, 3) == 0);
 }
 
-TEST_CASE("Quantiles are those of the printed table (Fisher and Yates)") {
+TEST_CASE("Quantiles are those of the table of Fisher and Yates") {
   CHECK(t_quantile(0.975, 1) == Approx(12.7062).epsilon(1e-5));
   CHECK(t_quantile(0.975, 2) == Approx(4.30265).epsilon(1e-5));
   CHECK(t_quantile(0.975, 4) == Approx(2.77645).epsilon(1e-5));

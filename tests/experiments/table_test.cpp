@@ -29,7 +29,7 @@ Table other_columns() {
 
 }  // namespace
 
-TEST_CASE("the screen aligns text left, numbers right, and numbers with and without a spread") {
+TEST_CASE("the screen aligns text left and numbers right") {
   CHECK(render(example(), TableFormat::screen) ==
         "method     bytes    perplexity    d%\n"
         "-------  -------  ------------  ----\n"
@@ -47,7 +47,7 @@ TEST_CASE("Markdown has aligned columns and escapes bars") {
         "| a\\|b,\"c\" |       - |  6.50       | +3.9 |\n");
 }
 
-TEST_CASE("CSV has nine digits, whole numbers in full, quoted text and a column for the spread") {
+TEST_CASE("CSV has nine digits, quoted text and a spread column") {
   Table table = example();
   table.add_row({text("two\nlines"), number(12345678901234), number(1.0 / 3, 0), number(1e-7)});
   table.add_row({text(""), number(std::numeric_limits<double>::quiet_NaN()),
@@ -61,7 +61,7 @@ TEST_CASE("CSV has nine digits, whole numbers in full, quoted text and a column 
         ",nan,inf,,\n");
 }
 
-TEST_CASE("JSON lines read back with equal numbers, and null for what is missing or not finite") {
+TEST_CASE("JSON lines read back equal, null where not finite") {
   Table table({{.key = "name", .text = true}, {.key = "x", .spread = true}});
   table.add_row({text("a"), number(1.0 / 3, 0.1)});
   table.add_row({missing(), number(std::numeric_limits<double>::quiet_NaN())});
@@ -89,7 +89,7 @@ TEST_CASE("JSON is one document with the rows that JSON lines have") {
   CHECK(render(none, TableFormat::json_lines).empty());
 }
 
-TEST_CASE("bytes are shown with three digits in the unit that fits, and exported as they are") {
+TEST_CASE("bytes have three digits on screen, all when exported") {
   CHECK(bytes_text(0) == "0 B");
   CHECK(bytes_text(999) == "999 B");
   CHECK(bytes_text(1000) == "1.00 kB");
@@ -120,7 +120,7 @@ TEST_CASE("columns without any value can be left out") {
   CHECK(table.without_empty_columns().columns().size() == 2);
 }
 
-TEST_CASE("a row of the wrong length and an unknown format are refused") {
+TEST_CASE("a wrong row length or unknown format is refused") {
   Table table({{.key = "a"}});
   CHECK(test::error_of([&] { table.add_row({}); }).fault == Fault::usage);
   CHECK(test::error_of([] { parse_table_format("sql"); }).fault == Fault::usage);

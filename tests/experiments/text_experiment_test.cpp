@@ -24,7 +24,7 @@ TEST_CASE("a text is told from a configuration by what is in it") {
   CHECK_FALSE(is_text(program.path()));
 }
 
-TEST_CASE("the experiment on a text is valid, named after it and stands in runs here") {
+TEST_CASE("an experiment on a text is valid and named after it") {
   const Program program;
   program.write(".my book é.txt", "words");
   const LoadedConfig loaded = load_config(program / ".my book é.txt");
@@ -40,7 +40,7 @@ TEST_CASE("the experiment on a text is valid, named after it and stands in runs 
   CHECK(printed == load_config(program / "text.txt").config);
 }
 
-TEST_CASE("a text is trained on, quantized by flags, and said so first") {
+TEST_CASE("a text is trained on and quantized by flags, announced") {
   const Program program;
   std::string book;
   for (int i = 0; i < 300; ++i) book += str("Zeile ", i * 7919 % 1000, " – çà et là\n");

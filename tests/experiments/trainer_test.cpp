@@ -150,7 +150,7 @@ TrainListener stop_after(std::int64_t steps, std::int64_t& done) {
   return listener;
 }
 
-TEST_CASE("A phase that was stopped and resumed ends in the same bits as one in one go") {
+TEST_CASE("A phase stopped and resumed ends in the same bits") {
   for (const Arm& arm : arms()) {
     Session whole(arm);
     const std::vector<real> start = whole.state();
@@ -182,8 +182,7 @@ TEST_CASE("A phase that was stopped and resumed ends in the same bits as one in 
   }
 }
 
-TEST_CASE(
-    "Watching a quantizer changes no bit, and a resumed watch goes on as if nothing had been") {
+TEST_CASE("Watching a quantizer changes no bit, also when resumed") {
   for (Arm arm : arms()) {
     if (arm.name != "ste" && arm.name != "lsq-kd" && arm.name != "lsq-ema") continue;
     Session unwatched(arm);
@@ -217,7 +216,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("A phase that died between checkpoints goes on from the one before") {
+TEST_CASE("A dead phase goes on from its last checkpoint") {
   for (const Arm& arm : arms()) {
     if (arm.name != "accumulation" && arm.name != "lsq-kd" && arm.name != "ema") continue;
     INFO(arm.name);
@@ -239,7 +238,7 @@ TEST_CASE("A phase that died between checkpoints goes on from the one before") {
   }
 }
 
-TEST_CASE("A damaged checkpoint is passed over, and a finished phase is found, not trained") {
+TEST_CASE("A damaged checkpoint is skipped, a finished phase found") {
   const Arm arm = arms().at(5);  // averaged weights: those of the end are not in any checkpoint
   const test::TemporaryDirectory directory;
   Session whole(arm);
@@ -276,14 +275,14 @@ TEST_CASE("A checkpoint of another phase is refused") {
   CHECK(parts.expected == "other");
 }
 
-TEST_CASE("Without a directory nothing is written, and a stop still ends the phase") {
+TEST_CASE("Without a directory nothing is written, and stops work") {
   std::int64_t done = 0;
   const TrainOutcome outcome = Session({}).run({}, stop_after(2, done));
   CHECK_FALSE(outcome.finished);
   CHECK(outcome.steps == 2);
 }
 
-TEST_CASE("Two accumulated batches of 4 are one batch of 8, but for the order of a sum") {
+TEST_CASE("Two accumulated batches of 4 are one batch of 8") {
   // Sequential order: both see the same eight windows per step. Plain SGD, so that a difference of
   // rounding is not divided by itself. Gradients below 1 in size, sums of fewer than 2^8 terms in
   // single precision (2^-24 each), a step of 0.05, 10 updates of momentum 0.5 (a factor of 2):
@@ -311,7 +310,7 @@ TEST_CASE("Two accumulated batches of 4 are one batch of 8, but for the order of
   CHECK(moved > 1e-2);
 }
 
-TEST_CASE("A NaN in the weights stops the phase before anything changes, and is named") {
+TEST_CASE("A NaN in the weights stops the phase and is named") {
   const test::TemporaryDirectory directory;
   for (const Arm& arm : arms()) {
     if (arm.training) continue;  // a quantizer refuses a NaN before it trains
@@ -330,7 +329,7 @@ TEST_CASE("A NaN in the weights stops the phase before anything changes, and is 
   }
 }
 
-TEST_CASE("A learning rate that blows up is a numeric fault, with the last finite weights") {
+TEST_CASE("A learning rate that blows up is a numeric fault") {
   for (const bool sgd : {false, true}) {
     Arm arm{.name = "fp32"};
     arm.settings.sgd = sgd;
@@ -379,7 +378,7 @@ TEST_CASE("One, two and three threads train to the same bits") {
   set_threads(before);
 }
 
-TEST_CASE("Listeners hear every step, and logs and evaluations when they are due and at the end") {
+TEST_CASE("Listeners hear every step and what else is due") {
   Arm arm{.name = "fp32"};
   arm.settings.log_every = 3;
   arm.settings.eval_every = 4;

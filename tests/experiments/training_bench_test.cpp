@@ -40,7 +40,7 @@ TEST_CASE("the FLOP of a step are those of its matrix products") {
   CHECK(step_flops(config, 3) == 24.0 * 6 * (2 * 3072 + 176 + 2 * 256));
 }
 
-TEST_CASE("the floor has a row for every matrix product of a step and leaves the model as it was") {
+TEST_CASE("the floor has every matrix product and leaves the model") {
   nn::Gpt model({.vocab_size = 11, .block_size = 8, .n_layer = 2, .n_head = 2, .n_embd = 16});
   model.init(1);
   model.params().allocate_gradients();
@@ -58,7 +58,7 @@ TEST_CASE("the floor has a row for every matrix product of a step and leaves the
   }
 }
 
-TEST_CASE("a bench has every recipe at every width, and every round of each") {
+TEST_CASE("a bench has every recipe, width and round") {
   const TrainingBench bench =
       bench_training(tiny({"quant.bits=8,4"}),
                      {.recipes = {"fp32", "qat-ste", "qat-lsq-kd"}, .rounds = 3, .steps = 2});
@@ -76,7 +76,7 @@ TEST_CASE("a bench has every recipe at every width, and every round of each") {
   CHECK(bench_table({bench}).rows().size() == 5);
 }
 
-TEST_CASE("the split of a bench names every op, with the floor where there are products") {
+TEST_CASE("a bench's split names every op, with floors of products") {
   const TrainingBench bench =
       bench_training(tiny(), {.recipes = {"fp32", "qat-lsq-kd"}, .rounds = 1, .steps = 1});
   for (const BenchedRecipe& r : bench.recipes) {
@@ -108,7 +108,7 @@ TEST_CASE("what cannot be benched is refused") {
   CHECK(test::error_of([] { tiny({"model.n_head=3"}); }).fault == Fault::usage);
 }
 
-TEST_CASE("notch bench train measures an experiment and its steps ask nothing of the heap") {
+TEST_CASE("notch bench train measures steps that need no heap") {
   test::Program program;
   const test::Outcome outcome = program.notch(
       "bench train --shape tiny.toml --recipe fp32,qat-ste -r 2 --steps 3 --threads 1 -o json");

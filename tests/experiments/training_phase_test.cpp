@@ -26,7 +26,7 @@ class Watcher {
   nn::Attachment link_{};
 };
 
-TEST_CASE("figures about a step see its text, also after a late start") {
+TEST_CASE("figures about a step see its text also on a late start") {
   std::vector<std::uint16_t> tokens;
   Rng rng(3, 1);
   for (int i = 0; i < 900; ++i) tokens.push_back(static_cast<std::uint16_t>(rng.below(11)));

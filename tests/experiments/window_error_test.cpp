@@ -11,7 +11,7 @@ namespace {
 
 using test::error_of;
 
-TEST_CASE("Blocks are as long as the cube root of the number of windows") {
+TEST_CASE("Blocks are as long as the cube root of the windows") {
   CHECK(block_length(1) == 1);
   CHECK(block_length(7) == 1);
   CHECK(block_length(8) == 2);
@@ -45,7 +45,7 @@ TEST_CASE("Blocks keep what neighbours share") {
   CHECK(e.df == 8);
 }
 
-TEST_CASE("Windows weigh by their tokens, and a constant loss per token has no error") {
+TEST_CASE("Windows weigh by tokens, a constant loss has no error") {
   const std::vector<double> tokens{4, 2, 6, 1};
   CHECK(window_error(std::vector<double>{8, 4, 12, 2}, tokens).variance == Approx(0).margin(1e-30));
   // Mean 1: residuals 1, -1, 0, 0 over 13 tokens, times 4/3.
@@ -53,7 +53,7 @@ TEST_CASE("Windows weigh by their tokens, and a constant loss per token has no e
         Approx(2.0 / 169 * 4 / 3));
 }
 
-TEST_CASE("One window says nothing about its own error, and sizes must fit") {
+TEST_CASE("One window has no error of its own, and sizes must fit") {
   CHECK(std::isinf(window_error(std::vector<double>{3}, std::vector<double>{1}).variance));
   CHECK(error_of([] {
           window_error(std::vector<double>{3}, std::vector<double>{1, 1});

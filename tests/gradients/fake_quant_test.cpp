@@ -178,7 +178,7 @@ void check_close(const Values& received, const Values& expected, std::string_vie
 
 }  // namespace
 
-TEST_CASE("straight-through gradients are those of the function with frozen rounding") {
+TEST_CASE("straight-through is the gradient of frozen rounding") {
   for (const Row& row : rows()) {
     INFO(describe(row));
     const bool lsq = row.op == "fake_quant_lsq";
@@ -206,7 +206,7 @@ TEST_CASE("straight-through gradients are those of the function with frozen roun
   }
 }
 
-TEST_CASE("every grid is differentiated with codes on both sides of its zero point") {
+TEST_CASE("every grid is differentiated on both sides of its zero") {
   for (const GridKind grid : {GridKind::signed_max, GridKind::asymmetric}) {
     Point p = ste_point({.bits = 4, .grid = grid});
     if (grid == GridKind::signed_max) {
@@ -221,7 +221,7 @@ TEST_CASE("every grid is differentiated with codes on both sides of its zero poi
 // The worked example: s = 0.1, Q_N = 8, Q_P = 7, v = (.37, .95, -1.2, .04). By equation 3,
 // dŵ/ds = (4 - 3.7, 7, -8, 0 - 0.4) = (.3, 7, -8, -.4), sum -1.1; the gradient scale is
 // 1/√(4·7) = .188982, so -.207880; for log s that times s.
-TEST_CASE("LSQ's gradient of the step is the paper's, scaled by 1/sqrt(N qmax) and by s") {
+TEST_CASE("LSQ's gradient of the step is the paper's, with its scale") {
   const Spec spec{.bits = 4, .grid = GridKind::full};
   Values w{.37, .95, -1.2, .04};
   Values log_scale{std::log(0.1)}, one{1};
@@ -247,8 +247,7 @@ TEST_CASE("LSQ's gradient of the step is the paper's, scaled by 1/sqrt(N qmax) a
   CHECK(paper.at.scales[0] == Approx(0.483795).epsilon(1e-5));
 }
 
-TEST_CASE(
-    "exactly on the ends of the grid the weight has a gradient and the step has qmin or qmax") {
+TEST_CASE("at the grid's ends weight and step both have gradients") {
   const Values w{3.5, -3.5, 3.0, 4.0}, s{0.5}, dout{1, 10, 100, 1000};
   Values dw(4), dlog(1);
   lsq_backward(dw, dlog, dout, w, s, 4, -7, 7, 1);
@@ -260,7 +259,7 @@ TEST_CASE(
   CHECK(masked == Values{1, 10, 100, 0});
 }
 
-TEST_CASE("fake quantization adds to gradients and runs backward for one input alone") {
+TEST_CASE("fake quantization adds to gradients, also for one input") {
   const Spec spec{.bits = 3};
   Point p = lsq_point(spec);
   const Row lsq{.op = "fake_quant_lsq", .spec = spec};

@@ -26,7 +26,7 @@ Example example(const FrozenRounding& grid) {
 
 }  // namespace
 
-TEST_CASE("the clipped form has LSQ's derivatives (Esser et al. 2020, equations 3 and 5)") {
+TEST_CASE("the clipped form has LSQ's derivatives of the paper") {
   const FrozenRounding grid{.qmin = -7, .qmax = 7, .unit = 10};
   const Example e = example(grid);
   const auto numeric = grid.differentiate(e.w, e.s, e.dout);
@@ -52,7 +52,7 @@ TEST_CASE("the plain form passes every gradient, clipped or not") {
     CHECK(numeric.dw[i] == Approx(e.dout[i]).epsilon(1e-6));
 }
 
-TEST_CASE("both forms equal the fake-quantized weight at the point itself") {
+TEST_CASE("both forms equal the fake-quantized weight at the point") {
   for (const auto form : {StraightThrough::clipped, StraightThrough::plain}) {
     const FrozenRounding grid{.qmin = -8, .qmax = 7, .form = form, .unit = 10, .zeros = {1, -2, 0}};
     const Example e = example(grid);

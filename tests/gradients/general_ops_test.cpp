@@ -24,7 +24,7 @@ void require_all(const std::vector<OpRow>& rows, const std::vector<std::vector<I
 
 }  // namespace
 
-TEST_CASE("gradients of the binary ops, with b repeated over a's leading dimensions") {
+TEST_CASE("gradients of binary ops with b repeated over leading axes") {
   const std::vector<OpRow> rows = {
       {.op = "add", .recipe = [](Graph&, Vars in) { return add(in[0], in[1]); }},
       {.op = "sub", .recipe = [](Graph&, Vars in) { return sub(in[0], in[1]); }},

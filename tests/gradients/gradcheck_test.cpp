@@ -50,7 +50,7 @@ TEST_CASE("the gradient checker accepts a right backward") {
   CHECK_FALSE(mismatch_of(Wrong::nothing).has_value());
 }
 
-TEST_CASE("the gradient checker names input and index of an error of 1e-5 in one element") {
+TEST_CASE("the checker names input and index of an error of 1e-5") {
   const auto m = mismatch_of(Wrong::last_element);
   REQUIRE(m.has_value());
   CHECK(m->op == "square_plus");
@@ -59,13 +59,13 @@ TEST_CASE("the gradient checker names input and index of an error of 1e-5 in one
   CHECK(m->received == Approx(m->expected * (1 + 1e-5)).epsilon(1e-7));
 }
 
-TEST_CASE("the gradient checker sees a backward that overwrites instead of adding") {
+TEST_CASE("the checker sees a backward that overwrites, not adds") {
   const auto m = mismatch_of(Wrong::overwrites);
   REQUIRE(m.has_value());
   CHECK(m->pass == "adding");
 }
 
-TEST_CASE("the gradient checker sees a backward that is wrong when one gradient is not wanted") {
+TEST_CASE("the checker sees an error when one gradient is unwanted") {
   const auto m = mismatch_of(Wrong::writes_unwanted_too);
   REQUIRE(m.has_value());
   CHECK(m->pass == "alone");

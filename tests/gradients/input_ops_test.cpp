@@ -222,7 +222,7 @@ std::string describe(const Row& row) {
 
 }  // namespace
 
-TEST_CASE("gradients of rounded inputs are those of the function with frozen rounding") {
+TEST_CASE("gradients of rounded inputs are those of frozen rounding") {
   for (const Row& row : rows()) {
     INFO(describe(row));
     Point p = point_of(row);
@@ -252,7 +252,7 @@ TEST_CASE("gradients of rounded inputs are those of the function with frozen rou
   }
 }
 
-TEST_CASE("PACT's range is moved by what it clips, and where it begins stays") {
+TEST_CASE("PACT's range is moved by what it clips, its start stays") {
   // y = clip(x, low, α) and rounding noise that is a constant: α = s · qmax and low = -α, or, where
   // the range is asymmetric, α = low + s (qmax - qmin).
   for (Row row : rows()) {
@@ -293,7 +293,7 @@ TEST_CASE("PACT's range is moved by what it clips, and where it begins stays") {
   }
 }
 
-TEST_CASE("weights and ranges get their gradients when nobody wants that of the input") {
+TEST_CASE("weights and ranges get gradients if the input's is unwanted") {
   for (const Row& row : rows()) {
     if (row.op == "quantize_input" && !row.learned) continue;
     INFO(describe(row));

@@ -49,7 +49,7 @@ TEST_CASE("gradients of layer normalization") {
                      .recipe = [](Graph&, Vars in) { return layernorm(in[0], in[1], in[2]); }});
 }
 
-TEST_CASE("gradients of lookups, with ids that repeat and rows nobody looks up") {
+TEST_CASE("gradients of lookups with repeated and unused ids") {
   struct Case {
     Shape table{};
     std::int64_t B = 1, T = 1;
@@ -163,7 +163,7 @@ void require_close(const Run& a, const Run& b) {
 
 }  // namespace
 
-TEST_CASE("head_loss over several chunks equals cross-entropy of the logits") {
+TEST_CASE("head_loss in chunks equals cross-entropy of the logits") {
   constexpr std::int64_t kRows = 300, kVocab = 20000, kChannels = 3;  // chunks of 256 rows
   const Ids ids = targets(kRows, kVocab, 4);
   const auto x = test::draw({{kRows, kChannels}}, 1), head = test::draw({{kVocab, kChannels}}, 2);
@@ -172,7 +172,7 @@ TEST_CASE("head_loss over several chunks equals cross-entropy of the logits") {
       run(x, head, kChannels, [&](Var h, Var w) { return cross_entropy(linear(h, w), ids); }));
 }
 
-TEST_CASE("head_loss with a teacher over several chunks equals its formula in general ops") {
+TEST_CASE("head_loss with a teacher in chunks equals its formula") {
   constexpr std::int64_t kRows = 4100, kVocab = 3, kChannels = 2;  // chunks of 4096 rows
   constexpr double kTau = 1.5, kAlpha = 0.3;
   const Ids ids = targets(kRows, kVocab, 5);

@@ -53,7 +53,7 @@ double loss(nn::ModelView& model, const Text& text, const std::vector<real>& mov
 
 }  // namespace
 
-TEST_CASE("a tied table's lookups weigh as the loss of all later tokens feels them") {
+TEST_CASE("a tied table's lookups weigh as the later loss feels them") {
   const auto model = test::make_gpt();
   nn::ModelView view = nn::view(*model);
   const Text text;
@@ -97,7 +97,7 @@ TEST_CASE("text without a successor says nothing about lookups") {
   for (const double h : lookup_moment(view, {&tokens, 1}).matrix()) CHECK(h == 0);
 }
 
-TEST_CASE("a model that is certain of everything weighs its lookups as nothing") {
+TEST_CASE("a model certain of everything gives lookups no weight") {
   const auto model = test::make_gpt();
   nn::ModelView view = nn::view(*model);
   // Σ p² is 1 to the last bit: the denominator of the weight is 0.

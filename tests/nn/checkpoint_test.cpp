@@ -155,7 +155,7 @@ TEST_CASE("a manifest that says more, less or elsewhere is refused") {
   refused(bad.set("files", elsewhere));
 }
 
-TEST_CASE("a checkpoint of another model is refused by tensor, and nothing is filled") {
+TEST_CASE("a checkpoint of another model is refused by tensor, filling none") {
   const TemporaryDirectory dir;
   Run run;
   const fs::path path = save_checkpoint(dir.path(), 1, run.parts(), state_of(1), 1);
@@ -183,7 +183,7 @@ TEST_CASE("a checkpoint of another model is refused by tensor, and nothing is fi
   CHECK(refusal(parts).field == "other.safetensors");
 }
 
-TEST_CASE("the latest checkpoint is the newest sound one, and the damaged ones are told") {
+TEST_CASE("the latest checkpoint is the newest sound one, bad ones are told") {
   const TemporaryDirectory dir;
   CHECK_FALSE(latest_checkpoint(dir / "absent").path.has_value());
   CHECK_FALSE(latest_checkpoint(dir.path()).path.has_value());
@@ -242,7 +242,7 @@ TEST_CASE("bad requests are refused before anything is written") {
   refused({{"a.safetensors", {{"w", {3}, run.w}, {"w", {3}, run.w}}}}, 1, 1);
 }
 
-TEST_CASE("a writer killed at any byte leaves the previous checkpoint or the whole new one") {
+TEST_CASE("a writer killed at any byte leaves a whole checkpoint") {
   const TemporaryDirectory dir;
   Run first;
   save_checkpoint(dir.path(), 1, first.parts(), state_of(1), 2);

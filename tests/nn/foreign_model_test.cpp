@@ -65,7 +65,7 @@ TEST_CASE("a config is read as other programs write it") {
   CHECK(same_bits(*load_model(dir.path()), *model));
 }
 
-TEST_CASE("a tied table is read under the name of either, an untied one under its own alone") {
+TEST_CASE("a tied table is read under either name, an untied one under one") {
   const TemporaryDirectory dir;
   const auto model = random_model(small());
   save_model(*model, dir.path());
@@ -108,7 +108,7 @@ TEST_CASE("a tied table is read under the name of either, an untied one under it
   }
 }
 
-TEST_CASE("names below a wrapper and matrices of nn.Linear are refused with what to do") {
+TEST_CASE("wrapper names and nn.Linear matrices are refused with advice") {
   const TemporaryDirectory dir;
   save_model(*random_model(small()), dir.path());
   const std::vector<Held> good = held(dir / kWeightsFile);
@@ -130,7 +130,7 @@ TEST_CASE("names below a wrapper and matrices of nn.Linear are refused with what
   CHECK(e.hint.find("transpose") != std::string::npos);
 }
 
-TEST_CASE("a directory that holds the weights in another form is told which, and the way out") {
+TEST_CASE("a directory with weights in another form is told which, and advice") {
   const struct {
     const char *file, *word;
   } forms[] = {{"model.safetensors.index.json", "shards"},

@@ -79,7 +79,7 @@ void check_frequencies(const std::vector<real>& logits, const Sampling& sampling
 
 }  // namespace
 
-TEST_CASE("cached logits equal those of one full pass, however the text is cut") {
+TEST_CASE("cached logits equal those of one full pass, however text is cut") {
   const auto model = lively_model(12);
   const std::vector<std::int32_t> ids = random_tokens(12);
   const std::vector<real> full = logits_of(*model, ids);
@@ -125,7 +125,7 @@ TEST_CASE("a cleared cache has no memory of what it held") {
   CHECK(again == logits_of(*model, random_tokens(6), &fresh));
 }
 
-TEST_CASE("temperature 0 takes the largest logit, the first of equals, and draws nothing") {
+TEST_CASE("temperature 0 takes the first largest logit and draws nothing") {
   Rng rng(1);
   const Rng::State before = rng.state();
   CHECK(sample(std::vector<real>{-1, 2, 2, 0}, {.temperature = 0}, rng) == 1);
@@ -151,7 +151,7 @@ TEST_CASE("top_k = 1, a tiny top_p and a tiny temperature are greedy") {
   }
 }
 
-TEST_CASE("tokens come with the probabilities of the tempered, cut and renormalised softmax") {
+TEST_CASE("tokens come with the probabilities of the tempered cut softmax") {
   const std::vector<real> logits = log_of({0.15, 0.5, 0.05, 0.3});
   check_frequencies(logits, {}, {0.15, 0.5, 0.05, 0.3});
   check_frequencies(logits, {.top_k = 4}, {0.15, 0.5, 0.05, 0.3});
@@ -193,7 +193,7 @@ TEST_CASE("sampling outside its ranges is a usage error") {
   }
 }
 
-TEST_CASE("greedy generation follows full passes over the documented window, past block_size") {
+TEST_CASE("greedy generation follows full passes, also past block_size") {
   for (const std::int64_t block : {1, 2, 5, 8}) {
     const auto model = lively_model(block);
     for (const std::size_t prompt_length : std::vector<std::size_t>{1, 3, 8, 30}) {
@@ -219,7 +219,7 @@ TEST_CASE("greedy generation follows full passes over the documented window, pas
   }
 }
 
-TEST_CASE("generation repeats from the same seed, reports each token, and stops when told") {
+TEST_CASE("generation repeats from the same seed and stops when told") {
   const auto model = lively_model(8);
   const std::vector<std::int32_t> prompt{4, 4};
   std::vector<std::int32_t> told;
@@ -238,7 +238,7 @@ TEST_CASE("generation repeats from the same seed, reports each token, and stops 
   CHECK(generate(*model, prompt, 0, sampling, c).empty());
 }
 
-TEST_CASE("a prompt that is empty or not of this vocabulary is refused with a hint") {
+TEST_CASE("an empty prompt or one of another vocabulary is refused") {
   const auto model = lively_model(8);
   Rng rng(1);
   const auto refusal = [&](const std::vector<std::int32_t>& prompt) {
@@ -252,7 +252,7 @@ TEST_CASE("a prompt that is empty or not of this vocabulary is refused with a hi
   CHECK(error_of([&] { generate(*model, prompt, -1, {}, rng); }).fault == Fault::usage);
 }
 
-TEST_CASE("ids without text are never drawn, and those below keep their proportions") {
+TEST_CASE("ids without text are never drawn, others keep their proportions") {
   const std::vector<real> logits{1, 2, 0, 50, 60};
   const std::span<const real> below = std::span(logits).first(3);
   for (const double temperature : {0.0, 0.7}) {

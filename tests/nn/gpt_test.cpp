@@ -70,7 +70,7 @@ TEST_CASE("parameter names and order are nanoGPT's") {
               "h.0.mlp.c_proj.weight", "ln_f.weight", "lm_head.weight"});
 }
 
-TEST_CASE("GPT-2 small has GPT-2's 124,439,808 parameters, and needs no memory to say so") {
+TEST_CASE("GPT-2 small has 124,439,808 parameters and needs no memory for it") {
   Gpt model({.vocab_size = 50257, .block_size = 1024, .n_layer = 12, .n_head = 12, .n_embd = 768},
             Gpt::Values::shapes_only);
   CHECK(model.params().count() == 124439808);
@@ -112,7 +112,7 @@ TEST_CASE("initial values are GPT-2's") {
   }
 }
 
-TEST_CASE("a seed gives its values again, another seed or parameter other ones") {
+TEST_CASE("a seed repeats its values, other seeds and parameters do not") {
   Gpt a(small()), b(small()), c(small());
   a.init(1);
   b.init(1);
@@ -228,7 +228,7 @@ TEST_CASE("no position sees a later one") {
   }
 }
 
-TEST_CASE("repeated inference gives the same bits, and training without dropout does too") {
+TEST_CASE("repeated inference and training without dropout repeat their bits") {
   Gpt model(small());
   model.init(3);
   model.params().allocate_gradients();
@@ -252,7 +252,7 @@ TEST_CASE("sequences longer than the position table are refused") {
   CHECK(test::error_of([&] { model.hidden(g, {ids, 1, 17}); }).where == "gpt");
 }
 
-TEST_CASE("a clone has the values of the moment and neither hooks nor later changes") {
+TEST_CASE("a clone has its moment's values, no hooks and no later changes") {
   Gpt model(small());
   model.init(3);
   const auto link = model.hooks().weight_chain.attach(
@@ -266,7 +266,7 @@ TEST_CASE("a clone has the values of the moment and neither hooks nor later chan
   CHECK(copied->params().find("wte.weight")->value.data[0] == before);
 }
 
-TEST_CASE("a packed layer's parameter is named when it is asked for as a matrix") {
+TEST_CASE("a packed layer's parameter is named when asked for as a matrix") {
   Gpt model(small(), Gpt::Values::shapes_only);
   model.params().allocate_values([](const Param& p) { return p.name != "h.1.mlp.c_fc.weight"; });
   const auto ids = random_ids(4, 50, 1);

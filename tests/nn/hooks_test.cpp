@@ -86,7 +86,7 @@ TEST_CASE("links run in the order they were attached, the plain answer last") {
   CHECK(order == Names{"first", "second"});
 }
 
-TEST_CASE("a link may answer itself, and may change what the rest of the chain is asked") {
+TEST_CASE("a link may answer itself or change what the next one is asked") {
   Bench t;
   {
     const auto doubled =
@@ -168,7 +168,7 @@ TEST_CASE("gradients pass through weight links to the parameter") {
   CHECK(std::vector<real>(dw.begin(), dw.end()) == std::vector<real>{3, 30, 3, 30});
 }
 
-TEST_CASE("a weight is asked for once per step, also when it is tied or reused") {
+TEST_CASE("a weight is asked for once per step, also when tied or reused") {
   Gpt model(tiny());
   model.init(1);
   Names asked;
@@ -188,7 +188,7 @@ TEST_CASE("a weight is asked for once per step, also when it is tied or reused")
   }
 }
 
-TEST_CASE("a step keeps its weights although another graph reads the model in between") {
+TEST_CASE("a step keeps its weights while another graph reads the model") {
   Bench t;
   Names asked;
   const auto link = t.hooks.weight_chain.attach(noting(asked));
@@ -218,7 +218,7 @@ TEST_CASE("what was asked in one graph is not an answer in another") {
   }
 }
 
-TEST_CASE("every Linear, the head too, asks the linear chain in the order it runs") {
+TEST_CASE("every Linear and the head ask the chain in the order they run") {
   Gpt model(tiny());
   model.init(1);
   Names seen;

@@ -24,7 +24,7 @@ using notch::test::small;
 using notch::test::TemporaryDirectory;
 using notch::test::write;
 
-TEST_CASE("a model directory gives the same model back, bit for bit, in every variant") {
+TEST_CASE("a model directory gives its model back bit for bit in any variant") {
   for (const bool bias : {true, false}) {
     for (const bool tied : {true, false}) {
       for (const Gelu gelu : {Gelu::exact, Gelu::tanh}) {
@@ -113,7 +113,7 @@ TEST_CASE("an untied model has its names below transformer. but for the head") {
   CHECK(others == 1);
 }
 
-TEST_CASE("a model without biases writes zeros, says so, and refuses others on the way back") {
+TEST_CASE("a model without biases writes zeros and refuses to read others") {
   const TemporaryDirectory dir;
   GptConfig config = small();
   config.bias = false;
@@ -136,7 +136,7 @@ TEST_CASE("a model without biases writes zeros, says so, and refuses others on t
   CHECK(e.expected == "0");
 }
 
-TEST_CASE("a file as transformers writes it is read: prefix, mask buffers, stored head, 16 bits") {
+TEST_CASE("a file as transformers writes it is read, with all its extras") {
   const TemporaryDirectory dir;
   auto model = random_model(small());
   for (Param& p : model->params().params()) {  // values that 16 bits hold exactly
@@ -217,7 +217,7 @@ TEST_CASE("missing, extra and misshapen tensors are named with both shapes") {
   }
 }
 
-TEST_CASE("a model file with values that are not finite, or of integers, is refused") {
+TEST_CASE("a model file with integers or non-finite values is refused") {
   const TemporaryDirectory dir;
   save_model(*random_model(small()), dir.path());
   std::vector<Held> tensors = held(dir / kWeightsFile);
@@ -237,7 +237,7 @@ TEST_CASE("a model file with values that are not finite, or of integers, is refu
   CHECK(error_of([&] { load_model(dir.path()); }).found == "I32");
 }
 
-TEST_CASE("a config that asks for what the model does not compute is refused by its key") {
+TEST_CASE("a config that the model cannot compute is refused by its key") {
   const Json good = config_json(small());
   CHECK(parse_config(good, "c.json") == small());
   const auto refusal = [&](const char* key, Json value) {
@@ -290,7 +290,7 @@ TEST_CASE("a config that asks for what the model does not compute is refused by 
   CHECK_FALSE(other.hint.empty());
 }
 
-TEST_CASE("callers add members to config.json, and packed weights are not read as plain ones") {
+TEST_CASE("callers add to config.json, packed weights are not read as plain") {
   const TemporaryDirectory dir;
   const auto model = random_model(small());
   save_model(*model, dir.path(), Json::object().set("eos_token_id", 5));
@@ -300,7 +300,7 @@ TEST_CASE("callers add members to config.json, and packed weights are not read a
   CHECK(error_of([&] { load_model(dir.path()); }).field == "quantization_config");
 }
 
-TEST_CASE("a 16-bit directory holds each weight rounded half to even, and says its type") {
+TEST_CASE("a 16-bit directory holds weights rounded half to even, and says so") {
   const TemporaryDirectory dir;
   const auto model = random_model(small());
   save_model(*model, dir.path(), Json::object(), DType::f16);

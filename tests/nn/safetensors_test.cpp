@@ -156,7 +156,7 @@ TEST_CASE("a file cut at any byte is refused as input") {
   CHECK(refusal(dir, whole + '\0').fault == Fault::input);
 }
 
-TEST_CASE("a file with any bit of its header flipped is refused or means the same sizes") {
+TEST_CASE("a header with any bit flipped is refused or means the same sizes") {
   const TemporaryDirectory dir;
   const std::vector<real> w{1, 2, 3};
   write_safetensors(dir / "a", {real_tensor("w", {3}, w)});
@@ -177,7 +177,7 @@ TEST_CASE("a file with any bit of its header flipped is refused or means the sam
   }
 }
 
-TEST_CASE("every header field at its boundary values is refused with the tensor's name") {
+TEST_CASE("bad boundary values in a header are refused by tensor name") {
   const TemporaryDirectory dir;
   const auto with = [&](const std::string& dtype, const std::string& shape,
                         const std::string& offsets) {
@@ -253,7 +253,7 @@ TEST_CASE("overlaps, holes and bytes that belong to nobody are refused") {
   CHECK(refusal(dir, file_bytes("{}", 1)).fault == Fault::input);
 }
 
-TEST_CASE("the order of the header is free, the order of the data is that of the offsets") {
+TEST_CASE("the header's order is free, the data's is that of the offsets") {
   const TemporaryDirectory dir;
   write_file(dir / "a", file_bytes("{\"z\":" + entry("\"U8\"", "[2]", "[4,6]") +
                                        ",\"a\":" + entry("\"U8\"", "[4]", "[0,4]") +
@@ -296,7 +296,7 @@ TEST_CASE("the writer refuses bad tensors and leaves what was there") {
   refused({real_tensor("w", {2}, w, DType::i16)});
 }
 
-TEST_CASE("every type that the format defines opens with the size that its bits give") {
+TEST_CASE("every type of the format opens with the size that its bits give") {
   const TemporaryDirectory dir;
   // Bits of an element, from the format's reference implementation.
   const std::vector<std::pair<std::string, std::size_t>> types{
@@ -330,7 +330,7 @@ TEST_CASE("every type that the format defines opens with the size that its bits 
   }
 }
 
-TEST_CASE("what lies in the place of a safetensors file is named, with the way out") {
+TEST_CASE("what lies in a safetensors file's place is named with advice") {
   const TemporaryDirectory dir;
   const auto named = [&](const std::string& bytes, std::string_view word) {
     const ErrorParts e = refusal(dir, bytes);

@@ -68,7 +68,7 @@ std::map<std::vector<std::int32_t>, double> three_tokens(const Gpt& model,
 
 }  // namespace
 
-TEST_CASE("speculated tokens have the large model's distribution: chi-square over three tokens") {
+TEST_CASE("speculated tokens have the large model's distribution") {
   Pair models;
   const std::vector<std::int32_t> prompt{3, 1};
   for (const Sampling& sampling : {Sampling{}, Sampling{.temperature = 1.5, .top_k = 4}}) {
@@ -111,7 +111,7 @@ TEST_CASE("speculated tokens have the large model's distribution: chi-square ove
   }
 }
 
-TEST_CASE("greedy speculation writes the large model's text, past the end of the context") {
+TEST_CASE("greedy speculation writes the large model's text, past the context") {
   Pair models;
   for (const std::vector<std::int32_t>& prompt :
        std::vector<std::vector<std::int32_t>>{{0}, {1, 2, 3}, {4, 4, 1, 0, 2, 2, 1}}) {
@@ -152,7 +152,7 @@ TEST_CASE("generation stops when told, and other vocabularies are refused") {
   CHECK(error_of([&] { models.run(prompt, 5, 8, {}, rng); }).fault == Fault::usage);
 }
 
-TEST_CASE("a model and a draft of padded tables work together over the ids that have text") {
+TEST_CASE("models of padded tables speculate over the ids that have text") {
   const auto padded = [](const Gpt& model, std::int64_t vocab) {
     GptConfig config = model.config();
     config.vocab_size = vocab;

@@ -27,7 +27,7 @@ struct Fixture {
 
 }  // namespace
 
-TEST_CASE("the gradient norm is over all groups and the scale brings it down to the clip") {
+TEST_CASE("the gradient norm is over all groups and is scaled to the clip") {
   Fixture f;
   const std::vector<ParamGroup> groups{{.params = {&f.a}}, {.params = {&f.b}}};
   CHECK(grad_norm(groups, 6.5).norm == 13);

@@ -22,7 +22,7 @@ struct Fixture {
 
 }  // namespace
 
-TEST_CASE("the average starts at the weights and follows decay · average + (1 - decay) · w") {
+TEST_CASE("the average starts at the weights and decays to later ones") {
   Fixture f;
   Ema ema(f.groups(), 0.75);
   const auto state = ema.state();
@@ -37,7 +37,7 @@ TEST_CASE("the average starts at the weights and follows decay · average + (1 -
   CHECK(f.w.value.data[0] == 5);
 }
 
-TEST_CASE("EmaWeights shows the averages and gives the trained weights back") {
+TEST_CASE("EmaWeights shows averages and gives trained weights back") {
   Fixture f;
   Ema ema(f.groups(), 0.5);
   f.w.value.data[0] = 3;

@@ -120,7 +120,7 @@ TEST_CASE("a group's lr_mult multiplies the learning rate, decay included") {
   CHECK(a.values() == b.values());
 }
 
-TEST_CASE("the gradient scale reaches the groups that are clipped and no others") {
+TEST_CASE("the gradient scale reaches the clipped groups and no others") {
   Fixture scaled, halved;
   const auto groups = [](Fixture& f) -> std::vector<ParamGroup> {
     return {{.params = {&f.matrix}}, {.params = {&f.vector}, .clip = false}};
@@ -134,7 +134,7 @@ TEST_CASE("the gradient scale reaches the groups that are clipped and no others"
   CHECK(scaled.values() == halved.values());
 }
 
-TEST_CASE("parameters that lie side by side are one run, whatever their sizes") {
+TEST_CASE("parameters side by side are one run, whatever their sizes") {
   ParamStore store;
   // 5 and 16 elements: the first needs padding up to 64 bytes, the second none.
   Param& a = store.add("a", {5});
@@ -151,7 +151,7 @@ TEST_CASE("parameters that lie side by side are one run, whatever their sizes") 
   CHECK(runs({{.params = {&a}}, {.params = {&b, &c}}}) == 2);
 }
 
-TEST_CASE("merged runs move every parameter as if it were alone and leave the others") {
+TEST_CASE("merged runs move every parameter as if alone, and no others") {
   const auto make = [](ParamStore& store) {
     for (const auto& [name, n] : {std::pair{"a", 5}, {"frozen", 7}, {"b", 33}, {"c", 2}}) {
       store.add(name, {n});

@@ -8,7 +8,7 @@
 using namespace notch;
 using namespace notch::optim;
 
-TEST_CASE("the warm-up is a line that ends at the peak in its last step and has no idle step") {
+TEST_CASE("the warm-up is a line to the peak and has no idle step") {
   const Schedule s{.lr = 1e-3, .min_lr = 1e-4, .warmup = 100, .steps = 2000};
   CHECK(s(0) == Approx(1e-5));
   CHECK(s(1) == Approx(2e-5));

@@ -128,7 +128,7 @@ TEST_CASE("a tied GPT with biases and tanh GELU trains as PyTorch's") {
                                         .tie_embeddings = true});
 }
 
-TEST_CASE("an untied GPT without biases and with exact GELU trains as PyTorch's") {
+TEST_CASE("an untied GPT with exact GELU and no biases trains as PyTorch's") {
   check_against_torch("gpt_exact_untied", {.vocab_size = 40,
                                            .block_size = 32,
                                            .n_layer = 3,

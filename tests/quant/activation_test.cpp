@@ -26,7 +26,7 @@ TEST_CASE("a spec of activations survives its JSON") {
   }
 }
 
-TEST_CASE("a spec of activations that means nothing is refused with the key that does not fit") {
+TEST_CASE("a meaningless spec of activations is refused by its key") {
   const auto field = [](const char* text) {
     return error_of([&] { activation_spec_from_json(Json::parse(text, "t"), "t"); });
   };
@@ -44,7 +44,7 @@ TEST_CASE("a spec of activations that means nothing is refused with the key that
   CHECK(error_of([] { validate(ActivationSpec{.percentile = 50}, "t"); }).field == "percentile");
 }
 
-TEST_CASE("a frozen range must be usable: a positive scale and a zero point on the grid") {
+TEST_CASE("a frozen range has a positive scale and a zero point in range") {
   InputQuantizer input{.spec = {.range = ActivationRange::fixed}, .at = {.scale = real(0.5)}};
   validate(input, "t");
   for (const real bad : {real(0), real(-1), std::numeric_limits<real>::infinity(),
@@ -63,7 +63,7 @@ TEST_CASE("a frozen range must be usable: a positive scale and a zero point on t
   validate(input, "t");
 }
 
-TEST_CASE("names of activation specs say width, symmetry and where the range comes from") {
+TEST_CASE("names of activation specs say width, symmetry and range source") {
   CHECK(name_of(ActivationSpec{}) == "int8 symmetric dynamic");
   CHECK(name_of(ActivationSpec{.bits = 4,
                                .symmetric = false,

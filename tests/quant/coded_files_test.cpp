@@ -13,7 +13,7 @@ namespace {
 
 using namespace notch::test;
 
-TEST_CASE("an entropy-coded directory holds the same integers, and says how many bytes it takes") {
+TEST_CASE("an entropy-coded directory holds the same integers and its size") {
   const std::vector<Spec> specs = test::all_specs(4);
   constexpr std::size_t kMatrices = 10;
   for (std::size_t first = 0; first < specs.size(); first += kMatrices) {
@@ -45,7 +45,7 @@ TEST_CASE("an entropy-coded directory holds the same integers, and says how many
   }
 }
 
-TEST_CASE("another coding, and a coded tensor that is damaged or missing, are refused by name") {
+TEST_CASE("another coding or a damaged coded tensor is refused by name") {
   const auto model = make_gpt(tiny_config());
   const Quantized q = rounded(*model, {.weights = {.bits = 4}});
   const TemporaryDirectory dir;

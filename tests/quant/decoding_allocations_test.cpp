@@ -12,7 +12,7 @@
 #ifndef NOTCH_SANITIZED
 namespace notch::quant {
 
-TEST_CASE("a decoded token of a packed model asks nothing of the heap, from the third on") {
+TEST_CASE("from the third token on a packed model decodes without the heap") {
   for (const int bits : {8, 6, 4, 2}) {
     for (const bool activations : {false, true}) {
       for (const KvKind kind : {KvKind::fp32, KvKind::fp16, KvKind::int8}) {

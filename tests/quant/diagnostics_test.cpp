@@ -60,7 +60,7 @@ struct Watched {
 
 constexpr double kN = 48 * 12;
 
-TEST_CASE("Noise, clipping, steps and boundaries of weights that are placed by hand") {
+TEST_CASE("Noise, clipping and steps of weights that are placed by hand") {
   Watched m(1.25);  // all at 1 + 1/4: half-way between code and boundary
   m.put(0, 9);      // clipped to 7
   m.put(1, 2.49);   // next to a boundary
@@ -146,7 +146,7 @@ TEST_CASE("A weight can turn more often than is counted") {
   CHECK(m.report().reversals[4] == 1);
 }
 
-TEST_CASE("The cosine compares the gradient at the rounding with that of the expected loss") {
+TEST_CASE("The cosine is between the gradient rounded and of expected loss") {
   // L = 1/2 Σ (ŵ - t)²: dL/dŵ = ŵ - t. All weights at 1.4: rounded to 1; expected under stochastic
   // rounding 1.4.
   Watched m(1.4);
@@ -188,7 +188,7 @@ TEST_CASE("The cosine compares the gradient at the rounding with that of the exp
   CHECK(same_bits(values_of(m.model->params()), before));
 }
 
-TEST_CASE("With a link below, gradients are compared at what it makes of the weights") {
+TEST_CASE("With a link below, gradients are compared at its output") {
   Watched m(1.4);
   const nn::Attachment doubled = m.model->hooks().weight_chain.attach(
       [](Graph& g, Param& p, const auto& next) { return scale(next(g, p), real{2}); });
@@ -228,7 +228,7 @@ TEST_CASE("Odd codes: a step of two, boundaries at even numbers") {
   }
 }
 
-TEST_CASE("The figures are lists in the order of the layers, and null where there is no number") {
+TEST_CASE("The figures are in order of the layers, null without a number") {
   LayerDiagnostics a{.name = "a", .sqnr_db = std::numeric_limits<double>::infinity()};
   a.step = 0.123456;
   a.ste_cosine = std::nan("");

@@ -92,7 +92,7 @@ Reals seen_by_backward(Reals w, const Spec& spec, const Scales& at, const Reals*
   return copy(g.grad(in));
 }
 
-TEST_CASE("backward multiplies by the same weights as forward, on every grid") {
+TEST_CASE("backward multiplies by the weights of forward on every grid") {
   const Reals w = normal_matrix(kRows * kCols, 4, 0.1);
   for (const Spec& spec : all_specs(kGroup)) {
     INFO(name_of(spec));
@@ -105,7 +105,7 @@ TEST_CASE("backward multiplies by the same weights as forward, on every grid") {
   }
 }
 
-TEST_CASE("fake-quant weights are the dequantized codes, bit for bit, for every spec") {
+TEST_CASE("fake-quant weights are the dequantized codes bit for bit") {
   Reals w = normal_matrix(kRows * kCols, 1, 0.1);
   std::fill(w.begin() + kCols, w.begin() + 2 * kCols, real{0});  // a row of zeros
   for (const Spec& spec : all_specs(kGroup)) {
@@ -122,7 +122,7 @@ TEST_CASE("fake-quant weights are the dequantized codes, bit for bit, for every 
   }
 }
 
-TEST_CASE("fake quantization with frozen scales leaves quantized weights as they are") {
+TEST_CASE("frozen scales leave quantized weights as they are") {
   const Reals w = normal_matrix(kRows * kCols, 2, 0.1);
   for (const Spec& spec : all_specs(kGroup)) {
     INFO(name_of(spec));
@@ -169,7 +169,7 @@ TEST_CASE("a range found on quantized weights gives the same weights again") {
   CHECK(count_moved(learned, again) == 0);
 }
 
-TEST_CASE("a followed range is its anchor's at the anchor and moves with the extremes") {
+TEST_CASE("a followed range equals its anchor's there, moves with extremes") {
   for (Spec spec : all_specs(kGroup)) {
     INFO(name_of(spec));
     const Reals w = normal_matrix(kRows * kCols, 5, 0.1);
@@ -196,7 +196,7 @@ TEST_CASE("a followed range is its anchor's at the anchor and moves with the ext
   CHECK(follow_range(anchor, {-2, 2}, spec).scale == anchor.scale);
 }
 
-TEST_CASE("a unit of zeros keeps a grid that it was given, and finds one where it had none") {
+TEST_CASE("a unit of zeros keeps a given grid, and finds one without") {
   const Spec spec{.bits = 4};
   const MinMax moved{-0.001f, 0.0005f};
   CHECK(follow_range({.scale = 0.25f}, moved, spec).scale == 0.25f);
@@ -212,7 +212,7 @@ TEST_CASE("count_moved counts what changed beyond rounding") {
   CHECK(count_moved({}, {}) == 0);
 }
 
-TEST_CASE("the clipped straight-through kernel is its definition for every unit size") {
+TEST_CASE("the clipped straight-through kernel is its definition") {
   for (std::int64_t unit = 1; unit <= 40; ++unit) {
     constexpr std::size_t kUnits = 3;
     const std::size_t n = kUnits * static_cast<std::size_t>(unit);
@@ -234,7 +234,7 @@ TEST_CASE("the clipped straight-through kernel is its definition for every unit 
   clipped_ste_backward({}, {}, {}, Reals{1}, {}, 0, -8, 7);  // not wanted: nothing to do
 }
 
-TEST_CASE("the weight that a scale was made of is inside the clip mask, one step further is not") {
+TEST_CASE("the weight that made the scale is inside the clip mask") {
   // x / fl(x / q) lies above q for about one x in ten: by the definition alone it would be masked.
   int above = 0;
   for (const int q : {1, 3, 7, 31, 127}) {
@@ -320,7 +320,7 @@ TEST_CASE("the number of threads changes no bit of values and gradients") {
   }
 }
 
-TEST_CASE("learned steps are stored numbers: positive, finite, of the scale's type") {
+TEST_CASE("learned steps are stored finite, positive, in the scale's type") {
   CHECK(lsq_step(1, 0, ScaleType::f32) == 1);
   CHECK(lsq_step(1, std::log(0.1f), ScaleType::f16) == round_scale(0.1f, ScaleType::f16));
   CHECK(lsq_step(1, std::log(0.1f), ScaleType::bf16) == round_scale(0.1f, ScaleType::bf16));

@@ -24,7 +24,7 @@ double loss_at(std::span<const real> row, const Spec& spec, const Matrix& H, dou
       .report.damped_error;
 }
 
-TEST_CASE("the clip search keeps, row by row, the range that the sweep itself does best with") {
+TEST_CASE("the clip search keeps the range that is best for each row") {
   constexpr std::int64_t kRows = 40, kCols = 48;
   const std::vector<real> w = normal_matrix(kRows * kCols, 111);
   const Matrix H = hessian_of(correlated_inputs(300, kCols, 112), kCols);
@@ -56,7 +56,7 @@ TEST_CASE("the clip search keeps, row by row, the range that the sweep itself do
   }
 }
 
-TEST_CASE("the clip search lowers the output error in every granularity, whatever runs it") {
+TEST_CASE("the clip search lowers the output error in every granularity") {
   constexpr std::int64_t kRows = 37, kCols = 48;
   const std::vector<real> w = normal_matrix(kRows * kCols, 113);
   const Matrix H = hessian_of(correlated_inputs(300, kCols, 114), kCols);
@@ -91,8 +91,7 @@ TEST_CASE("the clip search lowers the output error in every granularity, whateve
   }
 }
 
-TEST_CASE(
-    "where columns are many the clip search tries what promises most, and loses little by it") {
+TEST_CASE("with many columns the clip search tries less and loses little") {
   constexpr std::int64_t kRows = 24, kCols = 320;
   const std::vector<real> w = normal_matrix(kRows * kCols, 115);
   const Matrix H = hessian_of(correlated_inputs(800, kCols, 116), kCols);
@@ -143,7 +142,7 @@ TEST_CASE("a forecast is the loss that rounding the column adds, in float") {
   }
 }
 
-TEST_CASE("a column of the sweep is a chain of multiply-adds, with or without its panel's others") {
+TEST_CASE("a sweep's column is a chain of multiply-adds in any panel") {
   constexpr std::int64_t kCols = 37, kTerms = 11, kFirst = 5, kBegin = 17, kEnd = 36;
   const std::vector<real> w = normal_matrix(kCols * kStripRows, 118);
   const std::vector<real> d = normal_matrix(kTerms * kStripRows, 119);
@@ -167,7 +166,7 @@ TEST_CASE("a column of the sweep is a chain of multiply-adds, with or without it
   CHECK((fused || separate));
 }
 
-TEST_CASE("ranges by standard deviations: k·σ / qmax, above the largest weight as well") {
+TEST_CASE("ranges by standard deviations are k·σ / qmax, however large") {
   const std::vector<real> w{1, -1, 1, -1, 3, -3, 3, -3};  // σ = 1 and 3
   for (const double k : {0.5, 7.0}) {
     const GptqResult g = gptq(w, 2, 4, {.bits = 4}, identity(4, 1), {.deviations = k}, "t");
@@ -178,7 +177,7 @@ TEST_CASE("ranges by standard deviations: k·σ / qmax, above the largest weight
   }
 }
 
-TEST_CASE("the asymmetric target solves its normal equations, and no drift moves nothing") {
+TEST_CASE("the asymmetric target solves its equations, no drift no move") {
   constexpr std::int64_t kRows = 5, kCols = 70, kTokens = 150;
   const std::vector<real> w = normal_matrix(kRows * kCols, 96);
   std::vector<real> x = correlated_inputs(kTokens, kCols, 97);
@@ -233,8 +232,7 @@ TEST_CASE("the asymmetric target solves its normal equations, and no drift moves
         Fault::usage);
 }
 
-TEST_CASE(
-    "where inputs have drifted, codes of the asymmetric target miss the float outputs by less") {
+TEST_CASE("asymmetric targets miss float outputs by less on drifted inputs") {
   constexpr std::int64_t kRows = 12, kCols = 32, kTokens = 400;
   int better = 0;
   for (std::uint64_t seed = 0; seed < 20; ++seed) {

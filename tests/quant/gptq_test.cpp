@@ -18,7 +18,7 @@ using namespace notch;
 using namespace notch::quant;
 using namespace notch::test;
 
-TEST_CASE("worked by hand: H = I + 4 makes GPTQ round (.1,.2,.3) to (0,0,1), error 1.18 not 1.58") {
+TEST_CASE("by hand: with H = I + 4 GPTQ rounds (.1,.2,.3) to (0,0,1)") {
   // Factors 4/9, 4/9, then 4/5: the third weight has become .54. A wrong sign, a static inverse or
   // a missing division by the diagonal gives (0,0,0). The third row makes the tensor's scale 1.
   const Matrix H{5, 4, 4, 4, 5, 4, 4, 4, 5};
@@ -32,7 +32,7 @@ TEST_CASE("worked by hand: H = I + 4 makes GPTQ round (.1,.2,.3) to (0,0,1), err
   CHECK(g.report.damped_error == Approx(1.18 + 0.62).epsilon(1e-6));
 }
 
-TEST_CASE("without correlations GPTQ is round-to-nearest exactly, for every spec") {
+TEST_CASE("without correlations GPTQ is round-to-nearest for every spec") {
   constexpr std::int64_t kRows = 7, kCols = 36;
   const std::vector<real> w = normal_matrix(kRows * kCols, 21, 0.04);
   Matrix diagonal = identity(kCols, 1);
@@ -73,7 +73,7 @@ TEST_CASE("GPTQ gives the codes of the OBQ recursion in the same order") {
   }
 }
 
-TEST_CASE("the block size changes no bit, also when groups are smaller or larger than a block") {
+TEST_CASE("the block size changes no bit, for groups of any size") {
   constexpr std::int64_t kRows = 21, kCols = 60;
   const std::vector<real> w = normal_matrix(kRows * kCols, 31);
   const Matrix H = hessian_of(correlated_inputs(300, kCols, 32), kCols);
@@ -96,7 +96,7 @@ TEST_CASE("the block size changes no bit, also when groups are smaller or larger
   }
 }
 
-TEST_CASE("the scales of later groups come from the updated weights unless groups are static") {
+TEST_CASE("later groups are scaled by updated weights unless static") {
   constexpr std::int64_t kRows = 8, kCols = 32;
   const std::vector<real> w = normal_matrix(kRows * kCols, 41);
   const Matrix H = hessian_of(correlated_inputs(300, kCols, 42), kCols);
@@ -142,7 +142,7 @@ TEST_CASE("the summed column losses are the output error that one measures") {
   }
 }
 
-TEST_CASE("on 200 random layers with correlated inputs GPTQ beats round-to-nearest 200 times") {
+TEST_CASE("GPTQ beats round-to-nearest on 200 random correlated layers") {
   constexpr std::int64_t kRows = 16, kCols = 32;
   int better = 0;
   double ratio = 0;
@@ -185,7 +185,7 @@ TEST_CASE("with act-order, permuting the inputs permutes the codes") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("scaling the inputs changes nothing, and neither does the number of threads") {
+TEST_CASE("neither the scale of inputs nor the threads change the codes") {
   constexpr std::int64_t kRows = 40, kCols = 64;
   const std::vector<real> w = normal_matrix(kRows * kCols, 61);
   const Matrix H = hessian_of(correlated_inputs(300, kCols, 62), kCols);
@@ -200,7 +200,7 @@ TEST_CASE("scaling the inputs changes nothing, and neither does the number of th
   set_threads(0);
 }
 
-TEST_CASE("degenerate statistics never fail: no sample, one sample, fewer samples than inputs") {
+TEST_CASE("statistics of no sample, one or too few never fail") {
   constexpr std::int64_t kRows = 12, kCols = 40;
   const std::vector<real> w = normal_matrix(kRows * kCols, 71);
   for (const Granularity granularity : {Granularity::channel, Granularity::group}) {

@@ -78,7 +78,7 @@ std::vector<real> shipped_logits(const AnyModel& trained, const Quantized& quant
   return logits_of(view, text);
 }
 
-TEST_CASE("W8A8, W6A8 and W4A8: trained, converted and reloaded logits are equal bit for bit") {
+TEST_CASE("W8A8, W6A8 and W4A8 logits are equal trained and reloaded") {
   const int before = threads();
   for (const Spec& weights : weight_specs()) {
     for (const ActivationSpec& activations : {kDynamic, kStatic}) {
@@ -121,7 +121,7 @@ TEST_CASE("W8A8, W6A8 and W4A8: trained, converted and reloaded logits are equal
   }
 }
 
-TEST_CASE("layers that multiply integers keep no second copy of their weights") {
+TEST_CASE("integer layers keep no second copy of their weights") {
   auto gpt = make_gpt();
   nn::ModelView view = nn::view(*gpt);
   Plan plan = plan_of({.bits = 4}, kDynamic);
@@ -151,7 +151,7 @@ TEST_CASE("layers that multiply integers keep no second copy of their weights") 
                             [](real v) { return std::isfinite(v); }));
 }
 
-TEST_CASE("static ranges are stored in five counted bytes and come back exactly") {
+TEST_CASE("static ranges take five counted bytes and come back exactly") {
   auto gpt = make_gpt();
   nn::ModelView view = nn::view(*gpt);
   const std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), view);
@@ -179,7 +179,7 @@ TEST_CASE("static ranges are stored in five counted bytes and come back exactly"
   }
 }
 
-TEST_CASE("a quantization_config whose activations do not fit its tensors is refused") {
+TEST_CASE("quantization_config activations must fit the tensors") {
   auto gpt = make_gpt();
   nn::ModelView view = nn::view(*gpt);
   Plan plan = plan_of({.bits = 8}, kDynamic);
@@ -206,7 +206,7 @@ TEST_CASE("a quantization_config whose activations do not fit its tensors is ref
         }).fault == Fault::input);  // no wte.weight.input_scale in the file
 }
 
-TEST_CASE("a static range without calibration is refused before anything is attached") {
+TEST_CASE("a static range without calibration is refused before attaching") {
   AnyModel model = any_model([] { return make_gpt(); });
   const std::vector<Target> targets = resolve(plan_of({.bits = 8}, kStatic), model.view);
   CHECK(error_of([&] { FakeQuantizer(model.view, Training::ste, targets, {}); }).fault ==
@@ -243,7 +243,7 @@ TEST_CASE("GPTQ's statistics are those of the rounded inputs") {
   CHECK(codes_with(ActivationSpec{.bits = 2}) == codes_with(ActivationSpec{.bits = 2}));
 }
 
-TEST_CASE("PACT learns where ranges end, beside either way to train weights") {
+TEST_CASE("PACT learns where ranges end with either weight training") {
   for (const Training training : {Training::ste, Training::lsq}) {
     AnyModel model = any_model([] { return make_gpt(); });
     std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.view);
@@ -270,7 +270,7 @@ TEST_CASE("PACT learns where ranges end, beside either way to train weights") {
   }
 }
 
-TEST_CASE("several threads may run one model whose layers multiply integers in training") {
+TEST_CASE("threads may share a model with integer layers in training") {
   AnyModel model = any_model([] { return make_gpt(); });
   std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.view);
   const Text text(3);
@@ -333,7 +333,7 @@ TEST_CASE("PACT's decay is the gradient of the squared clipping level") {
   CHECK(gradients(InputLearning::fixed).empty());
 }
 
-TEST_CASE("learned input ranges move in training, and offsets only where the range is asymmetric") {
+TEST_CASE("learned input ranges move, offsets only if asymmetric") {
   AnyModel model = any_model([] { return make_gpt(); });
   std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.view);
   const Text text(3);

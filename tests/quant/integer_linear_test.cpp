@@ -152,7 +152,7 @@ void compare_all(Layer l) {
 
 }  // namespace
 
-TEST_CASE("every integer kernel gives the contract's bits for odd shapes, groups and zero points") {
+TEST_CASE("every integer kernel gives the contract's bits for odd shapes") {
   struct Size {
     std::int64_t M, N, K, group;
   };
@@ -169,14 +169,14 @@ TEST_CASE("every integer kernel gives the contract's bits for odd shapes, groups
             Fill::random, token_zero_points));
 }
 
-TEST_CASE("integer kernels have a path for every small number of tokens, with the same bits") {
+TEST_CASE("integer kernels have the same bits for small numbers of tokens") {
   for (std::int64_t M = 1; M <= 20; ++M)
     for (const std::int64_t group : {0, 16})
       compare_all(make_layer(M, {.N = 49, .K = 48, .group = group, .zero_points = M % 3 == 0},
                              static_cast<std::uint64_t>(M), Fill::random, M % 2 == 0));
 }
 
-TEST_CASE("integer kernels are exact at the extremes of codes and at the largest K") {
+TEST_CASE("integer kernels are exact at extreme codes and the largest K") {
   for (const Fill fill : {Fill::largest, Fill::smallest, Fill::alternating}) {
     compare_all(make_layer(3, {.N = 18, .K = 65536}, 1, fill, false));
     compare_all(make_layer(3, {.N = 2, .K = 65536}, 2, fill, true));
@@ -198,7 +198,7 @@ TEST_CASE("integer products do not depend on the number of threads") {
   set_threads(0);
 }
 
-TEST_CASE("weights rounded straight into panels equal rounding first and packing then") {
+TEST_CASE("rounding weights into panels equals rounding, then packing") {
   for (const std::int64_t group : {0, 20})
     for (const bool zero_points : {false, true}) {
       const IntegerShape shape{.N = 37, .K = 60, .group = group, .zero_points = zero_points};
@@ -224,7 +224,7 @@ TEST_CASE("weights rounded straight into panels equal rounding first and packing
     }
 }
 
-TEST_CASE("integer layers refuse what does not fit and sums that could leave int32") {
+TEST_CASE("integer layers refuse unfit shapes and sums beyond int32") {
   CHECK(error_of([] { validate({.N = 1, .K = 65537}, "layer"); }).where == "layer");
   CHECK(error_of([] { validate({.N = 1, .K = 32769, .zero_points = true}, "layer"); }).where ==
         "layer");

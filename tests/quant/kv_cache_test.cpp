@@ -115,7 +115,7 @@ std::unique_ptr<nn::Gpt> decided_model(std::uint64_t seed) {
   return model;
 }
 
-TEST_CASE("greedy speculation writes what generate writes, with every kind of cache") {
+TEST_CASE("greedy speculation writes what generate does, with every cache") {
   // Prompts of more than two blocks of 32 positions: part of an INT8 cache is integers when the text
   // begins. The window moves as well.
   for (const KvKind kind : {KvKind::fp16, KvKind::int8}) {
@@ -157,7 +157,7 @@ TEST_CASE("every cache attends within the bound that its rounding implies") {
   }
 }
 
-TEST_CASE("a prompt in one pass is attended on exact keys and values, whatever the cache") {
+TEST_CASE("a prompt in one pass attends exact keys and values") {
   const std::int64_t T = 150;
   const std::vector<real> qkv = normal_matrix(T * 3 * kShape.channels, 6);
   const Expected e = expected(KvKind::fp32, qkv, T);
@@ -169,7 +169,7 @@ TEST_CASE("a prompt in one pass is attended on exact keys and values, whatever t
   }
 }
 
-TEST_CASE("several tokens in one pass get the bits of one at a time, in every cache") {
+TEST_CASE("several tokens in a pass get the bits of one at a time") {
   const std::int64_t T = 180;
   const std::vector<real> qkv = normal_matrix(T * 3 * kShape.channels, 7);
   for (const KvKind kind : {KvKind::fp32, KvKind::fp16, KvKind::int8}) {
@@ -225,7 +225,7 @@ TEST_CASE("the sequences of a batch do not see each other") {
   }
 }
 
-TEST_CASE("16 bits halve the memory of a cache, 8 bits come near a quarter for long ones") {
+TEST_CASE("16 bits halve a cache's memory, 8 come near a quarter") {
   const nn::KvShape s{.n_layer = 2, .n_head = 4, .channels = 256, .capacity = 1024};
   const auto bytes = [&](KvKind kind) { return make_kv_cache(kind, s)->bytes(); };
   CHECK(bytes(KvKind::fp32) == 2 * 2 * 256 * 1024 * 4);

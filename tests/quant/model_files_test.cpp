@@ -33,7 +33,7 @@ using notch::test::Text;
 using notch::test::tiny_config;
 using notch::test::values_of;
 
-TEST_CASE("every spec comes back from its directory bit for bit, and so do the logits") {
+TEST_CASE("specs and logits come back from a directory bit for bit") {
   const std::vector<Spec> specs = test::all_specs(4);
   constexpr std::size_t kMatrices = 10;
   int variant = 0;
@@ -71,7 +71,7 @@ TEST_CASE("every spec comes back from its directory bit for bit, and so do the l
   }
 }
 
-TEST_CASE("sizes by hand: two 4-bit matrices of a small model, everything else in fp32") {
+TEST_CASE("sizes by hand: two 4-bit matrices of a model, the rest fp32") {
   // 1 layer, 12 channels. c_fc [48, 12]: 48 rows of 6 bytes, 48 f16 scales. mlp.c_proj [12, 48] in
   // groups of 16, asymmetric: 12 rows of 24 bytes, 36 f32 scales, zero points in 12 rows of 2
   // bytes.
@@ -133,7 +133,7 @@ TEST_CASE("the directory says what it is") {
   CHECK(error_of([&] { nn::load_model(dir.path()); }).field == "quantization_config");
 }
 
-TEST_CASE("a floating-point directory is loaded as one, rounded to 16 bits if it was") {
+TEST_CASE("a floating-point directory loads as one, rounded to its bits") {
   const auto model = make_gpt();
   for (const nn::DType dtype : {nn::DType::f32, nn::DType::f16}) {
     const TemporaryDirectory dir;
@@ -220,7 +220,7 @@ TEST_CASE("what the spoiling starts from loads") {
   CHECK(load_any(files.dir().path()).tensors.size() == 5);
 }
 
-TEST_CASE("missing, extra, wrongly typed and wrongly shaped tensors are named") {
+TEST_CASE("missing, extra, wrongly typed or shaped tensors are named") {
   for (const std::string part : {".codes", ".scale"}) {
     Spoiled files;
     files.tensors.erase(kMatrix + part);
@@ -244,7 +244,7 @@ TEST_CASE("missing, extra, wrongly typed and wrongly shaped tensors are named") 
   check_names(shape.error(), kMatrix + ".scale");
 }
 
-TEST_CASE("a quantized tensor must not lie in the file a second time, in floating point") {
+TEST_CASE("a floating-point twin of a quantized tensor is refused") {
   Spoiled both, head;
   both.tensors[kMatrix] = {nn::DType::f32, {12, 36}, std::vector<std::byte>(4 * 12 * 36)};
   check_names(both.error(), kMatrix);
@@ -253,7 +253,7 @@ TEST_CASE("a quantized tensor must not lie in the file a second time, in floatin
   check_names(head.error(), "lm_head.weight");
 }
 
-TEST_CASE("a copy of a tied table that stays in floating point must equal it") {
+TEST_CASE("a floating-point copy of a tied table must equal it") {
   Spoiled files;
   const auto model = make_gpt();
   const TemporaryDirectory dir;
@@ -276,7 +276,7 @@ TEST_CASE("a copy of a tied table that stays in floating point must equal it") {
   check_names(files.error(), "lm_head.weight");
 }
 
-TEST_CASE("codes outside the grid, padding bits and unusable scales are refused") {
+TEST_CASE("codes off the grid, padding bits and bad scales are refused") {
   Spoiled code, scale_zero, scale_nan, scale_negative, scale_infinite, padding;
   // Codes are stored as q + 7: 15 would be 8 on [-7, 7].
   code.tensors[kMatrix + ".codes"].bytes[8] = std::byte{0xf0};
@@ -337,7 +337,7 @@ TEST_CASE("a file that is cut off anywhere is refused") {
   CHECK(error_of([&] { load_any(files.dir().path()); }).fault == Fault::input);
 }
 
-TEST_CASE("saving refuses integers that belong to another model, and none at all") {
+TEST_CASE("saving refuses missing integers and another model's") {
   const TemporaryDirectory dir;
   const auto model = make_gpt();
   Quantized q = rounded(*model, {.weights = {.bits = 4}});

@@ -141,7 +141,7 @@ Floats run(const Layer& l, const Packed& packed, IntegerKernel kernel) {
 
 }  // namespace
 
-TEST_CASE("every narrow kernel gives the contract's bits, at every width, shape and scale type") {
+TEST_CASE("every narrow kernel gives the contract's bits at every width") {
   struct Size {
     std::int64_t M, N, K, group;
   };
@@ -168,7 +168,7 @@ TEST_CASE("every narrow kernel gives the contract's bits, at every width, shape 
           }
 }
 
-TEST_CASE("narrow sums are exact at the largest K and at the extremes of codes") {
+TEST_CASE("narrow sums are exact at the largest K and extreme codes") {
   for (const bool asymmetric : {false, true}) {
     Layer l = make_layer(2, {.N = 17, .K = 65536, .bits = 7}, StoredScale::f32, asymmetric, 1);
     for (const int q : {-64, 63}) {
@@ -195,7 +195,7 @@ TEST_CASE("narrow products do not depend on the number of threads") {
   set_threads(0);
 }
 
-TEST_CASE("an integer matrix takes its rows in pieces and looks up what dequantize gives") {
+TEST_CASE("an integer matrix takes pieces of rows, lookups dequantize") {
   for (const int bits : {2, 3, 4, 5, 6, 8})
     for (const Granularity granularity :
          {Granularity::tensor, Granularity::channel, Granularity::group})

@@ -40,7 +40,7 @@ std::vector<real> exponential(int n) {
   return v;
 }
 
-TEST_CASE("a histogram that grew counts as one that knew its width from the start") {
+TEST_CASE("a histogram that grew counts as one of its final width") {
   // Sixteenths and limits that are powers of two: every bin edge is exact.
   std::vector<real> small, large;
   for (int i = -64; i <= 64; ++i) small.push_back(static_cast<real>(i) / 64);
@@ -69,7 +69,7 @@ TEST_CASE("a histogram that grew counts as one that knew its width from the star
   CHECK(grown.at(-Histogram::kBins) == 1);  // the outer edge belongs to the outermost bin
 }
 
-TEST_CASE("a histogram knows zeros before it knows a width, and never a value that is not finite") {
+TEST_CASE("a histogram takes zeros before a width, non-finite values never") {
   Histogram h;
   h.add(std::vector<real>(5, 0));
   CHECK(h.width() == 0);
@@ -85,7 +85,7 @@ TEST_CASE("a histogram knows zeros before it knows a width, and never a value th
   CHECK(h.count() == 6);
 }
 
-TEST_CASE("min-max is the extremes with 0 and the moving average follows its recursion") {
+TEST_CASE("min-max is the extremes with 0, the moving average recursive") {
   const std::vector<real> first{1, 2, -3}, second{5, 4}, third{-7};
   Observer minmax(with(ObserverRule::minmax)), average(with(ObserverRule::moving_average));
   for (const auto& batch : {first, second, third}) {
@@ -101,7 +101,7 @@ TEST_CASE("min-max is the extremes with 0 and the moving average follows its rec
   CHECK(range_of(with(ObserverRule::minmax), std::vector<real>{2, 3}).lo == 0);
 }
 
-TEST_CASE("a percentile leaves out the share it says, on one side or on both") {
+TEST_CASE("a percentile leaves out its share on one side or on both") {
   // 10,000 evenly spaced values: the 99th percentile of magnitudes is 0.99 of the largest.
   std::vector<real> x;
   for (int i = 1; i <= 10000; ++i) x.push_back(static_cast<real>(i) / 10000);
@@ -120,7 +120,7 @@ TEST_CASE("a percentile leaves out the share it says, on one side or on both") {
   CHECK(range_of(spec, x).lo == -2);
 }
 
-TEST_CASE("the least squared error of a normal distribution is at its known step") {
+TEST_CASE("the least squared error of a normal is at its known step") {
   // Max (1960), "Quantizing for minimum distortion": a uniform quantizer of N(0, 1) with 15 levels
   // has its best step near 0.3534 (16 levels: 0.3352; 4 bits narrow are 15 levels).
   const std::vector<real> x = normals(200000, 5);
@@ -146,13 +146,13 @@ TEST_CASE("the entropy threshold is that of an independent implementation") {
   CHECK(both.lo == -both.hi);
 }
 
-TEST_CASE("an even distribution loses nothing by more levels, so entropy keeps all of it") {
+TEST_CASE("entropy keeps all of an even distribution") {
   std::vector<real> x;
   for (int i = 0; i < 2048 * 8; ++i) x.push_back(static_cast<real>((i + 0.5) / (2048 * 8)));
   CHECK(range_of(with(ObserverRule::entropy), x).hi == x.back());
 }
 
-TEST_CASE("a channel's range is what an observer of that channel alone finds") {
+TEST_CASE("a channel's range is that of an observer of it alone") {
   const std::vector<real> x = normals(3 * 400, 7);
   for (const ObserverRule rule :
        {ObserverRule::minmax, ObserverRule::moving_average, ObserverRule::percentile,

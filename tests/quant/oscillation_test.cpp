@@ -49,7 +49,7 @@ TEST_CASE("a weight oscillates when its code moves against its last move") {
   CHECK(x.w == path.back());  // nothing is frozen
 }
 
-TEST_CASE("a frozen weight stays at the code of its average, and follows its scale") {
+TEST_CASE("a frozen weight stays at its average's code, follows its scale") {
   Watched x({0.12f, 0.5f});
   for (int i = 0; i < 40; ++i) {
     x.w = {i % 4 == 3 ? 0.22f : 0.12f, 0.5f};  // three quarters of the time at 1
@@ -63,7 +63,7 @@ TEST_CASE("a frozen weight stays at the code of its average, and follows its sca
   CHECK(x.w == Reals{0.2f, 0.4f});
 }
 
-TEST_CASE("on the odd grid an average between two codes freezes at one of them") {
+TEST_CASE("on the odd grid an average between codes freezes at one") {
   Watched x({0.05f});
   x.code = x.mean = {1};
   for (int i = 0; i < 30; ++i) {
@@ -85,7 +85,7 @@ TEST_CASE("without freezing the state is frequency and direction alone") {
   CHECK(x.w[0] == 0.12f);
 }
 
-TEST_CASE("dampening is the slope of the squared distance to the rounded weight") {
+TEST_CASE("dampening is the slope of the squared rounding distance") {
   const std::vector<std::int8_t> zero{2};
   const Reals scales{0.5f};
   const Reals w = test::normal_matrix(64, 3, 2);

@@ -66,7 +66,7 @@ TEST_CASE("every code of every width survives, at every position in a row") {
   }
 }
 
-TEST_CASE("damaged storage is an input error that names the tensor and the place") {
+TEST_CASE("damaged storage is an input error that names the tensor") {
   const Codes codes{-7, 0, 7, 1, 2, 3};
   const Bytes good = pack_codes(codes, 2, 3, {.bits = 4});
   const Spec narrow{.bits = 4};
@@ -101,7 +101,7 @@ TEST_CASE("damaged storage is an input error that names the tensor and the place
   CHECK(length.expected == "4");
 }
 
-TEST_CASE("a packed tensor with bad parts is refused before anything is allocated from them") {
+TEST_CASE("a packed tensor with bad parts is refused before allocation") {
   const std::vector<real> w = normal_matrix(4 * 6, 12);
   const Spec spec{.bits = 4, .grid = GridKind::asymmetric, .scale = ScaleType::f16};
   const PackedTensor good =
@@ -122,14 +122,14 @@ TEST_CASE("a packed tensor with bad parts is refused before anything is allocate
   CHECK(broken([](PackedTensor& p) { p.spec.bits = 77; }).fault == Fault::input);
 }
 
-TEST_CASE("order-0 entropy: equal shares of 2^k codes need k bits, one code needs none") {
+TEST_CASE("order-0 entropy: equal shares of 2^k codes need k bits") {
   CHECK(code_entropy(Codes{}) == 0);
   CHECK(code_entropy(Codes(100, 5)) == 0);
   CHECK(code_entropy(Codes{-128, 127, 0, 1}) == Approx(2).epsilon(1e-14));
   CHECK(code_entropy(Codes{0, 0, 0, 1}) == Approx(0.8112781244591328).epsilon(1e-12));  // h(1/4)
 }
 
-TEST_CASE("the codes of a Gaussian row under absmax are worth fewer bits than they take") {
+TEST_CASE("a Gaussian row's codes are worth fewer bits than they take") {
   // Rows of 256, 4 bits, absmax: an independent computation gives 3.26 bits per weight.
   const std::vector<real> w = normal_matrix(512 * 256, 13);
   const Spec spec{.bits = 4};

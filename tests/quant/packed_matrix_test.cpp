@@ -25,7 +25,7 @@ Tensor tensor_of(std::vector<real>& v, Shape shape) { return {v.data(), shape}; 
 
 }  // namespace
 
-TEST_CASE("products of any number of rows agree with the dequantized weights within rounding") {
+TEST_CASE("products of any number of rows agree with dequantized weights") {
   const std::int64_t N = 70, K = 96;
   for (const Spec& spec : {Spec{.bits = 8}, Spec{.bits = 6, .grid = GridKind::asymmetric},
                            Spec{.bits = 4,
@@ -67,7 +67,7 @@ TEST_CASE("products of any number of rows agree with the dequantized weights wit
   }
 }
 
-TEST_CASE("a lookup gives the dequantized rows, and refuses ids that the table lacks") {
+TEST_CASE("a lookup gives dequantized rows and refuses unknown ids") {
   const QTensor q = random_tensor({.bits = 5}, 30, 50);
   const PackedMatrix matrix(q);
   const std::vector<real> w = dequantize(q);

@@ -124,11 +124,11 @@ void check_products(const Spec& spec, std::int64_t rows, std::int64_t cols) {
 
 }  // namespace
 
-TEST_CASE("every variant of the packed product gives the documented bits, for every spec") {
+TEST_CASE("every packed product variant gives the documented bits") {
   for (const Spec& spec : all_specs(32)) check_products(spec, 5, 96);
 }
 
-TEST_CASE("packed products hold for long rows, odd lengths and groups of any size") {
+TEST_CASE("packed products hold for long rows, odd lengths and any groups") {
   for (int bits = 2; bits <= 8; ++bits) {
     for (const GridKind grid : {GridKind::narrow, GridKind::asymmetric}) {
       for (const std::int64_t cols : {7, 100, 768, 1100})
@@ -163,7 +163,7 @@ TEST_CASE("a repacked row dequantizes to the same bits as the matrix") {
   }
 }
 
-TEST_CASE("in groups the packed product equals the float product of the dequantized weights") {
+TEST_CASE("a packed product in groups equals the float product") {
   const Spec spec{.bits = 4, .granularity = Granularity::group, .group_size = 32};
   const Matrix m = make(spec, 40, 320, 3);
   const std::vector<real> w = dequantize(m.q), x = normal_matrix(3 * 320, 4);
@@ -175,7 +175,7 @@ TEST_CASE("in groups the packed product equals the float product of the dequanti
   for (std::size_t i = 0; i < out.size(); ++i) CHECK(out[i] == static_cast<float>(expected[i]));
 }
 
-TEST_CASE("four bits fill repacked rows without a gap, and the layout is as documented") {
+TEST_CASE("four bits fill repacked rows gapless in the documented layout") {
   CHECK(repacked_row_bytes(768, 4) == 384);
   CHECK(repacked_row_bytes(768, 2) == 192);
   CHECK(repacked_row_bytes(768, 6) == 576);

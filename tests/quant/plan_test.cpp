@@ -44,7 +44,7 @@ Names blocks(int layers, const char* bits) {
   return names;
 }
 
-TEST_CASE("patterns: a star stands for any text, also none, also several times") {
+TEST_CASE("patterns: a star stands for any text, also none or many times") {
   CHECK(matches("wte", "wte"));
   CHECK_FALSE(matches("wte", "wte2"));
   CHECK_FALSE(matches("wte", "wt"));
@@ -63,7 +63,7 @@ TEST_CASE("patterns: a star stands for any text, also none, also several times")
   CHECK_FALSE(matches("x*x", "x"));
 }
 
-TEST_CASE("by default the Linears of the blocks and the tied token table, in the order they run") {
+TEST_CASE("by default the blocks' Linears and the tied table, in run order") {
   const auto model = make_gpt();
   Names expected = blocks(2, "4");
   expected.push_back("wte:8");
@@ -78,7 +78,7 @@ TEST_CASE("by default the Linears of the blocks and the tied token table, in the
   }
 }
 
-TEST_CASE("an untied head is a matrix of its own, before the table that is only looked up") {
+TEST_CASE("an untied head is a matrix before the looked-up table") {
   const auto model = untied_gpt();
   Names expected = blocks(2, "4");
   expected.push_back("lm_head:8");
@@ -89,7 +89,7 @@ TEST_CASE("an untied head is a matrix of its own, before the table that is only 
   CHECK(targets[9].linear == nullptr);
 }
 
-TEST_CASE("without a table spec the token table and the head stay in floating point") {
+TEST_CASE("without a table spec the table and head stay floating point") {
   CHECK(summary(resolve_in(*make_gpt(), {.weights = kInt4})) == blocks(2, "4"));
   CHECK(summary(resolve_in(*untied_gpt(), {.weights = kInt4})) == blocks(2, "4"));
 }
@@ -130,13 +130,13 @@ TEST_CASE("a tied table answers to its own name and to the head's") {
         "wte:2");
 }
 
-TEST_CASE("a rule may name the position table, which is then only looked up") {
+TEST_CASE("a rule may name the position table, which is only looked up") {
   const auto targets = resolve_in(*make_gpt(), {.weights = kInt4, .rules = {{"wpe", kInt8}}});
   CHECK(summary(targets).back() == "wpe:8");
   CHECK(targets.back().linear == nullptr);
 }
 
-TEST_CASE("a rule that matches nothing is an error that lists what there is") {
+TEST_CASE("a rule that matches nothing is an error listing what there is") {
   const auto model = make_gpt();
   const ErrorParts e = error_of([&] {
     resolve_in(*model, {.weights = kInt4, .rules = {{"h.*", kInt4}, {"h.7.mlp.*", kInt8}}});
@@ -149,7 +149,7 @@ TEST_CASE("a rule that matches nothing is an error that lists what there is") {
   }
 }
 
-TEST_CASE("a group that does not divide a layer's inputs is an error naming the layer") {
+TEST_CASE("a group must divide a layer's inputs, or the layer is named") {
   const auto model = make_gpt();  // 12 channels
   const Spec group8{.bits = 4, .granularity = Granularity::group, .group_size = 8};
   const ErrorParts e = error_of([&] { resolve_in(*model, {.weights = group8}); });

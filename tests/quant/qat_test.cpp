@@ -116,7 +116,7 @@ std::vector<Spec> specs_of(Training training) {
   return specs;
 }
 
-TEST_CASE("a model in training computes with the weights that convert() ships, bit for bit") {
+TEST_CASE("a model in training computes with the weights convert() ships") {
   for (const Training training : {Training::ste, Training::lsq}) {
     for (const Spec& spec : specs_of(training)) {
       check_parity_through_training(tied_gpt(), training, spec);
@@ -126,7 +126,7 @@ TEST_CASE("a model in training computes with the weights that convert() ships, b
   }
 }
 
-TEST_CASE("integers are those of the weights that links attached later hand to the rounding") {
+TEST_CASE("integers are of the weights that later links hand to rounding") {
   for (const Training training : {Training::ste, Training::lsq}) {
     Quantizing q = attach(untied_gpt(), training);
     const nn::Attachment halves =
@@ -161,7 +161,7 @@ TEST_CASE("detaching gives the floating-point model back") {
   }
 }
 
-TEST_CASE("a tied table is rounded once in a step, and lookup and head read the same node") {
+TEST_CASE("a tied table is rounded once a step for lookup and head") {
   for (const Training training : {Training::ste, Training::lsq}) {
     const Quantizing q = attach(tied_gpt(), training);
     Graph g;
@@ -186,7 +186,7 @@ TEST_CASE("a tied table is rounded once in a step, and lookup and head read the 
   }
 }
 
-TEST_CASE("gradients reach every learned step and every weight, and training moves the steps") {
+TEST_CASE("gradients reach all steps and weights, training moves steps") {
   for (AnyModel model : {tied_gpt(), untied_gpt(), mlp()}) {
     Quantizing q = attach(model, Training::lsq);
     ParamStore& steps = q.quantizer->params();
@@ -217,7 +217,7 @@ TEST_CASE("gradients reach every learned step and every weight, and training mov
   }
 }
 
-TEST_CASE("STE learns no steps and its anchors are fixed and restore a checkpoint") {
+TEST_CASE("STE learns no steps, its fixed anchors restore a checkpoint") {
   Quantizing q = attach(tied_gpt(), Training::ste, {.bits = 3});
   CHECK(q.quantizer->params().params().empty());
   const auto anchors_of = [](const Quantizing& of) {
@@ -268,7 +268,7 @@ void train_watched(const Quantizing& q, int steps, double lr) {
   }
 }
 
-TEST_CASE("weights that go back and forth are frozen, and shipped at their codes") {
+TEST_CASE("oscillating weights are frozen, and shipped at their codes") {
   for (const Training training : {Training::ste, Training::lsq}) {
     Quantizing held = attach(tied_gpt(), training, {.bits = 2}, {.freeze = 0.02});
     train_watched(held, 80, 1.0);
@@ -347,8 +347,7 @@ double gradient_norm(const AnyModel& model) {
   return std::sqrt(sum);
 }
 
-TEST_CASE(
-    "a student that equals its teacher learns nothing but rounding gives it something to learn") {
+TEST_CASE("a student equal to its teacher learns only from rounding") {
   const Text text(6);
   for (const AnyModel& model : {tied_gpt(), mlp()}) {
     const auto taught = teach(model, text, 2);
@@ -380,7 +379,7 @@ TEST_CASE("one batch is memorised through four bits with learned steps") {
   }
 }
 
-TEST_CASE("training through rounding gives the same bits for any number of threads") {
+TEST_CASE("training through rounding has the same bits with any threads") {
   const int before = threads();
   for (const Training training : {Training::ste, Training::lsq}) {
     std::vector<real> reference;
@@ -396,7 +395,7 @@ TEST_CASE("training through rounding gives the same bits for any number of threa
   set_threads(before);
 }
 
-TEST_CASE("what cannot be trained is refused when the quantizer is attached") {
+TEST_CASE("what cannot be trained is refused on attaching the quantizer") {
   AnyModel model = tied_gpt();
   for (const GridKind grid : {GridKind::asymmetric, GridKind::signed_max}) {
     const ErrorParts e = error_of([&] { attach(model, Training::lsq, {.bits = 4, .grid = grid}); });

@@ -31,7 +31,7 @@ bool same_bits(const std::vector<real>& a, const std::vector<real>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(real)) == 0;
 }
 
-TEST_CASE("asymmetric INT8 of four values worked by hand is exact: scale 1.5/255, zero point -77") {
+TEST_CASE("asymmetric INT8 by hand is scale 1.5/255 and zero point -77") {
   const std::vector<real> w{0.5f, 1.2f, -0.3f, 0.8f};
   const QTensor q =
       absmax(w, 1, 4, {.grid = GridKind::asymmetric, .granularity = Granularity::tensor});
@@ -42,7 +42,7 @@ TEST_CASE("asymmetric INT8 of four values worked by hand is exact: scale 1.5/255
   for (std::size_t i = 0; i < 4; ++i) CHECK(back[i] == Approx(w[i]).epsilon(2e-7));
 }
 
-TEST_CASE("per-channel scales save a small row, and float32 division decides its tie") {
+TEST_CASE("per-channel scales save a small row, float32 decides its tie") {
   const std::vector<real> w{0.01f, -0.02f, 0.015f, -0.005f, 1.5f, -2, 0.8f, -1.2f};
   CHECK(absmax(w, 2, 4, {.granularity = Granularity::tensor}).codes ==
         Codes{1, -1, 1, 0, 95, -127, 51, -76});
@@ -51,7 +51,7 @@ TEST_CASE("per-channel scales save a small row, and float32 division decides its
         Codes{63, -127, 95, -32, 95, -127, 51, -76});
 }
 
-TEST_CASE("groups of 4 at 4 bits: codes, and the mean squared error falls from .00836 to .00129") {
+TEST_CASE("groups of 4 at 4 bits lower the error from .00836 to .00129") {
   const std::vector<real> w{0.1f, 0.2f, 0.15f, 0.12f, 2.0f, -1.8f, 1.5f, -2.1f};
   const auto mse = [&](const QTensor& q) {
     const std::vector<real> back = dequantize(q);
@@ -68,7 +68,7 @@ TEST_CASE("groups of 4 at 4 bits: codes, and the mean squared error falls from .
   CHECK(mse(whole) == Approx(0.00836).epsilon(0.001));
 }
 
-TEST_CASE("symmetric INT8 of six values worked by hand rounds the tie 63.5 to even") {
+TEST_CASE("symmetric INT8 by hand rounds the tie 63.5 to even") {
   const QTensor q = absmax({0.1f, 0.5f, 1, -0.3f, 2, -1.5f}, 1, 6, {});
   CHECK(q.codes == Codes{6, 32, 64, -19, 127, -95});
   const std::vector<real> expected{0.09449f, 0.50394f, 1.00787f, -0.29921f, 2, -1.49606f};
@@ -82,7 +82,7 @@ TEST_CASE("ties go to the even code, on both sides of zero") {
   CHECK(q.codes == Codes{2, -2, 0, 0, 2, -2, 4, 7});
 }
 
-TEST_CASE("the signed-max grid gives the largest weight the lowest code, whatever its sign") {
+TEST_CASE("the signed-max grid gives the largest weight the lowest code") {
   const Spec spec{.bits = 4, .grid = GridKind::signed_max};
   const QTensor q = absmax({1, -0.5f, 0.25f, 0, -1, 0.5f, -0.25f, 0}, 2, 4, spec);
   CHECK(q.at.scales == std::vector<real>{-0.125f, 0.125f});
@@ -90,7 +90,7 @@ TEST_CASE("the signed-max grid gives the largest weight the lowest code, whateve
   CHECK(dequantize(q) == std::vector<real>{1, -0.5f, 0.25f, 0, -1, 0.5f, -0.25f, 0});
 }
 
-TEST_CASE("round_clamped is clamp and then nearbyint, ties and infinities included") {
+TEST_CASE("round_clamped is clamp and nearbyint, also for infinities") {
   int wrong = 0;
   for (int i = -4096; i <= 4096; ++i) {
     const real centre = static_cast<real>(i) / 16;
@@ -108,8 +108,7 @@ TEST_CASE("round_clamped is clamp and then nearbyint, ties and infinities includ
   CHECK(std::isnan(round_clamped(std::numeric_limits<real>::quiet_NaN(), -7, 7)));
 }
 
-TEST_CASE(
-    "for every spec codes stay in the grid and quantizing again changes nothing") {
+TEST_CASE("codes stay in the grid and quantizing again changes nothing") {
   constexpr std::int64_t kRows = 5, kCols = 42;
   std::vector<real> w = normal_matrix(kRows * kCols, 3, 0.05);
   std::fill(w.begin() + kCols, w.begin() + 2 * kCols, real{0});
@@ -132,7 +131,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("round_odd is 2 floor(v/2) + 1 and then a clamp and between two codes it goes up") {
+TEST_CASE("round_odd is 2 floor(v/2) + 1 clamped, up between two codes") {
   for (double v = -9; v <= 9; v += 0.0625) {
     const double expected = std::clamp(2 * std::floor(v / 2) + 1, -3.0, 3.0);
     CHECK(double(round_odd(static_cast<real>(v), -3, 3)) == expected);
@@ -169,14 +168,14 @@ TEST_CASE("inside the range the error is at most half a step") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("a row too small for f16 scales keeps the smallest one instead of dividing by zero") {
+TEST_CASE("a row too small for f16 scales keeps the smallest scale") {
   const std::vector<real> w{1e-9f, -2e-9f, 1e-7f, 3e-8f};
   const QTensor q = absmax(w, 2, 2, {.bits = 4, .scale = ScaleType::f16});
   CHECK(q.at.scales[0] == 0x1p-24f);
   CHECK(q.codes == Codes{0, 0, 2, 1});  // 1e-7 / 2^-24 = 1.68, 3e-8 / 2^-24 = 0.503
 }
 
-TEST_CASE("no absolute floor: scaling the weights by a power of two scales the result exactly") {
+TEST_CASE("scaling weights by a power of two scales the result exactly") {
   const std::vector<real> w = normal_matrix(6 * 32, 5);
   std::vector<real> tiny = w;
   for (real& v : tiny) v *= 0x1p-60f;
@@ -185,7 +184,7 @@ TEST_CASE("no absolute floor: scaling the weights by a power of two scales the r
   for (std::size_t u = 0; u < 6; ++u) CHECK(b.at.scales[u] == a.at.scales[u] * 0x1p-60f);
 }
 
-TEST_CASE("a weight that is not finite is a numeric error naming its row and a bad scale as well") {
+TEST_CASE("non-finite weights and bad scales are errors naming the row") {
   std::vector<real> w = normal_matrix(4 * 8, 6);
   const Scales at = choose_scales(w, 4, 8, {}, RangeRule::absmax, "t").at;
   for (const real bad :
@@ -218,7 +217,7 @@ TEST_CASE("sizes that do not fit are usage errors") {
   CHECK(error_of([&] { quantize(w, 4, 8, {}, zeros, "t"); }).field == "zero_points");
 }
 
-TEST_CASE("a tensor read from a file is checked: codes, scales and zero points") {
+TEST_CASE("a tensor from a file is checked: codes, scales, zero points") {
   const std::vector<real> w = normal_matrix(4 * 8, 6);
   const QTensor good = absmax(w, 4, 8, {.bits = 4, .grid = GridKind::asymmetric});
   REQUIRE_NOTHROW(validate(good, "t"));

@@ -32,7 +32,7 @@ double error_at(std::span<const real> unit, const UnitScale& at, const Spec& spe
   return sum;
 }
 
-TEST_CASE("the searched range is the best of all candidates, so never worse than absmax") {
+TEST_CASE("the searched range is the best candidate, no worse than absmax") {
   constexpr std::int64_t kRows = 3, kCols = 48;
   const std::vector<real> w = normal_matrix(kRows * kCols, 1, 0.02);
   for (const Spec& spec : all_specs(16)) {
@@ -56,8 +56,7 @@ TEST_CASE("the searched range is the best of all candidates, so never worse than
   }
 }
 
-TEST_CASE(
-    "the best range of a Gaussian row is below half its absmax at 2 bits but not at 8") {
+TEST_CASE("a Gaussian row's best range is below half at 2 bits, not at 8") {
   // The step of least error for a Gaussian at 2 bits is near 1.06 sigma; the absmax of 4096 numbers
   // is about 3.6 sigma. At 8 bits clipping costs more than resolution.
   const std::vector<real> w = normal_matrix(4096, 2);
@@ -67,7 +66,7 @@ TEST_CASE(
   CHECK(best_ratio(w, {.bits = 8}) > real(0.9));
 }
 
-TEST_CASE("no ratio has a smaller error than the best one, and bounds leave out none that counts") {
+TEST_CASE("no ratio beats the best one, the bounds skip none that counts") {
   for (const Spec& spec : all_specs(64)) {
     for (const std::int64_t n : {1, 17, 600, 5000}) {
       // Ordinary, nearly on the grid (errors near 0), very small and very large weights.
@@ -143,7 +142,7 @@ TEST_CASE("the paper's LSQ step is 2 mean|w| / sqrt(qmax)") {
         }).fault == Fault::usage);
 }
 
-TEST_CASE("the best sign of a row is its mean magnitude, up to the search's step") {
+TEST_CASE("the best sign of a row is its mean magnitude") {
   // min over s of Σ (|w| - s)² is s = mean|w|.
   const std::vector<real> w = normal_matrix(4096, 5);
   double mean = 0, most = 0;
@@ -156,7 +155,7 @@ TEST_CASE("the best sign of a row is its mean magnitude, up to the search's step
   CHECK(std::abs(found - mean) <= 0.005 * most / 2 * 1.001);
 }
 
-TEST_CASE("a unit of zeros has scale 1 in every type and without a zero code the smallest scale") {
+TEST_CASE("a unit of zeros has scale 1, or the smallest without zero code") {
   const std::vector<real> w(8, real{0});
   const real smallest = std::numeric_limits<real>::denorm_min();
   CHECK(scale_unit(w, {.bits = 2, .grid = GridKind::seq}, 1).scale == smallest);
@@ -174,7 +173,7 @@ TEST_CASE("a unit of zeros has scale 1 in every type and without a zero code the
   }
 }
 
-TEST_CASE("a scale that its stored type cannot hold is a numeric error, not a silent clip") {
+TEST_CASE("a scale that its type cannot hold is an error, not a clip") {
   const std::vector<real> w{1e6f, -2e6f, 1, 1};
   const auto e = error_of([&] {
     choose_scales(w, 2, 2, {.bits = 4, .scale = ScaleType::f16}, RangeRule::absmax, "wte");
@@ -200,7 +199,7 @@ TEST_CASE("scales do not depend on the number of threads") {
   set_threads(0);
 }
 
-TEST_CASE("percentile and entropy ranges of weights are those an observer finds in each unit") {
+TEST_CASE("percentile and entropy weight ranges are those of observers") {
   constexpr std::int64_t kRows = 6, kCols = 96;
   const std::vector<real> w = normal_matrix(kRows * kCols, 11);
   for (const Granularity granularity :

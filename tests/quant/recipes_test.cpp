@@ -96,7 +96,7 @@ std::vector<std::vector<real>> inputs_of(const AnyModel& model, std::string_view
   return inputs;
 }
 
-TEST_CASE("round-to-nearest recipes quantize every matrix alone, and leave its values behind") {
+TEST_CASE("round-to-nearest recipes quantize every matrix alone") {
   for (AnyModel& model : models()) {
     for (const auto& [name, rule] : {std::pair{"rtn", RangeRule::absmax},
                                      {"rtn-mse", RangeRule::mse},
@@ -188,7 +188,7 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
   }
 }
 
-TEST_CASE("GPTQ's statistics come from quantized predecessors, stage by stage or layer by layer") {
+TEST_CASE("GPTQ's statistics come from quantized predecessors") {
   for (const AnyModel& model : models()) {
     for (const bool true_sequential : {false, true}) {
       check_codes_by_hand(model, kPlan, {.true_sequential = true_sequential});
@@ -196,7 +196,7 @@ TEST_CASE("GPTQ's statistics come from quantized predecessors, stage by stage or
   }
 }
 
-TEST_CASE("GPTAQ's target knows what the layer got before any rounding, in every order") {
+TEST_CASE("GPTAQ's target knows what a layer got before any rounding") {
   for (const AnyModel& model : models()) {
     for (const bool true_sequential : {false, true}) {
       check_codes_by_hand(model, kPlan, {.true_sequential = true_sequential}, "gptaq");
@@ -214,7 +214,7 @@ TEST_CASE("without a share of the drift, or before any, GPTAQ is GPTQ") {
   CHECK_FALSE(equal(q, full));
 }
 
-TEST_CASE("GPTQ's order holds with groups, a quantized position table and a model partly in fp32") {
+TEST_CASE("GPTQ's order holds with groups and a model partly in fp32") {
   Plan plan{.weights = {.bits = 4, .granularity = Granularity::group, .group_size = 4},
             .table = Spec{.bits = 4, .grid = GridKind::asymmetric, .scale = ScaleType::f16},
             .rules = {{"wpe", Spec{.bits = 2}}, {"h.0.attn.c_proj", {}}, {"h.1.mlp.*", {}}}};
@@ -225,7 +225,7 @@ TEST_CASE("GPTQ's order holds with groups, a quantized position table and a mode
   }
 }
 
-TEST_CASE("a table that is only looked up is rounded from its own values, whatever the head does") {
+TEST_CASE("a looked-up table is rounded from its own values") {
   const Spec spec{.bits = 3, .grid = GridKind::full};
   for (const bool tied : {true, false}) {
     AnyModel model = gpt(tied);
@@ -239,7 +239,7 @@ TEST_CASE("a table that is only looked up is rounded from its own values, whatev
   }
 }
 
-TEST_CASE("layer by layer differs from block by block, in later layers only") {
+TEST_CASE("layer by layer differs from block by block in later layers") {
   AnyModel block = gpt(), layer = gpt();
   const Quantized a = run(block, "gptq");
   const Quantized b = run(layer, "gptq", kPlan, {.true_sequential = true});
@@ -247,7 +247,7 @@ TEST_CASE("layer by layer differs from block by block, in later layers only") {
   CHECK_FALSE(a.tensors[1].q == b.tensors[1].q);
 }
 
-TEST_CASE("parameters are the dequantized codes on return and what is not quantized is untouched") {
+TEST_CASE("on return parameters are their codes, the rest untouched") {
   for (const AnyModel& model : models()) {
     for (const std::string_view name : {"rtn", "rtn-mse", "gptq", "gptaq"}) {
       AnyModel work = copy_of(model), expected = copy_of(model);
@@ -270,8 +270,7 @@ double squared_distance(const std::vector<real>& a, const std::vector<real>& b) 
   return sum;
 }
 
-TEST_CASE(
-    "GPTQ lowers each layer's output error below round-to-nearest's, and that of the logits") {
+TEST_CASE("GPTQ's output errors are below round-to-nearest's") {
   for (const AnyModel& model : models()) {
     AnyModel rtn = copy_of(model), gptq = copy_of(model);
     run(rtn, "rtn-mse");
@@ -318,7 +317,7 @@ TEST_CASE("reports of a recipe say what share moved and by how much") {
   CHECK(require_activity(q, "t") == Approx(moved / all));
 }
 
-TEST_CASE("quantizing a quantized model moves nothing, and that is an error") {
+TEST_CASE("quantizing a quantized model moves nothing and is an error") {
   for (const std::string_view name : {"rtn", "rtn-mse", "gptq"}) {
     AnyModel model = gpt();
     CHECK(require_activity(run(model, "rtn-mse"), "t") > 0.9);
@@ -354,7 +353,7 @@ TEST_CASE("the number of threads changes no code, scale or report") {
   set_threads(before);
 }
 
-TEST_CASE("a recipe without its calibration text, or that only trains, is refused unchanged") {
+TEST_CASE("recipes that only train or lack calibration text are refused") {
   AnyModel model = gpt();
   const auto values = values_of(model.params());
   const std::vector<Target> targets = resolve(kPlan, model.view);
@@ -369,7 +368,7 @@ TEST_CASE("a recipe without its calibration text, or that only trains, is refuse
   CHECK(post_training(model.view, recipe("rtn"), targets, {}, {}).tensors.size() == 9);
 }
 
-TEST_CASE("the table of recipes: names are unique, and each row either rounds or trains") {
+TEST_CASE("recipes have unique names and either round or train") {
   std::set<std::string> names;
   for (const Recipe& r : kRecipes) {
     INFO(r.name);

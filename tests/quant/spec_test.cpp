@@ -26,7 +26,7 @@ TEST_CASE("each grid kind has its codes at 4 and at 2 bits") {
   CHECK(grid_of({.bits = 2, .grid = GridKind::ternary}) == Grid{-1, 1, 1, real(0.5)});
 }
 
-TEST_CASE("a spec that does not fit is a usage error that names field, found and layer") {
+TEST_CASE("an unfit spec is a usage error naming field, value and layer") {
   const auto bits = error_of([] { validate({.bits = 9}, 64, "h.0.mlp.c_fc"); });
   CHECK(bits.fault == Fault::usage);
   CHECK(bits.where == "h.0.mlp.c_fc");
@@ -49,7 +49,7 @@ TEST_CASE("a spec that does not fit is a usage error that names field, found and
   CHECK_NOTHROW(validate(group, 96, "x"));
 }
 
-TEST_CASE("units are contiguous runs: whole tensor, rows, or groups within rows") {
+TEST_CASE("units are contiguous: tensor, rows, or groups within rows") {
   CHECK(unit_size({.granularity = Granularity::tensor}, 6, 10) == 60);
   CHECK(unit_count({.granularity = Granularity::tensor}, 6, 10) == 1);
   CHECK(unit_size({.granularity = Granularity::channel}, 6, 10) == 10);
@@ -120,7 +120,7 @@ TEST_CASE("a spec survives JSON, and its report name says the codes") {
   CHECK(name_of(Spec{}) == "int8 narrow [-127,127] channel f32");
 }
 
-TEST_CASE("a bad spec in a file is an input error with the key and what was found") {
+TEST_CASE("a bad spec in a file is an input error with key and value") {
   const auto read = [](const char* text) {
     return error_of([&] { spec_from_json(Json::parse(text, "config.json"), "config.json"); });
   };

@@ -70,8 +70,7 @@ TEST_CASE("a warm start begins exactly at the model that it starts from") {
   CHECK_FALSE(same_bits(logits_of(model.view, text), shipped));
 }
 
-TEST_CASE(
-    "weights return within the cells of their codes, as near to where they were as they can") {
+TEST_CASE("weights return to their codes' cells as near as they can") {
   for (const Spec& spec : all_specs(4)) {
     INFO(name_of(spec));
     AnyModel model = gpt();
@@ -110,7 +109,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("a warm start from another grid or without a matrix is refused by its name") {
+TEST_CASE("a warm start from another grid or without a matrix is refused") {
   AnyModel model = mlp();
   const std::vector<Target> targets = resolve({.weights = Spec{.bits = 4}}, model.view);
   Quantized start = post_training(model.view, recipe("rtn"), targets, {}, {});
@@ -122,7 +121,7 @@ TEST_CASE("a warm start from another grid or without a matrix is refused by its 
   CHECK(error_of(attach_to).where == targets[0].name);
 }
 
-TEST_CASE("a warm start with static inputs goes on with their ranges, learned or not") {
+TEST_CASE("a warm start with static inputs goes on with their ranges") {
   for (const Training training : {Training::ste, Training::lsq}) {
     AnyModel model = gpt();
     std::vector<Target> targets = resolve(

@@ -30,7 +30,7 @@ std::vector<real> eight_logits(nn::Gpt& model) { return logits_of(nn::view(model
 
 }  // namespace
 
-TEST_CASE("in groups a packed model's logits equal those of its dequantized weights bit for bit") {
+TEST_CASE("in groups packed logits equal the dequantized bit for bit") {
   for (const Spec& spec : all_specs(4)) {
     if (spec.granularity != Granularity::group) continue;
     const auto model = make_gpt();
@@ -43,7 +43,7 @@ TEST_CASE("in groups a packed model's logits equal those of its dequantized weig
   }
 }
 
-TEST_CASE("with a scale per row or tensor a packed model differs by rounding only") {
+TEST_CASE("per row or tensor a packed model differs by rounding only") {
   for (const bool tied : {true, false}) {
     for (const Spec& spec : all_specs(4)) {
       if (spec.granularity == Granularity::group || spec.scale != ScaleType::f32) continue;
@@ -76,7 +76,7 @@ TEST_CASE("with a scale per row or tensor a packed model differs by rounding onl
   }
 }
 
-TEST_CASE("a floating-point directory runs as it is, and a model packed in memory as one on disk") {
+TEST_CASE("a floating-point directory runs, packed in memory as on disk") {
   const auto model = make_gpt();
   const TemporaryDirectory floats, packed;
   nn::save_model(*model, floats.path());

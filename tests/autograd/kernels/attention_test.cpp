@@ -38,7 +38,7 @@ const AttentionShape kShapes[] = {
 
 }  // namespace
 
-TEST_CASE("attention forward and backward equal the naive reference, with and without dropout") {
+TEST_CASE("attention equals the naive reference, also with dropout") {
   for (AttentionShape s : kShapes)
     for (double p : {0.0, 0.3}) {
       s.dropout = p;
@@ -61,7 +61,7 @@ TEST_CASE("attention forward and backward equal the naive reference, with and wi
     }
 }
 
-TEST_CASE("attention is causal: later positions change nothing before them") {
+TEST_CASE("attention is causal: later positions change nothing earlier") {
   const AttentionShape s{.B = 1, .T = 100, .NH = 2, .HS = 8};
   const std::int64_t C = s.NH * s.HS, changed = 70;
   Reals qkv = normals(s.T * 3 * C, 3);

@@ -45,7 +45,7 @@ float at(const Floats& x, std::int64_t i) { return x[static_cast<std::size_t>(i)
 
 }  // namespace
 
-TEST_CASE("bf16 products are sums of products of rounded operands, whatever the layout or start") {
+TEST_CASE("bf16 products are sums of products of rounded operands") {
   struct Shape {
     std::int64_t M, N, K;
   };
@@ -100,7 +100,7 @@ TEST_CASE("bf16 products are sums of products of rounded operands, whatever the 
   }
 }
 
-TEST_CASE("operands round to the nearest bfloat16, ties to even, and what is not finite stays so") {
+TEST_CASE("operands round to bfloat16, ties to even, non-finite stays") {
   if (!kernels::bf16_available()) return;
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   const auto rounded = [](float x) {

@@ -27,7 +27,7 @@ double product_bound(const Reals& a, const Reals& b, std::int64_t M, std::int64_
 
 }  // namespace
 
-TEST_CASE("gemm equals the naive product for every transposition and awkward sizes") {
+TEST_CASE("gemm equals the naive product for transposes and odd sizes") {
   struct Shape {
     std::int64_t M, N, K;
   };
@@ -51,7 +51,7 @@ TEST_CASE("gemm equals the naive product for every transposition and awkward siz
     }
 }
 
-TEST_CASE("gemm reads and writes inside larger matrices and touches nothing else") {
+TEST_CASE("gemm inside larger matrices touches nothing else") {
   const std::int64_t M = 9, N = 6, K = 5, ld = 11;
   const Reals a = normals(M * ld, 3), b = normals(N * ld, 4);
   Reals dense_a, dense_b;
@@ -72,7 +72,7 @@ TEST_CASE("gemm reads and writes inside larger matrices and touches nothing else
   }
 }
 
-TEST_CASE("gemm refuses spans that are too short and takes empty dimensions") {
+TEST_CASE("gemm refuses spans too short and takes empty dimensions") {
   Reals out(6), a(4), b(6);
   CHECK(error_of([&] { kernels::gemm(out, a, b, 2, 3, 2 + 1); }).fault == Fault::usage);
   CHECK(error_of([&] { kernels::gemm_serial(out, a, b, 2, 4, 2); }).fault == Fault::usage);
@@ -95,7 +95,7 @@ TEST_CASE("a product gives the same bits for any number of threads") {
   });
 }
 
-TEST_CASE("the linear layer adds its bias and accumulates the gradients that are wanted") {
+TEST_CASE("linear adds its bias and accumulates the wanted gradients") {
   const std::int64_t M = 50, N = 12, K = 20;
   const Reals x = normals(M * K, 8), w = normals(N * K, 9), bias = normals(N, 10),
               dout = normals(M * N, 11);
@@ -121,8 +121,7 @@ TEST_CASE("the linear layer adds its bias and accumulates the gradients that are
   kernels::linear_backward({}, {}, {}, dout, x, w, M, N, K);
 }
 
-TEST_CASE(
-    "syrk adds the upper triangle of x'x within its bound with any number of threads") {
+TEST_CASE("syrk adds the upper triangle of x'x with any threads") {
   // γ(n) Σ|x||y| is the bound of any float sum of n products (Higham 2002, section 3.1). Equal
   // values make every rounding error of a sum equal as well: the worst case that data can be.
   constexpr double kUnit = 0x1p-24,
@@ -163,7 +162,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("cholesky gives L with a = L L', in one block or several, and names a bad pivot") {
+TEST_CASE("cholesky gives L with a = L L' and names a bad pivot") {
   for (const std::int64_t N : {1, 20, 256, 257, 700}) {
     INFO("N = " << N);
     const auto at = [&](std::int64_t r, std::int64_t c) {

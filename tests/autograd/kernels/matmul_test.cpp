@@ -12,8 +12,7 @@ namespace ref = notch::kernels::reference;
 
 }  // namespace
 
-TEST_CASE(
-    "our own product equals the naive one at edges, several passes deep, from bias or from out") {
+TEST_CASE("our own product equals the naive one at edges and when deep") {
   struct Shape {
     std::int64_t M, N, K;
   };
@@ -47,7 +46,7 @@ TEST_CASE(
         }
 }
 
-TEST_CASE("a row of our own product has the same bits however many rows stand beside it") {
+TEST_CASE("a row of our own product has the same bits in any company") {
   const std::int64_t N = 70, K = 300;
   const Reals a = normals(200 * K, 4), b = normals(N * K, 5);
   const auto rows = [&](std::int64_t M) {

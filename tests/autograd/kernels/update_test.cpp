@@ -54,7 +54,7 @@ TEST_CASE("gelu and its derivative follow the formula in both forms") {
   }
 }
 
-TEST_CASE("exp, tanh and sigmoid work in place and differentiate from their output") {
+TEST_CASE("exp, tanh and sigmoid differentiate in place from the output") {
   const Reals x = normals(5000, 2, 2);
   const Reals dout = normals(5000, 3);
   Reals e = x, t = x, s = x;
@@ -76,7 +76,7 @@ TEST_CASE("exp, tanh and sigmoid work in place and differentiate from their outp
   }
 }
 
-TEST_CASE("embedding gathers rows and scatters their gradients, repeated ids included") {
+TEST_CASE("embedding gathers rows and scatters gradients of repeated ids") {
   const std::int64_t V = 11, C = 70;
   const std::vector<std::int32_t> ids = {3, 3, 0, 10, 3, 7};
   const auto n = static_cast<std::int64_t>(ids.size());
@@ -94,7 +94,7 @@ TEST_CASE("embedding gathers rows and scatters their gradients, repeated ids inc
   CHECK(worst_error(dtable, expected, 1) < 1e-6);
 }
 
-TEST_CASE("token and position rows are added, and positions collect gradients over the batch") {
+TEST_CASE("token and position rows are added, with gradients for both") {
   const std::int64_t B = 3, T = 4, C = 33;
   const std::vector<std::int32_t> ids = {0, 1, 2, 3, 4, 4, 4, 4, 3, 2, 1, 0};
   const Reals wte = normals(5 * C, 6), wpe = normals(10 * C, 7), dout = normals(B * T * C, 8);
@@ -113,7 +113,7 @@ TEST_CASE("token and position rows are added, and positions collect gradients ov
   CHECK(worst_error(found, drows, 1) < 1e-6);
 }
 
-TEST_CASE("dropout keeps the expectation, and its backward uses the forward's mask") {
+TEST_CASE("dropout keeps the expectation, backward uses the same mask") {
   const std::int64_t n = 200000;
   const Reals x(static_cast<std::size_t>(n), real{1});
   Reals out(x.size()), dx(x.size(), real{1});
@@ -162,7 +162,7 @@ TEST_CASE("adamw takes the steps of Loshchilov and Hutter's algorithm 2") {
   CHECK(worst_error(v, ve, 1) < 1e-6);
 }
 
-TEST_CASE("sgd, the weight average and the flat kernels follow their formulas") {
+TEST_CASE("sgd, weight average and flat kernels follow their formulas") {
   const Reals a = normals(20000, 11), b = normals(20000, 12);
   Reals w = a, u = b, plain = a, shadow = a, y = a, z(a.size()), p = a;
   kernels::sgd(w, u, b, {.lr = 0.1, .momentum = 0.9, .weight_decay = 0.2, .grad_scale = 2});
