@@ -86,6 +86,15 @@ Json::Object read_ids(const fs::path& path) {
 
 std::vector<Entry> read_entries(const fs::path& directory) {
   const std::string where = (directory / "vocab.json").string();
+  if (!fs::exists(directory / "vocab.json") && fs::exists(directory / "tokenizer.json")) {
+    throw Error({.fault = Fault::io,
+                 .where = where,
+                 .what = "there is no such file",
+                 .found = "the tokenizer in another form: tokenizer.json",
+                 .expected = "vocab.json and merges.txt",
+                 .hint = "in Python, tokenizers.Tokenizer.from_file(\"DIR/tokenizer.json\")"
+                         ".model.save(\"DIR\") writes both"});
+  }
   Json::Object ids = read_ids(directory / "vocab.json");
   const fs::path added = directory / "added_tokens.json";
   std::unordered_set<std::string> listed;

@@ -28,6 +28,8 @@ std::vector<Flag> all_flags(const Verb& verb) {
 }
 
 bool takes_value(const Flag& flag) { return !flag.value.empty(); }
+/// Only what is any text can be none; an empty path, list or word is an unset variable of a shell.
+bool may_be_empty(const Flag& flag) { return !takes_value(flag) || flag.value == "TEXT"; }
 bool value_is_optional(const Flag& flag) { return flag.value.substr(0, 1) == "["; }
 
 /// dotted.key=value: a key of letters, digits, '_', '.' and '-' before the first '='.
@@ -94,6 +96,9 @@ class Parser {
       }
       value = arguments_[++at_];
     }
+    if (value.empty() && !may_be_empty(*found) && !value_is_optional(*found)) {
+      fail(where_, shown, "is empty", str("write ", shown, ' ', found->value, ", or leave it out"));
+    }
     check_word(*found, shown, value);
     args_.set(found->name, std::move(value));
   }
@@ -137,6 +142,11 @@ class Parser {
       fail(where_, std::string(wanted[given].name), "missing",
            verb_.examples.empty() ? str("`", where_, " -h` shows the usage")
                                   : str("for example: ", verb_.examples[0]));
+    }
+    for (std::size_t i = 0; i < given && !wanted.empty(); ++i) {
+      if (!args_.positionals[i].empty()) continue;
+      fail(where_, std::string(wanted[std::min(i, wanted.size() - 1)].name), "is empty",
+           str("`", where_, " -h` shows the usage"));
     }
     const bool open_ended = !wanted.empty() && wanted.back().repeated;
     if (given > wanted.size() && !open_ended) {

@@ -113,6 +113,30 @@ void locate_text(std::string& path, const fs::path& base, bool shelf) {
   if (const auto shelved = data::shelved_text(path)) path = fs::absolute(*shelved).string();
 }
 
+[[noreturn]] void fail_directory(const fs::path& dir) {
+  std::error_code error;
+  const std::string resolved = (dir / "config.resolved.toml").string();
+  const bool run = fs::exists(resolved, error);
+  throw Error({.fault = Fault::io,
+               .where = dir.string(),
+               .what = "a directory, not an experiment",
+               .expected = "a configuration or a text",
+               .hint = run ? str("this is a run: ", resolved, " repeats it, with --resume --out ",
+                                 dir.string(), " it goes on")
+                           : "name a file in it"});
+}
+
+/// The text that was named is the one that is read.
+void require_same_text(const LoadedConfig& loaded, const ExperimentConfig& before) {
+  const bool other = loaded.config.data.path != before.data.path;
+  if (!other && loaded.config.data.kind == before.data.kind) return;
+  loaded.origins.fail(other ? "data.path" : "data.kind",
+                      {.what = "contradicts the text that is named as the experiment",
+                       .found = other ? loaded.config.data.path : loaded.config.data.kind,
+                       .expected = other ? before.data.path : before.data.kind,
+                       .hint = "name the text once: notch run TEXT"});
+}
+
 }  // namespace
 
 void apply_override(LoadedConfig& loaded, std::string_view argument) {
@@ -137,6 +161,7 @@ void apply_override(LoadedConfig& loaded, std::string_view argument) {
 LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& overrides,
                          Rows rows) {
   LoadedConfig loaded;
+  if (fs::is_directory(file)) fail_directory(file);
   if (is_text(file)) {
     loaded = {.config = text_experiment(file), .from_text = true};
   } else {
@@ -144,7 +169,7 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
     loaded = parse_config(std::move(source.text), std::move(source.name));
   }
   const fs::path here = fs::current_path();
-  const fs::path beside = fs::absolute(file).parent_path();
+  const fs::path beside = loaded.from_text ? here : fs::absolute(file).parent_path();
   ExperimentConfig& config = loaded.config;
   locate_text(config.data.path, beside, true);
   make_absolute(config.out, beside);
@@ -152,6 +177,7 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
   for (const std::string& argument : overrides) apply_override(loaded, argument);
   if (rows == Rows::planned) settle_unused(loaded, before);
   locate_text(config.data.path, here, !fs::path(config.data.path).has_parent_path());
+  if (loaded.from_text) require_same_text(loaded, before);
   if (config.name.empty()) config.name = file.stem().string();
   if (config.out.empty()) config.out = (beside / "runs" / config.name).string();
   make_absolute(config.out, here);

@@ -62,6 +62,7 @@ constexpr std::string_view kGptq = "a row of gptq or gptaq, or of a qat- method 
 constexpr std::string_view kCalibrated =
     "a row of gptq or gptaq, or with static ranges of activations";
 constexpr std::string_view kDistilled = "a row of a -kd method";
+constexpr std::string_view kTaught = "distill.alpha above 0, and a row of a -kd method";
 constexpr std::string_view kInputs = "a row with activations.bits above 0";
 
 /// Whether the experiment or one of its rows has a value.
@@ -69,8 +70,13 @@ template <class Which>
 bool set_somewhere(const Uses& u, Which which) {
   return which(u.config) || any(u, [&](const Row& r) { return which(r.config); });
 }
-bool begins_with_own_grids(const QatConfig& qat) {
-  return qat.from == "fp32" || qat.from == "scratch";
+/// A warm start goes on with the grids that it starts from.
+bool looks_for_grids(const QatConfig& qat) { return qat.from == "fp32" || qat.from == "scratch"; }
+bool taught(const Uses& u) {
+  return set_somewhere(u, [](const auto& c) { return c.distill.alpha > 0; });
+}
+bool learns_from_teacher(const Uses& u) {
+  return any(u, [](const Row& r) { return r.recipe->distills && r.config.distill.alpha > 0; });
 }
 bool static_ranges(const Uses& u) {
   return set_somewhere(u, [](const auto& c) { return c.activations.range == "static"; });
@@ -167,14 +173,13 @@ std::vector<Effect> make_effects() {
        forks},
       {"qat.schedule", kForked, nullptr, forks},
       {"qat.ste", kTrained, nullptr, trains},
-      // A warm start goes on with the grids that it starts from.
       {"qat.lsq_init", "qat.from = \"fp32\" or \"scratch\", and a row of a qat-lsq method",
        [](const Uses& u) {
-         return set_somewhere(u, [](const auto& c) { return begins_with_own_grids(c.qat); });
+         return set_somewhere(u, [](const auto& c) { return looks_for_grids(c.qat); });
        },
        [](const Uses& u) {
          return any(u, [](const Row& r) {
-           return r.recipe->training == quant::Training::lsq && begins_with_own_grids(r.config.qat);
+           return r.recipe->training == quant::Training::lsq && looks_for_grids(r.config.qat);
          });
        }},
       {"qat.step_lr", "a row of a qat-lsq method, or learned ranges of activations", nullptr,
@@ -199,9 +204,9 @@ std::vector<Effect> make_effects() {
          return set_somewhere(u, [](const auto& c) { return c.qat.inputs == "pact"; });
        },
        trains_static_inputs},
-      {"distill.temperature", kDistilled, nullptr, distills},
+      {"distill.temperature", kTaught, taught, learns_from_teacher},
       {"distill.alpha", kDistilled, nullptr, distills},
-      {"distill.reverse", kDistilled, nullptr, distills},
+      {"distill.reverse", kTaught, taught, learns_from_teacher},
       {"distill.lr_scale", "a row of a -kd method that trains after fp32", nullptr,
        [](const Uses& u) {
          return any(u, [](const Row& r) { return r.recipe->distills && r.forks(); });

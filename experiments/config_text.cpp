@@ -45,7 +45,6 @@ bool is_text(const fs::path& file) {
 ExperimentConfig text_experiment(const fs::path& file) {
   ExperimentConfig config;
   config.name = name_of(file);
-  config.out = (fs::current_path() / "runs" / config.name).string();
   config.data.kind = "text";
   config.data.path = file == "-" ? "-" : fs::absolute(file).lexically_normal().string();
   config.data.test_fraction = 0.1;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <numeric>
 
 #include "autograd/base/files.h"
@@ -136,6 +137,18 @@ std::string key_of(const ExperimentConfig& config, std::string_view artefact) {
   origins.fail(is_key(parts.field) ? parts.field : key_of(config, row), std::move(out));
 }
 
+/// What TMPDIR names may be gone.
+fs::path temporary_folder() {
+  std::error_code failed;
+  const fs::path folder = fs::temp_directory_path(failed);
+  if (!failed) return folder;
+  const char* named = std::getenv("TMPDIR");
+  throw Error({.fault = Fault::io,
+               .where = named ? str("TMPDIR=", named) : "/tmp",
+               .what = "there is no such folder for temporary files: " + failed.message(),
+               .hint = "let TMPDIR name a folder that can be written"});
+}
+
 }  // namespace
 
 void dry_run(const ExperimentConfig& config, const Data& data, const Origins& origins) {
@@ -151,7 +164,7 @@ void dry_run(const ExperimentConfig& config, const Data& data, const Origins& or
   const ExperimentConfig narrow = small(config, context);
   // The folder is removed on return, and on a throw: what is in it needs no disk.
   const UnsyncedWrites fast;
-  const DirectoryWriter folder(fs::temp_directory_path() / "notch-dry-run");
+  const DirectoryWriter folder(temporary_folder() / "notch-dry-run");
   const RunDir dir(folder.temporary() / "run", Earlier::refuse);
   Progress progress({.quiet = true});
   try {

@@ -121,7 +121,7 @@ std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedR
     if (std::ranges::find(methods, r.method) == methods.end()) methods.push_back(r.method);
   }
   for (const std::string& m : methods) {
-    double sum = 0, of_controls = 0, n = 0;
+    double sum = 0, n = 0, forked = 0, of_controls = 0;
     for (const SeedResults& s : seeds) {
       for (const RowResult& r : s.rows) {
         if (r.method != m) continue;
@@ -129,13 +129,15 @@ std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedR
         ++n;
         // A row that aims at fp32 took as many steps as any control.
         const RowResult* control = find_row(s, r.control.empty() ? kControlRow : r.control);
-        if (control && !r.granularity.empty() && !from_scratch(r)) of_controls += control->seconds;
+        if (!control || r.granularity.empty() || from_scratch(r)) continue;
+        forked += r.seconds;
+        of_controls += control->seconds;
       }
     }
     const RowResult& first = *std::ranges::find(rows, m, &RowResult::method);
     out << (m == methods.front() ? "" : ", ") << m << ' ' << printed("%.1f", sum / n);
     if (first.trained && of_controls > 0) {
-      out << " (" << printed("%.2f", sum / of_controls) << " x the control)";
+      out << " (" << printed("%.2f", forked / of_controls) << " x the control)";
     }
   }
   out << ".\n" << build_notes(seeds);

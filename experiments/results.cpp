@@ -135,9 +135,9 @@ std::vector<const RowResult*> controls_of(const SeedResults& results) {
 }
 
 std::string label(const RowResult& row) {
-  // The grids for few bits stand beside another of their width.
+  // Grids may stand beside one another; the usual one goes without saying.
   const std::string grid = row.grid.substr(0, row.grid.find(' '));
-  const bool named = grid == "ternary" || grid == "seq";
+  const bool named = !grid.empty() && grid != "narrow";
   return str(row.method, named ? " " : "", named ? grid : "", row.on_control ? " of " : "",
              row.on_control ? control_title(row.control) : "");
 }

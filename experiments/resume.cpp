@@ -86,7 +86,12 @@ ExperimentConfig of_row(const ExperimentConfig& config, const RowConfig& planned
   if (planned.activations == 0) used.activations = {};
   used.activations.bits.clear();  // planned has its own
   if (!hessian && !ranges) used.calib = {};
-  if (!hessian) used.gptq = {};
+  if (!hessian) {
+    // Static ranges are seen in the order that rounding by GPTQ has.
+    const bool order = ranges && used.gptq.true_sequential;
+    used.gptq = {};
+    used.gptq.true_sequential = order;
+  }
   if (!row.trained) used.qat = {};
   if (!row.distilled) used.distill = {};
   return used;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/base/error.h"
 #include "autograd/base/files.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/bf16_matmul.h"
@@ -80,7 +81,19 @@ std::vector<std::string> overrides_of(const Args& args) {
   constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
       {"bits", "quant.bits"}, {"group", "quant.group_size"}, {"methods", "quant.methods"}};
   for (const auto& [flag, key] : kKeys) {
-    if (const auto value = args.value(flag)) overrides.push_back(str(key, '=', *value));
+    const auto value = args.value(flag);
+    if (!value) continue;
+    // Whichever won, the other would be ignored.
+    const bool both = std::ranges::any_of(args.overrides, [&](std::string_view o) {
+      return o.substr(0, o.find_first_of(" =")) == key;
+    });
+    if (both) {
+      throw Error({.where = "notch " + args.verb,
+                   .what = str("sets ", key, ", which is given too"),
+                   .field = str("--", flag),
+                   .hint = "give one of them"});
+    }
+    overrides.push_back(str(key, '=', *value));
   }
   return overrides;
 }

@@ -295,24 +295,40 @@ void check_processor(const ExperimentConfig& config, bool has_bf16, const Origin
                                 .hint = "train.matmul = \"fp32\""});
 }
 
+/// The targets of a row; what the plan has from a list of the configuration is refused there.
+static std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const RowConfig& row,
+                                              nn::ModelView& view, const Origins& origins) {
+  try {
+    return quant::resolve(row_plan(config, row), view);
+  } catch (const Error& e) {
+    const std::string& field = e.parts().field;
+    ErrorParts parts = e.parts();
+    if (field.starts_with("rules")) {
+      origins.fail("quant.layers" + field.substr(std::string_view("rules").size()), parts);
+    }
+    if (field.starts_with("asymmetric")) origins.fail("activations." + field, parts);
+    throw;
+  }
+}
+
 void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& origins) {
-  std::vector<std::string> known = quant::recipe_names();
-  known.insert(known.end(), {"fp32", "fp16"});
-  check_methods(config, known, origins);
+  check_methods(config, quant::recipe_names(), origins);
   nn::Gpt shapes(model_config(config, vocab_size), nn::Gpt::Values::shapes_only);
   nn::ModelView view = nn::view(shapes);
+  std::size_t listed = 0;  // in config.row, of which planned_rows leaves fp32 out
   for (const RowConfig& row : planned_rows(config)) {
+    while (listed < config.row.size() && config.row[listed].method == "fp32") ++listed;
+    const std::string grid = config.row.empty() ? "quant.grid" : str("row[", listed++, "].grid");
     if (row.bits == 0) continue;
-    const std::vector<quant::Target> targets = quant::resolve(row_plan(config, row), view);
+    const std::vector<quant::Target> targets = resolve_row(config, row, view, origins);
     if (quant::recipe(row.method).training != quant::Training::lsq) continue;
     for (const quant::Target& t : targets) {
       if (quant::has_learned_step(t.spec)) continue;
-      throw Error({.where = t.name,
-                   .what = str(row.method, " learns one positive step, which this grid has not"),
-                   .field = "quant.grid",
-                   .found = std::string(quant::name_of(t.spec.grid)),
-                   .expected = "narrow, full, ternary or seq",
-                   .hint = "or train with qat-ste"});
+      origins.fail(grid, {.what = str(row.method, " learns one positive step, which the grid of ",
+                                      t.name, " has not"),
+                          .found = std::string(quant::name_of(t.spec.grid)),
+                          .expected = "narrow, full, ternary or seq",
+                          .hint = "or train with qat-ste"});
     }
   }
 }

@@ -29,13 +29,14 @@ struct Candidate {
   }
 };
 
-[[noreturn]] void fail_without_match(const std::string& what, const std::string& pattern,
+/// `field`: of the plan, "rules[0]".
+[[noreturn]] void fail_without_match(const std::string& field, const std::string& pattern,
                                      std::span<const Candidate> all) {
   std::string known;
   for (const Candidate& c : all) known += (known.empty() ? "" : ", ") + c.target.name;
   throw Error({.where = "plan",
-               .what = str(what, " \"", pattern, "\" matches no layer"),
-               .field = pattern,
+               .what = str("the pattern \"", pattern, "\" matches no layer"),
+               .field = field,
                .hint = "the model has " + known});
 }
 
@@ -47,14 +48,15 @@ void plan_inputs(const Plan& plan, std::span<Candidate> all) {
   for (Candidate& c : all) {
     if (c.target.linear) c.input = plan.activations;
   }
-  for (const std::string& pattern : plan.asymmetric) {
+  for (std::size_t i = 0; i < plan.asymmetric.size(); ++i) {
+    const std::string& pattern = plan.asymmetric[i];
     bool hit = false;
     for (Candidate& c : all) {
       if (!c.input || !c.is_named(pattern)) continue;
       hit = true;
       c.input->symmetric = false;
     }
-    if (!hit) fail_without_match("asymmetric input", pattern, all);
+    if (!hit) fail_without_match(str("asymmetric[", i, "]"), pattern, all);
   }
 }
 
@@ -100,7 +102,7 @@ std::vector<Target> resolve(const Plan& plan, nn::ModelView& model) {
       c.input->bits = *rule.activation_bits;
       validate(*c.input, c.target.name);
     }
-    if (!hit) fail_without_match(str("rule ", i + 1), rule.pattern, all);
+    if (!hit) fail_without_match(str("rules[", i, "]"), rule.pattern, all);
   }
   std::vector<Target> targets;
   for (Candidate& c : all) {
@@ -110,7 +112,12 @@ std::vector<Target> resolve(const Plan& plan, nn::ModelView& model) {
     if (c.input) c.target.input = InputQuantizer{.spec = *c.input, .at = {.scale = 0}};
     targets.push_back(std::move(c.target));
   }
-  check(!targets.empty(), "plan", "quantizes nothing: every layer stays in floating point");
+  if (targets.empty()) {
+    throw Error({.where = "plan",
+                 .what = "quantizes nothing: every layer stays in floating point",
+                 .field = "rules",
+                 .hint = "give at least one layer bits"});
+  }
   return targets;
 }
 

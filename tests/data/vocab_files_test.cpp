@@ -260,6 +260,15 @@ TEST_CASE("a tokenizer file that is a pointer or a page is named") {
   CHECK(load_error(R"({"a": 0})", "<!doctype html><html>").found == "a web page");
 }
 
+TEST_CASE("a directory with tokenizer.json alone is named with the way out") {
+  test::TemporaryDirectory d;
+  write_file(d.path() / "tokenizer.json", "{}");
+  const ErrorParts e = test::error_of([&] { Tokenizer::load(d.path()); });
+  CHECK(e.fault == Fault::io);
+  CHECK(e.found.find("tokenizer.json") != std::string::npos);
+  CHECK_FALSE(e.hint.empty());
+}
+
 TEST_CASE("a missing tokenizer file is an i/o error") {
   test::TemporaryDirectory d;
   CHECK(test::error_of([&] { Tokenizer::load(d.path()); }).fault == Fault::io);

@@ -261,3 +261,62 @@ TEST_CASE("a refused command leaves nothing behind") {
   check_refused(program.notch("quantize q8 --method rtn --bits 4 --out q"), 3);
   CHECK(program.entries() == before);
 }
+
+TEST_CASE("an empty value is refused by its name for every flag") {
+  const Program program;
+  const auto before = program.entries();
+  for (const Command& command : commands()) {
+    const Verb& verb = command.verb;
+    for (const Flag& flag : verb.flags) {
+      if (flag.value.empty() || flag.value.starts_with('[') || flag.value == "TEXT") continue;
+      CAPTURE(verb.name, flag.name);
+      const Outcome outcome = program.notch(str(verb.name, " x --", flag.name, "="));
+      check_refused(outcome, 2);
+      CHECK(outcome.err.find(str("--", flag.name, ": is empty")) != std::string::npos);
+    }
+    if (verb.positionals.empty()) continue;
+    CAPTURE(verb.name);
+    const Outcome outcome = program.notch(str(verb.name, " ''"));
+    check_refused(outcome, 2);
+    CHECK(outcome.err.find("is empty") != std::string::npos);
+  }
+  CHECK(program.entries() == before);
+}
+
+TEST_CASE("a flag and the key that it sets are not both given") {
+  const Program program;
+  const auto before = program.entries();
+  for (const char* both : {"--bits 4 quant.bits=8", "--bits 4 'quant.bits = 4'",
+                           "quant.group_size=8 --group 4", "--methods rtn quant.methods=gptq"}) {
+    CAPTURE(both);
+    const Outcome outcome = program.notch(str("run tiny.toml ", both));
+    check_refused(outcome, 2);
+    CHECK(outcome.err.find("give one of them") != std::string::npos);
+  }
+  CHECK(program.entries() == before);
+}
+
+TEST_CASE("the methods that are listed as expected are accepted") {
+  const Program program;
+  for (const char* reference : {"fp32", "fp16"}) {
+    const Outcome outcome = program.notch(str("run tiny.toml --methods ", reference));
+    check_refused(outcome, 2);
+    const std::size_t expected = outcome.err.find("expected rtn");
+    CHECK(outcome.err.find("quant.methods") != std::string::npos);
+    REQUIRE(expected != std::string::npos);
+    const std::string list = outcome.err.substr(expected, outcome.err.find(", found") - expected);
+    CHECK(list.find(reference) == std::string::npos);
+  }
+}
+
+TEST_CASE("a run given as an experiment is told what it goes on from") {
+  const Program program;
+  CHECK(program.notch("train tiny.toml -q").code == 0);
+  for (const char* verb : {"run", "train", "config"}) {
+    const Outcome outcome = program.notch(str(verb, " run"));
+    check_refused(outcome, 4);
+    CHECK(outcome.err.find("run/config.resolved.toml") != std::string::npos);
+  }
+  CHECK(program.notch("train run/config.resolved.toml --resume --out run -q").code == 0);
+  check_refused(program.notch("run ."), 4);
+}

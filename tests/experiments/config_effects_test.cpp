@@ -153,6 +153,8 @@ TEST_CASE("a value ruled out by another in its file is refused there") {
       {"[qat]\nsteps = 5\nfraction = 0.5\n", "qat.fraction"},
       {"[qat]\nschedule = 'constant'\nmin_lr_scale = 0.5\n", "qat.min_lr_scale"},
       {"[qat]\npact_decay = 0.5\n", "qat.pact_decay"},
+      {"[distill]\nalpha = 0.0\ntemperature = 2.0\n", "distill.temperature"},
+      {"[distill]\nalpha = 0.0\nreverse = 0.5\n", "distill.reverse"},
       {"[activations]\nbits = 8\nobserver = 'mse'\n", "activations.observer"},
       {"[quant]\nbits = 4\n[[row]]\nmethod = 'rtn'\nbits = 2\n", "quant.bits"},
       {"[activations]\nbits = 8\n[[row]]\nmethod = 'rtn'\nbits = 2\n", "activations.bits"},
@@ -167,6 +169,17 @@ TEST_CASE("a value ruled out by another in its file is refused there") {
     CHECK(parts.what == "has no effect here");
     CHECK_FALSE(parts.expected.empty());
   }
+}
+
+TEST_CASE("first step sizes count where training looks for them") {
+  const auto with = [](const std::string& qat) {
+    return Experiment("[quant]\nmethods = 'qat-lsq'\n[qat]\nlsq_init = 'absmax'\n" + qat);
+  };
+  for (const char* qat : {"", "from = 'scratch'\n"}) {
+    INFO(qat);
+    CHECK(with(qat).load().config.qat.lsq_init == "absmax");
+  }
+  CHECK(with("from = 'gptq'\n").error().field == "qat.lsq_init");
 }
 
 TEST_CASE("what runs write down loads again with nothing unused") {

@@ -103,6 +103,44 @@ TEST_CASE("values that only a row can tell are refused at their line") {
   CHECK_THROWS_AS(run_all(loaded.config, data, directory / "run", Earlier::refuse), Error);
 }
 
+TEST_CASE("values that fit no layer are refused at their line") {
+  struct Case {
+    std::vector<std::string> settings;
+    const char *key, *what;
+  };
+  const Case bad =
+      GENERATE(Case{{"quant.grid=asymmetric", "quant.methods=qat-lsq"}, "quant.grid", "qat-lsq"},
+               Case{{"row=[{method=\"fp32\"}, {method=\"rtn\", bits=4}, {method=\"qat-lsq\", "
+                     "bits=4, grid=\"asymmetric\"}]"},
+                    "row[2].grid",
+                    "qat-lsq"},
+               Case{{"quant.layers=[{pattern=\"*\", bits=8}, {pattern=\"h.7.*\", bits=8}]"},
+                    "quant.layers[1]",
+                    "h.7.*"},
+               Case{{"quant.layers=[{pattern=\"*\", bits=0}]"}, "quant.layers", "nothing"},
+               Case{{"activations.bits=8", "activations.asymmetric=[\"h.9.*\"]"},
+                    "activations.asymmetric[0]",
+                    "h.9.*"});
+  CAPTURE(bad.key);
+  const LoadedConfig loaded = load(bad.settings);
+  const ErrorParts parts = error_of([&] { try_out(loaded); });
+  CHECK(parts.fault == Fault::usage);
+  CHECK(parts.where == "command line");
+  CHECK(parts.field == bad.key);
+  CHECK(parts.what.find(bad.what) != std::string::npos);
+  CHECK_FALSE(parts.hint.empty());
+}
+
+TEST_CASE("a folder for temporary files that is not there is named") {
+  const LoadedConfig loaded = load({});
+  const TemporaryRoot root;
+  ::setenv("TMPDIR", "/no/such/folder", 1);
+  const ErrorParts parts = error_of([&] { try_out(loaded); });
+  CHECK(parts.fault == Fault::io);
+  CHECK(parts.where == "TMPDIR=/no/such/folder");
+  CHECK_FALSE(parts.hint.empty());
+}
+
 TEST_CASE("task letters that the text lacks are refused at start") {
   const LoadedConfig loaded = load({});
   Data data = load_data(loaded.config, {});

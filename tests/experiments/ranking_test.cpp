@@ -174,6 +174,27 @@ TEST_CASE("A row is compared with its own control and its GPTQ") {
   CHECK(cell("gptq-int4").index() == 0);
 }
 
+TEST_CASE("Rows of one width on two grids have two labels") {
+  RowResult narrow = row("gptq", 2.1, 4), full = narrow;
+  narrow.grid = "narrow [-7,7]";
+  full.grid = "full [-8,7]";
+  CHECK(label(narrow) == "gptq");
+  CHECK(label(full) == "gptq full");
+}
+
+TEST_CASE("The time beside a control is of rows that forked") {
+  std::vector<SeedResults> seeds = one_seed();
+  RowResult scratch = row("qat-ste", 2.2, 2);
+  scratch.control = kBaseRow;
+  scratch.seconds = 97;
+  seeds[0].rows.push_back(scratch);
+  seeds[0].rows[1].seconds = 2;  // the control
+  std::ranges::find(seeds[0].rows, "qat-ste-int4", &RowResult::name)->seconds = 3;
+  const std::string text = budget_notes({}, seeds);
+  INFO(text);
+  CHECK(text.find("qat-ste 50.0 (1.50 x the control)") != std::string::npos);
+}
+
 TEST_CASE("A row that trained unlike its comparison says so") {
   std::vector<SeedResults> seeds = one_seed();
   RowResult& ste = *std::ranges::find(seeds[0].rows, "qat-ste-int4", &RowResult::name);

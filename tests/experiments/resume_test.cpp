@@ -219,6 +219,25 @@ TEST_CASE("a changed setting remakes its own rows only") {
   CHECK(results_hash(seeds) == results_hash(run_all(config, data, fresh / "run", Earlier::refuse)));
 }
 
+TEST_CASE("static ranges are made again when their source changes") {
+  ExperimentConfig config =
+      with(finished().config, {"activations.bits=8", "train.steps=20", "activations.range=static",
+                               "calib.windows=4", "quant.methods=rtn,qat-ste"});
+  config.model.n_layer = 2;
+  const Data data = load_data(config, {});
+  const test::TemporaryDirectory directory;
+  const std::string before =
+      results_hash(run_all(config, data, directory / "run", Earlier::refuse));
+  const std::string setting = GENERATE("gptq.true_sequential=true", "calib.windows=3",
+                                       "activations.observer=minmax", "activations.percentile=90");
+  CAPTURE(setting);
+  const ExperimentConfig changed = with(config, {setting});
+  const std::string resumed =
+      results_hash(run_all(changed, data, directory / "run", Earlier::resume));
+  CHECK(resumed != before);
+  CHECK(resumed == results_hash(run_all(changed, data, directory / "new", Earlier::refuse)));
+}
+
 TEST_CASE("other questions score the rows again and train nothing") {
   const Continued run;
   const ExperimentConfig config = with(finished().config, {"data.task_examples=5"});

@@ -71,3 +71,19 @@ TEST_CASE("a text that is too small is refused with what would do") {
   CHECK(program.entries() == before);
   check_refused(program.notch("run nowhere.txt"), 4);
 }
+
+TEST_CASE("a text is named once, and a name of its own names its run") {
+  const Program program;
+  program.write("other.txt", "words");
+  const auto before = program.entries();
+  for (const char* contradiction : {"data.kind=verbs", "data.path=other.txt", "data.path=-"}) {
+    CAPTURE(contradiction);
+    const Outcome outcome = program.notch(str("run text.txt ", contradiction));
+    check_refused(outcome, 2);
+    CHECK(outcome.err.find("contradicts the text") != std::string::npos);
+  }
+  CHECK(program.entries() == before);
+  CHECK(program.notch("config text.txt -q data.path=text.txt").code == 0);
+  const Outcome named = program.notch("config text.txt -q name=mine");
+  CHECK(parse_config(named.out, "x").config.out == (program / "runs/mine").string());
+}
