@@ -155,8 +155,7 @@ class SeedRun {
   /// Where training through rounding begins.
   struct Start {
     std::unique_ptr<nn::Gpt> model{};  ///< null when a stop was requested on the way there
-    /// The grids it goes on with; nothing where it looks for its own: after full precision, and
-    /// after a late start, whose steps at full precision leave the grids behind.
+    /// The grids it goes on with; nothing after full precision: it looks for its own.
     std::optional<quant::Quantized> grids{};
   };
   Start start(const ExperimentConfig& config, const quant::Plan& plan,
@@ -169,11 +168,8 @@ class SeedRun {
       begin.grids = rounded(config, quant::recipe(config.qat.from), plan, model, row, about);
       about.set("start", config.qat.from);
     }
-    if (settings.first_step == 0) {
-      if (begin.grids) quant::return_to_cells(model.params(), fork_->params(), *begin.grids);
-      return begin;
-    }
-    begin.grids.reset();
+    if (begin.grids) quant::return_to_cells(model.params(), fork_->params(), *begin.grids);
+    if (settings.first_step == 0) return begin;
     TrainSettings before = settings;
     before.phase = before_rounding(settings.phase);
     before.end_step = std::exchange(before.first_step, 0);

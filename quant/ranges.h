@@ -1,11 +1,11 @@
 // Ranges: which interval of weights the grid covers, that is, the choice of scales.
 //
-// A range is a fraction of the unit's extreme values: scale = absmax · ratio / qmax, of which the
-// search tries a hundred. Straight-through training follows the extremes afterwards. Used by RTN, GPTQ (per group, on compensated weights) and
-// QAT. Source: the clip search is the usual one (step 0.01); its floor is 0.20 because at 2 and 3
-// bits the best range of a Gaussian row is far below its absmax. percentile and entropy are the
-// observers of activations (quant/observers.h), shown the weights of a unit; there is no moving
-// average, because a matrix is one batch: it would be absmax.
+// A range is a fraction of the unit's extreme values: scale = absmax · ratio / qmax; the search tries
+// 81 ratios. Straight-through training follows the extremes afterwards. Used by RTN, GPTQ (per
+// group, on compensated weights) and QAT. Source: the clip search is the usual one (step 0.01); its
+// floor is 0.20 because at 2 and 3 bits the best range of a Gaussian row is far below its absmax.
+// percentile and entropy are the observers of activations (quant/observers.h), shown the weights of
+// a unit; there is no moving average, because a matrix is one batch: it would be absmax.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +62,8 @@ std::vector<RangeAnchor> anchor_ranges(std::span<const real> w, const Scales& at
 /// magnitude, asymmetric: hi - lo) of the weights now and e₀ at the anchor, in double:
 ///   scale = scale₀ · e/e₀      zero_point = clamp(rint(z₀ + (qmax - qmin)(lo₀/e₀ - lo/e)))
 /// At the anchor's own weights both are the anchor's, to the bit. A unit of zeros keeps the anchor's
-/// scale; if that is only what scale_range gives zeros, it gets the range of its extremes.
+/// scale; if that is only what scale_range gives zeros, it gets the range of its extremes. Weights
+/// that have all become zero get what scale_range gives zeros.
 UnitScale follow_range(const RangeAnchor& anchor, MinMax now, const Spec& spec);
 
 /// The ratio k/100, k = 100 … 20, whose scale_unit gives the least Σ (w - ŵ)² (in double); ties go
