@@ -51,16 +51,6 @@ double loss_of(const std::vector<real>& logits, const std::vector<std::int32_t>&
   return total / static_cast<double>(targets.size());
 }
 
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    lines.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return lines;
-}
-
 }  // namespace
 
 TEST_CASE("help of every verb starts with an example, on stdout") {
