@@ -66,8 +66,7 @@ TrainedInputs::TrainedInputs(nn::ModelView& model, std::span<const Target> targe
     if (!t.input->spec.symmetric) {
       layer.offset = &params.add(t.weight->name + ".input_offset", {1});
     }
-    params.allocate_values();
-    layer.log_scale->value.data[0] = 0;
+    params.allocate_values();  // log_scale is 0: the calibrated scale
     if (layer.offset) {
       const int below = grid_of(unit_spec(t.input->spec)).qmin - t.input->at.zero_point;
       layer.offset->value.data[0] = static_cast<real>(below) * t.input->at.scale;

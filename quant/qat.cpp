@@ -59,8 +59,7 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
     }
     node.first = node.now.scales;
     node.log_scale = &params_->add(t.weight->name + ".log_scale", {std::ssize(node.first)});
-    params_->allocate_values();
-    std::ranges::fill(node.log_scale->value.flat(), real{0});
+    params_->allocate_values();  // zeros: the first scales
   }
   const InputLearning usual = training == Training::lsq ? InputLearning::lsq : InputLearning::fixed;
   inputs_.emplace(model, targets, options.inputs.value_or(usual), options.ste, *params_);
