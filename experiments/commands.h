@@ -20,6 +20,7 @@ int sample_command(const Args& args);
 int bench_inference_command(const Args& args);
 int inspect_command(const Args& args);
 int graph_command(const Args& args);
+int lesson_command(const Args& args);
 int config_command(const Args& args);
 int bench_command(const Args& args);
 int doctor_command(const Args& args);

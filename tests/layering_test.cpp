@@ -33,11 +33,15 @@ const std::map<std::string, std::vector<std::string>>& arrows() {
       {"optim", {"optim", ag, kernels, base}},
       {"quant/kernels", {"quant/kernels", base}},
       {"quant", {"quant", "quant/kernels", "nn", ag, kernels, base}},
+      {"experiments/lessons",
+       {"experiments/lessons", "experiments", "quant", "quant/kernels", "nn", "optim", "data", ag,
+        kernels, base}},
       {"experiments",
-       {"experiments", "quant", "quant/kernels", "nn", "optim", "data", ag, kernels, base}},
+       {"experiments", "experiments/lessons", "quant", "quant/kernels", "nn", "optim", "data", ag,
+        kernels, base}},
       {"tests",
-       {"tests", "experiments", "quant", "quant/kernels", "nn", "optim", "data", ag, kernels,
-        base}},
+       {"tests", "experiments", "experiments/lessons", "quant", "quant/kernels", "nn", "optim",
+        "data", ag, kernels, base}},
   };
   return table;
 }
