@@ -1,0 +1,19 @@
+// Building and judging a student's file: `notch lesson check`.
+#pragma once
+
+#include <filesystem>
+
+#include "experiments/lessons/lesson.h"
+
+namespace notch::lessons {
+
+/// Compiles `file` with the compiler and flags of this build against its libraries, in a temporary
+/// directory, and runs it: 0, or 6 when it does not pass. Throws Fault::usage for a lesson without
+/// an exercise, Fault::input for a file that does not compile or does not come to its end,
+/// Fault::io when it cannot be read.
+int check_exercise(const Lesson& lesson, const fs::path& file);
+
+/// The skeleton in the repository that this program was built from.
+fs::path skeleton(const Lesson& lesson);
+
+}  // namespace notch::lessons

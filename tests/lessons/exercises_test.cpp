@@ -1,0 +1,107 @@
+// Exercises: a solution passes, a skeleton fails and says where, and both are close together.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <sstream>
+
+#include "experiments/lessons/judges.h"
+#include "experiments/lessons/lesson.h"
+#include "tests/experiments/program.h"
+
+using namespace notch;
+namespace fs = std::filesystem;
+
+namespace {
+
+const fs::path kSkeletons = fs::path(NOTCH_SOURCE_DIR) / "experiments/lessons/exercises";
+const fs::path kSolutions = fs::path(NOTCH_SOURCE_DIR) / "tests/lessons/solutions";
+
+std::set<std::string> names_in(const fs::path& directory) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    names.insert(entry.path().filename().string());
+  }
+  return names;
+}
+
+/// Lines of `a` that `b` lacks, counted with their repetitions.
+int lines_without(const std::string& a, const std::string& b) {
+  std::map<std::string, int> left;
+  std::istringstream other(b), own(a);
+  for (std::string line; std::getline(other, line);) ++left[line];
+  int missing = 0;
+  for (std::string line; std::getline(own, line);) missing += --left[line] < 0;
+  return missing;
+}
+
+}  // namespace
+
+TEST_CASE("a solution passes and a skeleton says where it is blank") {
+  std::set<std::string> solved, blank;
+  for (const lessons::Exercise& exercise : lessons::exercises()) {
+    const fs::path file = exercise.file;
+    const bool is_solution = file.parent_path().filename() == "solutions";
+    CAPTURE(file.string());
+    std::ostringstream out;
+    const bool passed = lessons::judge(exercise, out);
+    INFO(out.str());
+    CHECK(passed == is_solution);
+    const bool names_blank = out.str().find(": still blank: ") != std::string::npos;
+    CHECK(names_blank == !is_solution);
+    (is_solution ? solved : blank).insert(file.filename().string());
+  }
+  CHECK(solved == names_in(kSolutions));
+  CHECK(blank == names_in(kSkeletons));
+  CHECK(solved == blank);
+}
+
+TEST_CASE("a solution differs from its skeleton by 40 lines at most") {
+  for (const std::string& name : names_in(kSolutions)) {
+    CAPTURE(name);
+    const std::string solution = read_file(kSolutions / name);
+    const std::string skeleton = read_file(kSkeletons / name);
+    CHECK(lines_without(solution, skeleton) > 0);
+    CHECK(lines_without(solution, skeleton) <= 40);
+    CHECK(lines_without(skeleton, solution) <= 40);
+  }
+}
+
+TEST_CASE("a judge names the element, both values and a hint") {
+  std::ostringstream out;
+  lessons::Judge judge(out);
+  judge.equal("codes", std::vector<int>{1, 2, 4}, {1, 2, 3}, 0, "round half to even");
+  CHECK(out.str() ==
+        "wrong: codes, element 2: received 4, expected 3\n  hint: round half to even\n");
+  CHECK(judge.failed() == 1);
+  judge.equal("codes", std::vector<int>{1}, {1, 2}, 0, "");
+  judge.equal("x", std::nan(""), 1, 0.5, "");
+  judge.equal("x", 1.25, 1, 0.5, "");
+  judge.holds("it", true, "");
+  CHECK(judge.failed() == 3);
+  CHECK(judge.asked() == 5);
+}
+
+TEST_CASE("a student's file is built and judged") {
+  const test::Program program;
+  const std::string solution = "'" + (kSolutions / "02_order.cpp").string() + "'";
+  const test::Outcome right = program.notch("lesson check order " + solution);
+  CAPTURE(right.err, right.out);
+  CHECK(right.code == 0);
+  CHECK(right.out.starts_with("right: "));
+
+  const std::string source = read_file(kSolutions / "02_order.cpp");
+  program.write("mine.cpp", std::string(source).replace(source.find("  order.push_back"), 0,
+                                                        "  if (node == 1) return;\n"));
+  const test::Outcome wrong = program.notch("lesson check 02 mine.cpp -q");
+  CAPTURE(wrong.err, wrong.out);
+  CHECK(wrong.code == 6);
+  CHECK(wrong.out.find("received 2 elements, expected 3") != std::string::npos);
+  CHECK(wrong.out.find("hint: ") != std::string::npos);
+
+  program.write("broken.cpp", "int main() { return }\n");
+  CHECK(program.notch("lesson check 02 broken.cpp").code == 3);
+  CHECK(program.notch("lesson check 02 none.cpp").code == 4);
+  CHECK(program.notch("lesson check").code == 2);
+  CHECK(program.notch("lesson check 99").code == 2);
+}
