@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/shell_word.h"
 #include "data/corpus.h"
 #include "experiments/config_effects.h"
 #include "experiments/config_items.h"
@@ -115,14 +116,14 @@ void locate_text(std::string& path, const fs::path& base, bool shelf) {
 
 [[noreturn]] void fail_directory(const fs::path& dir) {
   std::error_code error;
-  const std::string resolved = (dir / "config.resolved.toml").string();
+  const fs::path resolved = dir / kResolvedConfig;
   const bool run = fs::exists(resolved, error);
   throw Error({.fault = Fault::io,
                .where = dir.string(),
                .what = "a directory, not an experiment",
                .expected = "a configuration or a text",
-               .hint = run ? str("this is a run: ", resolved, " repeats it, with --resume --out ",
-                                 dir.string(), " it goes on")
+               .hint = run ? str("this is a run: `notch run ", shell_word(resolved.string()),
+                                 " --resume` goes on with it, with --out NEW it is repeated")
                            : "name a file in it"});
 }
 
@@ -173,6 +174,9 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
   ExperimentConfig& config = loaded.config;
   locate_text(config.data.path, beside, true);
   make_absolute(config.out, beside);
+  if (file.filename() == kResolvedConfig) {
+    config.out = fs::absolute(file).lexically_normal().parent_path().string();
+  }
   const ExperimentConfig before = config;
   for (const std::string& argument : overrides) apply_override(loaded, argument);
   if (rows == Rows::planned) settle_unused(loaded, before);

@@ -67,6 +67,10 @@ enum class Rows { planned, other };
 LoadedConfig load_config(const std::filesystem::path& file,
                          const std::vector<std::string>& overrides = {}, Rows rows = Rows::planned);
 
+/// The configuration that a run keeps in its directory. It stands for the run there: `out` is the
+/// directory it lies in, whatever it says.
+inline constexpr std::string_view kResolvedConfig = "config.resolved.toml";
+
 /// Whether a file given where an experiment is expected is a text to train on: not named .toml, and
 /// not readable as a configuration.
 bool is_text(const std::filesystem::path& file);

@@ -275,11 +275,17 @@ void check_quant(const ExperimentConfig& config, const Origins& origins) {
     if (q.at[i].bits == 0) origins.fail(key, {.what = "the settings have no width"});
     check_settings(config, {.bits = q.at[i].bits, .set = q.at[i].set}, key, origins);
   }
-  if (q.bits.empty() && !q.methods.empty() && config.row.empty()) {
-    origins.fail("quant.bits", {.what = "the list is empty",
-                                .hint = "give at least one width, as in bits = [8, 4]"});
-  }
   if (config.row.empty()) {
+    const std::string alone = "; row = [{method = \"fp32\"}] asks for no quantized row";
+    if (q.bits.empty()) {
+      origins.fail("quant.bits", {.what = "the list is empty",
+                                  .hint = "give at least one width, as in bits = [8, 4]" + alone});
+    }
+    if (q.methods.empty()) {
+      origins.fail("quant.methods",
+                   {.what = "the list is empty",
+                    .hint = "give at least one, as in methods = [\"gptq\"]" + alone});
+    }
     for (const int bits : q.bits) {
       check_width(bits, grid_of_width(config, bits), "quant.bits", origins);
     }

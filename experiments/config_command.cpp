@@ -4,16 +4,18 @@
 #include "experiments/command_tools.h"
 #include "experiments/commands.h"
 #include "experiments/config.h"
+#include "experiments/session.h"
 
 namespace notch::experiments {
 
 int config_command(const Args& args) {
+  const std::vector<std::string> overrides = overrides_of(args);
   LoadedConfig loaded;
   if (args.positionals.empty()) {
-    for (const std::string& change : args.overrides) apply_override(loaded, change);
+    for (const std::string& change : overrides) apply_override(loaded, change);
     validate(loaded.config, loaded.origins);
   } else {
-    loaded = load_config(args.positionals[0], args.overrides);
+    loaded = load_config(args.positionals[0], overrides);
   }
   for (const std::string& line : notes(loaded)) note(args, line);
   std::cout << (args.positionals.empty() ? annotated_toml(loaded.config) : to_toml(loaded.config));

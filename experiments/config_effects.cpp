@@ -305,6 +305,12 @@ void reset_elements(ExperimentConfig& config, const std::vector<Unused>& unused)
   for (std::size_t i = 0; i < config.row.size(); ++i) drop(config.row[i].set, str("row[", i, "]"));
 }
 
+void reset_all(LoadedConfig& loaded, const std::vector<Unused>& unused) {
+  const std::vector<Item> defaults = items_of({});
+  for (const Unused& u : unused) reset(loaded, u.key, defaults);
+  reset_elements(loaded.config, unused);
+}
+
 }  // namespace
 
 const std::vector<Effect>& effects() {
@@ -328,6 +334,33 @@ const std::vector<std::string_view>& always_effective() {
       "row[].method", "row[].bits", "row[].grid", "row[].granularity", "row[].group_size",
       "row[].activations", "row[].label"};
   return keys;
+}
+
+const std::vector<std::string_view>& without_numbers() {
+  static const std::vector<std::string_view> keys = {"name",
+                                                     "out",
+                                                     "threads",
+                                                     "train.eval_every",
+                                                     "train.eval_windows",
+                                                     "train.checkpoint_every",
+                                                     "train.keep_last",
+                                                     "train.log_every",
+                                                     "gptq.block"};
+  return keys;
+}
+
+ExperimentConfig numbers_of(ExperimentConfig config) {
+  LoadedConfig loaded{.config = std::move(config)};
+  const std::vector<Item> defaults = items_of({});
+  for (const std::string_view key : without_numbers()) reset(loaded, std::string(key), defaults);
+  return std::move(loaded.config);
+}
+
+ExperimentConfig effective(ExperimentConfig config) {
+  LoadedConfig loaded{.config = std::move(config)};
+  const std::vector<Unused> unused = unused_keys(loaded.config);
+  reset_all(loaded, unused);
+  return std::move(loaded.config);
 }
 
 Uses uses_of(const ExperimentConfig& config) {
@@ -374,12 +407,8 @@ void settle_unused(LoadedConfig& loaded, const ExperimentConfig& file) {
                                    .expected = std::string(u.effect->needs),
                                    .hint = "leave it out, or set what it needs"});
   }
-  const std::vector<Item> defaults = items_of({});
-  for (const Unused& u : unused) {
-    loaded.unused.push_back(u.key);
-    reset(loaded, u.key, defaults);
-  }
-  reset_elements(loaded.config, unused);
+  for (const Unused& u : unused) loaded.unused.push_back(u.key);
+  reset_all(loaded, unused);
 }
 
 }  // namespace notch::experiments

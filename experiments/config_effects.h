@@ -65,6 +65,14 @@ const std::vector<Effect>& effects();
 /// The keys that always have an effect.
 const std::vector<std::string_view>& always_effective();
 
+/// The keys that move no number of a table: names and places, what training tells, scores and keeps
+/// on its way, and what is for speed alone. A run goes on, and is finished, whatever they are.
+const std::vector<std::string_view>& without_numbers();
+/// The configuration with those at their defaults.
+ExperimentConfig numbers_of(ExperimentConfig config);
+/// The configuration with every key at its default that changes nothing in it.
+ExperimentConfig effective(ExperimentConfig config);
+
 /// A key that differs from its default and changes nothing.
 struct Unused {
   std::string key{};     ///< "quant.at[1].set[0]"

@@ -8,6 +8,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/rng.h"
+#include "autograd/base/shell_word.h"
 #include "autograd/print.h"
 #include "experiments/command_tools.h"
 #include "experiments/commands.h"
@@ -50,7 +51,14 @@ Subject model_subject(const Args& args, const fs::path& path) {
 
 Subject subject_of(const Args& args) {
   const fs::path path = args.positionals[0];
-  if (path.extension() != ".toml") return model_subject(args, path);
+  if (fs::is_regular_file(path) && is_text(path)) {
+    throw Error({.where = path.string(),
+                 .what = "a file that is no configuration",
+                 .expected = "a model directory, or an EXP.toml for a model at its start",
+                 .hint = str("of a text, `notch config ", shell_word(path.string()),
+                             " > my.toml` writes such a file, which can be drawn")});
+  }
+  if (!fs::is_regular_file(path) && path.extension() != ".toml") return model_subject(args, path);
   const ExperimentConfig config = load_config(path, args.overrides, Rows::other).config;
   const int vocab_size = config.data.tokenizer == "byte"  ? 256
                          : config.data.tokenizer == "bpe" ? config.data.bpe_vocab
@@ -170,7 +178,7 @@ int graph_command(const Args& args) {
   }
   if (const auto file = args.value("dot")) {
     write_file(*file, to_dot(graph));
-    note(args, str("picture: dot -Tsvg ", *file, " > graph.svg"));
+    note(args, str("picture: dot -Tsvg ", shell_word(*file), " > graph.svg"));
   }
   std::cout << print(graph);
   return 0;

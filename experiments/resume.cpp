@@ -8,8 +8,8 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
+#include "experiments/config_effects.h"
 #include "experiments/row_facts.h"
-#include "quant/recipes.h"
 
 namespace notch::experiments {
 namespace {
@@ -17,18 +17,10 @@ namespace {
 /// What an artefact is made from, by its name: a configuration with everything else at its default.
 using Artefacts = std::map<std::string, ExperimentConfig, std::less<>>;
 
-/// What no number depends on.
-void forget_places(ExperimentConfig& config) {
-  config.name.clear();
-  config.out.clear();
-  config.threads = 0;
-  config.seeds.clear();  // each is a run of its own
-}
-
 /// Of the fp32 models. `with_path`: for runs that kept no hash of their text.
 ExperimentConfig of_base(const ExperimentConfig& config, bool with_path) {
-  ExperimentConfig used = config;
-  forget_places(used);
+  ExperimentConfig used = numbers_of(config);
+  used.seeds.clear();  // each is a run of its own
   if (!with_path) used.data.path.clear();
   // Of the scoring: rows know what they were scored on.
   used.data.task_examples = DataConfig{}.task_examples;
@@ -43,71 +35,32 @@ ExperimentConfig of_base(const ExperimentConfig& config, bool with_path) {
   return used;
 }
 
-/// Of training without rounding after the fork.
-QatConfig of_control(QatConfig qat) {
-  const QatConfig usual;
-  qat.ste = usual.ste;
-  qat.lsq_init = usual.lsq_init;
-  qat.step_lr = usual.step_lr;
-  qat.from = usual.from;
-  qat.start = usual.start;
-  qat.freeze = usual.freeze;
-  qat.dampen = usual.dampen;
-  qat.inputs = usual.inputs;
-  qat.pact_decay = usual.pact_decay;
-  return qat;
-}
-
-bool needs_hessian(std::string_view method) {
-  const auto at = std::ranges::find(quant::kRecipes, method, &quant::Recipe::name);
-  return at != quant::kRecipes.end() && at->needs_hessian;
-}
-
-/// Of a row that is made from fp32. Sections that its method does not read are forgotten.
-ExperimentConfig of_row(const ExperimentConfig& config, const RowConfig& planned,
-                        const RowResult& row) {
-  ExperimentConfig used = row_config(config, planned);
-  forget_places(used);
+/// Of what is made from fp32: the settings of `rows` that they use.
+ExperimentConfig of_rows(ExperimentConfig config, std::vector<RowConfig> rows, bool control) {
+  ExperimentConfig used = numbers_of(std::move(config));
+  used.seeds.clear();
   used.data = {};  // fp32's
   used.model = {};
   used.train = {};
-  used.row = {planned};
-  used.row[0].set.clear();  // it is in the sections
-  const QuantConfig all = std::exchange(used.quant, QuantConfig{});
-  if (planned.bits > 0) {
-    used.quant.scale = all.scale;
-    used.quant.embedding = all.embedding;
-    used.quant.layers = all.layers;
-    if (planned.method == "rtn-percentile") used.quant.percentile = all.percentile;
-  }
-  const bool hessian =
-      needs_hessian(planned.method) || (row.trained && needs_hessian(used.qat.from));
-  const bool ranges = planned.activations > 0 && used.activations.range == "static";
-  if (planned.activations == 0) used.activations = {};
-  used.activations.bits.clear();  // planned has its own
-  if (!hessian && !ranges) used.calib = {};
-  if (!hessian) {
-    // Static ranges are seen in the order that rounding by GPTQ has.
-    const bool order = ranges && used.gptq.true_sequential;
-    used.gptq = {};
-    used.gptq.true_sequential = order;
-  }
-  if (!row.trained) used.qat = {};
-  if (!row.distilled) used.distill = {};
-  return used;
+  used.quant.at.clear();  // they are in the sections, as those of `set`
+  for (RowConfig& row : rows) row.set.clear();
+  used.quant.control = control;
+  used.row = std::move(rows);
+  return effective(std::move(used));
 }
 
 Artefacts artefacts_of(const ExperimentConfig& config) {
   Artefacts all;
   // A control's name has what it has of its own.
-  const QatConfig shared = of_control(config.qat);
-  for (const Control& c : controls(config, 0)) all[c.name].qat = shared;
+  const ExperimentConfig shared = of_rows(config, {{.method = std::string(kBaseRow)}}, true);
+  for (const Control& c : controls(config, 0)) all[c.name] = shared;
   for (const RowConfig& planned : planned_rows(config)) {
     const RowResult row = planned_result(config, planned);
-    const ExperimentConfig used = all[row.name] = of_row(config, planned, row);
+    const ExperimentConfig used = all[row.name] =
+        of_rows(row_config(config, planned), {planned}, false);
     for (const RowResult& of_control : of_controls(config, row)) {
       all[of_control.name] = used;
-      all[of_control.name].qat = shared;
+      all[of_control.name].qat = shared.qat;
     }
   }
   return all;
@@ -238,7 +191,9 @@ std::vector<std::string> begin_run(const RunDir& dir, const ExperimentConfig& co
       notes.push_back(std::move(note));
     }
   }
-  dir.write_config(to_toml(config));
+  ExperimentConfig kept = config;
+  kept.out.clear();  // where the file lies
+  dir.write_config(to_toml(kept));
   dir.write_inputs(hashes);
   return notes;
 }

@@ -1,8 +1,9 @@
 // Resume: what a run was begun with, and what of it a continuation keeps.
 //
 // Contents are compared, never places: text and tokenizer by their SHA-256 (inputs.json), the
-// configuration by its values without name, paths and threads. fp32's training must be that of the
-// run; a row stays where the settings it was made from are the same, and is made again where not.
+// configuration by the values that move a number. fp32's training must be that of the run; a row
+// stays where the settings that it uses are the same, and is made again where not
+// (experiments/config_effects.h says both).
 #pragma once
 
 #include <string>

@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include "autograd/base/shell_word.h"
 #include "experiments/command_tools.h"
 #include "experiments/commands.h"
 #include "experiments/report.h"
@@ -13,9 +14,9 @@ namespace {
 
 int interrupted(const Args& args, const Session& session) {
   std::cerr << "stopped; the state is saved. Resume with: notch " << args.verb << ' '
-            << args.positionals.at(0);
-  for (const std::string& o : overrides_of(args)) std::cerr << " '" << o << '\'';
-  std::cerr << " --resume --out " << session.dir().path().string() << '\n';
+            << shell_word(args.positionals.at(0));
+  for (const std::string& o : overrides_of(args)) std::cerr << ' ' << shell_word(o);
+  std::cerr << " --resume --out " << shell_word(session.dir().path().string()) << '\n';
   return stop_exit_code();
 }
 

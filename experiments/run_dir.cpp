@@ -6,12 +6,12 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
+#include "experiments/config.h"
 
 namespace notch::experiments {
 
 namespace {
 
-constexpr const char* kConfigFile = "config.resolved.toml";
 constexpr const char* kInputsFile = "inputs.json";
 
 std::vector<fs::path> entries_of(const fs::path& directory) {
@@ -24,10 +24,9 @@ std::vector<fs::path> entries_of(const fs::path& directory) {
 }
 
 bool is_written_by_runs(const fs::path& entry) {
-  static constexpr const char* kNames[] = {
-      kConfigFile,     kInputsFile,  "env.json",    "metrics.jsonl", "results.csv",
-      "results.jsonl", "results.md", "results.svg", "pairs.csv",     "report.html",
-      "models"};
+  static constexpr std::string_view kNames[] = {
+      kResolvedConfig, kInputsFile,   "env.json",  "metrics.jsonl", "results.csv", "results.jsonl",
+      "results.md",    "results.svg", "pairs.csv", "report.html",   "models"};
   const std::string name = entry.filename().string();
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ||
          name.starts_with("seed-");
@@ -48,7 +47,7 @@ void create(const fs::path& path) {
 void remove_results(std::vector<fs::path> entries) {
   // The configuration goes last: until then the directory is known to be a run's.
   std::stable_partition(entries.begin(), entries.end(),
-                        [](const fs::path& entry) { return entry.filename() != kConfigFile; });
+                        [](const fs::path& entry) { return entry.filename() != kResolvedConfig; });
   for (const fs::path& entry : entries) {
     std::error_code error;
     if (is_written_by_runs(entry)) fs::remove_all(entry, error);
@@ -71,7 +70,7 @@ bool RunDir::replaces(const fs::path& run, const fs::path& file) {
 
 RunDir::RunDir(fs::path path, Earlier earlier)
     : path_(std::move(path)), earlier_(earlier), metrics_(path_ / "metrics.jsonl") {
-  const bool has_run = fs::exists(path_ / kConfigFile);
+  const bool has_run = fs::exists(path_ / kResolvedConfig);
   if (earlier == Earlier::resume && !has_run) {
     throw Error({.where = path_.string(),
                  .what = "there is no run to resume",
@@ -109,7 +108,7 @@ void RunDir::write_config(const std::string& toml) const {
              "# Every value of this run; `notch run` on this file repeats it.\n\n" + toml);
 }
 
-fs::path RunDir::config_file() const { return path_ / kConfigFile; }
+fs::path RunDir::config_file() const { return path_ / kResolvedConfig; }
 
 void RunDir::write_inputs(const Json& hashes) const {
   write_file(path_ / kInputsFile, hashes.dump(2) + "\n");

@@ -4,9 +4,11 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
+#include "autograd/base/shell_word.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/bf16_matmul.h"
 #include "experiments/command_tools.h"
+#include "experiments/config_effects.h"
 #include "experiments/dry_run.h"
 #include "experiments/environment.h"
 #include "experiments/machine.h"
@@ -39,10 +41,21 @@ void require_inputs_kept(const Args& args, const ExperimentConfig& config) {
   }
 }
 
-/// Whether this very configuration has run here, and every row of every seed was made and scored.
+/// Whether a configuration with these numbers was run here.
+bool has_run(const ExperimentConfig& config) {
+  const fs::path earlier = fs::path(config.out) / kResolvedConfig;
+  if (!fs::exists(earlier)) return false;
+  try {
+    const ExperimentConfig then = parse_config(read_file(earlier), earlier.string()).config;
+    return numbers_of(then) == numbers_of(config);
+  } catch (const Error&) {
+    return false;  // another build's; --resume says what is wrong with it
+  }
+}
+
+/// Whether that run is complete: every row of every seed was made and scored.
 bool is_finished(const ExperimentConfig& config) {
-  const fs::path earlier = fs::path(config.out) / "config.resolved.toml";
-  if (!fs::exists(earlier) || !read_file(earlier).ends_with(to_toml(config))) return false;
+  if (!has_run(config)) return false;
   const std::vector<std::string> names = all_row_names(config);
   return std::ranges::all_of(config.seeds, [&](std::int64_t seed) {
     const fs::path rows = fs::path(config.out) / str("seed-", seed) / "rows";
@@ -53,26 +66,26 @@ bool is_finished(const ExperimentConfig& config) {
 
 }  // namespace
 
-std::vector<Flag> session_flags() {
-  return {{.name = "out",
-           .value = "DIR",
-           .help = "run directory; default: runs/<name> beside the EXP.toml, or here for a text"},
-          {.name = "resume", .help = "go on where an interrupted run stopped"},
-          {.name = "profile", .help = "tell where the time of a training step went, op by op"},
-          {.name = "force", .help = "replace the results of an earlier run"},
-          threads_flag()};
+std::vector<Flag> value_flags() {
+  return {{.name = "bits", .letter = 'b', .value = "LIST", .help = "quant.bits: 4 or 8,4"},
+          {.name = "group",
+           .letter = 'g',
+           .value = "N",
+           .help = "quant.group_size: a scale for every N weights of a row"},
+          {.name = "methods", .value = "LIST", .help = quant::recipe_list()}};
 }
 
-std::vector<Flag> run_flags() {
-  std::vector<Flag> flags = {
-      {.name = "bits", .letter = 'b', .value = "LIST", .help = "quant.bits: 4 or 8,4"},
-      {.name = "group",
-       .letter = 'g',
-       .value = "N",
-       .help = "quant.group_size: a scale for every N weights of a row"},
-      {.name = "methods", .value = "LIST", .help = quant::recipe_list()}};
-  const std::vector<Flag> shared = session_flags();
-  flags.insert(flags.end(), shared.begin(), shared.end());
+std::vector<Flag> session_flags() {
+  std::vector<Flag> flags = value_flags();
+  flags.insert(
+      flags.end(),
+      {{.name = "out",
+        .value = "DIR",
+        .help = "run directory; default: runs/<name> beside the EXP.toml, or here for a text"},
+       {.name = "resume", .help = "go on where an interrupted run stopped"},
+       {.name = "profile", .help = "tell where the time of a training step went, op by op"},
+       {.name = "force", .help = "replace the results of an earlier run"},
+       threads_flag()});
   return flags;
 }
 
@@ -127,8 +140,8 @@ void Session::announce(const Args& args, const LoadedConfig& loaded) const {
   note(args, banner());
   for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
   if (loaded.from_text) {
-    note(args, str("a text    trained on with usual settings; `notch config ", args.positionals[0],
-                   " > my.toml` writes them down"));
+    note(args, str("a text    trained on with usual settings; `notch config ",
+                   shell_word(args.positionals[0]), " > my.toml` writes them down"));
   }
   for (const std::string& line : notes(loaded)) note(args, line);
   const data::CorpusInfo& c = data_.source.corpus;

@@ -32,11 +32,11 @@ class Session {
   bool profile_ = false;
 };
 
-/// The flags that both verbs take.
+/// Flags that stand for values of the configuration, for every verb that makes an experiment.
+std::vector<Flag> value_flags();
+/// Those of `run` and `train`.
 std::vector<Flag> session_flags();
-/// And those of `run` that stand for values of the configuration.
-std::vector<Flag> run_flags();
-/// The values of the command line, those flags among them.
+/// The values of the command line, those of value_flags() among them.
 std::vector<std::string> overrides_of(const Args& args);
 
 }  // namespace notch::experiments

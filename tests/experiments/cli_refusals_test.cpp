@@ -288,12 +288,27 @@ TEST_CASE("a flag and the key that it sets are not both given") {
   const auto before = program.entries();
   for (const char* both : {"--bits 4 quant.bits=8", "--bits 4 'quant.bits = 4'",
                            "quant.group_size=8 --group 4", "--methods rtn quant.methods=gptq"}) {
-    CAPTURE(both);
-    const Outcome outcome = program.notch(str("run tiny.toml ", both));
-    check_refused(outcome, 2);
-    CHECK(outcome.err.find("give one of them") != std::string::npos);
+    for (const char* verb : {"run", "train", "config"}) {
+      CAPTURE(both, verb);
+      const Outcome outcome = program.notch(str(verb, " tiny.toml ", both));
+      check_refused(outcome, 2);
+      CHECK(outcome.err.find("give one of them") != std::string::npos);
+    }
   }
   CHECK(program.entries() == before);
+}
+
+TEST_CASE("widths without methods are refused, and the reverse") {
+  const Program program;
+  const auto before = program.entries();
+  for (const char* none : {"quant.methods=[] quant.bits=4", "quant.methods=[]", "quant.bits=[]"}) {
+    CAPTURE(none);
+    const Outcome outcome = program.notch(str("run tiny.toml ", none));
+    check_refused(outcome, 2);
+    CHECK(outcome.err.find("the list is empty") != std::string::npos);
+  }
+  CHECK(program.entries() == before);
+  CHECK(program.notch("config tiny.toml -q 'row=[{method=\"fp32\"}]'").code == 0);
 }
 
 TEST_CASE("the methods that are listed as expected are accepted") {

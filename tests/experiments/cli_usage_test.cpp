@@ -88,6 +88,19 @@ TEST_CASE("a finished run started again prints its table only") {
   CHECK(again.out == first.out);
   CHECK(fs::last_write_time(program / model) == made);
   CHECK(program.notch("run tiny.toml -q train.steps=7").code == 2);
+  CHECK(program.notch("run tiny.toml -q train.log_every=7").out == first.out);
+  CHECK(fs::last_write_time(program / model) == made);
   fs::remove(program / "run/seed-1337/rows/rtn-int8.json");
   CHECK(program.notch("run tiny.toml -q").code == 2);
+}
+
+TEST_CASE("a file that graph cannot draw is told from what it can") {
+  const Program program;
+  const Outcome of_text = program.notch("graph text.txt");
+  check_refused(of_text, 2);
+  CHECK(of_text.err.find("EXP.toml") != std::string::npos);
+  CHECK(of_text.err.find("`notch config text.txt > my.toml`") != std::string::npos);
+  program.shell("cp tiny.toml experiment");
+  CHECK(program.notch("graph experiment -q").out == program.notch("graph tiny.toml -q").out);
+  CHECK(program.notch("graph nowhere.toml").err.find("nowhere.toml") != std::string::npos);
 }

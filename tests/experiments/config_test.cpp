@@ -157,6 +157,8 @@ TEST_CASE("contradictions are refused at the line that set one") {
       {"[quant]\ngranularity = \"group\"\ngroup_size = 48", "x.toml:3:1", "quant.group_size"},
       {"[quant]\nbits = [8, 8]", "x.toml:2:1", "quant.bits"},
       {"[quant]\nbits = []", "x.toml:2:1", "quant.bits"},
+      {"[quant]\nmethods = []", "x.toml:2:1", "quant.methods"},
+      {"[quant]\nbits = []\nmethods = []", "x.toml:2:1", "quant.bits"},
       {"[quant]\nbits = [8, 1]", "x.toml:2:1", "quant.bits"},
       {"[quant]\nbits = [2, 4]\ngrid = \"ternary\"", "x.toml:2:1", "quant.bits"},
       {"[[row]]\nmethod = \"rtn\"\nbits = 8\ngrid = \"seq\"", "x.toml:3:1", "row[0].bits"},
@@ -307,9 +309,14 @@ TEST_CASE("loading names the experiment after its file") {
   CHECK(moved.config.out == (fs::current_path() / "here").string());
   CHECK(moved.config.data.path == (fs::current_path() / "b.txt").string());
   CHECK(load_config(file.path(), {"data.kind=verbs", "data.path="}).config.data.path.empty());
-  // The resolved text stands for itself wherever it lies.
+  // The resolved text stands for itself wherever it lies; in a run's directory it stands for the run.
+  const TemporaryFile copy("copy.toml", to_toml(loaded.config));
+  CHECK(load_config(copy.path()).config == loaded.config);
   const TemporaryFile resolved("config.resolved.toml", to_toml(loaded.config));
-  CHECK(load_config(resolved.path()).config == loaded.config);
+  ExperimentConfig there = loaded.config;
+  there.out = resolved.directory().string();
+  CHECK(load_config(resolved.path()).config == there);
+  CHECK(load_config(resolved.path(), {"out=here"}).config.out == moved.config.out);
 }
 
 TEST_CASE("a missing, huge or directory configuration is refused") {

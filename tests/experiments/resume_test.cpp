@@ -10,11 +10,12 @@
 
 #include "autograd/base/files.h"
 #include "autograd/base/sha256.h"
+#include "experiments/config_effects.h"
+#include "experiments/config_items.h"
 #include "experiments/machine.h"
 #include "nn/model_dir.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
-#include "tests/experiments/program.h"
 #include "tests/experiments/tiny_experiment.h"
 
 namespace notch::experiments {
@@ -122,14 +123,36 @@ TEST_CASE("fp32 settings stay, those of seeds and rows may change") {
     CHECK(parts.found != parts.expected);
     CHECK(parts.where == (run.directory / "run/config.resolved.toml").string());
   }
-  for (const char* setting : {"seeds=1,2,3", "qat.lr_scale=1", "quant.bits=3", "data.score=val",
-                              "calib.windows=3", "gptq.damp=0.5", "threads=3"}) {
+  for (const char* setting :
+       {"seeds=1,2,3", "qat.lr_scale=1", "quant.bits=3", "data.score=val", "calib.windows=3",
+        "gptq.damp=0.5", "train.log_every=3", "threads=3"}) {
     CAPTURE(setting);
     CHECK_NOTHROW(run.resume(with(run.config, {setting})));
   }
   // What is compared next time are the values of this time.
   CHECK(read_file(run.directory / "run/config.resolved.toml").find("threads = 3") !=
         std::string::npos);
+}
+
+TEST_CASE("each key of the model or training moves numbers or not") {
+  const Begun run;
+  for (const Item& item : items_of(run.config)) {
+    if (item.section != "train" && item.section != "model") continue;
+    std::string other = item.kind == Kind::boolean  ? (item.value == "true" ? "false" : "true")
+                        : item.kind == Kind::number ? "0.5"
+                                                    : "3";
+    for (const std::string_view word : item.domain.words) {
+      if (toml::quote(word) != item.value) other = word;
+    }
+    CAPTURE(item.key(), other);
+    const ExperimentConfig changed = with(run.config, {item.key() + "=" + other});
+    REQUIRE(changed != run.config);
+    if (std::ranges::find(without_numbers(), item.key()) != without_numbers().end()) {
+      CHECK(run.resume(changed).empty());
+    } else {
+      CHECK(error_of([&] { run.resume(changed); }).field == item.key());
+    }
+  }
 }
 
 /// Methods of each kind at one width, run once for all sections.
@@ -183,6 +206,24 @@ struct Continued {
   }
 };
 
+TEST_CASE("keys that move no number give the same table") {
+  ExperimentConfig config =
+      with(finished().config,
+           {"threads=1", "name=other", "train.eval_every=7", "train.eval_windows=2",
+            "train.checkpoint_every=9", "train.keep_last=1", "train.log_every=4", "gptq.block=5"});
+  config.out = "/elsewhere";
+  CHECK(numbers_of(config) == numbers_of(finished().config));
+  for (const std::string_view key : without_numbers()) {  // each of them is other here
+    INFO(key);
+    const std::vector<Item> was = items_of(finished().config), is = items_of(config);
+    CHECK(std::ranges::find(was, key, &Item::key)->value !=
+          std::ranges::find(is, key, &Item::key)->value);
+  }
+  const test::TemporaryDirectory fresh;
+  CHECK(results_hash(run_all(config, finished().data, fresh / "run", Earlier::refuse)) ==
+        results_hash(finished().seeds));
+}
+
 TEST_CASE("a changed setting remakes its own rows only") {
   using Names = std::set<std::string>;
   const Names rounded{"rtn-int4", "rtn-percentile-int4", "gptq-int4"};
@@ -199,6 +240,7 @@ TEST_CASE("a changed setting remakes its own rows only") {
   };
   const Case change = GENERATE_COPY(
       Case{"qat.freeze=0", {}}, Case{"gptq.damp=0.1", gptq}, Case{"calib.windows=5", gptq},
+      Case{"train.log_every=7", {}}, Case{"qat.lsq_init=absmax", Names{"qat-lsq-kd-int4"}},
       Case{"quant.percentile=95", Names{"rtn-percentile-int4", "control-rtn-percentile-int4"}},
       Case{"qat.ste=plain", trained}, Case{"distill.alpha=0.5", Names{"qat-lsq-kd-int4"}},
       Case{"quant.scale=f16", both(both(rounded, of_control), trained)},
@@ -360,21 +402,6 @@ TEST_CASE("a training that another build goes on with has both") {
   CHECK(session("a", 1).build == "a");
   CHECK(session("b", 3).build == "a, then b");
   CHECK(session("b", -1).build == "a, then b");
-}
-
-TEST_CASE("the program resumes a moved folder, but not another text") {
-  const test::Program program;
-  REQUIRE(program.notch("run tiny.toml -q").code == 0);
-  const test::Outcome moved = program.shell(
-      "mkdir moved texts && cp -r run moved/run && cp tiny.toml moved/renamed.toml && "
-      "cp text.txt texts/book.txt && cd moved && "
-      "notch run renamed.toml data.path=../texts/book.txt --resume -q -o json");
-  CAPTURE(moved.err);
-  CHECK(moved.code == 0);
-  program.shell("sed -i s/0/1/ text.txt");
-  const auto before = program.entries();
-  check_refused(program.notch("run tiny.toml --resume -q"), 6);
-  CHECK(program.entries() == before);
 }
 
 }  // namespace

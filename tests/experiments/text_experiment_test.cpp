@@ -61,6 +61,24 @@ TEST_CASE("a text is trained on and quantized by flags, announced") {
   CHECK(program.notch("train book.txt -q --out trained" + small).code == 0);
 }
 
+TEST_CASE("every verb that makes an experiment takes the same flags") {
+  const Program program;
+  const std::string flags = " --bits 4,3 --group 32 --methods gptq,qat-lsq",
+                    keys = " quant.bits=4,3 quant.group_size=32 quant.methods=gptq,qat-lsq";
+  for (const char* experiment : {"", " text.txt", " tiny.toml model.n_embd=32"}) {
+    CAPTURE(experiment);
+    const Outcome by_flags = program.notch(str("config -q", experiment, flags));
+    CHECK(by_flags.code == 0);
+    CHECK(by_flags.out == program.notch(str("config -q", experiment, keys)).out);
+    CHECK(by_flags.out != program.notch(str("config -q", experiment)).out);
+  }
+  const Outcome trained = program.notch("train tiny.toml -q model.n_embd=32" + flags);
+  CAPTURE(trained.err);
+  CHECK(trained.code == 0);
+  const std::string resolved = read_file(program / "run/config.resolved.toml");
+  CHECK(resolved.find("methods = [\"gptq\", \"qat-lsq\"]") != std::string::npos);
+}
+
 TEST_CASE("a text that is too small is refused with what would do") {
   const Program program;
   program.write("note.txt", "A short note, of which a tenth is not a window of the model.");
