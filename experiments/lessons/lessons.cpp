@@ -9,6 +9,9 @@ namespace notch::lessons {
 void scalars(Page& page);
 void order(Page& page);
 void gradcheck(Page& page);
+void own_op(Page& page);
+void overfit(Page& page);
+void adamw(Page& page);
 
 std::span<const Lesson> lessons() {
   static const std::array all = {
@@ -23,6 +26,14 @@ std::span<const Lesson> lessons() {
       Lesson{"03", "gradcheck", "Tensors and gradient checks",
              "what a tensor is, and how to check a gradient so that a mistake cannot hide",
              gradcheck},
+      Lesson{"04", "own_op", "Write your own op",
+             "what an op is: a name, a forward and a backward; and why backward adds", own_op},
+      Lesson{"05", "overfit", "A GPT overfits one batch",
+             "what a language model, its loss and a training loop are, and the first test of every "
+             "model",
+             overfit},
+      Lesson{"06", "adamw", "AdamW by hand",
+             "what the optimizer does with a gradient, number by number", adamw},
   };
   return all;
 }

@@ -12,6 +12,9 @@
 #include "tests/lessons/expected/01_scalars.h"
 #include "tests/lessons/expected/02_order.h"
 #include "tests/lessons/expected/03_gradcheck.h"
+#include "tests/lessons/expected/04_own_op.h"
+#include "tests/lessons/expected/05_overfit.h"
+#include "tests/lessons/expected/06_adamw.h"
 
 using namespace notch;
 namespace fs = std::filesystem;
@@ -67,9 +70,8 @@ std::vector<std::string> differences(const std::vector<Claim>& claims,
 
 const std::map<std::string_view, test::Table (*)()>& tables() {
   static const std::map<std::string_view, test::Table (*)()> all = {
-      {"01", test::scalars},
-      {"02", test::order},
-      {"03", test::gradcheck},
+      {"01", test::scalars}, {"02", test::order},   {"03", test::gradcheck},
+      {"04", test::own_op},  {"05", test::overfit}, {"06", test::adamw},
   };
   return all;
 }
@@ -89,6 +91,9 @@ void check_lesson(std::string_view number) {
 TEST_CASE("lesson 01 prints what was derived") { check_lesson("01"); }
 TEST_CASE("lesson 02 prints what was derived") { check_lesson("02"); }
 TEST_CASE("lesson 03 prints what was derived") { check_lesson("03"); }
+TEST_CASE("lesson 04 prints what was derived") { check_lesson("04"); }
+TEST_CASE("lesson 05 prints what was derived") { check_lesson("05"); }
+TEST_CASE("lesson 06 prints what was derived") { check_lesson("06"); }
 
 TEST_CASE("every lesson has its source, a table and one number") {
   std::set<std::string_view> seen;
