@@ -7,7 +7,7 @@
 #include "autograd/base/files.h"
 #include "data/corpus.h"
 #include "data/tokenizer.h"
-#include "data/verbs.h"
+#include "data/verbs/verbs.h"
 
 namespace notch::data {
 

@@ -12,9 +12,7 @@ Var plain_weight(Graph& g, Param& p) { return g.param(p); }
 
 Var plain_linear(Graph& g, const Linear& layer, Var x) {
   const Var w = layer.hooks->weight(g, *layer.weight);
-  if (!layer.bias) return linear(x, w);
-  const Var bias = g.param(*layer.bias);
-  return linear(x, w, bias);
+  return linear(x, w, layer.bias_in(g));
 }
 
 Var plain_embedding(Graph& g, const Embedding& layer, const Tokens& tokens) {
@@ -40,6 +38,10 @@ Var Hooks::weight(Graph& g, Param& p) const {
   const Var w = weight_chain(g, p);
   g.remember(this, &p, w);
   return w;
+}
+
+std::optional<Var> Linear::bias_in(Graph& g) const {
+  return bias ? std::optional(g.param(*bias)) : std::nullopt;
 }
 
 Var Linear::operator()(Graph& g, Var x) const {

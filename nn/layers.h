@@ -18,6 +18,8 @@ struct Linear {
 
   std::int64_t in_features() const { return weight->value.shape[1]; }
   std::int64_t out_features() const { return weight->value.shape[0]; }
+  /// The bias on this tape; nothing where there is none.
+  std::optional<Var> bias_in(Graph& g) const;
   Var operator()(Graph& g, Var x) const;
 };
 

@@ -15,10 +15,10 @@ class Rng {
   using State = std::array<std::uint64_t, 4>;
   explicit Rng(std::uint64_t seed, std::uint64_t stream = 0);
 
-  std::uint64_t next();                        ///< 64 uniform bits
-  std::uint64_t below(std::uint64_t n);        ///< uniform in [0, n), unbiased (rejection); n >= 1
-  double uniform();                            ///< uniform in [0, 1), 53 bits
-  double normal();                             ///< N(0, 1): inverse CDF of one uniform (Wichura 1988, AS 241)
+  std::uint64_t next();                  ///< 64 uniform bits
+  std::uint64_t below(std::uint64_t n);  ///< uniform in [0, n), unbiased (rejection); n >= 1
+  double uniform();                      ///< uniform in [0, 1), 53 bits
+  double normal();  ///< N(0, 1): inverse CDF of one uniform (Wichura 1988, AS 241)
 
   const State& state() const { return state_; }
   void set_state(const State& s) { state_ = s; }

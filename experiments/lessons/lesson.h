@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "experiments/plot.h"
+#include "experiments/show/plot.h"
 
 namespace notch::lessons {
 

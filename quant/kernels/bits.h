@@ -1,4 +1,4 @@
-// One row of codes as a string of bits, least significant first: the byte layout of quant/pack.h.
+// One row of codes as a string of bits, least significant first: the byte layout of quant/store/pack.h.
 //
 // Serial. `bits` is 1..8, a row has ceil(codes·bits / 8) bytes; trits: ceil(codes / 5).
 #pragma once

@@ -18,11 +18,8 @@ namespace {
 constexpr int kThreadCounts[] = {1, 2, 3, 7};
 
 struct AllThreadsAfterwards {
-  ~AllThreadsAfterwards() {
-    set_threads(0);
-  }
+  ~AllThreadsAfterwards() { set_threads(0); }
 };
-
 
 // Returns once `count` tiles are here: so many threads must take part for the region to end.
 void meet(std::atomic<int>& arrived, int count) {

@@ -1,9 +1,9 @@
-#include "data/verb_table.h"
+#include "data/verbs/verb_table.h"
 
 #include <set>
 
-#include "data/verb_grammar.h"
-#include "data/verb_lexicon.h"
+#include "data/verbs/verb_grammar.h"
+#include "data/verbs/verb_lexicon.h"
 #include "tests/catch.h"
 
 using namespace notch;

@@ -1,11 +1,11 @@
-#include "data/verbs.h"
+#include "data/verbs/verbs.h"
 
 #include <algorithm>
 #include <map>
 #include <set>
 #include <sstream>
 
-#include "data/verb_grammar.h"
+#include "data/verbs/verb_grammar.h"
 #include "tests/catch.h"
 
 using namespace notch;

@@ -1,4 +1,4 @@
-#include "experiments/args.h"
+#include "experiments/program/args.h"
 
 #include "tests/catch.h"
 

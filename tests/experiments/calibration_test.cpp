@@ -3,7 +3,7 @@
 #include <span>
 #include <vector>
 
-#include "experiments/setup.h"
+#include "experiments/run/setup.h"
 #include "tests/catch.h"
 
 namespace notch::experiments {

@@ -1,7 +1,7 @@
 // The program refuses what cannot work: one error, the right exit code, nothing left behind.
 #include "autograd/kernels/bf16_matmul.h"
-#include "experiments/commands.h"
-#include "experiments/setup.h"
+#include "experiments/program/commands.h"
+#include "experiments/run/setup.h"
 #include "tests/experiments/program.h"
 
 using namespace notch;

@@ -5,8 +5,8 @@
 #include <set>
 
 #include "autograd/base/sha256.h"
-#include "experiments/commands.h"
-#include "experiments/machine.h"
+#include "experiments/machine/machine.h"
+#include "experiments/program/commands.h"
 #include "nn/safetensors.h"
 #include "tests/experiments/program.h"
 

@@ -1,7 +1,7 @@
 // What a user types beside the experiments: help, lists of methods, loops, the same command twice.
 #include "autograd/base/sha256.h"
-#include "experiments/commands.h"
-#include "quant/recipes.h"
+#include "experiments/program/commands.h"
+#include "quant/methods/recipes.h"
 #include "tests/experiments/program.h"
 
 using namespace notch;

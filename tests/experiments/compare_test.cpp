@@ -1,6 +1,6 @@
 // A whole comparison, so small that it takes a moment: its rows, what an interrupted run finds
 // again, and the table in every format.
-#include "experiments/compare.h"
+#include "experiments/run/compare.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,7 +11,7 @@
 
 #include "autograd/base/files.h"
 #include "autograd/base/sha256.h"
-#include "experiments/report.h"
+#include "experiments/report/report.h"
 #include "nn/model_dir.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"

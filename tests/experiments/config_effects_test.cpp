@@ -1,10 +1,10 @@
 // Keys that were set and change nothing are refused or named, and every key is known to the table.
-#include "experiments/config_effects.h"
+#include "experiments/config/config_effects.h"
 
 #include <fstream>
 #include <set>
 
-#include "experiments/config_items.h"
+#include "experiments/config/config_items.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 

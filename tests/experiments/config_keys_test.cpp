@@ -3,7 +3,7 @@
 #include <sstream>
 #include <string>
 
-#include "experiments/config.h"
+#include "experiments/config/config.h"
 #include "tests/catch.h"
 
 using namespace notch;

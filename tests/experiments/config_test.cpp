@@ -1,10 +1,10 @@
-#include "experiments/config.h"
+#include "experiments/config/config.h"
 
 #include <filesystem>
 #include <fstream>
 #include <string>
 
-#include "data/verbs.h"
+#include "data/verbs/verbs.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 

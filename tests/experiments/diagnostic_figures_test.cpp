@@ -1,9 +1,9 @@
 // Pictures of the quantizers in training: the numbers of metrics.jsonl, averaged over layers.
-#include "experiments/diagnostic_figures.h"
+#include "experiments/report/diagnostic_figures.h"
 
 #include <cmath>
 
-#include "experiments/html_report.h"
+#include "experiments/report/html_report.h"
 #include "tests/catch.h"
 
 namespace notch::experiments {

@@ -1,5 +1,5 @@
 // The dry pass over every row: what it refuses, what it lets through, and that it leaves no trace.
-#include "experiments/dry_run.h"
+#include "experiments/run/dry_run.h"
 
 #include <stdlib.h>
 

@@ -1,4 +1,4 @@
-#include "experiments/environment.h"
+#include "experiments/machine/environment.h"
 
 #include <fstream>
 

@@ -1,11 +1,11 @@
 // Evaluation against a plain double computation from the logits, window by window.
-#include "experiments/evaluate.h"
+#include "experiments/run/evaluate.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "experiments/results.h"
+#include "experiments/run/results.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 

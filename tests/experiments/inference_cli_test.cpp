@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "autograd/base/files.h"
-#include "experiments/inference_bench.h"
+#include "experiments/bench/inference_bench.h"
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
 

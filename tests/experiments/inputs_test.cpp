@@ -1,6 +1,6 @@
 // What the program reads: texts from files and pipes, models of other programs; and that it keeps
 // what it reads.
-#include "experiments/commands.h"
+#include "experiments/program/commands.h"
 #include "tests/experiments/program.h"
 
 using namespace notch;

@@ -1,4 +1,4 @@
-#include "experiments/machine.h"
+#include "experiments/machine/machine.h"
 
 #include "tests/catch.h"
 

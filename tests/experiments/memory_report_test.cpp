@@ -1,4 +1,4 @@
-#include "experiments/memory_report.h"
+#include "experiments/bench/memory_report.h"
 
 #include "tests/catch.h"
 

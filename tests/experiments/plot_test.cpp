@@ -1,4 +1,4 @@
-#include "experiments/plot.h"
+#include "experiments/show/plot.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,9 +6,9 @@
 #include <sstream>
 
 #include "autograd/base/files.h"
-#include "experiments/figures.h"
-#include "experiments/html_report.h"
-#include "experiments/report.h"
+#include "experiments/report/figures.h"
+#include "experiments/report/html_report.h"
+#include "experiments/report/report.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 

@@ -1,4 +1,4 @@
-#include "experiments/progress.h"
+#include "experiments/show/progress.h"
 
 #include <algorithm>
 #include <sstream>

@@ -1,9 +1,9 @@
 // Who beats whom: order, correction, references and words, on losses made by hand.
-#include "experiments/ranking.h"
+#include "experiments/report/ranking.h"
 
 #include <algorithm>
 
-#include "experiments/report.h"
+#include "experiments/report/report.h"
 #include "tests/catch.h"
 
 namespace notch::experiments {

@@ -1,6 +1,6 @@
 // What a resumed run compares with the run it continues: contents, fp32's settings, and row by row
 // what each is made from.
-#include "experiments/resume.h"
+#include "experiments/run/resume.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,9 +10,9 @@
 
 #include "autograd/base/files.h"
 #include "autograd/base/sha256.h"
-#include "experiments/config_effects.h"
-#include "experiments/config_items.h"
-#include "experiments/machine.h"
+#include "experiments/config/config_effects.h"
+#include "experiments/config/config_items.h"
+#include "experiments/machine/machine.h"
 #include "nn/model_dir.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"

@@ -1,9 +1,9 @@
 // What a row is compared with follows from its settings.
-#include "experiments/row_facts.h"
+#include "experiments/run/row_facts.h"
 
 #include <algorithm>
 
-#include "experiments/setup.h"
+#include "experiments/run/setup.h"
 #include "tests/catch.h"
 
 namespace notch::experiments {

@@ -1,5 +1,5 @@
 // The rows of an experiment: which there are, and settings of single rows and widths.
-#include "experiments/config.h"
+#include "experiments/config/config.h"
 #include "tests/catch.h"
 
 namespace notch::experiments {

@@ -1,4 +1,4 @@
-#include "experiments/signals.h"
+#include "experiments/run/signals.h"
 
 #include <signal.h>
 #include <sys/wait.h>

@@ -1,5 +1,5 @@
 // Differences, tests and recoveries on cases small enough to work out by hand.
-#include "experiments/statistics.h"
+#include "experiments/report/statistics.h"
 
 #include <cmath>
 #include <limits>

@@ -1,5 +1,5 @@
 // The split of a step: blocks merged, parts that add up, quantizer told from the rest.
-#include "experiments/step_split.h"
+#include "experiments/run/step_split.h"
 
 #include "tests/catch.h"
 

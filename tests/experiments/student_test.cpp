@@ -1,5 +1,5 @@
 // Student's t against its closed forms and a printed table.
-#include "experiments/student.h"
+#include "experiments/report/student.h"
 
 #include <cmath>
 #include <numbers>

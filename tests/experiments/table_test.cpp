@@ -1,4 +1,4 @@
-#include "experiments/table.h"
+#include "experiments/show/table.h"
 
 #include <limits>
 

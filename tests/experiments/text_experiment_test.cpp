@@ -1,5 +1,5 @@
 // A text where an experiment is expected is one.
-#include "experiments/config.h"
+#include "experiments/config/config.h"
 #include "tests/experiments/program.h"
 
 using namespace notch;

@@ -5,9 +5,9 @@
 #include <optional>
 #include <vector>
 
-#include "experiments/compare.h"
-#include "experiments/report.h"
-#include "experiments/resume.h"
+#include "experiments/report/report.h"
+#include "experiments/run/compare.h"
+#include "experiments/run/resume.h"
 #include "tests/catch.h"
 
 namespace notch::test {

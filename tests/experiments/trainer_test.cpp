@@ -1,5 +1,5 @@
 // The training loop: resumed phases, accumulated batches, faults, threads, and who is told what.
-#include "experiments/trainer.h"
+#include "experiments/run/trainer.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 #include "autograd/base/files.h"
 #include "autograd/base/thread_pool.h"
 #include "nn/checkpoint.h"
-#include "quant/calibration.h"
+#include "quant/methods/calibration.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"

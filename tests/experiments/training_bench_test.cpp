@@ -1,12 +1,12 @@
 // The training bench: what is counted, what is measured, and what the program prints. No times.
-#include "experiments/training_bench.h"
+#include "experiments/bench/training_bench.h"
 
 #include <algorithm>
 #include <set>
 #include <sstream>
 
 #include "autograd/base/json.h"
-#include "experiments/gemm_floor.h"
+#include "experiments/bench/gemm_floor.h"
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
 

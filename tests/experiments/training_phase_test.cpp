@@ -1,5 +1,5 @@
 // What a training phase shows its model: the text of a step, and of the figures about that step.
-#include "experiments/training_phase.h"
+#include "experiments/run/training_phase.h"
 
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"

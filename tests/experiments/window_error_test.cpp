@@ -1,5 +1,5 @@
 // The error of a mean over windows, against closed forms and what neighbours share.
-#include "experiments/window_error.h"
+#include "experiments/run/window_error.h"
 
 #include <cmath>
 #include <vector>

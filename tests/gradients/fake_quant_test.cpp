@@ -3,7 +3,7 @@
 // LSQ's gradient is compared after undoing what it adds on purpose: the parameter is log s (times
 // s) and the paper's gradient scale is 1/√(N qmax).
 
-#include "quant/fake_quant.h"
+#include "quant/ops/fake_quant.h"
 
 #include <algorithm>
 #include <cmath>
@@ -12,7 +12,7 @@
 #include "autograd/base/rng.h"
 #include "autograd/ops.h"
 #include "quant/kernels/fake_quant.h"
-#include "quant/ranges.h"
+#include "quant/numbers/ranges.h"
 #include "tests/catch.h"
 #include "tests/gradients/frozen_rounding.h"
 

@@ -5,7 +5,7 @@
 // With v = x/s + z, q = clip(v) and z = qmin - offset/s + r_z, where r_z and r = rint(q) - q are
 // taken as constants:  x̂ = s (q + r - z),  y = x̂ wᵀ + b.
 
-#include "quant/input_ops.h"
+#include "quant/ops/input_ops.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
 // The quantizers with real = double: the same sources, so ties fall where real numbers say, and
 // scales keep all their digits whatever type they would be stored in.
-#include "quant/qtensor.h"
-#include "quant/ranges.h"
+#include "quant/numbers/qtensor.h"
+#include "quant/numbers/ranges.h"
 #include "tests/catch.h"
 
 namespace {

@@ -1,6 +1,6 @@
 // The second moment of a tied table's lookups, against gradients by central differences: the
 // embedding of each token is moved through a hook and the losses are taken from the logits.
-#include "quant/tied_table.h"
+#include "quant/methods/tied_table.h"
 
 #include <cmath>
 #include <vector>

@@ -1,5 +1,5 @@
 // Specs of activations as text, and what of them is refused.
-#include "quant/activation.h"
+#include "quant/numbers/activation.h"
 
 #include <limits>
 

@@ -2,7 +2,7 @@
 // refused with the tensor's name when damaged.
 #include <algorithm>
 
-#include "quant/model_files.h"
+#include "quant/store/model_files.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/quant/quantized_models.h"

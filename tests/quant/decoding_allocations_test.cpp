@@ -1,9 +1,9 @@
 // Decoding with packed weights and every cache: the heap is not asked once shapes repeat.
 #include "nn/generate.h"
 #include "nn/reader.h"
-#include "quant/kv_cache.h"
-#include "quant/model_files.h"
-#include "quant/weight_only.h"
+#include "quant/serve/kv_cache.h"
+#include "quant/serve/weight_only.h"
+#include "quant/store/model_files.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/count_allocations.h"

@@ -1,5 +1,5 @@
 // Diagnostics of training through rounding, on one matrix whose figures are known by hand.
-#include "quant/diagnostics.h"
+#include "quant/train/diagnostics.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,10 +1,10 @@
 // The entropy coder: exact both ways, near the entropy, and no damage passes.
-#include "quant/entropy_coder.h"
+#include "quant/store/entropy_coder.h"
 
 #include <cmath>
 
 #include "autograd/base/rng.h"
-#include "quant/pack.h"
+#include "quant/store/pack.h"
 #include "tests/catch.h"
 
 namespace notch::quant {

@@ -1,6 +1,6 @@
 // Fake quantization: its forward is the packed weight, bit for bit; its backward kernels are their
 // definitions, for any shape and any number of threads. (Derivatives: tests/gradients.)
-#include "quant/fake_quant.h"
+#include "quant/ops/fake_quant.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,8 +10,8 @@
 #include "quant/kernels/input_gradients.h"
 #include "quant/kernels/oscillation.h"
 #include "quant/kernels/round.h"
-#include "quant/ranges.h"
-#include "quant/reference.h"
+#include "quant/methods/reference.h"
+#include "quant/numbers/ranges.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"

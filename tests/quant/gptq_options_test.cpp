@@ -6,9 +6,9 @@
 #include <numeric>
 
 #include "autograd/base/thread_pool.h"
-#include "quant/column_update.h"
-#include "quant/gptq.h"
 #include "quant/kernels/round.h"
+#include "quant/methods/column_update.h"
+#include "quant/methods/gptq.h"
 #include "tests/catch.h"
 #include "tests/quant/gptq_oracle.h"
 

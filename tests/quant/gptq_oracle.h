@@ -1,4 +1,4 @@
-// What GPTQ's tests compare with besides quant/reference.h: the output error, summed element by
+// What GPTQ's tests compare with besides quant/methods/reference.h: the output error, summed element by
 // element, and how far sums in `real` may be from it.
 #pragma once
 
@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "quant/gptq.h"
-#include "quant/reference.h"
+#include "quant/methods/gptq.h"
+#include "quant/methods/reference.h"
 #include "tests/quant/random_matrix.h"
 
 namespace notch::test {

@@ -1,6 +1,6 @@
 // GPTQ against hand-worked examples, against OBQ, and through the properties that known
 // implementations lose.
-#include "quant/gptq.h"
+#include "quant/methods/gptq.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,8 +1,6 @@
 // Train/deploy parity on integers: with quantized activations a model in training, the model it is
 // converted to, and the file read back compute the same logits, bit for bit, at any number of
 // threads.
-#include "quant/integer_layers.h"
-
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -10,9 +8,11 @@
 #include <thread>
 
 #include "autograd/base/thread_pool.h"
-#include "quant/calibration.h"
-#include "quant/model_files.h"
-#include "quant/qat.h"
+#include "quant/methods/calibration.h"
+#include "quant/serve/packed_layers.h"
+#include "quant/store/model_files.h"
+#include "quant/train/qat.h"
+#include "quant/train/trained_inputs.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"

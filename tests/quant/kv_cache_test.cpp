@@ -1,4 +1,4 @@
-#include "quant/kv_cache.h"
+#include "quant/serve/kv_cache.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 // Quantized model directories: exact both ways in every format, of exactly the predicted size, and
 // refused with the tensor's name for every way in which a file can lie.
-#include "quant/model_files.h"
+#include "quant/store/model_files.h"
 
 #include <algorithm>
 #include <cmath>

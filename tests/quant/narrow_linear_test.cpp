@@ -8,9 +8,9 @@
 
 #include "autograd/base/half.h"
 #include "autograd/base/thread_pool.h"
-#include "quant/integer_matrix.h"
 #include "quant/kernels/quantize_rows.h"
-#include "quant/pack.h"
+#include "quant/serve/integer_matrix.h"
+#include "quant/store/pack.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"

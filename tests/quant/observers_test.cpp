@@ -1,6 +1,6 @@
 // Observers: each rule against a number that follows from its definition or from an independent
 // implementation, the histogram's exactness when its range grows, and per-channel = one by one.
-#include "quant/observers.h"
+#include "quant/numbers/observers.h"
 
 #include <algorithm>
 #include <cmath>

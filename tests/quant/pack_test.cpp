@@ -1,6 +1,6 @@
-#include "quant/pack.h"
+#include "quant/store/pack.h"
 
-#include "quant/ranges.h"
+#include "quant/numbers/ranges.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 

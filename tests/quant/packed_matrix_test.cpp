@@ -1,11 +1,11 @@
 // Packed matrices on the tape: products of few and many rows, lookups, a decoding step.
-#include "quant/packed_matrix.h"
+#include "quant/serve/packed_matrix.h"
 
 #include <cmath>
 #include <limits>
 
 #include "nn/layers.h"
-#include "quant/ranges.h"
+#include "quant/numbers/ranges.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 

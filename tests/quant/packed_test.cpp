@@ -6,8 +6,8 @@
 
 #include "autograd/base/half.h"
 #include "autograd/kernels/gemv.h"
-#include "quant/pack.h"
-#include "quant/ranges.h"
+#include "quant/numbers/ranges.h"
+#include "quant/store/pack.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 

@@ -1,5 +1,5 @@
 // Plans: which matrices are quantized, under which names, in which order, and what is refused.
-#include "quant/plan.h"
+#include "quant/methods/plan.h"
 
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"

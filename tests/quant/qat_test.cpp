@@ -1,6 +1,6 @@
 // Training through rounding: the model that is trained is the model that is shipped, bit for bit;
 // the seam leaves no trace; steps, weights and distillation learn what they should.
-#include "quant/qat.h"
+#include "quant/train/qat.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,6 @@
 // One quantizer: hand-worked examples, properties over every spec, and bit-identity of fake
 // quantization with dequantized codes.
-#include "quant/qtensor.h"
+#include "quant/numbers/qtensor.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "quant/kernels/round.h"
-#include "quant/ranges.h"
+#include "quant/numbers/ranges.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "quant/model_files.h"
+#include "quant/store/model_files.h"
 #include "tests/quant/tiny_models.h"
 
 namespace notch::test {

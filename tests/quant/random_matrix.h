@@ -6,7 +6,7 @@
 
 #include "autograd/base/real.h"
 #include "autograd/base/rng.h"
-#include "quant/spec.h"
+#include "quant/numbers/spec.h"
 
 namespace notch::test {
 

@@ -1,11 +1,11 @@
-#include "quant/ranges.h"
+#include "quant/numbers/ranges.h"
 
 #include <cmath>
 #include <limits>
 
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
-#include "quant/observers.h"
+#include "quant/numbers/observers.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 

@@ -1,6 +1,6 @@
 // Post-training recipes: each statistic comes from the model as it will be when the layer runs, and
 // the codes are those of the quantizer applied by hand.
-#include "quant/recipes.h"
+#include "quant/methods/recipes.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 #include <set>
 
 #include "autograd/base/thread_pool.h"
-#include "quant/tied_table.h"
+#include "quant/methods/tied_table.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 

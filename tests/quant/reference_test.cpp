@@ -1,7 +1,7 @@
 // The naive references by hand, and beside the fast quantizers.
-#include "quant/reference.h"
+#include "quant/methods/reference.h"
 
-#include "quant/ranges.h"
+#include "quant/numbers/ranges.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 

@@ -1,4 +1,4 @@
-#include "quant/spec.h"
+#include "quant/numbers/spec.h"
 
 #include <cmath>
 #include <limits>
@@ -60,8 +60,7 @@ TEST_CASE("units are contiguous: tensor, rows, or groups within rows") {
   CHECK(unit_count(group, 0, 10) == 0);
 }
 
-TEST_CASE(
-    "bits per weight count scales and zero points") {
+TEST_CASE("bits per weight count scales and zero points") {
   const auto grouped = [](int bits, std::int64_t group, GridKind grid) {
     return Spec{.bits = bits,
                 .grid = grid,

@@ -12,7 +12,7 @@
 #include "nn/gpt.h"
 #include "nn/mlp.h"
 #include "optim/adamw.h"
-#include "quant/recipes.h"
+#include "quant/methods/recipes.h"
 
 namespace notch::test {
 

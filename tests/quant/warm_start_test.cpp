@@ -1,10 +1,10 @@
 // Training that goes on from a model rounded after training: it begins with that model's integers.
-#include "quant/warm_start.h"
+#include "quant/train/warm_start.h"
 
 #include <cmath>
 
-#include "quant/calibration.h"
-#include "quant/qat.h"
+#include "quant/methods/calibration.h"
+#include "quant/train/qat.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"

@@ -1,12 +1,11 @@
 // Models that run on packed weights: the same tokens as their dequantized weights give.
-#include "quant/weight_only.h"
-
 #include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <limits>
 
-#include "quant/model_files.h"
+#include "quant/store/model_files.h"
+#include "quant/store/pack_weights.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/nn/rounding_bound.h"

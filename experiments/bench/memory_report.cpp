@@ -1,0 +1,97 @@
+#include "experiments/bench/memory_report.h"
+
+#include <cmath>
+
+namespace notch::experiments {
+namespace {
+
+struct Llama {
+  const char* name;
+  std::int64_t n_layer, channels, n_head, kv_heads, hidden;
+};
+
+MemoryShape llama(const Llama& l) {
+  constexpr std::int64_t kVocab = 32000;
+  const std::int64_t kv = l.channels / l.n_head * l.kv_heads;
+  const std::int64_t attention = 2 * l.channels * l.channels + 2 * l.channels * kv;
+  return {.name = l.name,
+          .n_layer = l.n_layer,
+          .channels = l.channels,
+          .n_head = l.n_head,
+          .kv_heads = l.kv_heads,
+          .hidden = l.hidden,
+          .mlp_matrices = 3,
+          .vocab = kVocab,
+          .matrices = l.n_layer * (attention + 3 * l.channels * l.hidden) + 2 * kVocab * l.channels,
+          .others = (2 * l.n_layer + 1) * l.channels};
+}
+
+std::int64_t bytes(std::int64_t n, double bits) {
+  return static_cast<std::int64_t>(std::ceil(static_cast<double>(n) * bits / 8));
+}
+
+}  // namespace
+
+std::vector<MemoryShape> named_shapes() {
+  return {llama({"7B", 32, 4096, 32, 32, 11008}), llama({"13B", 40, 5120, 40, 40, 13824}),
+          llama({"70B", 80, 8192, 64, 8, 28672})};
+}
+
+MemoryShape memory_shape(const nn::GptConfig& c, std::string name) {
+  const std::int64_t d = c.n_embd, biases = c.bias ? 1 : 0;
+  return {.name = std::move(name),
+          .n_layer = c.n_layer,
+          .channels = d,
+          .n_head = c.n_head,
+          .kv_heads = c.n_head,
+          .hidden = 4 * d,
+          .vocab = c.vocab_size,
+          .matrices = c.n_layer * 12 * d * d + (c.tie_embeddings ? 1 : 2) * c.vocab_size * d,
+          .others = c.block_size * d + c.n_layer * (2 * d + biases * 11 * d) + (1 + biases) * d};
+}
+
+std::vector<MemoryUse> usual_uses() {
+  using quant::KvKind;
+  return {{"fp16", 16, 16, KvKind::fp16},
+          {"int8", 8, 16, KvKind::fp16},
+          {"int4 g32", 4.5, 16, KvKind::fp16},
+          {"int4 g32", 4.5, 16, KvKind::int8}};
+}
+
+MemoryNeed memory_need(const MemoryShape& s, const MemoryUse& use, std::int64_t context,
+                       std::int64_t batch) {
+  const std::int64_t head = s.channels / s.n_head;
+  const nn::KvShape kv{.n_layer = static_cast<int>(s.n_layer),
+                       .n_head = static_cast<int>(s.kv_heads),
+                       .channels = s.kv_heads * head,
+                       .capacity = context,
+                       .batch = batch};
+  const std::int64_t per_token = 2 * s.channels + s.mlp_matrices * s.hidden;
+  return {.weights = bytes(s.matrices, use.matrix_bits) + bytes(s.others, use.other_bits),
+          .kv_cache = quant::kv_cache_bytes(use.kv, kv),
+          .activations = 4 * batch * (context * per_token + s.vocab)};
+}
+
+Table memory_table() {
+  return Table({{.key = "model", .text = true},
+                {.key = "parameters", .decimals = 0},
+                {.key = "weights", .text = true},
+                {.key = "kv", .title = "KV", .text = true},
+                {.key = "weights_bytes", .title = "weights' bytes", .bytes = true},
+                {.key = "kv_bytes", .title = "KV bytes", .bytes = true},
+                {.key = "activations_bytes", .title = "activations' bytes", .bytes = true},
+                {.key = "total_bytes", .title = "total", .bytes = true},
+                {.key = "total_binary", .title = "in binary units", .text = true}});
+}
+
+void add_memory_row(Table& table, const MemoryShape& shape, const MemoryUse& use,
+                    const MemoryNeed& need) {
+  const auto bytes_of = [](std::int64_t n) { return number(static_cast<double>(n)); };
+  table.add_row({text(shape.name), number(static_cast<double>(shape.parameters())),
+                 text(use.weights), text(quant::kKvKinds[static_cast<std::size_t>(use.kv)]),
+                 bytes_of(need.weights), bytes_of(need.kv_cache), bytes_of(need.activations),
+                 bytes_of(need.total()),
+                 text(bytes_text(static_cast<double>(need.total()), true))});
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,414 @@
+#include "experiments/config/config_effects.h"
+
+#include <algorithm>
+
+#include "autograd/base/error.h"
+#include "experiments/config/config_items.h"
+
+namespace notch::experiments {
+namespace {
+
+using Row = Uses::Row;
+
+template <class Which>
+bool any(const Uses& uses, Which which) {
+  return std::ranges::any_of(uses.rows, which);
+}
+
+bool by_rows(const Uses& u) { return u.config.row.empty(); }
+bool verbs(const Uses& u) { return u.config.data.kind == "verbs"; }
+bool adamw(const Uses& u) { return u.config.train.optimizer == "adamw"; }
+bool quantizes(const Uses& u) { return !u.rows.empty(); }
+bool trains(const Uses& u) { return any(u, &Row::trains); }
+bool forks(const Uses& u) { return u.control || any(u, &Row::forks); }
+bool gptq(const Uses& u) { return any(u, &Row::rounds_by_gptq); }
+bool calibrates(const Uses& u) { return any(u, &Row::calibrates); }
+bool distills(const Uses& u) {
+  return any(u, [](const Row& r) { return r.recipe->distills; });
+}
+bool has_inputs(const Uses& u) {
+  return any(u, [](const Row& r) { return r.row.activations > 0; });
+}
+bool has_static_inputs(const Uses& u) { return any(u, &Row::has_static_inputs); }
+bool trains_static_inputs(const Uses& u) {
+  return any(u, [](const Row& r) { return r.trains() && r.has_static_inputs(); });
+}
+
+/// Before "inherit" is resolved: whether rows take the grid or the groups of [quant].
+bool inherits_grid(const Uses& u) {
+  const auto own_of_width = [&](int bits) {
+    return std::ranges::any_of(u.config.quant.at, [&](const WidthSettings& at) {
+      return at.bits == bits && at.grid != "inherit";
+    });
+  };
+  if (by_rows(u)) {
+    return any(u, [&](const Row& r) { return !own_of_width(r.row.bits); });
+  }
+  return std::ranges::any_of(u.config.row, [&](const RowConfig& row) {
+    return row.bits > 0 && row.grid == "inherit" && !own_of_width(row.bits);
+  });
+}
+bool inherits_granularity(const Uses& u) {
+  if (by_rows(u)) return quantizes(u);
+  return std::ranges::any_of(u.config.row, [](const RowConfig& row) {
+    return row.bits > 0 && row.granularity == "inherit";
+  });
+}
+
+constexpr std::string_view kNoRows = "no [[row]]: explicit rows replace quant.bits x quant.methods";
+constexpr std::string_view kForked = "quant.control = true, or a row that trains after fp32";
+constexpr std::string_view kTrained = "a row of a qat- method";
+constexpr std::string_view kGptq = "a row of gptq or gptaq, or of a qat- method that begins there";
+constexpr std::string_view kCalibrated =
+    "a row of gptq or gptaq, or with static ranges of activations";
+constexpr std::string_view kDistilled = "a row of a -kd method";
+constexpr std::string_view kTaught = "distill.alpha above 0, and a row of a -kd method";
+constexpr std::string_view kInputs = "a row with activations.bits above 0";
+
+/// Whether the experiment or one of its rows has a value.
+template <class Which>
+bool set_somewhere(const Uses& u, Which which) {
+  return which(u.config) || any(u, [&](const Row& r) { return which(r.config); });
+}
+/// A warm start goes on with the grids that it starts from.
+bool looks_for_grids(const QatConfig& qat) { return qat.from == "fp32" || qat.from == "scratch"; }
+bool taught(const Uses& u) {
+  return set_somewhere(u, [](const auto& c) { return c.distill.alpha > 0; });
+}
+bool learns_from_teacher(const Uses& u) {
+  return any(u, [](const Row& r) { return r.recipe->distills && r.config.distill.alpha > 0; });
+}
+bool static_ranges(const Uses& u) {
+  return set_somewhere(u, [](const auto& c) { return c.activations.range == "static"; });
+}
+
+std::vector<Effect> make_effects() {
+  return {
+      {"data.path", "data.kind = \"text\"", [](const Uses& u) { return !verbs(u); }},
+      {"data.bpe_vocab", "data.tokenizer = \"bpe\"",
+       [](const Uses& u) { return u.config.data.tokenizer == "bpe"; }},
+      {"data.sentences", "data.kind = \"verbs\"", verbs},
+      // A text has no task, as 0 asks for.
+      {"data.task_examples", "data.kind = \"verbs\"",
+       [](const Uses& u) { return verbs(u) || u.config.data.task_examples == 0; }},
+      {"data.seed", "data.kind = \"verbs\"", verbs},
+      {"train.min_lr", "train.schedule = \"cosine\" or \"linear\"",
+       [](const Uses& u) { return u.config.train.schedule != "constant"; }},
+      {"train.beta1", "train.optimizer = \"adamw\"", adamw},
+      {"train.beta2", "train.optimizer = \"adamw\"", adamw},
+      {"train.eps", "train.optimizer = \"adamw\"", adamw},
+      {"train.momentum", "train.optimizer = \"sgd\"", [](const Uses& u) { return !adamw(u); }},
+      {"quant.bits", kNoRows, by_rows},
+      {"quant.methods", kNoRows, by_rows},
+      {"quant.grid", "a row that inherits its grid", inherits_grid},
+      {"quant.granularity", "a row that inherits its granularity", inherits_granularity},
+      {"quant.group_size", "quant.granularity = \"group\", and a row that inherits it",
+       [](const Uses& u) {
+         return u.config.quant.granularity == "group" && inherits_granularity(u);
+       }},
+      {"quant.scale", "a quantized row", nullptr, quantizes},
+      {"quant.embedding", "a quantized row", nullptr, quantizes},
+      {"quant.layers", "a quantized row", nullptr, quantizes},
+      {"quant.layers[].activations", kInputs, nullptr, has_inputs},
+      {"quant.at[].grid", "a row of this width that inherits its grid", nullptr, quantizes},
+      {"quant.at[].set", "a row of this width that uses the setting", nullptr, quantizes},
+      {"row[].set", "a method, and values, that use the setting",
+       [](const Uses&) { return false; }},
+      {"quant.percentile", "a row of rtn-percentile", nullptr,
+       [](const Uses& u) {
+         return any(u, [](const Row& r) { return r.recipe->round == quant::round_percentile; });
+       }},
+      {"activations.bits", kNoRows, by_rows},
+      {"activations.range", kInputs, nullptr, has_inputs},
+      {"activations.symmetric", kInputs, nullptr, has_inputs},
+      {"activations.asymmetric", "activations.symmetric = true, and a row with activations",
+       [](const Uses& u) { return u.config.activations.symmetric; }, has_inputs},
+      {"activations.observer", "activations.range = \"static\", and a row with activations",
+       static_ranges, has_static_inputs},
+      {"activations.percentile",
+       "range = \"static\", observer = \"percentile\", and a row with activations",
+       [](const Uses& u) {
+         return static_ranges(u) && u.config.activations.observer == "percentile";
+       },
+       has_static_inputs},
+      {"calib.windows", kCalibrated, nullptr, calibrates},
+      {"calib.source", kCalibrated, nullptr, calibrates},
+      {"calib.temperature", "calib.source = \"self\", and a row that is calibrated",
+       [](const Uses& u) { return u.config.calib.source == "self"; }, calibrates},
+      {"gptq.damp", kGptq, nullptr, gptq},
+      {"gptq.act_order", kGptq, nullptr, gptq},
+      {"gptq.true_sequential", kCalibrated, nullptr, calibrates},
+      {"gptq.static_groups", "gptq.act_order = false, and a row of gptq in groups",
+       [](const Uses& u) {
+         return set_somewhere(u, [](const auto& c) { return !c.gptq.act_order; });
+       },
+       [](const Uses& u) {
+         return any(u, [](const Row& r) {
+           return r.rounds_by_gptq() && r.row.granularity == "group" && !r.config.gptq.act_order;
+         });
+       }},
+      {"gptq.clip", kGptq, nullptr, gptq},
+      {"gptq.deviations", "gptq.clip = \"deviations\", and a row of gptq",
+       [](const Uses& u) {
+         return set_somewhere(u, [](const auto& c) { return c.gptq.clip == "deviations"; });
+       },
+       gptq},
+      {"gptq.asymmetric", "a row of gptaq, or of a qat- method from gptaq", nullptr,
+       [](const Uses& u) { return any(u, &Row::rounds_by_gptaq); }},
+      {"gptq.block", kGptq, nullptr, gptq},
+      {"qat.steps", kForked, nullptr, forks},
+      {"qat.fraction", "qat.steps = 0, and the control or a row that trains after fp32",
+       [](const Uses& u) { return u.config.qat.steps == 0; }, forks},
+      {"qat.batch_size", kForked, nullptr, forks},
+      {"qat.lr_scale", "the control, or a trained row that has no distill.lr_scale", nullptr,
+       [](const Uses& u) {
+         return u.control || any(u, [](const Row& r) {
+                  return r.forks() && !(r.recipe->distills && r.config.distill.lr_scale > 0);
+                });
+       }},
+      {"qat.min_lr_scale", "qat.schedule = \"cosine\" or \"linear\", and rows that train",
+       [](const Uses& u) {
+         return set_somewhere(u, [](const auto& c) { return c.qat.schedule != "constant"; });
+       },
+       forks},
+      {"qat.schedule", kForked, nullptr, forks},
+      {"qat.ste", kTrained, nullptr, trains},
+      {"qat.lsq_init", "qat.from = \"fp32\" or \"scratch\", and a row of a qat-lsq method",
+       [](const Uses& u) {
+         return set_somewhere(u, [](const auto& c) { return looks_for_grids(c.qat); });
+       },
+       [](const Uses& u) {
+         return any(u, [](const Row& r) {
+           return r.recipe->training == quant::Training::lsq && looks_for_grids(r.config.qat);
+         });
+       }},
+      {"qat.step_lr", "a row of a qat-lsq method, or learned ranges of activations", nullptr,
+       [](const Uses& u) {
+         return any(u, [](const Row& r) {
+           const std::string& inputs = r.config.qat.inputs;
+           return r.recipe->training == quant::Training::lsq ||
+                  (r.trains() && r.has_static_inputs() && (inputs == "lsq" || inputs == "pact"));
+         });
+       }},
+      {"qat.weight_decay", kForked, nullptr, forks},
+      {"qat.from", kTrained, nullptr, trains},
+      {"qat.start", kTrained, nullptr, trains},
+      {"qat.freeze", kTrained, nullptr, trains},
+      {"qat.dampen", kTrained, nullptr, trains},
+      {"qat.ema", "the control, or a row of a qat- method", nullptr,
+       [](const Uses& u) { return u.control || trains(u); }},
+      {"qat.inputs", "a row of a qat- method with static ranges of activations", nullptr,
+       trains_static_inputs},
+      {"qat.pact_decay", "qat.inputs = \"pact\", and a row that learns such ranges",
+       [](const Uses& u) {
+         return set_somewhere(u, [](const auto& c) { return c.qat.inputs == "pact"; });
+       },
+       trains_static_inputs},
+      {"distill.temperature", kTaught, taught, learns_from_teacher},
+      {"distill.alpha", kDistilled, nullptr, distills},
+      {"distill.reverse", kTaught, taught, learns_from_teacher},
+      {"distill.lr_scale", "a row of a -kd method that trains after fp32", nullptr,
+       [](const Uses& u) {
+         return any(u, [](const Row& r) { return r.recipe->distills && r.forks(); });
+       }},
+  };
+}
+
+const Effect* effect_of(std::string_view key) {
+  const auto at = std::ranges::find(effects(), key, &Effect::key);
+  return at == effects().end() ? nullptr : &*at;
+}
+
+/// The key of a setting "qat.start=0.5".
+std::string_view setting_key(std::string_view setting) {
+  const std::string_view key = setting.substr(0, setting.find('='));
+  return key.substr(0, key.find(' '));
+}
+
+/// Whether a setting of the rows of a width changes one of them.
+bool used(const Uses& uses, std::string_view key, int bits) {
+  const Effect* effect = effect_of(key);
+  return effect == nullptr || any(uses, [&](const Row& r) {
+           return r.row.bits == bits && effect->holds({.config = r.config, .rows = {r}});
+         });
+}
+
+/// Whether a width's grid reaches a row.
+bool grid_used(const ExperimentConfig& config, int bits, const Uses& uses) {
+  if (config.row.empty()) {
+    return any(uses, [&](const Row& r) { return r.row.bits == bits; });
+  }
+  return std::ranges::any_of(
+      config.row, [&](const RowConfig& row) { return row.bits == bits && row.grid == "inherit"; });
+}
+
+void add_elements(const ExperimentConfig& config, const Uses& uses, std::vector<Unused>& out) {
+  for (std::size_t i = 0; i < config.quant.layers.size(); ++i) {
+    const Effect* effect = effect_of("quant.layers[].activations");
+    const std::string key = str("quant.layers[", i, "].activations");
+    if (config.quant.layers[i].activations >= 0 && !effect->holds(uses))
+      out.push_back({key, key, effect});
+  }
+  for (std::size_t i = 0; i < config.quant.at.size(); ++i) {
+    const WidthSettings& at = config.quant.at[i];
+    const std::string key = str("quant.at[", i, "]");
+    if (at.grid != "inherit" && !grid_used(config, at.bits, uses))
+      out.push_back({key + ".grid", key + ".grid", effect_of("quant.at[].grid")});
+    for (std::size_t s = 0; s < at.set.size(); ++s) {
+      if (used(uses, setting_key(at.set[s]), at.bits)) continue;
+      out.push_back({str(key, ".set[", s, "]"), key + ".set", effect_of("quant.at[].set")});
+    }
+  }
+  for (std::size_t i = 0; i < config.row.size(); ++i) {
+    // What the settings do is seen in the row alone.
+    ExperimentConfig alone = config;
+    alone.row = {config.row[i]};
+    const Uses row = uses_of(alone);
+    for (std::size_t s = 0; s < config.row[i].set.size(); ++s) {
+      if (used(row, setting_key(config.row[i].set[s]), config.row[i].bits)) continue;
+      const std::string key = str("row[", i, "].set");
+      out.push_back({str(key, "[", s, "]"), key, effect_of("row[].set"), true});
+    }
+  }
+}
+
+/// Sets an unused key to its default.
+void reset(LoadedConfig& loaded, const std::string& key, const std::vector<Item>& defaults) {
+  const auto item = std::ranges::find_if(
+      defaults, [&](const Item& d) { return d.kind != Kind::section && d.key() == key; });
+  if (item == defaults.end()) return;
+  const auto source = std::make_shared<const toml::Source>(
+      toml::Source{.name = "default", .text = key + " = " + item->value});
+  read_into(loaded, toml::parse(*source), source);
+}
+
+void reset_elements(ExperimentConfig& config, const std::vector<Unused>& unused) {
+  const auto is_unused = [&](const std::string& key) {
+    return std::ranges::find(unused, key, &Unused::key) != unused.end();
+  };
+  const auto drop = [&](std::vector<std::string>& settings, const std::string& of) {
+    std::vector<std::string> kept;
+    for (std::size_t s = 0; s < settings.size(); ++s) {
+      if (!is_unused(str(of, ".set[", s, "]"))) kept.push_back(settings[s]);
+    }
+    settings = std::move(kept);
+  };
+  for (std::size_t i = 0; i < config.quant.layers.size(); ++i) {
+    if (is_unused(str("quant.layers[", i, "].activations")))
+      config.quant.layers[i].activations = LayerRule{}.activations;
+  }
+  for (std::size_t i = 0; i < config.quant.at.size(); ++i) {
+    WidthSettings& at = config.quant.at[i];
+    if (is_unused(str("quant.at[", i, "].grid"))) at.grid = WidthSettings{}.grid;
+    drop(at.set, str("quant.at[", i, "]"));
+  }
+  for (std::size_t i = 0; i < config.row.size(); ++i) drop(config.row[i].set, str("row[", i, "]"));
+}
+
+void reset_all(LoadedConfig& loaded, const std::vector<Unused>& unused) {
+  const std::vector<Item> defaults = items_of({});
+  for (const Unused& u : unused) reset(loaded, u.key, defaults);
+  reset_elements(loaded.config, unused);
+}
+
+}  // namespace
+
+const std::vector<Effect>& effects() {
+  static const std::vector<Effect> all = make_effects();
+  return all;
+}
+
+const std::vector<std::string_view>& always_effective() {
+  static const std::vector<std::string_view> keys = {
+      "name", "seeds", "out", "threads", "row", "data.kind", "data.tokenizer", "data.val_fraction",
+      "data.test_fraction",
+      // Without a test split, "val" is what happens and "test" is the default.
+      "data.score", "model.n_layer", "model.n_head", "model.n_embd", "model.block_size",
+      "model.bias", "model.dropout", "model.gelu", "model.tie_embeddings", "train.steps",
+      "train.batch_size", "train.grad_accum", "train.lr", "train.warmup", "train.schedule",
+      "train.optimizer", "train.weight_decay", "train.clip", "train.ema", "train.order",
+      "train.eval_every", "train.eval_windows", "train.checkpoint_every", "train.keep_last",
+      "train.log_every", "train.matmul", "quant.control",
+      // A width that no row has is an element of which nothing else is used.
+      "quant.at", "quant.at[].bits", "quant.layers[].pattern", "quant.layers[].bits",
+      "row[].method", "row[].bits", "row[].grid", "row[].granularity", "row[].group_size",
+      "row[].activations", "row[].label"};
+  return keys;
+}
+
+const std::vector<std::string_view>& without_numbers() {
+  static const std::vector<std::string_view> keys = {"name",
+                                                     "out",
+                                                     "threads",
+                                                     "train.eval_every",
+                                                     "train.eval_windows",
+                                                     "train.checkpoint_every",
+                                                     "train.keep_last",
+                                                     "train.log_every",
+                                                     "gptq.block"};
+  return keys;
+}
+
+ExperimentConfig numbers_of(ExperimentConfig config) {
+  LoadedConfig loaded{.config = std::move(config)};
+  const std::vector<Item> defaults = items_of({});
+  for (const std::string_view key : without_numbers()) reset(loaded, std::string(key), defaults);
+  return std::move(loaded.config);
+}
+
+ExperimentConfig effective(ExperimentConfig config) {
+  LoadedConfig loaded{.config = std::move(config)};
+  const std::vector<Unused> unused = unused_keys(loaded.config);
+  reset_all(loaded, unused);
+  return std::move(loaded.config);
+}
+
+Uses uses_of(const ExperimentConfig& config) {
+  Uses uses{.config = config, .control = config.quant.control};
+  for (const RowConfig& row : planned_rows(config)) {
+    if (row.bits == 0) continue;
+    uses.rows.push_back(
+        {.row = row, .config = row_config(config, row), .recipe = &quant::recipe(row.method)});
+  }
+  return uses;
+}
+
+std::vector<Unused> unused_keys(const ExperimentConfig& config) {
+  const Uses uses = uses_of(config);
+  const std::vector<Item> items = items_of(config), defaults = items_of({});
+  std::vector<Unused> out;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (items[i].kind == Kind::section || items[i].value == defaults[i].value) continue;
+    const Effect* effect = effect_of(items[i].key());
+    if (!effect || effect->holds(uses)) continue;
+    out.push_back({items[i].key(), items[i].key(), effect, effect->value && !effect->value(uses)});
+  }
+  add_elements(config, uses, out);
+  return out;
+}
+
+void settle_unused(LoadedConfig& loaded, const ExperimentConfig& file) {
+  std::vector<Unused> unused, in_file;
+  try {
+    unused = unused_keys(loaded.config);
+  } catch (const Error&) {
+    return;  // an unknown method or setting: whoever checks those says it better
+  }
+  try {
+    in_file = unused_keys(file);
+  } catch (const Error&) {
+  }
+  std::erase_if(unused, [&](const Unused& u) { return !loaded.origins.has(u.origin); });
+  for (const Unused& u : unused) {
+    const bool contradicts_file =
+        u.contradicts && std::ranges::find(in_file, u.key, &Unused::key) != in_file.end();
+    if (!loaded.origins.is_override(u.origin) && !contradicts_file) continue;
+    loaded.origins.fail(u.origin, {.what = "has no effect here",
+                                   .expected = std::string(u.effect->needs),
+                                   .hint = "leave it out, or set what it needs"});
+  }
+  for (const Unused& u : unused) loaded.unused.push_back(u.key);
+  reset_all(loaded, unused);
+}
+
+}  // namespace notch::experiments

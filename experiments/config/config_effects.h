@@ -1,0 +1,89 @@
+// Keys that were set and change nothing: which key has an effect when, in one table.
+//
+//   from              without effect because
+//   the command line  of anything                    refused
+//   a file            of the command line            noted, the key is left at its default
+//   a file            no row of the table asks       noted likewise: a file may keep the sections of
+//                     for the method                 methods that it does not run now
+//   a file            of another value in the file   refused
+//
+// A value that equals its default says nothing and is never refused, so that `notch config` prints a
+// file that loads. experiments/config/config_schema.h has the keys themselves.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "experiments/config/config.h"
+#include "quant/methods/recipes.h"
+
+namespace notch::experiments {
+
+/// What the settings of an experiment, or of one row, are used for.
+struct Uses {
+  struct Row {
+    RowConfig row{};
+    ExperimentConfig config{};  ///< the row's
+    const quant::Recipe* recipe = nullptr;
+
+    bool trains() const { return recipe->training != quant::Training::none; }
+    bool forks() const { return trains() && config.qat.from != "scratch"; }
+    /// What gives a trained row its first weights; null for fp32 and from scratch.
+    const quant::Recipe* start() const {
+      const bool warm = trains() && config.qat.from != "fp32" && config.qat.from != "scratch";
+      return warm ? &quant::recipe(config.qat.from) : nullptr;
+    }
+    bool rounds_by_gptq() const {
+      return recipe->needs_hessian || (start() && start()->needs_hessian);
+    }
+    bool rounds_by_gptaq() const {
+      return recipe->needs_reference || (start() && start()->needs_reference);
+    }
+    bool has_static_inputs() const {
+      return row.activations > 0 && config.activations.range == "static";
+    }
+    bool calibrates() const { return rounds_by_gptq() || has_static_inputs(); }
+  };
+  const ExperimentConfig& config;
+  bool control = false;
+  std::vector<Row> rows{};  ///< the quantized ones
+};
+Uses uses_of(const ExperimentConfig& config);
+
+/// One line of the table: what has to hold of values and, where those hold, of the rows.
+struct Effect {
+  using Condition = bool (*)(const Uses& uses);
+  std::string_view key{};  ///< "train.momentum"; elements of lists as "quant.layers[].activations"
+  std::string_view needs{};  ///< both conditions, for the message
+  Condition value = nullptr;
+  Condition rows = nullptr;
+
+  bool holds(const Uses& uses) const { return (!value || value(uses)) && (!rows || rows(uses)); }
+};
+const std::vector<Effect>& effects();
+/// The keys that always have an effect.
+const std::vector<std::string_view>& always_effective();
+
+/// The keys that move no number of a table: names and places, what training tells, scores and keeps
+/// on its way, and what is for speed alone. A run goes on, and is finished, whatever they are.
+const std::vector<std::string_view>& without_numbers();
+/// The configuration with those at their defaults.
+ExperimentConfig numbers_of(ExperimentConfig config);
+/// The configuration with every key at its default that changes nothing in it.
+ExperimentConfig effective(ExperimentConfig config);
+
+/// A key that differs from its default and changes nothing.
+struct Unused {
+  std::string key{};     ///< "quant.at[1].set[0]"
+  std::string origin{};  ///< the key whose line set it: "quant.at[1].set"
+  const Effect* effect = nullptr;
+  bool contradicts = false;  ///< it is another value that rules it out, and not the rows alone
+};
+std::vector<Unused> unused_keys(const ExperimentConfig& config);
+
+/// Refuses unused keys of `loaded`, or sets them to their defaults and lists them in loaded.unused.
+/// `file` is the configuration before the command line's values.
+void settle_unused(LoadedConfig& loaded, const ExperimentConfig& file);
+
+}  // namespace notch::experiments

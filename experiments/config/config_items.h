@@ -1,0 +1,45 @@
+// Internal to config*.cpp: a configuration as a flat list of items, which printing, overrides and
+// suggestions walk, and the reader that overrides share with files.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "experiments/config/config.h"
+
+namespace notch::experiments {
+
+enum class Kind { section, boolean, integer, number, string, list, string_list, table_list };
+
+struct Item {
+  Kind kind = Kind::section;
+  std::string section{};  ///< "" at the top
+  std::string name{};
+  std::string_view help{};
+  Domain domain{};
+  std::string value{};                        ///< TOML; empty for sections
+  std::vector<std::vector<Item>> elements{};  ///< table_list: the fields of each element
+  std::vector<Item> element_fields{};         ///< table_list: the fields of a default element
+
+  std::string key() const { return section.empty() ? name : section + "." + name; }
+};
+
+/// All fields and sections in the order of visit().
+std::vector<Item> items_of(const ExperimentConfig& config);
+
+/// What the field accepts, in words: "an integer >= 1", "cosine, linear or constant".
+std::string accepts(Kind kind, const Domain& domain);
+/// The domain alone, for the reference: ">= 1", "0 < x < 1", "cosine | linear | constant", or "".
+std::string range_text(const Domain& domain);
+
+/// "did you mean ...?" for a key that does not exist in `section` ("" = top), or "" when nothing is
+/// near.
+std::string suggest_key(std::string_view section, std::string_view name);
+
+/// Sets the fields that `table` names and their origins; all others keep their values.
+void read_into(LoadedConfig& loaded, const toml::Table& table,
+               const std::shared_ptr<const toml::Source>& source);
+
+}  // namespace notch::experiments

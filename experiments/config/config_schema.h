@@ -1,0 +1,284 @@
+// The configuration of an experiment: one plain struct per section, and one `visit` per struct that
+// names every field once. Parsing, printing, the reference listing, overrides and suggestions all
+// walk `visit` (experiments/config/config.h), so they cannot disagree. To add a key: a member and a line
+// in visit.
+//
+// Choices are kept as the words the user wrote; quant/, optim/ and data/ turn them into their own
+// types.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "experiments/config/config_fields.h"
+#include "experiments/config/config_methods.h"
+#include "quant/methods/recipes.h"
+
+namespace notch::experiments {
+
+struct DataConfig {
+  std::string kind = "verbs";
+  std::string path{};
+  std::string tokenizer = "char";
+  int bpe_vocab = 512;
+  double val_fraction = 0.1;
+  double test_fraction = 0.0;
+  std::string score = "test";
+  int sentences = 5500;
+  int task_examples = 400;
+  std::int64_t seed = 1;
+  bool operator==(const DataConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.kind, {"kind", "built-in English verb sentences, or a text file, as path implies",
+                  one_of({"verbs", "text"})});
+    v(self.path, {"path", "UTF-8 text, relative to this file; in $NOTCH_DATA too; - is stdin"});
+    v(self.tokenizer, {"tokenizer", "units of text", one_of({"byte", "char", "bpe"})});
+    v(self.bpe_vocab, {"bpe_vocab", "tokens of the bpe tokenizer", between(257, 65536)});
+    v(self.val_fraction,
+      {"val_fraction", "share of the text for curves and tuning: its end, or before the test split",
+       inside(0, 1)});
+    v(self.test_fraction,
+      {"test_fraction", "share of the text, at its end, that only the final table reads; 0 = none",
+       from_below(0, 1)});
+    v(self.score,
+      {"score", "split the table is scored on: test, where there is one, or val, to tune on",
+       one_of({"test", "val"})});
+    v(self.sentences, {"sentences", "verbs: sentences to generate", between(100, 10'000'000)});
+    v(self.task_examples,
+      {"task_examples", "verbs: questions of the tense task; 0 = no task", between(0, 1'000'000)});
+    v(self.seed, {"seed", "verbs: seed of the generator", at_least(0)});
+  }
+};
+
+struct ModelConfig {
+  int n_layer = 4;
+  int n_head = 4;
+  int n_embd = 128;
+  int block_size = 64;
+  bool bias = false;
+  double dropout = 0.0;
+  std::string gelu = "exact";
+  bool tie_embeddings = true;
+  bool operator==(const ModelConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.n_layer, {"n_layer", "transformer blocks", between(1, 1024)});
+    v(self.n_head, {"n_head", "attention heads; must divide n_embd", between(1, 1024)});
+    v(self.n_embd, {"n_embd", "channels", between(1, 16384)});
+    v(self.block_size, {"block_size", "context length in tokens", between(1, 65536)});
+    v(self.bias, {"bias", "biases in Linear and LayerNorm"});
+    v(self.dropout, {"dropout", "probability", from_below(0, 1)});
+    v(self.gelu, {"gelu", "exact, or GPT-2's tanh form", one_of({"exact", "tanh"})});
+    v(self.tie_embeddings, {"tie_embeddings", "the head uses the token table"});
+  }
+};
+
+struct TrainConfig {
+  int steps = 2000;
+  int batch_size = 12;
+  int grad_accum = 1;
+  double lr = 1e-3;
+  double min_lr = -1;
+  int warmup = -1;
+  std::string schedule = "cosine";
+  std::string optimizer = "adamw";
+  double beta1 = 0.9;
+  double beta2 = 0.99;
+  double eps = 1e-8;
+  double momentum = 0.9;
+  double weight_decay = 0.1;
+  double clip = 1.0;
+  double ema = 0.0;
+  std::string order = "random";
+  int eval_every = 250;
+  int eval_windows = 0;
+  int checkpoint_every = 250;
+  int keep_last = 2;
+  int log_every = 10;
+  std::string matmul = "fp32";
+  bool operator==(const TrainConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.steps, {"steps", "optimizer updates", between(1, kMaxCount)});
+    v(self.batch_size, {"batch_size", "windows per forward pass", between(1, 65536)});
+    v(self.grad_accum, {"grad_accum", "forward passes per update", between(1, 65536)});
+    v(self.lr, {"lr", "peak learning rate", above(0)});
+    v(self.min_lr,
+      {"min_lr", "learning rate at the end; -1 = a tenth of lr, at most 1e-4", at_least(-1)});
+    v(self.warmup,
+      {"warmup", "steps of linear increase; the last has the peak; -1 = a tenth, at most 100",
+       between(-1, kMaxCount)});
+    v(self.schedule, {"schedule", "after the warm-up", one_of({"cosine", "linear", "constant"})});
+    v(self.optimizer, {"optimizer", "update rule", one_of({"adamw", "sgd"})});
+    v(self.matmul, {"matmul", "operands of the products with weights", one_of({"fp32", "bf16"})});
+    v(self.beta1, {"beta1", "adamw: decay of the first moment", from_below(0, 1)});
+    v(self.beta2, {"beta2", "adamw: decay of the second moment", from_below(0, 1)});
+    v(self.eps, {"eps", "adamw: added to the root", above(0)});
+    v(self.momentum, {"momentum", "sgd", from_below(0, 1)});
+    v(self.weight_decay, {"weight_decay", "decoupled, on matrices only", at_least(0)});
+    v(self.clip, {"clip", "largest global gradient norm; 0 = off", at_least(0)});
+    v(self.ema, {"ema", "decay of the averaged weights; 0 = off", from_below(0, 1)});
+    v(self.order, {"order", "windows of a batch", one_of({"random", "sequential"})});
+    v(self.eval_every,
+      {"eval_every", "steps between validations; 0 = at the end", between(0, kMaxCount)});
+    v(self.eval_windows,
+      {"eval_windows", "windows of a validation while training; 0 = the whole split",
+       between(0, kMaxCount)});
+    v(self.checkpoint_every,
+      {"checkpoint_every", "steps between checkpoints; 0 = at the end", between(0, kMaxCount)});
+    v(self.keep_last, {"keep_last", "checkpoints to keep", between(1, 1000)});
+    v(self.log_every, {"log_every", "steps between lines of the log", between(1, kMaxCount)});
+  }
+};
+
+/// A plan rule: layers whose name matches get these bits. Later rules win.
+struct LayerRule {
+  std::string pattern{};
+  int bits = 0;
+  int activations = -1;
+  bool operator==(const LayerRule&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.pattern, {"pattern", "layer names, * for any text: h.*.mlp.c_proj"});
+    v(self.bits, {"bits", "1 to 8; 0 = stay in fp32", between(0, 8)});
+    v(self.activations,
+      {"activations", "bits of the layer's input; 0 = fp32, -1 = as the row's", between(-1, 8)});
+  }
+};
+
+/// What rows of one width use instead of the experiment's settings.
+struct WidthSettings {
+  int bits = 0;
+  std::string grid = "inherit";
+  std::vector<std::string> set{};
+  bool operator==(const WidthSettings&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.bits, {"bits", "of the rows", between(1, 8)});
+    v(self.grid,
+      {"grid", "inherit = as in [quant]; 2 bits have more levels with seq",
+       one_of({"inherit", "narrow", "full", "signed_max", "asymmetric", "ternary", "seq"})});
+    v(self.set, {"set", "as a row's: [\"qat.lr_scale=1\", \"distill.alpha=0.5\"]"});
+  }
+};
+
+struct QuantConfig {
+  std::vector<int> bits{8, 6, 4};
+  std::string grid = "narrow";
+  std::string granularity = "channel";
+  int group_size = 0;
+  std::string scale = "f32";
+  std::string embedding = "int8";
+  std::vector<LayerRule> layers{};
+  std::vector<WidthSettings> at{};
+  double percentile = 99.9;
+  std::vector<std::string> methods{"rtn", "rtn-mse", "gptq", "qat-ste", "qat-lsq", "qat-lsq-kd"};
+  bool control = true;
+  bool operator==(const QuantConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.bits, {"bits", "widths; each method runs at each", between(1, 8)});
+    v(self.grid, {"grid",
+                  "4 bits: narrow [-7,7], full [-8,7], signed_max, asymmetric; 2 bits: ternary; up "
+                  "to 4: seq (odd levels; 1 bit is the sign)",
+                  one_of({"narrow", "full", "signed_max", "asymmetric", "ternary", "seq"})});
+    v(self.granularity,
+      {"granularity", "weights that share a scale", one_of({"channel", "tensor", "group"})});
+    v(self.group_size,
+      {"group_size", "weights per group; implies granularity group", between(0, 65536)});
+    v(self.scale, {"scale", "stored type of scales", one_of({"f32", "f16", "bf16"})});
+    v(self.embedding, {"embedding", "token table: 8 bits, the row's bits, or fp32",
+                       one_of({"int8", "same", "fp32"})});
+    v(self.layers,
+      {"layers",
+       "rules {pattern, bits} in order; none = every Linear of the blocks at the row's bits"});
+    v(self.at, {"at", "settings of a width, {bits, grid, set}: what suits 8 bits does not suit 2"});
+    v(self.percentile, {"percentile",
+                        "rtn-percentile: share of the weights inside a range",
+                        {.low = 50, .high = 100, .low_open = true}});
+    v(self.methods, {"methods", quant::recipe_list()});
+    v(self.control,
+      {"control",
+       "add fp32-continue (the steps of QAT without a quantizer, one for each setting that rows "
+       "train with) and its RTN and GPTQ rows"});
+  }
+};
+
+/// One explicit row of the results table.
+struct RowConfig {
+  std::string method{};
+  int bits = 0;
+  std::string grid = "inherit";
+  std::string granularity = "inherit";
+  int group_size = 0;
+  int activations = 0;
+  std::string label{};
+  std::vector<std::string> set{};
+  bool operator==(const RowConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.method, {"method", "fp32, fp16 or the name of a recipe"});
+    v(self.bits, {"bits", "1 to 8; leave out for fp32 and fp16", between(0, 8)});
+    v(self.grid,
+      {"grid", "inherit = as in [quant], or as quant.at has it for the width",
+       one_of({"inherit", "narrow", "full", "signed_max", "asymmetric", "ternary", "seq"})});
+    v(self.granularity, {"granularity", "inherit = as in [quant]",
+                         one_of({"inherit", "channel", "tensor", "group"})});
+    v(self.group_size,
+      {"group_size", "weights per group; implies granularity group", between(0, 65536)});
+    v(self.activations, {"activations", "bits of what enters the layers; 0 = fp32", between(0, 8)});
+    v(self.label, {"label", "shown in place of the method, where rows differ in settings alone"});
+    v(self.set,
+      {"set",
+       "settings of this row alone, of [qat], [distill], [gptq] and [calib]: [\"qat.start=0.5\"]"});
+  }
+};
+
+struct ExperimentConfig {
+  std::string name{};
+  std::vector<std::int64_t> seeds{1337};
+  std::string out{};
+  int threads = 0;
+  DataConfig data{};
+  ModelConfig model{};
+  TrainConfig train{};
+  QuantConfig quant{};
+  ActivationsConfig activations{};
+  CalibConfig calib{};
+  GptqConfig gptq{};
+  QatConfig qat{};
+  DistillConfig distill{};
+  std::vector<RowConfig> row{};
+  bool operator==(const ExperimentConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.name, {"name", "of the experiment; default: the file's name"});
+    v(self.seeds, {"seeds", "one complete run each; results are mean and spread", at_least(0)});
+    v(self.out, {"out", "run directory, relative to this file; default: runs/<name>"});
+    v(self.threads,
+      {"threads", "0 = all cores; the results do not depend on it", between(0, 1024)});
+    v.section(self.data, {"data", "the text"});
+    v.section(self.model, {"model", "the GPT"});
+    v.section(self.train, {"train", "training in fp32"});
+    v.section(self.quant, {"quant", "what the methods share"});
+    v.section(self.activations, {"activations", "what enters quantized layers"});
+    v.section(self.calib, {"calib", "calibration text"});
+    v.section(self.gptq, {"gptq", "post-training rounding with second-order information"});
+    v.section(self.qat, {"qat", "quantization-aware training, and the control row beside it"});
+    v.section(self.distill, {"distill", "recipes ending in -kd learn from the fp32 model"});
+    v(self.row, {"row", "explicit rows of the table instead of quant.bits x quant.methods"});
+  }
+};
+
+}  // namespace notch::experiments

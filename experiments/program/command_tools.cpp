@@ -1,0 +1,283 @@
+#include "experiments/program/command_tools.h"
+
+#include <algorithm>
+#include <array>
+#include <iomanip>
+#include <iostream>
+#include <optional>
+#include <span>
+#include <sstream>
+
+#include "autograd/base/error.h"
+#include "autograd/base/thread_pool.h"
+#include "data/corpus.h"
+
+namespace notch::experiments {
+namespace {
+
+/// For someone who named a run: "its models are …".
+std::string models_of_run(const fs::path& dir) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(dir / "models", error), end; !error && it != end;
+       it.increment(error)) {
+    names.push_back((dir / "models" / it->path().filename()).string());
+  }
+  if (names.empty()) return "";
+  std::ranges::sort(names);
+  std::string hint = "this is a run; its models are";
+  constexpr std::size_t kShown = 4;
+  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) {
+    hint += (i == 0 ? " " : ", ") + names[i];
+  }
+  return names.size() > kShown ? str(hint, ", … (", names.size(), ")") : hint;
+}
+
+bool is_half(const fs::path& weights) {
+  const nn::SafetensorsFile file = nn::SafetensorsFile::open(weights);
+  return std::ranges::all_of(file.entries(),
+                             [](const auto& e) { return nn::element_bits(e.dtype) == 16; });
+}
+
+/// Whether two paths are one file, that may not be there yet.
+bool same_file(const fs::path& a, const fs::path& b) {
+  std::error_code error;
+  if (fs::equivalent(a, b, error)) return true;
+  const fs::path at = fs::weakly_canonical(fs::absolute(a), error);
+  return !error && at == fs::weakly_canonical(fs::absolute(b), error) && !error;
+}
+
+bool would_replace(const fs::path& output, const fs::path& input) {
+  constexpr std::array<std::string_view, 5> kRead{nn::kConfigFile, nn::kWeightsFile, "vocab.json",
+                                                  "merges.txt", "added_tokens.json"};
+  std::error_code error;
+  if (!fs::is_directory(input, error)) return same_file(output, input);
+  return std::ranges::any_of(
+      kRead, [&](std::string_view name) { return same_file(output, input / name); });
+}
+
+}  // namespace
+
+void require_inputs_kept(const Verb& verb, const Args& args) {
+  std::vector<std::string> inputs = args.positionals, outputs;
+  for (const Flag& flag : verb.flags) {
+    if (flag.reads && args.has(flag.name)) inputs.push_back(*args.value(flag.name));
+  }
+  for (const Flag& flag : verb.flags) {
+    if (!flag.writes || !args.has(flag.name)) continue;
+    const std::string output = *args.value(flag.name);
+    const bool replaces = std::ranges::any_of(
+        inputs, [&](const std::string& input) { return would_replace(output, input); });
+    const bool again = std::ranges::any_of(
+        outputs, [&](const std::string& other) { return same_file(output, other); });
+    if (replaces || again) {
+      throw Error({.where = str("notch ", verb.name),
+                   .what = replaces ? "would replace what this command reads"
+                                    : "would replace what this command writes beside it",
+                   .field = str("--", flag.name),
+                   .found = output,
+                   .expected = "a file of its own",
+                   .hint = "choose another name"});
+    }
+    outputs.push_back(output);
+  }
+}
+
+void require_model_directory(const fs::path& dir) {
+  if (fs::exists(dir / nn::kConfigFile)) return;
+  const bool exists = fs::exists(dir);
+  const nn::OtherWeights other = nn::other_weights(dir);
+  const std::string run = models_of_run(dir);
+  throw Error({.fault = Fault::io,
+               .where = dir.string(),
+               .what = !exists                 ? "there is no such directory"
+                       : fs::is_directory(dir) ? "not a model directory"
+                                               : "a file, not a model directory",
+               .found = exists && fs::is_directory(dir)
+                            ? str("no config.json", other.form.empty() ? "" : ", but ", other.form)
+                            : "",
+               .expected = "config.json, model.safetensors, vocab.json and merges.txt",
+               .hint = run.empty() ? other.remedy : run});
+}
+
+void use_threads(const Args& args, int fallback) {
+  set_threads(static_cast<int>(args.integer("threads", fallback, 0, 1024)));
+}
+
+quant::KvKind kv_kind(const Args& args) {
+  const auto at = std::ranges::find(quant::kKvKinds, args.value("kv-cache").value_or("fp32"));
+  return static_cast<quant::KvKind>(at - quant::kKvKinds.begin());
+}
+
+Flag kv_cache_flag() {
+  return {.name = "kv-cache",
+          .value = "TYPE",
+          .help = "keys and values as fp32, fp16 or int8",
+          .fallback = "fp32",
+          .words = {quant::kKvKinds.begin(), quant::kKvKinds.end()}};
+}
+
+void note(const Args& args, std::string_view line) {
+  if (!args.has("quiet")) std::cerr << line << '\n';
+}
+
+void say(const Args& args, std::string_view line) {
+  if (args.has("output")) {
+    note(args, line);
+  } else {
+    std::cout << line << '\n';
+  }
+}
+
+fs::path new_directory(const Args& args) {
+  const auto fail = [&](std::string what, std::string hint) {
+    throw Error({.where = "notch " + args.verb,
+                 .what = std::move(what),
+                 .field = "--out",
+                 .hint = std::move(hint)});
+  };
+  const std::optional<std::string> given = args.value("out");
+  if (!given) fail("missing", "name the directory to write: --out DIR");
+  if (given->empty()) fail("is empty", "name the directory to write: --out DIR");
+  fs::path out = fs::path(*given).lexically_normal();
+  if (!out.has_filename()) out = out.parent_path();
+  std::error_code error;
+  const fs::file_status status = fs::symlink_status(out, error);
+  if (!fs::exists(status)) return out;
+  if (!fs::exists(out, error)) {
+    fail(out.string() + " is a link to something that is not there", "choose a new directory");
+  }
+  if (!fs::is_directory(out, error)) fail(out.string() + " is a file", "choose a new directory");
+  if (!fs::is_empty(out, error)) fail(out.string() + " exists", "choose a new directory");
+  return out;
+}
+
+void print_table(const Args& args, const Table& table) {
+  const auto format = args.value("output");
+  std::cout << render(table, format ? parse_table_format(*format) : TableFormat::screen);
+}
+
+namespace {
+
+void require_tokens_fit(const data::Tokenizer& tokenizer, const nn::Gpt& model,
+                        const fs::path& dir) {
+  const std::int64_t V = model.config().vocab_size;
+  if (tokenizer.vocab_size() <= V) return;
+  throw Error({.fault = Fault::input,
+               .where = (dir / "vocab.json").string(),
+               .what = "has more tokens than the model",
+               .found = std::to_string(tokenizer.vocab_size()),
+               .expected = str("at most ", V)});
+}
+
+}  // namespace
+
+RunnableArtefact open_runnable(const fs::path& dir) {
+  require_model_directory(dir);
+  RunnableArtefact a{
+      .path = dir, .runnable = quant::load_runnable(dir), .tokenizer = data::Tokenizer::load(dir)};
+  require_tokens_fit(a.tokenizer, *a.runnable.model, dir);
+  return a;
+}
+
+Artefact open_artefact(const fs::path& dir) {
+  require_model_directory(dir);
+  Artefact a{.path = dir, .loaded = quant::load_any(dir), .tokenizer = data::Tokenizer::load(dir)};
+  require_tokens_fit(a.tokenizer, a.model(), dir);
+  const fs::path weights = dir / nn::kWeightsFile;
+  a.size = quant::predict_size(a.model(), {.tensors = a.loaded.tensors}, is_half(weights) ? 16 : 32,
+                               a.loaded.coding);
+  a.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
+  return a;
+}
+
+namespace {
+
+std::string fixed3(double x) {
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(3) << x;
+  return out.str();
+}
+
+/// "  codes          12345  12.3 %   3.456  note"
+std::string part_line(std::string_view part, std::int64_t bytes, const quant::SizeReport& size,
+                      const std::string& remark) {
+  const auto b = static_cast<double>(bytes);
+  std::ostringstream out;
+  out << "  " << std::left << std::setw(12) << part << std::right << std::setw(12) << bytes
+      << std::fixed << std::setprecision(1) << std::setw(7)
+      << 100 * b / static_cast<double>(size.file_bytes()) << " %" << std::setprecision(3)
+      << std::setw(9) << 8 * b / static_cast<double>(size.weights);
+  if (!remark.empty()) out << "  " << remark;
+  return out.str();
+}
+
+}  // namespace
+
+std::vector<std::string> size_lines(const Artefact& artefact) {
+  const quant::SizeReport& s = artefact.size;
+  std::vector<std::string> lines = {
+      str(artefact.file_bytes, " bytes in model.safetensors: ", fixed3(s.bits_per_weight()),
+          " bits per weight over ", s.weights, " weights")};
+  if (s.quantized == 0) return lines;
+  lines[0] += str(", ", fixed3(32 / s.bits_per_weight()), " times smaller than fp32");
+  const bool coded = artefact.loaded.coding == quant::Coding::entropy;
+  const auto per_code = [&](std::int64_t bytes) {
+    return fixed3(8 * static_cast<double>(bytes) / static_cast<double>(s.quantized));
+  };
+  lines.push_back("                      bytes           bits per weight");
+  lines.push_back(
+      part_line("codes", s.code_bytes, s,
+                str(s.quantized, " weights, entropy ", fixed3(s.code_entropy), " bits per code, ",
+                    coded ? "with tables " : "entropy-coded ", per_code(s.coded_bytes))));
+  if (coded) lines.push_back(part_line("tables", s.table_bytes, s, "frequencies of the codes"));
+  lines.push_back(part_line("scales", s.scale_bytes, s, ""));
+  if (s.zero_point_bytes > 0) lines.push_back(part_line("zero points", s.zero_point_bytes, s, ""));
+  lines.push_back(part_line("fp32", s.float_bytes, s,
+                            str(s.weights - s.quantized, " weights that are not quantized")));
+  lines.push_back(part_line("header", s.header_bytes, s, "names and shapes"));
+  return lines;
+}
+
+std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
+                                  const std::string& where) {
+  try {
+    return tokenizer.encode16(text);
+  } catch (const Error& e) {
+    ErrorParts parts = e.parts();
+    parts.where = str(where, ": ", parts.where);
+    throw Error(std::move(parts));
+  }
+}
+
+TokenizedText open_text(const fs::path& file, const Artefact& artefact, const TextPart& part) {
+  const data::Tokenizer& tokenizer = artefact.tokenizer;
+  const data::Corpus corpus = data::load_corpus(file, part.splits);
+  const std::string_view wanted = part.split == "val"    ? corpus.val()
+                                  : part.split == "test" ? corpus.test()
+                                                         : std::string_view(corpus.text);
+  TokenizedText out{.name = corpus.name,
+                    .sha256 = corpus.sha256,
+                    .tokens = encode(tokenizer, wanted, file.string())};
+  const std::int64_t T = artefact.model().config().block_size;
+  if (std::ssize(out.tokens) <= T) {
+    throw Error(
+        {.fault = Fault::input,
+         .where = file.string(),
+         .what = str("the ", part.split == "all" ? "text" : str(part.split, " split"),
+                     " is shorter than one window"),
+         .found = str(out.tokens.size(), " tokens"),
+         .expected = str("at least ", T + 1, " (the model's context of ", T, " and one target)"),
+         .hint = "give more text"});
+  }
+  if (part.max_windows > 0 && (std::ssize(out.tokens) - 1) / T >= part.max_windows) {
+    out.tokens.resize(static_cast<std::size_t>(part.max_windows * T + 1));
+  }
+  for (const std::uint16_t id : std::span(out.tokens).subspan(1)) {
+    out.bytes += static_cast<std::int64_t>(tokenizer.token(id).size());
+  }
+  out.bytes_per_token = static_cast<double>(out.bytes) / static_cast<double>(out.tokens.size() - 1);
+  return out;
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,99 @@
+// What the verbs share: threads, output, and opening a model with its tokenizer and a text.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/corpus.h"
+#include "data/tokenizer.h"
+#include "experiments/program/args.h"
+#include "experiments/show/table.h"
+#include "quant/serve/kv_cache.h"
+#include "quant/store/model_files.h"
+
+namespace notch::experiments {
+
+/// Throws Fault::usage when a file that `args` asks to write is one that the command reads (a
+/// positional or the value of a flag that reads, or a file of a model directory there), or is asked
+/// for twice.
+void require_inputs_kept(const Verb& verb, const Args& args);
+
+/// Applies --threads; without it `fallback`, 0 = all cores.
+void use_threads(const Args& args, int fallback = 0);
+
+/// --kv-cache; without it fp32.
+quant::KvKind kv_kind(const Args& args);
+/// Its declaration.
+Flag kv_cache_flag();
+
+/// A line on stderr, unless --quiet.
+void note(const Args& args, std::string_view line);
+
+/// A line beside a table: on stdout for people, on stderr when -o asks for a table alone.
+void say(const Args& args, std::string_view line);
+
+/// The directory that --out names, for a verb that makes one. Usage error for none, for one that
+/// holds something, and for what cannot become one.
+std::filesystem::path new_directory(const Args& args);
+
+/// The table on stdout: as -o says, or aligned for the screen.
+void print_table(const Args& args, const Table& table);
+
+/// A model directory, read and checked.
+struct Artefact {
+  std::filesystem::path path{};
+  quant::LoadedModel loaded{};
+  data::Tokenizer tokenizer = data::Tokenizer::bytes();
+  quant::SizeReport size{};     ///< of the tensors
+  std::int64_t file_bytes = 0;  ///< model.safetensors with its header
+
+  nn::Gpt& model() const { return *loaded.model; }
+};
+
+/// A model directory, ready to run: quantized layers stay packed.
+struct RunnableArtefact {
+  std::filesystem::path path{};
+  quant::RunnableModel runnable{};
+  data::Tokenizer tokenizer = data::Tokenizer::bytes();
+};
+
+/// Throws Fault::io unless `dir` has a config.json; for the directory of a run the hint names its
+/// models.
+void require_model_directory(const std::filesystem::path& dir);
+
+/// Throws Fault::io or Fault::input.
+Artefact open_artefact(const std::filesystem::path& dir);
+RunnableArtefact open_runnable(const std::filesystem::path& dir);
+
+/// Where the bytes of its weights are, line by line, for people.
+std::vector<std::string> size_lines(const Artefact& artefact);
+
+/// A text as one model sees it.
+struct TokenizedText {
+  std::string name{}, sha256{};
+  std::vector<std::uint16_t> tokens{};
+  std::int64_t bytes = 0;      ///< that the scored tokens stand for: all but the first token's
+  double bytes_per_token = 0;  ///< of those
+};
+
+/// The ids of `text`; an error is about `where`.
+std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
+                                  const std::string& where);
+
+/// What of a text is wanted.
+struct TextPart {
+  std::string_view split = "all";  ///< "all", "val" or "test"
+  data::Splits splits{};
+  std::int64_t max_windows = 0;  ///< of the model's context, from the start; 0: all
+};
+
+/// A file as tokens of the artefact's tokenizer.
+/// Throws Fault::io, and Fault::input for a text that is not UTF-8, has a byte the tokenizer does
+/// not know, or is shorter than one window of the model.
+TokenizedText open_text(const std::filesystem::path& file, const Artefact& artefact,
+                        const TextPart& part = {});
+
+}  // namespace notch::experiments

@@ -1,0 +1,312 @@
+#include "experiments/program/commands.h"
+
+#include "experiments/program/command_tools.h"
+#include "experiments/program/session.h"
+#include "quant/methods/recipes.h"
+
+namespace notch::experiments {
+namespace {
+
+std::vector<Flag> with_output(std::vector<Flag> flags) {
+  flags.push_back(output_flag());
+  return flags;
+}
+
+std::vector<Flag> quantize_flags() {
+  return with_output(
+      {{.name = "method",
+        .value = "NAME",
+        .help = quant::recipe_list(quant::Recipes::post_training)},
+       {.name = "bits", .letter = 'b', .value = "N", .help = "1 to 8"},
+       {.name = "group",
+        .letter = 'g',
+        .value = "N",
+        .help = "a scale for every N weights of a row",
+        .fallback = "one per row"},
+       {.name = "per-tensor", .help = "one scale for a whole matrix"},
+       {.name = "grid",
+        .value = "NAME",
+        .help = "which integers: 4 bits narrow [-7,7], full [-8,7], signed_max, asymmetric; for "
+                "few bits ternary, seq",
+        .fallback = "narrow",
+        .words = {"narrow", "full", "signed_max", "asymmetric", "ternary", "seq"}},
+       {.name = "scale",
+        .value = "TYPE",
+        .help = "stored type of scales: f32, f16 or bf16",
+        .fallback = "f32",
+        .words = {"f32", "f16", "bf16"}},
+       {.name = "embedding",
+        .value = "WORD",
+        .help = "the token table: int8, same (as --bits) or fp32",
+        .fallback = "int8",
+        .words = {"int8", "same", "fp32"}},
+       {.name = "activations",
+        .letter = 'a',
+        .value = "N",
+        .help = "bits of what enters the layers, 2 to 8; the model then multiplies integers",
+        .fallback = "fp32"},
+       {.name = "activation-range",
+        .value = "WORD",
+        .help = "of activations: dynamic (every token's own) or static (from --text)",
+        .fallback = "dynamic",
+        .words = {"dynamic", "static"}},
+       {.name = "observer",
+        .value = "NAME",
+        .help = "of static ranges: minmax, moving_average, percentile, mse, entropy",
+        .fallback = "percentile",
+        .words = {"minmax", "moving_average", "percentile", "mse", "entropy"}},
+       {.name = "tensor",
+        .value = "LIST",
+        .help = "other bits for layers by name: 'h.0.*=8,h.*.mlp.c_proj=6'"},
+       {.name = "skip", .value = "LIST", .help = "layers that stay in fp32: 'h.0.*,wte'"},
+       {.name = "text",
+        .value = "FILE",
+        .help = "calibration text, for gptq, gptaq and static ranges; others do not read it; - is "
+                "stdin",
+        .reads = true},
+       {.name = "calib-windows",
+        .value = "N",
+        .help = "contexts of calibration text",
+        .fallback = "128"},
+       {.name = "seed", .value = "N", .help = "which contexts", .fallback = "1337"},
+       {.name = "out", .value = "DIR", .help = "the directory to write"},
+       threads_flag()});
+}
+
+std::vector<Flag> eval_flags() {
+  return with_output(
+      {{.name = "text",
+        .value = "FILE",
+        .help = "UTF-8 text to predict; - is stdin",
+        .reads = true},
+       {.name = "split",
+        .value = "all|val|test",
+        .help = "the whole text, or a split that an experiment would make",
+        .fallback = "all",
+        .words = {"all", "val", "test"}},
+       {.name = "val-fraction",
+        .value = "X",
+        .help = "data.val_fraction of the experiment",
+        .fallback = "0.1"},
+       {.name = "test-fraction",
+        .value = "X",
+        .help = "data.test_fraction of the experiment",
+        .fallback = "0"},
+       {.name = "base",
+        .value = "DIR",
+        .help = "also the divergence from this model",
+        .reads = true},
+       {.name = "windows",
+        .value = "N",
+        .help = "evaluate the first N contexts only; with a dump: dump N, evaluate all",
+        .fallback = "all; dump 1"},
+       {.name = "dump-logits",
+        .value = "FILE",
+        .help = "write tokens, targets and logits as safetensors",
+        .writes = true},
+       {.name = "dump-grads",
+        .value = "FILE",
+        .help = "write tokens, targets and the gradients of the mean loss",
+        .writes = true},
+       threads_flag()});
+}
+
+std::vector<Flag> bench_flags() {
+  static const std::string recipes =
+      "train: fp32, " + quant::recipe_list(quant::Recipes::trained) + ": compared with the first";
+  return with_output(
+      {{.name = "shape",
+        .value = "LIST",
+        .help = "N, T, S, M or an EXP.toml: models to train (T); S or M: weights to run (S)"},
+       {.name = "recipe", .value = "LIST", .help = recipes, .fallback = "fp32"},
+       {.name = "rounds", .letter = 'r', .value = "N", .help = "interleaved", .fallback = "5"},
+       {.name = "steps",
+        .value = "N",
+        .help = "train: of every recipe in a round",
+        .fallback = "half a second's worth"},
+       {.name = "layer",
+        .value = "LIST",
+        .help = "gptq: only layers whose names end so, and not the whole model"},
+       {.name = "ops", .help = "train, with -o csv and json: the split by op, not the summary"},
+       {.name = "batch",
+        .value = "LIST",
+        .help = "sequences that run together",
+        .fallback = "1,4,8"},
+       {.name = "prompt",
+        .value = "N",
+        .help = "tokens of the prompt",
+        .fallback = "256, or what fits"},
+       kv_cache_flag(),
+       {.name = "svg",
+        .value = "FILE",
+        .help = "the roofline with the models under it",
+        .writes = true},
+       threads_flag()});
+}
+
+std::vector<Flag> sample_flags() {
+  return {
+      {.name = "prompt", .letter = 'p', .value = "TEXT", .help = "what the text begins with"},
+      {.name = "tokens", .letter = 'n', .value = "N", .help = "how many", .fallback = "200"},
+      {.name = "temperature",
+       .value = "X",
+       .help = "0 = always the most probable token",
+       .fallback = "0.8"},
+      {.name = "top-k", .value = "N", .help = "of the N most probable tokens", .fallback = "all"},
+      {.name = "top-p",
+       .value = "X",
+       .help = "of the most probable tokens that have this much together",
+       .fallback = "1"},
+      {.name = "seed", .value = "N", .help = "of the choices", .fallback = "1337"},
+      kv_cache_flag(),
+      {.name = "draft",
+       .value = "MODEL_DIR",
+       .help = "a faster model of the same tokenizer that proposes tokens; the text's distribution "
+               "stays the same",
+       .reads = true},
+      threads_flag()};
+}
+
+std::vector<Command> make_commands() {
+  static const std::string trained_recipes =
+      "a step that trains through rounding: " + quant::recipe_list(quant::Recipes::trained);
+  const Positional experiment{.name = "EXP.toml|TEXT",
+                              .help = "the configuration, or a text to train on"};
+  const Positional model{.name = "MODEL_DIR", .help = "a model, as `notch run` writes them"};
+  return {
+      {{.name = "run",
+        .summary = "train, quantize by every method, and print the table",
+        .examples = {"notch run experiments/quick.toml",
+                     "notch run book.txt --bits 4 --group 32 --methods gptq,qat-lsq",
+                     "notch run experiments/quick.toml quant.bits=4,3 train.steps=1000 --out out"},
+        .positionals = {experiment},
+        .flags = with_output(session_flags()),
+        .overrides = true},
+       run_command},
+      {{.name = "train",
+        .summary = "only the fp32 model of an experiment",
+        .examples = {"notch train experiments/quick.toml seeds=1,2", "notch train book.txt"},
+        .positionals = {experiment},
+        .flags = with_output(session_flags()),
+        .overrides = true},
+       train_command},
+      {{.name = "quantize",
+        .summary = "put a model on fewer bits, without training",
+        .examples = {"notch quantize MODEL_DIR --method rtn --bits 8 --out small",
+                     "notch quantize MODEL_DIR --method gptq --bits 4 --group 32 --text train.txt "
+                     "--out small"},
+        .positionals = {model},
+        .flags = quantize_flags()},
+       quantize_command},
+      {{.name = "export",
+        .summary = "the same quantized model with its codes stored as short as they can be",
+        .examples =
+            {"notch export runs/quick/models/gptq-int4-seed1337 --format coded --out small"},
+        .positionals = {model},
+        .flags = {{.name = "format",
+                   .value = "NAME",
+                   .help = "coded (entropy-coded: smallest) or packed (as `notch run` writes)",
+                   .words = {"coded", "packed"}},
+                  {.name = "out", .value = "DIR", .help = "the directory to write"}}},
+       export_command},
+      {{.name = "eval",
+        .summary = "loss, bits per byte and perplexity of a model on a text",
+        .examples = {"notch eval MODEL_DIR --text book.txt",
+                     "notch eval small --base MODEL_DIR --text book.txt --split val -o json"},
+        .positionals = {model},
+        .flags = eval_flags()},
+       eval_command},
+      {{.name = "sample",
+        .summary = "write text",
+        .examples = {"notch sample MODEL_DIR -p 'She has' -n 100",
+                     "notch sample MODEL_DIR --draft SMALL_DIR --kv-cache int8"},
+        .positionals = {model},
+        .flags = sample_flags()},
+       sample_command},
+      {{.name = "inspect",
+        .summary = "tensors, ranges, codes and sizes of a model, checkpoint or .safetensors file",
+        .examples = {"notch inspect MODEL_DIR", "notch inspect runs/quick/seed-1337/ckpt/fp32",
+                     "notch inspect MODEL_DIR --memory --batch 8"},
+        .positionals = {{.name = "PATH", .help = "a directory or a .safetensors file"}},
+        .flags = with_output(
+            {{.name = "memory", .help = "what running it takes: weights, KV cache, activations"},
+             {.name = "context",
+              .value = "N",
+              .help = "with --memory: tokens of a sequence",
+              .fallback = "the model's; 4096"},
+             {.name = "batch",
+              .value = "N",
+              .help = "with --memory: sequences",
+              .fallback = "1"}})},
+       inspect_command},
+      {{.name = "graph",
+        .summary = "the tape of one small training step, with gradient norms",
+        .examples = {"notch graph experiments/quick.toml --block 0 --dot block.dot",
+                     "notch graph MODEL_DIR --recipe qat-ste quant.bits=2 quant.grid=seq"},
+        .positionals = {{.name = "MODEL_DIR|EXP.toml", .help = "a model, or one at its start"}},
+        .flags = {{.name = "recipe", .value = "NAME", .help = trained_recipes},
+                  {.name = "block", .value = "N", .help = "only this block, from 0"},
+                  {.name = "dot",
+                   .value = "FILE",
+                   .help = "also as a picture for Graphviz",
+                   .writes = true},
+                  threads_flag()},
+        .overrides = true},
+       graph_command},
+      {{.name = "lesson",
+        .summary = "learn how it works: short programs that explain what they compute",
+        .examples = {"notch lesson list", "notch lesson 01", "notch lesson check 02",
+                     "notch lesson check 02 mine.cpp"},
+        .positionals = {{.name = "list|NAME|check",
+                         .help = "the names; a lesson, by number or name; or judge its exercise"},
+                        {.name = "NAME", .help = "with check: the lesson", .required = false},
+                        {.name = "FILE",
+                         .help = "with check: your version; without: the skeleton in "
+                                 "experiments/lessons/exercises",
+                         .required = false}},
+        .flags = {{.name = "out",
+                   .value = "DIR",
+                   .help = "where pictures go",
+                   .fallback = "this directory"}}},
+       lesson_command},
+      {{.name = "config",
+        .summary = "all keys with their meaning, or the values an experiment resolves to",
+        .examples = {"notch config > my.toml", "notch config experiments/quick.toml train.lr=3e-4",
+                     "notch config book.txt --bits 4 --group 32 > book.toml"},
+        .positionals = {{.name = "EXP.toml|TEXT",
+                         .help = "the configuration, or a text to train on",
+                         .required = false}},
+        .flags = value_flags(),
+        .overrides = true},
+       config_command},
+      {{.name = "bench",
+        .summary =
+            "how fast models run here beside the machine's roofs, or what training or GPTQ costs",
+        .examples = {"notch bench --shape M --batch 1,4,8 --svg roofline.svg",
+                     "notch bench MODEL_DIR SMALL_DIR --kv-cache int8",
+                     "notch bench train --shape T,S",
+                     "notch bench train --shape S --recipe fp32,qat-ste,qat-lsq quant.bits=8,4",
+                     "notch bench gptq --shape M quant.granularity=group quant.group_size=128"},
+        .positionals = {{.name = "train|gptq|MODEL_DIR",
+                         .help = "training steps, GPTQ, or models to run; without: random weights",
+                         .required = false,
+                         .repeated = true}},
+        .flags = bench_flags(),
+        .overrides = true},
+       bench_command},
+      {{.name = "doctor",
+        .summary = "what this machine has, and what slows it",
+        .examples = {"notch doctor"},
+        .flags = {threads_flag()}},
+       doctor_command},
+  };
+}
+
+}  // namespace
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> all = make_commands();
+  return all;
+}
+
+}  // namespace notch::experiments

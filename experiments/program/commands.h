@@ -1,0 +1,36 @@
+// The verbs of the program: their declarations and what they run.
+//
+// One file per verb, `<verb>_command.cpp`; notch.cpp parses and dispatches. A command returns the
+// program's exit code (0, or 130 or 143 when it was interrupted) and throws notch::Error otherwise.
+// Data goes to stdout, progress and notes to stderr.
+#pragma once
+
+#include <vector>
+
+#include "experiments/program/args.h"
+
+namespace notch::experiments {
+
+int run_command(const Args& args);
+int train_command(const Args& args);
+int quantize_command(const Args& args);
+int export_command(const Args& args);
+int eval_command(const Args& args);
+int sample_command(const Args& args);
+int bench_inference_command(const Args& args);
+int inspect_command(const Args& args);
+int graph_command(const Args& args);
+int lesson_command(const Args& args);
+int config_command(const Args& args);
+int bench_command(const Args& args);
+int doctor_command(const Args& args);
+
+struct Command {
+  Verb verb{};
+  int (*run)(const Args& args) = nullptr;
+};
+
+/// All verbs, in the order of the help.
+const std::vector<Command>& commands();
+
+}  // namespace notch::experiments

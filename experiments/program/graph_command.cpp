@@ -1,0 +1,187 @@
+// notch graph: the tape of one small step, forward and backward, as text and as a picture; with
+// --recipe, of a step that trains through rounding.
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <memory>
+#include <optional>
+
+#include "autograd/base/error.h"
+#include "autograd/base/rng.h"
+#include "autograd/base/shell_word.h"
+#include "autograd/print.h"
+#include "experiments/program/command_tools.h"
+#include "experiments/program/commands.h"
+#include "experiments/run/setup.h"
+#include "quant/methods/calibration.h"
+
+namespace notch::experiments {
+namespace {
+
+constexpr std::int64_t kPositions = 8;
+
+/// A character tokenizer's size follows from the text, which is not needed to draw a graph.
+constexpr int kCharacters = 64;
+
+struct Subject {
+  std::unique_ptr<nn::Gpt> model{};
+  ExperimentConfig config{};
+};
+
+/// A model as it is, with the usual settings of rounding or those of the command line.
+Subject model_subject(const Args& args, const fs::path& path) {
+  LoadedConfig loaded;
+  loaded.config.quant.bits = {4};
+  for (const std::string& change : args.overrides) {
+    const bool of_model =
+        change.starts_with("data.") || change.starts_with("model.") || change.starts_with("train.");
+    check(args.has("recipe") && !of_model, "notch graph", change,
+          ": of a model only what --recipe does can be set; an EXP.toml has the rest");
+    apply_override(loaded, change);
+  }
+  Subject subject{.model = std::move(open_artefact(path).loaded.model), .config = loaded.config};
+  const nn::GptConfig& c = subject.model->config();
+  ModelConfig& m = subject.config.model;
+  m.n_embd = static_cast<int>(c.n_embd);
+  m.n_head = static_cast<int>(c.n_head);
+  m.block_size = static_cast<int>(c.block_size);
+  validate(subject.config, loaded.origins);
+  return subject;
+}
+
+Subject subject_of(const Args& args) {
+  const fs::path path = args.positionals[0];
+  if (fs::is_regular_file(path) && is_text(path)) {
+    throw Error({.where = path.string(),
+                 .what = "a file that is no configuration",
+                 .expected = "a model directory, or an EXP.toml for a model at its start",
+                 .hint = str("of a text, `notch config ", shell_word(path.string()),
+                             " > my.toml` writes such a file, which can be drawn")});
+  }
+  if (!fs::is_regular_file(path) && path.extension() != ".toml") return model_subject(args, path);
+  const ExperimentConfig config = load_config(path, args.overrides, Rows::other).config;
+  const int vocab_size = config.data.tokenizer == "byte"  ? 256
+                         : config.data.tokenizer == "bpe" ? config.data.bpe_vocab
+                                                          : kCharacters;
+  if (config.data.tokenizer == "char") {
+    note(args, str("a vocabulary of ", kCharacters, " stands in for the text's characters"));
+  }
+  auto model = std::make_unique<nn::Gpt>(model_config(config, vocab_size));
+  model->init(static_cast<std::uint64_t>(config.seeds.at(0)));
+  return {.model = std::move(model), .config = config};
+}
+
+/// What trains through rounding, as a row of the experiment has it.
+struct Rounding {
+  ExperimentConfig config{};
+  std::unique_ptr<nn::Gpt> teacher{};  ///< of a distilled recipe
+  std::unique_ptr<quant::FakeQuantizer> fake{};
+};
+
+std::vector<std::int32_t> some_ids(const nn::GptConfig& config) {
+  std::vector<std::int32_t> ids;
+  for (std::int64_t t = 0; t <= std::min(kPositions, config.block_size); ++t) {
+    ids.push_back(static_cast<std::int32_t>((7 * t + 1) % config.vocab_size));
+  }
+  return ids;
+}
+
+/// The experiment's first row of the method, or the method at its first width.
+RowConfig row_of(const ExperimentConfig& config, const std::string& method) {
+  const std::vector<RowConfig> rows = planned_rows(config);
+  const auto own = std::ranges::find(rows, method, &RowConfig::method);
+  if (own != rows.end()) return *own;
+  ExperimentConfig of_method = config;
+  of_method.row.clear();
+  of_method.quant.methods = {method};
+  return planned_rows(of_method).at(0);
+}
+
+Rounding attach(const Subject& subject, const std::string& method, const Args& args) {
+  const quant::Recipe& recipe = quant::recipe(method);
+  if (recipe.training == quant::Training::none) {
+    throw Error({.where = "--recipe",
+                 .what = "does not train, so no step rounds",
+                 .found = method,
+                 .expected = quant::recipe_list(quant::Recipes::trained)});
+  }
+  const RowConfig row = row_of(subject.config, method);
+  Rounding rounding{.config = row_config(subject.config, row)};
+  if (recipe.distills) rounding.teacher = nn::clone(*subject.model);
+  nn::ModelView view = nn::view(*subject.model);
+  const quant::Plan plan = row_plan(rounding.config, row);
+  std::vector<quant::Target> targets = quant::resolve(plan, view);
+  const std::vector<std::int32_t> ids = some_ids(subject.model->config());
+  const nn::Tokens tokens{std::span(ids).first(ids.size() - 1), 1, std::ssize(ids) - 1};
+  quant::calibrate(view, targets, {&tokens, 1});
+  rounding.fake = std::make_unique<quant::FakeQuantizer>(view, recipe.training, targets,
+                                                         qat_options(rounding.config));
+  if (!rounding.fake->params().params().empty()) rounding.fake->params().allocate_gradients();
+  note(args, str(method, ": ", quant::name_of(plan.weights)));
+  return rounding;
+}
+
+/// One sequence through the whole model; the mean loss is the root.
+void record_model(Graph& graph, const nn::Gpt& model, const std::vector<std::int32_t>& ids,
+                  const Rounding& rounding) {
+  const std::span<const std::int32_t> all(ids);
+  const std::size_t n = ids.size() - 1;
+  const nn::Tokens tokens{all.first(n), 1, static_cast<std::int64_t>(n)};
+  Graph teacher_graph;
+  std::optional<Teacher> teacher;
+  if (rounding.teacher) {
+    teacher_graph.begin(Graph::Mode::inference);
+    const DistillConfig& d = rounding.config.distill;
+    teacher = Teacher{.x = rounding.teacher->hidden(teacher_graph, tokens).value(),
+                      .head = rounding.teacher->head().weight->value,
+                      .tau = d.temperature,
+                      .alpha = d.alpha,
+                      .reverse = d.reverse};
+  }
+  graph.backward(model.loss(graph, {.tokens = tokens, .targets = all.subspan(1, n)}, teacher));
+}
+
+/// One block on standard normal hidden states, with ones as the gradient of its output.
+void record_block(Graph& graph, const nn::Stage& stage, std::int64_t channels,
+                  std::int64_t positions, FlatBlock& memory) {
+  const Shape shape{1, positions, channels};
+  memory = FlatBlock(2 * static_cast<std::size_t>(shape.size()));
+  const auto n = static_cast<std::size_t>(shape.size());
+  const std::span<real> x = memory.flat().first(n), dout = memory.flat().subspan(n);
+  Rng rng(1337);
+  for (real& value : x) value = static_cast<real>(rng.normal());
+  std::ranges::fill(dout, real{1});
+  graph.backward(stage.run(graph, graph.input({x.data(), shape}, "hidden")), dout);
+}
+
+}  // namespace
+
+int graph_command(const Args& args) {
+  const Subject subject = subject_of(args);
+  const std::unique_ptr<nn::Gpt>& model = subject.model;
+  const nn::GptConfig& config = model->config();
+  model->params().allocate_gradients();
+  Rounding rounding;
+  if (const auto method = args.value("recipe")) rounding = attach(subject, *method, args);
+  Graph graph;
+  graph.set_trace(true);
+  graph.begin(Graph::Mode::training);
+  const std::vector<std::int32_t> ids = some_ids(config);
+  FlatBlock memory;
+  const std::vector<nn::Stage> stages = model->stages();
+  if (args.has("block")) {
+    const std::int64_t block = args.integer("block", 0, 0, config.n_layer - 1);
+    record_block(graph, stages.at(static_cast<std::size_t>(block)), config.n_embd,
+                 std::min(kPositions, config.block_size), memory);
+  } else {
+    record_model(graph, *model, ids, rounding);
+  }
+  if (const auto file = args.value("dot")) {
+    write_file(*file, to_dot(graph));
+    note(args, str("picture: dot -Tsvg ", shell_word(*file), " > graph.svg"));
+  }
+  std::cout << print(graph);
+  return 0;
+}
+
+}  // namespace notch::experiments

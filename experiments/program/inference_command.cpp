@@ -1,0 +1,68 @@
+// notch bench MODEL_DIR… or --shape: how fast models read prompts and write, beside what this
+// machine could do.
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <sstream>
+
+#include "autograd/base/error.h"
+#include "experiments/bench/inference_bench.h"
+#include "experiments/machine/machine.h"
+#include "experiments/program/command_tools.h"
+#include "experiments/program/commands.h"
+
+namespace notch::experiments {
+namespace {
+
+std::vector<std::int64_t> batches_of(const std::string& list) {
+  std::vector<std::int64_t> all;
+  std::istringstream in(list);
+  for (std::string word; std::getline(in, word, ',');) {
+    std::int64_t n = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), n);
+    if (error != std::errc() || end != word.data() + word.size() || n < 1 || n > 1024) {
+      throw Error({.fault = Fault::usage,
+                   .where = "--batch",
+                   .what = "not a list of batch sizes",
+                   .found = list,
+                   .expected = "numbers from 1 to 1024 with commas between them: 1,4,8"});
+    }
+    all.push_back(n);
+  }
+  return all;
+}
+
+std::string giga(double per_second) { return str(std::llround(per_second / 1e9)); }
+
+}  // namespace
+
+int bench_inference_command(const Args& args) {
+  use_threads(args);
+  InferenceOptions options{.batches = batches_of(args.value("batch").value_or("1,4,8")),
+                           .prompt = args.integer("prompt", 0, 1, 1'000'000),
+                           .rounds = static_cast<int>(args.integer("rounds", 5, 1, 1000)),
+                           .kv = kv_kind(args)};
+  std::vector<InferenceSubject> subjects;
+  for (const std::string& dir : args.positionals) {
+    RunnableArtefact artefact = open_runnable(dir);
+    subjects.push_back({artefact.path.filename().string(), std::move(artefact.runnable)});
+  }
+  if (subjects.empty()) subjects = shape_subjects(args.value("shape").value_or("S"));
+  std::int64_t context = subjects[0].model.model->config().block_size;
+  for (const InferenceSubject& s : subjects)
+    context = std::min(context, s.model.model->config().block_size);
+  options.decode = std::min(options.decode, std::max<std::int64_t>(1, context / 4));
+  if (options.prompt == 0) options.prompt = std::min<std::int64_t>(256, context - options.decode);
+  note(args, banner());
+  for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
+  const InferenceBench bench = bench_inference(subjects, options);
+  say(args, str("roofs: sgemm ", giga(bench.sgemm), " Gops/s, int8 products ", giga(bench.integer),
+                " Gops/s; memory by working set, in the table"));
+  say(args, str("prompt ", options.prompt, " tokens, then decoding; the best of ", options.rounds,
+                " interleaved rounds\n"));
+  print_table(args, inference_table(bench));
+  if (const auto file = args.value("svg")) write_file(*file, roofline_svg(bench));
+  return 0;
+}
+
+}  // namespace notch::experiments

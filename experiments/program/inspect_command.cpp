@@ -1,0 +1,236 @@
+// notch inspect: what is in a model directory, a checkpoint or a .safetensors file. Nothing in it
+// is executed, and every check of the readers is made.
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "autograd/base/error.h"
+#include "experiments/bench/memory_report.h"
+#include "experiments/program/command_tools.h"
+#include "experiments/program/commands.h"
+#include "experiments/program/tensor_statistics.h"
+#include "nn/checkpoint.h"
+#include "quant/store/entropy_coder.h"
+#include "quant/store/pack.h"
+
+namespace notch::experiments {
+namespace {
+
+Table make_table() {
+  return Table({{.key = "name", .text = true},
+                {.key = "type", .text = true},
+                {.key = "shape", .text = true},
+                {.key = "bytes", .decimals = 0},
+                {.key = "min", .decimals = 5},
+                {.key = "max", .decimals = 5},
+                {.key = "mean", .decimals = 5},
+                {.key = "rms", .decimals = 5},
+                {.key = "not_finite", .title = "not finite", .decimals = 0},
+                {.key = "scale_min", .title = "scale min", .decimals = 6},
+                {.key = "scale_max", .title = "scale max", .decimals = 6},
+                {.key = "codes_used", .title = "codes used", .text = true},
+                {.key = "entropy", .decimals = 3},
+                {.key = "histogram_pct", .title = "codes %", .text = true}});
+}
+
+Cell count_if_any(std::int64_t n) {
+  if (n == 0) return missing();
+  return number(static_cast<double>(n));
+}
+
+Cell text_if_any(const std::string& words) {
+  if (words.empty()) return missing();
+  return text(words);
+}
+
+void add_entry(Table& table, const nn::SafetensorsFile& file, const nn::TensorEntry& entry,
+               const std::string& prefix = "") {
+  const std::optional<TensorStatistics> s = statistics(file, entry);
+  const auto known = [&](double TensorStatistics::*member) {
+    return s ? number((*s).*member) : missing();
+  };
+  table.add_row({text(prefix + entry.name), text(nn::name(entry.dtype)),
+                 text(nn::to_text(entry.shape)), number(static_cast<double>(entry.bytes)),
+                 known(&TensorStatistics::min), known(&TensorStatistics::max),
+                 known(&TensorStatistics::mean), known(&TensorStatistics::rms),
+                 s ? count_if_any(s->not_finite) : missing(), missing(), missing(), missing(),
+                 missing(), missing()});
+}
+
+/// A quantized matrix: its weights as the model sees them, and its codes.
+void add_quantized(Table& table, const std::string& name, const quant::QTensor& q,
+                   quant::Coding coding) {
+  const quant::Grid grid = quant::grid_of(q.spec);
+  std::array<std::int64_t, 256> counts{};
+  for (const std::int8_t code : q.codes) ++counts[static_cast<std::size_t>(code + 128)];
+  const int levels = (grid.qmax - grid.qmin) / grid.step + 1;
+  const auto used = 256 - std::ranges::count(counts, 0);
+  std::string histogram;  // of few codes only
+  if (q.spec.bits <= 4) {
+    for (int code = grid.qmin; code <= grid.qmax; code += grid.step) {
+      const auto n = static_cast<double>(counts[static_cast<std::size_t>(code + 128)]);
+      histogram += str(histogram.empty() ? "" : " ",
+                       std::lround(100 * n / static_cast<double>(q.codes.size())));
+    }
+  }
+  quant::StorageBytes bytes = quant::storage_bytes(q.spec, q.rows, q.cols);
+  if (coding == quant::Coding::entropy) {
+    bytes.codes = std::ssize(quant::encode_codes(q.codes, grid));
+  }
+  const auto [low, high] = std::ranges::minmax(q.at.scales);
+  const TensorStatistics s = statistics(quant::dequantize(q));
+  table.add_row({text(name), text(quant::name_of(q.spec)),
+                 text(str("[", q.rows, ", ", q.cols, "]")),
+                 number(static_cast<double>(bytes.total())), number(s.min), number(s.max),
+                 number(s.mean), number(s.rms), missing(), number(static_cast<double>(low)),
+                 number(static_cast<double>(high)), text(str(used, "/", levels)),
+                 number(quant::code_entropy(q.codes)), text_if_any(histogram)});
+}
+
+void say_file(const Args& args, const nn::SafetensorsFile& file) {
+  say(args, str(file.path().string(), ": ", file.entries().size(), " tensors, ",
+                fs::file_size(file.path()), " bytes"));
+  for (const auto& [key, value] : file.metadata()) say(args, str("  ", key, " = ", value));
+}
+
+void inspect_file(const Args& args, const fs::path& path) {
+  const nn::SafetensorsFile file = nn::SafetensorsFile::open(path);
+  say_file(args, file);
+  Table table = make_table();
+  for (const nn::TensorEntry& entry : file.entries()) add_entry(table, file, entry);
+  print_table(args, table.without_empty_columns());
+}
+
+bool ends_with_part(std::string_view name, const std::vector<std::string>& stems) {
+  return std::ranges::any_of(stems, [&](const std::string& stem) {
+    return name.starts_with(stem) &&
+           (name.substr(stem.size()) == ".codes" || name.substr(stem.size()) == ".coded" ||
+            name.substr(stem.size()) == ".scale" || name.substr(stem.size()) == ".zero");
+  });
+}
+
+void inspect_model(const Args& args, const fs::path& dir) {
+  require_model_directory(dir);
+  const nn::GptConfig c = nn::read_config(dir);
+  say(args, str("GPT-2: ", c.n_layer, " layers, ", c.n_head, " heads, ", c.n_embd,
+                " channels, context ", c.block_size, ", vocabulary ", c.vocab_size,
+                c.tie_embeddings ? ", tied head" : ", own head", c.bias ? "" : ", no biases",
+                c.gelu == Gelu::exact ? ", exact GELU" : ", tanh GELU"));
+  const nn::SafetensorsFile file = nn::open_weights(dir);
+  say_file(args, file);
+  Table table = make_table();
+  if (nn::quantization_config(nn::read_config_json(dir))) {
+    const Artefact artefact = open_artefact(dir);
+    std::vector<std::string> stems;
+    for (const nn::FileTensor& t : nn::file_tensors(artefact.model())) {
+      for (const quant::NamedQTensor& q : artefact.loaded.tensors) {
+        if (!t.param || t.param->name != q.name) continue;
+        add_quantized(table, t.name, q.q, artefact.loaded.coding);
+        stems.push_back(t.name);
+      }
+    }
+    for (const nn::TensorEntry& entry : file.entries()) {
+      if (!ends_with_part(entry.name, stems)) add_entry(table, file, entry);
+    }
+  } else {
+    for (const nn::TensorEntry& entry : file.entries()) add_entry(table, file, entry);
+  }
+  print_table(args, table.without_empty_columns());
+  // After the table, so that a model that cannot be used is shown before it is refused.
+  for (const std::string& line : size_lines(open_artefact(dir))) say(args, line);
+}
+
+/// What it takes to run the model: as it is stored, and shapes one has heard of beside it.
+void inspect_memory(const Args& args, const fs::path& dir) {
+  require_model_directory(dir);
+  const nn::GptConfig config = nn::read_config(dir);
+  const std::int64_t context = args.integer("context", 0, 1, 10'000'000);
+  const std::int64_t batch = args.integer("batch", 1, 1, 100'000);
+  const std::int64_t own_context =
+      context == 0 ? config.block_size : std::min(context, config.block_size);
+  const MemoryShape shape = memory_shape(config, dir.filename().string());
+  const auto file_bytes = static_cast<std::int64_t>(fs::file_size(nn::open_weights(dir).path()));
+  Table table = memory_table();
+  for (const quant::KvKind kv : {quant::KvKind::fp32, quant::KvKind::fp16, quant::KvKind::int8}) {
+    const MemoryUse use{.weights = "as stored", .kv = kv};
+    MemoryNeed need = memory_need(shape, use, own_context, batch);
+    need.weights = file_bytes;
+    add_memory_row(table, shape, use, need);
+  }
+  constexpr std::int64_t kUsualContext = 4096;
+  const std::int64_t other_context = context == 0 ? kUsualContext : context;
+  for (const MemoryShape& other : named_shapes()) {
+    for (const MemoryUse& use : usual_uses()) {
+      add_memory_row(table, other, use, memory_need(other, use, other_context, batch));
+    }
+  }
+  say(args,
+      str("batch ", batch, "; context ", own_context, " here, ", other_context,
+          " of the others; kB, MB, GB = 10^3, 10^6, 10^9 bytes, KiB, MiB, GiB = 2^10, 2^20, 2^30"));
+  print_table(args, table);
+}
+
+void inspect_checkpoint(const Args& args, const fs::path& dir) {
+  const Json state = nn::load_checkpoint(dir, {});
+  say(args, str(dir.string(), ": every file has the size and SHA-256 of the manifest"));
+  say(args, "state " + state.dump());
+  std::vector<fs::path> parts;
+  for (const auto& entry : fs::directory_iterator(dir)) {
+    if (entry.path().extension() == ".safetensors") parts.push_back(entry.path());
+  }
+  std::ranges::sort(parts);
+  Table table = make_table();
+  for (const fs::path& part : parts) {
+    const nn::SafetensorsFile file = nn::SafetensorsFile::open(part);
+    for (const nn::TensorEntry& entry : file.entries()) {
+      add_entry(table, file, entry, part.stem().string() + ": ");
+    }
+  }
+  print_table(args, table.without_empty_columns());
+}
+
+bool has_checkpoints(const fs::path& dir) {
+  const fs::directory_iterator entries(dir);
+  return std::ranges::any_of(entries, [](const fs::directory_entry& entry) {
+    return entry.path().filename().string().starts_with("step-");
+  });
+}
+
+/// A directory of checkpoints: the newest one that holds.
+void inspect_latest(const Args& args, const fs::path& root) {
+  const nn::LatestCheckpoint latest = nn::latest_checkpoint(root);
+  for (const nn::DamagedCheckpoint& d : latest.skipped) say(args, "damaged: " + d.reason);
+  if (!latest.path) {
+    throw Error({.fault = Fault::input,
+                 .where = root.string(),
+                 .what = "none of the checkpoints is complete"});
+  }
+  inspect_checkpoint(args, *latest.path);
+}
+
+}  // namespace
+
+int inspect_command(const Args& args) {
+  const fs::path path = args.positionals[0];
+  for (const char* flag : {"context", "batch"}) {
+    if (args.has("memory") || !args.has(flag)) continue;
+    throw Error({.where = "notch inspect",
+                 .what = "has no effect without --memory",
+                 .field = str("--", flag),
+                 .hint = "give --memory too, or leave it out"});
+  }
+  if (args.has("memory")) {
+    inspect_memory(args, path);
+  } else if (!fs::is_directory(path)) {
+    inspect_file(args, path);
+  } else if (fs::exists(path / "manifest.json")) {
+    inspect_checkpoint(args, path);
+  } else if (has_checkpoints(path)) {
+    inspect_latest(args, path);
+  } else {
+    inspect_model(args, path);
+  }
+  return 0;
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,54 @@
+// notch lesson: the list of lessons, one of them, or a judgement of its exercise.
+#include <filesystem>
+#include <iostream>
+
+#include "autograd/base/error.h"
+#include "experiments/program/command_tools.h"
+#include "experiments/program/commands.h"
+#include "experiments/lessons/check.h"
+#include "experiments/lessons/lesson.h"
+
+namespace notch::experiments {
+namespace {
+
+int list_lessons() {
+  for (const lessons::Lesson& lesson : lessons::lessons()) {
+    std::cout << lesson.number << "  " << lesson.name << ": " << lesson.title << '\n';
+  }
+  return 0;
+}
+
+int run_lesson(const Args& args) {
+  const lessons::Lesson& lesson = lessons::find_lesson(args.positionals[0]);
+  const fs::path out = args.value("out").value_or(".");
+  check(fs::is_directory(out), "--out", out.string(), " is not a directory");
+  std::cout << "Lesson " << lesson.number << ": " << lesson.title << '\n';
+  lessons::Page page(std::cout, out);
+  page.say(str("You learn ", lesson.teaches, ". Read beside this: ", lesson.source()));
+  lesson.run(page);
+  if (fs::exists(lessons::skeleton(lesson))) {
+    page.say(str("Exercise: fill the blanks of ", lessons::skeleton(lesson).string(),
+                 ", then `notch lesson check ", lesson.number, "`."));
+  }
+  return 0;
+}
+
+int check_lesson(const Args& args) {
+  check(args.positionals.size() > 1, "notch lesson check", "which lesson? `notch lesson check 02`");
+  const lessons::Lesson& lesson = lessons::find_lesson(args.positionals[1]);
+  const fs::path file =
+      args.positionals.size() > 2 ? fs::path(args.positionals[2]) : lessons::skeleton(lesson);
+  note(args, str("compiling ", file.string(), " ..."));
+  return lessons::check_exercise(lesson, file);
+}
+
+}  // namespace
+
+int lesson_command(const Args& args) {
+  const std::string& what = args.positionals[0];
+  check(what == "check" || args.positionals.size() == 1, "notch lesson",
+        "takes one lesson, and `check` a file besides");
+  return what == "list" ? list_lessons() : what == "check" ? check_lesson(args) : run_lesson(args);
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,79 @@
+// notch run: an experiment from its configuration to its table. notch train: only its fp32 models.
+
+#include <iostream>
+
+#include "autograd/base/shell_word.h"
+#include "experiments/program/command_tools.h"
+#include "experiments/program/commands.h"
+#include "experiments/report/report.h"
+#include "experiments/program/session.h"
+#include "experiments/run/signals.h"
+
+namespace notch::experiments {
+namespace {
+
+int interrupted(const Args& args, const Session& session) {
+  std::cerr << "stopped; the state is saved. Resume with: notch " << args.verb << ' '
+            << shell_word(args.positionals.at(0));
+  for (const std::string& o : overrides_of(args)) std::cerr << ' ' << shell_word(o);
+  std::cerr << " --resume --out " << shell_word(session.dir().path().string()) << '\n';
+  return stop_exit_code();
+}
+
+TableFormat format_of(const Args& args) {
+  const auto word = args.value("output");
+  return word ? parse_table_format(*word) : TableFormat::screen;
+}
+
+}  // namespace
+
+int run_command(const Args& args) {
+  const TableFormat format = format_of(args);
+  install_signal_handlers();
+  Session session(args);
+  std::vector<SeedResults> seeds;
+  for (const std::int64_t seed : session.config().seeds) {
+    std::optional<SeedResults> results = compare(session.context(), seed);
+    if (!results) return interrupted(args, session);
+    seeds.push_back(std::move(*results));
+    Report(session.config(), session.data(), seeds).write(session.dir().path());
+  }
+  const Report report(session.config(), session.data(), seeds);
+  if (format != TableFormat::screen) {
+    std::cout << render(report.table(), format);
+    if (const std::string builds = build_notes(seeds); !builds.empty()) note(args, builds);
+    return 0;
+  }
+  std::cout << '\n'
+            << report.screen() << "\nhash     " << results_hash(seeds) << "\nresults  "
+            << (session.dir().path() / "results.md").string() << "\nreport   "
+            << (session.dir().path() / "report.html").string() << '\n';
+  return 0;
+}
+
+int train_command(const Args& args) {
+  const TableFormat format = format_of(args);
+  install_signal_handlers();
+  Session session(args);
+  Table table({{.key = "seed", .decimals = 0},
+               {.key = "loss", .decimals = 4},
+               {.key = "bits_per_byte", .title = "bits/byte", .decimals = 4},
+               {.key = "perplexity", .title = "ppl", .decimals = 3},
+               {.key = "accuracy_percent", .title = "task %", .decimals = 1},
+               {.key = "seconds", .decimals = 1},
+               {.key = "model", .text = true},
+               {.key = "sha256", .text = true}});
+  for (const std::int64_t seed : session.config().seeds) {
+    const std::optional<RowResult> row = train_base(session.context(), seed);
+    if (!row) return interrupted(args, session);
+    table.add_row({number(static_cast<double>(seed)), number(row->eval.loss),
+                   number(row->eval.bits_per_byte), number(row->eval.perplexity),
+                   row->accuracy ? number(100 * *row->accuracy) : missing(), number(row->seconds),
+                   text(model_path(session.context(), row->name, seed).string()),
+                   text(row->sha256)});
+  }
+  std::cout << render(table.without_empty_columns(), format);
+  return 0;
+}
+
+}  // namespace notch::experiments

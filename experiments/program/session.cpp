@@ -1,0 +1,169 @@
+#include "experiments/program/session.h"
+
+#include <algorithm>
+
+#include "autograd/base/error.h"
+#include "autograd/base/files.h"
+#include "autograd/base/shell_word.h"
+#include "autograd/base/thread_pool.h"
+#include "autograd/kernels/bf16_matmul.h"
+#include "experiments/program/command_tools.h"
+#include "experiments/config/config_effects.h"
+#include "experiments/run/dry_run.h"
+#include "experiments/machine/environment.h"
+#include "experiments/machine/machine.h"
+#include "experiments/run/resume.h"
+#include "experiments/run/row_facts.h"
+
+namespace notch::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+
+Earlier earlier_of(const Args& args) {
+  check(!(args.has("resume") && args.has("force")), "--resume and --force",
+        "contradict each other: give one");
+  if (args.has("resume")) return Earlier::resume;
+  return args.has("force") ? Earlier::replace : Earlier::refuse;
+}
+
+/// An earlier run's results make room for the new ones: neither the experiment nor its text may be
+/// among them.
+void require_inputs_kept(const Args& args, const ExperimentConfig& config) {
+  if (!args.has("force")) return;
+  for (const std::string& input : {args.positionals.at(0), config.data.path}) {
+    if (input.empty() || !RunDir::replaces(config.out, input)) continue;
+    throw Error({.where = config.out,
+                 .what = "--force would replace what this command reads",
+                 .found = input,
+                 .expected = "results of an earlier run that this one does not read",
+                 .hint = "choose another directory with --out"});
+  }
+}
+
+/// Whether a configuration with these numbers was run here.
+bool has_run(const ExperimentConfig& config) {
+  const fs::path earlier = fs::path(config.out) / kResolvedConfig;
+  if (!fs::exists(earlier)) return false;
+  try {
+    const ExperimentConfig then = parse_config(read_file(earlier), earlier.string()).config;
+    return numbers_of(then) == numbers_of(config);
+  } catch (const Error&) {
+    return false;  // another build's; --resume says what is wrong with it
+  }
+}
+
+/// Whether that run is complete: every row of every seed was made and scored.
+bool is_finished(const ExperimentConfig& config) {
+  if (!has_run(config)) return false;
+  const std::vector<std::string> names = all_row_names(config);
+  return std::ranges::all_of(config.seeds, [&](std::int64_t seed) {
+    const fs::path rows = fs::path(config.out) / str("seed-", seed) / "rows";
+    return std::ranges::all_of(
+        names, [&](const std::string& name) { return fs::exists(rows / (name + ".json")); });
+  });
+}
+
+}  // namespace
+
+std::vector<Flag> value_flags() {
+  return {{.name = "bits", .letter = 'b', .value = "LIST", .help = "quant.bits: 4 or 8,4"},
+          {.name = "group",
+           .letter = 'g',
+           .value = "N",
+           .help = "quant.group_size: a scale for every N weights of a row"},
+          {.name = "methods", .value = "LIST", .help = quant::recipe_list()}};
+}
+
+std::vector<Flag> session_flags() {
+  std::vector<Flag> flags = value_flags();
+  flags.insert(
+      flags.end(),
+      {{.name = "out",
+        .value = "DIR",
+        .help = "run directory; default: runs/<name> beside the EXP.toml, or here for a text"},
+       {.name = "resume", .help = "go on where an interrupted run stopped"},
+       {.name = "profile", .help = "tell where the time of a training step went, op by op"},
+       {.name = "force", .help = "replace the results of an earlier run"},
+       threads_flag()});
+  return flags;
+}
+
+std::vector<std::string> overrides_of(const Args& args) {
+  std::vector<std::string> overrides = args.overrides;
+  constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
+      {"bits", "quant.bits"}, {"group", "quant.group_size"}, {"methods", "quant.methods"}};
+  for (const auto& [flag, key] : kKeys) {
+    const auto value = args.value(flag);
+    if (!value) continue;
+    // Whichever won, the other would be ignored.
+    const bool both = std::ranges::any_of(args.overrides, [&](std::string_view o) {
+      return o.substr(0, o.find_first_of(" =")) == key;
+    });
+    if (both) {
+      throw Error({.where = "notch " + args.verb,
+                   .what = str("sets ", key, ", which is given too"),
+                   .field = str("--", flag),
+                   .hint = "give one of them"});
+    }
+    overrides.push_back(str(key, '=', *value));
+  }
+  return overrides;
+}
+
+Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet"))) {
+  profile_ = args.has("profile");
+  LoadedConfig loaded = load_config(args.positionals.at(0), overrides_of(args));
+  config_ = loaded.config;
+  if (const auto out = args.value("out"))
+    config_.out = fs::absolute(*out).lexically_normal().string();
+  require_inputs_kept(args, config_);
+  check_processor(config_, kernels::bf16_available(), loaded.origins);
+  use_threads(args, config_.threads);
+  data_ = load_data(config_, token_cache());
+  check_rows(config_, data_.source.tokenizer.vocab_size(), loaded.origins);
+  dry_run(config_, data_, loaded.origins);
+  Earlier earlier = earlier_of(args);
+  // Nothing would be overwritten: its table is what is asked for.
+  if (args.verb == "run" && earlier == Earlier::refuse && is_finished(config_)) {
+    earlier = Earlier::resume;
+  }
+  dir_.emplace(config_.out, earlier);
+  const std::vector<std::string> changes = begin_run(*dir_, config_, data_.source);
+  dir_->write_env(describe_environment(
+      {.command_line = command_line(), .threads = threads(), .openblas = openblas_facts()}));
+  announce(args, loaded);
+  for (const std::string& change : changes) note(args, change);
+}
+
+void Session::announce(const Args& args, const LoadedConfig& loaded) const {
+  note(args, banner());
+  for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
+  if (loaded.from_text) {
+    note(args, str("a text    trained on with usual settings; `notch config ",
+                   shell_word(args.positionals[0]), " > my.toml` writes them down"));
+  }
+  for (const std::string& line : notes(loaded)) note(args, line);
+  const data::CorpusInfo& c = data_.source.corpus;
+  const data::TokenData& tokens = data_.source.tokens;
+  note(args,
+       str("data     ", c.name, "  ", c.bytes, " bytes  ", config_.data.tokenizer, " tokenizer, ",
+           tokens.vocab_size, " tokens  train ", tokens.train.size(), "  val ", tokens.val.size(),
+           tokens.test.empty() ? "" : str("  test ", tokens.test.size()),
+           "; the table is scored on ", scored_text(config_, data_).name));
+  const nn::Gpt shapes(model_config(config_, tokens.vocab_size), nn::Gpt::Values::shapes_only);
+  note(args, str("model    ", config_.model.n_layer, " layers  ", config_.model.n_head, " heads  ",
+                 config_.model.n_embd, " channels  context ", config_.model.block_size, "  ",
+                 shapes.params().count(), " parameters"));
+  note(args,
+       str("train    ", config_.train.steps, " steps of ",
+           config_.train.batch_size * config_.train.grad_accum * config_.model.block_size,
+           " tokens, ", warmup_steps(config_.train), " of them warm-up; first checkpoint at step ",
+           config_.train.checkpoint_every > 0
+               ? std::min(config_.train.checkpoint_every, config_.train.steps)
+               : config_.train.steps,
+           "; ", config_.seeds.size(), config_.seeds.size() == 1 ? " seed" : " seeds"));
+  note(args, str("out      ", dir_->path().string()));
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,42 @@
+// Session: what `run` and `train` open before anything is trained: configuration, data, run
+// directory.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "experiments/program/args.h"
+#include "experiments/run/compare.h"
+
+namespace notch::experiments {
+
+class Session {
+ public:
+  /// Reads and checks the configuration and the data, then opens the run directory (--out,
+  /// --resume, --force) and says what will happen on stderr. Nothing is written before all checks
+  /// have passed.
+  explicit Session(const Args& args);
+
+  const ExperimentConfig& config() const { return config_; }
+  const Data& data() const { return data_; }
+  const RunDir& dir() const { return *dir_; }
+  RunContext context() { return {config_, data_, *dir_, progress_, profile_}; }
+
+ private:
+  void announce(const Args& args, const LoadedConfig& loaded) const;
+
+  ExperimentConfig config_;
+  Data data_;
+  std::optional<RunDir> dir_;
+  Progress progress_;
+  bool profile_ = false;
+};
+
+/// Flags that stand for values of the configuration, for every verb that makes an experiment.
+std::vector<Flag> value_flags();
+/// Those of `run` and `train`.
+std::vector<Flag> session_flags();
+/// The values of the command line, those of value_flags() among them.
+std::vector<std::string> overrides_of(const Args& args);
+
+}  // namespace notch::experiments

@@ -1,0 +1,168 @@
+#include "experiments/report/diagnostic_figures.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+
+#include "autograd/base/error.h"
+#include "autograd/base/json.h"
+
+namespace notch::experiments {
+namespace {
+
+/// Okabe and Ito's colours, darker where lines on white need it.
+constexpr std::array<std::string_view, 8> kColors{"#d98e00", "#c84a00", "#008a62", "#0062a3",
+                                                  "#b3578f", "#444444", "#2f9bd6", "#8a8200"};
+
+/// One report of a row's quantizer: by key, a number per layer, or a histogram's shares, averaged
+/// over the layers.
+struct Report {
+  double step = 0;
+  Json quantizer{};
+};
+
+/// By run ("seed-1337/qat-lsq-int4").
+std::map<std::string, std::vector<Report>> read_reports(std::string_view metrics) {
+  std::map<std::string, std::vector<Report>> reports;
+  while (!metrics.empty()) {
+    const std::size_t end = metrics.find('\n');
+    try {
+      const Json line = Json::parse(metrics.substr(0, end), "metrics");
+      if (const Json* q = line.find("quantizer")) {
+        reports[line.at("run", "metrics").as_string("metrics")].push_back(
+            {line.at("step", "metrics").as_number("metrics"), *q});
+      }
+    } catch (const Error&) {
+      break;
+    }
+    metrics.remove_prefix(end == std::string_view::npos ? metrics.size() : end + 1);
+  }
+  return reports;
+}
+
+/// The mean of f over the layers that have a number; NaN if none has.
+template <class F>
+double mean_over_layers(const Report& report, const char* key, const F& f) {
+  const Json* list = report.quantizer.find(key);
+  double sum = 0, n = 0;
+  if (!list || !list->is_array()) return std::nan("");
+  for (const Json& value : list->as_array(key)) {
+    if (value.is_number()) {
+      sum += f(value.as_number(key));
+      ++n;
+    }
+  }
+  return n > 0 ? sum / n : std::nan("");
+}
+
+/// A histogram's shares as means over layers.
+std::vector<double> mean_histogram(const Report& report, const char* key) {
+  std::vector<double> shares;
+  const Json* list = report.quantizer.find(key);
+  if (!list || !list->is_array()) return shares;
+  const Json::Array& layers = list->as_array(key);
+  for (const Json& layer : layers) {
+    const Json::Array& bins = layer.as_array(key);
+    shares.resize(std::max(shares.size(), bins.size()), 0.0);
+    for (std::size_t i = 0; i < bins.size(); ++i) {
+      shares[i] += bins[i].as_number(key) / static_cast<double>(layers.size());
+    }
+  }
+  return shares;
+}
+
+using Reports = std::vector<Report>;
+using Curve = std::vector<PlotPoint> (*)(const Reports&);
+
+template <class F>
+std::vector<PlotPoint> over_training(const Reports& reports, const char* key, const F& f) {
+  std::vector<PlotPoint> out;
+  for (const Report& r : reports) out.push_back({.x = r.step, .y = mean_over_layers(r, key, f)});
+  return out;
+}
+
+std::vector<PlotPoint> percent(const Reports& reports, const char* key) {
+  return over_training(reports, key, [](double share) { return 100 * share; });
+}
+
+std::vector<PlotPoint> steps(const Reports& reports) {
+  std::vector<PlotPoint> out =
+      over_training(reports, "step", [](double step) { return std::log(step); });
+  const double first = out.empty() ? 0 : out.front().y;
+  for (PlotPoint& p : out) p.y = std::exp(p.y - first);
+  return out;
+}
+
+std::vector<PlotPoint> last_histogram(const Reports& reports, const char* key, std::size_t skip,
+                                      const auto& x_of) {
+  std::vector<PlotPoint> out;
+  const std::vector<double> shares = mean_histogram(reports.back(), key);
+  for (std::size_t i = skip; i < shares.size(); ++i) {
+    out.push_back({.x = x_of(i), .y = 100 * shares[i]});
+  }
+  return out;
+}
+
+struct Picture {
+  std::string_view title{}, x_label{}, y_label{};
+  Curve curve = nullptr;
+};
+
+constexpr std::string_view kStep = "step after the fork";
+const std::array<Picture, 7> kPictures{{
+    {"Signal to rounding noise", kStep, "dB",
+     [](const Reports& r) { return over_training(r, "sqnr_db", [](double x) { return x; }); }},
+    {"Codes changed since the report before", kStep, "% of the weights",
+     [](const Reports& r) { return percent(r, "changed"); }},
+    {"Weights outside the grid", kStep, "% of the weights",
+     [](const Reports& r) { return percent(r, "clipped"); }},
+    {"Step size", kStep, "÷ first report's", steps},
+    {"STE and expected gradient", kStep, "cosine",
+     [](const Reports& r) { return over_training(r, "ste_cosine", [](double x) { return x; }); }},
+    {"Turns of a code, last report", "turns (1, 2–3, 4–7, 8 and more)", "% of the weights",
+     [](const Reports& r) {
+       return last_histogram(r, "reversals", 1,
+                             [](std::size_t i) { return static_cast<double>(1 << (i - 1)); });
+     }},
+    {"Distance to a boundary, last report", "half steps", "% of the weights",
+     [](const Reports& r) {
+       return last_histogram(r, "boundary", 0,
+                             [](std::size_t i) { return (static_cast<double>(i) + 0.5) / 8; });
+     }},
+}};
+
+}  // namespace
+
+std::vector<FigureGroup> diagnostic_figures(std::string_view metrics,
+                                            const std::vector<SeedResults>& seeds) {
+  const std::map<std::string, Reports> reports = read_reports(metrics);
+  std::vector<FigureGroup> groups;
+  for (const RowResult& row : seeds.front().rows) {
+    const auto found = reports.find(str("seed-", seeds.front().seed, '/', row.name));
+    if (!row.trained || found == reports.end()) continue;
+    const std::string title = str("int", row.bits);
+    auto group = std::ranges::find(groups, title, &FigureGroup::title);
+    if (group == groups.end()) {
+      group = groups.insert(groups.end(), {.title = title});
+      for (const Picture& p : kPictures) {
+        group->figures.push_back({.plot = {.title = std::string(p.title),
+                                           .x_label = std::string(p.x_label),
+                                           .y_label = std::string(p.y_label),
+                                           .width = 420,
+                                           .height = 300}});
+      }
+    }
+    for (std::size_t i = 0; i < kPictures.size(); ++i) {
+      std::vector<PlotSeries>& series = group->figures[i].plot.series;
+      series.push_back({.name = row.name,
+                        .color = std::string(kColors[series.size() % kColors.size()]),
+                        .mark = Mark::circle,
+                        .line = true,
+                        .points = kPictures[i].curve(found->second)});
+    }
+  }
+  return groups;
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,27 @@
+// Small pictures of what the quantizers did while rows were trained, from metrics.jsonl.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "experiments/report/figures.h"
+
+namespace notch::experiments {
+
+/// Pictures side by side.
+struct FigureGroup {
+  std::string title{};
+  std::vector<Figure> figures{};
+};
+
+/// A group per width, of the first seed's trained rows; each picture has a line per row. Over the
+/// training, means over layers: signal to rounding noise, codes that changed, weights outside the
+/// grid, step sizes, the cosine between the straight-through gradient and that of the expected
+/// loss. Of the last report: how often codes turned back, and how far weights were from the
+/// boundary of a code (quant/train/diagnostics.h). `metrics` is the text of metrics.jsonl; reading ends
+/// at the first line that is not one of ours.
+std::vector<FigureGroup> diagnostic_figures(std::string_view metrics,
+                                            const std::vector<SeedResults>& seeds);
+
+}  // namespace notch::experiments

@@ -1,0 +1,31 @@
+// Figures: what a run's results and metrics look like as plots.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "experiments/report/statistics.h"
+#include "experiments/run/results.h"
+#include "experiments/show/plot.h"
+
+namespace notch::experiments {
+
+/// A plot with the sentences that say how to read it.
+struct Figure {
+  Plot plot{};
+  std::string caption{};
+};
+
+/// Loss against size: for every quantized row (and fp16) the change of loss against fp32, in nats
+/// per token, over the bits per weight of the whole model. Levels: fp32 (zero) and the control.
+/// Error bars: its 95 % interval.
+Figure loss_figure(const Statistics& statistics);
+
+/// Loss against steps, from the text of metrics.jsonl: the fp32 phase of all seeds; and the phases
+/// after the fork of the first seed, as the difference to the control's training loss at the same
+/// step where there is a control (all phases read the same batches). Distilled phases are left out
+/// of the second: their loss is another quantity. A figure without lines is left out.
+std::vector<Figure> curve_figures(std::string_view metrics, const std::vector<SeedResults>& seeds);
+
+}  // namespace notch::experiments

@@ -1,0 +1,243 @@
+#include "experiments/report/report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <set>
+#include <sstream>
+
+#include "autograd/base/files.h"
+#include "experiments/report/html_report.h"
+
+namespace notch::experiments {
+namespace {
+
+std::string seed_notes(std::size_t seeds) {
+  if (seeds == 1) {
+    return "One seed: intervals and p-values hold for these trained models on such text; another "
+           "seed\ncan order the methods differently.\n";
+  }
+  constexpr std::size_t kEnough = 5;
+  if (seeds >= kEnough) return "";
+  return str(seeds, " seeds are few: only differences of many times their spread are resolvable; ",
+             kEnough, " are advised.\n");
+}
+
+std::string printed(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+/// What no row quantizes: "wpe, norms, biases".
+std::string left_in_fp32(const ExperimentConfig& config, int vocab_size) {
+  nn::Gpt shapes(model_config(config, vocab_size), nn::Gpt::Values::shapes_only);
+  nn::ModelView view = nn::view(shapes);
+  std::set<const Param*> quantized;
+  for (const RowConfig& row : planned_rows(config)) {
+    if (row.bits == 0) continue;
+    for (const quant::Target& t : quant::resolve(row_plan(config, row), view)) {
+      quantized.insert(t.weight);
+    }
+  }
+  std::string names;
+  const auto add = [&](const auto& layer) {
+    if (!quantized.contains(layer.weight)) names += layer.name + ", ";
+  };
+  for (const nn::Linear* l : view.linears) add(*l);
+  for (const nn::Embedding* e : view.embeddings) add(*e);
+  if (!view.head_is_tied()) add(*view.head);
+  return names + (config.model.bias ? "norms, biases" : "norms");
+}
+
+}  // namespace
+
+std::string table_header(const ExperimentConfig& config, const Data& data,
+                         const std::vector<SeedResults>& seeds) {
+  const data::CorpusInfo& c = data.source.corpus;
+  const ScoredText scored = scored_text(config, data);
+  std::ostringstream out;
+  out << config.name << ": " << c.name << " (" << c.bytes << " bytes, sha256 "
+      << c.sha256.substr(0, 12) << "), " << config.data.tokenizer << " tokens, context "
+      << config.model.block_size << ", " << scored.tokens.size() - 1 << ' ' << scored.name
+      << " tokens scored; " << seeds.front().rows.front().size.weights << " parameters; "
+      << seeds.size() << (seeds.size() == 1 ? " seed" : " seeds");
+  std::set<std::string> grids;
+  for (const RowResult& r : seeds.front().rows) {
+    if (!r.grid.empty()) grids.insert(str("int", r.bits, ' ', r.grid));
+  }
+  for (const std::string& g : grids) out << (g == *grids.begin() ? "; grids: " : ", ") << g;
+  if (!grids.empty()) {
+    out << ", scales " << config.quant.scale << ", token table " << config.quant.embedding
+        << ", in fp32: " << left_in_fp32(config, data.source.tokenizer.vocab_size())
+        << "; calibration: " << config.calib.windows << " windows "
+        << (config.calib.source == "self" ? "written by the model" : "of the training split");
+  }
+  out << '\n';
+  return out.str();
+}
+
+std::string column_notes(const std::vector<SeedResults>& seeds) {
+  return str(
+      "Every row was scored once, from the file it wrote, after all training; no checkpoint was "
+      "picked by\n"
+      "its score. bits/weight counts the whole model: codes, scales, zero points and what stays in "
+      "fp32;\n"
+      "coded: the same with entropy-coded codes (`notch export --format coded`).\n"
+      "+- is the standard deviation over seeds. [ ]: 95 % interval of the paired difference, over "
+      "seeds and\n"
+      "blocks of windows, with Student's t for as few as there are of either. KL(fp32 || row), "
+      "nats;\n"
+      "worst window: the largest change of one window's mean loss. R: share of round-to-nearest's "
+      "loss (the\n"
+      "better of rtn and rtn-mse) taken back, against fp32; R_c: the same against the row's "
+      "control. "
+      "Rows that\n"
+      "saw more text than fp32 and learned from its labels are judged by R_c, others by R; \"-\" "
+      "where the\n"
+      "interval of what rounding costs includes 0.\n",
+      seed_notes(seeds.size()));
+}
+
+std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedResults>& seeds) {
+  const auto tokens = [&](const TrainSettings& s) {
+    return s.schedule.steps * s.batch_size * s.grad_accum * config.model.block_size;
+  };
+  std::ostringstream out;
+  const std::vector<RowResult>& rows = seeds.front().rows;
+  const auto from_scratch = [](const RowResult& r) { return r.trained && r.control == kBaseRow; };
+  const bool forks =
+      std::ranges::any_of(rows, [&](const RowResult& r) { return r.trained && !from_scratch(r); });
+  const std::int64_t extra = tokens(fork_settings(config, 0, ""));
+  out << "Equal tokens: fp32 saw " << tokens(base_settings(config, 0)) << " training tokens";
+  if (std::ranges::any_of(rows, from_scratch)) out << ", rows from scratch the same";
+  if (forks) {
+    out << "; the control, rows of the control\nand trained rows saw " << extra
+        << " more, in the same order: compare these with one another";
+  }
+  out << ".\nEqual compute is another question: seconds per row, mean over widths and seeds: ";
+  std::vector<std::string> methods;
+  for (const RowResult& r : seeds.front().rows) {
+    if (std::ranges::find(methods, r.method) == methods.end()) methods.push_back(r.method);
+  }
+  for (const std::string& m : methods) {
+    double sum = 0, n = 0, forked = 0, of_controls = 0;
+    for (const SeedResults& s : seeds) {
+      for (const RowResult& r : s.rows) {
+        if (r.method != m) continue;
+        sum += r.seconds;
+        ++n;
+        // A row that aims at fp32 took as many steps as any control.
+        const RowResult* control = find_row(s, r.control.empty() ? kControlRow : r.control);
+        if (!control || r.granularity.empty() || from_scratch(r)) continue;
+        forked += r.seconds;
+        of_controls += control->seconds;
+      }
+    }
+    const RowResult& first = *std::ranges::find(rows, m, &RowResult::method);
+    out << (m == methods.front() ? "" : ", ") << m << ' ' << printed("%.1f", sum / n);
+    if (first.trained && of_controls > 0) {
+      out << " (" << printed("%.2f", forked / of_controls) << " x the control)";
+    }
+  }
+  out << ".\n" << build_notes(seeds);
+  return out.str();
+}
+
+Report::Report(const ExperimentConfig& config, const Data& data,
+               const std::vector<SeedResults>& seeds)
+    : config_(config),
+      seeds_(seeds),
+      statistics_(seeds),
+      rankings_(experiments::rankings(statistics_)),
+      table_(results_table(statistics_)),
+      header_(table_header(config, data, seeds)),
+      verdict_(experiments::verdict(statistics_, rankings_)) {}
+
+namespace {
+
+constexpr std::string_view kMatrixNotes =
+    "Above the diagonal: nats by which the row beats the column (* where p < 0.05); below it: the "
+    "p-value, Holm-corrected over all pairs of the width.\n";
+
+std::string equivalence_notes() {
+  return str("Two one-sided tests with a margin of ", kEquivalent,
+             " nats and the 90 % interval; p is the larger of the two.\n");
+}
+
+}  // namespace
+
+std::string Report::screen() const {
+  std::ostringstream out;
+  const auto show = [&](const Table& t) { out << render(t, TableFormat::screen) << '\n'; };
+  out << header_ << '\n';
+  show(table_);
+  out << column_notes(seeds_) << '\n' << budget_notes(config_, seeds_) << '\n';
+  if (!rankings_.empty()) out << "Who beats whom. " << kMatrixNotes << '\n';
+  for (const WidthRanking& w : rankings_) show(matrix(w));
+  if (const Table equal = equivalence_table(statistics_); !equal.rows().empty()) {
+    out << "Equivalence. " << equivalence_notes() << '\n';
+    show(equal);
+  }
+  out << verdict_;
+  return out.str();
+}
+
+void Report::write(const std::filesystem::path& dir) const {
+  write_file(dir / "results.csv", render(table_, TableFormat::csv));
+  write_file(dir / "results.jsonl", render(table_, TableFormat::json_lines));
+  write_file(dir / "pairs.csv", render(pairs_table(rankings_), TableFormat::csv));
+  ReportPage page{.title = config_.name,
+                  .header = header_,
+                  .verdict = verdict_,
+                  .figures = {loss_figure(statistics_)},
+                  .table = table_,
+                  .column_notes = column_notes(seeds_) + budget_notes(config_, seeds_),
+                  .config = to_toml(config_),
+                  .hash = results_hash(seeds_)};
+  if (!rankings_.empty()) {
+    ReportSection who{.title = "Who beats whom", .notes = std::string(kMatrixNotes)};
+    for (const WidthRanking& w : rankings_) who.tables.push_back(matrix(w));
+    page.sections.push_back(std::move(who));
+  }
+  if (Table equal = equivalence_table(statistics_); !equal.rows().empty()) {
+    page.sections.push_back(
+        {.title = "Equivalence", .notes = equivalence_notes(), .tables = {std::move(equal)}});
+  }
+  if (Table size = size_table(seeds_.front()); !size.rows().empty()) {
+    page.sections.push_back(
+        {.title = "Size",
+         .notes = "Bits per weight of the whole model, part by part, and of a code: its order-0 "
+                  "entropy, and what `notch export --format coded` takes for it with its tables. "
+                  "Seed " +
+                  std::to_string(seeds_.front().seed) + ".\n",
+         .tables = {std::move(size)}});
+  }
+  if (Table gptq = gptq_table(seeds_); !gptq.rows().empty()) {
+    page.sections.push_back({.title = "GPTQ",
+                             .notes = "What is left of round-to-nearest's output error on the "
+                                      "calibration text; every layer is in metrics.jsonl.\n",
+                             .tables = {std::move(gptq)}});
+  }
+  std::string markdown =
+      str("# ", config_.name, "\n\n", header_, '\n', render(table_, TableFormat::markdown), '\n',
+          page.column_notes, "\n## Verdict\n\n", verdict_, '\n');
+  for (const ReportSection& s : page.sections) {
+    markdown += str("## ", s.title, "\n\n", s.notes, '\n');
+    for (const Table& t : s.tables) markdown += render(t, TableFormat::markdown) + "\n";
+  }
+  write_file(dir / "results.md", markdown + "hash " + page.hash + "\n");
+  write_file(dir / "results.svg", svg_of(page.figures.front().plot));
+  const fs::path metrics = dir / "metrics.jsonl", environment = dir / "env.json";
+  if (fs::exists(metrics)) {
+    const std::string lines = read_file(metrics);
+    for (Figure& f : curve_figures(lines, seeds_)) page.figures.push_back(std::move(f));
+    page.diagnostics = diagnostic_figures(lines, seeds_);
+  }
+  if (fs::exists(environment)) {
+    page.environment = Json::parse(read_file(environment), environment.string());
+  }
+  write_file(dir / "report.html", html_page(page));
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,195 @@
+#include "experiments/report/statistics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "experiments/report/student.h"
+
+namespace notch::experiments {
+namespace {
+
+constexpr double kAlpha = 0.05;  // of the intervals that are shown
+
+const RowResult& required(const SeedResults& seed, std::string_view name) {
+  const RowResult* row = find_row(seed, name);
+  check(row != nullptr, name, "is not a row of seed ", seed.seed);
+  return *row;
+}
+
+double variance(const std::vector<double>& values) {
+  const double mean =
+      std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+  double squares = 0;
+  for (const double v : values) squares += (v - mean) * (v - mean);
+  return squares / static_cast<double>(values.size() - 1);
+}
+
+}  // namespace
+
+double Difference::standard_error() const { return std::sqrt(seeds.variance + windows.variance); }
+
+double Difference::half_width(double alpha) const {
+  double squares = 0;
+  for (const ErrorPart& part : {seeds, windows}) {
+    if (part.variance == 0) continue;
+    const double t = t_quantile(alpha / 2, part.df);
+    squares += t * t * part.variance;
+  }
+  return std::sqrt(squares);
+}
+
+double Difference::alpha_of(double distance) const {
+  const double error = standard_error(), away = std::abs(distance);
+  if (away == 0 || !std::isfinite(away) || !std::isfinite(error)) return 1;
+  if (error == 0) return 0;
+  // Between what the more and the less certain part alone would give.
+  const double s = seeds.variance > 0 ? seeds.df : windows.df;
+  const double w = windows.variance > 0 ? windows.df : seeds.df;
+  constexpr double kLeast = 1e-300;
+  double least = std::max(kLeast, 2 * t_cdf(-away / error, std::max(s, w)));
+  double most = std::max(kLeast, 2 * t_cdf(-away / error, std::min(s, w)));
+  while (most > least * (1 + 1e-9)) {
+    const double middle = std::sqrt(least) * std::sqrt(most);
+    if (middle <= least || middle >= most) break;
+    (half_width(middle) > away ? least : most) = middle;
+  }
+  return most;
+}
+
+Equivalence equivalence(const Difference& d, double margin) {
+  const double half = d.half_width(0.1);
+  const auto above = [&](double x) { return x < 0 ? 1 - d.alpha_of(x) / 2 : d.alpha_of(x) / 2; };
+  return {.low = d.mean - half,
+          .high = d.mean + half,
+          .p = std::max(above(margin + d.mean), above(margin - d.mean))};
+}
+
+std::vector<double> holm(const std::vector<double>& p) {
+  std::vector<std::size_t> order(p.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, {}, [&](std::size_t i) { return p[i]; });
+  std::vector<double> adjusted(p.size());
+  double least = 0;
+  for (std::size_t k = 0; k < order.size(); ++k) {
+    least = std::max(least, std::min(1.0, static_cast<double>(p.size() - k) * p[order[k]]));
+    adjusted[order[k]] = least;
+  }
+  return adjusted;
+}
+
+MeanSpread mean_spread(const std::vector<double>& values) {
+  MeanSpread out;
+  for (const double v : values) out.mean += v / static_cast<double>(values.size());
+  if (values.size() > 1) out.deviation = std::sqrt(variance(values));
+  return out;
+}
+
+Statistics::Statistics(const std::vector<SeedResults>& seeds) : seeds_(seeds) {
+  check(!seeds.empty() && !seeds.front().rows.empty(), "statistics", "there are no rows");
+  const std::vector<std::int64_t>& tokens = rows().front().eval.window_tokens;
+  tokens_.assign(tokens.begin(), tokens.end());
+  losses_.resize(seeds.size() * tokens.size() * rows().size());
+  measured_.assign(rows().size(), 0);
+  const double scored = std::accumulate(tokens_.begin(), tokens_.end(), 0.0);
+  for (std::size_t s = 0; s < seeds.size(); ++s) {
+    for (std::size_t i = 0; i < rows().size(); ++i) {
+      const Evaluation& e = required(seeds[s], rows()[i].name).eval;
+      check(e.window_tokens == tokens, rows()[i].name, "scored on other windows than ",
+            rows().front().name);
+      for (std::size_t w = 0; w < tokens.size(); ++w) {
+        losses_[(s * tokens.size() + w) * rows().size() + i] = e.window_losses[w];
+        measured_[i] += e.window_losses[w] / scored / static_cast<double>(seeds.size());
+      }
+    }
+  }
+}
+
+std::size_t Statistics::index(std::string_view row) const {
+  return static_cast<std::size_t>(&required(seeds_.front(), row) - rows().data());
+}
+
+double Statistics::loss(std::string_view row) const { return measured_[index(row)]; }
+
+Difference Statistics::difference(std::string_view a, std::string_view b) const {
+  return contrast({{index(a), 1}, {index(b), -1}});
+}
+
+Difference Statistics::contrast(const std::vector<Term>& terms) const {
+  const std::size_t S = seeds_.size(), W = tokens_.size(), R = rows().size();
+  const double all_tokens = std::accumulate(tokens_.begin(), tokens_.end(), 0.0);
+  std::vector<double> of_window(W, 0), of_seed(S, 0);
+  for (std::size_t s = 0; s < S; ++s) {
+    for (std::size_t w = 0; w < W; ++w) {
+      double sum = 0;
+      for (const Term& t : terms) sum += t.weight * losses_[(s * W + w) * R + t.row];
+      of_window[w] += sum / static_cast<double>(S);
+      of_seed[s] += sum / all_tokens;
+    }
+  }
+  Difference d{.windows = window_error(of_window, tokens_)};
+  for (const double mean : of_seed) d.mean += mean / static_cast<double>(S);
+  if (S > 1) {
+    d.seeds = {.variance = variance(of_seed) / static_cast<double>(S),
+               .df = static_cast<double>(S - 1)};
+  }
+  const double half = d.half_width(kAlpha);
+  d.low = d.mean - half;
+  d.high = d.mean + half;
+  return d;
+}
+
+/// The round-to-nearest row that a recovery starts from: the better one, chosen by its mean over
+/// seeds so that all seeds compare with the same method.
+std::optional<std::string> Statistics::rtn_row(const RowResult& row,
+                                               std::string_view reference) const {
+  std::optional<std::string> best;
+  for (const RowResult& r : rows()) {
+    const bool rtn = r.method == "rtn" || r.method == "rtn-mse";
+    if (!rtn || r.trained || r.bits != row.bits || r.granularity != row.granularity ||
+        r.grid != row.grid || r.on_control != (reference != kBaseRow) ||
+        reference_of(r) != reference) {
+      continue;
+    }
+    if (!best || loss(r.name) < loss(*best)) best = r.name;
+  }
+  return best;
+}
+
+std::optional<Recovery> Statistics::recovery(const RowResult& row,
+                                             std::string_view reference) const {
+  const std::optional<std::string> rtn = rtn_row(row, reference);
+  if (!rtn || !find_row(seeds_.front(), reference)) return std::nullopt;
+  const Difference cost = difference(*rtn, reference);
+  if (!(cost.low > 0)) return std::nullopt;
+  // All shares r for which taken - r cost is not resolved from zero: an interval, as cost is.
+  const Difference taken = difference(*rtn, row.name), left = difference(row.name, reference);
+  const auto square = [](double x) { return x * x; };
+  const double of_cost = square(cost.half_width(kAlpha)),
+               of_taken = square(taken.half_width(kAlpha)),
+               of_left = square(left.half_width(kAlpha));
+  const double a = square(cost.mean) - of_cost, c = square(taken.mean) - of_taken;
+  const double b = cost.mean * taken.mean - (of_cost + of_taken - of_left) / 2;
+  const double half = std::sqrt(std::max(0.0, b * b - a * c)) / a;
+  return Recovery{.share = taken.mean / cost.mean, .low = b / a - half, .high = b / a + half};
+}
+
+std::string Statistics::reference_of(const RowResult& row) const {
+  return row.control.empty() || !find_row(seeds_.front(), row.control) ? std::string(kBaseRow)
+                                                                       : row.control;
+}
+
+Recoveries Statistics::recoveries(const RowResult& row) const {
+  Recoveries out;
+  if (row.granularity.empty() || row.method == "rtn" || row.method == "rtn-mse") return out;
+  const std::string reference = reference_of(row);
+  const bool saw_more = (row.aims_at_data || row.on_control) && row.control != kBaseRow;
+  if (reference != kBaseRow) {
+    out.from_control = recovery(row, reference);
+  } else if (!saw_more) {
+    out.from_fp32 = recovery(row, reference);
+  }
+  return out;
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,387 @@
+#include "experiments/run/compare.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "autograd/base/sha256.h"
+#include "experiments/machine/machine.h"
+#include "experiments/run/row_facts.h"
+#include "experiments/run/signals.h"
+#include "experiments/run/step_split.h"
+#include "quant/methods/calibration.h"
+#include "quant/train/warm_start.h"
+
+namespace notch::experiments {
+namespace {
+
+class SeedRun {
+ public:
+  SeedRun(const RunContext& run, std::int64_t seed)
+      : run_(run),
+        seed_(seed),
+        stream_(static_cast<std::uint64_t>(seed)),
+        folder_(run.dir.path() / ("seed-" + std::to_string(seed))),
+        scored_on_(scored_hash(run.config, run.data)) {
+    results_.seed = seed;
+    fs::create_directories(folder_ / "rows");
+    remove_stale_temporaries(run.dir.path() / "models");
+    remove_stale_temporaries(folder_ / "rows");
+  }
+
+  std::optional<RowResult> base() {
+    RowResult row{.name = std::string(kBaseRow), .method = std::string(kBaseRow)};
+    const bool done = make(row, [&](RowResult& r, const fs::path& dir) {
+      nn::Gpt model(model_config(run_.config, run_.data.source.tokenizer.vocab_size()));
+      model.init(stream_);
+      if (!fit(base_settings(run_.config, stream_), {.model = model}, r)) return false;
+      nn::save_model(model, dir);
+      return true;
+    });
+    if (!done) return std::nullopt;
+    return results_.rows.back();
+  }
+
+  std::optional<SeedResults> all() {
+    if (!base()) return std::nullopt;
+    fork_ = quant::load_any(path(kBaseRow)).model;
+    for (const Control& planned : controls(run_.config, stream_)) {
+      if (!control(planned)) return std::nullopt;
+    }
+    for (const RowConfig& planned : planned_rows(run_.config)) {
+      if (!quantized_rows(row_config(run_.config, planned), planned)) return std::nullopt;
+    }
+    return std::move(results_);
+  }
+
+ private:
+  fs::path path(std::string_view row) const { return model_path(run_, row, seed_); }
+
+  bool control(const Control& planned) {
+    const bool done = make(planned_result(planned), [&](RowResult& r, const fs::path& dir) {
+      const auto model = nn::clone(*fork_);
+      if (!fit(planned.settings, {.model = *model}, r)) return false;
+      nn::save_model(*model, dir);
+      return true;
+    });
+    if (done) controls_[planned.name] = quant::load_any(path(planned.name)).model;
+    return done;
+  }
+
+  bool quantized_rows(const ExperimentConfig& config, const RowConfig& planned) {
+    const RowResult row = planned_result(run_.config, planned);
+    if (planned.method == "fp16") {
+      return make(row, [&](RowResult&, const fs::path& dir) {
+        nn::save_model(*fork_, dir, Json::object(), nn::DType::f16);
+        return true;
+      });
+    }
+    const quant::Recipe& recipe = quant::recipe(planned.method);
+    const quant::Plan plan = row_plan(run_.config, planned);
+    if (row.trained) {
+      return make(row, [&](RowResult& r, const fs::path& dir) {
+        return train_row(config, recipe, plan, r, dir);
+      });
+    }
+    const auto post = [&](const nn::Gpt& from) {
+      return [&](RowResult& r, const fs::path& dir) {
+        return round_row(config, recipe, plan, from, r, dir);
+      };
+    };
+    if (!make(row, post(*fork_))) return false;
+    return std::ranges::all_of(of_controls(run_.config, row), [&](const RowResult& of_control) {
+      return make(of_control, post(*controls_.at(of_control.control)));
+    });
+  }
+
+  bool round_row(const ExperimentConfig& config, const quant::Recipe& recipe,
+                 const quant::Plan& plan, const nn::Gpt& from, RowResult& row,
+                 const fs::path& dir) {
+    const auto model = nn::clone(from);
+    Json about = Json::object();
+    const quant::Quantized quantized = rounded(config, recipe, plan, *model, row, about);
+    if (recipe.needs_hessian) log_layers(quantized, row);
+    save_row(*model, quantized, row, dir, std::move(about));
+    return true;
+  }
+
+  /// Rounds `model` after training; the time is the row's, the calibration text is noted in `about`.
+  quant::Quantized rounded(const ExperimentConfig& config, const quant::Recipe& recipe,
+                           const quant::Plan& plan, nn::Gpt& model, RowResult& row, Json& about) {
+    const auto began = std::chrono::steady_clock::now();
+    nn::ModelView view = nn::view(model);
+    const std::vector<quant::Target> targets = quant::resolve(plan, view);
+    // Made only where it is used: text that the model writes itself takes longer than rounding.
+    std::optional<Calibration> calibration;
+    if (recipe.needs_hessian || std::ranges::any_of(targets, quant::needs_calibration)) {
+      calibration.emplace(config, model, run_.data.source.tokens.train, stream_);
+      Json text = Json::object();
+      text.set("source", config.calib.source)
+          .set("tokens", calibration->tokens())
+          .set("sha256", calibration->sha256());
+      if (config.calib.source == "self") text.set("temperature", config.calib.temperature);
+      about.set("calibration", text);
+    }
+    quant::Quantized quantized = quant::post_training(
+        view, recipe, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
+        post_training_options(config));
+    row.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    return quantized;
+  }
+
+  /// What rounding did to every layer, in metrics.jsonl, and the sum of it in the row.
+  void log_layers(const quant::Quantized& quantized, RowResult& row) {
+    const std::string label = str("seed-", seed_, "/", row.name);
+    run_.dir.metrics().resume(label, -1);
+    double error = 0, rtn_error = 0, condition = 0, damp = 0;
+    for (const quant::LayerReport& l : quantized.layers) {
+      const quant::GptqReport& g = l.gptq;
+      if (g.condition == 0) continue;  // only looked up: it has no Hessian
+      Json line = Json::object();
+      line.set("layer", l.name).set("output_error", g.error).set("rtn_output_error", g.rtn_error);
+      line.set("damp", g.damp).set("condition", g.condition).set("dead_inputs", g.dead_columns);
+      run_.dir.metrics().append(label, 0, line);
+      error += g.error;
+      rtn_error += g.rtn_error;
+      condition = std::max(condition, g.condition);
+      damp = std::max(damp, g.damp);
+    }
+    row.gptq = {
+        .error_share = rtn_error > 0 ? error / rtn_error : 1, .condition = condition, .damp = damp};
+  }
+
+  /// Where training through rounding begins.
+  struct Start {
+    std::unique_ptr<nn::Gpt> model{};  ///< null when a stop was requested on the way there
+    /// The grids it goes on with; nothing after full precision: it looks for its own.
+    std::optional<quant::Quantized> grids{};
+  };
+  Start start(const ExperimentConfig& config, const quant::Plan& plan,
+              const TrainSettings& settings, RowResult& row, Json& about) {
+    Start begin{.model = nn::clone(*fork_)};
+    nn::Gpt& model = *begin.model;
+    if (config.qat.from == "scratch") {
+      model.init(stream_);
+    } else if (config.qat.from != "fp32") {
+      begin.grids = rounded(config, quant::recipe(config.qat.from), plan, model, row, about);
+      about.set("start", config.qat.from);
+    }
+    if (begin.grids) quant::return_to_cells(model.params(), fork_->params(), *begin.grids);
+    if (settings.first_step == 0) return begin;
+    TrainSettings before = settings;
+    before.phase = before_rounding(settings.phase);
+    before.end_step = std::exchange(before.first_step, 0);
+    before.ema = 0;
+    if (!fit(before, {.model = model}, row)) begin.model.reset();
+    return begin;
+  }
+  static std::string before_rounding(const std::string& phase) { return phase + "-before"; }
+
+  bool train_row(const ExperimentConfig& config, const quant::Recipe& recipe,
+                 const quant::Plan& plan, RowResult& row, const fs::path& dir) {
+    const TrainSettings settings = rounding_settings(config, stream_, recipe, row.name);
+    Json about = Json::object();
+    const auto [model, grids] = start(config, plan, settings, row, about);
+    if (!model) return false;
+    nn::ModelView view = nn::view(*model);
+    std::vector<quant::Target> targets = quant::resolve(plan, view);
+    if (grids) {
+      for (std::size_t i = 0; i < targets.size(); ++i) targets[i].input = grids->tensors[i].input;
+    } else if (std::ranges::any_of(targets, quant::needs_calibration)) {
+      const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
+      quant::calibrate(view, targets, calibration.batches());
+    }
+    quant::FakeQuantizer fake(view, recipe.training, targets, qat_options(config),
+                              grids ? &*grids : nullptr);
+    quant::Diagnostics diagnostics(fake);
+    const TrainParts parts{.model = *model,
+                           .fake = &fake,
+                           .diagnostics = &diagnostics,
+                           .teacher = recipe.distills ? fork_.get() : nullptr,
+                           .temperature = config.distill.temperature,
+                           .alpha = config.distill.alpha,
+                           .reverse = config.distill.reverse};
+    if (!fit(settings, parts, row)) return false;
+    save_row(*model, fake.convert(), row, dir, std::move(about));
+    return true;
+  }
+
+  void save_row(const nn::Gpt& model, const quant::Quantized& quantized, RowResult& row,
+                const fs::path& dir, Json about) {
+    row.moved = quant::require_activity(quantized, row.name);
+    row.layers = std::ssize(quantized.layers);
+    about.set("method", row.method);
+    quant::save_quantized(model, quantized, dir, about);
+    run_.progress.note(str(row.name, ": ", row.layers, " matrices quantized, rounding moved ",
+                           static_cast<int>(1000 * row.moved + 0.5) / 10.0, " % of their weights"));
+  }
+
+  /// Trains, with progress, metrics and checkpoints; false when a stop was requested.
+  bool fit(const TrainSettings& settings, TrainParts parts, RowResult& row) {
+    const std::string label = str("seed-", seed_, "/", settings.phase);
+    const auto steps = static_cast<int>(settings.last_step() - settings.first_step);
+    const auto every = static_cast<int>(settings.log_every);
+    parts.tokens = run_.data.source.tokens.train;
+    parts.checkpoints = run_.dir.checkpoints(seed_) / settings.phase;
+    parts.build = build_text();
+    std::optional<double> val;
+    int resumed = 0;
+    TrainListener listener;
+    listener.on_damaged = [&](const std::string& checkpoint, const std::string& reason) {
+      run_.progress.note(str("warning: ", checkpoint, " is passed over: ", reason));
+    };
+    listener.on_resume = [&](std::int64_t step) { resumed = static_cast<int>(step); };
+    listener.on_start = [&] {
+      run_.dir.metrics().resume(label, resumed);
+      run_.progress.begin(label, steps, resumed, every);
+      if (resumed > 0) run_.progress.note(str(label, ": resumed at step ", resumed));
+    };
+    listener.on_step = [&](const UpdateReport& u) {
+      run_.progress.report({.step = static_cast<int>(u.step),
+                            .loss = u.loss,
+                            .val = std::exchange(val, std::nullopt),
+                            .lr = u.lr,
+                            .gnorm = u.grad_norm,
+                            .tokens = u.tokens});
+    };
+    listener.on_log = [&](const UpdateReport& u) {
+      Json line = Json::object();
+      line.set("loss", u.loss).set("lr", u.lr).set("grad_norm", u.grad_norm);
+      run_.dir.metrics().append(label, u.step, line);
+    };
+    listener.on_diagnosis = [&](std::int64_t step,
+                                const std::vector<quant::LayerDiagnostics>& layers) {
+      Json line = Json::object();
+      line.set("quantizer", quant::to_json(layers));
+      run_.dir.metrics().append(label, step, line);
+    };
+    listener.on_eval = [&](std::int64_t step) {
+      const Evaluation e = evaluate(parts.model, run_.data.source.tokens.val,
+                                    run_.data.source.tokens.val_bytes_per_token, nullptr,
+                                    {.windows = run_.config.train.eval_windows});
+      val = e.loss;
+      Json line = Json::object();
+      line.set("val_loss", e.loss);
+      run_.dir.metrics().append(label, step, line);
+    };
+    listener.stop_requested = stop_requested;
+    Profile profile;
+    if (run_.profile) parts.profile = &profile;
+    const TrainOutcome outcome = train(settings, parts, listener);
+    row.seconds += outcome.seconds;
+    if (outcome.build != parts.build) row.build = outcome.build;
+    run_.progress.end(outcome.finished
+                          ? str(label, ": ", steps, " steps in ", format_duration(outcome.seconds))
+                          : str(label, ": stopped at step ", outcome.steps));
+    if (profile.steps() > 0) {
+      const StepSplit split = step_split(profile);
+      run_.progress.note(str(label, ": ", describe(split), '\n',
+                             render(split_table({{.split = split}}), TableFormat::screen)));
+    }
+    return outcome.finished;
+  }
+
+  /// Makes an artefact, reads it back, scores it and writes its row file; or finds that done.
+  /// `build` fills the model directory and the row, and says whether it came to its end.
+  template <class Build>
+  bool make(RowResult row, const Build& build) {
+    const fs::path file = folder_ / "rows" / (row.name + ".json");
+    const fs::path weights = path(row.name) / nn::kWeightsFile;
+    if (fs::exists(file) && fs::exists(weights)) {
+      RowResult found = row_from_json(Json::parse(read_file(file), file.string()), file.string());
+      if (found.sha256 == sha256_file(weights)) {
+        // An earlier build may have compared it with another row.
+        found.distilled = row.distilled;
+        found.aims_at_data = row.aims_at_data;
+        found.control = row.control;
+        found.unlike_control = row.unlike_control;
+        if (found.scored_on != scored_on_) {
+          found.build = then_build(found.build, build_text());
+          score(found);
+          write_file(file, to_json(found).dump() + "\n");
+        }
+        results_.rows.push_back(std::move(found));
+        return true;
+      }
+      run_.progress.note(
+          str(row.name, ": the artefact is not the one that was scored; made again"));
+    }
+    if (stop_requested()) return false;
+    row.build = build_text();
+    fs::create_directories(path(row.name).parent_path());
+    try {
+      DirectoryWriter dir(path(row.name));
+      run_.data.source.tokenizer.save(dir.temporary());
+      if (!build(row, dir.temporary())) return false;
+      dir.commit();
+      score(row);
+    } catch (const Error& e) {
+      ErrorParts parts = e.parts();
+      if (parts.where != row.name) parts.where = str(row.name, ": ", parts.where);
+      throw Error(std::move(parts));
+    }
+    write_file(file, to_json(row).dump() + "\n");
+    // The artefact has replaced them. fp32's stay: a longer training would start from their
+    // moments.
+    if (row.name != kBaseRow) {
+      fs::remove_all(run_.dir.checkpoints(seed_) / row.name);
+      fs::remove_all(run_.dir.checkpoints(seed_) / before_rounding(row.name));
+    }
+    results_.rows.push_back(std::move(row));
+    return true;
+  }
+
+  void score(RowResult& row) {
+    quant::LoadedModel loaded = quant::load_any(path(row.name));
+    const fs::path weights = path(row.name) / nn::kWeightsFile;
+    row.sha256 = sha256_file(weights);
+    row.scored_on = scored_on_;
+    row.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
+    row.size = quant::predict_size(*loaded.model, {.tensors = std::move(loaded.tensors)},
+                                   row.method == "fp16" ? 16 : 32);
+    if (row.size.file_bytes() != row.file_bytes) {
+      throw Error({.fault = Fault::mismatch,
+                   .where = weights.string(),
+                   .what = "the file has other bytes than predicted",
+                   .found = str(row.file_bytes),
+                   .expected = str(row.size.file_bytes())});
+    }
+    const ScoredText text = scored_text(run_.config, run_.data);
+    row.eval = evaluate(*loaded.model, text.tokens, text.bytes_per_token, fork_.get());
+    row.accuracy.reset();
+    if (!run_.data.task.empty()) {
+      row.accuracy = task_accuracy(*loaded.model, run_.data.source.tokenizer, run_.data.task);
+    }
+    run_.progress.note(str(row.name, ": ", text.name, " loss ", round4(row.eval.loss), ", ",
+                           row.file_bytes, " bytes"));
+  }
+
+  static double round4(double x) { return std::round(1e4 * x) / 1e4; }
+
+  RunContext run_;
+  std::int64_t seed_;
+  std::uint64_t stream_;
+  fs::path folder_;
+  std::string scored_on_;
+  SeedResults results_;
+  std::unique_ptr<nn::Gpt> fork_;
+  std::map<std::string, std::unique_ptr<nn::Gpt>> controls_;
+};
+
+}  // namespace
+
+std::filesystem::path model_path(const RunContext& run, std::string_view row, std::int64_t seed) {
+  return run.dir.model(str(row, "-seed", seed));
+}
+
+std::optional<RowResult> train_base(const RunContext& run, std::int64_t seed) {
+  return SeedRun(run, seed).base();
+}
+
+std::optional<SeedResults> compare(const RunContext& run, std::int64_t seed) {
+  return SeedRun(run, seed).all();
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,40 @@
+// Compare: every row of the table for one seed, from the same fp32 checkpoint to scored artefacts.
+//
+// Order: fp32 is trained; the controls train on; then every planned row is made from fp32 and, for
+// post-training methods, from controls as well (experiments/run/row_facts.h). Each artefact is written to
+// models/<row>-seed<N>, read back, and scored on what was read. What an interrupted run finished is
+// not done again.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "experiments/run/results.h"
+#include "experiments/run/run_dir.h"
+#include "experiments/run/setup.h"
+#include "experiments/show/progress.h"
+
+namespace notch::experiments {
+
+/// What all seeds of a run share.
+struct RunContext {
+  const ExperimentConfig& config;
+  const Data& data;
+  const RunDir& dir;
+  Progress& progress;
+  bool profile = false;  ///< tell after each training phase where its time went
+};
+
+/// Trains (or finishes, or finds) the fp32 model of a seed and scores it. Nothing when a stop was
+/// requested: the state is in a checkpoint.
+std::optional<RowResult> train_base(const RunContext& run, std::int64_t seed);
+
+/// All rows of a seed, fp32 first. Nothing when a stop was requested.
+std::optional<SeedResults> compare(const RunContext& run, std::int64_t seed);
+
+/// models/<row>-seed<N>.
+std::filesystem::path model_path(const RunContext& run, std::string_view row, std::int64_t seed);
+
+}  // namespace notch::experiments

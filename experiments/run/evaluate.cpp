@@ -1,0 +1,260 @@
+#include "experiments/run/evaluate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "autograd/base/thread_pool.h"
+#include "autograd/kernels/elementwise.h"
+#include "autograd/kernels/loss.h"
+#include "data/batches.h"
+
+namespace notch::experiments {
+namespace {
+
+/// Tokens per forward pass: enough for efficient products, whatever the context.
+constexpr std::int64_t kTokensPerBatch = 4096;
+
+/// Windows of equal length, as one batch.
+struct WindowBatch {
+  std::int64_t B = 0, T = 0;
+  std::vector<std::int32_t> inputs{}, targets{};
+};
+
+/// Calls body(batch, index of its first window) over all windows of a split in order.
+template <class Body>
+void for_window_batches(std::span<const std::uint16_t> tokens, std::int64_t block_size,
+                        std::int64_t limit, const Body& body) {
+  const data::EvalWindows windows(std::ssize(tokens), block_size);
+  const std::int64_t n = limit > 0 ? std::min(limit, windows.size()) : windows.size();
+  const std::int64_t most = std::max<std::int64_t>(1, kTokensPerBatch / block_size);
+  for (std::int64_t first = 0; first < n;) {
+    WindowBatch batch{.T = windows[first].length};
+    while (batch.B < most && first + batch.B < n && windows[first + batch.B].length == batch.T) {
+      ++batch.B;
+    }
+    const auto T = static_cast<std::size_t>(batch.T);
+    batch.inputs.resize(static_cast<std::size_t>(batch.B) * T);
+    batch.targets.resize(batch.inputs.size());
+    for (std::int64_t b = 0; b < batch.B; ++b) {
+      const std::size_t at = static_cast<std::size_t>(b) * T;
+      data::fill_window(tokens, windows[first + b], std::span(batch.inputs).subspan(at, T),
+                        std::span(batch.targets).subspan(at, T));
+    }
+    body(batch, first);
+    first += batch.B;
+  }
+}
+
+std::int64_t argmax(std::span<const real> row) {
+  return std::ranges::max_element(row) - row.begin();
+}
+
+/// Logits of a model in pieces of rows: those of a whole batch of GPT-2's vocabulary would take a
+/// gigabyte.
+class LogitPieces {
+ public:
+  explicit LogitPieces(nn::Gpt& model) : model_(model) {}
+
+  /// Rows of a piece: 64 MB of floats, at least one.
+  static std::int64_t rows(const nn::Gpt& model) {
+    return std::max<std::int64_t>(1, (std::int64_t{1} << 24) / model.config().vocab_size);
+  }
+  void read(const nn::Tokens& tokens) {
+    graph_.begin(Graph::Mode::inference);
+    hidden_ = model_.hidden(graph_, tokens).value();
+  }
+  /// [n, V] of rows [first, first + n) of what was read last.
+  std::span<const real> logits(std::int64_t first, std::int64_t n) {
+    const std::int64_t C = hidden_.cols();
+    head_graph_.begin(Graph::Mode::inference);
+    const Var x = head_graph_.constant({hidden_.data + first * C, {n, C}}, "hidden");
+    return model_.head()(head_graph_, x).value().flat();
+  }
+
+ private:
+  nn::Gpt& model_;
+  Graph graph_, head_graph_;
+  Tensor hidden_{};
+};
+
+/// body(first row, rows) for all pieces.
+template <class Body>
+void for_pieces(const nn::Gpt& model, std::int64_t rows, const Body& body) {
+  const std::int64_t most = LogitPieces::rows(model);
+  for (std::int64_t first = 0; first < rows; first += most) {
+    body(first, std::min(most, rows - first));
+  }
+}
+
+/// The nearest-rank percentile; reorders `values`.
+double percentile(std::vector<double>& values, double share) {
+  const auto rank =
+      static_cast<std::ptrdiff_t>(std::ceil(share * static_cast<double>(values.size())));
+  const auto at = values.begin() + std::max<std::ptrdiff_t>(rank, 1) - 1;
+  std::ranges::nth_element(values, at);
+  return *at;
+}
+
+void require_finite(double loss, std::string_view what) {
+  if (std::isfinite(loss)) return;
+  throw Error({.fault = Fault::numeric,
+               .where = "evaluate",
+               .what = str(what, " is not finite"),
+               .found = str(loss),
+               .hint = "the model holds a NaN or an infinity; `notch inspect` names the tensor"});
+}
+
+}  // namespace
+
+Evaluation evaluate(nn::Gpt& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
+                    nn::Gpt* base, const EvaluationLimits& limits) {
+  check(!base || base->config().vocab_size == model.config().vocab_size, "evaluate",
+        "the base has vocab_size ", base ? base->config().vocab_size : 0, ", the model ",
+        model.config().vocab_size);
+  Evaluation out;
+  LogitPieces pieces(model);
+  std::optional<LogitPieces> base_pieces;
+  if (base) base_pieces.emplace(*base);
+  std::vector<double> losses, divergences, all_divergences;
+  std::vector<std::uint8_t> same;
+  std::int64_t same_top = 0;
+  const std::int64_t V = model.config().vocab_size;
+  for_window_batches(
+      tokens, model.config().block_size, limits.windows,
+      [&](const WindowBatch& batch, std::int64_t) {
+        const nn::Tokens ids{batch.inputs, batch.B, batch.T};
+        const std::int64_t rows = batch.B * batch.T;
+        losses.resize(static_cast<std::size_t>(rows));
+        pieces.read(ids);
+        if (base) base_pieces->read(ids);
+        divergences.resize(losses.size());
+        same.resize(losses.size());
+        for_pieces(model, rows, [&](std::int64_t first, std::int64_t n) {
+          const auto part = [&](auto& all) {
+            return std::span(all).subspan(static_cast<std::size_t>(first),
+                                          static_cast<std::size_t>(n));
+          };
+          const std::span<const real> q = pieces.logits(first, n);
+          if (!base) {
+            kernels::cross_entropy_forward(part(losses), q, part(batch.targets), n, V);
+            return;
+          }
+          const std::span<const real> p = base_pieces->logits(first, n);
+          // Distillation with alpha = tau = 1 is KL(base || model), with the cross-entropy beside
+          // it.
+          kernels::distillation_forward(part(divergences), part(losses), q, p, part(batch.targets),
+                                        {.tau = 1, .alpha = 1}, n, V);
+          parallel_for(n, [&](std::int64_t r) {
+            const auto row = [&](std::span<const real> all) {
+              return all.subspan(static_cast<std::size_t>(r * V), static_cast<std::size_t>(V));
+            };
+            same[static_cast<std::size_t>(first + r)] = argmax(row(q)) == argmax(row(p));
+          });
+        });
+        if (base) {
+          for (const std::uint8_t s : same) same_top += s;
+          all_divergences.insert(all_divergences.end(), divergences.begin(), divergences.end());
+        }
+        for (std::int64_t b = 0; b < batch.B; ++b) {
+          out.window_losses.push_back(kernels::tree_sum(std::span(losses).subspan(
+              static_cast<std::size_t>(b * batch.T), static_cast<std::size_t>(batch.T))));
+          out.window_tokens.push_back(batch.T);
+        }
+      });
+  double scored = 0;
+  for (const std::int64_t n : out.window_tokens) scored += static_cast<double>(n);
+  out.loss = kernels::tree_sum(out.window_losses) / scored;
+  require_finite(out.loss, "the loss");
+  out.bits_per_byte = out.loss / std::numbers::ln2 / bytes_per_token;
+  out.perplexity = std::exp(out.loss);
+  if (base) {
+    out.from_base = Divergence{.kl_mean = kernels::tree_sum(all_divergences) / scored,
+                               .same_top = static_cast<double>(same_top) / scored};
+    require_finite(out.from_base->kl_mean, "the divergence from the base");
+    out.from_base->kl_99 = percentile(all_divergences, 0.99);
+  }
+  return out;
+}
+
+std::vector<TaskSequence> task_sequences(const data::Tokenizer& tokenizer,
+                                         std::span<const data::TenseExample> examples,
+                                         std::int64_t context) {
+  // The last token is only predicted.
+  const std::size_t most = static_cast<std::size_t>(context) + 1;
+  std::vector<TaskSequence> sequences;
+  for (const data::TenseExample& e : examples) {
+    std::vector<std::int32_t> prompt = tokenizer.encode(e.prompt);
+    std::vector<std::vector<std::int32_t>> labels;
+    std::size_t longest = 0;
+    for (const std::string& candidate : e.candidates) {
+      labels.push_back(tokenizer.encode(candidate));
+      longest = std::max(longest, labels.back().size());
+    }
+    // All labels are compared after the same prompt: what the longest leaves room for.
+    if (longest >= most) {
+      throw Error({.where = "task",
+                   .what = "a label does not fit the context",
+                   .field = "model.block_size",
+                   .found = str(context),
+                   .expected = str("at least ", longest),
+                   .hint = "data.task_examples = 0 leaves the task out"});
+    }
+    if (prompt.size() + longest > most) {
+      prompt.erase(prompt.begin(),
+                   prompt.begin() + static_cast<std::ptrdiff_t>(prompt.size() + longest - most));
+    }
+    for (const std::vector<std::int32_t>& label : labels) {
+      TaskSequence s{prompt, prompt.size()};
+      s.ids.insert(s.ids.end(), label.begin(), label.end());
+      sequences.push_back(std::move(s));
+    }
+  }
+  return sequences;
+}
+
+double task_accuracy(nn::Gpt& model, const data::Tokenizer& tokenizer,
+                     std::span<const data::TenseExample> examples) {
+  if (examples.empty()) return 0;
+  const std::int64_t context = model.config().block_size;
+  const std::vector<TaskSequence> sequences = task_sequences(tokenizer, examples, context);
+  // Sequences are padded to a common length; padding and prompts have no target.
+  std::vector<double> scores;
+  LogitPieces pieces(model);
+  const std::size_t per_batch =
+      static_cast<std::size_t>(std::max<std::int64_t>(1, kTokensPerBatch / (context + 1)));
+  for (std::size_t first = 0; first < sequences.size(); first += per_batch) {
+    const std::size_t B = std::min(per_batch, sequences.size() - first);
+    std::size_t T = 1;
+    for (std::size_t b = 0; b < B; ++b) T = std::max(T, sequences[first + b].ids.size() - 1);
+    std::vector<std::int32_t> inputs(B * T, 0), targets(B * T, -1);
+    for (std::size_t b = 0; b < B; ++b) {
+      const TaskSequence& s = sequences[first + b];
+      for (std::size_t t = 0; t + 1 < s.ids.size(); ++t) {
+        inputs[b * T + t] = s.ids[t];
+        if (t + 1 >= s.prompt) targets[b * T + t] = s.ids[t + 1];
+      }
+    }
+    pieces.read({inputs, static_cast<std::int64_t>(B), static_cast<std::int64_t>(T)});
+    std::vector<double> losses(B * T);
+    for_pieces(model, std::ssize(losses), [&](std::int64_t row, std::int64_t n) {
+      const auto part = [&](auto& all) {
+        return std::span(all).subspan(static_cast<std::size_t>(row), static_cast<std::size_t>(n));
+      };
+      kernels::cross_entropy_forward(part(losses), pieces.logits(row, n), part(targets), n,
+                                     model.config().vocab_size);
+    });
+    for (std::size_t b = 0; b < B; ++b) {
+      scores.push_back(kernels::tree_sum(std::span(losses).subspan(b * T, T)));
+    }
+  }
+  std::size_t right = 0, at = 0;
+  for (const data::TenseExample& e : examples) {
+    const auto of_example = std::span(scores).subspan(at, e.candidates.size());
+    right += std::ranges::min_element(of_example) - of_example.begin() == e.correct;
+    at += e.candidates.size();
+  }
+  return static_cast<double>(right) / static_cast<double>(examples.size());
+}
+
+}  // namespace notch::experiments

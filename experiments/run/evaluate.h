@@ -1,0 +1,61 @@
+// Evaluation: the numbers of one row of the table.
+//
+// A whole split is scored in non-overlapping windows (data/batches.h), every token but
+// the first exactly once, in the same windows for every model, so that differences can be paired.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "data/tokenizer.h"
+#include "data/verbs/verbs.h"
+#include "nn/gpt.h"
+
+namespace notch::experiments {
+
+/// How far a model is from a base model, token by token; nats.
+struct Divergence {
+  double kl_mean = 0;   ///< mean of KL(base || model)
+  double kl_99 = 0;     ///< its 99th percentile over tokens (nearest rank)
+  double same_top = 0;  ///< share of tokens whose most probable next token is the same
+};
+
+struct Evaluation {
+  double loss = 0;                            ///< mean cross-entropy in nats per token
+  double bits_per_byte = 0;                   ///< loss / ln 2 / bytes per token
+  double perplexity = 0;                      ///< exp(loss)
+  std::vector<double> window_losses{};        ///< sums of nats over each window, in order
+  std::vector<std::int64_t> window_tokens{};  ///< tokens scored in each window
+  std::optional<Divergence> from_base{};
+};
+
+struct EvaluationLimits {
+  std::int64_t windows = 0;  ///< the first so many; 0 = all
+};
+
+/// Scores `tokens` with `model` in windows of its block_size; against `base` if given, which must
+/// share the vocabulary. Throws Fault::numeric when a loss is not finite.
+Evaluation evaluate(nn::Gpt& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
+                    nn::Gpt* base = nullptr, const EvaluationLimits& limits = {});
+
+/// A question of the task with one of its labels, as tokens.
+struct TaskSequence {
+  std::vector<std::int32_t> ids{};
+  std::size_t prompt = 0;  ///< so many ids are the question's
+};
+
+/// Every question with each of its labels. Throws Fault::input for text without tokens, Fault::usage
+/// when a label leaves no room for a question in the context.
+std::vector<TaskSequence> task_sequences(const data::Tokenizer& tokenizer,
+                                         std::span<const data::TenseExample> examples,
+                                         std::int64_t context);
+
+/// Share of examples whose correct continuation is the most probable of the candidates (sum of
+/// token log-probabilities). Prompts that do not fit the context are cut on the left.
+double task_accuracy(nn::Gpt& model, const data::Tokenizer& tokenizer,
+                     std::span<const data::TenseExample> examples);
+
+}  // namespace notch::experiments

@@ -1,0 +1,201 @@
+#include "experiments/run/resume.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "autograd/base/error.h"
+#include "autograd/base/files.h"
+#include "experiments/config/config_effects.h"
+#include "experiments/run/row_facts.h"
+
+namespace notch::experiments {
+namespace {
+
+/// What an artefact is made from, by its name: a configuration with everything else at its default.
+using Artefacts = std::map<std::string, ExperimentConfig, std::less<>>;
+
+/// Of the fp32 models. `with_path`: for runs that kept no hash of their text.
+ExperimentConfig of_base(const ExperimentConfig& config, bool with_path) {
+  ExperimentConfig used = numbers_of(config);
+  used.seeds.clear();  // each is a run of its own
+  if (!with_path) used.data.path.clear();
+  // Of the scoring: rows know what they were scored on.
+  used.data.task_examples = DataConfig{}.task_examples;
+  used.data.score = DataConfig{}.score;
+  used.quant = {};
+  used.activations = {};
+  used.calib = {};
+  used.gptq = {};
+  used.qat = {};
+  used.distill = {};
+  used.row = {};
+  return used;
+}
+
+/// Of what is made from fp32: the settings of `rows` that they use.
+ExperimentConfig of_rows(ExperimentConfig config, std::vector<RowConfig> rows, bool control) {
+  ExperimentConfig used = numbers_of(std::move(config));
+  used.seeds.clear();
+  used.data = {};  // fp32's
+  used.model = {};
+  used.train = {};
+  used.quant.at.clear();  // they are in the sections, as those of `set`
+  for (RowConfig& row : rows) row.set.clear();
+  used.quant.control = control;
+  used.row = std::move(rows);
+  return effective(std::move(used));
+}
+
+Artefacts artefacts_of(const ExperimentConfig& config) {
+  Artefacts all;
+  // A control's name has what it has of its own.
+  const ExperimentConfig shared = of_rows(config, {{.method = std::string(kBaseRow)}}, true);
+  for (const Control& c : controls(config, 0)) all[c.name] = shared;
+  for (const RowConfig& planned : planned_rows(config)) {
+    const RowResult row = planned_result(config, planned);
+    const ExperimentConfig used = all[row.name] =
+        of_rows(row_config(config, planned), {planned}, false);
+    for (const RowResult& of_control : of_controls(config, row)) {
+      all[of_control.name] = used;
+      all[of_control.name].qat = shared.qat;
+    }
+  }
+  return all;
+}
+
+Json hashes_of(const data::TextSource& source) {
+  Json text = Json::object(), tokenizer = Json::object(), all = Json::object();
+  text.set("name", source.corpus.name)
+      .set("bytes", static_cast<std::int64_t>(source.corpus.bytes))
+      .set("sha256", source.corpus.sha256);
+  tokenizer.set("name", std::string(data::name(source.tokenizer.kind())))
+      .set("sha256", source.tokenizer.definition_hash());
+  return all.set("text", text).set("tokenizer", tokenizer);
+}
+
+void require_same_contents(const Json& before, const Json& now, const std::string& text_path,
+                           const std::string& where) {
+  for (const auto& [what, input] : before.as_object(where)) {
+    const std::string& was = input.at("sha256", where).as_string(where);
+    const Json* present = now.find(what);
+    const std::string is = present ? present->at("sha256", where).as_string(where) : "nothing";
+    if (is == was) continue;
+    const bool text = what == "text";
+    throw Error({.fault = Fault::mismatch,
+                 .where = text && !text_path.empty() ? text_path : what,
+                 .what = text ? "the text is not the one that the run to resume was begun with"
+                              : str("this build makes another ", what,
+                                    " of the text than the run to resume has"),
+                 .field = what,
+                 .found = "sha256 " + is,
+                 .expected = "sha256 " + was,
+                 .hint = text ? "put the text of then in its place (it may lie anywhere: "
+                                "data.path), or start a new run with --out"
+                              : "resume with the build of then, or start a new run with --out"});
+  }
+}
+
+/// "rtn-int4-seed7" or "qat-lsq-int4-before": the row they are of.
+std::string without_seed(const std::string& name) { return name.substr(0, name.rfind("-seed")); }
+std::string without_before(const std::string& name) {
+  constexpr std::string_view kBefore = "-before";
+  return name.ends_with(kBefore) ? name.substr(0, name.size() - kBefore.size()) : name;
+}
+
+/// Removes what was made of other settings; the rows of which something was there. A row that is
+/// not in the table any more keeps its model, not its results: nothing says later what they mean.
+std::set<std::string> remove_outdated(const fs::path& run, const Artefacts& before,
+                                      const Artefacts& now) {
+  const auto outdated = [&](const std::string& name) {
+    const auto was = before.find(name), is = now.find(name);
+    return name != kBaseRow &&
+           (was == before.end() || is == now.end() || was->second != is->second);
+  };
+  std::set<std::string> removed;
+  const auto remove = [&](const fs::path& folder, const auto& row_of) {
+    std::error_code none;
+    std::vector<fs::path> entries;
+    for (fs::directory_iterator at(folder, none), end; !none && at != end; at.increment(none)) {
+      entries.push_back(at->path());
+    }
+    for (const fs::path& entry : entries) {
+      const std::string row = row_of(entry);
+      if (!outdated(row)) continue;
+      fs::remove_all(entry);
+      removed.insert(row);
+    }
+  };
+  std::vector<fs::path> seeds;
+  for (const fs::directory_entry& entry : fs::directory_iterator(run)) {
+    if (entry.path().filename().string().starts_with("seed-")) seeds.push_back(entry.path());
+  }
+  for (const fs::path& seed : seeds) {
+    remove(seed / "rows", [](const fs::path& file) { return file.stem().string(); });
+    remove(seed / "ckpt",
+           [](const fs::path& folder) { return without_before(folder.filename().string()); });
+  }
+  remove(run / "models", [&](const fs::path& folder) {
+    const std::string row = without_seed(folder.filename().string());
+    return now.contains(row) ? row : std::string(kBaseRow);
+  });
+  return removed;
+}
+
+/// Compares with the configuration of then, and makes room for what has to be made again.
+std::vector<std::string> compare_configurations(const RunDir& dir, const ExperimentConfig& now,
+                                                bool with_path) {
+  const fs::path file = dir.config_file();
+  const ExperimentConfig before = parse_config(read_file(file), file.string()).config;
+  if (const std::optional<Override> other =
+          first_difference(of_base(before, with_path), of_base(now, with_path))) {
+    throw Error({.where = file.string(),
+                 .what = "the run to resume trained fp32 with other settings",
+                 .field = other->key,
+                 .found = other->after,
+                 .expected = other->before,
+                 .hint = "resume with the same value (settings of rows may change), or start a new "
+                         "run with --out"});
+  }
+  const Artefacts was = artefacts_of(before), is = artefacts_of(now);
+  std::vector<std::string> notes;
+  for (const std::string& name : remove_outdated(dir.path(), was, is)) {
+    if (!is.contains(name)) continue;
+    const std::optional<Override> change =
+        was.contains(name) ? first_difference(was.at(name), is.at(name)) : std::nullopt;
+    notes.push_back(str("resume   ", name, " is made again: ",
+                        change ? str(change->key, "  ", change->before, " -> ", change->after)
+                               : "it was not in the table"));
+  }
+  return notes;
+}
+
+}  // namespace
+
+std::vector<std::string> begin_run(const RunDir& dir, const ExperimentConfig& config,
+                                   const data::TextSource& source) {
+  std::vector<std::string> notes;
+  const Json hashes = hashes_of(source);
+  if (dir.resumes()) {
+    const Json before = dir.inputs();
+    if (before.is_null()) {
+      notes.push_back(
+          "warning  the run was begun by a build that kept no hashes of what it read: its "
+          "configuration is compared, its text is not");
+    } else {
+      require_same_contents(before, hashes, config.data.path, dir.path().string());
+    }
+    for (std::string& note : compare_configurations(dir, config, before.is_null())) {
+      notes.push_back(std::move(note));
+    }
+  }
+  ExperimentConfig kept = config;
+  kept.out.clear();  // where the file lies
+  dir.write_config(to_toml(kept));
+  dir.write_inputs(hashes);
+  return notes;
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,25 @@
+// Resume: what a run was begun with, and what of it a continuation keeps.
+//
+// Contents are compared, never places: text and tokenizer by their SHA-256 (inputs.json), the
+// configuration by the values that move a number. fp32's training must be that of the run; a row
+// stays where the settings that it uses are the same, and is made again where not
+// (experiments/config/config_effects.h says both).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "data/text_source.h"
+#include "experiments/config/config.h"
+#include "experiments/run/run_dir.h"
+
+namespace notch::experiments {
+
+/// Makes `dir` the directory of this run: writes its configuration and the hashes of what it reads.
+/// On --resume what is there is compared first. Throws Fault::mismatch for other contents, naming
+/// both hashes, and Fault::usage for another training of fp32; removes the results of rows whose
+/// settings changed. Returns what the user should know, a line each.
+std::vector<std::string> begin_run(const RunDir& dir, const ExperimentConfig& config,
+                                   const data::TextSource& source);
+
+}  // namespace notch::experiments

@@ -1,0 +1,162 @@
+#include "experiments/run/row_facts.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "experiments/run/setup.h"
+
+namespace notch::experiments {
+namespace {
+
+/// "channel", "tensor", "group 32"; "channel a8" with activations of 8 bits: rows are compared with
+/// rows of the same.
+std::string granularity_text(const quant::Spec& spec, int activations) {
+  std::string text(quant::name_of(spec.granularity));
+  if (spec.granularity == quant::Granularity::group) text += str(" ", spec.group_size);
+  if (activations > 0) text += str(" a", activations);
+  return text;
+}
+
+std::string_view name_of(optim::Decay decay) {
+  return decay == optim::Decay::cosine   ? "cosine"
+         : decay == optim::Decay::linear ? "linear"
+                                         : "constant";
+}
+
+/// "lr=0.0005,ema=0.98": the settings of `own` that `other` has not. Names of controls are made of
+/// it, so what prints alike counts as alike.
+std::string unlike(const TrainSettings& own, const TrainSettings& other) {
+  std::string out;
+  const auto compare = [&](std::string_view key, std::string_view is, std::string_view was) {
+    if (is != was) out += str(out.empty() ? "" : ",", key, '=', is);
+  };
+  const auto number = [&](std::string_view key, double is, double was) {
+    const auto text = [](double x) {
+      char digits[32];
+      std::snprintf(digits, sizeof digits, "%.6g", x);
+      return std::string(digits);
+    };
+    compare(key, text(is), text(was));
+  };
+  const optim::Schedule &is = own.schedule, &was = other.schedule;
+  number("lr", is.lr, was.lr);
+  number("min_lr_scale", is.min_lr / is.lr, was.min_lr / was.lr);
+  compare("schedule", name_of(is.decay), name_of(was.decay));
+  number("weight_decay", own.weight_decay, other.weight_decay);
+  number("ema", own.ema, other.ema);
+  return out;
+}
+
+std::string control_name(const ExperimentConfig& run, const TrainSettings& settings) {
+  const std::string own = unlike(settings, fork_settings(run, 0, ""));
+  return str(kControlRow, own.empty() ? "" : "-", own);
+}
+
+/// What a row trains with, but for its quantizer and when that begins.
+TrainSettings shared_settings(const ExperimentConfig& run, const RowConfig& row, std::uint64_t seed,
+                              const std::string& phase) {
+  TrainSettings s = rounding_settings(row_config(run, row), seed, quant::recipe(row.method), phase);
+  s.first_step = 0;
+  return s;
+}
+
+bool is_quantized(const RowConfig& row) { return row.bits > 0; }
+
+}  // namespace
+
+std::string row_name(const ExperimentConfig& config, const RowConfig& row) {
+  if (!is_quantized(row)) return row.method;
+  std::string name = str(row.label.empty() ? row.method : row.label, "-int", row.bits);
+  if (row.activations > 0) name += str("-a", row.activations);
+  const bool usual =
+      row.granularity == config.quant.granularity && row.group_size == config.quant.group_size;
+  if (!usual) {
+    name += row.granularity == "group" ? str("-g", row.group_size) : str('-', row.granularity);
+  }
+  return row.grid == grid_of_width(config, row.bits) ? name : str(name, "-", row.grid);
+}
+
+RowResult planned_result(const ExperimentConfig& config, const RowConfig& planned) {
+  RowResult row{.name = row_name(config, planned), .method = planned.method};
+  if (!is_quantized(planned)) {
+    row.bits = 16;
+    return row;
+  }
+  const quant::Recipe& recipe = quant::recipe(planned.method);
+  const quant::Spec spec = row_spec(config, planned);
+  if (!planned.label.empty()) row.method = planned.label;
+  row.bits = planned.bits;
+  row.granularity = granularity_text(spec, planned.activations);
+  row.grid = quant::grid_text(spec);
+  row.trained = recipe.training != quant::Training::none;
+  row.distilled = recipe.distills;
+  if (!row.trained) return row;
+  const ExperimentConfig own = row_config(config, planned);
+  const bool starts_late = rounding_settings(own, 0, recipe, "").first_step > 0;
+  row.aims_at_data = !recipe.distills || own.distill.alpha < 1 || starts_late;
+  const TrainSettings settings = shared_settings(config, planned, 0, "");
+  if (own.qat.from == "scratch") {
+    row.control = kBaseRow;
+    row.unlike_control = unlike(settings, base_settings(config, 0));
+  } else if (row.aims_at_data && config.quant.control) {
+    row.control = control_name(config, settings);
+  }
+  return row;
+}
+
+RowResult planned_result(const Control& control) {
+  const std::string title = control_title(control.name);
+  return {.name = control.name,
+          .method = str(kControlRow, title.substr(std::string_view("control").size())),
+          .trained = true,
+          .aims_at_data = true};
+}
+
+std::vector<Control> controls(const ExperimentConfig& config, std::uint64_t seed) {
+  std::vector<Control> out;
+  if (!config.quant.control) return out;
+  const std::string own(kControlRow);
+  out.push_back({.name = own, .settings = fork_settings(config, seed, own)});
+  for (const RowConfig& planned : planned_rows(config)) {
+    const std::string name = planned_result(config, planned).control;
+    if (name.empty() || name == kBaseRow ||
+        std::ranges::find(out, name, &Control::name) != out.end()) {
+      continue;
+    }
+    out.push_back({.name = name, .settings = shared_settings(config, planned, seed, name)});
+  }
+  return out;
+}
+
+std::vector<RowResult> of_controls(const ExperimentConfig& config, const RowResult& row) {
+  std::vector<std::string> names;
+  if (!config.quant.control || row.trained || row.granularity.empty()) return {};
+  for (const RowConfig& planned : planned_rows(config)) {
+    const RowResult other = planned_result(config, planned);
+    if (other.bits != row.bits || other.granularity != row.granularity) continue;
+    if (other.control.empty() || other.control == kBaseRow) continue;
+    if (std::ranges::find(names, other.control) == names.end()) names.push_back(other.control);
+  }
+  if (names.empty()) names.emplace_back(kControlRow);
+  std::vector<RowResult> out;
+  for (const std::string& name : names) {
+    RowResult& made = out.emplace_back(row);
+    made.name = str("control", name.substr(kControlRow.size()), '-', row.name);
+    made.on_control = true;
+    made.control = name;
+  }
+  return out;
+}
+
+std::vector<std::string> all_row_names(const ExperimentConfig& config) {
+  std::vector<std::string> names = {std::string(kBaseRow)};
+  for (const Control& control : controls(config, 0)) names.push_back(control.name);
+  for (const RowConfig& planned : planned_rows(config)) {
+    const RowResult row = planned_result(config, planned);
+    names.push_back(row.name);
+    for (const RowResult& made : of_controls(config, row)) names.push_back(made.name);
+  }
+  return names;
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,45 @@
+// What is known of a row before it is made: its name, its numbers, and what it is compared with.
+//
+// A row that is trained has seen more text than fp32. One that learns from labels aims at the data:
+// what its steps alone would give is told by a control, fp32 trained on alike (learning rate, its
+// course, weight decay, averages) without a quantizer. Rows of one setting share one control. A row
+// that learns from nothing but fp32's outputs aims at fp32; one from scratch has seen as much text
+// as fp32, which is its control.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "experiments/config/config.h"
+#include "experiments/run/results.h"
+#include "experiments/run/trainer.h"
+
+namespace notch::experiments {
+
+/// "gptq-int4"; granularity and grid are added where they are not the experiment's for the width.
+std::string row_name(const ExperimentConfig& config, const RowConfig& row);
+
+/// Everything of the row that follows from the configuration; the rest is empty.
+RowResult planned_result(const ExperimentConfig& config, const RowConfig& row);
+
+struct Control {
+  std::string name{};  ///< "fp32-continue", "fp32-continue-lr=0.0005"
+  TrainSettings settings{};
+};
+
+/// The controls of a run: its own setting first, whether a row has it or not, then those of its
+/// rows in order. None without quant.control.
+std::vector<Control> controls(const ExperimentConfig& config, std::uint64_t seed);
+RowResult planned_result(const Control& control);
+
+/// A post-training row is made from fp32 and once more from the control of every trained row of its
+/// width, so that each of those finds its counterpart and none is chosen for the row; where no row
+/// is trained, from the run's own.
+std::vector<RowResult> of_controls(const ExperimentConfig& config, const RowResult& row);
+
+/// The names of all rows of a seed, in the order in which they are made.
+std::vector<std::string> all_row_names(const ExperimentConfig& config);
+
+}  // namespace notch::experiments

@@ -1,0 +1,126 @@
+#include "experiments/run/run_dir.h"
+
+#include <algorithm>
+#include <system_error>
+#include <vector>
+
+#include "autograd/base/error.h"
+#include "autograd/base/files.h"
+#include "experiments/config/config.h"
+
+namespace notch::experiments {
+
+namespace {
+
+constexpr const char* kInputsFile = "inputs.json";
+
+std::vector<fs::path> entries_of(const fs::path& directory) {
+  std::vector<fs::path> entries;
+  std::error_code error;
+  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
+    entries.push_back(it->path());
+  }
+  return entries;
+}
+
+bool is_written_by_runs(const fs::path& entry) {
+  static constexpr std::string_view kNames[] = {
+      kResolvedConfig, kInputsFile,   "env.json",  "metrics.jsonl", "results.csv", "results.jsonl",
+      "results.md",    "results.svg", "pairs.csv", "report.html",   "models"};
+  const std::string name = entry.filename().string();
+  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ||
+         name.starts_with("seed-");
+}
+
+void create(const fs::path& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) return;
+  throw Error({.fault = Fault::io,
+               .where = path.string(),
+               .what = str("cannot create the run directory: ",
+                           error ? error.message() : "a file has this name"),
+               .hint = "choose another directory with --out"});
+}
+
+void remove_results(std::vector<fs::path> entries) {
+  // The configuration goes last: until then the directory is known to be a run's.
+  std::stable_partition(entries.begin(), entries.end(),
+                        [](const fs::path& entry) { return entry.filename() != kResolvedConfig; });
+  for (const fs::path& entry : entries) {
+    std::error_code error;
+    if (is_written_by_runs(entry)) fs::remove_all(entry, error);
+    if (error) {
+      throw Error({.fault = Fault::io,
+                   .where = entry.string(),
+                   .what = "cannot remove: " + error.message()});
+    }
+  }
+}
+
+}  // namespace
+
+bool RunDir::replaces(const fs::path& run, const fs::path& file) {
+  std::error_code error;
+  const fs::path inside = fs::weakly_canonical(fs::absolute(file), error)
+                              .lexically_relative(fs::weakly_canonical(fs::absolute(run), error));
+  return !error && !inside.empty() && is_written_by_runs(*inside.begin());
+}
+
+RunDir::RunDir(fs::path path, Earlier earlier)
+    : path_(std::move(path)), earlier_(earlier), metrics_(path_ / "metrics.jsonl") {
+  const bool has_run = fs::exists(path_ / kResolvedConfig);
+  if (earlier == Earlier::resume && !has_run) {
+    throw Error({.where = path_.string(),
+                 .what = "there is no run to resume",
+                 .hint = "start it without --resume"});
+  }
+  create(path_);
+  lock_ = std::make_unique<RunLock>(path_);
+  const std::vector<fs::path> entries = entries_of(path_);
+  const bool foreign =
+      !has_run && std::any_of(entries.begin(), entries.end(), [](const fs::path& entry) {
+        const std::string name = entry.filename().string();
+        return name != "run.lock" && name.find(".tmp-") == std::string::npos;
+      });
+  if (foreign) {
+    throw Error({.where = path_.string(),
+                 .what = "the directory has files of something else",
+                 .hint = "choose an empty or a new directory with --out"});
+  }
+  if (earlier == Earlier::refuse && has_run) {
+    throw Error(
+        {.where = path_.string(),
+         .what = "the directory holds an earlier run",
+         .hint = "--resume continues it, --force starts over, --out chooses another directory"});
+  }
+  if (earlier == Earlier::replace) remove_results(entries);
+  remove_stale_temporaries(path_);
+}
+
+fs::path RunDir::checkpoints(std::int64_t seed) const {
+  return path_ / str("seed-", seed) / "ckpt";
+}
+
+void RunDir::write_config(const std::string& toml) const {
+  write_file(config_file(),
+             "# Every value of this run; `notch run` on this file repeats it.\n\n" + toml);
+}
+
+fs::path RunDir::config_file() const { return path_ / kResolvedConfig; }
+
+void RunDir::write_inputs(const Json& hashes) const {
+  write_file(path_ / kInputsFile, hashes.dump(2) + "\n");
+}
+
+Json RunDir::inputs() const {
+  const fs::path file = path_ / kInputsFile;
+  return fs::exists(file) ? Json::parse(read_file(file), file.string()) : Json();
+}
+
+void RunDir::write_env(const Json& environment) const {
+  write_file(path_ / "env.json", environment.dump(2) + "\n");
+}
+
+}  // namespace notch::experiments

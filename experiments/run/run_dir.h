@@ -1,0 +1,59 @@
+// The directory of a run: who may write into it, and where everything goes.
+//
+//   config.resolved.toml  inputs.json  env.json  run.lock  metrics.jsonl
+//   results.{csv,jsonl,md,svg}  pairs.csv  report.html  models/<name>/  seed-<N>/{rows,ckpt}/
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "autograd/base/json.h"
+#include "experiments/run/metrics.h"
+#include "experiments/run/run_lock.h"
+
+namespace notch::experiments {
+
+/// What to do with the results of an earlier run in the directory.
+enum class Earlier {
+  refuse,   ///< Fault::usage if there are any
+  resume,   ///< keep them; Fault::usage if there are none
+  replace,  ///< remove what a run writes, and nothing else
+};
+
+class RunDir {
+ public:
+  /// Creates `path` where needed and locks it. Throws Fault::usage when another run holds it, when
+  /// it has files but is not a run's directory, or as `earlier` says; Fault::io when it cannot be
+  /// written.
+  RunDir(std::filesystem::path path, Earlier earlier);
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path model(std::string_view name) const { return path_ / "models" / name; }
+  std::filesystem::path checkpoints(std::int64_t seed) const;
+  const Metrics& metrics() const { return metrics_; }
+
+  bool resumes() const { return earlier_ == Earlier::resume; }
+
+  /// Writes config.resolved.toml, which makes the directory a run's. experiments/run/resume.h calls it,
+  /// and compares it first with one that is there.
+  void write_config(const std::string& toml) const;
+  std::filesystem::path config_file() const;
+  /// inputs.json: the hashes of what the run read. Null where a build wrote none.
+  void write_inputs(const Json& hashes) const;
+  Json inputs() const;
+  void write_env(const Json& environment) const;
+
+  /// Whether `file` lies where a run in the directory `run` writes.
+  static bool replaces(const std::filesystem::path& run, const std::filesystem::path& file);
+
+ private:
+  std::filesystem::path path_;
+  Earlier earlier_;
+  std::unique_ptr<RunLock> lock_;
+  Metrics metrics_;
+};
+
+}  // namespace notch::experiments

@@ -1,0 +1,336 @@
+#include "experiments/run/setup.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "autograd/base/rng.h"
+#include "autograd/base/sha256.h"
+#include "autograd/base/thread_pool.h"
+#include "nn/generate.h"
+
+namespace notch::experiments {
+namespace {
+
+optim::Decay decay_of(std::string_view schedule) {
+  return schedule == "cosine"   ? optim::Decay::cosine
+         : schedule == "linear" ? optim::Decay::linear
+                                : optim::Decay::constant;
+}
+
+quant::RangeRule lsq_init_of(std::string_view word) {
+  return word == "mse"      ? quant::RangeRule::mse
+         : word == "absmax" ? quant::RangeRule::absmax
+                            : quant::RangeRule::lsq_paper;
+}
+
+std::optional<quant::InputLearning> input_learning_of(std::string_view word) {
+  using enum quant::InputLearning;
+  if (word == "method") return std::nullopt;
+  return word == "lsq" ? lsq : word == "pact" ? pact : fixed;
+}
+
+// Streams of a seed that must not coincide: each use of randomness has its own.
+constexpr std::uint64_t kForkStream = 1, kCalibrationStream = 2, kTaskSeed = 3;
+
+bool scores_test(const DataConfig& d) { return d.test_fraction > 0 && d.score == "test"; }
+
+/// The questions of the task: n of them, or as many after those where they are to tune by.
+std::vector<data::TenseExample> task_questions(const DataConfig& d) {
+  const std::uint64_t seed = mix64(static_cast<std::uint64_t>(d.seed) + kTaskSeed);
+  const bool tunes = d.test_fraction > 0 && d.score == "val";
+  if (!tunes) return data::tense_examples(seed, d.task_examples);
+  std::vector<data::TenseExample> all = data::tense_examples(seed, 2 * d.task_examples);
+  const auto first = all.begin() + d.task_examples;
+  const auto asked = [&](const data::TenseExample& e) {
+    return std::find_if(all.begin(), first, [&](const data::TenseExample& other) {
+             return other.prompt == e.prompt;
+           }) != first;
+  };
+  return {first, std::remove_if(first, all.end(), asked)};
+}
+
+/// A text that was put together from copies has its end in its beginning too.
+void require_unseen(const ExperimentConfig& config, const Data& data) {
+  const ScoredText scored = scored_text(config, data);
+  const std::vector<std::uint16_t>& train = data.source.tokens.train;
+  const auto at =
+      std::search(train.begin(), train.end(), scored.tokens.begin(), scored.tokens.end());
+  if (at == train.end()) return;
+  throw Error(
+      {.fault = Fault::input,
+       .where = data.source.corpus.name,
+       .what = str("the ", scored.name,
+                   " split is part of the training text, from which calibration text comes"),
+       .field = "data",
+       .found = str("all its ", scored.tokens.size(), " tokens from training token ",
+                    at - train.begin()),
+       .expected = "evaluation text that training and calibration have not seen",
+       .hint = "remove the copies from the file"});
+}
+
+}  // namespace
+
+ScoredText scored_text(const ExperimentConfig& config, const Data& data) {
+  const data::TokenData& t = data.source.tokens;
+  if (scores_test(config.data)) return {"test", t.test, t.test_bytes_per_token};
+  return {"validation", t.val, t.val_bytes_per_token};
+}
+
+std::string scored_hash(const ExperimentConfig& config, const Data& data) {
+  const auto tokens = scored_text(config, data).tokens;
+  Sha256 hash;
+  hash.update({reinterpret_cast<const char*>(tokens.data()), tokens.size_bytes()});
+  for (const data::TenseExample& e : data.task) {
+    hash.update(str('\n', e.prompt, '\n', e.correct));
+    for (const std::string& candidate : e.candidates) hash.update('\n' + candidate);
+  }
+  return hash.hex();
+}
+
+Data load_data(const ExperimentConfig& config, const std::filesystem::path& cache) {
+  const DataConfig& d = config.data;
+  Data out{.source = data::load_source({.kind = d.kind,
+                                        .path = d.path,
+                                        .tokenizer = d.tokenizer,
+                                        .bpe_vocab = d.bpe_vocab,
+                                        .splits = {.val = d.val_fraction, .test = d.test_fraction},
+                                        .seed = static_cast<std::uint64_t>(d.seed),
+                                        .sentences = d.sentences,
+                                        .block_size = config.model.block_size,
+                                        .cache = cache})};
+  if (d.kind == "verbs" && d.task_examples > 0) out.task = task_questions(d);
+  require_unseen(config, out);
+  return out;
+}
+
+std::filesystem::path token_cache() {
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg && *xdg) {
+    return std::filesystem::path(xdg) / "notch";
+  }
+  if (const char* home = std::getenv("HOME"); home && *home) {
+    return std::filesystem::path(home) / ".cache/notch";
+  }
+  return {};
+}
+
+nn::GptConfig model_config(const ExperimentConfig& config, int vocab_size) {
+  const ModelConfig& m = config.model;
+  return {.vocab_size = vocab_size,
+          .block_size = m.block_size,
+          .n_layer = m.n_layer,
+          .n_head = m.n_head,
+          .n_embd = m.n_embd,
+          .dropout = m.dropout,
+          .bias = m.bias,
+          .gelu = m.gelu == "tanh" ? Gelu::tanh : Gelu::exact,
+          .tie_embeddings = m.tie_embeddings};
+}
+
+TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) {
+  const TrainConfig& t = config.train;
+  return {.phase = "fp32",
+          .schedule = {.lr = t.lr,
+                       .min_lr = last_lr(t),
+                       .warmup = warmup_steps(t),
+                       .steps = t.steps,
+                       .decay = decay_of(t.schedule)},
+          .batch_size = t.batch_size,
+          .grad_accum = t.grad_accum,
+          .order = t.order == "sequential" ? data::Order::sequential : data::Order::random,
+          .seed = seed,
+          .sgd = t.optimizer == "sgd",
+          .beta1 = t.beta1,
+          .beta2 = t.beta2,
+          .eps = t.eps,
+          .momentum = t.momentum,
+          .weight_decay = t.weight_decay,
+          .clip = t.clip,
+          .ema = t.ema,
+          .step_lr = config.qat.step_lr,
+          .eval_every = t.eval_every,
+          .checkpoint_every = t.checkpoint_every,
+          .log_every = t.log_every,
+          .keep_last = t.keep_last,
+          .precision = t.matmul == "bf16" ? kernels::Precision::bf16 : kernels::Precision::full};
+}
+
+TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase) {
+  TrainSettings s = base_settings(config, mix64(seed + kForkStream));
+  const QatConfig& q = config.qat;
+  const double lr = config.train.lr * q.lr_scale;
+  s.phase = std::move(phase);
+  s.rate_key = "qat.lr_scale";
+  s.schedule = {.lr = lr,
+                .min_lr = lr * q.min_lr_scale,
+                .warmup = 0,
+                .steps = qat_steps(config),
+                .decay = decay_of(q.schedule)};
+  if (q.batch_size > 0) s.batch_size = q.batch_size;
+  constexpr std::int64_t kDiagnoses = 8;
+  s.diagnose_every = (s.schedule.steps + kDiagnoses - 1) / kDiagnoses;
+  s.ema = q.ema;
+  s.weight_decay = q.weight_decay;
+  return s;
+}
+
+TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t seed,
+                                const quant::Recipe& recipe, std::string phase) {
+  ExperimentConfig own = config;
+  if (recipe.distills && config.distill.lr_scale > 0) own.qat.lr_scale = config.distill.lr_scale;
+  TrainSettings s = config.qat.from == "scratch" ? base_settings(config, seed)
+                                                 : fork_settings(own, seed, std::string{});
+  s.phase = std::move(phase);
+  s.ema = config.qat.ema;
+  if (s.rate_key == "qat.lr_scale" && recipe.distills && config.distill.lr_scale > 0)
+    s.rate_key = "distill.lr_scale";
+  s.first_step = std::llround(config.qat.start * static_cast<double>(s.schedule.steps));
+  return s;
+}
+
+quant::Spec row_spec(const ExperimentConfig& config, const RowConfig& row) {
+  return {.bits = row.bits,
+          .grid = quant::parse_grid(row.grid, "quant.grid"),
+          .granularity = quant::parse_granularity(row.granularity, "quant.granularity"),
+          .group_size = row.group_size,
+          .scale = quant::parse_scale_type(config.quant.scale, "quant.scale")};
+}
+
+quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
+  quant::Plan plan{.weights = row_spec(config, row)};
+  if (config.quant.embedding == "same") {
+    plan.table = plan.weights;
+  } else if (config.quant.embedding == "int8") {
+    // One scale per token, whatever the blocks use: a table's rows differ in size.
+    plan.table = quant::with_bits(plan.weights, 8);
+    plan.table->granularity = quant::Granularity::channel;
+    plan.table->group_size = 0;
+  }
+  const ActivationsConfig& a = config.activations;
+  if (row.activations > 0) {
+    plan.activations = quant::ActivationSpec{
+        .bits = row.activations,
+        .symmetric = a.symmetric,
+        .range = quant::parse_activation_range(a.range, "activations.range"),
+        .observer = quant::parse_observer_rule(a.observer, "activations.observer"),
+        .percentile = a.percentile};
+    plan.asymmetric = a.asymmetric;
+  }
+  for (const LayerRule& rule : config.quant.layers) {
+    quant::PlanRule out{.pattern = rule.pattern};
+    // A row of weights only stays one, whatever the rules say about inputs.
+    if (rule.activations >= 0 && row.activations > 0) out.activation_bits = rule.activations;
+    if (rule.bits > 0) {
+      out.spec = quant::with_bits(plan.weights, rule.bits);
+    }
+    plan.rules.push_back(std::move(out));
+  }
+  return plan;
+}
+
+quant::PostTrainingOptions post_training_options(const ExperimentConfig& config) {
+  const GptqConfig& g = config.gptq;
+  return {.gptq = {.damp = g.damp,
+                   .act_order = g.act_order,
+                   .static_groups = g.static_groups,
+                   .block = g.block,
+                   .range = g.clip == "absmax" ? quant::RangeRule::absmax : quant::RangeRule::mse,
+                   .deviations = g.clip == "deviations" ? g.deviations : 0,
+                   .search_clip = g.clip == "output",
+                   .asymmetric = g.asymmetric},
+          .true_sequential = g.true_sequential,
+          .percentile = config.quant.percentile};
+}
+
+quant::QatOptions qat_options(const ExperimentConfig& config) {
+  return {.ste = config.qat.ste == "plain" ? quant::Ste::plain : quant::Ste::clipped,
+          .lsq_init = lsq_init_of(config.qat.lsq_init),
+          .freeze = config.qat.freeze,
+          .dampen = config.qat.dampen,
+          .inputs = input_learning_of(config.qat.inputs),
+          .pact_decay = config.qat.pact_decay};
+}
+
+Calibration::Calibration(const ExperimentConfig& config, const nn::Gpt& model,
+                         std::span<const std::uint16_t> train, std::uint64_t seed) {
+  const std::int64_t T = config.model.block_size, windows = config.calib.windows;
+  const auto size = static_cast<std::size_t>(T);
+  ids_.resize(static_cast<std::size_t>(windows) * size);
+  const std::uint64_t stream = mix64(seed + kCalibrationStream);
+  const auto window = [&](std::int64_t w) {
+    return std::span(ids_).subspan(static_cast<std::size_t>(w) * size, size);
+  };
+  if (config.calib.source == "self") {
+    parallel_for(windows, [&](std::int64_t w) {
+      Rng rng(stream, static_cast<std::uint64_t>(w));
+      const auto V = static_cast<std::uint64_t>(model.config().vocab_size);
+      const std::int32_t first = static_cast<std::int32_t>(rng.below(V));
+      window(w)[0] = first;
+      const auto text =
+          nn::generate(model, {&first, 1}, T - 1, {.temperature = config.calib.temperature}, rng);
+      std::ranges::copy(text, window(w).begin() + 1);
+    });
+  } else {
+    std::vector<std::int32_t> targets(size);
+    const data::BatchSpec one{.B = 1, .T = T, .seed = stream};
+    for (std::int64_t w = 0; w < windows; ++w) data::batch(train, one, w, 0, window(w), targets);
+  }
+  constexpr std::int64_t kPerBatch = 16;
+  for (std::int64_t w = 0; w < windows; w += kPerBatch) {
+    const std::int64_t B = std::min(kPerBatch, windows - w);
+    batches_.push_back({std::span(ids_).subspan(static_cast<std::size_t>(w) * size,
+                                                static_cast<std::size_t>(B) * size),
+                        B, T});
+  }
+  sha256_ =
+      notch::sha256({reinterpret_cast<const char*>(ids_.data()), ids_.size() * sizeof(ids_[0])});
+}
+
+void check_processor(const ExperimentConfig& config, bool has_bf16, const Origins& origins) {
+  if (config.train.matmul != "bf16" || has_bf16) return;
+  origins.fail("train.matmul", {.fault = Fault::usage,
+                                .what = "this processor multiplies no bfloat16 numbers",
+                                .found = "bf16",
+                                .expected = "AVX512-BF16 or AMX",
+                                .hint = "train.matmul = \"fp32\""});
+}
+
+/// The targets of a row; what the plan has from a list of the configuration is refused there.
+static std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const RowConfig& row,
+                                              nn::ModelView& view, const Origins& origins) {
+  try {
+    return quant::resolve(row_plan(config, row), view);
+  } catch (const Error& e) {
+    const std::string& field = e.parts().field;
+    ErrorParts parts = e.parts();
+    if (field.starts_with("rules")) {
+      origins.fail("quant.layers" + field.substr(std::string_view("rules").size()), parts);
+    }
+    if (field.starts_with("asymmetric")) origins.fail("activations." + field, parts);
+    throw;
+  }
+}
+
+void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& origins) {
+  check_methods(config, quant::recipe_names(), origins);
+  nn::Gpt shapes(model_config(config, vocab_size), nn::Gpt::Values::shapes_only);
+  nn::ModelView view = nn::view(shapes);
+  std::size_t listed = 0;  // in config.row, of which planned_rows leaves fp32 out
+  for (const RowConfig& row : planned_rows(config)) {
+    while (listed < config.row.size() && config.row[listed].method == "fp32") ++listed;
+    const std::string grid = config.row.empty() ? "quant.grid" : str("row[", listed++, "].grid");
+    if (row.bits == 0) continue;
+    const std::vector<quant::Target> targets = resolve_row(config, row, view, origins);
+    if (quant::recipe(row.method).training != quant::Training::lsq) continue;
+    for (const quant::Target& t : targets) {
+      if (quant::has_learned_step(t.spec)) continue;
+      origins.fail(grid, {.what = str(row.method, " learns one positive step, which the grid of ",
+                                      t.name, " has not"),
+                          .found = std::string(quant::name_of(t.spec.grid)),
+                          .expected = "narrow, full, ternary or seq",
+                          .hint = "or train with qat-ste"});
+    }
+  }
+}
+
+}  // namespace notch::experiments

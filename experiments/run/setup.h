@@ -1,0 +1,93 @@
+// From the words of a configuration to the objects of the libraries.
+//
+// Everything that can be refused is refused here, before anything is trained.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/text_source.h"
+#include "data/verbs/verbs.h"
+#include "experiments/config/config.h"
+#include "experiments/run/trainer.h"
+#include "nn/gpt.h"
+#include "quant/methods/plan.h"
+#include "quant/methods/recipes.h"
+#include "quant/train/qat.h"
+
+namespace notch::experiments {
+
+/// Text, tokenizer, tokens and, for the verbs corpus, the questions of its task.
+struct Data {
+  data::TextSource source{};
+  std::vector<data::TenseExample> task{};
+};
+
+/// What the rows of a table are scored on.
+struct ScoredText {
+  std::string_view name{};  ///< "validation" or "test"
+  std::span<const std::uint16_t> tokens{};
+  double bytes_per_token = 0;
+};
+ScoredText scored_text(const ExperimentConfig& config, const Data& data);
+
+/// SHA-256 of all that a row is scored on: the tokens and the task's questions.
+std::string scored_hash(const ExperimentConfig& config, const Data& data);
+
+/// Loads and tokenizes, through the token cache in `cache` (empty: none). Where a table is scored
+/// to tune by, other questions are asked than in the table of the test split. Throws Fault::input
+/// when the text that is scored occurs in the training text, where calibration text comes from.
+Data load_data(const ExperimentConfig& config, const std::filesystem::path& cache);
+
+/// Where tokenized corpora are kept: the user's cache directory; "" without one.
+std::filesystem::path token_cache();
+
+nn::GptConfig model_config(const ExperimentConfig& config, int vocab_size);
+
+/// The fp32 phase, and the phases after the fork: the same recipe with qat's budget, in an order of
+/// data of their own that all of them share.
+TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed);
+TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase);
+
+/// Of a row that trains through rounding: fork_settings with the distilled rows' learning rate, or
+/// base_settings from scratch; without the part before rounding begins.
+TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t seed,
+                                const quant::Recipe& recipe, std::string phase);
+
+/// The spec of a row and the plan around it.
+quant::Spec row_spec(const ExperimentConfig& config, const RowConfig& row);
+quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row);
+
+quant::PostTrainingOptions post_training_options(const ExperimentConfig& config);
+quant::QatOptions qat_options(const ExperimentConfig& config);
+
+/// Calibration text drawn from `seed`: windows of the training split or, with calib.source =
+/// "self", windows that `model` writes: a first token, every one equally probable, and what follows
+/// it (LLM-QAT, Liu et al. 2023, arXiv:2305.17888, section 3.1). It owns its ids.
+class Calibration {
+ public:
+  Calibration(const ExperimentConfig& config, const nn::Gpt& model,
+              std::span<const std::uint16_t> train, std::uint64_t seed);
+  std::span<const nn::Tokens> batches() const { return batches_; }
+  std::int64_t tokens() const { return static_cast<std::int64_t>(ids_.size()); }
+  const std::string& sha256() const { return sha256_; }  ///< of the ids
+
+ private:
+  std::vector<std::int32_t> ids_;
+  std::vector<nn::Tokens> batches_;
+  std::string sha256_;
+};
+
+/// Refuses to train what this processor cannot: train.matmul = "bf16" without instructions for it
+/// (kernels::bf16_available). To read or report such a run nothing is needed.
+void check_processor(const ExperimentConfig& config, bool has_bf16, const Origins& origins = {});
+
+/// Checks every row against a model's shapes (patterns, groups, widths, known methods) without
+/// training.
+/// `origins` lets an error point at the line that set the value.
+void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& origins = {});
+
+}  // namespace notch::experiments

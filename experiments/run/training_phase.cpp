@@ -1,0 +1,228 @@
+#include "experiments/run/training_phase.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/base/rng.h"
+#include "experiments/machine/machine.h"
+#include "optim/adamw.h"
+#include "optim/sgd.h"
+
+namespace notch::experiments {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+using Pass = Profile::Pass;
+
+}  // namespace
+
+TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& parts)
+    : s_(settings),
+      parts_(parts),
+      batch_{.B = settings.batch_size,
+             .T = parts.model.config().block_size,
+             .order = settings.order,
+             .seed = settings.seed,
+             .micro_steps = settings.grad_accum},
+      inputs_(static_cast<std::size_t>(batch_.B * batch_.T)),
+      targets_(inputs_.size()),
+      build_(parts.build) {
+  s_.schedule.validate();
+  graph_.set_profile(parts_.profile);
+  graph_.set_precision(s_.precision);
+  teacher_graph_.set_precision(s_.precision);
+  parts_.model.params().allocate_gradients();
+  std::vector<optim::ParamGroup> groups =
+      optim::decay_matrices(parts_.model.params(), s_.weight_decay);
+  if (parts_.fake && !parts_.fake->params().params().empty()) {
+    ParamStore& steps = parts_.fake->params();
+    steps.allocate_gradients();
+    // Step sizes: a learning rate of their own, no decay, outside the global clip (Esser et al.
+    // train them like weights; log steps move relatively and need neither).
+    optim::ParamGroup group{.lr_mult = s_.step_lr / s_.schedule.lr, .clip = false};
+    for (Param& p : steps.params()) group.params.push_back(&p);
+    groups.push_back(std::move(group));
+  }
+  if (s_.sgd) {
+    optimizer_ = std::make_unique<optim::Sgd>(groups, s_.momentum);
+  } else {
+    optimizer_ = std::make_unique<optim::AdamW>(
+        groups, optim::AdamWConfig{.beta1 = s_.beta1, .beta2 = s_.beta2, .eps = s_.eps});
+  }
+  if (s_.ema > 0) ema_.emplace(groups, s_.ema);
+}
+
+double TrainingPhase::seconds() const { return seconds_before_ + seconds_since(start_); }
+
+UpdateReport TrainingPhase::step() {
+  const auto start = std::chrono::steady_clock::now();
+  const std::int64_t step = done();
+  loss_ = run(step, graph_);
+  if (parts_.fake) {
+    parts_.fake->before_update(static_cast<double>(step) / static_cast<double>(steps()));
+  }
+  const optim::GradNorm norm = [&] {
+    const Profile::Scope timing(parts_.profile, "gradient norm", {}, Pass::optimizer);
+    return optim::grad_norm(optimizer_->groups(), s_.clip);
+  }();
+  if (!std::isfinite(loss_) || !std::isfinite(norm.norm) || !std::isfinite(norm.norm_outside)) {
+    explain(step, norm);
+  }
+  const double lr = s_.schedule(s_.first_step + step);
+  {
+    const Profile::Scope timing(parts_.profile, "update", {}, Pass::optimizer);
+    optimizer_->step(lr, norm.scale);
+    if (parts_.fake) parts_.fake->after_update();
+    if (ema_) ema_->update();
+  }
+  if (parts_.profile) parts_.profile->add_step(seconds_since(start));
+  return {.step = step + 1,
+          .steps = steps(),
+          .loss = loss_,
+          .lr = lr,
+          .grad_norm = norm.norm,
+          .tokens = batch_.B * batch_.T * s_.grad_accum};
+}
+
+void TrainingPhase::save() {
+  if (parts_.checkpoints.empty()) return;
+  Json state = Json::object();
+  state.set("phase", s_.phase).set("step", done()).set("seconds", seconds()).set("loss", loss_);
+  state.set("build", build_);
+  nn::save_checkpoint(parts_.checkpoints, done(), files(), state, s_.keep_last);
+}
+
+bool TrainingPhase::resume(const TrainListener& listener) {
+  if (parts_.checkpoints.empty()) return false;
+  const nn::LatestCheckpoint latest = nn::latest_checkpoint(parts_.checkpoints);
+  for (const nn::DamagedCheckpoint& d : latest.skipped) {
+    if (listener.on_damaged) listener.on_damaged(d.path.string(), d.reason);
+  }
+  if (!latest.path) return false;
+  const Json state = nn::load_checkpoint(*latest.path, files());
+  const std::string where = latest.path->string();
+  const std::string& phase = state.at("phase", where).as_string(where);
+  if (phase != s_.phase) {
+    throw Error({.fault = Fault::input,
+                 .where = where,
+                 .what = "the checkpoint belongs to another phase",
+                 .field = "phase",
+                 .found = phase,
+                 .expected = s_.phase});
+  }
+  optimizer_->set_steps(state.at("step", where).as_int(where));
+  seconds_before_ = state.at("seconds", where).as_number(where);
+  loss_ = state.at("loss", where).as_number(where);
+  const Json* build = state.find("build");
+  build_ = then_build(build ? build->as_string(where) : std::string{}, parts_.build);
+  return true;
+}
+
+/// Of a micro-batch's random numbers: dropout, stochastic rounding.
+std::uint64_t TrainingPhase::key(std::int64_t step, std::int64_t micro) const {
+  const std::int64_t batch = (s_.first_step + step) * s_.grad_accum + micro;
+  return mix64(mix64(s_.seed) + static_cast<std::uint64_t>(batch));
+}
+
+/// Forward and backward of all micro-batches of a step; the mean loss.
+double TrainingPhase::run(std::int64_t step, Graph& graph) {
+  {
+    const Profile::Scope timing(parts_.profile, "zero gradients", {}, Pass::optimizer);
+    parts_.model.params().zero_gradients();
+    if (parts_.fake) parts_.fake->params().zero_gradients();
+  }
+  double loss = 0;
+  const double share = 1 / static_cast<double>(s_.grad_accum);
+  for (std::int64_t micro = 0; micro < s_.grad_accum; ++micro) {
+    data::batch(parts_.tokens, batch_, s_.first_step + step, micro, inputs_, targets_);
+    const nn::Tokens tokens{inputs_, batch_.B, batch_.T};
+    const std::optional<Teacher> teacher = teach(tokens);
+    graph.begin(Graph::Mode::training, key(step, micro));
+    const Var mean = parts_.model.loss(graph, {tokens, targets_}, teacher);
+    loss += share * static_cast<double>(mean.item());
+    graph.backward(mean, static_cast<real>(share));
+  }
+  return loss;
+}
+
+std::vector<quant::LayerDiagnostics> TrainingPhase::diagnose() {
+  data::BatchSpec part = batch_;
+  part.B = std::max<std::int64_t>(1, batch_.B / 4);
+  const auto size = static_cast<std::size_t>(part.B * part.T);
+  const std::span<std::int32_t> inputs = std::span(inputs_).first(size),
+                                targets = std::span(targets_).first(size);
+  const std::int64_t step = done() - 1;
+  const std::uint64_t draws = key(step, 0);
+  data::batch(parts_.tokens, part, s_.first_step + step, 0, inputs, targets);
+  const nn::Tokens tokens{inputs, part.B, part.T};
+  Graph graph;
+  return parts_.diagnostics->report(
+      [&] {
+        parts_.model.params().zero_gradients();
+        const std::optional<Teacher> teacher = teach(tokens);
+        graph.begin(Graph::Mode::training, draws);
+        graph.backward(parts_.model.loss(graph, {tokens, targets}, teacher));
+      },
+      draws);
+}
+
+std::optional<Teacher> TrainingPhase::teach(const nn::Tokens& tokens) {
+  if (!parts_.teacher) return std::nullopt;
+  const Profile::Scope timing(parts_.profile, "teacher", {}, Pass::forward);
+  teacher_graph_.begin(Graph::Mode::inference);
+  const Var x = parts_.teacher->hidden(teacher_graph_, tokens);
+  return Teacher{.x = x.value(),
+                 .head = parts_.teacher->head().weight->value,
+                 .tau = parts_.temperature,
+                 .alpha = parts_.alpha,
+                 .reverse = parts_.reverse};
+}
+
+/// Runs the step again, checking every node, to say where the first bad number appeared.
+void TrainingPhase::explain(std::int64_t step, const optim::GradNorm& norm) {
+  ErrorParts parts{.fault = Fault::numeric,
+                   .where = s_.phase,
+                   .what = str("the loss or a gradient of step ", step, " is not finite"),
+                   .found = str("loss ", loss_, ", gradient norm ", norm.norm),
+                   .hint = str("the weights were not changed; retry with a lower ", s_.rate_key)};
+  Graph checking;
+  checking.set_check_finite(true);
+  try {
+    run(step, checking);
+    // Every node is finite: then a sum over nodes was not.
+    optim::require_finite(norm, optimizer_->groups(), step);
+  } catch (const Error& e) {
+    parts.field = e.parts().field.empty() ? e.parts().where : e.parts().field;
+    parts.what += "; first bad: " + e.parts().where + ": " + e.parts().what;
+  }
+  throw Error(parts);
+}
+
+/// Everything that a resumed phase needs, as files of a checkpoint.
+std::vector<nn::CheckpointPart> TrainingPhase::files() {
+  nn::CheckpointPart moments{.file = "optimizer.safetensors"};
+  const auto add_state = [&](const std::vector<optim::StateTensor>& tensors) {
+    for (const optim::StateTensor& t : tensors) {
+      moments.tensors.push_back({t.name, t.tensor.shape, t.tensor.flat()});
+    }
+  };
+  add_state(optimizer_->state());
+  if (ema_) add_state(ema_->state());
+  std::vector<nn::CheckpointPart> all{
+      nn::checkpoint_part("model.safetensors", parts_.model.params()), std::move(moments)};
+  if (!parts_.fake) return all;
+  all.push_back(nn::checkpoint_part("quantizer.safetensors", parts_.fake->params()));
+  for (const quant::NamedValues& v : parts_.fake->state()) {
+    all.back().tensors.push_back({v.name, {std::ssize(v.values)}, v.values});
+  }
+  if (!parts_.diagnostics) return all;
+  for (const quant::NamedValues& v : parts_.diagnostics->state()) {
+    all.back().tensors.push_back({v.name, {std::ssize(v.values)}, v.values});
+  }
+  return all;
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,379 @@
+#include "experiments/show/plot.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "autograd/base/error.h"
+#include "experiments/show/svg.h"
+
+namespace notch::experiments {
+namespace {
+
+constexpr double kLeft = 78, kRight = 132, kTop = 44, kAxis = 46, kRow = 19;  // pixels
+constexpr const char* kFaint = "#e6e6e6";
+
+std::string general(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", x);
+  return text[0] == '-' ? str("−", text + 1) : text;
+}
+
+/// From values to a coordinate that grows with them: the identity, or a symmetric logarithm.
+struct Scale {
+  double linear_to = 0;  ///< 0: linear everywhere
+  double operator()(double v) const {
+    if (linear_to <= 0) return v;
+    const double m = std::abs(v) / linear_to;
+    return std::copysign(m <= 1 ? m : 1 + std::log10(m), v);
+  }
+};
+
+/// The least of 1, 2 and 5 times a power of ten that is not below `x` > 0.
+double round_up(double x) {
+  const double power = std::pow(10.0, std::floor(std::log10(x)));
+  for (const double digit : {1.0, 2.0, 5.0}) {
+    if (digit * power >= x * (1 - 1e-12)) return digit * power;
+  }
+  return 10 * power;
+}
+
+/// Symmetric-logarithmic where a linear axis would press most values together. The linear part
+/// covers the side of zero with the smaller values, where methods are to be told apart, and the
+/// lower quartile of magnitudes; it is at least 1e-4 of the largest.
+Scale choose_scale(const Plot& plot) {
+  std::vector<double> sizes;
+  double highest = 0, lowest = 0;
+  for (const PlotSeries& s : plot.series) {
+    for (const PlotPoint& p : s.points) {
+      if (!std::isfinite(p.y) || p.y == 0) continue;
+      sizes.push_back(std::abs(p.y));
+      highest = std::max(highest, p.y);
+      lowest = std::min(lowest, p.y);
+    }
+  }
+  if (!plot.may_be_log || sizes.size() < 3) return {};
+  std::ranges::sort(sizes);
+  const double largest = sizes.back();
+  if (largest <= 10 * sizes[sizes.size() / 2]) return {};
+  const double smaller_side = std::min(highest, -lowest);
+  return {round_up(std::max({smaller_side, sizes[sizes.size() / 4], largest * 1e-4}))};
+}
+
+struct Range {
+  double low = 0, high = 0;
+  bool empty = true;
+  void add(double v) {
+    if (!std::isfinite(v)) return;
+    low = empty ? v : std::min(low, v);
+    high = empty ? v : std::max(high, v);
+    empty = false;
+  }
+  /// At least a little wide, so that one value has a place. Values that differ by rounding only,
+  /// such as means over other seeds of the same size, are one.
+  void widen(double share, double least) {
+    const bool one = high - low <= 1e-9 * std::max(std::abs(low), std::abs(high));
+    const double more = std::max(share * (high - low), one ? least : 0);
+    low -= more;
+    high += more;
+  }
+};
+
+struct Tick {
+  double value = 0;
+  std::string label{};
+};
+
+std::vector<Tick> ticks_of(const Scale& scale, const Range& scaled) {
+  std::vector<Tick> ticks;
+  if (scale.linear_to <= 0) {
+    for (const double v : round_numbers(scaled.low, scaled.high, 6)) {
+      ticks.push_back({v, general(v)});
+    }
+    return ticks;
+  }
+  const double end = scale.linear_to, decade = std::pow(10.0, std::floor(std::log10(end) + 1e-9));
+  const double reach = std::max(scaled.high, -scaled.low);
+  std::vector<double> sizes{end};
+  if (end < 4 * decade) sizes.push_back(end / 2);  // 5 has no round half
+  for (double power = decade; scale(power) <= reach; power *= 10) {
+    for (const double digit : {1.0, 2.0, 5.0}) {
+      if (digit > 1 && reach > 3.5) continue;  // decades enough
+      if (digit * power > 1.5 * end) sizes.push_back(digit * power);
+    }
+  }
+  ticks.push_back({0, "0"});
+  for (const double size : sizes) {
+    for (const double v : {size, -size}) {
+      ticks.push_back({v, general(v)});
+    }
+  }
+  std::erase_if(ticks, [&](const Tick& t) {
+    return scale(t.value) < scaled.low || scale(t.value) > scaled.high;
+  });
+  return ticks;
+}
+
+/// Labels at heights at least `distance` apart, as near to where they belong as their order allows.
+std::vector<double> spread_out(const std::vector<double>& wanted, double distance, double bottom) {
+  std::vector<std::size_t> order(wanted.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::ranges::stable_sort(order, {}, [&](std::size_t i) { return wanted[i]; });
+  std::vector<double> y = wanted;
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    y[order[i]] = std::max(y[order[i]], y[order[i - 1]] + distance);
+  }
+  double limit = bottom;
+  for (std::size_t i = order.size(); i-- > 0; limit -= distance) {
+    y[order[i]] = std::min(y[order[i]], limit);
+  }
+  return y;
+}
+
+bool is_shown(const PlotPoint& p) { return std::isfinite(p.x) && std::isfinite(p.y); }
+
+class Drawing {
+ public:
+  explicit Drawing(const Plot& plot) : plot_(plot), scale_(choose_scale(plot)) {
+    for (const PlotSeries& s : plot.series) {
+      const bool known = std::ranges::any_of(
+          legend_, [&](const PlotSeries* other) { return other->name == s.name; });
+      if (!s.name.empty() && !known) legend_.push_back(&s);
+    }
+    place_legend();
+    bottom_ = plot.height - kAxis - kRow * static_cast<double>(legend_rows_);
+    // The margin is for names that stand there.
+    const bool named =
+        !plot.levels.empty() ||
+        std::ranges::any_of(plot.series, [](const PlotSeries& s) { return !s.end_label.empty(); });
+    right_ = plot.width - (named ? kRight : 14);
+    measure();
+  }
+
+  std::string text() {
+    out_ = str("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", plot_.width, ' ',
+               plot_.height, "\" width=\"", plot_.width, "\" height=\"", plot_.height,
+               "\" role=\"img\" font-family=\"DejaVu Sans, Verdana, Helvetica, Arial, "
+               "sans-serif\">\n<title>",
+               escaped_markup(plot_.title), "</title>\n<rect width=\"", plot_.width, "\" height=\"",
+               plot_.height, "\" fill=\"", svg::kPaper, "\"/>\n");
+    out_ += svg::text_at(kLeft, 20, plot_.title, {.size = 14, .more = " font-weight=\"bold\""});
+    axes();
+    places();
+    for (const PlotLevel& level : plot_.levels) {
+      if (!std::isfinite(level.y)) continue;
+      out_ += svg::line_from(kLeft, y(level.y), right_, y(level.y), level.color, 1.4,
+                             " stroke-dasharray=\"6 4\"");
+    }
+    for (const PlotSeries& s : plot_.series) draw(s);
+    for (const PlotSeries& s : plot_.series) marks(s);
+    right_margin();
+    legend();
+    return out_ + "</svg>\n";
+  }
+
+ private:
+  double x(double v) const {
+    return kLeft + margin_ + (v - x_.low) / (x_.high - x_.low) * (right_ - kLeft - 2 * margin_);
+  }
+  double y(double v) const {
+    return bottom_ - (scale_(v) - y_.low) / (y_.high - y_.low) * (bottom_ - kTop);
+  }
+  double x(const PlotSeries& s, const PlotPoint& p) const { return x(p.x) + s.offset * spacing_; }
+
+  void measure() {
+    double first = 0, last = 0;
+    bool has_marks = false;
+    for (const PlotSeries& s : plot_.series) {
+      first = std::min(first, s.offset);
+      last = std::max(last, s.offset);
+      has_marks = has_marks || s.mark != Mark::none;
+      for (const PlotPoint& p : s.points) {
+        if (!is_shown(p)) continue;
+        x_.add(p.x);
+        const double error = std::isfinite(p.error) ? std::max(p.error, 0.0) : 0.0;
+        y_.add(scale_(p.y - error));
+        y_.add(scale_(p.y + error));
+      }
+    }
+    for (const PlotLevel& level : plot_.levels) y_.add(scale_(level.y));
+    for (const PlotPlace& place : plot_.places) x_.add(place.x);
+    if (x_.empty) x_.add(0);
+    if (y_.empty) y_.add(0);
+    x_.widen(0, 1);
+    y_.widen(has_marks ? 0.08 : 0.03, std::max(std::abs(y_.high) * 0.1, 1e-6));
+    spacing_ = plot_.mark_spacing;
+    const double reach = std::max(-first, last);
+    if (reach > 0) {
+      std::vector<double> at;
+      for (const PlotPlace& place : plot_.places) at.push_back(place.x);
+      std::ranges::sort(at);
+      // Places closer than a twentieth of the axis count as one.
+      double nearest = x_.high - x_.low;
+      for (std::size_t i = 1; i < at.size(); ++i) {
+        const double gap = at[i] - at[i - 1];
+        if (gap > 0.05 * (x_.high - x_.low)) nearest = std::min(nearest, gap);
+      }
+      const double pixels = nearest / (x_.high - x_.low) * (right_ - kLeft) * 0.8;
+      spacing_ = std::min(spacing_, pixels / (2 * reach + 1));
+    }
+    margin_ = has_marks ? reach * spacing_ + 16 : 0;
+  }
+
+  void axes() {
+    for (const Tick& t : ticks_of(scale_, y_)) {
+      out_ += svg::line_from(kLeft, y(t.value), right_, y(t.value), kFaint, 1);
+      out_ += svg::text_at(kLeft - 8, y(t.value) + 4, t.label, {.anchor = "end"});
+    }
+    const double unit = (x_.high - x_.low) / (right_ - kLeft - 2 * margin_);
+    for (const double v : round_numbers(x_.low - margin_ * unit, x_.high + margin_ * unit, 7)) {
+      out_ += svg::line_from(x(v), bottom_, x(v), bottom_ + 5, svg::kInk, 1);
+      out_ += svg::text_at(x(v), bottom_ + 18, general(v), {.anchor = "middle"});
+    }
+    out_ += str("<rect class=\"area\" x=\"", svg::px(kLeft), "\" y=\"", svg::px(kTop),
+                "\" width=\"", svg::px(right_ - kLeft), "\" height=\"", svg::px(bottom_ - kTop),
+                "\" fill=\"none\" stroke=\"#888888\"/>\n");
+    out_ += svg::text_at((kLeft + right_) / 2, bottom_ + 36, plot_.x_label, {.anchor = "middle"});
+    std::string label = plot_.y_label;
+    if (scale_.linear_to > 0) {
+      label += str("; linear to ±", general(scale_.linear_to), ", then log");
+    }
+    const double middle = (kTop + bottom_) / 2;
+    const std::string turn = str(" transform=\"rotate(-90 16 ", svg::px(middle), ")\"");
+    out_ += svg::text_at(16, middle, label, {.anchor = "middle", .more = turn});
+  }
+
+  /// Names of places in one line; those that would run into each other share a label.
+  void places() {
+    std::vector<const PlotPlace*> sorted;
+    for (const PlotPlace& p : plot_.places) {
+      if (std::isfinite(p.x)) sorted.push_back(&p);
+    }
+    std::ranges::stable_sort(sorted, {}, [](const PlotPlace* p) { return p->x; });
+    struct Label {
+      std::string name{};
+      double first = 0, last = 0;  // pixels
+      double middle() const { return (first + last) / 2; }
+    };
+    std::vector<Label> labels;
+    double free = 0;
+    for (const PlotPlace* p : sorted) {
+      const double at = x(p->x);
+      if (labels.empty() || at - svg::text_width(p->name) / 2 >= free) {
+        labels.push_back({p->name, at, at});
+      } else {
+        labels.back().name += " / " + p->name;
+        labels.back().last = at;
+      }
+      free = labels.back().middle() + svg::text_width(labels.back().name) / 2 + 8;
+    }
+    for (const Label& label : labels) {
+      out_ += svg::text_at(label.middle(), kTop - 6, label.name,
+                           {.anchor = "middle", .color = "#555555"});
+    }
+  }
+
+  void draw(const PlotSeries& s) {
+    std::string path;
+    for (const PlotPoint& p : s.points) {
+      if (!is_shown(p)) continue;
+      if (s.line) path += str(path.empty() ? "M" : "L", svg::px(x(s, p)), ' ', svg::px(y(p.y)));
+      if (!std::isfinite(p.error) || p.error <= 0) continue;
+      const double at = x(s, p), low = y(p.y - p.error), high = y(p.y + p.error);
+      out_ += svg::line_from(at, low, at, high, s.color, 1.3);
+      out_ += svg::line_from(at - 3, low, at + 3, low, s.color, 1.3);
+      out_ += svg::line_from(at - 3, high, at + 3, high, s.color, 1.3);
+    }
+    if (path.empty()) return;
+    const bool faint = s.mark != Mark::none;
+    out_ += str("<path d=\"", path, "\" fill=\"none\" stroke=\"", escaped_markup(s.color),
+                "\" stroke-width=\"1.3\" stroke-linejoin=\"round\"",
+                faint ? " stroke-opacity=\"0.35\"" : "",
+                s.hollow ? " stroke-dasharray=\"3 3\"" : "", "/>\n");
+  }
+
+  void marks(const PlotSeries& s) {
+    if (s.mark == Mark::none) return;
+    for (const PlotPoint& p : s.points) {
+      if (is_shown(p))
+        out_ += svg::mark_at(x(s, p), y(p.y), {s.mark, s.color, s.hollow}, "mark", p.note);
+    }
+  }
+
+  void right_margin() {
+    struct Label {
+      std::string_view name{}, color{};
+    };
+    std::vector<Label> labels;
+    std::vector<double> wanted;
+    for (const PlotLevel& level : plot_.levels) {
+      if (!std::isfinite(level.y)) continue;
+      labels.push_back({level.name, level.color});
+      wanted.push_back(y(level.y));
+    }
+    for (const PlotSeries& s : plot_.series) {
+      if (s.end_label.empty() || s.points.empty() || !is_shown(s.points.back())) continue;
+      labels.push_back({s.end_label, s.color});
+      wanted.push_back(y(s.points.back().y));
+    }
+    const std::vector<double> at = spread_out(
+        wanted,
+        std::min(14.0, (bottom_ - kTop) / std::max(1.0, static_cast<double>(wanted.size()))),
+        bottom_ - 2);
+    for (std::size_t i = 0; i < labels.size(); ++i) {
+      out_ += svg::line_from(right_, wanted[i], right_ + 9, at[i], labels[i].color, 1);
+      out_ += svg::text_at(right_ + 12, at[i] + 4, labels[i].name, {.color = labels[i].color});
+    }
+  }
+
+  double entry_width() const {
+    double widest = 0;
+    for (const PlotSeries* s : legend_) widest = std::max(widest, svg::text_width(s->name));
+    return widest + 36;
+  }
+  void place_legend() {
+    columns_ = std::max<std::size_t>(
+        1, static_cast<std::size_t>((plot_.width - kLeft - 8) / entry_width()));
+    legend_rows_ = (legend_.size() + columns_ - 1) / columns_;
+  }
+  void legend() {
+    for (std::size_t i = 0; i < legend_.size(); ++i) {
+      const double left = kLeft + entry_width() * static_cast<double>(i % columns_);
+      const double at = bottom_ + kAxis + 8 + kRow * static_cast<double>(i / columns_);
+      const PlotSeries& s = *legend_[i];
+      if (s.line) out_ += svg::line_from(left, at - 4, left + 18, at - 4, s.color, 1.3);
+      if (s.mark != Mark::none)
+        out_ += svg::mark_at(left + 9, at - 4, {s.mark, s.color, s.hollow}, "key");
+      out_ += svg::text_at(left + 24, at, s.name);
+    }
+  }
+
+  const Plot& plot_;
+  Scale scale_;
+  std::vector<const PlotSeries*> legend_{};
+  std::size_t columns_ = 1, legend_rows_ = 0;
+  double bottom_ = 0, right_ = 0, margin_ = 0, spacing_ = 0;
+  Range x_{}, y_{};
+  std::string out_{};
+};
+
+}  // namespace
+
+std::string svg_of(const Plot& plot) { return Drawing(plot).text(); }
+
+std::vector<double> round_numbers(double low, double high, int count) {
+  const double rough = (high - low) / count;
+  // Multiples of a smaller step would not differ from one another.
+  if (!(rough > 1e-12 * std::max(std::abs(low), std::abs(high)))) return {};
+  const double power = std::pow(10.0, std::floor(std::log10(rough)));
+  const double share = rough / power;
+  const double step = power * (share < 1.5 ? 1 : share < 3.5 ? 2 : share < 7.5 ? 5 : 10);
+  std::vector<double> out;
+  // Whole multiples: repeated addition would drift away from round numbers.
+  for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i += 1) {
+    out.push_back(i == 0 ? 0.0 : i * step);
+  }
+  return out;
+}
+
+}  // namespace notch::experiments

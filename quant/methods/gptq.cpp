@@ -1,0 +1,247 @@
+#include "quant/methods/gptq.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <string>
+
+#include "autograd/base/error.h"
+#include "autograd/base/thread_pool.h"
+#include "autograd/kernels/blas.h"
+#include "autograd/kernels/syrk.h"
+#include "quant/methods/gptq_factor.h"
+#include "quant/methods/gptq_sweep.h"
+
+namespace notch::quant {
+namespace {
+
+using Index = std::int64_t;
+
+constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+/// Σ (w - ŵ)² over live columns.
+double weight_error(std::span<const real> w, const QTensor& q, const ColumnOrder& order) {
+  std::vector<std::uint8_t> live(at(q.cols));
+  for (std::size_t i = 0; i < live.size(); ++i) live[at(order.perm[i])] = order.live[i];
+  const std::vector<real> rounded = dequantize(q);
+  std::vector<double> errors(at(q.rows));
+  parallel_for(q.rows, [&](Index r) {
+    for (Index c = 0; c < q.cols; ++c) {
+      const std::size_t i = at(r * q.cols + c);
+      const double d = static_cast<double>(w[i]) - static_cast<double>(rounded[i]);
+      errors[at(r)] += live[at(c)] != 0 ? d * d : 0;
+    }
+  });
+  return std::accumulate(errors.begin(), errors.end(), 0.0);
+}
+
+/// tr(dW H dWᵀ) of what the sweep minimises, which adds λ‖dW‖².
+double undamped(double error, double lambda, std::span<const real> w, const QTensor& q,
+                const ColumnOrder& order) {
+  return std::max(0.0, error - lambda * weight_error(w, q, order));
+}
+
+/// Scales and ratios of k standard deviations per unit.
+void set_deviations(std::span<const real> w, const GptqOptions& options, QTensor& q,
+                    std::vector<real>& ratios) {
+  const std::size_t size = at(unit_size(q.spec, q.rows, q.cols));
+  parallel_for(std::ssize(ratios), [&](Index u) {
+    const auto unit = w.subspan(at(u) * size, size);
+    ratios[at(u)] = first_ratio(unit, q.spec, options);
+    const UnitScale chosen = scale_unit(unit, q.spec, ratios[at(u)]);
+    q.at.scales[at(u)] = chosen.scale;
+    if (has_zero_points(q.spec)) {
+      q.at.zero_points[at(u)] = static_cast<std::int8_t>(chosen.zero_point);
+    }
+  });
+}
+
+/// The one scale of all rows, by the sum of their losses.
+template <class Run>
+void search_tensor_clip(std::span<const real> w, real first, QTensor& q,
+                        std::span<const double> losses, const Run& run) {
+  double least = std::numeric_limits<double>::infinity();
+  Scales best = q.at;
+  for (const double multiple : kClipMultiples) {
+    const UnitScale scale = scale_unit(w, q.spec, searched_ratio(first, multiple));
+    q.at.scales[0] = scale.scale;
+    if (has_zero_points(q.spec)) q.at.zero_points[0] = static_cast<std::int8_t>(scale.zero_point);
+    run();
+    const double loss = std::accumulate(losses.begin(), losses.end(), 0.0);
+    if (!(loss < least)) continue;
+    least = loss;
+    best = q.at;
+  }
+  q.at = best;
+}
+
+}  // namespace
+
+Hessian::Hessian(std::int64_t in_features)
+    : in_features_(in_features), sum_(at(in_features * in_features), 0.0) {}
+
+void Hessian::accumulate(std::span<const real> x) {
+  const Index n = in_features_ == 0 ? 0 : std::ssize(x) / in_features_;
+  check(n * in_features_ == std::ssize(x), "hessian", "got ", x.size(), " numbers, not rows of ",
+        in_features_);
+  if (n == 0) return;
+  kernels::syrk(sum_, x, n, in_features_);
+  rows_ += n;
+}
+
+void Hessian::accumulate(std::span<const real> x, std::span<const real> reference) {
+  check(x.size() == reference.size(), "hessian", "got ", x.size(), " inputs and ", reference.size(),
+        " of the reference");
+  accumulate(x);
+  const Index K = in_features_;
+  constexpr Index kRows = kernels::kSyrkRows;
+  drift_.resize(sum_.size(), 0.0);
+  workspace_.resize(sum_.size());
+  std::vector<real> difference(at(kRows * K));
+  for (Index first = 0; first * K < std::ssize(x); first += kRows) {
+    const Index n = std::min(kRows, std::ssize(x) / K - first);
+    const auto rows = x.subspan(at(first * K), at(n * K));
+    parallel_for(n, [&](Index r) {
+      for (Index i = r * K; i < (r + 1) * K; ++i)
+        difference[at(i)] = reference[at(first * K + i)] - rows[at(i)];
+    });
+    const std::span<const real> moved = difference;
+    kernels::gemm(workspace_, moved, rows, K, K, n, {.trans_a = true});
+    parallel_for(K, [&](Index i) {
+      for (Index j = i * K; j < (i + 1) * K; ++j)
+        drift_[at(j)] += static_cast<double>(workspace_[at(j)]);
+    });
+  }
+}
+
+void Hessian::scale(double factor) {
+  for (double& h : sum_) h *= factor;
+}
+
+void Hessian::add(const Hessian& other) {
+  check(other.in_features_ == in_features_, "hessian", "got second moments of ", other.in_features_,
+        " inputs for ", in_features_);
+  if (other.rows_ == 0) return;
+  const double weight =
+      static_cast<double>(std::max<Index>(rows_, 1)) / static_cast<double>(other.rows_);
+  for (std::size_t i = 0; i < sum_.size(); ++i) sum_[i] += weight * other.sum_[i];
+}
+
+std::vector<double> Hessian::matrix() const {
+  const Index K = in_features_;
+  const double n = static_cast<double>(std::max<Index>(rows_, 1));
+  std::vector<double> H(sum_.size());
+  // By square tiles: one side of the mirror is always read or written across rows.
+  constexpr Index kTile = 64;
+  parallel_for((K + kTile - 1) / kTile, [&](Index tile) {
+    const Index begin = tile * kTile, end = std::min(K, begin + kTile);
+    for (Index first = begin; first < K; first += kTile)
+      for (Index i = begin; i < end; ++i)
+        for (Index j = std::max(i, first); j < std::min(K, first + kTile); ++j)
+          H[at(i * K + j)] = H[at(j * K + i)] = sum_[at(i * K + j)] / n;
+  });
+  return H;
+}
+
+std::vector<double> Hessian::drift() const {
+  std::vector<double> C = drift_;
+  for (double& c : C) c /= static_cast<double>(std::max<Index>(rows_, 1));
+  return C;
+}
+
+std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows, std::int64_t cols,
+                                    std::span<const double> H, std::span<const double> drift,
+                                    const GptqOptions& options, std::string_view where) {
+  check(options.asymmetric >= 0 && options.asymmetric <= 1, where, "gptq asymmetric ",
+        options.asymmetric, " is outside 0 to 1");
+  check(std::ssize(w) == rows * cols && std::ssize(H) == cols * cols && H.size() == drift.size(),
+        where, "got ", w.size(), " weights, ", H.size(), " and ", drift.size(),
+        " second moments for a matrix of [", rows, ", ", cols, "]");
+  const DampedCholesky cholesky =
+      damped_cholesky(H, order_columns(H, cols, false, where), options.damp, where);
+  std::vector<real> target(w.size());
+  constexpr Index kRows = 64;
+  parallel_for((rows + kRows - 1) / kRows, [&](Index tile) {
+    const Index first = tile * kRows, n = std::min(kRows, rows - first);
+    const auto part = w.subspan(at(first * cols), at(n * cols));
+    const std::vector<double> W(part.begin(), part.end());
+    std::vector<double> move(W.size());
+    kernels::gemm_serial(move, std::span<const double>(W), drift, n, cols, cols);
+    // The factor counts columns from the end.
+    const auto reverse_rows = [&] {
+      for (Index r = 0; r < n; ++r)
+        std::reverse(move.begin() + r * cols, move.begin() + (r + 1) * cols);
+    };
+    reverse_rows();
+    kernels::cholesky_solve_serial(move, cholesky.L, n, cols);
+    reverse_rows();
+    for (std::size_t i = 0; i < W.size(); ++i)
+      target[at(first * cols) + i] = static_cast<real>(W[i] + options.asymmetric * move[i]);
+  });
+  return target;
+}
+
+GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
+                std::span<const double> H, const GptqOptions& options, std::string_view where) {
+  check(options.damp >= 0 && options.damp <= 1, where, "gptq damping ", options.damp,
+        " is outside 0 to 1");
+  check(options.block >= 1, where, "gptq block ", options.block, " is less than 1 column");
+  check(std::ssize(H) == cols * cols, where, "the Hessian has ", H.size(), " elements, need ", cols,
+        " x ", cols);
+  if (!std::all_of(H.begin(), H.end(), [](double h) { return std::isfinite(h); })) {
+    throw Error({.fault = Fault::numeric,
+                 .where = std::string(where),
+                 .what = "the Hessian is not finite",
+                 .expected = "finite activations in calibration"});
+  }
+  check(options.deviations >= 0 && std::isfinite(options.deviations), where, "gptq deviations ",
+        options.deviations, " is negative or not finite");
+  const bool groups = spec.granularity == Granularity::group;
+  const bool static_groups = groups && (options.static_groups || options.act_order);
+  // Round-to-nearest is the yardstick. It also checks the weights and the spec.
+  Ranges ranges = choose_scales(w, rows, cols, spec, options.range, where);
+  GptqResult result{.q = quantize(w, rows, cols, spec, ranges.at, where)};
+  GptqReport& report = result.report;
+  report.static_groups = static_groups;
+  const ColumnOrder order = order_columns(H, cols, options.act_order, where);
+  DampedCholesky cholesky = damped_cholesky(H, order, options.damp, where);
+  const HessianFactor factor = pack_factor(cholesky);
+  cholesky.L = {};
+  cholesky.storage.reset();
+  const bool tensor = spec.granularity == Granularity::tensor;
+  std::vector<double> losses(at(rows), 0.0);
+  const auto total = [&] { return std::accumulate(losses.begin(), losses.end(), 0.0); };
+  measure(order, factor, w, result.q, losses);
+  report.rtn_error = undamped(total(), cholesky.lambda, w, result.q, order);
+  if (options.deviations > 0) set_deviations(w, options, result.q, ranges.ratios);
+  const auto run = [&] {
+    sweep({.order = order,
+           .factor = factor,
+           .options = options,
+           .dynamic_groups = groups && !static_groups,
+           .search_clip = options.search_clip && !tensor,
+           .ratios = ranges.ratios},
+          w, result.q, losses);
+  };
+  if (options.search_clip && tensor) search_tensor_clip(w, ranges.ratios[0], result.q, losses, run);
+  run();
+
+  report.damp = cholesky.damp;
+  report.dead_columns = order.dead;
+  report.condition = cholesky.condition;
+  for (Index r = 0; r < rows; ++r) {
+    if (!std::isfinite(losses[at(r)])) {
+      throw Error({.fault = Fault::numeric,
+                   .where = std::string(where),
+                   .what = str("gptq diverged in row ", r),
+                   .field = str("row ", r),
+                   .hint = "use more calibration text or a larger damp"});
+    }
+  }
+  report.damped_error = total();
+  report.error = undamped(report.damped_error, cholesky.lambda, w, result.q, order);
+  return result;
+}
+
+}  // namespace notch::quant

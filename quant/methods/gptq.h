@@ -1,0 +1,119 @@
+// GPTQ: round column after column, and let the columns still to come absorb the error.
+//
+// Minimises tr((W - Q) H (W - Q)ᵀ), the error of a layer y = x Wᵀ on its inputs, over codes Q,
+// given H = mean of x xᵀ. Source: Frantar et al. 2022 (arXiv:2210.17323), algorithm 1, in the form
+// of Babai's nearest plane (Chen et al. 2025, arXiv:2507.18553), which gives the same codes:
+//   H + λI = R Rᵀ (R upper);   for columns j:  Q_j = round(W_j + Σ_{i<j} (W_i - Q_i) R_ij / R_jj)
+// The paper's U with (H + λI)⁻¹ = Uᵀ U is R⁻¹, so its Err_j, a rounding error over U_jj, is that
+// error times R_jj; the squares sum up to the minimised error. One factorization replaces a
+// factorization, an inverse and a second factorization, and no inverse loses digits.
+// Deviations:
+//   a) H has no factor 2: it cancels;
+//   b) columns that were never active (H_ii = 0) are rounded to nearest instead of set to zero:
+//      calibration text is finite;
+//   c) updates are applied in ascending order of columns with no reassociation, so the block size
+//      changes nothing, bit for bit;
+//   d) the scales of a group are chosen from the updated weights, also inside a block, and may be
+//      searched by the output error;
+//   e) if the factorization fails, the damping is multiplied by ten, up to 1, and reported.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "autograd/base/real.h"
+#include "quant/numbers/qtensor.h"
+#include "quant/numbers/ranges.h"
+#include "quant/numbers/spec.h"
+
+namespace notch::quant {
+
+/// The second moment of a layer's inputs, H = (1/n) Σ x xᵀ [K, K]: products of up to 1024 rows in
+/// float (the bound is kernels::syrk's), summed in double.
+class Hessian {
+ public:
+  explicit Hessian(std::int64_t in_features);
+
+  /// Adds rows x [n, K]. Parallel. How rows are divided among calls changes the rounding only.
+  void accumulate(std::span<const real> x);
+
+  /// The same, beside the inputs x̃ [n, K] that a reference model's layer gets from the same tokens.
+  void accumulate(std::span<const real> x, std::span<const real> reference);
+
+  /// H := H · factor.
+  void scale(double factor);
+  /// H := H + other, whatever number of rows either has seen.
+  void add(const Hessian& other);
+
+  std::int64_t in_features() const { return in_features_; }
+  std::int64_t rows() const { return rows_; }  ///< n: tokens seen so far
+  /// H [K, K], both triangles; all zero when nothing was accumulated.
+  std::vector<double> matrix() const;
+  /// C = (1/n) Σ (x̃ - x)ᵀ x [K, K], not symmetric; empty unless a reference was given.
+  std::vector<double> drift() const;
+
+ private:
+  std::int64_t in_features_ = 0;
+  std::int64_t rows_ = 0;
+  std::vector<double> sum_{};  ///< upper triangle
+  std::vector<double> drift_{};
+  std::vector<real> workspace_{};
+};
+
+struct GptqOptions {
+  double damp = 0.01;     ///< times mean(diag H), added to the diagonal; in [0, 1]
+  bool act_order = true;  ///< columns by decreasing H_ii, ties by index
+  /// Scales of groups from the original weights. Implied by act_order, which would otherwise need
+  /// a group index per column at inference.
+  bool static_groups = false;
+  std::int64_t block = 128;          ///< columns between updates of the rest; speed only
+  RangeRule range = RangeRule::mse;  ///< absmax or mse
+  /// k > 0: the range of a unit is k standard deviations of its weights (about their mean), whether
+  /// or not that clips any, instead of `range`. Wide ranges leave codes that compress well.
+  double deviations = 0;
+  /// Of nine multiples of the ranges (kClipMultiples) every row, or every row's dynamic group,
+  /// keeps the one with which the sweep itself leaves the least output error. Rounding is repeated
+  /// for each, and where more than 256 columns share a range, for 1 and the three that promise
+  /// most: what the targets of the first sweep lose at the other ranges foretells their own loss to
+  /// about 1.4/√columns. Multiples beyond the extremes are not tried.
+  bool search_clip = false;
+  double asymmetric = 0.25;  ///< share of asymmetric_target's move, in [0, 1]; 0: none
+};
+
+/// Errors are tr(dW H dWᵀ): mean squared change of the layer's output per token, summed over
+/// outputs. "Damped" uses H + λI, without the dead columns, which is what GPTQ minimises.
+struct GptqReport {
+  double damp = 0;                ///< fraction that was used, after raising
+  std::int64_t dead_columns = 0;  ///< inputs that were always zero
+  bool static_groups = false;     ///< as used
+  double condition = 0;           ///< lower bound on cond(H + λI): (max R_jj / min R_jj)²
+  double damped_error = 0;        ///< Σ over columns and rows of Err²
+  double error = 0;               ///< undamped
+  double rtn_error = 0;           ///< undamped, of round-to-nearest with the same range rule
+};  // of an asymmetric target: against that target, not against the original weights
+
+struct GptqResult {
+  QTensor q{};  ///< codes in the original order of columns
+  GptqReport report{};
+};
+
+/// What the codes should come close to when the quantized layers before this one have changed its
+/// inputs from x̃ to x: minimising the mean of ‖w x̃ - q x‖² over real-valued q, with λ‖q - w‖²,
+///   q = w + w C (H + λI)⁻¹;   returned is w + options.asymmetric · w C (H + λI)⁻¹  [rows, cols]
+/// The objective is GPTAQ's (Li et al. 2025, arXiv:2504.02692): `gptq` of this target minimises it.
+/// Deviation: the paper moves column after column, each by what its predecessors leave over; here
+/// every column takes part. λ as in gptq. Errors as gptq's. Parallel.
+std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows, std::int64_t cols,
+                                    std::span<const double> H, std::span<const double> drift,
+                                    const GptqOptions& options, std::string_view where);
+
+/// Quantizes w [rows, cols] given H [cols, cols] (symmetric, both triangles). With H = c·I, or any
+/// diagonal H, the result equals quantize(w, choose_scales(w, range)) exactly. Parallel over rows.
+/// Errors name `where`: usage (sizes, options); numeric (a weight or H not finite, a negative H_ii,
+/// no factorization even with damp = 1).
+GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
+                std::span<const double> H, const GptqOptions& options, std::string_view where);
+
+}  // namespace notch::quant

@@ -1,0 +1,370 @@
+#include "quant/methods/gptq_sweep.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "autograd/base/thread_pool.h"
+#include "quant/kernels/round.h"
+#include "quant/methods/column_update.h"
+#include "quant/numbers/ranges.h"
+
+namespace notch::quant {
+namespace {
+
+using Index = std::int64_t;
+
+constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+// A foreseen loss is off by about 1.4/√n for n columns, measured. Where they are few, and sweeps
+// cheap, every multiple is tried; where they are many, the three best ones leave within 0.5 % of
+// the error that all of them do.
+constexpr Index kManyColumns = 256;
+constexpr std::size_t kTrials = 3;
+
+/// Rows [first, first + rows) of w in the order of the sweep, as a strip; zeros beyond.
+std::vector<real> strip_of(std::span<const real> w, Index first, Index rows,
+                           const ColumnOrder& order) {
+  const Index K = std::ssize(order.perm);
+  std::vector<real> strip(at(K * kStripRows));
+  for (Index r = 0; r < rows; ++r)
+    for (Index i = 0; i < K; ++i)
+      strip[at(i * kStripRows + r)] = w[at((first + r) * K + order.perm[at(i)])];
+  return strip;
+}
+
+/// Up to kStripRows rows on their way through all columns. Everything is kept in the order of the
+/// sweep, column after column, and so that a column's rows lie side by side.
+class Strip {
+ public:
+  Strip(const Sweep& sweep, std::span<const real> w, Index first, QTensor& q)
+      : s_(sweep),
+        w_(w),
+        K_(q.cols),
+        first_(first),
+        rows_(std::min(kStripRows, q.rows - first)),
+        grid_(grid_of(q.spec)),
+        q_(q),
+        unit_cols_(q.spec.granularity == Granularity::group ? q.spec.group_size
+                                                            : std::max<Index>(K_, 1)),
+        original_(strip_of(w, first, rows_, sweep.order)),
+        W_(original_),
+        D_(at(std::min(s_.options.block, K_) * kStripRows)),
+        codes_(original_.size()) {}
+
+  /// Writes the codes of its rows, the scales that are chosen here, and Σ (t - ŵ)² R² per row.
+  /// Columns whose scales are chosen together are a segment: a dynamic group, or all.
+  void run(std::span<double> losses) {
+    std::array<double, kStripRows> total{};
+    for (Index begin = 0, end = 0; begin < K_; begin = end) {
+      end = s_.dynamic_groups ? begin + unit_cols_ : K_;
+      if (s_.dynamic_groups) first_scales(begin, end);
+      if (s_.search_clip) search_scales(begin, end);
+      // The search leaves codes and losses of its choice; what it did not do is move later columns.
+      if (!s_.search_clip || end < K_) advance(begin, end, K_);
+      for (Index r = 0; r < rows_; ++r) total[at(r)] += losses_[at(r)];
+    }
+    std::copy_n(total.begin(), rows_, losses.begin() + first_);
+    for (Index r = 0; r < rows_; ++r)
+      for (Index i = 0; i < K_; ++i)
+        q_.codes[at((first_ + r) * K_ + s_.order.perm[at(i)])] = codes_[at(i * kStripRows + r)];
+  }
+
+ private:
+  using Losses = std::array<double, kStripRows>;
+  using Multiples = std::array<double, kStripRows>;
+  using Forecast = std::array<real, kStripRows>;
+  using Forecasts = std::array<Forecast, kClipMultiples.size()>;
+  struct Base {
+    MinMax extremes{};
+    real ratio = 1;
+  };
+  static constexpr real kNever = std::numeric_limits<real>::infinity();
+
+  /// Rounds columns [begin, end) and moves the columns after them, up to `limit`; columns of a
+  /// block follow at once, by panels, later ones when the block is done.
+  void advance(Index begin, Index end, Index limit) {
+    losses_.fill(0);
+    group_ = -1;  // the scales may be new
+    for (Index block = begin, block_end = 0; block < end; block = block_end) {
+      block_end = std::min(end, block + s_.options.block);
+      for (Index i = block, next = 0; i < block_end; i = next) {
+        next = std::min(block_end, i - i % kPanelCols + kPanelCols);
+        for (Index c = i; c < next; ++c) {
+          round(c, moved(c - block));
+          update(moved(c - block), c, 1, c + 1, next);
+        }
+        update(moved(i - block), i, next - i, next, block_end);
+      }
+      update(moved(0), block, block_end - block, block_end, limit);
+    }
+  }
+
+  /// Units of a row in the segment at `begin`, and their place in q's scales.
+  Index segment_units() const { return s_.dynamic_groups ? 1 : K_ / unit_cols_; }
+  std::size_t unit_at(Index r, Index u, Index begin) const {
+    return at((first_ + r) * (K_ / unit_cols_) + (s_.dynamic_groups ? begin / unit_cols_ : u));
+  }
+
+  void set_scale(std::size_t unit, MinMax extremes, real ratio) {
+    const UnitScale chosen = scale_range(extremes, q_.spec, ratio);
+    q_.at.scales[unit] = chosen.scale;
+    if (has_zero_points(q_.spec)) {
+      q_.at.zero_points[unit] = static_cast<std::int8_t>(chosen.zero_point);
+    }
+  }
+
+  /// The scales of a dynamic group come from its weights as they would be if nothing more were
+  /// rounded: each moves on to its target, and the rest of the group follows.
+  void first_scales(Index begin, Index end) {
+    const Index n = end - begin;
+    const auto group = columns(W_, begin, end);
+    const std::vector<real> targets(group.begin(), group.end());
+    std::array<real, kStripRows> D{};
+    for (Index c = begin; c < end; ++c) {
+      for (std::size_t r = 0; r < D.size(); ++r) {
+        const std::size_t i = at(c * kStripRows) + r;
+        D[r] = original_[i] - W_[i];
+      }
+      update(D.data(), c, 1, c + 1, end);
+    }
+    std::vector<real> weights(at(n));
+    bases_.clear();
+    for (Index r = 0; r < rows_; ++r) {
+      for (Index c = 0; c < n; ++c) weights[at(c)] = group[at(c * kStripRows + r)];
+      bases_.push_back({min_max(weights), first_ratio(weights, q_.spec, s_.options)});
+      set_scale(unit_at(r, 0, begin), bases_.back().extremes, bases_.back().ratio);
+    }
+    std::ranges::copy(targets, group.begin());
+  }
+
+  /// For each row, the multiple of its ratios with which rounding the segment loses least: of 1 and
+  /// those for which the least loss is foreseen. Leaves their scales, codes and losses.
+  void search_scales(Index begin, Index end) {
+    if (!s_.dynamic_groups && bases_.empty()) {
+      for (Index u = first_ * segment_units(); u < (first_ + rows_) * segment_units(); ++u) {
+        bases_.push_back(
+            {min_max(w_.subspan(at(u * unit_cols_), at(unit_cols_))), s_.ratios[at(u)]});
+      }
+    }
+    const auto segment = columns(W_, begin, end);
+    const auto codes = columns(codes_, begin, end);
+    const std::vector<real> targets(segment.begin(), segment.end());
+    advance(begin, end, end);
+    Losses least = losses_;
+    std::vector<std::int8_t> best_codes(codes.begin(), codes.end());
+    Multiples best{};
+    best.fill(1);
+
+    Forecasts foreseen = forecasts(begin, end);
+    const std::size_t trials = end - begin > kManyColumns ? kTrials : foreseen.size() - 1;
+    for (std::size_t trial = 0; trial < trials; ++trial) {
+      Multiples tried = best;
+      bool any = false;
+      for (Index r = 0; r < rows_; ++r) {
+        const auto loss = [&](const Forecast& l) { return l[at(r)]; };
+        Forecast& next = *std::ranges::min_element(foreseen, {}, loss);
+        if (next[at(r)] < kNever) {
+          tried[at(r)] = kClipMultiples[at(&next - foreseen.data())];
+          any = true;
+        }
+        next[at(r)] = kNever;
+        set_row(r, begin, tried[at(r)]);
+      }
+      if (!any) break;
+      std::ranges::copy(targets, segment.begin());
+      advance(begin, end, end);
+      std::array<bool, kStripRows> better{};
+      for (std::size_t r = 0; r < at(rows_); ++r) {
+        better[r] = losses_[r] < least[r];
+        if (better[r]) least[r] = losses_[r], best[r] = tried[r];
+      }
+      for (std::size_t i = 0; i < codes.size(); i += better.size())
+        for (std::size_t r = 0; r < better.size(); ++r)
+          best_codes[i + r] = better[r] ? codes[i + r] : best_codes[i + r];
+    }
+    std::ranges::copy(targets, segment.begin());
+    std::ranges::copy(best_codes, codes.begin());
+    losses_ = least;
+    for (Index r = 0; r < rows_; ++r) set_row(r, begin, best[at(r)]);
+  }
+
+  std::span<const Base> bases_of(Index r) const {
+    return std::span(bases_).subspan(at(r * segment_units()), at(segment_units()));
+  }
+
+  /// Gives a row's units in the segment at `begin` that multiple of their ratios.
+  void set_row(Index r, Index begin, double multiple) {
+    for (Index u = 0; u < segment_units(); ++u) {
+      const Base& base = bases_of(r)[at(u)];
+      set_scale(unit_at(r, u, begin), base.extremes, searched_ratio(base.ratio, multiple));
+    }
+  }
+
+  /// Whether a row's m-th multiple is another range than 1 and the multiple before it: wide ones
+  /// are capped.
+  bool differs(Index r, std::size_t m) const {
+    return std::ranges::any_of(bases_of(r), [&](const Base& base) {
+      const real ratio = searched_ratio(base.ratio, kClipMultiples[m]);
+      return ratio != base.ratio && ratio != searched_ratio(base.ratio, kClipMultiples[m - 1]);
+    });
+  }
+
+  /// What each multiple would lose, by the targets that the advance at 1 has made; kNever for 1 and
+  /// what is no other range.
+  Forecasts forecasts(Index begin, Index end) {
+    Forecasts foreseen{};
+    foreseen[0].fill(kNever);
+    for (std::size_t m = 1; m < foreseen.size(); ++m) {
+      for (Index r = 0; r < rows_; ++r) set_row(r, begin, kClipMultiples[m]);
+      foreseen[m] = foresee(begin, end);
+      for (Index r = 0; r < rows_; ++r)
+        if (!differs(r, m)) foreseen[m][at(r)] = kNever;
+    }
+    return foreseen;
+  }
+
+  /// The losses at the present scales if the targets stayed what the last advance has made them.
+  Forecast foresee(Index begin, Index end) {
+    Forecast losses{};
+    group_ = -1;
+    for (Index i = begin; i < end; ++i)
+      forecast_losses(column(i), static_cast<real>(weight_of(i)), losses.data());
+    return losses;
+  }
+
+  /// The unit of a row of the strip in the group of columns whose scales are loaded.
+  std::size_t unit_of(Index r) const {
+    return q_.spec.granularity == Granularity::tensor
+               ? 0
+               : at((first_ + r) * (K_ / unit_cols_) + group_);
+  }
+
+  template <class T>
+  static std::span<T> columns(std::vector<T>& all, Index begin, Index end) {
+    return std::span(all).subspan(at(begin * kStripRows), at((end - begin) * kStripRows));
+  }
+  real* moved(Index i) { return D_.data() + i * kStripRows; }
+
+  void update(const real* D, Index first, Index terms, Index begin, Index end) {
+    update_columns(W_.data(), D, s_.factor.R, first, terms, begin, end);
+  }
+
+  /// What rounding the i-th column reads.
+  StripColumn column(Index i) {
+    if (const Index group = s_.order.perm[at(i)] / unit_cols_; group != group_) {
+      group_ = group;
+      load_scales();
+    }
+    return {.target = W_.data() + i * kStripRows,
+            .original = original_.data() + i * kStripRows,
+            .scale = scale_.data(),
+            .lo = lo_.data(),
+            .hi = hi_.data(),
+            .step = grid_.step};
+  }
+  double weight_of(Index i) const {
+    return s_.order.live[at(i)] != 0 ? s_.factor.diagonal[at(i)] : 0;
+  }
+
+  void round(Index i, real* D) {
+    std::array<std::int16_t, kStripRows> steps{};
+    StripColumn rounded = column(i);
+    rounded.moved = D;
+    rounded.losses = losses_.data();
+    rounded.steps = steps.data();
+    round_column(rounded, weight_of(i));
+    for (std::size_t r = 0; r < steps.size(); ++r)
+      codes_[at(i * kStripRows) + r] = static_cast<std::int8_t>(steps[r] + zero_point_[r]);
+  }
+
+  void load_scales() {
+    for (Index r = 0; r < rows_; ++r) {
+      const int z = has_zero_points(q_.spec) ? q_.at.zero_points[unit_of(r)] : 0;
+      zero_point_[at(r)] = static_cast<std::int16_t>(z);
+      scale_[at(r)] = q_.at.scales[unit_of(r)];
+      lo_[at(r)] = static_cast<real>(grid_.qmin - z);
+      hi_[at(r)] = static_cast<real>(grid_.qmax - z);
+    }
+  }
+
+  const Sweep& s_;
+  std::span<const real> w_;
+  Index K_, first_, rows_;
+  Grid grid_;
+  QTensor& q_;
+  Index unit_cols_;  ///< of a row that share a scale
+  std::vector<real> original_;
+  std::vector<real> W_, D_;  ///< targets; moves of a block's columns
+  std::vector<std::int8_t> codes_;
+  Index group_ = -1;         ///< of columns, whose scales are loaded
+  std::vector<Base> bases_;  ///< of the segment's units, row by row
+  std::array<real, kStripRows> scale_ = filled(1), lo_{}, hi_{};
+  std::array<std::int16_t, kStripRows> zero_point_{};
+  Losses losses_{};
+
+  static constexpr std::array<real, kStripRows> filled(real value) {
+    std::array<real, kStripRows> all{};
+    all.fill(value);
+    return all;
+  }
+};
+
+}  // namespace
+
+real first_ratio(std::span<const real> unit, const Spec& spec, const GptqOptions& options) {
+  if (options.deviations == 0) return choose_unit(unit, spec, options.range).ratio;
+  double sum = 0, squares = 0;
+  for (const real w : unit) sum += static_cast<double>(w);
+  const double mean = sum / static_cast<double>(unit.size());
+  for (const real w : unit) {
+    const double d = static_cast<double>(w) - mean;
+    squares += d * d;
+  }
+  const MinMax extremes = min_max(unit);
+  const real largest = std::max(extremes.hi, -extremes.lo);
+  if (squares == 0 || largest == 0) return 1;
+  const double deviation = std::sqrt(squares / static_cast<double>(unit.size()));
+  return static_cast<real>(options.deviations * deviation / static_cast<double>(largest));
+}
+
+real searched_ratio(real first, double multiple) {
+  const real ratio = static_cast<real>(static_cast<double>(first) * multiple);
+  return multiple > 1 ? std::min(ratio, std::max(first, real{1})) : ratio;
+}
+
+void sweep(const Sweep& sweep, std::span<const real> w, QTensor& q, std::span<double> losses) {
+  parallel_for((q.rows + kStripRows - 1) / kStripRows,
+               [&](Index strip) { Strip(sweep, w, strip * kStripRows, q).run(losses); });
+}
+
+void measure(const ColumnOrder& order, const HessianFactor& factor, std::span<const real> w,
+             const QTensor& q, std::span<double> losses) {
+  const Index K = q.cols;
+  const std::vector<real> rounded = dequantize(q);
+  parallel_for((q.rows + kStripRows - 1) / kStripRows, [&](Index strip) {
+    const Index first = strip * kStripRows, rows = std::min(kStripRows, q.rows - first);
+    std::vector<real> moves = strip_of(w, first, rows, order);
+    const std::vector<real> to = strip_of(rounded, first, rows, order);
+    for (std::size_t i = 0; i < moves.size(); ++i) moves[i] -= to[i];
+    std::vector<real> moved(moves.size());
+    std::array<double, kStripRows> sums{};
+    for (Index begin = 0; begin < K; begin += kPanelCols) {
+      // R has zeros below its diagonal and ones on it.
+      const Index end = std::min(K, begin + kPanelCols);
+      update_columns(moved.data(), moves.data(), factor.R, 0, end, begin, end);
+      for (Index j = begin; j < end; ++j) {
+        const double weight = order.live[at(j)] != 0 ? factor.diagonal[at(j)] : 0;
+        for (std::size_t r = 0; r < sums.size(); ++r) {
+          const double loss = weight * static_cast<double>(moved[at(j * kStripRows) + r]);
+          sums[r] += loss * loss;
+        }
+      }
+    }
+    std::copy_n(sums.begin(), rows, losses.begin() + first);
+  });
+}
+
+}  // namespace notch::quant

@@ -1,0 +1,124 @@
+#include "quant/methods/plan.h"
+
+#include <algorithm>
+
+namespace notch::quant {
+
+bool matches(std::string_view pattern, std::string_view name) {
+  const std::size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == name;
+  if (!name.starts_with(pattern.substr(0, star))) return false;
+  const std::string_view rest = pattern.substr(star + 1);
+  for (std::size_t at = star; at <= name.size(); ++at) {
+    if (matches(rest, name.substr(at))) return true;
+  }
+  return false;
+}
+
+namespace {
+
+struct Candidate {
+  Target target{};
+  std::optional<Spec> spec{};
+  std::optional<ActivationSpec> input{};
+
+  /// A tied table answers to both of its names.
+  bool is_named(std::string_view pattern) const {
+    return matches(pattern, target.name) ||
+           (target.linear && matches(pattern, target.linear->name));
+  }
+};
+
+/// `field`: of the plan, "rules[0]".
+[[noreturn]] void fail_without_match(const std::string& field, const std::string& pattern,
+                                     std::span<const Candidate> all) {
+  std::string known;
+  for (const Candidate& c : all) known += (known.empty() ? "" : ", ") + c.target.name;
+  throw Error({.where = "plan",
+               .what = str("the pattern \"", pattern, "\" matches no layer"),
+               .field = field,
+               .hint = "the model has " + known});
+}
+
+/// Gives every candidate that multiplies the plan's activations, asymmetric where a pattern says
+/// so.
+void plan_inputs(const Plan& plan, std::span<Candidate> all) {
+  if (!plan.activations) return;
+  validate(*plan.activations, "plan");
+  for (Candidate& c : all) {
+    if (c.target.linear) c.input = plan.activations;
+  }
+  for (std::size_t i = 0; i < plan.asymmetric.size(); ++i) {
+    const std::string& pattern = plan.asymmetric[i];
+    bool hit = false;
+    for (Candidate& c : all) {
+      if (!c.input || !c.is_named(pattern)) continue;
+      hit = true;
+      c.input->symmetric = false;
+    }
+    if (!hit) fail_without_match(str("asymmetric[", i, "]"), pattern, all);
+  }
+}
+
+/// Every matrix of the model with its default spec, in the order of resolve().
+std::vector<Candidate> candidates(const Plan& plan, nn::ModelView& model) {
+  std::vector<Candidate> all;
+  for (nn::Linear* l : model.linears) {
+    all.push_back({{.name = l->name, .weight = l->weight, .linear = l}, plan.weights});
+  }
+  const bool tied = model.head_is_tied();
+  if (!tied) {
+    all.push_back({{.name = model.head->name, .weight = model.head->weight, .linear = model.head},
+                   plan.table});
+  }
+  // The first embedding is the token table, the others are positions.
+  for (std::size_t i = 0; i < model.embeddings.size(); ++i) {
+    const nn::Embedding* e = model.embeddings[i];
+    const bool heads = e->weight == model.head->weight;
+    all.push_back({{.name = e->name, .weight = e->weight, .linear = heads ? model.head : nullptr},
+                   i == 0 ? plan.table : std::nullopt});
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<Target> resolve(const Plan& plan, nn::ModelView& model) {
+  std::vector<Candidate> all = candidates(plan, model);
+  plan_inputs(plan, all);
+  for (std::size_t i = 0; i < plan.rules.size(); ++i) {
+    const PlanRule& rule = plan.rules[i];
+    bool hit = false;
+    for (Candidate& c : all) {
+      if (!c.is_named(rule.pattern)) continue;
+      hit = true;
+      c.spec = rule.spec;
+      if (!rule.activation_bits || !c.target.linear) continue;
+      if (*rule.activation_bits == 0) {
+        c.input.reset();
+        continue;
+      }
+      if (!c.input) c.input.emplace();
+      c.input->bits = *rule.activation_bits;
+      validate(*c.input, c.target.name);
+    }
+    if (!hit) fail_without_match(str("rules[", i, "]"), rule.pattern, all);
+  }
+  std::vector<Target> targets;
+  for (Candidate& c : all) {
+    if (!c.spec) continue;
+    c.target.spec = *c.spec;
+    validate(c.target.spec, c.target.weight->value.cols(), c.target.name);
+    if (c.input) c.target.input = InputQuantizer{.spec = *c.input, .at = {.scale = 0}};
+    targets.push_back(std::move(c.target));
+  }
+  if (targets.empty()) {
+    throw Error({.where = "plan",
+                 .what = "quantizes nothing: every layer stays in floating point",
+                 .field = "rules",
+                 .hint = "give at least one layer bits"});
+  }
+  return targets;
+}
+
+}  // namespace notch::quant

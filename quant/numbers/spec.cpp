@@ -1,0 +1,254 @@
+#include "quant/numbers/spec.h"
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "autograd/base/error.h"
+#include "autograd/base/half.h"
+#include "quant/numbers/names.h"
+
+namespace notch::quant {
+namespace {
+
+constexpr std::array<std::string_view, 3> kGranularities{"tensor", "channel", "group"};
+constexpr std::array<std::string_view, 6> kGrids{"narrow",     "full",    "signed_max",
+                                                 "asymmetric", "ternary", "seq"};
+constexpr std::array<std::string_view, 3> kScaleTypes{"f32", "f16", "bf16"};
+
+struct Widths {
+  int low = 2, high = 8;
+  std::string_view text = "2 to 8";
+  bool have(std::int64_t bits) const { return bits >= low && bits <= high; }
+};
+
+constexpr Widths widths_of(GridKind grid) {
+  switch (grid) {
+    case GridKind::ternary:
+      return {2, 2, "2"};
+    case GridKind::seq:
+      return {1, 4, "1 to 4"};
+    default:
+      return {};
+  }
+}
+
+/// Rejects a spec that no matrix could have; what validate checks besides the shape.
+void check_fields(const Spec& spec, Fault fault, std::string_view where) {
+  const auto fail = [&](const char* field, std::int64_t found, const char* what,
+                        std::string_view expected) {
+    throw Error({.fault = fault,
+                 .where = std::string(where),
+                 .what = what,
+                 .field = field,
+                 .found = str(found),
+                 .expected = std::string(expected)});
+  };
+  if (const Widths widths = widths_of(spec.grid); !widths.have(spec.bits)) {
+    fail("bits", spec.bits, "bits out of range",
+         str(widths.text, " for the ", name_of(spec.grid), " grid"));
+  }
+  if (spec.granularity == Granularity::group) {
+    if (spec.group_size < 1) {
+      fail("group_size", spec.group_size, "granularity group needs a group size", "at least 1");
+    }
+  } else if (spec.group_size != 0) {
+    fail("group_size", spec.group_size, "a group size needs granularity group", "0");
+  }
+}
+
+}  // namespace
+
+Spec with_bits(Spec spec, int bits) {
+  spec.bits = bits;
+  if (!widths_of(spec.grid).have(bits)) spec.grid = GridKind::narrow;
+  return spec;
+}
+
+void validate(const Spec& spec, std::int64_t in_features, std::string_view where) {
+  check_fields(spec, Fault::usage, where);
+  if (spec.granularity == Granularity::group && in_features % spec.group_size != 0) {
+    throw Error({.fault = Fault::usage,
+                 .where = std::string(where),
+                 .what = "the group size does not divide the layer's inputs",
+                 .field = "group_size",
+                 .found = str(spec.group_size),
+                 .expected = str("a divisor of ", in_features),
+                 .hint = "choose a divisor, or granularity channel"});
+  }
+}
+
+std::int64_t unit_size(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  switch (spec.granularity) {
+    case Granularity::tensor:
+      return rows * cols;
+    case Granularity::channel:
+      return cols;
+    case Granularity::group:
+      return spec.group_size;
+  }
+  return 0;
+}
+
+std::int64_t unit_count(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  if (rows == 0 || cols == 0) return 0;
+  return rows * cols / unit_size(spec, rows, cols);
+}
+
+std::int64_t packed_bytes(const Spec& spec, std::int64_t n) {
+  return spec.grid == GridKind::ternary ? (n + 4) / 5 : (n * spec.bits + 7) / 8;
+}
+
+StorageBytes storage_bytes(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  const std::int64_t units = unit_count(spec, rows, cols);
+  StorageBytes bytes{.codes = rows * packed_bytes(spec, cols),
+                     .scales = units * scale_bytes(spec.scale)};
+  if (has_zero_points(spec) && units > 0) {
+    const std::int64_t zero_rows = spec.granularity == Granularity::tensor ? 1 : rows;
+    bytes.zero_points = zero_rows * packed_bytes(spec, units / zero_rows);
+  }
+  return bytes;
+}
+
+double bits_per_weight(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  return 8.0 * static_cast<double>(storage_bytes(spec, rows, cols).total()) /
+         static_cast<double>(rows * cols);
+}
+
+real max_scale(ScaleType type) {
+  if (sizeof(real) > sizeof(float)) return std::numeric_limits<real>::max();
+  switch (type) {
+    case ScaleType::f32:
+      break;
+    case ScaleType::f16:
+      return kMaxF16;
+    case ScaleType::bf16:
+      return kMaxBf16;
+  }
+  return std::numeric_limits<real>::max();
+}
+
+real round_scale(real s, ScaleType type) {
+  if (std::isnan(s)) return s;
+  real stored = s;
+  real smallest = std::numeric_limits<real>::denorm_min();
+#ifndef NOTCH_DOUBLE
+  if (type == ScaleType::f16) {
+    stored = from_f16(to_f16(s));
+    smallest = kMinF16;
+  } else if (type == ScaleType::bf16) {
+    stored = from_bf16(to_bf16(s));
+    smallest = kMinBf16;
+  }
+#endif
+  if (stored == 0) return std::copysign(smallest, s);
+  if (std::isinf(stored)) return std::copysign(max_scale(type), s);
+  return stored;
+}
+
+std::int64_t scale_bytes(ScaleType type) { return type == ScaleType::f32 ? 4 : 2; }
+
+std::string_view name_of(Granularity g) { return kGranularities[static_cast<std::size_t>(g)]; }
+std::string_view name_of(GridKind grid) { return kGrids[static_cast<std::size_t>(grid)]; }
+std::string_view name_of(ScaleType type) { return kScaleTypes[static_cast<std::size_t>(type)]; }
+
+std::string grid_text(const Spec& spec) {
+  const Grid grid = grid_of(spec);
+  if (grid.step == 1) return str(name_of(spec.grid), " [", grid.qmin, ',', grid.qmax, ']');
+  std::string text = str(name_of(spec.grid), " ±1");
+  for (int q = 3; q <= grid.qmax; q += 2) text += str(',', q);
+  return text;
+}
+
+std::string name_of(const Spec& spec) {
+  std::string name = str("int", spec.bits, ' ', grid_text(spec), ' ', name_of(spec.granularity));
+  if (spec.granularity == Granularity::group) name += str(' ', spec.group_size);
+  return str(name, ' ', name_of(spec.scale));
+}
+
+Granularity parse_granularity(std::string_view text, std::string_view where) {
+  return parse_name<Granularity>(kGranularities, text, where);
+}
+GridKind parse_grid(std::string_view text, std::string_view where) {
+  return parse_name<GridKind>(kGrids, text, where);
+}
+ScaleType parse_scale_type(std::string_view text, std::string_view where) {
+  return parse_name<ScaleType>(kScaleTypes, text, where);
+}
+
+Json to_json(const Spec& spec) {
+  Json json = Json::object();
+  json.set("bits", spec.bits);
+  json.set("grid", name_of(spec.grid));
+  json.set("granularity", name_of(spec.granularity));
+  if (spec.granularity == Granularity::group) json.set("group_size", spec.group_size);
+  json.set("scale", name_of(spec.scale));
+  return json;
+}
+
+Spec spec_from_json(const Json& json, std::string_view where) {
+  const auto input_error = [&](std::string_view key, std::string_view found, std::string what) {
+    return Error({.fault = Fault::input,
+                  .where = std::string(where),
+                  .what = std::move(what),
+                  .field = std::string(key),
+                  .found = std::string(found)});
+  };
+  for (const auto& [key, value] : json.as_object(where)) {
+    if (key != "bits" && key != "grid" && key != "granularity" && key != "group_size" &&
+        key != "scale") {
+      throw input_error(key, key, "unknown key in a quantization spec");
+    }
+  }
+  const auto name = [&](std::string_view key, auto parse) {
+    const std::string& text = json.at(key, where).as_string(str(where, ": ", key));
+    try {
+      return parse(text, where);
+    } catch (const Error& e) {
+      throw input_error(key, text, e.parts().what);
+    }
+  };
+  Spec spec;
+  const std::int64_t bits = json.at("bits", where).as_int(str(where, ": bits"));
+  spec.bits = bits < 1 || bits > 8 ? 0 : static_cast<int>(bits);
+  spec.grid = name("grid", parse_grid);
+  spec.granularity = name("granularity", parse_granularity);
+  if (const Json* group = json.find("group_size")) {
+    spec.group_size = group->as_int(str(where, ": group_size"));
+  }
+  spec.scale = name("scale", parse_scale_type);
+  if (spec.bits == 0) throw input_error("bits", str(bits), "bits out of range");
+  check_fields(spec, Fault::input, where);
+  return spec;
+}
+
+std::vector<std::uint8_t> pack_scales(std::span<const real> scales, ScaleType type) {
+  const std::size_t width = static_cast<std::size_t>(scale_bytes(type));
+  std::vector<std::uint8_t> bytes(scales.size() * width);
+  for (std::size_t u = 0; u < scales.size(); ++u) {
+    const float s = static_cast<float>(scales[u]);
+    const std::uint32_t word = type == ScaleType::f32   ? std::bit_cast<std::uint32_t>(s)
+                               : type == ScaleType::f16 ? to_f16(s)
+                                                        : to_bf16(s);
+    for (std::size_t b = 0; b < width; ++b) {
+      bytes[u * width + b] = static_cast<std::uint8_t>(word >> (8 * b));
+    }
+  }
+  return bytes;
+}
+
+std::vector<real> unpack_scales(std::span<const std::uint8_t> bytes, ScaleType type) {
+  const std::size_t width = static_cast<std::size_t>(scale_bytes(type));
+  std::vector<real> scales(bytes.size() / width);
+  for (std::size_t u = 0; u < scales.size(); ++u) {
+    std::uint32_t word = 0;
+    for (std::size_t b = 0; b < width; ++b) word |= std::uint32_t{bytes[u * width + b]} << (8 * b);
+    scales[u] = type == ScaleType::f32   ? std::bit_cast<float>(word)
+                : type == ScaleType::f16 ? from_f16(static_cast<std::uint16_t>(word))
+                                         : from_bf16(static_cast<std::uint16_t>(word));
+  }
+  return scales;
+}
+
+}  // namespace notch::quant

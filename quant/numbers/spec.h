@@ -1,0 +1,138 @@
+// Spec: how a matrix is put on integers; the one place that decides grids, units and sizes.
+//
+// "INT4" names several different grids, and a table that mixes them measures the convention instead
+// of the method. So the grid has a name, `grid_of` alone turns it into numbers, and `name_of(spec)`
+// is printed in every report.
+//
+// Matrices are row-major [rows, cols] = [out, in] (a token table: [vocabulary, channels]). Weights
+// that share a scale are a *unit*. Units are contiguous and numbered in storage order:
+//   tensor   one unit of rows·cols weights
+//   channel  one unit per row
+//   group    cols / group_size units per row
+// so unit u covers weights [u·unit_size, (u+1)·unit_size) whatever the granularity.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "autograd/base/json.h"
+#include "autograd/base/real.h"
+
+namespace notch::quant {
+
+enum class Granularity : std::uint8_t { tensor, channel, group };
+
+enum class GridKind : std::uint8_t {
+  narrow,  ///< [-(2^(b-1)-1), 2^(b-1)-1], scale = max|w| / qmax; symmetric about 0
+  full,    ///< [-2^(b-1), 2^(b-1)-1], scale = max|w| / qmax; the lowest code is for clipped values
+  signed_max,  ///< [-2^(b-1), 2^(b-1)-1], scale = (value of largest magnitude) / qmin; may be
+               ///< negative
+  asymmetric,  ///< [-2^(b-1), 2^(b-1)-1] with a zero point; the range always includes 0
+  ternary,     ///< {-1, 0, 1}, stored five to a byte (1.6 bits); the levels of narrow at 2 bits,
+               ///< but the range includes the outer cells: ±1.5
+  seq,  ///< the odd numbers ±1, ±3, …, ±(2^b-1): 2^b evenly spread levels and no zero, 1 to 4 bits;
+        ///< 1 bit is the sign. Stretched elastic quantization, ParetoQ (arXiv:2502.02631), eq. 5-6
+};
+
+/// The type in which scales are stored; they are rounded to it before they are used.
+enum class ScaleType : std::uint8_t { f32, f16, bf16 };
+
+struct Spec {
+  int bits = 8;  ///< 2 .. 8; ternary: 2; seq: 1 .. 4
+  GridKind grid = GridKind::narrow;
+  Granularity granularity = Granularity::channel;
+  std::int64_t group_size = 0;  ///< weights per scale within a row; only for Granularity::group
+  ScaleType scale = ScaleType::f32;
+  bool operator==(const Spec&) const = default;
+};
+
+/// Codes q lie in [qmin, qmax]. (LSQ's letters: Q_N = -qmin, Q_P = qmax.)
+struct Grid {
+  int qmin = 0;
+  int qmax = 0;
+  int step = 1;    ///< distance of neighbouring codes; 2: the odd numbers
+  real reach = 0;  ///< the range is [qmin - reach, qmax + reach]: what counts as not clipped
+  bool operator==(const Grid&) const = default;
+};
+
+/// The codes of a spec. 4 bits: narrow [-7, 7], seq -15, -13, …, 15, every other kind [-8, 7].
+constexpr Grid grid_of(const Spec& spec) {
+  if (spec.grid == GridKind::ternary) return {.qmin = -1, .qmax = 1, .reach = real(0.5)};
+  if (spec.grid == GridKind::seq) {
+    const int top = (1 << spec.bits) - 1;
+    return {.qmin = -top, .qmax = top, .step = 2, .reach = 1};
+  }
+  const int half = 1 << (spec.bits - 1);
+  return {.qmin = spec.grid == GridKind::narrow ? 1 - half : -half, .qmax = half - 1};
+}
+
+constexpr bool has_zero_points(const Spec& spec) { return spec.grid == GridKind::asymmetric; }
+
+/// `spec` with other bits; a grid that does not have so many (ternary, seq) gives way to narrow.
+Spec with_bits(Spec spec, int bits);
+
+/// Usage error naming `where` when the grid does not have so many bits, or a group size is given
+/// without Granularity::group, or the group size does not divide `in_features` (the matrix's cols).
+void validate(const Spec& spec, std::int64_t in_features, std::string_view where);
+
+/// Weights per scale, and number of scales, of a [rows, cols] matrix.
+std::int64_t unit_size(const Spec& spec, std::int64_t rows, std::int64_t cols);
+std::int64_t unit_count(const Spec& spec, std::int64_t rows, std::int64_t cols);
+
+/// Bytes of `n` packed codes: ceil(n·bits / 8), ternary ceil(n / 5).
+std::int64_t packed_bytes(const Spec& spec, std::int64_t n);
+
+/// The stored size of a quantized matrix in bytes (layout: quant/store/pack.h), exactly.
+struct StorageBytes {
+  std::int64_t codes = 0;        ///< rows · packed_bytes(cols)
+  std::int64_t scales = 0;       ///< units · 4 or 2
+  std::int64_t zero_points = 0;  ///< packed like codes, one row per matrix row; 0 if symmetric
+  std::int64_t total() const { return codes + scales + zero_points; }
+};
+StorageBytes storage_bytes(const Spec& spec, std::int64_t rows, std::int64_t cols);
+
+/// 8 · total bytes / (rows · cols): bits per weight with scales and zero points.
+/// Without padding this is bits + (scale bits + zero-point bits) / unit_size.
+double bits_per_weight(const Spec& spec, std::int64_t rows, std::int64_t cols);
+
+/// `s` as it is stored: rounded half to even to the type, then kept usable: what would round to
+/// zero becomes the smallest subnormal of the type with the sign of `s`, what would overflow the
+/// largest finite number. So a stored scale is never 0 and never infinite. NaN stays NaN. There is
+/// no other floor: an absolute one (1e-8, 1/31) would change small matrices. In the double build
+/// the scale is a number of `real` whatever the type: rounding would hide the derivatives that
+/// build exists to check.
+real round_scale(real s, ScaleType type);
+
+/// The largest finite number of a scale type, as `real`.
+real max_scale(ScaleType type);
+
+/// 4 for f32, 2 for f16 and bf16.
+std::int64_t scale_bytes(ScaleType type);
+
+std::string_view name_of(Granularity granularity);  ///< "tensor", "channel", "group"
+/// "narrow", "full", "signed_max", "asymmetric", "ternary", "seq"
+std::string_view name_of(GridKind grid);
+std::string_view name_of(ScaleType type);  ///< "f32", "f16", "bf16"
+/// The grid with its codes: "narrow [-7,7]", "seq ±1,3" (the odd numbers from -3 to 3).
+std::string grid_text(const Spec& spec);
+/// For reports: "int4 narrow [-7,7] group 32 f16", "int8 narrow [-127,127] channel f32".
+std::string name_of(const Spec& spec);
+
+/// The reverse; usage error naming `where`, with a suggestion, for any other text.
+Granularity parse_granularity(std::string_view text, std::string_view where);
+GridKind parse_grid(std::string_view text, std::string_view where);
+ScaleType parse_scale_type(std::string_view text, std::string_view where);
+
+/// {"bits":4,"grid":"narrow","granularity":"group","group_size":32,"scale":"f16"}; group_size only
+/// with groups. Reading checks keys and values (Fault::input naming `where`).
+Json to_json(const Spec& spec);
+Spec spec_from_json(const Json& json, std::string_view where);
+
+/// Scales as they are stored, and back.
+std::vector<std::uint8_t> pack_scales(std::span<const real> scales, ScaleType type);
+std::vector<real> unpack_scales(std::span<const std::uint8_t> bytes, ScaleType type);
+
+}  // namespace notch::quant

@@ -1,0 +1,353 @@
+#include "quant/store/model_files.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <deque>
+#include <map>
+
+#include "quant/store/entropy_coder.h"
+#include "quant/store/pack.h"
+#include "quant/store/stored_tensor.h"
+
+namespace notch::quant {
+namespace {
+
+constexpr std::string_view kMethod = "notch";
+constexpr std::int64_t kVersion = 1;
+const nn::Metadata kMetadata{{"format", "pt"}};
+constexpr std::string_view kRans = "rans";  // the only "coding"
+
+nn::TensorSource bytes_source(std::string name, nn::DType dtype, nn::FileShape shape,
+                              const std::vector<std::uint8_t>& bytes) {
+  return nn::raw_tensor(std::move(name), dtype, std::move(shape), std::as_bytes(std::span(bytes)));
+}
+
+const NamedQTensor* find(const std::vector<NamedQTensor>& tensors, std::string_view param) {
+  const auto at = std::ranges::find(tensors, param, &NamedQTensor::name);
+  return at == tensors.end() ? nullptr : &*at;
+}
+
+bool has_stored_range(const NamedQTensor& t) {
+  return t.input && t.input->spec.range == ActivationRange::fixed;
+}
+
+/// The bytes of a static input range; the sources refer to them.
+struct StoredRange {
+  std::array<std::uint8_t, 4> scale{};
+  std::array<std::uint8_t, 1> zero{};
+
+  explicit StoredRange(const UnitScale& at)
+      : zero{static_cast<std::uint8_t>(static_cast<std::int8_t>(at.zero_point))} {
+    const auto word = std::bit_cast<std::uint32_t>(static_cast<float>(at.scale));
+    for (std::size_t i = 0; i < scale.size(); ++i) {
+      scale[i] = static_cast<std::uint8_t>(word >> (8 * i));
+    }
+  }
+  std::vector<nn::TensorSource> sources(const std::string& name) const {
+    return {
+        nn::raw_tensor(name + ".input_scale", nn::DType::f32, {1}, std::as_bytes(std::span(scale))),
+        nn::raw_tensor(name + ".input_zero", nn::DType::i8, {1}, std::as_bytes(std::span(zero)))};
+  }
+};
+
+[[noreturn]] void refuse(const std::string& where, const std::string& field, std::string found,
+                         std::string expected) {
+  throw Error({.fault = Fault::input,
+               .where = where,
+               .what = "not a quantization this program reads",
+               .field = "quantization_config." + field,
+               .found = std::move(found),
+               .expected = std::move(expected)});
+}
+
+/// {"h.0.attn.c_attn.weight": spec, …} of a quantization_config.
+std::map<std::string, Spec> read_specs(const Json& config, const std::string& where) {
+  const std::string& method = config.at("quant_method", where).as_string(where);
+  if (method != kMethod) refuse(where, "quant_method", method, std::string(kMethod));
+  const std::int64_t version = config.at("version", where).as_int(where);
+  if (version != kVersion) {
+    refuse(where, "version", std::to_string(version), std::to_string(kVersion));
+  }
+  std::map<std::string, Spec> specs;
+  for (const auto& [name, spec] : config.at("tensors", where).as_object(where)) {
+    specs.emplace(name, spec_from_json(spec, where + ": " + name));
+  }
+  if (specs.empty()) refuse(where, "tensors", "{}", "at least one quantized tensor");
+  return specs;
+}
+
+Coding read_coding(const Json& config, const std::string& where) {
+  const Json* coding = config.find("coding");
+  if (!coding) return Coding::packed;
+  const std::string& name = coding->as_string(where);
+  if (name != kRans) refuse(where, "coding", name, str(kRans, ", or nothing for packed codes"));
+  return Coding::entropy;
+}
+
+/// {"h.0.attn.c_attn.weight": spec of the input, …}; empty without quantized activations.
+std::map<std::string, ActivationSpec> read_inputs(const Json& config, const std::string& where) {
+  std::map<std::string, ActivationSpec> inputs;
+  const Json* all = config.find("activations");
+  if (!all) return inputs;
+  for (const auto& [name, spec] : all->as_object(where)) {
+    if (!config.at("tensors", where).find(name)) {
+      refuse(where, "activations." + name, "a layer in floating point", "a quantized tensor");
+    }
+    inputs.emplace(name, activation_spec_from_json(spec, where + ": activations." + name));
+  }
+  return inputs;
+}
+
+/// What reading a spec alone cannot know: whether its tensor is a matrix that the groups divide.
+void check_fits(const Spec& spec, const nn::FileTensor& t, const std::string& where) {
+  const std::string field = "tensors." + t.name;
+  if (!t.param || t.param->value.shape.rank() != 2) {
+    refuse(where, field, str("a tensor of shape ", t.shape), "a matrix");
+  }
+  const std::int64_t cols = t.param->value.cols();
+  if (spec.granularity == Granularity::group && cols % spec.group_size != 0) {
+    refuse(where, field, str("groups of ", spec.group_size), str("a divisor of ", cols));
+  }
+}
+
+/// A table that is only looked up has no input.
+void check_multiplies(nn::Gpt& model, const nn::FileTensor& t, bool has_input,
+                      const std::string& where) {
+  if (!has_input || t.param == model.head().weight) return;
+  const std::vector<nn::Embedding*> tables = model.embeddings();
+  if (std::ranges::find(tables, t.param, &nn::Embedding::weight) == tables.end()) return;
+  refuse(where, "activations." + t.name, "a table that is only looked up", "a layer with an input");
+}
+
+/// Matrices that stay packed, by their parameters.
+using PackedMatrices = std::map<const Param*, PackedMatrix>;
+
+/// Where tensors go that a layer multiplies with or looks up, and that are not wanted as QTensors.
+struct Runnable {
+  PackedMatrices floats;          // multiplied with floats
+  PackedLayers::Layers integers;  // with codes
+};
+
+/// With `keep` the matrices go there, repacked, and their parameters get no values.
+LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep = nullptr) {
+  const std::string where = (dir / nn::kConfigFile).string();
+  const nn::GptConfig config = nn::parse_config(json, dir / nn::kConfigFile);
+  const Json& about = *nn::quantization_config(json);
+  std::map<std::string, Spec> specs = read_specs(about, where);
+  const Coding coding = read_coding(about, where);
+  const std::map<std::string, ActivationSpec> inputs = read_inputs(about, where);
+
+  nn::WeightFile file(dir, config.tie_embeddings);
+  auto model = std::make_unique<nn::Gpt>(config, nn::Gpt::Values::shapes_only);
+  std::vector<PackedEntry> packed;
+  std::vector<nn::FileTensor> floats;
+  for (const nn::FileTensor& t : nn::file_tensors(*model)) {
+    const auto spec = specs.find(t.name);
+    if (spec == specs.end()) {
+      file.require(t);
+      floats.push_back(t);
+      continue;
+    }
+    check_fits(spec->second, t, where);
+    const auto input = inputs.find(t.name);
+    check_multiplies(*model, t, input != inputs.end(), where);
+    packed.emplace_back(*model->params().find(t.param->name), t.name, spec->second, coding,
+                        input == inputs.end() ? std::nullopt : std::optional(input->second), file);
+    specs.erase(spec);
+  }
+  if (!specs.empty()) {
+    throw Error({.fault = Fault::input,
+                 .where = where,
+                 .what = "the model has no such tensor",
+                 .field = "quantization_config.tensors." + specs.begin()->first});
+  }
+  // A copy of a tied table may lie beside it in floating point, but not beside integers.
+  const Param& head = *model->head().weight;
+  const bool head_may_follow =
+      config.tie_embeddings &&
+      std::ranges::any_of(floats, [&](const nn::FileTensor& t) { return t.param == &head; });
+  file.check_no_others(head_may_follow);
+
+  // Layers that multiply integers, and what stays packed, need no second copy of their weights.
+  const std::vector<nn::Embedding*> tables = model->embeddings();
+  const auto entry_of = [&](const Param& p) {
+    return std::ranges::find(packed, &p, &PackedEntry::param);
+  };
+  const auto stays_packed = [&](const Param& p) {
+    const bool positions = std::ranges::any_of(
+        std::span(tables).subspan(1), [&](const nn::Embedding* e) { return e->weight == &p; });
+    return keep && !positions && entry_of(p) != packed.end() && !entry_of(p)->input;
+  };
+  model->params().allocate_values([&](const Param& p) {
+    return !stays_packed(p) && (entry_of(p) == packed.end() || !entry_of(p)->input);
+  });
+  LoadedModel loaded{.quantization_config = about, .coding = coding};
+  for (const nn::FileTensor& t : floats) file.read(t);
+  if (head_may_follow) file.check_tied_head(head);
+  for (const PackedEntry& entry : packed) {
+    if (stays_packed(*entry.param)) {
+      keep->floats.emplace(entry.param, entry.read_packed<PackedMatrix>(file));
+      continue;
+    }
+    if (keep && entry.input) {
+      keep->integers.try_emplace(entry.param, *entry.read_input(file),
+                                 entry.read_packed<IntegerMatrix>(file));
+      continue;
+    }
+    NamedQTensor tensor{entry.param->name, entry.read(file), entry.read_input(file)};
+    if (!tensor.input) dequantize(tensor.q, entry.param->value.flat());
+    loaded.tensors.push_back(std::move(tensor));
+  }
+  if (!inputs.empty()) {
+    nn::ModelView view = nn::view(*model);
+    loaded.layers = keep ? std::make_unique<PackedLayers>(view, std::move(keep->integers))
+                         : std::make_unique<PackedLayers>(view, loaded.tensors);
+  }
+  loaded.model = std::move(model);
+  return loaded;
+}
+
+}  // namespace
+
+double SizeReport::bits_per_weight() const {
+  return 8 * static_cast<double>(bytes()) / static_cast<double>(weights);
+}
+
+double SizeReport::coded_bits_per_weight() const {
+  const std::int64_t saved = code_bytes + table_bytes - coded_bytes;
+  return 8 * static_cast<double>(bytes() - saved) / static_cast<double>(weights);
+}
+
+SizeReport predict_size(const nn::Gpt& model, const Quantized& quantized, int float_bits,
+                        Coding coding) {
+  SizeReport size;
+  std::vector<nn::TensorSource> outline;  // names, types and shapes, nothing to write
+  const auto tensor = [&](std::string name, nn::DType dtype, nn::FileShape shape) {
+    outline.push_back({.name = std::move(name), .dtype = dtype, .shape = std::move(shape)});
+  };
+  for (const nn::FileTensor& t : nn::file_tensors(model)) {
+    if (t.param) size.weights += t.shape.size();
+    const NamedQTensor* named = t.param ? find(quantized.tensors, t.param->name) : nullptr;
+    if (!named) {
+      size.float_bytes += t.shape.size() * float_bits / 8;
+      tensor(t.name, float_bits == 16 ? nn::DType::f16 : nn::DType::f32, nn::file_shape(t.shape));
+      continue;
+    }
+    const QTensor* q = &named->q;
+    const StorageBytes stored = storage_bytes(q->spec, q->rows, q->cols);
+    const StoredShapes shapes = stored_shapes(q->spec, q->rows, q->cols);
+    const std::vector<std::uint8_t> coded = encode_codes(q->codes, grid_of(q->spec));
+    size.quantized += t.shape.size();
+    size.coded_bytes += std::ssize(coded);
+    if (coding == Coding::entropy) {
+      const std::int64_t table = table_bytes(coded, grid_of(q->spec), t.name);
+      size.table_bytes += table;
+      size.code_bytes += std::ssize(coded) - table;
+      tensor(t.name + ".coded", nn::DType::u8, {std::ssize(coded)});
+    } else {
+      size.code_bytes += stored.codes;
+      tensor(t.name + ".codes", nn::DType::u8, shapes.codes);
+    }
+    size.scale_bytes += stored.scales;
+    tensor(t.name + ".scale", dtype_of(q->spec.scale), shapes.scale);
+    size.zero_point_bytes += stored.zero_points;
+    if (has_zero_points(q->spec)) tensor(t.name + ".zero", nn::DType::u8, shapes.zero);
+    if (has_stored_range(*named)) {
+      size.scale_bytes += 4;
+      size.zero_point_bytes += 1;
+      tensor(t.name + ".input_scale", nn::DType::f32, {1});
+      tensor(t.name + ".input_zero", nn::DType::i8, {1});
+    }
+    size.code_entropy += code_entropy(q->codes) * static_cast<double>(t.shape.size());
+  }
+  if (size.quantized > 0) size.code_entropy /= static_cast<double>(size.quantized);
+  size.header_bytes = nn::safetensors_bytes(std::move(outline), kMetadata) - size.bytes();
+  return size;
+}
+
+void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::path& dir,
+                    const Json& about, Coding coding) {
+  check(!quantized.tensors.empty(), dir.string(), "nothing is quantized");
+  std::vector<nn::TensorSource> sources;
+  std::vector<PackedTensor> packed;  // the sources refer to its bytes
+  packed.reserve(quantized.tensors.size());
+  std::deque<StoredRange> ranges;
+  Json specs = Json::object(), inputs = Json::object();
+  int bits = 8;
+  for (const nn::FileTensor& t : nn::file_tensors(model)) {
+    const NamedQTensor* tensor = t.param ? find(quantized.tensors, t.param->name) : nullptr;
+    if (!tensor) {
+      sources.push_back(nn::float_source(t));
+      continue;
+    }
+    const QTensor* q = &tensor->q;
+    PackedTensor& p = packed.emplace_back(pack(*q));
+    const StoredShapes shapes = stored_shapes(q->spec, q->rows, q->cols);
+    if (coding == Coding::entropy) {
+      p.codes = encode_codes(q->codes, grid_of(q->spec));
+      sources.push_back(
+          bytes_source(t.name + ".coded", nn::DType::u8, {std::ssize(p.codes)}, p.codes));
+    } else {
+      sources.push_back(bytes_source(t.name + ".codes", nn::DType::u8, shapes.codes, p.codes));
+    }
+    sources.push_back(
+        bytes_source(t.name + ".scale", dtype_of(q->spec.scale), shapes.scale, p.scales));
+    if (has_zero_points(q->spec)) {
+      sources.push_back(bytes_source(t.name + ".zero", nn::DType::u8, shapes.zero, p.zero_points));
+    }
+    specs.set(t.name, to_json(q->spec));
+    if (tensor->input) inputs.set(t.name, to_json(tensor->input->spec));
+    if (has_stored_range(*tensor)) {
+      for (nn::TensorSource& source : ranges.emplace_back(tensor->input->at).sources(t.name)) {
+        sources.push_back(std::move(source));
+      }
+    }
+    bits = std::min(bits, q->spec.bits);
+  }
+  check(packed.size() == quantized.tensors.size(), dir.string(), quantized.tensors.size(),
+        " quantized tensors, of which the model has ", packed.size());
+  nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources), kMetadata);
+
+  Json config = nn::config_json(model.config());
+  Json quantization = Json::object();
+  quantization.set("quant_method", kMethod).set("version", kVersion).set("bits", bits);
+  if (coding == Coding::entropy) quantization.set("coding", kRans);
+  for (const auto& [key, value] : about.as_object("about")) quantization.set(key, value);
+  quantization.set("tensors", specs);
+  if (!inputs.as_object("inputs").empty()) quantization.set("activations", inputs);
+  config.set("quantization_config", quantization);
+  write_file(dir / nn::kConfigFile, config.dump(2) + "\n");
+
+  const std::int64_t predicted = predict_size(model, quantized, 32, coding).file_bytes();
+  const auto written = static_cast<std::int64_t>(fs::file_size(dir / nn::kWeightsFile));
+  if (predicted == written) return;
+  throw Error({.fault = Fault::mismatch,
+               .where = (dir / nn::kWeightsFile).string(),
+               .what = "the file has other bytes than predicted",
+               .found = std::to_string(written),
+               .expected = std::to_string(predicted)});
+}
+
+RunnableModel load_runnable(const fs::path& dir) {
+  const Json json = nn::read_config_json(dir);
+  Runnable packed;
+  LoadedModel loaded = nn::quantization_config(json) ? load_quantized(dir, json, &packed)
+                                                     : LoadedModel{.model = nn::load_model(dir)};
+  RunnableModel out{.model = std::move(loaded.model), .integer = std::move(loaded.layers)};
+  if (out.integer) out.weight_bytes += out.integer->bytes();
+  for (const Param& p : out.model->params().params())
+    if (p.value.data) out.weight_bytes += p.value.size() * std::int64_t{sizeof(real)};
+  if (packed.floats.empty()) return out;
+  out.packed = std::make_unique<WeightOnlyLayers>(nn::view(*out.model), std::move(packed.floats));
+  out.weight_bytes += out.packed->bytes();
+  return out;
+}
+
+LoadedModel load_any(const fs::path& dir) {
+  const Json json = nn::read_config_json(dir);
+  if (nn::quantization_config(json)) return load_quantized(dir, json);
+  return {.model = nn::load_model(dir)};
+}
+
+}  // namespace notch::quant

@@ -1,0 +1,88 @@
+// Quantized model directories: what a table row is evaluated from.
+//
+// The layout is that of nn/model_dir.h, with a `quantization_config` in config.json and, for each
+// quantized tensor F of model.safetensors, three in its place (quant/store/pack.h has the bytes):
+//   F.codes  U8                [rows, packed_bytes(cols)]           rows are outputs, not transposed
+//                                                                   as Conv1D weights are
+//   F.scale  F32, F16 or BF16  [rows, units per row]                [1] with one per tensor
+//   F.zero   U8                [rows, ceil(units per row·bits / 8)] [1, 1] with one per tensor;
+//                                                                   only on asymmetric grids
+// A layer whose input is quantized has an entry in "activations"; if its range is static, also
+//   F.input_scale  F32 [1]
+//   F.input_zero   I8  [1]                                          x ~ (q - input_zero) · input_scale
+// quantization_config: {"quant_method": "notch", "version": 1, "bits": …, "tensors": {F: spec, …},
+// "activations": {F: spec, …}, …}; the rest is for the reader's information. With "coding": "rans"
+// the codes are entropy-coded:
+//   F.coded  U8  [bytes]  in place of F.codes (quant/store/entropy_coder.h)
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/model_dir.h"
+#include "quant/methods/recipes.h"
+#include "quant/serve/weight_only.h"
+
+namespace notch::quant {
+
+/// How codes are stored.
+enum class Coding : std::uint8_t {
+  packed,   ///< in `bits` bits each: kernels can use them as they are
+  entropy,  ///< as short as their distribution allows: for keeping and sending
+};
+
+/// Where the bytes of an artefact go: its tensors, and the header of their file.
+struct SizeReport {
+  std::int64_t weights = 0;    ///< parameters of the model, quantized or not
+  std::int64_t quantized = 0;  ///< of these, quantized
+  std::int64_t code_bytes = 0, scale_bytes = 0, zero_point_bytes = 0;
+  std::int64_t table_bytes = 0;   ///< frequencies and states of entropy-coded codes; packed: 0
+  std::int64_t float_bytes = 0;   ///< tensors that stay in floating point
+  std::int64_t header_bytes = 0;  ///< names and shapes, in the file
+  std::int64_t coded_bytes = 0;   ///< what the codes take entropy-coded, tables included
+  double code_entropy = 0;        ///< order-0 entropy in bits per quantized weight: each tensor by
+                                  ///< itself, weighted by its size
+
+  std::int64_t bytes() const {
+    return code_bytes + table_bytes + scale_bytes + zero_point_bytes + float_bytes;
+  }
+  std::int64_t file_bytes() const { return bytes() + header_bytes; }
+  /// Bits per parameter of the whole model: all tensors, without the header.
+  double bits_per_weight() const;
+  /// The same if the codes were entropy-coded.
+  double coded_bits_per_weight() const;
+};
+
+/// The bytes an artefact will have; `float_bits` of what is not quantized.
+SizeReport predict_size(const nn::Gpt& model, const Quantized& quantized, int float_bits = 32,
+                        Coding coding = Coding::packed);
+
+/// Writes the directory (an existing one is being filled: a DirectoryWriter's temporary). The
+/// parameters that `quantized` does not name are written as they are in `model`. `about` is merged
+/// into quantization_config. Throws Fault::mismatch when the file has other bytes than predicted.
+void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::path& dir,
+                    const Json& about = Json::object(), Coding coding = Coding::packed);
+
+/// A model as its files say it is. For a quantized one `tensors` holds the integers and the
+/// parameters their dequantized values; but layers with a quantized input multiply integers, and
+/// their parameters have no values.
+struct LoadedModel {
+  std::unique_ptr<nn::Gpt> model{};
+  std::vector<NamedQTensor> tensors{};  ///< empty for a floating-point model
+  Json quantization_config{};           ///< null for a floating-point model
+  Coding coding = Coding::packed;
+  std::unique_ptr<PackedLayers> layers{};  ///< attached to the model; null without such layers
+};
+
+/// Reads either kind of directory. Throws Fault::input naming file and tensor for anything that
+/// does not hold: missing, extra or wrongly shaped tensors, a code outside its grid, a scale that
+/// is not finite or 0.
+LoadedModel load_any(const fs::path& dir);
+
+/// Either kind of directory, to be run and not changed: quantized matrices are repacked piece by
+/// piece as they are read and never become floats (but positions, which are added, not multiplied).
+/// Throws as load_any.
+RunnableModel load_runnable(const fs::path& dir);
+
+}  // namespace notch::quant

@@ -1,0 +1,49 @@
+#include "quant/store/pack_weights.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "quant/numbers/ranges.h"
+
+namespace notch::quant {
+
+RunnableModel pack_weights(nn::Gpt& model, const Plan& plan) {
+  RunnableModel out{.model =
+                        std::make_unique<nn::Gpt>(model.config(), nn::Gpt::Values::shapes_only)};
+  nn::ModelView from = nn::view(model);
+  std::map<const Param*, PackedMatrix> matrices;
+  PackedLayers::Layers integers;
+  for (const Target& t : resolve(plan, from)) {
+    const std::int64_t rows = t.weight->value.rows(), cols = t.weight->value.cols();
+    const std::span<const real> w = t.weight->value.flat();
+    const Param* const param = out.model->params().find(t.weight->name);
+    const QTensor q =
+        quantize(w, rows, cols, t.spec,
+                 choose_scales(w, rows, cols, t.spec, RangeRule::absmax, t.name).at, t.name);
+    if (t.input)
+      integers.try_emplace(param, *t.input, q);
+    else
+      matrices.try_emplace(param, q);
+  }
+  ParamStore& params = out.model->params();
+  params.allocate_values(
+      [&](const Param& p) { return !matrices.contains(&p) && !integers.contains(&p); });
+  for (Param& p : params.params()) {
+    if (!p.value.data) continue;
+    std::ranges::copy(model.params().find(p.name)->value.flat(), p.value.data);
+    out.weight_bytes += p.value.size() * static_cast<std::int64_t>(sizeof(real));
+  }
+  nn::ModelView view = nn::view(*out.model);
+  out.packed = std::make_unique<WeightOnlyLayers>(view, std::move(matrices));
+  out.integer = std::make_unique<PackedLayers>(view, std::move(integers));
+  out.weight_bytes += out.packed->bytes() + out.integer->bytes();
+  return out;
+}
+
+std::int64_t streamed_weights(const nn::GptConfig& c) {
+  return 12 * c.n_layer * c.n_embd * c.n_embd + c.vocab_size * c.n_embd;
+}
+
+}  // namespace notch::quant

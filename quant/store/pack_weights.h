@@ -1,0 +1,17 @@
+// A model packed in memory, without a file: what benches run.
+#pragma once
+
+#include "quant/methods/plan.h"
+#include "quant/serve/weight_only.h"
+
+namespace notch::quant {
+
+/// A copy of `model` with the matrices of `plan` rounded to nearest (absmax) and packed. Ranges of
+/// activations, where it has any, must be dynamic.
+RunnableModel pack_weights(nn::Gpt& model, const Plan& plan);
+
+/// Weights that are read once per token: all but the token and position tables' rows. A tied table
+/// counts: it is the head.
+std::int64_t streamed_weights(const nn::GptConfig& config);
+
+}  // namespace notch::quant

@@ -1,0 +1,160 @@
+// One quantized tensor of a model directory: its stored parts, checked and read whole or in rows.
+//
+// Separate from model_files.cpp, which knows what a directory is made of.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "nn/model_dir.h"
+#include "quant/serve/integer_matrix.h"
+#include "quant/serve/packed_matrix.h"
+#include "quant/store/entropy_coder.h"
+#include "quant/store/model_files.h"
+#include "quant/store/pack.h"
+
+namespace notch::quant {
+
+inline nn::DType dtype_of(ScaleType type) {
+  switch (type) {
+    case ScaleType::f16:
+      return nn::DType::f16;
+    case ScaleType::bf16:
+      return nn::DType::bf16;
+    case ScaleType::f32:
+      break;
+  }
+  return nn::DType::f32;
+}
+
+/// The shapes of the three stored parts.
+struct StoredShapes {
+  nn::FileShape codes{}, scale{}, zero{};
+};
+
+inline StoredShapes stored_shapes(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  StoredShapes s{.codes = {rows, packed_bytes(spec, cols)}};
+  if (spec.granularity == Granularity::tensor) {
+    s.scale = {1};
+    s.zero = {1, 1};
+    return s;
+  }
+  const std::int64_t units_per_row = unit_count(spec, rows, cols) / rows;
+  s.scale = {rows, units_per_row};
+  s.zero = {rows, packed_bytes(spec, units_per_row)};
+  return s;
+}
+
+/// One quantized tensor of an open file: asked for first, read after everything has been checked.
+struct PackedEntry {
+  Param* param = nullptr;
+  std::string name{};
+  Spec spec{};
+  std::optional<ActivationSpec> input{};
+  const nn::TensorEntry *codes = nullptr, *coded = nullptr, *scale = nullptr, *zero = nullptr;
+  const nn::TensorEntry *input_scale = nullptr, *input_zero = nullptr;
+
+  PackedEntry(Param& p, std::string file_name, const Spec& s, Coding coding,
+              std::optional<ActivationSpec> in, nn::WeightFile& file)
+      : param(&p), name(std::move(file_name)), spec(s), input(in) {
+    const std::int64_t rows = p.value.rows(), cols = p.value.cols();
+    const StoredShapes shapes = stored_shapes(spec, rows, cols);
+    if (coding == Coding::entropy) {
+      // As long as it is: the decoder knows whether that is right.
+      const nn::TensorEntry* entry = file.file().find(name + ".coded");
+      coded = &require(file, ".coded", {entry ? entry->size() : 0}, nn::DType::u8);
+    } else {
+      codes = &require(file, ".codes", shapes.codes, nn::DType::u8);
+    }
+    scale = &require(file, ".scale", shapes.scale, dtype_of(spec.scale));
+    if (has_zero_points(spec)) zero = &require(file, ".zero", shapes.zero, nn::DType::u8);
+    if (!input || input->range != ActivationRange::fixed) return;
+    input_scale = &require(file, ".input_scale", {1}, nn::DType::f32);
+    input_zero = &require(file, ".input_zero", {1}, nn::DType::i8);
+  }
+
+  const nn::TensorEntry& require(nn::WeightFile& file, std::string_view part,
+                                 const nn::FileShape& shape, nn::DType dtype) const {
+    const nn::TensorEntry& entry = file.require(name + std::string(part), shape);
+    if (entry.dtype == dtype) return entry;
+    throw Error({.fault = Fault::input,
+                 .where = file.file().path().string(),
+                 .what = "stored in another type than its spec says",
+                 .field = entry.name,
+                 .found = std::string(nn::name(entry.dtype)),
+                 .expected = std::string(nn::name(dtype))});
+  }
+
+  std::string where(const nn::WeightFile& file) const {
+    return file.file().path().string() + ": " + name;
+  }
+
+  /// `n` rows from `first` on, checked. (Their numbers in an error count from `first`.)
+  QTensor read_rows(const nn::WeightFile& file, std::int64_t first, std::int64_t n) const {
+    const std::int64_t all = param->value.rows();
+    PackedTensor packed{.spec = spec, .rows = n, .cols = param->value.cols()};
+    const auto rows_of = [&](const nn::TensorEntry& entry) {
+      const auto row = static_cast<std::int64_t>(entry.bytes) / all;
+      std::vector<std::uint8_t> bytes(static_cast<std::size_t>(n * row));
+      file.file().read_bytes(entry, std::as_writable_bytes(std::span(bytes)),
+                             static_cast<std::uint64_t>(first * row));
+      return bytes;
+    };
+    const auto units_of = [&](const nn::TensorEntry& entry) {
+      if (spec.granularity != Granularity::tensor) return rows_of(entry);
+      std::vector<std::uint8_t> bytes(entry.bytes);  // the same for all rows
+      file.file().read_bytes(entry, std::as_writable_bytes(std::span(bytes)));
+      return bytes;
+    };
+    if (coded) {
+      check(n == all, name, "coded rows are read together");
+      std::vector<std::uint8_t> bytes(coded->bytes);
+      file.file().read_bytes(*coded, std::as_writable_bytes(std::span(bytes)));
+      packed.codes = pack_codes(decode_codes(bytes, n * packed.cols, grid_of(spec), where(file)), n,
+                                packed.cols, spec);
+    } else {
+      packed.codes = rows_of(*codes);
+    }
+    packed.scales = units_of(*scale);
+    if (zero) packed.zero_points = units_of(*zero);
+    return unpack(packed, first == 0 ? where(file) : str(where(file), " from row ", first));
+  }
+
+  QTensor read(const nn::WeightFile& file) const { return read_rows(file, 0, param->value.rows()); }
+
+  /// Repacked in pieces, so that no second copy of a large tensor exists. PackedMatrix or
+  /// IntegerMatrix.
+  template <class Matrix>
+  Matrix read_packed(const nn::WeightFile& file) const {
+    constexpr std::int64_t kPieceWeights = 1 << 20;
+    const std::int64_t rows = param->value.rows(), cols = param->value.cols();
+    const std::int64_t few = kPieceWeights / std::max<std::int64_t>(1, cols);
+    const std::int64_t piece =
+        coded ? rows : std::max(Matrix::kRowStep, few / Matrix::kRowStep * Matrix::kRowStep);
+    Matrix matrix(spec, rows, cols);
+    for (std::int64_t first = 0; first < rows; first += piece)
+      matrix.set_rows(first, read_rows(file, first, std::min(piece, rows - first)));
+    return matrix;
+  }
+
+  std::optional<InputQuantizer> read_input(const nn::WeightFile& file) const {
+    if (!input) return std::nullopt;
+    InputQuantizer quantizer{.spec = *input};
+    if (input_scale) {
+      std::array<real, 1> s{};
+      std::array<std::int8_t, 1> zero_point{};
+      file.file().read(*input_scale, s);
+      file.file().read_bytes(*input_zero, std::as_writable_bytes(std::span(zero_point)));
+      quantizer.at = {.scale = s[0], .zero_point = zero_point[0]};
+    }
+    validate(quantizer, file.file().path().string() + ": " + name);
+    return quantizer;
+  }
+};
+
+}  // namespace notch::quant

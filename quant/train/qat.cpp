@@ -1,0 +1,218 @@
+#include "quant/train/qat.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "autograd/base/thread_pool.h"
+#include "quant/kernels/fake_quant.h"
+#include "quant/kernels/oscillation.h"
+#include "quant/kernels/round.h"
+
+namespace notch::quant {
+namespace {
+
+constexpr double kMomentum = 0.01;  // of oscillation averages: the paper's
+
+std::size_t unit_of(const Target& t) {
+  const Tensor& w = t.weight->value;
+  return static_cast<std::size_t>(unit_size(t.spec, w.rows(), w.cols()));
+}
+
+/// The scales that `start` has for a target.
+const Scales& scales_in(const Quantized& start, const Target& t) {
+  const auto at = std::ranges::find(start.tensors, t.weight->name, &NamedQTensor::name);
+  check(at != start.tensors.end(), t.name, "the model that training starts from does not have it");
+  check(at->q.spec == t.spec, t.name, "is on ", name_of(at->q.spec), " in the model that training ",
+        "starts from, and to be trained on ", name_of(t.spec));
+  return at->q.at;
+}
+
+}  // namespace
+
+FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
+                             std::span<const Target> targets, const QatOptions& options,
+                             const Quantized* start)
+    : training_(training), options_(options), params_(std::make_unique<ParamStore>()) {
+  check(training != Training::none, "qat", "the recipe does not train");
+  check(!targets.empty(), "qat", "no layer to quantize");
+  for (const Target& t : targets) {
+    const Tensor& w = t.weight->value;
+    check(training != Training::lsq || has_learned_step(t.spec), t.name, "grid ",
+          name_of(t.spec.grid),
+          " has no positive learned step; LSQ needs narrow, full, ternary or seq");
+    const RangeRule rule = training == Training::lsq ? options.lsq_init : RangeRule::mse;
+    Node& node = nodes_[t.weight];
+    node.target = t;
+    node.index = order_.size();
+    order_.push_back(t.weight);
+    node.now = start ? scales_in(*start, t)
+                     : choose_scales(w.flat(), w.rows(), w.cols(), t.spec, rule, t.name).at;
+    if (options.freeze > 0) {
+      const std::size_t n = w.flat().size();
+      for (auto* each : {&node.code, &node.direction, &node.frequency}) each->resize(n);
+      node.frozen.assign(n, kNotFrozen);
+    }
+    if (training == Training::ste) {
+      node.anchors = anchor_ranges(w.flat(), node.now, t.spec);
+      continue;
+    }
+    node.first = node.now.scales;
+    node.log_scale = &params_->add(t.weight->name + ".log_scale", {std::ssize(node.first)});
+    params_->allocate_values();  // zeros: the first scales
+  }
+  const InputLearning usual = training == Training::lsq ? InputLearning::lsq : InputLearning::fixed;
+  inputs_.emplace(model, targets, options.inputs.value_or(usual), options.ste, *params_);
+  chain_ = &model.hooks->weight_chain;
+  attachment_ = chain_->attach([this](Graph& g, Param& p, const auto& next) -> Var {
+    const Var w = next(g, p);
+    const auto at = nodes_.find(&p);
+    if (at == nodes_.end()) return w;
+    const Node& node = at->second;
+    if (substitutes_) return g.param(substitutes_->params()[node.index]);
+    const std::optional<PackedWeights> integers = inputs_->packed(g, p);
+    const PackedWeights* packed = integers ? &*integers : nullptr;
+    if (training_ == Training::ste) {
+      return fake_quant_ste(w, node.target.spec, node.anchors, options_.ste, packed);
+    }
+    const Var log_scale = g.param(*node.log_scale);
+    return fake_quant_lsq(w, log_scale, node.first, node.target.spec, options_.ste, packed);
+  });
+  if (options.freeze > 0) start_oscillation();
+}
+
+std::span<const real> FakeQuantizer::look(Node& node) {
+  Param& p = *node.target.weight;
+  node.seen = p.value.flat();
+  if (!chain_->is_last(attachment_)) {
+    Graph g;
+    g.begin(Graph::Mode::inference);
+    const Var w = chain_->below(attachment_, g, p);
+    const std::span<const real> values = w.value().flat();
+    node.below.assign(values.begin(), values.end());
+    node.seen = node.below;
+  }
+  return node.seen;
+}
+
+std::vector<NamedValues> FakeQuantizer::state() {
+  std::vector<NamedValues> all;
+  const auto add = [&](const Param* p, std::string_view what, std::span<real> values) {
+    if (!values.empty()) all.push_back({str(p->name, '.', what), values});
+  };
+  for (const Param* p : order_) {
+    Node& node = nodes_.at(p);
+    static_assert(sizeof(RangeAnchor) == 4 * sizeof(real));
+    add(p, "anchor", {reinterpret_cast<real*>(node.anchors.data()), 4 * node.anchors.size()});
+    add(p, "first_scale", node.first);
+    add(p, "oscillation.code", node.code);
+    add(p, "oscillation.direction", node.direction);
+    add(p, "oscillation.frequency", node.frequency);
+    add(p, "oscillation.mean", node.mean);
+    add(p, "oscillation.frozen", node.frozen);
+  }
+  inputs_->add_state(all);
+  return all;
+}
+
+/// Into vectors of the right sizes: training calls it in every step.
+void FakeQuantizer::find_scales(const Node& node, Scales& at) const {
+  const Spec& spec = node.target.spec;
+  const std::span<const real> w = node.seen;
+  const std::size_t unit = unit_of(node.target);
+  for (std::size_t u = 0; u < at.scales.size(); ++u) {
+    if (training_ == Training::lsq) {
+      at.scales[u] = lsq_step(node.first[u], node.log_scale->value.data[u], spec.scale);
+      continue;
+    }
+    const UnitScale s = follow_range(node.anchors[u], min_max(w.subspan(u * unit, unit)), spec);
+    at.scales[u] = s.scale;
+    if (has_zero_points(spec)) at.zero_points[u] = static_cast<std::int8_t>(s.zero_point);
+  }
+}
+
+Scales FakeQuantizer::scales_of(const Node& node) const {
+  Scales at = node.now;
+  find_scales(node, at);
+  return at;
+}
+
+/// body(node, grid, weights per unit) for all nodes, with the scales of their present weights.
+template <class Body>
+void FakeQuantizer::for_nodes(const Body& body) {
+  for (const Param* p : order_) look(nodes_.at(p));
+  parallel_for(std::ssize(order_), [&](std::int64_t i) {
+    Node& node = nodes_.at(order_[static_cast<std::size_t>(i)]);
+    find_scales(node, node.now);
+    body(node, grid_of(node.target.spec), static_cast<std::int64_t>(unit_of(node.target)));
+  });
+}
+
+void FakeQuantizer::start_oscillation() {
+  for_nodes([](Node& node, const Grid& g, std::int64_t unit) {
+    const std::span<const real> w = node.seen;
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      const std::size_t u = i / static_cast<std::size_t>(unit);
+      const int z = node.now.zero_points.empty() ? 0 : node.now.zero_points[u];
+      node.code[i] = round_to_code(w[i] / node.now.scales[u], static_cast<real>(g.qmin - z),
+                                   static_cast<real>(g.qmax - z), g.step);
+    }
+    node.mean = node.code;
+  });
+}
+
+/// Dampening pulls at the parameters themselves and freezing holds them.
+void FakeQuantizer::refuse_links_below(const char* option) const {
+  check(chain_->is_last(attachment_), "qat",
+        "another link changes weights before they are rounded; ", "set ", option, " = 0");
+}
+
+void FakeQuantizer::before_update(double r) {
+  inputs_->add_decay(options_.pact_decay);
+  if (options_.dampen == 0) return;
+  refuse_links_below("qat.dampen");
+  const double weight = options_.dampen * (1 - std::cos(std::numbers::pi * r)) / 2;
+  for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {
+    Param& p = *node.target.weight;
+    dampen_backward(p.grad.flat(), p.value.flat(), node.now.scales, node.now.zero_points, unit,
+                    g.qmin, g.qmax, g.step, g.reach, weight);
+  });
+}
+
+void FakeQuantizer::after_update() {
+  if (options_.freeze == 0) return;
+  refuse_links_below("qat.freeze");
+  for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {
+    observe_oscillation({node.code, node.direction, node.frequency, node.mean, node.frozen},
+                        node.target.weight->value.flat(), node.now.scales, node.now.zero_points,
+                        unit, g.qmin, g.qmax, g.step, kMomentum, options_.freeze);
+  });
+}
+
+double FakeQuantizer::frozen_share() const {
+  double frozen = 0, weights = 0;
+  for (const auto& [p, node] : nodes_) {
+    weights += static_cast<double>(p->value.size());
+    frozen += static_cast<double>(
+        std::ranges::count_if(node.frozen, [](real code) { return code != kNotFrozen; }));
+  }
+  return frozen / weights;
+}
+
+Quantized FakeQuantizer::convert() {
+  Quantized out;
+  for (const Param* p : order_) {
+    Node& node = nodes_.at(p);
+    const std::span<const real> w = look(node);
+    QTensor q = quantize(w, p->value.rows(), p->value.cols(), node.target.spec, scales_of(node),
+                         node.target.name);
+    const std::vector<real> rounded = dequantize(q);
+    LayerReport report{.name = node.target.name, .spec = node.target.spec};
+    measure_rounding(w, rounded, report);
+    out.tensors.push_back({p->name, std::move(q), inputs_->input_of(*p)});
+    out.layers.push_back(std::move(report));
+  }
+  return out;
+}
+
+}  // namespace notch::quant

@@ -1,0 +1,54 @@
+#include "quant/train/warm_start.h"
+
+#include <limits>
+
+#include "autograd/base/error.h"
+#include "autograd/base/thread_pool.h"
+
+namespace notch::quant {
+namespace {
+
+/// One row of a matrix.
+void place(std::span<real> w, std::span<const real> before, const QTensor& q, std::int64_t row) {
+  constexpr double kUnbounded = std::numeric_limits<double>::infinity();
+  const Grid grid = grid_of(q.spec);
+  const double half = grid.step * (0.5 - kCellMargin);
+  const std::int64_t unit = unit_size(q.spec, q.rows, q.cols);
+  for (std::int64_t c = 0; c < q.cols; ++c) {
+    const std::int64_t i = row * q.cols + c;
+    const auto u = static_cast<std::size_t>(i / unit), at = static_cast<std::size_t>(c);
+    const double s = static_cast<double>(q.at.scales[u]);
+    const int z = q.at.zero_points.empty() ? 0 : q.at.zero_points[u];
+    const int code = q.codes[static_cast<std::size_t>(i)];
+    const double lo = code == grid.qmin ? -kUnbounded : code - half;
+    const double hi = code == grid.qmax ? kUnbounded : code + half;
+    const double v = static_cast<double>(before[at]) / s + z;
+    if (v < lo || v > hi) {
+      w[at] = static_cast<real>(((v < lo ? lo : hi) - z) * s);
+    } else {
+      w[at] = before[at];
+    }
+  }
+}
+
+}  // namespace
+
+void return_to_cells(ParamStore& params, const ParamStore& before, const Quantized& rounded) {
+  for (const NamedQTensor& t : rounded.tensors) {
+    Param* to = params.find(t.name);
+    const Param* from = before.find(t.name);
+    check(to && from && to->value.shape == from->value.shape &&
+              to->value.size() == t.q.rows * t.q.cols,
+          t.name, "is not the same matrix in both models");
+    const auto part = [&](auto all, std::int64_t row) {
+      return all.subspan(static_cast<std::size_t>(row * t.q.cols),
+                         static_cast<std::size_t>(t.q.cols));
+    };
+    parallel_for(t.q.rows, [&](std::int64_t row) {
+      place(part(to->value.flat(), row), part(std::span<const real>(from->value.flat()), row), t.q,
+            row);
+    });
+  }
+}
+
+}  // namespace notch::quant
