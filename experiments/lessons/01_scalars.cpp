@@ -56,9 +56,9 @@ void scalars(Page& page) {
               (formula(centre + h) - formula(centre - h)) / (2 * h));
   page.say(
       "The two differ by less than one part in a million. The finite difference costs two runs of "
-      "the formula for every "
-      "number. Walking back costs about one more run for all numbers together, however many there "
-      "are. That is why networks with billions of weights can be trained.");
+      "the formula for every number. Walking back costs about one more run for all numbers "
+      "together, however many there are. That is why networks with billions of weights can be "
+      "trained.");
 
   // The picture: the curve y(w), and the straight line that the derivative promises.
   experiments::Plot plot{

@@ -44,8 +44,7 @@ void order(Page& page) {
   page.say(
       "Order first. Let a = 1, b = a + a and c = b + b, so c = 4 a and dc/da = 4. The line c reads "
       "b twice. So the gradient of b arrives in two parts, and b must wait for both before it "
-      "hands "
-      "anything to a.");
+      "hands anything to a.");
   real one = 1;
   Graph g;
   g.begin(Graph::Mode::training);
@@ -61,10 +60,9 @@ void order(Page& page) {
   page.say(
       "The mistake counts the first part of b twice. A correct order is one in which every line "
       "comes before the lines it reads. It is called a topological order, and the tape gives it "
-      "for "
-      "nothing: a line can only read older lines, so the list read backwards is such an order. It "
-      "also needs no recursion. A chain of 100000 sums would overflow the stack of a program that "
-      "calls itself once per line; a loop does not care.");
+      "for nothing: a line can only read older lines, so the list read backwards is such an order. "
+      "It also needs no recursion. A chain of 100000 sums would overflow the stack of a program "
+      "that calls itself once per line; a loop does not care.");
   g.begin(Graph::Mode::training);
   const Var x = g.input({&one, {1}}, "x");
   Var sum = x;
@@ -101,8 +99,7 @@ void order(Page& page) {
   page.say(
       "Third, what happens when zeroing is forgotten. We walk down (w - 1)² from w = 3: each step "
       "takes 0.1 of the gradient off w. With zeroing, w comes to 1. Without, old gradients push "
-      "on: "
-      "w swings around 1 for ever. The loss may still look as if it falls, at first.");
+      "on: w swings around 1 for ever. The loss may still look as if it falls, at first.");
   experiments::Plot plot{.title = "Walking down (w - 1)²", .x_label = "step", .y_label = "w"};
   plot.series = {
       {.name = "gradient set to zero", .color = "#0072B2", .line = true, .points = descend(true)},

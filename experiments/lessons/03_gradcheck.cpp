@@ -95,9 +95,8 @@ void gradcheck(Page& page) {
 
   page.say(
       "The step h matters too. Too large: the curve bends between the two points. Too small: the "
-      "two "
-      "results are so close that rounding eats the difference. In float, which has 7 digits, there "
-      "is hardly a good h at all. So gradients are checked in double, with 16 digits.");
+      "two results are so close that rounding eats the difference. In float, which has 7 digits, "
+      "there is hardly a good h at all. So gradients are checked in double, with 16 digits.");
   experiments::Plot plot{.title = "Finite difference of exp at 1: its relative error",
                          .x_label = "log10 of h",
                          .y_label = "log10 of the error"};

@@ -74,8 +74,7 @@ void own_op(Page& page) {
 
   page.say(
       "One rule of the house: backward adds (+=), it never sets (=). Somebody else may have added "
-      "to "
-      "the same gradient before. Take z = silu(x) + x at x = 1. The sum hands its gradient to x "
+      "to the same gradient before. Take z = silu(x) + x at x = 1. The sum hands its gradient to x "
       "first, then SiLU comes. With = it wipes out the part that was there.");
   const auto slope_of_sum = [&](auto op) {
     g.begin(Graph::Mode::training);

@@ -15,10 +15,9 @@ void overfit(Page& page) {
   page.say(
       "A language model reads a text piece by piece and says, after every piece, how probable each "
       "possible next piece is. The pieces are called tokens; here a token is one character. The "
-      "set "
-      "of all tokens is the vocabulary, of size V. A GPT is such a model: a few layers of linear "
-      "and attention (every place looks at itself and the places before it), all of them ops on "
-      "the tape.");
+      "set of all tokens is the vocabulary, of size V. A GPT is such a model: a few layers of "
+      "linear and attention (every place looks at itself and the places before it), all of them "
+      "ops on the tape.");
   const std::string text = "a small model learns one line by heart";
   const data::Tokenizer tokenizer = data::Tokenizer::characters(text);
   const std::vector<std::int32_t> ids = tokenizer.encode(text);
@@ -60,8 +59,7 @@ void overfit(Page& page) {
 
   page.say(
       "Then 200 times: forward, zero, backward, and take 0.2 of the gradient off every weight. "
-      "This "
-      "is gradient descent, and the 0.2 is the learning rate.");
+      "This is gradient descent, and the 0.2 is the learning rate.");
   page.number("last", "loss after 200 steps", loss, 2);
   page.say(
       "A network that cannot learn one sentence by heart will not learn a library. So this is the "

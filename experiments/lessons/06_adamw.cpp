@@ -33,14 +33,12 @@ std::vector<double> adamw(const std::vector<double>& gradients, double lr, doubl
 void adamw(Page& page) {
   page.say(
       "Gradient descent takes the same share of every gradient. That is bad when gradients differ "
-      "in "
-      "size: steep directions force a small learning rate, and flat ones then hardly move. AdamW "
-      "gives each weight its own step. It remembers two averages for each weight: m, of the "
+      "in size: steep directions force a small learning rate, and flat ones then hardly move. "
+      "AdamW gives each weight its own step. It remembers two averages for each weight: m, of the "
       "gradients g, and v, of their squares. Then it moves the weight by lr m / √v.");
   page.say(
       "Here is one weight, w = 1, with learning rate lr = 0.1 and weight decay 0.1. Three "
-      "gradients "
-      "come: 0.5, -0.2, 0.1. We do by hand what the engine does:");
+      "gradients come: 0.5, -0.2, 0.1. We do by hand what the engine does:");
   const std::vector<double> gradients = {0.5, -0.2, 0.1};
   double m = 0, v = 0, w = 1;
   for (std::size_t i = 0; i < gradients.size(); ++i) {
@@ -58,9 +56,8 @@ void adamw(Page& page) {
 
   page.say(
       "Three things to see. First, m and v begin at 0, so they are too small at the start. "
-      "Dividing "
-      "by 1 - β^t mends that exactly (the hats in the source: m_hat, v_hat). Without it the first "
-      "step would not be lr but this many times lr:");
+      "Dividing by 1 - β^t mends that exactly (the hats in the source: m_hat, v_hat). Without it "
+      "the first step would not be lr but this many times lr:");
   page.number("uncorrected", "(1 - β1) / √(1 - β2)", (1 - kBeta1) / std::sqrt(1 - kBeta2));
   page.say(
       "Second, the size of a gradient does not matter, only its sign and how steady it is. In the "
@@ -71,8 +68,7 @@ void adamw(Page& page) {
       "Third, the W. Weight decay pulls weights towards 0, so that none grows without a reason. "
       "Adam with decay in the gradient (g + 0.1 w) sends the pull through m/√v, which makes it as "
       "large as any gradient. AdamW takes lr 0.1 w off beside all that. See a weight whose "
-      "gradient "
-      "is 0, after one step:");
+      "gradient is 0, after one step:");
   page.number("decoupled", "AdamW", adamw({0}, 0.1, 0.1)[0]);
   page.number("coupled", "Adam with the decay in the gradient", adamw({0.1 * 1.0}, 0.1, 0)[0]);
 

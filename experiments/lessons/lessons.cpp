@@ -12,6 +12,9 @@ void gradcheck(Page& page);
 void own_op(Page& page);
 void overfit(Page& page);
 void adamw(Page& page);
+void quantize(Page& page);
+void granularity(Page& page);
+void range(Page& page);
 
 std::span<const Lesson> lessons() {
   static const std::array all = {
@@ -34,6 +37,16 @@ std::span<const Lesson> lessons() {
              overfit},
       Lesson{"06", "adamw", "AdamW by hand",
              "what the optimizer does with a gradient, number by number", adamw},
+      Lesson{"07", "quantize", "Quantize: scales, zero points, ties",
+             "how a weight becomes an integer, what rounding costs, and why two programs may round "
+             "differently",
+             quantize},
+      Lesson{"08", "granularity", "Granularity and outliers",
+             "how many weights may share a scale, and what one large weight does to the others",
+             granularity},
+      Lesson{"09", "range", "Choosing the range",
+             "why the largest weight should often be clipped, and how a good range is found",
+             range},
   };
   return all;
 }

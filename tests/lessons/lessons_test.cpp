@@ -15,6 +15,9 @@
 #include "tests/lessons/expected/04_own_op.h"
 #include "tests/lessons/expected/05_overfit.h"
 #include "tests/lessons/expected/06_adamw.h"
+#include "tests/lessons/expected/07_quantize.h"
+#include "tests/lessons/expected/08_granularity.h"
+#include "tests/lessons/expected/09_range.h"
 
 using namespace notch;
 namespace fs = std::filesystem;
@@ -70,8 +73,9 @@ std::vector<std::string> differences(const std::vector<Claim>& claims,
 
 const std::map<std::string_view, test::Table (*)()>& tables() {
   static const std::map<std::string_view, test::Table (*)()> all = {
-      {"01", test::scalars}, {"02", test::order},   {"03", test::gradcheck},
-      {"04", test::own_op},  {"05", test::overfit}, {"06", test::adamw},
+      {"01", test::scalars},  {"02", test::order},       {"03", test::gradcheck},
+      {"04", test::own_op},   {"05", test::overfit},     {"06", test::adamw},
+      {"07", test::quantize}, {"08", test::granularity}, {"09", test::range},
   };
   return all;
 }
@@ -94,6 +98,9 @@ TEST_CASE("lesson 03 prints what was derived") { check_lesson("03"); }
 TEST_CASE("lesson 04 prints what was derived") { check_lesson("04"); }
 TEST_CASE("lesson 05 prints what was derived") { check_lesson("05"); }
 TEST_CASE("lesson 06 prints what was derived") { check_lesson("06"); }
+TEST_CASE("lesson 07 prints what was derived") { check_lesson("07"); }
+TEST_CASE("lesson 08 prints what was derived") { check_lesson("08"); }
+TEST_CASE("lesson 09 prints what was derived") { check_lesson("09"); }
 
 TEST_CASE("every lesson has its source, a table and one number") {
   std::set<std::string_view> seen;
