@@ -15,6 +15,16 @@ void adamw(Page& page);
 void quantize(Page& page);
 void granularity(Page& page);
 void range(Page& page);
+void ste(Page& page);
+void lsq(Page& page);
+void gptq(Page& page);
+void distillation(Page& page);
+void entropy(Page& page);
+void roofline(Page& page);
+void hexdump(Page& page);
+void controls(Page& page);
+void names(Page& page);
+void mistakes(Page& page);
 
 std::span<const Lesson> lessons() {
   static const std::array all = {
@@ -47,6 +57,34 @@ std::span<const Lesson> lessons() {
       Lesson{"09", "range", "Choosing the range",
              "why the largest weight should often be clipped, and how a good range is found",
              range},
+      Lesson{"10", "ste", "Fake quantization and the straight-through estimator",
+             "how one trains through rounding, what the gradient pretends, and why weights "
+             "oscillate",
+             ste},
+      Lesson{"11", "lsq", "LSQ: learn the step",
+             "where the gradient of a step comes from, and that it finds a good step by itself",
+             lsq},
+      Lesson{"12", "gptq", "GPTQ by hand",
+             "how one column's rounding error is made up for by the next, and four ways to get it "
+             "wrong",
+             gptq},
+      Lesson{"13", "distillation", "Distillation, and why T²",
+             "how a student learns from a teacher's probabilities, and what the temperature does",
+             distillation},
+      Lesson{"14", "entropy", "Bits, bytes, entropy",
+             "what a quantized model weighs, scales included, and how far codes can be compressed",
+             entropy},
+      Lesson{"15", "roofline", "Roofline and KV cache",
+             "why fewer bits are faster, and when they are not", roofline},
+      Lesson{"16", "hexdump", "A packed tensor, byte by byte",
+             "how codes and scales lie in a file, and which damage a reader can see", hexdump},
+      Lesson{"17", "controls", "Head-to-head: the missing control",
+             "how to read a table of methods, and which row to ask for", controls},
+      Lesson{"18", "names", "The 200-line GPT, rebuilt",
+             "that a GPT of single numbers and one on tensors are the same, and what 4 bits do to it",
+             names},
+      Lesson{"19", "mistakes", "Common mistakes",
+             "seven mistakes that give no error message, and what each of them costs", mistakes},
   };
   return all;
 }
