@@ -5,15 +5,65 @@
 #include <span>
 #include <vector>
 
+#include "autograd/graph.h"
 #include "experiments/lessons/exercise.h"
+#include "nn/gpt.h"
 
 namespace notch::lessons {
 
+using Vector = std::vector<double>;
+using Floats = std::vector<float>;
+
+/// A line of a small tape. `op`: 'x' an input, '+', '*', or 't' for tanh, which reads a alone. a and b
+/// are the places of the lines it reads.
+struct Line {
+  char op = 'x';
+  std::size_t a = 0, b = 0;
+  double value = 0, grad = 0;
+};
+/// 01. Fills every line's grad with d(last line)/d(this line). All are 0 at first.
+void judge_scalars(Judge& judge, void (*backward)(std::vector<Line>& tape));
+
 /// A graph whose node i reads the nodes inputs[i].
 using Inputs = std::vector<std::vector<int>>;
-
-/// 02. An order of `last` and of all it depends on in which each node comes after its inputs.
+/// 02. An order of `last` and of all it depends on in which each node comes after its inputs; and of
+/// every node d(last)/d(node), where each node is the sum of its inputs.
 void judge_order(Judge& judge, std::vector<int> (*order)(const Inputs& inputs, int last),
-                 std::vector<double> (*gradients)(const Inputs& inputs, int last));
+                 Vector (*gradients)(const Inputs& inputs, int last));
+
+/// y = f(x), and dx = rule(x, dy).
+using Function = Vector (*)(const Vector& x);
+using Rule = Vector (*)(const Vector& x, const Vector& dy);
+/// 03. The largest difference between dx of `rule` and finite differences of Σ r f(x), for some r
+/// whose elements differ, over all elements of x.
+void judge_gradcheck(Judge& judge, double (*error_of)(Function f, Rule rule, const Vector& x));
+
+/// 04. y = log(1 + exp(x)) as an op, for x of any size.
+void judge_own_op(Judge& judge, Var (*softplus)(Var x));
+
+/// 05. `steps` steps of gradient descent with learning rate `lr`; the loss of the last forward.
+void judge_overfit(Judge& judge,
+                   double (*train)(nn::Gpt& model, const nn::Batch& batch, int steps, double lr));
+
+struct AdamState {
+  double m = 0, v = 0;
+  int t = 0;  ///< steps made
+};
+/// 06. One step of AdamW with β1 = 0.9, β2 = 0.999, ε = 1e-8 on one weight with gradient g.
+void judge_adamw(Judge& judge,
+                 void (*step)(double& w, AdamState& state, double g, double lr, double decay));
+
+/// 07. The codes of w, and the values that codes stand for.
+void judge_quantize(Judge& judge,
+                    std::vector<int> (*codes)(const Floats& w, float s, int z, int qmin, int qmax),
+                    Floats (*values)(const std::vector<int>& codes, float s, int z));
+
+/// 08. A scale for every `group` weights (1 for a group of zeros), and the bits that a weight costs.
+void judge_granularity(Judge& judge, Floats (*scales)(const Floats& w, std::size_t group, int qmax),
+                       double (*bits)(int bits, int scale_bits, std::size_t group));
+
+/// 09. The scale with the least squared error, of 1.00, 0.99, …, 0.20 times max|w| / qmax; of equal
+/// ones the largest.
+void judge_range(Judge& judge, float (*best_scale)(const Floats& w, int qmax));
 
 }  // namespace notch::lessons

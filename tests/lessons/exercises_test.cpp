@@ -54,6 +54,12 @@ TEST_CASE("a solution passes and a skeleton says where it is blank") {
   CHECK(solved == names_in(kSolutions));
   CHECK(blank == names_in(kSkeletons));
   CHECK(solved == blank);
+  for (const std::string& name : blank) {
+    CAPTURE(name);
+    CHECK(std::ranges::any_of(lessons::lessons(), [&](const lessons::Lesson& lesson) {
+      return fs::path(lesson.source()).filename() == name;
+    }));
+  }
 }
 
 TEST_CASE("a solution differs from its skeleton by 40 lines at most") {
