@@ -52,15 +52,18 @@ void mistakes(Page& page) {
 
   page.say(
       "4. A learned step as |p|. Adam moves a number by about the learning rate, however small the "
-      "number is. Here the step is 0.00028 and the rate 0.01: p goes far through zero, and |p| is "
-      "35 times the step. Then every weight rounds to 0, and no gradient leads back. log s moves "
-      "by one per cent. Error as a share of the weights' squares (1: all is lost):");
+      "number is. Here the step is 0.00028 and the rate 0.01: p goes far through zero, |p| is 35 "
+      "times the step, and every weight rounds to 0. From then on p swings to and fro and finds "
+      "the narrow place of good steps only by chance. log s moves by one per cent. Error as a "
+      "share of the weights' squares (1: all is lost):");
   const auto step = measured::step_through_abs();
   page.number("abs.start", "the step at the start", step.start, 3);
   both("abs.step", step.step, "after one update, log s", "after one update, |p|");
   both("abs.error", step.error, "error then, log s", "error then, |p|");
-  both("abs.last", step.last, "error after 200 updates, log s", "error after 200 updates, |p|");
-  mark("|p|", step.last.wrong / step.last.right);
+  page.number("abs.last", "error after 200 updates, log s", step.last, 3);
+  both("abs.lost", step.lost, "share of them with all weights 0, log s",
+       "share of them with all weights 0, |p|");
+  mark("|p|", step.error.wrong / step.error.right);
 
   page.say(
       "5. The scale rounded after use. Codes are chosen with an exact scale, then the scale is "

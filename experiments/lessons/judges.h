@@ -2,6 +2,7 @@
 // small cases whose results were derived by hand or from a closed form.
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <vector>
 
@@ -65,5 +66,44 @@ void judge_granularity(Judge& judge, Floats (*scales)(const Floats& w, std::size
 /// 09. The scale with the least squared error, of 1.00, 0.99, …, 0.20 times max|w| / qmax; of equal
 /// ones the largest.
 void judge_range(Judge& judge, float (*best_scale)(const Floats& w, int qmax));
+
+/// 10. ŵ; dL/dw; how often ŵ changes in training.
+void judge_ste(Judge& judge, double (*rounded)(double w, double s, int qmin, int qmax),
+               double (*straight_through)(double slope, double w, double s, int qmin, int qmax),
+               int (*flips)(double w, double target, double s, double rate, int steps));
+
+/// 11. dŵ/ds; dL/ds of a row; a step of log s.
+void judge_lsq(Judge& judge, double (*step_slope)(double w, double s, int qmin, int qmax),
+               double (*step_gradient)(const std::vector<double>& w,
+                                       const std::vector<double>& slopes, double s, int qmin,
+                                       int qmax),
+               double (*move_log)(double s, double gradient, double rate));
+
+/// A row of weights while GPTQ goes through it.
+struct GptqRow {
+  std::vector<double> w{}, original{};  ///< as they are now, and as they were
+  std::vector<double> Hinv{};           ///< [K, K], of the columns that are left
+
+  double h(std::size_t i, std::size_t j) const { return Hinv[i * w.size() + j]; }
+  void take_out(std::size_t c);  ///< column c is done: Hinv of the columns that are left
+};
+using GptqVersion = void (*)(GptqRow& row, std::size_t c, double q);
+
+/// 12. Four versions to be mended; e H eᵀ.
+void judge_gptq(Judge& judge, const std::vector<GptqVersion>& versions,
+                double (*output_error)(const std::vector<double>& w, const std::vector<double>& q,
+                                       const std::vector<double>& H));
+
+using DistillationLoss = double (*)(std::span<const double> student,
+                                    std::span<const double> teacher,
+                                    const std::vector<int>& targets, double T, double alpha);
+using DistillationGradient = std::vector<double> (*)(std::span<const double> student,
+                                                     std::span<const double> teacher,
+                                                     const std::vector<int>& targets, double T,
+                                                     double alpha);
+/// 13. softmax(z / T); the loss of distillation; its gradient.
+void judge_distillation(Judge& judge,
+                        std::vector<double> (*softmax)(std::span<const double> z, double T),
+                        DistillationLoss loss, DistillationGradient gradient);
 
 }  // namespace notch::lessons

@@ -115,10 +115,11 @@ inline Awq awq_identity() {
 }
 
 /// Learning a step with Adam, rate 0.01, for 256 weights of deviation 0.0007 on 4 bits: as log s, and
-/// as s = |p|. The step at the start, after one update; Σ (ŵ - w)² / Σ w² then, and after 200.
+/// as s = |p|. The step at the start and after one update; Σ (ŵ - w)² / Σ w² then; that of log s after
+/// 200 updates; and the share of these 200 after which every weight was 0.
 struct Step {
-  double start = 0;
-  Damage step{}, error{}, last{};
+  double start = 0, last = 0;
+  Damage step{}, error{}, lost{};
 };
 inline Step step_through_abs() {
   Rng rng(4);
@@ -142,7 +143,8 @@ inline Step step_through_abs() {
       }
       if (t == 2) (right ? out.step.right : out.step.wrong) = s;
       if (t == 2) (right ? out.error.right : out.error.wrong) = error;
-      if (t == 201) (right ? out.last.right : out.last.wrong) = error;
+      if (t == 201 && right) out.last = error;
+      if (t > 1 && error > 1 - 1e-9) (right ? out.lost.right : out.lost.wrong) += 1.0 / 200;
       gradient *= right ? s : std::copysign(1, p);
       m = 0.9 * m + 0.1 * gradient, v = 0.999 * v + 0.001 * gradient * gradient;
       const double root = std::sqrt(v / (1 - std::pow(0.999, t)));

@@ -62,6 +62,19 @@ TEST_CASE("a solution passes and a skeleton says where it is blank") {
   }
 }
 
+TEST_CASE("the judge of lesson 12 finds each of the four bugs") {
+  for (const lessons::Exercise& exercise : lessons::exercises()) {
+    if (!exercise.file.ends_with("exercises/12_gptq.cpp")) continue;
+    std::ostringstream out;
+    CHECK_FALSE(lessons::judge(exercise, out));
+    for (const char* version : {"version_a", "version_b", "version_c", "version_d"}) {
+      CHECK(out.str().find(std::string("wrong: ") + version) != std::string::npos);
+    }
+    return;
+  }
+  FAIL("no exercise 12");
+}
+
 TEST_CASE("a solution differs from its skeleton by 40 lines at most") {
   for (const std::string& name : names_in(kSolutions)) {
     CAPTURE(name);
