@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <map>
 #include <set>
 
 #include "autograd/base/error.h"
 #include "autograd/base/json.h"
 #include "experiments/report/statistics.h"
+#include "experiments/show/table.h"
 
 namespace notch::experiments {
 namespace {
@@ -36,12 +36,6 @@ constexpr Look kLooks[] = {{"rtn", "#444444", Mark::circle},
 const Look& look_of(std::string_view method) {
   const Look* look = std::ranges::find(kLooks, method, &Look::method);
   return look == std::end(kLooks) ? *std::prev(std::end(kLooks)) : *look;
-}
-
-std::string printed(const char* format, double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
 }
 
 std::string level_name(const std::vector<SeedResults>& seeds, std::string_view row,
@@ -161,7 +155,7 @@ Figure fork_figure(const std::map<std::string, Curve>& curves, const SeedResults
     const std::vector<PlotPoint> points =
         has_control ? minus(curve_of(row.name), curve_of(row.control)) : curve_of(row.name);
     if (row.distilled || points.empty()) continue;
-    out.plot.series.push_back({.name = row.method,
+    out.plot.series.push_back({.name = shown_method(row),
                                .color = std::string(look_of(row.method).color),
                                .line = true,
                                .end_label = row.name,
@@ -243,8 +237,10 @@ Figure loss_figure(const Statistics& statistics) {
   }
   out.caption +=
       "Lower is better. Bars: 95 % interval of the paired change. Rows of one width stand side by "
-      "side; the middle is their size. Hollow marks are made from a control (fp32 with the extra "
-      "steps of QAT).";
+      "side; the middle is their size.";
+  if (std::ranges::any_of(rows, &RowResult::on_control)) {
+    out.caption += " Hollow marks are made from a control (fp32 with the extra steps of QAT).";
+  }
   return out;
 }
 

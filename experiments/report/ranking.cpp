@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <sstream>
 
@@ -10,12 +9,6 @@
 
 namespace notch::experiments {
 namespace {
-
-std::string printed(const char* format, double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
-}
 
 std::string p_text(double p) { return p < 1e-4 ? "p < 0.0001" : "p = " + printed("%.2g", p); }
 
@@ -26,16 +19,6 @@ std::string nats(const Difference& d, const char* format = "%.4f") {
 }
 
 std::string change(const Difference& d) { return nats(d, "%+.4f"); }
-
-/// "qat-ste and qat-lsq"
-std::string list(const std::vector<std::string>& names) {
-  std::string out;
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    out += i == 0 ? "" : i + 1 == names.size() ? " and " : ", ";
-    out += names[i];
-  }
-  return out;
-}
 
 /// "qat-lsq INT4": a row among those of all widths.
 std::string title_of(const RowResult& row) { return str(label(row), " INT", row.bits); }
@@ -77,7 +60,7 @@ std::string best_sentence(const Statistics& statistics, const WidthRanking& w) {
     out += str(" It beats ", label(*nearest->worse), " by ", nats(nearest->difference), ", ",
                p_text(nearest->p), ".");
   }
-  if (!ties.empty()) out += str(" Not resolvable from it: ", list(ties), ".");
+  if (!ties.empty()) out += str(" Not resolvable from it: ", and_list(ties), ".");
   return out;
 }
 
@@ -225,7 +208,7 @@ std::string verdict(const Statistics& statistics, const std::vector<WidthRanking
     if (controls.size() > 1) {
       const auto alike = titles_if(
           seed, [&](const RowResult& r) { return r.trained && r.control == control->name; });
-      out << (alike.empty() ? ". No row trains like it" : ". Trained like it: ") << list(alike);
+      out << (alike.empty() ? ". No row trains like it" : ". Trained like it: ") << and_list(alike);
     }
     out << ".\n";
   }
@@ -233,7 +216,7 @@ std::string verdict(const Statistics& statistics, const std::vector<WidthRanking
     return r.aims_at_data && r.control != kBaseRow && statistics.reference_of(r) == kBaseRow;
   });
   if (!alone.empty()) {
-    out << "No control was made: what " << list(alone)
+    out << "No control was made: what " << and_list(alone)
         << " gain is in part what their extra steps alone would give.\n";
   }
   for (const RowResult& r : seed.rows) {

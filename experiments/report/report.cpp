@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <set>
 #include <sstream>
 
 #include "autograd/base/files.h"
+#include "experiments/config/config_effects.h"
 #include "experiments/report/html_report.h"
 
 namespace notch::experiments {
@@ -21,12 +21,6 @@ std::string seed_notes(std::size_t seeds) {
   if (seeds >= kEnough) return "";
   return str(seeds, " seeds are few: only differences of many times their spread are resolvable; ",
              kEnough, " are advised.\n");
-}
-
-std::string printed(const char* format, double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
 }
 
 /// What no row quantizes: "wpe, norms, biases".
@@ -69,34 +63,49 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
   for (const std::string& g : grids) out << (g == *grids.begin() ? "; grids: " : ", ") << g;
   if (!grids.empty()) {
     out << ", scales " << config.quant.scale << ", token table " << config.quant.embedding
-        << ", in fp32: " << left_in_fp32(config, data.source.tokenizer.vocab_size())
-        << "; calibration: " << config.calib.windows << " windows "
+        << ", in fp32: " << left_in_fp32(config, data.source.tokenizer.vocab_size());
+  }
+  if (std::ranges::any_of(uses_of(config).rows, &Uses::Row::calibrates)) {
+    out << "; calibration: " << config.calib.windows << " windows "
         << (config.calib.source == "self" ? "written by the model" : "of the training split");
   }
   out << '\n';
   return out.str();
 }
 
-std::string column_notes(const std::vector<SeedResults>& seeds) {
-  return str(
+std::string column_notes(const Table& table, const std::vector<SeedResults>& seeds) {
+  const auto has = [&](std::string_view key) {
+    return std::ranges::find(table.columns(), key, &Column::key) != table.columns().end();
+  };
+  std::string out =
       "Every row was scored once, from the file it wrote, after all training; no checkpoint was "
-      "picked by\n"
-      "its score. bits/weight counts the whole model: codes, scales, zero points and what stays in "
-      "fp32;\n"
-      "coded: the same with entropy-coded codes (`notch export --format coded`).\n"
-      "+- is the standard deviation over seeds. [ ]: 95 % interval of the paired difference, over "
-      "seeds and\n"
-      "blocks of windows, with Student's t for as few as there are of either. KL(fp32 || row), "
-      "nats;\n"
-      "worst window: the largest change of one window's mean loss. R: share of round-to-nearest's "
-      "loss (the\n"
-      "better of rtn and rtn-mse) taken back, against fp32; R_c: the same against the row's "
-      "control. "
-      "Rows that\n"
-      "saw more text than fp32 and learned from its labels are judged by R_c, others by R; \"-\" "
-      "where the\n"
-      "interval of what rounding costs includes 0.\n",
-      seed_notes(seeds.size()));
+      "picked by\nits score.\n"
+      "bits/weight counts the whole model: codes, scales, zero points and what stays in fp32.\n";
+  const auto explain = [&](bool shown, std::string_view term) {
+    if (shown) out += str(term, '\n');
+  };
+  explain(has("coded_bits_per_weight"),
+          "coded: the same with entropy-coded codes (`notch export --format coded`).");
+  explain(seeds.size() > 1, "+- is the standard deviation over seeds.");
+  explain(has("loss_change"),
+          seeds.size() > 1 ? "[ ]: 95 % interval of the paired difference, over seeds and blocks "
+                             "of windows, with Student's t for as few\nas there are of either."
+                           : "[ ]: 95 % interval of the paired difference, over blocks of windows, "
+                             "with Student's t for as few as there are.");
+  explain(has("kl_mean"), "KL(fp32 || row), nats.");
+  explain(has("worst_window"), "worst window: the largest change of one window's mean loss.");
+  const bool from_fp32 = has("recovery_percent"), from_control = has("control_recovery_percent");
+  if (from_fp32 || from_control) {
+    out += str(from_fp32 ? "R" : "R_c",
+               ": share of round-to-nearest's loss (the better of rtn and rtn-mse) taken back, "
+               "against ",
+               from_fp32 ? "fp32" : "the row's control",
+               "; \"-\"\nwhere the interval of what rounding costs includes 0.\n");
+  }
+  explain(from_fp32 && from_control,
+          "R_c: the same against the row's control. Rows that saw more text than fp32 and learned "
+          "from its labels\nare judged by R_c, others by R.");
+  return out + seed_notes(seeds.size());
 }
 
 std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedResults>& seeds) {
@@ -112,19 +121,30 @@ std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedR
   out << "Equal tokens: fp32 saw " << tokens(base_settings(config, 0)) << " training tokens";
   if (std::ranges::any_of(rows, from_scratch)) out << ", rows from scratch the same";
   if (forks) {
-    out << "; the control, rows of the control\nand trained rows saw " << extra
-        << " more, in the same order: compare these with one another";
+    std::vector<std::string> saw_more;
+    const auto name = [&](const char* what, const auto& is) {
+      if (std::ranges::any_of(rows, is)) saw_more.emplace_back(what);
+    };
+    const auto is_control = [](const RowResult& r) { return r.name.starts_with(kControlRow); };
+    name("the control", is_control);
+    name("rows of the control", &RowResult::on_control);
+    name("trained rows",
+         [&](const RowResult& r) { return r.trained && !is_control(r) && !from_scratch(r); });
+    out << ";\n"
+        << and_list(saw_more) << " saw " << extra << " more, in the same order"
+        << (saw_more.size() > 1 ? ": compare these with one another" : "");
   }
   out << ".\nEqual compute is another question: seconds per row, mean over widths and seeds: ";
   std::vector<std::string> methods;
   for (const RowResult& r : seeds.front().rows) {
-    if (std::ranges::find(methods, r.method) == methods.end()) methods.push_back(r.method);
+    if (std::ranges::find(methods, shown_method(r)) == methods.end())
+      methods.push_back(shown_method(r));
   }
   for (const std::string& m : methods) {
     double sum = 0, n = 0, forked = 0, of_controls = 0;
     for (const SeedResults& s : seeds) {
       for (const RowResult& r : s.rows) {
-        if (r.method != m) continue;
+        if (shown_method(r) != m) continue;
         sum += r.seconds;
         ++n;
         // A row that aims at fp32 took as many steps as any control.
@@ -134,7 +154,7 @@ std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedR
         of_controls += control->seconds;
       }
     }
-    const RowResult& first = *std::ranges::find(rows, m, &RowResult::method);
+    const RowResult& first = *std::ranges::find(rows, m, shown_method);
     out << (m == methods.front() ? "" : ", ") << m << ' ' << printed("%.1f", sum / n);
     if (first.trained && of_controls > 0) {
       out << " (" << printed("%.2f", forked / of_controls) << " x the control)";
@@ -172,7 +192,7 @@ std::string Report::screen() const {
   const auto show = [&](const Table& t) { out << render(t, TableFormat::screen) << '\n'; };
   out << header_ << '\n';
   show(table_);
-  out << column_notes(seeds_) << '\n' << budget_notes(config_, seeds_) << '\n';
+  out << column_notes(table_, seeds_) << '\n' << budget_notes(config_, seeds_) << '\n';
   if (!rankings_.empty()) out << "Who beats whom. " << kMatrixNotes << '\n';
   for (const WidthRanking& w : rankings_) show(matrix(w));
   if (const Table equal = equivalence_table(statistics_); !equal.rows().empty()) {
@@ -192,7 +212,7 @@ void Report::write(const std::filesystem::path& dir) const {
                   .verdict = verdict_,
                   .figures = {loss_figure(statistics_)},
                   .table = table_,
-                  .column_notes = column_notes(seeds_) + budget_notes(config_, seeds_),
+                  .column_notes = column_notes(table_, seeds_) + budget_notes(config_, seeds_),
                   .config = to_toml(config_),
                   .hash = results_hash(seeds_)};
   if (!rankings_.empty()) {

@@ -22,11 +22,11 @@ Table size_table(const SeedResults& seed);
 /// GPTQ's own measures of its rows.
 Table gptq_table(const std::vector<SeedResults>& seeds);
 
-/// The line above every table: corpus, context, grid, seeds, calibration; and how to read the
-/// columns.
+/// The line above every table: corpus, context, grid, seeds, and calibration where a row has any;
+/// and how to read the columns that the table has.
 std::string table_header(const ExperimentConfig& config, const Data& data,
                          const std::vector<SeedResults>& seeds);
-std::string column_notes(const std::vector<SeedResults>& seeds);
+std::string column_notes(const Table& table, const std::vector<SeedResults>& seeds);
 
 /// Which rows saw as many tokens as which, how long each method took, and whether builds differ.
 std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedResults>& seeds);

@@ -25,6 +25,10 @@ double variance(const std::vector<double>& values) {
   return squares / static_cast<double>(values.size() - 1);
 }
 
+bool rounds_to_nearest(const RowResult& row) {
+  return row.method == "rtn" || row.method == "rtn-mse";
+}
+
 }  // namespace
 
 double Difference::standard_error() const { return std::sqrt(seeds.variance + windows.variance); }
@@ -145,10 +149,9 @@ std::optional<std::string> Statistics::rtn_row(const RowResult& row,
                                                std::string_view reference) const {
   std::optional<std::string> best;
   for (const RowResult& r : rows()) {
-    const bool rtn = r.method == "rtn" || r.method == "rtn-mse";
-    if (!rtn || r.trained || r.bits != row.bits || r.granularity != row.granularity ||
-        r.grid != row.grid || r.on_control != (reference != kBaseRow) ||
-        reference_of(r) != reference) {
+    if (!rounds_to_nearest(r) || r.trained || r.bits != row.bits ||
+        r.granularity != row.granularity || r.grid != row.grid ||
+        r.on_control != (reference != kBaseRow) || reference_of(r) != reference) {
       continue;
     }
     if (!best || loss(r.name) < loss(*best)) best = r.name;
@@ -181,7 +184,7 @@ std::string Statistics::reference_of(const RowResult& row) const {
 
 Recoveries Statistics::recoveries(const RowResult& row) const {
   Recoveries out;
-  if (row.granularity.empty() || row.method == "rtn" || row.method == "rtn-mse") return out;
+  if (row.granularity.empty() || rounds_to_nearest(row)) return out;
   const std::string reference = reference_of(row);
   const bool saw_more = (row.aims_at_data || row.on_control) && row.control != kBaseRow;
   if (reference != kBaseRow) {

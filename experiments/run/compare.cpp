@@ -213,6 +213,7 @@ class SeedRun {
     row.moved = quant::require_activity(quantized, row.name);
     row.layers = std::ssize(quantized.layers);
     about.set("method", row.method);
+    if (!row.label.empty()) about.set("label", row.label);
     quant::save_quantized(model, quantized, dir, about);
     run_.progress.note(str(row.name, ": ", row.layers, " matrices quantized, rounding moved ",
                            static_cast<int>(1000 * row.moved + 0.5) / 10.0, " % of their weights"));
@@ -292,7 +293,9 @@ class SeedRun {
     if (fs::exists(file) && fs::exists(weights)) {
       RowResult found = row_from_json(Json::parse(read_file(file), file.string()), file.string());
       if (found.sha256 == sha256_file(weights)) {
-        // An earlier build may have compared it with another row.
+        // An earlier build may have compared it with another row, and kept a label as the method.
+        found.method = row.method;
+        found.label = row.label;
         found.distilled = row.distilled;
         found.aims_at_data = row.aims_at_data;
         found.control = row.control;

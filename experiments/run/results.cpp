@@ -14,6 +14,7 @@ template <class Row, class Visitor>
 void visit(Row& r, const Visitor& v) {
   v("name", r.name);
   v("method", r.method);
+  v("label", r.label);
   v("bits", r.bits);
   v("granularity", r.granularity);
   v("grid", r.grid);
@@ -112,8 +113,8 @@ struct Reader {
   }
   template <class T>
   void operator()(std::string_view key, T& value) const {
-    const bool added_later = key == "aims_at_data" || key == "control" || key == "unlike_control" ||
-                             key == "build" || key == "scored_on";
+    const bool added_later = key == "label" || key == "aims_at_data" || key == "control" ||
+                             key == "unlike_control" || key == "build" || key == "scored_on";
     if (added_later && !in.find(key)) return;
     read(in.at(key, where), str(where, ": ", key), value);
   }
@@ -134,11 +135,15 @@ std::vector<const RowResult*> controls_of(const SeedResults& results) {
   return out;
 }
 
+const std::string& shown_method(const RowResult& row) {
+  return row.label.empty() ? row.method : row.label;
+}
+
 std::string label(const RowResult& row) {
   // Grids may stand beside one another; the usual one goes without saying.
   const std::string grid = row.grid.substr(0, row.grid.find(' '));
   const bool named = !grid.empty() && grid != "narrow";
-  return str(row.method, named ? " " : "", named ? grid : "", row.on_control ? " of " : "",
+  return str(shown_method(row), named ? " " : "", named ? grid : "", row.on_control ? " of " : "",
              row.on_control ? control_title(row.control) : "");
 }
 

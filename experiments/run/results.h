@@ -28,7 +28,8 @@ inline constexpr std::string_view kBaseRow = "fp32", kControlRow = "fp32-continu
 
 struct RowResult {
   std::string name{};    ///< unique: "gptq-int4", "control-gptq-int4", "rtn-int8-tensor"
-  std::string method{};  ///< recipe or label, "fp32", "fp16", "fp32-continue"
+  std::string method{};  ///< recipe, "fp32", "fp16", "fp32-continue"
+  std::string label{};   ///< the user's, shown in the method's place; "" if there is none
   int bits = 32;
   std::string granularity{};  ///< "channel", "group 32"; "" for floating point
   std::string grid{};         ///< "narrow [-7,7]"
@@ -62,6 +63,9 @@ struct SeedResults {
 std::string control_title(std::string_view name);
 /// The controls of a table, "fp32-continue" first.
 std::vector<const RowResult*> controls_of(const SeedResults& results);
+
+/// The label of a row, or else its method: what it is called.
+const std::string& shown_method(const RowResult& row);
 
 /// "gptq", "gptq of control", "qat-lsq seq": a row among those of its width.
 std::string label(const RowResult& row);

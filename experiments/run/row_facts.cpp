@@ -1,9 +1,9 @@
 #include "experiments/run/row_facts.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "experiments/run/setup.h"
+#include "experiments/show/table.h"
 
 namespace notch::experiments {
 namespace {
@@ -31,12 +31,7 @@ std::string unlike(const TrainSettings& own, const TrainSettings& other) {
     if (is != was) out += str(out.empty() ? "" : ",", key, '=', is);
   };
   const auto number = [&](std::string_view key, double is, double was) {
-    const auto text = [](double x) {
-      char digits[32];
-      std::snprintf(digits, sizeof digits, "%.6g", x);
-      return std::string(digits);
-    };
-    compare(key, text(is), text(was));
+    compare(key, printed("%.6g", is), printed("%.6g", was));
   };
   const optim::Schedule &is = own.schedule, &was = other.schedule;
   number("lr", is.lr, was.lr);
@@ -84,7 +79,7 @@ RowResult planned_result(const ExperimentConfig& config, const RowConfig& planne
   }
   const quant::Recipe& recipe = quant::recipe(planned.method);
   const quant::Spec spec = row_spec(config, planned);
-  if (!planned.label.empty()) row.method = planned.label;
+  row.label = planned.label;
   row.bits = planned.bits;
   row.granularity = granularity_text(spec, planned.activations);
   row.grid = quant::grid_text(spec);

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "autograd/base/error.h"
 #include "experiments/show/svg.h"
+#include "experiments/show/table.h"
 
 namespace notch::experiments {
 namespace {
@@ -14,9 +14,8 @@ constexpr double kLeft = 78, kRight = 132, kTop = 44, kAxis = 46, kRow = 19;  //
 constexpr const char* kFaint = "#e6e6e6";
 
 std::string general(double x) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%g", x);
-  return text[0] == '-' ? str("−", text + 1) : text;
+  const std::string text = printed("%g", x);
+  return text[0] == '-' ? "−" + text.substr(1) : text;
 }
 
 /// From values to a coordinate that grows with them: the identity, or a symmetric logarithm.

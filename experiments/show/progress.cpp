@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "autograd/base/error.h"
+#include "experiments/show/table.h"
 
 namespace notch::experiments {
 
@@ -25,14 +26,8 @@ double monotonic_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-std::string formatted(const char* format, double x) {
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, format, x);
-  return buffer;
-}
-
-std::string formatted(const char* format, const std::optional<double>& x) {
-  return x ? formatted(format, *x) : "-";
+std::string printed_if(const char* format, const std::optional<double>& x) {
+  return x ? printed(format, *x) : "-";
 }
 
 bool is_set(const char* variable) {
@@ -55,7 +50,7 @@ ProgressOptions detect_progress(bool quiet) {
 
 std::string format_duration(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return "?";
-  if (seconds < 9.95) return formatted("%.1fs", seconds);
+  if (seconds < 9.95) return printed("%.1fs", seconds);
   const auto s = static_cast<long long>(std::min(std::round(seconds), 1e15));
   char buffer[64];
   if (s < 60) {
@@ -71,9 +66,9 @@ std::string format_duration(double seconds) {
 }
 
 std::string format_count(double n) {
-  if (n < 1e3) return formatted("%.0f", n);
-  if (n < 1e6) return formatted("%.1fk", n / 1e3);
-  return formatted("%.1fM", n / 1e6);
+  if (n < 1e3) return printed("%.0f", n);
+  if (n < 1e6) return printed("%.1fk", n / 1e3);
+  return printed("%.1fM", n / 1e6);
 }
 
 Progress::Progress(ProgressOptions options) : options_(std::move(options)) {
@@ -135,11 +130,11 @@ void Progress::write_line(const StepReport& step, double left) {
   if (options_.quiet) return;
   std::string line = str(step.loss ? "step" : label_, ":", step.step, "/", total_);
   if (step.loss) {
-    line += formatted(" loss:%.4f", *step.loss) + " val:" + formatted("%.4f", step.val);
-    line += " lr:" + formatted("%.1e", step.lr) + " gnorm:" + formatted("%.2f", step.gnorm);
-    line += formatted(" tok/s:%.0f", tokens_per_second_);
+    line += printed(" loss:%.4f", *step.loss) + " val:" + printed_if("%.4f", step.val);
+    line += " lr:" + printed_if("%.1e", step.lr) + " gnorm:" + printed_if("%.2f", step.gnorm);
+    line += printed(" tok/s:%.0f", tokens_per_second_);
   }
-  *options_.out << line << formatted(" ms:%.1f", step_ms_) << " eta:" << format_duration(left)
+  *options_.out << line << printed(" ms:%.1f", step_ms_) << " eta:" << format_duration(left)
                 << std::endl;
 }
 
@@ -149,17 +144,17 @@ void Progress::draw(const StepReport& step, double elapsed, double left) {
       total_ > 0 ? std::clamp(static_cast<double>(step.step) / total_, 0.0, 1.0) : 1.0;
   const std::string total = str(total_);
   const std::string count = str(step.step);
-  const std::string head = formatted("%3.0f%%", std::floor(100 * share));
+  const std::string head = printed("%3.0f%%", std::floor(100 * share));
   const std::string position =
       std::string(total.size() - std::min(total.size(), count.size()), ' ') + count + "/" + total;
   const std::string times = "  " + format_duration(elapsed) + "<" + format_duration(left);
   // In order of importance; on a narrow terminal the last ones are left out.
   std::vector<std::string> fields;
-  if (step.loss) fields.push_back(formatted("  loss %.4f", *step.loss));
-  if (last_val_) fields.push_back(formatted("  val %.4f", *last_val_));
+  if (step.loss) fields.push_back(printed("  loss %.4f", *step.loss));
+  if (last_val_) fields.push_back(printed("  val %.4f", *last_val_));
   if (tokens_per_second_ > 0) fields.push_back("  " + format_count(tokens_per_second_) + " tok/s");
-  if (step.lr) fields.push_back(formatted("  lr %.1e", *step.lr));
-  if (step.gnorm) fields.push_back(formatted("  |g| %.2f", *step.gnorm));
+  if (step.lr) fields.push_back(printed("  lr %.1e", *step.lr));
+  if (step.gnorm) fields.push_back(printed("  |g| %.2f", *step.gnorm));
   const int room = std::max(options_.columns - 1, 20);
   const auto length = [&] {
     std::size_t n = head.size() + position.size() + times.size() + 2;

@@ -203,6 +203,21 @@ void Table::append(const Table& other) {
   for (const std::vector<Cell>& row : other.rows_) add_row(row);
 }
 
+std::string printed(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+std::string and_list(const std::vector<std::string>& names) {
+  std::string out;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    out += i == 0 ? "" : i + 1 == names.size() ? " and " : ", ";
+    out += names[i];
+  }
+  return out;
+}
+
 std::string bytes_text(double bytes, bool binary) {
   static constexpr const char* kDecimal[] = {"B", "kB", "MB", "GB", "TB", "PB"};
   static constexpr const char* kBinary[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};

@@ -70,6 +70,11 @@ enum class TableFormat { screen, markdown, csv, json, json_lines };
 /// "md", "csv" or "json" as given to -o.
 TableFormat parse_table_format(std::string_view word);
 
+/// A number by the format of printf, for sentences: printed("%+.4f", x).
+std::string printed(const char* format, double value);
+/// "qat-ste, qat-lsq and gptq"
+std::string and_list(const std::vector<std::string>& names);
+
 /// The table, each line ended by \n. Missing cells: "-" on the screen and in Markdown, empty in
 /// CSV, null in JSON. Not finite: "nan", "inf", "-inf"; null in JSON. CSV quotes as RFC 4180, lines
 /// end in \n.

@@ -259,6 +259,18 @@ TEST_CASE("A finished comparison says the same in every format") {
       INFO(part);
       CHECK(header.find(part) != std::string::npos);
     }
+    // Calibration is that of a row.
+    ExperimentConfig config = run.config;
+    for (const std::string method : {"gptq", "rtn", "qat-ste"}) {
+      for (const int bits : {0, 8}) {
+        config.quant.methods = {method};
+        config.activations.bits = {bits};
+        config.activations.range = "static";
+        INFO(method << " with activations of " << bits << " bits");
+        CHECK((table_header(config, run.data, run.seeds).find("calibration") !=
+               std::string::npos) == (method == "gptq" || bits > 0));
+      }
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 #include "experiments/report/ranking.h"
 
 #include <algorithm>
+#include <set>
 
 #include "experiments/report/report.h"
 #include "tests/catch.h"
@@ -193,6 +194,47 @@ TEST_CASE("The time beside a control is of rows that forked") {
   const std::string text = budget_notes({}, seeds);
   INFO(text);
   CHECK(text.find("qat-ste 50.0 (1.50 x the control)") != std::string::npos);
+}
+
+TEST_CASE("Notes explain the columns that the table has and no others") {
+  struct Term {
+    std::string_view words, column;
+  };
+  const std::vector<Term> terms = {
+      {"R: ", "recovery_percent"},          {"R_c: ", "control_recovery_percent"},
+      {"coded: ", "coded_bits_per_weight"}, {"KL", "kl_mean"},
+      {"worst window: ", "worst_window"},   {"[ ]: ", "loss_change"}};
+  std::vector<SeedResults> all = one_seed();
+  all[0].rows.push_back(of_control(row("rtn", 2.3, 4)));
+  std::vector<SeedResults> only_fp32 = all, no_rtn = all, no_control = all, scored = all;
+  only_fp32[0].rows.resize(1);
+  std::erase_if(no_rtn[0].rows, [](const RowResult& r) { return r.method == "rtn"; });
+  std::erase_if(no_control[0].rows,
+                [](const RowResult& r) { return r.on_control || r.name == kControlRow; });
+  for (RowResult& r : scored[0].rows) {
+    r.eval.from_base = Divergence{};
+    r.size.quantized = 1;
+  }
+  std::set<std::string_view> seen;
+  for (const auto& seeds : {all, only_fp32, no_rtn, no_control, scored}) {
+    const Table table = results_table(Statistics(seeds));
+    const std::string notes = column_notes(table, seeds);
+    CAPTURE(notes);
+    for (const auto& [words, column] : terms) {
+      CAPTURE(words);
+      const bool shown =
+          std::ranges::find(table.columns(), column, &Column::key) != table.columns().end();
+      if (shown) seen.insert(column);
+      CHECK((notes.find(words) != std::string::npos) == shown);
+    }
+    CHECK(notes.find("+-") == std::string::npos);  // one seed has no spread
+  }
+  CHECK(seen.size() == terms.size());
+  const auto budget = [](const std::vector<SeedResults>& seeds) { return budget_notes({}, seeds); };
+  CHECK(budget(all).find("the control, rows of the control and trained rows saw") !=
+        std::string::npos);
+  CHECK(budget(no_control).find("the control") == std::string::npos);
+  CHECK(budget(no_control).find("trained rows saw") != std::string::npos);
 }
 
 TEST_CASE("A row that trained unlike its comparison says so") {

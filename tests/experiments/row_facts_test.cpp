@@ -54,6 +54,21 @@ TEST_CASE("A row that sees labels in any way aims at the data") {
   }
 }
 
+TEST_CASE("A row keeps its method beside the label that is shown") {
+  for (const char* method : {"rtn", "qat-lsq"}) {
+    const RowResult row = facts(method, {});
+    CHECK(row.method == method);
+    CHECK(row.label == "x");
+    CHECK(shown_method(row) == "x");
+    CHECK(label(row) == "x");
+    CHECK(row.name == "x-int4");
+    const RowResult read = row_from_json(to_json(row), "row.json");
+    CHECK(read.method == method);
+    CHECK(read.label == "x");
+  }
+  CHECK(shown_method({.method = "rtn"}) == "rtn");
+}
+
 TEST_CASE("A control is named by how its training differs") {
   const auto control = [](std::vector<std::string> set, std::string method = "qat-lsq") {
     return facts(std::move(method), std::move(set)).control;

@@ -37,7 +37,7 @@ TEST_CASE("Rows differ in where training and rounding begin") {
   CHECK(losses.size() == 4);
   CHECK(row("late-scratch-int2").control == "fp32");  // which saw as much
   CHECK(row("late-int2").control == "fp32-continue");
-  CHECK(row("plain-int2").method == "plain");
+  CHECK(label(row("plain-int2")) == "plain");
   CHECK(row("rtn-int2-seq").grid == "seq ±1,3");
   CHECK(label(row("rtn-int2-ternary")) == "rtn ternary");
   CHECK(row("rtn-int2-ternary").file_bytes < row("rtn-int2-seq").file_bytes);

@@ -287,6 +287,22 @@ TEST_CASE("Recovery starts from the better round-to-nearest row") {
   }
 }
 
+TEST_CASE("A label does not hide that a row is round-to-nearest") {
+  RowResult rtn = rounded({"rtn", 2.4});
+  rtn.label = "plain";
+  rtn.name = "plain-int4";
+  const std::vector<SeedResults> seeds{
+      {1, {at_loss("fp32", 2.0), rtn, rounded({"gptq", 2.1}), of_control(rtn)}}};
+  const Statistics statistics(seeds);
+  const Recoveries gptq = statistics.recoveries(seeds[0].rows[2]);
+  REQUIRE(gptq.from_fp32);
+  CHECK(gptq.from_fp32->share == Approx(0.75));  // (2.4 - 2.1) / (2.4 - 2.0)
+  for (const std::size_t i : {std::size_t{1}, std::size_t{3}}) {
+    CHECK_FALSE(statistics.recoveries(seeds[0].rows[i]).from_fp32);
+    CHECK_FALSE(statistics.recoveries(seeds[0].rows[i]).from_control);
+  }
+}
+
 TEST_CASE("What a row saw decides whether it has R or R_c") {
   RowResult control = at_loss("fp32-continue", 1.9), other = at_loss("fp32-continue-ema=0.9", 1.8);
   RowResult row = rounded({"qat-lsq-kd", 1.96});
