@@ -13,6 +13,8 @@
 namespace notch::data {
 namespace {
 
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
 bool is_file(const fs::path& path) {
   std::error_code error;
   return fs::exists(path, error);
@@ -60,6 +62,9 @@ std::size_t split_point(std::string_view text, double share) {
 Corpus make_corpus(std::string name, std::string text, const Splits& splits,
                    std::string_view where) {
   check_splits(splits);
+  require_utf8(text, where);
+  const bool marked = text.starts_with(kByteOrderMark);
+  if (marked) text.erase(0, kByteOrderMark.size());
   if (text.size() < 2) {
     throw Error({.fault = Fault::input,
                  .where = std::string(where),
@@ -69,8 +74,8 @@ Corpus make_corpus(std::string name, std::string text, const Splits& splits,
                  .expected = "enough for a training and a validation split",
                  .hint = "give a longer text"});
   }
-  require_utf8(text, where);
   Corpus corpus;
+  corpus.marked = marked;
   corpus.name = std::move(name);
   corpus.sha256 = sha256(text);
   corpus.train_bytes = split_point(text, splits.val + splits.test);
@@ -126,33 +131,61 @@ TokenData tokenize(const Corpus& corpus, const Tokenizer& tokenizer, const fs::p
   return tokens;
 }
 
+namespace {
+
+/// "data.val_fraction=0.15", for the splits that are too short, where the training split has enough
+/// to give; else "".
+std::string larger_shares(const TokenData& tokens, std::int64_t block_size) {
+  const auto total =
+      static_cast<double>(tokens.train.size() + tokens.val.size() + tokens.test.size());
+  std::string out;
+  double evaluated = 0;
+  const auto grow = [&](std::string_view key, std::size_t count) {
+    double share = static_cast<double>(count) / total;
+    if (static_cast<std::int64_t>(count) <= block_size) {
+      // Tokens are not spread evenly over a text: a tenth more than they would take.
+      share = std::ceil(110 * static_cast<double>(block_size + 1) / total) / 100;
+      out += str(out.empty() ? "" : " ", key, '=', share);
+    }
+    evaluated += share;
+  };
+  grow("data.val_fraction", tokens.val.size());
+  if (!tokens.test.empty()) grow("data.test_fraction", tokens.test.size());
+  const bool left = (1 - evaluated) * total > 1.1 * static_cast<double>(block_size + 1);
+  return left && evaluated <= 0.5 ? out : "";
+}
+
+}  // namespace
+
 void require_block(const TokenData& tokens, std::int64_t block_size, std::string_view where) {
+  const std::size_t total = tokens.train.size() + tokens.val.size() + tokens.test.size();
   const std::size_t least =
       std::min({tokens.train.size(), tokens.val.size(),
                 tokens.test.empty() ? tokens.val.size() : tokens.test.size()});
   // The longest context that is a power of two and fits every split.
   std::size_t fits = 1;
   while (2 * fits < least) fits *= 2;
-  const std::string times =
-      least == 0
-          ? std::string("more")
-          : str("about ", static_cast<std::size_t>(block_size) / least + 1, " times as much");
-  const auto need = [&](std::string_view split, std::size_t count) {
+  const auto need = [&](std::string_view split, std::string_view key, std::size_t count) {
     if (static_cast<std::int64_t>(count) > block_size) return;
+    std::string hint = least == 0
+                           ? std::string("give more text")
+                           : str("give about ", static_cast<std::size_t>(block_size) / least + 1,
+                                 " times as much text");
+    if (least >= 2) hint += str(", or a shorter context: model.block_size=", fits);
+    if (const std::string shares = larger_shares(tokens, block_size); !shares.empty())
+      hint += str(", or keep more of it for this: ", shares);
     throw Error({.fault = Fault::input,
                  .where = std::string(where),
                  .what = str("the ", split, " split is shorter than one window"),
-                 .field = std::string(split),
-                 .found = str(count, " tokens"),
+                 .field = std::string(key),
+                 .found = str(count, " of the text's ", total, " tokens"),
                  .expected = str("at least ", block_size + 1, " tokens (block size ", block_size,
                                  " and one target)"),
-                 .hint = least < 2 ? str("give ", times, " text")
-                                   : str("give ", times, " text, or a shorter context: ",
-                                         "model.block_size=", fits)});
+                 .hint = std::move(hint)});
   };
-  need("train", tokens.train.size());
-  need("val", tokens.val.size());
-  if (!tokens.test.empty()) need("test", tokens.test.size());
+  need("training", "", tokens.train.size());
+  need("validation", "data.val_fraction", tokens.val.size());
+  if (!tokens.test.empty()) need("test", "data.test_fraction", tokens.test.size());
 }
 
 }  // namespace notch::data

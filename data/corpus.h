@@ -33,6 +33,7 @@ struct Corpus {
   std::string text{};           // valid UTF-8; may hold NUL bytes
   std::size_t train_bytes = 0;  // splits never end inside a UTF-8 sequence
   std::size_t val_bytes = 0;    // what is left is the test split
+  bool marked = false;          // a byte order mark stood before the text, and is no part of it
 
   std::string_view train() const { return std::string_view(text).substr(0, train_bytes); }
   std::string_view val() const { return std::string_view(text).substr(train_bytes, val_bytes); }
@@ -43,7 +44,7 @@ struct Corpus {
 /// of a UTF-8 character.
 std::size_t split_point(std::string_view text, double share);
 
-/// Checks and splits a text: validation begins at split_point(val + test), test at
+/// Checks and splits a text, without a byte order mark at its beginning: validation begins at split_point(val + test), test at
 /// split_point(test). Throws Fault::usage unless 0 < val, 0 <= test and val + test < 1;
 /// Fault::input when the text has less than 2 bytes or is not UTF-8 (with the byte offset). `where`
 /// names the text in errors.
@@ -76,7 +77,7 @@ struct TokenData {
 TokenData tokenize(const Corpus& corpus, const Tokenizer& tokenizer, const fs::path& cache = {});
 
 /// Throws Fault::input unless each split, but an empty test split, has at least block_size + 1
-/// tokens: one window and its targets.
+/// tokens: one window and its targets. The field is the split's key in an experiment.
 void require_block(const TokenData& tokens, std::int64_t block_size, std::string_view where);
 
 }  // namespace notch::data

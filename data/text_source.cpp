@@ -22,7 +22,8 @@ Tokenizer make_tokenizer(const SourceOptions& options, const Corpus& corpus) {
 TextSource finish(const SourceOptions& options, const Corpus& corpus, Tokenizer tokenizer) {
   TextSource source;
   source.corpus = {corpus.name,           corpus.sha256,       corpus.text.size(),
-                   corpus.train().size(), corpus.val().size(), corpus.test().size()};
+                   corpus.train().size(), corpus.val().size(), corpus.test().size(),
+                   corpus.marked};
   source.tokens = tokenize(corpus, tokenizer, options.cache);
   source.tokenizer = std::move(tokenizer);
   require_block(source.tokens, options.block_size, corpus.name);

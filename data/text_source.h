@@ -27,6 +27,7 @@ struct SourceOptions {
 struct CorpusInfo {
   std::string name{}, sha256{};
   std::size_t bytes = 0, train_bytes = 0, val_bytes = 0, test_bytes = 0;
+  bool marked = false;  // Corpus::marked
 };
 
 struct TextSource {

@@ -10,11 +10,21 @@
 namespace notch {
 namespace {
 
+/// Whether one of the parts of `where`, "book.txt: text: byte offset 5", is the field itself.
+bool names(std::string_view where, std::string_view field) {
+  for (std::size_t begin = 0; begin <= where.size();) {
+    const std::size_t end = std::min(where.find(": ", begin), where.size());
+    if (where.substr(begin, end - begin) == field) return true;
+    begin = end + 2;
+  }
+  return false;
+}
+
 // where: [field: ]what[; expected X, found Y][\nexcerpt][\nhint: ...]
 std::string format(const ErrorParts& p) {
   std::string text;
   if (!p.where.empty()) text += p.where + ": ";
-  if (!p.field.empty()) text += p.field + ": ";
+  if (!p.field.empty() && !names(p.where, p.field)) text += p.field + ": ";
   text += p.what;
   if (!p.expected.empty()) text += "; expected " + p.expected;
   if (!p.found.empty()) text += (p.expected.empty() ? "; found " : ", found ") + p.found;

@@ -250,7 +250,8 @@ std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_
   }
 }
 
-TokenizedText open_text(const fs::path& file, const Artefact& artefact, const TextPart& part) {
+TokenizedText open_text(const Args& args, const fs::path& file, const Artefact& artefact,
+                        const TextPart& part) {
   const data::Tokenizer& tokenizer = artefact.tokenizer;
   const data::Corpus corpus = data::load_corpus(file, part.splits);
   const std::string_view wanted = part.split == "val"    ? corpus.val()
@@ -259,6 +260,7 @@ TokenizedText open_text(const fs::path& file, const Artefact& artefact, const Te
   TokenizedText out{.name = corpus.name,
                     .sha256 = corpus.sha256,
                     .tokens = encode(tokenizer, wanted, file.string())};
+  if (corpus.marked) note(args, str("note: ", corpus.name, " without its byte order mark"));
   const std::int64_t T = artefact.model().config().block_size;
   if (std::ssize(out.tokens) <= T) {
     throw Error(
@@ -266,9 +268,12 @@ TokenizedText open_text(const fs::path& file, const Artefact& artefact, const Te
          .where = file.string(),
          .what = str("the ", part.split == "all" ? "text" : str(part.split, " split"),
                      " is shorter than one window"),
-         .found = str(out.tokens.size(), " tokens"),
+         .found = str(out.tokens.size(), " tokens, in ", wanted.size(), " of the text's ",
+                      corpus.text.size(), " bytes"),
          .expected = str("at least ", T + 1, " (the model's context of ", T, " and one target)"),
-         .hint = "give more text"});
+         .hint = part.split == "all"
+                     ? "give more text"
+                     : str("give more text, or a larger --", part.split, "-fraction")});
   }
   if (part.max_windows > 0 && (std::ssize(out.tokens) - 1) / T >= part.max_windows) {
     out.tokens.resize(static_cast<std::size_t>(part.max_windows * T + 1));

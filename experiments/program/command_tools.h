@@ -90,10 +90,10 @@ struct TextPart {
   std::int64_t max_windows = 0;  ///< of the model's context, from the start; 0: all
 };
 
-/// A file as tokens of the artefact's tokenizer.
+/// A file as tokens of the artefact's tokenizer. Says so where a byte order mark is left out.
 /// Throws Fault::io, and Fault::input for a text that is not UTF-8, has a byte the tokenizer does
 /// not know, or is shorter than one window of the model.
-TokenizedText open_text(const std::filesystem::path& file, const Artefact& artefact,
-                        const TextPart& part = {});
+TokenizedText open_text(const Args& args, const std::filesystem::path& file,
+                        const Artefact& artefact, const TextPart& part = {});
 
 }  // namespace notch::experiments

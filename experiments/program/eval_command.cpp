@@ -88,7 +88,7 @@ int eval_command(const Args& args) {
   use_threads(args);
   const Artefact model = open_artefact(args.positionals[0]);
   const TokenizedText text = open_text(
-      *text_file, model, {.split = split, .splits = splits, .max_windows = dumps ? 0 : N});
+      args, *text_file, model, {.split = split, .splits = splits, .max_windows = dumps ? 0 : N});
   std::optional<Artefact> base;
   if (args.has("base")) {
     base = open_artefact(*args.value("base"));

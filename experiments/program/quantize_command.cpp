@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "autograd/base/error.h"
+#include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/run/setup.h"
@@ -108,6 +109,7 @@ ExperimentConfig config_of(const Args& args, const nn::GptConfig& model) {
   config.calib.windows =
       static_cast<int>(args.integer("calib-windows", config.calib.windows, 1, 1'000'000));
   config.model.block_size = static_cast<int>(model.block_size);
+  config.model.n_embd = static_cast<int>(model.n_embd);
   return config;
 }
 
@@ -166,7 +168,11 @@ int quantize_command(const Args& args) {
   Json about = Json::object();
   std::optional<Calibration> calibration;
   if (calibrates) {
-    const TokenizedText text = open_text(*args.value("text"), from);
+    const TokenizedText text = open_text(args, *args.value("text"), from);
+    check_calibration(config, text.tokens.size(), proc_bytes("/proc/meminfo", "MemTotal:"));
+    const std::int64_t windows = calibration_windows(config, text.tokens.size());
+    if (windows < config.calib.windows)
+      note(args, str("note: the text has ", windows, " windows of calibration, all are used"));
     calibration.emplace(config, from.model(), text.tokens,
                         static_cast<std::uint64_t>(args.integer("seed", 1337, 0, 1'000'000'000)));
     Json json = Json::object();

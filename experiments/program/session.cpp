@@ -7,11 +7,11 @@
 #include "autograd/base/shell_word.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/bf16_matmul.h"
-#include "experiments/program/command_tools.h"
 #include "experiments/config/config_effects.h"
-#include "experiments/run/dry_run.h"
 #include "experiments/machine/environment.h"
 #include "experiments/machine/machine.h"
+#include "experiments/program/command_tools.h"
+#include "experiments/run/dry_run.h"
 #include "experiments/run/resume.h"
 #include "experiments/run/row_facts.h"
 
@@ -39,6 +39,27 @@ void require_inputs_kept(const Args& args, const ExperimentConfig& config) {
                  .expected = "results of an earlier run that this one does not read",
                  .hint = "choose another directory with --out"});
   }
+}
+
+/// Each amount of calibration text that a row asks for, with the first row's configuration.
+std::vector<ExperimentConfig> calibrations(const ExperimentConfig& config) {
+  std::vector<ExperimentConfig> out;
+  for (const Uses::Row& row : uses_of(config).rows) {
+    if (!row.calibrates()) continue;
+    const auto same = [&](const ExperimentConfig& c) { return c.calib == row.config.calib; };
+    if (std::ranges::none_of(out, same)) out.push_back(row.config);
+  }
+  return out;
+}
+
+/// "64 windows of 152 tokens of the training split".
+std::string calibration_text(const ExperimentConfig& config, std::size_t train_tokens) {
+  const std::int64_t windows = calibration_windows(config, train_tokens);
+  return str(windows, " windows of ", config.model.block_size, " tokens ",
+             config.calib.source == "self" ? "that the model writes" : "of the training split",
+             windows < config.calib.windows
+                 ? str(", all that it has; calib.windows asks for ", config.calib.windows)
+                 : "");
 }
 
 /// Whether a configuration with these numbers was run here.
@@ -122,6 +143,10 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   use_threads(args, config_.threads);
   data_ = load_data(config_, token_cache());
   check_rows(config_, data_.source.tokenizer.vocab_size(), loaded.origins);
+  for (const ExperimentConfig& c : calibrations(config_)) {
+    check_calibration(c, data_.source.tokens.train.size(), proc_bytes("/proc/meminfo", "MemTotal:"),
+                      loaded.origins);
+  }
   dry_run(config_, data_, loaded.origins);
   Earlier earlier = earlier_of(args);
   // Nothing would be overwritten: its table is what is asked for.
@@ -150,7 +175,8 @@ void Session::announce(const Args& args, const LoadedConfig& loaded) const {
        str("data     ", c.name, "  ", c.bytes, " bytes  ", config_.data.tokenizer, " tokenizer, ",
            tokens.vocab_size, " tokens  train ", tokens.train.size(), "  val ", tokens.val.size(),
            tokens.test.empty() ? "" : str("  test ", tokens.test.size()),
-           "; the table is scored on ", scored_text(config_, data_).name));
+           "; the table is scored on ", scored_text(config_, data_).name,
+           c.marked ? "; without the byte order mark before the text" : ""));
   const nn::Gpt shapes(model_config(config_, tokens.vocab_size), nn::Gpt::Values::shapes_only);
   note(args, str("model    ", config_.model.n_layer, " layers  ", config_.model.n_head, " heads  ",
                  config_.model.n_embd, " channels  context ", config_.model.block_size, "  ",
@@ -163,6 +189,9 @@ void Session::announce(const Args& args, const LoadedConfig& loaded) const {
                ? std::min(config_.train.checkpoint_every, config_.train.steps)
                : config_.train.steps,
            "; ", config_.seeds.size(), config_.seeds.size() == 1 ? " seed" : " seeds"));
+  for (const ExperimentConfig& c : calibrations(config_)) {
+    note(args, "calib    " + calibration_text(c, tokens.train.size()));
+  }
   note(args, str("out      ", dir_->path().string()));
 }
 

@@ -66,7 +66,8 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
         << ", in fp32: " << left_in_fp32(config, data.source.tokenizer.vocab_size());
   }
   if (std::ranges::any_of(uses_of(config).rows, &Uses::Row::calibrates)) {
-    out << "; calibration: " << config.calib.windows << " windows "
+    out << "; calibration: " << calibration_windows(config, data.source.tokens.train.size())
+        << " windows "
         << (config.calib.source == "self" ? "written by the model" : "of the training split");
   }
   out << '\n';

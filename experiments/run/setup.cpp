@@ -7,6 +7,7 @@
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
 #include "autograd/base/thread_pool.h"
+#include "experiments/show/table.h"
 #include "nn/generate.h"
 
 namespace notch::experiments {
@@ -251,9 +252,33 @@ quant::QatOptions qat_options(const ExperimentConfig& config) {
           .pact_decay = config.qat.pact_decay};
 }
 
+std::int64_t calibration_windows(const ExperimentConfig& config, std::size_t train_tokens) {
+  const std::int64_t asked = config.calib.windows;
+  if (config.calib.source == "self") return asked;
+  const std::int64_t all = (static_cast<std::int64_t>(train_tokens) - 1) / config.model.block_size;
+  return std::min(asked, std::max<std::int64_t>(all, 1));
+}
+
+void check_calibration(const ExperimentConfig& config, std::size_t train_tokens, double memory,
+                       const Origins& origins) {
+  constexpr double kStates = 1 + 4;
+  const ModelConfig& m = config.model;
+  const double window = 4.0 * m.block_size * m.n_embd * kStates;
+  const std::int64_t windows = calibration_windows(config, train_tokens);
+  const double need = window * static_cast<double>(windows);
+  if (memory == 0 || need <= memory) return;
+  origins.fail("calib.windows",
+               {.what = "the hidden states of so much calibration text do not fit the memory",
+                .found = str(windows, " windows, ", bytes_text(need)),
+                .expected = str("at most ", bytes_text(memory)),
+                .hint = str("128 windows are usual; here ",
+                            static_cast<std::int64_t>(memory / 2 / window), " take half of it")});
+}
+
 Calibration::Calibration(const ExperimentConfig& config, const nn::Gpt& model,
                          std::span<const std::uint16_t> train, std::uint64_t seed) {
-  const std::int64_t T = config.model.block_size, windows = config.calib.windows;
+  const std::int64_t T = config.model.block_size;
+  const std::int64_t windows = calibration_windows(config, train.size());
   const auto size = static_cast<std::size_t>(T);
   ids_.resize(static_cast<std::size_t>(windows) * size);
   const std::uint64_t stream = mix64(seed + kCalibrationStream);
@@ -272,7 +297,11 @@ Calibration::Calibration(const ExperimentConfig& config, const nn::Gpt& model,
     });
   } else {
     std::vector<std::int32_t> targets(size);
-    const data::BatchSpec one{.B = 1, .T = T, .seed = stream};
+    const bool all = windows >= (std::ssize(train) - 1) / T;
+    const data::BatchSpec one{.B = 1,
+                              .T = T,
+                              .order = all ? data::Order::sequential : data::Order::random,
+                              .seed = stream};
     for (std::int64_t w = 0; w < windows; ++w) data::batch(train, one, w, 0, window(w), targets);
   }
   constexpr std::int64_t kPerBatch = 16;

@@ -64,8 +64,18 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row);
 quant::PostTrainingOptions post_training_options(const ExperimentConfig& config);
 quant::QatOptions qat_options(const ExperimentConfig& config);
 
-/// Calibration text drawn from `seed`: windows of the training split or, with calib.source =
-/// "self", windows that `model` writes: a first token, every one equally probable, and what follows
+/// calib.windows; of the training split at most those that lie side by side in it, floor((N - 1) / T)
+/// of N tokens: more would be the same text again.
+std::int64_t calibration_windows(const ExperimentConfig& config, std::size_t train_tokens);
+
+/// Throws Fault::usage where the hidden states that a walk over so much calibration text keeps are
+/// more than `memory` bytes; 0 = not known. They are, for every token, the state and the products
+/// of a part of a block, at most four times as wide.
+void check_calibration(const ExperimentConfig& config, std::size_t train_tokens, double memory,
+                       const Origins& origins = {});
+
+/// Calibration text drawn from `seed`: windows of the training split (all of it, in order, where it
+/// has no more than are asked for) or, with calib.source = "self", windows that `model` writes: a first token, every one equally probable, and what follows
 /// it (LLM-QAT, Liu et al. 2023, arXiv:2305.17888, section 3.1). It owns its ids.
 class Calibration {
  public:

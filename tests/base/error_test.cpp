@@ -62,3 +62,15 @@ TEST_CASE("did_you_mean accepts a distance of half the length and not more") {
   CHECK(did_you_mean("abcd", {"abxy"}) == "abxy");
   CHECK(did_you_mean("abcd", {"axyz"}).empty());
 }
+
+TEST_CASE("a field that the place already names is not said again") {
+  const auto text = [](std::string where, std::string field) {
+    return std::string(
+        Error({.where = std::move(where), .what = "wrong", .field = std::move(field)}).what());
+  };
+  CHECK(text("text", "text") == "text: wrong");
+  CHECK(text("a.txt: text: byte offset 5", "text") == "a.txt: text: byte offset 5: wrong");
+  CHECK(text("a.txt: byte offset 5", "text") == "a.txt: byte offset 5: text: wrong");
+  CHECK(text("my text", "text") == "my text: text: wrong");
+  CHECK(text("", "text") == "text: wrong");
+}

@@ -146,6 +146,20 @@ TEST_CASE("NUL bytes, carriage returns and a byte order mark are text") {
   CHECK(corpus_of(text).text == text);
 }
 
+TEST_CASE("a byte order mark before a text is no part of it") {
+  const std::string text = "0123456789ab";
+  const Corpus marked = corpus_of("\xEF\xBB\xBF" + text), plain = corpus_of(text);
+  CHECK(marked.marked);
+  CHECK_FALSE(plain.marked);
+  CHECK(marked.text == text);
+  CHECK(marked.sha256 == plain.sha256);
+  CHECK(marked.train() == plain.train());
+  CHECK(text_error("\xEF\xBB\xBF").found == "0 bytes");
+  CHECK(text_error("\xEF\xBB\xBF"
+                   "abc\xFF")
+            .where == "test.txt: byte offset 6");  // in the file
+}
+
 TEST_CASE("a text is sought as given, a bare name also below NOTCH_DATA") {
   test::TemporaryDirectory d;
   write_file(d.path() / "some.txt", "some text here");
@@ -191,13 +205,46 @@ TEST_CASE("a split shorter than one window and its target is refused") {
   CHECK_NOTHROW(require_block(tokens, 2, "data"));
   const ErrorParts val = test::error_of([&] { require_block(tokens, 3, "data"); });
   CHECK(val.fault == Fault::input);
-  CHECK(val.field == "val");
-  CHECK(val.found == "3 tokens");
-  CHECK(test::error_of([&] { require_block(tokens, 7, "data"); }).field == "train");
+  CHECK(val.field == "data.val_fraction");
+  CHECK(val.found == "3 of the text's 10 tokens");
+  CHECK(test::error_of([&] { require_block(tokens, 7, "data"); }).what.find("training") !=
+        std::string::npos);
   const TokenData three = tokenize(
       make_corpus("test", "0123456789", {.val = 0.3, .test = 0.2}, "test.txt"), Tokenizer::bytes());
   CHECK_NOTHROW(require_block(three, 1, "data"));
-  CHECK(test::error_of([&] { require_block(three, 2, "data"); }).field == "test");
+  CHECK(test::error_of([&] { require_block(three, 2, "data"); }).field == "data.test_fraction");
+}
+
+TEST_CASE("shares that are advised for short splits are large enough") {
+  const auto after = [](const std::string& hint, const std::string& key, double fallback) {
+    const std::size_t at = hint.find(key + "=");
+    return at == hint.npos ? fallback : std::stod(hint.substr(at + key.size() + 1));
+  };
+  std::size_t advised = 0;
+  for (std::size_t bytes = 30; bytes < 2000; bytes += 7) {
+    for (const Splits splits : {Splits{.val = 0.05}, Splits{.val = 0.2, .test = 0.03},
+                                Splits{.val = 0.04, .test = 0.04}}) {
+      constexpr std::int64_t kContext = 64;
+      const auto required = [&](const Splits& s) {
+        const Corpus c = make_corpus("test", std::string(bytes, 'x'), s, "test.txt");
+        require_block(tokenize(c, Tokenizer::bytes()), kContext, "test.txt");
+      };
+      std::string hint;
+      try {
+        required(splits);
+      } catch (const Error& e) {
+        hint = e.parts().hint;
+        CHECK(hint.find(" text") != std::string::npos);
+      }
+      const Splits better{.val = after(hint, "data.val_fraction", splits.val),
+                          .test = after(hint, "data.test_fraction", splits.test)};
+      if (better.val == splits.val && better.test == splits.test) continue;
+      ++advised;
+      CAPTURE(bytes, hint);
+      CHECK_NOTHROW(required(better));
+    }
+  }
+  CHECK(advised > 100);
 }
 
 TEST_CASE("the token cache gives one file per text, tokenizer and split") {

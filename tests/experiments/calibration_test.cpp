@@ -46,5 +46,49 @@ TEST_CASE("calibration text of the model is repeatable and recorded") {
   }
 }
 
+TEST_CASE("calibration text is at most the training text, once") {
+  ExperimentConfig config;
+  config.model = {.n_layer = 1, .n_head = 1, .n_embd = 2, .block_size = 5};
+  nn::Gpt model(model_config(config, 50));
+  std::vector<std::uint16_t> train;
+  for (std::uint16_t t = 0; t < 43; ++t) train.push_back(t);  // 8 windows of 5, and 3 tokens more
+  const auto ids = [&](int windows) {
+    config.calib.windows = windows;
+    std::vector<std::int32_t> all;
+    const Calibration calibration(config, model, train, 1);
+    for (const nn::Tokens& batch : calibration.batches()) {
+      all.insert(all.end(), batch.ids.begin(), batch.ids.end());
+    }
+    return all;
+  };
+  CHECK(ids(7).size() == 7 * 5);
+  const std::vector<std::int32_t> whole = ids(8);
+  REQUIRE(whole.size() == 8 * 5);
+  for (std::size_t i = 0; i < whole.size(); ++i) CHECK(whole[i] == static_cast<std::int32_t>(i));
+  CHECK(ids(9) == whole);
+  CHECK(ids(1'000'000) == whole);
+  config.calib.source = "self";  // of which there is no end
+  CHECK(calibration_windows(config, train.size()) == 1'000'000);
+}
+
+TEST_CASE("calibration text beyond the memory is refused at its line") {
+  LoadedConfig loaded = parse_config(
+      "[model]\nn_embd = 32\nn_head = 1\nblock_size = 10\n[calib]\nwindows = 1000\n", "x.toml");
+  // 1000 windows of 10 tokens: 32 channels of 4 bytes and four times as much beside them.
+  constexpr double kBytes = 1000.0 * 10 * 32 * 4 * 5;
+  const auto fits = [&](double memory, std::size_t train = 1'000'000) {
+    check_calibration(loaded.config, train, memory, loaded.origins);
+  };
+  CHECK_NOTHROW(fits(kBytes));
+  CHECK_NOTHROW(fits(0));                   // a system that does not say
+  CHECK_NOTHROW(fits(0.2 * kBytes, 2001));  // 200 windows are all there are
+  const ErrorParts parts = test::error_of([&] { fits(0.9 * kBytes); });
+  CHECK(parts.fault == Fault::usage);
+  CHECK(parts.field == "calib.windows");
+  CHECK(parts.where == "x.toml:6:1");
+  CHECK(parts.found.find("1000 windows") != std::string::npos);
+  CHECK(parts.hint.find(" 450 ") != std::string::npos);  // half of 900
+}
+
 }  // namespace
 }  // namespace notch::experiments

@@ -88,6 +88,60 @@ TEST_CASE("a text from a file, a pipe or stdin has the same result") {
         0);
 }
 
+TEST_CASE("a byte order mark changes no result and is spoken of") {
+  const Program program;
+  program.shell("{ printf '\\357\\273\\277'; cat text.txt; } > marked.txt");
+  REQUIRE(fs::file_size(program / "marked.txt") == fs::file_size(program / "text.txt") + 3);
+  const std::string model = program.train();
+  const Outcome marked = program.notch("train tiny.toml data.path=marked.txt --out marked");
+  CHECK(marked.err.find("byte order mark") != std::string::npos);
+  CHECK(
+      program.shell("cmp run/models/*/model.safetensors marked/models/*/model.safetensors").code ==
+      0);
+  const std::string eval = "eval " + model + " -o csv --text ";
+  const Outcome scored = program.notch(eval + "marked.txt"),
+                plain = program.notch(eval + "text.txt");
+  CHECK(scored.out == plain.out);
+  CHECK(scored.err.find("byte order mark") != std::string::npos);
+  CHECK(plain.err.find("byte order mark") == std::string::npos);
+}
+
+TEST_CASE("a run says how much calibration text it has") {
+  const Program program;
+  const std::size_t train = 9 * fs::file_size(program / "text.txt") / 10;
+  const std::string all = str((train - 1) / 8, " windows of ");
+  const std::string rows = " quant.methods=rtn,gptq quant.bits=4";
+  const Outcome some = program.notch("run tiny.toml --out some" + rows);
+  CHECK(some.err.find("calib    4 windows of 8 tokens of the training split\n") !=
+        std::string::npos);
+  CHECK(some.out.find("calibration: 4 windows of ") != std::string::npos);
+  const Outcome most = program.notch("run tiny.toml calib.windows=1000000 --out most" + rows);
+  CAPTURE(most.err);
+  CHECK(most.code == 0);
+  CHECK(most.err.find("calib    " + all) != std::string::npos);
+  CHECK(most.err.find("asks for 1000000") != std::string::npos);
+  CHECK(most.out.find("calibration: " + all) != std::string::npos);
+  CHECK(program.notch("run tiny.toml").err.find("calib ") == std::string::npos);
+}
+
+TEST_CASE("a split that is too short names its share and the text") {
+  const Program program;
+  const std::string bytes = std::to_string(fs::file_size(program / "text.txt"));
+  const Outcome outcome = program.notch("train tiny.toml data.val_fraction=0.004");
+  check_refused(outcome, 3);
+  CHECK(outcome.err.find("data.val_fraction: ") != std::string::npos);
+  CHECK(outcome.err.find("of the text's " + bytes + " tokens") != std::string::npos);
+  const std::size_t advice = outcome.err.find("data.val_fraction=");
+  REQUIRE(advice != std::string::npos);
+  const std::string share = outcome.err.substr(advice, outcome.err.find('\n', advice) - advice);
+  CHECK(program.notch("train tiny.toml -q " + share).code == 0);
+  const Outcome scored = program.notch(
+      "eval run/models/fp32-seed1337 --text text.txt --split val --val-fraction 0.004");
+  check_refused(scored, 3);
+  CHECK(scored.err.find("--val-fraction") != std::string::npos);
+  CHECK(scored.err.find("of the text's " + bytes + " bytes") != std::string::npos);
+}
+
 TEST_CASE("a missing text is not replaced by another of its name") {
   const Program program;
   const std::string eval = "eval " + program.train() + " -q -o csv --text ";

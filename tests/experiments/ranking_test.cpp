@@ -196,7 +196,7 @@ TEST_CASE("The time beside a control is of rows that forked") {
   CHECK(text.find("qat-ste 50.0 (1.50 x the control)") != std::string::npos);
 }
 
-TEST_CASE("Notes explain the columns that the table has and no others") {
+TEST_CASE("Notes explain the columns that the table has") {
   struct Term {
     std::string_view words, column;
   };
