@@ -7,10 +7,13 @@
 
 namespace notch::nn {
 
+Var CausalSelfAttention::mix(Var qkv, KvCache* cache) const {
+  return cache ? cached_attention(qkv, *cache, layer) : causal_attention(qkv, n_head, dropout);
+}
+
 Var CausalSelfAttention::operator()(Graph& g, Var x, KvCache* cache) const {
-  const Var qkv = c_attn(g, x);  // [B, T, 3C]
-  const Var y = cache ? cached_attention(qkv, *cache, layer)
-                      : causal_attention(qkv, n_head, dropout);  // [B, T, C]
+  const Var qkv = c_attn(g, x);   // [B, T, 3C]
+  const Var y = mix(qkv, cache);  // [B, T, C]
   const Var projected = c_proj(g, y);
   return notch::dropout(projected, dropout);
 }
@@ -34,6 +37,30 @@ Var Block::transform(Graph& g, Var x) const {
   const Var normed = ln_2(g, x);
   const Var transformed = mlp(g, normed);
   return add(x, transformed);
+}
+
+std::vector<Step> Block::steps() {
+  const auto branch = [](Graph&, const State& s) { return s.inner; };
+  const auto join = [](double dropout) {
+    return [dropout](Graph&, State& s, std::span<const Var> y) {
+      s = {.residual = add(s.residual, notch::dropout(y[0], dropout))};
+    };
+  };
+  return {{.linears = {&attn.c_attn},
+           .norm = &ln_1,
+           .input = [this](Graph& g, const State& s) { return ln_1(g, s.residual); },
+           .take = [this](Graph&, State& s, std::span<const Var> y) { s.inner = attn.mix(y[0]); }},
+          {.linears = {&attn.c_proj},
+           .source = &attn.c_attn,
+           .source_row = 2 * attn.c_proj.in_features(),
+           .input = branch,
+           .take = join(attn.dropout)},
+          {.linears = {&mlp.c_fc},
+           .norm = &ln_2,
+           .input = [this](Graph& g, const State& s) { return ln_2(g, s.residual); },
+           .take = [this](Graph&, State& s,
+                          std::span<const Var> y) { s.inner = notch::gelu(y[0], mlp.gelu); }},
+          {.linears = {&mlp.c_proj}, .input = branch, .take = join(mlp.dropout)}};
 }
 
 Gpt::Gpt(const GptConfig& c, Values values)
@@ -103,15 +130,9 @@ std::vector<Embedding*> Gpt::embeddings() { return {&wte_, &wpe_}; }
 
 std::vector<Stage> Gpt::stages() {
   std::vector<Stage> all;
-  for (Block& b : h_) {
-    all.push_back({b.name,
-                   {{.linears = {&b.attn.c_attn, &b.attn.c_proj},
-                     .run = [&b](Graph& g, Var x) { return b.attend(g, x); }},
-                    {.linears = {&b.mlp.c_fc, &b.mlp.c_proj},
-                     .run = [&b](Graph& g, Var x) { return b.transform(g, x); }}}});
-  }
-  all.push_back(
-      {ln_f_.name, {{.linears = {}, .run = [this](Graph& g, Var x) { return ln_f_(g, x); }}}});
+  for (Block& b : h_) all.push_back({b.name, b.steps()});
+  const auto norm = [this](Graph& g, State& s, auto) { s.residual = ln_f_(g, s.residual); };
+  all.push_back({ln_f_.name, {{.take = norm}}});
   return all;
 }
 

@@ -32,6 +32,7 @@ struct CausalSelfAttention {
   Linear c_attn{}, c_proj{};
   int n_head = 1, layer = 0;
   double dropout = 0;
+  Var mix(Var qkv, KvCache* cache = nullptr) const;  ///< [B, T, 3C] -> [B, T, C]
   Var operator()(Graph& g, Var x, KvCache* cache) const;
 };
 
@@ -54,6 +55,7 @@ struct Block {
   Var operator()(Graph& g, Var x, KvCache* cache = nullptr) const {
     return transform(g, attend(g, x, cache));
   }
+  std::vector<Step> steps();  ///< the same, product after product
 };
 
 class Gpt {

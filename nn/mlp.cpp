@@ -47,9 +47,15 @@ std::vector<Linear*> Mlp::linears() {
 std::vector<Stage> Mlp::stages() {
   std::vector<Stage> all;
   for (Layer& l : layers_) {
-    all.push_back({l.name, {{.linears = {&l.fc, &l.proj}, .run = [&l](Graph& g, Var x) {
-                               return l(g, x);
-                             }}}});
+    all.push_back(
+        {l.name,
+         {{.linears = {&l.fc},
+           .input = [](Graph&, const State& s) { return s.residual; },
+           .take = [](Graph&, State& s, std::span<const Var> y) { s.inner = gelu(y[0]); }},
+          {.linears = {&l.proj},
+           .input = [](Graph&, const State& s) { return s.inner; },
+           .take = [](Graph&, State& s,
+                      std::span<const Var> y) { s = {.residual = add(s.residual, y[0])}; }}}});
   }
   return all;
 }

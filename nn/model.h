@@ -20,25 +20,36 @@ struct Batch {
   std::span<const std::int32_t> targets{};
 };
 
-/// A piece of a model between two hidden states, for methods that go block by block: parts in
-/// order, each of which ends in a hidden state as well (a residual branch and its sum).
-struct Stage {
-  struct Part {
-    std::vector<Linear*> linears{};  ///< the layers it runs, in order
-    std::function<Var(Graph&, Var)> run{};
-  };
-  std::string name{};
-  std::vector<Part> parts{};
+/// What a model's layers pass on: the residual stream, and inside a branch what the branch has so
+/// far (empty between branches).
+struct State {
+  Var residual{}, inner{};
+};
 
-  std::vector<Linear*> linears() const {
-    std::vector<Linear*> all;
-    for (const Part& p : parts) all.insert(all.end(), p.linears.begin(), p.linears.end());
-    return all;
-  }
-  Var run(Graph& g, Var x) const {
-    for (const Part& p : parts) x = p.run(g, x);
-    return x;
-  }
+/// Linears that read the same input, and what lies around them: the place where a method can stand
+/// between two products. y_i = linears[i](input(state)); take puts them into the state.
+struct Step {
+  std::vector<Linear*> linears{};
+  LayerNorm* norm =
+      nullptr;  ///< whose output they read, if one's: a scale of the input folds into it
+  /// Whose rows from source_row on reach the input's columns without a nonlinearity (v reaches
+  /// attn.c_proj through a weighted mean over positions), if one's do.
+  Linear* source = nullptr;
+  std::int64_t source_row = 0;
+  std::function<Var(Graph&, const State&)> input{};
+  std::function<void(Graph&, State&, std::span<const Var> products)> take{};
+
+  void run(Graph& g, State& s) const;
+};
+
+/// A piece of a model between two hidden states, for methods that go block by block: its steps in
+/// order. A step without linears is what stands between products (a final norm).
+struct Stage {
+  std::string name{};
+  std::vector<Step> steps{};
+
+  std::vector<Linear*> linears() const;
+  Var run(Graph& g, Var x) const;
 };
 
 /// hidden = embed, then every stage in order; logits = head(hidden). A tied head shares its

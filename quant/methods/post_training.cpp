@@ -1,4 +1,14 @@
-// The post-training walk: stage after stage, statistics from quantized predecessors.
+// The post-training walk, a plain loop: stage after stage, and in it group after group of steps (the
+// whole stage, or with true-sequential order each step by itself).
+//
+//   for every group:  find the static ranges of its inputs           (a pass over the text)
+//                     collect the second moments of its inputs       (a pass, as far as the last input)
+//                     round its matrices
+//                     go on: run it as it ships now                  (a pass; its states replace the old)
+//
+// Between groups a batch of text is data, the model's State: what is settled is never run again. A
+// method that compares with the model before rounding has states of that model beside them, which
+// go on before the group is rounded.
 #include <algorithm>
 #include <map>
 
@@ -10,16 +20,14 @@
 namespace notch::quant {
 namespace {
 
-/// Puts the dequantized weights into the parameter and notes how far they moved.
-void apply(const Target& t, const QTensor& q, LayerReport& report) {
-  const std::vector<real> rounded = dequantize(q);
-  report.name = t.name;
-  report.spec = t.spec;
-  measure_rounding(t.weight->value.flat(), rounded, report);
-  std::ranges::copy(rounded, t.weight->value.data);
-}
+using Group = std::span<const nn::Step>;
 
-/// The post-training walk over one model.
+/// A batch of text between two steps: nn::State as data.
+struct Held {
+  Shape shape{}, inner_shape{};
+  std::vector<real> residual{}, inner{};
+};
+
 class Walk {
  public:
   Walk(nn::ModelView& model, const Recipe& recipe, std::span<const Target> targets,
@@ -28,22 +36,26 @@ class Walk {
         recipe_(recipe),
         targets_(targets),
         calibration_(calibration),
-        options_(options) {}
+        options_(options) {
+    for (const Target& t : targets_) {
+      if (t.input && !needs_calibration(t)) inputs_.emplace(t.linear, *t.input);
+    }
+  }
 
   Quantized run() {
-    const bool calibrates = std::ranges::any_of(targets_, needs_calibration);
-    if (recipe_.needs_hessian || calibrates) {
+    if (recipe_.needs_hessian || std::ranges::any_of(targets_, needs_calibration)) {
       check(!calibration_.empty(), recipe_.name, "needs calibration text and got none");
-      const nn::Attachment products = reuse_products(), rounding = round_inputs();
       walk_stages();
     }
     // What is left: everything for recipes without statistics, tables that are only looked up.
     for (const Target& t : targets_) {
-      if (!done_.contains(t.weight)) quantize_target(t, nullptr);
+      if (!done_.contains(t.weight)) round(t, nullptr);
     }
     Quantized out;
     for (const Target& t : targets_) {
-      out.tensors.push_back({t.weight->name, std::move(done_.at(t.weight).q), input_of(t)});
+      const auto input = inputs_.find(t.linear);
+      out.tensors.push_back({t.weight->name, std::move(done_.at(t.weight).q),
+                             input == inputs_.end() ? t.input : input->second});
       out.layers.push_back(std::move(done_.at(t.weight).report));
     }
     return out;
@@ -54,249 +66,224 @@ class Walk {
     QTensor q{};
     LayerReport report{};
   };
-  using Group = std::vector<const Target*>;
-
-  void quantize_target(const Target& t, const Hessian* H) {
-    if (recipe_.needs_reference) {
-      const auto w = t.weight->value.flat();
-      originals_[t.weight].assign(w.begin(), w.end());
-    }
-    Done& done = done_[t.weight];
-    done.q = recipe_.round(t, H, options_, done.report);
-    apply(t, done.q, done.report);
-  }
-
-  /// A layer that will not change any more, with no layer before it in the stage that will,
-  /// multiplies once: its products are kept until the part it is in has run for the last time.
-  nn::Attachment reuse_products() {
-    return model_.hooks->linear_chain.attach(
-        [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
-          const Target* t = target_of(&linear);
-          settled_ = settled_ && (as_trained_ || !t || done_.contains(t->weight));
-          if (!running_ || !settled_) return next(g, linear, x);
-          const auto earlier = running_->products.find(&linear);
-          if (earlier == running_->products.end()) {
-            const Var y = next(g, linear, x);
-            if (last_run_) return y;
-            std::vector<real>& kept = running_->products[&linear];
-            if (!spare_.empty()) kept = std::move(spare_.back()), spare_.pop_back();
-            kept.assign(y.value().flat().begin(), y.value().flat().end());
-            return y;
-          }
-          const Shape shape = x.shape().with(x.shape().rank() - 1, linear.out_features());
-          return g.constant({earlier->second.data(), shape}, "product");
-        });
-  }
-
-  /// Every layer whose input range is known multiplies rounded inputs: statistics and hidden states
-  /// are those of the model that is shipped.
-  nn::Attachment round_inputs() {
-    for (const Target& t : targets_) {
-      if (t.input && !needs_calibration(t)) inputs_.emplace(t.linear, *t.input);
-    }
-    return model_.hooks->linear_chain.attach(
-        [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
-          const auto at = inputs_.find(&linear);
-          if (as_trained_ || at == inputs_.end()) return next(g, linear, x);
-          const Var rounded = quantize_input(x, {.input = at->second});
-          return next(g, linear, rounded);
-        });
-  }
-
-  std::optional<InputQuantizer> input_of(const Target& t) const {
-    const auto at = inputs_.find(t.linear);
-    return at == inputs_.end() ? t.input : at->second;
-  }
-
-  const Target* target_of(const nn::Linear* linear) const {
-    const auto at = std::ranges::find(targets_, linear, &Target::linear);
-    return at == targets_.end() ? nullptr : &*at;
-  }
+  enum class As { trained, shipped };  // as trained: no input is rounded
 
   void walk_stages() {
-    const Target* tied = model_.head_is_tied() ? target_of(model_.head) : nullptr;
-    if (recipe_.needs_hessian && tied) lookups_ = lookup_moment(model_, calibration_);
-    start_hidden_states();
+    const nn::Step head{.linears = {model_.head},
+                        .input = [](Graph&, const nn::State& s) { return s.residual; }};
+    const bool tied = model_.head_is_tied() && target_of(model_.head);
+    std::optional<Hessian> lookups;
+    if (recipe_.needs_hessian && tied) lookups = lookup_moment(model_, calibration_);
+    if (recipe_.needs_reference) reference_ = embedded();
+    const std::vector<std::vector<real>> tables = round_tables();
+    states_ = embedded();
     for (const nn::Stage& stage : model_.stages) {
-      for (const Group& group : groups_of(stage)) {
-        observe(group, stage);
-      }
-      for (Hidden& h : reference_) run_as_trained(stage, h, true);
-      for (Hidden& h : hidden_) run_stage(stage, h, true);
-      originals_.clear();
-    }
-    restore_tables();
-    if (const Target* head = target_of(model_.head)) observe_head(*head);
-  }
-
-  /// The head sees the last hidden states: no layer has to run to collect them.
-  void observe_head(const Target& head) {
-    if (needs_calibration(head)) {
-      Observer observer(head.input->spec);
-      for (const Hidden& h : hidden_) observer.observe(h.values);
-      const UnitScale at = scale_range(observer.range(), unit_spec(head.input->spec), 1);
-      inputs_.emplace(head.linear, InputQuantizer{head.input->spec, at});
-    }
-    if (!recipe_.needs_hessian) {
-      quantize_target(head, nullptr);
-      return;
-    }
-    // A tied table is looked up as well, so its codes stay close to the weights themselves.
-    const bool drifts = recipe_.needs_reference && !is_table(head);
-    Hessian H(model_.head->in_features());
-    const auto input = inputs_.find(head.linear);
-    for (std::size_t i = 0; i < hidden_.size(); ++i) {
-      graph_.begin(Graph::Mode::inference);
-      const Var x = graph_.constant({hidden_[i].values.data(), hidden_[i].shape}, "hidden");
-      const Var seen = input == inputs_.end() ? x : quantize_input(x, {.input = input->second});
-      if (drifts) {
-        H.accumulate(seen.value().flat(), reference_[i].values);
-      } else {
-        H.accumulate(seen.value().flat());
+      const std::size_t size = options_.true_sequential ? 1 : stage.steps.size();
+      for (std::size_t i = 0; i < stage.steps.size(); i += size) {
+        const Group group(stage.steps.data() + i, size);
+        Moments moments = observe(group, recipe_.needs_reference);
+        round(group, moments);
+        for (Held& held : states_) advance(group, held, As::shipped);
       }
     }
-    if (lookups_) H.add(*lookups_);
-    quantize_target(head, &H);
+    restore(tables);
+    // The head sees the last states. A tied table is looked up as well, so its codes stay close to
+    // the weights themselves: no drift, and what lookups weigh.
+    Moments moments = observe({&head, 1}, recipe_.needs_reference && !tied);
+    if (lookups && !moments.empty()) moments.at(model_.head).add(*lookups);
+    round({&head, 1}, moments);
   }
 
-  std::vector<Group> groups_of(const nn::Stage& stage) const {
-    std::vector<Group> groups;
-    for (const nn::Linear* linear : stage.linears()) {
-      const Target* t = target_of(linear);
-      if (!t) continue;
-      if (groups.empty() || options_.true_sequential) groups.emplace_back();
-      groups.back().push_back(t);
-    }
-    return groups;
-  }
+  // ---- statistics ----
+
+  using Moments = std::map<const nn::Linear*, Hessian>;
 
   /// Finds the group's static input ranges over all calibration text, then the second moments of
-  /// its rounded inputs, and rounds the group.
-  void observe(const Group& group, const nn::Stage& stage) {
-    find_ranges(group, stage);
-    std::map<const nn::Linear*, Hessian> hessians;
-    std::map<const nn::Linear*, std::vector<real>>
-        reference;  // inputs of the model before rounding
-    if (recipe_.needs_hessian) {
-      for (const Target* t : group) hessians.emplace(t->linear, Hessian(t->linear->in_features()));
-      const nn::Attachment statistics = model_.hooks->linear_chain.attach(
-          [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
-            if (const auto H = hessians.find(&linear); H != hessians.end()) {
-              const std::span<const real> in = x.value().flat();
-              if (as_trained_) {
-                reference[&linear].assign(in.begin(), in.end());
-              } else if (recipe_.needs_reference) {
-                H->second.accumulate(in, reference.at(&linear));
-              } else {
-                H->second.accumulate(in);
-              }
-            }
-            if (&linear == group.back()->linear) throw SeenAll{};
-            return next(g, linear, x);
-          });
-      for (std::size_t i = 0; i < hidden_.size(); ++i) {
-        if (recipe_.needs_reference) run_as_trained(stage, reference_[i], false);
-        run_stage(stage, hidden_[i], false);
+  /// its rounded inputs, where `drifts` beside what the model before rounding multiplies. Leaves
+  /// that model's states behind the group.
+  Moments observe(Group group, bool drifts) {
+    find_ranges(group);
+    Moments moments;
+    if (!recipe_.needs_hessian) return moments;
+    for (const nn::Step& step : group) {
+      for (const nn::Linear* l : step.linears) {
+        if (target_of(l)) moments.emplace(l, Hessian(l->in_features()));
       }
     }
-    for (const Target* t : group) {
-      quantize_target(*t, recipe_.needs_hessian ? &hessians.at(t->linear) : nullptr);
+    for (std::size_t i = 0; i < states_.size(); ++i) {
+      std::map<const nn::Linear*, std::vector<real>> reference;
+      if (drifts) {
+        advance(group, reference_[i], As::trained, [&](const nn::Linear* l, Var x) {
+          if (!moments.contains(l)) return;
+          reference[l].assign(x.value().flat().begin(), x.value().flat().end());
+        });
+      }
+      visit_inputs(group, states_[i], [&](const nn::Linear* l, Var x) {
+        const auto H = moments.find(l);
+        if (H == moments.end()) return;
+        if (drifts) {
+          H->second.accumulate(x.value().flat(), reference.at(l));
+        } else {
+          H->second.accumulate(x.value().flat());
+        }
+      });
     }
+    return moments;
   }
 
-  void find_ranges(const Group& group, const nn::Stage& stage) {
-    InputObservers observers(model_);
-    for (const Target* t : group) {
-      if (needs_calibration(*t)) observers.add(*t);
+  void find_ranges(Group group) {
+    std::map<const nn::Linear*, Observer> observers;
+    for (const nn::Step& step : group) {
+      for (const nn::Linear* l : step.linears) {
+        const Target* t = target_of(l);
+        if (t && needs_calibration(*t)) observers.emplace(l, Observer(t->input->spec));
+      }
     }
     if (observers.empty()) return;
-    observers.attach();
-    for (Hidden& h : hidden_) run_stage(stage, h, false);
-    for (const Target* t : group) {
-      if (!needs_calibration(*t)) continue;
-      inputs_.emplace(t->linear, InputQuantizer{t->input->spec, observers.range_of(*t)});
+    for (const Held& held : states_) {
+      visit_inputs(group, held, [&](const nn::Linear* l, Var x) {
+        if (const auto at = observers.find(l); at != observers.end()) {
+          at->second.observe(x.value().flat());
+        }
+      });
+    }
+    for (const auto& [l, observer] : observers) {
+      const ActivationSpec& spec = target_of(l)->input->spec;
+      inputs_.emplace(l, InputQuantizer{spec, input_range(spec, observer, l->name)});
     }
   }
 
-  /// Thrown by a layer whose product nobody reads: layers run in the order of their group, and the
-  /// last one has been seen.
-  struct SeenAll {};
+  // ---- running ----
 
-  struct Hidden {
-    Shape shape{};
-    std::vector<real> values{};
-    std::size_t parts = 0;  ///< of the stage, that these are the output of
-    std::map<const nn::Linear*, std::vector<real>> products{};  ///< of the next part
-  };
+  /// seen(linear, x) for the input of every linear of the group that is a target, in order; no
+  /// product is made that no such input needs.
+  template <class Seen>
+  void visit_inputs(Group group, const Held& held, const Seen& seen) {
+    while (!group.empty() && !has_target(group.back())) group = group.first(group.size() - 1);
+    if (group.empty()) return;
+    nn::State state = begin(held);
+    for (const nn::Step& step : group.first(group.size() - 1)) run(step, state, As::shipped, seen);
+    const Var x = group.back().input(graph_, state);
+    for (const nn::Linear* l : group.back().linears) seen(l, input(*l, x, As::shipped));
+  }
 
-  std::vector<Hidden> embedded() {
-    std::vector<Hidden> all;
+  void advance(Group group, Held& held, As as) {
+    advance(group, held, as, [](const nn::Linear*, Var) {});
+  }
+  template <class Seen>
+  void advance(Group group, Held& held, As as, const Seen& seen) {
+    nn::State state = begin(held);
+    for (const nn::Step& step : group) run(step, state, as, seen);
+    const auto hold = [](std::vector<real>& to, Shape& shape, Var v) {
+      shape = v.shape();
+      if (v.value().data != to.data()) to.assign(v.value().flat().begin(), v.value().flat().end());
+    };
+    hold(held.residual, held.shape, state.residual);
+    if (state.inner.graph) {
+      hold(held.inner, held.inner_shape, state.inner);
+    } else {
+      held.inner.clear();
+    }
+  }
+
+  template <class Seen>
+  void run(const nn::Step& step, nn::State& state, As as, const Seen& seen) {
+    std::vector<Var> products;
+    if (!step.linears.empty()) {
+      const Var x = step.input(graph_, state);
+      for (const nn::Linear* l : step.linears) {
+        const Var in = input(*l, x, as);
+        seen(l, in);
+        if (step.take) products.push_back((*l)(graph_, in));
+      }
+    }
+    if (!step.take) return;  // nothing is behind the head
+    step.take(graph_, state, products);
+    // A pass that ends at an input reads less of the state than one that goes on, and inference
+    // recycles values by what the pass before read.
+    graph_.keep(state.residual);
+    if (state.inner.graph) graph_.keep(state.inner);
+  }
+
+  /// What the layer multiplies x by: where its range is known, x rounded.
+  Var input(const nn::Linear& linear, Var x, As as) {
+    const auto at = inputs_.find(&linear);
+    return as == As::trained || at == inputs_.end() ? x : quantize_input(x, {.input = at->second});
+  }
+
+  nn::State begin(const Held& held) {
+    graph_.begin(Graph::Mode::inference);
+    const auto constant = [&](const std::vector<real>& values, const Shape& shape) {
+      return graph_.constant({const_cast<real*>(values.data()), shape}, "hidden");
+    };
+    nn::State state{.residual = constant(held.residual, held.shape)};
+    if (!held.inner.empty()) state.inner = constant(held.inner, held.inner_shape);
+    return state;
+  }
+
+  std::vector<Held> embedded() {
+    std::vector<Held> all;
     for (const nn::Tokens& tokens : calibration_) {
       graph_.begin(Graph::Mode::inference);
       const Var x = model_.embed(graph_, tokens);
-      all.push_back(
-          {.shape = x.shape(), .values = {x.value().flat().begin(), x.value().flat().end()}});
+      const std::span<const real> values = x.value().flat();
+      all.push_back({.shape = x.shape(), .residual = {values.begin(), values.end()}});
     }
     return all;
   }
 
-  void start_hidden_states() {
-    if (recipe_.needs_reference) reference_ = embedded();
+  // ---- rounding ----
+
+  void round(Group group, const Moments& moments) {
+    for (const nn::Step& step : group) {
+      for (const nn::Linear* l : step.linears) {
+        const Target* t = target_of(l);
+        const auto H = moments.find(l);
+        if (t) round(*t, H == moments.end() ? nullptr : &H->second);
+      }
+    }
+  }
+
+  /// Chooses the codes and puts their values into the parameter.
+  void round(const Target& t, const Hessian* H) {
+    Done& done = done_[t.weight];
+    done.q = recipe_.round(t, H, options_, done.report);
+    done.report.name = t.name;
+    done.report.spec = t.spec;
+    const std::vector<real> rounded = dequantize(done.q);
+    measure_rounding(t.weight->value.flat(), rounded, done.report);
+    std::ranges::copy(rounded, t.weight->value.data);
+  }
+
+  /// While the walk runs, tables stand at their round-to-nearest values; returns what they were.
+  std::vector<std::vector<real>> round_tables() {
+    std::vector<std::vector<real>> originals;
     for (const Target& t : targets_) {
       if (!is_table(t)) continue;
-      tables_.emplace_back(
-          &t, std::vector<real>(t.weight->value.flat().begin(), t.weight->value.flat().end()));
-      const std::vector<real> rounded = dequantize(round_nearest(t, options_.gptq.range));
-      std::ranges::copy(rounded, t.weight->value.data);
+      const std::span<const real> w = t.weight->value.flat();
+      originals.emplace_back(w.begin(), w.end());
+      std::ranges::copy(dequantize(round_nearest(t, options_.gptq.range)), t.weight->value.data);
     }
-    hidden_ = embedded();
+    return originals;
+  }
+
+  void restore(const std::vector<std::vector<real>>& originals) {
+    auto next = originals.begin();
+    for (const Target& t : targets_) {
+      if (is_table(t)) std::ranges::copy(*next++, t.weight->value.data);
+    }
   }
 
   bool is_table(const Target& t) const {
     return std::ranges::any_of(model_.embeddings,
                                [&](const nn::Embedding* e) { return e->weight == t.weight; });
   }
-
-  /// Gives the tables, none of which has its codes yet, their original values back.
-  void restore_tables() {
-    for (const auto& [t, values] : tables_) std::ranges::copy(values, t->weight->value.data);
+  const Target* target_of(const nn::Linear* linear) const {
+    const auto at = std::ranges::find(targets_, linear, &Target::linear);
+    return at == targets_.end() ? nullptr : &*at;
   }
-
-  /// Runs the stage up to the layer that throws SeenAll, or to its end, which with `last` is the
-  /// end of the stage. A settled part runs for the last time: its output is the new hidden state.
-  void run_stage(const nn::Stage& stage, Hidden& hidden, bool last) {
-    graph_.begin(Graph::Mode::inference);
-    Var x = graph_.constant({hidden.values.data(), hidden.shape}, "hidden");
-    running_ = &hidden;
-    last_run_ = last;
-    settled_ = true;
-    try {
-      for (std::size_t p = hidden.parts; p < stage.parts.size(); ++p) {
-        x = stage.parts[p].run(graph_, x);
-        if (!settled_) continue;
-        std::ranges::copy(x.value().flat(), hidden.values.begin());
-        hidden.parts = p + 1;
-        for (auto& [linear, kept] : hidden.products) spare_.push_back(std::move(kept));
-        hidden.products.clear();
-      }
-    } catch (const SeenAll&) {
-      // The graph recycles memory by the tape of the step before: an empty one promises nothing.
-      graph_.begin(Graph::Mode::inference);
-    }
-    running_ = nullptr;
-    if (last) hidden.parts = 0;
-  }
-
-  /// The same with the weights and inputs that the stage had before rounding.
-  void run_as_trained(const nn::Stage& stage, Hidden& hidden, bool last) {
-    const auto swap_weights = [&] {
-      for (auto& [p, values] : originals_) std::ranges::swap_ranges(values, p->value.flat());
-    };
-    swap_weights();
-    as_trained_ = true;
-    run_stage(stage, hidden, last);
-    as_trained_ = false;
-    swap_weights();
+  bool has_target(const nn::Step& step) const {
+    return std::ranges::any_of(step.linears, [&](const nn::Linear* l) { return target_of(l); });
   }
 
   nn::ModelView& model_;
@@ -305,17 +292,8 @@ class Walk {
   std::span<const nn::Tokens> calibration_;
   const PostTrainingOptions& options_;
   Graph graph_;
-  std::vector<Hidden> hidden_;
-  std::optional<Hessian> lookups_;  // of the tied table
-  std::vector<Hidden> reference_;   // of the model before rounding, where the recipe asks for it
-  std::map<Param*, std::vector<real>> originals_;  // rounded weights of the stage, as they were
-  bool as_trained_ = false;
-  Hidden* running_ = nullptr;  // the state that a stage runs on
-  bool last_run_ = false;      // of the stage on that state
-  bool settled_ = true;        // whether the layers that have run will not change any more
-  std::vector<std::vector<real>>
-      spare_;  // of earlier products: fresh memory would be cleared first
-  std::vector<std::pair<const Target*, std::vector<real>>> tables_;
+  std::vector<Held> states_;     // of the model that ships, batch by batch
+  std::vector<Held> reference_;  // of the model before rounding, where the recipe asks for it
   std::map<const Param*, Done> done_;
   std::map<const nn::Linear*, InputQuantizer> inputs_;  // whose ranges are known
 };

@@ -179,17 +179,23 @@ void require_stages_compose(M& model, const Tokens& tokens) {
   CHECK(copy(x) == expected);
   CHECK(copy((*v.head)(g, x)) == logits);
   CHECK(linears == v.linears);
-  // And with each part in a step of its own, as block-sequential methods run them.
-  Reals state;
+  // And with each step on a tape of its own, as methods run them that stand between products.
   g.begin(kInference);
   const Var embedded = v.embed(g, tokens);
-  const Shape shape = embedded.shape();
-  state = copy(embedded);
+  Shape shape = embedded.shape(), inner_shape;
+  Reals state = copy(embedded), inner;
   for (const Stage& stage : v.stages) {
-    for (const Stage::Part& part : stage.parts) {
+    for (const Step& step : stage.steps) {
       g.begin(kInference);
-      state = copy(part.run(g, g.constant({state.data(), shape})));
+      State s{.residual = g.constant({state.data(), shape})};
+      if (!inner.empty()) s.inner = g.constant({inner.data(), inner_shape});
+      step.run(g, s);
+      Reals next = copy(s.residual);
+      inner = s.inner.graph ? copy(s.inner) : Reals{};
+      if (s.inner.graph) inner_shape = s.inner.shape();
+      state = std::move(next);
     }
+    CHECK(inner.empty());  // between stages there is the residual stream alone
   }
   CHECK(state == expected);
 }
