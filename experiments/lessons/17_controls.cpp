@@ -114,8 +114,9 @@ void controls(Page& page) {
       "1: by rounding to nearest (rtn), and by 100 steps of LSQ from lesson 11 (qat). Loss in nats "
       "per token on text that nobody trained on, mean of 8 seeds (8 starts, 8 texts):");
   const Spread fp32 = print("fp32", "fp32", &Row::fp32);
-  print("rtn", "rtn, 2 bits", &Row::rtn);
+  const Spread rtn = print("rtn", "rtn, 2 bits", &Row::rtn);
   const Spread qat = print("qat", "qat, 2 bits", &Row::qat);
+  page.number("rounding", "rtn - fp32", rtn.mean - fp32.mean, 3);
   page.number("better", "qat - fp32", qat.mean - fp32.mean, 3);
   page.say(
       "A model of 2 bits that is better than its own model of 32 bits! Stop here and find what is "

@@ -87,7 +87,8 @@ void names(Page& page) {
       "likely, so no model can do better than (ln 2 + 2.5 ln 32) / 6 nats per token on average:");
   for (int step = 20; step < 2000; ++step)
     gpt.train(invented_name(rng), 0.01 * (1 - step / 2000.0));
-  page.number("fp32", "loss on new names, fp32", test(gpt), 5);
+  const double fp32 = test(gpt);
+  page.number("fp32", "loss on new names, fp32", fp32, 5);
   page.number("floor", "the floor", (std::log(2) + 2.5 * std::log(32)) / 6, 5);
 
   page.say(
@@ -101,16 +102,19 @@ void names(Page& page) {
     if (bits < 32) {
       page.number(key + ".bytes", label + "bytes, with scales",
                   static_cast<double>(copy.round(bits)));
-      page.number(key + ".rounded", label + "loss when rounded", test(copy), 5);
+      const double rounded = test(copy);
+      page.number(key + ".rounded", label + "loss when rounded", rounded, 5);
+      page.number(key + ".cost", label + "more than fp32", rounded - fp32, 2);
     }
     Rng letters(21);
-    for (int i = 0; i < 6; ++i) samples += sampled_name(copy, letters) + (i < 5 ? " " : "; ");
+    if (!samples.empty()) samples += ";";
+    for (int i = 0; i < 6; ++i) samples += " " + sampled_name(copy, letters);
     Rng more(22);
     for (int step = 0; step < 300; ++step)
       copy.train(invented_name(more), 0.0005 * (1 - step / 300.0));
     page.number(key + ".trained", label + "loss after 300 more steps", test(copy), 5);
   }
-  page.say("Names from the same random numbers by 4 bits, 2 bits and fp32: " + samples);
+  page.say("Names from the same random numbers by 4 bits, 2 bits and fp32:" + samples);
   page.say(
       "Tape, own op, AdamW, grid, range, STE, control: you have seen all of it. Now change it.");
   page.picture(

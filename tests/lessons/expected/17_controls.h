@@ -19,7 +19,8 @@ inline Table controls() {
   t << near("floor", floor, 1e-12) << between("fp32", floor + 0.1, guess)
     << between("rtn", floor + 0.15, guess) << between("qat", floor - 0.02, guess)
     << between("longer", floor - 0.02, guess) << between("longer_rtn", floor, guess)
-    << between("better", -0.5, -0.03) << between("cost", 0.003, 0.1) << between("gain", -0.3, -0.02)
+    << between("rounding", 0.02, 0.5) << between("better", -0.5, -0.03)
+    << between("cost", 0.003, 0.1) << between("gain", -0.3, -0.02)
     << between("unpaired", 0.004, 0.1) << between("paired", 1e-5, 0.004);
   return t;
 }

@@ -116,10 +116,10 @@ inline Table names() {
     << near("loss.1", losses[1], 1e-5) << near("loss.2", losses[19], 1e-4) << exactly("apart", 0)
     << near("floor", floor, 1e-12) << between("fp32", floor - 0.01, floor + 0.04)
     << exactly("4.bytes", 4128 / 2 + 210 * 4) << exactly("2.bytes", 4128 / 4 + 210 * 4)
-    << between("4.rounded", floor - 0.01, floor + 0.08)
-    << between("4.trained", floor - 0.01, floor + 0.04)
+    << between("4.rounded", floor - 0.01, floor + 0.08) << between("4.cost", 0.001, 0.06)
+    << between("2.cost", 0.02, 0.3) << between("4.trained", floor - 0.01, floor + 0.04)
     << between("2.rounded", floor + 0.02, floor + 0.3)
-    << between("2.trained", floor - 0.01, floor + 0.08)
+    << between("2.trained", floor + 0.012, floor + 0.08)
     << between("32.trained", floor - 0.01, floor + 0.04);
   return t;
 }
