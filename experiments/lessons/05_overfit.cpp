@@ -71,9 +71,9 @@ void overfit(Page& page) {
       nn::generate(model, std::span(ids).first(1), T, {.temperature = 0}, rng);
   page.show("written", tokenizer.decode(std::span(ids).first(1)) + tokenizer.decode(written));
   page.say(
-      "Of course it knows nothing else: it has learned this sentence and not English. To do better "
-      "on new text needs more text, not more steps. Training loss and loss on text it has not seen "
-      "are two different things, and only the second counts.");
+      "Of course it knows nothing else: it has learned this sentence and not English. A model of "
+      "English needs more text, not more steps. Training loss and loss on text it has not seen are "
+      "two different things, and only the second counts.");
   page.picture("05_overfit", {.title = "Learning one sentence by heart",
                               .x_label = "step",
                               .y_label = "loss in nats",

@@ -100,6 +100,9 @@ void adamw(Page& page) {
     page.number(which == 0 ? "descent" : "adam", plot.series[which].name + ": f after 100 steps", f,
                 3);
   }
+  page.say(
+      "In the picture AdamW flies past the valley's floor and swings back: m remembers the way it "
+      "came. That is one reason why learning rates are lowered towards the end of a training.");
   page.picture("06_adamw", plot);
 }
 

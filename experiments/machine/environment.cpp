@@ -87,12 +87,12 @@ std::string now_utc() {
 
 Json or_null(const std::string& text) { return text.empty() ? Json() : Json(text); }
 
+}  // namespace
+
 fs::path binary_directory() {
   std::error_code error;
   return fs::read_symlink("/proc/self/exe", error).parent_path();
 }
-
-}  // namespace
 
 std::string binary_sha256() {
   try {

@@ -22,7 +22,10 @@ struct EnvironmentInputs {
 /// The object written to env.json. What cannot be found out is null, never an error.
 Json describe_environment(const EnvironmentInputs& inputs);
 
-/// Of this program's file; "" where it cannot be read.
+/// Where this program's file is; "" where that cannot be known.
+std::filesystem::path binary_directory();
+
+/// SHA-256 of this program's file; "" where it cannot be read.
 std::string binary_sha256();
 
 /// The commit that the work tree around `directory` has checked out: 40 or 64 hexadecimal digits,

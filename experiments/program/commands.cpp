@@ -258,7 +258,10 @@ std::vector<Command> make_commands() {
         .examples = {"notch lesson list", "notch lesson 01", "notch lesson check 02",
                      "notch lesson check 02 mine.cpp"},
         .positionals = {{.name = "list|NAME|check",
-                         .help = "the names; a lesson, by number or name; or judge its exercise"},
+                         .help =
+                             "the names (so without); a lesson, by number or name; or judge its "
+                             "exercise",
+                         .required = false},
                         {.name = "NAME", .help = "with check: the lesson", .required = false},
                         {.name = "FILE",
                          .help = "with check: your version; without: the skeleton in "
@@ -269,6 +272,11 @@ std::vector<Command> make_commands() {
                    .help = "where pictures go",
                    .fallback = "this directory"}}},
        lesson_command},
+      {{.name = "new",
+        .summary = "a folder with a small program of your own that is linked against Notch",
+        .examples = {"notch new mynet"},
+        .positionals = {{.name = "DIR", .help = "the folder to write; its name is the program's"}}},
+       new_command},
       {{.name = "config",
         .summary = "all keys with their meaning, or the values an experiment resolves to",
         .examples = {"notch config > my.toml", "notch config experiments/quick.toml train.lr=3e-4",

@@ -3,10 +3,10 @@
 #include <iostream>
 
 #include "autograd/base/error.h"
-#include "experiments/program/command_tools.h"
-#include "experiments/program/commands.h"
 #include "experiments/lessons/check.h"
 #include "experiments/lessons/lesson.h"
+#include "experiments/program/command_tools.h"
+#include "experiments/program/commands.h"
 
 namespace notch::experiments {
 namespace {
@@ -45,6 +45,7 @@ int check_lesson(const Args& args) {
 }  // namespace
 
 int lesson_command(const Args& args) {
+  if (args.positionals.empty()) return list_lessons();
   const std::string& what = args.positionals[0];
   check(what == "check" || args.positionals.size() == 1, "notch lesson",
         "takes one lesson, and `check` a file besides");

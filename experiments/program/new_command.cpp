@@ -1,0 +1,138 @@
+// notch new: a folder with a program of one's own: a network in one file, and the CMake file that
+// links it against Notch.
+#include <algorithm>
+#include <iostream>
+
+#include "autograd/base/error.h"
+#include "autograd/base/files.h"
+#include "autograd/base/shell_word.h"
+#include "experiments/machine/environment.h"
+#include "experiments/program/command_tools.h"
+#include "experiments/program/commands.h"
+
+namespace notch::experiments {
+namespace {
+
+constexpr std::string_view kCMake = R"(cmake_minimum_required(VERSION 3.22)
+project(NAME CXX)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+# The Notch that wrote this file; another one: cmake -D notch_DIR=<prefix>/lib/cmake/notch
+find_package(notch REQUIRED HINTS "PACKAGE")
+add_executable(NAME main.cpp)
+target_link_libraries(NAME PRIVATE notch::engine)
+)";
+
+constexpr std::string_view kMain =
+    R"(// Two moons, told apart by three layers. First with 32 bits per weight, then with 2: codes -1, 0, 1.
+#include <cmath>
+#include <iostream>
+#include <vector>
+
+#include "autograd/base/rng.h"
+#include "autograd/ops.h"
+#include "optim/adamw.h"
+#include "quant/numbers/ranges.h"
+#include "quant/ops/fake_quant.h"
+using namespace notch;
+
+int main() {
+  constexpr std::int64_t N = 400, H = 16;  // points, hidden units
+  Rng rng(1);
+  std::vector<real> points;
+  std::vector<std::int32_t> moon;
+  for (int i = 0; i < N; ++i) {
+    const double angle = 3.14159 * rng.uniform(), side = i % 2 == 0 ? 1 : -1;
+    points.push_back(real(side * (std::cos(angle) - 0.5) + 0.1 * rng.normal()));
+    points.push_back(real(side * (std::sin(angle) - 0.25) + 0.1 * rng.normal()));
+    moon.push_back(i % 2);
+  }
+  ParamStore store;
+  Param* w[] = {&store.add("w0", {H, 2}), &store.add("w1", {H, H}), &store.add("w2", {2, H})};
+  Param* b[] = {&store.add("b0", {H}), &store.add("b1", {H}), &store.add("b2", {2})};
+  store.allocate_values();
+  store.allocate_gradients();
+  for (Param* p : w)
+    for (real& v : p->value.flat()) v = real(rng.normal() / std::sqrt(double(p->value.cols())));
+
+  const quant::Spec two_bits{.bits = 2};
+  std::vector<quant::RangeAnchor> ranges[3];  // of each layer's grid; empty: not rounded
+  Graph g;
+  const auto logits = [&] {
+    g.begin(Graph::Mode::training);
+    Var x = g.constant({points.data(), {N, 2}});
+    for (int i = 0; i < 3; ++i) {
+      Var weight = g.param(*w[i]);
+      if (!ranges[i].empty()) {
+        weight = quant::fake_quant_ste(weight, two_bits, ranges[i], quant::Ste::clipped);
+      }
+      x = linear(i == 0 ? x : gelu(x), weight, g.param(*b[i]));
+    }
+    return x;
+  };
+  const auto run = [&](const char* what, int steps) {
+    optim::AdamW optimizer(optim::decay_matrices(store, 0.01));
+    for (int i = 0; i < steps; ++i) {
+      store.zero_gradients();
+      g.backward(cross_entropy(logits(), moon));
+      optimizer.step(0.01);
+    }
+    const auto y = logits().value().flat();
+    int right = 0;
+    for (std::size_t i = 0; i < N; ++i) right += (y[2 * i + 1] > y[2 * i]) == (moon[i] == 1);
+    std::cout << what << 100.0 * right / N << " % right\n";
+  };
+  run("32 bits:                    ", 300);
+  for (int i = 0; i < 3; ++i) {
+    const Tensor t = w[i]->value;
+    const auto found = quant::choose_scales(t.flat(), t.rows(), t.cols(), two_bits,
+                                            quant::RangeRule::mse, w[i]->name);
+    ranges[i] = quant::anchor_ranges(t.flat(), found.at, two_bits);
+  }
+  run("2 bits, rounded at the end: ", 0);
+  run("2 bits, trained so:         ", 300);
+}
+)";
+
+std::string filled(std::string_view text, std::string_view blank, std::string_view with) {
+  std::string out(text);
+  for (auto at = out.find(blank); at != out.npos; at = out.find(blank, at + with.size())) {
+    out.replace(at, blank.size(), with);
+  }
+  return out;
+}
+
+/// Where find_package finds the Notch of this program: its build directory, or beside its bin/.
+std::string package_directory() {
+  const fs::path here = binary_directory();
+  if (fs::exists(here / "notch-config.cmake")) return here.string();
+  return here.parent_path().string();
+}
+
+}  // namespace
+
+int new_command(const Args& args) {
+  const fs::path out = fs::path(args.positionals[0]).lexically_normal();
+  const std::string name = (out.has_filename() ? out : out.parent_path()).filename().string();
+  const bool plain = std::ranges::all_of(name, [](unsigned char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
+  });
+  check(plain && !name.empty() && name[0] != '-' && name != "test", "notch new", "'", name,
+        "' cannot name a program; use letters, digits, _ and -");
+  check(!fs::exists(out) || (fs::is_directory(out) && fs::is_empty(out)), "notch new", out.string(),
+        " exists; choose a new directory");
+  fs::create_directories(out);
+  write_file(out / "CMakeLists.txt",
+             filled(filled(kCMake, "NAME", name), "PACKAGE", package_directory()));
+  write_file(out / "main.cpp", kMain);
+  const auto word = [](const fs::path& path) { return shell_word(path.string()); };
+  std::cout << "Written: " << (out / "main.cpp").string()
+            << " and CMakeLists.txt. Build and run it:\n\n"
+            << "  cmake -S " << word(out) << " -B " << word(out / "build") << " && cmake --build "
+            << word(out / "build") << " && " << word(out / "build" / name) << '\n';
+  return 0;
+}
+
+}  // namespace notch::experiments
