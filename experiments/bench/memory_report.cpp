@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "autograd/base/error.h"
+
 namespace notch::experiments {
 namespace {
 
@@ -70,6 +72,22 @@ MemoryNeed memory_need(const MemoryShape& s, const MemoryUse& use, std::int64_t 
   return {.weights = bytes(s.matrices, use.matrix_bits) + bytes(s.others, use.other_bits),
           .kv_cache = quant::kv_cache_bytes(use.kv, kv),
           .activations = 4 * batch * (context * per_token + s.vocab)};
+}
+
+std::string kv_note(const MemoryShape& shape, std::int64_t context, std::int64_t batch) {
+  using quant::KvKind;
+  const auto cache = [&](KvKind kind) {
+    return memory_need(shape, {.kv = kind}, context, batch).kv_cache;
+  };
+  std::vector<std::string> smaller;
+  for (const KvKind kind : {KvKind::fp32, KvKind::fp16}) {
+    if (cache(kind) < cache(KvKind::int8))
+      smaller.emplace_back(quant::kKvKinds[static_cast<std::size_t>(kind)]);
+  }
+  if (smaller.empty()) return "";
+  return str("note: for ", context, " tokens the int8 cache of ", shape.name, " is larger than in ",
+             and_list(smaller), ": beside codes and scales it keeps ", quant::Int8KvCache::kRing,
+             " positions in fp32");
 }
 
 Table memory_table() {

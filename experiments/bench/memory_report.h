@@ -49,6 +49,9 @@ struct MemoryNeed {
 MemoryNeed memory_need(const MemoryShape& shape, const MemoryUse& use, std::int64_t context,
                        std::int64_t batch);
 
+/// Which wider types keep keys and values in less memory than INT8 does, as a sentence; "" if none.
+std::string kv_note(const MemoryShape& shape, std::int64_t context, std::int64_t batch);
+
 /// In decimal units, as disks and memory bandwidths count, and the total in binary ones, as
 /// operating systems do.
 Table memory_table();

@@ -157,17 +157,25 @@ void inspect_memory(const Args& args, const fs::path& dir) {
     need.weights = file_bytes;
     add_memory_row(table, shape, use, need);
   }
+  std::vector<std::string> kv_notes;
+  const auto note_kv = [&](const MemoryShape& s, std::int64_t tokens) {
+    if (std::string line = kv_note(s, tokens, batch); !line.empty())
+      kv_notes.push_back(std::move(line));
+  };
+  note_kv(shape, own_context);
   constexpr std::int64_t kUsualContext = 4096;
   const std::int64_t other_context = context == 0 ? kUsualContext : context;
   for (const MemoryShape& other : named_shapes()) {
     for (const MemoryUse& use : usual_uses()) {
       add_memory_row(table, other, use, memory_need(other, use, other_context, batch));
     }
+    note_kv(other, other_context);
   }
   say(args,
       str("batch ", batch, "; context ", own_context, " here, ", other_context,
           " of the others; kB, MB, GB = 10^3, 10^6, 10^9 bytes, KiB, MiB, GiB = 2^10, 2^20, 2^30"));
   print_table(args, table);
+  for (const std::string& line : kv_notes) say(args, line);
 }
 
 void inspect_checkpoint(const Args& args, const fs::path& dir) {

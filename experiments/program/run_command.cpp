@@ -5,14 +5,18 @@
 #include "autograd/base/shell_word.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
-#include "experiments/report/report.h"
 #include "experiments/program/session.h"
+#include "experiments/report/report.h"
 #include "experiments/run/signals.h"
 
 namespace notch::experiments {
 namespace {
 
 int interrupted(const Args& args, const Session& session) {
+  if (!session.begun()) {
+    std::cerr << "stopped before the run began; nothing was written\n";
+    return stop_exit_code();
+  }
   std::cerr << "stopped; the state is saved. Resume with: notch " << args.verb << ' '
             << shell_word(args.positionals.at(0));
   for (const std::string& o : overrides_of(args)) std::cerr << ' ' << shell_word(o);
@@ -31,6 +35,7 @@ int run_command(const Args& args) {
   const TableFormat format = format_of(args);
   install_signal_handlers();
   Session session(args);
+  if (!session.begun()) return interrupted(args, session);
   std::vector<SeedResults> seeds;
   for (const std::int64_t seed : session.config().seeds) {
     std::optional<SeedResults> results = compare(session.context(), seed);
@@ -55,6 +60,7 @@ int train_command(const Args& args) {
   const TableFormat format = format_of(args);
   install_signal_handlers();
   Session session(args);
+  if (!session.begun()) return interrupted(args, session);
   Table table({{.key = "seed", .decimals = 0},
                {.key = "loss", .decimals = 4},
                {.key = "bits_per_byte", .title = "bits/byte", .decimals = 4},

@@ -14,6 +14,7 @@
 #include "experiments/run/dry_run.h"
 #include "experiments/run/resume.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/signals.h"
 
 namespace notch::experiments {
 namespace {
@@ -148,6 +149,7 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
                       loaded.origins);
   }
   dry_run(config_, data_, loaded.origins);
+  if (stop_requested()) return;
   Earlier earlier = earlier_of(args);
   // Nothing would be overwritten: its table is what is asked for.
   if (args.verb == "run" && earlier == Earlier::refuse && is_finished(config_)) {

@@ -14,8 +14,9 @@ class Session {
  public:
   /// Reads and checks the configuration and the data, then opens the run directory (--out,
   /// --resume, --force) and says what will happen on stderr. Nothing is written before all checks
-  /// have passed.
+  /// have passed, nor when a stop was requested until then.
   explicit Session(const Args& args);
+  bool begun() const { return dir_.has_value(); }
 
   const ExperimentConfig& config() const { return config_; }
   const Data& data() const { return data_; }

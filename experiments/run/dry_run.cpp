@@ -9,6 +9,7 @@
 #include "autograd/base/unsynced_writes.h"
 #include "experiments/run/compare.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/signals.h"
 
 namespace notch::experiments {
 namespace {
@@ -162,7 +163,8 @@ void dry_run(const ExperimentConfig& config, const Data& data, const Origins& or
   const int context = narrow_context(config, little);
   little.source.tokens = small(data.source.tokens, little.source.tokenizer.vocab_size(), context);
   const ExperimentConfig narrow = small(config, context);
-  // The folder is removed on return, and on a throw: what is in it needs no disk.
+  // The folder is removed on return, on a throw and for signals: what is in it needs no disk.
+  const QuitLater tidy;
   const UnsyncedWrites fast;
   const DirectoryWriter folder(temporary_folder() / "notch-dry-run");
   const RunDir dir(folder.temporary() / "run", Earlier::refuse);

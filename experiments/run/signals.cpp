@@ -19,6 +19,9 @@ constexpr char kMessage[] =
 
 std::atomic<int> last_signal{0};
 std::atomic<std::int64_t> last_time{0};
+std::atomic<int> quit_later{0};  // objects of QuitLater alive
+std::atomic<bool> quit{false};   // one of them was asked to
+static_assert(std::atomic<bool>::is_always_lock_free);
 static_assert(std::atomic<int>::is_always_lock_free &&
               std::atomic<std::int64_t>::is_always_lock_free);
 
@@ -31,8 +34,10 @@ extern "C" void notch_on_stop_signal(int signal_number) {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   const std::int64_t ms = std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
-  if (last_signal != 0 && ms - last_time <= kAgainMilliseconds)
-    ::_exit(exit_code_of(signal_number));
+  if (last_signal != 0 && ms - last_time <= kAgainMilliseconds) {
+    if (quit_later == 0) ::_exit(exit_code_of(signal_number));
+    quit = true;
+  }
   last_time = ms;
   last_signal = signal_number;
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
@@ -54,6 +59,12 @@ void install_signal_handlers() {
     ::sigaction(number, &action, nullptr);
   }
   ::signal(SIGPIPE, SIG_IGN);
+}
+
+QuitLater::QuitLater() { ++quit_later; }
+
+QuitLater::~QuitLater() {
+  if (--quit_later == 0 && quit) ::_exit(stop_exit_code());
 }
 
 bool stop_requested() { return last_signal.load(std::memory_order_relaxed) != 0; }

@@ -69,6 +69,7 @@ TEST_CASE("memory is shown in units that fit the model") {
   CHECK(shown.find(" kB") != std::string::npos);
   CHECK(shown.find(" GB") != std::string::npos);
   CHECK(shown.find("0.000") == std::string::npos);
+  CHECK(shown.find("note: for 8 tokens the int8 cache") != std::string::npos);
   const Json own = first_row(program.notch("inspect " + model + " --memory -o json"));
   CHECK(value(own, "weights_bytes") ==
         static_cast<double>(fs::file_size(program / model / "model.safetensors")));

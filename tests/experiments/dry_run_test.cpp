@@ -174,6 +174,24 @@ TEST_CASE("two steps of a narrow model do all that a long run does") {
   CHECK_NOTHROW(try_out(load(settings)));
 }
 
+TEST_CASE("a dry run that is stopped leaves nothing behind") {
+  const test::Program program;
+  // An interrupt is ignored by what a shell starts in the background.
+  for (const std::string signals : {"-TERM $pid", "-TERM $pid; kill -TERM $pid"}) {
+    CAPTURE(signals);
+    const test::Outcome stopped = program.shell(
+        "mkdir tmp; TMPDIR=$PWD/tmp; export TMPDIR; "
+        "exec \"$NOTCH\" run tiny.toml train.steps=2000 quant.bits=8,7,6,5,4,3,2 "
+        "quant.methods=gptq,qat-ste,qat-lsq quant.control=true --out stopped -q & pid=$!; "
+        "until ls -d tmp/notch-dry-run* >ls.log 2>&1; do kill -0 $pid 2>kill.log || break; done; "
+        "kill " +
+        signals + "; wait $pid; code=$?; ls tmp; rm -r tmp stopped 2>rm.log; exit $code");
+    CAPTURE(stopped.err);
+    CHECK(stopped.code == 143);
+    CHECK(stopped.out.empty());
+  }
+}
+
 TEST_CASE("the program refuses a bad row at once and runs it mended") {
   const test::Program program;
   program.write("late.toml", R"(out = "late"

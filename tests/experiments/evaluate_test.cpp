@@ -214,6 +214,66 @@ TEST_CASE("The task's answer is the candidate of highest probability") {
   CHECK(task_accuracy(*model, tokenizer, three) == Approx(2.0 / 3));
 }
 
+/// Says "bbb" rather than "a", and "a" for certain where an x has come before: uniform attention
+/// carries the x's value to all later positions.
+std::unique_ptr<nn::Gpt> sees_x() {
+  auto model = std::make_unique<nn::Gpt>(nn::GptConfig{.vocab_size = 4,  // . a b x
+                                                       .block_size = 8,
+                                                       .n_layer = 1,
+                                                       .n_head = 1,
+                                                       .n_embd = 4,
+                                                       .tie_embeddings = false});
+  for (Param& p : model->params().params()) std::ranges::fill(p.value.flat(), real{0});
+  const auto at = [&](std::string_view name, std::size_t row, std::size_t col) -> real& {
+    return model->params().find(name)->value.flat()[4 * row + col];
+  };
+  for (const char* norm : {"h.0.ln_1.weight", "ln_f.weight"}) {
+    for (std::size_t c = 0; c < 4; ++c) at(norm, 0, c) = 1;
+  }
+  at("wte.weight", 3, 0) = 1;
+  at("wte.weight", 3, 1) = -1;
+  at("h.0.attn.c_attn.weight", 8 + 2, 0) = 1;  // the values are rows 8 to 11
+  at("h.0.attn.c_attn.weight", 8 + 3, 0) = -1;
+  for (std::size_t c = 0; c < 4; ++c) at("h.0.attn.c_proj.weight", c, c) = 100;
+  at("ln_f.bias", 0, 0) = 1;
+  const auto head = model->head().weight->value.flat();
+  head[4 * 1] = static_cast<real>(std::log(0.05));
+  head[4 * 2] = static_cast<real>(std::log(0.9));
+  head[4 * 0] = head[4 * 3] = static_cast<real>(std::log(0.025));
+  head[4 * 1 + 2] = 10;
+  return model;
+}
+
+TEST_CASE("A short label sees no more of its prompt than a long one") {
+  const auto model = sees_x();
+  const auto tokenizer = data::Tokenizer::characters(".abx");
+  // The context holds 8 characters before "a" and 6 before "bbb": the x is seventh from the end.
+  std::vector<data::TenseExample> examples;
+  for (int i = 0; i < 10; ++i) {
+    examples.push_back({.prompt = "...x......", .candidates = {"a", "bbb"}, .correct = 0});
+    examples.push_back({.prompt = "..........", .candidates = {"a", "bbb"}, .correct = 1});
+  }
+  CHECK(task_accuracy(*model, tokenizer, examples) == 0.5);
+
+  // With a prompt cut for each label the same model knows every answer.
+  std::size_t right = 0;
+  for (const data::TenseExample& e : examples) {
+    std::vector<double> scores;
+    for (const std::string& label : e.candidates) {
+      const std::vector<std::int32_t> ids =
+          tokenizer.encode(e.prompt.substr(e.prompt.size() - (9 - label.size())) + label);
+      const std::vector<Row> rows = log_probabilities(*model, std::span(ids).first(ids.size() - 1));
+      double score = 0;
+      for (std::size_t t = ids.size() - label.size(); t < ids.size(); ++t) {
+        score += rows[t - 1][static_cast<std::size_t>(ids[t])];
+      }
+      scores.push_back(score);
+    }
+    right += std::ranges::max_element(scores) - scores.begin() == e.correct;
+  }
+  CHECK(right == examples.size());
+}
+
 TEST_CASE("Sequences of many lengths in a batch score as each alone") {
   const auto model = make_gpt();
   const auto tokenizer = data::Tokenizer::characters("abcdefghijk");

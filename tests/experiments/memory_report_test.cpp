@@ -1,5 +1,7 @@
 #include "experiments/bench/memory_report.h"
 
+#include <set>
+
 #include "tests/catch.h"
 
 using namespace notch;
@@ -40,4 +42,28 @@ TEST_CASE("our own models are counted as they are") {
       CHECK(memory_shape(config, "x").parameters() == model.params().count());
     }
   }
+}
+
+TEST_CASE("an int8 cache that saves nothing is said to") {
+  // Against the bytes of caches that are made.
+  MemoryShape shape{.name = "small", .n_layer = 2, .channels = 256};
+  std::set<bool> seen;
+  for (const int heads : {4, 16, 64}) {
+    shape.n_head = shape.kv_heads = heads;
+    for (const std::int64_t context : {1, 32, 64, 95, 96, 128, 160, 256, 512, 1024, 4096}) {
+      CAPTURE(heads, context);
+      const auto bytes = [&](quant::KvKind kind) {
+        const nn::KvShape kv{
+            .n_layer = 2, .n_head = heads, .channels = 256, .capacity = context, .batch = 2};
+        return quant::make_kv_cache(kind, kv)->bytes();
+      };
+      const std::string note = kv_note(shape, context, 2);
+      const auto said = [&](const char* type) { return note.find(type) != std::string::npos; };
+      const std::int64_t int8 = bytes(quant::KvKind::int8);
+      CHECK(said(" fp16") == (bytes(quant::KvKind::fp16) < int8));
+      seen.insert(note.empty());
+      CHECK(said("larger than in fp32") == (bytes(quant::KvKind::fp32) < int8));
+    }
+  }
+  CHECK(seen.size() == 2);
 }

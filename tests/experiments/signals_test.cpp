@@ -53,6 +53,28 @@ TEST_CASE("a second signal ends the process at once with its code") {
   CHECK(twice(SIGTERM, SIGHUP) == 143);
 }
 
+TEST_CASE("a second signal waits for what has to tidy up") {
+  const auto twice = [](bool later) {
+    return status_of([&] {
+      {
+        const QuitLater outer, inner;
+        ::raise(SIGTERM);
+        if (later) ::raise(SIGTERM);
+        if (!stop_requested()) return 1;
+      }
+      return 3;
+    });
+  };
+  CHECK(twice(true) == 143);  // at its end
+  CHECK(twice(false) == 3);   // one signal only asks
+  CHECK(status_of([] {
+          { const QuitLater over; }
+          ::raise(SIGINT);
+          ::raise(SIGINT);
+          return 3;
+        }) == 130);
+}
+
 TEST_CASE("a closed pipe does not kill, an ignored hang-up stays so") {
   CHECK(status_of([] {
           ::raise(SIGPIPE);

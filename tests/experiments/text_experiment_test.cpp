@@ -40,6 +40,25 @@ TEST_CASE("an experiment on a text is valid and named after it") {
   CHECK(printed == load_config(program / "text.txt").config);
 }
 
+TEST_CASE("the usual experiment on a text has quick.toml's values") {
+  const Program program;
+  const ExperimentConfig text = load_config(program / "text.txt").config;
+  ExperimentConfig quick =
+      load_config(fs::path(NOTCH_SOURCE_DIR) / "experiments/quick.toml").config;
+  // Tokens of a step, in windows of the context.
+  CHECK(text.train.batch_size * text.model.block_size ==
+        Approx(quick.train.batch_size * quick.model.block_size).epsilon(0.25));
+  CHECK(warmup_steps(text.train) == warmup_steps(quick.train));
+  quick.model.block_size = text.model.block_size;
+  quick.train.batch_size = text.train.batch_size;
+  quick.train.warmup = text.train.warmup;
+  CHECK(text.model == quick.model);
+  CHECK(text.train == quick.train);
+  CHECK(text.quant == quick.quant);
+  CHECK(text.calib == quick.calib);
+  CHECK(text.qat == quick.qat);
+}
+
 TEST_CASE("a text is trained on and quantized by flags, announced") {
   const Program program;
   std::string book;
