@@ -57,9 +57,20 @@ Var linear(Var x, Var w, std::optional<Var> bias = {});
 Var layernorm(Var x, Var gamma, std::optional<Var> beta, double eps = 1e-5);
 /// rows of `table` [V, C] for ids [B, T] (flat, row-major) -> [B, T, C].
 Var embedding(Var table, std::span<const std::int32_t> ids, std::int64_t B, std::int64_t T);
+/// y = x / √(mean(x²) + eps) · gamma over the last dimension.
+Var rmsnorm(Var x, Var gamma, double eps);
 /// Causal self-attention over packed projections: qkv [B, T, 3C] -> [B, T, C].
 ///   softmax(q kᵀ / √(C/NH) + mask) v per head; `dropout` on the probabilities.
 Var causal_attention(Var qkv, int n_head, double dropout = 0);
+/// The same of queries [B, T, C] and of keys and values [B, T, KV · HS], HS = C / n_head, KV a
+/// divisor of n_head: query head h reads head h / (n_head / KV) of keys.
+Var causal_attention(Var q, Var k, Var v, int n_head, double dropout = 0);
+/// Each head of x [B, T, H · HS] turned by its position's angles (kernels/rotary.h has the formula
+/// and the convention): position t by row first + t of `table` [positions, HS], made by
+/// kernels::rotary_table, which must outlive the step.
+Var rotary(Var x, const Tensor& table, std::int64_t first = 0);
+/// silu(gate) · up, silu(x) = x · sigmoid(x); equal shapes.
+Var swiglu(Var gate, Var up);
 
 // ---- losses: mean over the targets that are not -1, in nats -> [1] ----
 /// -log softmax(logits)[target]: logits [.., V], one target per row.

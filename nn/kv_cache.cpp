@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "autograd/base/thread_pool.h"
-#include "autograd/kernels/attention.h"
 #include "autograd/kernels/cached_heads.h"
 
 namespace notch::nn {
@@ -14,16 +13,32 @@ struct CachedAttention {
   KvCache* cache;
   int layer;
   Tensor forward(Forward& f) {
-    const Tensor qkv = f.in(0);
     const KvShape& s = cache->shape();
-    check(qkv.shape.rank() == 3 && qkv.shape[0] == s.batch && qkv.cols() == 3 * s.channels, name,
-          "qkv is ", qkv.shape, "; the cache wants [", s.batch, ", T, ", 3 * s.channels, "]");
-    const std::int64_t T = qkv.shape[1];
+    const Tensor first = f.in(0);  // qkv, or q before k and v
+    const bool packed = f.inputs() == 1;
+    const std::int64_t width = packed ? 3 * s.channels : s.channels;
+    check(first.shape.rank() == 3 && first.shape[0] == s.batch && first.cols() == width, name,
+          packed ? "qkv is " : "q is ", first.shape, "; the cache wants [", s.batch, ", T, ", width,
+          "]");
+    const std::int64_t T = first.shape[1];
     check(cache->length() + T <= cache->capacity(), name, cache->length(), " positions and ", T,
           " new ones, but the cache holds ", cache->capacity());
-    const Tensor y = f.out(qkv.shape.with(2, s.channels));
-    cache->attend(layer, y.flat(), qkv.flat(), T, f.scratch(cache->workspace(T)));
+    const Tensor y = f.out(first.shape.with(2, s.channels));
+    cache->attend(layer, y.flat(), packed ? packed_rows(first) : rows(f), T,
+                  f.scratch(cache->workspace(T)));
     return y;
+  }
+  kernels::Qkv packed_rows(const Tensor& qkv) const {
+    check(cache->shape().group() == 1, name, "a packed qkv, but the cache shares heads of keys");
+    return kernels::packed_qkv(std::span<const real>(qkv.flat()), cache->shape().channels);
+  }
+  kernels::Qkv rows(const Forward& f) const {
+    const KvShape& s = cache->shape();
+    const std::int64_t width = s.kv_heads() * s.head_size();
+    const Shape wanted = f.in(0).shape.with(2, width);
+    check(f.in(1).shape == wanted && f.in(2).shape == wanted, name, "k is ", f.in(1).shape,
+          " and v ", f.in(2).shape, "; the cache wants ", wanted);
+    return {f.in(0).flat(), f.in(1).flat(), f.in(2).flat(), s.channels, width};
   }
   void backward(Backward&) const {
     throw Error(
@@ -38,7 +53,7 @@ std::int64_t head_workspace(const KvShape& s) {
 }
 
 kernels::AttentionShape prompt_shape(const KvShape& s, std::int64_t T) {
-  return {.B = s.batch, .T = T, .NH = s.n_head, .HS = s.head_size()};
+  return {.B = s.batch, .T = T, .NH = s.n_head, .HS = s.head_size(), .KV = s.kv_heads()};
 }
 
 NOTCH_VECTOR void attend_exact(real* out, const real* q, const real* keys, const real* values,
@@ -47,40 +62,46 @@ NOTCH_VECTOR void attend_exact(real* out, const real* q, const real* keys, const
 }
 
 std::size_t elements(const KvShape& s, std::int64_t per_head) {
-  return static_cast<std::size_t>(s.n_layer * s.batch * s.n_head * per_head);
+  return static_cast<std::size_t>(s.n_layer * s.batch * s.kv_heads() * per_head);
 }
 
 }  // namespace
 
-void KvCache::attend(int layer, std::span<real> out, std::span<const real> qkv, std::int64_t T,
+void KvCache::attend(int layer, std::span<real> out, const kernels::Qkv& x, std::int64_t T,
                      std::span<real> scratch) {
-  const std::int64_t C = shape_.channels, HS = shape_.head_size(), heads = shape_.n_head;
-  const std::int64_t each = head_workspace(shape_);
+  const std::int64_t C = shape_.channels, HS = shape_.head_size(), heads = shape_.kv_heads();
+  const std::int64_t each = head_workspace(shape_), group = shape_.group();
   const bool prompt = length_ == 0 && T > kFewQueries;
   parallel_for(shape_.batch * heads, [&](std::int64_t i) {
     const Head head{layer, i / heads, i % heads};
-    const real* rows = qkv.data() + head.sequence * T * 3 * C + head.head * HS;
+    const std::int64_t first = head.sequence * T, channel = head.head * HS;
+    const real *k = x.k.data() + first * x.kv_row + channel,
+               *v = x.v.data() + first * x.kv_row + channel;
+    const real* q = x.q.data() + first * x.q_row + channel * group;
+    real* y = out.data() + first * C + channel * group;
     for (std::int64_t begin = 0; begin < T; begin += kTakeBack) {
       const std::int64_t end = std::min(T, begin + kTakeBack);
       for (std::int64_t t = begin; t < end; ++t)
-        store(head, length_ + t, rows + t * 3 * C + C, rows + t * 3 * C + 2 * C);
+        store(head, length_ + t, k + t * x.kv_row, v + t * x.kv_row);
       if (prompt) continue;
-      for (std::int64_t t = begin; t < end; ++t)
-        read(head, out.data() + (head.sequence * T + t) * C + head.head * HS, rows + t * 3 * C,
-             length_ + t + 1, scratch.data() + i * each);
+      for (std::int64_t t = begin; t < end; ++t) {
+        for (std::int64_t h = 0; h < group; ++h)
+          read(head, y + t * C + h * HS, q + t * x.q_row + h * HS, length_ + t + 1,
+               scratch.data() + i * each);
+      }
     }
   });
   if (!prompt) return;
-  const std::int64_t lse = shape_.batch * heads * T;
-  kernels::attention_forward(out, scratch.first(static_cast<std::size_t>(lse)), qkv,
+  const std::int64_t lse = shape_.batch * shape_.n_head * T;
+  kernels::attention_forward(out, scratch.first(static_cast<std::size_t>(lse)), x,
                              prompt_shape(shape_, T),
                              scratch.subspan(static_cast<std::size_t>(lse)));
 }
 
 std::int64_t KvCache::workspace(std::int64_t T) const {
-  const std::int64_t heads = shape_.batch * shape_.n_head;
-  if (length_ > 0 || T <= kFewQueries) return heads * head_workspace(shape_);
-  return heads * T + kernels::attention_workspace(prompt_shape(shape_, T));
+  if (length_ > 0 || T <= kFewQueries)
+    return shape_.batch * shape_.kv_heads() * head_workspace(shape_);
+  return shape_.batch * shape_.n_head * T + kernels::attention_workspace(prompt_shape(shape_, T));
 }
 
 void KvCache::truncate(std::int64_t length) {
@@ -122,6 +143,10 @@ void Fp32KvCache::read(const Head& head, real* out, const real* q, std::int64_t 
 
 Var cached_attention(Var qkv, KvCache& cache, int layer) {
   return qkv.tape().record(CachedAttention{&cache, layer}, {qkv});
+}
+
+Var cached_attention(Var q, Var k, Var v, KvCache& cache, int layer) {
+  return q.tape().record(CachedAttention{&cache, layer}, {q, k, v});
 }
 
 }  // namespace notch::nn

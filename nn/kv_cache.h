@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "autograd/graph.h"
+#include "autograd/kernels/attention.h"
 
 namespace notch::nn {
 
@@ -24,7 +25,11 @@ struct KvShape {
   std::int64_t channels = 0;
   std::int64_t capacity = 0;  ///< positions
   std::int64_t batch = 1;
+  int n_kv_head = 0;  ///< heads of keys and values, a divisor of n_head; 0: n_head
+
   std::int64_t head_size() const { return channels / n_head; }
+  std::int64_t kv_heads() const { return n_kv_head > 0 ? n_kv_head : n_head; }
+  std::int64_t group() const { return n_head / kv_heads(); }  ///< queries per head of keys
 };
 
 class KvCache {
@@ -40,10 +45,11 @@ class KvCache {
   std::int64_t length() const { return length_; }  ///< positions held
   std::int64_t capacity() const { return shape_.capacity; }
 
-  /// Adds the keys and values of T new positions of `layer`, packed as qkv [batch, T, 3C], and puts
-  /// the attention of their queries into out [batch, T, C]; query i sees position length() + i and
-  /// everything before. `scratch` holds workspace(T) elements. Parallel over sequences and heads.
-  void attend(int layer, std::span<real> out, std::span<const real> qkv, std::int64_t T,
+  /// Adds the keys and values of T new positions of `layer`, rows [batch, T] of x, and puts the
+  /// attention of their queries into out [batch, T, C]; query i sees position length() + i and
+  /// everything before. `scratch` holds workspace(T) elements. Parallel over sequences and heads of
+  /// keys.
+  void attend(int layer, std::span<real> out, const kernels::Qkv& x, std::int64_t T,
               std::span<real> scratch);
   std::int64_t workspace(std::int64_t T) const;
 
@@ -60,14 +66,14 @@ class KvCache {
   virtual std::int64_t bytes() const = 0;  ///< of keys and values, as allocated
 
  protected:
-  /// One head of one layer of one sequence.
+  /// One head of keys and values of one layer of one sequence.
   struct Head {
     int layer = 0;
     std::int64_t sequence = 0;
     std::int64_t head = 0;
-    /// [n_layer][batch][n_head]
+    /// [n_layer][batch][kv_heads]
     std::int64_t index(const KvShape& s) const {
-      return (layer * s.batch + sequence) * s.n_head + head;
+      return (layer * s.batch + sequence) * s.kv_heads() + head;
     }
   };
 
@@ -100,5 +106,7 @@ class Fp32KvCache final : public KvCache {
 
 /// Attention of qkv [B, T, 3C] through a cache -> [B, T, C]. Inference only.
 Var cached_attention(Var qkv, KvCache& cache, int layer);
+/// The same of q [B, T, C], k and v [B, T, kv_heads · head_size].
+Var cached_attention(Var q, Var k, Var v, KvCache& cache, int layer);
 
 }  // namespace notch::nn

@@ -77,6 +77,23 @@ NOTCH_MAP(Tanh)
 NOTCH_MAP(Sigmoid)
 #undef NOTCH_MAP
 
+NOTCH_VECTOR void gated(real* out, const real* gate, const real* up, Index n) {
+  for (Index i = 0; i < n; ++i) out[i] = gate[i] * vmath::sigmoid(gate[i]) * up[i];
+}
+
+NOTCH_VECTOR void gate_backward(real* dgate, const real* dout, const real* gate, const real* up,
+                                Index n) {
+  // silu(x) = x σ(x): silu' = σ + x σ (1 - σ)
+  for (Index i = 0; i < n; ++i) {
+    const real s = vmath::sigmoid(gate[i]);
+    dgate[i] += dout[i] * up[i] * (s + gate[i] * s * (1 - s));
+  }
+}
+
+NOTCH_VECTOR void up_backward(real* dup, const real* dout, const real* gate, Index n) {
+  for (Index i = 0; i < n; ++i) dup[i] += dout[i] * (gate[i] * vmath::sigmoid(gate[i]));
+}
+
 template <class F>
 void run(F f, std::span<real> out, std::span<const real> x) {
   for_chunks(std::ssize(x), [&](Index first, Index last) {
@@ -100,6 +117,19 @@ void gelu_backward(std::span<real> dx, std::span<const real> dout, std::span<con
                    Gelu form, bool fresh) {
   form == Gelu::exact ? run_backward(GeluExact{}, dx, dout, x, fresh)
                       : run_backward(GeluTanh{}, dx, dout, x, fresh);
+}
+void swiglu_forward(std::span<real> out, std::span<const real> gate, std::span<const real> up) {
+  for_chunks(std::ssize(out), [&](Index first, Index last) {
+    gated(out.data() + first, gate.data() + first, up.data() + first, last - first);
+  });
+}
+void swiglu_backward(std::span<real> dgate, std::span<real> dup, std::span<const real> dout,
+                     std::span<const real> gate, std::span<const real> up) {
+  for_chunks(std::ssize(dout), [&](Index first, Index last) {
+    const real *d = dout.data() + first, *g = gate.data() + first, *u = up.data() + first;
+    if (!dgate.empty()) gate_backward(dgate.data() + first, d, g, u, last - first);
+    if (!dup.empty()) up_backward(dup.data() + first, d, g, last - first);
+  });
 }
 void exp_forward(std::span<real> out, std::span<const real> x) { run(Exp{}, out, x); }
 void tanh_forward(std::span<real> out, std::span<const real> x) { run(Tanh{}, out, x); }

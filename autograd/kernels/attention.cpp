@@ -17,9 +17,9 @@ namespace {
 using Index = std::int64_t;
 
 constexpr Index kBlock = 64;  // query rows per block
-constexpr Index kTiles = 16;  // workspaces; (b, h) pairs are dealt to them in contiguous runs
+constexpr Index kTiles = 16;  // workspaces; (b, head of keys) pairs are dealt to them in runs
 
-Index tiles(const AttentionShape& s) { return std::min(kTiles, s.B * s.NH); }
+Index tiles(const AttentionShape& s) { return std::min(kTiles, s.B * s.kv_heads()); }
 
 /// Where one head's scratch matrices lie in a tile's workspace: operands packed once per head, then
 /// what belongs to one block of query rows.
@@ -30,7 +30,7 @@ struct Layout {
   Index kt = 0;  // kᵀ [HS, ld]
   Index vt = 0;  // vᵀ [HS, ld]; backward
   Index kv = 0;  // forward v, backward k [T, hs]
-  Index dk = 0;  // [T in whole groups of rows, hs]; backward, where dqkv has no whole ones
+  Index dk = 0;  // [T in whole groups of rows, hs]; backward, where dk and dv have no whole ones
   Index dv = 0;
   Index q = 0;        // scale · q [kBlock, hs]
   Index dout = 0;     // [kBlock, hs]; backward
@@ -197,27 +197,29 @@ NOTCH_VECTOR void drop(real* p, const Block& block, const AttentionShape& s, Ind
   }
 }
 
-/// Asks for the queries, keys and values of a head.
-void prefetch_qkv(std::span<const real> qkv, const AttentionShape& s, Index b, Index h) {
-  const Index C = s.NH * s.HS;
-  for (Index part = 0; part < 3; ++part)
-    prefetch<false>(qkv.data() + (b * s.T * 3 + part) * C + h * s.HS, s.T, s.HS, 3 * C);
+/// Asks for the keys and values of a head, and for the queries that share it.
+void prefetch_qkv(const Qkv& x, const AttentionShape& s, Index b, Index kv) {
+  const Index queries = s.group() * s.HS;
+  prefetch<false>(x.q.data() + b * s.T * x.q_row + kv * queries, s.T, queries, x.q_row);
+  for (const real* rows : {x.k.data(), x.v.data()})
+    prefetch<false>(rows + b * s.T * x.kv_row + kv * s.HS, s.T, s.HS, x.kv_row);
 }
 
-/// Calls body(b, h, scratch) for every head of every sequence, and before that ahead(b, h) for the
-/// head that comes next: a head's rows are short pieces far apart, which no hardware foresees.
+/// Calls body(b, kv, scratch) for every head of keys of every sequence, and before that
+/// ahead(b, kv) for the one that comes next: a head's rows are short pieces far apart, which no
+/// hardware foresees.
 template <class Ahead, class Body>
 void for_heads(const AttentionShape& s, std::span<real> workspace, const Ahead& ahead,
                const Body& body) {
   check(std::ssize(workspace) >= attention_workspace(s), "attention", "workspace holds ",
         workspace.size(), " elements, needs ", attention_workspace(s));
-  const Index pairs = s.B * s.NH, n = tiles(s), size = Layout(s).size;
+  const Index heads = s.kv_heads(), pairs = s.B * heads, n = tiles(s), size = Layout(s).size;
   parallel_for(n, [&](Index tile) {
     real* scratch = workspace.data() + tile * size;
     const Index end = pairs * (tile + 1) / n;
     for (Index i = pairs * tile / n; i < end; ++i) {
-      if (i + 1 < end) ahead((i + 1) / s.NH, (i + 1) % s.NH);
-      body(i / s.NH, i % s.NH, scratch);
+      if (i + 1 < end) ahead((i + 1) / heads, (i + 1) % heads);
+      body(i / heads, i % heads, scratch);
     }
   });
 }
@@ -284,79 +286,87 @@ void collect_by_keys(const Sum& out, const real* p, const Rows& b, const Block& 
 
 std::int64_t attention_workspace(const AttentionShape& s) { return tiles(s) * Layout(s).size; }
 
-void attention_forward(std::span<real> out, std::span<real> lse, std::span<const real> qkv,
+void attention_forward(std::span<real> out, std::span<real> lse, const Qkv& x,
                        const AttentionShape& s, std::span<real> workspace) {
-  const Index C = s.NH * s.HS, T = s.T;
+  const Index C = s.NH * s.HS, T = s.T, group = s.group();
   const Layout l(s);
   const real scale = static_cast<real>(1 / std::sqrt(static_cast<double>(s.HS)));
-  const auto ahead = [&](Index b, Index h) { prefetch_qkv(qkv, s, b, h); };
-  for_heads(s, workspace, ahead, [&](Index b, Index h, real* w) {
-    const real* q = qkv.data() + b * T * 3 * C + h * s.HS;
-    const real *k = q + C, *v = k + C;
-    real* o = out.data() + b * T * C + h * s.HS;
-    transpose(w + l.kt, k, T, s.HS, l.ld, 3 * C);
-    const Rows v_rows = panels(w + l.kv, v, T, s.HS, l.hs, 3 * C);
-    for_blocks(T, b * s.NH + h, [&](const Block& block) {
-      const Index t = block.t, rows = block.rows;
-      const Rows q_rows = whole(w + l.q, q + t * 3 * C, rows, s.HS, l.hs, 3 * C);
-      multiply_by_keys(w + l.scores, q_rows, w + l.kt, block, s.HS, l);
-      exponentials(w + l.scores, w + l.rows, lse.data() + block.head * T + t, block, l.ld, scale);
-      if (s.dropout > 0) drop(w + l.scores, block, s, l.ld);
-      multiply_by_values({w + l.o, l.hs}, w + l.scores, v_rows, block, l);
-      normalize(o + t * C, w + l.o, w + l.rows, rows, s.HS, C, l.hs);
-    });
+  const auto ahead = [&](Index b, Index kv) { prefetch_qkv(x, s, b, kv); };
+  for_heads(s, workspace, ahead, [&](Index b, Index kv, real* w) {
+    const Index keys = b * T * x.kv_row + kv * s.HS;
+    transpose(w + l.kt, x.k.data() + keys, T, s.HS, l.ld, x.kv_row);
+    const Rows v_rows = panels(w + l.kv, x.v.data() + keys, T, s.HS, l.hs, x.kv_row);
+    for (Index h = kv * group; h < (kv + 1) * group; ++h) {
+      const real* q = x.q.data() + b * T * x.q_row + h * s.HS;
+      real* o = out.data() + b * T * C + h * s.HS;
+      for_blocks(T, b * s.NH + h, [&](const Block& block) {
+        const Index t = block.t, rows = block.rows;
+        const Rows q_rows = whole(w + l.q, q + t * x.q_row, rows, s.HS, l.hs, x.q_row);
+        multiply_by_keys(w + l.scores, q_rows, w + l.kt, block, s.HS, l);
+        exponentials(w + l.scores, w + l.rows, lse.data() + block.head * T + t, block, l.ld, scale);
+        if (s.dropout > 0) drop(w + l.scores, block, s, l.ld);
+        multiply_by_values({w + l.o, l.hs}, w + l.scores, v_rows, block, l);
+        normalize(o + t * C, w + l.o, w + l.rows, rows, s.HS, C, l.hs);
+      });
+    }
   });
 }
 
-void attention_backward(std::span<real> dqkv, std::span<const real> dout, std::span<const real> qkv,
+void attention_backward(const QkvGradient& dx, std::span<const real> dout, const Qkv& x,
                         std::span<const real> out, std::span<const real> lse,
                         const AttentionShape& s, std::span<real> workspace, bool fresh) {
-  const Index C = s.NH * s.HS, T = s.T;
+  const Index C = s.NH * s.HS, T = s.T, group = s.group();
   const Layout l(s);
   const real scale = static_cast<real>(1 / std::sqrt(static_cast<double>(s.HS)));
-  const auto ahead = [&](Index b, Index h) {
-    prefetch_qkv(qkv, s, b, h);
-    for (const real* x : {out.data(), dout.data()})
-      prefetch<false>(x + b * T * C + h * s.HS, T, s.HS, C);
+  const auto ahead = [&](Index b, Index kv) {
+    prefetch_qkv(x, s, b, kv);
+    for (const real* rows : {out.data(), dout.data()})
+      prefetch<false>(rows + b * T * C + kv * group * s.HS, T, group * s.HS, C);
   };
-  for_heads(s, workspace, ahead, [&](Index b, Index h, real* w) {
-    const Index at = b * T * 3 * C + h * s.HS;
-    const real *q = qkv.data() + at, *k = q + C, *v = k + C;
-    real *dq = dqkv.data() + at, *dk = dq + C, *dv = dk + C;
-    const real* o = out.data() + b * T * C + h * s.HS;
-    const real* d_o = dout.data() + b * T * C + h * s.HS;
-    transpose(w + l.kt, k, T, s.HS, l.ld, 3 * C);
-    transpose(w + l.vt, v, T, s.HS, l.ld, 3 * C);
-    const Rows k_rows = panels(w + l.kv, k, T, s.HS, l.hs, 3 * C);
+  for_heads(s, workspace, ahead, [&](Index b, Index kv, real* w) {
+    const Index keys = b * T * x.kv_row + kv * s.HS;
+    transpose(w + l.kt, x.k.data() + keys, T, s.HS, l.ld, x.kv_row);
+    transpose(w + l.vt, x.v.data() + keys, T, s.HS, l.ld, x.kv_row);
+    const Rows k_rows = panels(w + l.kv, x.k.data() + keys, T, s.HS, l.hs, x.kv_row);
+    // dk and dv collect from every head of the group: where they lie, or in scratch.
+    real* dk = dx.k.empty() ? nullptr : dx.k.data() + keys;
+    real* dv = dx.v.empty() ? nullptr : dx.v.data() + keys;
     const bool in_place = is_whole(T, s.HS);
-    Sum dk_sum = in_place ? Sum{dk, 3 * C, !fresh} : Sum{w + l.dk, l.hs};
-    Sum dv_sum = in_place ? Sum{dv, 3 * C, !fresh} : Sum{w + l.dv, l.hs};
-    for_blocks(T, b * s.NH + h, [&](const Block& block) {
-      const Index t = block.t, rows = block.rows;
-      const Rows q_rows = whole(w + l.q, q + t * 3 * C, rows, s.HS, l.hs, 3 * C);
-      const Rows dout_rows = whole(w + l.dout, d_o + t * C, rows, s.HS, l.hs, C);
-      row_dots(w + l.rows, d_o + t * C, o + t * C, rows, s.HS, C);
-      // out = drop(p) v: dp = drop(dout vᵀ), dv += drop(p)ᵀ dout
-      multiply_by_keys(w + l.scores, q_rows, w + l.kt, block, s.HS, l);
-      multiply_by_keys(w + l.dscores, dout_rows, w + l.vt, block, s.HS, l);
-      if (s.dropout > 0) drop(w + l.dscores, block, s, l.ld);
-      softmax_gradient(w + l.scores, w + l.dscores, lse.data() + block.head * T + t, w + l.rows,
-                       block, l.ld, scale);
-      if (s.dropout > 0) drop(w + l.scores, block, s, l.ld);
-      collect_by_keys(dv_sum, w + l.scores, dout_rows, block, l);
-      // s = scale · q kᵀ: dq += ds k, dk += dsᵀ q
-      if (in_place) {
-        multiply_by_values({dq + t * 3 * C, 3 * C, !fresh}, w + l.dscores, k_rows, block, l);
-      } else {
-        multiply_by_values({w + l.o, l.hs}, w + l.dscores, k_rows, block, l);
-        add_rows(dq + t * 3 * C, w + l.o, rows, s.HS, 3 * C, l.hs, fresh);
-      }
-      collect_by_keys(dk_sum, w + l.dscores, q_rows, block, l);
-      dk_sum.begun = dv_sum.begun = true;
-    });
+    Sum dk_sum = in_place && dk ? Sum{dk, x.kv_row, !fresh} : Sum{w + l.dk, l.hs};
+    Sum dv_sum = in_place && dv ? Sum{dv, x.kv_row, !fresh} : Sum{w + l.dv, l.hs};
+    for (Index h = kv * group; h < (kv + 1) * group; ++h) {
+      const Index queries = b * T * x.q_row + h * s.HS;
+      const real* q = x.q.data() + queries;
+      real* dq = dx.q.empty() ? nullptr : dx.q.data() + queries;
+      const real* o = out.data() + b * T * C + h * s.HS;
+      const real* d_o = dout.data() + b * T * C + h * s.HS;
+      for_blocks(T, b * s.NH + h, [&](const Block& block) {
+        const Index t = block.t, rows = block.rows;
+        const Rows q_rows = whole(w + l.q, q + t * x.q_row, rows, s.HS, l.hs, x.q_row);
+        const Rows dout_rows = whole(w + l.dout, d_o + t * C, rows, s.HS, l.hs, C);
+        row_dots(w + l.rows, d_o + t * C, o + t * C, rows, s.HS, C);
+        // out = drop(p) v: dp = drop(dout vᵀ), dv += drop(p)ᵀ dout
+        multiply_by_keys(w + l.scores, q_rows, w + l.kt, block, s.HS, l);
+        multiply_by_keys(w + l.dscores, dout_rows, w + l.vt, block, s.HS, l);
+        if (s.dropout > 0) drop(w + l.dscores, block, s, l.ld);
+        softmax_gradient(w + l.scores, w + l.dscores, lse.data() + block.head * T + t, w + l.rows,
+                         block, l.ld, scale);
+        if (s.dropout > 0) drop(w + l.scores, block, s, l.ld);
+        collect_by_keys(dv_sum, w + l.scores, dout_rows, block, l);
+        // s = scale · q kᵀ: dq += ds k, dk += dsᵀ q
+        if (in_place && dq) {
+          multiply_by_values({dq + t * x.q_row, x.q_row, !fresh}, w + l.dscores, k_rows, block, l);
+        } else if (dq) {
+          multiply_by_values({w + l.o, l.hs}, w + l.dscores, k_rows, block, l);
+          add_rows(dq + t * x.q_row, w + l.o, rows, s.HS, x.q_row, l.hs, fresh);
+        }
+        collect_by_keys(dk_sum, w + l.dscores, q_rows, block, l);
+        dk_sum.begun = dv_sum.begun = true;
+      });
+    }
     if (in_place) return;
-    add_rows(dk, w + l.dk, T, s.HS, 3 * C, l.hs, fresh);
-    add_rows(dv, w + l.dv, T, s.HS, 3 * C, l.hs, fresh);
+    if (dk) add_rows(dk, w + l.dk, T, s.HS, x.kv_row, l.hs, fresh);
+    if (dv) add_rows(dv, w + l.dv, T, s.HS, x.kv_row, l.hs, fresh);
   });
 }
 

@@ -58,6 +58,35 @@ NOTCH_VECTOR void backward_row(real* dx, real* dgamma, real* dbeta, const real* 
   for (Index c = 0; c < C; ++c) dx[c] += rstd * (dout[c] * gamma[c] - a - (x[c] - mean) * rstd * b);
 }
 
+NOTCH_INLINE void scale_row(real* out, const real* x, const real* gamma, real rstd, Index C) {
+  for (Index c = 0; c < C; ++c) out[c] = x[c] * rstd * gamma[c];
+}
+
+NOTCH_VECTOR void rms_row(real* out, real* rstd, const real* x, const real* gamma, Index C,
+                          double eps) {
+  const double squares = lane_sum(C, [=](Index i) { return x[i] * x[i]; });
+  *rstd = static_cast<real>(1 / std::sqrt(squares / static_cast<double>(C) + eps));
+  scale_row(out, x, gamma, *rstd, C);
+}
+
+NOTCH_VECTOR void scale_rows(real* out, const real* x, const real* gamma, const real* rstd,
+                             Index rows, Index C) {
+  for (Index r = 0; r < rows; ++r) scale_row(out + r * C, x + r * C, gamma, rstd[r], C);
+}
+
+/// Adds one row to dgamma and dx; either may be null.
+NOTCH_VECTOR void rms_backward_row(real* dx, real* dgamma, const real* dout, const real* x,
+                                   const real* gamma, real rstd, Index C) {
+  // out = n · gamma, n = x · rstd
+  if (dgamma)
+    for (Index c = 0; c < C; ++c) dgamma[c] += dout[c] * (x[c] * rstd);
+  if (!dx) return;
+  // dn = dout · gamma: dx = rstd · (dn - n · mean(dn · n))
+  const double product = lane_sum(C, [=](Index i) { return dout[i] * gamma[i] * (x[i] * rstd); });
+  const real b = static_cast<real>(product / static_cast<double>(C));
+  for (Index c = 0; c < C; ++c) dx[c] += rstd * (dout[c] * gamma[c] - x[c] * rstd * b);
+}
+
 }  // namespace
 
 void layernorm_forward(std::span<real> out, std::span<real> mean, std::span<real> rstd,
@@ -104,6 +133,39 @@ void layernorm_backward(std::span<real> dx, std::span<real> dgamma, std::span<re
     for (Index c = 0; c < std::ssize(dgamma); ++c) dgamma.data()[c] += partial[c];
     for (Index c = 0; c < std::ssize(dbeta); ++c) dbeta.data()[c] += partial[C + c];
   }
+}
+
+void rmsnorm_forward(std::span<real> out, std::span<real> rstd, std::span<const real> x,
+                     std::span<const real> gamma, std::int64_t rows, std::int64_t C, double eps) {
+  for_rows(rows, 2 * C, [&](Index first, Index last) {
+    for (Index r = first; r < last; ++r)
+      rms_row(out.data() + r * C, rstd.data() + r, x.data() + r * C, gamma.data(), C, eps);
+  });
+}
+
+void rmsnorm_again(std::span<real> out, std::span<const real> x, std::span<const real> gamma,
+                   std::span<const real> rstd, std::int64_t rows, std::int64_t C) {
+  for_rows(rows, 2 * C, [&](Index first, Index last) {
+    scale_rows(out.data() + first * C, x.data() + first * C, gamma.data(), rstd.data() + first,
+               last - first, C);
+  });
+}
+
+void rmsnorm_backward(std::span<real> dx, std::span<real> dgamma, std::span<const real> dout,
+                      std::span<const real> x, std::span<const real> gamma,
+                      std::span<const real> rstd, std::int64_t rows, std::int64_t C,
+                      std::span<real> workspace) {
+  const Index step = tile_rows(rows), tiles = (rows + step - 1) / step;
+  parallel_for(tiles, [&](Index tile) {
+    real* partial = workspace.data() + tile * C;
+    std::fill_n(partial, C, real{0});
+    for (Index r = tile * step; r < std::min(rows, (tile + 1) * step); ++r)
+      rms_backward_row(dx.empty() ? nullptr : dx.data() + r * C, dgamma.empty() ? nullptr : partial,
+                       dout.data() + r * C, x.data() + r * C, gamma.data(), rstd.data()[r], C);
+  });
+  for (Index tile = 0; tile < tiles; ++tile)
+    for (Index c = 0; c < std::ssize(dgamma); ++c)
+      dgamma.data()[c] += workspace.data()[tile * C + c];
 }
 
 }  // namespace notch::kernels

@@ -1,4 +1,5 @@
-// Layer normalization (Ba, Kiros and Hinton 2016, arXiv:1607.06450) over the last dimension.
+// Normalization over the last dimension: LayerNorm (Ba, Kiros and Hinton 2016, arXiv:1607.06450)
+// and RMSNorm (Zhang and Sennrich 2019, arXiv:1910.07467), which has neither mean nor beta.
 #pragma once
 
 #include <cstdint>
@@ -30,5 +31,21 @@ void layernorm_backward(std::span<real> dx, std::span<real> dgamma, std::span<re
                         std::span<const real> rstd, std::int64_t rows, std::int64_t C,
                         std::span<real> workspace);
 std::int64_t layernorm_backward_workspace(std::int64_t rows, std::int64_t C);
+
+/// out [rows, C] = x · rstd · gamma;  rstd [rows];  gamma [C].
+///   rstd = 1 / √(Σx² / C + eps): eq. 4, with eps below the root as in LLaMA. Parallel over rows.
+void rmsnorm_forward(std::span<real> out, std::span<real> rstd, std::span<const real> x,
+                     std::span<const real> gamma, std::int64_t rows, std::int64_t C, double eps);
+
+/// rmsnorm_forward's out once more, from the rstd it gave: the same bits. Parallel.
+void rmsnorm_again(std::span<real> out, std::span<const real> x, std::span<const real> gamma,
+                   std::span<const real> rstd, std::int64_t rows, std::int64_t C);
+
+/// dx [rows, C], dgamma [C] +=; an empty one is skipped. Sums as layernorm_backward does, with its
+/// workspace.
+void rmsnorm_backward(std::span<real> dx, std::span<real> dgamma, std::span<const real> dout,
+                      std::span<const real> x, std::span<const real> gamma,
+                      std::span<const real> rstd, std::int64_t rows, std::int64_t C,
+                      std::span<real> workspace);
 
 }  // namespace notch::kernels

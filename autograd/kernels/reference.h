@@ -90,6 +90,63 @@ inline LayerNormGradients layernorm_backward(std::span<const real> dout, std::sp
   return result;
 }
 
+struct RmsNorm {
+  Values out, rstd;
+};
+inline RmsNorm rmsnorm(std::span<const real> x, std::span<const real> gamma, Index rows, Index C,
+                       double eps) {
+  RmsNorm result{zeros(rows * C), zeros(rows)};
+  for (Index r = 0; r < rows; ++r) {
+    double squares = 0;
+    for (Index c = 0; c < C; ++c) squares += at(x, r * C + c) * at(x, r * C + c);
+    at(result.rstd, r) = 1 / std::sqrt(squares / static_cast<double>(C) + eps);
+    for (Index c = 0; c < C; ++c)
+      at(result.out, r * C + c) = at(x, r * C + c) * at(result.rstd, r) * at(gamma, c);
+  }
+  return result;
+}
+
+struct RmsNormGradients {
+  Values dx, dgamma;
+};
+inline RmsNormGradients rmsnorm_backward(std::span<const real> dout, std::span<const real> x,
+                                         std::span<const real> gamma, Index rows, Index C,
+                                         double eps) {
+  const RmsNorm forward = rmsnorm(x, gamma, rows, C, eps);
+  RmsNormGradients result{zeros(rows * C), zeros(C)};
+  for (Index r = 0; r < rows; ++r) {
+    // The Jacobian itself: d n_i / d x_j = rstd · ([i = j] - n_i n_j / C), n = x · rstd.
+    const double rstd = at(forward.rstd, r);
+    for (Index i = 0; i < C; ++i) {
+      const double ni = at(x, r * C + i) * rstd, d = at(dout, r * C + i);
+      at(result.dgamma, i) += d * ni;
+      for (Index j = 0; j < C; ++j) {
+        const double nj = at(x, r * C + j) * rstd;
+        at(result.dx, r * C + j) +=
+            d * at(gamma, i) * rstd * ((i == j ? 1 : 0) - ni * nj / static_cast<double>(C));
+      }
+    }
+  }
+  return result;
+}
+
+/// x [B, T, H · HS] with channels i and i + HS/2 of each head turned by t · theta^(-2i/HS).
+inline Values rotary(std::span<const real> x, Index B, Index T, Index H, Index HS, double theta,
+                     Index first = 0) {
+  Values out = zeros(B * T * H * HS);
+  for (Index row = 0; row < B * T * H; ++row)
+    for (Index i = 0; i < HS / 2; ++i) {
+      const double angle = static_cast<double>(first + row / H % T) *
+                           std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(HS));
+      const Index a = row * HS + i, b = a + HS / 2;
+      at(out, a) = at(x, a) * std::cos(angle) - at(x, b) * std::sin(angle);
+      at(out, b) = at(x, b) * std::cos(angle) + at(x, a) * std::sin(angle);
+    }
+  return out;
+}
+
+inline double swiglu(double gate, double up) { return gate / (1 + std::exp(-gate)) * up; }
+
 inline double log_sum_exp(std::span<const real> x, double tau = 1) {
   double top = at(x, 0), sum = 0;
   for (real v : x) top = std::max(top, static_cast<double>(v));

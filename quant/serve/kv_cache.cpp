@@ -15,7 +15,7 @@ using kernels::kKeyBlock;
 using kernels::padded_head;
 using kernels::round_up;
 
-Index heads(const nn::KvShape& s) { return s.n_layer * s.batch * s.n_head; }
+Index heads(const nn::KvShape& s) { return s.n_layer * s.batch * s.kv_heads(); }
 
 template <class T>
 std::vector<T> room(Index n) {

@@ -143,6 +143,20 @@ TEST_CASE("the transformer's ops name themselves in shape errors") {
   CHECK(error_of([&] { causal_attention(x, 0); }).where == "causal_attention");
   CHECK(error_of([&] { causal_attention(t.zeros({2, 6}), 1); }).where == "causal_attention");
   CHECK(error_of([&] { causal_attention(x, 1, 1.0); }).where == "causal_attention");
+  CHECK(error_of([&] { rmsnorm(x, t.zeros({5}), 1e-5); }).where == "rmsnorm");
+  CHECK(error_of([&] { swiglu(x, t.zeros({1, 2, 5})); }).where == "swiglu");
+  const Var k = t.zeros({1, 2, 2}), longer = t.zeros({1, 3, 2});
+  CHECK_NOTHROW(causal_attention(x, k, k, 3));
+  CHECK(error_of([&] { causal_attention(x, k, x, 3); }).where == "causal_attention");
+  CHECK(error_of([&] { causal_attention(x, longer, longer, 3); }).where == "causal_attention");
+  const Var four = t.zeros({1, 2, 4});  // two heads of keys do not serve three of queries
+  CHECK(error_of([&] { causal_attention(x, four, four, 3); }).where == "causal_attention");
+  CHECK(error_of([&] { causal_attention(x, k, k, 0); }).where == "causal_attention");
+  const Tensor table = t.zeros({2, 2}).value(), odd = t.zeros({2, 3}).value();
+  CHECK_NOTHROW(rotary(x, table));
+  CHECK(error_of([&] { rotary(x, table, 1); }).where == "rotary");
+  CHECK(error_of([&] { rotary(x, table, 2); }).where == "rotary");
+  CHECK(error_of([&] { rotary(x, odd); }).where == "rotary");
   const std::int32_t ids[] = {0, 3}, negative[] = {-1, 0};
   CHECK(error_of([&] { embedding(t.zeros({3, 2}), ids, 1, 2); }).where == "embedding");
   CHECK(error_of([&] { embedding(t.zeros({3, 2}), negative, 1, 2); }).where == "embedding");

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "autograd/kernels/rotary.h"
 #include "tests/catch.h"
 #include "tests/gradients/gradcheck.h"
 
@@ -49,6 +50,29 @@ TEST_CASE("gradients of layer normalization") {
                      .recipe = [](Graph&, Vars in) { return layernorm(in[0], in[1], in[2]); }});
 }
 
+TEST_CASE("gradients of RMS normalization") {
+  for (const Shape& x : {Shape{2, 5}, {1, 2}, {7}, {2, 3, 4}, {70, 3}, {3, 1}})
+    require_gradients({.op = "rmsnorm",
+                       .inputs = {{x, Fill::off_zero}, {{x.last()}, Fill::off_zero}},
+                       .recipe = [](Graph&, Vars in) { return rmsnorm(in[0], in[1], 1e-3); }});
+}
+
+TEST_CASE("gradients of the rotary embedding and of SwiGLU") {
+  std::vector<real> angles(9 * 4);
+  kernels::rotary_table(angles, 9, 4, 100);
+  for (const std::int64_t first : {0, 4})
+    require_gradients({.op = "rotary",
+                       .what = str("from position ", first),
+                       .inputs = {{{2, 5, 12}}},
+                       .recipe = [&](Graph&, Vars in) {
+                         return rotary(in[0], {angles.data(), {9, 4}}, first);
+                       }});
+  for (const Shape& x : {Shape{1}, {2, 3, 5}})
+    require_gradients({.op = "swiglu", .inputs = {{x}, {x}}, .recipe = [](Graph&, Vars in) {
+                         return swiglu(scale(in[0], 3), in[1]);
+                       }});
+}
+
 TEST_CASE("gradients of lookups with repeated and unused ids") {
   struct Case {
     Shape table{};
@@ -79,6 +103,30 @@ TEST_CASE("gradients of causal attention, with and without dropout") {
                          }});
     }
   }
+}
+
+TEST_CASE("gradients of grouped attention, with and without dropout") {
+  struct Case {
+    std::int64_t B = 1, T = 1, NH = 1, KV = 1, HS = 1;
+  };
+  for (const auto& [B, T, NH, KV, HS] :
+       {Case{1, 1, 1, 1, 1}, Case{2, 5, 4, 2, 3}, Case{1, 70, 2, 1, 2}, Case{5, 3, 4, 4, 1}}) {
+    for (const double p : {0.0, 0.3}) {
+      require_gradients({.op = "causal_attention",
+                         .what = str("B ", B, " T ", T, " NH ", NH, " KV ", KV, " dropout ", p),
+                         .inputs = {{{B, T, NH * HS}}, {{B, T, KV * HS}}, {{B, T, KV * HS}}},
+                         .recipe = [NH = NH, p](Graph&, Vars in) {
+                           return causal_attention(scale(in[0], 2), in[1], in[2],
+                                                   static_cast<int>(NH), p);
+                         }});
+    }
+  }
+  // One Var for all three: each gradient adds to the same memory.
+  require_gradients(
+      {.op = "causal_attention",
+       .what = "q, k and v are one",
+       .inputs = {{{2, 5, 6}}},
+       .recipe = [](Graph&, Vars in) { return causal_attention(in[0], in[0], in[0], 2); }});
 }
 
 TEST_CASE("gradients of cross-entropy, with ignored targets") {

@@ -26,10 +26,9 @@ std::vector<real> fed(nn::KvCache& cache, const std::vector<real>& qkv, std::int
   for (const std::int64_t T : pieces) {
     std::vector<real> out(static_cast<std::size_t>(B * T * C));
     std::vector<real> scratch(static_cast<std::size_t>(cache.workspace(T)));
-    cache.attend(0, out,
-                 std::span(qkv).subspan(static_cast<std::size_t>(at * 3 * C),
-                                        static_cast<std::size_t>(B * T * 3 * C)),
-                 T, scratch);
+    const auto rows = std::span(qkv).subspan(static_cast<std::size_t>(at * 3 * C),
+                                             static_cast<std::size_t>(B * T * 3 * C));
+    cache.attend(0, out, kernels::packed_qkv(rows, C), T, scratch);
     cache.advance(T);
     at += T;
     all.insert(all.end(), out.begin(), out.end());
@@ -221,6 +220,44 @@ TEST_CASE("the sequences of a batch do not see each other") {
       const std::vector<real> second = fed(*b, row, 1, {1});
       separate.insert(separate.end(), second.begin(), second.end());
       REQUIRE(out == separate);
+    }
+  }
+}
+
+TEST_CASE("a shared head of keys gives the bits of a repeated one") {
+  const nn::KvShape repeated{.n_layer = 1, .n_head = 6, .channels = 48, .capacity = 160};
+  nn::KvShape shared = repeated;
+  shared.n_kv_head = 2;
+  const std::int64_t HS = 8, C = 48, KC = 2 * HS, T = 150;
+  const std::vector<real> q = normal_matrix(T * C, 11), k = normal_matrix(T * KC, 12),
+                          v = normal_matrix(T * KC, 13);
+  std::vector<real> full_k, full_v;
+  for (std::int64_t t = 0; t < T; ++t)
+    for (std::int64_t c = 0; c < C; ++c) {
+      const auto from = static_cast<std::size_t>(t * KC + c / (3 * HS) * HS + c % HS);
+      full_k.push_back(k[from]);
+      full_v.push_back(v[from]);
+    }
+  const auto attend = [&](nn::KvCache& cache, const kernels::Qkv& x, std::int64_t n) {
+    std::vector<real> out(static_cast<std::size_t>(n * C));
+    std::vector<real> scratch(static_cast<std::size_t>(cache.workspace(n)));
+    cache.attend(0, out, x, n, scratch);
+    cache.advance(n);
+    return out;
+  };
+  const auto from = [](const std::vector<real>& x, std::int64_t i) {
+    return std::span(x).subspan(static_cast<std::size_t>(i));
+  };
+  for (const KvKind kind : {KvKind::fp32, KvKind::fp16, KvKind::int8}) {
+    INFO(kKvKinds[static_cast<std::size_t>(kind)]);
+    const auto whole = make_kv_cache(kind, repeated), few = make_kv_cache(kind, shared);
+    CHECK(few->bytes() * 3 == whole->bytes());
+    CHECK(few->bytes() == kv_cache_bytes(kind, shared));
+    std::int64_t t = 0;
+    for (const std::int64_t n : {100, 1, 9, 40}) {  // a prompt, and what follows it
+      CHECK(attend(*few, {from(q, t * C), from(k, t * KC), from(v, t * KC), C, KC}, n) ==
+            attend(*whole, {from(q, t * C), from(full_k, t * C), from(full_v, t * C), C, C}, n));
+      t += n;
     }
   }
 }

@@ -1,0 +1,81 @@
+#include "autograd/kernels/rotary.h"
+
+#include <cmath>
+
+#include "autograd/kernels/chunks.h"
+#include "autograd/kernels/lanes.h"
+
+namespace notch::kernels {
+namespace {
+
+using Index = std::int64_t;
+
+NOTCH_VECTOR void turn_row(real* out, const real* x, const real* angles, Index H, Index HS) {
+  const Index half = HS / 2;
+  const real *cosines = angles, *sines = angles + half;
+  for (Index h = 0; h < H; ++h) {
+    const real *a = x + h * HS, *b = a + half;
+    real *y = out + h * HS, *z = y + half;
+    for (Index i = 0; i < half; ++i) {
+      y[i] = a[i] * cosines[i] - b[i] * sines[i];
+      z[i] = b[i] * cosines[i] + a[i] * sines[i];
+    }
+  }
+}
+
+NOTCH_VECTOR void add_turned_back(real* dx, const real* dout, const real* angles, Index H,
+                                  Index HS) {
+  const Index half = HS / 2;
+  const real *cosines = angles, *sines = angles + half;
+  for (Index h = 0; h < H; ++h) {
+    const real *a = dout + h * HS, *b = a + half;
+    real *y = dx + h * HS, *z = y + half;
+    for (Index i = 0; i < half; ++i) {
+      y[i] += a[i] * cosines[i] + b[i] * sines[i];
+      z[i] += b[i] * cosines[i] - a[i] * sines[i];
+    }
+  }
+}
+
+/// body(row, angles) for the rows of each tile; angles are those of the row's position.
+template <class Body>
+void for_positions(std::span<const real> table, const RotaryShape& s, const Body& body) {
+  for_rows(s.B * s.T, s.H * s.HS, [&](Index first, Index last) {
+    for (Index r = first; r < last; ++r) body(r, table.data() + r % s.T * s.HS);
+  });
+}
+
+}  // namespace
+
+void rotary_table(std::span<real> table, std::int64_t positions, std::int64_t HS, double theta) {
+  const Index half = HS / 2;
+  for_rows(positions, 64 * HS, [&](Index first, Index last) {
+    for (Index t = first; t < last; ++t) {
+      real* row = table.data() + t * HS;
+      for (Index i = 0; i < half; ++i) {
+        const double angle = static_cast<double>(t) *
+                             std::pow(theta, -2 * static_cast<double>(i) / static_cast<double>(HS));
+        row[i] = static_cast<real>(std::cos(angle));
+        row[i + half] = static_cast<real>(std::sin(angle));
+      }
+    }
+  });
+}
+
+void rotary_forward(std::span<real> out, std::span<const real> x, std::span<const real> table,
+                    const RotaryShape& s) {
+  const Index C = s.H * s.HS;
+  for_positions(table, s, [&](Index r, const real* angles) {
+    turn_row(out.data() + r * C, x.data() + r * C, angles, s.H, s.HS);
+  });
+}
+
+void rotary_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> table,
+                     const RotaryShape& s) {
+  const Index C = s.H * s.HS;
+  for_positions(table, s, [&](Index r, const real* angles) {
+    add_turned_back(dx.data() + r * C, dout.data() + r * C, angles, s.H, s.HS);
+  });
+}
+
+}  // namespace notch::kernels
