@@ -9,6 +9,8 @@
 #include "experiments/run/setup.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/gptq_factor.h"
+#include "quant/methods/methods.h"
+#include "quant/methods/post_training.h"
 
 namespace notch::experiments {
 namespace {
@@ -103,7 +105,7 @@ Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::s
   if (!layers.empty()) return table;
   const Calibration calibration(config, model, subject.tokens, kSeed);
   const double start = seconds_now();
-  quant::post_training(view, quant::recipe("gptq"), targets, calibration.batches(), options);
+  quant::post_training(view, quant::method("gptq"), targets, calibration.batches(), options);
   table.add_row({text(subject.name), text("whole model"), missing(), missing(), missing(),
                  missing(), missing(), missing(), number(seconds_now() - start)});
   return table;

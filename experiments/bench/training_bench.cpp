@@ -61,13 +61,13 @@ class Arm {
     model_->init(kSeed);
     TrainParts parts{.model = *model_, .tokens = subject.tokens, .profile = &profile_};
     if (row) {
-      const quant::Recipe& recipe = quant::recipe(row->method);
-      if (recipe.distills) teacher_ = nn::clone(*model_);
+      const quant::Method& method = quant::method(row->method);
+      if (method.distills) teacher_ = nn::clone(*model_);
       nn::ModelView view = nn::view(*model_);
       std::vector<quant::Target> targets = quant::resolve(row_plan(config, *row), view);
       quant::calibrate(view, targets,
                        Calibration(config, *model_, subject.tokens, kSeed).batches());
-      fake_ = std::make_unique<quant::FakeQuantizer>(view, recipe.training, targets,
+      fake_ = std::make_unique<quant::FakeQuantizer>(view, method.training, targets,
                                                      qat_options(config));
       parts.fake = fake_.get();
       parts.teacher = teacher_.get();
@@ -147,7 +147,7 @@ std::vector<std::unique_ptr<Arm>> make_arms(const BenchSubject& subject,
       arms.push_back(std::make_unique<Arm>(subject, nullptr));
       continue;
     }
-    if (quant::recipe(name).training == quant::Training::none) {
+    if (!quant::method(name).trains()) {
       throw Error({.fault = Fault::usage,
                    .where = "--recipe",
                    .what = "does not train",

@@ -32,7 +32,7 @@ BenchSubject bench_shape(std::string_view name, const std::vector<std::string>& 
 bool is_bench_shape(std::string_view name);
 
 struct BenchOptions {
-  std::vector<std::string> recipes{};  ///< fp32, or names of quant::kRecipes that train
+  std::vector<std::string> recipes{};  ///< fp32, or names of quant::methods() that train
   int rounds = 5;
   int steps = 0;  ///< of every recipe in a round; 0: about half a second's worth
 };

@@ -5,7 +5,7 @@
 
 #include "autograd/base/error.h"
 #include "experiments/config/config.h"
-#include "quant/methods/recipes.h"
+#include "quant/methods/methods.h"
 
 namespace notch::experiments {
 
@@ -322,7 +322,7 @@ void check_methods(const ExperimentConfig& config, const std::vector<std::string
     if (std::find(known.begin(), known.end(), method) != known.end()) return;
     std::string all;
     for (const std::string& name : known) all += (all.empty() ? "" : ", ") + name;
-    const std::string hint = quant::recipe_hint(method);
+    const std::string hint = quant::method_hint(method);
     origins.fail(
         key,
         {.what = "unknown method", .found = toml::quote(method), .expected = all, .hint = hint});

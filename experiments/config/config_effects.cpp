@@ -4,6 +4,7 @@
 
 #include "autograd/base/error.h"
 #include "experiments/config/config_items.h"
+#include "quant/methods/rtn.h"
 
 namespace notch::experiments {
 namespace {
@@ -24,7 +25,7 @@ bool forks(const Uses& u) { return u.control || any(u, &Row::forks); }
 bool gptq(const Uses& u) { return any(u, &Row::rounds_by_gptq); }
 bool calibrates(const Uses& u) { return any(u, &Row::calibrates); }
 bool distills(const Uses& u) {
-  return any(u, [](const Row& r) { return r.recipe->distills; });
+  return any(u, [](const Row& r) { return r.method->distills; });
 }
 bool has_inputs(const Uses& u) {
   return any(u, [](const Row& r) { return r.row.activations > 0; });
@@ -76,7 +77,7 @@ bool taught(const Uses& u) {
   return set_somewhere(u, [](const auto& c) { return c.distill.alpha > 0; });
 }
 bool learns_from_teacher(const Uses& u) {
-  return any(u, [](const Row& r) { return r.recipe->distills && r.config.distill.alpha > 0; });
+  return any(u, [](const Row& r) { return r.method->distills && r.config.distill.alpha > 0; });
 }
 bool static_ranges(const Uses& u) {
   return set_somewhere(u, [](const auto& c) { return c.activations.range == "static"; });
@@ -116,7 +117,7 @@ std::vector<Effect> make_effects() {
        [](const Uses&) { return false; }},
       {"quant.percentile", "a row of rtn-percentile", nullptr,
        [](const Uses& u) {
-         return any(u, [](const Row& r) { return r.recipe->round == quant::round_percentile; });
+         return any(u, [](const Row& r) { return r.method == &quant::kRtnPercentile; });
        }},
       {"activations.bits", kNoRows, by_rows},
       {"activations.range", kInputs, nullptr, has_inputs},
@@ -163,7 +164,7 @@ std::vector<Effect> make_effects() {
       {"qat.lr_scale", "the control, or a trained row that has no distill.lr_scale", nullptr,
        [](const Uses& u) {
          return u.control || any(u, [](const Row& r) {
-                  return r.forks() && !(r.recipe->distills && r.config.distill.lr_scale > 0);
+                  return r.forks() && !(r.method->distills && r.config.distill.lr_scale > 0);
                 });
        }},
       {"qat.min_lr_scale", "qat.schedule = \"cosine\" or \"linear\", and rows that train",
@@ -179,14 +180,14 @@ std::vector<Effect> make_effects() {
        },
        [](const Uses& u) {
          return any(u, [](const Row& r) {
-           return r.recipe->training == quant::Training::lsq && looks_for_grids(r.config.qat);
+           return r.method->training == quant::Training::lsq && looks_for_grids(r.config.qat);
          });
        }},
       {"qat.step_lr", "a row of a qat-lsq method, or learned ranges of activations", nullptr,
        [](const Uses& u) {
          return any(u, [](const Row& r) {
            const std::string& inputs = r.config.qat.inputs;
-           return r.recipe->training == quant::Training::lsq ||
+           return r.method->training == quant::Training::lsq ||
                   (r.trains() && r.has_static_inputs() && (inputs == "lsq" || inputs == "pact"));
          });
        }},
@@ -209,7 +210,7 @@ std::vector<Effect> make_effects() {
       {"distill.reverse", kTaught, taught, learns_from_teacher},
       {"distill.lr_scale", "a row of a -kd method that trains after fp32", nullptr,
        [](const Uses& u) {
-         return any(u, [](const Row& r) { return r.recipe->distills && r.forks(); });
+         return any(u, [](const Row& r) { return r.method->distills && r.forks(); });
        }},
   };
 }
@@ -368,7 +369,7 @@ Uses uses_of(const ExperimentConfig& config) {
   for (const RowConfig& row : planned_rows(config)) {
     if (row.bits == 0) continue;
     uses.rows.push_back(
-        {.row = row, .config = row_config(config, row), .recipe = &quant::recipe(row.method)});
+        {.row = row, .config = row_config(config, row), .method = &quant::method(row.method)});
   }
   return uses;
 }

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "experiments/config/config.h"
-#include "quant/methods/recipes.h"
+#include "quant/methods/methods.h"
 
 namespace notch::experiments {
 
@@ -25,20 +25,20 @@ struct Uses {
   struct Row {
     RowConfig row{};
     ExperimentConfig config{};  ///< the row's
-    const quant::Recipe* recipe = nullptr;
+    const quant::Method* method = nullptr;
 
-    bool trains() const { return recipe->training != quant::Training::none; }
+    bool trains() const { return method->trains(); }
     bool forks() const { return trains() && config.qat.from != "scratch"; }
     /// What gives a trained row its first weights; null for fp32 and from scratch.
-    const quant::Recipe* start() const {
+    const quant::Method* start() const {
       const bool warm = trains() && config.qat.from != "fp32" && config.qat.from != "scratch";
-      return warm ? &quant::recipe(config.qat.from) : nullptr;
+      return warm ? &quant::method(config.qat.from) : nullptr;
     }
     bool rounds_by_gptq() const {
-      return recipe->needs_hessian || (start() && start()->needs_hessian);
+      return method->needs.hessian || (start() && start()->needs.hessian);
     }
     bool rounds_by_gptaq() const {
-      return recipe->needs_reference || (start() && start()->needs_reference);
+      return method->needs.drift || (start() && start()->needs.drift);
     }
     bool has_static_inputs() const {
       return row.activations > 0 && config.activations.range == "static";

@@ -14,7 +14,7 @@
 
 #include "experiments/config/config_fields.h"
 #include "experiments/config/config_methods.h"
-#include "quant/methods/recipes.h"
+#include "quant/methods/methods.h"
 
 namespace notch::experiments {
 
@@ -205,7 +205,7 @@ struct QuantConfig {
     v(self.percentile, {"percentile",
                         "rtn-percentile: share of the weights inside a range",
                         {.low = 50, .high = 100, .low_open = true}});
-    v(self.methods, {"methods", quant::recipe_list()});
+    v(self.methods, {"methods", quant::method_list()});
     v(self.control,
       {"control",
        "add fp32-continue (the steps of QAT without a quantizer, one for each setting that rows "

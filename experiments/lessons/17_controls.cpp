@@ -9,6 +9,8 @@
 #include "experiments/lessons/lesson.h"
 #include "nn/mlp.h"
 #include "optim/adamw.h"
+#include "quant/methods/methods.h"
+#include "quant/methods/post_training.h"
 #include "quant/train/qat.h"
 
 namespace notch::lessons {
@@ -76,7 +78,7 @@ Row compare(std::uint64_t seed) {
   }
   for (nn::Mlp* model : {&base, &control}) {
     nn::ModelView rounded = nn::view(*model);
-    quant::post_training(rounded, quant::recipe("rtn-mse"), quant::resolve(plan, rounded), {}, {});
+    quant::post_training(rounded, quant::method("rtn-mse"), quant::resolve(plan, rounded), {}, {});
     (model == &base ? row.rtn : row.longer_rtn) = loss_on(*model, test);
   }
   return row;

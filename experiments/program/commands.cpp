@@ -2,7 +2,7 @@
 
 #include "experiments/program/command_tools.h"
 #include "experiments/program/session.h"
-#include "quant/methods/recipes.h"
+#include "quant/methods/methods.h"
 
 namespace notch::experiments {
 namespace {
@@ -16,7 +16,7 @@ std::vector<Flag> quantize_flags() {
   return with_output(
       {{.name = "method",
         .value = "NAME",
-        .help = quant::recipe_list(quant::Recipes::post_training)},
+        .help = quant::method_list(quant::Methods::post_training)},
        {.name = "bits", .letter = 'b', .value = "N", .help = "1 to 8"},
        {.name = "group",
         .letter = 'g',
@@ -113,7 +113,7 @@ std::vector<Flag> eval_flags() {
 
 std::vector<Flag> bench_flags() {
   static const std::string recipes =
-      "train: fp32, " + quant::recipe_list(quant::Recipes::trained) + ": compared with the first";
+      "train: fp32, " + quant::method_list(quant::Methods::trained) + ": compared with the first";
   return with_output(
       {{.name = "shape",
         .value = "LIST",
@@ -169,7 +169,7 @@ std::vector<Flag> sample_flags() {
 
 std::vector<Command> make_commands() {
   static const std::string trained_recipes =
-      "a step that trains through rounding: " + quant::recipe_list(quant::Recipes::trained);
+      "a step that trains through rounding: " + quant::method_list(quant::Methods::trained);
   const Positional experiment{.name = "EXP.toml|TEXT",
                               .help = "the configuration, or a text to train on"};
   const Positional model{.name = "MODEL_DIR", .help = "a model, as `notch run` writes them"};

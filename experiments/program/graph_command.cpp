@@ -97,27 +97,27 @@ RowConfig row_of(const ExperimentConfig& config, const std::string& method) {
   return planned_rows(of_method).at(0);
 }
 
-Rounding attach(const Subject& subject, const std::string& method, const Args& args) {
-  const quant::Recipe& recipe = quant::recipe(method);
-  if (recipe.training == quant::Training::none) {
+Rounding attach(const Subject& subject, const std::string& name, const Args& args) {
+  const quant::Method& method = quant::method(name);
+  if (!method.trains()) {
     throw Error({.where = "--recipe",
                  .what = "does not train, so no step rounds",
-                 .found = method,
-                 .expected = quant::recipe_list(quant::Recipes::trained)});
+                 .found = name,
+                 .expected = quant::method_list(quant::Methods::trained)});
   }
-  const RowConfig row = row_of(subject.config, method);
+  const RowConfig row = row_of(subject.config, name);
   Rounding rounding{.config = row_config(subject.config, row)};
-  if (recipe.distills) rounding.teacher = nn::clone(*subject.model);
+  if (method.distills) rounding.teacher = nn::clone(*subject.model);
   nn::ModelView view = nn::view(*subject.model);
   const quant::Plan plan = row_plan(rounding.config, row);
   std::vector<quant::Target> targets = quant::resolve(plan, view);
   const std::vector<std::int32_t> ids = some_ids(subject.model->config());
   const nn::Tokens tokens{std::span(ids).first(ids.size() - 1), 1, std::ssize(ids) - 1};
   quant::calibrate(view, targets, {&tokens, 1});
-  rounding.fake = std::make_unique<quant::FakeQuantizer>(view, recipe.training, targets,
+  rounding.fake = std::make_unique<quant::FakeQuantizer>(view, method.training, targets,
                                                          qat_options(rounding.config));
   if (!rounding.fake->params().params().empty()) rounding.fake->params().allocate_gradients();
-  note(args, str(method, ": ", quant::name_of(plan.weights)));
+  note(args, str(name, ": ", quant::name_of(plan.weights)));
   return rounding;
 }
 

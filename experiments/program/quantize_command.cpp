@@ -12,6 +12,7 @@
 #include "experiments/program/commands.h"
 #include "experiments/run/setup.h"
 #include "nn/gpt.h"
+#include "quant/methods/post_training.h"
 
 namespace notch::experiments {
 namespace {
@@ -51,27 +52,27 @@ std::vector<LayerRule> layer_rules(const Args& args) {
   return rules;
 }
 
-const quant::Recipe& method_of(const Args& args) {
+const quant::Method& method_of(const Args& args) {
   const std::optional<std::string> name = args.value("method");
   if (!name)
-    fail("--method", "missing", "one of " + quant::recipe_list(quant::Recipes::post_training));
-  if (std::ranges::find(quant::kRecipes, *name, &quant::Recipe::name) == quant::kRecipes.end()) {
+    fail("--method", "missing", "one of " + quant::method_list(quant::Methods::post_training));
+  const quant::Method* method = quant::find_method(*name);
+  if (!method) {
     throw Error({.where = "notch quantize",
                  .what = "unknown method",
                  .field = "--method",
                  .found = *name,
-                 .expected = quant::recipe_list(quant::Recipes::post_training),
-                 .hint = quant::recipe_hint(*name)});
+                 .expected = quant::method_list(quant::Methods::post_training),
+                 .hint = quant::method_hint(*name)});
   }
-  const quant::Recipe& recipe = quant::recipe(*name);
-  if (recipe.round) return recipe;
+  if (method->round) return *method;
   fail("--method", str(*name, " trains the model, and this command does not"),
        str("`notch run EXP.toml quant.methods=", *name, "` trains it from the experiment's data"));
 }
 
-RowConfig row_of(const Args& args, const quant::Recipe& recipe) {
+RowConfig row_of(const Args& args, const quant::Method& method) {
   if (!args.has("bits")) fail("--bits", "missing", "--bits 8, 6, 4, 3 or 2");
-  RowConfig row{.method = std::string(recipe.name),
+  RowConfig row{.method = std::string(method.name),
                 .bits = static_cast<int>(args.integer("bits", 0, 1, 8)),
                 .granularity = "channel",
                 .activations = static_cast<int>(args.integer("activations", 0, 2, 8))};
@@ -113,23 +114,23 @@ ExperimentConfig config_of(const Args& args, const nn::GptConfig& model) {
   return config;
 }
 
-Table layer_table(const quant::Quantized& quantized) {
-  Table table({{.key = "layer", .text = true},
-               {.key = "spec", .text = true},
-               {.key = "moved_pct", .title = "moved %", .decimals = 1},
-               {.key = "weight_error", .title = "weight error", .decimals = 6},
-               {.key = "output_error", .title = "output error", .decimals = 6},
-               {.key = "rtn_output_error", .title = "of rtn", .decimals = 6},
-               {.key = "damp", .decimals = 3},
-               {.key = "condition", .decimals = 0},
-               {.key = "dead_inputs", .title = "dead", .decimals = 0}});
+Table layer_table(const quant::Method& method, const quant::Quantized& quantized) {
+  std::vector<Column> columns = {{.key = "layer", .text = true},
+                                 {.key = "spec", .text = true},
+                                 {.key = "moved_pct", .title = "moved %", .decimals = 1},
+                                 {.key = "weight_error", .title = "weight error", .decimals = 6}};
+  for (const quant::LayerFigure& f : method.layer_figures) {
+    columns.push_back(
+        {.key = std::string(f.key), .title = std::string(f.title), .decimals = f.decimals});
+  }
+  Table table(std::move(columns));
   for (const quant::LayerReport& l : quantized.layers) {
-    const bool calibrated = l.gptq.damp > 0 || l.gptq.error > 0;
-    const auto of_gptq = [&](double x) { return calibrated ? number(x) : missing(); };
-    table.add_row({text(l.name), text(quant::name_of(l.spec)), number(100 * l.moved),
-                   number(l.weight_error), of_gptq(l.gptq.error), of_gptq(l.gptq.rtn_error),
-                   of_gptq(l.gptq.damp), of_gptq(l.gptq.condition),
-                   of_gptq(static_cast<double>(l.gptq.dead_columns))});
+    std::vector<Cell> cells = {text(l.name), text(quant::name_of(l.spec)), number(100 * l.moved),
+                               number(l.weight_error)};
+    for (const quant::LayerFigure& f : method.layer_figures) {
+      cells.push_back(l.measures.empty() ? missing() : number(quant::measure(l, f.key)));
+    }
+    table.add_row(std::move(cells));
   }
   return table.without_empty_columns();
 }
@@ -137,21 +138,21 @@ Table layer_table(const quant::Quantized& quantized) {
 }  // namespace
 
 int quantize_command(const Args& args) {
-  const quant::Recipe& recipe = method_of(args);
-  const RowConfig row = row_of(args, recipe);
+  const quant::Method& method = method_of(args);
+  const RowConfig row = row_of(args, method);
   const fs::path out = new_directory(args);
   const bool calibrates =
-      recipe.needs_hessian || args.value("activation-range").value_or("") == "static";
+      method.needs.hessian || args.value("activation-range").value_or("") == "static";
   if (calibrates && !args.has("text")) {
     fail("--text", "missing",
-         str(recipe.needs_hessian ? recipe.name : "a static range",
+         str(method.needs.hessian ? method.name : "a static range",
              " needs calibration text: the text the model was trained on, never the one it is "
              "evaluated on"));
   }
   // One command line serves a loop over methods.
   for (const char* flag : {"text", "calib-windows", "seed"}) {
     if (!calibrates && args.has(flag))
-      note(args, str("note: ", recipe.name, " uses no calibration text: --", flag, " is not read"));
+      note(args, str("note: ", method.name, " uses no calibration text: --", flag, " is not read"));
   }
   use_threads(args);
   const Artefact from = open_artefact(args.positionals[0]);
@@ -180,9 +181,9 @@ int quantize_command(const Args& args) {
     json.set("sha256", calibration->sha256());
     about.set("calibration", std::move(json));
   }
-  about.set("method", recipe.name);
+  about.set("method", method.name);
   const quant::Quantized quantized = quant::post_training(
-      view, recipe, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
+      view, method, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
       post_training_options(config));
   const double moved = quant::require_activity(quantized, out.string());
   std::error_code ignored;  // DirectoryWriter says what is wrong
@@ -193,7 +194,7 @@ int quantize_command(const Args& args) {
     quant::save_quantized(from.model(), quantized, dir.temporary(), about);
     dir.commit();
   }
-  print_table(args, layer_table(quantized));
+  print_table(args, layer_table(method, quantized));
   say(args, str(quantized.layers.size(), " matrices quantized, ", std::round(1000 * moved) / 10,
                 " % of their weights moved"));
   for (const std::string& line : size_lines(open_artefact(out))) say(args, line);

@@ -94,7 +94,7 @@ std::vector<Flag> value_flags() {
            .letter = 'g',
            .value = "N",
            .help = "quant.group_size: a scale for every N weights of a row"},
-          {.name = "methods", .value = "LIST", .help = quant::recipe_list()}};
+          {.name = "methods", .value = "LIST", .help = quant::method_list()}};
 }
 
 std::vector<Flag> session_flags() {

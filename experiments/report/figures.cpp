@@ -9,6 +9,7 @@
 #include "autograd/base/json.h"
 #include "experiments/report/statistics.h"
 #include "experiments/show/table.h"
+#include "quant/methods/methods.h"
 
 namespace notch::experiments {
 namespace {
@@ -17,25 +18,40 @@ constexpr std::size_t kMaxPoints = 300;  // of a curve
 constexpr std::string_view kControlColor = "#7a5195";
 
 struct Look {
-  std::string_view method{};
   std::string_view color{};
   Mark mark = Mark::circle;
 };
 
-/// Okabe and Ito's colours, the lighter ones a little darker for thin lines on white. The last one
-/// is for methods that have no look of their own.
-constexpr Look kLooks[] = {{"rtn", "#444444", Mark::circle},
-                           {"rtn-mse", "#2f9bd6", Mark::square},
-                           {"gptq", "#0062a3", Mark::diamond},
-                           {"qat-ste", "#d98e00", Mark::triangle_up},
-                           {"qat-lsq", "#c84a00", Mark::triangle_down},
-                           {"qat-lsq-kd", "#008a62", Mark::star},
-                           {"fp16", "#b3578f", Mark::cross},
-                           {"", "#b3578f", Mark::plus}};
+/// By family, in the order of the list of methods; then all over again. Okabe and Ito's colours, the
+/// lighter ones a little darker for thin lines on white, and shades of them.
+constexpr Look kBaseline[] = {{"#444444", Mark::circle},
+                              {"#2f9bd6", Mark::square},
+                              {"#8a8a8a", Mark::circle},
+                              {"#7fb2d1", Mark::square}};
+constexpr Look kPostTraining[] = {{"#0062a3", Mark::diamond},
+                                  {"#5b3f8c", Mark::diamond},
+                                  {"#1f7a7a", Mark::plus},
+                                  {"#3f6fd8", Mark::cross}};
+constexpr Look kTrained[] = {{"#d98e00", Mark::triangle_up},
+                             {"#c84a00", Mark::triangle_down},
+                             {"#7d9c00", Mark::triangle_up},
+                             {"#008a62", Mark::star}};
+constexpr Look kHalf{"#b3578f", Mark::cross}, kOther{"#b3578f", Mark::plus};
 
-const Look& look_of(std::string_view method) {
-  const Look* look = std::ranges::find(kLooks, method, &Look::method);
-  return look == std::end(kLooks) ? *std::prev(std::end(kLooks)) : *look;
+const Look& look_of(std::string_view name) {
+  if (name == "fp16") return kHalf;
+  const quant::Method* method = quant::find_method(name);
+  if (!method) return kOther;
+  const std::span<const Look> looks =
+      method->family == quant::Family::baseline        ? std::span<const Look>(kBaseline)
+      : method->family == quant::Family::post_training ? std::span<const Look>(kPostTraining)
+                                                       : std::span<const Look>(kTrained);
+  std::size_t before = 0;
+  for (const quant::Method* other : quant::methods()) {
+    if (other == method) break;
+    before += other->family == method->family;
+  }
+  return looks[before % looks.size()];
 }
 
 std::string level_name(const std::vector<SeedResults>& seeds, std::string_view row,

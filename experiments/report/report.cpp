@@ -98,7 +98,7 @@ std::string column_notes(const Table& table, const std::vector<SeedResults>& see
   const bool from_fp32 = has("recovery_percent"), from_control = has("control_recovery_percent");
   if (from_fp32 || from_control) {
     out += str(from_fp32 ? "R" : "R_c",
-               ": share of round-to-nearest's loss (the better of rtn and rtn-mse) taken back, "
+               ": share of round-to-nearest's loss (of the best rtn row) taken back, "
                "against ",
                from_fp32 ? "fp32" : "the row's control",
                "; \"-\"\nwhere the interval of what rounding costs includes 0.\n");
@@ -234,11 +234,12 @@ void Report::write(const std::filesystem::path& dir) const {
                   std::to_string(seeds_.front().seed) + ".\n",
          .tables = {std::move(size)}});
   }
-  if (Table gptq = gptq_table(seeds_); !gptq.rows().empty()) {
-    page.sections.push_back({.title = "GPTQ",
-                             .notes = "What is left of round-to-nearest's output error on the "
-                                      "calibration text; every layer is in metrics.jsonl.\n",
-                             .tables = {std::move(gptq)}});
+  if (Table figures = figures_table(seeds_); !figures.rows().empty()) {
+    page.sections.push_back({.title = "What methods minimise",
+                             .notes = "What is left of round-to-nearest's error in the measure "
+                                      "that a method minimises, output errors on the calibration "
+                                      "text; every layer is in metrics.jsonl.\n",
+                             .tables = {std::move(figures)}});
   }
   std::string markdown =
       str("# ", config_.name, "\n\n", header_, '\n', render(table_, TableFormat::markdown), '\n',

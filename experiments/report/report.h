@@ -19,8 +19,8 @@ Table results_table(const Statistics& statistics);
 /// Where the bits of every quantized row are, part by part; of one seed.
 Table size_table(const SeedResults& seed);
 
-/// GPTQ's own measures of its rows.
-Table gptq_table(const std::vector<SeedResults>& seeds);
+/// What methods report of their rows (quant::RowFigure).
+Table figures_table(const std::vector<SeedResults>& seeds);
 
 /// The line above every table: corpus, context, grid, seeds, and calibration where a row has any;
 /// and how to read the columns that the table has.

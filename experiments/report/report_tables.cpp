@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "experiments/report/report.h"
+#include "quant/methods/methods.h"
 
 namespace notch::experiments {
 namespace {
@@ -158,27 +159,29 @@ Table size_table(const SeedResults& seed) {
   return table.without_empty_columns();
 }
 
-Table gptq_table(const std::vector<SeedResults>& seeds) {
-  Table table(
-      {{.key = "row", .text = true},
-       {.key = "bits", .decimals = 0},
-       {.key = "granularity", .text = true},
-       {.key = "output_error_of_rtn_pct", .title = "output error, % of rtn's", .decimals = 1},
-       {.key = "condition", .title = "worst condition", .decimals = 0},
-       {.key = "damp", .title = "largest damping", .decimals = 3}});
-  for (const RowResult& r : seeds.front().rows) {
-    if (!r.gptq.error_share) continue;
-    const auto of_row = [&](std::optional<double> GptqSummary::*member, double factor) {
-      return cell_of(seeds, r, [=](const RowResult& row) -> std::optional<double> {
-        const std::optional<double> value = row.gptq.*member;
-        return value ? std::optional(factor * *value) : std::nullopt;
-      });
-    };
-    table.add_row({text(label(r)), number(r.bits), text(r.granularity),
-                   of_row(&GptqSummary::error_share, 100), of_row(&GptqSummary::condition, 1),
-                   of_row(&GptqSummary::damp, 1)});
+Table figures_table(const std::vector<SeedResults>& seeds) {
+  const std::vector<quant::RowFigure>& figures = quant::row_figures();
+  std::vector<Column> columns = {{.key = "row", .text = true},
+                                 {.key = "bits", .decimals = 0},
+                                 {.key = "granularity", .text = true}};
+  for (const quant::RowFigure& f : figures) {
+    columns.push_back(
+        {.key = std::string(f.key), .title = std::string(f.title), .decimals = f.decimals});
   }
-  return table;
+  Table table(std::move(columns));
+  for (const RowResult& r : seeds.front().rows) {
+    if (r.figures.empty()) continue;
+    std::vector<Cell> cells = {text(label(r)), number(r.bits), text(r.granularity)};
+    for (const quant::RowFigure& f : figures) {
+      cells.push_back(cell_of(seeds, r, [&](const RowResult& row) -> std::optional<double> {
+        const auto at = row.figures.find(f.key);
+        if (at == row.figures.end()) return std::nullopt;
+        return (f.percent ? 100 : 1) * at->second;
+      }));
+    }
+    table.add_row(std::move(cells));
+  }
+  return table.without_empty_columns();
 }
 
 }  // namespace notch::experiments

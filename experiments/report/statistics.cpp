@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "experiments/report/student.h"
+#include "quant/methods/methods.h"
 
 namespace notch::experiments {
 namespace {
@@ -25,8 +26,10 @@ double variance(const std::vector<double>& values) {
   return squares / static_cast<double>(values.size() - 1);
 }
 
+/// Whether it is what the other rows of its kind are compared with.
 bool rounds_to_nearest(const RowResult& row) {
-  return row.method == "rtn" || row.method == "rtn-mse";
+  const quant::Method* method = quant::find_method(row.method);
+  return method && method->family == quant::Family::baseline;
 }
 
 }  // namespace

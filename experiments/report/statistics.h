@@ -62,7 +62,7 @@ MeanSpread mean_spread(const std::vector<double>& values);
 
 /// Share of the loss that rounding costs which a method takes back:
 ///   (L_rtn - L) / (L_rtn - L_reference), each L a mean over seeds.
-/// L_rtn is the better of the two round-to-nearest rows ("rtn", "rtn-mse") of the same width and
+/// L_rtn is the best round-to-nearest row (quant::Family::baseline) of the same width and
 /// granularity made from the reference.
 struct Recovery {
   double share = 0;

@@ -12,6 +12,7 @@
 #include "experiments/run/signals.h"
 #include "experiments/run/step_split.h"
 #include "quant/methods/calibration.h"
+#include "quant/methods/post_training.h"
 #include "quant/train/warm_start.h"
 
 namespace notch::experiments {
@@ -78,16 +79,16 @@ class SeedRun {
         return true;
       });
     }
-    const quant::Recipe& recipe = quant::recipe(planned.method);
+    const quant::Method& method = quant::method(planned.method);
     const quant::Plan plan = row_plan(run_.config, planned);
     if (row.trained) {
       return make(row, [&](RowResult& r, const fs::path& dir) {
-        return train_row(config, recipe, plan, r, dir);
+        return train_row(config, method, plan, r, dir);
       });
     }
     const auto post = [&](const nn::Gpt& from) {
       return [&](RowResult& r, const fs::path& dir) {
-        return round_row(config, recipe, plan, from, r, dir);
+        return round_row(config, method, plan, from, r, dir);
       };
     };
     if (!make(row, post(*fork_))) return false;
@@ -96,26 +97,26 @@ class SeedRun {
     });
   }
 
-  bool round_row(const ExperimentConfig& config, const quant::Recipe& recipe,
+  bool round_row(const ExperimentConfig& config, const quant::Method& method,
                  const quant::Plan& plan, const nn::Gpt& from, RowResult& row,
                  const fs::path& dir) {
     const auto model = nn::clone(from);
     Json about = Json::object();
-    const quant::Quantized quantized = rounded(config, recipe, plan, *model, row, about);
-    if (recipe.needs_hessian) log_layers(quantized, row);
+    const quant::Quantized quantized = rounded(config, method, plan, *model, row, about);
+    if (!method.row_figures.empty()) log_layers(method, quantized, row);
     save_row(*model, quantized, row, dir, std::move(about));
     return true;
   }
 
   /// Rounds `model` after training; the time is the row's, the calibration text is noted in `about`.
-  quant::Quantized rounded(const ExperimentConfig& config, const quant::Recipe& recipe,
+  quant::Quantized rounded(const ExperimentConfig& config, const quant::Method& method,
                            const quant::Plan& plan, nn::Gpt& model, RowResult& row, Json& about) {
     const auto began = std::chrono::steady_clock::now();
     nn::ModelView view = nn::view(model);
     const std::vector<quant::Target> targets = quant::resolve(plan, view);
     // Made only where it is used: text that the model writes itself takes longer than rounding.
     std::optional<Calibration> calibration;
-    if (recipe.needs_hessian || std::ranges::any_of(targets, quant::needs_calibration)) {
+    if (method.needs.hessian || std::ranges::any_of(targets, quant::needs_calibration)) {
       calibration.emplace(config, model, run_.data.source.tokens.train, stream_);
       Json text = Json::object();
       text.set("source", config.calib.source)
@@ -125,31 +126,26 @@ class SeedRun {
       about.set("calibration", text);
     }
     quant::Quantized quantized = quant::post_training(
-        view, recipe, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
+        view, method, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
         post_training_options(config));
     row.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     return quantized;
   }
 
   /// What rounding did to every layer, in metrics.jsonl, and the sum of it in the row.
-  void log_layers(const quant::Quantized& quantized, RowResult& row) {
+  void log_layers(const quant::Method& method, const quant::Quantized& quantized, RowResult& row) {
     const std::string label = str("seed-", seed_, "/", row.name);
     run_.dir.metrics().resume(label, -1);
-    double error = 0, rtn_error = 0, condition = 0, damp = 0;
     for (const quant::LayerReport& l : quantized.layers) {
-      const quant::GptqReport& g = l.gptq;
-      if (g.condition == 0) continue;  // only looked up: it has no Hessian
+      if (l.measures.empty()) continue;
       Json line = Json::object();
-      line.set("layer", l.name).set("output_error", g.error).set("rtn_output_error", g.rtn_error);
-      line.set("damp", g.damp).set("condition", g.condition).set("dead_inputs", g.dead_columns);
+      line.set("layer", l.name);
+      for (const quant::Measure& m : l.measures) line.set(m.key, m.value);
       run_.dir.metrics().append(label, 0, line);
-      error += g.error;
-      rtn_error += g.rtn_error;
-      condition = std::max(condition, g.condition);
-      damp = std::max(damp, g.damp);
     }
-    row.gptq = {
-        .error_share = rtn_error > 0 ? error / rtn_error : 1, .condition = condition, .damp = damp};
+    for (const quant::RowFigure& f : method.row_figures) {
+      row.figures.emplace(f.key, f.of(quantized.layers));
+    }
   }
 
   /// Where training through rounding begins.
@@ -165,7 +161,7 @@ class SeedRun {
     if (config.qat.from == "scratch") {
       model.init(stream_);
     } else if (config.qat.from != "fp32") {
-      begin.grids = rounded(config, quant::recipe(config.qat.from), plan, model, row, about);
+      begin.grids = rounded(config, quant::method(config.qat.from), plan, model, row, about);
       about.set("start", config.qat.from);
     }
     if (begin.grids) quant::return_to_cells(model.params(), fork_->params(), *begin.grids);
@@ -179,9 +175,9 @@ class SeedRun {
   }
   static std::string before_rounding(const std::string& phase) { return phase + "-before"; }
 
-  bool train_row(const ExperimentConfig& config, const quant::Recipe& recipe,
+  bool train_row(const ExperimentConfig& config, const quant::Method& method,
                  const quant::Plan& plan, RowResult& row, const fs::path& dir) {
-    const TrainSettings settings = rounding_settings(config, stream_, recipe, row.name);
+    const TrainSettings settings = rounding_settings(config, stream_, method, row.name);
     Json about = Json::object();
     const auto [model, grids] = start(config, plan, settings, row, about);
     if (!model) return false;
@@ -193,13 +189,13 @@ class SeedRun {
       const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
       quant::calibrate(view, targets, calibration.batches());
     }
-    quant::FakeQuantizer fake(view, recipe.training, targets, qat_options(config),
+    quant::FakeQuantizer fake(view, method.training, targets, qat_options(config),
                               grids ? &*grids : nullptr);
     quant::Diagnostics diagnostics(fake);
     const TrainParts parts{.model = *model,
                            .fake = &fake,
                            .diagnostics = &diagnostics,
-                           .teacher = recipe.distills ? fork_.get() : nullptr,
+                           .teacher = method.distills ? fork_.get() : nullptr,
                            .temperature = config.distill.temperature,
                            .alpha = config.distill.alpha,
                            .reverse = config.distill.reverse};

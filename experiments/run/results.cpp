@@ -5,6 +5,7 @@
 
 #include "autograd/base/sha256.h"
 #include "experiments/machine/machine.h"
+#include "quant/methods/methods.h"
 
 namespace notch::experiments {
 namespace {
@@ -43,9 +44,7 @@ void visit(Row& r, const Visitor& v) {
   v("layers", r.layers);
   v("moved", r.moved);
   v("seconds", r.seconds);
-  v("gptq_error_share", r.gptq.error_share);
-  v("gptq_condition", r.gptq.condition);
-  v("gptq_damp", r.gptq.damp);
+  v.figures(r.figures);
   v("sha256", r.sha256);
   v("build", r.build);
   v("scored_on", r.scored_on);
@@ -72,6 +71,13 @@ struct Writer {
         .set("kl_99", value->kl_99)
         .set("same_top", value->same_top);
     out.set(key, members);
+  }
+  /// Every row has the keys of all methods.
+  void figures(const Figures& figures) const {
+    for (const quant::RowFigure& f : quant::row_figures()) {
+      const auto at = figures.find(f.key);
+      out.set(f.key, at == figures.end() ? Json() : Json(at->second));
+    }
   }
   template <class T>
   void operator()(std::string_view key, const std::vector<T>& values) const {
@@ -110,6 +116,13 @@ struct Reader {
   static void read(const Json& json, std::string_view at, std::vector<T>& out) {
     out.clear();
     for (const Json& item : json.as_array(at)) read(item, at, out.emplace_back());
+  }
+  void figures(Figures& figures) const {
+    for (const quant::RowFigure& f : quant::row_figures()) {
+      const Json* value = in.find(f.key);
+      if (value && !value->is_null())
+        figures.emplace(f.key, value->as_number(str(where, ": ", f.key)));
+    }
   }
   template <class T>
   void operator()(std::string_view key, T& value) const {

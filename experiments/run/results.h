@@ -7,6 +7,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,12 +19,8 @@
 
 namespace notch::experiments {
 
-/// What GPTQ reports, over the layers of a row; nothing for other rows.
-struct GptqSummary {
-  std::optional<double> error_share{};  ///< output errors over those of round-to-nearest, summed
-  std::optional<double> condition{};    ///< the worst Hessian's, as quant::GptqReport estimates it
-  std::optional<double> damp{};         ///< the largest that was used
-};
+/// What the method of a row measured, by the key of its quant::RowFigure.
+using Figures = std::map<std::string, double, std::less<>>;
 
 inline constexpr std::string_view kBaseRow = "fp32", kControlRow = "fp32-continue";
 
@@ -48,7 +46,7 @@ struct RowResult {
   std::int64_t layers = 0;      ///< quantized matrices
   double moved = 0;             ///< share of their weights that rounding changed
   double seconds = 0;           ///< training or rounding, without evaluation
-  GptqSummary gptq{};
+  Figures figures{};
   std::string sha256{};  ///< of model.safetensors
   std::string build{};   ///< of notch that made and scored it; "" in files of builds that kept none
   std::string scored_on{};  ///< scored_hash of then; as `build`

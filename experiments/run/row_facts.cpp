@@ -50,7 +50,7 @@ std::string control_name(const ExperimentConfig& run, const TrainSettings& setti
 /// What a row trains with, but for its quantizer and when that begins.
 TrainSettings shared_settings(const ExperimentConfig& run, const RowConfig& row, std::uint64_t seed,
                               const std::string& phase) {
-  TrainSettings s = rounding_settings(row_config(run, row), seed, quant::recipe(row.method), phase);
+  TrainSettings s = rounding_settings(row_config(run, row), seed, quant::method(row.method), phase);
   s.first_step = 0;
   return s;
 }
@@ -77,18 +77,18 @@ RowResult planned_result(const ExperimentConfig& config, const RowConfig& planne
     row.bits = 16;
     return row;
   }
-  const quant::Recipe& recipe = quant::recipe(planned.method);
+  const quant::Method& method = quant::method(planned.method);
   const quant::Spec spec = row_spec(config, planned);
   row.label = planned.label;
   row.bits = planned.bits;
   row.granularity = granularity_text(spec, planned.activations);
   row.grid = quant::grid_text(spec);
-  row.trained = recipe.training != quant::Training::none;
-  row.distilled = recipe.distills;
+  row.trained = method.trains();
+  row.distilled = method.distills;
   if (!row.trained) return row;
   const ExperimentConfig own = row_config(config, planned);
-  const bool starts_late = rounding_settings(own, 0, recipe, "").first_step > 0;
-  row.aims_at_data = !recipe.distills || own.distill.alpha < 1 || starts_late;
+  const bool starts_late = rounding_settings(own, 0, method, "").first_step > 0;
+  row.aims_at_data = !method.distills || own.distill.alpha < 1 || starts_late;
   const TrainSettings settings = shared_settings(config, planned, 0, "");
   if (own.qat.from == "scratch") {
     row.control = kBaseRow;

@@ -176,14 +176,14 @@ TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, 
 }
 
 TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t seed,
-                                const quant::Recipe& recipe, std::string phase) {
+                                const quant::Method& method, std::string phase) {
   ExperimentConfig own = config;
-  if (recipe.distills && config.distill.lr_scale > 0) own.qat.lr_scale = config.distill.lr_scale;
+  if (method.distills && config.distill.lr_scale > 0) own.qat.lr_scale = config.distill.lr_scale;
   TrainSettings s = config.qat.from == "scratch" ? base_settings(config, seed)
                                                  : fork_settings(own, seed, std::string{});
   s.phase = std::move(phase);
   s.ema = config.qat.ema;
-  if (s.rate_key == "qat.lr_scale" && recipe.distills && config.distill.lr_scale > 0)
+  if (s.rate_key == "qat.lr_scale" && method.distills && config.distill.lr_scale > 0)
     s.rate_key = "distill.lr_scale";
   s.first_step = std::llround(config.qat.start * static_cast<double>(s.schedule.steps));
   return s;
@@ -341,7 +341,7 @@ static std::vector<quant::Target> resolve_row(const ExperimentConfig& config, co
 }
 
 void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& origins) {
-  check_methods(config, quant::recipe_names(), origins);
+  check_methods(config, quant::method_names(), origins);
   nn::Gpt shapes(model_config(config, vocab_size), nn::Gpt::Values::shapes_only);
   nn::ModelView view = nn::view(shapes);
   std::size_t listed = 0;  // in config.row, of which planned_rows leaves fp32 out
@@ -350,7 +350,7 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     const std::string grid = config.row.empty() ? "quant.grid" : str("row[", listed++, "].grid");
     if (row.bits == 0) continue;
     const std::vector<quant::Target> targets = resolve_row(config, row, view, origins);
-    if (quant::recipe(row.method).training != quant::Training::lsq) continue;
+    if (quant::method(row.method).training != quant::Training::lsq) continue;
     for (const quant::Target& t : targets) {
       if (quant::has_learned_step(t.spec)) continue;
       origins.fail(grid, {.what = str(row.method, " learns one positive step, which the grid of ",

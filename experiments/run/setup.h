@@ -15,7 +15,8 @@
 #include "experiments/run/trainer.h"
 #include "nn/gpt.h"
 #include "quant/methods/plan.h"
-#include "quant/methods/recipes.h"
+#include "quant/methods/methods.h"
+#include "quant/methods/options.h"
 #include "quant/train/qat.h"
 
 namespace notch::experiments {
@@ -47,7 +48,7 @@ std::filesystem::path token_cache();
 
 nn::GptConfig model_config(const ExperimentConfig& config, int vocab_size);
 
-/// The fp32 phase, and the phases after the fork: the same recipe with qat's budget, in an order of
+/// The fp32 phase, and the phases after the fork: the same method with qat's budget, in an order of
 /// data of their own that all of them share.
 TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed);
 TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase);
@@ -55,7 +56,7 @@ TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, 
 /// Of a row that trains through rounding: fork_settings with the distilled rows' learning rate, or
 /// base_settings from scratch; without the part before rounding begins.
 TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t seed,
-                                const quant::Recipe& recipe, std::string phase);
+                                const quant::Method& method, std::string phase);
 
 /// The spec of a row and the plan around it.
 quant::Spec row_spec(const ExperimentConfig& config, const RowConfig& row);

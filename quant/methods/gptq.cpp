@@ -12,6 +12,8 @@
 #include "autograd/kernels/syrk.h"
 #include "quant/methods/gptq_factor.h"
 #include "quant/methods/gptq_sweep.h"
+#include "quant/methods/options.h"
+#include "quant/methods/rtn.h"
 
 namespace notch::quant {
 namespace {
@@ -150,38 +152,6 @@ std::vector<double> Hessian::drift() const {
   return C;
 }
 
-std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows, std::int64_t cols,
-                                    std::span<const double> H, std::span<const double> drift,
-                                    const GptqOptions& options, std::string_view where) {
-  check(options.asymmetric >= 0 && options.asymmetric <= 1, where, "gptq asymmetric ",
-        options.asymmetric, " is outside 0 to 1");
-  check(std::ssize(w) == rows * cols && std::ssize(H) == cols * cols && H.size() == drift.size(),
-        where, "got ", w.size(), " weights, ", H.size(), " and ", drift.size(),
-        " second moments for a matrix of [", rows, ", ", cols, "]");
-  const DampedCholesky cholesky =
-      damped_cholesky(H, order_columns(H, cols, false, where), options.damp, where);
-  std::vector<real> target(w.size());
-  constexpr Index kRows = 64;
-  parallel_for((rows + kRows - 1) / kRows, [&](Index tile) {
-    const Index first = tile * kRows, n = std::min(kRows, rows - first);
-    const auto part = w.subspan(at(first * cols), at(n * cols));
-    const std::vector<double> W(part.begin(), part.end());
-    std::vector<double> move(W.size());
-    kernels::gemm_serial(move, std::span<const double>(W), drift, n, cols, cols);
-    // The factor counts columns from the end.
-    const auto reverse_rows = [&] {
-      for (Index r = 0; r < n; ++r)
-        std::reverse(move.begin() + r * cols, move.begin() + (r + 1) * cols);
-    };
-    reverse_rows();
-    kernels::cholesky_solve_serial(move, cholesky.L, n, cols);
-    reverse_rows();
-    for (std::size_t i = 0; i < W.size(); ++i)
-      target[at(first * cols) + i] = static_cast<real>(W[i] + options.asymmetric * move[i]);
-  });
-  return target;
-}
-
 GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
                 std::span<const double> H, const GptqOptions& options, std::string_view where) {
   check(options.damp >= 0 && options.damp <= 1, where, "gptq damping ", options.damp,
@@ -243,5 +213,31 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
   report.error = undamped(report.damped_error, cholesky.lambda, w, result.q, order);
   return result;
 }
+
+Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
+                      const GptqOptions& options) {
+  // One-hot inputs have a diagonal Hessian, with which GPTQ is round-to-nearest.
+  if (matrix.H == nullptr) return {.q = round_nearest(matrix.target, options.range)};
+  GptqResult result = gptq(target, matrix.rows(), matrix.cols(), matrix.target.spec,
+                           matrix.H->matrix(), options, matrix.target.name);
+  const GptqReport& r = result.report;
+  return {.q = std::move(result.q),
+          .measures = {{"output_error", r.error},
+                       {"rtn_output_error", r.rtn_error},
+                       {"damp", r.damp},
+                       {"condition", r.condition},
+                       {"dead_inputs", static_cast<double>(r.dead_columns)}}};
+}
+
+constinit const Method kGptq{
+    .name = "gptq",
+    .source = "Frantar et al. 2022",
+    .needs = {.hessian = true},
+    .round = [](const MatrixView& matrix, const PostTrainingOptions& options) {
+      return round_by_gptq(matrix, matrix.w, options.gptq);
+    },
+    .section = "gptq",
+    .layer_figures = kGptqLayerFigures,
+    .row_figures = kGptqRowFigures};
 
 }  // namespace notch::quant

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "autograd/base/real.h"
+#include "quant/methods/method.h"
 #include "quant/numbers/qtensor.h"
 #include "quant/numbers/ranges.h"
 #include "quant/numbers/spec.h"
@@ -99,21 +100,34 @@ struct GptqResult {
   GptqReport report{};
 };
 
-/// What the codes should come close to when the quantized layers before this one have changed its
-/// inputs from x̃ to x: minimising the mean of ‖w x̃ - q x‖² over real-valued q, with λ‖q - w‖²,
-///   q = w + w C (H + λI)⁻¹;   returned is w + options.asymmetric · w C (H + λI)⁻¹  [rows, cols]
-/// The objective is GPTAQ's (Li et al. 2025, arXiv:2504.02692): `gptq` of this target minimises it.
-/// Deviation: the paper moves column after column, each by what its predecessors leave over; here
-/// every column takes part. λ as in gptq. Errors as gptq's. Parallel.
-std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows, std::int64_t cols,
-                                    std::span<const double> H, std::span<const double> drift,
-                                    const GptqOptions& options, std::string_view where);
-
 /// Quantizes w [rows, cols] given H [cols, cols] (symmetric, both triangles). With H = c·I, or any
 /// diagonal H, the result equals quantize(w, choose_scales(w, range)) exactly. Parallel over rows.
 /// Errors name `where`: usage (sizes, options); numeric (a weight or H not finite, a negative H_ii,
 /// no factorization even with damp = 1).
 GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
                 std::span<const double> H, const GptqOptions& options, std::string_view where);
+
+/// `gptq` of a target for a matrix; round-to-nearest where there is no Hessian.
+Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
+                      const GptqOptions& options);
+
+/// What GPTQ and its descendants report.
+inline constexpr LayerFigure kGptqLayerFigures[] = {{"output_error", "output error", 6},
+                                                    {"rtn_output_error", "of rtn", 6},
+                                                    {"damp", "", 3},
+                                                    {"condition", "", 0},
+                                                    {"dead_inputs", "dead", 0}};
+inline constexpr RowFigure kGptqRowFigures[] = {
+    {"gptq_error_share", "output error, % of rtn's", 1, true,
+     [](std::span<const LayerReport> layers) {
+       const double of_rtn = total(layers, "rtn_output_error");
+       return of_rtn > 0 ? total(layers, "output_error") / of_rtn : 1;
+     }},
+    {"gptq_condition", "worst condition", 0, false,
+     [](std::span<const LayerReport> layers) { return largest(layers, "condition"); }},
+    {"gptq_damp", "largest damping", 3, false,
+     [](std::span<const LayerReport> layers) { return largest(layers, "damp"); }}};
+
+extern const Method kGptq;
 
 }  // namespace notch::quant

@@ -9,11 +9,13 @@
 // Between groups a batch of text is data, the model's State: what is settled is never run again. A
 // method that compares with the model before rounding has states of that model beside them, which
 // go on before the group is rounded.
+#include "quant/methods/post_training.h"
+
 #include <algorithm>
 #include <map>
 
 #include "quant/methods/calibration.h"
-#include "quant/methods/recipes.h"
+#include "quant/methods/rtn.h"
 #include "quant/methods/tied_table.h"
 #include "quant/ops/input_ops.h"
 
@@ -30,10 +32,10 @@ struct Held {
 
 class Walk {
  public:
-  Walk(nn::ModelView& model, const Recipe& recipe, std::span<const Target> targets,
+  Walk(nn::ModelView& model, const Method& method, std::span<const Target> targets,
        std::span<const nn::Tokens> calibration, const PostTrainingOptions& options)
       : model_(model),
-        recipe_(recipe),
+        method_(method),
         targets_(targets),
         calibration_(calibration),
         options_(options) {
@@ -43,11 +45,11 @@ class Walk {
   }
 
   Quantized run() {
-    if (recipe_.needs_hessian || std::ranges::any_of(targets_, needs_calibration)) {
-      check(!calibration_.empty(), recipe_.name, "needs calibration text and got none");
+    if (method_.needs.hessian || std::ranges::any_of(targets_, needs_calibration)) {
+      check(!calibration_.empty(), method_.name, "needs calibration text and got none");
       walk_stages();
     }
-    // What is left: everything for recipes without statistics, tables that are only looked up.
+    // What is left: everything for methods without statistics, tables that are only looked up.
     for (const Target& t : targets_) {
       if (!done_.contains(t.weight)) round(t, nullptr);
     }
@@ -73,15 +75,15 @@ class Walk {
                         .input = [](Graph&, const nn::State& s) { return s.residual; }};
     const bool tied = model_.head_is_tied() && target_of(model_.head);
     std::optional<Hessian> lookups;
-    if (recipe_.needs_hessian && tied) lookups = lookup_moment(model_, calibration_);
-    if (recipe_.needs_reference) reference_ = embedded();
+    if (method_.needs.hessian && tied) lookups = lookup_moment(model_, calibration_);
+    if (method_.needs.drift) reference_ = embedded();
     const std::vector<std::vector<real>> tables = round_tables();
     states_ = embedded();
     for (const nn::Stage& stage : model_.stages) {
       const std::size_t size = options_.true_sequential ? 1 : stage.steps.size();
       for (std::size_t i = 0; i < stage.steps.size(); i += size) {
         const Group group(stage.steps.data() + i, size);
-        Moments moments = observe(group, recipe_.needs_reference);
+        Moments moments = observe(group, method_.needs.drift);
         round(group, moments);
         for (Held& held : states_) advance(group, held, As::shipped);
       }
@@ -89,7 +91,7 @@ class Walk {
     restore(tables);
     // The head sees the last states. A tied table is looked up as well, so its codes stay close to
     // the weights themselves: no drift, and what lookups weigh.
-    Moments moments = observe({&head, 1}, recipe_.needs_reference && !tied);
+    Moments moments = observe({&head, 1}, method_.needs.drift && !tied);
     if (lookups && !moments.empty()) moments.at(model_.head).add(*lookups);
     round({&head, 1}, moments);
   }
@@ -104,7 +106,7 @@ class Walk {
   Moments observe(Group group, bool drifts) {
     find_ranges(group);
     Moments moments;
-    if (!recipe_.needs_hessian) return moments;
+    if (!method_.needs.hessian) return moments;
     for (const nn::Step& step : group) {
       for (const nn::Linear* l : step.linears) {
         if (target_of(l)) moments.emplace(l, Hessian(l->in_features()));
@@ -247,7 +249,9 @@ class Walk {
   /// Chooses the codes and puts their values into the parameter.
   void round(const Target& t, const Hessian* H) {
     Done& done = done_[t.weight];
-    done.q = recipe_.round(t, H, options_, done.report);
+    Rounded chosen = method_.round({.target = t, .w = t.weight->value.flat(), .H = H}, options_);
+    done.q = std::move(chosen.q);
+    done.report.measures = std::move(chosen.measures);
     done.report.name = t.name;
     done.report.spec = t.spec;
     const std::vector<real> rounded = dequantize(done.q);
@@ -287,24 +291,24 @@ class Walk {
   }
 
   nn::ModelView& model_;
-  const Recipe& recipe_;
+  const Method& method_;
   std::span<const Target> targets_;
   std::span<const nn::Tokens> calibration_;
   const PostTrainingOptions& options_;
   Graph graph_;
   std::vector<Held> states_;     // of the model that ships, batch by batch
-  std::vector<Held> reference_;  // of the model before rounding, where the recipe asks for it
+  std::vector<Held> reference_;  // of the model before rounding, where the method asks for it
   std::map<const Param*, Done> done_;
   std::map<const nn::Linear*, InputQuantizer> inputs_;  // whose ranges are known
 };
 
 }  // namespace
 
-Quantized post_training(nn::ModelView& model, const Recipe& recipe, std::span<const Target> targets,
+Quantized post_training(nn::ModelView& model, const Method& method, std::span<const Target> targets,
                         std::span<const nn::Tokens> calibration,
                         const PostTrainingOptions& options) {
-  check(recipe.round != nullptr, recipe.name, "is not a post-training recipe");
-  return Walk(model, recipe, targets, calibration, options).run();
+  check(method.round != nullptr, method.name, "does not round after training");
+  return Walk(model, method, targets, calibration, options).run();
 }
 
 }  // namespace notch::quant

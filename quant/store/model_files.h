@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "nn/model_dir.h"
-#include "quant/methods/recipes.h"
+#include "quant/methods/quantized.h"
 #include "quant/serve/weight_only.h"
 
 namespace notch::quant {

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "quant/methods/recipes.h"
+#include "quant/methods/method.h"
 #include "quant/ops/fake_quant.h"
 #include "quant/train/trained_inputs.h"
 

@@ -9,7 +9,7 @@
 #pragma once
 
 #include "autograd/param.h"
-#include "quant/methods/recipes.h"
+#include "quant/methods/quantized.h"
 
 namespace notch::quant {
 

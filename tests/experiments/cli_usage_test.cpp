@@ -1,7 +1,7 @@
 // What a user types beside the experiments: help, lists of methods, loops, the same command twice.
 #include "autograd/base/sha256.h"
 #include "experiments/program/commands.h"
-#include "quant/methods/recipes.h"
+#include "quant/methods/methods.h"
 #include "tests/experiments/program.h"
 
 using namespace notch;
@@ -23,16 +23,16 @@ TEST_CASE("help is a verb too") {
   CHECK(program.notch("help run train").code == 2);
 }
 
-TEST_CASE("every list of methods comes from the table of recipes") {
+TEST_CASE("every list of methods comes from the table of methods") {
   const Program program;
   const std::string quantize = program.notch("quantize -h").out, run = program.notch("run -h").out,
                     bench = program.notch("bench -h").out, config = program.notch("config").out;
   const std::string missing = program.notch("quantize m --bits 4 --out x").err,
                     unknown = program.notch("quantize m --method awq --bits 4 --out x").err;
-  for (const quant::Recipe& r : quant::kRecipes) {
-    const std::string name(r.name);
+  for (const quant::Method* method : quant::methods()) {
+    const std::string name(method->name);
     CAPTURE(name);
-    const bool trains = r.training != quant::Training::none;
+    const bool trains = method->trains();
     for (const std::string* text : {&run, &config}) CHECK(text->find(name) != std::string::npos);
     for (const std::string* text : {&quantize, &missing, &unknown}) {
       if (!trains) CHECK(text->find(name) != std::string::npos);

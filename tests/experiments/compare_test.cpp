@@ -53,9 +53,9 @@ TEST_CASE("A finished comparison says the same in every format") {
     REQUIRE(run.seeds.size() == 2);
     std::vector<std::string> names{"fp32", "fp32-continue"};
     for (const int bits : {8, 4, 2}) {
-      for (const quant::Recipe& recipe : quant::kRecipes) {
-        names.push_back(str(recipe.name, "-int", bits));
-        if (recipe.training == quant::Training::none) names.push_back("control-" + names.back());
+      for (const quant::Method* method : quant::methods()) {
+        names.push_back(str(method->name, "-int", bits));
+        if (!method->trains()) names.push_back("control-" + names.back());
       }
     }
     for (const SeedResults& seed : run.seeds) {
@@ -74,12 +74,12 @@ TEST_CASE("A finished comparison says the same in every format") {
         CHECK(row.on_control == row.name.starts_with("control-"));
         CHECK((row.bits == 32 || row.moved > 0));
         const bool has_hessian = row.method == "gptq" || row.method == "gptaq";
-        CHECK(row.gptq.error_share.has_value() == has_hessian);
-        if (row.gptq.error_share) {
-          CHECK(*row.gptq.error_share > 0);
-          CHECK(*row.gptq.error_share < 1);
-          CHECK(*row.gptq.condition >= 1);
-          CHECK(*row.gptq.damp == run.config.gptq.damp);
+        CHECK(row.figures.contains("gptq_error_share") == has_hessian);
+        if (has_hessian) {
+          CHECK(row.figures.at("gptq_error_share") > 0);
+          CHECK(row.figures.at("gptq_error_share") < 1);
+          CHECK(row.figures.at("gptq_condition") >= 1);
+          CHECK(row.figures.at("gptq_damp") == run.config.gptq.damp);
         }
       }
       CHECK(find_row(seed, "no-such-row") == nullptr);
@@ -114,11 +114,12 @@ TEST_CASE("A finished comparison says the same in every format") {
     CHECK(layers.size() == 24);  // 2 methods, 2 seeds, 3 widths, fp32 and its control
     for (const SeedResults& seed : run.seeds) {
       for (const RowResult& row : seed.rows) {
-        if (!row.gptq.error_share) continue;
+        const auto share = row.figures.find("gptq_error_share");
+        if (share == row.figures.end()) continue;
         const auto [error, rtn_error] = errors.at(str("seed-", seed.seed, "/", row.name));
         CHECK(layers.at(str("seed-", seed.seed, "/", row.name)).size() ==
               5);  // 4 linears, the head
-        CHECK(error / rtn_error == Approx(*row.gptq.error_share));
+        CHECK(error / rtn_error == Approx(share->second));
       }
     }
   }

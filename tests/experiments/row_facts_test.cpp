@@ -103,7 +103,7 @@ TEST_CASE("A control trains with its rows' settings, once for all") {
   for (const std::size_t i : {std::size_t{0}, std::size_t{1}}) {
     const RowConfig row = planned_rows(config)[i];
     const TrainSettings own =
-        rounding_settings(row_config(config, row), 5, quant::recipe(row.method), "");
+        rounding_settings(row_config(config, row), 5, quant::method(row.method), "");
     const TrainSettings& control = all[1].settings;
     CHECK(control.schedule.lr == own.schedule.lr);
     CHECK(control.schedule.min_lr == own.schedule.min_lr);

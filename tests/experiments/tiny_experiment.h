@@ -28,7 +28,7 @@ inline ExperimentConfig tiny_experiment() {
   c.train.eval_every = 0;
   c.train.checkpoint_every = 0;
   c.quant.bits = {8, 4, 2};
-  c.quant.methods = quant::recipe_names();
+  c.quant.methods = quant::method_names();
   c.calib.windows = 8;
   c.qat.steps = 4;
   return c;

@@ -25,7 +25,7 @@ TEST_CASE("from the third token on a packed model decodes without the heap") {
         if (activations) plan.activations = ActivationSpec{};
         const test::TemporaryDirectory dir;
         nn::ModelView view = nn::view(*model);
-        save_quantized(*model, post_training(view, recipe("rtn"), resolve(plan, view), {}, {}),
+        save_quantized(*model, post_training(view, method("rtn"), resolve(plan, view), {}, {}),
                        dir.path());
         const RunnableModel packed = load_runnable(dir.path());
         const auto cache = make_kv_cache(kind, nn::kv_shape(packed.model->config()));

@@ -8,7 +8,7 @@
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/methods/column_update.h"
-#include "quant/methods/gptq.h"
+#include "quant/methods/gptaq.h"
 #include "tests/catch.h"
 #include "tests/quant/gptq_oracle.h"
 

@@ -128,7 +128,7 @@ TEST_CASE("integer layers keep no second copy of their weights") {
   plan.rules = {{.pattern = "h.1.*", .spec = Spec{.bits = 4}, .activation_bits = 0},
                 {.pattern = "h.0.attn.c_proj", .spec = Spec{.bits = 4}, .activation_bits = 6}};
   const std::vector<Target> targets = resolve(plan, view);
-  const Quantized quantized = post_training(view, recipe("rtn"), targets, {}, {});
+  const Quantized quantized = post_training(view, method("rtn"), targets, {}, {});
   const TemporaryDirectory dir;
   save_quantized(*gpt, quantized, dir.path());
   const LoadedModel loaded = load_any(dir.path());
@@ -157,7 +157,7 @@ TEST_CASE("static ranges take five counted bytes and come back exactly") {
   const std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), view);
   const Text text(2);
   const std::vector<nn::Tokens> calibration{text.tokens()};
-  const Quantized quantized = post_training(view, recipe("gptq"), targets, calibration, {});
+  const Quantized quantized = post_training(view, method("gptq"), targets, calibration, {});
   Quantized dynamic = quantized;
   for (NamedQTensor& t : dynamic.tensors) {
     if (t.input) t.input->spec.range = ActivationRange::dynamic;
@@ -184,7 +184,7 @@ TEST_CASE("quantization_config activations must fit the tensors") {
   nn::ModelView view = nn::view(*gpt);
   Plan plan = plan_of({.bits = 8}, kDynamic);
   plan.rules = {{.pattern = "wpe", .spec = Spec{.bits = 8}}};
-  const Quantized quantized = post_training(view, recipe("rtn"), resolve(plan, view), {}, {});
+  const Quantized quantized = post_training(view, method("rtn"), resolve(plan, view), {}, {});
   const auto refused = [&](const std::function<void(Json&)>& change) {
     const TemporaryDirectory dir;
     save_quantized(*gpt, quantized, dir.path());
@@ -213,7 +213,7 @@ TEST_CASE("a static range without calibration is refused before attaching") {
         Fault::usage);
   CHECK(model.view.hooks->linear_chain.empty());
   CHECK(model.view.hooks->weight_chain.empty());
-  CHECK(error_of([&] { post_training(model.view, recipe("rtn"), targets, {}, {}); }).fault ==
+  CHECK(error_of([&] { post_training(model.view, method("rtn"), targets, {}, {}); }).fault ==
         Fault::usage);
 }
 
@@ -237,7 +237,7 @@ TEST_CASE("GPTQ's statistics are those of the rounded inputs") {
     AnyModel model = any_model([] { return make_gpt(); });
     Plan plan{.weights = {.bits = 3}, .activations = activations};
     const std::vector<Target> targets = resolve(plan, model.view);
-    return post_training(model.view, recipe("gptq"), targets, calibration, {}).tensors[0].q.codes;
+    return post_training(model.view, method("gptq"), targets, calibration, {}).tensors[0].q.codes;
   };
   CHECK(codes_with(ActivationSpec{.bits = 2}) != codes_with({}));
   CHECK(codes_with(ActivationSpec{.bits = 2}) == codes_with(ActivationSpec{.bits = 2}));

@@ -20,7 +20,7 @@ inline nn::GptConfig config_of(bool tied, bool bias) {
 /// The model quantized by `plan`: its parameters are the dequantized weights.
 inline quant::Quantized rounded(nn::Gpt& model, const quant::Plan& plan) {
   nn::ModelView view = nn::view(model);
-  return quant::post_training(view, quant::recipe("rtn-mse"), quant::resolve(plan, view), {}, {});
+  return quant::post_training(view, quant::method("rtn-mse"), quant::resolve(plan, view), {}, {});
 }
 
 /// A plan that spreads `specs` over the matrices of a model, one each.

@@ -12,7 +12,8 @@
 #include "nn/gpt.h"
 #include "nn/mlp.h"
 #include "optim/adamw.h"
-#include "quant/methods/recipes.h"
+#include "quant/methods/methods.h"
+#include "quant/methods/post_training.h"
 
 namespace notch::test {
 

@@ -36,7 +36,7 @@ void check_warm_start(Training training, const Spec& spec, const PostTrainingOpt
     const Text text(11);
     const std::vector<nn::Tokens> calibration{text.tokens()};
     const Quantized start =
-        post_training(model.view, recipe("gptq"), targets, calibration, options);
+        post_training(model.view, method("gptq"), targets, calibration, options);
     const std::vector<real> shipped = logits_of(model.view, text);
     FakeQuantizer quantizer(model.view, training, targets, {}, &start);
     CHECK(same_bits(logits_of(model.view, text), shipped));
@@ -64,7 +64,7 @@ TEST_CASE("a warm start begins exactly at the model that it starts from") {
       resolve({.weights = Spec{.bits = 2, .grid = GridKind::seq}}, model.view);
   const Text text(11);
   const std::vector<nn::Tokens> calibration{text.tokens()};
-  post_training(model.view, recipe("gptq"), targets, calibration, {.gptq = {.search_clip = true}});
+  post_training(model.view, method("gptq"), targets, calibration, {.gptq = {.search_clip = true}});
   const std::vector<real> shipped = logits_of(model.view, text);
   const FakeQuantizer anew(model.view, Training::lsq, targets, {});
   CHECK_FALSE(same_bits(logits_of(model.view, text), shipped));
@@ -78,7 +78,7 @@ TEST_CASE("weights return to their codes' cells as near as they can") {
     const std::vector<Target> targets = resolve({.weights = spec}, model.view);
     const Text text(11);
     const std::vector<nn::Tokens> calibration{text.tokens()};
-    const Quantized rounded = post_training(model.view, recipe("gptq"), targets, calibration, {});
+    const Quantized rounded = post_training(model.view, method("gptq"), targets, calibration, {});
     const std::vector<real> shipped = logits_of(model.view, text);
     return_to_cells(model.params(), before.params(), rounded);
     const Grid grid = grid_of(spec);
@@ -112,7 +112,7 @@ TEST_CASE("weights return to their codes' cells as near as they can") {
 TEST_CASE("a warm start from another grid or without a matrix is refused") {
   AnyModel model = mlp();
   const std::vector<Target> targets = resolve({.weights = Spec{.bits = 4}}, model.view);
-  Quantized start = post_training(model.view, recipe("rtn"), targets, {}, {});
+  Quantized start = post_training(model.view, method("rtn"), targets, {}, {});
   const auto attach_to = [&] { FakeQuantizer(model.view, Training::lsq, targets, {}, &start); };
   attach_to();
   start.tensors[0].q.spec.bits = 5;
@@ -129,7 +129,7 @@ TEST_CASE("a warm start with static inputs goes on with their ranges") {
         model.view);
     const Text text(11);
     const std::vector<nn::Tokens> calibration{text.tokens()};
-    const Quantized start = post_training(model.view, recipe("gptq"), targets, calibration, {});
+    const Quantized start = post_training(model.view, method("gptq"), targets, calibration, {});
     for (std::size_t i = 0; i < targets.size(); ++i) targets[i].input = start.tensors[i].input;
     FakeQuantizer quantizer(model.view, training, targets, {}, &start);
     const Quantized begin = quantizer.convert();

@@ -21,7 +21,7 @@ using namespace notch::test;
 /// A directory with the model rounded to nearest by `plan`; the model's values are changed.
 void save(nn::Gpt& model, const Plan& plan, const fs::path& dir) {
   nn::ModelView view = nn::view(model);
-  save_quantized(model, post_training(view, recipe("rtn"), resolve(plan, view), {}, {}), dir);
+  save_quantized(model, post_training(view, method("rtn"), resolve(plan, view), {}, {}), dir);
 }
 
 /// Logits of eight positions: few enough for the kernels of decoding.

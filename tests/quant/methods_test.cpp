@@ -1,6 +1,6 @@
-// Post-training recipes: each statistic comes from the model as it will be when the layer runs, and
+// Post-training methods: each statistic comes from the model as it will be when the layer runs, and
 // the codes are those of the quantizer applied by hand.
-#include "quant/methods/recipes.h"
+#include "quant/methods/methods.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +9,7 @@
 #include <set>
 
 #include "autograd/base/thread_pool.h"
+#include "quant/methods/gptaq.h"
 #include "quant/methods/tied_table.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
@@ -65,7 +66,7 @@ Quantized run(AnyModel& model, std::string_view name, const Plan& plan = kPlan,
               const PostTrainingOptions& options = {}) {
   const Calibration calibration;
   const std::vector<Target> targets = resolve(plan, model.view);
-  return post_training(model.view, recipe(name), targets, calibration.tokens, options);
+  return post_training(model.view, method(name), targets, calibration.tokens, options);
 }
 
 bool equal(const Quantized& a, const Quantized& b) {
@@ -96,7 +97,7 @@ std::vector<std::vector<real>> inputs_of(const AnyModel& model, std::string_view
   return inputs;
 }
 
-TEST_CASE("round-to-nearest recipes quantize every matrix alone") {
+TEST_CASE("round-to-nearest methods quantize every matrix alone") {
   for (AnyModel& model : models()) {
     for (const auto& [name, rule] : {std::pair{"rtn", RangeRule::absmax},
                                      {"rtn-mse", RangeRule::mse},
@@ -111,7 +112,7 @@ TEST_CASE("round-to-nearest recipes quantize every matrix alone") {
         CHECK(q.tensors[i].name == targets[i].weight->name);
         CHECK(q.layers[i].name == targets[i].name);
         CHECK(q.tensors[i].q == nearest(*targets[i].weight, targets[i].spec, rule));
-        CHECK(q.layers[i].gptq.rtn_error == 0);
+        CHECK(q.layers[i].measures.empty());
       }
       test::put_dequantized(q, expected.params());
       CHECK(same_bits(values_of(work.params()), values_of(expected.params())));
@@ -161,8 +162,8 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
     const GptqResult expected = gptq(w, rows, cols, t.spec, H.matrix(), options.gptq, t.name);
     CHECK(at->q == expected.q);
     const LayerReport& report = q.layers[static_cast<std::size_t>(at - q.tensors.begin())];
-    CHECK(report.gptq.error == expected.report.error);
-    CHECK(report.gptq.damp == options.gptq.damp);
+    CHECK(measure(report, "output_error") == expected.report.error);
+    CHECK(measure(report, "damp") == options.gptq.damp);
   };
   const auto apply = [&](const Target& t) {
     const auto at = std::ranges::find(q.tensors, t.weight->name, &NamedQTensor::name);
@@ -279,9 +280,9 @@ TEST_CASE("GPTQ's output errors are below round-to-nearest's") {
     for (const LayerReport& layer : q.layers) {
       INFO(layer.name);
       if (layer.name == "wte" && !model.view.head_is_tied()) continue;  // looked up, no Hessian
-      CHECK(layer.gptq.error < layer.gptq.rtn_error);
-      error += layer.gptq.error;
-      rtn_error += layer.gptq.rtn_error;
+      CHECK(measure(layer, "output_error") < measure(layer, "rtn_output_error"));
+      error += measure(layer, "output_error");
+      rtn_error += measure(layer, "rtn_output_error");
     }
     CHECK(error < 0.8 * rtn_error);
     const auto change = [&](const AnyModel& m, std::uint64_t seed) {
@@ -296,7 +297,7 @@ TEST_CASE("GPTQ's output errors are below round-to-nearest's") {
   }
 }
 
-TEST_CASE("reports of a recipe say what share moved and by how much") {
+TEST_CASE("reports of a method say what share moved and by how much") {
   AnyModel model = gpt(), before = gpt();
   const Quantized q = run(model, "gptq");
   double moved = 0, all = 0;
@@ -345,7 +346,8 @@ TEST_CASE("the number of threads changes no code, scale or report") {
       CHECK(equal(q, *reference));
       CHECK(same_bits(values_of(model.params()), values));
       for (std::size_t i = 0; i < q.layers.size(); ++i) {
-        CHECK(q.layers[i].gptq.error == reference->layers[i].gptq.error);
+        CHECK(measure(q.layers[i], "output_error") ==
+              measure(reference->layers[i], "output_error"));
         CHECK(q.layers[i].weight_error == reference->layers[i].weight_error);
       }
     }
@@ -353,37 +355,39 @@ TEST_CASE("the number of threads changes no code, scale or report") {
   set_threads(before);
 }
 
-TEST_CASE("recipes that only train or lack calibration text are refused") {
+TEST_CASE("methods that only train or lack calibration text are refused") {
   AnyModel model = gpt();
   const auto values = values_of(model.params());
   const std::vector<Target> targets = resolve(kPlan, model.view);
   const auto refused = [&](std::string_view name) {
-    return error_of([&] { post_training(model.view, recipe(name), targets, {}, {}); });
+    return error_of([&] { post_training(model.view, method(name), targets, {}, {}); });
   };
   for (const std::string_view name : {"gptq", "gptaq", "qat-ste", "qat-lsq-kd"}) {
     CHECK(refused(name).fault == Fault::usage);
     CHECK(refused(name).where == name);
   }
   CHECK(same_bits(values_of(model.params()), values));
-  CHECK(post_training(model.view, recipe("rtn"), targets, {}, {}).tensors.size() == 9);
+  CHECK(post_training(model.view, method("rtn"), targets, {}, {}).tensors.size() == 9);
 }
 
-TEST_CASE("recipes have unique names and either round or train") {
+TEST_CASE("methods have unique names and either round or train") {
   std::set<std::string> names;
-  for (const Recipe& r : kRecipes) {
-    INFO(r.name);
-    CHECK(names.insert(std::string(r.name)).second);
-    CHECK(&recipe(r.name) == &r);
-    CHECK((r.round != nullptr) == (r.training == Training::none));
-    CHECK((!r.distills || r.training != Training::none));
-    CHECK_FALSE(r.source.empty());
+  for (const Method* m : methods()) {
+    INFO(m->name);
+    CHECK(names.insert(std::string(m->name)).second);
+    CHECK(&method(m->name) == m);
+    CHECK((m->round != nullptr) == !m->trains());
+    CHECK((m->family == Family::trained) == m->trains());
+    CHECK((!m->distills || m->trains()));
+    CHECK((!m->needs.drift || m->needs.hessian));
+    CHECK_FALSE(m->source.empty());
   }
-  const ErrorParts e = error_of([] { recipe("gtpq"); });
+  const ErrorParts e = error_of([] { method("gtpq"); });
   CHECK(e.fault == Fault::usage);
   CHECK(e.field == "gtpq");
   CHECK(e.hint.find("\"gptq\"") != std::string::npos);
   // Of weights a moving average has no meaning, and that is what the refusal says.
-  CHECK(error_of([] { recipe("rtn-moving-average"); }).hint.find("batches") != std::string::npos);
+  CHECK(error_of([] { method("rtn-moving-average"); }).hint.find("batches") != std::string::npos);
 }
 
 }  // namespace

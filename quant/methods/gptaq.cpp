@@ -1,0 +1,69 @@
+#include "quant/methods/gptaq.h"
+
+#include <algorithm>
+
+#include "autograd/base/error.h"
+#include "autograd/base/thread_pool.h"
+#include "autograd/kernels/blas.h"
+#include "quant/methods/gptq_factor.h"
+#include "quant/methods/options.h"
+
+namespace notch::quant {
+namespace {
+
+using Index = std::int64_t;
+
+constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
+  const std::vector<double> drift = matrix.H ? matrix.H->drift() : std::vector<double>{};
+  if (drift.empty()) return round_by_gptq(matrix, matrix.w, options.gptq);
+  const std::vector<real> target =
+      asymmetric_target(matrix.w, matrix.rows(), matrix.cols(), matrix.H->matrix(), drift,
+                        options.gptq, matrix.target.name);
+  return round_by_gptq(matrix, target, options.gptq);
+}
+
+}  // namespace
+
+std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows, std::int64_t cols,
+                                    std::span<const double> H, std::span<const double> drift,
+                                    const GptqOptions& options, std::string_view where) {
+  check(options.asymmetric >= 0 && options.asymmetric <= 1, where, "gptq asymmetric ",
+        options.asymmetric, " is outside 0 to 1");
+  check(std::ssize(w) == rows * cols && std::ssize(H) == cols * cols && H.size() == drift.size(),
+        where, "got ", w.size(), " weights, ", H.size(), " and ", drift.size(),
+        " second moments for a matrix of [", rows, ", ", cols, "]");
+  const DampedCholesky cholesky =
+      damped_cholesky(H, order_columns(H, cols, false, where), options.damp, where);
+  std::vector<real> target(w.size());
+  constexpr Index kRows = 64;
+  parallel_for((rows + kRows - 1) / kRows, [&](Index tile) {
+    const Index first = tile * kRows, n = std::min(kRows, rows - first);
+    const auto part = w.subspan(at(first * cols), at(n * cols));
+    const std::vector<double> W(part.begin(), part.end());
+    std::vector<double> move(W.size());
+    kernels::gemm_serial(move, std::span<const double>(W), drift, n, cols, cols);
+    // The factor counts columns from the end.
+    const auto reverse_rows = [&] {
+      for (Index r = 0; r < n; ++r)
+        std::reverse(move.begin() + r * cols, move.begin() + (r + 1) * cols);
+    };
+    reverse_rows();
+    kernels::cholesky_solve_serial(move, cholesky.L, n, cols);
+    reverse_rows();
+    for (std::size_t i = 0; i < W.size(); ++i)
+      target[at(first * cols) + i] = static_cast<real>(W[i] + options.asymmetric * move[i]);
+  });
+  return target;
+}
+
+constinit const Method kGptaq{.name = "gptaq",
+                              .source = "Li et al. 2025",
+                              .needs = {.hessian = true, .drift = true},
+                              .round = round,
+                              .section = "gptq",
+                              .layer_figures = kGptqLayerFigures,
+                              .row_figures = kGptqRowFigures};
+
+}  // namespace notch::quant

@@ -1,0 +1,83 @@
+#include "quant/methods/methods.h"
+
+#include <algorithm>
+#include <array>
+
+#include "autograd/base/error.h"
+#include "quant/methods/gptaq.h"
+#include "quant/methods/gptq.h"
+#include "quant/methods/rtn.h"
+#include "quant/methods/trained.h"
+
+namespace notch::quant {
+namespace {
+
+constexpr std::array<const Method*, 10> kMethods{
+    &kRtn,   &kRtnMse, &kRtnPercentile, &kRtnEntropy, &kGptq,
+    &kGptaq, &kQatSte, &kQatLsq,        &kQatSteKd,   &kQatLsqKd};
+
+}  // namespace
+
+std::span<const Method* const> methods() { return kMethods; }
+
+const Method* find_method(std::string_view name) {
+  const auto at = std::ranges::find(kMethods, name, &Method::name);
+  return at == kMethods.end() ? nullptr : *at;
+}
+
+const Method& method(std::string_view name) {
+  if (const Method* found = find_method(name)) return *found;
+  throw Error({.where = "method",
+               .what = str("\"", name, "\" is not a method"),
+               .field = std::string(name),
+               .expected = method_list(),
+               .hint = method_hint(name)});
+}
+
+std::string method_hint(std::string_view name) {
+  if (name.starts_with("rtn-moving")) {
+    return "a moving average follows batches; a matrix of weights is there at once, and its "
+           "extremes "
+           "are \"rtn\"";
+  }
+  const std::string close = did_you_mean(name, method_names());
+  return close.empty() ? "" : str("did you mean \"", close, "\"?");
+}
+
+std::vector<std::string> method_names(Methods which) {
+  std::vector<std::string> names;
+  for (const Method* m : kMethods) {
+    if (which == Methods::all || m->trains() == (which == Methods::trained)) names.emplace_back(m->name);
+  }
+  return names;
+}
+
+const std::string& method_list(Methods which) {
+  static const std::array<std::string, 3> lists = [] {
+    std::array<std::string, 3> made;
+    for (const Methods each : {Methods::all, Methods::post_training, Methods::trained}) {
+      std::string& list = made[static_cast<std::size_t>(each)];
+      for (const std::string& name : method_names(each)) {
+        list += str(list.empty() ? "" : ", ", name);
+      }
+    }
+    return made;
+  }();
+  return lists[static_cast<std::size_t>(which)];
+}
+
+const std::vector<RowFigure>& row_figures() {
+  static const std::vector<RowFigure> all = [] {
+    std::vector<RowFigure> figures;
+    for (const Method* m : kMethods) {
+      for (const RowFigure& f : m->row_figures) {
+        if (std::ranges::find(figures, f.key, &RowFigure::key) == figures.end())
+          figures.push_back(f);
+      }
+    }
+    return figures;
+  }();
+  return all;
+}
+
+}  // namespace notch::quant

@@ -1,0 +1,21 @@
+// Post-training quantization of a model: the walk that gives every method its statistics.
+#pragma once
+
+#include <span>
+
+#include "quant/methods/method.h"
+#include "quant/methods/options.h"
+
+namespace notch::quant {
+
+/// Quantizes the targets after training, stage after stage: the statistics of a stage see its
+/// quantized predecessors. Hidden states are kept per stage; every stage runs once to observe and
+/// once to go on, and with a method that needs the drift also as it was before rounding, on hidden
+/// states of its own. `calibration` is token batches. While the walk runs, a table that is
+/// looked up stands at its round-to-nearest values; the codes of a tied table are chosen last, for
+/// both its uses (quant/methods/tied_table.h). On return the parameters hold the dequantized weights.
+Quantized post_training(nn::ModelView& model, const Method& method, std::span<const Target> targets,
+                        std::span<const nn::Tokens> calibration,
+                        const PostTrainingOptions& options);
+
+}  // namespace notch::quant
