@@ -1,12 +1,17 @@
 // Learning-rate schedule: a pure function of the step, so that a resumed run needs no state.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <string_view>
 
 namespace notch::optim {
 
 /// What follows the warm-up.
 enum class Decay { cosine, linear, constant };
+constexpr auto names(Decay) {
+  return std::array<std::string_view, 3>{"cosine", "linear", "constant"};
+}
 
 /// lr(s) for steps s = 0, 1, …, steps - 1:
 ///   s < warmup:  lr · (s + 1) / warmup        (no step is idle; the warm-up's last has the peak)

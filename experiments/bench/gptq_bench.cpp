@@ -61,7 +61,7 @@ Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::s
                 .group_size = config.quant.group_size};
   row.grid = config.quant.grid;
   const std::vector<quant::Target> targets = quant::resolve(row_plan(config, row), view);
-  const quant::PostTrainingOptions options = post_training_options(config);
+  const quant::PostTrainingOptions& options = config.quant.options;
   const std::int64_t tokens =
       static_cast<std::int64_t>(config.calib.windows) * config.model.block_size;
 

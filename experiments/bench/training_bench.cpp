@@ -67,8 +67,7 @@ class Arm {
       std::vector<quant::Target> targets = quant::resolve(row_plan(config, *row), view);
       quant::calibrate(view, targets,
                        Calibration(config, *model_, subject.tokens, kSeed).batches());
-      fake_ = std::make_unique<quant::FakeQuantizer>(view, method.training, targets,
-                                                     qat_options(config));
+      fake_ = std::make_unique<quant::FakeQuantizer>(view, method.training, targets, config.qat);
       parts.fake = fake_.get();
       parts.teacher = teacher_.get();
       parts.temperature = config.distill.temperature;

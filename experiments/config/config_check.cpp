@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "autograd/base/error.h"
+#include "autograd/base/names.h"
 #include "experiments/config/config.h"
+#include "experiments/config/config_items.h"
 #include "quant/methods/methods.h"
 
 namespace notch::experiments {
@@ -135,12 +137,14 @@ void check_qat(const ExperimentConfig& config, const std::string& key, const Ori
                   .found = str("start = ", q.start, " with from = ", toml::quote(q.from)),
                   .expected = "start = 0, or from = \"fp32\" or \"scratch\""});
   }
-  if (q.inputs != "method" && config.activations.range != "static") {
-    origins.fail(key.empty() ? "qat.inputs" : key,
-                 {.what = "a dynamic range is every token's own and is not learned",
-                  .found = str("inputs = ", toml::quote(q.inputs),
-                               " with activations.range = ", toml::quote(config.activations.range)),
-                  .expected = "activations.range = \"static\""});
+  if (q.inputs != quant::InputLearning::method &&
+      config.activations.spec.range != quant::ActivationRange::fixed) {
+    origins.fail(
+        key.empty() ? "qat.inputs" : key,
+        {.what = "a dynamic range is every token's own and is not learned",
+         .found = str("inputs = ", toml::quote(word_of(q.inputs)), " with activations.range = ",
+                      toml::quote(word_of(config.activations.spec.range))),
+         .expected = "activations.range = \"static\""});
   }
 }
 
@@ -167,18 +171,29 @@ const std::string& shown(const RowConfig& row) {
   return row.label.empty() ? row.method : row.label;
 }
 
+/// "[calib], [gptq], …": the sections that single rows may set.
+std::string sections_of_rows(const std::vector<Item>& items) {
+  std::string all;
+  for (const Item& item : items) {
+    if (item.of_rows) all += str(all.empty() ? "[" : ", [", item.name, ']');
+  }
+  return all;
+}
+
 /// Settings of some rows alone: of the methods' sections, and nothing that the control shares.
 void check_settings(const ExperimentConfig& config, const RowConfig& row, const std::string& key,
                     const Origins& origins) {
+  const std::vector<Item> items = items_of({});
   for (const std::string& setting : row.set) {
     const std::string_view name = std::string_view(setting).substr(0, setting.find('='));
-    const bool of_method = name.starts_with("qat.") || name.starts_with("distill.") ||
-                           name.starts_with("gptq.") || name.starts_with("calib.");
+    const std::string_view section = name.substr(0, name.find('.'));
+    const bool of_method = std::ranges::any_of(
+        items, [&](const Item& item) { return item.of_rows && item.name == section; });
     if (!of_method || name == "qat.steps" || name == "qat.fraction" || name == "qat.batch_size") {
-      origins.fail(
-          key, {.what = of_method ? "all rows of a table train equally long"
-                                  : "only keys of [qat], [distill], [gptq] and [calib] can be set",
-                .found = setting});
+      origins.fail(key, {.what = of_method ? "all rows of a table train equally long"
+                                           : "only keys of some sections can be set",
+                         .found = setting,
+                         .expected = of_method ? "" : "keys of " + sections_of_rows(items)});
     }
   }
   try {

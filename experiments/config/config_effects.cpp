@@ -22,7 +22,6 @@ bool adamw(const Uses& u) { return u.config.train.optimizer == "adamw"; }
 bool quantizes(const Uses& u) { return !u.rows.empty(); }
 bool trains(const Uses& u) { return any(u, &Row::trains); }
 bool forks(const Uses& u) { return u.control || any(u, &Row::forks); }
-bool gptq(const Uses& u) { return any(u, &Row::rounds_by_gptq); }
 bool calibrates(const Uses& u) { return any(u, &Row::calibrates); }
 bool distills(const Uses& u) {
   return any(u, [](const Row& r) { return r.method->distills; });
@@ -56,15 +55,14 @@ bool inherits_granularity(const Uses& u) {
   });
 }
 
-constexpr std::string_view kNoRows = "no [[row]]: explicit rows replace quant.bits x quant.methods";
-constexpr std::string_view kForked = "quant.control = true, or a row that trains after fp32";
-constexpr std::string_view kTrained = "a row of a qat- method";
-constexpr std::string_view kGptq = "a row of gptq or gptaq, or of a qat- method that begins there";
-constexpr std::string_view kCalibrated =
-    "a row of gptq or gptaq, or with static ranges of activations";
-constexpr std::string_view kDistilled = "a row of a -kd method";
-constexpr std::string_view kTaught = "distill.alpha above 0, and a row of a -kd method";
-constexpr std::string_view kInputs = "a row with activations.bits above 0";
+constexpr const char* kNoRows = "no [[row]]: explicit rows replace quant.bits x quant.methods";
+constexpr const char* kForked = "quant.control = true, or a row that trains after fp32";
+constexpr const char* kTrained = "a row of a qat- method";
+constexpr const char* kCalibrated =
+    "a row of a method with statistics, or with static ranges of activations";
+constexpr const char* kDistilled = "a row of a -kd method";
+constexpr const char* kTaught = "distill.alpha above 0, and a row of a -kd method";
+constexpr const char* kInputs = "a row with activations.bits above 0";
 
 /// Whether the experiment or one of its rows has a value.
 template <class Which>
@@ -80,7 +78,8 @@ bool learns_from_teacher(const Uses& u) {
   return any(u, [](const Row& r) { return r.method->distills && r.config.distill.alpha > 0; });
 }
 bool static_ranges(const Uses& u) {
-  return set_somewhere(u, [](const auto& c) { return c.activations.range == "static"; });
+  return set_somewhere(
+      u, [](const auto& c) { return c.activations.spec.range == quant::ActivationRange::fixed; });
 }
 
 std::vector<Effect> make_effects() {
@@ -94,7 +93,7 @@ std::vector<Effect> make_effects() {
        [](const Uses& u) { return verbs(u) || u.config.data.task_examples == 0; }},
       {"data.seed", "data.kind = \"verbs\"", verbs},
       {"train.min_lr", "train.schedule = \"cosine\" or \"linear\"",
-       [](const Uses& u) { return u.config.train.schedule != "constant"; }},
+       [](const Uses& u) { return u.config.train.schedule != optim::Decay::constant; }},
       {"train.beta1", "train.optimizer = \"adamw\"", adamw},
       {"train.beta2", "train.optimizer = \"adamw\"", adamw},
       {"train.eps", "train.optimizer = \"adamw\"", adamw},
@@ -123,40 +122,43 @@ std::vector<Effect> make_effects() {
       {"activations.range", kInputs, nullptr, has_inputs},
       {"activations.symmetric", kInputs, nullptr, has_inputs},
       {"activations.asymmetric", "activations.symmetric = true, and a row with activations",
-       [](const Uses& u) { return u.config.activations.symmetric; }, has_inputs},
+       [](const Uses& u) { return u.config.activations.spec.symmetric; }, has_inputs},
       {"activations.observer", "activations.range = \"static\", and a row with activations",
        static_ranges, has_static_inputs},
       {"activations.percentile",
        "range = \"static\", observer = \"percentile\", and a row with activations",
        [](const Uses& u) {
-         return static_ranges(u) && u.config.activations.observer == "percentile";
+         return static_ranges(u) &&
+                u.config.activations.spec.observer == quant::ObserverRule::percentile;
        },
        has_static_inputs},
       {"calib.windows", kCalibrated, nullptr, calibrates},
       {"calib.source", kCalibrated, nullptr, calibrates},
       {"calib.temperature", "calib.source = \"self\", and a row that is calibrated",
        [](const Uses& u) { return u.config.calib.source == "self"; }, calibrates},
-      {"gptq.damp", kGptq, nullptr, gptq},
-      {"gptq.act_order", kGptq, nullptr, gptq},
       {"gptq.true_sequential", kCalibrated, nullptr, calibrates},
       {"gptq.static_groups", "gptq.act_order = false, and a row of gptq in groups",
        [](const Uses& u) {
-         return set_somewhere(u, [](const auto& c) { return !c.gptq.act_order; });
+         return set_somewhere(u, [](const auto& c) { return !c.quant.options.gptq.act_order; });
        },
        [](const Uses& u) {
          return any(u, [](const Row& r) {
-           return r.rounds_by_gptq() && r.row.granularity == "group" && !r.config.gptq.act_order;
+           return r.rounds_with("gptq") && r.row.granularity == "group" &&
+                  !r.config.quant.options.gptq.act_order;
          });
        }},
-      {"gptq.clip", kGptq, nullptr, gptq},
       {"gptq.deviations", "gptq.clip = \"deviations\", and a row of gptq",
        [](const Uses& u) {
-         return set_somewhere(u, [](const auto& c) { return c.gptq.clip == "deviations"; });
+         return set_somewhere(
+             u, [](const auto& c) { return c.quant.options.gptq.clip == quant::Clip::deviations; });
        },
-       gptq},
+       nullptr, "gptq"},
       {"gptq.asymmetric", "a row of gptaq, or of a qat- method from gptaq", nullptr,
-       [](const Uses& u) { return any(u, &Row::rounds_by_gptaq); }},
-      {"gptq.block", kGptq, nullptr, gptq},
+       [](const Uses& u) {
+         return any(u, [](const Row& r) {
+           return r.has([](const quant::Method& m) { return m.needs.drift; });
+         });
+       }},
       {"qat.steps", kForked, nullptr, forks},
       {"qat.fraction", "qat.steps = 0, and the control or a row that trains after fp32",
        [](const Uses& u) { return u.config.qat.steps == 0; }, forks},
@@ -169,7 +171,8 @@ std::vector<Effect> make_effects() {
        }},
       {"qat.min_lr_scale", "qat.schedule = \"cosine\" or \"linear\", and rows that train",
        [](const Uses& u) {
-         return set_somewhere(u, [](const auto& c) { return c.qat.schedule != "constant"; });
+         return set_somewhere(
+             u, [](const auto& c) { return c.qat.schedule != optim::Decay::constant; });
        },
        forks},
       {"qat.schedule", kForked, nullptr, forks},
@@ -186,9 +189,10 @@ std::vector<Effect> make_effects() {
       {"qat.step_lr", "a row of a qat-lsq method, or learned ranges of activations", nullptr,
        [](const Uses& u) {
          return any(u, [](const Row& r) {
-           const std::string& inputs = r.config.qat.inputs;
+           using enum quant::InputLearning;
+           const quant::InputLearning inputs = r.config.qat.inputs;
            return r.method->training == quant::Training::lsq ||
-                  (r.trains() && r.has_static_inputs() && (inputs == "lsq" || inputs == "pact"));
+                  (r.trains() && r.has_static_inputs() && (inputs == lsq || inputs == pact));
          });
        }},
       {"qat.weight_decay", kForked, nullptr, forks},
@@ -202,7 +206,8 @@ std::vector<Effect> make_effects() {
        trains_static_inputs},
       {"qat.pact_decay", "qat.inputs = \"pact\", and a row that learns such ranges",
        [](const Uses& u) {
-         return set_somewhere(u, [](const auto& c) { return c.qat.inputs == "pact"; });
+         return set_somewhere(
+             u, [](const auto& c) { return c.qat.inputs == quant::InputLearning::pact; });
        },
        trains_static_inputs},
       {"distill.temperature", kTaught, taught, learns_from_teacher},
@@ -314,8 +319,28 @@ void reset_all(LoadedConfig& loaded, const std::vector<Unused>& unused) {
 
 }  // namespace
 
+std::string rounding_methods(std::string_view section) {
+  std::string names;
+  for (const quant::Method* m : quant::methods()) {
+    if (m->round && !section.empty() && m->section == section)
+      names += str(names.empty() ? "" : " or ", m->name);
+  }
+  return names;
+}
+
 const std::vector<Effect>& effects() {
-  static const std::vector<Effect> all = make_effects();
+  static const std::vector<Effect> all = [] {
+    std::vector<Effect> made = make_effects();
+    for (const Item& item : items_of({})) {
+      const std::string names = rounding_methods(item.section);
+      if (names.empty() || std::ranges::find(made, item.key(), &Effect::key) != made.end())
+        continue;
+      made.push_back({.key = item.key(),
+                      .needs = str("a row of ", names, ", or of a qat- method that begins there"),
+                      .section = item.section});
+    }
+    return made;
+  }();
   return all;
 }
 

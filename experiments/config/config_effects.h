@@ -11,6 +11,7 @@
 // file that loads. experiments/config/config_schema.h has the keys themselves.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,16 +35,20 @@ struct Uses {
       const bool warm = trains() && config.qat.from != "fp32" && config.qat.from != "scratch";
       return warm ? &quant::method(config.qat.from) : nullptr;
     }
-    bool rounds_by_gptq() const {
-      return method->needs.hessian || (start() && start()->needs.hessian);
+    /// Whether the method, or the one it begins with, holds what `which` asks for.
+    template <class Which>
+    bool has(Which which) const {
+      return which(*method) || (start() && which(*start()));
     }
-    bool rounds_by_gptaq() const {
-      return method->needs.drift || (start() && start()->needs.drift);
+    bool rounds_with(std::string_view section) const {
+      return has([&](const quant::Method& m) { return m.round && m.section == section; });
     }
     bool has_static_inputs() const {
-      return row.activations > 0 && config.activations.range == "static";
+      return row.activations > 0 && config.activations.spec.range == quant::ActivationRange::fixed;
     }
-    bool calibrates() const { return rounds_by_gptq() || has_static_inputs(); }
+    bool calibrates() const {
+      return has_static_inputs() || has([](const quant::Method& m) { return m.needs.hessian; });
+    }
   };
   const ExperimentConfig& config;
   bool control = false;
@@ -54,13 +59,22 @@ Uses uses_of(const ExperimentConfig& config);
 /// One line of the table: what has to hold of values and, where those hold, of the rows.
 struct Effect {
   using Condition = bool (*)(const Uses& uses);
-  std::string_view key{};  ///< "train.momentum"; elements of lists as "quant.layers[].activations"
-  std::string_view needs{};  ///< both conditions, for the message
+  std::string key{};    ///< "train.momentum"; elements of lists as "quant.layers[].activations"
+  std::string needs{};  ///< all conditions, for the message
   Condition value = nullptr;
   Condition rows = nullptr;
+  std::string section{};  ///< of methods: a row has to be rounded by one of them
 
-  bool holds(const Uses& uses) const { return (!value || value(uses)) && (!rows || rows(uses)); }
+  bool holds(const Uses& uses) const {
+    const auto rounds = [&](const Uses::Row& r) { return r.rounds_with(section); };
+    return (!value || value(uses)) && (!rows || rows(uses)) &&
+           (section.empty() || std::ranges::any_of(uses.rows, rounds));
+  }
 };
+/// "gptq or gptaq": the methods that round with the options of a section; "" for none.
+std::string rounding_methods(std::string_view section);
+
+/// The lines of the table, and one for every other key of rounding methods.
 const std::vector<Effect>& effects();
 /// The keys that always have an effect.
 const std::vector<std::string_view>& always_effective();

@@ -20,6 +20,7 @@ struct Item {
   std::string_view help{};
   Domain domain{};
   std::string value{};                        ///< TOML; empty for sections
+  bool of_rows = false;                       ///< a section that single rows may set
   std::vector<std::vector<Item>> elements{};  ///< table_list: the fields of each element
   std::vector<Item> element_fields{};         ///< table_list: the fields of a default element
 

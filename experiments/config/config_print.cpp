@@ -3,6 +3,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/json.h"
+#include "autograd/base/names.h"
 #include "experiments/config/config.h"
 #include "experiments/config/config_items.h"
 
@@ -39,6 +40,11 @@ class Lister {
   void operator()(const std::int64_t& x, const Field& f) { add(Kind::integer, f, str(x)); }
   void operator()(const double& x, const Field& f) { add(Kind::number, f, number_text(x)); }
   void operator()(const std::string& x, const Field& f) { add(Kind::string, f, toml::quote(x)); }
+  template <Named E>
+  void operator()(const E& x, Field f) {
+    f.domain = one_of(words_of<E>());
+    add(Kind::string, f, toml::quote(word_of(x)));
+  }
 
   template <class T>
   void operator()(const std::vector<T>& list, const Field& f) {
@@ -89,7 +95,8 @@ class Lister {
                       .name = std::string(f.name),
                       .help = f.help,
                       .domain = f.domain,
-                      .value = std::move(value)});
+                      .value = std::move(value),
+                      .of_rows = f.of_rows});
   }
 
   std::string section_;

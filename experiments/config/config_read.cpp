@@ -4,6 +4,7 @@
 #include <span>
 
 #include "autograd/base/error.h"
+#include "autograd/base/names.h"
 #include "experiments/config/config.h"
 #include "experiments/config/config_items.h"
 
@@ -140,6 +141,13 @@ class Reader {
                  near.empty() ? std::string{} : "did you mean " + toml::quote(near) + "?");
     }
     out = *s;
+  }
+
+  template <Named E>
+  void read(E& out, const toml::Value& value, const Domain&, const std::string& key) const {
+    std::string word;
+    read(word, value, one_of(words_of<E>()), key);
+    out = *value_of<E>(word);
   }
 
   template <class T>

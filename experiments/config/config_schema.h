@@ -3,8 +3,8 @@
 // walk `visit` (experiments/config/config.h), so they cannot disagree. To add a key: a member and a line
 // in visit.
 //
-// Choices are kept as the words the user wrote; quant/, optim/ and data/ turn them into their own
-// types.
+// What a method reads is a struct beside its code (GptqOptions, QatOptions), with its own `visit`.
+// Other choices are kept as the words the user wrote.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,12 @@
 #include <string_view>
 #include <vector>
 
-#include "experiments/config/config_fields.h"
-#include "experiments/config/config_methods.h"
+#include "autograd/base/field.h"
+#include "optim/schedule.h"
 #include "quant/methods/methods.h"
+#include "quant/methods/options.h"
+#include "quant/numbers/activation.h"
+#include "quant/train/qat.h"
 
 namespace notch::experiments {
 
@@ -85,7 +88,7 @@ struct TrainConfig {
   double lr = 1e-3;
   double min_lr = -1;
   int warmup = -1;
-  std::string schedule = "cosine";
+  optim::Decay schedule = optim::Decay::cosine;
   std::string optimizer = "adamw";
   double beta1 = 0.9;
   double beta2 = 0.99;
@@ -114,7 +117,7 @@ struct TrainConfig {
     v(self.warmup,
       {"warmup", "steps of linear increase; the last has the peak; -1 = a tenth, at most 100",
        between(-1, kMaxCount)});
-    v(self.schedule, {"schedule", "after the warm-up", one_of({"cosine", "linear", "constant"})});
+    v(self.schedule, {"schedule", "after the warm-up"});
     v(self.optimizer, {"optimizer", "update rule", one_of({"adamw", "sgd"})});
     v(self.matmul, {"matmul", "operands of the products with weights", one_of({"fp32", "bf16"})});
     v(self.beta1, {"beta1", "adamw: decay of the first moment", from_below(0, 1)});
@@ -179,7 +182,7 @@ struct QuantConfig {
   std::string embedding = "int8";
   std::vector<LayerRule> layers{};
   std::vector<WidthSettings> at{};
-  double percentile = 99.9;
+  quant::PostTrainingOptions options{};  ///< of the methods; percentile is among them
   std::vector<std::string> methods{"rtn", "rtn-mse", "gptq", "qat-ste", "qat-lsq", "qat-lsq-kd"};
   bool control = true;
   bool operator==(const QuantConfig&) const = default;
@@ -202,14 +205,126 @@ struct QuantConfig {
       {"layers",
        "rules {pattern, bits} in order; none = every Linear of the blocks at the row's bits"});
     v(self.at, {"at", "settings of a width, {bits, grid, set}: what suits 8 bits does not suit 2"});
-    v(self.percentile, {"percentile",
-                        "rtn-percentile: share of the weights inside a range",
-                        {.low = 50, .high = 100, .low_open = true}});
+    quant::RtnOptions::visit(self.options.rtn, v);
     v(self.methods, {"methods", quant::method_list()});
     v(self.control,
       {"control",
        "add fp32-continue (the steps of QAT without a quantizer, one for each setting that rows "
        "train with) and its RTN and GPTQ rows"});
+  }
+};
+
+struct ActivationsConfig {
+  std::vector<int> bits{0};
+  quant::ActivationSpec spec{};  ///< of rows with activations, at their bits
+  std::vector<std::string> asymmetric{"*.mlp.c_proj"};
+  bool operator==(const ActivationsConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.bits,
+      {"bits", "2 to 8; each width of quant.bits runs with each; 0 = fp32", between(0, 8)});
+    v(self.spec.range, {"range", "every token's own, or one per layer from calibration text"});
+    v(self.spec.symmetric, {"symmetric", "about 0; false = with a zero point"});
+    v(self.asymmetric,
+      {"asymmetric", "layers whose input has a zero point all the same: behind the GELU"});
+    v(self.spec.observer, {"observer", "of static ranges"});
+    v(self.spec.percentile, {"percentile",
+                             "observer percentile: share of the values inside",
+                             {.low = 50, .high = 100, .low_open = true}});
+  }
+};
+
+struct CalibConfig {
+  int windows = 128;
+  std::string source = "train";
+  double temperature = 1.0;
+  bool operator==(const CalibConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.windows,
+      {"windows", "contexts of text that observers and GPTQ see", between(1, 1'000'000)});
+    v(self.source, {"source",
+                    "the training split, or text that the model writes itself; never text "
+                    "that is scored",
+                    one_of({"train", "self"})});
+    v(self.temperature, {"temperature", "source = \"self\": of its sampling", above(0)});
+  }
+};
+
+/// Words of qat.from: fp32, scratch and the methods whose codes training can begin with.
+inline std::vector<std::string_view> first_weights() {
+  std::vector<std::string_view> words = {"fp32"};
+  for (const quant::Method* m : quant::methods()) {
+    if (m->round) words.push_back(m->name);
+  }
+  words.push_back("scratch");
+  return words;
+}
+
+/// Training through rounding: what happens in a step, and the loop around it.
+struct QatConfig : quant::QatOptions {
+  int steps = 0;
+  double fraction = 0.1;
+  int batch_size = 0;
+  double lr_scale = 0.25;
+  double min_lr_scale = 0.0;
+  optim::Decay schedule = optim::Decay::cosine;
+  double step_lr = 1e-3;
+  double weight_decay = 0.0;
+  std::string from = "fp32";
+  double start = 0.0;
+  double ema = 0.0;
+  bool operator==(const QatConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.steps,
+      {"steps", "updates after the fork; 0 = fraction of train.steps", between(0, kMaxCount)});
+    v(self.fraction, {"fraction", "of train.steps, where steps is 0", above(0)});
+    v(self.batch_size, {"batch_size", "windows; 0 = train.batch_size", between(0, 65536)});
+    v(self.lr_scale, {"lr_scale", "peak learning rate, times train.lr", above(0)});
+    v(self.min_lr_scale,
+      {"min_lr_scale", "learning rate at the end, times the peak", between(0, 1)});
+    v(self.schedule, {"schedule", "from the first step, no warm-up"});
+    QatOptions::visit_gradients(self, v);
+    v(self.step_lr, {"step_lr", "learning rate of log(step size)", at_least(0)});
+    v(self.weight_decay,
+      {"weight_decay", "after the fork, the control's too; decay moves weights off their codes",
+       at_least(0)});
+    v(self.from, {"from",
+                  "first weights: fp32, those a post-training method gives with its options, or "
+                  "scratch = fp32's whole training again, with its schedule and data",
+                  one_of(first_weights())});
+    v(self.start, {"start",
+                   "share of the schedule before rounding begins; from scratch, 0.7 is late in the "
+                   "learning rate's decay",
+                   from_below(0, 1)});
+    QatOptions::visit_oscillation(self, v);
+    v(self.ema,
+      {"ema", "decay of averaged weights after the fork, rounded when they are evaluated; 0 = off",
+       from_below(0, 1)});
+    QatOptions::visit_inputs(self, v);
+  }
+};
+
+struct DistillConfig {
+  double temperature = 1.0;
+  double alpha = 1.0;
+  double reverse = 0.0;
+  double lr_scale = 0.0;
+  bool operator==(const DistillConfig&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.temperature, {"temperature", "of teacher and student", above(0)});
+    v(self.alpha,
+      {"alpha", "weight of KL(teacher || student); cross-entropy gets 1 - alpha", between(0, 1)});
+    v(self.reverse, {"reverse", "of which this share is KL(student || teacher)", between(0, 1)});
+    v(self.lr_scale,
+      {"lr_scale", "peak learning rate of distilled rows, times train.lr; 0 = qat.lr_scale",
+       at_least(0)});
   }
 };
 
@@ -227,7 +342,7 @@ struct RowConfig {
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
-    v(self.method, {"method", "fp32, fp16 or the name of a recipe"});
+    v(self.method, {"method", "fp32, fp16 or the name of a method"});
     v(self.bits, {"bits", "1 to 8; leave out for fp32 and fp16", between(0, 8)});
     v(self.grid,
       {"grid", "inherit = as in [quant], or as quant.at has it for the width",
@@ -240,7 +355,7 @@ struct RowConfig {
     v(self.label, {"label", "shown in place of the method, where rows differ in settings alone"});
     v(self.set,
       {"set",
-       "settings of this row alone, of [qat], [distill], [gptq] and [calib]: [\"qat.start=0.5\"]"});
+       "settings of this row alone, of [calib] and of methods' sections: [\"qat.start=0.5\"]"});
   }
 };
 
@@ -255,7 +370,6 @@ struct ExperimentConfig {
   QuantConfig quant{};
   ActivationsConfig activations{};
   CalibConfig calib{};
-  GptqConfig gptq{};
   QatConfig qat{};
   DistillConfig distill{};
   std::vector<RowConfig> row{};
@@ -273,10 +387,14 @@ struct ExperimentConfig {
     v.section(self.train, {"train", "training in fp32"});
     v.section(self.quant, {"quant", "what the methods share"});
     v.section(self.activations, {"activations", "what enters quantized layers"});
-    v.section(self.calib, {"calib", "calibration text"});
-    v.section(self.gptq, {"gptq", "post-training rounding with second-order information"});
-    v.section(self.qat, {"qat", "quantization-aware training, and the control row beside it"});
-    v.section(self.distill, {"distill", "recipes ending in -kd learn from the fp32 model"});
+    v.section(self.calib, {.name = "calib", .help = "calibration text", .of_rows = true});
+    quant::PostTrainingOptions::visit(self.quant.options, v);
+    v.section(self.qat, {.name = "qat",
+                         .help = "quantization-aware training, and the control row beside it",
+                         .of_rows = true});
+    v.section(self.distill, {.name = "distill",
+                             .help = "methods ending in -kd learn from the fp32 model",
+                             .of_rows = true});
     v(self.row, {"row", "explicit rows of the table instead of quant.bits x quant.methods"});
   }
 };

@@ -67,7 +67,7 @@ void gptq(Page& page) {
       "the engine, with a second row (0.1, 0.3, 0.4) and a third (7, 0, 0) that makes the step 1.");
   const std::vector<real> rows{real(0.1), real(0.2), real(0.3), real(0.1), real(0.3),
                                real(0.4), 7,         0,         0};
-  const quant::GptqOptions plain{.damp = 0, .act_order = false, .range = quant::RangeRule::absmax};
+  const quant::GptqOptions plain{.damp = 0, .act_order = false, .clip = quant::Clip::absmax};
   const auto engine = quant::gptq(
       rows, 3, 3, {.bits = 4, .granularity = quant::Granularity::tensor}, H, plain, "lesson 12");
   page.numbers("engine.codes", "its codes", engine.q.codes);

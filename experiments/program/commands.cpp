@@ -1,8 +1,10 @@
 #include "experiments/program/commands.h"
 
+#include "autograd/base/names.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/session.h"
 #include "quant/methods/methods.h"
+#include "quant/numbers/activation.h"
 
 namespace notch::experiments {
 namespace {
@@ -12,7 +14,26 @@ std::vector<Flag> with_output(std::vector<Flag> flags) {
   return flags;
 }
 
+std::string listed(const std::vector<std::string_view>& words) {
+  std::string all;
+  for (const std::string_view word : words) all += str(all.empty() ? "" : ", ", word);
+  return all;
+}
+
+std::vector<std::string_view> methods_with_statistics() {
+  std::vector<std::string_view> names;
+  for (const quant::Method* m : quant::methods()) {
+    if (m->needs.hessian) names.push_back(m->name);
+  }
+  return names;
+}
+
 std::vector<Flag> quantize_flags() {
+  constexpr quant::ActivationSpec kInput;
+  static const std::string observers =
+      "of static ranges: " + listed(words_of<quant::ObserverRule>());
+  static const std::string text = str("calibration text, for ", listed(methods_with_statistics()),
+                                      " and static ranges; others do not read it; - is stdin");
   return with_output(
       {{.name = "method",
         .value = "NAME",
@@ -48,22 +69,18 @@ std::vector<Flag> quantize_flags() {
        {.name = "activation-range",
         .value = "WORD",
         .help = "of activations: dynamic (every token's own) or static (from --text)",
-        .fallback = "dynamic",
-        .words = {"dynamic", "static"}},
+        .fallback = word_of(kInput.range),
+        .words = words_of<quant::ActivationRange>()},
        {.name = "observer",
         .value = "NAME",
-        .help = "of static ranges: minmax, moving_average, percentile, mse, entropy",
-        .fallback = "percentile",
-        .words = {"minmax", "moving_average", "percentile", "mse", "entropy"}},
+        .help = observers,
+        .fallback = word_of(kInput.observer),
+        .words = words_of<quant::ObserverRule>()},
        {.name = "tensor",
         .value = "LIST",
         .help = "other bits for layers by name: 'h.0.*=8,h.*.mlp.c_proj=6'"},
        {.name = "skip", .value = "LIST", .help = "layers that stay in fp32: 'h.0.*,wte'"},
-       {.name = "text",
-        .value = "FILE",
-        .help = "calibration text, for gptq, gptaq and static ranges; others do not read it; - is "
-                "stdin",
-        .reads = true},
+       {.name = "text", .value = "FILE", .help = text, .reads = true},
        {.name = "calib-windows",
         .value = "N",
         .help = "contexts of calibration text",
@@ -194,9 +211,10 @@ std::vector<Command> make_commands() {
         .summary = "put a model on fewer bits, without training",
         .examples = {"notch quantize MODEL_DIR --method rtn --bits 8 --out small",
                      "notch quantize MODEL_DIR --method gptq --bits 4 --group 32 --text train.txt "
-                     "--out small"},
+                     "gptq.damp=0.02 --out small"},
         .positionals = {model},
-        .flags = quantize_flags()},
+        .flags = quantize_flags(),
+        .overrides = true},
        quantize_command},
       {{.name = "export",
         .summary = "the same quantized model with its codes stored as short as they can be",

@@ -114,8 +114,8 @@ Rounding attach(const Subject& subject, const std::string& name, const Args& arg
   const std::vector<std::int32_t> ids = some_ids(subject.model->config());
   const nn::Tokens tokens{std::span(ids).first(ids.size() - 1), 1, std::ssize(ids) - 1};
   quant::calibrate(view, targets, {&tokens, 1});
-  rounding.fake = std::make_unique<quant::FakeQuantizer>(view, method.training, targets,
-                                                         qat_options(rounding.config));
+  rounding.fake =
+      std::make_unique<quant::FakeQuantizer>(view, method.training, targets, rounding.config.qat);
   if (!rounding.fake->params().params().empty()) rounding.fake->params().allocate_gradients();
   note(args, str(name, ": ", quant::name_of(plan.weights)));
   return rounding;

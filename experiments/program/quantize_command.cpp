@@ -1,12 +1,14 @@
 // notch quantize: a model directory on fewer bits, without training.
 //
-// The flags fill the same configuration that an experiment's rows come from, so that this command
-// and a row of the table make the same artefact from the same model.
+// Flags and keys fill the configuration of an experiment with one row, so that this command and a
+// row of a table make the same artefact from the same model.
 #include <algorithm>
 #include <cmath>
 #include <optional>
 
 #include "autograd/base/error.h"
+#include "experiments/config/config_effects.h"
+#include "experiments/config/config_items.h"
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
@@ -70,12 +72,23 @@ const quant::Method& method_of(const Args& args) {
        str("`notch run EXP.toml quant.methods=", *name, "` trains it from the experiment's data"));
 }
 
-RowConfig row_of(const Args& args, const quant::Method& method) {
+/// The flags that stand for a key.
+constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
+    {"method", "quant.methods"},
+    {"bits", "quant.bits"},
+    {"group", "quant.group_size"},
+    {"per-tensor", "quant.granularity"},
+    {"grid", "quant.grid"},
+    {"scale", "quant.scale"},
+    {"embedding", "quant.embedding"},
+    {"activations", "activations.bits"},
+    {"observer", "activations.observer"},
+    {"activation-range", "activations.range"}};
+
+void check_flags(const Args& args) {
   if (!args.has("bits")) fail("--bits", "missing", "--bits 8, 6, 4, 3 or 2");
-  RowConfig row{.method = std::string(method.name),
-                .bits = static_cast<int>(args.integer("bits", 0, 1, 8)),
-                .granularity = "channel",
-                .activations = static_cast<int>(args.integer("activations", 0, 2, 8))};
+  args.integer("bits", 0, 1, 8);
+  args.integer("activations", 0, 2, 8);
   const bool has_static = args.value("activation-range").value_or("") == "static";
   if (args.has("observer") && !has_static) {
     fail("--observer", "is of static ranges", "--activations 8 --activation-range static");
@@ -85,33 +98,53 @@ RowConfig row_of(const Args& args, const quant::Method& method) {
       fail(str("--", flag), "activations stay in fp32", "give their bits too: --activations 8");
     }
   }
-  row.grid = args.value("grid").value_or(ExperimentConfig{}.quant.grid);
-  if (args.has("group")) {
-    if (args.has("per-tensor")) fail("--group", "contradicts --per-tensor", "give one of them");
-    if (args.value("group") == "-1" || args.value("group") == "0") {
-      fail("--group", "a group has at least one weight", "for one scale per row leave --group out");
-    }
-    row.granularity = "group";
-    row.group_size = static_cast<int>(args.integer("group", 0, 1, 65536));
-  } else if (args.has("per-tensor")) {
-    row.granularity = "tensor";
+  if (!args.has("group")) return;
+  if (args.has("per-tensor")) fail("--group", "contradicts --per-tensor", "give one of them");
+  if (args.value("group") == "-1" || args.value("group") == "0") {
+    fail("--group", "a group has at least one weight", "for one scale per row leave --group out");
   }
-  return row;
+  args.integer("group", 0, 1, 65536);
 }
 
-ExperimentConfig config_of(const Args& args, const nn::GptConfig& model) {
-  ExperimentConfig config;
-  config.quant.grid = args.value("grid").value_or(config.quant.grid);
-  config.quant.scale = args.value("scale").value_or(config.quant.scale);
-  config.quant.embedding = args.value("embedding").value_or(config.quant.embedding);
+/// Refuses keys that say nothing of a quantization: of the data, the model, the training.
+void require_quantization_key(const std::string& argument) {
+  const std::string key = argument.substr(0, argument.find_first_of(" ="));
+  std::string all = "[quant], [activations], [calib]";
+  for (const Item& item : items_of({})) {
+    if (item.kind == Kind::section && !rounding_methods(item.name).empty())
+      all += str(", [", item.name, ']');
+  }
+  const bool of_these = all.find('[' + key.substr(0, key.find('.')) + ']') != std::string::npos;
+  if (of_these && key != "quant.control") return;
+  fail(key, "says nothing of one model's quantization", "keys of " + all + " do");
+}
+
+/// The experiment whose only row is what the flags and keys ask for.
+LoadedConfig config_of(const Args& args) {
+  LoadedConfig loaded;
+  ExperimentConfig& config = loaded.config;
+  config.quant.control = false;
   config.quant.layers = layer_rules(args);
-  config.activations.range = args.value("activation-range").value_or(config.activations.range);
-  config.activations.observer = args.value("observer").value_or(config.activations.observer);
+  // Not an override, which would have to have an effect: one command line serves a loop over methods.
   config.calib.windows =
       static_cast<int>(args.integer("calib-windows", config.calib.windows, 1, 1'000'000));
-  config.model.block_size = static_cast<int>(model.block_size);
-  config.model.n_embd = static_cast<int>(model.n_embd);
-  return config;
+  for (const auto& [flag, key] : kKeys) {
+    if (!args.has(flag)) continue;
+    apply_override(loaded, str(key, '=', flag == "per-tensor" ? "tensor" : *args.value(flag)));
+  }
+  const ExperimentConfig by_flags = config;
+  loaded.overrides.clear();
+  for (const std::string& argument : args.overrides) {
+    const std::string_view key = std::string_view(argument).substr(0, argument.find_first_of(" ="));
+    for (const auto& [flag, own] : kKeys) {
+      if (key == own && args.has(flag))
+        fail(std::string(key), str("--", flag, " sets it too"), "give one of them");
+    }
+    apply_override(loaded, argument);
+    require_quantization_key(argument);
+  }
+  settle_unused(loaded, by_flags);
+  return loaded;
 }
 
 Table layer_table(const quant::Method& method, const quant::Quantized& quantized) {
@@ -139,17 +172,23 @@ Table layer_table(const quant::Method& method, const quant::Quantized& quantized
 
 int quantize_command(const Args& args) {
   const quant::Method& method = method_of(args);
-  const RowConfig row = row_of(args, method);
+  check_flags(args);
+  const LoadedConfig asked = config_of(args);
+  const std::vector<RowConfig> rows = planned_rows(asked.config);
+  if (rows.size() != 1) fail("activations.bits", "one model is written, of one width", "give one");
+  const RowConfig& row = rows[0];
+  ExperimentConfig config = row_config(asked.config, row);
   const fs::path out = new_directory(args);
-  const bool calibrates =
-      method.needs.hessian || args.value("activation-range").value_or("") == "static";
-  if (calibrates && !args.has("text")) {
+  const bool has_static =
+      row.activations > 0 && config.activations.spec.range == quant::ActivationRange::fixed;
+  const bool calibrates = method.needs.hessian || has_static;
+  const bool writes_text = config.calib.source == "self";
+  if (calibrates && !writes_text && !args.has("text")) {
     fail("--text", "missing",
          str(method.needs.hessian ? method.name : "a static range",
              " needs calibration text: the text the model was trained on, never the one it is "
              "evaluated on"));
   }
-  // One command line serves a loop over methods.
   for (const char* flag : {"text", "calib-windows", "seed"}) {
     if (!calibrates && args.has(flag))
       note(args, str("note: ", method.name, " uses no calibration text: --", flag, " is not read"));
@@ -162,14 +201,17 @@ int quantize_command(const Args& args) {
                  .what = "already quantized: rounding twice adds the errors of both",
                  .hint = "quantize the fp32 model it was made from"});
   }
-  const ExperimentConfig config = config_of(args, from.model().config());
+  for (const Override& change : asked.overrides) note(args, describe(change));
+  config.model.block_size = static_cast<int>(from.model().config().block_size);
+  config.model.n_embd = static_cast<int>(from.model().config().n_embd);
   nn::ModelView view = nn::view(from.model());
   const std::vector<quant::Target> targets = quant::resolve(row_plan(config, row), view);
 
   Json about = Json::object();
   std::optional<Calibration> calibration;
   if (calibrates) {
-    const TokenizedText text = open_text(args, *args.value("text"), from);
+    const TokenizedText text =
+        writes_text ? TokenizedText{.name = "self"} : open_text(args, *args.value("text"), from);
     check_calibration(config, text.tokens.size(), proc_bytes("/proc/meminfo", "MemTotal:"));
     const std::int64_t windows = calibration_windows(config, text.tokens.size());
     if (windows < config.calib.windows)
@@ -184,7 +226,7 @@ int quantize_command(const Args& args) {
   about.set("method", method.name);
   const quant::Quantized quantized = quant::post_training(
       view, method, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
-      post_training_options(config));
+      config.quant.options);
   const double moved = quant::require_activity(quantized, out.string());
   std::error_code ignored;  // DirectoryWriter says what is wrong
   fs::create_directories(out.parent_path(), ignored);

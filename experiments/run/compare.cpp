@@ -127,7 +127,7 @@ class SeedRun {
     }
     quant::Quantized quantized = quant::post_training(
         view, method, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
-        post_training_options(config));
+        config.quant.options);
     row.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     return quantized;
   }
@@ -189,7 +189,7 @@ class SeedRun {
       const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
       quant::calibrate(view, targets, calibration.batches());
     }
-    quant::FakeQuantizer fake(view, method.training, targets, qat_options(config),
+    quant::FakeQuantizer fake(view, method.training, targets, config.qat,
                               grids ? &*grids : nullptr);
     quant::Diagnostics diagnostics(fake);
     const TrainParts parts{.model = *model,

@@ -28,7 +28,6 @@ ExperimentConfig of_base(const ExperimentConfig& config, bool with_path) {
   used.quant = {};
   used.activations = {};
   used.calib = {};
-  used.gptq = {};
   used.qat = {};
   used.distill = {};
   used.row = {};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/base/names.h"
 #include "experiments/run/setup.h"
 #include "experiments/show/table.h"
 
@@ -17,12 +18,6 @@ std::string granularity_text(const quant::Spec& spec, int activations) {
   return text;
 }
 
-std::string_view name_of(optim::Decay decay) {
-  return decay == optim::Decay::cosine   ? "cosine"
-         : decay == optim::Decay::linear ? "linear"
-                                         : "constant";
-}
-
 /// "lr=0.0005,ema=0.98": the settings of `own` that `other` has not. Names of controls are made of
 /// it, so what prints alike counts as alike.
 std::string unlike(const TrainSettings& own, const TrainSettings& other) {
@@ -36,7 +31,7 @@ std::string unlike(const TrainSettings& own, const TrainSettings& other) {
   const optim::Schedule &is = own.schedule, &was = other.schedule;
   number("lr", is.lr, was.lr);
   number("min_lr_scale", is.min_lr / is.lr, was.min_lr / was.lr);
-  compare("schedule", name_of(is.decay), name_of(was.decay));
+  compare("schedule", word_of(is.decay), word_of(was.decay));
   number("weight_decay", own.weight_decay, other.weight_decay);
   number("ema", own.ema, other.ema);
   return out;

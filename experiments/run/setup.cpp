@@ -13,24 +13,6 @@
 namespace notch::experiments {
 namespace {
 
-optim::Decay decay_of(std::string_view schedule) {
-  return schedule == "cosine"   ? optim::Decay::cosine
-         : schedule == "linear" ? optim::Decay::linear
-                                : optim::Decay::constant;
-}
-
-quant::RangeRule lsq_init_of(std::string_view word) {
-  return word == "mse"      ? quant::RangeRule::mse
-         : word == "absmax" ? quant::RangeRule::absmax
-                            : quant::RangeRule::lsq_paper;
-}
-
-std::optional<quant::InputLearning> input_learning_of(std::string_view word) {
-  using enum quant::InputLearning;
-  if (word == "method") return std::nullopt;
-  return word == "lsq" ? lsq : word == "pact" ? pact : fixed;
-}
-
 // Streams of a seed that must not coincide: each use of randomness has its own.
 constexpr std::uint64_t kForkStream = 1, kCalibrationStream = 2, kTaskSeed = 3;
 
@@ -135,7 +117,7 @@ TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) 
                        .min_lr = last_lr(t),
                        .warmup = warmup_steps(t),
                        .steps = t.steps,
-                       .decay = decay_of(t.schedule)},
+                       .decay = t.schedule},
           .batch_size = t.batch_size,
           .grad_accum = t.grad_accum,
           .order = t.order == "sequential" ? data::Order::sequential : data::Order::random,
@@ -166,7 +148,7 @@ TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, 
                 .min_lr = lr * q.min_lr_scale,
                 .warmup = 0,
                 .steps = qat_steps(config),
-                .decay = decay_of(q.schedule)};
+                .decay = q.schedule};
   if (q.batch_size > 0) s.batch_size = q.batch_size;
   constexpr std::int64_t kDiagnoses = 8;
   s.diagnose_every = (s.schedule.steps + kDiagnoses - 1) / kDiagnoses;
@@ -209,12 +191,8 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
   }
   const ActivationsConfig& a = config.activations;
   if (row.activations > 0) {
-    plan.activations = quant::ActivationSpec{
-        .bits = row.activations,
-        .symmetric = a.symmetric,
-        .range = quant::parse_activation_range(a.range, "activations.range"),
-        .observer = quant::parse_observer_rule(a.observer, "activations.observer"),
-        .percentile = a.percentile};
+    plan.activations = a.spec;
+    plan.activations->bits = row.activations;
     plan.asymmetric = a.asymmetric;
   }
   for (const LayerRule& rule : config.quant.layers) {
@@ -227,29 +205,6 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
     plan.rules.push_back(std::move(out));
   }
   return plan;
-}
-
-quant::PostTrainingOptions post_training_options(const ExperimentConfig& config) {
-  const GptqConfig& g = config.gptq;
-  return {.gptq = {.damp = g.damp,
-                   .act_order = g.act_order,
-                   .static_groups = g.static_groups,
-                   .block = g.block,
-                   .range = g.clip == "absmax" ? quant::RangeRule::absmax : quant::RangeRule::mse,
-                   .deviations = g.clip == "deviations" ? g.deviations : 0,
-                   .search_clip = g.clip == "output",
-                   .asymmetric = g.asymmetric},
-          .true_sequential = g.true_sequential,
-          .percentile = config.quant.percentile};
-}
-
-quant::QatOptions qat_options(const ExperimentConfig& config) {
-  return {.ste = config.qat.ste == "plain" ? quant::Ste::plain : quant::Ste::clipped,
-          .lsq_init = lsq_init_of(config.qat.lsq_init),
-          .freeze = config.qat.freeze,
-          .dampen = config.qat.dampen,
-          .inputs = input_learning_of(config.qat.inputs),
-          .pact_decay = config.qat.pact_decay};
 }
 
 std::int64_t calibration_windows(const ExperimentConfig& config, std::size_t train_tokens) {

@@ -14,9 +14,8 @@
 #include "experiments/config/config.h"
 #include "experiments/run/trainer.h"
 #include "nn/gpt.h"
-#include "quant/methods/plan.h"
 #include "quant/methods/methods.h"
-#include "quant/methods/options.h"
+#include "quant/methods/plan.h"
 #include "quant/train/qat.h"
 
 namespace notch::experiments {
@@ -62,9 +61,6 @@ TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t se
 quant::Spec row_spec(const ExperimentConfig& config, const RowConfig& row);
 quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row);
 
-quant::PostTrainingOptions post_training_options(const ExperimentConfig& config);
-quant::QatOptions qat_options(const ExperimentConfig& config);
-
 /// calib.windows; of the training split at most those that lie side by side in it, floor((N - 1) / T)
 /// of N tokens: more would be the same text again.
 std::int64_t calibration_windows(const ExperimentConfig& config, std::size_t train_tokens);
@@ -76,7 +72,8 @@ void check_calibration(const ExperimentConfig& config, std::size_t train_tokens,
                        const Origins& origins = {});
 
 /// Calibration text drawn from `seed`: windows of the training split (all of it, in order, where it
-/// has no more than are asked for) or, with calib.source = "self", windows that `model` writes: a first token, every one equally probable, and what follows
+/// has no more than are asked for) or, with calib.source = "self", windows that `model` writes: a
+/// first token, every one equally probable, and what follows
 /// it (LLM-QAT, Liu et al. 2023, arXiv:2305.17888, section 3.1). It owns its ids.
 class Calibration {
  public:

@@ -165,12 +165,12 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
                  .what = "the Hessian is not finite",
                  .expected = "finite activations in calibration"});
   }
-  check(options.deviations >= 0 && std::isfinite(options.deviations), where, "gptq deviations ",
-        options.deviations, " is negative or not finite");
+  check(options.deviations > 0 && std::isfinite(options.deviations), where, "gptq deviations ",
+        options.deviations, " is not positive and finite");
   const bool groups = spec.granularity == Granularity::group;
   const bool static_groups = groups && (options.static_groups || options.act_order);
   // Round-to-nearest is the yardstick. It also checks the weights and the spec.
-  Ranges ranges = choose_scales(w, rows, cols, spec, options.range, where);
+  Ranges ranges = choose_scales(w, rows, cols, spec, options.range(), where);
   GptqResult result{.q = quantize(w, rows, cols, spec, ranges.at, where)};
   GptqReport& report = result.report;
   report.static_groups = static_groups;
@@ -180,21 +180,22 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
   cholesky.L = {};
   cholesky.storage.reset();
   const bool tensor = spec.granularity == Granularity::tensor;
+  const bool searches = options.clip == Clip::output;
   std::vector<double> losses(at(rows), 0.0);
   const auto total = [&] { return std::accumulate(losses.begin(), losses.end(), 0.0); };
   measure(order, factor, w, result.q, losses);
   report.rtn_error = undamped(total(), cholesky.lambda, w, result.q, order);
-  if (options.deviations > 0) set_deviations(w, options, result.q, ranges.ratios);
+  if (options.clip == Clip::deviations) set_deviations(w, options, result.q, ranges.ratios);
   const auto run = [&] {
     sweep({.order = order,
            .factor = factor,
            .options = options,
            .dynamic_groups = groups && !static_groups,
-           .search_clip = options.search_clip && !tensor,
+           .search_clip = searches && !tensor,
            .ratios = ranges.ratios},
           w, result.q, losses);
   };
-  if (options.search_clip && tensor) search_tensor_clip(w, ranges.ratios[0], result.q, losses, run);
+  if (searches && tensor) search_tensor_clip(w, ranges.ratios[0], result.q, losses, run);
   run();
 
   report.damp = cholesky.damp;
@@ -217,7 +218,7 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
 Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
                       const GptqOptions& options) {
   // One-hot inputs have a diagonal Hessian, with which GPTQ is round-to-nearest.
-  if (matrix.H == nullptr) return {.q = round_nearest(matrix.target, options.range)};
+  if (matrix.H == nullptr) return {.q = round_nearest(matrix.target, options.range())};
   GptqResult result = gptq(target, matrix.rows(), matrix.cols(), matrix.target.spec,
                            matrix.H->matrix(), options, matrix.target.name);
   const GptqReport& r = result.report;
@@ -229,15 +230,15 @@ Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
                        {"dead_inputs", static_cast<double>(r.dead_columns)}}};
 }
 
-constinit const Method kGptq{
-    .name = "gptq",
-    .source = "Frantar et al. 2022",
-    .needs = {.hessian = true},
-    .round = [](const MatrixView& matrix, const PostTrainingOptions& options) {
-      return round_by_gptq(matrix, matrix.w, options.gptq);
-    },
-    .section = "gptq",
-    .layer_figures = kGptqLayerFigures,
-    .row_figures = kGptqRowFigures};
+constinit const Method kGptq{.name = "gptq",
+                             .source = "Frantar et al. 2022",
+                             .needs = {.hessian = true},
+                             .round =
+                                 [](const MatrixView& matrix, const PostTrainingOptions& options) {
+                                   return round_by_gptq(matrix, matrix.w, options.gptq);
+                                 },
+                             .section = "gptq",
+                             .layer_figures = kGptqLayerFigures,
+                             .row_figures = kGptqRowFigures};
 
 }  // namespace notch::quant

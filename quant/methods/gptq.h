@@ -18,11 +18,13 @@
 //   e) if the factorization fails, the damping is multiplied by ten, up to 1, and reported.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "autograd/base/field.h"
 #include "autograd/base/real.h"
 #include "quant/methods/method.h"
 #include "quant/numbers/qtensor.h"
@@ -63,24 +65,57 @@ class Hessian {
   std::vector<real> workspace_{};
 };
 
+/// Where GPTQ's ranges end.
+enum class Clip : std::uint8_t {
+  absmax,  ///< at the extremes
+  mse,     ///< where the weights' squared error is least (RangeRule::mse)
+  /// From there, of nine multiples (kClipMultiples) every row, or every row's dynamic group, keeps
+  /// the one with which the sweep itself leaves the least output error. Rounding is repeated for
+  /// each, and where more than 256 columns share a range, for 1 and the three that promise most: what
+  /// the targets of the first sweep lose at the other ranges foretells their own loss to about
+  /// 1.4/√columns. Multiples beyond the extremes are not tried.
+  output,
+  /// At `deviations` standard deviations of a unit's weights about their mean, whether or not that
+  /// clips any. Wide ranges leave codes that compress well.
+  deviations,
+};
+constexpr auto names(Clip) {
+  return std::array<std::string_view, 4>{"absmax", "mse", "output", "deviations"};
+}
+
 struct GptqOptions {
-  double damp = 0.01;     ///< times mean(diag H), added to the diagonal; in [0, 1]
-  bool act_order = true;  ///< columns by decreasing H_ii, ties by index
-  /// Scales of groups from the original weights. Implied by act_order, which would otherwise need
-  /// a group index per column at inference.
+  double damp = 0.01;
+  bool act_order = true;         ///< ties by index
+  bool true_sequential = false;  ///< layer after layer inside a block, not block after block
+  /// Implied by act_order, which would otherwise need a group index per column at inference.
   bool static_groups = false;
-  std::int64_t block = 128;          ///< columns between updates of the rest; speed only
-  RangeRule range = RangeRule::mse;  ///< absmax or mse
-  /// k > 0: the range of a unit is k standard deviations of its weights (about their mean), whether
-  /// or not that clips any, instead of `range`. Wide ranges leave codes that compress well.
-  double deviations = 0;
-  /// Of nine multiples of the ranges (kClipMultiples) every row, or every row's dynamic group,
-  /// keeps the one with which the sweep itself leaves the least output error. Rounding is repeated
-  /// for each, and where more than 256 columns share a range, for 1 and the three that promise
-  /// most: what the targets of the first sweep lose at the other ranges foretells their own loss to
-  /// about 1.4/√columns. Multiples beyond the extremes are not tried.
-  bool search_clip = false;
-  double asymmetric = 0.25;  ///< share of asymmetric_target's move, in [0, 1]; 0: none
+  Clip clip = Clip::output;
+  double deviations = 3;
+  double asymmetric = 0.25;
+  std::int64_t block = 128;
+  bool operator==(const GptqOptions&) const = default;
+
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v(self.damp, {"damp", "times the mean of the Hessian's diagonal; raised by itself where needed",
+                  between(0, 1)});
+    v(self.act_order, {"act_order", "columns with the largest inputs first"});
+    v(self.true_sequential, {"true_sequential", "layer after layer inside a block"});
+    v(self.static_groups, {"static_groups", "group scales from the original weights"});
+    v(self.clip, {"clip",
+                  "ranges: absmax, least squares of the weights (mse), least error of the layer's "
+                  "output, or standard deviations"});
+    v(self.deviations,
+      {"deviations", "clip = \"deviations\": half the width of a range, in deviations", above(0)});
+    v(self.asymmetric,
+      {"asymmetric",
+       "gptaq: share of the way to the weights that suit the quantized layers' inputs best",
+       between(0, 1)});
+    v(self.block, {"block", "columns per update; changes the speed only", between(1, 65536)});
+  }
+
+  /// The rule of first ranges, and of matrices without a Hessian.
+  RangeRule range() const { return clip == Clip::absmax ? RangeRule::absmax : RangeRule::mse; }
 };
 
 /// Errors are tr(dW H dWᵀ): mean squared change of the layer's output per token, summed over

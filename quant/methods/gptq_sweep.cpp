@@ -315,7 +315,7 @@ class Strip {
 }  // namespace
 
 real first_ratio(std::span<const real> unit, const Spec& spec, const GptqOptions& options) {
-  if (options.deviations == 0) return choose_unit(unit, spec, options.range).ratio;
+  if (options.clip != Clip::deviations) return choose_unit(unit, spec, options.range()).ratio;
   double sum = 0, squares = 0;
   for (const real w : unit) sum += static_cast<double>(w);
   const double mean = sum / static_cast<double>(unit.size());

@@ -17,7 +17,7 @@ struct Sweep {
   const HessianFactor& factor;
   const GptqOptions& options;
   bool dynamic_groups = false;     ///< scales of a group from the weights when it is reached
-  bool search_clip = false;        ///< options.search_clip, where rows have scales of their own
+  bool search_clip = false;        ///< Clip::output, where rows have scales of their own
   std::span<const real> ratios{};  ///< per unit, as in Ranges; unused with dynamic groups
 };
 

@@ -56,7 +56,7 @@ struct RowFigure {
   std::string_view key{};    ///< in results.jsonl: "gptq_damp"
   std::string_view title{};  ///< of the report's column
   int decimals = 3;
-  bool percent = false;  ///< a share, shown in percent
+  bool percent = false;                                         ///< a share, shown in percent
   double (*of)(std::span<const LayerReport> layers) = nullptr;  ///< those with measures
 };
 
@@ -68,8 +68,8 @@ struct Method {
   /// Codes for one matrix; null where they follow from training.
   Rounded (*round)(const MatrixView& matrix, const PostTrainingOptions& options) = nullptr;
   Training training = Training::none;
-  bool distills = false;        ///< training learns from the fp32 model's outputs
-  std::string_view section{};   ///< of a configuration that has its options; "" for none
+  bool distills = false;       ///< training learns from the fp32 model's outputs
+  std::string_view section{};  ///< of a configuration that has its options; "" for none
   std::span<const LayerFigure> layer_figures{};
   std::span<const RowFigure> row_figures{};
 

@@ -47,7 +47,8 @@ std::string method_hint(std::string_view name) {
 std::vector<std::string> method_names(Methods which) {
   std::vector<std::string> names;
   for (const Method* m : kMethods) {
-    if (which == Methods::all || m->trains() == (which == Methods::trained)) names.emplace_back(m->name);
+    if (which == Methods::all || m->trains() == (which == Methods::trained))
+      names.emplace_back(m->name);
   }
   return names;
 }

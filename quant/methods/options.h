@@ -1,15 +1,23 @@
-// The options of the methods that round after training.
+// The options of the methods that round after training: each method's own, beside its code.
 #pragma once
 
 #include "quant/methods/gptq.h"
-#include "quant/numbers/ranges.h"
+#include "quant/methods/rtn.h"
 
 namespace notch::quant {
 
 struct PostTrainingOptions {
+  RtnOptions rtn{};  ///< a section of configurations has them among its own keys
   GptqOptions gptq{};
-  bool true_sequential = false;  ///< layer after layer inside a block, not block after block
-  double percentile = kWeightPercentile;  ///< of rtn-percentile
+  bool operator==(const PostTrainingOptions&) const = default;
+
+  /// The sections. Their names are what rows of methods refer to (Method::section).
+  template <class Self, class V>
+  static void visit(Self& self, V& v) {
+    v.section(self.gptq, {.name = "gptq",
+                          .help = "post-training rounding with second-order information",
+                          .of_rows = true});
+  }
 };
 
 }  // namespace notch::quant

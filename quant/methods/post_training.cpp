@@ -80,7 +80,7 @@ class Walk {
     const std::vector<std::vector<real>> tables = round_tables();
     states_ = embedded();
     for (const nn::Stage& stage : model_.stages) {
-      const std::size_t size = options_.true_sequential ? 1 : stage.steps.size();
+      const std::size_t size = options_.gptq.true_sequential ? 1 : stage.steps.size();
       for (std::size_t i = 0; i < stage.steps.size(); i += size) {
         const Group group(stage.steps.data() + i, size);
         Moments moments = observe(group, method_.needs.drift);
@@ -266,7 +266,7 @@ class Walk {
       if (!is_table(t)) continue;
       const std::span<const real> w = t.weight->value.flat();
       originals.emplace_back(w.begin(), w.end());
-      std::ranges::copy(dequantize(round_nearest(t, options_.gptq.range)), t.weight->value.data);
+      std::ranges::copy(dequantize(round_nearest(t, options_.gptq.range())), t.weight->value.data);
     }
     return originals;
   }

@@ -7,7 +7,7 @@ namespace {
 
 template <RangeRule rule>
 Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
-  return {.q = round_nearest(matrix.target, rule, options.percentile)};
+  return {.q = round_nearest(matrix.target, rule, options.rtn.percentile)};
 }
 
 }  // namespace

@@ -1,17 +1,13 @@
 #include "quant/numbers/activation.h"
 
-#include <array>
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/names.h"
 #include "quant/numbers/names.h"
 
 namespace notch::quant {
 namespace {
-
-constexpr std::array<std::string_view, 2> kRanges{"dynamic", "static"};
-constexpr std::array<std::string_view, 5> kObservers{"minmax", "moving_average", "percentile",
-                                                     "mse", "entropy"};
 
 [[noreturn]] void refuse(std::string_view where, const char* field, std::string found,
                          std::string expected) {
@@ -70,8 +66,8 @@ RowGrid row_grid(const ActivationSpec& spec, const UnitScale& at) {
           .static_zero_point = at.zero_point};
 }
 
-std::string_view name_of(ActivationRange range) { return kRanges[static_cast<std::size_t>(range)]; }
-std::string_view name_of(ObserverRule rule) { return kObservers[static_cast<std::size_t>(rule)]; }
+std::string_view name_of(ActivationRange range) { return word_of(range); }
+std::string_view name_of(ObserverRule rule) { return word_of(rule); }
 
 std::string name_of(const ActivationSpec& spec) {
   const std::string name =
@@ -82,10 +78,10 @@ std::string name_of(const ActivationSpec& spec) {
 }
 
 ActivationRange parse_activation_range(std::string_view text, std::string_view where) {
-  return parse_name<ActivationRange>(kRanges, text, where);
+  return parse_name<ActivationRange>(names(ActivationRange{}), text, where);
 }
 ObserverRule parse_observer_rule(std::string_view text, std::string_view where) {
-  return parse_name<ObserverRule>(kObservers, text, where);
+  return parse_name<ObserverRule>(names(ObserverRule{}), text, where);
 }
 
 Json to_json(const ActivationSpec& spec) {

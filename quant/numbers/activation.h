@@ -8,6 +8,7 @@
 // because weights and activations share neither the units nor the time at which scales are known.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -23,9 +24,16 @@ enum class ActivationRange : std::uint8_t {
   dynamic,  ///< "dynamic": every token's own range
   fixed,    ///< "static": one range per layer
 };
+constexpr auto names(ActivationRange) {
+  return std::array<std::string_view, 2>{"dynamic", "static"};
+}
 
 /// How an observer turns what it saw into a range (quant/numbers/observers.h).
 enum class ObserverRule : std::uint8_t { minmax, moving_average, percentile, mse, entropy };
+constexpr auto names(ObserverRule) {
+  return std::array<std::string_view, 5>{"minmax", "moving_average", "percentile", "mse",
+                                         "entropy"};
+}
 
 struct ActivationSpec {
   int bits = 8;  ///< 2 .. 8

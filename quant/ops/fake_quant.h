@@ -5,7 +5,9 @@
 // shipped are equal bit for bit.
 #pragma once
 
+#include <array>
 #include <span>
+#include <string_view>
 
 #include "autograd/graph.h"
 #include "quant/kernels/integer_linear.h"
@@ -20,6 +22,7 @@ enum class Ste : std::uint8_t {
   clipped,  ///< no gradient outside: a clipped weight is not pushed further out
   plain,    ///< the identity everywhere
 };
+constexpr auto names(Ste) { return std::array<std::string_view, 2>{"clipped", "plain"}; }
 
 /// ŵ = (clamp(rint(w/s) + z, qmin, qmax) - z) s with s and z of each unit by follow_range from its
 /// extremes, taken anew in every step and treated as constants by the gradient.

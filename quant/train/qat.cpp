@@ -19,6 +19,11 @@ std::size_t unit_of(const Target& t) {
   return static_cast<std::size_t>(unit_size(t.spec, w.rows(), w.cols()));
 }
 
+RangeRule rule_of(LsqInit init) {
+  if (init == LsqInit::paper) return RangeRule::lsq_paper;
+  return init == LsqInit::absmax ? RangeRule::absmax : RangeRule::mse;
+}
+
 /// The scales that `start` has for a target.
 const Scales& scales_in(const Quantized& start, const Target& t) {
   const auto at = std::ranges::find(start.tensors, t.weight->name, &NamedQTensor::name);
@@ -41,7 +46,7 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
     check(training != Training::lsq || has_learned_step(t.spec), t.name, "grid ",
           name_of(t.spec.grid),
           " has no positive learned step; LSQ needs narrow, full, ternary or seq");
-    const RangeRule rule = training == Training::lsq ? options.lsq_init : RangeRule::mse;
+    const RangeRule rule = training == Training::lsq ? rule_of(options.lsq_init) : RangeRule::mse;
     Node& node = nodes_[t.weight];
     node.target = t;
     node.index = order_.size();
@@ -62,7 +67,8 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
     params_->allocate_values();  // zeros: the first scales
   }
   const InputLearning usual = training == Training::lsq ? InputLearning::lsq : InputLearning::fixed;
-  inputs_.emplace(model, targets, options.inputs.value_or(usual), options.ste, *params_);
+  const InputLearning inputs = options.inputs == InputLearning::method ? usual : options.inputs;
+  inputs_.emplace(model, targets, inputs, options.ste, *params_);
   chain_ = &model.hooks->weight_chain;
   attachment_ = chain_->attach([this](Graph& g, Param& p, const auto& next) -> Var {
     const Var w = next(g, p);

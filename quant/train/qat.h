@@ -6,33 +6,63 @@
 // last forward saw.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "autograd/base/field.h"
 #include "quant/methods/method.h"
 #include "quant/ops/fake_quant.h"
 #include "quant/train/trained_inputs.h"
 
 namespace notch::quant {
 
+/// The rule of LSQ's first step sizes. The paper's (RangeRule::lsq_paper) is far too wide at 6 and 8
+/// bits for a short training.
+enum class LsqInit : std::uint8_t { mse, absmax, paper };
+constexpr auto names(LsqInit) { return std::array<std::string_view, 3>{"mse", "absmax", "paper"}; }
+
 struct QatOptions {
   Ste ste = Ste::clipped;
-  /// First step sizes of LSQ. The paper's rule is far too wide at 6 and 8 bits for a short
-  /// training, so the least-squares range is the default.
-  RangeRule lsq_init = RangeRule::mse;
-  /// Frequency of going back and forth above which a weight is frozen at its average code; 0: never
-  /// (Nagel et al. 2022, arXiv:2203.11086, section 4.2; there 0.1 falling to 0.01).
+  LsqInit lsq_init = LsqInit::mse;
+  /// Nagel et al. 2022 (arXiv:2203.11086), section 4.2; there the frequency falls from 0.1 to 0.01.
   double freeze = 0;
-  /// Last weight of the dampening loss λ ‖ŵ - clip(w)‖², which rises from 0 as (1 - cos πr)/2 over
-  /// the training; 0: none (section 4.1 there).
+  /// λ of the dampening loss λ ‖ŵ - clip(w)‖², which rises from 0 as (1 - cos πr)/2 over the
+  /// training (section 4.1 there).
   double dampen = 0;
-  /// Of static input ranges; nothing: LSQ learns them, STE keeps them.
-  std::optional<InputLearning> inputs{};
-  double pact_decay = 1e-4;  ///< λ of λ α², where PACT learns them
+  InputLearning inputs = InputLearning::method;
+  double pact_decay = 1e-4;  ///< λ of λ α²
+  bool operator==(const QatOptions&) const = default;
+
+  /// In three parts, between which [qat] has keys of the training loop.
+  template <class Self, class V>
+  static void visit_gradients(Self& self, V& v) {
+    v(self.ste, {"ste", "gradient outside the range: 0 (clipped) or 1 (plain)"});
+    v(self.lsq_init, {"lsq_init", "first step sizes"});
+  }
+  template <class Self, class V>
+  static void visit_oscillation(Self& self, V& v) {
+    v(self.freeze, {"freeze",
+                    "how often a weight goes back and forth, per step, before it is frozen at its "
+                    "average code (0.02 is often); 0 = never",
+                    from_below(0, 1)});
+    v(self.dampen, {"dampen", "last weight of the loss that draws weights to their codes; 0 = off",
+                    at_least(0)});
+  }
+  template <class Self, class V>
+  static void visit_inputs(Self& self, V& v) {
+    v(self.inputs, {"inputs",
+                    "static ranges of activations: as the method's weights (learned by lsq, else "
+                    "fixed), or by lsq, by their clipping level alone (pact), or fixed"});
+    v(self.pact_decay,
+      {"pact_decay", "inputs = \"pact\": times the square of the clipping level, in the loss",
+       at_least(0)});
+  }
 };
 
 class FakeQuantizer {

@@ -5,12 +5,14 @@
 // outside of it; no model file knows this.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "autograd/param.h"
@@ -23,15 +25,19 @@ namespace notch::quant {
 
 /// How static input ranges are found in training.
 enum class InputLearning : std::uint8_t {
-  fixed,  ///< they stay as calibrated
-  lsq,    ///< scale, and offset where they are asymmetric (LSQ+)
+  method,  ///< as the method's weights: learned by LSQ, fixed by STE
+  lsq,     ///< scale, and offset where they are asymmetric (LSQ+)
   /// The clipping level α, where the range ends, by PACT (Choi et al. 2018, arXiv:1805.06085): from
   /// the values it clips, and a decay λ α². A range that begins at 0 or, behind a GELU, at the
   /// lowest value that calibration saw, keeps that end: one-sided, as in the paper. A symmetric
   /// range is [-α, α], which clips on both sides; the paper has no such inputs. Deviations: that; α
   /// is learned as its logarithm (the scale's); its first value is the observer's.
   pact,
+  fixed,  ///< they stay as calibrated
 };
+constexpr auto names(InputLearning) {
+  return std::array<std::string_view, 4>{"method", "lsq", "pact", "fixed"};
+}
 
 /// Numbers that training keeps besides parameters, by name.
 struct NamedValues {
@@ -44,8 +50,8 @@ struct NamedValues {
 class TrainedInputs {
  public:
   /// Attaches to the linear and loss chains for every target with an input. Learned ranges start
-  /// from the targets'. Usage error for a static range that was not
-  /// calibrated. `model` and `params` must outlive this.
+  /// from the targets'; `learning` says how, `method` nothing. Usage error for a static range that
+  /// was not calibrated. `model` and `params` must outlive this.
   TrainedInputs(nn::ModelView& model, std::span<const Target> targets, InputLearning learning,
                 Ste ste, ParamStore& params);
   TrainedInputs(const TrainedInputs&) = delete;  // the links refer to this object

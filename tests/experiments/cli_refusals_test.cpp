@@ -257,6 +257,12 @@ TEST_CASE("a refused command leaves nothing behind") {
   check_refused(program.notch(out + "--method rtn --bits 4 --group 5"), 2);
   check_refused(program.notch(out + "--method rtn --bits 4 --skip 'h.7.*'"), 2);
   check_refused(program.notch(out + "--method rtn --bits 4 --tensor 'h.0.*=9'"), 2);
+  for (const char* key : {"gptq.damp=0.5", "train.lr=1", "qat.ste=plain", "quant.bits=8",
+                          "threads=1", "quant.methods=gptq", "quant.control=true", "gptq.dampen=1",
+                          "activations.bits=8,4", "calib.windows=4", "row={method='rtn',bits=4}"}) {
+    CAPTURE(key);
+    check_refused(program.notch(str(out, "--method rtn --bits 4 \"", key, '"')), 2);
+  }
   check_refused(program.notch("quantize " + model + " --method rtn --bits 8 --out q8"), 2);
   check_refused(program.notch("quantize q8 --method rtn --bits 4 --out q"), 3);
   CHECK(program.entries() == before);

@@ -206,6 +206,29 @@ TEST_CASE("quantize makes the artefact of an experiment's row") {
         sha256_file(program / "run/models/rtn-int8-seed1337/model.safetensors"));
 }
 
+TEST_CASE("quantize takes the keys of a method as an experiment does") {
+  const Program program;
+  const std::string model = program.train(), keys = "gptq.damp=0.5 calib.windows=4";
+  const std::string quantize = "quantize " + model + " --method gptq --bits 3 -q ";
+  const auto quantized = [&](const std::string& with, const std::string& name) {
+    return first_row(program.notch(str(quantize, with, " --text text.txt -o json --out ", name)));
+  };
+  CHECK(value(quantized("gptq.damp=0.5 --calib-windows 4", "by-flag"), "damp") == 0.5);
+  CHECK(value(quantized("calib.windows=4", "usual"), "damp") == 0.01);
+  quantized(keys, "by-key");
+  const auto hash = [&](const std::string& dir) {
+    return sha256_file(program / dir / "model.safetensors");
+  };
+  CHECK(hash("by-key") == hash("by-flag"));
+  CHECK(hash("by-key") != hash("usual"));
+  quantized("quant.group_size=8 calib.windows=4", "group-key");
+  quantized("--group 8 calib.windows=4", "group-flag");
+  CHECK(hash("group-key") == hash("group-flag"));
+  quantized("calib.windows=4 quant.at='[{bits = 3, set = [\"gptq.damp=0.5\"]}]'", "at-width");
+  CHECK(hash("at-width") == hash("by-key"));
+  CHECK(program.notch(quantize + "calib.source=self calib.windows=2 --out own").code == 0);
+}
+
 TEST_CASE("fewer bits make models smaller and further away") {
   const Program program;
   const std::string model = program.train();

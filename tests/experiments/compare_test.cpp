@@ -79,7 +79,7 @@ TEST_CASE("A finished comparison says the same in every format") {
           CHECK(row.figures.at("gptq_error_share") > 0);
           CHECK(row.figures.at("gptq_error_share") < 1);
           CHECK(row.figures.at("gptq_condition") >= 1);
-          CHECK(row.figures.at("gptq_damp") == run.config.gptq.damp);
+          CHECK(row.figures.at("gptq_damp") == run.config.quant.options.gptq.damp);
         }
       }
       CHECK(find_row(seed, "no-such-row") == nullptr);
@@ -107,7 +107,7 @@ TEST_CASE("A finished comparison says the same in every format") {
       CHECK(layers[row].insert(json.at("layer", "t").as_string("t")).second);
       errors[row].first += json.at("output_error", "t").as_number("t");
       errors[row].second += json.at("rtn_output_error", "t").as_number("t");
-      CHECK(json.at("damp", "t").as_number("t") == run.config.gptq.damp);
+      CHECK(json.at("damp", "t").as_number("t") == run.config.quant.options.gptq.damp);
       CHECK(json.at("condition", "t").as_number("t") >= 1);
       CHECK(json.at("dead_inputs", "t").as_int("t") == 0);
     }
@@ -266,7 +266,7 @@ TEST_CASE("A finished comparison says the same in every format") {
       for (const int bits : {0, 8}) {
         config.quant.methods = {method};
         config.activations.bits = {bits};
-        config.activations.range = "static";
+        config.activations.spec.range = quant::ActivationRange::fixed;
         INFO(method << " with activations of " << bits << " bits");
         CHECK((table_header(config, run.data, run.seeds).find("calibration") !=
                std::string::npos) == (method == "gptq" || bits > 0));

@@ -1,9 +1,11 @@
 // Every key of a configuration: named in visit(), changed from its default, printed and read back.
+#include <algorithm>
 #include <set>
 #include <sstream>
 #include <string>
 
 #include "experiments/config/config.h"
+#include "experiments/config/config_items.h"
 #include "tests/catch.h"
 
 using namespace notch;
@@ -140,5 +142,41 @@ TEST_CASE("a configuration of all keys changes each and prints back") {
       continue;
     INFO(line);
     CHECK_FALSE(default_lines.count(line));
+  }
+}
+
+TEST_CASE("every word of a key reads and prints as it was written") {
+  int words = 0;
+  for (const Item& item : items_of({})) {
+    if (item.kind != Kind::string) continue;
+    for (const std::string_view word : item.domain.words) {
+      LoadedConfig loaded;
+      apply_override(loaded, str(item.key(), '=', word));
+      INFO(item.key() << ' ' << word);
+      CHECK(loaded.overrides.back().after == toml::quote(word));
+      ++words;
+    }
+  }
+  CHECK(words > 60);
+}
+
+TEST_CASE("a row sets keys of every method's section, of no other") {
+  const std::string row = "[[row]]\nmethod = \"gptq\"\nbits = 4\nlabel = \"a\"\nset = ['";
+  const std::vector<Item> items = items_of({});
+  for (const Item& item : items) {
+    if (item.kind == Kind::section || item.section.empty()) continue;
+    const bool trained_alike =
+        item.key() == "qat.steps" || item.key() == "qat.fraction" || item.key() == "qat.batch_size";
+    const bool of_method = item.section == "calib" || item.section == "distill" ||
+                           std::ranges::find(quant::methods(), item.section,
+                                             &quant::Method::section) != quant::methods().end();
+    INFO(item.key());
+    const LoadedConfig loaded =
+        parse_config(str(row, item.key(), '=', item.value, "']\n"), "x.toml");
+    if (of_method && !trained_alike) {
+      CHECK_NOTHROW(validate(loaded.config, loaded.origins));
+    } else {
+      CHECK(test::error_of([&] { validate(loaded.config, loaded.origins); }).field == "row[0].set");
+    }
   }
 }

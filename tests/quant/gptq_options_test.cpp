@@ -20,8 +20,25 @@ using namespace notch::test;
 
 /// The error of one row on its own, at a range of so many standard deviations.
 double loss_at(std::span<const real> row, const Spec& spec, const Matrix& H, double deviations) {
-  return gptq(row, 1, std::ssize(row), spec, H, {.act_order = false, .deviations = deviations}, "t")
-      .report.damped_error;
+  const GptqOptions options{.act_order = false, .clip = Clip::deviations, .deviations = deviations};
+  return gptq(row, 1, std::ssize(row), spec, H, options, "t").report.damped_error;
+}
+
+/// The least of a row at the multiples that a search tries of its least-squares range.
+double least_loss(std::span<const real> row, const Spec& spec, const Matrix& H) {
+  const auto n = static_cast<double>(row.size());
+  const MinMax extremes = min_max(row);
+  const double absmax = double(std::max(extremes.hi, -extremes.lo));
+  double mean = 0, variance = 0;
+  for (const real v : row) mean += double(v) / n;
+  for (const real v : row) variance += (double(v) - mean) * (double(v) - mean) / n;
+  double least = std::numeric_limits<double>::infinity();
+  for (const double multiple : {1.0, 0.7, 0.8, 0.88, 0.94, 1.07, 1.15, 1.3, 1.6}) {
+    // A range is not widened beyond the extremes.
+    const double ratio = std::min(1.0, double(best_ratio(row, spec)) * multiple);
+    least = std::min(least, loss_at(row, spec, H, ratio * absmax / std::sqrt(variance)));
+  }
+  return least;
 }
 
 TEST_CASE("the clip search keeps the range that is best for each row") {
@@ -30,28 +47,16 @@ TEST_CASE("the clip search keeps the range that is best for each row") {
   const Matrix H = hessian_of(correlated_inputs(300, kCols, 112), kCols);
   for (const int bits : {2, 4}) {
     const Spec spec{.bits = bits};
-    const GptqResult searched = gptq(
-        w, kRows, kCols, spec, H, {.act_order = false, .deviations = 2, .search_clip = true}, "t");
+    const GptqResult searched = gptq(w, kRows, kCols, spec, H, {.act_order = false}, "t");
     double expected = 0;
     for (std::int64_t r = 0; r < kRows; ++r) {
-      const auto row = std::span(w).subspan(at(r * kCols), at(kCols));
-      const MinMax extremes = min_max(row);
-      const double absmax = double(std::max(extremes.hi, -extremes.lo));
-      double mean = 0, variance = 0;
-      for (const real v : row) mean += double(v) / double(kCols);
-      for (const real v : row) variance += (double(v) - mean) * (double(v) - mean) / double(kCols);
-      double least = std::numeric_limits<double>::infinity();
-      for (const double multiple : {1.0, 0.7, 0.8, 0.88, 0.94, 1.07, 1.15, 1.3, 1.6}) {
-        // A range is not widened beyond the extremes.
-        const double k = std::min(2 * multiple, absmax / std::sqrt(variance));
-        least = std::min(least, loss_at(row, spec, H, k));
-      }
-      expected += least;
+      expected += least_loss(std::span(w).subspan(at(r * kCols), at(kCols)), spec, H);
     }
     // The two ways to a scale differ in its last bit, which now and then decides a code.
     CHECK(searched.report.damped_error == Approx(expected).epsilon(5e-3));
-    const double plain = gptq(w, kRows, kCols, spec, H, {.act_order = false, .deviations = 2}, "t")
-                             .report.damped_error;
+    const double plain =
+        gptq(w, kRows, kCols, spec, H, {.act_order = false, .clip = Clip::mse}, "t")
+            .report.damped_error;
     CHECK(searched.report.damped_error < plain);
   }
 }
@@ -70,8 +75,10 @@ TEST_CASE("the clip search lowers the output error in every granularity") {
                         .group_size = granularity == Granularity::group ? 12 : 0};
         INFO(name_of(spec) << (act_order ? " act-order" : ""));
         const auto run = [&](bool search, std::int64_t block) {
-          return gptq(w, kRows, kCols, spec, H,
-                      {.act_order = act_order, .block = block, .search_clip = search}, "t");
+          return gptq(
+              w, kRows, kCols, spec, H,
+              {.act_order = act_order, .clip = search ? Clip::output : Clip::mse, .block = block},
+              "t");
         };
         set_threads(1);
         const GptqResult searched = run(true, 128);
@@ -100,18 +107,17 @@ TEST_CASE("with many columns the clip search tries less and loses little") {
     double exhaustive = 0, plain = 0, searched = 0;
     for (std::int64_t r = 0; r < kRows; ++r) {
       const auto row = std::span(w).subspan(at(r * kCols), at(kCols));
-      double least = std::numeric_limits<double>::infinity();
-      for (const double multiple : {1.0, 0.7, 0.8, 0.88, 0.94, 1.07, 1.15, 1.3, 1.6})
-        least = std::min(least, loss_at(row, spec, H, 2 * multiple));
-      const GptqOptions options{.act_order = false, .deviations = 2, .search_clip = true};
-      const double loss = gptq(row, 1, kCols, spec, H, options, "t").report.damped_error;
-      CHECK(loss <= loss_at(row, spec, H, 2));
-      plain += loss_at(row, spec, H, 2);
-      searched += loss;
-      exhaustive += least;
+      const auto loss = [&](Clip clip) {
+        return gptq(row, 1, kCols, spec, H, {.act_order = false, .clip = clip}, "t")
+            .report.damped_error;
+      };
+      CHECK(loss(Clip::output) <= loss(Clip::mse));
+      plain += loss(Clip::mse);
+      searched += loss(Clip::output);
+      exhaustive += least_loss(row, spec, H);
     }
     CHECK(searched < 1.02 * exhaustive);
-    CHECK(searched < 0.97 * plain);
+    CHECK(searched < 0.99 * plain);
   }
 }
 
@@ -169,7 +175,8 @@ TEST_CASE("a sweep's column is a chain of multiply-adds in any panel") {
 TEST_CASE("ranges by standard deviations are k·σ / qmax, however large") {
   const std::vector<real> w{1, -1, 1, -1, 3, -3, 3, -3};  // σ = 1 and 3
   for (const double k : {0.5, 7.0}) {
-    const GptqResult g = gptq(w, 2, 4, {.bits = 4}, identity(4, 1), {.deviations = k}, "t");
+    const GptqResult g = gptq(w, 2, 4, {.bits = 4}, identity(4, 1),
+                              {.clip = Clip::deviations, .deviations = k}, "t");
     CHECK(double(g.q.at.scales[0]) == Approx(k / 7));
     CHECK(double(g.q.at.scales[1]) == Approx(3 * k / 7));
     CHECK(g.q.codes ==
@@ -245,7 +252,8 @@ TEST_CASE("asymmetric targets miss float outputs by less on drifted inputs") {
     statistics.accumulate(x, reference);
     const Matrix H = statistics.matrix();
     const auto missed = [&](const std::vector<real>& goal) {
-      const std::vector<real> q = dequantize(gptq(goal, kRows, kCols, {.bits = 4}, H, {}, "t").q);
+      const std::vector<real> q =
+          dequantize(gptq(goal, kRows, kCols, {.bits = 4}, H, {.clip = Clip::mse}, "t").q);
       double sum = 0;
       for (std::int64_t t = 0; t < kTokens; ++t)
         for (std::int64_t r = 0; r < kRows; ++r) {

@@ -24,7 +24,7 @@ TEST_CASE("by hand: with H = I + 4 GPTQ rounds (.1,.2,.3) to (0,0,1)") {
   const Matrix H{5, 4, 4, 4, 5, 4, 4, 4, 5};
   const std::vector<real> w{0.1f, 0.2f, 0.3f, 0.1f, 0.3f, 0.4f, 7, 0, 0};
   const Spec spec{.bits = 4, .granularity = Granularity::tensor};
-  const GptqResult g = gptq(w, 3, 3, spec, H, {.damp = 0, .range = RangeRule::absmax}, "t");
+  const GptqResult g = gptq(w, 3, 3, spec, H, {.damp = 0, .clip = Clip::absmax}, "t");
   REQUIRE(g.q.at.scales == std::vector<real>{1});
   CHECK(g.q.codes == Codes{0, 0, 1, 0, 0, 1, 7, 0, 0});
   CHECK(g.report.error == Approx(1.18 + 0.62).epsilon(1e-6));
@@ -42,10 +42,11 @@ TEST_CASE("without correlations GPTQ is round-to-nearest for every spec") {
       if (rule == RangeRule::mse && spec.scale == ScaleType::bf16) continue;
       INFO(name_of(spec) << ' ' << name_of(rule));
       const QTensor nearest = rtn(w, kRows, kCols, spec, rule);
-      const GptqOptions options{.range = rule};
+      const Clip clip = rule == RangeRule::mse ? Clip::mse : Clip::absmax;
+      const GptqOptions options{.clip = clip};
       CHECK(gptq(w, kRows, kCols, spec, identity(kCols, 1), options, "t").q == nearest);
       CHECK(gptq(w, kRows, kCols, spec, identity(kCols, 3e-5), options, "t").q == nearest);
-      const GptqOptions ordered{.act_order = true, .range = rule};
+      const GptqOptions ordered{.act_order = true, .clip = clip};
       CHECK(gptq(w, kRows, kCols, spec, diagonal, ordered, "t").q == nearest);
     }
   }
@@ -59,7 +60,7 @@ TEST_CASE("GPTQ gives the codes of the OBQ recursion in the same order") {
     for (const Spec& spec : {Spec{.bits = 4}, Spec{.bits = 3},
                              Spec{.bits = 4, .granularity = Granularity::group, .group_size = 8}}) {
       INFO(name_of(spec) << " seed " << seed);
-      const GptqOptions in_order{.act_order = false, .range = RangeRule::absmax};
+      const GptqOptions in_order{.act_order = false, .clip = Clip::absmax};
       const GptqResult g = gptq(w, kRows, kCols, spec, H, in_order, "t");
       CHECK(g.q.codes == reference_gptq(w, kRows, kCols, spec, H, 0.01, ascending(kCols)));
     }
@@ -68,8 +69,8 @@ TEST_CASE("GPTQ gives the codes of the OBQ recursion in the same order") {
       return H[at(a * kCols + a)] > H[at(b * kCols + b)];
     });
     const Spec rows{.bits = 4};
-    CHECK(gptq(w, kRows, kCols, rows, H, {.act_order = true, .range = RangeRule::absmax}, "t")
-              .q.codes == reference_gptq(w, kRows, kCols, rows, H, 0.01, order));
+    CHECK(gptq(w, kRows, kCols, rows, H, {.act_order = true, .clip = Clip::absmax}, "t").q.codes ==
+          reference_gptq(w, kRows, kCols, rows, H, 0.01, order));
   }
 }
 
@@ -103,7 +104,7 @@ TEST_CASE("later groups are scaled by updated weights unless static") {
   const Spec spec{.bits = 3, .granularity = Granularity::group, .group_size = 8};
   const std::vector<real> original =
       choose_scales(w, kRows, kCols, spec, RangeRule::absmax, "t").at.scales;
-  const GptqOptions in_order{.act_order = false, .range = RangeRule::absmax};
+  const GptqOptions in_order{.act_order = false, .clip = Clip::absmax};
   const GptqResult dynamic = gptq(w, kRows, kCols, spec, H, in_order, "t");
   int changed = 0;
   for (std::size_t u = 0; u < original.size(); ++u) {
@@ -113,8 +114,8 @@ TEST_CASE("later groups are scaled by updated weights unless static") {
   }
   CHECK(changed == kRows * 3);
   for (const GptqOptions& options :
-       {GptqOptions{.act_order = false, .static_groups = true, .range = RangeRule::absmax},
-        GptqOptions{.act_order = true, .range = RangeRule::absmax}}) {
+       {GptqOptions{.act_order = false, .static_groups = true, .clip = Clip::absmax},
+        GptqOptions{.act_order = true, .clip = Clip::absmax}}) {
     const GptqResult fixed = gptq(w, kRows, kCols, spec, H, options, "t");
     CHECK(fixed.q.at.scales == original);
     CHECK(fixed.report.static_groups);
@@ -150,7 +151,7 @@ TEST_CASE("GPTQ beats round-to-nearest on 200 random correlated layers") {
     const std::vector<real> w = normal_matrix(kRows * kCols, 1000 + seed);
     const Matrix H = hessian_of(correlated_inputs(256, kCols, 1000 + seed), kCols);
     const GptqReport report =
-        gptq(w, kRows, kCols, {.bits = 4}, H, {.range = RangeRule::absmax}, "t").report;
+        gptq(w, kRows, kCols, {.bits = 4}, H, {.clip = Clip::absmax}, "t").report;
     better += report.error < report.rtn_error;
     ratio += report.error / report.rtn_error / 200;
   }
@@ -172,7 +173,7 @@ TEST_CASE("with act-order, permuting the inputs permutes the codes") {
       pH[at(i * kCols + j)] = H[at(perm[at(i)] * kCols + perm[at(j)])];
     }
   }
-  const GptqOptions options{.act_order = true, .range = RangeRule::absmax};
+  const GptqOptions options{.act_order = true, .clip = Clip::absmax};
   const QTensor a = gptq(w, kRows, kCols, {.bits = 3}, H, options, "t").q;
   const QTensor b = gptq(pw, kRows, kCols, {.bits = 3}, pH, options, "t").q;
   CHECK(a.at.scales == b.at.scales);
@@ -193,10 +194,10 @@ TEST_CASE("neither the scale of inputs nor the threads change the codes") {
   for (double& h : scaled) h *= 0x1p-40;
   const Spec spec{.bits = 4, .granularity = Granularity::group, .group_size = 16};
   set_threads(1);
-  const GptqResult one = gptq(w, kRows, kCols, spec, H, {}, "t");
+  const GptqResult one = gptq(w, kRows, kCols, spec, H, {.clip = Clip::mse}, "t");
   set_threads(3);
-  CHECK(gptq(w, kRows, kCols, spec, H, {}, "t").q == one.q);
-  CHECK(gptq(w, kRows, kCols, spec, scaled, {}, "t").q == one.q);
+  CHECK(gptq(w, kRows, kCols, spec, H, {.clip = Clip::mse}, "t").q == one.q);
+  CHECK(gptq(w, kRows, kCols, spec, scaled, {.clip = Clip::mse}, "t").q == one.q);
   set_threads(0);
 }
 
@@ -208,15 +209,16 @@ TEST_CASE("statistics of no sample, one or too few never fail") {
                     .granularity = granularity,
                     .group_size = granularity == Granularity::group ? 8 : 0};
     const QTensor nearest = rtn(w, kRows, kCols, spec, RangeRule::mse);
-    const GptqResult none = gptq(w, kRows, kCols, spec, Hessian(kCols).matrix(), {}, "t");
+    const GptqResult none =
+        gptq(w, kRows, kCols, spec, Hessian(kCols).matrix(), {.clip = Clip::mse}, "t");
     CHECK(none.q == nearest);
     CHECK(none.report.dead_columns == kCols);
     for (const std::int64_t samples : {1, 2, 39}) {
       const Matrix H = hessian_of(correlated_inputs(samples, kCols, 72), kCols);
       for (const double damp : {0.0, 0.01}) {
         for (const bool act_order : {false, true}) {
-          const GptqResult g =
-              gptq(w, kRows, kCols, spec, H, {.damp = damp, .act_order = act_order}, "t");
+          const GptqOptions options{.damp = damp, .act_order = act_order, .clip = Clip::mse};
+          const GptqResult g = gptq(w, kRows, kCols, spec, H, options, "t");
           CHECK_NOTHROW(validate(g.q, "t"));
           CHECK(g.report.damp >= damp);
           CHECK(g.report.damp > 0);  // a singular H needs some

@@ -300,7 +300,7 @@ TEST_CASE("PACT's decay is the gradient of the squared clipping level") {
   std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.view);
   const Text text(3);
   calibrate(model.view, targets, std::vector<nn::Tokens>{text.tokens()});
-  const auto gradients = [&](std::optional<InputLearning> inputs) {
+  const auto gradients = [&](InputLearning inputs) {
     FakeQuantizer quantizer(model.view, Training::lsq, targets,
                             {.inputs = inputs, .pact_decay = 0.25});
     quantizer.params().allocate_gradients();
@@ -329,7 +329,7 @@ TEST_CASE("PACT's decay is the gradient of the squared clipping level") {
     CHECK(decay.at(t.weight->name + ".input_log_scale") ==
           Approx((squared(l + step) - squared(l - step)) / (2 * step)).epsilon(1e-3));
   }
-  for (const auto& [name, gradient] : gradients({})) CHECK(gradient == 0);
+  for (const auto& [name, gradient] : gradients(InputLearning::method)) CHECK(gradient == 0);
   CHECK(gradients(InputLearning::fixed).empty());
 }
 

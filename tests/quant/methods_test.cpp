@@ -135,10 +135,10 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
   for (const Target& t : targets) {
     if (!tables.contains(t.weight)) continue;
     table_values[t.weight] = copy(t.weight->value.flat());
-    dequantize(nearest(*t.weight, t.spec, options.gptq.range), t.weight->value.flat());
+    dequantize(nearest(*t.weight, t.spec, options.gptq.range()), t.weight->value.flat());
   }
   const auto check_target = [&](const Target& t) {
-    INFO(t.name << (options.true_sequential ? " true-sequential" : " block-sequential"));
+    INFO(t.name << (options.gptq.true_sequential ? " true-sequential" : " block-sequential"));
     const auto at = std::ranges::find(q.tensors, t.weight->name, &NamedQTensor::name);
     REQUIRE(at != q.tensors.end());
     std::vector<real> w =
@@ -176,7 +176,7 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
     }
     for (const Target* t : group) {
       check_target(*t);
-      if (options.true_sequential) apply(*t);
+      if (options.gptq.true_sequential) apply(*t);
     }
     for (const Target* t : group) apply(*t);
   }
@@ -185,14 +185,14 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
     if (t.linear) continue;  // tables that are only looked up: to nearest, on their own values
     std::ranges::copy(table_values.at(t.weight), t.weight->value.data);
     const auto at = std::ranges::find(q.tensors, t.weight->name, &NamedQTensor::name);
-    CHECK(at->q == nearest(*t.weight, t.spec, options.gptq.range));
+    CHECK(at->q == nearest(*t.weight, t.spec, options.gptq.range()));
   }
 }
 
 TEST_CASE("GPTQ's statistics come from quantized predecessors") {
   for (const AnyModel& model : models()) {
     for (const bool true_sequential : {false, true}) {
-      check_codes_by_hand(model, kPlan, {.true_sequential = true_sequential});
+      check_codes_by_hand(model, kPlan, {.gptq = {.true_sequential = true_sequential}});
     }
   }
 }
@@ -200,7 +200,7 @@ TEST_CASE("GPTQ's statistics come from quantized predecessors") {
 TEST_CASE("GPTAQ's target knows what a layer got before any rounding") {
   for (const AnyModel& model : models()) {
     for (const bool true_sequential : {false, true}) {
-      check_codes_by_hand(model, kPlan, {.true_sequential = true_sequential}, "gptaq");
+      check_codes_by_hand(model, kPlan, {.gptq = {.true_sequential = true_sequential}}, "gptaq");
     }
   }
   check_codes_by_hand(gpt(), kPlan, {.gptq = {.asymmetric = 1}}, "gptaq");
@@ -219,9 +219,9 @@ TEST_CASE("GPTQ's order holds with groups and a model partly in fp32") {
   Plan plan{.weights = {.bits = 4, .granularity = Granularity::group, .group_size = 4},
             .table = Spec{.bits = 4, .grid = GridKind::asymmetric, .scale = ScaleType::f16},
             .rules = {{"wpe", Spec{.bits = 2}}, {"h.0.attn.c_proj", {}}, {"h.1.mlp.*", {}}}};
-  for (const RangeRule range : {RangeRule::mse, RangeRule::absmax}) {
+  for (const Clip clip : {Clip::mse, Clip::absmax}) {
     for (const bool tied : {true, false}) {
-      check_codes_by_hand(gpt(tied), plan, {.gptq = {.act_order = true, .range = range}});
+      check_codes_by_hand(gpt(tied), plan, {.gptq = {.act_order = true, .clip = clip}});
     }
   }
 }
@@ -243,7 +243,7 @@ TEST_CASE("a looked-up table is rounded from its own values") {
 TEST_CASE("layer by layer differs from block by block in later layers") {
   AnyModel block = gpt(), layer = gpt();
   const Quantized a = run(block, "gptq");
-  const Quantized b = run(layer, "gptq", kPlan, {.true_sequential = true});
+  const Quantized b = run(layer, "gptq", kPlan, {.gptq = {.true_sequential = true}});
   CHECK(a.tensors[0].q == b.tensors[0].q);
   CHECK_FALSE(a.tensors[1].q == b.tensors[1].q);
 }
@@ -338,7 +338,7 @@ TEST_CASE("the number of threads changes no code, scale or report") {
     for (const int n : {1, 2, 3, 7}) {
       set_threads(n);
       AnyModel model = gpt(true, true);
-      const Quantized q = run(model, "gptq", kPlan, {.true_sequential = true_sequential});
+      const Quantized q = run(model, "gptq", kPlan, {.gptq = {.true_sequential = true_sequential}});
       if (!reference) {
         reference = q;
         values = values_of(model.params());

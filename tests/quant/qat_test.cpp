@@ -289,8 +289,10 @@ TEST_CASE("dampening leaves weights nearer to their codes") {
 }
 
 TEST_CASE("the first learned steps are those of the chosen range rule") {
-  for (const RangeRule rule : {RangeRule::mse, RangeRule::absmax, RangeRule::lsq_paper}) {
-    const Quantizing q = attach(tied_gpt(), Training::lsq, kInt4, {.lsq_init = rule});
+  for (const auto& [init, rule] : {std::pair{LsqInit::mse, RangeRule::mse},
+                                   {LsqInit::absmax, RangeRule::absmax},
+                                   {LsqInit::paper, RangeRule::lsq_paper}}) {
+    const Quantizing q = attach(tied_gpt(), Training::lsq, kInt4, {.lsq_init = init});
     for (std::size_t i = 0; i < q.targets.size(); ++i) {
       const Target& t = q.targets[i];
       const Tensor& w = t.weight->value;

@@ -53,7 +53,7 @@ TEST_CASE("a warm start begins exactly at the model that it starts from") {
     for (const Spec& spec : all_specs(4)) {
       if (training == Training::lsq && !has_learned_step(spec)) continue;
       for (const bool search : {false, true}) {
-        check_warm_start(training, spec, {.gptq = {.search_clip = search}});
+        check_warm_start(training, spec, {.gptq = {.clip = search ? Clip::output : Clip::mse}});
       }
     }
   }
@@ -64,7 +64,7 @@ TEST_CASE("a warm start begins exactly at the model that it starts from") {
       resolve({.weights = Spec{.bits = 2, .grid = GridKind::seq}}, model.view);
   const Text text(11);
   const std::vector<nn::Tokens> calibration{text.tokens()};
-  post_training(model.view, method("gptq"), targets, calibration, {.gptq = {.search_clip = true}});
+  post_training(model.view, method("gptq"), targets, calibration, {});
   const std::vector<real> shipped = logits_of(model.view, text);
   const FakeQuantizer anew(model.view, Training::lsq, targets, {});
   CHECK_FALSE(same_bits(logits_of(model.view, text), shipped));
