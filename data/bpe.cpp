@@ -1,31 +1,18 @@
 #include "data/bpe.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
+#include <limits>
 #include <queue>
-#include <string>
 #include <tuple>
+#include <unordered_map>
 
 #include "autograd/base/error.h"
+#include "data/vocabulary.h"
 
 namespace notch::data {
 namespace {
-
-enum class Class { space, letter, digit, other };
-
-Class class_of(char c) {
-  const auto byte = static_cast<unsigned char>(c);
-  if (byte == ' ' || (byte >= '\t' && byte <= '\r')) return Class::space;
-  if (byte >= 0x80 || (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z')) {
-    return Class::letter;
-  }
-  if (byte >= '0' && byte <= '9') return Class::digit;
-  return Class::other;
-}
-
-std::size_t run_end(std::string_view text, std::size_t begin, Class c) {
-  while (begin < text.size() && class_of(text[begin]) == c) ++begin;
-  return begin;
-}
 
 std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
   return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
@@ -43,20 +30,29 @@ struct Pair {
   std::vector<std::int32_t> words;
 };
 
+/// The place of a token in ties. The reference numbers the characters that spell the bytes in the
+/// order of their code points.
+std::int32_t place(std::int32_t id) {
+  constexpr std::int32_t kAfterBytes = 1024;
+  return id < 256 ? static_cast<std::int32_t>(letter_of(static_cast<unsigned char>(id)))
+                  : kAfterBytes + id;
+}
+
 struct Candidate {
   std::int64_t count = 0;
   std::int32_t left = 0, right = 0;
   /// Heap order: the best candidate is the greatest.
   bool operator<(const Candidate& other) const {
-    return std::make_tuple(count, other.left, other.right) <
-           std::make_tuple(other.count, left, right);
+    if (count != other.count) return count < other.count;
+    return std::make_tuple(place(other.left), place(other.right)) <
+           std::make_tuple(place(left), place(right));
   }
 };
 
 std::vector<Word> count_words(std::string_view text) {
   std::unordered_map<std::string_view, std::int64_t> counts;
   for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = word_end(text, begin);
+    const std::size_t end = PreTokenizer{}.word_end(text, begin);
     ++counts[text.substr(begin, end - begin)];
     begin = end;
   }
@@ -159,25 +155,14 @@ class Trainer {
   std::priority_queue<Candidate> heap_;
 };
 
-}  // namespace
+constexpr std::size_t kShort = 64;
 
-std::size_t word_end(std::string_view text, std::size_t begin) {
-  if (text[begin] == '\'') {
-    const std::string_view rest = text.substr(begin + 1, 2);
-    for (const std::string_view suffix : {"s", "t", "re", "ve", "m", "ll", "d"}) {
-      if (rest.substr(0, suffix.size()) == suffix) return begin + 1 + suffix.size();
-    }
-  }
-  const Class first = class_of(text[begin]);
-  if (first != Class::space) return run_end(text, begin, first);
-  if (text[begin] == ' ' && begin + 1 < text.size()) {
-    const Class next = class_of(text[begin + 1]);
-    if (next != Class::space) return run_end(text, begin + 1, next);
-  }
-  const std::size_t end = run_end(text, begin, Class::space);
-  // \s+(?!\S): before a word the last space is left to it, unless it is the only one.
-  return end == text.size() || end == begin + 1 ? end : end - 1;
+/// Where a pair is looked for first, in a table of a power of two.
+std::size_t slot(std::uint64_t pair, std::size_t places) {
+  return static_cast<std::size_t>((pair * 0x9E3779B97F4A7C15u) >> 32) & (places - 1);
 }
+
+}  // namespace
 
 std::vector<Merge> train_bpe(std::string_view text, int vocab_size) {
   if (vocab_size < 257 || vocab_size > 65536) {
@@ -201,17 +186,60 @@ std::vector<Merge> train_bpe(std::string_view text, int vocab_size) {
 }
 
 MergeTable::MergeTable(std::span<const Merge> merges) {
-  rules_.reserve(merges.size());
+  if (merges.empty()) return;
+  rules_.resize(std::bit_ceil(2 * merges.size()));
   std::int32_t rank = 0;
-  for (const Merge& m : merges) rules_[pair_key(m.left, m.right)] = {rank++, m.result};
+  for (const Merge& m : merges) {
+    const std::uint64_t pair = pair_key(m.left, m.right);
+    std::size_t at = slot(pair, rules_.size());
+    while (rules_[at].rank >= 0 && rules_[at].pair != pair) at = (at + 1) & (rules_.size() - 1);
+    rules_[at] = {pair, rank++, m.result};
+  }
 }
 
 const MergeTable::Rule* MergeTable::find(std::int32_t left, std::int32_t right) const {
-  const auto found = rules_.find(pair_key(left, right));
-  return found == rules_.end() ? nullptr : &found->second;
+  if (rules_.empty()) return nullptr;
+  const std::uint64_t pair = pair_key(left, right);
+  for (std::size_t at = slot(pair, rules_.size());; at = (at + 1) & (rules_.size() - 1)) {
+    if (rules_[at].rank < 0) return nullptr;
+    if (rules_[at].pair == pair) return &rules_[at];
+  }
 }
 
 void MergeTable::apply(std::vector<std::int32_t>& ids) const {
+  if (ids.size() <= kShort) {
+    apply_to_short(ids);
+  } else {
+    apply_to_long(ids);
+  }
+}
+
+void MergeTable::apply_to_short(std::vector<std::int32_t>& ids) const {
+  // Quadratic, and faster than a heap for words: ranks[i] is that of the pair (i, i + 1).
+  constexpr std::int32_t kNone = std::numeric_limits<std::int32_t>::max();
+  std::array<std::int32_t, kShort> ranks;
+  std::size_t n = ids.size();
+  const auto rank_at = [&](std::size_t i) {
+    const Rule* rule = i + 1 < n ? find(ids[i], ids[i + 1]) : nullptr;
+    return rule ? rule->rank : kNone;
+  };
+  for (std::size_t i = 0; i < n; ++i) ranks[i] = rank_at(i);
+  while (n > 1) {
+    const auto end = ranks.begin() + static_cast<std::ptrdiff_t>(n - 1);
+    const auto best = std::min_element(ranks.begin(), end);  // the leftmost of the lowest
+    if (*best == kNone) break;
+    const auto i = static_cast<std::size_t>(best - ranks.begin());
+    ids[i] = find(ids[i], ids[i + 1])->result;
+    const auto offset = static_cast<std::ptrdiff_t>(i + 1);
+    ids.erase(ids.begin() + offset);
+    std::copy(best + 2, ranks.begin() + static_cast<std::ptrdiff_t>(n), best + 1);
+    --n;
+    ranks[i] = rank_at(i);
+    if (i > 0) ranks[i - 1] = rank_at(i - 1);
+  }
+}
+
+void MergeTable::apply_to_long(std::vector<std::int32_t>& ids) const {
   // A linked list over the positions, and a heap of (rank, left position); entries whose pair has
   // changed since are recognised by their rank and skipped.
   const std::size_t n = ids.size();

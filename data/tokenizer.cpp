@@ -8,6 +8,8 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/sha256.h"
+#include "data/tokenizer_json.h"
+#include "data/vocab_files.h"
 
 namespace notch::data {
 namespace {
@@ -18,15 +20,15 @@ Vocabulary byte_vocabulary() {
   return v;
 }
 
-/// Without merges every token is a byte or special.
+/// Without merges every token is a byte or added.
 TokenizerKind kind_of(const Vocabulary& v) {
-  if (!v.merges.empty()) return TokenizerKind::bpe;
+  if (!v.merges.empty() || v.ignore_merges) return TokenizerKind::bpe;
   std::size_t bytes = 0;
   bool byte_order = true;
   for (std::int32_t id = 0; id < std::ssize(v.tokens); ++id) {
-    if (std::ranges::binary_search(v.specials, id)) continue;
+    if (v.is_added(id)) continue;
     const std::string& token = v.tokens[static_cast<std::size_t>(id)];
-    byte_order = byte_order && static_cast<unsigned char>(token[0]) == bytes++;
+    byte_order = byte_order && token.size() == 1 && static_cast<unsigned char>(token[0]) == bytes++;
   }
   return byte_order && bytes == 256 ? TokenizerKind::byte_level : TokenizerKind::character;
 }
@@ -63,18 +65,25 @@ TokenizerKind tokenizer_kind(std::string_view text) {
 Tokenizer::Tokenizer(TokenizerKind kind, Vocabulary vocabulary)
     : kind_(kind), vocabulary_(std::move(vocabulary)), merges_(vocabulary_.merges) {
   byte_ids_.fill(-1);
-  for (std::size_t id = 0; id < vocabulary_.tokens.size(); ++id) {
-    const std::string& token = vocabulary_.tokens[id];
-    if (token.size() == 1) {
-      byte_ids_[static_cast<unsigned char>(token[0])] = static_cast<std::int32_t>(id);
+  for (std::int32_t id = 0; id < vocab_size(); ++id) {
+    const std::string_view bytes = token(id);
+    const bool added = vocabulary_.is_added(id);
+    if (bytes.size() == 1) {
+      std::int32_t& known = byte_ids_[static_cast<unsigned char>(bytes[0])];
+      if (known < 0 || !added) known = id;
     }
+    if (vocabulary_.ignore_merges && !added) whole_.emplace(bytes, id);
   }
-  specials_ = vocabulary_.specials;
-  const auto length = [&](std::int32_t id) { return token(id).size(); };
-  std::ranges::stable_sort(specials_, std::greater<>(), length);
-  for (const std::int32_t id : specials_) {
-    if (token(id) == kEndOfText) end_of_text_ = id;
-    special_starts_ += token(id)[0];
+  for (const AddedToken& added : vocabulary_.added) {
+    searches_[added.normalized ? 1 : 0].ids.push_back(added.id);
+    if (token(added.id) == kEndOfText) end_of_text_ = added.id;
+  }
+  for (Search& search : searches_) {
+    const auto length = [&](std::int32_t id) { return token(id).size(); };
+    std::ranges::stable_sort(search.ids, std::greater<>(), length);
+    for (const std::int32_t id : search.ids) {
+      if (search.starts.find(token(id)[0]) == std::string::npos) search.starts += token(id)[0];
+    }
   }
 }
 
@@ -121,7 +130,8 @@ Tokenizer Tokenizer::train(std::string_view text, int vocab_size) {
 }
 
 Tokenizer Tokenizer::load(const fs::path& directory) {
-  Vocabulary v = read_vocabulary(directory);
+  const fs::path whole = directory / "tokenizer.json";
+  Vocabulary v = fs::exists(whole) ? read_tokenizer_json(whole) : read_vocab_files(directory);
   const TokenizerKind kind = kind_of(v);
   return {kind, std::move(v)};
 }
@@ -135,6 +145,8 @@ void Tokenizer::save(const fs::path& directory) const {
                  .what = str("cannot create the directory: ", error.message()),
                  .hint = "choose a place that can be written"});
   }
+  write_file(directory / "tokenizer.json", tokenizer_json(vocabulary_));
+  if (!fits_vocab_files(vocabulary_)) return;
   write_file(directory / "vocab.json", vocab_json(vocabulary_));
   write_file(directory / "merges.txt", merges_text(vocabulary_));
   const std::string added = added_tokens_json(vocabulary_);
@@ -170,50 +182,76 @@ std::int32_t Tokenizer::id_of_byte(std::string_view text, std::size_t offset) co
                .hint = "remove the character, or train with tokenizer \"byte\" or \"bpe\""});
 }
 
-std::pair<std::size_t, std::int32_t> Tokenizer::next_special(std::string_view text,
-                                                             std::size_t from) const {
-  for (std::size_t at = from; at < text.size(); ++at) {
-    at = text.find_first_of(special_starts_, at);
+std::pair<std::size_t, std::int32_t> Tokenizer::next_added(const Search& search,
+                                                           std::string_view text, std::size_t from,
+                                                           std::size_t end) const {
+  text = text.substr(0, end);
+  for (std::size_t at = from; at < end; ++at) {
+    at = text.find_first_of(search.starts, at);
     if (at == text.npos) break;
-    for (const std::int32_t id : specials_) {
+    for (const std::int32_t id : search.ids) {
       if (text.substr(at).starts_with(token(id))) return {at, id};
     }
   }
-  return {text.size(), -1};
+  return {end, -1};
 }
 
 template <class Id>
 std::vector<Id> Tokenizer::encode_as(std::string_view text) const {
   std::vector<Id> out;
   out.reserve(kind_ == TokenizerKind::bpe ? text.size() / 3 : text.size());
-  // Words repeat: each distinct one is merged once per call.
-  std::unordered_map<std::string_view, std::vector<std::int32_t>> words;
+  // Words repeat: each distinct one is merged once per call, and its ids are a part of `merged`.
+  struct Ids {
+    std::size_t begin = 0, end = 0;
+  };
+  std::unordered_map<std::string_view, Ids> words;
+  std::vector<Id> merged;
+  std::vector<std::int32_t> ids;
+  const auto merge_word = [&](std::size_t begin, std::size_t end) {
+    ids.clear();
+    const auto whole =
+        whole_.empty() ? whole_.end() : whole_.find(std::string(text.substr(begin, end - begin)));
+    if (whole != whole_.end()) {
+      ids.push_back(whole->second);
+    } else {
+      for (std::size_t i = begin; i < end; ++i) ids.push_back(id_of_byte(text, i));
+      merges_.apply(ids);
+    }
+    const std::size_t before = merged.size();
+    for (const std::int32_t id : ids) merged.push_back(static_cast<Id>(id));
+    return Ids{before, merged.size()};
+  };
   const auto encode_words = [&](std::size_t begin, std::size_t text_end) {
     const std::string_view before = text.substr(0, text_end);
     while (begin < text_end) {
-      const std::size_t end = word_end(before, begin);
+      const std::size_t end = vocabulary_.pre_tokenizer.word_end(before, begin);
       const auto [entry, is_new] = words.try_emplace(text.substr(begin, end - begin));
-      std::vector<std::int32_t>& ids = entry->second;
-      if (is_new) {
-        for (std::size_t i = begin; i < end; ++i) ids.push_back(id_of_byte(text, i));
-        merges_.apply(ids);
-      }
-      for (const std::int32_t id : ids) out.push_back(static_cast<Id>(id));
+      if (is_new) entry->second = merge_word(begin, end);
+      const auto at = [&](std::size_t i) {
+        return merged.begin() + static_cast<std::ptrdiff_t>(i);
+      };
+      out.insert(out.end(), at(entry->second.begin), at(entry->second.end));
       begin = end;
     }
   };
-  for (std::size_t begin = 0; begin < text.size();) {
-    const auto [end, special] = next_special(text, begin);
-    if (kind_ == TokenizerKind::bpe) {
-      encode_words(begin, end);
-    } else {
-      for (std::size_t i = begin; i < end; ++i) out.push_back(static_cast<Id>(id_of_byte(text, i)));
+  const auto encode_rest = [&](std::size_t begin, std::size_t end) {
+    if (kind_ == TokenizerKind::bpe) return encode_words(begin, end);
+    for (std::size_t i = begin; i < end; ++i) out.push_back(static_cast<Id>(id_of_byte(text, i)));
+  };
+  // Calls rest(begin, end) for what is between the tokens of `search` in [begin, end).
+  const auto split = [&](const Search& search, std::size_t begin, std::size_t end,
+                         const auto& rest) {
+    while (begin < end) {
+      const auto [at, id] = next_added(search, text, begin, end);
+      rest(begin, at);
+      begin = at;
+      if (id < 0) break;
+      out.push_back(static_cast<Id>(id));
+      begin += token(id).size();
     }
-    begin = end;
-    if (special < 0) continue;
-    out.push_back(static_cast<Id>(special));
-    begin += token(special).size();
-  }
+  };
+  split(searches_[0], 0, text.size(),
+        [&](std::size_t begin, std::size_t end) { split(searches_[1], begin, end, encode_rest); });
   return out;
 }
 
@@ -222,6 +260,14 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
 }
 
 std::vector<std::uint16_t> Tokenizer::encode16(std::string_view text) const {
+  if (vocab_size() > 65536) {
+    throw Error({.fault = Fault::input,
+                 .where = "tokenizer",
+                 .what = "has too many tokens to train or score on: ids of texts have 16 bits",
+                 .found = str(vocab_size(), " tokens"),
+                 .expected = "at most 65536",
+                 .hint = "use a model with a smaller vocabulary"});
+  }
   return encode_as<std::uint16_t>(text);
 }
 
@@ -232,10 +278,16 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {
 }
 
 std::string Tokenizer::definition_hash() const {
-  std::string specials;
-  for (const std::int32_t id : vocabulary_.specials) specials += str(id, "\n");
-  return sha256(
-      str(name(kind_), "\n", vocab_json(vocabulary_), merges_text(vocabulary_), specials));
+  std::string rest;
+  for (const AddedToken& added : vocabulary_.added) {
+    rest += str(added.id, added.normalized ? " normalized\n" : "\n");
+  }
+  if (kind_ == TokenizerKind::bpe) {
+    const PreTokenizer& pre = vocabulary_.pre_tokenizer;
+    rest += str("Unicode 16.0, words ", static_cast<int>(pre.pattern), ' ',
+                static_cast<int>(pre.digits), vocabulary_.ignore_merges ? " whole\n" : "\n");
+  }
+  return sha256(str(name(kind_), "\n", vocab_json(vocabulary_), merges_text(vocabulary_), rest));
 }
 
 }  // namespace notch::data

@@ -3,7 +3,8 @@
 //   byte  256 ids, id = byte. Reads anything.
 //   char  one id per distinct byte of a text, ascending by byte value: what most character-level
 //         examples call "char", exact for ASCII text and a byte tokenizer with fewer ids elsewhere.
-//   bpe   byte-level BPE with GPT-2's pre-tokenization (bpe.h). Reads anything.
+//   bpe   byte-level BPE with the words of GPT-2, or of the file it is read from (pre_tokenizer.h).
+//         Reads anything.
 // A tokenizer is a value: copies are independent, and the const functions may run in several
 // threads.
 #pragma once
@@ -13,12 +14,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "autograd/base/files.h"
-#include "data/bpe.h"
-#include "data/vocab_files.h"
+#include "data/vocabulary.h"
 
 namespace notch::data {
 
@@ -41,13 +42,15 @@ class Tokenizer {
   /// text has too few repeated pairs; Fault::input when it has none.
   static Tokenizer train(std::string_view text, int vocab_size);
 
-  /// Reads what `save` wrote, or GPT-2's own vocab.json and merges.txt. The kind follows from the
-  /// files: merges mean bpe; none and, but for special tokens, the 256 bytes in their order mean
-  /// byte; none and other bytes mean char. Errors as read_vocabulary.
+  /// Reads tokenizer.json or, in a directory without it, vocab.json and merges.txt: what `save`
+  /// wrote, or another program. The kind follows from the vocabulary: merges mean bpe; none and,
+  /// but for added tokens, the 256 bytes in their order mean byte; none and other bytes mean char.
+  /// Errors as read_tokenizer_json and read_vocab_files.
   static Tokenizer load(const fs::path& directory);
 
-  /// Writes vocab.json, merges.txt and, where a special token's look does not tell,
-  /// added_tokens.json into `directory`, which is created when absent.
+  /// Writes tokenizer.json into `directory`, which is created when absent, and, where they say
+  /// everything as well, vocab.json, merges.txt and added_tokens.json (only where a special token's
+  /// look does not tell).
   void save(const fs::path& directory) const;
 
   TokenizerKind kind() const { return kind_; }
@@ -60,36 +63,44 @@ class Tokenizer {
   /// The bytes of one token. Throws Fault::usage when `id` is outside [0, vocab_size()).
   std::string_view token(std::int32_t id) const;
 
-  /// Special tokens that are written in the text become their ids, the leftmost first and of several
+  /// Added tokens that are written in the text become their ids, the leftmost first and of several
   /// the longest; what is between them is encoded as a text of its own.
   /// decode(encode(x)) == x for every x without an error. Throws Fault::input naming the byte and
-  /// its offset when the vocabulary lacks one (char only).
+  /// its offset when the vocabulary lacks one.
   std::vector<std::int32_t> encode(std::string_view text) const;
 
-  /// As encode, in 16 bits (vocab_size() <= 65536 always holds): for whole corpora.
+  /// As encode, in 16 bits: for whole corpora. Throws Fault::input for a vocabulary of more than
+  /// 65536 tokens.
   std::vector<std::uint16_t> encode16(std::string_view text) const;
 
   /// The bytes of `ids`; a prefix of a text may end inside a UTF-8 sequence. Errors as `token`.
   std::string decode(std::span<const std::int32_t> ids) const;
 
-  /// SHA-256 of the kind and the files: equal if and only if encode is.
+  /// SHA-256 of what encode depends on: two tokenizers with the same one encode alike.
   std::string definition_hash() const;
 
  private:
+  /// Added tokens that a text is searched for at the same time.
+  struct Search {
+    std::vector<std::int32_t> ids{};  // the longest token first
+    std::string starts{};             // their first bytes
+  };
+
   Tokenizer(TokenizerKind kind, Vocabulary vocabulary);
   template <class Id>
   std::vector<Id> encode_as(std::string_view text) const;
   std::int32_t id_of_byte(std::string_view text, std::size_t offset) const;
-  /// Where the next special token is, and its id; the text's end and -1 when there is none.
-  std::pair<std::size_t, std::int32_t> next_special(std::string_view text, std::size_t from) const;
+  /// Where the next of the tokens is in [from, end), and its id; `end` and -1 when there is none.
+  std::pair<std::size_t, std::int32_t> next_added(const Search& search, std::string_view text,
+                                                  std::size_t from, std::size_t end) const;
 
   TokenizerKind kind_;
   Vocabulary vocabulary_;
   MergeTable merges_;
-  std::array<std::int32_t, 256> byte_ids_;  // -1: the vocabulary has no such byte
+  std::array<std::int32_t, 256> byte_ids_;               // -1: the vocabulary has no such byte
+  std::unordered_map<std::string, std::int32_t> whole_;  // words that are tokens (ignore_merges)
   std::int32_t end_of_text_ = -1;
-  std::vector<std::int32_t> specials_;  // the longest first
-  std::string special_starts_;          // their first bytes
+  std::array<Search, 2> searches_;  // the second between the matches of the first
 };
 
 }  // namespace notch::data

@@ -48,8 +48,9 @@ bool same_file(const fs::path& a, const fs::path& b) {
 }
 
 bool would_replace(const fs::path& output, const fs::path& input) {
-  constexpr std::array<std::string_view, 5> kRead{nn::kConfigFile, nn::kWeightsFile, "vocab.json",
-                                                  "merges.txt", "added_tokens.json"};
+  constexpr std::array<std::string_view, 6> kRead{nn::kConfigFile,  nn::kWeightsFile,
+                                                  "tokenizer.json", "vocab.json",
+                                                  "merges.txt",     "added_tokens.json"};
   std::error_code error;
   if (!fs::is_directory(input, error)) return same_file(output, input);
   return std::ranges::any_of(
@@ -96,7 +97,7 @@ void require_model_directory(const fs::path& dir) {
                .found = exists && fs::is_directory(dir)
                             ? str("no config.json", other.form.empty() ? "" : ", but ", other.form)
                             : "",
-               .expected = "config.json, model.safetensors, vocab.json and merges.txt",
+               .expected = "config.json, model.safetensors and tokenizer.json, or vocab.json and merges.txt",
                .hint = run.empty() ? other.remedy : run});
 }
 
@@ -164,8 +165,8 @@ void require_tokens_fit(const data::Tokenizer& tokenizer, const nn::Gpt& model,
   const std::int64_t V = model.config().vocab_size;
   if (tokenizer.vocab_size() <= V) return;
   throw Error({.fault = Fault::input,
-               .where = (dir / "vocab.json").string(),
-               .what = "has more tokens than the model",
+               .where = dir.string(),
+               .what = "the tokenizer has more tokens than the model",
                .found = std::to_string(tokenizer.vocab_size()),
                .expected = str("at most ", V)});
 }

@@ -177,7 +177,7 @@ TEST_CASE("every verb refuses a model that is missing or damaged") {
   program.shell("cp -r " + model + " cut && truncate -s -40 cut/model.safetensors");
   program.shell("cp -r " + model + " junk && echo nonsense > junk/model.safetensors");
   program.shell("cp -r " + model + " json && echo '{' > json/config.json");
-  program.shell("cp -r " + model + " words && rm words/vocab.json");
+  program.shell("cp -r " + model + " words && rm words/tokenizer.json words/vocab.json");
   const auto before = program.entries();
   for (const char* verb :
        {"eval @ --text text.txt", "eval @ --text text.txt --dump-logits d", "sample @", "inspect @",

@@ -176,7 +176,7 @@ TEST_CASE("dumped logits and gradients belong to the loss of eval") {
       tensors.push_back(nn::real_tensor(entry.name, entry.shape, w));
     }
     fs::create_directory(program / "moved");
-    for (const char* name : {"config.json", "vocab.json", "merges.txt"}) {
+    for (const char* name : {"config.json", "tokenizer.json"}) {
       fs::copy_file(program / model / name, program / "moved" / name,
                     fs::copy_options::overwrite_existing);
     }

@@ -39,8 +39,9 @@ TEST_CASE("no verb lets an output replace an input of its command") {
   };
   const std::string eval = "eval m --text text.txt -q ";
   for (const char* flag : {"--dump-logits ", "--dump-grads "}) {
-    for (const char* file : {"m/model.safetensors", "./m/../m/config.json", "m/vocab.json",
-                             "m/merges.txt", "link/model.safetensors", "d/config", "text.txt"}) {
+    for (const char* file :
+         {"m/model.safetensors", "./m/../m/config.json", "m/vocab.json", "m/merges.txt",
+          "m/tokenizer.json", "link/model.safetensors", "d/config", "text.txt"}) {
       refused(eval + flag + file);
     }
     refused(eval + "--base base " + flag + "base/model.safetensors");
