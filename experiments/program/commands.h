@@ -18,6 +18,7 @@ int export_command(const Args& args);
 int eval_command(const Args& args);
 int sample_command(const Args& args);
 int bench_inference_command(const Args& args);
+int tokenize_command(const Args& args);
 int inspect_command(const Args& args);
 int graph_command(const Args& args);
 int lesson_command(const Args& args);

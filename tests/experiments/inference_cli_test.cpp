@@ -61,3 +61,17 @@ TEST_CASE("the roof share is the smaller of compute and memory") {
       .tokens = 1, .seconds = 20, .operations = 1000e9, .bytes = 10e9, .roof_seconds = 1};
   CHECK(bench.share(compute_bound) == Approx(0.5));
 }
+
+TEST_CASE("tokenize prints ids and tokens of a text, one on a line") {
+  const Program program;
+  program.shell("mkdir words");
+  program.write("words/vocab.json", R"({"a": 0, "b": 1, "ab": 2, "\u0120": 3, "<s>": 4})");
+  program.write("words/merges.txt", "#version: 0.2\na b\n");
+  const Outcome tokens = program.shell("printf 'ab<s> a' | notch tokenize words --text -");
+  CHECK(tokens.code == 0);
+  CHECK(tokens.out == "2\tab\n4\t<s>\n3\t\u0120\n0\ta\n");
+  CHECK(tokens.err == "4 tokens for 7 bytes: 1.75 bytes per token\n");
+  CHECK(program.shell("printf abx | notch tokenize words --text -").code == 3);
+  CHECK(program.notch("tokenize words").code == 2);
+  CHECK(program.notch("tokenize nowhere --text text.txt").code == 4);
+}
