@@ -19,7 +19,7 @@ Var CausalSelfAttention::operator()(Graph& g, Var x, KvCache* cache) const {
 }
 
 Var Mlp4::operator()(Graph& g, Var x) const {
-  const Var hidden = c_fc(g, x);  // [B, T, 4C]
+  const Var hidden = c_fc(g, x);  // [B, T, n_inner]
   const Var activated = notch::gelu(hidden, gelu);
   const Var projected = c_proj(g, activated);  // [B, T, C]
   return notch::dropout(projected, dropout);
@@ -71,8 +71,13 @@ Gpt::Gpt(const GptConfig& c, Values values)
   check(c.n_embd % c.n_head == 0, "gpt", "n_head = ", c.n_head,
         " does not divide n_embd = ", c.n_embd);
   check(c.dropout >= 0 && c.dropout < 1, "gpt", "dropout = ", c.dropout, " is not in [0, 1)");
+  check(c.n_inner >= 0 && c.layer_norm_epsilon > 0, "gpt", "n_inner = ", c.n_inner,
+        " or layer_norm_epsilon = ", c.layer_norm_epsilon, " is out of range");
   ParamStore& params = *params_;
   const std::int64_t C = c.n_embd;
+  const auto norm = [&](const std::string& name) {
+    return make_layernorm(params, name, C, c.bias, c.layer_norm_epsilon);
+  };
   wte_ = make_embedding(params, *hooks_, "wte", c.vocab_size, C);
   wpe_ = make_embedding(params, *hooks_, "wpe", c.block_size, C);
   for (int l = 0; l < c.n_layer; ++l) {
@@ -81,20 +86,20 @@ Gpt::Gpt(const GptConfig& c, Values values)
       return make_linear(params, *hooks_, name + layer, out, in, c.bias);
     };
     Block b{.name = name};
-    b.ln_1 = make_layernorm(params, name + ".ln_1", C, c.bias);
+    b.ln_1 = norm(name + ".ln_1");
     b.attn.c_attn = dense(".attn.c_attn", 3 * C, C);
     b.attn.c_proj = dense(".attn.c_proj", C, C);
     b.attn.n_head = c.n_head;
     b.attn.layer = l;
     b.attn.dropout = c.dropout;
-    b.ln_2 = make_layernorm(params, name + ".ln_2", C, c.bias);
-    b.mlp.c_fc = dense(".mlp.c_fc", 4 * C, C);
-    b.mlp.c_proj = dense(".mlp.c_proj", C, 4 * C);
+    b.ln_2 = norm(name + ".ln_2");
+    b.mlp.c_fc = dense(".mlp.c_fc", c.hidden(), C);
+    b.mlp.c_proj = dense(".mlp.c_proj", C, c.hidden());
     b.mlp.gelu = c.gelu;
     b.mlp.dropout = c.dropout;
     h_.push_back(std::move(b));
   }
-  ln_f_ = make_layernorm(params, "ln_f", C, c.bias);
+  ln_f_ = norm("ln_f");
   if (c.tie_embeddings) {
     lm_head_ = {"lm_head", wte_.weight, nullptr, hooks_.get()};
   } else {

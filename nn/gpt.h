@@ -23,7 +23,10 @@ struct GptConfig {
   bool bias = true;            ///< in Linears and LayerNorms
   Gelu gelu = Gelu::exact;     ///< GPT-2 itself uses Gelu::tanh
   bool tie_embeddings = true;  ///< lm_head is wte
+  std::int64_t n_inner = 0;    ///< channels between the two Linears of the MLP; 0: 4 n_embd
+  double layer_norm_epsilon = 1e-5;
 
+  std::int64_t hidden() const { return n_inner > 0 ? n_inner : 4 * n_embd; }
   bool operator==(const GptConfig&) const = default;
 };
 
@@ -36,7 +39,7 @@ struct CausalSelfAttention {
   Var operator()(Graph& g, Var x, KvCache* cache) const;
 };
 
-/// x [B, T, C] -> [B, T, C] through 4C channels and a GELU.
+/// x [B, T, C] -> [B, T, C] through n_inner channels and a GELU.
 struct Mlp4 {
   Linear c_fc{}, c_proj{};
   Gelu gelu = Gelu::exact;

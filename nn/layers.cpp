@@ -57,9 +57,9 @@ Var Embedding::operator()(Graph& g, const Tokens& tokens) const {
 Var LayerNorm::operator()(Graph& g, Var x) const {
   const LabelScope scope(g, name);
   const Var gamma = g.param(*weight);
-  if (!bias) return layernorm(x, gamma, std::nullopt);
+  if (!bias) return layernorm(x, gamma, std::nullopt, eps);
   const Var beta = g.param(*bias);
-  return layernorm(x, gamma, beta);
+  return layernorm(x, gamma, beta, eps);
 }
 
 Linear make_linear(ParamStore& params, const Hooks& hooks, const std::string& name,
@@ -74,9 +74,9 @@ Embedding make_embedding(ParamStore& params, const Hooks& hooks, const std::stri
 }
 
 LayerNorm make_layernorm(ParamStore& params, const std::string& name, std::int64_t channels,
-                         bool bias) {
+                         bool bias, double eps) {
   Param& w = params.add(name + ".weight", {channels});
-  return {name, &w, bias ? &params.add(name + ".bias", {channels}) : nullptr};
+  return {name, &w, bias ? &params.add(name + ".bias", {channels}) : nullptr, eps};
 }
 
 }  // namespace notch::nn

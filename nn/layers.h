@@ -32,11 +32,12 @@ struct Embedding {
   Var operator()(Graph& g, const Tokens& tokens) const;
 };
 
-/// Layer normalization over the last dimension, eps 1e-5.
+/// Layer normalization over the last dimension.
 struct LayerNorm {
   std::string name{};
   Param* weight = nullptr;
   Param* bias = nullptr;
+  double eps = 1e-5;
 
   Var operator()(Graph& g, Var x) const;
 };
@@ -47,6 +48,6 @@ Linear make_linear(ParamStore& params, const Hooks& hooks, const std::string& na
 Embedding make_embedding(ParamStore& params, const Hooks& hooks, const std::string& name,
                          std::int64_t rows, std::int64_t channels);
 LayerNorm make_layernorm(ParamStore& params, const std::string& name, std::int64_t channels,
-                         bool bias);
+                         bool bias, double eps = 1e-5);
 
 }  // namespace notch::nn

@@ -9,7 +9,7 @@
 namespace notch::nn {
 namespace {
 
-constexpr double kEpsilon = 1e-5;  // LayerNorm's
+constexpr double kEpsilon = 1e-5;  // GPT2Config's layer_norm_epsilon
 constexpr std::int64_t kFormatVersion = 1;
 
 [[noreturn]] void refuse(const fs::path& path, std::string_view key, std::string what,
@@ -92,23 +92,27 @@ double parse_dropout(const Reader& in, const fs::path& path) {
   return rate;  // of the embeddings
 }
 
-// What GPT2Config can ask for and this model does not compute.
-void check_variant(const Reader& in, const fs::path& path, std::int64_t n_embd) {
+double parse_epsilon(const Reader& in, const fs::path& path) {
   const double epsilon = in.number("layer_norm_epsilon", kEpsilon);
-  // Compared as a float: programs that keep it so write 9.999999747378752e-06.
-  if (static_cast<float>(epsilon) != static_cast<float>(kEpsilon)) {
-    refuse(path, "layer_norm_epsilon", "not supported", str(epsilon), "1e-05");
+  if (!(epsilon > 0 && epsilon < 1)) {
+    refuse(path, "layer_norm_epsilon", "out of range", str(epsilon), "between 0 and 1");
   }
-  const double inner = in.number("n_inner", static_cast<double>(4 * n_embd));
-  if (inner != static_cast<double>(4 * n_embd)) {
-    refuse(path, "n_inner", "not supported", str(inner), str("4 n_embd = ", 4 * n_embd));
-  }
+  // Programs that keep it as a float write 9.999999747378752e-06.
+  return static_cast<float>(epsilon) == static_cast<float>(kEpsilon) ? kEpsilon : epsilon;
+}
+
+// What GPT2Config can ask for and this model does not compute.
+void check_variant(const Reader& in, const fs::path& path) {
   if (!in.flag("scale_attn_weights", true)) {
     refuse(path, "scale_attn_weights", "not supported", "false", "true");
   }
   // reorder_and_upcast_attn asks for attention in fp32, which is what there is.
   for (const std::string_view key : {"scale_attn_by_inverse_layer_idx", "add_cross_attention"}) {
     if (in.flag(key, false)) refuse(path, key, "not supported", "true", "false");
+  }
+  const Json* pruned = in.find("pruned_heads");
+  if (pruned && pruned->dump() != "{}" && pruned->dump() != "[]") {
+    refuse(path, "pruned_heads", "not supported", pruned->dump(), "none");
   }
 }
 
@@ -121,11 +125,11 @@ Json config_json(const GptConfig& c) {
       .set("n_layer", c.n_layer)
       .set("n_head", c.n_head)
       .set("n_embd", c.n_embd)
-      .set("n_inner", Json())
+      .set("n_inner", c.n_inner > 0 ? Json(c.n_inner) : Json())
       .set("n_positions", c.block_size)
       .set("n_ctx", c.block_size)
       .set("vocab_size", c.vocab_size)
-      .set("layer_norm_epsilon", kEpsilon)
+      .set("layer_norm_epsilon", c.layer_norm_epsilon)
       .set("activation_function", c.gelu == Gelu::exact ? "gelu" : "gelu_new")
       .set("tie_word_embeddings", c.tie_embeddings)
       .set("embd_pdrop", c.dropout)
@@ -166,7 +170,11 @@ GptConfig parse_config(const Json& json, const fs::path& path) {
   // Bounds that keep every product of sizes far inside 64 bits; the file's size bounds memory.
   GptConfig c;
   c.vocab_size = in.size("vocab_size", 1 << 24);
-  c.block_size = in.size("n_positions", "max_position_embeddings", 1 << 24);
+  // n_ctx is the same number under its first name; what reads n_positions does not read it.
+  const bool first_name =
+      in.find("n_ctx") && !json.find("n_positions") && !in.find("max_position_embeddings");
+  c.block_size = first_name ? in.size("n_ctx", 1 << 24)
+                            : in.size("n_positions", "max_position_embeddings", 1 << 24);
   c.n_layer = static_cast<int>(in.size("n_layer", "num_hidden_layers", 1 << 12));
   c.n_embd = in.size("n_embd", "hidden_size", 1 << 20);
   c.n_head = static_cast<int>(in.size("n_head", "num_attention_heads", c.n_embd));
@@ -174,7 +182,10 @@ GptConfig parse_config(const Json& json, const fs::path& path) {
     refuse(path, "n_head", "does not divide n_embd", std::to_string(c.n_head),
            str("a divisor of ", c.n_embd));
   }
-  check_variant(in, path, c.n_embd);
+  check_variant(in, path);
+  if (in.find("n_inner")) c.n_inner = in.size("n_inner", 1 << 22);
+  if (c.n_inner == 4 * c.n_embd) c.n_inner = 0;
+  c.layer_norm_epsilon = parse_epsilon(in, path);
   c.gelu = parse_activation(in, path);
   c.dropout = parse_dropout(in, path);
   c.tie_embeddings = in.flag("tie_word_embeddings", true);

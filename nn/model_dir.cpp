@@ -107,27 +107,52 @@ TensorSource float_source(const FileTensor& t, DType dtype) {
           }};
 }
 
+const SafetensorsFile& WeightFile::file() const {
+  if (files_.size() == 1) return files_.front();
+  refuse(dir_ / kIndexFile, "", "quantized weights in several files", str(files_.size(), " files"),
+         std::string(kWeightsFile));
+}
+
+const SafetensorsFile& WeightFile::file_of(const TensorEntry& entry) const {
+  const auto holds = [&](const SafetensorsFile& file) {
+    const std::vector<TensorEntry>& entries = file.entries();
+    return !entries.empty() && &entry >= &entries.front() && &entry <= &entries.back();
+  };
+  return *std::ranges::find_if(files_, holds);
+}
+
+const TensorEntry* WeightFile::find_as_spelled(std::string_view name) const {
+  for (const SafetensorsFile& file : files_) {
+    if (const TensorEntry* entry = file.find(name)) return entry;
+  }
+  return nullptr;
+}
+
 const TensorEntry* WeightFile::find(std::string_view name) const {
   const std::string bare(without_prefix(name));
   const std::array<std::string, 2> spellings{bare, std::string(kPrefix) + bare};
   for (const std::string& spelling : spellings) {
-    if (const TensorEntry* entry = file_.find(spelling)) return entry;
+    if (const TensorEntry* entry = find_as_spelled(spelling)) return entry;
   }
   // Of tensors that share memory save_pretrained writes one, and notes its name for the others.
   for (const std::string& spelling : spellings) {
-    const auto noted = file_.metadata().find(spelling);
-    if (noted == file_.metadata().end()) continue;
-    if (const TensorEntry* entry = file_.find(noted->second)) return entry;
+    for (const SafetensorsFile& file : files_) {
+      const auto noted = file.metadata().find(spelling);
+      if (noted == file.metadata().end()) continue;
+      if (const TensorEntry* entry = find_as_spelled(noted->second)) return entry;
+    }
   }
-  return tied_ && bare == kTable ? file_.find(kHead) : nullptr;
+  return tied_ && bare == kTable ? find_as_spelled(kHead) : nullptr;
 }
 
 // What stands before `name` where the file has it with more than "transformer." in front.
 std::string WeightFile::prefix_before(std::string_view name) const {
   const std::string ending = str('.', without_prefix(name));
-  for (const TensorEntry& entry : file_.entries()) {
-    if (!entry.name.ends_with(ending)) continue;
-    return entry.name.substr(0, entry.name.size() - ending.size() + 1);
+  for (const SafetensorsFile& file : files_) {
+    for (const TensorEntry& entry : file.entries()) {
+      if (!entry.name.ends_with(ending)) continue;
+      return entry.name.substr(0, entry.name.size() - ending.size() + 1);
+    }
   }
   return {};
 }
@@ -135,9 +160,10 @@ std::string WeightFile::prefix_before(std::string_view name) const {
 const TensorEntry& WeightFile::require(std::string_view name, const FileShape& shape) {
   const TensorEntry* entry = find(name);
   if (!entry) {
+    const fs::path where = files_.size() == 1 ? files_.front().path() : dir_ / kIndexFile;
     const std::string prefix = prefix_before(name);
-    if (prefix.empty()) refuse(file_.path(), name, "missing tensor", "", to_text(shape));
-    refuse(file_.path(), name, "missing tensor", str("the name with \"", prefix, "\" before it"),
+    if (prefix.empty()) refuse(where, name, "missing tensor", "", to_text(shape));
+    refuse(where, name, "missing tensor", str("the name with \"", prefix, "\" before it"),
            to_text(shape),
            "save the model and not its wrapper: model._orig_mod after torch.compile, model.module "
            "in DistributedDataParallel; or take the prefix from the names");
@@ -145,8 +171,8 @@ const TensorEntry& WeightFile::require(std::string_view name, const FileShape& s
   if (entry->shape != shape) {
     const bool reversed =
         shape.size() == 2 && entry->shape == FileShape{shape.back(), shape.front()};
-    refuse(file_.path(), entry->name, "shape differs from the config's", to_text(entry->shape),
-           to_text(shape),
+    refuse(file_of(*entry).path(), entry->name, "shape differs from the config's",
+           to_text(entry->shape), to_text(shape),
            reversed ? "GPT-2's files hold c_attn, c_proj and c_fc as [in, out]; transpose those of "
                       "a model with nn.Linear, as nanoGPT's is"
                     : "");
@@ -156,26 +182,29 @@ const TensorEntry& WeightFile::require(std::string_view name, const FileShape& s
 }
 
 void WeightFile::check_no_others(bool head_is_tied) const {
-  for (const TensorEntry& entry : file_.entries()) {
-    if (required_.contains(&entry) || is_mask_buffer(entry.name)) continue;
-    if (head_is_tied && entry.name == kHead) continue;
-    refuse(file_.path(), entry.name, "extra tensor that the config does not account for",
-           to_text(entry.shape), "nothing", "does config.json belong to these weights?");
+  for (const SafetensorsFile& file : files_) {
+    for (const TensorEntry& entry : file.entries()) {
+      if (required_.contains(&entry) || is_mask_buffer(entry.name)) continue;
+      if (head_is_tied && entry.name == kHead) continue;
+      refuse(file.path(), entry.name, "extra tensor that the config does not account for",
+             to_text(entry.shape), "nothing", "does config.json belong to these weights?");
+    }
   }
 }
 
 void WeightFile::read(const FileTensor& t) const {
   const TensorEntry* entry = find(t.name);
   check(entry && entry->shape == file_shape(t.shape), t.name, "was not required before");
+  const SafetensorsFile& file = file_of(*entry);
   std::vector<real> piece;
   const std::int64_t cols = t.shape.last(), rows = t.shape.size() / cols;
   in_pieces(rows, cols, [&](std::int64_t begin, std::int64_t end) {
     const std::span<real> values = front(piece, (end - begin) * cols);
-    file_.read(*entry, values, begin * cols);
+    file.read(*entry, values, begin * cols);
     for (std::size_t i = 0; i < values.size(); ++i) {
       const bool zero_wanted = !t.param;
       if (std::isfinite(values[i]) && (values[i] == 0 || !zero_wanted)) continue;
-      refuse(file_.path(), entry->name,
+      refuse(file.path(), entry->name,
              zero_wanted ? "not zero, but config.json says the model has no biases"
                          : "holds a value that is not finite",
              str(values[i], " at element ", begin * cols + static_cast<std::int64_t>(i)),
@@ -196,18 +225,19 @@ void WeightFile::read(const FileTensor& t) const {
 }
 
 void WeightFile::check_tied_head(const Param& wte) const {
-  const TensorEntry* head = file_.find(kHead);
+  const TensorEntry* head = find_as_spelled(kHead);
   if (!head) return;
+  const SafetensorsFile& file = file_of(*head);
   if (head->shape != file_shape(wte.value.shape)) {
-    refuse(file_.path(), kHead, "shape differs from the tied table's", to_text(head->shape),
+    refuse(file.path(), kHead, "shape differs from the tied table's", to_text(head->shape),
            to_text(file_shape(wte.value.shape)));
   }
   std::vector<real> piece;
   in_pieces(wte.value.size(), 1, [&](std::int64_t begin, std::int64_t end) {
     const std::span<real> values = front(piece, end - begin);
-    file_.read(*head, values, begin);
+    file.read(*head, values, begin);
     if (std::ranges::equal(values, std::span(wte.value.data + begin, values.size()))) return;
-    refuse(file_.path(), kHead, "differs from wte.weight, but the config ties them", "", "",
+    refuse(file.path(), kHead, "differs from wte.weight, but the config ties them", "", "",
            "set \"tie_word_embeddings\": false in config.json");
   });
 }

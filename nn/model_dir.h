@@ -25,6 +25,7 @@ namespace notch::nn {
 
 inline constexpr std::string_view kConfigFile = "config.json";
 inline constexpr std::string_view kWeightsFile = "model.safetensors";
+inline constexpr std::string_view kIndexFile = "model.safetensors.index.json";
 
 // ---- config.json ----
 
@@ -40,7 +41,7 @@ const Json* quantization_config(const Json& config);
 
 /// The configuration a config.json describes. Defaults are those of transformers' GPT2Config; the
 /// five sizes must be there. Throws Fault::input, field = the key, for what this model cannot do
-/// exactly: another architecture, activation or layer_norm_epsilon, an n_inner other than 4 n_embd.
+/// exactly: another architecture or activation, attention that is scaled in another way.
 GptConfig parse_config(const Json& json, const fs::path& path);
 
 GptConfig read_config(const fs::path& dir);
@@ -61,9 +62,11 @@ std::vector<FileTensor> file_tensors(const Gpt& model);
 /// `t` as floating point. The parameter must have values and outlive the write.
 TensorSource float_source(const FileTensor& t, DType dtype = DType::f32);
 
-/// model.safetensors of `dir`. Throws as SafetensorsFile::open; where the directory holds the
-/// weights in another form, the error says which and what to do.
-SafetensorsFile open_weights(const fs::path& dir);
+/// model.safetensors of `dir`, or, where it is absent, the files (shards) that
+/// model.safetensors.index.json names, in the order of their names. Throws as SafetensorsFile::open;
+/// Fault::input for a tensor that is not in the file that the index says, or in one without it;
+/// where the directory holds the weights in another form, the error says which and what to do.
+std::vector<SafetensorsFile> open_weights(const fs::path& dir);
 
 /// The other form in which `dir` holds weights, and the remedy; empty when none is known.
 struct OtherWeights {
@@ -76,8 +79,9 @@ OtherWeights other_weights(const fs::path& dir);
 class WeightFile {
  public:
   /// `tied`: the config ties head and table, whose tensor may then have the name of either.
-  WeightFile(const fs::path& dir, bool tied) : file_(open_weights(dir)), tied_(tied) {}
-  const SafetensorsFile& file() const { return file_; }
+  WeightFile(const fs::path& dir, bool tied) : files_(open_weights(dir)), dir_(dir), tied_(tied) {}
+  /// The one file of a quantized directory. Throws Fault::input when there are several.
+  const SafetensorsFile& file() const;
 
   /// The tensor of that name, with or without "transformer." before it, or under the name that the
   /// file's metadata has for it. Throws Fault::input naming it when it is missing or has another
@@ -100,9 +104,12 @@ class WeightFile {
  private:
   const TensorEntry* find(std::string_view name) const;
 
+  const TensorEntry* find_as_spelled(std::string_view name) const;
+  const SafetensorsFile& file_of(const TensorEntry& entry) const;
   std::string prefix_before(std::string_view name) const;
 
-  SafetensorsFile file_;
+  std::vector<SafetensorsFile> files_;
+  fs::path dir_;
   bool tied_;
   std::set<const TensorEntry*> required_;
 };

@@ -1,6 +1,8 @@
-// A directory without model.safetensors: which other form of weights it holds, and the way from
-// there.
+// The files that hold a directory's weights; and, where they are in another form, which it is and
+// the way from there.
 #include <algorithm>
+#include <map>
+#include <set>
 #include <system_error>
 #include <vector>
 
@@ -21,12 +23,8 @@ struct Form {
 
 // The first that a name fits counts, so the more telling ones come first.
 constexpr Form kForms[] = {
-    {"model.safetensors.index", ".json", "weights in several files (shards)",
-     "in Python, transformers' AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(OUT, "
-     "max_shard_size=\"100GB\") writes one"},
-    {"model-", ".safetensors", "weights in several files (shards)",
-     "in Python, transformers' AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(OUT, "
-     "max_shard_size=\"100GB\") writes one"},
+    {"model-", ".safetensors", "weights in several files (shards) without their index",
+     "copy model.safetensors.index.json as well: it says which tensor is in which file"},
     {"adapter_model", "", "an adapter (PEFT, LoRA) and not the model it adapts",
      "merge it into its model: in Python, peft's "
      "AutoPeftModelForCausalLM.from_pretrained(DIR).merge_and_unload().save_pretrained(OUT)"},
@@ -85,20 +83,75 @@ OtherWeights other_weights(const fs::path& dir) {
   return {};
 }
 
-SafetensorsFile open_weights(const fs::path& dir) {
+namespace {
+
+[[noreturn]] void refuse_index(const fs::path& path, std::string what, std::string tensor,
+                               std::string found, std::string expected) {
+  throw Error({.fault = Fault::input,
+               .where = path.string(),
+               .what = std::move(what),
+               .field = std::move(tensor),
+               .found = std::move(found),
+               .expected = std::move(expected),
+               .hint = "copy all files of the model, and the index that was written with them"});
+}
+
+// The files of an index, checked to hold exactly the tensors that it gives them.
+std::vector<SafetensorsFile> open_shards(const fs::path& index) {
+  constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20;
+  const Json json = Json::parse(read_file(index, kMaxBytes), index.string(), true);
+  const std::string where = str(index.string(), ": weight_map");
+  std::map<std::string, std::string> file_of;
+  std::set<std::string> names;
+  for (const auto& [tensor, file] : json.at("weight_map", index.string()).as_object(where)) {
+    const std::string& name = file.as_string(str(where, ".", tensor));
+    if (name.empty() || fs::path(name).filename() != name) {
+      refuse_index(index, "not the name of a file beside the index", tensor, json_quote(name),
+                   "\"model-00001-of-00002.safetensors\" or the like");
+    }
+    file_of.emplace(tensor, name);
+    names.insert(name);
+  }
+  if (names.empty()) refuse_index(index, "names no file", "weight_map", "", "tensors and files");
+  std::vector<SafetensorsFile> files;
+  for (const std::string& name : names) {
+    files.push_back(SafetensorsFile::open(index.parent_path() / name));
+    for (const TensorEntry& entry : files.back().entries()) {
+      const auto at = file_of.find(entry.name);
+      if (at != file_of.end() && at->second == name) continue;
+      refuse_index(index, "has another file for the tensor", entry.name, name,
+                   at == file_of.end() ? "none" : at->second);
+    }
+  }
+  for (const auto& [tensor, name] : file_of) {
+    const auto holds = [&](const SafetensorsFile& file) { return file.find(tensor) != nullptr; };
+    if (std::ranges::none_of(files, holds)) {
+      refuse_index(index.parent_path() / name, "the index gives the file a tensor that it lacks",
+                   tensor, "", "the tensor");
+    }
+  }
+  return files;
+}
+
+}  // namespace
+
+std::vector<SafetensorsFile> open_weights(const fs::path& dir) {
   const fs::path path = dir / kWeightsFile;
   std::error_code error;
   if (!fs::exists(path, error)) {
+    if (fs::exists(dir / kIndexFile, error)) return open_shards(dir / kIndexFile);
     if (const OtherWeights other = other_weights(dir); !other.form.empty()) {
       throw Error({.fault = Fault::io,
                    .where = path.string(),
                    .what = "there is no such file",
                    .found = other.form,
-                   .expected = "the weights as one safetensors file",
+                   .expected = "the weights as safetensors",
                    .hint = other.remedy});
     }
   }
-  return SafetensorsFile::open(path);
+  std::vector<SafetensorsFile> files;
+  files.push_back(SafetensorsFile::open(path));
+  return files;
 }
 
 }  // namespace notch::nn

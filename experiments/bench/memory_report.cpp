@@ -46,10 +46,12 @@ MemoryShape memory_shape(const nn::GptConfig& c, std::string name) {
           .channels = d,
           .n_head = c.n_head,
           .kv_heads = c.n_head,
-          .hidden = 4 * d,
+          .hidden = c.hidden(),
           .vocab = c.vocab_size,
-          .matrices = c.n_layer * 12 * d * d + (c.tie_embeddings ? 1 : 2) * c.vocab_size * d,
-          .others = c.block_size * d + c.n_layer * (2 * d + biases * 11 * d) + (1 + biases) * d};
+          .matrices = c.n_layer * (4 * d * d + 2 * d * c.hidden()) +
+                      (c.tie_embeddings ? 1 : 2) * c.vocab_size * d,
+          .others = c.block_size * d + c.n_layer * (2 * d + biases * (7 * d + c.hidden())) +
+                    (1 + biases) * d};
 }
 
 std::vector<MemoryUse> usual_uses() {

@@ -33,10 +33,11 @@ std::string models_of_run(const fs::path& dir) {
   return names.size() > kShown ? str(hint, ", … (", names.size(), ")") : hint;
 }
 
-bool is_half(const fs::path& weights) {
-  const nn::SafetensorsFile file = nn::SafetensorsFile::open(weights);
-  return std::ranges::all_of(file.entries(),
-                             [](const auto& e) { return nn::element_bits(e.dtype) == 16; });
+bool is_half(const std::vector<nn::SafetensorsFile>& files) {
+  return std::ranges::all_of(files, [](const nn::SafetensorsFile& file) {
+    return std::ranges::all_of(file.entries(),
+                               [](const auto& e) { return nn::element_bits(e.dtype) == 16; });
+  });
 }
 
 /// Whether two paths are one file, that may not be there yet.
@@ -53,8 +54,11 @@ bool would_replace(const fs::path& output, const fs::path& input) {
                                                   "merges.txt",     "added_tokens.json"};
   std::error_code error;
   if (!fs::is_directory(input, error)) return same_file(output, input);
+  // Every .safetensors file may be a part of the weights.
   return std::ranges::any_of(
-      kRead, [&](std::string_view name) { return same_file(output, input / name); });
+             kRead, [&](std::string_view name) { return same_file(output, input / name); }) ||
+         (output.extension() == ".safetensors" && same_file(output.parent_path(), input) &&
+          fs::exists(output, error));
 }
 
 }  // namespace
@@ -89,16 +93,18 @@ void require_model_directory(const fs::path& dir) {
   const bool exists = fs::exists(dir);
   const nn::OtherWeights other = nn::other_weights(dir);
   const std::string run = models_of_run(dir);
-  throw Error({.fault = Fault::io,
-               .where = dir.string(),
-               .what = !exists                 ? "there is no such directory"
-                       : fs::is_directory(dir) ? "not a model directory"
-                                               : "a file, not a model directory",
-               .found = exists && fs::is_directory(dir)
-                            ? str("no config.json", other.form.empty() ? "" : ", but ", other.form)
-                            : "",
-               .expected = "config.json, model.safetensors and tokenizer.json, or vocab.json and merges.txt",
-               .hint = run.empty() ? other.remedy : run});
+  throw Error(
+      {.fault = Fault::io,
+       .where = dir.string(),
+       .what = !exists                 ? "there is no such directory"
+               : fs::is_directory(dir) ? "not a model directory"
+                                       : "a file, not a model directory",
+       .found = exists && fs::is_directory(dir)
+                    ? str("no config.json", other.form.empty() ? "" : ", but ", other.form)
+                    : "",
+       .expected =
+           "config.json, model.safetensors and tokenizer.json, or vocab.json and merges.txt",
+       .hint = run.empty() ? other.remedy : run});
 }
 
 void use_threads(const Args& args, int fallback) {
@@ -185,10 +191,12 @@ Artefact open_artefact(const fs::path& dir) {
   require_model_directory(dir);
   Artefact a{.path = dir, .loaded = quant::load_any(dir), .tokenizer = data::Tokenizer::load(dir)};
   require_tokens_fit(a.tokenizer, a.model(), dir);
-  const fs::path weights = dir / nn::kWeightsFile;
-  a.size = quant::predict_size(a.model(), {.tensors = a.loaded.tensors}, is_half(weights) ? 16 : 32,
+  const std::vector<nn::SafetensorsFile> files = nn::open_weights(dir);
+  a.size = quant::predict_size(a.model(), {.tensors = a.loaded.tensors}, is_half(files) ? 16 : 32,
                                a.loaded.coding);
-  a.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
+  for (const nn::SafetensorsFile& file : files) {
+    a.file_bytes += static_cast<std::int64_t>(fs::file_size(file.path()));
+  }
   return a;
 }
 

@@ -217,14 +217,17 @@ std::vector<Command> make_commands() {
         .overrides = true},
        quantize_command},
       {{.name = "export",
-        .summary = "the same quantized model with its codes stored as short as they can be",
-        .examples =
-            {"notch export runs/quick/models/gptq-int4-seed1337 --format coded --out small"},
+        .summary =
+            "the same model stored another way: its codes as short as they can be, or floats "
+            "for other programs",
+        .examples = {"notch export runs/quick/models/gptq-int4-seed1337 --format coded --out small",
+                     "notch export MODEL_DIR --format bf16 --out half"},
         .positionals = {model},
         .flags = {{.name = "format",
                    .value = "NAME",
-                   .help = "coded (entropy-coded: smallest) or packed (as `notch run` writes)",
-                   .words = {"coded", "packed"}},
+                   .help = "of a quantized model coded (entropy-coded: smallest) or packed (as "
+                           "`notch run` writes); of any f32, f16 or bf16, which transformers reads",
+                   .words = {"coded", "packed", "f32", "f16", "bf16"}},
                   {.name = "out", .value = "DIR", .help = "the directory to write"}}},
        export_command},
       {{.name = "eval",

@@ -1,7 +1,9 @@
-// notch export: a quantized model with its codes stored another way. The integers stay the same.
+// notch export: a model stored another way: a quantized one with the same integers, or any in
+// floating point, as other programs read it.
 #include "autograd/base/error.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "nn/model_dir.h"
 
 namespace notch::experiments {
 namespace {
@@ -24,27 +26,56 @@ Json about(const Json& quantization) {
   return out;
 }
 
-}  // namespace
-
-int export_command(const Args& args) {
-  const std::optional<std::string> format = args.value("format");
-  if (!format) fail("--format", "missing", "--format coded or packed");
-  const fs::path out = new_directory(args);
-  const Artefact from = open_artefact(args.positionals[0]);
+void save_codes(const Artefact& from, quant::Coding coding, const fs::path& dir) {
   if (from.loaded.tensors.empty()) {
     throw Error({.fault = Fault::input,
                  .where = from.path.string(),
                  .what = "not quantized: it has no codes",
-                 .hint = "`notch quantize` makes a quantized model of it"});
+                 .hint = "`notch quantize` makes a quantized model of it; --format f16 stores it "
+                         "in half the bytes"});
   }
+  quant::save_quantized(from.model(), {.tensors = from.loaded.tensors}, dir,
+                        about(from.loaded.quantization_config), coding);
+}
+
+/// A quantized model's weights as they are multiplied.
+void save_floats(const Artefact& from, nn::DType dtype, const fs::path& dir) {
+  if (from.loaded.layers) {
+    throw Error(
+        {.fault = Fault::input,
+         .where = from.path.string(),
+         .what = "multiplies quantized activations, which floating-point weights do not say",
+         .hint = "--format packed or coded"});
+  }
+  Json more = Json::object();
+  if (const std::int32_t end = from.tokenizer.end_of_text(); end >= 0) {
+    more.set("bos_token_id", end).set("eos_token_id", end);  // GPT-2's convention
+  }
+  nn::save_model(from.model(), dir, more, dtype);
+}
+
+}  // namespace
+
+int export_command(const Args& args) {
+  const std::optional<std::string> format = args.value("format");
+  if (!format) fail("--format", "missing", "--format f32, f16, bf16, coded or packed");
+  const fs::path out = new_directory(args);
+  const Artefact from = open_artefact(args.positionals[0]);
   std::error_code ignored;  // DirectoryWriter says what is wrong
   fs::create_directories(out.parent_path(), ignored);
   {
     DirectoryWriter dir(out);
     from.tokenizer.save(dir.temporary());
-    quant::save_quantized(from.model(), {.tensors = from.loaded.tensors}, dir.temporary(),
-                          about(from.loaded.quantization_config),
-                          *format == "coded" ? quant::Coding::entropy : quant::Coding::packed);
+    if (*format == "coded" || *format == "packed") {
+      save_codes(from, *format == "coded" ? quant::Coding::entropy : quant::Coding::packed,
+                 dir.temporary());
+    } else {
+      save_floats(from,
+                  *format == "f16"    ? nn::DType::f16
+                  : *format == "bf16" ? nn::DType::bf16
+                                      : nn::DType::f32,
+                  dir.temporary());
+    }
     dir.commit();
   }
   const Artefact written = open_artefact(out);

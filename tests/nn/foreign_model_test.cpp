@@ -45,15 +45,17 @@ TEST_CASE("a config is read as other programs write it") {
        {R"("layer_norm_epsilon": 9.999999747378752e-06)", R"("attn_pdrop": 0.3, "resid_pdrop": 0)",
         R"("quantization_config": null, "notch": null, "n_inner": null, "attn_pdrop": null)",
         R"("task_params": {"limit": Infinity, "low": -Infinity, "x": NaN})",
-        R"("reorder_and_upcast_attn": true, "n_inner": 16, "hidden_size": 4)"}) {
+        R"("reorder_and_upcast_attn": true, "n_inner": 16, "hidden_size": 4)",
+        R"("n_ctx": 3, "pruned_heads": {})"}) {
     CAPTURE(members);
     CHECK(with(members) == expected);
   }
   CHECK(read(R"("max_position_embeddings": 6, "num_hidden_layers": 2, "num_attention_heads": 2,
                 "hidden_size": 4)") == expected);
-  for (const char* members :
-       {R"("layer_norm_epsilon": 1.1e-5)", R"("layer_norm_epsilon": Infinity)",
-        R"("embd_pdrop": NaN)", R"("n_inner": Infinity)", R"("hidden_size": 8)"}) {
+  CHECK(read(R"("n_ctx": 6, "n_layer": 2, "n_head": 2, "n_embd": 4)") == expected);
+  for (const char* members : {R"("layer_norm_epsilon": 0)", R"("layer_norm_epsilon": Infinity)",
+                              R"("embd_pdrop": NaN)", R"("n_inner": Infinity)", R"("n_inner": 0)",
+                              R"("hidden_size": 8)", R"("pruned_heads": {"0": [1]})"}) {
     CAPTURE(members);
     CHECK(error_of([&] { with(members); }).fault == Fault::input);
   }
@@ -133,8 +135,7 @@ TEST_CASE("wrapper names and nn.Linear matrices are refused with advice") {
 TEST_CASE("a directory with weights in another form is told which, and advice") {
   const struct {
     const char *file, *word;
-  } forms[] = {{"model.safetensors.index.json", "shards"},
-               {"model-00001-of-00002.safetensors", "shards"},
+  } forms[] = {{"model-00001-of-00002.safetensors", "index"},
                {"model.fp16.safetensors", "another name"},
                {"adapter_model.safetensors", "adapter"},
                {"pytorch_model.bin", "pickle"},
