@@ -6,15 +6,16 @@
 #include "autograd/base/error.h"
 #include "quant/methods/gptaq.h"
 #include "quant/methods/gptq.h"
+#include "quant/methods/hqq.h"
 #include "quant/methods/rtn.h"
 #include "quant/methods/trained.h"
 
 namespace notch::quant {
 namespace {
 
-constexpr std::array<const Method*, 10> kMethods{
-    &kRtn,   &kRtnMse, &kRtnPercentile, &kRtnEntropy, &kGptq,
-    &kGptaq, &kQatSte, &kQatLsq,        &kQatSteKd,   &kQatLsqKd};
+constexpr std::array<const Method*, 11> kMethods{
+    &kRtn, &kRtnMse, &kRtnPercentile, &kRtnEntropy, &kGptq,    &kGptaq,
+    &kHqq, &kQatSte, &kQatLsq,        &kQatSteKd,   &kQatLsqKd};
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "quant/methods/gptq.h"
+#include "quant/methods/hqq.h"
 #include "quant/methods/rtn.h"
 
 namespace notch::quant {
@@ -9,6 +10,7 @@ namespace notch::quant {
 struct PostTrainingOptions {
   RtnOptions rtn{};  ///< a section of configurations has them among its own keys
   GptqOptions gptq{};
+  HqqOptions hqq{};
   bool operator==(const PostTrainingOptions&) const = default;
 
   /// The sections. Their names are what rows of methods refer to (Method::section).
@@ -17,6 +19,8 @@ struct PostTrainingOptions {
     v.section(self.gptq, {.name = "gptq",
                           .help = "post-training rounding with second-order information",
                           .of_rows = true});
+    v.section(self.hqq,
+              {.name = "hqq", .help = "half-quadratic rounding, without text", .of_rows = true});
   }
 };
 

@@ -41,6 +41,16 @@ TEST_CASE("every list of methods comes from the table of methods") {
     CHECK((quantize.find(" " + name + ",") != std::string::npos ||
            quantize.find(" " + name + "\n") != std::string::npos) == !trains);
   }
+  // The README's names stand between backticks, up to the end of the sentence.
+  const std::string readme = read_file(fs::path(NOTCH_SOURCE_DIR) / "README.md");
+  const std::size_t begin = readme.find("width: `rtn`");
+  REQUIRE(begin != std::string::npos);
+  std::istringstream sentence(readme.substr(begin, readme.find(".\n", begin) - begin));
+  std::vector<std::string> names;
+  for (std::string before, name;
+       std::getline(sentence, before, '`') && std::getline(sentence, name, '`');)
+    names.push_back(name);
+  CHECK(names == quant::method_names());
   CHECK(program.notch("quantize m --method GPTQ --bits 4 --out x").err.find("\"gptq\"") !=
         std::string::npos);
 }

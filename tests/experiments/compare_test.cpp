@@ -102,7 +102,7 @@ TEST_CASE("A finished comparison says the same in every format") {
     std::map<std::string, std::set<std::string>> layers;
     for (std::string line; std::getline(metrics, line);) {
       const Json json = Json::parse(line, "metrics");
-      if (json.find("layer") == nullptr) continue;
+      if (json.find("output_error") == nullptr) continue;
       const std::string row = json.at("run", "t").as_string("t");
       CHECK(layers[row].insert(json.at("layer", "t").as_string("t")).second);
       errors[row].first += json.at("output_error", "t").as_number("t");

@@ -96,6 +96,11 @@ clip = "deviations"
 deviations = 2.5
 asymmetric = 0.5
 block = 16
+[hqq]
+p = 0.5
+beta = 4
+kappa = 1.5
+iterations = 5
 [qat]
 steps = 3
 fraction = 0.5
