@@ -257,7 +257,8 @@ struct CalibConfig {
 inline std::vector<std::string_view> first_weights() {
   std::vector<std::string_view> words = {"fp32"};
   for (const quant::Method* m : quant::methods()) {
-    if (m->round) words.push_back(m->name);
+    // Scales that a method moved into inputs are not trained.
+    if (m->round && !m->transform) words.push_back(m->name);
   }
   words.push_back("scratch");
   return words;

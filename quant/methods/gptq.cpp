@@ -81,7 +81,9 @@ void search_tensor_clip(std::span<const real> w, real first, QTensor& q,
 }  // namespace
 
 Hessian::Hessian(std::int64_t in_features)
-    : in_features_(in_features), sum_(at(in_features * in_features), 0.0) {}
+    : in_features_(in_features),
+      sum_(at(in_features * in_features), 0.0),
+      magnitudes_(at(in_features), 0.0) {}
 
 void Hessian::accumulate(std::span<const real> x) {
   const Index n = in_features_ == 0 ? 0 : std::ssize(x) / in_features_;
@@ -89,6 +91,13 @@ void Hessian::accumulate(std::span<const real> x) {
         in_features_);
   if (n == 0) return;
   kernels::syrk(sum_, x, n, in_features_);
+  constexpr Index kColumns = 64;
+  parallel_for((in_features_ + kColumns - 1) / kColumns, [&](Index part) {
+    const Index first = part * kColumns, end = std::min(in_features_, first + kColumns);
+    for (Index row = 0; row < n; ++row)
+      for (Index j = first; j < end; ++j)
+        magnitudes_[at(j)] += static_cast<double>(std::abs(x[at(row * in_features_ + j)]));
+  });
   rows_ += n;
 }
 
@@ -144,6 +153,12 @@ std::vector<double> Hessian::matrix() const {
           H[at(i * K + j)] = H[at(j * K + i)] = sum_[at(i * K + j)] / n;
   });
   return H;
+}
+
+std::vector<double> Hessian::magnitudes() const {
+  std::vector<double> mean = magnitudes_;
+  for (double& m : mean) m /= static_cast<double>(std::max<Index>(rows_, 1));
+  return mean;
 }
 
 std::vector<double> Hessian::drift() const {

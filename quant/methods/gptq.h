@@ -56,12 +56,15 @@ class Hessian {
   std::vector<double> matrix() const;
   /// C = (1/n) Σ (x̃ - x)ᵀ x [K, K], not symmetric; empty unless a reference was given.
   std::vector<double> drift() const;
+  /// (1/n) Σ |x_j| [K]; all zero when nothing was accumulated.
+  std::vector<double> magnitudes() const;
 
  private:
   std::int64_t in_features_ = 0;
   std::int64_t rows_ = 0;
   std::vector<double> sum_{};  ///< upper triangle
   std::vector<double> drift_{};
+  std::vector<double> magnitudes_{};
   std::vector<real> workspace_{};
 };
 

@@ -40,6 +40,13 @@ struct MatrixView {
   std::int64_t cols() const { return target.weight->value.cols(); }
 };
 
+/// What to divide the channels of an input by, and to multiply the columns of the matrices that
+/// read it by: the products stay the same. Empty: by 1.
+struct Divisors {
+  std::vector<real> s{};
+  std::vector<Measure> measures{};
+};
+
 struct Rounded {
   QTensor q{};
   std::vector<Measure> measures{};
@@ -65,6 +72,9 @@ struct Method {
   std::string_view source{};
   Family family = Family::post_training;
   Needs needs{};
+  /// Scales moved from inputs into weights before anything is rounded, from the targets that read
+  /// one input and its moments; null: none. Needs the Hessian.
+  Divisors (*transform)(std::span<const Target* const> targets, const Hessian& H) = nullptr;
   /// Codes for one matrix; null where they follow from training.
   Rounded (*round)(const MatrixView& matrix, const PostTrainingOptions& options) = nullptr;
   Training training = Training::none;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "autograd/base/error.h"
+#include "quant/methods/awq.h"
 #include "quant/methods/gptaq.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/hqq.h"
@@ -13,9 +14,12 @@
 namespace notch::quant {
 namespace {
 
-constexpr std::array<const Method*, 11> kMethods{
-    &kRtn, &kRtnMse, &kRtnPercentile, &kRtnEntropy, &kGptq,    &kGptaq,
-    &kHqq, &kQatSte, &kQatLsq,        &kQatSteKd,   &kQatLsqKd};
+constexpr std::array<const Method*, 12> kMethods{
+    &kRtn, &kRtnMse, &kRtnPercentile, &kRtnEntropy, &kHqq, &kAwq,
+    &kGptq, &kGptaq, &kQatSte, &kQatLsq, &kQatSteKd, &kQatLsqKd};
+=======
+    &kAwq, &kQatSte, &kQatLsq,        &kQatSteKd,   &kQatLsqKd};
+>>>>>>> 6fb65bf (AWQ: scales that move into the norm before, the values' rows, or a stored multiplier of the input)
 
 }  // namespace
 

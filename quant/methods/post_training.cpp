@@ -1,14 +1,14 @@
 // The post-training walk, a plain loop: stage after stage, and in it group after group of steps (the
 // whole stage, or with true-sequential order each step by itself).
 //
-//   for every group:  find the static ranges of its inputs           (a pass over the text)
-//                     collect the second moments of its inputs       (a pass, as far as the last input)
-//                     round its matrices
-//                     go on: run it as it ships now                  (a pass; its states replace the old)
+//   for every group:  move scales from inputs into weights, where the method does (a pass over the text)
+//                     find the static ranges of the inputs                         (a pass)
+//                     collect the second moments of the inputs                     (a pass)
+//                     round the matrices
+//                     go on, through the group as it ships now                     (a pass)
 //
-// Between groups a batch of text is data, the model's State: what is settled is never run again. A
-// method that compares with the model before rounding has states of that model beside them, which
-// go on before the group is rounded.
+// A method that compares with the model before rounding has states of that model beside the text's,
+// which go on before the group is rounded.
 #include "quant/methods/post_training.h"
 
 #include <algorithm>
@@ -16,37 +16,29 @@
 
 #include "quant/methods/calibration.h"
 #include "quant/methods/rtn.h"
+#include "quant/methods/text_states.h"
 #include "quant/methods/tied_table.h"
 #include "quant/ops/input_ops.h"
 
 namespace notch::quant {
 namespace {
 
-using Group = std::span<const nn::Step>;
-
-/// A batch of text between two steps: nn::State as data.
-struct Held {
-  Shape shape{}, inner_shape{};
-  std::vector<real> residual{}, inner{};
-};
+using Group = TextStates::Group;
+using Moments = std::map<const nn::Linear*, Hessian>;
 
 class Walk {
  public:
   Walk(nn::ModelView& model, const Method& method, std::span<const Target> targets,
-       std::span<const nn::Tokens> calibration, const PostTrainingOptions& options)
-      : model_(model),
-        method_(method),
-        targets_(targets),
-        calibration_(calibration),
-        options_(options) {
+       std::span<const nn::Tokens> text, const PostTrainingOptions& options)
+      : model_(model), method_(method), targets_(targets), text_(text), options_(options) {
     for (const Target& t : targets_) {
-      if (t.input && !needs_calibration(t)) inputs_.emplace(t.linear, *t.input);
+      if (t.input && !needs_calibration(t)) inputs_[t.linear].round = t.input;
     }
   }
 
   Quantized run() {
     if (method_.needs.hessian || std::ranges::any_of(targets_, needs_calibration)) {
-      check(!calibration_.empty(), method_.name, "needs calibration text and got none");
+      check(!text_.empty(), method_.name, "needs calibration text and got none");
       walk_stages();
     }
     // What is left: everything for methods without statistics, tables that are only looked up.
@@ -55,9 +47,9 @@ class Walk {
     }
     Quantized out;
     for (const Target& t : targets_) {
-      const auto input = inputs_.find(t.linear);
+      InputMap input = inputs_[t.linear];
       out.tensors.push_back({t.weight->name, std::move(done_.at(t.weight).q),
-                             input == inputs_.end() ? t.input : input->second});
+                             input.round ? input.round : t.input, std::move(input.multiply)});
       out.layers.push_back(std::move(done_.at(t.weight).report));
     }
     return out;
@@ -68,24 +60,23 @@ class Walk {
     QTensor q{};
     LayerReport report{};
   };
-  enum class As { trained, shipped };  // as trained: no input is rounded
 
   void walk_stages() {
     const nn::Step head{.linears = {model_.head},
                         .input = [](Graph&, const nn::State& s) { return s.residual; }};
-    const bool tied = model_.head_is_tied() && target_of(model_.head);
+    const bool tied = model_.head_is_tied() && target_of(*model_.head);
     std::optional<Hessian> lookups;
-    if (method_.needs.hessian && tied) lookups = lookup_moment(model_, calibration_);
-    if (method_.needs.drift) reference_ = embedded();
+    if (method_.needs.hessian && tied) lookups = lookup_moment(model_, text_);
+    if (method_.needs.drift) reference_ = TextStates(model_, text_);
     const std::vector<std::vector<real>> tables = round_tables();
-    states_ = embedded();
+    states_ = TextStates(model_, text_);
     for (const nn::Stage& stage : model_.stages) {
       const std::size_t size = options_.gptq.true_sequential ? 1 : stage.steps.size();
       for (std::size_t i = 0; i < stage.steps.size(); i += size) {
         const Group group(stage.steps.data() + i, size);
-        Moments moments = observe(group, method_.needs.drift);
-        round(group, moments);
-        for (Held& held : states_) advance(group, held, As::shipped);
+        if (method_.transform) transform(group);
+        round(group, observe(group, method_.needs.drift));
+        for (std::size_t b = 0; b < states_.batches(); ++b) states_.advance(group, b, shipped_);
       }
     }
     restore(tables);
@@ -96,154 +87,119 @@ class Walk {
     round({&head, 1}, moments);
   }
 
-  // ---- statistics ----
-
-  using Moments = std::map<const nn::Linear*, Hessian>;
-
   /// Finds the group's static input ranges over all calibration text, then the second moments of
   /// its rounded inputs, where `drifts` beside what the model before rounding multiplies. Leaves
   /// that model's states behind the group.
   Moments observe(Group group, bool drifts) {
     find_ranges(group);
-    Moments moments;
-    if (!method_.needs.hessian) return moments;
-    for (const nn::Step& step : group) {
-      for (const nn::Linear* l : step.linears) {
-        if (target_of(l)) moments.emplace(l, Hessian(l->in_features()));
-      }
-    }
-    for (std::size_t i = 0; i < states_.size(); ++i) {
-      std::map<const nn::Linear*, std::vector<real>> reference;
+    return moments(group, drifts);
+  }
+
+  Moments moments(Group group, bool drifts) {
+    Moments all;
+    if (!method_.needs.hessian) return all;
+    for_targets(group,
+                [&](const Target& t) { all.emplace(t.linear, Hessian(t.linear->in_features())); });
+    std::map<const nn::Linear*, std::vector<real>> reference;
+    const auto trained = [](const nn::Linear&, Var x) { return x; };
+    for (std::size_t b = 0; b < states_.batches(); ++b) {
       if (drifts) {
-        advance(group, reference_[i], As::trained, [&](const nn::Linear* l, Var x) {
-          if (!moments.contains(l)) return;
-          reference[l].assign(x.value().flat().begin(), x.value().flat().end());
+        reference_.advance(group, b, trained, [&](const nn::Linear& l, Var x) {
+          if (!all.contains(&l)) return;
+          reference[&l].assign(x.value().flat().begin(), x.value().flat().end());
         });
       }
-      visit_inputs(group, states_[i], [&](const nn::Linear* l, Var x) {
-        const auto H = moments.find(l);
-        if (H == moments.end()) return;
+      visit_inputs(group, b, [&](const nn::Linear& l, Var x) {
+        const auto H = all.find(&l);
+        if (H == all.end()) return;
         if (drifts) {
-          H->second.accumulate(x.value().flat(), reference.at(l));
+          H->second.accumulate(x.value().flat(), reference.at(&l));
         } else {
           H->second.accumulate(x.value().flat());
         }
       });
     }
-    return moments;
+    return all;
   }
 
   void find_ranges(Group group) {
     std::map<const nn::Linear*, Observer> observers;
-    for (const nn::Step& step : group) {
-      for (const nn::Linear* l : step.linears) {
-        const Target* t = target_of(l);
-        if (t && needs_calibration(*t)) observers.emplace(l, Observer(t->input->spec));
-      }
-    }
+    for_targets(group, [&](const Target& t) {
+      if (needs_calibration(t)) observers.emplace(t.linear, Observer(t.input->spec));
+    });
     if (observers.empty()) return;
-    for (const Held& held : states_) {
-      visit_inputs(group, held, [&](const nn::Linear* l, Var x) {
-        if (const auto at = observers.find(l); at != observers.end()) {
-          at->second.observe(x.value().flat());
-        }
+    for (std::size_t b = 0; b < states_.batches(); ++b) {
+      visit_inputs(group, b, [&](const nn::Linear& l, Var x) {
+        const auto at = observers.find(&l);
+        if (at != observers.end()) at->second.observe(x.value().flat());
       });
     }
     for (const auto& [l, observer] : observers) {
-      const ActivationSpec& spec = target_of(l)->input->spec;
-      inputs_.emplace(l, InputQuantizer{spec, input_range(spec, observer, l->name)});
+      const ActivationSpec& spec = target_of(*l)->input->spec;
+      inputs_[l].round = InputQuantizer{spec, input_range(spec, observer, l->name)};
     }
   }
 
-  // ---- running ----
-
-  /// seen(linear, x) for the input of every linear of the group that is a target, in order; no
-  /// product is made that no such input needs.
-  template <class Seen>
-  void visit_inputs(Group group, const Held& held, const Seen& seen) {
-    while (!group.empty() && !has_target(group.back())) group = group.first(group.size() - 1);
-    if (group.empty()) return;
-    nn::State state = begin(held);
-    for (const nn::Step& step : group.first(group.size() - 1)) run(step, state, As::shipped, seen);
-    const Var x = group.back().input(graph_, state);
-    for (const nn::Linear* l : group.back().linears) seen(l, input(*l, x, As::shipped));
-  }
-
-  void advance(Group group, Held& held, As as) {
-    advance(group, held, as, [](const nn::Linear*, Var) {});
-  }
-  template <class Seen>
-  void advance(Group group, Held& held, As as, const Seen& seen) {
-    nn::State state = begin(held);
-    for (const nn::Step& step : group) run(step, state, as, seen);
-    const auto hold = [](std::vector<real>& to, Shape& shape, Var v) {
-      shape = v.shape();
-      if (v.value().data != to.data()) to.assign(v.value().flat().begin(), v.value().flat().end());
+  /// As far as the input of the group's last target: no product is made that none of them needs.
+  void visit_inputs(Group group, std::size_t batch, const TextStates::Seen& seen) {
+    const auto has_target = [&](const nn::Step& step) {
+      return std::ranges::any_of(step.linears, [&](const nn::Linear* l) { return target_of(*l); });
     };
-    hold(held.residual, held.shape, state.residual);
-    if (state.inner.graph) {
-      hold(held.inner, held.inner_shape, state.inner);
-    } else {
-      held.inner.clear();
+    while (!group.empty() && !has_target(group.back())) group = group.first(group.size() - 1);
+    if (!group.empty()) states_.visit(group, batch, shipped_, seen);
+  }
+
+  // ---- scales that move ----
+
+  void transform(Group group) {
+    const Moments all = moments(group, false);
+    for (const nn::Step& step : group) {
+      std::vector<const Target*> readers;
+      for_targets({&step, 1}, [&](const Target& t) { readers.push_back(&t); });
+      if (readers.empty()) continue;
+      const Divisors by = method_.transform(readers, all.at(readers[0]->linear));
+      for (const Target* t : readers) moved_by_[t->weight] = by.measures;
+      if (std::ranges::any_of(by.s, [](real s) { return s != 1; })) divide_input(step, by.s);
     }
   }
 
-  template <class Seen>
-  void run(const nn::Step& step, nn::State& state, As as, const Seen& seen) {
-    std::vector<Var> products;
-    if (!step.linears.empty()) {
-      const Var x = step.input(graph_, state);
+  /// The step's input becomes x_j / s_j, its columns w_ij s_j. What is before it absorbs the 1/s_j:
+  /// the norm, or the rows of a linear that reach the columns one to one; else the input's map does.
+  void divide_input(const nn::Step& step, std::span<const real> s) {
+    const auto columns = std::ssize(s);
+    for (const nn::Linear* l : step.linears) {
+      const std::span<real> w = l->weight->value.flat();
+      for (std::size_t i = 0; i < w.size(); ++i) w[i] *= s[i % s.size()];
+    }
+    const auto divide = [&](Param* p, std::int64_t first) {
+      if (!p) return;
+      const std::int64_t width = p->value.size() / p->value.shape[0];
+      for (std::int64_t j = 0; j < columns; ++j)
+        for (std::int64_t k = 0; k < width; ++k)
+          p->value.data[(first + j) * width + k] /= s[static_cast<std::size_t>(j)];
+    };
+    if (step.norm) {
+      divide(step.norm->weight, 0);
+      divide(step.norm->bias, 0);
+    } else if (step.source && !done_.contains(step.source->weight) &&
+               step.source_row + columns == step.source->out_features()) {
+      divide(step.source->weight, step.source_row);
+      divide(step.source->bias, step.source_row);
+    } else {
       for (const nn::Linear* l : step.linears) {
-        const Var in = input(*l, x, as);
-        seen(l, in);
-        if (step.take) products.push_back((*l)(graph_, in));
+        std::vector<real>& multiply = inputs_[l].multiply;
+        for (const real v : s) multiply.push_back(1 / v);
       }
     }
-    if (!step.take) return;  // nothing is behind the head
-    step.take(graph_, state, products);
-    // A pass that ends at an input reads less of the state than one that goes on, and inference
-    // recycles values by what the pass before read.
-    graph_.keep(state.residual);
-    if (state.inner.graph) graph_.keep(state.inner);
-  }
-
-  /// What the layer multiplies x by: where its range is known, x rounded.
-  Var input(const nn::Linear& linear, Var x, As as) {
-    const auto at = inputs_.find(&linear);
-    return as == As::trained || at == inputs_.end() ? x : quantize_input(x, {.input = at->second});
-  }
-
-  nn::State begin(const Held& held) {
-    graph_.begin(Graph::Mode::inference);
-    const auto constant = [&](const std::vector<real>& values, const Shape& shape) {
-      return graph_.constant({const_cast<real*>(values.data()), shape}, "hidden");
-    };
-    nn::State state{.residual = constant(held.residual, held.shape)};
-    if (!held.inner.empty()) state.inner = constant(held.inner, held.inner_shape);
-    return state;
-  }
-
-  std::vector<Held> embedded() {
-    std::vector<Held> all;
-    for (const nn::Tokens& tokens : calibration_) {
-      graph_.begin(Graph::Mode::inference);
-      const Var x = model_.embed(graph_, tokens);
-      const std::span<const real> values = x.value().flat();
-      all.push_back({.shape = x.shape(), .residual = {values.begin(), values.end()}});
-    }
-    return all;
   }
 
   // ---- rounding ----
 
   void round(Group group, const Moments& moments) {
-    for (const nn::Step& step : group) {
-      for (const nn::Linear* l : step.linears) {
-        const Target* t = target_of(l);
-        const auto H = moments.find(l);
-        if (t) round(*t, H == moments.end() ? nullptr : &H->second);
-      }
-    }
+    for_targets(group, [&](const Target& t) {
+      const auto H = moments.find(t.linear);
+      round(t, H == moments.end() ? nullptr : &H->second);
+    });
   }
 
   /// Chooses the codes and puts their values into the parameter.
@@ -252,6 +208,7 @@ class Walk {
     Rounded chosen = method_.round({.target = t, .w = t.weight->value.flat(), .H = H}, options_);
     done.q = std::move(chosen.q);
     done.report.measures = std::move(chosen.measures);
+    for (const Measure& m : moved_by_[t.weight]) done.report.measures.push_back(m);
     done.report.name = t.name;
     done.report.spec = t.spec;
     const std::vector<real> rounded = dequantize(done.q);
@@ -282,24 +239,33 @@ class Walk {
     return std::ranges::any_of(model_.embeddings,
                                [&](const nn::Embedding* e) { return e->weight == t.weight; });
   }
-  const Target* target_of(const nn::Linear* linear) const {
-    const auto at = std::ranges::find(targets_, linear, &Target::linear);
+  const Target* target_of(const nn::Linear& linear) const {
+    const auto at = std::ranges::find(targets_, &linear, &Target::linear);
     return at == targets_.end() ? nullptr : &*at;
   }
-  bool has_target(const nn::Step& step) const {
-    return std::ranges::any_of(step.linears, [&](const nn::Linear* l) { return target_of(l); });
+  template <class Visit>
+  void for_targets(Group group, const Visit& visit) const {
+    for (const nn::Step& step : group) {
+      for (const nn::Linear* l : step.linears) {
+        if (const Target* t = target_of(*l)) visit(*t);
+      }
+    }
   }
 
   nn::ModelView& model_;
   const Method& method_;
   std::span<const Target> targets_;
-  std::span<const nn::Tokens> calibration_;
+  std::span<const nn::Tokens> text_;
   const PostTrainingOptions& options_;
-  Graph graph_;
-  std::vector<Held> states_;     // of the model that ships, batch by batch
-  std::vector<Held> reference_;  // of the model before rounding, where the method asks for it
+  TextStates states_;     // of the model that ships
+  TextStates reference_;  // of the model before rounding, where the method asks for it
   std::map<const Param*, Done> done_;
-  std::map<const nn::Linear*, InputQuantizer> inputs_;  // whose ranges are known
+  std::map<const Param*, std::vector<Measure>> moved_by_;  // of transforms
+  std::map<const nn::Linear*, InputMap> inputs_;           // as far as they are known
+  const TextStates::Input shipped_ = [this](const nn::Linear& l, Var x) {
+    const auto at = inputs_.find(&l);
+    return at == inputs_.end() ? x : apply(x, at->second);
+  };
 };
 
 }  // namespace

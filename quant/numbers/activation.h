@@ -10,8 +10,10 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "autograd/base/json.h"
 #include "quant/kernels/quantize_rows.h"
@@ -58,6 +60,13 @@ void validate(const ActivationSpec& spec, std::string_view where);
 struct InputQuantizer {
   ActivationSpec spec{};
   UnitScale at{};  ///< meaningless for dynamic ranges
+};
+
+/// How an input is made ready for a product: multiplied channel by channel, then rounded. By default
+/// it stays as it is.
+struct InputMap {
+  std::vector<real> multiply{};  ///< [in_features]; empty: by 1
+  std::optional<InputQuantizer> round{};
 };
 
 /// For artefacts that were read: Fault::input naming `where` unless a static scale is positive and

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "quant/numbers/activation.h"
 #include "quant/numbers/qtensor.h"
@@ -15,6 +16,8 @@ struct NamedQTensor {
   std::string name{};
   QTensor q{};
   std::optional<InputQuantizer> input{};
+  /// What the input is multiplied by first, channel by channel [cols]; empty: by 1.
+  std::vector<real> multiply{};
 };
 
 }  // namespace notch::quant

@@ -6,6 +6,7 @@
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
 #include "autograd/kernels/elementwise.h"
+#include "autograd/ops.h"
 #include "quant/kernels/input_gradients.h"
 #include "quant/kernels/quantize_rows.h"
 
@@ -240,6 +241,15 @@ Var quantize_input(Var x, const StepInput& how) {
   list.add(x);
   const RoundedInput input = rounded_input(how, list, QuantizeInput::name);
   return x.tape().record(QuantizeInput{input}, list.all());
+}
+
+Var apply(Var x, const InputMap& how) {
+  if (!how.multiply.empty()) {
+    const auto n = std::ssize(how.multiply);
+    real* const values = const_cast<real*>(how.multiply.data());
+    x = mul(x, x.tape().constant({values, {n}}, "input multiplier"));
+  }
+  return how.round ? quantize_input(x, {.input = *how.round}) : x;
 }
 
 Var quantized_linear(Var x, Var w, std::optional<Var> bias, const StepInput& how,

@@ -33,6 +33,9 @@ struct StepInput {
 /// a token (Esser et al. 2020, section 2.2); with clipping_only by 1.
 Var quantize_input(Var x, const StepInput& how);
 
+/// x as a product gets it: multiplied by `how.multiply`, then rounded.
+Var apply(Var x, const InputMap& how);
+
 /// y = x̂ ŵᵀ + bias by the integer contract: x [.., K], w = ŵ [N, K], whose integers are `packed`;
 /// bias [N] -> [.., N]. The memory of `packed` must outlive the step; the double build takes null.
 Var quantized_linear(Var x, Var w, std::optional<Var> bias, const StepInput& how,

@@ -10,6 +10,7 @@
 
 #include "nn/gpt.h"
 #include "nn/model.h"
+#include "quant/serve/input_scales.h"
 #include "quant/serve/packed_layers.h"
 #include "quant/serve/packed_matrix.h"
 
@@ -32,6 +33,7 @@ class WeightOnlyLayers {
 /// A model ready to run: what is quantized is packed, what is not has values.
 struct RunnableModel {
   std::unique_ptr<nn::Gpt> model{};
+  std::unique_ptr<InputScales> scales{};       ///< null where no input has any
   std::unique_ptr<WeightOnlyLayers> packed{};  ///< null where nothing is
   std::unique_ptr<PackedLayers> integer{};     ///< layers with quantized inputs; null without
   std::int64_t weight_bytes = 0;               ///< in memory

@@ -5,6 +5,7 @@
 #include <bit>
 #include <deque>
 #include <map>
+#include <set>
 
 #include "quant/store/entropy_coder.h"
 #include "quant/store/pack.h"
@@ -99,6 +100,21 @@ std::map<std::string, ActivationSpec> read_inputs(const Json& config, const std:
   return inputs;
 }
 
+/// The quantized tensors whose layers multiply their inputs first.
+std::set<std::string> read_multipliers(const Json& config, const std::string& where) {
+  std::set<std::string> names;
+  const Json* all = config.find("input_multipliers");
+  if (!all) return names;
+  for (const Json& entry : all->as_array(where)) {
+    const std::string& name = entry.as_string(where);
+    if (!config.at("tensors", where).find(name)) {
+      refuse(where, "input_multipliers", name, "names of quantized tensors");
+    }
+    names.insert(name);
+  }
+  return names;
+}
+
 /// What reading a spec alone cannot know: whether its tensor is a matrix that the groups divide.
 void check_fits(const Spec& spec, const nn::FileTensor& t, const std::string& where) {
   const std::string field = "tensors." + t.name;
@@ -112,12 +128,12 @@ void check_fits(const Spec& spec, const nn::FileTensor& t, const std::string& wh
 }
 
 /// A table that is only looked up has no input.
-void check_multiplies(nn::Gpt& model, const nn::FileTensor& t, bool has_input,
+void check_multiplies(nn::Gpt& model, const nn::FileTensor& t, bool has_input, const char* field,
                       const std::string& where) {
   if (!has_input || t.param == model.head().weight) return;
   const std::vector<nn::Embedding*> tables = model.embeddings();
   if (std::ranges::find(tables, t.param, &nn::Embedding::weight) == tables.end()) return;
-  refuse(where, "activations." + t.name, "a table that is only looked up", "a layer with an input");
+  refuse(where, str(field, ".", t.name), "a table that is only looked up", "a layer with an input");
 }
 
 /// Matrices that stay packed, by their parameters.
@@ -138,6 +154,8 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
   const Coding coding = read_coding(about, where);
   const std::map<std::string, ActivationSpec> inputs = read_inputs(about, where);
 
+  const std::set<std::string> multiplied = read_multipliers(about, where);
+
   nn::WeightFile file(dir, config.tie_embeddings);
   auto model = std::make_unique<nn::Gpt>(config, nn::Gpt::Values::shapes_only);
   std::vector<PackedEntry> packed;
@@ -151,9 +169,11 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
     }
     check_fits(spec->second, t, where);
     const auto input = inputs.find(t.name);
-    check_multiplies(*model, t, input != inputs.end(), where);
+    check_multiplies(*model, t, input != inputs.end(), "activations", where);
+    check_multiplies(*model, t, multiplied.contains(t.name), "input_multipliers", where);
     packed.emplace_back(*model->params().find(t.param->name), t.name, spec->second, coding,
-                        input == inputs.end() ? std::nullopt : std::optional(input->second), file);
+                        input == inputs.end() ? std::nullopt : std::optional(input->second),
+                        multiplied.contains(t.name), file);
     specs.erase(spec);
   }
   if (!specs.empty()) {
@@ -183,6 +203,14 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
     return !stays_packed(p) && (entry_of(p) == packed.end() || !entry_of(p)->input);
   });
   LoadedModel loaded{.quantization_config = about, .coding = coding};
+  std::map<const Param*, std::vector<real>> multiply;
+  for (const PackedEntry& entry : packed) {
+    if (entry.multiplier) multiply.emplace(entry.param, entry.read_multiplier(file));
+  }
+  if (!multiply.empty()) {  // before the links that multiply: it makes what they get
+    nn::ModelView view = nn::view(*model);
+    loaded.scales = std::make_unique<InputScales>(view, multiply);
+  }
   for (const nn::FileTensor& t : floats) file.read(t);
   if (head_may_follow) file.check_tied_head(head);
   for (const PackedEntry& entry : packed) {
@@ -195,7 +223,8 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
                                  entry.read_packed<IntegerMatrix>(file));
       continue;
     }
-    NamedQTensor tensor{entry.param->name, entry.read(file), entry.read_input(file)};
+    NamedQTensor tensor{entry.param->name, entry.read(file), entry.read_input(file), {}};
+    if (entry.multiplier) tensor.multiply = multiply.at(entry.param);
     if (!tensor.input) dequantize(tensor.q, entry.param->value.flat());
     loaded.tensors.push_back(std::move(tensor));
   }
@@ -259,6 +288,10 @@ SizeReport predict_size(const nn::Gpt& model, const Quantized& quantized, int fl
       tensor(t.name + ".input_scale", nn::DType::f32, {1});
       tensor(t.name + ".input_zero", nn::DType::i8, {1});
     }
+    if (!named->multiply.empty()) {
+      size.float_bytes += 4 * std::ssize(named->multiply);
+      tensor(t.name + ".input_multiplier", nn::DType::f32, {std::ssize(named->multiply)});
+    }
     size.code_entropy += code_entropy(q->codes) * static_cast<double>(t.shape.size());
   }
   if (size.quantized > 0) size.code_entropy /= static_cast<double>(size.quantized);
@@ -273,7 +306,8 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
   std::vector<PackedTensor> packed;  // the sources refer to its bytes
   packed.reserve(quantized.tensors.size());
   std::deque<StoredRange> ranges;
-  Json specs = Json::object(), inputs = Json::object();
+  std::deque<std::vector<std::uint8_t>> multipliers;
+  Json specs = Json::object(), inputs = Json::object(), multiplied = Json::array();
   int bits = 8;
   for (const nn::FileTensor& t : nn::file_tensors(model)) {
     const NamedQTensor* tensor = t.param ? find(quantized.tensors, t.param->name) : nullptr;
@@ -303,6 +337,12 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
         sources.push_back(std::move(source));
       }
     }
+    if (!tensor->multiply.empty()) {
+      multiplied.push(t.name);
+      const auto& bytes = multipliers.emplace_back(pack_scales(tensor->multiply, ScaleType::f32));
+      sources.push_back(bytes_source(t.name + ".input_multiplier", nn::DType::f32,
+                                     {std::ssize(tensor->multiply)}, bytes));
+    }
     bits = std::min(bits, q->spec.bits);
   }
   check(packed.size() == quantized.tensors.size(), dir.string(), quantized.tensors.size(),
@@ -316,6 +356,7 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
   for (const auto& [key, value] : about.as_object("about")) quantization.set(key, value);
   quantization.set("tensors", specs);
   if (!inputs.as_object("inputs").empty()) quantization.set("activations", inputs);
+  if (!multipliers.empty()) quantization.set("input_multipliers", multiplied);
   config.set("quantization_config", quantization);
   write_file(dir / nn::kConfigFile, config.dump(2) + "\n");
 
@@ -334,7 +375,9 @@ RunnableModel load_runnable(const fs::path& dir) {
   Runnable packed;
   LoadedModel loaded = nn::quantization_config(json) ? load_quantized(dir, json, &packed)
                                                      : LoadedModel{.model = nn::load_model(dir)};
-  RunnableModel out{.model = std::move(loaded.model), .integer = std::move(loaded.layers)};
+  RunnableModel out{.model = std::move(loaded.model),
+                    .scales = std::move(loaded.scales),
+                    .integer = std::move(loaded.layers)};
   if (out.integer) out.weight_bytes += out.integer->bytes();
   for (const Param& p : out.model->params().params())
     if (p.value.data) out.weight_bytes += p.value.size() * std::int64_t{sizeof(real)};

@@ -10,6 +10,8 @@
 // A layer whose input is quantized has an entry in "activations"; if its range is static, also
 //   F.input_scale  F32 [1]
 //   F.input_zero   I8  [1]                                          x ~ (q - input_zero) · input_scale
+// A layer whose input is multiplied channel by channel first stands in "input_multipliers", with
+//   F.input_multiplier  F32 [cols]
 // quantization_config: {"quant_method": "notch", "version": 1, "bits": …, "tensors": {F: spec, …},
 // "activations": {F: spec, …}, …}; the rest is for the reader's information. With "coding": "rans"
 // the codes are entropy-coded:
@@ -22,6 +24,7 @@
 
 #include "nn/model_dir.h"
 #include "quant/methods/quantized.h"
+#include "quant/serve/input_scales.h"
 #include "quant/serve/weight_only.h"
 
 namespace notch::quant {
@@ -72,6 +75,7 @@ struct LoadedModel {
   std::vector<NamedQTensor> tensors{};  ///< empty for a floating-point model
   Json quantization_config{};           ///< null for a floating-point model
   Coding coding = Coding::packed;
+  std::unique_ptr<InputScales> scales{};   ///< attached to the model; null where no input has any
   std::unique_ptr<PackedLayers> layers{};  ///< attached to the model; null without such layers
 };
 

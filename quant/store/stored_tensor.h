@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -57,10 +58,10 @@ struct PackedEntry {
   Spec spec{};
   std::optional<ActivationSpec> input{};
   const nn::TensorEntry *codes = nullptr, *coded = nullptr, *scale = nullptr, *zero = nullptr;
-  const nn::TensorEntry *input_scale = nullptr, *input_zero = nullptr;
+  const nn::TensorEntry *input_scale = nullptr, *input_zero = nullptr, *multiplier = nullptr;
 
   PackedEntry(Param& p, std::string file_name, const Spec& s, Coding coding,
-              std::optional<ActivationSpec> in, nn::WeightFile& file)
+              std::optional<ActivationSpec> in, bool multiplied, nn::WeightFile& file)
       : param(&p), name(std::move(file_name)), spec(s), input(in) {
     const std::int64_t rows = p.value.rows(), cols = p.value.cols();
     const StoredShapes shapes = stored_shapes(spec, rows, cols);
@@ -73,6 +74,7 @@ struct PackedEntry {
     }
     scale = &require(file, ".scale", shapes.scale, dtype_of(spec.scale));
     if (has_zero_points(spec)) zero = &require(file, ".zero", shapes.zero, nn::DType::u8);
+    if (multiplied) multiplier = &require(file, ".input_multiplier", {cols}, nn::DType::f32);
     if (!input || input->range != ActivationRange::fixed) return;
     input_scale = &require(file, ".input_scale", {1}, nn::DType::f32);
     input_zero = &require(file, ".input_zero", {1}, nn::DType::i8);
@@ -140,6 +142,22 @@ struct PackedEntry {
     for (std::int64_t first = 0; first < rows; first += piece)
       matrix.set_rows(first, read_rows(file, first, std::min(piece, rows - first)));
     return matrix;
+  }
+
+  /// Finite numbers above 0.
+  std::vector<real> read_multiplier(const nn::WeightFile& file) const {
+    std::vector<real> values(static_cast<std::size_t>(param->value.cols()));
+    file.file().read(*multiplier, values);
+    for (const real v : values) {
+      if (v > 0 && std::isfinite(v)) continue;
+      throw Error({.fault = Fault::input,
+                   .where = where(file),
+                   .what = "does not multiply an input",
+                   .field = "input_multiplier",
+                   .found = str(v),
+                   .expected = "finite and above 0"});
+    }
+    return values;
   }
 
   std::optional<InputQuantizer> read_input(const nn::WeightFile& file) const {

@@ -1,0 +1,67 @@
+#include "quant/methods/text_states.h"
+
+namespace notch::quant {
+
+TextStates::TextStates(nn::ModelView& model, std::span<const nn::Tokens> text) {
+  for (const nn::Tokens& tokens : text) {
+    graph_.begin(Graph::Mode::inference);
+    const Var x = model.embed(graph_, tokens);
+    const std::span<const real> values = x.value().flat();
+    held_.push_back({.shape = x.shape(), .residual = {values.begin(), values.end()}});
+  }
+}
+
+void TextStates::visit(Group group, std::size_t i, const Input& input, const Seen& seen) {
+  nn::State state = begin(held_[i]);
+  for (const nn::Step& step : group.first(group.size() - 1)) run(step, state, input, seen);
+  const nn::Step& last = group.back();
+  const Var x = last.input(graph_, state);
+  for (const nn::Linear* l : last.linears) seen(*l, input(*l, x));
+}
+
+void TextStates::advance(Group group, std::size_t i, const Input& input, const Seen& seen) {
+  Held& held = held_[i];
+  nn::State state = begin(held);
+  for (const nn::Step& step : group) run(step, state, input, seen);
+  const auto hold = [](std::vector<real>& to, Shape& shape, Var v) {
+    const std::span<const real> values = v.value().flat();
+    if (values.data() != to.data()) to.assign(values.begin(), values.end());
+    shape = v.shape();
+  };
+  hold(held.residual, held.shape, state.residual);
+  if (state.inner.graph) {
+    hold(held.inner, held.inner_shape, state.inner);
+  } else {
+    held.inner.clear();
+  }
+}
+
+void TextStates::run(const nn::Step& step, nn::State& state, const Input& input, const Seen& seen) {
+  std::vector<Var> products;
+  if (!step.linears.empty()) {
+    const Var x = step.input(graph_, state);
+    for (const nn::Linear* l : step.linears) {
+      const Var in = input(*l, x);
+      if (seen) seen(*l, in);
+      if (step.take) products.push_back((*l)(graph_, in));
+    }
+  }
+  if (!step.take) return;  // nothing is behind the head
+  step.take(graph_, state, products);
+  // A pass that ends at an input reads less of the state than one that goes on, and inference
+  // recycles values by what the pass before read.
+  graph_.keep(state.residual);
+  if (state.inner.graph) graph_.keep(state.inner);
+}
+
+nn::State TextStates::begin(const Held& held) {
+  graph_.begin(Graph::Mode::inference);
+  const auto constant = [&](const std::vector<real>& values, const Shape& shape) {
+    return graph_.constant({const_cast<real*>(values.data()), shape}, "hidden");
+  };
+  nn::State state{.residual = constant(held.residual, held.shape)};
+  if (!held.inner.empty()) state.inner = constant(held.inner, held.inner_shape);
+  return state;
+}
+
+}  // namespace notch::quant
