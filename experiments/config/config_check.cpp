@@ -8,6 +8,7 @@
 #include "experiments/config/config.h"
 #include "experiments/config/config_items.h"
 #include "quant/methods/methods.h"
+#include "quant/numbers/format.h"
 
 namespace notch::experiments {
 
@@ -150,14 +151,15 @@ void check_qat(const ExperimentConfig& config, const std::string& key, const Ori
 
 /// Not every grid has every width: one bit is the sign, three levels are two bits.
 void check_width(int bits, std::string_view grid, const std::string& key, const Origins& origins) {
-  const auto [low, high] = grid == "seq"       ? std::pair{1, 4}
-                           : grid == "ternary" ? std::pair{2, 2}
-                                               : std::pair{2, 8};
-  if (bits >= low && bits <= high) return;
-  origins.fail(key, {.what = str("the ", grid, " grid has no such width"),
-                     .found = str(bits),
-                     .expected = low == high ? str(low) : str(low, " to ", high),
-                     .hint = "1 bit is grid = \"seq\", which has up to 4"});
+  const quant::Format& format = quant::format_of(quant::parse_grid(grid, key));
+  if (format.has_bits(bits)) return;
+  origins.fail(
+      key,
+      {.what = str("the ", grid, " grid has no such width"),
+       .found = str(bits),
+       .expected = format.bits_text(),
+       .hint = str("grids of ", bits, bits == 1 ? " bit: " : " bits: ",
+                   quant::grids_with([&](const quant::Format& f) { return f.has_bits(bits); }))});
 }
 
 /// 1 bit lies inside the range of the field and is no width.

@@ -17,6 +17,7 @@
 #include "quant/methods/methods.h"
 #include "quant/methods/options.h"
 #include "quant/numbers/activation.h"
+#include "quant/numbers/format.h"
 #include "quant/train/qat.h"
 
 namespace notch::experiments {
@@ -156,6 +157,12 @@ struct LayerRule {
   }
 };
 
+inline Domain grid_or_inherit() {
+  std::vector<std::string_view> words = quant::grid_names();
+  words.insert(words.begin(), "inherit");
+  return one_of(std::move(words));
+}
+
 /// What rows of one width use instead of the experiment's settings.
 struct WidthSettings {
   int bits = 0;
@@ -167,8 +174,7 @@ struct WidthSettings {
   static void visit(Self& self, V& v) {
     v(self.bits, {"bits", "of the rows", between(1, 8)});
     v(self.grid,
-      {"grid", "inherit = as in [quant]; 2 bits have more levels with seq",
-       one_of({"inherit", "narrow", "full", "signed_max", "asymmetric", "ternary", "seq"})});
+      {"grid", "inherit = as in [quant]; 2 bits have more levels with seq", grid_or_inherit()});
     v(self.set, {"set", "as a row's: [\"qat.lr_scale=1\", \"distill.alpha=0.5\"]"});
   }
 };
@@ -190,10 +196,7 @@ struct QuantConfig {
   template <class Self, class V>
   static void visit(Self& self, V& v) {
     v(self.bits, {"bits", "widths; each method runs at each", between(1, 8)});
-    v(self.grid, {"grid",
-                  "4 bits: narrow [-7,7], full [-8,7], signed_max, asymmetric; 2 bits: ternary; up "
-                  "to 4: seq (odd levels; 1 bit is the sign)",
-                  one_of({"narrow", "full", "signed_max", "asymmetric", "ternary", "seq"})});
+    v(self.grid, {"grid", quant::grid_help(), one_of(quant::grid_names())});
     v(self.granularity,
       {"granularity", "weights that share a scale", one_of({"channel", "tensor", "group"})});
     v(self.group_size,
@@ -346,8 +349,7 @@ struct RowConfig {
     v(self.method, {"method", "fp32, fp16 or the name of a method"});
     v(self.bits, {"bits", "1 to 8; leave out for fp32 and fp16", between(0, 8)});
     v(self.grid,
-      {"grid", "inherit = as in [quant], or as quant.at has it for the width",
-       one_of({"inherit", "narrow", "full", "signed_max", "asymmetric", "ternary", "seq"})});
+      {"grid", "inherit = as in [quant], or as quant.at has it for the width", grid_or_inherit()});
     v(self.granularity, {"granularity", "inherit = as in [quant]",
                          one_of({"inherit", "channel", "tensor", "group"})});
     v(self.group_size,

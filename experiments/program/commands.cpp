@@ -5,6 +5,7 @@
 #include "experiments/program/session.h"
 #include "quant/methods/methods.h"
 #include "quant/numbers/activation.h"
+#include "quant/numbers/format.h"
 
 namespace notch::experiments {
 namespace {
@@ -47,10 +48,9 @@ std::vector<Flag> quantize_flags() {
        {.name = "per-tensor", .help = "one scale for a whole matrix"},
        {.name = "grid",
         .value = "NAME",
-        .help = "which integers: 4 bits narrow [-7,7], full [-8,7], signed_max, asymmetric; for "
-                "few bits ternary, seq",
+        .help = quant::grid_help(),
         .fallback = "narrow",
-        .words = {"narrow", "full", "signed_max", "asymmetric", "ternary", "seq"}},
+        .words = quant::grid_names()},
        {.name = "scale",
         .value = "TYPE",
         .help = "stored type of scales: f32, f16 or bf16",

@@ -63,7 +63,6 @@ void add_quantized(Table& table, const std::string& name, const quant::QTensor& 
   const quant::Grid grid = quant::grid_of(q.spec);
   std::array<std::int64_t, 256> counts{};
   for (const std::int8_t code : q.codes) ++counts[static_cast<std::size_t>(code + 128)];
-  const int levels = (grid.qmax - grid.qmin) / grid.step + 1;
   const auto used = 256 - std::ranges::count(counts, 0);
   std::string histogram;  // of few codes only
   if (q.spec.bits <= 4) {
@@ -83,7 +82,7 @@ void add_quantized(Table& table, const std::string& name, const quant::QTensor& 
                  text(str("[", q.rows, ", ", q.cols, "]")),
                  number(static_cast<double>(bytes.total())), number(s.min), number(s.max),
                  number(s.mean), number(s.rms), missing(), number(static_cast<double>(low)),
-                 number(static_cast<double>(high)), text(str(used, "/", levels)),
+                 number(static_cast<double>(high)), text(str(used, "/", grid.size())),
                  number(quant::code_entropy(q.codes)), text_if_any(histogram)});
 }
 

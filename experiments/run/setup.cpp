@@ -9,6 +9,7 @@
 #include "autograd/base/thread_pool.h"
 #include "experiments/show/table.h"
 #include "nn/generate.h"
+#include "quant/numbers/format.h"
 
 namespace notch::experiments {
 namespace {
@@ -279,9 +280,11 @@ void check_processor(const ExperimentConfig& config, bool has_bf16, const Origin
                                 .hint = "train.matmul = \"fp32\""});
 }
 
-/// The targets of a row; what the plan has from a list of the configuration is refused there.
+/// The targets of a row; what the plan has from a key of the configuration is refused there. `grid`:
+/// the key of the row's.
 static std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const RowConfig& row,
-                                              nn::ModelView& view, const Origins& origins) {
+                                              const std::string& grid, nn::ModelView& view,
+                                              const Origins& origins) {
   try {
     return quant::resolve(row_plan(config, row), view);
   } catch (const Error& e) {
@@ -291,6 +294,7 @@ static std::vector<quant::Target> resolve_row(const ExperimentConfig& config, co
       origins.fail("quant.layers" + field.substr(std::string_view("rules").size()), parts);
     }
     if (field.starts_with("asymmetric")) origins.fail("activations." + field, parts);
+    if (field == "grid") origins.fail(grid, parts);
     throw;
   }
 }
@@ -304,14 +308,14 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     while (listed < config.row.size() && config.row[listed].method == "fp32") ++listed;
     const std::string grid = config.row.empty() ? "quant.grid" : str("row[", listed++, "].grid");
     if (row.bits == 0) continue;
-    const std::vector<quant::Target> targets = resolve_row(config, row, view, origins);
+    const std::vector<quant::Target> targets = resolve_row(config, row, grid, view, origins);
     if (quant::method(row.method).training != quant::Training::lsq) continue;
     for (const quant::Target& t : targets) {
       if (quant::has_learned_step(t.spec)) continue;
       origins.fail(grid, {.what = str(row.method, " learns one positive step, which the grid of ",
                                       t.name, " has not"),
                           .found = std::string(quant::name_of(t.spec.grid)),
-                          .expected = "narrow, full, ternary or seq",
+                          .expected = quant::grids_with(&quant::Format::has_learned_step),
                           .hint = "or train with qat-ste"});
     }
   }

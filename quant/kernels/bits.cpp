@@ -17,8 +17,9 @@ std::uint64_t load_bytes(const std::uint8_t* bytes, std::size_t n) {
 
 }  // namespace
 
-void pack_row(std::span<std::uint8_t> bytes, std::span<const std::int8_t> codes, int bits, int qmin,
-              int step) {
+void pack_row(std::span<std::uint8_t> bytes, std::span<const std::int8_t> codes, int bits,
+              const Grid& grid) {
+  const int qmin = grid.qmin, step = grid.step;
   const std::size_t width = static_cast<std::size_t>(bits);
   for (std::size_t first = 0, byte = 0; first < codes.size(); first += kCodes, byte += width) {
     const std::size_t n = std::min(kCodes, codes.size() - first);
@@ -34,7 +35,8 @@ void pack_row(std::span<std::uint8_t> bytes, std::span<const std::int8_t> codes,
 }
 
 bool unpack_row(std::span<std::int8_t> codes, std::span<const std::uint8_t> bytes, int bits,
-                int qmin, int step) {
+                const Grid& grid) {
+  const int qmin = grid.qmin, step = grid.step;
   const std::size_t width = static_cast<std::size_t>(bits);
   const std::uint64_t mask = (std::uint64_t{1} << width) - 1;
   std::uint64_t word = 0;

@@ -8,27 +8,26 @@
 #include <span>
 
 #include "autograd/base/real.h"
+#include "quant/kernels/grid.h"
 
 namespace notch::quant {
 
-/// dw += dout where qmin - reach <= w/scale + z <= qmax + reach, nothing elsewhere (Grid::reach).
+/// dw += dout where lowest - reach <= w/scale <= highest + reach, nothing elsewhere (Grid::reach).
 /// Equality counts as inside, and so do 2 ε of the limits beyond it (kInside).
-///   ŵ = s · rint(clamp(w/s, qmin - z, qmax - z))
-/// where rint counts as the identity (Bengio et al. 2013, arXiv:1308.3432).
+///   ŵ = s · level nearest to w/s
+/// where rounding counts as the identity (Bengio et al. 2013, arXiv:1308.3432).
 void clipped_ste_backward(std::span<real> dw, std::span<const real> dout, std::span<const real> w,
-                          std::span<const real> scales, std::span<const std::int8_t> zero_points,
-                          std::int64_t unit, int qmin, int qmax, real reach = 0);
+                          const Units& units, const Grid& grid);
 
 /// LSQ, Esser et al. 2020 (arXiv:1902.08153), eq. 3 and 5, for scales > 0 without zero points and
 /// v = w/s:
-///   dŵ/dw = 1 inside [qmin, qmax], 0 outside
-///   dŵ/ds = rint(v) - v inside;  qmin where v <= qmin;  qmax where v >= qmax
-/// With a step of 2 the rounding is to odd numbers, and with a reach both limits lie that much
+///   dŵ/dw = 1 inside [lowest, highest], 0 outside
+///   dŵ/ds = level(v) - v inside;  lowest where v <= lowest;  highest where v >= highest
+/// with level(v) the nearest: rint(v) among the integers. With a reach both limits lie that much
 /// further out (ParetoQ, arXiv:2502.02631).
 /// dlog[u] += factor · s_u · Σ dout · dŵ/ds over the unit, summed in double: the gradient of log s.
 void lsq_backward(std::span<real> dw, std::span<real> dlog, std::span<const real> dout,
-                  std::span<const real> w, std::span<const real> scales, std::int64_t unit,
-                  int qmin, int qmax, double factor, int step = 1, real reach = 0);
+                  std::span<const real> w, const Units& units, const Grid& grid, double factor);
 
 /// Number of elements whose value fake quantization changed: by more than 4 ε of it. A scale that
 /// is found again on rounded weights can differ in its last place (fl(fl(7s)/7) ≠ s for 11 % of the

@@ -18,6 +18,8 @@
 #include <cstdint>
 #include <span>
 
+#include "quant/kernels/grid.h"
+
 namespace notch::quant {
 
 inline constexpr int kCodeOffset = 128;  ///< stored activation code - signed code
@@ -94,13 +96,13 @@ void pack(const PackedWeights& packed, std::span<const std::int8_t> codes,
 void pack_panel(const PackedWeights& packed, std::int64_t panel, std::span<const std::int8_t> codes,
                 std::span<const float> scales, std::span<const std::int8_t> zero_points);
 
-/// Rounds weights w [N, K] straight into a panel, with the arithmetic of round.h and the given
-/// scales and zero points [N · units]; `dequantized` [N, K], unless empty, gets fake_quant's
+/// Rounds weights w [N, K] straight into a panel, with the arithmetic of round.h, the given scales
+/// and zero points [N · units] and a grid of every integer; `dequantized` [N, K], unless empty, gets fake_quant's
 /// result for the panel's channels. Serial: training calls it per panel, right after choosing the
 /// panel's scales, while the weights are in cache.
 void quantize_panel(const PackedWeights& packed, std::int64_t panel, std::span<float> dequantized,
                     std::span<const float> w, std::span<const float> scales,
-                    std::span<const std::int8_t> zero_points, int qmin, int qmax);
+                    std::span<const std::int8_t> zero_points, const Grid& grid);
 
 /// Instruction sets that integer_linear can use, slowest first.
 enum class IntegerKernel : std::uint8_t { portable, avx2, avx_vnni, avx512_vnni, amx };

@@ -148,7 +148,7 @@ void pack(const PackedWeights& packed, std::span<const std::int8_t> codes,
 
 void quantize_panel(const PackedWeights& packed, std::int64_t panel, std::span<float> dequantized,
                     std::span<const float> w, std::span<const float> scales,
-                    std::span<const std::int8_t> zero_points, int qmin, int qmax) {
+                    std::span<const std::int8_t> zero_points, const Grid& grid) {
   check_weights(packed, std::ssize(w), std::ssize(scales), std::ssize(zero_points));
   check(dequantized.empty() || dequantized.size() == w.size(), "integer weights",
         dequantized.size(), " dequantized values for ", w.size(), " weights");
@@ -158,7 +158,7 @@ void quantize_panel(const PackedWeights& packed, std::int64_t panel, std::span<f
                const int z = packed.shape.zero_points ? zero_points[at] : 0;
                float* const values = dequantized.empty() ? nullptr : dequantized.data() + from;
                return Piece{buffer, round_piece(buffer, values, w.data() + from, n, scales[at], z,
-                                                qmin, qmax)};
+                                                grid.qmin, grid.qmax)};
              });
 }
 

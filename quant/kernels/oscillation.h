@@ -1,8 +1,8 @@
 // Oscillating weights: how often a weight's code goes back and forth, and what stops it.
 //
 // A weight near a rounding boundary is pushed back by the straight-through gradient as soon as it
-// has crossed, and crosses again (Nagel et al. 2022, arXiv:2203.11086). Codes here are multiples of
-// the scale, ŵ/s, so a moving zero point does not count as a move. Units, scales and zero points as
+// has crossed, and crosses again (Nagel et al. 2022, arXiv:2203.11086). Codes here are levels,
+// ŵ/s, so a moving zero point does not count as a move. Units, scales and zero points as
 // in round.h. Serial, vectorised, same bits for every instruction set.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include <span>
 
 #include "autograd/base/real.h"
+#include "quant/kernels/grid.h"
 
 namespace notch::quant {
 
@@ -29,16 +30,13 @@ struct OscillationState {
 ///   mean <- mean + m (code - mean)
 ///   f > threshold: frozen at the code nearest to the mean, once and for all
 /// and frozen weights are put back: w = frozen · s, so they still follow their scale.
-void observe_oscillation(const OscillationState& state, std::span<real> w,
-                         std::span<const real> scales, std::span<const std::int8_t> zero_points,
-                         std::int64_t unit, int qmin, int qmax, int step, double momentum,
-                         double threshold);
+void observe_oscillation(const OscillationState& state, std::span<real> w, const Units& units,
+                         const Grid& grid, double momentum, double threshold);
 
-/// dw += factor · 2 (w - ŵ) inside [qmin - reach, qmax + reach], nothing outside: the gradient of
-/// factor · ‖ŵ - clip(w)‖² with ŵ constant, which draws weights to the middle of their cells
-/// (dampening, section 4.1 of the paper).
-void dampen_backward(std::span<real> dw, std::span<const real> w, std::span<const real> scales,
-                     std::span<const std::int8_t> zero_points, std::int64_t unit, int qmin,
-                     int qmax, int step, real reach, double factor);
+/// dw += factor · 2 (w - ŵ) inside [lowest - reach, highest + reach], nothing outside: the gradient
+/// of factor · ‖ŵ - clip(w)‖² with ŵ constant, which draws weights to their levels (dampening,
+/// section 4.1 of the paper).
+void dampen_backward(std::span<real> dw, std::span<const real> w, const Units& units,
+                     const Grid& grid, double factor);
 
 }  // namespace notch::quant

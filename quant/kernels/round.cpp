@@ -26,90 +26,78 @@ double add_lanes(const double (&lanes)[kLanes]) {
 }  // namespace
 
 NOTCH_CLONES void round_codes(std::span<std::int8_t> codes, std::span<const real> w,
-                              std::span<const real> scales,
-                              std::span<const std::int8_t> zero_points, std::int64_t unit, int qmin,
-                              int qmax, int step) {
-  for (std::size_t u = 0; u < scales.size(); ++u) {
-    const real scale = scales[u];
-    const int z = zero_points.empty() ? 0 : zero_points[u];
-    const real lo = static_cast<real>(qmin - z), hi = static_cast<real>(qmax - z);
-    const real* in = w.data() + static_cast<std::int64_t>(u) * unit;
-    std::int8_t* out = codes.data() + static_cast<std::int64_t>(u) * unit;
-    if (step == 1) {
-      for (std::int64_t i = 0; i < unit; ++i) {
-        out[i] =
-            static_cast<std::int8_t>(static_cast<int>(round_clamped(in[i] / scale, lo, hi)) + z);
-      }
-    } else {
-      for (std::int64_t i = 0; i < unit; ++i) {
-        out[i] = static_cast<std::int8_t>(static_cast<int>(round_odd(in[i] / scale, lo, hi)));
+                              const Units& units, const Grid& grid) {
+  with_rounding(grid, [&](const auto& round) NOTCH_GRID_INLINE {
+    for (std::size_t u = 0; u < units.scales.size(); ++u) {
+      const real scale = units.scales[u];
+      const int z = units.zero(u);
+      const real lo = grid.lowest(z), hi = grid.highest(z);
+      const real* in = w.data() + static_cast<std::int64_t>(u) * units.size;
+      std::int8_t* out = codes.data() + static_cast<std::int64_t>(u) * units.size;
+      for (std::int64_t i = 0; i < units.size; ++i) {
+        const real v = in[i] / scale;
+        out[i] = static_cast<std::int8_t>(round.code(v, round(v, lo, hi)) + z);
       }
     }
-  }
+  });
 }
 
-NOTCH_CLONES void fake_quant(std::span<real> out, std::span<const real> w,
-                             std::span<const real> scales, std::span<const std::int8_t> zero_points,
-                             std::int64_t unit, int qmin, int qmax, int step) {
-  for (std::size_t u = 0; u < scales.size(); ++u) {
-    const real scale = scales[u];
-    const int z = zero_points.empty() ? 0 : zero_points[u];
-    const real lo = static_cast<real>(qmin - z), hi = static_cast<real>(qmax - z);
-    const real* in = w.data() + static_cast<std::int64_t>(u) * unit;
-    real* o = out.data() + static_cast<std::int64_t>(u) * unit;
-    if (step == 1) {
-      for (std::int64_t i = 0; i < unit; ++i) o[i] = round_clamped(in[i] / scale, lo, hi) * scale;
-    } else {
-      for (std::int64_t i = 0; i < unit; ++i) o[i] = round_odd(in[i] / scale, lo, hi) * scale;
+NOTCH_CLONES void fake_quant(std::span<real> out, std::span<const real> w, const Units& units,
+                             const Grid& grid) {
+  with_rounding(grid, [&](const auto& round) NOTCH_GRID_INLINE {
+    for (std::size_t u = 0; u < units.scales.size(); ++u) {
+      const real scale = units.scales[u];
+      const int z = units.zero(u);
+      const real lo = grid.lowest(z), hi = grid.highest(z);
+      const real* in = w.data() + static_cast<std::int64_t>(u) * units.size;
+      real* o = out.data() + static_cast<std::int64_t>(u) * units.size;
+      for (std::int64_t i = 0; i < units.size; ++i) o[i] = round(in[i] / scale, lo, hi) * scale;
     }
-  }
+  });
 }
 
 NOTCH_CLONES void dequantize_codes(std::span<real> out, std::span<const std::int8_t> codes,
-                                   std::span<const real> scales,
-                                   std::span<const std::int8_t> zero_points, std::int64_t unit) {
-  for (std::size_t u = 0; u < scales.size(); ++u) {
-    const real scale = scales[u];
-    const int z = zero_points.empty() ? 0 : zero_points[u];
-    const std::int8_t* in = codes.data() + static_cast<std::int64_t>(u) * unit;
-    real* o = out.data() + static_cast<std::int64_t>(u) * unit;
-    for (std::int64_t i = 0; i < unit; ++i) o[i] = static_cast<real>(in[i] - z) * scale;
+                                   const Units& units, const Grid& grid) {
+  const real* const levels = grid.levels.data();
+  for (std::size_t u = 0; u < units.scales.size(); ++u) {
+    const real scale = units.scales[u];
+    const int z = units.zero(u);
+    const std::int8_t* in = codes.data() + static_cast<std::int64_t>(u) * units.size;
+    real* o = out.data() + static_cast<std::int64_t>(u) * units.size;
+    if (grid.levels.empty()) {
+      for (std::int64_t i = 0; i < units.size; ++i) o[i] = static_cast<real>(in[i] - z) * scale;
+    } else {
+      for (std::int64_t i = 0; i < units.size; ++i) o[i] = levels[in[i] - grid.qmin] * scale;
+    }
   }
 }
 
-NOTCH_CLONES double squared_error(std::span<const real> w, real scale, int zero_point, int qmin,
-                                  int qmax, int step) {
-  const real lo = static_cast<real>(qmin - zero_point), hi = static_cast<real>(qmax - zero_point);
+NOTCH_CLONES double squared_error(std::span<const real> w, real scale, int zero_point,
+                                  const Grid& grid) {
+  const real lo = grid.lowest(zero_point), hi = grid.highest(zero_point);
   double lanes[kLanes] = {};
   const std::int64_t n = std::ssize(w), whole = n - n % kLanes;
   const real* in = w.data();
-  const auto square = [&](real v, real code) {
-    const double e = static_cast<double>(v) - static_cast<double>(code * scale);
-    return e * e;
-  };
-  for (std::int64_t i = 0; i < whole; i += kLanes) {
-    if (step == 1) {
-      for (std::int64_t l = 0; l < kLanes; ++l) {
-        lanes[l] += square(in[i + l], round_clamped(in[i + l] / scale, lo, hi));
-      }
-    } else {
-      for (std::int64_t l = 0; l < kLanes; ++l) {
-        lanes[l] += square(in[i + l], round_odd(in[i + l] / scale, lo, hi));
-      }
+  with_rounding(grid, [&](const auto& round) NOTCH_GRID_INLINE {
+    const auto square = [&](real v) NOTCH_GRID_INLINE {
+      const double e =
+          static_cast<double>(v) - static_cast<double>(round(v / scale, lo, hi) * scale);
+      return e * e;
+    };
+    for (std::int64_t i = 0; i < whole; i += kLanes) {
+      for (std::int64_t l = 0; l < kLanes; ++l) lanes[l] += square(in[i + l]);
     }
-  }
-  for (std::int64_t i = whole; i < n; ++i) {
-    lanes[i - whole] += square(in[i], round_to_code(in[i] / scale, lo, hi, step));
-  }
+    for (std::int64_t i = whole; i < n; ++i) lanes[i - whole] += square(in[i]);
+  });
   return add_lanes(lanes);
 }
 
 NOTCH_CLONES double rough_squared_error(std::span<const real> w, real scale, int zero_point,
-                                        int qmin, int qmax) {
+                                        const Grid& grid) {
   // v is off by three roundings, |v| · 3 · 2^-24: up to twice the largest code that is δ <= 2^-14,
   // beyond it 2^-21 of the difference. (d + δ)² is within d² (1 ± 2^-10) ± (1 + 2^10) δ².
   constexpr std::int64_t kPiece = 512;  // summed in `real`
-  const real lo = static_cast<real>(qmin - zero_point), hi = static_cast<real>(qmax - zero_point);
+  const real lo = grid.lowest(zero_point), hi = grid.highest(zero_point);
   const real reciprocal = 1 / scale;
   const std::int64_t n = std::ssize(w);
   double sum = 0;

@@ -65,26 +65,28 @@ void update_columns(real* W, const real* D, const PackedFactor& R, Index first, 
 }
 
 NOTCH_CLONES void round_column(const StripColumn& column, double weight) {
-  for (std::int64_t s = 0; s < kStripRows; ++s) {
-    const real target = column.target[s];
-    const real steps =
-        round_to_code(target / column.scale[s], column.lo[s], column.hi[s], column.step);
-    const real rounded = steps * column.scale[s];
-    const double loss = weight * (static_cast<double>(target) - static_cast<double>(rounded));
-    column.moved[s] = column.original[s] - rounded;
-    column.losses[s] += loss * loss;
-    column.steps[s] = static_cast<std::int16_t>(steps == steps ? steps : real{0});
-  }
+  with_rounding(*column.grid, [&](const auto& round) NOTCH_GRID_INLINE {
+    for (std::int64_t s = 0; s < kStripRows; ++s) {
+      const real target = column.target[s], v = target / column.scale[s];
+      const real level = round(v, column.lo[s], column.hi[s]);
+      const real rounded = level * column.scale[s];
+      const double loss = weight * (static_cast<double>(target) - static_cast<double>(rounded));
+      column.moved[s] = column.original[s] - rounded;
+      column.losses[s] += loss * loss;
+      column.codes[s] = static_cast<std::int16_t>(round.code(v, level == level ? level : real{0}));
+    }
+  });
 }
 
 NOTCH_CLONES void forecast_losses(const StripColumn& column, real weight, real* losses) {
-  for (std::int64_t s = 0; s < kStripRows; ++s) {
-    const real target = column.target[s];
-    const real steps =
-        round_to_code(target / column.scale[s], column.lo[s], column.hi[s], column.step);
-    const real loss = weight * (target - steps * column.scale[s]);
-    losses[s] += loss * loss;
-  }
+  with_rounding(*column.grid, [&](const auto& round) NOTCH_GRID_INLINE {
+    for (std::int64_t s = 0; s < kStripRows; ++s) {
+      const real target = column.target[s];
+      const real level = round(target / column.scale[s], column.lo[s], column.hi[s]);
+      const real loss = weight * (target - level * column.scale[s]);
+      losses[s] += loss * loss;
+    }
+  });
 }
 
 }  // namespace notch::quant

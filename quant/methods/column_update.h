@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "autograd/base/real.h"
+#include "quant/kernels/grid.h"
 
 namespace notch::quant {
 
@@ -50,15 +51,15 @@ struct StripColumn {
   const real* target = nullptr;  ///< the weights as the sweep has moved them
   const real* original = nullptr;
   const real* scale = nullptr;
-  const real* lo = nullptr;       ///< qmin - z
-  const real* hi = nullptr;       ///< qmax - z
+  const real* lo = nullptr;  ///< the first level, of which the zero point is taken
+  const real* hi = nullptr;  ///< the last one
+  const Grid* grid = nullptr;
   real* moved = nullptr;          ///< original - ŵ
   double* losses = nullptr;       ///< += (weight · (target - ŵ))², in double
-  std::int16_t* steps = nullptr;  ///< ŵ / scale, a whole number; 0 for NaN, which stays in the loss
-  int step = 1;                   ///< distance of neighbouring codes
+  std::int16_t* codes = nullptr;  ///< less the zero point; any for NaN, which stays in the loss
 };
 
-/// ŵ = round_to_code(target / scale, lo, hi, step) · scale, as quant/kernels/round.h rounds.
+/// ŵ = level nearest to target / scale · scale, as quant/kernels/round.h rounds.
 void round_column(const StripColumn& column, double weight);
 
 /// Only the losses of that, in `real`: losses += (weight · (target - ŵ))².

@@ -263,21 +263,21 @@ class Strip {
             .scale = scale_.data(),
             .lo = lo_.data(),
             .hi = hi_.data(),
-            .step = grid_.step};
+            .grid = &grid_};
   }
   double weight_of(Index i) const {
     return s_.order.live[at(i)] != 0 ? s_.factor.diagonal[at(i)] : 0;
   }
 
   void round(Index i, real* D) {
-    std::array<std::int16_t, kStripRows> steps{};
+    std::array<std::int16_t, kStripRows> codes{};
     StripColumn rounded = column(i);
     rounded.moved = D;
     rounded.losses = losses_.data();
-    rounded.steps = steps.data();
+    rounded.codes = codes.data();
     round_column(rounded, weight_of(i));
-    for (std::size_t r = 0; r < steps.size(); ++r)
-      codes_[at(i * kStripRows) + r] = static_cast<std::int8_t>(steps[r] + zero_point_[r]);
+    for (std::size_t r = 0; r < codes.size(); ++r)
+      codes_[at(i * kStripRows) + r] = static_cast<std::int8_t>(codes[r] + zero_point_[r]);
   }
 
   void load_scales() {
@@ -285,8 +285,8 @@ class Strip {
       const int z = has_zero_points(q_.spec) ? q_.at.zero_points[unit_of(r)] : 0;
       zero_point_[at(r)] = static_cast<std::int16_t>(z);
       scale_[at(r)] = q_.at.scales[unit_of(r)];
-      lo_[at(r)] = static_cast<real>(grid_.qmin - z);
-      hi_[at(r)] = static_cast<real>(grid_.qmax - z);
+      lo_[at(r)] = grid_.lowest(z);
+      hi_[at(r)] = grid_.highest(z);
     }
   }
 

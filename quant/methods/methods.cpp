@@ -15,11 +15,8 @@ namespace notch::quant {
 namespace {
 
 constexpr std::array<const Method*, 12> kMethods{
-    &kRtn, &kRtnMse, &kRtnPercentile, &kRtnEntropy, &kHqq, &kAwq,
-    &kGptq, &kGptaq, &kQatSte, &kQatLsq, &kQatSteKd, &kQatLsqKd};
-=======
-    &kAwq, &kQatSte, &kQatLsq,        &kQatSteKd,   &kQatLsqKd};
->>>>>>> 6fb65bf (AWQ: scales that move into the norm before, the values' rows, or a stored multiplier of the input)
+    &kRtn, &kRtnMse, &kRtnPercentile, &kRtnEntropy, &kGptq,     &kGptaq,
+    &kHqq, &kAwq,    &kQatSte,        &kQatLsq,     &kQatSteKd, &kQatLsqKd};
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
+#include "quant/numbers/format.h"
 
 namespace notch::quant {
 namespace {
@@ -22,15 +23,16 @@ void for_unit_runs(std::int64_t units, std::int64_t unit, const Body& body) {
                [&](std::int64_t tile) { body(tile * run, std::min(run, units - tile * run)); });
 }
 
-std::span<const std::int8_t> zeros_of(const Scales& at, std::int64_t first, std::int64_t n) {
-  if (at.zero_points.empty()) return {};
-  return std::span(at.zero_points)
-      .subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n));
-}
-
 template <class T>
 auto part(T&& all, std::int64_t first, std::int64_t n) {
   return std::span(all).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n));
+}
+
+/// `n` units from `first` on.
+Units units_of(const Scales& at, std::int64_t first, std::int64_t n, std::int64_t size) {
+  Units units{.scales = part(at.scales, first, n), .size = size};
+  if (!at.zero_points.empty()) units.zeros = part(at.zero_points, first, n);
+  return units;
 }
 
 void check_scale_counts(const Scales& at, const Spec& spec, std::int64_t units, Fault fault,
@@ -90,8 +92,7 @@ QTensor quantize(std::span<const real> w, std::int64_t rows, std::int64_t cols, 
   const std::int64_t unit = unit_size(spec, rows, cols);
   for_unit_runs(units, unit, [&](std::int64_t first, std::int64_t n) {
     round_codes(part(q.codes, first * unit, n * unit), part(w, first * unit, n * unit),
-                part(q.at.scales, first, n), zeros_of(q.at, first, n), unit, grid.qmin, grid.qmax,
-                grid.step);
+                units_of(q.at, first, n, unit), grid);
   });
   return q;
 }
@@ -101,9 +102,10 @@ void dequantize(const QTensor& q, std::span<real> out) {
         q.codes.size());
   const std::int64_t units = unit_count(q.spec, q.rows, q.cols);
   const std::int64_t unit = unit_size(q.spec, q.rows, q.cols);
+  const Grid grid = grid_of(q.spec);
   for_unit_runs(units, unit, [&](std::int64_t first, std::int64_t n) {
     dequantize_codes(part(out, first * unit, n * unit), part(q.codes, first * unit, n * unit),
-                     part(q.at.scales, first, n), zeros_of(q.at, first, n), unit);
+                     units_of(q.at, first, n, unit), grid);
   });
 }
 
@@ -132,9 +134,7 @@ void validate(const QTensor& q, std::string_view where) {
   }
   check_scale_counts(q.at, q.spec, unit_count(q.spec, q.rows, q.cols), Fault::input, where);
   const Grid grid = grid_of(q.spec);
-  const auto outside = [&](std::int8_t c) {
-    return c < grid.qmin || c > grid.qmax || (c - grid.qmin) % grid.step != 0;
-  };
+  const auto outside = [&](std::int8_t c) { return !grid.has(c); };
   const std::string range = str(grid.qmin, " to ", grid.qmax);
   if (const auto c = std::find_if(q.codes.begin(), q.codes.end(), outside); c != q.codes.end()) {
     const std::int64_t i = c - q.codes.begin();
@@ -144,11 +144,11 @@ void validate(const QTensor& q, std::string_view where) {
   if (const auto z = std::find_if(zeros.begin(), zeros.end(), outside); z != zeros.end()) {
     fail(str("zero point ", z - zeros.begin()), str(int{*z}), range);
   }
+  const bool may_be_negative = format_of(q.spec.grid).has_signed_scale();
   for (std::size_t u = 0; u < q.at.scales.size(); ++u) {
     const real s = q.at.scales[u];
-    if (!std::isfinite(s) || s == 0 || (s < 0 && q.spec.grid != GridKind::signed_max)) {
-      fail(str("scale ", u), str(s),
-           q.spec.grid == GridKind::signed_max ? "finite and not 0" : "finite and positive");
+    if (!std::isfinite(s) || s == 0 || (s < 0 && !may_be_negative)) {
+      fail(str("scale ", u), str(s), may_be_negative ? "finite and not 0" : "finite and positive");
     }
   }
 }

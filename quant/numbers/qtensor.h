@@ -1,7 +1,7 @@
 // QTensor: a matrix on integers, and the only way on and off them.
 //
-// Invariant: w ~ (q - zero_point) · scale, element by element, with the scale and zero point of the
-// element's unit (quant/numbers/spec.h). RTN, GPTQ and the export of QAT all produce this type through the
+// Invariant: w ~ level(q - zero_point) · scale, element by element, with the scale and zero point of
+// the element's unit (quant/numbers/spec.h); among the integers a code is its own level. RTN, GPTQ and the export of QAT all produce this type through the
 // same arithmetic (quant/kernels/round.h), so that a comparison of methods compares methods.
 #pragma once
 
@@ -31,20 +31,21 @@ struct QTensor {
   bool operator==(const QTensor& other) const;
 };
 
-/// q = clamp(round_half_even(w / scale) + zero_point, qmin, qmax).  w [rows, cols]. (seq: to the
-/// odd number of w/scale's interval, quant/kernels/round.h.)
+/// q = clamp(round_half_even(w / scale) + zero_point, qmin, qmax).  w [rows, cols]. (Other grids: the
+/// code of the level nearest to w/scale, quant/kernels/grid.h.)
 /// Errors name `where` (the layer): usage for sizes that do not fit the spec; numeric for a weight
 /// (with its row and column) or scale (with its unit) that is not finite, or a scale of 0.
 QTensor quantize(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
                  Scales scales, std::string_view where);
 
-/// out [rows, cols] = (q - zero_point) · scale: one subtraction of integers, one multiplication.
+/// out [rows, cols] = level(q - zero_point) · scale: one subtraction of integers or one look-up, one
+/// multiplication.
 void dequantize(const QTensor& q, std::span<real> out);
 std::vector<real> dequantize(const QTensor& q);
 
 /// For artefacts that were read from a file: Fault::input naming `where` unless sizes fit the spec,
-/// codes and zero points are inside the grid, and scales are finite, not 0, and positive except for
-/// GridKind::signed_max.
+/// codes and zero points are inside the grid, and scales are finite, not 0, and positive unless the
+/// format has signed ones.
 void validate(const QTensor& q, std::string_view where);
 
 /// Numeric error naming `where`, row and column of the first weight that is not finite.

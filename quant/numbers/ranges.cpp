@@ -9,6 +9,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
+#include "quant/numbers/format.h"
 #include "quant/numbers/names.h"
 #include "quant/numbers/observers.h"
 
@@ -23,31 +24,25 @@ constexpr std::array<std::string_view, 5> kRules{"absmax", "mse", "lsq_paper", "
 /// scale_unit before the scale is stored: what overflows a stored type is visible here only.
 real raw_scale(MinMax range, const Spec& spec, real ratio) {
   const Grid grid = grid_of(spec);
-  switch (spec.grid) {
-    case GridKind::narrow:
-    case GridKind::full:
-    case GridKind::ternary:
-    case GridKind::seq:
-      return std::max(-range.lo, range.hi) * ratio / (static_cast<real>(grid.qmax) + grid.reach);
-    case GridKind::signed_max:
-      return (range.hi >= -range.lo ? range.hi : range.lo) * ratio / static_cast<real>(grid.qmin);
-    case GridKind::asymmetric:
+  switch (format_of(spec.grid).scale) {
+    case ScaleOf::magnitude:
+      return std::max(-range.lo, range.hi) * ratio / (grid.highest() + grid.reach);
+    case ScaleOf::signed_value:
+      return (range.hi >= -range.lo ? range.hi : range.lo) * ratio / grid.lowest();
+    case ScaleOf::width:
       return (range.hi * ratio - range.lo * ratio) / static_cast<real>(grid.qmax - grid.qmin);
   }
   return 0;
 }
 
 /// What a scale is proportional to.
-double extent(MinMax range, GridKind grid) {
-  switch (grid) {
-    case GridKind::narrow:
-    case GridKind::full:
-    case GridKind::ternary:
-    case GridKind::seq:
+double extent(MinMax range, const Spec& spec) {
+  switch (format_of(spec.grid).scale) {
+    case ScaleOf::magnitude:
       return static_cast<double>(std::max(-range.lo, range.hi));
-    case GridKind::signed_max:
+    case ScaleOf::signed_value:
       return static_cast<double>(range.hi >= -range.lo ? range.hi : range.lo);
-    case GridKind::asymmetric:
+    case ScaleOf::width:
       return static_cast<double>(range.hi) - static_cast<double>(range.lo);
   }
   return 0;
@@ -55,7 +50,9 @@ double extent(MinMax range, GridKind grid) {
 
 /// What a unit of zeros gets. Without a zero level the best is the smallest scale there is.
 UnitScale zero_unit(const Spec& spec) {
-  return {.scale = spec.grid == GridKind::seq ? round_scale(0, spec.scale) : real{1}};
+  const Grid grid = grid_of(spec);
+  const bool has_zero = grid.level(grid.nearest(0)) == 0;
+  return {.scale = has_zero ? real{1} : round_scale(0, spec.scale)};
 }
 
 real best_ratio(std::span<const real> unit, MinMax range, const Spec& spec) {
@@ -68,7 +65,7 @@ real best_ratio(std::span<const real> unit, MinMax range, const Spec& spec) {
   std::array<UnitScale, kCandidates> scales{};
   std::array<double, kCandidates> least{}, errors{};
   double most = std::numeric_limits<double>::infinity();
-  const bool bounded = grid.step == 1;
+  const bool bounded = grid.is_every_integer();
   if (bounded) {
     std::array<double, kCandidates> greatest{};
     parallel_for(kCandidates, [&](std::int64_t i) {
@@ -80,8 +77,7 @@ real best_ratio(std::span<const real> unit, MinMax range, const Spec& spec) {
         return;
       }
       const double slack = 0x1p-18 * static_cast<double>(unit.size());
-      const double sum =
-          rough_squared_error(unit, scales[c].scale, scales[c].zero_point, grid.qmin, grid.qmax);
+      const double sum = rough_squared_error(unit, scales[c].scale, scales[c].zero_point, grid);
       least[c] = size * (sum * (1 - 0x1p-10) - slack);
       greatest[c] = size * (sum * (1 + 0x1p-10) + slack);
     });
@@ -91,8 +87,7 @@ real best_ratio(std::span<const real> unit, MinMax range, const Spec& spec) {
     const std::size_t c = static_cast<std::size_t>(i);
     if (!bounded) scales[c] = scale_range(range, spec, ratio_of(i));
     errors[c] = least[c] > most ? std::numeric_limits<double>::infinity()
-                                : squared_error(unit, scales[c].scale, scales[c].zero_point,
-                                                grid.qmin, grid.qmax, grid.step);
+                                : squared_error(unit, scales[c].scale, scales[c].zero_point, grid);
   });
   return ratio_of(std::min_element(errors.begin(), errors.end()) - errors.begin());
 }
@@ -131,7 +126,7 @@ RangeRule parse_range_rule(std::string_view text, std::string_view where) {
 UnitScale scale_range(MinMax range, const Spec& spec, real ratio) {
   if (range.lo == 0 && range.hi == 0) return zero_unit(spec);
   UnitScale at{.scale = round_scale(raw_scale(range, spec, ratio), spec.scale)};
-  if (spec.grid == GridKind::asymmetric) {
+  if (has_zero_points(spec)) {
     const Grid grid = grid_of(spec);
     const real lo = static_cast<real>(grid.qmin), hi = static_cast<real>(grid.qmax);
     at.zero_point = static_cast<int>(round_clamped(lo - range.lo * ratio / at.scale, lo, hi));
@@ -152,8 +147,8 @@ std::vector<RangeAnchor> anchor_ranges(std::span<const real> w, const Scales& at
 }
 
 UnitScale follow_range(const RangeAnchor& anchor, MinMax now, const Spec& spec) {
-  const double then = extent({.lo = anchor.lo, .hi = anchor.hi}, spec.grid);
-  const double here = extent(now, spec.grid);
+  const double then = extent({.lo = anchor.lo, .hi = anchor.hi}, spec);
+  const double here = extent(now, spec);
   if (then == 0) {
     if (anchor.scale == zero_unit(spec).scale) return scale_range(now, spec, 1);
     return {.scale = anchor.scale, .zero_point = static_cast<int>(anchor.zero_point)};
@@ -161,7 +156,7 @@ UnitScale follow_range(const RangeAnchor& anchor, MinMax now, const Spec& spec) 
   if (here == 0) return zero_unit(spec);
   const double scale = static_cast<double>(anchor.scale) * (here / then);
   UnitScale at{.scale = round_scale(static_cast<real>(scale), spec.scale)};
-  if (spec.grid == GridKind::asymmetric) {
+  if (has_zero_points(spec)) {
     const Grid grid = grid_of(spec);
     const double moved = static_cast<double>(anchor.lo) / then - static_cast<double>(now.lo) / here;
     const double z = static_cast<double>(anchor.zero_point) + (grid.qmax - grid.qmin) * moved;
@@ -191,8 +186,8 @@ UnitRange choose_unit(std::span<const real> unit, const Spec& spec, RangeRule ru
   if (rule == RangeRule::lsq_paper) {
     const double mean = sum_of_magnitudes(unit) / static_cast<double>(unit.size());
     const Grid grid = grid_of(spec);
-    const double spacing = static_cast<double>(grid.step);
-    const double step = 2 * mean / std::sqrt(static_cast<double>(grid.qmax) / spacing) / spacing;
+    const double spacing = grid.spacing(), levels = static_cast<double>(grid.highest()) / spacing;
+    const double step = 2 * mean / std::sqrt(levels) / spacing;
     const real absmax_step = raw_scale(range, spec, 1);
     const real signed_step = std::copysign(static_cast<real>(step), absmax_step);
     chosen.ratio = signed_step / absmax_step;

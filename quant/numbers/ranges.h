@@ -39,11 +39,12 @@ struct UnitScale {
 };
 
 /// Scale and zero point of one unit whose range is `ratio` times its extremes; divisions in `real`:
-///   narrow, full   scale = max|w|·ratio / qmax
-///   ternary, seq   scale = max|w|·ratio / (qmax + reach): the outer cells are inside the range
-///   signed_max     scale = m·ratio / qmin, m the value of largest magnitude (positive on a tie)
-///   asymmetric     lo = min(w, 0)·ratio, hi = max(w, 0)·ratio, scale = (hi - lo)/(qmax - qmin),
+///   magnitude      scale = max|w|·ratio / (highest + reach): narrow and full max|w|·ratio / qmax;
+///                  ternary and seq with the outer cells inside the range
+///   signed_value   scale = m·ratio / qmin, m the value of largest magnitude (positive on a tie)
+///   width          lo = min(w, 0)·ratio, hi = max(w, 0)·ratio, scale = (hi - lo)/(qmax - qmin),
 ///                  zero_point = clamp(round_half_even(qmin - lo/scale))
+/// by the format's ScaleOf (quant/numbers/format.h).
 /// The scale is rounded to its stored type (round_scale) before it is used for the zero point.
 /// A unit of zeros gets scale 1, zero point 0: it dequantizes to exactly zero in every type. (seq,
 /// which has no zero: the smallest scale of the type.)
@@ -58,8 +59,8 @@ struct RangeAnchor {
 };
 /// Those of w's units, which have the scales `at`. `w` are whole units.
 std::vector<RangeAnchor> anchor_ranges(std::span<const real> w, const Scales& at, const Spec& spec);
-/// The range moves as the extremes do; with e the extent (max|w|, signed_max: the value of largest
-/// magnitude, asymmetric: hi - lo) of the weights now and e₀ at the anchor, in double:
+/// The range moves as the extremes do; with e the extent (max|w|, signed_value: the value of largest
+/// magnitude, width: hi - lo) of the weights now and e₀ at the anchor, in double:
 ///   scale = scale₀ · e/e₀      zero_point = clamp(rint(z₀ + (qmax - qmin)(lo₀/e₀ - lo/e)))
 /// At the anchor's own weights both are the anchor's, to the bit. A unit of zeros keeps the anchor's
 /// scale; if that is only what scale_range gives zeros, it gets the range of its extremes. Weights

@@ -7,32 +7,14 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/half.h"
+#include "quant/numbers/format.h"
 #include "quant/numbers/names.h"
 
 namespace notch::quant {
 namespace {
 
 constexpr std::array<std::string_view, 3> kGranularities{"tensor", "channel", "group"};
-constexpr std::array<std::string_view, 6> kGrids{"narrow",     "full",    "signed_max",
-                                                 "asymmetric", "ternary", "seq"};
 constexpr std::array<std::string_view, 3> kScaleTypes{"f32", "f16", "bf16"};
-
-struct Widths {
-  int low = 2, high = 8;
-  std::string_view text = "2 to 8";
-  bool have(std::int64_t bits) const { return bits >= low && bits <= high; }
-};
-
-constexpr Widths widths_of(GridKind grid) {
-  switch (grid) {
-    case GridKind::ternary:
-      return {2, 2, "2"};
-    case GridKind::seq:
-      return {1, 4, "1 to 4"};
-    default:
-      return {};
-  }
-}
 
 /// Rejects a spec that no matrix could have; what validate checks besides the shape.
 void check_fields(const Spec& spec, Fault fault, std::string_view where) {
@@ -45,9 +27,9 @@ void check_fields(const Spec& spec, Fault fault, std::string_view where) {
                  .found = str(found),
                  .expected = std::string(expected)});
   };
-  if (const Widths widths = widths_of(spec.grid); !widths.have(spec.bits)) {
+  if (const Format& format = format_of(spec.grid); !format.has_bits(spec.bits)) {
     fail("bits", spec.bits, "bits out of range",
-         str(widths.text, " for the ", name_of(spec.grid), " grid"));
+         str(format.bits_text(), " for the ", format.name, " grid"));
   }
   if (spec.granularity == Granularity::group) {
     if (spec.group_size < 1) {
@@ -60,9 +42,14 @@ void check_fields(const Spec& spec, Fault fault, std::string_view where) {
 
 }  // namespace
 
+Grid grid_of(const Spec& spec) { return format_of(spec.grid).grid(spec.bits); }
+
+bool has_zero_points(const Spec& spec) { return format_of(spec.grid).has_zero_points(); }
+bool has_learned_step(const Spec& spec) { return format_of(spec.grid).has_learned_step(); }
+
 Spec with_bits(Spec spec, int bits) {
   spec.bits = bits;
-  if (!widths_of(spec.grid).have(bits)) spec.grid = GridKind::narrow;
+  if (!format_of(spec.grid).has_bits(bits)) spec.grid = GridKind::narrow;
   return spec;
 }
 
@@ -97,7 +84,13 @@ std::int64_t unit_count(const Spec& spec, std::int64_t rows, std::int64_t cols) 
 }
 
 std::int64_t packed_bytes(const Spec& spec, std::int64_t n) {
-  return spec.grid == GridKind::ternary ? (n + 4) / 5 : (n * spec.bits + 7) / 8;
+  switch (format_of(spec.grid).packing) {
+    case Packing::bits:
+      return (n * spec.bits + 7) / 8;
+    case Packing::trits:
+      return (n + 4) / 5;
+  }
+  return 0;
 }
 
 StorageBytes storage_bytes(const Spec& spec, std::int64_t rows, std::int64_t cols) {
@@ -150,11 +143,11 @@ real round_scale(real s, ScaleType type) {
 std::int64_t scale_bytes(ScaleType type) { return type == ScaleType::f32 ? 4 : 2; }
 
 std::string_view name_of(Granularity g) { return kGranularities[static_cast<std::size_t>(g)]; }
-std::string_view name_of(GridKind grid) { return kGrids[static_cast<std::size_t>(grid)]; }
 std::string_view name_of(ScaleType type) { return kScaleTypes[static_cast<std::size_t>(type)]; }
 
 std::string grid_text(const Spec& spec) {
   const Grid grid = grid_of(spec);
+  if (!grid.levels.empty()) return std::string(name_of(spec.grid));
   if (grid.step == 1) return str(name_of(spec.grid), " [", grid.qmin, ',', grid.qmax, ']');
   std::string text = str(name_of(spec.grid), " ±1");
   for (int q = 3; q <= grid.qmax; q += 2) text += str(',', q);
@@ -162,16 +155,14 @@ std::string grid_text(const Spec& spec) {
 }
 
 std::string name_of(const Spec& spec) {
-  std::string name = str("int", spec.bits, ' ', grid_text(spec), ' ', name_of(spec.granularity));
+  std::string name = grid_of(spec).levels.empty() ? str("int", spec.bits) : str(spec.bits, "-bit");
+  name += str(' ', grid_text(spec), ' ', name_of(spec.granularity));
   if (spec.granularity == Granularity::group) name += str(' ', spec.group_size);
   return str(name, ' ', name_of(spec.scale));
 }
 
 Granularity parse_granularity(std::string_view text, std::string_view where) {
   return parse_name<Granularity>(kGranularities, text, where);
-}
-GridKind parse_grid(std::string_view text, std::string_view where) {
-  return parse_name<GridKind>(kGrids, text, where);
 }
 ScaleType parse_scale_type(std::string_view text, std::string_view where) {
   return parse_name<ScaleType>(kScaleTypes, text, where);

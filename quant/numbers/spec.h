@@ -1,8 +1,8 @@
 // Spec: how a matrix is put on integers; the one place that decides grids, units and sizes.
 //
 // "INT4" names several different grids, and a table that mixes them measures the convention instead
-// of the method. So the grid has a name, `grid_of` alone turns it into numbers, and `name_of(spec)`
-// is printed in every report.
+// of the method. So the grid has a name, its row of quant/numbers/format.h alone turns it into numbers,
+// and `name_of(spec)` is printed in every report.
 //
 // Matrices are row-major [rows, cols] = [out, in] (a token table: [vocabulary, channels]). Weights
 // that share a scale are a *unit*. Units are contiguous and numbered in storage order:
@@ -20,6 +20,7 @@
 
 #include "autograd/base/json.h"
 #include "autograd/base/real.h"
+#include "quant/kernels/grid.h"
 
 namespace notch::quant {
 
@@ -41,7 +42,7 @@ enum class GridKind : std::uint8_t {
 enum class ScaleType : std::uint8_t { f32, f16, bf16 };
 
 struct Spec {
-  int bits = 8;  ///< 2 .. 8; ternary: 2; seq: 1 .. 4
+  int bits = 8;  ///< 2 .. 8 on most grids
   GridKind grid = GridKind::narrow;
   Granularity granularity = Granularity::channel;
   std::int64_t group_size = 0;  ///< weights per scale within a row; only for Granularity::group
@@ -49,27 +50,13 @@ struct Spec {
   bool operator==(const Spec&) const = default;
 };
 
-/// Codes q lie in [qmin, qmax]. (LSQ's letters: Q_N = -qmin, Q_P = qmax.)
-struct Grid {
-  int qmin = 0;
-  int qmax = 0;
-  int step = 1;    ///< distance of neighbouring codes; 2: the odd numbers
-  real reach = 0;  ///< the range is [qmin - reach, qmax + reach]: what counts as not clipped
-  bool operator==(const Grid&) const = default;
-};
+/// The codes of a spec. 4 bits: narrow [-7, 7], seq -15, -13, …, 15, every other integer grid
+/// [-8, 7].
+Grid grid_of(const Spec& spec);
 
-/// The codes of a spec. 4 bits: narrow [-7, 7], seq -15, -13, …, 15, every other kind [-8, 7].
-constexpr Grid grid_of(const Spec& spec) {
-  if (spec.grid == GridKind::ternary) return {.qmin = -1, .qmax = 1, .reach = real(0.5)};
-  if (spec.grid == GridKind::seq) {
-    const int top = (1 << spec.bits) - 1;
-    return {.qmin = -top, .qmax = top, .step = 2, .reach = 1};
-  }
-  const int half = 1 << (spec.bits - 1);
-  return {.qmin = spec.grid == GridKind::narrow ? 1 - half : -half, .qmax = half - 1};
-}
-
-constexpr bool has_zero_points(const Spec& spec) { return spec.grid == GridKind::asymmetric; }
+bool has_zero_points(const Spec& spec);
+/// Whether LSQ can learn the step: the scale is positive and there is no zero point.
+bool has_learned_step(const Spec& spec);
 
 /// `spec` with other bits; a grid that does not have so many (ternary, seq) gives way to narrow.
 Spec with_bits(Spec spec, int bits);
@@ -113,12 +100,13 @@ real max_scale(ScaleType type);
 std::int64_t scale_bytes(ScaleType type);
 
 std::string_view name_of(Granularity granularity);  ///< "tensor", "channel", "group"
-/// "narrow", "full", "signed_max", "asymmetric", "ternary", "seq"
-std::string_view name_of(GridKind grid);
-std::string_view name_of(ScaleType type);  ///< "f32", "f16", "bf16"
-/// The grid with its codes: "narrow [-7,7]", "seq ±1,3" (the odd numbers from -3 to 3).
+std::string_view name_of(GridKind grid);            ///< "narrow", "full", …
+std::string_view name_of(ScaleType type);           ///< "f32", "f16", "bf16"
+/// The grid with its codes: "narrow [-7,7]", "seq ±1,3" (the odd numbers from -3 to 3); a codebook
+/// has its name alone.
 std::string grid_text(const Spec& spec);
-/// For reports: "int4 narrow [-7,7] group 32 f16", "int8 narrow [-127,127] channel f32".
+/// For reports: "int4 narrow [-7,7] group 32 f16", "int8 narrow [-127,127] channel f32"; a codebook:
+/// "4-bit NAME group 64 f32".
 std::string name_of(const Spec& spec);
 
 /// The reverse; usage error naming `where`, with a suggestion, for any other text.

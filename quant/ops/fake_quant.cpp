@@ -6,6 +6,7 @@
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/fake_quant.h"
 #include "quant/kernels/round.h"
+#include "quant/numbers/format.h"
 
 namespace notch::quant {
 namespace {
@@ -16,6 +17,10 @@ struct UnitSpan {
   template <class T>
   std::span<T> units(std::span<T> all) const {
     return all.empty() ? all : all.subspan(first, count);
+  }
+  /// With the scales (and zero points) of the whole matrix.
+  Units of(std::span<const real> scales, std::span<const std::int8_t> zeros) const {
+    return {units(scales), units(zeros), static_cast<std::int64_t>(size / count)};
   }
   template <class T>
   std::span<T> weights(std::span<T> all) const {
@@ -52,8 +57,7 @@ Tensor dequantized(Forward& f, const UnitShape& s, std::span<const real> scales,
   const Tensor w = f.in(0), y = f.out(w.shape);
   for_units(s.units, s.unit, [&](const UnitSpan& part) {
     fake_quant(part.weights(y.flat()), part.weights(std::span<const real>(w.flat())),
-               part.units(scales), part.units(zero_points), s.unit, s.grid.qmin, s.grid.qmax,
-               s.grid.step);
+               part.of(scales, zero_points), s.grid);
   });
   return y;
 }
@@ -79,28 +83,27 @@ void round_units(Forward& f, const Tensor& y, const Tensor& w, const UnitShape& 
       }
     }
     // Grids of odd codes are rounded row by row and packed then; the others in one pass.
-    const auto codes = f.scratch<std::int8_t>(s.grid.step == 1 ? 0 : w.size());
+    const bool in_one_pass = s.grid.is_every_integer();
+    const auto codes = f.scratch<std::int8_t>(in_one_pass ? 0 : w.size());
     parallel_for(packed->shape.panels(), [&](std::int64_t panel) {
       const std::int64_t first = panel * IntegerShape::kPanel;
       const std::int64_t last = std::min(rows, first + IntegerShape::kPanel);
       for (std::int64_t u = first * per_row; u < last * per_row; ++u) {
         choose(static_cast<std::size_t>(u));
       }
-      if (s.grid.step == 1) {
-        quantize_panel(*packed, panel, y.flat(), w.flat(), scales, zero_points, s.grid.qmin,
-                       s.grid.qmax);
+      if (in_one_pass) {
+        quantize_panel(*packed, panel, y.flat(), w.flat(), scales, zero_points, s.grid);
         return;
       }
       const auto part = [&](auto span, std::int64_t per) {
         return span.subspan(static_cast<std::size_t>(first * per),
                             static_cast<std::size_t>((last - first) * per));
       };
-      const std::int64_t row_units = std::ssize(scales) / rows, unit = w.cols() / row_units;
-      const auto panel_scales = part(scales, row_units);
-      fake_quant(part(y.flat(), w.cols()), part(std::span<const real>(w.flat()), w.cols()),
-                 panel_scales, {}, unit, s.grid.qmin, s.grid.qmax, s.grid.step);
-      round_codes(part(codes, w.cols()), part(std::span<const real>(w.flat()), w.cols()),
-                  panel_scales, {}, unit, s.grid.qmin, s.grid.qmax, s.grid.step);
+      const std::int64_t row_units = std::ssize(scales) / rows;
+      const Units units{.scales = part(scales, row_units), .size = w.cols() / row_units};
+      const auto weights = part(std::span<const real>(w.flat()), w.cols());
+      fake_quant(part(y.flat(), w.cols()), weights, units, s.grid);
+      round_codes(part(codes, w.cols()), weights, units, s.grid);
       pack_panel(*packed, panel, codes, scales, {});
     });
     return;
@@ -110,8 +113,7 @@ void round_units(Forward& f, const Tensor& y, const Tensor& w, const UnitShape& 
   for_units(s.units, s.unit, [&](const UnitSpan& part) {
     for (std::size_t u = part.first; u < part.first + part.count; ++u) choose(u);
     fake_quant(part.weights(y.flat()), part.weights(std::span<const real>(w.flat())),
-               part.units(scales), part.units(zero_points), s.unit, s.grid.qmin, s.grid.qmax,
-               s.grid.step);
+               part.of(scales, zero_points), s.grid);
   });
 }
 
@@ -155,9 +157,7 @@ struct FakeQuantSte {
     for_units(s.units, s.unit, [&](const UnitSpan& part) {
       clipped_ste_backward(part.weights(dw), part.weights(dout),
                            part.weights(std::span<const real>(w.flat())),
-                           part.units(std::span<const real>(scales)),
-                           part.units(std::span<const std::int8_t>(zero_points)), s.unit,
-                           s.grid.qmin, s.grid.qmax, s.grid.reach);
+                           part.of(scales, zero_points), s.grid);
     });
   }
 };
@@ -174,7 +174,7 @@ struct FakeQuantLsq {
     const Tensor w = f.in(0), log_scale = f.in(1);
     const UnitShape s = units_of(w, spec, name);
     check(has_learned_step(spec), name, "grid ", name_of(spec.grid),
-          " has no positive learned step; wanted narrow, full, ternary or seq");
+          " has no positive learned step; wanted one of ", grids_with(&Format::has_learned_step));
     check(log_scale.size() == s.units && std::ssize(start) == s.units, name, "log_scale is ",
           log_scale.shape, " and start has ", start.size(), " for ", s.units, " units");
     scales = f.keep(s.units);
@@ -197,9 +197,8 @@ struct FakeQuantLsq {
         1 / std::sqrt(static_cast<double>(s.unit) * static_cast<double>(s.grid.qmax));
     for_units(s.units, s.unit, [&](const UnitSpan& part) {
       lsq_backward(part.weights(dw), part.units(dlog), part.weights(dout),
-                   part.weights(std::span<const real>(w.flat())),
-                   part.units(std::span<const real>(scales)), s.unit, s.grid.qmin, s.grid.qmax,
-                   factor, s.grid.step, s.grid.reach);
+                   part.weights(std::span<const real>(w.flat())), part.of(scales, {}), s.grid,
+                   factor);
     });
     if (ste == Ste::plain) b.pass_dout(0);
   }

@@ -24,8 +24,8 @@ enum class Ste : std::uint8_t {
 };
 constexpr auto names(Ste) { return std::array<std::string_view, 2>{"clipped", "plain"}; }
 
-/// ŵ = (clamp(rint(w/s) + z, qmin, qmax) - z) s with s and z of each unit by follow_range from its
-/// extremes, taken anew in every step and treated as constants by the gradient.
+/// ŵ = (clamp(rint(w/s) + z, qmin, qmax) - z) s, or the nearest level of another grid, with s and z
+/// of each unit by follow_range from its extremes, taken anew in every step and treated as constants by the gradient.
 ///   w [rows, cols], anchors [units] -> [rows, cols].  dL/dw = dL/dŵ, masked when `ste` is clipped.
 /// Straight-through estimator: Bengio, Léonard and Courville 2013 (arXiv:1308.3432). `anchors` must
 /// outlive the step; `packed`, unless null, is filled with this step's integers in the same pass.
@@ -37,17 +37,13 @@ Var fake_quant_ste(Var w, const Spec& spec, std::span<const RangeAnchor> anchors
 /// step; `packed` as above.
 /// Esser et al. 2020 (arXiv:1902.08153), eq. 1-3 and 5, for the narrow and full grids, and ParetoQ
 /// (arXiv:2502.02631) for ternary and seq, with the clip at the edge of the outer cells (ParetoQ:
-/// at 0.99 of it) and one rule for all widths, the sign of 1 bit included. Deviations: a) the
+/// at 0.99 of it) and one rule for all widths, the sign of 1 bit included; a codebook's levels
+/// spread with the step as integers do. Deviations: a) the
 /// parameter is l = log(s/start), so the step stays positive, one learning rate suits all layers,
 /// and l = 0 is the start to the bit: dL/dl = s dL/ds; b) the gradient scale 1/√(N qmax) takes N = the weights that share the step. With
 /// Ste::plain the weight gradient is not masked.
 Var fake_quant_lsq(Var w, Var log_scale, std::span<const real> start, const Spec& spec, Ste ste,
                    const PackedWeights* packed = nullptr);
-
-/// Whether LSQ can learn the step: the scale is positive and there is no zero point.
-constexpr bool has_learned_step(const Spec& spec) {
-  return spec.grid != GridKind::signed_max && spec.grid != GridKind::asymmetric;
-}
 
 /// s = round_scale(start · exp(l)): what forward uses and export stores.
 real lsq_step(real start, real log_scale, ScaleType type);

@@ -87,7 +87,7 @@ void round_rows(std::span<real> out, std::span<const real> x, std::int64_t K,
     const UnitScale at =
         spec.range == ActivationRange::fixed ? frozen : scale_range(min_max(row), unit, 1);
     const std::array<std::int8_t, 1> zero{static_cast<std::int8_t>(at.zero_point)};
-    fake_quant(out.subspan(i, row.size()), row, {&at.scale, 1}, zero, K, grid.qmin, grid.qmax);
+    fake_quant(out.subspan(i, row.size()), row, {{&at.scale, 1}, zero, K}, grid);
   }
 }
 #endif

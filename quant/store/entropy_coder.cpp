@@ -159,7 +159,7 @@ struct Table {
   std::size_t bytes = 0;
 };
 
-Table read_table(std::span<const std::uint8_t> stream, Grid grid, std::string_view where) {
+Table read_table(std::span<const std::uint8_t> stream, const Grid& grid, std::string_view where) {
   BitReader in(stream);
   const std::optional<std::uint32_t> step = in.get(2), order = in.get(6);
   if (!step || !order || *step >= kStepsPerOctave.size() || *order > kMaxOrder) {
@@ -219,15 +219,14 @@ Levels best_levels(const std::vector<std::int64_t>& counts) {
 
 }  // namespace
 
-std::vector<std::uint8_t> encode_codes(std::span<const std::int8_t> codes, Grid grid) {
+std::vector<std::uint8_t> encode_codes(std::span<const std::int8_t> codes, const Grid& grid) {
   if (codes.empty()) return {};
   const auto symbol = [&](std::int8_t code) {
     return static_cast<std::size_t>((code - grid.qmin) / grid.step);
   };
-  std::vector<std::int64_t> counts(symbol(static_cast<std::int8_t>(grid.qmax)) + 1, 0);
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(grid.size()), 0);
   for (const std::int8_t code : codes) {
-    check(code >= grid.qmin && code <= grid.qmax && (code - grid.qmin) % grid.step == 0,
-          "encode_codes", "code ", int{code}, " is not of the grid");
+    check(grid.has(code), "encode_codes", "code ", int{code}, " is not of the grid");
     ++counts[symbol(code)];
   }
   const Levels levels = best_levels(counts);
@@ -250,7 +249,7 @@ std::vector<std::uint8_t> encode_codes(std::span<const std::int8_t> codes, Grid 
 }
 
 std::vector<std::int8_t> decode_codes(std::span<const std::uint8_t> stream, std::int64_t count,
-                                      Grid grid, std::string_view where) {
+                                      const Grid& grid, std::string_view where) {
   if (count == 0) {
     if (!stream.empty()) refuse(where, "bytes without a symbol");
     return {};
@@ -284,7 +283,8 @@ std::vector<std::int8_t> decode_codes(std::span<const std::uint8_t> stream, std:
   return codes;
 }
 
-std::int64_t table_bytes(std::span<const std::uint8_t> stream, Grid grid, std::string_view where) {
+std::int64_t table_bytes(std::span<const std::uint8_t> stream, const Grid& grid,
+                         std::string_view where) {
   if (stream.empty()) return 0;
   return static_cast<std::int64_t>(read_table(stream, grid, where).bytes + kStateBytes);
 }

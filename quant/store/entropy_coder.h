@@ -29,15 +29,16 @@ namespace notch::quant {
 
 /// The stream of `codes`, all inside `grid`; of all tables that the format can write, one that
 /// makes it short.
-std::vector<std::uint8_t> encode_codes(std::span<const std::int8_t> codes, Grid grid);
+std::vector<std::uint8_t> encode_codes(std::span<const std::int8_t> codes, const Grid& grid);
 
 /// The reverse: `count` codes. Fault::input naming `where` for a stream that no encoder wrote: a
 /// table that does not end or holds no code, a stream that is too short or too long, or a state
 /// that does not come back to where encoding began (which finds almost every changed byte).
 std::vector<std::int8_t> decode_codes(std::span<const std::uint8_t> stream, std::int64_t count,
-                                      Grid grid, std::string_view where);
+                                      const Grid& grid, std::string_view where);
 
 /// Bytes of a stream that are not its symbols': head, table and state.
-std::int64_t table_bytes(std::span<const std::uint8_t> stream, Grid grid, std::string_view where);
+std::int64_t table_bytes(std::span<const std::uint8_t> stream, const Grid& grid,
+                         std::string_view where);
 
 }  // namespace notch::quant

@@ -9,6 +9,7 @@
 #include "autograd/base/half.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/bits.h"
+#include "quant/numbers/format.h"
 
 namespace notch::quant {
 namespace {
@@ -55,14 +56,12 @@ std::vector<std::uint8_t> pack_codes(std::span<const std::int8_t> codes, std::in
         rows, ", ", cols, "]");
   const std::int64_t width = packed_bytes(spec, cols);
   const Grid grid = grid_of(spec);
+  const Packing packing = format_of(spec.grid).packing;
   std::vector<std::uint8_t> bytes(static_cast<std::size_t>(rows * width));
   for_rows(rows, cols, [&](std::int64_t row) {
     const std::span<std::uint8_t> out = row_of(bytes, row, width);
-    if (spec.grid == GridKind::ternary) {
-      pack_trits(out, row_of(codes, row, cols));
-    } else {
-      pack_row(out, row_of(codes, row, cols), spec.bits, grid.qmin, grid.step);
-    }
+    const auto in = row_of(codes, row, cols);
+    packing == Packing::trits ? pack_trits(out, in) : pack_row(out, in, spec.bits, grid);
   });
   return bytes;
 }
@@ -71,14 +70,14 @@ std::vector<std::int8_t> unpack_codes(std::span<const std::uint8_t> bytes, std::
                                       std::int64_t cols, const Spec& spec, std::string_view where) {
   const std::int64_t width = packed_bytes(spec, cols);
   const Grid grid = grid_of(spec);
+  const Packing packing = format_of(spec.grid).packing;
   check_length(bytes.size(), rows * width, "codes", where);
   std::vector<std::int8_t> codes(static_cast<std::size_t>(rows * cols));
   for_rows(rows, cols, [&](std::int64_t row) {
     const std::span<std::int8_t> out = row_of(codes, row, cols);
     const std::span<const std::uint8_t> in = row_of(bytes, row, width);
-    const bool padding_clear = spec.grid == GridKind::ternary
-                                   ? unpack_trits(out, in)
-                                   : unpack_row(out, in, spec.bits, grid.qmin, grid.step);
+    const bool padding_clear =
+        packing == Packing::trits ? unpack_trits(out, in) : unpack_row(out, in, spec.bits, grid);
     const auto bad = std::find_if(out.begin(), out.end(),
                                   [&](std::int8_t c) { return c < grid.qmin || c > grid.qmax; });
     if (bad == out.end() && padding_clear) return;

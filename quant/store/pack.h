@@ -2,8 +2,8 @@
 //
 // Codes: row-major [rows, cols]; each code as the unsigned q - qmin in `bits` bits, least
 // significant bits first, filling bytes from bit 0 upwards; every row starts on a byte, unused bits
-// of its last byte are 0. (6 bits: four codes in three bytes; 3 bits: eight in three.) The odd
-// codes of seq are stored as (q - qmin) / 2, the codes of ternary as base-3 digits, five to a byte.
+// of its last byte are 0. (6 bits: four codes in three bytes; 3 bits: eight in three.) Odd codes are
+// stored as (q - qmin) / 2, the codes of ternary as base-3 digits, five to a byte.
 // Zero points: the same layout with one row per matrix row and one column per unit of the row (per
 // tensor: one row of one). Scales: little-endian f32, f16 or bf16 in the order of units. Readers
 // check everything: a code outside the grid (15 on the narrow 4-bit grid), a padding bit set and a

@@ -47,9 +47,9 @@ void for_tiles(std::size_t n, const Body& body) {
 }
 
 /// Scale, zero point and grid of every weight of a matrix.
-class Units {
+class MatrixGrid {
  public:
-  Units(FakeQuantizer& fake, std::size_t index)
+  MatrixGrid(FakeQuantizer& fake, std::size_t index)
       : target_(fake.target(index)),
         at_(fake.scales(index)),
         grid_(grid_of(target_.spec)),
@@ -59,30 +59,52 @@ class Units {
   const Scales& at() const { return at_; }
   double scale(std::size_t i) const { return static_cast<double>(at_.scales[i / unit_]); }
   int zero(std::size_t i) const { return at_.zero_points.empty() ? 0 : at_.zero_points[i / unit_]; }
-  /// Where a weight lies among the codes.
+  /// Where a weight lies among the levels; integers are counted from the zero point.
   double position(std::size_t i, real w) const {
     return static_cast<double>(w) / scale(i) + zero(i);
   }
   /// Whether it is not clipped, and whether it lies between two codes.
   bool inside(double position) const {
     const auto reach = static_cast<double>(grid_.reach), margin = static_cast<double>(kInside);
-    return margin * (grid_.qmin - reach) <= position && position <= margin * (grid_.qmax + reach);
+    return margin * (level(grid_.qmin) - reach) <= position &&
+           position <= margin * (level(grid_.qmax) + reach);
   }
-  bool between(double position) const { return grid_.qmin <= position && position <= grid_.qmax; }
-  double below(double position) const {
-    return grid_.qmin + grid_.step * std::floor((position - grid_.qmin) / grid_.step);
+  bool between(double position) const {
+    return level(grid_.qmin) <= position && position <= level(grid_.qmax);
+  }
+  double level(int code) const { return static_cast<double>(grid_.level(code)); }
+  /// The last code whose level is not above a position that lies between two codes.
+  int below(double position) const {
+    if (grid_.levels.empty()) {
+      const double steps = std::floor((position - grid_.qmin) / grid_.step);
+      return grid_.qmin + grid_.step * static_cast<int>(steps);
+    }
+    int code = grid_.qmin;
+    while (code < grid_.qmax && level(code + 1) <= position) ++code;
+    return code;
+  }
+  /// The next code, or the same at the end.
+  int above(int code) const { return std::min(code + grid_.step, grid_.qmax); }
+  /// How far a position is from the boundary of its code's cell: 1 at the code's level, 0 at the
+  /// boundary.
+  double share_to_boundary(double position, int code) const {
+    const double offset = position - level(code);
+    const int other = offset < 0 ? std::max(code - grid_.step, grid_.qmin) : above(code);
+    if (other == code) return 1;  // at the end, where the position is the level
+    return std::clamp(1 - 2 * std::abs(offset) / std::abs(level(other) - level(code)), 0.0, 1.0);
   }
   const Grid& grid() const { return grid_; }
 
   void round(std::span<std::int8_t> codes, std::span<const real> w) const {
-    round_codes(codes, w, at_.scales, at_.zero_points, static_cast<std::int64_t>(unit_), grid_.qmin,
-                grid_.qmax, grid_.step);
+    round_codes(codes, w, units(), grid_);
   }
   void dequantize(std::span<real> out, std::span<const std::int8_t> codes) const {
-    dequantize_codes(out, codes, at_.scales, at_.zero_points, static_cast<std::int64_t>(unit_));
+    dequantize_codes(out, codes, units(), grid_);
   }
 
  private:
+  Units units() const { return {at_.scales, at_.zero_points, static_cast<std::int64_t>(unit_)}; }
+
   const Target& target_;
   Scales at_;
   Grid grid_;
@@ -91,16 +113,16 @@ class Units {
 
 /// Weights on the grid: each at the code below or above it, so that the expected value is the
 /// weight; what lies outside goes to the end of the grid.
-void round_stochastically(std::span<real> out, std::span<const real> w, const Units& units,
+void round_stochastically(std::span<real> out, std::span<const real> w, const MatrixGrid& units,
                           std::uint64_t key) {
   for_tiles(w.size(), [&](std::size_t first, std::size_t last) {
     for (std::size_t i = first; i < last; ++i) {
-      const double v =
-          std::clamp<double>(units.position(i, w[i]), units.grid().qmin, units.grid().qmax);
-      const double low = units.below(v);
-      const int step = units.grid().step;
-      const bool up = v - low > step * static_cast<double>(counter_uniform(key, i));
-      out[i] = static_cast<real>((low + (up ? step : 0) - units.zero(i)) * units.scale(i));
+      const double v = std::clamp(units.position(i, w[i]), units.level(units.grid().qmin),
+                                  units.level(units.grid().qmax));
+      const int code = units.below(v);
+      const double low = units.level(code), high = units.level(units.above(code));
+      const bool up = v - low > (high - low) * static_cast<double>(counter_uniform(key, i));
+      out[i] = static_cast<real>(((up ? high : low) - units.zero(i)) * units.scale(i));
     }
   });
 }
@@ -123,7 +145,7 @@ Diagnostics::Diagnostics(FakeQuantizer& fake) : fake_(fake) {
                        .history = std::vector<real>(n),
                        .codes = std::vector<std::int8_t>(n)});
     Layer& layer = layers_.back();
-    Units(fake, l).round(layer.codes, fake.weights(l));
+    MatrixGrid(fake, l).round(layer.codes, fake.weights(l));
     for (std::size_t i = 0; i < n; ++i) {
       layer.history[i] = History{.code = layer.codes[i], .code_at_report = layer.codes[i]}.packed();
     }
@@ -133,7 +155,7 @@ Diagnostics::Diagnostics(FakeQuantizer& fake) : fake_(fake) {
 void Diagnostics::observe() {
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     Layer& layer = layers_[l];
-    const Units units(fake_, l);
+    const MatrixGrid units(fake_, l);
     units.round(layer.codes, fake_.weights(l));
     for_tiles(layer.codes.size(), [&](std::size_t first, std::size_t last) {
       for (std::size_t i = first; i < last; ++i) {
@@ -151,20 +173,19 @@ void Diagnostics::observe() {
 }
 
 void Diagnostics::describe(Layer& layer, std::size_t index, LayerDiagnostics& out) {
-  const Units units(fake_, index);
+  const MatrixGrid units(fake_, index);
   const std::span<const real> w = fake_.weights(index);
   out.name = fake_.target(index).name;
   double power = 0, error = 0, inside = 0, between = 0, log_scales = 0;
   const double n = static_cast<double>(w.size());
   units.round(layer.codes, w);
   for (std::size_t i = 0; i < w.size(); ++i) {
-    const double v = units.position(i, w[i]), offset = v - layer.codes[i];
+    const double v = units.position(i, w[i]), offset = v - units.level(layer.codes[i]);
     power += static_cast<double>(w[i]) * static_cast<double>(w[i]);
     error += offset * offset * units.scale(i) * units.scale(i);
     inside += units.inside(v);
     if (units.between(v)) {
-      // Rounding leaves at most half a step, so the boundary is as far as that lacks.
-      const double share = std::clamp(1 - 2 * std::abs(offset) / units.grid().step, 0.0, 1.0);
+      const double share = units.share_to_boundary(v, layer.codes[i]);
       out.boundary[std::min<std::size_t>(7, static_cast<std::size_t>(8 * share))] += 1;
       ++between;
     }
@@ -190,7 +211,7 @@ void Diagnostics::compare_gradients(const std::function<void()>& gradients, std:
                                     std::vector<LayerDiagnostics>& out) {
   // The gradients with respect to the rounded weights: these are parameters of their own.
   ParamStore rounded;
-  std::vector<Units> units;
+  std::vector<MatrixGrid> units;
   std::vector<std::span<const real>> weights;
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     units.emplace_back(fake_, l);

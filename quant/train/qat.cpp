@@ -8,6 +8,7 @@
 #include "quant/kernels/fake_quant.h"
 #include "quant/kernels/oscillation.h"
 #include "quant/kernels/round.h"
+#include "quant/numbers/format.h"
 
 namespace notch::quant {
 namespace {
@@ -44,8 +45,8 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
   for (const Target& t : targets) {
     const Tensor& w = t.weight->value;
     check(training != Training::lsq || has_learned_step(t.spec), t.name, "grid ",
-          name_of(t.spec.grid),
-          " has no positive learned step; LSQ needs narrow, full, ternary or seq");
+          name_of(t.spec.grid), " has no positive learned step; LSQ needs one of ",
+          grids_with(&Format::has_learned_step));
     const RangeRule rule = training == Training::lsq ? rule_of(options.lsq_init) : RangeRule::mse;
     Node& node = nodes_[t.weight];
     node.target = t;
@@ -160,8 +161,7 @@ void FakeQuantizer::start_oscillation() {
     for (std::size_t i = 0; i < w.size(); ++i) {
       const std::size_t u = i / static_cast<std::size_t>(unit);
       const int z = node.now.zero_points.empty() ? 0 : node.now.zero_points[u];
-      node.code[i] = round_to_code(w[i] / node.now.scales[u], static_cast<real>(g.qmin - z),
-                                   static_cast<real>(g.qmax - z), g.step);
+      node.code[i] = g.level(g.nearest(w[i] / node.now.scales[u], z), z);
     }
     node.mean = node.code;
   });
@@ -180,8 +180,8 @@ void FakeQuantizer::before_update(double r) {
   const double weight = options_.dampen * (1 - std::cos(std::numbers::pi * r)) / 2;
   for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {
     Param& p = *node.target.weight;
-    dampen_backward(p.grad.flat(), p.value.flat(), node.now.scales, node.now.zero_points, unit,
-                    g.qmin, g.qmax, g.step, g.reach, weight);
+    dampen_backward(p.grad.flat(), p.value.flat(), {node.now.scales, node.now.zero_points, unit}, g,
+                    weight);
   });
 }
 
@@ -190,8 +190,9 @@ void FakeQuantizer::after_update() {
   refuse_links_below("qat.freeze");
   for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {
     observe_oscillation({node.code, node.direction, node.frequency, node.mean, node.frozen},
-                        node.target.weight->value.flat(), node.now.scales, node.now.zero_points,
-                        unit, g.qmin, g.qmax, g.step, kMomentum, options_.freeze);
+                        node.target.weight->value.flat(),
+                        {node.now.scales, node.now.zero_points, unit}, g, kMomentum,
+                        options_.freeze);
   });
 }
 

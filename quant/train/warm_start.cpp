@@ -12,7 +12,11 @@ namespace {
 void place(std::span<real> w, std::span<const real> before, const QTensor& q, std::int64_t row) {
   constexpr double kUnbounded = std::numeric_limits<double>::infinity();
   const Grid grid = grid_of(q.spec);
-  const double half = grid.step * (0.5 - kCellMargin);
+  const auto level = [&](int code) { return static_cast<double>(grid.level(code)); };
+  /// As far from a level to another one as its cell goes.
+  const auto edge = [&](int from, int to) {
+    return level(from) + (level(to) - level(from)) * (0.5 - kCellMargin);
+  };
   const std::int64_t unit = unit_size(q.spec, q.rows, q.cols);
   for (std::int64_t c = 0; c < q.cols; ++c) {
     const std::int64_t i = row * q.cols + c;
@@ -20,8 +24,8 @@ void place(std::span<real> w, std::span<const real> before, const QTensor& q, st
     const double s = static_cast<double>(q.at.scales[u]);
     const int z = q.at.zero_points.empty() ? 0 : q.at.zero_points[u];
     const int code = q.codes[static_cast<std::size_t>(i)];
-    const double lo = code == grid.qmin ? -kUnbounded : code - half;
-    const double hi = code == grid.qmax ? kUnbounded : code + half;
+    const double lo = code == grid.qmin ? -kUnbounded : edge(code, code - grid.step);
+    const double hi = code == grid.qmax ? kUnbounded : edge(code, code + grid.step);
     const double v = static_cast<double>(before[at]) / s + z;
     if (v < lo || v > hi) {
       w[at] = static_cast<real>(((v < lo ? lo : hi) - z) * s);

@@ -12,6 +12,7 @@
 #include "autograd/base/rng.h"
 #include "autograd/ops.h"
 #include "quant/kernels/fake_quant.h"
+#include "quant/numbers/format.h"
 #include "quant/numbers/ranges.h"
 #include "tests/catch.h"
 #include "tests/gradients/frozen_rounding.h"
@@ -36,14 +37,12 @@ struct Row {
 std::vector<Row> rows() {
   std::vector<Row> all;
   for (const Granularity g : {Granularity::tensor, Granularity::channel, Granularity::group}) {
-    for (const GridKind grid : {GridKind::narrow, GridKind::full, GridKind::signed_max,
-                                GridKind::asymmetric, GridKind::ternary, GridKind::seq}) {
+    for (const Format& format : formats()) {
       for (const int bits : {1, 2, 4, 8}) {
-        if (with_bits({.grid = grid}, bits).grid != grid) continue;
-        if (bits == 1 && grid != GridKind::seq) continue;
+        if (!format.has_bits(bits)) continue;
         for (const Ste ste : {Ste::clipped, Ste::plain}) {
           const Spec spec{.bits = bits,
-                          .grid = grid,
+                          .grid = format.kind,
                           .granularity = g,
                           .group_size = g == Granularity::group ? 6 : 0,
                           .scale = ScaleType::f16};
@@ -77,7 +76,8 @@ FrozenRounding frozen(const Spec& spec, StraightThrough form, Values zeros = {})
           .unit = unit(spec),
           .zeros = std::move(zeros),
           .step = grid.step,
-          .reach = grid.reach};
+          .reach = grid.reach,
+          .levels = {grid.levels.begin(), grid.levels.end()}};
 }
 
 /// A point off the ties and edges, with the scales that the op sees there.
@@ -126,9 +126,9 @@ Point ste_point(const Spec& spec) {
 
 Point lsq_point(const Spec& spec) {
   Point p{.w = normals(kRows * kCols, 3), .dout = normals(kRows * kCols, 4)};
-  const double qmax = grid_of(spec).qmax + grid_of(spec).reach;
+  const double last = grid_of(spec).highest() + grid_of(spec).reach;
   for (std::size_t u = 0; u < units(spec); ++u) {
-    p.scales.push_back(lsq_step(1, std::log((0.6 + 0.05 * double(u)) / qmax), spec.scale));
+    p.scales.push_back(lsq_step(1, std::log((0.6 + 0.05 * double(u)) / last), spec.scale));
   }
   frozen(spec, StraightThrough::clipped).nudge(p.w, p.scales, 1e-3);
   return p;
@@ -141,7 +141,7 @@ double clipped_share(const Point& p, const Spec& spec) {
   for (std::size_t i = 0; i < p.w.size(); ++i) {
     const std::size_t u = i / unit(spec);
     const double v = p.w[i] / p.scales[u] + (p.zeros.empty() ? 0 : p.zeros[u]);
-    outside += v < grid.qmin - grid.reach || v > grid.qmax + grid.reach;
+    outside += v < grid.level(grid.qmin) - grid.reach || v > grid.level(grid.qmax) + grid.reach;
   }
   return outside / double(p.w.size());
 }
@@ -250,12 +250,11 @@ TEST_CASE("LSQ's gradient of the step is the paper's, with its scale") {
 TEST_CASE("at the grid's ends weight and step both have gradients") {
   const Values w{3.5, -3.5, 3.0, 4.0}, s{0.5}, dout{1, 10, 100, 1000};
   Values dw(4), dlog(1);
-  lsq_backward(dw, dlog, dout, w, s, 4, -7, 7, 1);
+  lsq_backward(dw, dlog, dout, w, {s, {}, 4}, {-7, 7}, 1);
   CHECK(dw == Values{1, 10, 100, 0});
   CHECK(dlog[0] == 0.5 * (1 * 7 + 10 * -7 + 100 * 0 + 1000 * 7));
   Values masked(4);
-  const std::vector<std::int8_t> none{};
-  clipped_ste_backward(masked, dout, w, s, none, 4, -7, 7);
+  clipped_ste_backward(masked, dout, w, {s, {}, 4}, {-7, 7});
   CHECK(masked == Values{1, 10, 100, 0});
 }
 

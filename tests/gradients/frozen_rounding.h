@@ -3,7 +3,7 @@
 // Rounding has no useful derivative. A straight-through estimator (Bengio, Léonard and Courville
 // 2013, arXiv:1308.3432) differentiates another function: the rounding residual at the current
 // point, r = round(v) - v, is taken as a constant. With v = w/s + z and q = clip(v, qmin - reach,
-// qmax + reach), rounding to the codes qmin, qmin + step, …, qmax:
+// qmax + reach), rounding to the codes qmin, qmin + step, …, qmax, or to levels that are listed:
 //   clipped   ŵ = s · (q + r - z)        r = round(q) - q        dŵ/dw = 0 where v is clipped
 //   plain     ŵ = s · (v + r - z)        r = round(q) - v        dŵ/dw = 1 everywhere
 // Both equal the fake-quantized weight at the point. That turns "is this backward right?" into an
@@ -29,6 +29,7 @@ struct FrozenRounding {
   std::vector<double> zeros{};
   int step = 1;
   double reach = 0;
+  std::vector<double> levels{};  ///< ascending; empty: the codes
 
   /// r at (w, s), one per weight. Ties (between whole codes) round to even,
   /// the rule of the quantizer.
@@ -83,9 +84,9 @@ struct FrozenRounding {
     int moved = 0;
     for (std::size_t i = 0; i < w.size(); ++i) {
       const double v = code(w, s, i);
-      const double cell = std::floor((v - qmin) / step);
-      const double tie = qmin + step * (cell + 0.5);
-      const double edge = std::abs(v - qmin) < std::abs(v - qmax) ? qmin - reach : qmax + reach;
+      const double tie = nearest_tie(v);
+      const double edge =
+          std::abs(v - first()) < std::abs(v - last()) ? first() - reach : last() + reach;
       const double from = std::abs(v - tie) < margin    ? tie
                           : std::abs(v - edge) < margin ? edge
                                                         : std::nan("");
@@ -101,8 +102,23 @@ struct FrozenRounding {
   double code(std::span<const double> w, std::span<const double> s, std::size_t i) const {
     return w[i] / s[i / unit] + zero(i);
   }
-  double clip(double v) const { return std::clamp(v, qmin - reach, qmax + reach); }
+  double first() const { return levels.empty() ? qmin : levels.front(); }
+  double last() const { return levels.empty() ? qmax : levels.back(); }
+  double clip(double v) const { return std::clamp(v, first() - reach, last() + reach); }
+  double nearest_tie(double v) const {
+    if (levels.empty()) return qmin + step * (std::floor((v - qmin) / step) + 0.5);
+    double nearest = (levels[0] + levels[1]) / 2;
+    for (std::size_t i = 1; i + 1 < levels.size(); ++i) {
+      const double tie = (levels[i] + levels[i + 1]) / 2;
+      if (std::abs(v - tie) < std::abs(v - nearest)) nearest = tie;
+    }
+    return nearest;
+  }
   double rounded(double v) const {
+    if (!levels.empty()) {
+      const auto distance = [v](double level) { return std::abs(level - v); };
+      return *std::ranges::min_element(levels, {}, distance);
+    }
     const double q = qmin + step * std::nearbyint((v - qmin) / step);
     return std::clamp(q, double(qmin), double(qmax));
   }

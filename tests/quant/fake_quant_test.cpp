@@ -130,8 +130,8 @@ TEST_CASE("frozen scales leave quantized weights as they are") {
     const Grid grid = grid_of(spec);
     const auto apply = [&](const Reals& in) {
       Reals out(in.size());
-      fake_quant(out, in, ranges.at.scales, ranges.at.zero_points, unit_size(spec, kRows, kCols),
-                 grid.qmin, grid.qmax, grid.step);
+      fake_quant(out, in, {ranges.at.scales, ranges.at.zero_points, unit_size(spec, kRows, kCols)},
+                 grid);
       return out;
     };
     const Reals once = apply(w);
@@ -227,11 +227,11 @@ TEST_CASE("the clipped straight-through kernel is its definition") {
         const int z = zeros.empty() ? 0 : zeros[u];
         if (reference::ste_slope(w[i], scales[u], -8 - z, 7 - z) == 1) expected[i] += dout[i];
       }
-      clipped_ste_backward(dw, dout, w, scales, zeros, unit, -8, 7);
+      clipped_ste_backward(dw, dout, w, {scales, zeros, unit}, {-8, 7});
       CHECK(same_bits(dw, expected));
     }
   }
-  clipped_ste_backward({}, {}, {}, Reals{1}, {}, 0, -8, 7);  // not wanted: nothing to do
+  clipped_ste_backward({}, {}, {}, {.scales = Reals{1}}, {-8, 7});  // not wanted: nothing to do
 }
 
 TEST_CASE("the weight that made the scale is inside the clip mask") {
@@ -244,8 +244,9 @@ TEST_CASE("the weight that made the scale is inside the clip mask") {
       const Reals w{largest, -largest, largest + scale}, dout{1, 1, 1}, scales{scale};
       const Reals inside{1, 1, 0};
       Reals ste(3), lsq(3);
-      clipped_ste_backward(ste, dout, w, scales, {}, 3, -q, q);
-      lsq_backward(lsq, {}, dout, w, scales, 3, -q, q, 1);
+      const Units units{.scales = scales, .size = 3};
+      clipped_ste_backward(ste, dout, w, units, {-q, q});
+      lsq_backward(lsq, {}, dout, w, units, {-q, q}, 1);
       CHECK(ste == inside);
       CHECK(lsq == inside);
       Reals input = dout, learned = dout;
@@ -256,7 +257,7 @@ TEST_CASE("the weight that made the scale is inside the clip mask") {
       CHECK(learned == inside);
       // Dampening pulls at what is inside: not at all where it is on the last code.
       Reals pull(3);
-      dampen_backward(pull, Reals{largest * (1 + 1e-7f), 0, w[2]}, scales, {}, 3, -q, q, 1, 0, 1);
+      dampen_backward(pull, Reals{largest * (1 + 1e-7f), 0, w[2]}, units, {-q, q}, 1);
       CHECK(pull[2] == 0);
     }
   }
@@ -269,7 +270,8 @@ TEST_CASE("the learned-step kernel is its definition for every unit size") {
     const std::size_t n = 2 * static_cast<std::size_t>(unit);
     const Reals w = normal_matrix(2 * unit, 7), dout = normal_matrix(2 * unit, 8);
     Reals dw(n, 0.5f), dlog(2, 0.25f);
-    lsq_backward(dw, dlog, dout, w, scales, unit, -4, 3, 0.125);
+    const Units units{.scales = scales, .size = unit};
+    lsq_backward(dw, dlog, dout, w, units, {-4, 3}, 0.125);
     for (std::size_t u = 0; u < 2; ++u) {
       double sum = 0, size = 0;
       for (std::size_t i = u * n / 2; i < (u + 1) * n / 2; ++i) {
@@ -284,9 +286,9 @@ TEST_CASE("the learned-step kernel is its definition for every unit size") {
       CHECK(std::abs(dlog[u] - expected) <= 1e-7 * (1 + size));
     }
     Reals alone(2, 0.25f), weight(n, 0.5f);
-    lsq_backward({}, alone, dout, w, scales, unit, -4, 3, 0.125);
+    lsq_backward({}, alone, dout, w, units, {-4, 3}, 0.125);
     CHECK(same_bits(alone, dlog));
-    lsq_backward(weight, {}, dout, w, scales, unit, -4, 3, 0.125);
+    lsq_backward(weight, {}, dout, w, units, {-4, 3}, 0.125);
     CHECK(same_bits(weight, dw));
   }
 }

@@ -202,22 +202,22 @@ TEST_CASE("rounding weights into panels equals rounding, then packing") {
   for (const std::int64_t group : {0, 20})
     for (const bool zero_points : {false, true}) {
       const IntegerShape shape{.N = 37, .K = 60, .group = group, .zero_points = zero_points};
-      const int qmin = -8, qmax = 7;
+      const Grid grid{-8, 7};
       Layer l = make_layer(1, shape, 9, Fill::random, false);
       for (float& s : l.sw) s = std::abs(s) + 0.05f;
       for (std::int8_t& z : l.zw) z = static_cast<std::int8_t>(z % 8);
       const std::vector<real> w = test::normal_matrix(shape.N * shape.K, 3);
       const std::vector<real> scales(l.sw.begin(), l.sw.end());
       std::vector<real> expected(w.size());
-      round_codes(l.w, w, scales, l.zw, shape.unit(), qmin, qmax);
-      fake_quant(expected, w, scales, l.zw, shape.unit(), qmin, qmax);
+      round_codes(l.w, w, {scales, l.zw, shape.unit()}, grid);
+      fake_quant(expected, w, {scales, l.zw, shape.unit()}, grid);
 
       Packed one(shape), two(shape);
       Floats dequantized(w.size());
       const Floats weights(w.begin(), w.end());
       pack(one.weights, l.w, l.sw, l.zw);
       for (std::int64_t panel = 0; panel < shape.panels(); ++panel)
-        quantize_panel(two.weights, panel, dequantized, weights, l.sw, l.zw, qmin, qmax);
+        quantize_panel(two.weights, panel, dequantized, weights, l.sw, l.zw, grid);
       const auto bytes = static_cast<std::size_t>(packed_bytes(shape));
       CHECK(std::memcmp(one.weights.panels, two.weights.panels, bytes) == 0);
       CHECK(std::equal(dequantized.begin(), dequantized.end(), expected.begin()));

@@ -25,8 +25,9 @@ struct Watched {
     frozen.assign(w.size(), kNotFrozen);
   }
   void observe(double threshold, int step = 1) {
-    observe_oscillation({code, direction, frequency, mean, frozen}, w, Reals{0.1f}, {},
-                        std::ssize(w), -7, 7, step, 0.1, threshold);
+    observe_oscillation({code, direction, frequency, mean, frozen}, w,
+                        {.scales = Reals{0.1f}, .size = std::ssize(w)}, {-7, 7, step}, 0.1,
+                        threshold);
   }
 };
 
@@ -58,8 +59,8 @@ TEST_CASE("a frozen weight stays at its average's code, follows its scale") {
   CHECK(x.frozen == Reals{1, kNotFrozen});
   CHECK(x.w == Reals{0.1f, 0.5f});
   x.w = {0.4f, 0.4f};
-  observe_oscillation({x.code, x.direction, x.frequency, x.mean, x.frozen}, x.w, Reals{0.2f}, {}, 2,
-                      -7, 7, 1, 0.1, 0.04);
+  observe_oscillation({x.code, x.direction, x.frequency, x.mean, x.frozen}, x.w,
+                      {.scales = Reals{0.2f}, .size = 2}, {-7, 7}, 0.1, 0.04);
   CHECK(x.w == Reals{0.2f, 0.4f});
 }
 
@@ -79,7 +80,7 @@ TEST_CASE("without freezing the state is frequency and direction alone") {
   for (int i = 0; i < 20; ++i) {
     x.w = {i % 2 == 0 ? 0.02f : 0.12f};
     observe_oscillation({.code = x.code, .direction = x.direction, .frequency = x.frequency}, x.w,
-                        Reals{0.1f}, {}, 1, -7, 7, 1, 0.1, 0);
+                        {.scales = Reals{0.1f}, .size = 1}, {-7, 7}, 0.1, 0);
   }
   CHECK(x.frequency[0] > 0.8f);
   CHECK(x.w[0] == 0.12f);
@@ -90,8 +91,8 @@ TEST_CASE("dampening is the slope of the squared rounding distance") {
   const Reals scales{0.5f};
   const Reals w = test::normal_matrix(64, 3, 2);
   Reals dw(64, 1), rounded(64);
-  dampen_backward(dw, w, scales, zero, 64, -8, 7, 1, 0, 0.25);
-  fake_quant(rounded, w, scales, zero, 64, -8, 7);
+  dampen_backward(dw, w, {scales, zero, 64}, {-8, 7}, 0.25);
+  fake_quant(rounded, w, {scales, zero, 64}, {-8, 7});
   int clipped = 0;
   for (std::size_t i = 0; i < 64; ++i) {
     // clip(w) - ŵ has slope 1 inside and 0 outside: d/dw 0.25 (clip(w) - ŵ)² = 0.5 (w - ŵ).
@@ -102,7 +103,7 @@ TEST_CASE("dampening is the slope of the squared rounding distance") {
   }
   CHECK(clipped > 3);
   Reals odd(1);
-  dampen_backward(odd, Reals{1.75f}, Reals{0.5f}, {}, 1, -3, 3, 2, 1, 1);
+  dampen_backward(odd, Reals{1.75f}, {.scales = Reals{0.5f}, .size = 1}, {-3, 3, 2, 1}, 1);
   CHECK(odd[0] == 2 * 0.25f);  // 3.5 codes: inside the outer cell, 0.5 of a code above 3
 }
 

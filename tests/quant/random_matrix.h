@@ -6,7 +6,7 @@
 
 #include "autograd/base/real.h"
 #include "autograd/base/rng.h"
-#include "quant/numbers/spec.h"
+#include "quant/numbers/format.h"
 
 namespace notch::test {
 
@@ -36,15 +36,12 @@ inline std::vector<quant::Spec> all_specs(std::int64_t group) {
   using namespace quant;
   std::vector<Spec> specs;
   for (int bits = 1; bits <= 8; ++bits) {
-    for (const GridKind grid : {GridKind::narrow, GridKind::full, GridKind::signed_max,
-                                GridKind::asymmetric, GridKind::ternary, GridKind::seq}) {
-      if (with_bits({.grid = grid}, bits).grid != grid || (bits == 1 && grid != GridKind::seq)) {
-        continue;
-      }
+    for (const Format& format : formats()) {
+      if (!format.has_bits(bits)) continue;
       for (const Granularity g : {Granularity::tensor, Granularity::channel, Granularity::group}) {
         for (const ScaleType scale : {ScaleType::f32, ScaleType::f16, ScaleType::bf16}) {
           specs.push_back({.bits = bits,
-                           .grid = grid,
+                           .grid = format.kind,
                            .granularity = g,
                            .group_size = g == Granularity::group ? group : 0,
                            .scale = scale});

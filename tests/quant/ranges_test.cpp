@@ -23,6 +23,12 @@ double error_at(std::span<const real> unit, const UnitScale& at, const Spec& spe
   double sum = 0;
   for (const real w : unit) {
     const double steps = double(w / at.scale);
+    if (!grid.levels.empty()) {
+      const real level = *std::ranges::min_element(
+          grid.levels, {}, [&](real l) { return std::fabs(double(l) - steps); });
+      sum += std::pow(double(w) - double(level * at.scale), 2);
+      continue;
+    }
     const double q =
         grid.step == 2 ? 2 * std::floor(steps / 2) + 1 : std::nearbyint(steps) + at.zero_point;
     const double clamped = std::min(std::max(q, double(grid.qmin)), double(grid.qmax));
@@ -80,8 +86,7 @@ TEST_CASE("no ratio beats the best one, the bounds skip none that counts") {
         if (!(std::fabs(double(scale_unit(w, spec, 1).scale)) < 1e38)) continue;  // not in f16
         const auto error = [&](real ratio) {
           const UnitScale at = scale_unit(w, spec, ratio);
-          const Grid grid = grid_of(spec);
-          return squared_error(w, at.scale, at.zero_point, grid.qmin, grid.qmax, grid.step);
+          return squared_error(w, at.scale, at.zero_point, grid_of(spec));
         };
         real best = 1;
         for (int percent = 99; percent >= 20; --percent) {
@@ -123,7 +128,7 @@ TEST_CASE("an asymmetric range includes zero, so zero is exact") {
     const UnitScale at = scale_unit(w, spec, 1);
     std::vector<real> out(1);
     const std::vector<std::int8_t> z{static_cast<std::int8_t>(at.zero_point)};
-    fake_quant(out, std::vector<real>{0}, std::vector<real>{at.scale}, z, 1, -8, 7);
+    fake_quant(out, std::vector<real>{0}, {std::vector<real>{at.scale}, z, 1}, {-8, 7});
     CHECK(out[0] == 0);
     CHECK(at.zero_point >= -8);
     CHECK(at.zero_point <= 7);

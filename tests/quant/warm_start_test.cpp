@@ -97,7 +97,11 @@ TEST_CASE("weights return to their codes' cells as near as they can") {
         ++moved;
         const double s = t.q.at.scales[i / unit];
         const double z = t.q.at.zero_points.empty() ? 0 : t.q.at.zero_points[i / unit];
-        const double way = (w[i] / s + z - t.q.codes[i]) / grid.step;
+        const int code = t.q.codes[i];
+        const double from_level = w[i] / s + z - double(grid.level(code));
+        const int other = code + (from_level > 0 ? grid.step : -grid.step);
+        REQUIRE(grid.has(other));
+        const double way = from_level / std::abs(double(grid.level(other) - grid.level(code)));
         CHECK(std::abs(way) == Approx(0.5 - 1.0 / 16).epsilon(1e-3));
         CHECK(((from[i] - w[i]) / s > 0) == (way > 0));
       }
