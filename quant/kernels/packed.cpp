@@ -34,7 +34,7 @@ NOTCH_INLINE void codes_at(std::uint32_t (&u)[kPackedLanes], const std::uint8_t*
     u[l] = ((low[l] >> shift) | (split ? high[l] << rest : 0u)) & mask;
 }
 
-/// q - z of the same columns, as floats.
+/// Levels of the same columns: q - z, as floats, or a codebook's.
 NOTCH_INLINE void values_at(float (&v)[kPackedLanes], const PackedRows& w, const std::uint8_t* row,
                             Index j, int zero) {
   if (w.bits == 8) {
@@ -45,6 +45,10 @@ NOTCH_INLINE void values_at(float (&v)[kPackedLanes], const PackedRows& w, const
   }
   std::uint32_t u[kPackedLanes];
   codes_at(u, row, j, w.bits);
+  if (w.levels) {
+    for (Index l = 0; l < kPackedLanes; ++l) v[l] = w.levels[u[l]];
+    return;
+  }
   const int offset = w.qmin - zero;
   for (Index l = 0; l < kPackedLanes; ++l)
     v[l] = static_cast<float>(static_cast<std::int32_t>(u[l]) + offset);

@@ -5,12 +5,14 @@
 // dealt to 16 lanes like cards: code k goes to lane k mod 16, so that x is read as it lies and one
 // vector instruction gives 16 neighbouring weights. A lane's codes, u = q - qmin in `bits` bits,
 // are a string of 32-bit words, least significant bits first; word d of lane l is word 16 d + l of
-// the row. (8 bits: signed bytes in the order of k.) What completes the last words is 0.
+// the row. (8 bits: signed bytes in the order of k.) What completes the last words is 0. A codebook's
+// codes are in 4 bits, and its levels in a table of 16 floats.
 //
 // Numerics, the same bits in every variant (AVX-512, AVX2, portable):
 //   Σ are the lanes of autograd/kernels/gemv.h and their fold, over fma(w[k], x[k], ·)
 //   tensor, channel:  w[k] = float(q[k] - z)              y = fl(fl(Σ) · scale) + bias
 //   groups:           w[k] = fl(float(q[k] - z) · scale)  y = Σ + bias
+// where a codebook has its level in place of float(q[k] - z).
 // So in groups the result equals, bit for bit, gemv's on the dequantized weights.
 #pragma once
 
@@ -27,6 +29,7 @@ struct PackedRows {
   const std::uint8_t* codes = nullptr;  ///< repacked_row_bytes apart, aligned to 64
   const std::byte* scales = nullptr;    ///< [rows, cols / unit], as `scale` says
   const std::int8_t* zeros = nullptr;   ///< likewise; null: all 0
+  const float* levels = nullptr;        ///< [16] of a codebook, by q - qmin; null: integers
   StoredScale scale = StoredScale::f32;
   int bits = 8;
   int qmin = -127;
@@ -40,7 +43,7 @@ std::int64_t repacked_row_bytes(std::int64_t cols, int bits);
 void repack_row(std::span<std::uint8_t> out, std::span<const std::int8_t> codes, int bits,
                 int qmin);
 
-/// out [cols] = the weights of one row: (q - z) · scale, bit for bit quant/kernels/round.h's.
+/// out [cols] = the weights of one row: level(q - z) · scale, bit for bit quant/kernels/round.h's.
 void dequantize_row(std::span<float> out, const PackedRows& w, std::int64_t row);
 
 enum class Isa : std::uint8_t { portable, avx2, avx512 };

@@ -1,5 +1,6 @@
-// packed_gemv with AVX2 and FMA: 16 lanes are two registers. See packed_avx512.cpp; there is no
-// lookup of 16 floats here, so every code below 8 bits is planted in the mantissa of 2^23.
+// packed_gemv with AVX2 and FMA: 16 lanes are two registers. See packed_avx512.cpp; a lookup of 16
+// floats takes two of 8 here, so it is left to codebooks, and every other code below 8 bits is
+// planted in the mantissa of 2^23.
 #if defined(__x86_64__)
 
 #include <immintrin.h>
@@ -66,7 +67,7 @@ struct Large {
   static constexpr bool kScaled = scaled;
   Floats scale, above;
 
-  NOTCH_ISA void set(float s, int offset) {
+  NOTCH_ISA void set(float s, int offset, const float*) {
     scale = both(s);
     above = both(static_cast<float>(offset) - 0x1p23f);
   }
@@ -83,13 +84,32 @@ struct Large {
 template <int bits, bool scaled>
 using Small = Large<bits, scaled>;
 
+template <bool scaled>
+struct Listed {
+  static constexpr int kBits = 4;
+  static constexpr bool kScaled = scaled;
+  Floats levels;  // 0 to 7, 8 to 15
+
+  NOTCH_ISA void set(float scale, int, const float* table) {
+    levels = load_floats(table);
+    if constexpr (scaled) levels = multiply(levels, both(scale));
+  }
+  /// The lookups see bits 0 to 2 of a code, the choice between them bit 3.
+  NOTCH_ISA __m256 eight(__m256i u) const {
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(levels.low, u),
+                            _mm256_permutevar8x32_ps(levels.high, u),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(u, 28)));
+  }
+  NOTCH_ISA Floats weights(Words u) const { return {eight(u.low), eight(u.high)}; }
+};
+
 template <bool scaled, bool shifted>
 struct Bytes {
   static constexpr int kBits = 8;
   static constexpr bool kScaled = scaled;
   Floats scale, offset;
 
-  NOTCH_ISA void set(float s, int o) {
+  NOTCH_ISA void set(float s, int o, const float*) {
     scale = both(s);
     offset = both(static_cast<float>(o));
   }

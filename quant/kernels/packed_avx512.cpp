@@ -53,7 +53,7 @@ struct Small {
     const Floats v = _mm512_cvtepi32_ps(_mm512_add_epi32(u, _mm512_set1_epi32(first)));
     return scaled ? _mm512_mul_ps(v, _mm512_set1_ps(scale)) : v;
   }
-  NOTCH_ISA void set(float scale, int offset) {
+  NOTCH_ISA void set(float scale, int offset, const float*) {
     low = table(scale, offset);
     if constexpr (bits == 5) high = table(scale, offset + 16);
   }
@@ -63,13 +63,27 @@ struct Small {
   }
 };
 
+/// A codebook is such a table as it stands.
+template <bool scaled>
+struct Listed {
+  static constexpr int kBits = 4;
+  static constexpr bool kScaled = scaled;
+  Floats levels;
+
+  NOTCH_ISA void set(float scale, int, const float* table) {
+    levels = load_floats(table);
+    if constexpr (scaled) levels = _mm512_mul_ps(levels, _mm512_set1_ps(scale));
+  }
+  NOTCH_ISA Floats weights(Words u) const { return _mm512_permutexvar_ps((__m512i)u, levels); }
+};
+
 template <int bits, bool scaled>
 struct Large {
   static constexpr int kBits = bits;
   static constexpr bool kScaled = scaled;
   Floats scale, below;
 
-  NOTCH_ISA void set(float s, int offset) {
+  NOTCH_ISA void set(float s, int offset, const float*) {
     scale = _mm512_set1_ps(s);
     below = _mm512_set1_ps(0x1p23f - static_cast<float>(offset));
   }
@@ -88,7 +102,7 @@ struct Bytes {
   static constexpr bool kScaled = scaled;
   Floats scale, offset;
 
-  NOTCH_ISA void set(float s, int o) {
+  NOTCH_ISA void set(float s, int o, const float*) {
     scale = _mm512_set1_ps(s);
     offset = _mm512_set1_ps(static_cast<float>(o));
   }

@@ -4,10 +4,11 @@
 //   NOTCH_ISA, NOTCH_ISA_FUNCTION     the target attribute, with and without always_inline
 //   Floats, Words                     16 floats, 16 unsigned words, and the functions used below
 //   Small<bits, scaled>, Large<…>     decoders: code words to floats, for 2 to 5 and 6 to 7 bits
+//   Listed<scaled>                    likewise for a codebook
 //   Bytes<scaled, shifted>            likewise for 8 bits
 //   kUnrolls                          whether loops over codes are written out
-// A decoder is set to a unit's scale and offset and then turns codes into weights: u + offset,
-// times the scale if `scaled`. See packed.h for layout and numerics.
+// A decoder is set to a unit's scale and offset, and the codebook if there is one, and then turns
+// codes into weights: u + offset, or level u, times the scale if `scaled`. See packed.h for layout and numerics.
 #pragma once
 
 #include <algorithm>
@@ -72,8 +73,9 @@ struct Dots {
     const Index at = unit % kUnitsAtOnce;
     if (at == 0) load_units(units, w, row, unit);
     for (int r = 0; r < R; ++r)
-      decoders[r].set(units.scales[r][at], (Decoder::kBits == 8 ? 0 : w.qmin) -
-                                               (units.zeros[r] ? units.zeros[r][at] : 0));
+      decoders[r].set(
+          units.scales[r][at],
+          (Decoder::kBits == 8 ? 0 : w.qmin) - (units.zeros[r] ? units.zeros[r][at] : 0), w.levels);
     ++unit;
     unit_end += w.unit;
   }
@@ -168,6 +170,7 @@ NOTCH_ISA_FUNCTION void tile(const PackedCall& call, Index begin, Index end) {
 
 template <bool kScaled>
 void packed_tile(const PackedCall& call, Index begin, Index end) {
+  if (call.w->levels) return tile<Listed<kScaled>>(call, begin, end);
   switch (call.w->bits) {
     case 2:
       return tile<Small<2, kScaled>>(call, begin, end);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "quant/numbers/format.h"
+
 namespace notch::quant {
 
 bool matches(std::string_view pattern, std::string_view name) {
@@ -109,6 +111,16 @@ std::vector<Target> resolve(const Plan& plan, nn::ModelView& model) {
     if (!c.spec) continue;
     c.target.spec = *c.spec;
     validate(c.target.spec, c.target.weight->value.cols(), c.target.name);
+    if (c.input && !grid_of(c.target.spec).levels.empty()) {
+      throw Error({.where = c.target.name,
+                   .what = "quantized activations are multiplied with integers, which this grid's "
+                           "levels are not",
+                   .field = "grid",
+                   .found = std::string(name_of(c.target.spec.grid)),
+                   .expected = grids_with(
+                       [](const Format& f) { return f.grid(f.most_bits).levels.empty(); }),
+                   .hint = "or leave the activations of this layer in fp32"});
+    }
     if (c.input) c.target.input = InputQuantizer{.spec = *c.input, .at = {.scale = 0}};
     targets.push_back(std::move(c.target));
   }

@@ -40,6 +40,8 @@ std::vector<T> one_per_unit(const std::vector<T>& values, Index wanted) {
 IntegerMatrix::IntegerMatrix(const Spec& spec, Index rows, Index cols)
     : spec_(spec), shape_(shape_of(spec, rows, cols)) {
   validate(shape_, "integer weights");
+  check(grid_of(spec).levels.empty(), "integer weights", "the levels of the ", name_of(spec.grid),
+        " grid are no integers");
   if (is_narrow()) {
     narrow_ = narrow_of(spec, shape_);
     memory_ = bytes_of(narrow_.bytes());

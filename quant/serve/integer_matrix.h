@@ -16,7 +16,7 @@ namespace notch::quant {
 
 class IntegerMatrix {
  public:
-  /// To be filled by set_rows. Usage error for sizes that the kernels do not have.
+  /// To be filled by set_rows. Usage error for sizes that the kernels do not have, or a codebook.
   IntegerMatrix(const Spec& spec, std::int64_t rows, std::int64_t cols);
   explicit IntegerMatrix(const QTensor& q);
 

@@ -1,6 +1,7 @@
 #include "quant/serve/packed_matrix.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <type_traits>
 
@@ -155,7 +156,11 @@ StoredScale stored_scale(ScaleType type) {
   return StoredScale::f32;
 }
 
-int held_bits(const Spec& spec) { return spec.grid == GridKind::seq ? spec.bits + 1 : spec.bits; }
+int held_bits(const Spec& spec) {
+  const Grid grid = grid_of(spec);
+  const int indices = grid.levels.empty() ? grid.qmax - grid.qmin : kMostLevels - 1;
+  return std::bit_width(static_cast<unsigned>(indices));
+}
 
 PackedMatrix::PackedMatrix(const Spec& spec, Index rows, Index cols)
     : spec_(spec), codes_(reals_of(rows * repacked_row_bytes(cols, held_bits(spec)))) {
@@ -171,6 +176,11 @@ PackedMatrix::PackedMatrix(const Spec& spec, Index rows, Index cols)
   const auto units = static_cast<std::size_t>(per_tensor ? rows : unit_count(spec, rows, cols));
   scales_.resize(units * static_cast<std::size_t>(scale_bytes(spec.scale)));
   if (has_zero_points(spec)) zeros_.resize(units);
+  if (const Grid grid = grid_of(spec); !grid.levels.empty()) {
+    levels_.assign(kMostLevels, 0);
+    std::ranges::transform(grid.levels, levels_.begin(), [](real v) { return float(v); });
+    rows_.levels = levels_.data();
+  }
   rows_.scales = scales_.data();
   rows_.zeros = zeros_.empty() ? nullptr : zeros_.data();
 }
@@ -207,7 +217,8 @@ void PackedMatrix::set_rows(Index first_row, const QTensor& part) {
 }
 
 Index PackedMatrix::bytes() const {
-  return static_cast<Index>(codes_.size() * sizeof(real) + scales_.size() + zeros_.size());
+  return static_cast<Index>(codes_.size() * sizeof(real) + scales_.size() + zeros_.size() +
+                            levels_.size() * sizeof(float));
 }
 
 Var packed_product(Var x, std::optional<Var> bias, const PackedMatrix& w) {

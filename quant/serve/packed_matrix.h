@@ -15,7 +15,7 @@
 namespace notch::quant {
 
 StoredScale stored_scale(ScaleType type);
-/// Bits of a code in memory. The odd codes of seq are held as they are, with a bit more.
+/// Bits of a code in memory. Odd codes are held as they are, with a bit more; a codebook's in 4.
 int held_bits(const Spec& spec);
 
 class PackedMatrix {
@@ -39,6 +39,7 @@ class PackedMatrix {
   FlatBlock codes_;
   std::vector<std::byte> scales_;
   std::vector<std::int8_t> zeros_;
+  std::vector<float> levels_;
   PackedRows rows_;
 };
 

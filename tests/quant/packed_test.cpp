@@ -25,6 +25,7 @@ struct Matrix {
   std::uint8_t* aligned = nullptr;
   std::vector<std::byte> scales;
   std::vector<std::int8_t> zeros;
+  std::vector<float> levels;
   PackedRows rows;
 };
 
@@ -34,12 +35,18 @@ Matrix make(const Spec& spec, std::int64_t rows, std::int64_t cols, std::uint64_
   m.q = quantize(w, rows, cols, spec, choose_scales(w, rows, cols, spec, RangeRule::absmax, "w").at,
                  "w");
   m.stored = pack(m.q);
-  const int bits = spec.grid == GridKind::seq ? spec.bits + 1 : spec.bits;
+  const int bits = spec.bits + (spec.grid == GridKind::seq ? 1 : 0);
+  const Grid grid = grid_of(spec);
+  if (!grid.levels.empty()) {
+    REQUIRE(bits == 4);
+    m.levels.assign(grid.levels.begin(), grid.levels.end());
+    m.levels.resize(16);
+  }
   const std::int64_t bytes = repacked_row_bytes(cols, bits);
   REQUIRE(bytes % 64 == 0);
   m.codes.resize(static_cast<std::size_t>(rows * bytes + 64));
   m.aligned = m.codes.data() + (64 - reinterpret_cast<std::uintptr_t>(m.codes.data()) % 64) % 64;
-  const int qmin = grid_of(spec).qmin;
+  const int qmin = grid.qmin;
   for (std::int64_t r = 0; r < rows; ++r)
     repack_row({m.aligned + r * bytes, static_cast<std::size_t>(bytes)},
                std::span(m.q.codes).subspan(static_cast<std::size_t>(r * cols),
@@ -56,6 +63,7 @@ Matrix make(const Spec& spec, std::int64_t rows, std::int64_t cols, std::uint64_
   m.rows = {.codes = m.aligned,
             .scales = m.scales.data(),
             .zeros = m.zeros.empty() ? nullptr : m.zeros.data(),
+            .levels = m.levels.empty() ? nullptr : m.levels.data(),
             .scale = spec.scale == ScaleType::f32   ? StoredScale::f32
                      : spec.scale == ScaleType::f16 ? StoredScale::f16
                                                     : StoredScale::bf16,
@@ -75,7 +83,12 @@ float documented(const QTensor& q, std::int64_t row, const float* x, float bias)
   for (std::int64_t k = 0; k < K; ++k) {
     const auto u = static_cast<std::size_t>((row * K + k) / unit);
     const int z = q.at.zero_points.empty() ? 0 : q.at.zero_points[u];
-    const float v = static_cast<float>(q.codes[static_cast<std::size_t>(row * K + k)] - z);
+    const int code = q.codes[static_cast<std::size_t>(row * K + k)];
+    const Grid grid = grid_of(q.spec);
+    const float v =
+        grid.levels.empty()
+            ? static_cast<float>(code - z)
+            : static_cast<float>(grid.levels[static_cast<std::size_t>(code - grid.qmin)]);
     scale = static_cast<float>(q.at.scales[u]);
     const float w = groups ? v * scale : v;
     lanes[k % 16] = std::fma(w, x[k], lanes[k % 16]);
