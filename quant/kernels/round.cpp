@@ -27,14 +27,15 @@ double add_lanes(const double (&lanes)[kLanes]) {
 
 NOTCH_CLONES void round_codes(std::span<std::int8_t> codes, std::span<const real> w,
                               const Units& units, const Grid& grid) {
+  const std::int64_t unit = units.size;  // read here: a store of codes could be to `units`
   with_rounding(grid, [&](const auto& round) NOTCH_GRID_INLINE {
     for (std::size_t u = 0; u < units.scales.size(); ++u) {
       const real scale = units.scales[u];
       const int z = units.zero(u);
       const real lo = grid.lowest(z), hi = grid.highest(z);
-      const real* in = w.data() + static_cast<std::int64_t>(u) * units.size;
-      std::int8_t* out = codes.data() + static_cast<std::int64_t>(u) * units.size;
-      for (std::int64_t i = 0; i < units.size; ++i) {
+      const real* in = w.data() + static_cast<std::int64_t>(u) * unit;
+      std::int8_t* out = codes.data() + static_cast<std::int64_t>(u) * unit;
+      for (std::int64_t i = 0; i < unit; ++i) {
         const real v = in[i] / scale;
         out[i] = static_cast<std::int8_t>(round.code(v, round(v, lo, hi)) + z);
       }

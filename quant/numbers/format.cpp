@@ -10,6 +10,28 @@ namespace {
 
 constexpr int half(int bits) { return 1 << (bits - 1); }
 
+/// QLoRA (arXiv:2305.14314), appendix E, as bitsandbytes has them: numbers of float32. Quantiles of
+/// the normal distribution between 0.5 and 0.9677083, eight above 0 and seven below, over the
+/// largest.
+constexpr std::array<real, 16> kNormalFloat{
+    -1.0,
+    -0.6961928009986877,
+    -0.5250730514526367,
+    -0.39491748809814453,
+    -0.28444138169288635,
+    -0.18477343022823334,
+    -0.09105003625154495,
+    0.0,
+    0.07958029955625534,
+    0.16093020141124725,
+    0.24611230194568634,
+    0.33791524171829224,
+    0.44070982933044434,
+    0.5626170039176941,
+    0.7229568362236023,
+    1.0,
+};
+
 constexpr std::array kFormats{
     Format{.kind = GridKind::narrow,
            .name = "narrow",
@@ -46,6 +68,12 @@ constexpr std::array kFormats{
                  const int top = (1 << bits) - 1;
                  return Grid{.qmin = -top, .qmax = top, .step = 2, .reach = 1};
                }},
+    Format{.kind = GridKind::nf4,
+           .name = "nf4",
+           .help = "quantiles of the normal distribution, as published with groups of 64",
+           .fewest_bits = 4,
+           .most_bits = 4,
+           .grid = [](int) { return Grid{.qmin = -7, .qmax = 8, .levels = kNormalFloat}; }},
 };
 
 constexpr auto kNames = [] {

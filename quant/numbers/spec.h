@@ -36,6 +36,8 @@ enum class GridKind : std::uint8_t {
                ///< but the range includes the outer cells: ±1.5
   seq,  ///< the odd numbers ±1, ±3, …, ±(2^b-1): 2^b evenly spread levels and no zero, 1 to 4 bits;
         ///< 1 bit is the sign. Stretched elastic quantization, ParetoQ (arXiv:2502.02631), eq. 5-6
+  nf4,  ///< 4-bit NormalFloat: sixteen quantiles of the normal distribution, 0 among them, scale =
+        ///< max|w|; published with groups of 64. QLoRA, Dettmers et al. 2023 (arXiv:2305.14314)
 };
 
 /// The type in which scales are stored; they are rounded to it before they are used.

@@ -12,6 +12,7 @@
 #include "quant/methods/column_update.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
+#include "tests/quant/tiny_models.h"
 
 namespace {
 

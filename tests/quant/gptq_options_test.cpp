@@ -126,24 +126,24 @@ TEST_CASE("a forecast is the loss that rounding the column adds, in float") {
   std::vector<double> losses(at(kStripRows));
   std::vector<real> target(losses.size()), moved(target), scale(target.size()),
       lo(target.size(), -7), hi(target.size(), 7), forecast(target.size());
-  std::vector<std::int16_t> steps(target.size());
+  std::vector<std::int16_t> codes(target.size());
   for (std::size_t i = 0; i < target.size(); ++i) {
     target[i] = w[i] + real(1e-3);
     scale[i] = real(0.05) + std::fabs(w[i + target.size()]) / 4;
   }
-  for (const int step : {1, 2}) {
+  for (const Grid& grid : {Grid{-7, 7}, Grid{-7, 7, 2}}) {
     StripColumn column{.target = target.data(),
                        .original = w.data(),
                        .scale = scale.data(),
                        .lo = lo.data(),
                        .hi = hi.data(),
+                       .grid = &grid,
                        .moved = moved.data(),
                        .losses = losses.data(),
-                       .steps = steps.data(),
-                       .step = step};
+                       .codes = codes.data()};
     round_column(column, 1.5);
     forecast_losses(column, real(1.5), forecast.data());
-    for (std::size_t i = 0; i < target.size(); ++i)  // sums of both steps' losses
+    for (std::size_t i = 0; i < target.size(); ++i)  // sums of both grids' losses
       CHECK(double(forecast[i]) == Approx(losses[i]).epsilon(1e-4).margin(1e-9));
   }
 }

@@ -163,6 +163,18 @@ TEST_CASE("packed products hold for long rows, odd lengths and any groups") {
   }
 }
 
+TEST_CASE("packed products look up a codebook at any length and group") {
+  for (const std::int64_t cols : {7, 100, 768, 1100})
+    check_products({.bits = 4, .grid = GridKind::nf4}, 6, cols);
+  for (const std::int64_t group : {64, 16, 48, 20, 6})
+    check_products({.bits = 4,
+                    .grid = GridKind::nf4,
+                    .granularity = Granularity::group,
+                    .group_size = group,
+                    .scale = ScaleType::f16},
+                   5, 20 * group);
+}
+
 TEST_CASE("a repacked row dequantizes to the same bits as the matrix") {
   for (const Spec& spec : all_specs(6)) {
     const Matrix m = make(spec, 3, 42, 9);

@@ -105,7 +105,12 @@ std::vector<Spec> specs_of(Training training) {
       {.bits = 8, .grid = GridKind::full, .scale = ScaleType::bf16},
       {.bits = 2, .grid = GridKind::ternary},
       {.bits = 2, .grid = GridKind::seq, .scale = ScaleType::f16},
-      {.bits = 1, .grid = GridKind::seq}};
+      {.bits = 1, .grid = GridKind::seq},
+      {.bits = 4,
+       .grid = GridKind::nf4,
+       .granularity = Granularity::group,
+       .group_size = 4,
+       .scale = ScaleType::bf16}};
   if (training == Training::ste) {
     specs.push_back({.bits = 4, .grid = GridKind::signed_max, .scale = ScaleType::f16});
     specs.push_back({.bits = 4,
