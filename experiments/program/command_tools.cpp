@@ -11,6 +11,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "data/corpus.h"
+#include "experiments/program/gguf_files.h"
 
 namespace notch::experiments {
 namespace {
@@ -180,6 +181,13 @@ void require_tokens_fit(const data::Tokenizer& tokenizer, const nn::Gpt& model,
 }  // namespace
 
 RunnableArtefact open_runnable(const fs::path& dir) {
+  if (nn::is_gguf(dir)) {
+    Artefact a = open_gguf(dir);
+    quant::RunnableModel model{.model = std::move(a.loaded.model)};
+    for (const Param& p : model.model->params().params())
+      model.weight_bytes += p.value.size() * std::int64_t{sizeof(real)};
+    return {.path = dir, .runnable = std::move(model), .tokenizer = std::move(a.tokenizer)};
+  }
   require_model_directory(dir);
   RunnableArtefact a{
       .path = dir, .runnable = quant::load_runnable(dir), .tokenizer = data::Tokenizer::load(dir)};
@@ -188,6 +196,7 @@ RunnableArtefact open_runnable(const fs::path& dir) {
 }
 
 Artefact open_artefact(const fs::path& dir) {
+  if (nn::is_gguf(dir)) return open_gguf(dir);
   require_model_directory(dir);
   Artefact a{.path = dir, .loaded = quant::load_any(dir), .tokenizer = data::Tokenizer::load(dir)};
   require_tokens_fit(a.tokenizer, a.model(), dir);

@@ -221,14 +221,25 @@ std::vector<Command> make_commands() {
             "the same model stored another way: its codes as short as they can be, or floats "
             "for other programs",
         .examples = {"notch export runs/quick/models/gptq-int4-seed1337 --format coded --out small",
-                     "notch export MODEL_DIR --format bf16 --out half"},
+                     "notch export MODEL_DIR --format bf16 --out half",
+                     "notch export MODEL_DIR --gguf model.gguf --gguf-type Q8_0"},
         .positionals = {model},
         .flags = {{.name = "format",
                    .value = "NAME",
                    .help = "of a quantized model coded (entropy-coded: smallest) or packed (as "
                            "`notch run` writes); of any f32, f16 or bf16, which transformers reads",
                    .words = {"coded", "packed", "f32", "f16", "bf16"}},
-                  {.name = "out", .value = "DIR", .help = "the directory to write"}}},
+                  {.name = "out", .value = "DIR", .help = "the directory to write"},
+                  {.name = "gguf",
+                   .value = "FILE",
+                   .help = "write one file for llama.cpp instead",
+                   .writes = true},
+                  {.name = "gguf-type",
+                   .value = "TYPE",
+                   .help =
+                       "of what is not quantized already (default F16); quantized codes stay what "
+                       "they are",
+                   .words = {"F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"}}}},
        export_command},
       {{.name = "eval",
         .summary = "loss, bits per byte and perplexity of a model on a text",

@@ -3,6 +3,7 @@
 #include "autograd/base/error.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/program/gguf_files.h"
 #include "nn/model_dir.h"
 
 namespace notch::experiments {
@@ -24,6 +25,24 @@ Json about(const Json& quantization) {
     if (!anew) out.set(key, value);
   }
   return out;
+}
+
+/// One file for llama.cpp and what reads its files.
+int export_gguf(const Args& args, const fs::path& file) {
+  if (args.value("format") || args.value("out")) {
+    fail("--gguf", "writes one file and takes neither --format nor --out", "leave them out");
+  }
+  if (fs::exists(file)) fail(file.string(), "exists", "choose another name, or remove it");
+  const Artefact from = open_artefact(args.positionals[0]);
+  save_gguf(from, args.value("gguf-type").value_or("F16"), file);
+  const Artefact written = open_artefact(file);
+  if (from.model().config().gelu == Gelu::exact) {
+    note(args,
+         "note: llama.cpp computes GELU by tanh, this model by erf; values differ by up to 0.0005");
+  }
+  note(args, str("written to ", file.string(), ", ", written.file_bytes, " bytes; ",
+                 from.file_bytes, " before"));
+  return 0;
 }
 
 void save_codes(const Artefact& from, quant::Coding coding, const fs::path& dir) {
@@ -57,6 +76,7 @@ void save_floats(const Artefact& from, nn::DType dtype, const fs::path& dir) {
 }  // namespace
 
 int export_command(const Args& args) {
+  if (const auto file = args.value("gguf")) return export_gguf(args, *file);
   const std::optional<std::string> format = args.value("format");
   if (!format) fail("--format", "missing", "--format f32, f16, bf16, coded or packed");
   const fs::path out = new_directory(args);

@@ -8,6 +8,7 @@
 #include "experiments/bench/memory_report.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/program/gguf_files.h"
 #include "experiments/program/tensor_statistics.h"
 #include "nn/checkpoint.h"
 #include "quant/store/entropy_coder.h"
@@ -233,6 +234,8 @@ int inspect_command(const Args& args) {
   }
   if (args.has("memory")) {
     inspect_memory(args, path);
+  } else if (nn::is_gguf(path)) {
+    inspect_gguf(args, path);
   } else if (!fs::is_directory(path)) {
     inspect_file(args, path);
   } else if (fs::exists(path / "manifest.json")) {

@@ -1,0 +1,121 @@
+#include "experiments/program/gguf_files.h"
+
+#include <unistd.h>
+
+#include <sstream>
+#include <type_traits>
+
+#include "autograd/base/error.h"
+#include "quant/store/gguf_blocks.h"
+#include "quant/store/gguf_model.h"
+
+namespace notch::experiments {
+namespace {
+
+/// Through the two files that every tokenizer has, so that there is one writer of spellings.
+class VocabularyFiles {
+ public:
+  VocabularyFiles() : dir_(fs::temp_directory_path() / str("notch-gguf-", ::getpid())) {}
+  const fs::path& path() const { return dir_.temporary(); }
+
+ private:
+  DirectoryWriter dir_;  // never committed: removed with this
+};
+
+quant::GgufVocabulary vocabulary_of(const data::Tokenizer& tokenizer) {
+  const VocabularyFiles files;
+  tokenizer.save(files.path());
+  const fs::path vocab = files.path() / "vocab.json", merges = files.path() / "merges.txt";
+  if (!fs::exists(vocab)) {
+    throw Error({.where = "notch export",
+                 .what =
+                     "the tokenizer is more than vocab.json and merges.txt can say, and GGUF has "
+                     "no more",
+                 .hint = "export --format f16 writes a directory with its tokenizer.json"});
+  }
+  quant::GgufVocabulary out{.end_of_text = tokenizer.end_of_text()};
+  const std::string where = vocab.string();
+  const Json ids = Json::parse(read_file(vocab), where);
+  out.tokens.resize(static_cast<std::size_t>(tokenizer.vocab_size()));
+  for (const auto& [token, id] : ids.as_object(where)) {
+    out.tokens.at(static_cast<std::size_t>(id.as_int(where))) = token;
+  }
+  std::istringstream lines(read_file(merges));
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.empty() && !line.starts_with("#version")) out.merges.push_back(line);
+  }
+  if (out.end_of_text >= 0) out.specials.push_back(out.end_of_text);
+  return out;
+}
+
+data::Tokenizer tokenizer_of(const quant::GgufVocabulary& v) {
+  const VocabularyFiles files;
+  std::string vocab = "{", merges = "#version: 0.2\n";
+  for (std::size_t i = 0; i < v.tokens.size(); ++i) {
+    vocab += str(i ? ", " : "", json_quote(v.tokens[i]), ": ", i);
+  }
+  for (const std::string& m : v.merges) merges += m + "\n";
+  write_file(files.path() / "vocab.json", vocab + "}\n");
+  write_file(files.path() / "merges.txt", merges);
+  return data::Tokenizer::load(files.path());
+}
+
+std::string shown(const nn::GgufValue& value) {
+  return std::visit(
+      []<class T>(const T& v) -> std::string {
+        if constexpr (std::is_same_v<T, std::string>) {
+          return v.size() > 60 ? v.substr(0, 57) + "…" : v;
+        } else if constexpr (std::is_same_v<T, bool>) {
+          return v ? "true" : "false";
+        } else if constexpr (std::is_arithmetic_v<T>) {
+          return str(+v);
+        } else {
+          return str(v.size(), " entries");
+        }
+      },
+      value);
+}
+
+}  // namespace
+
+void save_gguf(const Artefact& artefact, std::string_view type, const fs::path& file) {
+  const nn::GgufType* t = nn::gguf_type(type);
+  if (!t || !quant::has_encoder(*t)) {
+    throw Error({.where = "notch export",
+                 .what = "no encoder of this type",
+                 .field = "--gguf-type",
+                 .found = std::string(type),
+                 .expected = "F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0 or Q4_1"});
+  }
+  quant::save_gguf(artefact.model(), artefact.loaded.tensors, vocabulary_of(artefact.tokenizer), *t,
+                   artefact.path.filename().string(), file);
+}
+
+Artefact open_gguf(const fs::path& file) {
+  quant::GgufModel read = quant::load_gguf(file);
+  Artefact a{.path = file, .tokenizer = tokenizer_of(read.vocabulary)};
+  a.loaded.model = std::move(read.model);
+  a.size = quant::predict_size(a.model(), {}, 32, a.loaded.coding);
+  a.file_bytes = static_cast<std::int64_t>(fs::file_size(file));
+  return a;
+}
+
+void inspect_gguf(const Args& args, const fs::path& file) {
+  const nn::GgufFile gguf = nn::GgufFile::open(file);
+  say(args, str(file.string(), ": GGUF, ", gguf.tensors().size(), " tensors, ", gguf.file_bytes(),
+                " bytes"));
+  for (const nn::GgufEntry& e : gguf.metadata()) say(args, str("  ", e.key, " = ", shown(e.value)));
+  Table table({{.key = "tensor", .text = true},
+               {.key = "type", .text = true},
+               {.key = "shape", .text = true},
+               {.key = "bytes", .decimals = 0}});
+  for (const nn::GgufTensor& t : gguf.tensors()) {
+    std::string shape;  // as everywhere here: the contiguous extent last
+    for (const std::int64_t n : t.extents) shape = str(n, shape.empty() ? "" : ", ", shape);
+    table.add_row({text(t.name), text(t.type->name), text(str("[", shape, "]")),
+                   number(static_cast<double>(t.bytes))});
+  }
+  print_table(args, table);
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,96 @@
+// GGUF: the file of llama.cpp: a model's numbers, its configuration and its vocabulary in one.
+//
+// Layout, little-endian (version 3; ggml-org/ggml, docs/gguf.md): "GGUF", u32 version, u64 number of
+// tensors, u64 number of key-values; the key-values; for each tensor its name, extents (the first one
+// is contiguous), u32 type and u64 offset; then, at the next multiple of the alignment (32, or
+// "general.alignment"), the data. Every offset is the sum of the padded sizes before it.
+//
+// What the numbers of a type mean is quant/store/gguf_blocks.h's business: here a type is its id and
+// the bytes of a block.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "autograd/base/files.h"
+
+namespace notch::nn {
+
+/// A value of the metadata. Numbers keep their width: llama.cpp reads counts as u32 and eps as f32.
+using GgufValue =
+    std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t,
+                 std::int32_t, float, bool, std::string, std::uint64_t, std::int64_t, double,
+                 std::vector<std::string>, std::vector<std::int32_t>, std::vector<float>>;
+
+struct GgufEntry {
+  std::string key{};
+  GgufValue value{};
+};
+
+/// How many weights a type stores together, and in how many bytes.
+struct GgufType {
+  std::uint32_t id = 0;
+  std::string_view name{};
+  std::int64_t block = 1, bytes = 4;
+};
+
+/// Every type of a model's tensors that this program knows, by id; nullptr for any other.
+const GgufType* gguf_type(std::uint32_t id);
+/// By its name ("F32", "Q4_0"); nullptr.
+const GgufType* gguf_type(std::string_view name);
+
+/// A tensor to be written: row-major [rows][cols]; a vector has one row.
+struct GgufSource {
+  std::string name{};
+  const GgufType* type = nullptr;
+  std::int64_t rows = 1, cols = 0;
+  bool is_vector = false;
+  /// The bytes of rows [first, first + n), appended to `out`.
+  std::function<void(std::int64_t first, std::int64_t n, std::vector<std::byte>& out)> write{};
+};
+
+/// Writes `path` atomically, a piece of a tensor at a time. Usage error for a repeated name or key, a
+/// name of 64 bytes or more, or columns that the type's block does not divide; Fault::io.
+void write_gguf(const fs::path& path, std::span<const GgufEntry> metadata,
+                std::span<const GgufSource> tensors);
+
+struct GgufTensor {
+  std::string name{};
+  const GgufType* type = nullptr;
+  std::vector<std::int64_t> extents{};  ///< the contiguous one first
+  std::uint64_t offset = 0;             ///< from the start of the file
+  std::uint64_t bytes = 0;
+};
+
+/// A file whose header has been read and checked: sizes, offsets, names and the file's length agree.
+class GgufFile {
+ public:
+  /// Fault::input (where = path, field, found, expected) or Fault::io. Nothing is allocated for a
+  /// length that the file cannot hold.
+  static GgufFile open(const fs::path& path);
+
+  const fs::path& path() const { return path_; }
+  std::uint64_t file_bytes() const { return file_bytes_; }
+  const std::vector<GgufEntry>& metadata() const { return metadata_; }
+  const std::vector<GgufTensor>& tensors() const { return tensors_; }
+  const GgufValue* find(std::string_view key) const;
+  const GgufTensor* tensor(std::string_view name) const;
+  /// Bytes [first, first + out.size()) of the tensor.
+  void read(const GgufTensor& tensor, std::span<std::byte> out, std::uint64_t first = 0) const;
+
+ private:
+  fs::path path_;
+  std::uint64_t file_bytes_ = 0;
+  std::vector<GgufEntry> metadata_;
+  std::vector<GgufTensor> tensors_;
+};
+
+/// Whether the file begins as GGUF files do. False for what cannot be read.
+bool is_gguf(const fs::path& path);
+
+}  // namespace notch::nn
