@@ -35,7 +35,7 @@ constexpr std::array<real, 16> kNormalFloat{
 constexpr std::array kFormats{
     Format{.kind = GridKind::narrow,
            .name = "narrow",
-           .help = "symmetric, [-7,7] at 4 bits",
+           .help = "[-7,7] at 4 bits",
            .grid = [](int bits) { return Grid{.qmin = 1 - half(bits), .qmax = half(bits) - 1}; }},
     Format{.kind = GridKind::full,
            .name = "full",
@@ -43,17 +43,15 @@ constexpr std::array kFormats{
            .grid = [](int bits) { return Grid{.qmin = -half(bits), .qmax = half(bits) - 1}; }},
     Format{.kind = GridKind::signed_max,
            .name = "signed_max",
-           .help = "the largest weight at -8",
            .grid = [](int bits) { return Grid{.qmin = -half(bits), .qmax = half(bits) - 1}; },
            .scale = ScaleOf::signed_value},
     Format{.kind = GridKind::asymmetric,
            .name = "asymmetric",
-           .help = "with zero points",
            .grid = [](int bits) { return Grid{.qmin = -half(bits), .qmax = half(bits) - 1}; },
            .scale = ScaleOf::width},
     Format{.kind = GridKind::ternary,
            .name = "ternary",
-           .help = "-1, 0, 1 in 1.6 bits",
+           .help = "-1, 0, 1",
            .fewest_bits = 2,
            .most_bits = 2,
            .grid = [](int) { return Grid{.qmin = -1, .qmax = 1, .reach = real(0.5)}; },
@@ -70,7 +68,7 @@ constexpr std::array kFormats{
                }},
     Format{.kind = GridKind::nf4,
            .name = "nf4",
-           .help = "quantiles of the normal distribution, as published with groups of 64",
+           .help = "normal quantiles, groups of 64",
            .fewest_bits = 4,
            .most_bits = 4,
            .grid = [](int) { return Grid{.qmin = -7, .qmax = 8, .levels = kNormalFloat}; }},
@@ -102,9 +100,12 @@ std::vector<std::string_view> grid_names() { return {kNames.begin(), kNames.end(
 
 const std::string& grid_help() {
   static const std::string help = [] {
-    std::string all;
+    std::string all, before;
     for (const Format& f : kFormats) {
-      all += str(all.empty() ? "" : "; ", f.name, ' ', f.help, ": ", f.bits_text(), " bits");
+      const std::string bits = f.bits_text();
+      if (bits != before) all += str(all.empty() ? "" : "; ", bits, " bits: ");
+      all += str(bits == before ? ", " : "", f.name, f.help.empty() ? "" : str(" (", f.help, ')'));
+      before = bits;
     }
     return all;
   }();

@@ -32,7 +32,7 @@ enum class Packing : std::uint8_t {
 struct Format {
   GridKind kind{};
   std::string_view name{};
-  std::string_view help{};  ///< its levels in a few words
+  std::string_view help{};  ///< more than the name says, in a few words
   int fewest_bits = 2, most_bits = 8;
   Grid (*grid)(int bits) = nullptr;
   ScaleOf scale = ScaleOf::magnitude;

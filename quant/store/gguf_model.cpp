@@ -11,7 +11,6 @@
 namespace notch::quant {
 namespace {
 
-constexpr float kEpsilon = 1e-5f;  // of every LayerNorm
 constexpr std::int32_t kNormal = 1, kControl = 3;
 
 /// llama.cpp's name of a parameter: "h.3.attn.c_attn.weight" -> "blk.3.attn_qkv.weight".
@@ -52,9 +51,9 @@ std::vector<nn::GgufEntry> metadata_of(const nn::GptConfig& c, const GgufVocabul
           {"gpt2.context_length", u32(c.block_size)},
           {"gpt2.embedding_length", u32(c.n_embd)},
           {"gpt2.block_count", u32(c.n_layer)},
-          {"gpt2.feed_forward_length", u32(4 * c.n_embd)},
+          {"gpt2.feed_forward_length", u32(c.hidden())},
           {"gpt2.attention.head_count", u32(c.n_head)},
-          {"gpt2.attention.layer_norm_epsilon", kEpsilon},
+          {"gpt2.attention.layer_norm_epsilon", static_cast<float>(c.layer_norm_epsilon)},
           {"tokenizer.ggml.model", std::string("gpt2")},
           // Without merges GPT-2's rules would eat spaces before punctuation when ids become text.
           {"tokenizer.ggml.pre", std::string(v.merges.empty() ? "qwen2" : "gpt-2")},
@@ -106,16 +105,13 @@ nn::GptConfig config_of(const nn::GgufFile& file) {
                   .n_embd = count_of(file, "gpt2.embedding_length"),
                   .gelu = Gelu::tanh,
                   .tie_embeddings = false};
-  const std::int64_t hidden = count_of(file, "gpt2.feed_forward_length");
-  if (hidden != 4 * c.n_embd) {
-    refuse(file.path(), "gpt2.feed_forward_length", "not four times the embedding", str(hidden),
-           str(4 * c.n_embd));
-  }
+  c.n_inner = count_of(file, "gpt2.feed_forward_length");
   const float epsilon = value_of<float>(file, "gpt2.attention.layer_norm_epsilon");
-  if (epsilon != kEpsilon) {
-    refuse(file.path(), "gpt2.attention.layer_norm_epsilon", "not what this model computes with",
-           str(epsilon), str(kEpsilon));
+  if (!(epsilon > 0 && epsilon < 1)) {
+    refuse(file.path(), "gpt2.attention.layer_norm_epsilon", "out of range", str(epsilon),
+           "between 0 and 1");
   }
+  c.layer_norm_epsilon = std::stod(str(epsilon));  // as people write it: 1e-05
   return c;
 }
 

@@ -43,7 +43,9 @@ TEST_CASE("each format has a name of its own and levels at all its widths") {
     CHECK(&format_of(f.kind) == &f);
     CHECK(parse_grid(f.name, "t") == f.kind);
     CHECK(name_of(f.kind) == f.name);
-    CHECK(grid_help().find(str(f.name, ' ', f.help)) != std::string::npos);
+    CHECK(grid_help().find(f.name) != std::string::npos);
+    CHECK(grid_help().find(f.help) != std::string::npos);
+    CHECK(grid_help().find(str(f.bits_text(), " bits: ")) != std::string::npos);
     REQUIRE(f.fewest_bits <= f.most_bits);
     for (int bits = f.fewest_bits; bits <= f.most_bits; ++bits) {
       const Grid grid = f.grid(bits);
