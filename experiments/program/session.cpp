@@ -191,8 +191,8 @@ void Session::announce(const Args& args, const LoadedConfig& loaded) const {
                ? std::min(config_.train.checkpoint_every, config_.train.steps)
                : config_.train.steps,
            "; ", config_.seeds.size(), config_.seeds.size() == 1 ? " seed" : " seeds"));
-  for (const ExperimentConfig& c : calibrations(config_)) {
-    note(args, "calib    " + calibration_text(c, tokens.train.size()));
+  for (const ExperimentConfig& each : calibrations(config_)) {
+    note(args, "calib    " + calibration_text(each, tokens.train.size()));
   }
   note(args, str("out      ", dir_->path().string()));
 }

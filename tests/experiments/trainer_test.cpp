@@ -124,9 +124,9 @@ class Session {
     if (!fake_) return all;
     const std::vector<real> steps = values_of(fake_->params());
     all.insert(all.end(), steps.begin(), steps.end());
-    for (const auto& [name, q, input] : fake_->convert().tensors) {
-      std::vector<real> shipped(model_->params().find(name)->value.flat().size());
-      quant::dequantize(q, shipped);
+    for (const quant::NamedQTensor& t : fake_->convert().tensors) {
+      std::vector<real> shipped(model_->params().find(t.name)->value.flat().size());
+      quant::dequantize(t.q, shipped);
       all.insert(all.end(), shipped.begin(), shipped.end());
     }
     return all;
