@@ -106,7 +106,7 @@ TEST_CASE("training ties go to the smaller left id, then the right one") {
   CHECK(same(train_bpe("ac1ab1ac1ab", 258), {{'a', 'b', 256}, {'a', 'c', 257}}));
 }
 
-TEST_CASE("training ties see bytes in the order of the characters that spell them") {
+TEST_CASE("training breaks ties by the characters that spell the bytes") {
   // A space is U+0120, behind every letter: (x,y) goes before (space,a), which the bytes' own order
   // would put first. Both occur twice.
   CHECK(same(train_bpe("xy1 a1xy1 a", 300), {{'x', 'y', 256}, {' ', 'a', 257}}));

@@ -169,7 +169,7 @@ const Method kFoldAlone{
 
 }  // namespace
 
-TEST_CASE("moving scales into weights leaves the model's function as it was") {
+TEST_CASE("moving scales into weights leaves the model's function alone") {
   for (const bool tied : {true, false}) {
     for (const bool bias : {true, false}) {
       for (const bool true_sequential : {false, true}) {
