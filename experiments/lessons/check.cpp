@@ -78,7 +78,8 @@ int check_exercise(const Lesson& lesson, const fs::path& file) {
   const std::string program = (place.path / "exercise").string();
   std::vector<std::string> command;
   append(command, kCompile);
-  command.insert(command.end(), {"-DNOTCH_STUDENT", fs::absolute(file).string(), "-o", program});
+  command.insert(command.end(), {"-DNOTCH_STUDENT", "-x", "c++", fs::absolute(file).string(), "-x",
+                                 "none", "-o", program});
   append(command, kLibraries);
   const int built = run(command);
   if (built != 0) {

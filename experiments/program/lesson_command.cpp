@@ -27,8 +27,8 @@ int run_lesson(const Args& args) {
   page.say(str("You learn ", lesson.teaches, ". Read beside this: ", lesson.source()));
   lesson.run(page);
   if (fs::exists(lessons::skeleton(lesson))) {
-    page.say(str("Exercise: fill the blanks of ", lessons::skeleton(lesson).string(),
-                 ", then `notch lesson check ", lesson.number, "`."));
+    std::cout << "\nExercise: fill the blanks of\n  " << lessons::skeleton(lesson).string()
+              << "\nand have it judged:\n  notch lesson check " << lesson.number << '\n';
   }
   return 0;
 }

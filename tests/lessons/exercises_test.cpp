@@ -101,6 +101,22 @@ TEST_CASE("a judge names the element, both values and a hint") {
   CHECK(judge.asked() == 5);
 }
 
+TEST_CASE("a lesson names its source and exercise and leaves one picture") {
+  const test::Program program;
+  const test::Outcome lesson = program.notch("lesson 2");
+  CAPTURE(lesson.err);
+  REQUIRE(lesson.code == 0);
+  CHECK(lesson.out.find("experiments/lessons/02_order.cpp") != std::string::npos);
+  CHECK(lesson.out.find("notch lesson check 02") != std::string::npos);
+  CHECK(read_file(program / "02_order.svg").starts_with("<svg"));
+  const test::Outcome list = program.notch("lesson list");
+  CHECK(std::ranges::count(list.out, '\n') == std::ssize(lessons::lessons()));
+  CHECK(program.notch("lesson").out == list.out);
+  test::check_refused(program.notch("lesson ordre"), 2);
+  CHECK(program.notch("lesson 2 3").code == 2);
+  CHECK(program.notch("lesson 2 --out nowhere").code == 2);
+}
+
 TEST_CASE("a student's file is built and judged") {
   const test::Program program;
   const std::string solution = "'" + (kSolutions / "02_order.cpp").string() + "'";
@@ -118,6 +134,8 @@ TEST_CASE("a student's file is built and judged") {
   CHECK(wrong.out.find("received 2 elements, expected 3") != std::string::npos);
   CHECK(wrong.out.find("hint: ") != std::string::npos);
 
+  program.write("mine.txt", source);
+  CHECK(program.notch("lesson check 02 mine.txt").code == 0);
   program.write("broken.cpp", "int main() { return }\n");
   CHECK(program.notch("lesson check 02 broken.cpp").code == 3);
   CHECK(program.notch("lesson check 02 none.cpp").code == 4);
