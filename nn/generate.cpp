@@ -32,15 +32,7 @@ std::int32_t best(std::span<const real> logits) {
 
 }  // namespace
 
-KvShape kv_shape(const GptConfig& c, std::int64_t batch) {
-  return {.n_layer = c.n_layer,
-          .n_head = c.n_head,
-          .channels = c.n_embd,
-          .capacity = c.block_size,
-          .batch = batch};
-}
-
-void check_prompt(const GptConfig& config, std::span<const std::int32_t> prompt) {
+void check_prompt(const Sizes& sizes, std::span<const std::int32_t> prompt) {
   if (prompt.empty()) {
     throw Error({.fault = Fault::usage,
                  .where = "generate",
@@ -48,12 +40,12 @@ void check_prompt(const GptConfig& config, std::span<const std::int32_t> prompt)
                  .hint = "give at least one character, or the end-of-text token"});
   }
   for (const std::int32_t id : prompt) {
-    if (id >= 0 && id < config.vocab_size) continue;
+    if (id >= 0 && id < sizes.vocab_size) continue;
     throw Error({.fault = Fault::usage,
                  .where = "generate",
                  .what = "a prompt token is outside the vocabulary",
                  .found = std::to_string(id),
-                 .expected = str("0 to ", config.vocab_size - 1),
+                 .expected = str("0 to ", sizes.vocab_size - 1),
                  .hint = "is this the tokenizer the model was trained with?"});
   }
 }
@@ -140,20 +132,20 @@ std::int32_t sample(std::span<const real> logits, const Sampling& sampling, Rng&
   return Sampler(sampling).draw(logits, rng);
 }
 
-std::vector<std::int32_t> generate(const Gpt& model, std::span<const std::int32_t> prompt,
+std::vector<std::int32_t> generate(const Model& model, std::span<const std::int32_t> prompt,
                                    std::int64_t n, const Sampling& sampling, Rng& rng,
                                    const OnToken& on_token, KvCache* cache) {
   Sampler sampler(sampling);
-  check_prompt(model.config(), prompt);
+  check_prompt(model.sizes(), prompt);
   check(n >= 0, "generate", "n is ", n, "; expected at least 0");
-  const auto block = static_cast<std::size_t>(model.config().block_size);
+  const auto block = static_cast<std::size_t>(model.sizes().block_size);
   std::vector<std::int32_t> text(prompt.begin(), prompt.end());
   const auto last = [&](std::size_t count) {
     return std::span(std::as_const(text)).last(std::min(count, text.size()));
   };
 
   std::unique_ptr<KvCache> own;
-  if (!cache) own = std::make_unique<Fp32KvCache>(kv_shape(model.config()));
+  if (!cache) own = std::make_unique<Fp32KvCache>(kv_shape(model.sizes()));
   Reader reader(model, cache ? *cache : *own);
   reader.forget();
   std::size_t unread = block;  // at the end of the text

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "autograd/base/rng.h"
-#include "nn/gpt.h"
+#include "nn/model.h"
 
 namespace notch::nn {
 
@@ -79,14 +79,11 @@ using OnToken = std::function<bool(std::int32_t token)>;
 /// again as a new prompt. `cache` is emptied first and holds block_size positions; null: FP32.
 /// Throws Fault::usage for an empty prompt, an id outside the vocabulary, n < 0 or bad sampling;
 /// Fault::numeric as `sample`.
-std::vector<std::int32_t> generate(const Gpt& model, std::span<const std::int32_t> prompt,
+std::vector<std::int32_t> generate(const Model& model, std::span<const std::int32_t> prompt,
                                    std::int64_t n, const Sampling& sampling, Rng& rng,
                                    const OnToken& on_token = {}, KvCache* cache = nullptr);
 
-/// The cache shape of a model's whole context.
-KvShape kv_shape(const GptConfig& config, std::int64_t batch = 1);
-
 /// Throws Fault::usage for a prompt that is empty or not of this vocabulary.
-void check_prompt(const GptConfig& config, std::span<const std::int32_t> prompt);
+void check_prompt(const Sizes& sizes, std::span<const std::int32_t> prompt);
 
 }  // namespace notch::nn

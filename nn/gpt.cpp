@@ -63,8 +63,7 @@ std::vector<Step> Block::steps() {
           {.linears = {&mlp.c_proj}, .input = branch, .take = join(mlp.dropout)}};
 }
 
-Gpt::Gpt(const GptConfig& c, Values values)
-    : config_(c), params_(std::make_unique<ParamStore>()), hooks_(std::make_unique<Hooks>()) {
+Gpt::Gpt(const GptConfig& c, Values values) : config_(c) {
   check(c.vocab_size > 0 && c.block_size > 0 && c.n_layer > 0 && c.n_head > 0 && c.n_embd > 0,
         "gpt", "a size is not positive: vocab_size ", c.vocab_size, ", block_size ", c.block_size,
         ", n_layer ", c.n_layer, ", n_head ", c.n_head, ", n_embd ", c.n_embd);
@@ -73,17 +72,23 @@ Gpt::Gpt(const GptConfig& c, Values values)
   check(c.dropout >= 0 && c.dropout < 1, "gpt", "dropout = ", c.dropout, " is not in [0, 1)");
   check(c.n_inner >= 0 && c.layer_norm_epsilon > 0, "gpt", "n_inner = ", c.n_inner,
         " or layer_norm_epsilon = ", c.layer_norm_epsilon, " is out of range");
-  ParamStore& params = *params_;
   const std::int64_t C = c.n_embd;
+  sizes_ = {.vocab_size = c.vocab_size,
+            .block_size = c.block_size,
+            .n_layer = c.n_layer,
+            .n_head = c.n_head,
+            .n_kv_head = c.n_head,
+            .n_embd = C,
+            .n_inner = c.hidden()};
   const auto norm = [&](const std::string& name) {
-    return make_layernorm(params, name, C, c.bias, c.layer_norm_epsilon);
+    return make_layernorm(params_, name, C, c.bias, c.layer_norm_epsilon);
   };
-  wte_ = make_embedding(params, *hooks_, "wte", c.vocab_size, C);
-  wpe_ = make_embedding(params, *hooks_, "wpe", c.block_size, C);
+  token_table_ = make_embedding(params_, hooks_, "wte", c.vocab_size, C);
+  position_table_ = make_embedding(params_, hooks_, "wpe", c.block_size, C);
   for (int l = 0; l < c.n_layer; ++l) {
     const std::string name = "h." + std::to_string(l);
     const auto dense = [&](const char* layer, std::int64_t out, std::int64_t in) {
-      return make_linear(params, *hooks_, name + layer, out, in, c.bias);
+      return make_linear(params_, hooks_, name + layer, out, in, c.bias);
     };
     Block b{.name = name};
     b.ln_1 = norm(name + ".ln_1");
@@ -101,16 +106,16 @@ Gpt::Gpt(const GptConfig& c, Values values)
   }
   ln_f_ = norm("ln_f");
   if (c.tie_embeddings) {
-    lm_head_ = {"lm_head", wte_.weight, nullptr, hooks_.get()};
+    head_ = {"lm_head", token_table_.weight, nullptr, &hooks_};
   } else {
-    lm_head_ = make_linear(params, *hooks_, "lm_head", c.vocab_size, C, false);
+    head_ = make_linear(params_, hooks_, "lm_head", c.vocab_size, C, false);
   }
-  if (values == Values::allocate) params.allocate_values();
+  if (values == Values::allocate) params_.allocate_values();
 }
 
 void Gpt::init(std::uint64_t seed) {
   const double residual = 0.02 / std::sqrt(2.0 * config_.n_layer);
-  std::deque<Param>& params = params_->params();
+  std::deque<Param>& params = params_.params();
   parallel_for(std::ssize(params), [&](std::int64_t i) {  // a stream of random numbers for each
     Param& p = params[static_cast<std::size_t>(i)];
     Rng rng(seed, static_cast<std::uint64_t>(i));
@@ -123,15 +128,14 @@ void Gpt::init(std::uint64_t seed) {
   });
 }
 
-std::vector<Linear*> Gpt::linears() {
-  std::vector<Linear*> all;
-  for (Block& b : h_) {
-    all.insert(all.end(), {&b.attn.c_attn, &b.attn.c_proj, &b.mlp.c_fc, &b.mlp.c_proj});
-  }
-  return all;
+std::unique_ptr<Model> Gpt::twin(Values values) const {
+  return std::make_unique<Gpt>(config_, values);
 }
 
-std::vector<Embedding*> Gpt::embeddings() { return {&wte_, &wpe_}; }
+void Gpt::set_dropout(double rate) {
+  config_.dropout = rate;
+  for (Block& b : h_) b.attn.dropout = b.mlp.dropout = rate;
+}
 
 std::vector<Stage> Gpt::stages() {
   std::vector<Stage> all;
@@ -145,8 +149,8 @@ Var Gpt::embed(Graph& g, const Tokens& tokens, const KvCache* cache) const {
   const std::int64_t first = cache ? cache->length() : 0;
   check(first + tokens.T <= config_.block_size, "gpt", "positions ", first, " to ",
         first + tokens.T - 1, " do not fit block_size = ", config_.block_size);
-  const Var token_rows = wte_(g, tokens);  // [B, T, C]
-  const Var table = hooks_->weight(g, *wpe_.weight);
+  const Var token_rows = token_table_(g, tokens);  // [B, T, C]
+  const Var table = hooks_.weight(g, *position_table_.weight);
   const Var position_rows = slice(table, 0, first, first + tokens.T);  // [T, C]
   const Var x = add(token_rows, position_rows);
   return notch::dropout(x, config_.dropout);
@@ -157,28 +161,6 @@ Var Gpt::hidden(Graph& g, const Tokens& tokens, KvCache* cache) const {
   for (const Block& block : h_) x = block(g, x, cache);
   if (cache) cache->advance(tokens.T);
   return ln_f_(g, x);
-}
-
-Var Gpt::logits(Graph& g, const Tokens& tokens, KvCache* cache) const {
-  const Var x = hidden(g, tokens, cache);
-  return lm_head_(g, x);
-}
-
-Var Gpt::next_logits(Graph& g, const Tokens& tokens, KvCache* cache) const {
-  const Var x = hidden(g, tokens, cache);
-  const Var last = slice(x, 1, tokens.T - 1, tokens.T);
-  return lm_head_(g, last);
-}
-
-Var Gpt::loss(Graph& g, const Batch& batch, const std::optional<Teacher>& teacher) const {
-  const Var x = hidden(g, batch.tokens);
-  return loss_of(g, lm_head_, x, batch.targets, teacher);
-}
-
-std::unique_ptr<Gpt> clone(const Gpt& model) {
-  auto copy = std::make_unique<Gpt>(model.config());
-  copy->params().copy_values(model.params());
-  return copy;
 }
 
 }  // namespace notch::nn

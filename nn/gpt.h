@@ -3,11 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "nn/kv_cache.h"
 #include "nn/layers.h"
 #include "nn/model.h"
 
@@ -61,54 +61,45 @@ struct Block {
   std::vector<Step> steps();  ///< the same, product after product
 };
 
-class Gpt {
+class Gpt final : public Model {
  public:
-  /// Whether the parameters get memory. A packed model fills only what stays in floating point.
-  enum class Values { allocate, shapes_only };
-
   /// Declares the parameters. Throws (usage) when heads do not divide channels, a size is not
   /// positive, or dropout is not in [0, 1).
   explicit Gpt(const GptConfig& config, Values values = Values::allocate);
-  Gpt(const Gpt&) = delete;
-  Gpt& operator=(const Gpt&) = delete;
-
-  /// N(0, 0.02), residual projections N(0, 0.02/√(2 n_layer)), biases 0, norms 1: GPT-2's.
-  /// Parameter i draws from stream i of `seed`.
-  void init(std::uint64_t seed);
 
   const GptConfig& config() const { return config_; }
-  ParamStore& params() { return *params_; }
-  const ParamStore& params() const { return *params_; }
-  Hooks& hooks() { return *hooks_; }
-  std::vector<Linear*> linears();  ///< without the head
-  std::vector<Embedding*> embeddings();
-  Linear& head() { return lm_head_; }
-  std::vector<Stage> stages();  ///< h.0, h.1, …, ln_f
 
-  /// Token + position rows [B, T, C]. With a cache, positions start at cache->length().
-  Var embed(Graph& g, const Tokens& tokens, const KvCache* cache = nullptr) const;
-  /// The final normalised states [B, T, C]. With a cache the new positions are added to it.
-  Var hidden(Graph& g, const Tokens& tokens, KvCache* cache = nullptr) const;
-  /// [B, T, V].
-  Var logits(Graph& g, const Tokens& tokens, KvCache* cache = nullptr) const;
-  /// [B, 1, V]: of the last position alone, which is all that generation wants of a prompt.
-  Var next_logits(Graph& g, const Tokens& tokens, KvCache* cache = nullptr) const;
-  /// Mean cross-entropy in nats, or the distillation loss -> [1].
-  Var loss(Graph& g, const Batch& batch, const std::optional<Teacher>& teacher = {}) const;
+  /// N(0, 0.02), residual projections N(0, 0.02/√(2 n_layer)), biases 0, norms 1: GPT-2's.
+  void init(std::uint64_t seed) override;
+  std::unique_ptr<Model> twin(Values values = Values::allocate) const override;
+  void set_dropout(double rate) override;
+  std::vector<Stage> stages() override;  ///< h.0, h.1, …, ln_f
+  Var embed(Graph& g, const Tokens& tokens, const KvCache* cache = nullptr) const override;
+  Var hidden(Graph& g, const Tokens& tokens, KvCache* cache = nullptr) const override;
+  std::string architecture() const override { return "gpt2"; }
+  Json config_json() const override;
+  std::string description() const override;
+  FileNames file_names() const override;
+  std::vector<FileTensor> file_tensors() const override;
 
  private:
   GptConfig config_;
-  std::unique_ptr<ParamStore> params_;
-  std::unique_ptr<Hooks> hooks_;
-  Embedding wte_{}, wpe_{};
   std::vector<Block> h_;
   LayerNorm ln_f_{};
-  Linear lm_head_{};
 };
 
-static_assert(Model<Gpt>);
+// ---- files (nn/gpt_files.cpp) ----
+//
+// GPT-2 keeps its projections as Conv1D, [in, out]; our Linear is [out, in], so the weights of
+// c_attn, c_proj and c_fc are transposed in the file. Names are our parameters' names, as in the
+// published GPT-2; an untied model has them below "transformer.", except "lm_head.weight", as
+// GPT2LMHeadModel.save_pretrained writes them. The format has biases everywhere: a model without
+// them writes zeros and says so in its config ("notch": {"bias": false}).
 
-/// A Gpt of the same configuration and values. Hooks are not copied.
-std::unique_ptr<Gpt> clone(const Gpt& model);
+/// The configuration a config.json describes. Defaults are those of transformers' GPT2Config; the
+/// five sizes must be there. Throws Fault::input, field = the key, for what this model cannot do
+/// exactly: another activation, attention that is scaled in another way.
+GptConfig parse_gpt_config(const Json& json, const std::filesystem::path& path);
+Json config_json(const GptConfig& config);
 
 }  // namespace notch::nn

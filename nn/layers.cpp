@@ -62,6 +62,12 @@ Var LayerNorm::operator()(Graph& g, Var x) const {
   return layernorm(x, gamma, beta, eps);
 }
 
+Var RmsNorm::operator()(Graph& g, Var x) const {
+  const LabelScope scope(g, name);
+  const Var gamma = g.param(*weight);
+  return rmsnorm(x, gamma, eps);
+}
+
 Linear make_linear(ParamStore& params, const Hooks& hooks, const std::string& name,
                    std::int64_t out_features, std::int64_t in_features, bool bias) {
   Param& w = params.add(name + ".weight", {out_features, in_features});
@@ -76,7 +82,12 @@ Embedding make_embedding(ParamStore& params, const Hooks& hooks, const std::stri
 LayerNorm make_layernorm(ParamStore& params, const std::string& name, std::int64_t channels,
                          bool bias, double eps) {
   Param& w = params.add(name + ".weight", {channels});
-  return {name, &w, bias ? &params.add(name + ".bias", {channels}) : nullptr, eps};
+  return {{name, &w, bias ? &params.add(name + ".bias", {channels}) : nullptr}, eps};
+}
+
+RmsNorm make_rmsnorm(ParamStore& params, const std::string& name, std::int64_t channels,
+                     double eps) {
+  return {{name, &params.add(name + ".weight", {channels}), nullptr}, eps};
 }
 
 }  // namespace notch::nn

@@ -32,13 +32,22 @@ struct Embedding {
   Var operator()(Graph& g, const Tokens& tokens) const;
 };
 
-/// Layer normalization over the last dimension.
-struct LayerNorm {
+/// A normalization over the last dimension: what its kinds have in common.
+struct Norm {
   std::string name{};
   Param* weight = nullptr;
   Param* bias = nullptr;
-  double eps = 1e-5;
+};
 
+/// Layer normalization.
+struct LayerNorm : Norm {
+  double eps = 1e-5;
+  Var operator()(Graph& g, Var x) const;
+};
+
+/// Root mean square normalization; no bias.
+struct RmsNorm : Norm {
+  double eps = 1e-5;
   Var operator()(Graph& g, Var x) const;
 };
 
@@ -49,5 +58,7 @@ Embedding make_embedding(ParamStore& params, const Hooks& hooks, const std::stri
                          std::int64_t rows, std::int64_t channels);
 LayerNorm make_layernorm(ParamStore& params, const std::string& name, std::int64_t channels,
                          bool bias, double eps = 1e-5);
+RmsNorm make_rmsnorm(ParamStore& params, const std::string& name, std::int64_t channels,
+                     double eps);
 
 }  // namespace notch::nn

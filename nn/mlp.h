@@ -1,4 +1,4 @@
-// Mlp: the smallest model with everything the Model concept asks for. Each token predicts the next
+// Mlp: the smallest model with everything that Model asks for. Each token predicts the next
 // from itself alone (a bigram model with hidden layers). For lessons and tests: it trains in
 // milliseconds.
 #pragma once
@@ -19,23 +19,20 @@ struct MlpConfig {
 };
 
 /// x = wte[token];  x = x + proj(gelu(fc(x))) per layer;  logits = x headᵀ.
-class Mlp {
+class Mlp final : public Model {
  public:
-  explicit Mlp(const MlpConfig& config);
-  Mlp(const Mlp&) = delete;
-  Mlp& operator=(const Mlp&) = delete;
-  void init(std::uint64_t seed);  ///< N(0, 1/in_features), biases 0
+  explicit Mlp(const MlpConfig& config, Values values = Values::allocate);
 
-  ParamStore& params() { return *params_; }
-  Hooks& hooks() { return *hooks_; }
-  std::vector<Linear*> linears();
-  std::vector<Embedding*> embeddings() { return {&wte_}; }
-  Linear& head() { return lm_head_; }
-  std::vector<Stage> stages();
-  Var embed(Graph& g, const Tokens& tokens) const { return wte_(g, tokens); }
-  Var hidden(Graph& g, const Tokens& tokens) const;
-  Var logits(Graph& g, const Tokens& tokens) const { return lm_head_(g, hidden(g, tokens)); }
-  Var loss(Graph& g, const Batch& batch, const std::optional<Teacher>& teacher = {}) const;
+  void init(std::uint64_t seed) override;  ///< N(0, 1/in_features), biases 0
+  std::unique_ptr<Model> twin(Values values = Values::allocate) const override;
+  std::vector<Stage> stages() override;
+  Var embed(Graph& g, const Tokens& tokens, const KvCache* cache = nullptr) const override;
+  Var hidden(Graph& g, const Tokens& tokens, KvCache* cache = nullptr) const override;
+  /// It has no file of its own kind: these are for the interface's sake.
+  std::string architecture() const override { return "mlp"; }
+  Json config_json() const override;
+  std::string description() const override { return "each token by itself"; }
+  FileNames file_names() const override { return {.table = "wte.weight"}; }
 
  private:
   struct Layer {
@@ -43,13 +40,8 @@ class Mlp {
     Linear fc{}, proj{};
     Var operator()(Graph& g, Var x) const;
   };
-  std::unique_ptr<ParamStore> params_;
-  std::unique_ptr<Hooks> hooks_;
-  Embedding wte_{};
+  MlpConfig config_;
   std::vector<Layer> layers_;
-  Linear lm_head_{};
 };
-
-static_assert(Model<Mlp>);
 
 }  // namespace notch::nn

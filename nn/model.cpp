@@ -24,6 +24,66 @@ Var Stage::run(Graph& g, Var x) const {
   return state.residual;
 }
 
+std::vector<Embedding*> Model::embeddings() {
+  if (position_table_.weight) return {&token_table_, &position_table_};
+  return {&token_table_};
+}
+
+std::vector<Linear*> Model::linears() {
+  std::vector<Linear*> all;
+  for (const Stage& stage : stages()) {
+    for (Linear* linear : stage.linears()) all.push_back(linear);
+  }
+  return all;
+}
+
+std::int64_t Model::matrix_weights() const {
+  std::int64_t all = 0;
+  for (const Param& p : params_.params()) {
+    const bool looked_up =
+        &p == position_table_.weight || (&p == token_table_.weight && !head_is_tied());
+    if (p.value.shape.rank() == 2 && !looked_up) all += p.value.size();
+  }
+  return all;
+}
+
+Var Model::logits(Graph& g, const Tokens& tokens, KvCache* cache) const {
+  const Var x = hidden(g, tokens, cache);
+  return head_(g, x);
+}
+
+Var Model::next_logits(Graph& g, const Tokens& tokens, KvCache* cache) const {
+  const Var x = hidden(g, tokens, cache);
+  const Var last = slice(x, 1, tokens.T - 1, tokens.T);
+  return head_(g, last);
+}
+
+Var Model::loss(Graph& g, const Batch& batch, const std::optional<Teacher>& teacher) const {
+  const Var x = hidden(g, batch.tokens);
+  return loss_of(g, head_, x, batch.targets, teacher);
+}
+
+std::vector<FileTensor> Model::file_tensors() const {
+  std::vector<FileTensor> tensors;
+  for (const Param& p : params_.params()) tensors.push_back({&p, p.name, p.value.shape, false});
+  return tensors;
+}
+
+std::unique_ptr<Model> clone(const Model& model) {
+  std::unique_ptr<Model> copy = model.twin();
+  copy->params().copy_values(model.params());
+  return copy;
+}
+
+KvShape kv_shape(const Sizes& s, std::int64_t batch) {
+  return {.n_layer = s.n_layer,
+          .n_head = s.n_head,
+          .channels = s.n_embd,
+          .capacity = s.block_size,
+          .batch = batch,
+          .n_kv_head = s.n_kv_head};
+}
+
 Var loss_of(Graph& g, const Linear& head, Var hidden, std::span<const std::int32_t> targets,
             const std::optional<Teacher>& teacher) {
   check(head.bias == nullptr, head.name, "a head with a bias has no chunked loss");

@@ -1,14 +1,17 @@
-// What quantization and training ask of a model: the Model concept, and ModelView, its type-erased
-// form, so that recipes are ordinary functions and not templates.
+// What training, quantization, generation and files ask of a model.
 #pragma once
 
-#include <concepts>
+#include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "autograd/base/json.h"
 #include "autograd/ops.h"
+#include "nn/kv_cache.h"
 #include "nn/layers.h"
 
 namespace notch::nn {
@@ -30,8 +33,7 @@ struct State {
 /// between two products. y_i = linears[i](input(state)); take puts them into the state.
 struct Step {
   std::vector<Linear*> linears{};
-  LayerNorm* norm =
-      nullptr;  ///< whose output they read, if one's: a scale of the input folds into it
+  Norm* norm = nullptr;  ///< whose output they read, if one's: a scale of the input folds into it
   /// Whose rows from source_row on reach the input's columns without a nonlinearity (v reaches
   /// attn.c_proj through a weighted mean over positions), if one's do.
   Linear* source = nullptr;
@@ -52,57 +54,114 @@ struct Stage {
   Var run(Graph& g, Var x) const;
 };
 
-/// hidden = embed, then every stage in order; logits = head(hidden). A tied head shares its
-/// `weight` with an embedding. All pointers stay valid while the model lives.
-template <class M>
-concept Model = requires(M model, Graph& g, const Tokens& tokens, const Batch& batch,
-                         const std::optional<Teacher>& teacher) {
-  { model.params() } -> std::same_as<ParamStore&>;
-  { model.hooks() } -> std::same_as<Hooks&>;
-  { model.linears() } -> std::same_as<std::vector<Linear*>>;
-  { model.embeddings() } -> std::same_as<std::vector<Embedding*>>;
-  { model.head() } -> std::same_as<Linear&>;
-  { model.stages() } -> std::same_as<std::vector<Stage>>;
-  { model.embed(g, tokens) } -> std::same_as<Var>;
-  { model.hidden(g, tokens) } -> std::same_as<Var>;
-  { model.logits(g, tokens) } -> std::same_as<Var>;
-  { model.loss(g, batch, teacher) } -> std::same_as<Var>;
+/// What memory and work follow from, whatever the architecture.
+struct Sizes {
+  std::int64_t vocab_size = 0;
+  std::int64_t block_size = 0;  ///< longest sequence
+  int n_layer = 0;
+  int n_head = 0;     ///< 0 without attention
+  int n_kv_head = 0;  ///< heads of keys and values: n_head, or fewer where queries share them
+  std::int64_t n_embd = 0;
+  std::int64_t n_inner = 0;  ///< channels inside the MLP
+  int mlp_matrices = 2;      ///< 3 with a gate
+
+  bool operator==(const Sizes&) const = default;
 };
 
-struct ModelView {
-  ParamStore* params = nullptr;
-  Hooks* hooks = nullptr;
-  std::vector<Linear*> linears{};  ///< in the order they run; without the head
-  std::vector<Embedding*> embeddings{};
-  Linear* head = nullptr;
-  std::vector<Stage> stages{};  ///< the last one ends in the input of the head
-  std::function<Var(Graph&, const Tokens&)> embed{};
-  std::function<Var(Graph&, const Tokens&)> hidden{};
-  std::function<Var(Graph&, const Tokens&)> logits{};
-  std::function<Var(Graph&, const Batch&, const std::optional<Teacher>&)> loss{};
-
-  bool head_is_tied() const {
-    for (const Embedding* e : embeddings) {
-      if (e->weight == head->weight) return true;
-    }
-    return false;
-  }
+/// One tensor of a model's file.
+struct FileTensor {
+  const Param* param = nullptr;  ///< nullptr: a bias that the model lacks and the file has as zeros
+  std::string name{};            ///< in the file
+  Shape shape{};                 ///< in the file
+  bool transposed = false;       ///< the file has [in, out], the parameter [out, in]
 };
 
-template <Model M>
-ModelView view(M& model) {
-  return {.params = &model.params(),
-          .hooks = &model.hooks(),
-          .linears = model.linears(),
-          .embeddings = model.embeddings(),
-          .head = &model.head(),
-          .stages = model.stages(),
-          .embed = [&model](Graph& g, const Tokens& t) { return model.embed(g, t); },
-          .hidden = [&model](Graph& g, const Tokens& t) { return model.hidden(g, t); },
-          .logits = [&model](Graph& g, const Tokens& t) { return model.logits(g, t); },
-          .loss = [&model](Graph& g, const Batch& b,
-                           const std::optional<Teacher>& t) { return model.loss(g, b, t); }};
-}
+/// How the published files of an architecture name their tensors.
+struct FileNames {
+  std::string_view prefix{};  ///< before every name but the head's; some files are without it
+  std::string_view table{};   ///< of the token table, without the prefix
+  std::string_view head = "lm_head.weight";
+  /// Tensors that some files hold besides the parameters, and nobody needs; without the prefix.
+  bool (*is_buffer)(std::string_view name) = nullptr;
+  std::string_view reversed{};  ///< the hint for a matrix with its extents the other way round
+};
+
+/// A language model: hidden = embed, then every stage in order; logits = head(hidden).
+///
+/// What is common to all of them is here; an architecture declares its parameters in its
+/// constructor and says how they are run, stored and configured. All pointers into a model stay
+/// valid while it lives. nn/architectures.h has the table by which files and programs make one.
+class Model {
+ public:
+  /// Whether the parameters get memory. A packed model fills only what stays in floating point.
+  enum class Values { allocate, shapes_only };
+
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+  virtual ~Model() = default;
+
+  const Sizes& sizes() const { return sizes_; }
+  ParamStore& params() { return params_; }
+  const ParamStore& params() const { return params_; }
+  Hooks& hooks() { return hooks_; }
+  /// A tied head shares its `weight` with the token table.
+  Linear& head() { return head_; }
+  const Linear& head() const { return head_; }
+  Embedding& token_table() { return token_table_; }
+  const Embedding& token_table() const { return token_table_; }
+  /// Rows that are added by position; null where positions enter otherwise.
+  Embedding* position_table() { return position_table_.weight ? &position_table_ : nullptr; }
+  std::vector<Embedding*> embeddings();  ///< the token table, then the positions
+  bool head_is_tied() const { return head_.weight == token_table_.weight; }
+  std::vector<Linear*> linears();  ///< in the order they run; without the head
+  /// Weights that multiply each token: of the linears and the head. A table that is only looked up
+  /// does not count.
+  std::int64_t matrix_weights() const;
+
+  /// Fills the parameters as the architecture's authors do. Parameter i draws from stream i.
+  virtual void init(std::uint64_t seed) = 0;
+  /// A model of the same configuration, without values of its own or hooks.
+  virtual std::unique_ptr<Model> twin(Values values = Values::allocate) const = 0;
+  /// Of training; 0 in an architecture that has none.
+  virtual void set_dropout(double) {}
+  virtual std::vector<Stage> stages() = 0;  ///< the last one ends in the input of the head
+  /// Rows [B, T, C] of the tokens. With a cache, positions start at cache->length().
+  virtual Var embed(Graph& g, const Tokens& tokens, const KvCache* cache = nullptr) const = 0;
+  /// The final normalised states [B, T, C]. With a cache the new positions are added to it.
+  virtual Var hidden(Graph& g, const Tokens& tokens, KvCache* cache = nullptr) const = 0;
+
+  /// [B, T, V].
+  Var logits(Graph& g, const Tokens& tokens, KvCache* cache = nullptr) const;
+  /// [B, 1, V]: of the last position alone, which is all that generation wants of a prompt.
+  Var next_logits(Graph& g, const Tokens& tokens, KvCache* cache = nullptr) const;
+  /// Mean cross-entropy in nats, or the distillation loss -> [1].
+  Var loss(Graph& g, const Batch& batch, const std::optional<Teacher>& teacher = {}) const;
+
+  /// What config.json and the table of architectures call it.
+  virtual std::string architecture() const = 0;
+  /// The members of config.json, without those of callers (token ids, quantization_config).
+  virtual Json config_json() const = 0;
+  /// What a person is told beside the sizes: "tied head, no biases".
+  virtual std::string description() const = 0;
+  virtual FileNames file_names() const = 0;
+  /// Everything the file of this model holds, in the order of the parameters. A tied head is not in
+  /// it.
+  virtual std::vector<FileTensor> file_tensors() const;
+
+ protected:
+  Model() = default;
+  Sizes sizes_{};
+  ParamStore params_;
+  Hooks hooks_;
+  Embedding token_table_{}, position_table_{};
+  Linear head_{};
+};
+
+/// A model of the same configuration and values. Hooks are not copied.
+std::unique_ptr<Model> clone(const Model& model);
+
+/// The cache shape of a model's whole context.
+KvShape kv_shape(const Sizes& sizes, std::int64_t batch = 1);
 
 /// cross-entropy or distillation of `hidden` through the head, in chunks (head_loss). Throws when
 /// the head has a bias: head_loss has none.

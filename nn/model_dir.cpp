@@ -8,9 +8,6 @@
 namespace notch::nn {
 namespace {
 
-constexpr std::string_view kPrefix = "transformer.";
-constexpr std::string_view kHead = "lm_head.weight";
-constexpr std::string_view kTable = "wte.weight";
 constexpr std::int64_t kPiece = std::int64_t{1} << 18;  // elements converted at a time
 
 [[noreturn]] void refuse(const fs::path& path, std::string_view tensor, std::string what,
@@ -22,21 +19,6 @@ constexpr std::int64_t kPiece = std::int64_t{1} << 18;  // elements converted at
                .found = std::move(found),
                .expected = std::move(expected),
                .hint = std::move(hint)});
-}
-
-std::string_view without_prefix(std::string_view name) {
-  return name.starts_with(kPrefix) ? name.substr(kPrefix.size()) : name;
-}
-
-// h.<digits>.attn.bias or h.<digits>.attn.masked_bias: the causal mask, which older versions of
-// transformers stored.
-bool is_mask_buffer(std::string_view name) {
-  name = without_prefix(name);
-  if (!name.starts_with("h.")) return false;
-  name.remove_prefix(2);
-  const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
-  name.remove_prefix(digits);
-  return digits > 0 && (name == ".attn.bias" || name == ".attn.masked_bias");
 }
 
 // to [cols, rows] <- from [rows, cols]; only columns [begin, end) of `from`.
@@ -65,28 +47,6 @@ std::span<real> front(std::vector<real>& buffer, std::int64_t n) {
 
 }  // namespace
 
-std::vector<FileTensor> file_tensors(const Gpt& model) {
-  const GptConfig& config = model.config();
-  const auto file_name = [&](const std::string& name) {
-    return config.tie_embeddings || name == kHead ? name : std::string(kPrefix) + name;
-  };
-  std::vector<FileTensor> tensors;
-  for (const Param& p : model.params().params()) {
-    const Shape& shape = p.value.shape;
-    const bool layer =
-        p.name.starts_with("h.") || p.name.starts_with("ln_f.");  // no table, no head
-    const bool transposed = layer && shape.rank() == 2;
-    const bool weight = p.name.ends_with(".weight");
-    tensors.push_back(
-        {&p, file_name(p.name), transposed ? Shape{shape[1], shape[0]} : shape, transposed});
-    if (!config.bias && layer && weight) {
-      const std::string stem = p.name.substr(0, p.name.size() - std::string_view("weight").size());
-      tensors.push_back({nullptr, file_name(stem + "bias"), Shape{shape[0]}, false});
-    }
-  }
-  return tensors;
-}
-
 TensorSource float_source(const FileTensor& t, DType dtype) {
   const Tensor values = t.param ? t.param->value : Tensor{};
   check(!t.param || values.data, t.name, "has no values to write");
@@ -105,6 +65,16 @@ TensorSource float_source(const FileTensor& t, DType dtype) {
               });
             }
           }};
+}
+
+WeightFile::WeightFile(const fs::path& dir, const Model& model)
+    : files_(open_weights(dir)),
+      dir_(dir),
+      names_(model.file_names()),
+      tied_(model.head_is_tied()) {}
+
+std::string_view WeightFile::without_prefix(std::string_view name) const {
+  return name.starts_with(names_.prefix) ? name.substr(names_.prefix.size()) : name;
 }
 
 const SafetensorsFile& WeightFile::file() const {
@@ -130,7 +100,7 @@ const TensorEntry* WeightFile::find_as_spelled(std::string_view name) const {
 
 const TensorEntry* WeightFile::find(std::string_view name) const {
   const std::string bare(without_prefix(name));
-  const std::array<std::string, 2> spellings{bare, std::string(kPrefix) + bare};
+  const std::array<std::string, 2> spellings{bare, std::string(names_.prefix) + bare};
   for (const std::string& spelling : spellings) {
     if (const TensorEntry* entry = find_as_spelled(spelling)) return entry;
   }
@@ -142,10 +112,10 @@ const TensorEntry* WeightFile::find(std::string_view name) const {
       if (const TensorEntry* entry = find_as_spelled(noted->second)) return entry;
     }
   }
-  return tied_ && bare == kTable ? find_as_spelled(kHead) : nullptr;
+  return tied_ && bare == names_.table ? find_as_spelled(names_.head) : nullptr;
 }
 
-// What stands before `name` where the file has it with more than "transformer." in front.
+// What stands before `name` where the file has it with more than the prefix in front.
 std::string WeightFile::prefix_before(std::string_view name) const {
   const std::string ending = str('.', without_prefix(name));
   for (const SafetensorsFile& file : files_) {
@@ -172,10 +142,7 @@ const TensorEntry& WeightFile::require(std::string_view name, const FileShape& s
     const bool reversed =
         shape.size() == 2 && entry->shape == FileShape{shape.back(), shape.front()};
     refuse(file_of(*entry).path(), entry->name, "shape differs from the config's",
-           to_text(entry->shape), to_text(shape),
-           reversed ? "GPT-2's files hold c_attn, c_proj and c_fc as [in, out]; transpose those of "
-                      "a model with nn.Linear, as nanoGPT's is"
-                    : "");
+           to_text(entry->shape), to_text(shape), reversed ? std::string(names_.reversed) : "");
   }
   required_.insert(entry);
   return *entry;
@@ -184,8 +151,9 @@ const TensorEntry& WeightFile::require(std::string_view name, const FileShape& s
 void WeightFile::check_no_others(bool head_is_tied) const {
   for (const SafetensorsFile& file : files_) {
     for (const TensorEntry& entry : file.entries()) {
-      if (required_.contains(&entry) || is_mask_buffer(entry.name)) continue;
-      if (head_is_tied && entry.name == kHead) continue;
+      if (required_.contains(&entry)) continue;
+      if (names_.is_buffer && names_.is_buffer(without_prefix(entry.name))) continue;
+      if (head_is_tied && entry.name == names_.head) continue;
       refuse(file.path(), entry.name, "extra tensor that the config does not account for",
              to_text(entry.shape), "nothing", "does config.json belong to these weights?");
     }
@@ -224,49 +192,48 @@ void WeightFile::read(const FileTensor& t) const {
   });
 }
 
-void WeightFile::check_tied_head(const Param& wte) const {
-  const TensorEntry* head = find_as_spelled(kHead);
+void WeightFile::check_tied_head(const Param& table) const {
+  const TensorEntry* head = find_as_spelled(names_.head);
   if (!head) return;
   const SafetensorsFile& file = file_of(*head);
-  if (head->shape != file_shape(wte.value.shape)) {
-    refuse(file.path(), kHead, "shape differs from the tied table's", to_text(head->shape),
-           to_text(file_shape(wte.value.shape)));
+  if (head->shape != file_shape(table.value.shape)) {
+    refuse(file.path(), names_.head, "shape differs from the tied table's", to_text(head->shape),
+           to_text(file_shape(table.value.shape)));
   }
   std::vector<real> piece;
-  in_pieces(wte.value.size(), 1, [&](std::int64_t begin, std::int64_t end) {
+  in_pieces(table.value.size(), 1, [&](std::int64_t begin, std::int64_t end) {
     const std::span<real> values = front(piece, end - begin);
     file.read(*head, values, begin);
-    if (std::ranges::equal(values, std::span(wte.value.data + begin, values.size()))) return;
-    refuse(file.path(), kHead, "differs from wte.weight, but the config ties them", "", "",
-           "set \"tie_word_embeddings\": false in config.json");
+    if (std::ranges::equal(values, std::span(table.value.data + begin, values.size()))) return;
+    refuse(file.path(), names_.head, str("differs from ", table.name, ", but the config ties them"),
+           "", "", "set \"tie_word_embeddings\": false in config.json");
   });
 }
 
-void save_model(const Gpt& model, const fs::path& dir, const Json& more, DType dtype) {
+void save_model(const Model& model, const fs::path& dir, const Json& more, DType dtype) {
   std::vector<TensorSource> tensors;
-  for (const FileTensor& t : file_tensors(model)) tensors.push_back(float_source(t, dtype));
+  for (const FileTensor& t : model.file_tensors()) tensors.push_back(float_source(t, dtype));
   write_safetensors(dir / kWeightsFile, std::move(tensors), {{"format", "pt"}});
-  Json config = config_json(model.config());
+  Json config = model.config_json();
   if (dtype != DType::f32) config.set("torch_dtype", dtype == DType::f16 ? "float16" : "bfloat16");
   for (const auto& [key, value] : more.as_object("save_model")) config.set(key, value);
   write_file(dir / kConfigFile, config.dump(2) + "\n");
 }
 
-std::unique_ptr<Gpt> load_model(const fs::path& dir) {
+std::unique_ptr<Model> load_model(const fs::path& dir) {
   const Json json = read_config_json(dir);
-  const GptConfig config = parse_config(json, dir / kConfigFile);
+  std::unique_ptr<Model> model = make_model(json, dir, Model::Values::shapes_only);
   if (quantization_config(json)) {
     refuse(dir / kConfigFile, "quantization_config", "a quantized model", "packed weights",
            "floating-point weights");
   }
-  WeightFile file(dir, config.tie_embeddings);
-  auto model = std::make_unique<Gpt>(config, Gpt::Values::shapes_only);
-  const std::vector<FileTensor> tensors = file_tensors(*model);
+  WeightFile file(dir, *model);
+  const std::vector<FileTensor> tensors = model->file_tensors();
   for (const FileTensor& t : tensors) file.require(t);
-  file.check_no_others(config.tie_embeddings);
+  file.check_no_others(model->head_is_tied());
   model->params().allocate_values();
   for (const FileTensor& t : tensors) file.read(t);
-  if (config.tie_embeddings) file.check_tied_head(*model->head().weight);
+  if (model->head_is_tied()) file.check_tied_head(*model->head().weight);
   return model;
 }
 

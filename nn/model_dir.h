@@ -1,14 +1,9 @@
-// Model directories: a Gpt as Hugging Face users expect a GPT-2: config.json and model.safetensors.
-// (vocab.json and merges.txt beside them are the tokenizer's.)
+// Model directories: a model as Hugging Face users expect one of its architecture: config.json and
+// model.safetensors. (vocab.json and merges.txt beside them are the tokenizer's.) The architecture
+// knows the names and the orientation of its tensors (Model::file_tensors, file_names).
 //
-// GPT-2 keeps its projections as Conv1D, [in, out]; our Linear is [out, in], so the weights of
-// c_attn, c_proj and c_fc are transposed in the file. Names are our parameters' names, as in the
-// published GPT-2; an untied model has them below "transformer.", except "lm_head.weight", as
-// GPT2LMHeadModel.save_pretrained writes them. The format has biases everywhere: a model without
-// them writes zeros and says so in its config ("notch": {"bias": false}).
-//
-// The list of file tensors and the reader are separate from save and load, because a quantized
-// directory stores some of the same tensors packed.
+// The reader is separate from save and load, because a quantized directory stores some of the same
+// tensors packed.
 #pragma once
 
 #include <memory>
@@ -17,47 +12,13 @@
 #include <string_view>
 #include <vector>
 
-#include "autograd/base/json.h"
-#include "nn/gpt.h"
+#include "nn/architectures.h"
 #include "nn/safetensors.h"
 
 namespace notch::nn {
 
-inline constexpr std::string_view kConfigFile = "config.json";
 inline constexpr std::string_view kWeightsFile = "model.safetensors";
 inline constexpr std::string_view kIndexFile = "model.safetensors.index.json";
-
-// ---- config.json ----
-
-/// The members of config.json. Callers may set more (token ids, quantization_config).
-Json config_json(const GptConfig& config);
-
-/// config.json of `dir` as it is; what Python's json writes beyond JSON (NaN, Infinity) is read
-/// too. Throws Fault::io when missing, Fault::input when not JSON.
-Json read_config_json(const fs::path& dir);
-
-/// How a config.json says that weights are quantized; nullptr when it does not, or with null.
-const Json* quantization_config(const Json& config);
-
-/// The configuration a config.json describes. Defaults are those of transformers' GPT2Config; the
-/// five sizes must be there. Throws Fault::input, field = the key, for what this model cannot do
-/// exactly: another architecture or activation, attention that is scaled in another way.
-GptConfig parse_config(const Json& json, const fs::path& path);
-
-GptConfig read_config(const fs::path& dir);
-
-// ---- model.safetensors ----
-
-/// One tensor of the file.
-struct FileTensor {
-  const Param* param = nullptr;  ///< nullptr: a bias that the model lacks and the file has as zeros
-  std::string name{};            ///< in the file
-  Shape shape{};                 ///< in the file
-  bool transposed = false;       ///< the file has [in, out], the parameter [out, in]
-};
-
-/// Everything the file of `model` holds, in the order of the parameters. A tied head is not in it.
-std::vector<FileTensor> file_tensors(const Gpt& model);
 
 /// `t` as floating point. The parameter must have values and outlive the write.
 TensorSource float_source(const FileTensor& t, DType dtype = DType::f32);
@@ -78,38 +39,39 @@ OtherWeights other_weights(const fs::path& dir);
 /// `require`, then check_no_others, and only then allocate and read.
 class WeightFile {
  public:
-  /// `tied`: the config ties head and table, whose tensor may then have the name of either.
-  WeightFile(const fs::path& dir, bool tied) : files_(open_weights(dir)), dir_(dir), tied_(tied) {}
+  /// Of a model that is to be filled. The tensor of a tied table may have the name of the head.
+  WeightFile(const fs::path& dir, const Model& model);
   /// The one file of a quantized directory. Throws Fault::input when there are several.
   const SafetensorsFile& file() const;
 
-  /// The tensor of that name, with or without "transformer." before it, or under the name that the
-  /// file's metadata has for it. Throws Fault::input naming it when it is missing or has another
-  /// shape (found, expected).
+  /// The tensor of that name, with or without the architecture's prefix before it, or under the
+  /// name that the file's metadata has for it. Throws Fault::input naming it when it is missing or
+  /// has another shape (found, expected).
   const TensorEntry& require(std::string_view name, const FileShape& shape);
   const TensorEntry& require(const FileTensor& t) { return require(t.name, file_shape(t.shape)); }
 
-  /// Throws Fault::input naming a tensor that nobody has required. GPT-2's mask buffers
-  /// (h.N.attn.bias and h.N.attn.masked_bias) are ignored, and so is lm_head.weight if
-  /// `head_is_tied`: check_tied_head compares it.
+  /// Throws Fault::input naming a tensor that nobody has required. The architecture's buffers are
+  /// ignored, and so is lm_head.weight if `head_is_tied`: check_tied_head compares it.
   void check_no_others(bool head_is_tied) const;
 
   /// Fills the parameter's values; for a bias that the model lacks, checks that the file has
   /// zeros. Throws Fault::input for a value that is not finite.
   void read(const FileTensor& t) const;
 
-  /// Throws Fault::input when there is an lm_head.weight and it differs from `wte`.
-  void check_tied_head(const Param& wte) const;
+  /// Throws Fault::input when there is an lm_head.weight and it differs from the table's.
+  void check_tied_head(const Param& table) const;
 
  private:
   const TensorEntry* find(std::string_view name) const;
 
   const TensorEntry* find_as_spelled(std::string_view name) const;
   const SafetensorsFile& file_of(const TensorEntry& entry) const;
+  std::string_view without_prefix(std::string_view name) const;
   std::string prefix_before(std::string_view name) const;
 
   std::vector<SafetensorsFile> files_;
   fs::path dir_;
+  FileNames names_;
   bool tied_;
   std::set<const TensorEntry*> required_;
 };
@@ -118,11 +80,12 @@ class WeightFile {
 
 /// Writes both files into `dir`, which exists (a DirectoryWriter's temporary), with weights of type
 /// f32, f16 or bf16 (rounded half to even); `more` is merged into config.json.
-void save_model(const Gpt& model, const fs::path& dir, const Json& more = Json::object(),
+void save_model(const Model& model, const fs::path& dir, const Json& more = Json::object(),
                 DType dtype = DType::f32);
 
-/// Reads what save_model wrote, or a Hugging Face GPT-2 with F32, F16, BF16 or F64 weights. Names
-/// and shapes are checked before the model's memory is allocated. Throws Fault::input or Fault::io.
-std::unique_ptr<Gpt> load_model(const fs::path& dir);
+/// Reads what save_model wrote, or a Hugging Face model of a known architecture with F32, F16, BF16
+/// or F64 weights. Names and shapes are checked before the model's memory is allocated. Throws
+/// Fault::input or Fault::io.
+std::unique_ptr<Model> load_model(const fs::path& dir);
 
 }  // namespace notch::nn

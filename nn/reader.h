@@ -4,14 +4,14 @@
 #include <cstdint>
 #include <span>
 
-#include "nn/gpt.h"
+#include "nn/model.h"
 
 namespace notch::nn {
 
 class Reader {
  public:
   /// Both must outlive this. The cache is used as it is.
-  Reader(const Gpt& model, KvCache& cache) : model_(model), cache_(cache) {}
+  Reader(const Model& model, KvCache& cache) : model_(model), cache_(cache) {}
 
   /// Positions that can still be read.
   std::int64_t room() const { return cache_.capacity() - cache_.length(); }
@@ -29,7 +29,7 @@ class Reader {
   Tokens tokens(std::span<const std::int32_t> ids) const;
   void plan_memory(std::span<const std::int32_t> ids);
 
-  const Gpt& model_;
+  const Model& model_;
   KvCache& cache_;
   Graph graph_, all_graph_;  // two, so that each repeats its own operations and keeps its plan
   bool planned_ = false;

@@ -12,8 +12,8 @@ constexpr std::int64_t kMostProposed = KvCache::kFewQueries - 1;
 /// A model that follows the text: what of it has been read is in its cache.
 class Follower {
  public:
-  Follower(const Gpt& model, KvCache& cache, const Sampling& sampling)
-      : reader_(model, cache), sampler_(sampling), vocab_(model.config().vocab_size) {
+  Follower(const Model& model, KvCache& cache, const Sampling& sampling)
+      : reader_(model, cache), sampler_(sampling), vocab_(model.sizes().vocab_size) {
     reader_.forget();
   }
 
@@ -88,19 +88,19 @@ std::int32_t draw_difference(std::span<const double> p, std::span<const double> 
 
 }  // namespace
 
-Speculation speculate(const Gpt& model, KvCache& cache, const Draft& draft,
+Speculation speculate(const Model& model, KvCache& cache, const Draft& draft,
                       std::span<const std::int32_t> prompt, std::int64_t n,
                       const Sampling& sampling, Rng& rng, const OnToken& on_token) {
-  check_prompt(model.config(), prompt);
-  const auto ids = [&](const Gpt& m) {
-    const std::int64_t V = m.config().vocab_size;
+  check_prompt(model.sizes(), prompt);
+  const auto ids = [&](const Model& m) {
+    const std::int64_t V = m.sizes().vocab_size;
     return sampling.ids == 0 ? V : std::min<std::int64_t>(V, sampling.ids);
   };
   check(ids(model) == ids(draft.model), "speculate", "the model has ", ids(model),
         " tokens, the draft ", ids(draft.model));
   check(draft.tokens >= 1 && draft.tokens <= kMostProposed, "speculate", draft.tokens,
         " proposals per pass; expected 1 to ", kMostProposed);
-  const std::int64_t block = std::min(model.config().block_size, draft.model.config().block_size);
+  const std::int64_t block = std::min(model.sizes().block_size, draft.model.sizes().block_size);
   check(cache.capacity() >= block && draft.cache.capacity() >= block, "speculate",
         "the caches hold ", cache.capacity(), " and ", draft.cache.capacity(), " of ", block,
         " positions");

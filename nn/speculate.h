@@ -19,7 +19,7 @@
 namespace notch::nn {
 
 struct Draft {
-  const Gpt& model;
+  const Model& model;
   KvCache& cache;           ///< holds the smaller block_size of the two models
   std::int64_t tokens = 4;  ///< proposed per pass of the large model: 1 to 7
 };
@@ -33,7 +33,7 @@ struct Speculation {
 /// As generate, by speculation. The window moves as generate's, with the smaller block_size of the
 /// two models. Both caches hold that many positions and are emptied first. Throws Fault::usage when
 /// the models' vocabularies differ.
-Speculation speculate(const Gpt& model, KvCache& cache, const Draft& draft,
+Speculation speculate(const Model& model, KvCache& cache, const Draft& draft,
                       std::span<const std::int32_t> prompt, std::int64_t n,
                       const Sampling& sampling, Rng& rng, const OnToken& on_token = {});
 

@@ -1,11 +1,11 @@
 #include "experiments/bench/gemm_floor.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
+#include "experiments/run/step_split.h"
 
 namespace notch::experiments {
 namespace {
@@ -26,21 +26,25 @@ std::size_t elements(std::int64_t rows, std::int64_t cols) {
 
 }  // namespace
 
-double step_flops(const nn::GptConfig& c, std::int64_t B) {
+double step_flops(const nn::Model& model, std::int64_t B) {
+  const nn::Sizes& c = model.sizes();
   const auto tokens = static_cast<double>(B * c.block_size);
   const auto C = static_cast<double>(c.n_embd), L = static_cast<double>(c.n_layer);
-  const double matrices = L * 12 * C * C + static_cast<double>(c.vocab_size) * C;
+  const auto matrices = static_cast<double>(model.matrix_weights());
   return tokens * (6 * matrices + 12 * L * C * static_cast<double>(c.block_size));
 }
 
-GemmFloor::GemmFloor(nn::Gpt& model, std::int64_t B)
+GemmFloor::GemmFloor(nn::Model& model, std::int64_t B)
     : model_(model),
       B_(B),
-      head_rows_(head_rows(B * model.config().block_size, model.config().vocab_size)) {
-  const nn::GptConfig& c = model.config();
+      head_rows_(head_rows(B * model.sizes().block_size, model.sizes().vocab_size)) {
+  const nn::Sizes& c = model.sizes();
   const std::int64_t M = B * c.block_size;
-  x_.assign(elements(M, 4 * c.n_embd), kFill);
-  y_.assign(std::max(elements(M, 4 * c.n_embd), elements(head_rows_, c.vocab_size)), kFill);
+  std::int64_t widest = 3 * c.n_embd;
+  for (const nn::Linear* l : model.linears())
+    widest = std::max({widest, l->in_features(), l->out_features()});
+  x_.assign(elements(M, widest), kFill);
+  y_.assign(std::max(elements(M, widest), elements(head_rows_, c.vocab_size)), kFill);
   dx_.assign(x_.size(), kFill);
   scores_.assign(elements(B * c.n_head, c.block_size * c.block_size), kFill);
 }
@@ -57,7 +61,7 @@ void GemmFloor::linear(const Param& weight, std::int64_t rows) {
 
 /// Per head: S = q kᵀ, o = S v; dS = do vᵀ, dv = Sᵀ do, dq = dS k, dk = dSᵀ q.
 void GemmFloor::attention() {
-  const nn::GptConfig& c = model_.config();
+  const nn::Sizes& c = model_.sizes();
   const std::int64_t T = c.block_size, NH = c.n_head, C = c.n_embd, HS = C / NH;
   parallel_for(B_ * NH, [&](std::int64_t i) {
     // q, k, v lie side by side in [B, T, 3C]; so do their gradients. q stands in for do.
@@ -80,23 +84,22 @@ void GemmFloor::attention() {
 }
 
 std::vector<GemmFloor::Row> GemmFloor::run() {
-  const nn::GptConfig& c = model_.config();
+  const nn::Sizes& c = model_.sizes();
   const std::int64_t M = B_ * c.block_size;
   std::vector<Row> rows;
-  const auto timed = [&](const char* op, const char* layer, const auto& products) {
+  const auto timed = [&](const char* op, std::string_view layer, const auto& products) {
     const auto start = std::chrono::steady_clock::now();
     products();
     rows.push_back(
-        {op, layer,
+        {op, std::string(layer),
          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
              .count()});
   };
   const std::vector<nn::Linear*> linears = model_.linears();
-  constexpr std::array layers = {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"};
-  for (std::size_t k = 0; k < layers.size(); ++k) {
-    timed("linear", layers[k], [&] {
-      for (std::size_t i = k; i < linears.size(); i += layers.size())
-        linear(*linears[i]->weight, M);
+  const std::size_t per_block = linears.size() / static_cast<std::size_t>(c.n_layer);
+  for (std::size_t k = 0; k < per_block; ++k) {
+    timed("linear", without_block(linears[k]->name), [&] {
+      for (std::size_t i = k; i < linears.size(); i += per_block) linear(*linears[i]->weight, M);
     });
   }
   timed("causal_attention", "", [&] {

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/gpt.h"
+#include "nn/model.h"
 
 namespace notch::experiments {
 
@@ -18,12 +18,12 @@ namespace notch::experiments {
 ///   tokens · (6 · matrix parameters, head included + 12 · n_layer · n_embd · T)
 /// (2 per weight forward, 4 backward; scores and their use are 4 · T · n_embd forward, twice that
 /// backward).
-double step_flops(const nn::GptConfig& config, std::int64_t B);
+double step_flops(const nn::Model& model, std::int64_t B);
 
 class GemmFloor {
  public:
   /// Works on the model's weights, and writes to their gradients. The model must outlive this.
-  GemmFloor(nn::Gpt& model, std::int64_t B);
+  GemmFloor(nn::Model& model, std::int64_t B);
 
   /// Milliseconds of the products of one layer over all blocks.
   struct Row {
@@ -37,7 +37,7 @@ class GemmFloor {
   void linear(const Param& weight, std::int64_t rows);
   void attention();
 
-  nn::Gpt& model_;
+  nn::Model& model_;
   std::int64_t B_, head_rows_;
   std::vector<float> x_, y_, dx_, scores_;
 };

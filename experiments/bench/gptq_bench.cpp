@@ -52,15 +52,14 @@ Seconds time_layer(const quant::Target& target, std::int64_t tokens,
 
 Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::string> layers) {
   const ExperimentConfig& config = subject.config;
-  nn::Gpt model(model_config(config, subject.vocab_size));
-  model.init(kSeed);
-  nn::ModelView view = nn::view(model);
+  const auto model = make_model(config, subject.vocab_size);
+  model->init(kSeed);
   RowConfig row{.method = "gptq",
                 .bits = config.quant.bits.at(0),
                 .granularity = config.quant.granularity,
                 .group_size = config.quant.group_size};
   row.grid = config.quant.grid;
-  const std::vector<quant::Target> targets = quant::resolve(row_plan(config, row), view);
+  const std::vector<quant::Target> targets = quant::resolve(row_plan(config, row), *model);
   const quant::PostTrainingOptions& options = config.quant.options;
   const std::int64_t tokens =
       static_cast<std::int64_t>(config.calib.windows) * config.model.block_size;
@@ -75,8 +74,10 @@ Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::s
                {.key = "gptq_s", .title = "GPTQ s", .decimals = 3},
                {.key = "total_s", .title = "total s", .decimals = 3}});
   std::vector<const quant::Target*> timed;
+  std::vector<nn::Linear*> wanted_layers = model->stages().at(0).linears();
+  wanted_layers.push_back(&model->head());
   for (const quant::Target& t : targets) {
-    if (t.linear && (!t.name.starts_with("h.") || t.name.starts_with("h.0."))) timed.push_back(&t);
+    if (std::ranges::find(wanted_layers, t.linear) != wanted_layers.end()) timed.push_back(&t);
   }
   for (const std::string& layer : layers) {
     const auto named = [&](const quant::Target* t) { return t->name.ends_with(layer); };
@@ -103,9 +104,9 @@ Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::s
                    number(best.factor), number(best.gptq), number(best.hessian + best.gptq)});
   }
   if (!layers.empty()) return table;
-  const Calibration calibration(config, model, subject.tokens, kSeed);
+  const Calibration calibration(config, *model, subject.tokens, kSeed);
   const double start = seconds_now();
-  quant::post_training(view, quant::method("gptq"), targets, calibration.batches(), options);
+  quant::post_training(*model, quant::method("gptq"), targets, calibration.batches(), options);
   table.add_row({text(subject.name), text("whole model"), missing(), missing(), missing(),
                  missing(), missing(), missing(), number(seconds_now() - start)});
   return table;

@@ -5,8 +5,9 @@
 #include <memory>
 
 #include "autograd/base/error.h"
+#include "autograd/base/rng.h"
 #include "experiments/machine/roofs.h"
-#include "nn/generate.h"
+#include "nn/gpt.h"
 #include "nn/reader.h"
 #include "quant/store/pack_weights.h"
 
@@ -51,9 +52,9 @@ std::vector<std::int32_t> some_ids(std::int64_t n, std::int64_t vocab) {
 
 /// Bytes of weights that a pass reads: all but the rows of tables that are only looked up.
 std::int64_t pass_bytes(const quant::RunnableModel& m) {
-  const nn::GptConfig& c = m.model->config();
-  std::int64_t looked_up = c.block_size * c.n_embd;
-  if (!c.tie_embeddings) looked_up += c.vocab_size * c.n_embd;
+  std::int64_t looked_up = 0;
+  for (const nn::Embedding* e : m.model->embeddings())
+    if (e->weight != m.model->head().weight) looked_up += e->weight->value.size();
   return m.weight_bytes - looked_up * static_cast<std::int64_t>(sizeof(real));
 }
 
@@ -73,9 +74,10 @@ void run(Lane& lane, const InferenceOptions& options) {
 /// The rows of one lane; their roof is filled in by the caller.
 void add_rows(InferenceBench& bench, const Lane& lane, const InferenceSubject& subject,
               const InferenceOptions& o) {
-  const nn::GptConfig& c = subject.model.model->config();
+  const nn::Model& model = *subject.model.model;
+  const nn::Sizes& c = model.sizes();
   const auto B = static_cast<double>(lane.batch), T = static_cast<double>(o.prompt);
-  const double weights = static_cast<double>(quant::streamed_weights(c));
+  const double weights = static_cast<double>(model.matrix_weights());
   const double head = static_cast<double>(c.vocab_size * c.n_embd);
   const double per_key = 4.0 * c.n_layer * static_cast<double>(c.n_embd);
   const double held = T + static_cast<double>(o.decode) / 2;  // positions, on average
@@ -142,17 +144,17 @@ InferenceBench bench_inference(std::vector<InferenceSubject>& subjects,
   std::vector<Lane> lanes;
   for (const std::int64_t batch : options.batches) {
     for (std::size_t i = 0; i < subjects.size(); ++i) {
-      const nn::Gpt& model = *subjects[i].model.model;
+      const nn::Model& model = *subjects[i].model.model;
       const std::int64_t positions = options.prompt + options.decode;
-      check(positions <= model.config().block_size, "notch bench", "a prompt of ", options.prompt,
+      check(positions <= model.sizes().block_size, "notch bench", "a prompt of ", options.prompt,
             " and ", options.decode, " more tokens do not fit the context of ",
-            model.config().block_size);
-      nn::KvShape shape = nn::kv_shape(model.config(), batch);
+            model.sizes().block_size);
+      nn::KvShape shape = nn::kv_shape(model.sizes(), batch);
       shape.capacity = positions;
       Lane lane{.subject = i, .batch = batch, .cache = quant::make_kv_cache(options.kv, shape)};
       lane.reader = std::make_unique<nn::Reader>(model, *lane.cache);
-      lane.prompt = some_ids(batch * options.prompt, model.config().vocab_size);
-      lane.next = some_ids(batch, model.config().vocab_size);
+      lane.prompt = some_ids(batch * options.prompt, model.sizes().vocab_size);
+      lane.next = some_ids(batch, model.sizes().vocab_size);
       lanes.push_back(std::move(lane));
     }
   }

@@ -39,19 +39,20 @@ std::vector<MemoryShape> named_shapes() {
           llama({"70B", 80, 8192, 64, 8, 28672})};
 }
 
-MemoryShape memory_shape(const nn::GptConfig& c, std::string name) {
-  const std::int64_t d = c.n_embd, biases = c.bias ? 1 : 0;
+MemoryShape memory_shape(const nn::Model& model, std::string name) {
+  const nn::Sizes& c = model.sizes();
+  std::int64_t matrices = model.matrix_weights();
+  if (!model.head_is_tied()) matrices += c.vocab_size * c.n_embd;
   return {.name = std::move(name),
           .n_layer = c.n_layer,
-          .channels = d,
+          .channels = c.n_embd,
           .n_head = c.n_head,
-          .kv_heads = c.n_head,
-          .hidden = c.hidden(),
+          .kv_heads = c.n_kv_head,
+          .hidden = c.n_inner,
+          .mlp_matrices = c.mlp_matrices,
           .vocab = c.vocab_size,
-          .matrices = c.n_layer * (4 * d * d + 2 * d * c.hidden()) +
-                      (c.tie_embeddings ? 1 : 2) * c.vocab_size * d,
-          .others = c.block_size * d + c.n_layer * (2 * d + biases * (7 * d + c.hidden())) +
-                    (1 + biases) * d};
+          .matrices = matrices,
+          .others = model.params().count() - matrices};
 }
 
 std::vector<MemoryUse> usual_uses() {

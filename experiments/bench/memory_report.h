@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "experiments/show/table.h"
-#include "nn/gpt.h"
+#include "nn/model.h"
 #include "quant/serve/kv_cache.h"
 
 namespace notch::experiments {
@@ -28,7 +28,7 @@ struct MemoryShape {
 
 /// Llama 2 (Touvron et al. 2023, arXiv:2307.09288): 7B, 13B and 70B.
 std::vector<MemoryShape> named_shapes();
-MemoryShape memory_shape(const nn::GptConfig& config, std::string name);
+MemoryShape memory_shape(const nn::Model& model, std::string name);
 
 /// A use: how weights and cache are stored, for how many sequences of what length.
 struct MemoryUse {

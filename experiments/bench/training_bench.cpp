@@ -56,18 +56,17 @@ class Arm {
  public:
   /// `row` is null for fp32.
   Arm(const BenchSubject& subject, const RowConfig* row)
-      : model_(std::make_unique<nn::Gpt>(model_config(subject.config, subject.vocab_size))) {
+      : model_(make_model(subject.config, subject.vocab_size)) {
     const ExperimentConfig config = row ? row_config(subject.config, *row) : subject.config;
     model_->init(kSeed);
     TrainParts parts{.model = *model_, .tokens = subject.tokens, .profile = &profile_};
     if (row) {
       const quant::Method& method = quant::method(row->method);
       if (method.distills) teacher_ = nn::clone(*model_);
-      nn::ModelView view = nn::view(*model_);
-      std::vector<quant::Target> targets = quant::resolve(row_plan(config, *row), view);
-      quant::calibrate(view, targets,
+      std::vector<quant::Target> targets = quant::resolve(row_plan(config, *row), *model_);
+      quant::calibrate(*model_, targets,
                        Calibration(config, *model_, subject.tokens, kSeed).batches());
-      fake_ = std::make_unique<quant::FakeQuantizer>(view, method.training, targets, config.qat);
+      fake_ = std::make_unique<quant::FakeQuantizer>(*model_, method.training, targets, config.qat);
       parts.fake = fake_.get();
       parts.teacher = teacher_.get();
       parts.temperature = config.distill.temperature;
@@ -92,7 +91,7 @@ class Arm {
     steps_ = 0;
   }
 
-  nn::Gpt& model() { return *model_; }
+  nn::Model& model() { return *model_; }
   double first_ms() const { return first_ms_; }
 
   void round(int steps) {
@@ -128,7 +127,7 @@ class Arm {
   }
 
   PeakMemory memory_;  // first: it sees everything below
-  std::unique_ptr<nn::Gpt> model_, teacher_;
+  std::unique_ptr<nn::Model> model_, teacher_;
   std::unique_ptr<quant::FakeQuantizer> fake_;
   Profile profile_;
   std::unique_ptr<TrainingPhase> phase_;
@@ -254,12 +253,13 @@ double TrainingBench::floor_share(std::size_t i) const {
 
 TrainingBench bench_training(const BenchSubject& subject, const BenchOptions& options) {
   const std::vector<std::unique_ptr<Arm>> arms = make_arms(subject, options.recipes);
-  nn::Gpt& model = arms.at(0)->model();
+  nn::Model& model = arms.at(0)->model();
   TrainingBench bench{.name = subject.name,
-                      .model = model.config(),
+                      .model = model.sizes(),
                       .batch_size = subject.config.train.batch_size,
-                      .parameters = model.params().count()};
-  bench.flops = step_flops(bench.model, bench.batch_size);
+                      .parameters = model.params().count(),
+                      .matrix_weights = model.matrix_weights()};
+  bench.flops = step_flops(model, bench.batch_size);
   GemmFloor floor(model, bench.batch_size);
   floor.run();
   const int steps = options.steps > 0
@@ -281,15 +281,14 @@ TrainingBench bench_training(const BenchSubject& subject, const BenchOptions& op
 }
 
 std::vector<std::string> describe(const TrainingBench& b) {
-  const nn::GptConfig& c = b.model;
-  const std::int64_t matrices = c.n_layer * 12 * c.n_embd * c.n_embd + c.vocab_size * c.n_embd;
+  const nn::Sizes& c = b.model;
   return {str(b.name, ": ", c.n_layer, " layers x ", c.n_head, " heads x ", c.n_embd,
               " channels, context ", c.block_size, ", batch ", b.batch_size, ", vocabulary ",
               c.vocab_size, "; ", b.parameters, " parameters, ", b.tokens(), " tokens per step"),
           str("   FLOP per step = tokens x (6 x matrix parameters with the head + 12 x layers x "
               "channels x context) = ",
-              b.tokens(), " x (6 x ", matrices, " + 12 x ", c.n_layer, " x ", c.n_embd, " x ",
-              c.block_size, ") = ", b.flops / 1e9, " G, attention counted full")};
+              b.tokens(), " x (6 x ", b.matrix_weights, " + 12 x ", c.n_layer, " x ", c.n_embd,
+              " x ", c.block_size, ") = ", b.flops / 1e9, " G, attention counted full")};
 }
 
 Table bench_table(const std::vector<TrainingBench>& benches) {

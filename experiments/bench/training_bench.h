@@ -13,7 +13,7 @@
 
 #include "experiments/config/config.h"
 #include "experiments/run/step_split.h"
-#include "nn/gpt.h"
+#include "nn/model.h"
 
 namespace notch::experiments {
 
@@ -49,10 +49,11 @@ struct BenchedRecipe {
 
 struct TrainingBench {
   std::string name{};
-  nn::GptConfig model{};
+  nn::Sizes model{};
   std::int64_t batch_size = 0, parameters = 0;
-  double flops = 0;                ///< step_flops
-  std::vector<double> floor_ms{};  ///< the products alone, one per round
+  std::int64_t matrix_weights = 0;  ///< of the parameters, those that multiply each token
+  double flops = 0;                 ///< step_flops
+  std::vector<double> floor_ms{};   ///< the products alone, one per round
   std::vector<BenchedRecipe> recipes{};
   std::int64_t tokens() const { return batch_size * model.block_size; }
   /// Median over rounds of recipe `i`'s time over that of the first.

@@ -67,6 +67,21 @@ void check_data(const ExperimentConfig& config, const Origins& origins) {
   }
 }
 
+void check_llama(const ModelConfig& m, const Origins& origins) {
+  if (m.n_embd / m.n_head % 2 != 0) {
+    origins.fail("model.n_head",
+                 {.what = "a head has an odd number of channels, and rotary positions turn pairs",
+                  .found = str("n_head = ", m.n_head, " with n_embd = ", m.n_embd),
+                  .hint = "n_head can be " + divisors(m.n_embd / 2)});
+  }
+  if (m.n_kv_head > 0 && m.n_head % m.n_kv_head != 0) {
+    origins.fail("model.n_kv_head",
+                 {.what = "the heads of keys do not divide the heads",
+                  .found = str("n_kv_head = ", m.n_kv_head, " with n_head = ", m.n_head),
+                  .hint = "n_kv_head can be " + divisors(m.n_head)});
+  }
+}
+
 void check_model(const ExperimentConfig& config, const Origins& origins) {
   const ModelConfig& m = config.model;
   if (m.n_embd % m.n_head != 0) {
@@ -75,6 +90,7 @@ void check_model(const ExperimentConfig& config, const Origins& origins) {
                                   .expected = "n_embd a multiple of n_head",
                                   .hint = "n_head can be " + divisors(m.n_embd)});
   }
+  if (m.architecture == "llama") check_llama(m, origins);
 }
 
 void check_train(const ExperimentConfig& config, const Origins& origins) {

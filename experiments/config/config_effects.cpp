@@ -8,7 +8,6 @@
 
 namespace notch::experiments {
 namespace {
-
 using Row = Uses::Row;
 
 template <class Which>
@@ -57,6 +56,8 @@ bool inherits_granularity(const Uses& u) {
 
 constexpr const char* kNoRows = "no [[row]]: explicit rows replace quant.bits x quant.methods";
 constexpr const char* kForked = "quant.control = true, or a row that trains after fp32";
+constexpr const char* kGpt2 = "model.architecture = \"gpt2\"";
+constexpr const char* kLlama = "model.architecture = \"llama\"";
 constexpr const char* kTrained = "a row of a qat- method";
 constexpr const char* kCalibrated =
     "a row of a method with statistics, or with static ranges of activations";
@@ -71,6 +72,8 @@ bool set_somewhere(const Uses& u, Which which) {
 }
 /// A warm start goes on with the grids that it starts from.
 bool looks_for_grids(const QatConfig& qat) { return qat.from == "fp32" || qat.from == "scratch"; }
+bool gpt2(const Uses& u) { return u.config.model.architecture == "gpt2"; }
+bool llama(const Uses& u) { return u.config.model.architecture == "llama"; }
 bool taught(const Uses& u) {
   return set_somewhere(u, [](const auto& c) { return c.distill.alpha > 0; });
 }
@@ -92,6 +95,12 @@ std::vector<Effect> make_effects() {
       {"data.task_examples", "data.kind = \"verbs\"",
        [](const Uses& u) { return verbs(u) || u.config.data.task_examples == 0; }},
       {"data.seed", "data.kind = \"verbs\"", verbs},
+      {"model.bias", kGpt2, gpt2},
+      {"model.dropout", kGpt2, gpt2},
+      {"model.gelu", kGpt2, gpt2},
+      {"model.n_kv_head", kLlama, llama},
+      {"model.rope_theta", kLlama, llama},
+      {"model.rms_norm_eps", kLlama, llama},
       {"train.min_lr", "train.schedule = \"cosine\" or \"linear\"",
        [](const Uses& u) { return u.config.train.schedule != optim::Decay::constant; }},
       {"train.beta1", "train.optimizer = \"adamw\"", adamw},
@@ -252,8 +261,8 @@ const std::vector<std::string_view>& always_effective() {
       "name", "seeds", "out", "threads", "row", "data.kind", "data.tokenizer", "data.val_fraction",
       "data.test_fraction",
       // Without a test split, "val" is what happens and "test" is the default.
-      "data.score", "model.n_layer", "model.n_head", "model.n_embd", "model.block_size",
-      "model.bias", "model.dropout", "model.gelu", "model.tie_embeddings", "train.steps",
+      "data.score", "model.architecture", "model.n_layer", "model.n_head", "model.n_embd",
+      "model.n_inner", "model.block_size", "model.tie_embeddings", "train.steps",
       "train.batch_size", "train.grad_accum", "train.lr", "train.warmup", "train.schedule",
       "train.optimizer", "train.weight_decay", "train.clip", "train.ema", "train.order",
       "train.eval_every", "train.eval_windows", "train.checkpoint_every", "train.keep_last",
@@ -266,14 +275,10 @@ const std::vector<std::string_view>& always_effective() {
 }
 
 const std::vector<std::string_view>& without_numbers() {
-  static const std::vector<std::string_view> keys = {"name",
-                                                     "out",
-                                                     "threads",
-                                                     "train.eval_every",
-                                                     "train.eval_windows",
-                                                     "train.checkpoint_every",
-                                                     "train.keep_last",
-                                                     "train.log_every",
+  static const std::vector<std::string_view> keys = {"name", "out", "threads", "train.eval_every",
+                                                     "train.eval_windows", "train.checkpoint_every",
+                                                     "train.keep_last", "train.log_every",
+                                                     // GPTQ's result does not depend on it.
                                                      "gptq.block"};
   return keys;
 }

@@ -59,26 +59,41 @@ struct DataConfig {
 };
 
 struct ModelConfig {
+  std::string architecture = "gpt2";
   int n_layer = 4;
   int n_head = 4;
+  int n_kv_head = 0;
   int n_embd = 128;
+  int n_inner = 0;
   int block_size = 64;
   bool bias = false;
   double dropout = 0.0;
   std::string gelu = "exact";
   bool tie_embeddings = true;
+  double rope_theta = 10000;
+  double rms_norm_eps = 1e-5;
   bool operator==(const ModelConfig&) const = default;
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
+    v(self.architecture,
+      {"architecture", "gpt2, or llama: RMSNorm, rotary positions, a gated MLP, no biases",
+       one_of({"gpt2", "llama"})});
     v(self.n_layer, {"n_layer", "transformer blocks", between(1, 1024)});
     v(self.n_head, {"n_head", "attention heads; must divide n_embd", between(1, 1024)});
+    v(self.n_kv_head,
+      {"n_kv_head", "llama: heads of keys and values, which queries share; 0 = n_head",
+       between(0, 1024)});
     v(self.n_embd, {"n_embd", "channels", between(1, 16384)});
+    v(self.n_inner,
+      {"n_inner", "channels inside the MLP; 0 = 4 n_embd (llama: 8/3, to 32s)", between(0, 65536)});
     v(self.block_size, {"block_size", "context length in tokens", between(1, 65536)});
-    v(self.bias, {"bias", "biases in Linear and LayerNorm"});
-    v(self.dropout, {"dropout", "probability", from_below(0, 1)});
-    v(self.gelu, {"gelu", "exact, or GPT-2's tanh form", one_of({"exact", "tanh"})});
+    v(self.bias, {"bias", "gpt2: biases in Linear and LayerNorm"});
+    v(self.dropout, {"dropout", "gpt2: probability", from_below(0, 1)});
+    v(self.gelu, {"gelu", "gpt2: exact, or GPT-2's tanh form", one_of({"exact", "tanh"})});
     v(self.tie_embeddings, {"tie_embeddings", "the head uses the token table"});
+    v(self.rope_theta, {"rope_theta", "llama: base of the rotary positions", above(0)});
+    v(self.rms_norm_eps, {"rms_norm_eps", "llama: added to the mean square", at_least(0)});
   }
 };
 
@@ -386,7 +401,7 @@ struct ExperimentConfig {
     v(self.threads,
       {"threads", "0 = all cores; the results do not depend on it", between(0, 1024)});
     v.section(self.data, {"data", "the text"});
-    v.section(self.model, {"model", "the GPT"});
+    v.section(self.model, {"model", "the language model"});
     v.section(self.train, {"train", "training in fp32"});
     v.section(self.quant, {"quant", "what the methods share"});
     v.section(self.activations, {"activations", "what enters quantized layers"});

@@ -66,18 +66,17 @@ Row compare(std::uint64_t seed) {
   train(control, Rng(seed, 101));
 
   const quant::Plan plan{.weights = {.bits = 2}, .table = {}};
-  nn::ModelView view = nn::view(trained);
-  const auto targets = quant::resolve(plan, view);
+  const auto targets = quant::resolve(plan, trained);
   Rng fresh(seed, 102);
   const Text test(fresh, 8192);
   Row row{.fp32 = loss_on(base, test), .longer = loss_on(control, test)};
   {
-    quant::FakeQuantizer fake(view, quant::Training::lsq, targets, {});
+    quant::FakeQuantizer fake(trained, quant::Training::lsq, targets, {});
     train(trained, Rng(seed, 101));
     row.qat = loss_on(trained, test);
   }
   for (nn::Mlp* model : {&base, &control}) {
-    nn::ModelView rounded = nn::view(*model);
+    nn::Model& rounded = *model;
     quant::post_training(rounded, quant::method("rtn-mse"), quant::resolve(plan, rounded), {}, {});
     (model == &base ? row.rtn : row.longer_rtn) = loss_on(*model, test);
   }

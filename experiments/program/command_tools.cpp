@@ -167,9 +167,9 @@ void print_table(const Args& args, const Table& table) {
 
 namespace {
 
-void require_tokens_fit(const data::Tokenizer& tokenizer, const nn::Gpt& model,
+void require_tokens_fit(const data::Tokenizer& tokenizer, const nn::Model& model,
                         const fs::path& dir) {
-  const std::int64_t V = model.config().vocab_size;
+  const std::int64_t V = model.sizes().vocab_size;
   if (tokenizer.vocab_size() <= V) return;
   throw Error({.fault = Fault::input,
                .where = dir.string(),
@@ -279,7 +279,7 @@ TokenizedText open_text(const Args& args, const fs::path& file, const Artefact& 
                     .sha256 = corpus.sha256,
                     .tokens = encode(tokenizer, wanted, file.string())};
   if (corpus.marked) note(args, str("note: ", corpus.name, " without its byte order mark"));
-  const std::int64_t T = artefact.model().config().block_size;
+  const std::int64_t T = artefact.model().sizes().block_size;
   if (std::ssize(out.tokens) <= T) {
     throw Error(
         {.fault = Fault::input,

@@ -50,7 +50,7 @@ struct Artefact {
   quant::SizeReport size{};     ///< of the tensors
   std::int64_t file_bytes = 0;  ///< model.safetensors with its header
 
-  nn::Gpt& model() const { return *loaded.model; }
+  nn::Model& model() const { return *loaded.model; }
 };
 
 /// A model directory, ready to run: quantized layers stay packed.

@@ -28,16 +28,16 @@ data::Splits splits_of(const Args& args, const std::string& split) {
 }
 
 void require_same_text_units(const Artefact& model, const Artefact& base) {
-  const std::int64_t T = model.model().config().block_size;
+  const std::int64_t T = model.model().sizes().block_size;
   const bool same_tokens = model.tokenizer.definition_hash() == base.tokenizer.definition_hash() &&
-                           model.model().config().vocab_size == base.model().config().vocab_size;
-  if (same_tokens && base.model().config().block_size >= T) return;
+                           model.model().sizes().vocab_size == base.model().sizes().vocab_size;
+  if (same_tokens && base.model().sizes().block_size >= T) return;
   throw Error(
       {.fault = Fault::input,
        .where = base.path.string(),
        .what = same_tokens ? "the base has a shorter context than the model"
                            : "the base has another tokenizer than the model",
-       .found = same_tokens ? str(base.model().config().block_size) : "",
+       .found = same_tokens ? str(base.model().sizes().block_size) : "",
        .expected = same_tokens ? str("at least ", T) : "",
        .hint = "compare models that were trained on the same text with the same tokenizer"});
 }
@@ -95,7 +95,7 @@ int eval_command(const Args& args) {
     require_same_text_units(model, *base);
   }
   if (dumps) {
-    const DumpWindows windows(text.tokens, model.model().config().block_size, N);
+    const DumpWindows windows(text.tokens, model.model().sizes().block_size, N);
     if (const auto file = args.value("dump-logits")) dump_logits(model.model(), windows, *file);
     if (const auto file = args.value("dump-grads")) dump_gradients(model.model(), windows, *file);
   }
@@ -104,7 +104,7 @@ int eval_command(const Args& args) {
   const Evaluation e =
       evaluate(model.model(), text.tokens, text.bytes_per_token, base ? &base->model() : nullptr);
   note(args, str(text.name, ": SHA-256 ", text.sha256.substr(0, 16), ", windows of ",
-                 model.model().config().block_size, " tokens; loss in nats per token"));
+                 model.model().sizes().block_size, " tokens; loss in nats per token"));
   print_table(args, make_table(model, text, e, base_alone));
   return 0;
 }

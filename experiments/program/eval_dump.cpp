@@ -49,8 +49,8 @@ nn::Batch DumpWindows::batch(std::int64_t first, std::int64_t n) const {
           .targets = std::span(targets_).subspan(at, size)};
 }
 
-void dump_logits(const nn::Gpt& model, const DumpWindows& windows, const fs::path& file) {
-  const std::int64_t N = windows.N_, T = windows.T_, V = model.config().vocab_size;
+void dump_logits(const nn::Model& model, const DumpWindows& windows, const fs::path& file) {
+  const std::int64_t N = windows.N_, T = windows.T_, V = model.sizes().vocab_size;
   const auto write = [&](const nn::ByteSink& sink) {
     Graph graph;
     for (std::int64_t first = 0; first < N;) {
@@ -66,28 +66,26 @@ void dump_logits(const nn::Gpt& model, const DumpWindows& windows, const fs::pat
                                {"logits", nn::DType::f32, {N, T, V}, write}});
 }
 
-void dump_gradients(const nn::Gpt& model, const DumpWindows& windows, const fs::path& file) {
+void dump_gradients(const nn::Model& model, const DumpWindows& windows, const fs::path& file) {
   const std::int64_t N = windows.N_, T = windows.T_;
-  nn::GptConfig config = model.config();
-  config.dropout = 0;
-  nn::Gpt twin(config);
-  twin.params().copy_values(model.params());
-  twin.params().allocate_gradients();
+  const std::unique_ptr<nn::Model> twin = nn::clone(model);
+  twin->set_dropout(0);
+  twin->params().allocate_gradients();
   Graph graph;
   for (std::int64_t first = 0; first < N;) {
     const std::int64_t n = std::min(windows_per_batch(T), N - first);
     graph.begin(Graph::Mode::training);
-    graph.backward(twin.loss(graph, windows.batch(first, n)),
+    graph.backward(twin->loss(graph, windows.batch(first, n)),
                    static_cast<real>(static_cast<double>(n) / static_cast<double>(N)));
     first += n;
   }
   // The writer of model files knows names and orientations; it writes values, so these become the
   // gradients.
-  for (Param& p : twin.params().params()) std::ranges::copy(p.grad.flat(), p.value.data);
+  for (Param& p : twin->params().params()) std::ranges::copy(p.grad.flat(), p.value.data);
   std::vector<nn::TensorSource> tensors;
   tensors.push_back(ids("tokens", N, T, windows.tokens_));
   tensors.push_back(ids("targets", N, T, windows.targets_));
-  for (const nn::FileTensor& t : nn::file_tensors(twin)) {
+  for (const nn::FileTensor& t : twin->file_tensors()) {
     if (t.param) tensors.push_back(nn::float_source(t));
   }
   nn::write_safetensors(file, std::move(tensors));

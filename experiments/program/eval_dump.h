@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <span>
 
-#include "nn/gpt.h"
+#include "nn/model.h"
 
 namespace notch::experiments {
 
@@ -20,20 +20,20 @@ class DumpWindows {
   nn::Batch batch(std::int64_t first, std::int64_t n) const;
 
  private:
-  friend void dump_logits(const nn::Gpt&, const DumpWindows&, const std::filesystem::path&);
-  friend void dump_gradients(const nn::Gpt&, const DumpWindows&, const std::filesystem::path&);
+  friend void dump_logits(const nn::Model&, const DumpWindows&, const std::filesystem::path&);
+  friend void dump_gradients(const nn::Model&, const DumpWindows&, const std::filesystem::path&);
   std::int64_t N_, T_;
   std::vector<std::int32_t> tokens_, targets_;
 };
 
 /// tokens, targets (I32 [N, T]) and logits (F32 [N, T, V]).
-void dump_logits(const nn::Gpt& model, const DumpWindows& windows,
+void dump_logits(const nn::Model& model, const DumpWindows& windows,
                  const std::filesystem::path& file);
 
 /// tokens, targets and, under the names and in the orientation of model.safetensors, the gradients
 /// (F32) of the mean cross-entropy over all N·T targets, without dropout. Of a quantized model:
 /// with respect to its dequantized weights.
-void dump_gradients(const nn::Gpt& model, const DumpWindows& windows,
+void dump_gradients(const nn::Model& model, const DumpWindows& windows,
                     const std::filesystem::path& file);
 
 }  // namespace notch::experiments

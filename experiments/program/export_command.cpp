@@ -4,6 +4,7 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/program/gguf_files.h"
+#include "nn/gpt.h"
 #include "nn/model_dir.h"
 
 namespace notch::experiments {
@@ -36,7 +37,7 @@ int export_gguf(const Args& args, const fs::path& file) {
   const Artefact from = open_artefact(args.positionals[0]);
   save_gguf(from, args.value("gguf-type").value_or("F16"), file);
   const Artefact written = open_artefact(file);
-  if (from.model().config().gelu == Gelu::exact) {
+  if (dynamic_cast<const nn::Gpt&>(from.model()).config().gelu == Gelu::exact) {
     note(args,
          "note: llama.cpp computes GELU by tanh, this model by erf; values differ by up to 0.0005");
   }

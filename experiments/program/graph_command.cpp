@@ -24,7 +24,7 @@ constexpr std::int64_t kPositions = 8;
 constexpr int kCharacters = 64;
 
 struct Subject {
-  std::unique_ptr<nn::Gpt> model{};
+  std::unique_ptr<nn::Model> model{};
   ExperimentConfig config{};
 };
 
@@ -40,8 +40,9 @@ Subject model_subject(const Args& args, const fs::path& path) {
     apply_override(loaded, change);
   }
   Subject subject{.model = std::move(open_artefact(path).loaded.model), .config = loaded.config};
-  const nn::GptConfig& c = subject.model->config();
+  const nn::Sizes& c = subject.model->sizes();
   ModelConfig& m = subject.config.model;
+  m.architecture = subject.model->architecture();
   m.n_embd = static_cast<int>(c.n_embd);
   m.n_head = static_cast<int>(c.n_head);
   m.block_size = static_cast<int>(c.block_size);
@@ -66,7 +67,7 @@ Subject subject_of(const Args& args) {
   if (config.data.tokenizer == "char") {
     note(args, str("a vocabulary of ", kCharacters, " stands in for the text's characters"));
   }
-  auto model = std::make_unique<nn::Gpt>(model_config(config, vocab_size));
+  std::unique_ptr<nn::Model> model = make_model(config, vocab_size);
   model->init(static_cast<std::uint64_t>(config.seeds.at(0)));
   return {.model = std::move(model), .config = config};
 }
@@ -74,14 +75,14 @@ Subject subject_of(const Args& args) {
 /// What trains through rounding, as a row of the experiment has it.
 struct Rounding {
   ExperimentConfig config{};
-  std::unique_ptr<nn::Gpt> teacher{};  ///< of a distilled recipe
+  std::unique_ptr<nn::Model> teacher{};  ///< of a distilled recipe
   std::unique_ptr<quant::FakeQuantizer> fake{};
 };
 
-std::vector<std::int32_t> some_ids(const nn::GptConfig& config) {
+std::vector<std::int32_t> some_ids(const nn::Sizes& sizes) {
   std::vector<std::int32_t> ids;
-  for (std::int64_t t = 0; t <= std::min(kPositions, config.block_size); ++t) {
-    ids.push_back(static_cast<std::int32_t>((7 * t + 1) % config.vocab_size));
+  for (std::int64_t t = 0; t <= std::min(kPositions, sizes.block_size); ++t) {
+    ids.push_back(static_cast<std::int32_t>((7 * t + 1) % sizes.vocab_size));
   }
   return ids;
 }
@@ -108,21 +109,20 @@ Rounding attach(const Subject& subject, const std::string& name, const Args& arg
   const RowConfig row = row_of(subject.config, name);
   Rounding rounding{.config = row_config(subject.config, row)};
   if (method.distills) rounding.teacher = nn::clone(*subject.model);
-  nn::ModelView view = nn::view(*subject.model);
   const quant::Plan plan = row_plan(rounding.config, row);
-  std::vector<quant::Target> targets = quant::resolve(plan, view);
-  const std::vector<std::int32_t> ids = some_ids(subject.model->config());
+  std::vector<quant::Target> targets = quant::resolve(plan, *subject.model);
+  const std::vector<std::int32_t> ids = some_ids(subject.model->sizes());
   const nn::Tokens tokens{std::span(ids).first(ids.size() - 1), 1, std::ssize(ids) - 1};
-  quant::calibrate(view, targets, {&tokens, 1});
-  rounding.fake =
-      std::make_unique<quant::FakeQuantizer>(view, method.training, targets, rounding.config.qat);
+  quant::calibrate(*subject.model, targets, {&tokens, 1});
+  rounding.fake = std::make_unique<quant::FakeQuantizer>(*subject.model, method.training, targets,
+                                                         rounding.config.qat);
   if (!rounding.fake->params().params().empty()) rounding.fake->params().allocate_gradients();
   note(args, str(name, ": ", quant::name_of(plan.weights)));
   return rounding;
 }
 
 /// One sequence through the whole model; the mean loss is the root.
-void record_model(Graph& graph, const nn::Gpt& model, const std::vector<std::int32_t>& ids,
+void record_model(Graph& graph, const nn::Model& model, const std::vector<std::int32_t>& ids,
                   const Rounding& rounding) {
   const std::span<const std::int32_t> all(ids);
   const std::size_t n = ids.size() - 1;
@@ -158,21 +158,21 @@ void record_block(Graph& graph, const nn::Stage& stage, std::int64_t channels,
 
 int graph_command(const Args& args) {
   const Subject subject = subject_of(args);
-  const std::unique_ptr<nn::Gpt>& model = subject.model;
-  const nn::GptConfig& config = model->config();
+  const std::unique_ptr<nn::Model>& model = subject.model;
+  const nn::Sizes& sizes = model->sizes();
   model->params().allocate_gradients();
   Rounding rounding;
   if (const auto method = args.value("recipe")) rounding = attach(subject, *method, args);
   Graph graph;
   graph.set_trace(true);
   graph.begin(Graph::Mode::training);
-  const std::vector<std::int32_t> ids = some_ids(config);
+  const std::vector<std::int32_t> ids = some_ids(sizes);
   FlatBlock memory;
   const std::vector<nn::Stage> stages = model->stages();
   if (args.has("block")) {
-    const std::int64_t block = args.integer("block", 0, 0, config.n_layer - 1);
-    record_block(graph, stages.at(static_cast<std::size_t>(block)), config.n_embd,
-                 std::min(kPositions, config.block_size), memory);
+    const std::int64_t block = args.integer("block", 0, 0, sizes.n_layer - 1);
+    record_block(graph, stages.at(static_cast<std::size_t>(block)), sizes.n_embd,
+                 std::min(kPositions, sizes.block_size), memory);
   } else {
     record_model(graph, *model, ids, rounding);
   }

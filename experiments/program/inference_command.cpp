@@ -48,9 +48,9 @@ int bench_inference_command(const Args& args) {
     subjects.push_back({artefact.path.filename().string(), std::move(artefact.runnable)});
   }
   if (subjects.empty()) subjects = shape_subjects(args.value("shape").value_or("S"));
-  std::int64_t context = subjects[0].model.model->config().block_size;
+  std::int64_t context = subjects[0].model.model->sizes().block_size;
   for (const InferenceSubject& s : subjects)
-    context = std::min(context, s.model.model->config().block_size);
+    context = std::min(context, s.model.model->sizes().block_size);
   options.decode = std::min(options.decode, std::max<std::int64_t>(1, context / 4));
   if (options.prompt == 0) options.prompt = std::min<std::int64_t>(256, context - options.decode);
   note(args, banner());

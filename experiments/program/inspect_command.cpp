@@ -111,18 +111,21 @@ bool ends_with_part(std::string_view name, const std::vector<std::string>& stems
 
 void inspect_model(const Args& args, const fs::path& dir) {
   require_model_directory(dir);
-  const nn::GptConfig c = nn::read_config(dir);
-  say(args, str("GPT-2: ", c.n_layer, " layers, ", c.n_head, " heads, ", c.n_embd,
-                " channels, context ", c.block_size, ", vocabulary ", c.vocab_size,
-                c.tie_embeddings ? ", tied head" : ", own head", c.bias ? "" : ", no biases",
-                c.gelu == Gelu::exact ? ", exact GELU" : ", tanh GELU"));
+  const Json config = nn::read_config_json(dir);
+  const auto shapes = nn::make_model(config, dir, nn::Model::Values::shapes_only);
+  const nn::Sizes& c = shapes->sizes();
+  say(args,
+      str(nn::architecture_of(config, dir / nn::kConfigFile).title, ": ", c.n_layer, " layers, ",
+          c.n_head, " heads, ", c.n_kv_head == c.n_head ? "" : str(c.n_kv_head, " heads of keys, "),
+          c.n_embd, " channels, context ", c.block_size, ", vocabulary ", c.vocab_size, ", ",
+          shapes->description()));
   const std::vector<nn::SafetensorsFile> files = nn::open_weights(dir);
   for (const nn::SafetensorsFile& file : files) say_file(args, file);
   Table table = make_table();
-  if (nn::quantization_config(nn::read_config_json(dir))) {
+  if (nn::quantization_config(config)) {
     const Artefact artefact = open_artefact(dir);
     std::vector<std::string> stems;
-    for (const nn::FileTensor& t : nn::file_tensors(artefact.model())) {
+    for (const nn::FileTensor& t : artefact.model().file_tensors()) {
       for (const quant::NamedQTensor& q : artefact.loaded.tensors) {
         if (!t.param || t.param->name != q.name) continue;
         add_quantized(table, t.name, q.q, artefact.loaded.coding);
@@ -145,12 +148,12 @@ void inspect_model(const Args& args, const fs::path& dir) {
 /// What it takes to run the model: as it is stored, and shapes one has heard of beside it.
 void inspect_memory(const Args& args, const fs::path& dir) {
   require_model_directory(dir);
-  const nn::GptConfig config = nn::read_config(dir);
+  const auto model = nn::make_model(nn::read_config_json(dir), dir, nn::Model::Values::shapes_only);
+  const std::int64_t longest = model->sizes().block_size;
   const std::int64_t context = args.integer("context", 0, 1, 10'000'000);
   const std::int64_t batch = args.integer("batch", 1, 1, 100'000);
-  const std::int64_t own_context =
-      context == 0 ? config.block_size : std::min(context, config.block_size);
-  const MemoryShape shape = memory_shape(config, dir.filename().string());
+  const std::int64_t own_context = context == 0 ? longest : std::min(context, longest);
+  const MemoryShape shape = memory_shape(*model, dir.filename().string());
   std::int64_t file_bytes = 0;
   for (const nn::SafetensorsFile& file : nn::open_weights(dir)) {
     file_bytes += static_cast<std::int64_t>(fs::file_size(file.path()));

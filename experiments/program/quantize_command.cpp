@@ -13,7 +13,7 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/run/setup.h"
-#include "nn/gpt.h"
+#include "nn/model.h"
 #include "quant/methods/post_training.h"
 
 namespace notch::experiments {
@@ -202,10 +202,11 @@ int quantize_command(const Args& args) {
                  .hint = "quantize the fp32 model it was made from"});
   }
   for (const Override& change : asked.overrides) note(args, describe(change));
-  config.model.block_size = static_cast<int>(from.model().config().block_size);
-  config.model.n_embd = static_cast<int>(from.model().config().n_embd);
-  nn::ModelView view = nn::view(from.model());
-  const std::vector<quant::Target> targets = quant::resolve(row_plan(config, row), view);
+  config.model.block_size = static_cast<int>(from.model().sizes().block_size);
+  config.model.n_embd = static_cast<int>(from.model().sizes().n_embd);
+  config.model.architecture = from.model().architecture();
+  nn::Model& model = from.model();
+  const std::vector<quant::Target> targets = quant::resolve(row_plan(config, row), model);
 
   Json about = Json::object();
   std::optional<Calibration> calibration;
@@ -216,7 +217,7 @@ int quantize_command(const Args& args) {
     const std::int64_t windows = calibration_windows(config, text.tokens.size());
     if (windows < config.calib.windows)
       note(args, str("note: the text has ", windows, " windows of calibration, all are used"));
-    calibration.emplace(config, from.model(), text.tokens,
+    calibration.emplace(config, model, text.tokens,
                         static_cast<std::uint64_t>(args.integer("seed", 1337, 0, 1'000'000'000)));
     Json json = Json::object();
     json.set("source", text.name).set("tokens", calibration->tokens());
@@ -225,7 +226,7 @@ int quantize_command(const Args& args) {
   }
   about.set("method", method.name);
   const quant::Quantized quantized = quant::post_training(
-      view, method, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
+      model, method, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
       config.quant.options);
   const double moved = quant::require_activity(quantized, out.string());
   std::error_code ignored;  // DirectoryWriter says what is wrong
@@ -233,7 +234,7 @@ int quantize_command(const Args& args) {
   {
     DirectoryWriter dir(out);
     from.tokenizer.save(dir.temporary());
-    quant::save_quantized(from.model(), quantized, dir.temporary(), about);
+    quant::save_quantized(model, quantized, dir.temporary(), about);
     dir.commit();
   }
   print_table(args, layer_table(method, quantized));

@@ -62,8 +62,8 @@ struct Generator {
 
   Generator(const fs::path& dir, quant::KvKind kind)
       : artefact(open_runnable(dir)),
-        cache(quant::make_kv_cache(kind, nn::kv_shape(model().config()))) {}
-  const nn::Gpt& model() const { return *artefact.runnable.model; }
+        cache(quant::make_kv_cache(kind, nn::kv_shape(model().sizes()))) {}
+  const nn::Model& model() const { return *artefact.runnable.model; }
 };
 
 /// Tokens per second of the model by itself, where its cache stands.

@@ -179,10 +179,12 @@ void Session::announce(const Args& args, const LoadedConfig& loaded) const {
            tokens.test.empty() ? "" : str("  test ", tokens.test.size()),
            "; the table is scored on ", scored_text(config_, data_).name,
            c.marked ? "; without the byte order mark before the text" : ""));
-  const nn::Gpt shapes(model_config(config_, tokens.vocab_size), nn::Gpt::Values::shapes_only);
-  note(args, str("model    ", config_.model.n_layer, " layers  ", config_.model.n_head, " heads  ",
-                 config_.model.n_embd, " channels  context ", config_.model.block_size, "  ",
-                 shapes.params().count(), " parameters"));
+  const auto shapes = make_model(config_, tokens.vocab_size, nn::Model::Values::shapes_only);
+  const std::string kind =
+      config_.model.architecture == "gpt2" ? "" : shapes->architecture() + "  ";
+  note(args, str("model    ", kind, config_.model.n_layer, " layers  ", config_.model.n_head,
+                 " heads  ", config_.model.n_embd, " channels  context ", config_.model.block_size,
+                 "  ", shapes->params().count(), " parameters"));
   note(args,
        str("train    ", config_.train.steps, " steps of ",
            config_.train.batch_size * config_.train.grad_accum * config_.model.block_size,

@@ -25,12 +25,11 @@ std::string seed_notes(std::size_t seeds) {
 
 /// What no row quantizes: "wpe, norms, biases".
 std::string left_in_fp32(const ExperimentConfig& config, int vocab_size) {
-  nn::Gpt shapes(model_config(config, vocab_size), nn::Gpt::Values::shapes_only);
-  nn::ModelView view = nn::view(shapes);
+  const auto shapes = make_model(config, vocab_size, nn::Model::Values::shapes_only);
   std::set<const Param*> quantized;
   for (const RowConfig& row : planned_rows(config)) {
     if (row.bits == 0) continue;
-    for (const quant::Target& t : quant::resolve(row_plan(config, row), view)) {
+    for (const quant::Target& t : quant::resolve(row_plan(config, row), *shapes)) {
       quantized.insert(t.weight);
     }
   }
@@ -38,9 +37,9 @@ std::string left_in_fp32(const ExperimentConfig& config, int vocab_size) {
   const auto add = [&](const auto& layer) {
     if (!quantized.contains(layer.weight)) names += layer.name + ", ";
   };
-  for (const nn::Linear* l : view.linears) add(*l);
-  for (const nn::Embedding* e : view.embeddings) add(*e);
-  if (!view.head_is_tied()) add(*view.head);
+  for (const nn::Linear* l : shapes->linears()) add(*l);
+  for (const nn::Embedding* e : shapes->embeddings()) add(*e);
+  if (!shapes->head_is_tied()) add(shapes->head());
   return names + (config.model.bias ? "norms, biases" : "norms");
 }
 

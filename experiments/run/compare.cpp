@@ -35,10 +35,10 @@ class SeedRun {
   std::optional<RowResult> base() {
     RowResult row{.name = std::string(kBaseRow), .method = std::string(kBaseRow)};
     const bool done = make(row, [&](RowResult& r, const fs::path& dir) {
-      nn::Gpt model(model_config(run_.config, run_.data.source.tokenizer.vocab_size()));
-      model.init(stream_);
-      if (!fit(base_settings(run_.config, stream_), {.model = model}, r)) return false;
-      nn::save_model(model, dir);
+      const auto model = make_model(run_.config, run_.data.source.tokenizer.vocab_size());
+      model->init(stream_);
+      if (!fit(base_settings(run_.config, stream_), {.model = *model}, r)) return false;
+      nn::save_model(*model, dir);
       return true;
     });
     if (!done) return std::nullopt;
@@ -86,7 +86,7 @@ class SeedRun {
         return train_row(config, method, plan, r, dir);
       });
     }
-    const auto post = [&](const nn::Gpt& from) {
+    const auto post = [&](const nn::Model& from) {
       return [&](RowResult& r, const fs::path& dir) {
         return round_row(config, method, plan, from, r, dir);
       };
@@ -98,7 +98,7 @@ class SeedRun {
   }
 
   bool round_row(const ExperimentConfig& config, const quant::Method& method,
-                 const quant::Plan& plan, const nn::Gpt& from, RowResult& row,
+                 const quant::Plan& plan, const nn::Model& from, RowResult& row,
                  const fs::path& dir) {
     const auto model = nn::clone(from);
     Json about = Json::object();
@@ -110,10 +110,9 @@ class SeedRun {
 
   /// Rounds `model` after training; the time is the row's, the calibration text is noted in `about`.
   quant::Quantized rounded(const ExperimentConfig& config, const quant::Method& method,
-                           const quant::Plan& plan, nn::Gpt& model, RowResult& row, Json& about) {
+                           const quant::Plan& plan, nn::Model& model, RowResult& row, Json& about) {
     const auto began = std::chrono::steady_clock::now();
-    nn::ModelView view = nn::view(model);
-    const std::vector<quant::Target> targets = quant::resolve(plan, view);
+    const std::vector<quant::Target> targets = quant::resolve(plan, model);
     // Made only where it is used: text that the model writes itself takes longer than rounding.
     std::optional<Calibration> calibration;
     if (method.needs.hessian || std::ranges::any_of(targets, quant::needs_calibration)) {
@@ -126,8 +125,8 @@ class SeedRun {
       about.set("calibration", text);
     }
     quant::Quantized quantized = quant::post_training(
-        view, method, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
-        config.quant.options);
+        model, method, targets,
+        calibration ? calibration->batches() : std::span<const nn::Tokens>{}, config.quant.options);
     row.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     return quantized;
   }
@@ -150,14 +149,14 @@ class SeedRun {
 
   /// Where training through rounding begins.
   struct Start {
-    std::unique_ptr<nn::Gpt> model{};  ///< null when a stop was requested on the way there
+    std::unique_ptr<nn::Model> model{};  ///< null when a stop was requested on the way there
     /// The grids it goes on with; nothing after full precision: it looks for its own.
     std::optional<quant::Quantized> grids{};
   };
   Start start(const ExperimentConfig& config, const quant::Plan& plan,
               const TrainSettings& settings, RowResult& row, Json& about) {
     Start begin{.model = nn::clone(*fork_)};
-    nn::Gpt& model = *begin.model;
+    nn::Model& model = *begin.model;
     if (config.qat.from == "scratch") {
       model.init(stream_);
     } else if (config.qat.from != "fp32") {
@@ -181,15 +180,14 @@ class SeedRun {
     Json about = Json::object();
     const auto [model, grids] = start(config, plan, settings, row, about);
     if (!model) return false;
-    nn::ModelView view = nn::view(*model);
-    std::vector<quant::Target> targets = quant::resolve(plan, view);
+    std::vector<quant::Target> targets = quant::resolve(plan, *model);
     if (grids) {
       for (std::size_t i = 0; i < targets.size(); ++i) targets[i].input = grids->tensors[i].input;
     } else if (std::ranges::any_of(targets, quant::needs_calibration)) {
       const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
-      quant::calibrate(view, targets, calibration.batches());
+      quant::calibrate(*model, targets, calibration.batches());
     }
-    quant::FakeQuantizer fake(view, method.training, targets, config.qat,
+    quant::FakeQuantizer fake(*model, method.training, targets, config.qat,
                               grids ? &*grids : nullptr);
     quant::Diagnostics diagnostics(fake);
     const TrainParts parts{.model = *model,
@@ -204,7 +202,7 @@ class SeedRun {
     return true;
   }
 
-  void save_row(const nn::Gpt& model, const quant::Quantized& quantized, RowResult& row,
+  void save_row(const nn::Model& model, const quant::Quantized& quantized, RowResult& row,
                 const fs::path& dir, Json about) {
     row.moved = quant::require_activity(quantized, row.name);
     row.layers = std::ssize(quantized.layers);
@@ -365,8 +363,8 @@ class SeedRun {
   fs::path folder_;
   std::string scored_on_;
   SeedResults results_;
-  std::unique_ptr<nn::Gpt> fork_;
-  std::map<std::string, std::unique_ptr<nn::Gpt>> controls_;
+  std::unique_ptr<nn::Model> fork_;
+  std::map<std::string, std::unique_ptr<nn::Model>> controls_;
 };
 
 }  // namespace

@@ -44,7 +44,9 @@ ExperimentConfig small(const ExperimentConfig& config, int context) {
   ExperimentConfig out = config;
   out.model.block_size = context;
   out.model.n_embd = narrow_width(config);
-  out.model.n_head = std::gcd(config.model.n_head, out.model.n_embd);
+  const bool pairs = config.model.architecture == "llama";  // of channels, that a head consists of
+  out.model.n_head = std::gcd(config.model.n_head, pairs ? out.model.n_embd / 2 : out.model.n_embd);
+  out.model.n_kv_head = std::gcd(config.model.n_kv_head, out.model.n_head);
   if (!names_blocks(config)) out.model.n_layer = std::min(config.model.n_layer, kBlocks);
   TrainConfig& t = out.train;
   t.steps = kSteps;

@@ -54,11 +54,11 @@ std::int64_t argmax(std::span<const real> row) {
 /// gigabyte.
 class LogitPieces {
  public:
-  explicit LogitPieces(nn::Gpt& model) : model_(model) {}
+  explicit LogitPieces(nn::Model& model) : model_(model) {}
 
   /// Rows of a piece: 64 MB of floats, at least one.
-  static std::int64_t rows(const nn::Gpt& model) {
-    return std::max<std::int64_t>(1, (std::int64_t{1} << 24) / model.config().vocab_size);
+  static std::int64_t rows(const nn::Model& model) {
+    return std::max<std::int64_t>(1, (std::int64_t{1} << 24) / model.sizes().vocab_size);
   }
   void read(const nn::Tokens& tokens) {
     graph_.begin(Graph::Mode::inference);
@@ -73,14 +73,14 @@ class LogitPieces {
   }
 
  private:
-  nn::Gpt& model_;
+  nn::Model& model_;
   Graph graph_, head_graph_;
   Tensor hidden_{};
 };
 
 /// body(first row, rows) for all pieces.
 template <class Body>
-void for_pieces(const nn::Gpt& model, std::int64_t rows, const Body& body) {
+void for_pieces(const nn::Model& model, std::int64_t rows, const Body& body) {
   const std::int64_t most = LogitPieces::rows(model);
   for (std::int64_t first = 0; first < rows; first += most) {
     body(first, std::min(most, rows - first));
@@ -107,11 +107,11 @@ void require_finite(double loss, std::string_view what) {
 
 }  // namespace
 
-Evaluation evaluate(nn::Gpt& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
-                    nn::Gpt* base, const EvaluationLimits& limits) {
-  check(!base || base->config().vocab_size == model.config().vocab_size, "evaluate",
-        "the base has vocab_size ", base ? base->config().vocab_size : 0, ", the model ",
-        model.config().vocab_size);
+Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
+                    nn::Model* base, const EvaluationLimits& limits) {
+  check(!base || base->sizes().vocab_size == model.sizes().vocab_size, "evaluate",
+        "the base has vocab_size ", base ? base->sizes().vocab_size : 0, ", the model ",
+        model.sizes().vocab_size);
   Evaluation out;
   LogitPieces pieces(model);
   std::optional<LogitPieces> base_pieces;
@@ -119,9 +119,9 @@ Evaluation evaluate(nn::Gpt& model, std::span<const std::uint16_t> tokens, doubl
   std::vector<double> losses, divergences, all_divergences;
   std::vector<std::uint8_t> same;
   std::int64_t same_top = 0;
-  const std::int64_t V = model.config().vocab_size;
+  const std::int64_t V = model.sizes().vocab_size;
   for_window_batches(
-      tokens, model.config().block_size, limits.windows,
+      tokens, model.sizes().block_size, limits.windows,
       [&](const WindowBatch& batch, std::int64_t) {
         const nn::Tokens ids{batch.inputs, batch.B, batch.T};
         const std::int64_t rows = batch.B * batch.T;
@@ -213,10 +213,10 @@ std::vector<TaskSequence> task_sequences(const data::Tokenizer& tokenizer,
   return sequences;
 }
 
-double task_accuracy(nn::Gpt& model, const data::Tokenizer& tokenizer,
+double task_accuracy(nn::Model& model, const data::Tokenizer& tokenizer,
                      std::span<const data::TenseExample> examples) {
   if (examples.empty()) return 0;
-  const std::int64_t context = model.config().block_size;
+  const std::int64_t context = model.sizes().block_size;
   const std::vector<TaskSequence> sequences = task_sequences(tokenizer, examples, context);
   // Sequences are padded to a common length; padding and prompts have no target.
   std::vector<double> scores;
@@ -242,7 +242,7 @@ double task_accuracy(nn::Gpt& model, const data::Tokenizer& tokenizer,
         return std::span(all).subspan(static_cast<std::size_t>(row), static_cast<std::size_t>(n));
       };
       kernels::cross_entropy_forward(part(losses), pieces.logits(row, n), part(targets), n,
-                                     model.config().vocab_size);
+                                     model.sizes().vocab_size);
     });
     for (std::size_t b = 0; b < B; ++b) {
       scores.push_back(kernels::tree_sum(std::span(losses).subspan(b * T, T)));

@@ -12,7 +12,7 @@
 
 #include "data/tokenizer.h"
 #include "data/verbs/verbs.h"
-#include "nn/gpt.h"
+#include "nn/model.h"
 
 namespace notch::experiments {
 
@@ -38,8 +38,8 @@ struct EvaluationLimits {
 
 /// Scores `tokens` with `model` in windows of its block_size; against `base` if given, which must
 /// share the vocabulary. Throws Fault::numeric when a loss is not finite.
-Evaluation evaluate(nn::Gpt& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
-                    nn::Gpt* base = nullptr, const EvaluationLimits& limits = {});
+Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
+                    nn::Model* base = nullptr, const EvaluationLimits& limits = {});
 
 /// A question of the task with one of its labels, as tokens.
 struct TaskSequence {
@@ -55,7 +55,7 @@ std::vector<TaskSequence> task_sequences(const data::Tokenizer& tokenizer,
 
 /// Share of examples whose correct continuation is the most probable of the candidates (sum of
 /// token log-probabilities). Prompts that do not fit the context are cut on the left.
-double task_accuracy(nn::Gpt& model, const data::Tokenizer& tokenizer,
+double task_accuracy(nn::Model& model, const data::Tokenizer& tokenizer,
                      std::span<const data::TenseExample> examples);
 
 }  // namespace notch::experiments

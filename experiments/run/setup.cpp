@@ -9,6 +9,8 @@
 #include "autograd/base/thread_pool.h"
 #include "experiments/show/table.h"
 #include "nn/generate.h"
+#include "nn/gpt.h"
+#include "nn/llama.h"
 #include "quant/numbers/format.h"
 
 namespace notch::experiments {
@@ -98,17 +100,37 @@ std::filesystem::path token_cache() {
   return {};
 }
 
-nn::GptConfig model_config(const ExperimentConfig& config, int vocab_size) {
+std::unique_ptr<nn::Model> make_model(const ExperimentConfig& config, int vocab_size,
+                                      nn::Model::Values values) {
   const ModelConfig& m = config.model;
-  return {.vocab_size = vocab_size,
-          .block_size = m.block_size,
-          .n_layer = m.n_layer,
-          .n_head = m.n_head,
-          .n_embd = m.n_embd,
-          .dropout = m.dropout,
-          .bias = m.bias,
-          .gelu = m.gelu == "tanh" ? Gelu::tanh : Gelu::exact,
-          .tie_embeddings = m.tie_embeddings};
+  if (m.architecture == "llama") {
+    constexpr int kMultiple = 32;  // groups of 32 fit
+    const int inner = (m.n_embd * 8 / 3 + kMultiple - 1) / kMultiple * kMultiple;
+    return std::make_unique<nn::Llama>(
+        nn::LlamaConfig{.vocab_size = vocab_size,
+                        .block_size = m.block_size,
+                        .n_layer = m.n_layer,
+                        .n_head = m.n_head,
+                        .n_kv_head = m.n_kv_head > 0 ? m.n_kv_head : m.n_head,
+                        .n_embd = m.n_embd,
+                        .n_inner = m.n_inner > 0 ? m.n_inner : inner,
+                        .rope_theta = m.rope_theta,
+                        .rms_norm_eps = m.rms_norm_eps,
+                        .tie_embeddings = m.tie_embeddings},
+        values);
+  }
+  return std::make_unique<nn::Gpt>(
+      nn::GptConfig{.vocab_size = vocab_size,
+                    .block_size = m.block_size,
+                    .n_layer = m.n_layer,
+                    .n_head = m.n_head,
+                    .n_embd = m.n_embd,
+                    .dropout = m.dropout,
+                    .bias = m.bias,
+                    .gelu = m.gelu == "tanh" ? Gelu::tanh : Gelu::exact,
+                    .tie_embeddings = m.tie_embeddings,
+                    .n_inner = m.n_inner},
+      values);
 }
 
 TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) {
@@ -194,7 +216,9 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
   if (row.activations > 0) {
     plan.activations = a.spec;
     plan.activations->bits = row.activations;
-    plan.asymmetric = a.asymmetric;
+    // The default names GPT-2's layers behind the GELU; a Llama's gated products lie on both sides.
+    const bool of_gpt = a.asymmetric == ActivationsConfig{}.asymmetric;
+    if (config.model.architecture == "gpt2" || !of_gpt) plan.asymmetric = a.asymmetric;
   }
   for (const LayerRule& rule : config.quant.layers) {
     quant::PlanRule out{.pattern = rule.pattern};
@@ -231,7 +255,7 @@ void check_calibration(const ExperimentConfig& config, std::size_t train_tokens,
                             static_cast<std::int64_t>(memory / 2 / window), " take half of it")});
 }
 
-Calibration::Calibration(const ExperimentConfig& config, const nn::Gpt& model,
+Calibration::Calibration(const ExperimentConfig& config, const nn::Model& model,
                          std::span<const std::uint16_t> train, std::uint64_t seed) {
   const std::int64_t T = config.model.block_size;
   const std::int64_t windows = calibration_windows(config, train.size());
@@ -244,7 +268,7 @@ Calibration::Calibration(const ExperimentConfig& config, const nn::Gpt& model,
   if (config.calib.source == "self") {
     parallel_for(windows, [&](std::int64_t w) {
       Rng rng(stream, static_cast<std::uint64_t>(w));
-      const auto V = static_cast<std::uint64_t>(model.config().vocab_size);
+      const auto V = static_cast<std::uint64_t>(model.sizes().vocab_size);
       const std::int32_t first = static_cast<std::int32_t>(rng.below(V));
       window(w)[0] = first;
       const auto text =
@@ -283,10 +307,10 @@ void check_processor(const ExperimentConfig& config, bool has_bf16, const Origin
 /// The targets of a row; what the plan has from a key of the configuration is refused there. `grid`:
 /// the key of the row's.
 static std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const RowConfig& row,
-                                              const std::string& grid, nn::ModelView& view,
+                                              const std::string& grid, nn::Model& model,
                                               const Origins& origins) {
   try {
-    return quant::resolve(row_plan(config, row), view);
+    return quant::resolve(row_plan(config, row), model);
   } catch (const Error& e) {
     const std::string& field = e.parts().field;
     ErrorParts parts = e.parts();
@@ -301,14 +325,13 @@ static std::vector<quant::Target> resolve_row(const ExperimentConfig& config, co
 
 void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& origins) {
   check_methods(config, quant::method_names(), origins);
-  nn::Gpt shapes(model_config(config, vocab_size), nn::Gpt::Values::shapes_only);
-  nn::ModelView view = nn::view(shapes);
+  const auto shapes = make_model(config, vocab_size, nn::Model::Values::shapes_only);
   std::size_t listed = 0;  // in config.row, of which planned_rows leaves fp32 out
   for (const RowConfig& row : planned_rows(config)) {
     while (listed < config.row.size() && config.row[listed].method == "fp32") ++listed;
     const std::string grid = config.row.empty() ? "quant.grid" : str("row[", listed++, "].grid");
     if (row.bits == 0) continue;
-    const std::vector<quant::Target> targets = resolve_row(config, row, grid, view, origins);
+    const std::vector<quant::Target> targets = resolve_row(config, row, grid, *shapes, origins);
     if (quant::method(row.method).training != quant::Training::lsq) continue;
     for (const quant::Target& t : targets) {
       if (quant::has_learned_step(t.spec)) continue;

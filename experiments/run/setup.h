@@ -13,7 +13,7 @@
 #include "data/verbs/verbs.h"
 #include "experiments/config/config.h"
 #include "experiments/run/trainer.h"
-#include "nn/gpt.h"
+#include "nn/model.h"
 #include "quant/methods/methods.h"
 #include "quant/methods/plan.h"
 #include "quant/train/qat.h"
@@ -45,7 +45,9 @@ Data load_data(const ExperimentConfig& config, const std::filesystem::path& cach
 /// Where tokenized corpora are kept: the user's cache directory; "" without one.
 std::filesystem::path token_cache();
 
-nn::GptConfig model_config(const ExperimentConfig& config, int vocab_size);
+/// The model of [model], without values until it is initialized.
+std::unique_ptr<nn::Model> make_model(const ExperimentConfig& config, int vocab_size,
+                                      nn::Model::Values values = nn::Model::Values::allocate);
 
 /// The fp32 phase, and the phases after the fork: the same method with qat's budget, in an order of
 /// data of their own that all of them share.
@@ -77,7 +79,7 @@ void check_calibration(const ExperimentConfig& config, std::size_t train_tokens,
 /// it (LLM-QAT, Liu et al. 2023, arXiv:2305.17888, section 3.1). It owns its ids.
 class Calibration {
  public:
-  Calibration(const ExperimentConfig& config, const nn::Gpt& model,
+  Calibration(const ExperimentConfig& config, const nn::Model& model,
               std::span<const std::uint16_t> train, std::uint64_t seed);
   std::span<const nn::Tokens> batches() const { return batches_; }
   std::int64_t tokens() const { return static_cast<std::int64_t>(ids_.size()); }

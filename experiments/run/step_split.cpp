@@ -7,18 +7,17 @@
 #include "autograd/base/error.h"
 
 namespace notch::experiments {
-namespace {
-
-/// "h.12.mlp.c_fc" -> "mlp.c_fc", "h.12" -> "".
 std::string_view without_block(std::string_view label) {
-  if (!label.starts_with("h.")) return label;
-  const std::size_t end = label.find_first_not_of("0123456789", 2);
-  if (end == 2) return label;
-  if (end == label.npos) return {};
-  return label[end] == '.' ? label.substr(end + 1) : label;
+  for (std::size_t begin = 0; begin < label.size();) {
+    const std::size_t end = std::min(label.find('.', begin), label.size());
+    const std::string_view part = label.substr(begin, end - begin);
+    const bool number = part.find_first_not_of("0123456789") == part.npos && !part.empty();
+    if (number && begin > 0)
+      return end == label.size() ? std::string_view{} : label.substr(end + 1);
+    begin = end + 1;
+  }
+  return label;
 }
-
-}  // namespace
 
 StepSplit step_split(const Profile& profile) {
   check(profile.steps() > 0, "profile", "no step has been made");

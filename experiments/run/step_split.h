@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "autograd/profile.h"
@@ -29,6 +30,10 @@ struct StepSplit {
   double other = 0;  ///< what nobody claims: the batch, the tape's bookkeeping
   double total = 0;
 };
+
+/// A layer's name without its block: "h.12.mlp.c_fc" -> "mlp.c_fc", "model.layers.3.mlp.up_proj" ->
+/// "mlp.up_proj"; "h.12" -> "".
+std::string_view without_block(std::string_view label);
 
 /// The mean over the profile's steps; it must have one.
 StepSplit step_split(const Profile& profile);

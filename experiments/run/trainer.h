@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "data/batches.h"
-#include "nn/gpt.h"
+#include "nn/model.h"
 #include "optim/schedule.h"
 #include "quant/train/diagnostics.h"
 #include "quant/train/qat.h"
@@ -71,11 +71,11 @@ struct TrainListener {
 
 /// What takes part besides the model.
 struct TrainParts {
-  nn::Gpt& model;
+  nn::Model& model;
   std::span<const std::uint16_t> tokens{};
   quant::FakeQuantizer* fake = nullptr;
   quant::Diagnostics* diagnostics = nullptr;  ///< of `fake`: watches every step
-  nn::Gpt* teacher = nullptr;                 ///< distil from it
+  nn::Model* teacher = nullptr;               ///< distil from it
   double temperature = 1, alpha = 1, reverse = 0;
   std::filesystem::path checkpoints{};  ///< empty: none are written
   std::string build{};                  ///< of this program; checkpoints keep it

@@ -23,7 +23,7 @@ TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& pa
     : s_(settings),
       parts_(parts),
       batch_{.B = settings.batch_size,
-             .T = parts.model.config().block_size,
+             .T = parts.model.sizes().block_size,
              .order = settings.order,
              .seed = settings.seed,
              .micro_steps = settings.grad_accum},

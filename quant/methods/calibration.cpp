@@ -14,14 +14,14 @@ UnitScale input_range(const ActivationSpec& spec, const Observer& observer,
   return scale_range(observer.range(), unit_spec(spec), 1);
 }
 
-void calibrate(nn::ModelView& model, std::span<Target> targets,
+void calibrate(nn::Model& model, std::span<Target> targets,
                std::span<const nn::Tokens> calibration) {
   std::map<const nn::Linear*, Observer> observers;
   for (const Target& t : targets) {
     if (needs_calibration(t)) observers.emplace(t.linear, Observer(t.input->spec));
   }
   if (observers.empty()) return;
-  const nn::Attachment link = model.hooks->linear_chain.attach(
+  const nn::Attachment link = model.hooks().linear_chain.attach(
       [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
         const auto at = observers.find(&linear);
         if (at != observers.end()) at->second.observe(x.value().flat());

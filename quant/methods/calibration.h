@@ -17,7 +17,7 @@ bool needs_calibration(const Target& target);
 
 /// Sets the ranges of all static inputs of `targets`, running the model as it is on `calibration`.
 /// Usage error when there is no text for them, numeric when an activation is not finite.
-void calibrate(nn::ModelView& model, std::span<Target> targets,
+void calibrate(nn::Model& model, std::span<Target> targets,
                std::span<const nn::Tokens> calibration);
 
 /// Scale and zero point of what was observed of the layer's input. Usage error when nothing was.

@@ -63,29 +63,26 @@ void plan_inputs(const Plan& plan, std::span<Candidate> all) {
 }
 
 /// Every matrix of the model with its default spec, in the order of resolve().
-std::vector<Candidate> candidates(const Plan& plan, nn::ModelView& model) {
+std::vector<Candidate> candidates(const Plan& plan, nn::Model& model) {
   std::vector<Candidate> all;
-  for (nn::Linear* l : model.linears) {
+  for (nn::Linear* l : model.linears()) {
     all.push_back({{.name = l->name, .weight = l->weight, .linear = l}, plan.weights});
   }
-  const bool tied = model.head_is_tied();
-  if (!tied) {
-    all.push_back({{.name = model.head->name, .weight = model.head->weight, .linear = model.head},
-                   plan.table});
+  nn::Linear& head = model.head();
+  if (!model.head_is_tied()) {
+    all.push_back({{.name = head.name, .weight = head.weight, .linear = &head}, plan.table});
   }
-  // The first embedding is the token table, the others are positions.
-  for (std::size_t i = 0; i < model.embeddings.size(); ++i) {
-    const nn::Embedding* e = model.embeddings[i];
-    const bool heads = e->weight == model.head->weight;
-    all.push_back({{.name = e->name, .weight = e->weight, .linear = heads ? model.head : nullptr},
-                   i == 0 ? plan.table : std::nullopt});
+  for (const nn::Embedding* e : model.embeddings()) {
+    const bool heads = e->weight == head.weight;
+    all.push_back({{.name = e->name, .weight = e->weight, .linear = heads ? &head : nullptr},
+                   e == model.position_table() ? std::nullopt : plan.table});
   }
   return all;
 }
 
 }  // namespace
 
-std::vector<Target> resolve(const Plan& plan, nn::ModelView& model) {
+std::vector<Target> resolve(const Plan& plan, nn::Model& model) {
   std::vector<Candidate> all = candidates(plan, model);
   plan_inputs(plan, all);
   for (std::size_t i = 0; i < plan.rules.size(); ++i) {

@@ -52,7 +52,7 @@ struct Target {
 /// The targets in the order in which they run (blocks, then head, then other tables). Throws usage
 /// errors: a rule whose pattern matches no layer (the known names are the hint), a spec that does
 /// not fit a matrix (validate), a plan that quantizes nothing.
-std::vector<Target> resolve(const Plan& plan, nn::ModelView& model);
+std::vector<Target> resolve(const Plan& plan, nn::Model& model);
 
 /// Whether `name` matches `pattern`, in which `*` stands for any text, also empty.
 bool matches(std::string_view pattern, std::string_view name);

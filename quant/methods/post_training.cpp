@@ -28,7 +28,7 @@ using Moments = std::map<const nn::Linear*, Hessian>;
 
 class Walk {
  public:
-  Walk(nn::ModelView& model, const Method& method, std::span<const Target> targets,
+  Walk(nn::Model& model, const Method& method, std::span<const Target> targets,
        std::span<const nn::Tokens> text, const PostTrainingOptions& options)
       : model_(model), method_(method), targets_(targets), text_(text), options_(options) {
     for (const Target& t : targets_) {
@@ -62,15 +62,15 @@ class Walk {
   };
 
   void walk_stages() {
-    const nn::Step head{.linears = {model_.head},
+    const nn::Step head{.linears = {&model_.head()},
                         .input = [](Graph&, const nn::State& s) { return s.residual; }};
-    const bool tied = model_.head_is_tied() && target_of(*model_.head);
+    const bool tied = model_.head_is_tied() && target_of(model_.head());
     std::optional<Hessian> lookups;
     if (method_.needs.hessian && tied) lookups = lookup_moment(model_, text_);
     if (method_.needs.drift) reference_ = TextStates(model_, text_);
     const std::vector<std::vector<real>> tables = round_tables();
     states_ = TextStates(model_, text_);
-    for (const nn::Stage& stage : model_.stages) {
+    for (const nn::Stage& stage : model_.stages()) {
       const std::size_t size = options_.gptq.true_sequential ? 1 : stage.steps.size();
       for (std::size_t i = 0; i < stage.steps.size(); i += size) {
         const Group group(stage.steps.data() + i, size);
@@ -83,7 +83,7 @@ class Walk {
     // The head sees the last states. A tied table is looked up as well, so its codes stay close to
     // the weights themselves: no drift, and what lookups weigh.
     Moments moments = observe({&head, 1}, method_.needs.drift && !tied);
-    if (lookups && !moments.empty()) moments.at(model_.head).add(*lookups);
+    if (lookups && !moments.empty()) moments.at(&model_.head()).add(*lookups);
     round({&head, 1}, moments);
   }
 
@@ -236,7 +236,7 @@ class Walk {
   }
 
   bool is_table(const Target& t) const {
-    return std::ranges::any_of(model_.embeddings,
+    return std::ranges::any_of(model_.embeddings(),
                                [&](const nn::Embedding* e) { return e->weight == t.weight; });
   }
   const Target* target_of(const nn::Linear& linear) const {
@@ -252,7 +252,7 @@ class Walk {
     }
   }
 
-  nn::ModelView& model_;
+  nn::Model& model_;
   const Method& method_;
   std::span<const Target> targets_;
   std::span<const nn::Tokens> text_;
@@ -270,7 +270,7 @@ class Walk {
 
 }  // namespace
 
-Quantized post_training(nn::ModelView& model, const Method& method, std::span<const Target> targets,
+Quantized post_training(nn::Model& model, const Method& method, std::span<const Target> targets,
                         std::span<const nn::Tokens> calibration,
                         const PostTrainingOptions& options) {
   check(method.round != nullptr, method.name, "does not round after training");

@@ -14,7 +14,7 @@ namespace notch::quant {
 /// states of its own. `calibration` is token batches. While the walk runs, a table that is
 /// looked up stands at its round-to-nearest values; the codes of a tied table are chosen last, for
 /// both its uses (quant/methods/tied_table.h). On return the parameters hold the dequantized weights.
-Quantized post_training(nn::ModelView& model, const Method& method, std::span<const Target> targets,
+Quantized post_training(nn::Model& model, const Method& method, std::span<const Target> targets,
                         std::span<const nn::Tokens> calibration,
                         const PostTrainingOptions& options);
 

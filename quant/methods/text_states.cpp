@@ -2,7 +2,7 @@
 
 namespace notch::quant {
 
-TextStates::TextStates(nn::ModelView& model, std::span<const nn::Tokens> text) {
+TextStates::TextStates(nn::Model& model, std::span<const nn::Tokens> text) {
   for (const nn::Tokens& tokens : text) {
     graph_.begin(Graph::Mode::inference);
     const Var x = model.embed(graph_, tokens);

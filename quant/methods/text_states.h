@@ -24,7 +24,7 @@ class TextStates {
 
   TextStates() = default;  ///< of no text
   /// The embedded batches.
-  TextStates(nn::ModelView& model, std::span<const nn::Tokens> text);
+  TextStates(nn::Model& model, std::span<const nn::Tokens> text);
 
   std::size_t batches() const { return held_.size(); }
 

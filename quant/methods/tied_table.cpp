@@ -26,9 +26,9 @@ double spread(std::span<const real> logits) {
 
 }  // namespace
 
-Hessian lookup_moment(nn::ModelView& model, std::span<const nn::Tokens> calibration) {
+Hessian lookup_moment(nn::Model& model, std::span<const nn::Tokens> calibration) {
   Graph lookup, graph, head;
-  Hessian moment(model.head->in_features());
+  Hessian moment(model.head().in_features());
   double spreads = 0;
   std::int64_t rows = 0;
   const auto batches = std::ssize(calibration);
@@ -48,11 +48,11 @@ Hessian lookup_moment(nn::ModelView& model, std::span<const nn::Tokens> calibrat
     graph.begin(Graph::Mode::training);
     const Var x = graph.input(embedded.value(), "embedded");
     Var h = x;
-    for (const nn::Stage& stage : model.stages) h = stage.run(graph, h);
+    for (const nn::Stage& stage : model.stages()) h = stage.run(graph, h);
     // One window of the hidden states is enough for a mean, and keeps [T, V] logits small.
     head.begin(Graph::Mode::inference);
     const std::int64_t C = h.shape().last();
-    const Var logits = (*model.head)(head, head.constant({h.value().data, {1, T, C}}, "hidden"));
+    const Var logits = model.head()(head, head.constant({h.value().data, {1, T, C}}, "hidden"));
     const std::int64_t V = logits.shape().last();
     const std::span<const real> all_logits = logits.value().flat();
     std::vector<double> of_token(static_cast<std::size_t>(T));
@@ -62,7 +62,7 @@ Hessian lookup_moment(nn::ModelView& model, std::span<const nn::Tokens> calibrat
     });
     spreads = std::accumulate(of_token.begin(), of_token.end(), spreads);
     rows += T;
-    const Var loss = nn::loss_of(graph, *model.head, h, targets, {});
+    const Var loss = nn::loss_of(graph, model.head(), h, targets, {});
     graph.backward(loss, static_cast<real>(B * (T - 1)));  // the mean times its tokens: their sum
     moment.accumulate(graph.grad(x));
   }

@@ -23,6 +23,6 @@ namespace notch::quant {
 /// backward passes from the loss, in which dropout, if the model has any, takes part. All zero when
 /// the text has no token with a successor. H alone ignores the lookups: measured on 8-bit tables,
 /// GPTQ of H was worse than rounding to nearest.
-Hessian lookup_moment(nn::ModelView& model, std::span<const nn::Tokens> calibration);
+Hessian lookup_moment(nn::Model& model, std::span<const nn::Tokens> calibration);
 
 }  // namespace notch::quant

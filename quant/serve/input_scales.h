@@ -15,7 +15,7 @@ namespace notch::quant {
 class InputScales {
  public:
   /// `multiply`, by the parameters of the layers [in_features each]. The model must outlive this.
-  InputScales(nn::ModelView& model, std::map<const Param*, std::vector<real>> multiply);
+  InputScales(nn::Model& model, std::map<const Param*, std::vector<real>> multiply);
   InputScales(const InputScales&) = delete;  // the link refers to this object
   InputScales& operator=(const InputScales&) = delete;
 

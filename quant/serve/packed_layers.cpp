@@ -34,11 +34,11 @@ struct QuantizedEmbedding {
   void backward(Backward&) const { check(false, name, "a packed table cannot be trained"); }
 };
 
-PackedLayers::Layers layers_of(const nn::ModelView& model, std::span<const NamedQTensor> tensors) {
+PackedLayers::Layers layers_of(nn::Model& model, std::span<const NamedQTensor> tensors) {
   PackedLayers::Layers layers;
   for (const NamedQTensor& t : tensors) {
     if (!t.input) continue;
-    const Param* weight = model.params->find(t.name);
+    const Param* weight = model.params().find(t.name);
     check(weight != nullptr, t.name, "the model has no such parameter");
     layers.try_emplace(weight, *t.input, t.q);
   }
@@ -47,30 +47,30 @@ PackedLayers::Layers layers_of(const nn::ModelView& model, std::span<const Named
 
 }  // namespace
 
-PackedLayers::PackedLayers(nn::ModelView& model, std::span<const NamedQTensor> tensors)
+PackedLayers::PackedLayers(nn::Model& model, std::span<const NamedQTensor> tensors)
     : PackedLayers(model, layers_of(model, tensors)) {}
 
-PackedLayers::PackedLayers(nn::ModelView& model, Layers layers) : layers_(std::move(layers)) {
+PackedLayers::PackedLayers(nn::Model& model, Layers layers) : layers_(std::move(layers)) {
   if (layers_.empty()) return;
-  linear_ = model.hooks->linear_chain.attach(
+  linear_ = model.hooks().linear_chain.attach(
       [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
         const auto at = layers_.find(linear.weight);
         if (at == layers_.end()) return next(g, linear, x);
         const std::optional<Var> bias = linear.bias_in(g);
         return packed_linear(x, bias, at->second.input, at->second.weights);
       });
-  loss_ = model.hooks->loss_chain.attach([this](Graph& g, const nn::Linear& head, Var x,
-                                                const nn::LossTargets& wanted,
-                                                const auto& next) -> Var {
+  loss_ = model.hooks().loss_chain.attach([this](Graph& g, const nn::Linear& head, Var x,
+                                                 const nn::LossTargets& wanted,
+                                                 const auto& next) -> Var {
     const auto at = layers_.find(head.weight);
     if (at == layers_.end()) return next(g, head, x, wanted);
     check(!wanted.teacher, head.name, "a packed head is not distilled");
     const Var logits = packed_linear(x, {}, at->second.input, at->second.weights);
     return cross_entropy(logits, wanted.targets);
   });
-  embedding_ = model.hooks->embedding_chain.attach([this](Graph& g, const nn::Embedding& table,
-                                                          const nn::Tokens& tokens,
-                                                          const auto& next) -> Var {
+  embedding_ = model.hooks().embedding_chain.attach([this](Graph& g, const nn::Embedding& table,
+                                                           const nn::Tokens& tokens,
+                                                           const auto& next) -> Var {
     const auto at = layers_.find(table.weight);
     if (at == layers_.end()) return next(g, table, tokens);
     return g.record(QuantizedEmbedding{&at->second.weights, tokens}, {});

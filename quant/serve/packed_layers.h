@@ -23,7 +23,7 @@ class PackedLayers {
  public:
   /// Takes over the tensors that have an input. The model's parameters of these names need no
   /// values.
-  PackedLayers(nn::ModelView& model, std::span<const NamedQTensor> tensors);
+  PackedLayers(nn::Model& model, std::span<const NamedQTensor> tensors);
 
   struct Layer {
     InputQuantizer input{};
@@ -33,7 +33,7 @@ class PackedLayers {
         : input(in), weights(std::forward<From>(from)...) {}
   };
   using Layers = std::map<const Param*, Layer>;
-  PackedLayers(nn::ModelView& model, Layers layers);
+  PackedLayers(nn::Model& model, Layers layers);
   PackedLayers(const PackedLayers&) = delete;
   PackedLayers& operator=(const PackedLayers&) = delete;
 

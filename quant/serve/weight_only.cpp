@@ -6,18 +6,17 @@
 
 namespace notch::quant {
 
-WeightOnlyLayers::WeightOnlyLayers(const nn::ModelView& model,
-                                   std::map<const Param*, PackedMatrix> matrices)
+WeightOnlyLayers::WeightOnlyLayers(nn::Model& model, std::map<const Param*, PackedMatrix> matrices)
     : matrices_(std::move(matrices)) {
-  linear_ = model.hooks->linear_chain.attach(
+  linear_ = model.hooks().linear_chain.attach(
       [this](Graph& g, const nn::Linear& layer, Var x, const auto& next) -> Var {
         const auto at = matrices_.find(layer.weight);
         if (at == matrices_.end()) return next(g, layer, x);
         return packed_product(x, layer.bias_in(g), at->second);
       });
-  embedding_ = model.hooks->embedding_chain.attach([this](Graph& g, const nn::Embedding& table,
-                                                          const nn::Tokens& tokens,
-                                                          const auto& next) -> Var {
+  embedding_ = model.hooks().embedding_chain.attach([this](Graph& g, const nn::Embedding& table,
+                                                           const nn::Tokens& tokens,
+                                                           const auto& next) -> Var {
     const auto at = matrices_.find(table.weight);
     if (at == matrices_.end()) return next(g, table, tokens);
     return packed_lookup(g, tokens, at->second);

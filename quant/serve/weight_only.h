@@ -8,7 +8,6 @@
 #include <memory>
 #include <span>
 
-#include "nn/gpt.h"
 #include "nn/model.h"
 #include "quant/serve/input_scales.h"
 #include "quant/serve/packed_layers.h"
@@ -19,7 +18,7 @@ namespace notch::quant {
 class WeightOnlyLayers {
  public:
   /// Attaches to the model, which must outlive this. The parameters need no values.
-  WeightOnlyLayers(const nn::ModelView& model, std::map<const Param*, PackedMatrix> matrices);
+  WeightOnlyLayers(nn::Model& model, std::map<const Param*, PackedMatrix> matrices);
   WeightOnlyLayers(const WeightOnlyLayers&) = delete;  // the links refer to this object
   WeightOnlyLayers& operator=(const WeightOnlyLayers&) = delete;
 
@@ -32,7 +31,7 @@ class WeightOnlyLayers {
 
 /// A model ready to run: what is quantized is packed, what is not has values.
 struct RunnableModel {
-  std::unique_ptr<nn::Gpt> model{};
+  std::unique_ptr<nn::Model> model{};
   std::unique_ptr<InputScales> scales{};       ///< null where no input has any
   std::unique_ptr<WeightOnlyLayers> packed{};  ///< null where nothing is
   std::unique_ptr<PackedLayers> integer{};     ///< layers with quantized inputs; null without

@@ -150,10 +150,17 @@ void read_tensor(const nn::GgufFile& file, const nn::GgufTensor& t, std::span<re
 
 }  // namespace
 
-void save_gguf(const nn::Gpt& model, const std::vector<NamedQTensor>& tensors,
+void save_gguf(const nn::Model& model, const std::vector<NamedQTensor>& tensors,
                const GgufVocabulary& vocabulary, const nn::GgufType& type, const std::string& name,
                const fs::path& path) {
-  const nn::GptConfig& config = model.config();
+  const auto* gpt = dynamic_cast<const nn::Gpt*>(&model);
+  if (!gpt) {
+    throw Error({.where = "gguf",
+                 .what = "only models of GPT-2's architecture are written as GGUF",
+                 .found = model.architecture(),
+                 .expected = "gpt2"});
+  }
+  const nn::GptConfig& config = gpt->config();
   check(std::ssize(vocabulary.tokens) == config.vocab_size, "gguf", "the vocabulary has ",
         vocabulary.tokens.size(), " tokens, the model ", config.vocab_size);
   std::vector<nn::GgufSource> sources;

@@ -27,12 +27,12 @@ struct GgufVocabulary {
 /// (gguf_blocks.h, exact_type); other matrices are encoded as `type`. Usage error naming the tensor
 /// for what cannot be written so: inputs that are rounded or multiplied, a row that blocks do not
 /// divide, codes that no type holds.
-void save_gguf(const nn::Gpt& model, const std::vector<NamedQTensor>& tensors,
+void save_gguf(const nn::Model& model, const std::vector<NamedQTensor>& tensors,
                const GgufVocabulary& vocabulary, const nn::GgufType& type, const std::string& name,
                const fs::path& path);
 
 struct GgufModel {
-  std::unique_ptr<nn::Gpt> model{};
+  std::unique_ptr<nn::Model> model{};
   GgufVocabulary vocabulary{};
 };
 

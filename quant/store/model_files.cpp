@@ -128,7 +128,7 @@ void check_fits(const Spec& spec, const nn::FileTensor& t, const std::string& wh
 }
 
 /// A table that is only looked up has no input.
-void check_multiplies(nn::Gpt& model, const nn::FileTensor& t, bool has_input, const char* field,
+void check_multiplies(nn::Model& model, const nn::FileTensor& t, bool has_input, const char* field,
                       const std::string& where) {
   if (!has_input || t.param == model.head().weight) return;
   const std::vector<nn::Embedding*> tables = model.embeddings();
@@ -148,7 +148,6 @@ struct Runnable {
 /// With `keep` the matrices go there, repacked, and their parameters get no values.
 LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep = nullptr) {
   const std::string where = (dir / nn::kConfigFile).string();
-  const nn::GptConfig config = nn::parse_config(json, dir / nn::kConfigFile);
   const Json& about = *nn::quantization_config(json);
   std::map<std::string, Spec> specs = read_specs(about, where);
   const Coding coding = read_coding(about, where);
@@ -156,11 +155,11 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
 
   const std::set<std::string> multiplied = read_multipliers(about, where);
 
-  nn::WeightFile file(dir, config.tie_embeddings);
-  auto model = std::make_unique<nn::Gpt>(config, nn::Gpt::Values::shapes_only);
+  std::unique_ptr<nn::Model> model = nn::make_model(json, dir, nn::Model::Values::shapes_only);
+  nn::WeightFile file(dir, *model);
   std::vector<PackedEntry> packed;
   std::vector<nn::FileTensor> floats;
-  for (const nn::FileTensor& t : nn::file_tensors(*model)) {
+  for (const nn::FileTensor& t : model->file_tensors()) {
     const auto spec = specs.find(t.name);
     if (spec == specs.end()) {
       file.require(t);
@@ -185,19 +184,18 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
   // A copy of a tied table may lie beside it in floating point, but not beside integers.
   const Param& head = *model->head().weight;
   const bool head_may_follow =
-      config.tie_embeddings &&
+      model->head_is_tied() &&
       std::ranges::any_of(floats, [&](const nn::FileTensor& t) { return t.param == &head; });
   file.check_no_others(head_may_follow);
 
   // Layers that multiply integers, and what stays packed, need no second copy of their weights.
-  const std::vector<nn::Embedding*> tables = model->embeddings();
+  const nn::Embedding* positions = model->position_table();
   const auto entry_of = [&](const Param& p) {
     return std::ranges::find(packed, &p, &PackedEntry::param);
   };
   const auto stays_packed = [&](const Param& p) {
-    const bool positions = std::ranges::any_of(
-        std::span(tables).subspan(1), [&](const nn::Embedding* e) { return e->weight == &p; });
-    return keep && !positions && entry_of(p) != packed.end() && !entry_of(p)->input;
+    const bool added = positions && positions->weight == &p;
+    return keep && !added && entry_of(p) != packed.end() && !entry_of(p)->input;
   };
   model->params().allocate_values([&](const Param& p) {
     return !stays_packed(p) && (entry_of(p) == packed.end() || !entry_of(p)->input);
@@ -208,8 +206,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
     if (entry.multiplier) multiply.emplace(entry.param, entry.read_multiplier(file));
   }
   if (!multiply.empty()) {  // before the links that multiply: it makes what they get
-    nn::ModelView view = nn::view(*model);
-    loaded.scales = std::make_unique<InputScales>(view, multiply);
+    loaded.scales = std::make_unique<InputScales>(*model, multiply);
   }
   for (const nn::FileTensor& t : floats) file.read(t);
   if (head_may_follow) file.check_tied_head(head);
@@ -229,9 +226,8 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
     loaded.tensors.push_back(std::move(tensor));
   }
   if (!inputs.empty()) {
-    nn::ModelView view = nn::view(*model);
-    loaded.layers = keep ? std::make_unique<PackedLayers>(view, std::move(keep->integers))
-                         : std::make_unique<PackedLayers>(view, loaded.tensors);
+    loaded.layers = keep ? std::make_unique<PackedLayers>(*model, std::move(keep->integers))
+                         : std::make_unique<PackedLayers>(*model, loaded.tensors);
   }
   loaded.model = std::move(model);
   return loaded;
@@ -248,14 +244,14 @@ double SizeReport::coded_bits_per_weight() const {
   return 8 * static_cast<double>(bytes() - saved) / static_cast<double>(weights);
 }
 
-SizeReport predict_size(const nn::Gpt& model, const Quantized& quantized, int float_bits,
+SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int float_bits,
                         Coding coding) {
   SizeReport size;
   std::vector<nn::TensorSource> outline;  // names, types and shapes, nothing to write
   const auto tensor = [&](std::string name, nn::DType dtype, nn::FileShape shape) {
     outline.push_back({.name = std::move(name), .dtype = dtype, .shape = std::move(shape)});
   };
-  for (const nn::FileTensor& t : nn::file_tensors(model)) {
+  for (const nn::FileTensor& t : model.file_tensors()) {
     if (t.param) size.weights += t.shape.size();
     const NamedQTensor* named = t.param ? find(quantized.tensors, t.param->name) : nullptr;
     if (!named) {
@@ -299,7 +295,7 @@ SizeReport predict_size(const nn::Gpt& model, const Quantized& quantized, int fl
   return size;
 }
 
-void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::path& dir,
+void save_quantized(const nn::Model& model, const Quantized& quantized, const fs::path& dir,
                     const Json& about, Coding coding) {
   check(!quantized.tensors.empty(), dir.string(), "nothing is quantized");
   std::vector<nn::TensorSource> sources;
@@ -309,7 +305,7 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
   std::deque<std::vector<std::uint8_t>> multipliers;
   Json specs = Json::object(), inputs = Json::object(), multiplied = Json::array();
   int bits = 8;
-  for (const nn::FileTensor& t : nn::file_tensors(model)) {
+  for (const nn::FileTensor& t : model.file_tensors()) {
     const NamedQTensor* tensor = t.param ? find(quantized.tensors, t.param->name) : nullptr;
     if (!tensor) {
       sources.push_back(nn::float_source(t));
@@ -349,7 +345,7 @@ void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::
         " quantized tensors, of which the model has ", packed.size());
   nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources), kMetadata);
 
-  Json config = nn::config_json(model.config());
+  Json config = model.config_json();
   Json quantization = Json::object();
   quantization.set("quant_method", kMethod).set("version", kVersion).set("bits", bits);
   if (coding == Coding::entropy) quantization.set("coding", kRans);
@@ -382,7 +378,7 @@ RunnableModel load_runnable(const fs::path& dir) {
   for (const Param& p : out.model->params().params())
     if (p.value.data) out.weight_bytes += p.value.size() * std::int64_t{sizeof(real)};
   if (packed.floats.empty()) return out;
-  out.packed = std::make_unique<WeightOnlyLayers>(nn::view(*out.model), std::move(packed.floats));
+  out.packed = std::make_unique<WeightOnlyLayers>(*out.model, std::move(packed.floats));
   out.weight_bytes += out.packed->bytes();
   return out;
 }

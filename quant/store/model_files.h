@@ -58,20 +58,20 @@ struct SizeReport {
 };
 
 /// The bytes an artefact will have; `float_bits` of what is not quantized.
-SizeReport predict_size(const nn::Gpt& model, const Quantized& quantized, int float_bits = 32,
+SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int float_bits = 32,
                         Coding coding = Coding::packed);
 
 /// Writes the directory (an existing one is being filled: a DirectoryWriter's temporary). The
 /// parameters that `quantized` does not name are written as they are in `model`. `about` is merged
 /// into quantization_config. Throws Fault::mismatch when the file has other bytes than predicted.
-void save_quantized(const nn::Gpt& model, const Quantized& quantized, const fs::path& dir,
+void save_quantized(const nn::Model& model, const Quantized& quantized, const fs::path& dir,
                     const Json& about = Json::object(), Coding coding = Coding::packed);
 
 /// A model as its files say it is. For a quantized one `tensors` holds the integers and the
 /// parameters their dequantized values; but layers with a quantized input multiply integers, and
 /// their parameters have no values.
 struct LoadedModel {
-  std::unique_ptr<nn::Gpt> model{};
+  std::unique_ptr<nn::Model> model{};
   std::vector<NamedQTensor> tensors{};  ///< empty for a floating-point model
   Json quantization_config{};           ///< null for a floating-point model
   Coding coding = Coding::packed;

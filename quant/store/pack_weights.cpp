@@ -9,13 +9,11 @@
 
 namespace notch::quant {
 
-RunnableModel pack_weights(nn::Gpt& model, const Plan& plan) {
-  RunnableModel out{.model =
-                        std::make_unique<nn::Gpt>(model.config(), nn::Gpt::Values::shapes_only)};
-  nn::ModelView from = nn::view(model);
+RunnableModel pack_weights(nn::Model& model, const Plan& plan) {
+  RunnableModel out{.model = model.twin(nn::Model::Values::shapes_only)};
   std::map<const Param*, PackedMatrix> matrices;
   PackedLayers::Layers integers;
-  for (const Target& t : resolve(plan, from)) {
+  for (const Target& t : resolve(plan, model)) {
     const std::int64_t rows = t.weight->value.rows(), cols = t.weight->value.cols();
     const std::span<const real> w = t.weight->value.flat();
     const Param* const param = out.model->params().find(t.weight->name);
@@ -35,16 +33,10 @@ RunnableModel pack_weights(nn::Gpt& model, const Plan& plan) {
     std::ranges::copy(model.params().find(p.name)->value.flat(), p.value.data);
     out.weight_bytes += p.value.size() * static_cast<std::int64_t>(sizeof(real));
   }
-  nn::ModelView view = nn::view(*out.model);
-  out.packed = std::make_unique<WeightOnlyLayers>(view, std::move(matrices));
-  out.integer = std::make_unique<PackedLayers>(view, std::move(integers));
+  out.packed = std::make_unique<WeightOnlyLayers>(*out.model, std::move(matrices));
+  out.integer = std::make_unique<PackedLayers>(*out.model, std::move(integers));
   out.weight_bytes += out.packed->bytes() + out.integer->bytes();
   return out;
-}
-
-std::int64_t streamed_weights(const nn::GptConfig& c) {
-  return c.n_layer * (4 * c.n_embd * c.n_embd + 2 * c.n_embd * c.hidden()) +
-         c.vocab_size * c.n_embd;
 }
 
 }  // namespace notch::quant

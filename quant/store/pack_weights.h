@@ -8,10 +8,6 @@ namespace notch::quant {
 
 /// A copy of `model` with the matrices of `plan` rounded to nearest (absmax) and packed. Ranges of
 /// activations, where it has any, must be dynamic.
-RunnableModel pack_weights(nn::Gpt& model, const Plan& plan);
-
-/// Weights that are read once per token: all but the token and position tables' rows. A tied table
-/// counts: it is the head.
-std::int64_t streamed_weights(const nn::GptConfig& config);
+RunnableModel pack_weights(nn::Model& model, const Plan& plan);
 
 }  // namespace notch::quant

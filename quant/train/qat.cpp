@@ -36,9 +36,8 @@ const Scales& scales_in(const Quantized& start, const Target& t) {
 
 }  // namespace
 
-FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
-                             std::span<const Target> targets, const QatOptions& options,
-                             const Quantized* start)
+FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<const Target> targets,
+                             const QatOptions& options, const Quantized* start)
     : training_(training), options_(options), params_(std::make_unique<ParamStore>()) {
   check(training != Training::none, "qat", "the recipe does not train");
   check(!targets.empty(), "qat", "no layer to quantize");
@@ -70,7 +69,7 @@ FakeQuantizer::FakeQuantizer(nn::ModelView& model, Training training,
   const InputLearning usual = training == Training::lsq ? InputLearning::lsq : InputLearning::fixed;
   const InputLearning inputs = options.inputs == InputLearning::method ? usual : options.inputs;
   inputs_.emplace(model, targets, inputs, options.ste, *params_);
-  chain_ = &model.hooks->weight_chain;
+  chain_ = &model.hooks().weight_chain;
   attachment_ = chain_->attach([this](Graph& g, Param& p, const auto& next) -> Var {
     const Var w = next(g, p);
     const auto at = nodes_.find(&p);

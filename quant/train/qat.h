@@ -72,7 +72,7 @@ class FakeQuantizer {
   /// Layers with a quantized input multiply integers from here on; static input ranges must have been
   /// calibrated, and LSQ learns them. The model must outlive this. Usage error when `start` lacks a
   /// target or has it on another grid.
-  FakeQuantizer(nn::ModelView& model, Training training, std::span<const Target> targets,
+  FakeQuantizer(nn::Model& model, Training training, std::span<const Target> targets,
                 const QatOptions& options, const Quantized* start = nullptr);
 
   FakeQuantizer(const FakeQuantizer&) = delete;  // the hook refers to this object

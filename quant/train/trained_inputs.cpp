@@ -16,7 +16,7 @@ IntegerShape shape_of(const Spec& spec, std::int64_t rows, std::int64_t cols) {
 
 }  // namespace
 
-TrainedInputs::TrainedInputs(nn::ModelView& model, std::span<const Target> targets,
+TrainedInputs::TrainedInputs(nn::Model& model, std::span<const Target> targets,
                              InputLearning learning, Ste ste, ParamStore& params)
     : learning_(learning), ste_(ste) {
   for (const Target& t : targets) {
@@ -39,7 +39,7 @@ TrainedInputs::TrainedInputs(nn::ModelView& model, std::span<const Target> targe
     }
   }
   if (layers_.empty()) return;
-  linear_ = model.hooks->linear_chain.attach(
+  linear_ = model.hooks().linear_chain.attach(
       [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
         const auto at = layers_.find(linear.weight);
         if (!active_ || at == layers_.end()) return next(g, linear, x);
@@ -49,9 +49,9 @@ TrainedInputs::TrainedInputs(nn::ModelView& model, std::span<const Target> targe
         const std::optional<PackedWeights> integers = packed(g, *linear.weight);
         return quantized_linear(x, w, bias, how, integers ? &*integers : nullptr);
       });
-  loss_ = model.hooks->loss_chain.attach([this](Graph& g, const nn::Linear& head, Var x,
-                                                const nn::LossTargets& wanted,
-                                                const auto& next) -> Var {
+  loss_ = model.hooks().loss_chain.attach([this](Graph& g, const nn::Linear& head, Var x,
+                                                 const nn::LossTargets& wanted,
+                                                 const auto& next) -> Var {
     const auto at = layers_.find(head.weight);
     if (!active_ || at == layers_.end()) return next(g, head, x, wanted);
     return loss(g, head, x, wanted, at->second);

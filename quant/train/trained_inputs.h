@@ -52,8 +52,8 @@ class TrainedInputs {
   /// Attaches to the linear and loss chains for every target with an input. Learned ranges start
   /// from the targets'; `learning` says how, `method` nothing. Usage error for a static range that
   /// was not calibrated. `model` and `params` must outlive this.
-  TrainedInputs(nn::ModelView& model, std::span<const Target> targets, InputLearning learning,
-                Ste ste, ParamStore& params);
+  TrainedInputs(nn::Model& model, std::span<const Target> targets, InputLearning learning, Ste ste,
+                ParamStore& params);
   TrainedInputs(const TrainedInputs&) = delete;  // the links refer to this object
   TrainedInputs& operator=(const TrainedInputs&) = delete;
 

@@ -16,10 +16,10 @@ TEST_CASE("calibration text of the model is repeatable and recorded") {
   config.calib.windows = 8;
   config.calib.source = "self";
   const Data data = load_data(config, {});
-  nn::Gpt model(model_config(config, data.source.tokenizer.vocab_size()));
-  model.init(3);
+  const auto model = make_model(config, data.source.tokenizer.vocab_size());
+  model->init(3);
   const auto ids = [&](const ExperimentConfig& c, std::uint64_t seed) {
-    const Calibration calibration(c, model, data.source.tokens.train, seed);
+    const Calibration calibration(c, *model, data.source.tokens.train, seed);
     std::vector<std::int32_t> all;
     for (const nn::Tokens& batch : calibration.batches()) {
       all.insert(all.end(), batch.ids.begin(), batch.ids.end());
@@ -37,8 +37,8 @@ TEST_CASE("calibration text of the model is repeatable and recorded") {
   Graph g;
   g.begin(Graph::Mode::inference);
   const Tensor logits =
-      model.logits(g, {std::span(greedy).first(static_cast<std::size_t>(T)), 1, T}).value();
-  const std::int64_t V = model.config().vocab_size;
+      model->logits(g, {std::span(greedy).first(static_cast<std::size_t>(T)), 1, T}).value();
+  const std::int64_t V = model->sizes().vocab_size;
   for (std::int64_t t = 0; t + 1 < T; ++t) {
     const auto row =
         logits.flat().subspan(static_cast<std::size_t>(t * V), static_cast<std::size_t>(V));
@@ -49,13 +49,13 @@ TEST_CASE("calibration text of the model is repeatable and recorded") {
 TEST_CASE("calibration text is at most the training text, once") {
   ExperimentConfig config;
   config.model = {.n_layer = 1, .n_head = 1, .n_embd = 2, .block_size = 5};
-  nn::Gpt model(model_config(config, 50));
+  const auto model = make_model(config, 50);
   std::vector<std::uint16_t> train;
   for (std::uint16_t t = 0; t < 43; ++t) train.push_back(t);  // 8 windows of 5, and 3 tokens more
   const auto ids = [&](int windows) {
     config.calib.windows = windows;
     std::vector<std::int32_t> all;
-    const Calibration calibration(config, model, train, 1);
+    const Calibration calibration(config, *model, train, 1);
     for (const nn::Tokens& batch : calibration.batches()) {
       all.insert(all.end(), batch.ids.begin(), batch.ids.end());
     }

@@ -33,14 +33,19 @@ sentences = 100
 task_examples = 0
 seed = 5
 [model]
+architecture = "llama"
 n_layer = 2
 n_head = 3
+n_kv_head = 1
 n_embd = 96
+n_inner = 64
 block_size = 32
 bias = true
 dropout = 0.1
 gelu = "tanh"
 tie_embeddings = false
+rope_theta = 500
+rms_norm_eps = 1e-6
 [train]
 steps = 7
 batch_size = 2

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "nn/gpt.h"
 #include "tests/catch.h"
 
 using namespace notch;
@@ -39,7 +40,7 @@ TEST_CASE("our own models are counted as they are") {
                                  .bias = bias,
                                  .tie_embeddings = tied};
       const nn::Gpt model(config, nn::Gpt::Values::shapes_only);
-      CHECK(memory_shape(config, "x").parameters() == model.params().count());
+      CHECK(memory_shape(model, "x").parameters() == model.params().count());
     }
   }
 }

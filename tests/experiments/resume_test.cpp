@@ -383,8 +383,8 @@ TEST_CASE("a training that another build goes on with has both") {
   const Data& data = finished().data;
   const test::TemporaryDirectory directory;
   const auto session = [&](const std::string& build, std::int64_t stop_at) {
-    nn::Gpt model(model_config(finished().config, data.source.tokenizer.vocab_size()));
-    model.init(1);
+    const auto model = make_model(finished().config, data.source.tokenizer.vocab_size());
+    model->init(1);
     std::int64_t done = 0;
     TrainListener listener;
     listener.on_step = [&](const UpdateReport& u) { done = u.step; };
@@ -392,7 +392,7 @@ TEST_CASE("a training that another build goes on with has both") {
     TrainSettings settings = base_settings(finished().config, 1);
     settings.schedule.steps = 6;
     return train(settings,
-                 {.model = model,
+                 {.model = *model,
                   .tokens = data.source.tokens.train,
                   .checkpoints = directory.path(),
                   .build = build},

@@ -90,7 +90,7 @@ class Session {
     model_ = make_gpt(config);
     if (arm.distilled) teacher_ = make_gpt(config);
     if (!arm.training) return;
-    nn::ModelView view = nn::view(*model_);
+    nn::Model& view = *model_;
     const quant::Spec spec{.bits = 3};
     quant::Plan plan{.weights = spec, .table = spec};
     if (arm.rounds_inputs) {
@@ -362,7 +362,7 @@ TEST_CASE("One, two and three threads train to the same bits") {
     set_threads(n);
     const auto model = make_gpt(config);
     const auto teacher = make_gpt(config);
-    nn::ModelView view = nn::view(*model);
+    nn::Model& view = *model;
     quant::FakeQuantizer fake(view, quant::Training::lsq,
                               quant::resolve({.weights = {.bits = 4}}, view), {});
     TrainSettings settings = settings_of(4);

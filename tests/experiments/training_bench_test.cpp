@@ -7,6 +7,7 @@
 
 #include "autograd/base/json.h"
 #include "experiments/bench/gemm_floor.h"
+#include "nn/gpt.h"
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
 
@@ -35,9 +36,8 @@ TEST_CASE("the FLOP of a step are those of its matrix products") {
   // 24 tokens. Per token and layer, multiply-adds: c_attn 16·48, c_proj 16·16, c_fc 16·64, mlp
   // c_proj 64·16 = 3072; head 11·16 = 176. Scores and their use over 8 positions: 2·8·16 = 256 per
   // layer. Each costs 2 FLOP forward and twice that backward.
-  const nn::GptConfig config{
-      .vocab_size = 11, .block_size = 8, .n_layer = 2, .n_head = 2, .n_embd = 16};
-  CHECK(step_flops(config, 3) == 24.0 * 6 * (2 * 3072 + 176 + 2 * 256));
+  const nn::Gpt model({.vocab_size = 11, .block_size = 8, .n_layer = 2, .n_head = 2, .n_embd = 16});
+  CHECK(step_flops(model, 3) == 24.0 * 6 * (2 * 3072 + 176 + 2 * 256));
 }
 
 TEST_CASE("the floor has every matrix product and leaves the model") {

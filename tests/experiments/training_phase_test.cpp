@@ -32,7 +32,7 @@ TEST_CASE("figures about a step see its text also on a late start") {
   for (int i = 0; i < 900; ++i) tokens.push_back(static_cast<std::uint16_t>(rng.below(11)));
   for (const std::int64_t first : {0, 5}) {
     const auto model = make_gpt();
-    nn::ModelView view = nn::view(*model);
+    nn::Model& view = *model;
     const auto targets = quant::resolve({.weights = {.bits = 4}}, view);
     quant::FakeQuantizer fake(view, quant::Training::ste, targets, {});
     quant::Diagnostics diagnostics(fake);

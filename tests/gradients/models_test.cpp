@@ -2,6 +2,7 @@
 
 #include "autograd/base/rng.h"
 #include "nn/gpt.h"
+#include "nn/llama.h"
 #include "nn/mlp.h"
 #include "tests/catch.h"
 #include "tests/gradients/gradcheck.h"
@@ -13,7 +14,9 @@ namespace {
 void randomise(ParamStore& params) {
   Rng rng(5);
   for (Param& p : params.params()) {
-    const double centre = p.name.find("ln_") != std::string::npos ? 1 : 0;
+    const bool norm =
+        p.name.find("ln_") != std::string::npos || p.name.find("norm") != std::string::npos;
+    const double centre = norm ? 1 : 0;
     for (real& v : p.value.flat()) v = centre + rng.uniform() - 0.5;
   }
 }
@@ -49,6 +52,25 @@ TEST_CASE("gradients of a whole Gpt in all its variants, with dropout") {
         require_model(str("gpt bias ", bias, " tied ", tied, " tanh ", gelu == Gelu::tanh),
                       model.params(), [&](Graph& g) { return model.loss(g, kBatch); });
       }
+    }
+  }
+}
+
+TEST_CASE("gradients of a whole Llama in all its variants") {
+  for (const bool tied : {true, false}) {
+    for (const int kv : {1, 2}) {
+      nn::Llama model({.vocab_size = 7,
+                       .block_size = 5,
+                       .n_layer = 2,
+                       .n_head = 2,
+                       .n_kv_head = kv,
+                       .n_embd = 4,
+                       .n_inner = 6,
+                       .rope_theta = 50,
+                       .tie_embeddings = tied});
+      randomise(model.params());
+      require_model(str("llama tied ", tied, " kv ", kv), model.params(),
+                    [&](Graph& g) { return model.loss(g, kBatch); });
     }
   }
 }

@@ -19,11 +19,11 @@ struct Text {
 };
 
 /// The logits [B·T, V] when `move` is added to what the model looks up.
-std::vector<double> logits(nn::ModelView& model, const Text& text, std::vector<real> move) {
-  const nn::Attachment moved = model.hooks->embedding_chain.attach(
+std::vector<double> logits(nn::Model& model, const Text& text, std::vector<real> move) {
+  const nn::Attachment moved = model.hooks().embedding_chain.attach(
       [&](Graph& g, const nn::Embedding& e, const nn::Tokens& tokens, const auto& next) -> Var {
         const Var rows = next(g, e, tokens);
-        if (e.weight != model.head->weight) return rows;
+        if (e.weight != model.head().weight) return rows;
         return add(rows, g.constant({move.data(), rows.shape()}));
       });
   Graph g;
@@ -41,7 +41,7 @@ std::vector<double> softmax(const std::vector<double>& all, std::size_t row, std
 }
 
 /// Σ of -log p(successor) over the tokens that have one in their window.
-double loss(nn::ModelView& model, const Text& text, const std::vector<real>& move, std::size_t V) {
+double loss(nn::Model& model, const Text& text, const std::vector<real>& move, std::size_t V) {
   const std::vector<double> z = logits(model, text, move);
   double sum = 0;
   for (std::size_t i = 0; i < text.ids.size(); ++i) {
@@ -55,7 +55,7 @@ double loss(nn::ModelView& model, const Text& text, const std::vector<real>& mov
 
 TEST_CASE("a tied table's lookups weigh as the later loss feels them") {
   const auto model = test::make_gpt();
-  nn::ModelView view = nn::view(*model);
+  nn::Model& view = *model;
   const Text text;
   const std::size_t C = 12, V = 11, n = text.ids.size();
   std::vector<double> gradients(n * C);
@@ -91,7 +91,7 @@ TEST_CASE("a tied table's lookups weigh as the later loss feels them") {
 
 TEST_CASE("text without a successor says nothing about lookups") {
   const auto model = test::make_gpt();
-  nn::ModelView view = nn::view(*model);
+  nn::Model& view = *model;
   const std::vector<std::int32_t> ids{1, 2, 3};
   const nn::Tokens tokens{ids, 3, 1};
   for (const double h : lookup_moment(view, {&tokens, 1}).matrix()) CHECK(h == 0);
@@ -99,12 +99,12 @@ TEST_CASE("text without a successor says nothing about lookups") {
 
 TEST_CASE("a model certain of everything gives lookups no weight") {
   const auto model = test::make_gpt();
-  nn::ModelView view = nn::view(*model);
+  nn::Model& view = *model;
   // Σ p² is 1 to the last bit: the denominator of the weight is 0.
-  const nn::Attachment certain = view.hooks->linear_chain.attach(
+  const nn::Attachment certain = view.hooks().linear_chain.attach(
       [&](Graph& g, const nn::Linear& l, Var x, const auto& next) -> Var {
         const Var y = next(g, l, x);
-        return &l == view.head ? scale(y, 1e9) : y;
+        return &l == &view.head() ? scale(y, 1e9) : y;
       });
   const Text text;
   const nn::Tokens tokens = text.tokens();

@@ -13,6 +13,7 @@ using notch::test::Held;
 using notch::test::held;
 using notch::test::named;
 using notch::test::random_model;
+using notch::test::read_config;
 using notch::test::same_bits;
 using notch::test::small;
 using notch::test::TemporaryDirectory;

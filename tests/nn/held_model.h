@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "autograd/base/rng.h"
+#include "nn/gpt.h"
 #include "nn/model_dir.h"
 
 namespace notch::test {
@@ -29,7 +30,16 @@ inline std::unique_ptr<Gpt> random_model(const GptConfig& config) {
   return model;
 }
 
-inline bool same_bits(const Gpt& a, const Gpt& b) {
+/// The configuration that a config.json describes, by way of the table of architectures.
+inline GptConfig parse_config(const Json& json, const fs::path& path) {
+  const auto model = architecture_of(json, path).make(json, path, Model::Values::shapes_only);
+  return dynamic_cast<const Gpt&>(*model).config();
+}
+inline GptConfig read_config(const fs::path& dir) {
+  return parse_config(read_config_json(dir), dir / kConfigFile);
+}
+
+inline bool same_bits(const Model& a, const Model& b) {
   const auto& left = a.params().params();
   const auto& right = b.params().params();
   return std::equal(left.begin(), left.end(), right.begin(), right.end(),

@@ -21,7 +21,7 @@ namespace notch::test {
 /// terms). Both computations may be that far from the exact one: the factor 2. The gradients are
 /// autograd's, read at leaves of zeros that are added to both places; a logit costs a pass forward
 /// and back.
-inline std::vector<double> rounding_bounds(const nn::ModelView& model, const nn::Tokens& tokens,
+inline std::vector<double> rounding_bounds(nn::Model& model, const nn::Tokens& tokens,
                                            std::int64_t roundings) {
   constexpr double kEpsilon = std::numeric_limits<real>::epsilon();
   struct Leaf {
@@ -37,30 +37,31 @@ inline std::vector<double> rounding_bounds(const nn::ModelView& model, const nn:
     leaf.at = g.input({leaf.zeros.data(), v.shape()});
     return add(v, leaf.at);
   };
-  const nn::Attachment watch = model.hooks->linear_chain.attach([&](Graph& g,
-                                                                    const nn::Linear& linear, Var x,
-                                                                    const auto& next) -> Var {
-    const auto K = static_cast<std::size_t>(linear.in_features());
-    const auto N = static_cast<std::size_t>(linear.out_features());
-    const std::span<const real> in = x.value().flat(), w = linear.weight->value.flat();
-    const std::size_t rows = in.size() / K;
-    std::vector<double> entering(in.size()), leaving(rows * N);
-    for (std::size_t r = 0; r < rows; ++r) {
-      double largest = 0;
-      for (std::size_t k = 0; k < K; ++k)
-        largest = std::fmax(largest, std::fabs(static_cast<double>(in[r * K + k])));
-      for (std::size_t k = 0; k < K; ++k)
-        entering[r * K + k] = static_cast<double>(roundings) * kEpsilon * largest;
-      for (std::size_t o = 0; o < N; ++o) {
-        double sum = linear.bias ? std::fabs(static_cast<double>(linear.bias->value.data[o])) : 0;
-        for (std::size_t k = 0; k < K; ++k)
-          sum += std::fabs(static_cast<double>(w[o * K + k]) * static_cast<double>(in[r * K + k]));
-        leaving[r * N + o] = static_cast<double>(K + 4) * kEpsilon * sum;
-      }
-    }
-    const Var y = next(g, linear, add_leaf(g, x, std::move(entering)));
-    return add_leaf(g, y, std::move(leaving));
-  });
+  const nn::Attachment watch = model.hooks().linear_chain.attach(
+      [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
+        const auto K = static_cast<std::size_t>(linear.in_features());
+        const auto N = static_cast<std::size_t>(linear.out_features());
+        const std::span<const real> in = x.value().flat(), w = linear.weight->value.flat();
+        const std::size_t rows = in.size() / K;
+        std::vector<double> entering(in.size()), leaving(rows * N);
+        for (std::size_t r = 0; r < rows; ++r) {
+          double largest = 0;
+          for (std::size_t k = 0; k < K; ++k)
+            largest = std::fmax(largest, std::fabs(static_cast<double>(in[r * K + k])));
+          for (std::size_t k = 0; k < K; ++k)
+            entering[r * K + k] = static_cast<double>(roundings) * kEpsilon * largest;
+          for (std::size_t o = 0; o < N; ++o) {
+            double sum =
+                linear.bias ? std::fabs(static_cast<double>(linear.bias->value.data[o])) : 0;
+            for (std::size_t k = 0; k < K; ++k)
+              sum +=
+                  std::fabs(static_cast<double>(w[o * K + k]) * static_cast<double>(in[r * K + k]));
+            leaving[r * N + o] = static_cast<double>(K + 4) * kEpsilon * sum;
+          }
+        }
+        const Var y = next(g, linear, add_leaf(g, x, std::move(entering)));
+        return add_leaf(g, y, std::move(leaving));
+      });
   std::vector<double> bounds;
   std::vector<real> wanted;
   do {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 
+#include "nn/gpt.h"
 #include "tests/catch.h"
 
 namespace {
@@ -26,7 +27,7 @@ std::unique_ptr<Gpt> tiny_model(std::uint64_t seed, std::int64_t block = 16) {
 
 struct Pair {
   std::unique_ptr<Gpt> large = tiny_model(1), small = tiny_model(2);
-  Fp32KvCache large_cache{kv_shape(large->config())}, small_cache{kv_shape(small->config())};
+  Fp32KvCache large_cache{kv_shape(large->sizes())}, small_cache{kv_shape(small->sizes())};
   Speculation run(std::span<const std::int32_t> prompt, std::int64_t n, std::int64_t k,
                   const Sampling& sampling, Rng& rng) {
     return speculate(*large, large_cache, {*small, small_cache, k}, prompt, n, sampling, rng);
@@ -167,7 +168,7 @@ TEST_CASE("models of padded tables speculate over the ids that have text") {
   const auto large = tiny_model(1), small = tiny_model(2);
   const auto large_wide = padded(*large, 9), small_wide = padded(*small, 12);
   const std::vector<std::int32_t> prompt{1, 2};
-  Fp32KvCache a(kv_shape(large->config())), b(kv_shape(small->config()));
+  Fp32KvCache a(kv_shape(large->sizes())), b(kv_shape(small->sizes()));
   for (const double temperature : {0.0, 1.0}) {
     const Sampling sampling{.temperature = temperature, .ids = static_cast<int>(kVocab)};
     Rng expected_rng(3);

@@ -62,8 +62,7 @@ class Adam {
 };
 
 /// The loss of one batch after `steps` steps on nothing but it.
-template <Model M>
-double memorise(M& model, const Batch& batch, int steps, double lr) {
+double memorise(Model& model, const Batch& batch, int steps, double lr) {
   Adam adam(model.params());
   Graph g;
   double loss = 0;
@@ -223,7 +222,7 @@ TEST_CASE("the second training step of a Gpt already asks nothing of the heap") 
 TEST_CASE("a decoded token asks nothing of the heap, from the third on") {
   Gpt model({.vocab_size = 300, .block_size = 64, .n_layer = 2, .n_head = 2, .n_embd = 16});
   model.init(1);
-  Fp32KvCache cache(kv_shape(model.config()));
+  Fp32KvCache cache(kv_shape(model.sizes()));
   Reader reader(model, cache);
   Sampler sampler({.top_k = 40, .top_p = 0.9});
   Rng rng(1);

@@ -1,5 +1,5 @@
-// Notch against PyTorch: the two GPTs of tests/fixtures/make_gpt.py, which says what the files
-// hold. The reference is float64, so the differences are the rounding errors of this engine
+// Notch against PyTorch: the models of tests/fixtures/make_gpt.py, which says what the files hold,
+// and of make_llama.py. The reference is float64, so the differences are the rounding errors of this engine
 // (and 1.5e-5 of a gradient's maximum from the fixture's 16 bits).
 #include <algorithm>
 #include <cmath>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "nn/gpt.h"
+#include "nn/llama.h"
 #include "nn/safetensors.h"
 #include "optim/adamw.h"
 #include "optim/clip.h"
@@ -70,13 +71,12 @@ double difference(const A& a, const B& b) {
   return error / largest;
 }
 
-void check_against_torch(const std::string& name, const nn::GptConfig& config) {
+void check_against_torch(const std::string& name, nn::Model& model) {
   const Fixture fixture(name);
   const nn::FileShape batches = fixture.entry("tokens").shape;  // [steps, B, T]
   const std::int64_t steps = batches[0], B = batches[1], T = batches[2];
   const std::vector<std::int32_t> tokens = fixture.raw<std::int32_t>("tokens");
   const std::vector<std::int32_t> targets = fixture.raw<std::int32_t>("targets");
-  nn::Gpt model(config);
   fixture.load_weights(model.params());
   model.params().allocate_gradients();
   Graph graph;
@@ -118,23 +118,50 @@ void check_against_torch(const std::string& name, const nn::GptConfig& config) {
 }  // namespace
 
 TEST_CASE("a tied GPT with biases and tanh GELU trains as PyTorch's") {
-  check_against_torch("gpt_tanh_tied", {.vocab_size = 40,
-                                        .block_size = 16,
-                                        .n_layer = 2,
-                                        .n_head = 2,
-                                        .n_embd = 32,
-                                        .bias = true,
-                                        .gelu = Gelu::tanh,
-                                        .tie_embeddings = true});
+  nn::Gpt model({.vocab_size = 40,
+                 .block_size = 16,
+                 .n_layer = 2,
+                 .n_head = 2,
+                 .n_embd = 32,
+                 .bias = true,
+                 .gelu = Gelu::tanh,
+                 .tie_embeddings = true});
+  check_against_torch("gpt_tanh_tied", model);
 }
 
 TEST_CASE("an untied GPT with exact GELU and no biases trains as PyTorch's") {
-  check_against_torch("gpt_exact_untied", {.vocab_size = 40,
-                                           .block_size = 32,
-                                           .n_layer = 3,
-                                           .n_head = 4,
-                                           .n_embd = 64,
-                                           .bias = false,
-                                           .gelu = Gelu::exact,
-                                           .tie_embeddings = false});
+  nn::Gpt model({.vocab_size = 40,
+                 .block_size = 32,
+                 .n_layer = 3,
+                 .n_head = 4,
+                 .n_embd = 64,
+                 .bias = false,
+                 .gelu = Gelu::exact,
+                 .tie_embeddings = false});
+  check_against_torch("gpt_exact_untied", model);
+}
+
+TEST_CASE("a tied Llama with grouped queries trains as PyTorch's") {
+  nn::Llama model({.vocab_size = 40,
+                   .block_size = 16,
+                   .n_layer = 2,
+                   .n_head = 4,
+                   .n_kv_head = 2,
+                   .n_embd = 32,
+                   .n_inner = 48,
+                   .rope_theta = 100,
+                   .tie_embeddings = true});
+  check_against_torch("llama_grouped_tied", model);
+}
+
+TEST_CASE("an untied Llama with as many heads of keys trains as PyTorch's") {
+  nn::Llama model({.vocab_size = 40,
+                   .block_size = 20,
+                   .n_layer = 2,
+                   .n_head = 3,
+                   .n_kv_head = 3,
+                   .n_embd = 24,
+                   .n_inner = 40,
+                   .rms_norm_eps = 1e-3});
+  check_against_torch("llama_untied", model);
 }

@@ -175,7 +175,7 @@ TEST_CASE("moving scales into weights leaves the model's function alone") {
       for (const bool true_sequential : {false, true}) {
         const auto original = test::make_gpt(test::config_of(tied, bias));
         const auto model = test::make_gpt(test::config_of(tied, bias));
-        nn::ModelView view = nn::view(*model);
+        nn::Model& view = *model;
         const Plan plan{.weights = {.bits = 8, .granularity = Granularity::group, .group_size = 1},
                         .rules = {{"wte", {}}, {"wpe", {}}}};
         const test::Text text(20, 8);
@@ -221,7 +221,7 @@ TEST_CASE("an outlier channel costs AWQ less than round-to-nearest") {
   const nn::Tokens tokens = text.tokens();
   const auto loss_of = [&](const char* name) {
     const auto model = with_outlier();
-    nn::ModelView view = nn::view(*model);
+    nn::Model& view = *model;
     const Plan plan{.weights = {.bits = 4}, .rules = {{"wte", {}}, {"wpe", {}}, {"lm_head", {}}}};
     const Quantized q = post_training(view, method(name), resolve(plan, view), {&tokens, 1}, {});
     const test::TemporaryDirectory dir;
@@ -237,7 +237,7 @@ TEST_CASE("an outlier channel costs AWQ less than round-to-nearest") {
 
 TEST_CASE("a stored input multiplier that is not one is refused") {
   const auto model = test::make_gpt();
-  nn::ModelView view = nn::view(*model);
+  nn::Model& view = *model;
   Quantized q = test::rounded(*model, {.weights = {.bits = 4}});
   const std::size_t cols = static_cast<std::size_t>(q.tensors[0].q.cols);
   for (const real bad : {real{0}, real{-1}, std::numeric_limits<real>::infinity(),

@@ -24,11 +24,11 @@ TEST_CASE("from the third token on a packed model decodes without the heap") {
                   .table = Spec{.bits = 8}};
         if (activations) plan.activations = ActivationSpec{};
         const test::TemporaryDirectory dir;
-        nn::ModelView view = nn::view(*model);
+        nn::Model& view = *model;
         save_quantized(*model, post_training(view, method("rtn"), resolve(plan, view), {}, {}),
                        dir.path());
         const RunnableModel packed = load_runnable(dir.path());
-        const auto cache = make_kv_cache(kind, nn::kv_shape(packed.model->config()));
+        const auto cache = make_kv_cache(kind, nn::kv_shape(packed.model->sizes()));
         nn::Reader reader(*packed.model, *cache);
         nn::Sampler sampler({.top_k = 5});
         Rng rng(1);

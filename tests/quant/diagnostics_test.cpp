@@ -19,7 +19,7 @@ constexpr real kStep = 0.25;
 /// h.0.mlp.c_fc, [48, 12], on 4-bit codes from -7 to 7 in steps of 0.25; every weight at `codes`.
 struct Watched {
   std::unique_ptr<nn::Gpt> model = make_gpt();
-  nn::ModelView view = nn::view(*model);
+  nn::Model& view = *model;
   std::unique_ptr<FakeQuantizer> fake{};
   std::unique_ptr<Diagnostics> diagnostics{};
   Param* weight = nullptr;

@@ -160,8 +160,8 @@ TEST_CASE("HQQ reads no text and reports the errors that it sums") {
   test::AnyModel model = test::any_model([] { return test::make_gpt(); }),
                  before = test::copy_of(model);
   const std::vector<Target> targets =
-      resolve({.weights = {.bits = 2, .grid = GridKind::asymmetric}}, model.view);
-  const Quantized q = post_training(model.view, method("hqq"), targets, {}, {.hqq = {.p = 0.5}});
+      resolve({.weights = {.bits = 2, .grid = GridKind::asymmetric}}, model.get());
+  const Quantized q = post_training(model.get(), method("hqq"), targets, {}, {.hqq = {.p = 0.5}});
   double all = 0;
   for (std::size_t i = 0; i < q.layers.size(); ++i) {
     INFO(q.layers[i].name);

@@ -73,7 +73,7 @@ std::vector<real> shipped_logits(const AnyModel& trained, const Quantized& quant
       dequantize(t.q, p.value.flat());
     }
   }
-  nn::ModelView view = plain.view;
+  nn::Model& view = plain.get();
   const PackedLayers layers(view, quantized.tensors);
   return logits_of(view, text);
 }
@@ -86,28 +86,27 @@ TEST_CASE("W8A8, W6A8 and W4A8 logits are equal trained and reloaded") {
         if (training == Training::lsq && !has_learned_step(weights)) continue;
         INFO(name_of(weights) << ", " << name_of(activations)
                               << (training == Training::ste ? ", ste" : ", lsq"));
-        auto gpt = std::shared_ptr(make_gpt());
-        AnyModel model{gpt, nn::view(*gpt), [] { return any_model([] { return make_gpt(); }); }};
-        std::vector<Target> targets = resolve(plan_of(weights, activations), model.view);
+        AnyModel model{make_gpt()};
+        std::vector<Target> targets = resolve(plan_of(weights, activations), model.get());
         const Text text(3), other(9);
         const std::vector<nn::Tokens> calibration{text.tokens()};
-        calibrate(model.view, targets, calibration);
-        FakeQuantizer quantizer(model.view, training, targets, {});
-        train(model.view, &quantizer.params(), text, 15);
+        calibrate(model.get(), targets, calibration);
+        FakeQuantizer quantizer(model.get(), training, targets, {});
+        train(model.get(), &quantizer.params(), text, 15);
 
-        const std::vector<real> seen = logits_of(model.view, other);
+        const std::vector<real> seen = logits_of(model.get(), other);
         const Quantized quantized = quantizer.convert();
         REQUIRE(same_bits(seen, shipped_logits(model, quantized, other)));
-        CHECK_FALSE(same_bits(seen, logits_of(copy_of(model).view, other)));
+        CHECK_FALSE(same_bits(seen, logits_of(copy_of(model).get(), other)));
 
         const TemporaryDirectory dir;
-        save_quantized(*gpt, quantized, dir.path());
+        save_quantized(model.get(), quantized, dir.path());
         LoadedModel loaded = load_any(dir.path());
-        const nn::ModelView view = nn::view(*loaded.model);
+        nn::Model& view = *loaded.model;
         for (int n = 1; n <= 7; ++n) {
           set_threads(n);
           CHECK(same_bits(seen, logits_of(view, other)));
-          CHECK(same_bits(seen, logits_of(model.view, other)));
+          CHECK(same_bits(seen, logits_of(model.get(), other)));
         }
         set_threads(before);
         // The loss inside training sees the same logits as the loaded model's.
@@ -115,7 +114,7 @@ TEST_CASE("W8A8, W6A8 and W4A8 logits are equal trained and reloaded") {
         g.begin(Graph::Mode::inference);
         const double loss = loaded.model->loss(g, other.batch()).item();
         g.begin(Graph::Mode::training);
-        CHECK(model.view.loss(g, other.batch(), {}).item() == Approx(loss).epsilon(1e-6));
+        CHECK(model.get().loss(g, other.batch(), {}).item() == Approx(loss).epsilon(1e-6));
       }
     }
   }
@@ -123,7 +122,7 @@ TEST_CASE("W8A8, W6A8 and W4A8 logits are equal trained and reloaded") {
 
 TEST_CASE("integer layers keep no second copy of their weights") {
   auto gpt = make_gpt();
-  nn::ModelView view = nn::view(*gpt);
+  nn::Model& view = *gpt;
   Plan plan = plan_of({.bits = 4}, kDynamic);
   plan.rules = {{.pattern = "h.1.*", .spec = Spec{.bits = 4}, .activation_bits = 0},
                 {.pattern = "h.0.attn.c_proj", .spec = Spec{.bits = 4}, .activation_bits = 6}};
@@ -147,13 +146,13 @@ TEST_CASE("integer layers keep no second copy of their weights") {
   CHECK(input("h.0.mlp.c_fc.weight")->spec.symmetric);
   CHECK_FALSE(input("h.1.attn.c_attn.weight"));
   // Values exist where they are needed: the model runs.
-  CHECK(std::ranges::all_of(logits_of(nn::view(*loaded.model), Text(1)),
+  CHECK(std::ranges::all_of(logits_of(*loaded.model, Text(1)),
                             [](real v) { return std::isfinite(v); }));
 }
 
 TEST_CASE("static ranges take five counted bytes and come back exactly") {
   auto gpt = make_gpt();
-  nn::ModelView view = nn::view(*gpt);
+  nn::Model& view = *gpt;
   const std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), view);
   const Text text(2);
   const std::vector<nn::Tokens> calibration{text.tokens()};
@@ -181,7 +180,7 @@ TEST_CASE("static ranges take five counted bytes and come back exactly") {
 
 TEST_CASE("quantization_config activations must fit the tensors") {
   auto gpt = make_gpt();
-  nn::ModelView view = nn::view(*gpt);
+  nn::Model& view = *gpt;
   Plan plan = plan_of({.bits = 8}, kDynamic);
   plan.rules = {{.pattern = "wpe", .spec = Spec{.bits = 8}}};
   const Quantized quantized = post_training(view, method("rtn"), resolve(plan, view), {}, {});
@@ -208,24 +207,24 @@ TEST_CASE("quantization_config activations must fit the tensors") {
 
 TEST_CASE("a static range without calibration is refused before attaching") {
   AnyModel model = any_model([] { return make_gpt(); });
-  const std::vector<Target> targets = resolve(plan_of({.bits = 8}, kStatic), model.view);
-  CHECK(error_of([&] { FakeQuantizer(model.view, Training::ste, targets, {}); }).fault ==
+  const std::vector<Target> targets = resolve(plan_of({.bits = 8}, kStatic), model.get());
+  CHECK(error_of([&] { FakeQuantizer(model.get(), Training::ste, targets, {}); }).fault ==
         Fault::usage);
-  CHECK(model.view.hooks->linear_chain.empty());
-  CHECK(model.view.hooks->weight_chain.empty());
-  CHECK(error_of([&] { post_training(model.view, method("rtn"), targets, {}, {}); }).fault ==
+  CHECK(model.get().hooks().linear_chain.empty());
+  CHECK(model.get().hooks().weight_chain.empty());
+  CHECK(error_of([&] { post_training(model.get(), method("rtn"), targets, {}, {}); }).fault ==
         Fault::usage);
 }
 
 TEST_CASE("a plan's asymmetric pattern must match a layer with an input") {
   AnyModel model = any_model([] { return make_mlp(); });
   Plan plan{.weights = {.bits = 8}, .activations = kDynamic, .asymmetric = {"*.proj"}};
-  std::vector<Target> targets = resolve(plan, model.view);
+  std::vector<Target> targets = resolve(plan, model.get());
   const auto proj = std::ranges::find(targets, "h.0.proj", &Target::name);
   CHECK_FALSE(proj->input->spec.symmetric);
   CHECK(std::ranges::find(targets, "h.0.fc", &Target::name)->input->spec.symmetric);
   plan.asymmetric = {"*.mlp.c_proj"};
-  CHECK(error_of([&] { resolve(plan, model.view); }).field == "asymmetric[0]");
+  CHECK(error_of([&] { resolve(plan, model.get()); }).field == "asymmetric[0]");
 }
 
 TEST_CASE("GPTQ's statistics are those of the rounded inputs") {
@@ -236,8 +235,8 @@ TEST_CASE("GPTQ's statistics are those of the rounded inputs") {
   const auto codes_with = [&](std::optional<ActivationSpec> activations) {
     AnyModel model = any_model([] { return make_gpt(); });
     Plan plan{.weights = {.bits = 3}, .activations = activations};
-    const std::vector<Target> targets = resolve(plan, model.view);
-    return post_training(model.view, method("gptq"), targets, calibration, {}).tensors[0].q.codes;
+    const std::vector<Target> targets = resolve(plan, model.get());
+    return post_training(model.get(), method("gptq"), targets, calibration, {}).tensors[0].q.codes;
   };
   CHECK(codes_with(ActivationSpec{.bits = 2}) != codes_with({}));
   CHECK(codes_with(ActivationSpec{.bits = 2}) == codes_with(ActivationSpec{.bits = 2}));
@@ -246,14 +245,14 @@ TEST_CASE("GPTQ's statistics are those of the rounded inputs") {
 TEST_CASE("PACT learns where ranges end with either weight training") {
   for (const Training training : {Training::ste, Training::lsq}) {
     AnyModel model = any_model([] { return make_gpt(); });
-    std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.view);
+    std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.get());
     const Text text(3);
-    calibrate(model.view, targets, std::vector<nn::Tokens>{text.tokens()});
+    calibrate(model.get(), targets, std::vector<nn::Tokens>{text.tokens()});
     // Ranges that clip: PACT learns nothing from one that does not.
     for (Target& t : targets) {
       if (t.input) t.input->at.scale *= real(0.5);
     }
-    FakeQuantizer quantizer(model.view, training, targets, {.inputs = InputLearning::pact});
+    FakeQuantizer quantizer(model.get(), training, targets, {.inputs = InputLearning::pact});
     const auto of = [&](std::string_view what) {
       std::vector<real> all;
       for (const Param& p : quantizer.params().params()) {
@@ -263,7 +262,7 @@ TEST_CASE("PACT learns where ranges end with either weight training") {
     };
     const std::vector<real> ends = of(".input_log_scale"), offsets = of(".input_offset");
     REQUIRE_FALSE(offsets.empty());
-    train(model.view, &quantizer.params(), text, 30);
+    train(model.get(), &quantizer.params(), text, 30);
     CHECK(of(".input_offset") == offsets);
     const std::vector<real> moved = of(".input_log_scale");
     for (std::size_t i = 0; i < ends.size(); ++i) CHECK(moved[i] != ends[i]);
@@ -272,14 +271,14 @@ TEST_CASE("PACT learns where ranges end with either weight training") {
 
 TEST_CASE("threads may share a model with integer layers in training") {
   AnyModel model = any_model([] { return make_gpt(); });
-  std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.view);
+  std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.get());
   const Text text(3);
-  calibrate(model.view, targets, std::vector<nn::Tokens>{text.tokens()});
-  const FakeQuantizer quantizer(model.view, Training::ste, targets, {});
+  calibrate(model.get(), targets, std::vector<nn::Tokens>{text.tokens()});
+  const FakeQuantizer quantizer(model.get(), Training::ste, targets, {});
   const auto loss = [&](const Text& of) {
     Graph g;
     g.begin(Graph::Mode::inference);
-    return model.view.loss(g, of.batch(), std::nullopt).item();
+    return model.get().loss(g, of.batch(), std::nullopt).item();
   };
   std::vector<Text> texts;
   std::vector<real> alone, together(8);
@@ -297,11 +296,11 @@ TEST_CASE("threads may share a model with integer layers in training") {
 
 TEST_CASE("PACT's decay is the gradient of the squared clipping level") {
   AnyModel model = any_model([] { return make_gpt(); });
-  std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.view);
+  std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.get());
   const Text text(3);
-  calibrate(model.view, targets, std::vector<nn::Tokens>{text.tokens()});
+  calibrate(model.get(), targets, std::vector<nn::Tokens>{text.tokens()});
   const auto gradients = [&](InputLearning inputs) {
-    FakeQuantizer quantizer(model.view, Training::lsq, targets,
+    FakeQuantizer quantizer(model.get(), Training::lsq, targets,
                             {.inputs = inputs, .pact_decay = 0.25});
     quantizer.params().allocate_gradients();
     quantizer.params().zero_gradients();
@@ -335,15 +334,15 @@ TEST_CASE("PACT's decay is the gradient of the squared clipping level") {
 
 TEST_CASE("learned input ranges move, offsets only if asymmetric") {
   AnyModel model = any_model([] { return make_gpt(); });
-  std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.view);
+  std::vector<Target> targets = resolve(plan_of({.bits = 4}, kStatic), model.get());
   const Text text(3);
   const std::vector<nn::Tokens> calibration{text.tokens()};
-  calibrate(model.view, targets, calibration);
-  FakeQuantizer quantizer(model.view, Training::lsq, targets, {});
+  calibrate(model.get(), targets, calibration);
+  FakeQuantizer quantizer(model.get(), Training::lsq, targets, {});
   CHECK(quantizer.params().find("h.0.attn.c_attn.weight.input_offset") == nullptr);
   REQUIRE(quantizer.params().find("h.1.mlp.c_proj.weight.input_offset") != nullptr);
   const std::vector<real> start = notch::test::values_of(quantizer.params());
-  const std::vector<double> losses = train(model.view, &quantizer.params(), text, 30);
+  const std::vector<double> losses = train(model.get(), &quantizer.params(), text, 30);
   CHECK(losses.back() < losses.front());
   for (const Param& p : quantizer.params().params()) {
     if (p.name.find("input_log_scale") == std::string::npos) continue;

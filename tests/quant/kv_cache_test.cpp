@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "nn/gpt.h"
 #include "nn/speculate.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
@@ -125,8 +126,8 @@ TEST_CASE("greedy speculation writes what generate does, with every cache") {
       std::vector<std::int32_t> prompt(static_cast<std::size_t>(70 + 2 * (seed % 40)));
       Rng text(seed, 5);
       for (std::int32_t& id : prompt) id = static_cast<std::int32_t>(text.below(40));
-      const auto cache = make_kv_cache(kind, nn::kv_shape(large->config()));
-      const auto drafts = make_kv_cache(kind, nn::kv_shape(small->config()));
+      const auto cache = make_kv_cache(kind, nn::kv_shape(large->sizes()));
+      const auto drafts = make_kv_cache(kind, nn::kv_shape(small->sizes()));
       Rng rng(1);
       const nn::Sampling greedy{.temperature = 0};
       const auto plain = nn::generate(*large, prompt, 100, greedy, rng, {}, cache.get());

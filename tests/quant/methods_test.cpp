@@ -65,8 +65,8 @@ struct Calibration {
 Quantized run(AnyModel& model, std::string_view name, const Plan& plan = kPlan,
               const PostTrainingOptions& options = {}) {
   const Calibration calibration;
-  const std::vector<Target> targets = resolve(plan, model.view);
-  return post_training(model.view, method(name), targets, calibration.tokens, options);
+  const std::vector<Target> targets = resolve(plan, model.get());
+  return post_training(model.get(), method(name), targets, calibration.tokens, options);
 }
 
 bool equal(const Quantized& a, const Quantized& b) {
@@ -83,17 +83,17 @@ QTensor nearest(const Param& p, const Spec& spec, RangeRule rule) {
 
 /// What reaches `layer` when `model` reads the calibration text, batch by batch.
 std::vector<std::vector<real>> inputs_of(const AnyModel& model, std::string_view layer) {
-  const nn::Linear* head = model.view.head;
-  const auto linears = model.view.linears;
+  const nn::Linear* head = &model.get().head();
+  const auto linears = model.get().linears();
   const auto found = std::ranges::find(linears, layer, [](const nn::Linear* l) { return l->name; });
   const nn::Linear* wanted = found == linears.end() ? head : *found;
   std::vector<std::vector<real>> inputs;
-  const nn::Attachment observer = model.view.hooks->linear_chain.attach(
+  const nn::Attachment observer = model.get().hooks().linear_chain.attach(
       [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
         if (&linear == wanted) inputs.push_back(copy(x.value().flat()));
         return next(g, linear, x);
       });
-  for (const Text& text : Calibration().texts) logits_of(model.view, text);
+  for (const Text& text : Calibration().texts) logits_of(model.get(), text);
   return inputs;
 }
 
@@ -105,7 +105,7 @@ TEST_CASE("round-to-nearest methods quantize every matrix alone") {
                                      {"rtn-entropy", RangeRule::entropy}}) {
       AnyModel work = copy_of(model);
       const Quantized q = run(work, name);
-      const std::vector<Target> targets = resolve(kPlan, model.view);
+      const std::vector<Target> targets = resolve(kPlan, model.get());
       REQUIRE(q.tensors.size() == targets.size());
       AnyModel expected = copy_of(model);
       for (std::size_t i = 0; i < targets.size(); ++i) {
@@ -126,12 +126,12 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
                          const PostTrainingOptions& options, std::string_view name = "gptq") {
   AnyModel work = copy_of(original), before = copy_of(original);
   const Quantized q = run(work, name, plan, options);
-  const std::vector<Target> targets = resolve(plan, before.view);
+  const std::vector<Target> targets = resolve(plan, before.get());
   std::set<const Param*> tables;
-  for (const nn::Embedding* e : before.view.embeddings) tables.insert(e->weight);
+  for (const nn::Embedding* e : before.get().embeddings()) tables.insert(e->weight);
   std::map<const Param*, std::vector<real>> table_values;
   const Calibration calibration;
-  const Hessian lookups = lookup_moment(before.view, calibration.tokens);
+  const Hessian lookups = lookup_moment(before.get(), calibration.tokens);
   for (const Target& t : targets) {
     if (!tables.contains(t.weight)) continue;
     table_values[t.weight] = copy(t.weight->value.flat());
@@ -169,7 +169,7 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
     const auto at = std::ranges::find(q.tensors, t.weight->name, &NamedQTensor::name);
     dequantize(at->q, t.weight->value.flat());
   };
-  for (const nn::Stage& stage : before.view.stages) {
+  for (const nn::Stage& stage : before.get().stages()) {
     std::vector<const Target*> group;
     for (const Target& t : targets) {
       if (std::ranges::count(stage.linears(), t.linear)) group.push_back(&t);
@@ -181,7 +181,7 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
     for (const Target* t : group) apply(*t);
   }
   for (const Target& t : targets) {
-    if (t.linear == before.view.head) check_target(t);
+    if (t.linear == &before.get().head()) check_target(t);
     if (t.linear) continue;  // tables that are only looked up: to nearest, on their own values
     std::ranges::copy(table_values.at(t.weight), t.weight->value.data);
     const auto at = std::ranges::find(q.tensors, t.weight->name, &NamedQTensor::name);
@@ -255,7 +255,7 @@ TEST_CASE("on return parameters are their codes, the rest untouched") {
       const Quantized q = run(work, name);
       test::put_dequantized(q, expected.params());
       CHECK(same_bits(values_of(work.params()), values_of(expected.params())));
-      CHECK(work.view.hooks->linear_chain.empty());
+      CHECK(work.get().hooks().linear_chain.empty());
     }
   }
   AnyModel head_in_fp32 = gpt(), expected = gpt();
@@ -279,7 +279,7 @@ TEST_CASE("GPTQ's output errors are below round-to-nearest's") {
     double error = 0, rtn_error = 0;
     for (const LayerReport& layer : q.layers) {
       INFO(layer.name);
-      if (layer.name == "wte" && !model.view.head_is_tied()) continue;  // looked up, no Hessian
+      if (layer.name == "wte" && !model.get().head_is_tied()) continue;  // looked up, no Hessian
       CHECK(measure(layer, "output_error") < measure(layer, "rtn_output_error"));
       error += measure(layer, "output_error");
       rtn_error += measure(layer, "rtn_output_error");
@@ -288,7 +288,7 @@ TEST_CASE("GPTQ's output errors are below round-to-nearest's") {
     const auto change = [&](const AnyModel& m, std::uint64_t seed) {
       double sum = 0;
       for (const Text& text : Calibration(seed).texts) {
-        sum += squared_distance(logits_of(m.view, text), logits_of(model.view, text));
+        sum += squared_distance(logits_of(m.get(), text), logits_of(model.get(), text));
       }
       return sum;
     };
@@ -358,16 +358,16 @@ TEST_CASE("the number of threads changes no code, scale or report") {
 TEST_CASE("methods that only train or lack calibration text are refused") {
   AnyModel model = gpt();
   const auto values = values_of(model.params());
-  const std::vector<Target> targets = resolve(kPlan, model.view);
+  const std::vector<Target> targets = resolve(kPlan, model.get());
   const auto refused = [&](std::string_view name) {
-    return error_of([&] { post_training(model.view, method(name), targets, {}, {}); });
+    return error_of([&] { post_training(model.get(), method(name), targets, {}, {}); });
   };
   for (const std::string_view name : {"gptq", "gptaq", "qat-ste", "qat-lsq-kd"}) {
     CHECK(refused(name).fault == Fault::usage);
     CHECK(refused(name).where == name);
   }
   CHECK(same_bits(values_of(model.params()), values));
-  CHECK(post_training(model.view, method("rtn"), targets, {}, {}).tensors.size() == 9);
+  CHECK(post_training(model.get(), method("rtn"), targets, {}, {}).tensors.size() == 9);
 }
 
 TEST_CASE("methods have unique names and either round or train") {

@@ -110,7 +110,7 @@ TEST_CASE("NF4 is stored by index: bitsandbytes' numbering from 0") {
 
 TEST_CASE("NF4 is refused with quantized activations") {
   const auto model = make_mlp();
-  nn::ModelView view = nn::view(*model);
+  nn::Model& view = *model;
   const Spec spec{.bits = 4, .grid = GridKind::nf4};
   CHECK_NOTHROW(resolve({.weights = spec}, view));
   const ErrorParts e =

@@ -22,10 +22,7 @@ std::unique_ptr<nn::Gpt> untied_gpt() {
   return make_gpt(config);
 }
 
-std::vector<Target> resolve_in(nn::Gpt& model, const Plan& plan) {
-  nn::ModelView view = nn::view(model);
-  return resolve(plan, view);
-}
+std::vector<Target> resolve_in(nn::Model& model, const Plan& plan) { return resolve(plan, model); }
 
 /// "name:bits" of every target, in order.
 Names summary(const std::vector<Target>& targets) {
@@ -96,7 +93,7 @@ TEST_CASE("without a table spec the table and head stay floating point") {
 
 TEST_CASE("an Mlp is planned like a Gpt") {
   const auto model = make_mlp();
-  nn::ModelView view = nn::view(*model);
+  nn::Model& view = *model;
   CHECK(summary(resolve({.weights = kInt4, .table = kInt8}, view)) ==
         Names{"h.0.fc:4", "h.0.proj:4", "h.1.fc:4", "h.1.proj:4", "lm_head:8", "wte:8"});
 }

@@ -56,9 +56,9 @@ Quantizing attach(AnyModel model, Training training, const Spec& spec,
   Quantizing q{.model = std::move(model)};
   // The table in other integers than the matrices; the position table too, where there is one.
   Plan plan{.weights = spec, .table = Spec{.bits = 6, .scale = ScaleType::f16}};
-  if (q.model.view.embeddings.size() > 1) plan.rules.push_back({"wpe", Spec{.bits = 8}});
-  q.targets = resolve(plan, q.model.view);
-  q.quantizer = std::make_unique<FakeQuantizer>(q.model.view, training, q.targets, options);
+  if (q.model.get().embeddings().size() > 1) plan.rules.push_back({"wpe", Spec{.bits = 8}});
+  q.targets = resolve(plan, q.model.get());
+  q.quantizer = std::make_unique<FakeQuantizer>(q.model.get(), training, q.targets, options);
   return q;
 }
 
@@ -77,9 +77,9 @@ void check_parity(const Quantizing& q, std::string_view when) {
   const AnyModel shipped = copy_of(q.model);
   test::put_dequantized(integers, shipped.params());
   for (const auto mode : {Graph::Mode::training, Graph::Mode::inference}) {
-    const std::vector<real> seen = logits_of(q.model.view, text, mode);
-    CHECK(same_bits(seen, logits_of(shipped.view, text, mode)));
-    CHECK_FALSE(same_bits(seen, logits_of(copy_of(q.model).view, text, mode)));
+    const std::vector<real> seen = logits_of(q.model.get(), text, mode);
+    CHECK(same_bits(seen, logits_of(shipped.get(), text, mode)));
+    CHECK_FALSE(same_bits(seen, logits_of(copy_of(q.model).get(), text, mode)));
   }
 }
 
@@ -88,7 +88,7 @@ void check_parity_through_training(AnyModel model, Training training, const Spec
   Quantizing q = attach(std::move(model), training, spec);
   check_parity(q, "before training");
   const Quantized start = q.quantizer->convert();
-  train(q.model.view, &q.quantizer->params(), Text(3), 30);
+  train(q.model.get(), &q.quantizer->params(), Text(3), 30);
   check_parity(q, "after training");
   const Quantized end = q.quantizer->convert();
   for (std::size_t i = 0; i < start.tensors.size(); ++i) {
@@ -135,7 +135,7 @@ TEST_CASE("integers are of the weights that later links hand to rounding") {
   for (const Training training : {Training::ste, Training::lsq}) {
     Quantizing q = attach(untied_gpt(), training);
     const nn::Attachment halves =
-        q.model.view.hooks->weight_chain.attach([&](Graph& g, Param& p, const auto& next) -> Var {
+        q.model.get().hooks().weight_chain.attach([&](Graph& g, Param& p, const auto& next) -> Var {
           const Var w = next(g, p);
           const bool ours = std::ranges::find(q.targets, &p, &Target::weight) != q.targets.end();
           return ours ? scale(w, real{0.5}) : w;
@@ -144,7 +144,7 @@ TEST_CASE("integers are of the weights that later links hand to rounding") {
     QatOptions dampens;
     dampens.dampen = 1;
     Quantizing other = attach(mlp(), training, kInt4, dampens);
-    const nn::Attachment same = other.model.view.hooks->weight_chain.attach(
+    const nn::Attachment same = other.model.get().hooks().weight_chain.attach(
         [](Graph& g, Param& p, const auto& next) -> Var { return next(g, p); });
     CHECK(test::error_of([&] { other.quantizer->before_update(0.5); }).fault == Fault::usage);
   }
@@ -154,14 +154,14 @@ TEST_CASE("detaching gives the floating-point model back") {
   const Text text(1);
   for (const Training training : {Training::ste, Training::lsq}) {
     for (AnyModel model : {tied_gpt(), mlp()}) {
-      const auto before = logits_of(model.view, text);
+      const auto before = logits_of(model.get(), text);
       const auto values = values_of(model.params());
       Quantizing q = attach(model, training);
-      CHECK_FALSE(same_bits(logits_of(model.view, text), before));
+      CHECK_FALSE(same_bits(logits_of(model.get(), text), before));
       q.quantizer.reset();
-      CHECK(model.view.hooks->weight_chain.empty());
+      CHECK(model.get().hooks().weight_chain.empty());
       CHECK(same_bits(values_of(model.params()), values));
-      CHECK(same_bits(logits_of(model.view, text), before));
+      CHECK(same_bits(logits_of(model.get(), text), before));
     }
   }
 }
@@ -171,8 +171,8 @@ TEST_CASE("a tied table is rounded once a step for lookup and head") {
     const Quantizing q = attach(tied_gpt(), training);
     Graph g;
     g.begin(Graph::Mode::training);
-    q.model.view.logits(g, Text(1).tokens());
-    const Param* table = q.model.view.head->weight;
+    q.model.get().logits(g, Text(1).tokens());
+    const Param* table = q.model.get().head().weight;
     std::vector<std::uint32_t> rounded;
     std::size_t roundings = 0;
     for (std::uint32_t id = 0; id < g.nodes().size(); ++id) {
@@ -197,7 +197,7 @@ TEST_CASE("gradients reach all steps and weights, training moves steps") {
     ParamStore& steps = q.quantizer->params();
     REQUIRE(steps.params().size() == q.targets.size());
     const std::vector<real> before = values_of(steps);
-    train(model.view, &steps, Text(2), 1, 0);  // no step: gradients of the start
+    train(model.get(), &steps, Text(2), 1, 0);  // no step: gradients of the start
     for (std::size_t i = 0; i < q.targets.size(); ++i) {
       const Param& step = steps.params()[i];
       const Param& weight = *q.targets[i].weight;
@@ -208,7 +208,7 @@ TEST_CASE("gradients reach all steps and weights, training moves steps") {
       CHECK(std::ranges::any_of(weight.grad.flat(), [](real d) { return d != 0; }));
     }
     CHECK(same_bits(values_of(steps), before));
-    train(model.view, &steps, Text(2), 5);
+    train(model.get(), &steps, Text(2), 5);
     const std::vector<real> after = values_of(steps);
     double largest = 0;
     std::size_t moved = 0;
@@ -236,18 +236,18 @@ TEST_CASE("STE learns no steps, its fixed anchors restore a checkpoint") {
   for (const auto& f : fixed) before.push_back(copy(f.values));
   CHECK(fixed[0].name == "h.0.attn.c_attn.weight.anchor");
   CHECK(fixed[0].values.size() == 4 * 36);  // scale, zero point and extremes of a row
-  train(q.model.view, nullptr, Text(4), 20, 1e-2);
+  train(q.model.get(), nullptr, Text(4), 20, 1e-2);
   for (std::size_t i = 0; i < fixed.size(); ++i) CHECK(same_bits(fixed[i].values, before[i]));
 
   // Attached again, ranges are searched on the trained weights: others, until restored.
   Quantizing resumed = attach(copy_of(q.model), Training::ste, {.bits = 3});
   const Text text(5);
-  CHECK_FALSE(same_bits(logits_of(resumed.model.view, text), logits_of(q.model.view, text)));
+  CHECK_FALSE(same_bits(logits_of(resumed.model.get(), text), logits_of(q.model.get(), text)));
   auto restored = anchors_of(resumed);
   for (std::size_t i = 0; i < fixed.size(); ++i) {
     std::ranges::copy(fixed[i].values, restored[i].values.begin());
   }
-  CHECK(same_bits(logits_of(resumed.model.view, text), logits_of(q.model.view, text)));
+  CHECK(same_bits(logits_of(resumed.model.get(), text), logits_of(q.model.get(), text)));
   CHECK(anchors_of(attach(tied_gpt(), Training::lsq)).empty());
 }
 
@@ -262,7 +262,7 @@ void train_watched(const Quantizing& q, int steps, double lr) {
     params.zero_gradients();
     q.quantizer->params().zero_gradients();
     g.begin(Graph::Mode::training, static_cast<std::uint64_t>(step));
-    g.backward(q.model.view.loss(g, text.batch(), std::nullopt));
+    g.backward(q.model.get().loss(g, text.batch(), std::nullopt));
     q.quantizer->before_update(double(step) / steps);
     for (Param& p : params.params()) {
       for (std::size_t i = 0; i < p.value.flat().size(); ++i) {
@@ -339,8 +339,8 @@ struct Taught {
 std::unique_ptr<Taught> teach(const AnyModel& model, const Text& text, double tau) {
   Graph g;
   g.begin(Graph::Mode::inference);
-  const Var x = model.view.hidden(g, text.tokens());
-  const Tensor& head = model.view.head->weight->value;
+  const Var x = model.get().hidden(g, text.tokens());
+  const Tensor& head = model.get().head().weight->value;
   auto t = std::make_unique<Taught>(Taught{copy(x.value().flat()), copy(head.flat())});
   t->teacher = {{t->hidden.data(), x.shape()}, {t->head.data(), head.shape}, tau, 1};
   return t;
@@ -358,15 +358,15 @@ TEST_CASE("a student equal to its teacher learns only from rounding") {
   const Text text(6);
   for (const AnyModel& model : {tied_gpt(), mlp()}) {
     const auto taught = teach(model, text, 2);
-    CHECK(train(model.view, nullptr, text, 1, 0, taught->teacher)[0] == Approx(0).margin(1e-6));
+    CHECK(train(model.get(), nullptr, text, 1, 0, taught->teacher)[0] == Approx(0).margin(1e-6));
     CHECK(gradient_norm(model) < 1e-6);
-    train(model.view, nullptr, text, 1, 0);  // cross-entropy, for the scale of gradients
+    train(model.get(), nullptr, text, 1, 0);  // cross-entropy, for the scale of gradients
     CHECK(gradient_norm(model) > 0.1);
 
     for (const Training training : {Training::ste, Training::lsq}) {
       const Quantizing q = attach(copy_of(model), training, {.bits = 3});
       const auto losses =
-          train(q.model.view, &q.quantizer->params(), text, 60, 1e-3, taught->teacher);
+          train(q.model.get(), &q.quantizer->params(), text, 60, 1e-3, taught->teacher);
       CHECK(losses.front() > 1e-3);
       CHECK(losses.back() < losses.front() / 2);
     }
@@ -379,7 +379,7 @@ TEST_CASE("one batch is memorised through four bits with learned steps") {
     // The Mlp sees one token: only a rule that never changes can be memorised.
     for (std::size_t i = 0; i < text.ids.size(); ++i) text.targets[i] = (3 * text.ids[i] + 1) % 11;
     const Quantizing q = attach(model, Training::lsq);
-    const auto losses = train(q.model.view, &q.quantizer->params(), text, 150, 1e-2);
+    const auto losses = train(q.model.get(), &q.quantizer->params(), text, 150, 1e-2);
     CHECK(losses.front() > 1.5);
     CHECK(losses.back() < 0.1);
     check_parity(q, "after memorising");
@@ -393,7 +393,7 @@ TEST_CASE("training through rounding has the same bits with any threads") {
     for (const int n : {1, 2, 3, 7}) {
       set_threads(n);
       const Quantizing q = attach(tied_gpt(), training);
-      train(q.model.view, &q.quantizer->params(), Text(9), 10);
+      train(q.model.get(), &q.quantizer->params(), Text(9), 10);
       const std::vector<real> values = values_of(q.model.params());
       if (reference.empty()) reference = values;
       CHECK(same_bits(values, reference));
@@ -410,8 +410,8 @@ TEST_CASE("what cannot be trained is refused on attaching the quantizer") {
     CHECK(e.where == "h.0.attn.c_attn");
   }
   CHECK(error_of([&] { attach(model, Training::none); }).where == "qat");
-  CHECK(error_of([&] { FakeQuantizer(model.view, Training::ste, {}, {}); }).where == "qat");
-  CHECK(model.view.hooks->weight_chain.empty());
+  CHECK(error_of([&] { FakeQuantizer(model.get(), Training::ste, {}, {}); }).where == "qat");
+  CHECK(model.get().hooks().weight_chain.empty());
 }
 
 }  // namespace

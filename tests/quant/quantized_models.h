@@ -18,13 +18,12 @@ inline nn::GptConfig config_of(bool tied, bool bias) {
 }
 
 /// The model quantized by `plan`: its parameters are the dequantized weights.
-inline quant::Quantized rounded(nn::Gpt& model, const quant::Plan& plan) {
-  nn::ModelView view = nn::view(model);
-  return quant::post_training(view, quant::method("rtn-mse"), quant::resolve(plan, view), {}, {});
+inline quant::Quantized rounded(nn::Model& model, const quant::Plan& plan) {
+  return quant::post_training(model, quant::method("rtn-mse"), quant::resolve(plan, model), {}, {});
 }
 
 /// A plan that spreads `specs` over the matrices of a model, one each.
-inline quant::Plan spread(nn::Gpt& model, std::span<const quant::Spec> specs) {
+inline quant::Plan spread(nn::Model& model, std::span<const quant::Spec> specs) {
   quant::Plan plan{.rules = {{"*", {}}}};
   std::size_t i = 0;
   const auto add = [&](const std::string& name) {
@@ -35,7 +34,7 @@ inline quant::Plan spread(nn::Gpt& model, std::span<const quant::Spec> specs) {
   return plan;
 }
 
-inline std::vector<real> logits(nn::Gpt& model) { return logits_of(nn::view(model), Text(1)); }
+inline std::vector<real> logits(nn::Model& model) { return logits_of(model, Text(1)); }
 
 inline std::int64_t tensor_bytes(const fs::path& dir) {
   const nn::SafetensorsFile file = nn::SafetensorsFile::open(dir / nn::kWeightsFile);

@@ -10,6 +10,7 @@
 
 #include "autograd/base/rng.h"
 #include "nn/gpt.h"
+#include "nn/llama.h"
 #include "nn/mlp.h"
 #include "optim/adamw.h"
 #include "quant/methods/methods.h"
@@ -26,7 +27,7 @@ inline nn::GptConfig tiny_config() {
 inline void randomise(ParamStore& params, std::uint64_t seed) {
   Rng rng(seed, 97);
   for (Param& p : params.params()) {
-    const bool norm = p.name.find("ln_") != std::string::npos && p.name.ends_with("weight");
+    const bool norm = p.value.shape.rank() == 1 && p.name.ends_with("weight");
     for (real& v : p.value.flat()) v = static_cast<real>(0.3 * rng.normal() + (norm ? 1 : 0));
   }
 }
@@ -47,27 +48,36 @@ inline std::unique_ptr<nn::Mlp> make_mlp(const nn::MlpConfig& config = {.vocab_s
   return model;
 }
 
-/// A model of any kind beside its view and a way to make another like it.
-struct AnyModel {
-  std::shared_ptr<void> owner{};
-  nn::ModelView view{};
-  std::function<AnyModel()> again{};
+/// 2 blocks, 4 heads of 4 channels that share 2 heads of keys.
+inline std::unique_ptr<nn::Llama> make_llama(bool tied = true, std::uint64_t seed = 1) {
+  auto model = std::make_unique<nn::Llama>(nn::LlamaConfig{.vocab_size = 11,
+                                                           .block_size = 8,
+                                                           .n_layer = 2,
+                                                           .n_head = 4,
+                                                           .n_kv_head = 2,
+                                                           .n_embd = 16,
+                                                           .n_inner = 20,
+                                                           .rope_theta = 100,
+                                                           .tie_embeddings = tied});
+  randomise(model->params(), seed);
+  return model;
+}
 
-  ParamStore& params() const { return *view.params; }
+/// A model of any kind.
+struct AnyModel {
+  std::shared_ptr<nn::Model> model{};
+
+  nn::Model& get() const { return *model; }
+  ParamStore& params() const { return model->params(); }
 };
 
 template <class Make>
 AnyModel any_model(const Make& make) {
-  auto model = std::shared_ptr(make());
-  return {model, nn::view(*model), [make] { return any_model(make); }};
+  return {make()};
 }
 
 /// Another model of the same kind with the same values and no hooks.
-inline AnyModel copy_of(const AnyModel& model) {
-  AnyModel copy = model.again();
-  copy.params().copy_values(model.params());
-  return copy;
-}
+inline AnyModel copy_of(const AnyModel& model) { return {nn::clone(model.get())}; }
 
 /// Token t+1 follows from token t by a rule three times out of four.
 struct Text {
@@ -95,7 +105,7 @@ inline bool same_bits(std::span<const real> a, std::span<const real> b) {
 
 inline std::vector<real> copy(std::span<const real> v) { return {v.begin(), v.end()}; }
 
-inline std::vector<real> logits_of(const nn::ModelView& model, const Text& text,
+inline std::vector<real> logits_of(const nn::Model& model, const Text& text,
                                    Graph::Mode mode = Graph::Mode::inference) {
   Graph g;
   g.begin(mode);
@@ -119,11 +129,10 @@ inline void put_dequantized(const quant::Quantized& quantized, ParamStore& param
 
 /// AdamW on the model's parameters and, at ten times the rate and without decay, `extra`. Returns
 /// the loss of every step.
-inline std::vector<double> train(const nn::ModelView& model, ParamStore* extra, const Text& text,
-                                 int steps, double lr = 3e-3,
-                                 const std::optional<Teacher>& teacher = {}) {
-  model.params->allocate_gradients();
-  std::vector<optim::ParamGroup> groups = optim::decay_matrices(*model.params, 0.1);
+inline std::vector<double> train(nn::Model& model, ParamStore* extra, const Text& text, int steps,
+                                 double lr = 3e-3, const std::optional<Teacher>& teacher = {}) {
+  model.params().allocate_gradients();
+  std::vector<optim::ParamGroup> groups = optim::decay_matrices(model.params(), 0.1);
   if (extra && !extra->params().empty()) {
     extra->allocate_gradients();
     optim::ParamGroup& group = groups.emplace_back();
@@ -135,7 +144,7 @@ inline std::vector<double> train(const nn::ModelView& model, ParamStore* extra, 
   Graph g;
   std::vector<double> losses;
   for (int i = 0; i < steps; ++i) {
-    model.params->zero_gradients();
+    model.params().zero_gradients();
     if (extra) extra->zero_gradients();
     g.begin(Graph::Mode::training);
     const Var loss = model.loss(g, text.batch(), teacher);

@@ -32,14 +32,14 @@ void check_warm_start(Training training, const Spec& spec, const PostTrainingOpt
   INFO((training == Training::ste ? "ste " : "lsq ") << name_of(spec));
   for (AnyModel model : {gpt(), mlp()}) {
     const std::vector<Target> targets =
-        resolve({.weights = spec, .table = Spec{.bits = 6, .scale = ScaleType::f16}}, model.view);
+        resolve({.weights = spec, .table = Spec{.bits = 6, .scale = ScaleType::f16}}, model.get());
     const Text text(11);
     const std::vector<nn::Tokens> calibration{text.tokens()};
     const Quantized start =
-        post_training(model.view, method("gptq"), targets, calibration, options);
-    const std::vector<real> shipped = logits_of(model.view, text);
-    FakeQuantizer quantizer(model.view, training, targets, {}, &start);
-    CHECK(same_bits(logits_of(model.view, text), shipped));
+        post_training(model.get(), method("gptq"), targets, calibration, options);
+    const std::vector<real> shipped = logits_of(model.get(), text);
+    FakeQuantizer quantizer(model.get(), training, targets, {}, &start);
+    CHECK(same_bits(logits_of(model.get(), text), shipped));
     const Quantized begin = quantizer.convert();
     for (std::size_t i = 0; i < targets.size(); ++i) {
       CHECK(begin.tensors[i].q.codes == start.tensors[i].q.codes);
@@ -61,13 +61,13 @@ TEST_CASE("a warm start begins exactly at the model that it starts from") {
   // step of `seq` back, whose outer cells reach beyond its codes.
   AnyModel model = mlp();
   const std::vector<Target> targets =
-      resolve({.weights = Spec{.bits = 2, .grid = GridKind::seq}}, model.view);
+      resolve({.weights = Spec{.bits = 2, .grid = GridKind::seq}}, model.get());
   const Text text(11);
   const std::vector<nn::Tokens> calibration{text.tokens()};
-  post_training(model.view, method("gptq"), targets, calibration, {});
-  const std::vector<real> shipped = logits_of(model.view, text);
-  const FakeQuantizer anew(model.view, Training::lsq, targets, {});
-  CHECK_FALSE(same_bits(logits_of(model.view, text), shipped));
+  post_training(model.get(), method("gptq"), targets, calibration, {});
+  const std::vector<real> shipped = logits_of(model.get(), text);
+  const FakeQuantizer anew(model.get(), Training::lsq, targets, {});
+  CHECK_FALSE(same_bits(logits_of(model.get(), text), shipped));
 }
 
 TEST_CASE("weights return to their codes' cells as near as they can") {
@@ -75,11 +75,11 @@ TEST_CASE("weights return to their codes' cells as near as they can") {
     INFO(name_of(spec));
     AnyModel model = gpt();
     const AnyModel before = test::copy_of(model);
-    const std::vector<Target> targets = resolve({.weights = spec}, model.view);
+    const std::vector<Target> targets = resolve({.weights = spec}, model.get());
     const Text text(11);
     const std::vector<nn::Tokens> calibration{text.tokens()};
-    const Quantized rounded = post_training(model.view, method("gptq"), targets, calibration, {});
-    const std::vector<real> shipped = logits_of(model.view, text);
+    const Quantized rounded = post_training(model.get(), method("gptq"), targets, calibration, {});
+    const std::vector<real> shipped = logits_of(model.get(), text);
     return_to_cells(model.params(), before.params(), rounded);
     const Grid grid = grid_of(spec);
     std::size_t moved = 0, kept = 0;
@@ -108,16 +108,16 @@ TEST_CASE("weights return to their codes' cells as near as they can") {
     }
     CHECK(kept > moved);
     CHECK(moved > 0);
-    FakeQuantizer quantizer(model.view, Training::ste, targets, {}, &rounded);
-    CHECK(same_bits(logits_of(model.view, text), shipped));
+    FakeQuantizer quantizer(model.get(), Training::ste, targets, {}, &rounded);
+    CHECK(same_bits(logits_of(model.get(), text), shipped));
   }
 }
 
 TEST_CASE("a warm start from another grid or without a matrix is refused") {
   AnyModel model = mlp();
-  const std::vector<Target> targets = resolve({.weights = Spec{.bits = 4}}, model.view);
-  Quantized start = post_training(model.view, method("rtn"), targets, {}, {});
-  const auto attach_to = [&] { FakeQuantizer(model.view, Training::lsq, targets, {}, &start); };
+  const std::vector<Target> targets = resolve({.weights = Spec{.bits = 4}}, model.get());
+  Quantized start = post_training(model.get(), method("rtn"), targets, {}, {});
+  const auto attach_to = [&] { FakeQuantizer(model.get(), Training::lsq, targets, {}, &start); };
   attach_to();
   start.tensors[0].q.spec.bits = 5;
   CHECK(error_of(attach_to).where == targets[0].name);
@@ -130,12 +130,12 @@ TEST_CASE("a warm start with static inputs goes on with their ranges") {
     AnyModel model = gpt();
     std::vector<Target> targets = resolve(
         {.weights = {.bits = 4}, .activations = ActivationSpec{.range = ActivationRange::fixed}},
-        model.view);
+        model.get());
     const Text text(11);
     const std::vector<nn::Tokens> calibration{text.tokens()};
-    const Quantized start = post_training(model.view, method("gptq"), targets, calibration, {});
+    const Quantized start = post_training(model.get(), method("gptq"), targets, calibration, {});
     for (std::size_t i = 0; i < targets.size(); ++i) targets[i].input = start.tensors[i].input;
-    FakeQuantizer quantizer(model.view, training, targets, {}, &start);
+    FakeQuantizer quantizer(model.get(), training, targets, {}, &start);
     const Quantized begin = quantizer.convert();
     std::size_t inputs = 0;
     for (std::size_t i = 0; i < targets.size(); ++i) {

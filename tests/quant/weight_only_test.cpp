@@ -19,13 +19,12 @@ using namespace notch::quant;
 using namespace notch::test;
 
 /// A directory with the model rounded to nearest by `plan`; the model's values are changed.
-void save(nn::Gpt& model, const Plan& plan, const fs::path& dir) {
-  nn::ModelView view = nn::view(model);
-  save_quantized(model, post_training(view, method("rtn"), resolve(plan, view), {}, {}), dir);
+void save(nn::Model& model, const Plan& plan, const fs::path& dir) {
+  save_quantized(model, post_training(model, method("rtn"), resolve(plan, model), {}, {}), dir);
 }
 
 /// Logits of eight positions: few enough for the kernels of decoding.
-std::vector<real> eight_logits(nn::Gpt& model) { return logits_of(nn::view(model), Text(3, 1)); }
+std::vector<real> eight_logits(nn::Model& model) { return logits_of(model, Text(3, 1)); }
 
 }  // namespace
 
@@ -57,7 +56,7 @@ TEST_CASE("per row or tensor a packed model differs by rounding only") {
       const std::vector<real> found = eight_logits(*packed.model);
       // One rounding per weight is moved to one per sum.
       const LoadedModel plain = load_any(dir.path());
-      const nn::ModelView view = nn::view(*plain.model);
+      nn::Model& view = *plain.model;
       const std::vector<double> bounds = rounding_bounds(view, Text(3, 1).tokens(), 16);
       REQUIRE(bounds.size() == found.size());
       double worst = 0, largest = 0, logit = 0;

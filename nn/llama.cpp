@@ -1,0 +1,257 @@
+#include "nn/llama.h"
+
+#include "autograd/base/rng.h"
+#include "autograd/base/thread_pool.h"
+#include "autograd/kernels/rotary.h"
+#include "nn/config_reader.h"
+
+namespace notch::nn {
+
+Var GroupedSelfAttention::mix(Var q, Var k, Var v, KvCache* cache) const {
+  const std::int64_t first = cache ? cache->length() : 0;
+  const Var turned_q = rotary(q, *angles, first);
+  const Var turned_k = rotary(k, *angles, first);
+  return cache ? cached_attention(turned_q, turned_k, v, *cache, layer)
+               : causal_attention(turned_q, turned_k, v, n_head);
+}
+
+Var GroupedSelfAttention::operator()(Graph& g, Var x, KvCache* cache) const {
+  const Var q = q_proj(g, x);  // [B, T, C]
+  const Var k = k_proj(g, x);  // [B, T, KV·HS]
+  const Var v = v_proj(g, x);
+  const Var y = mix(q, k, v, cache);  // [B, T, C]
+  return o_proj(g, y);
+}
+
+Var GatedMlp::operator()(Graph& g, Var x) const {
+  const Var gate = gate_proj(g, x);  // [B, T, n_inner]
+  const Var up = up_proj(g, x);
+  const Var inner = swiglu(gate, up);
+  return down_proj(g, inner);  // [B, T, C]
+}
+
+Var LlamaBlock::attend(Graph& g, Var x, KvCache* cache) const {
+  const LabelScope scope(g, name);
+  const Var normed = input_layernorm(g, x);
+  const Var attended = self_attn(g, normed, cache);
+  return add(x, attended);
+}
+
+Var LlamaBlock::transform(Graph& g, Var x) const {
+  const LabelScope scope(g, name);
+  const Var normed = post_attention_layernorm(g, x);
+  const Var transformed = mlp(g, normed);
+  return add(x, transformed);
+}
+
+std::vector<Step> LlamaBlock::steps() {
+  const auto branch = [](Graph&, const State& s) { return s.inner; };
+  const auto join = [](Graph&, State& s, std::span<const Var> y) {
+    s = {.residual = add(s.residual, y[0])};
+  };
+  // A row of v reaches several heads' columns where queries share it.
+  const bool shared = self_attn.v_proj.out_features() < self_attn.o_proj.in_features();
+  return {{.linears = {&self_attn.q_proj, &self_attn.k_proj, &self_attn.v_proj},
+           .norm = &input_layernorm,
+           .input = [this](Graph& g, const State& s) { return input_layernorm(g, s.residual); },
+           .take = [this](Graph&, State& s,
+                          std::span<const Var> y) { s.inner = self_attn.mix(y[0], y[1], y[2]); }},
+          {.linears = {&self_attn.o_proj},
+           .source = shared ? nullptr : &self_attn.v_proj,
+           .input = branch,
+           .take = join},
+          {.linears = {&mlp.gate_proj, &mlp.up_proj},
+           .norm = &post_attention_layernorm,
+           .input = [this](Graph& g,
+                           const State& s) { return post_attention_layernorm(g, s.residual); },
+           .take = [](Graph&, State& s, std::span<const Var> y) { s.inner = swiglu(y[0], y[1]); }},
+          {.linears = {&mlp.down_proj}, .source = &mlp.up_proj, .input = branch, .take = join}};
+}
+
+Llama::Llama(const LlamaConfig& c, Values values) : config_(c) {
+  check(c.vocab_size > 0 && c.block_size > 0 && c.n_layer > 0 && c.n_head > 0 && c.n_kv_head > 0 &&
+            c.n_embd > 0 && c.n_inner > 0,
+        "llama", "a size is not positive: vocab_size ", c.vocab_size, ", block_size ", c.block_size,
+        ", n_layer ", c.n_layer, ", n_head ", c.n_head, ", n_kv_head ", c.n_kv_head, ", n_embd ",
+        c.n_embd, ", n_inner ", c.n_inner);
+  check(c.n_embd % c.n_head == 0, "llama", "n_head = ", c.n_head,
+        " does not divide n_embd = ", c.n_embd);
+  check(c.n_head % c.n_kv_head == 0, "llama", "n_kv_head = ", c.n_kv_head,
+        " does not divide n_head = ", c.n_head);
+  const std::int64_t C = c.n_embd, HS = C / c.n_head, KC = HS * c.n_kv_head;
+  check(HS % 2 == 0, "llama", "a head of ", HS, " channels has no pairs to turn; n_embd = ", C,
+        ", n_head = ", c.n_head);
+  sizes_ = {.vocab_size = c.vocab_size,
+            .block_size = c.block_size,
+            .n_layer = c.n_layer,
+            .n_head = c.n_head,
+            .n_kv_head = c.n_kv_head,
+            .n_embd = C,
+            .n_inner = c.n_inner,
+            .mlp_matrices = 3};
+  rotary_ = FlatBlock(static_cast<std::size_t>(c.block_size * HS));
+  angles_ = {rotary_.flat().data(), {c.block_size, HS}};
+  kernels::rotary_table(rotary_.flat(), c.block_size, HS, c.rope_theta);
+
+  const auto dense = [&](const std::string& name, std::int64_t out, std::int64_t in) {
+    return make_linear(params_, hooks_, name, out, in, false);
+  };
+  const auto norm = [&](const std::string& name) {
+    return make_rmsnorm(params_, name, C, c.rms_norm_eps);
+  };
+  token_table_ = make_embedding(params_, hooks_, "model.embed_tokens", c.vocab_size, C);
+  for (int l = 0; l < c.n_layer; ++l) {
+    LlamaBlock b{.name = "model.layers." + std::to_string(l)};
+    const std::string attn = b.name + ".self_attn.", mlp = b.name + ".mlp.";
+    b.input_layernorm = norm(b.name + ".input_layernorm");
+    b.self_attn.q_proj = dense(attn + "q_proj", C, C);
+    b.self_attn.k_proj = dense(attn + "k_proj", KC, C);
+    b.self_attn.v_proj = dense(attn + "v_proj", KC, C);
+    b.self_attn.o_proj = dense(attn + "o_proj", C, C);
+    b.self_attn.n_head = c.n_head;
+    b.self_attn.layer = l;
+    b.self_attn.angles = &angles_;
+    b.post_attention_layernorm = norm(b.name + ".post_attention_layernorm");
+    b.mlp.gate_proj = dense(mlp + "gate_proj", c.n_inner, C);
+    b.mlp.up_proj = dense(mlp + "up_proj", c.n_inner, C);
+    b.mlp.down_proj = dense(mlp + "down_proj", C, c.n_inner);
+    layers_.push_back(std::move(b));
+  }
+  norm_ = norm("model.norm");
+  if (c.tie_embeddings) {
+    head_ = {"lm_head", token_table_.weight, nullptr, &hooks_};
+  } else {
+    head_ = dense("lm_head", c.vocab_size, C);
+  }
+  if (values == Values::allocate) params_.allocate_values();
+}
+
+void Llama::init(std::uint64_t seed) {
+  std::deque<Param>& params = params_.params();
+  parallel_for(std::ssize(params), [&](std::int64_t i) {
+    Param& p = params[static_cast<std::size_t>(i)];
+    Rng rng(seed, static_cast<std::uint64_t>(i));
+    const bool matrix = p.value.shape.rank() == 2;
+    for (real& v : p.value.flat()) v = matrix ? static_cast<real>(0.02 * rng.normal()) : real{1};
+  });
+}
+
+std::unique_ptr<Model> Llama::twin(Values values) const {
+  return std::make_unique<Llama>(config_, values);
+}
+
+std::vector<Stage> Llama::stages() {
+  std::vector<Stage> all;
+  for (LlamaBlock& b : layers_) all.push_back({b.name, b.steps()});
+  const auto norm = [this](Graph& g, State& s, auto) { s.residual = norm_(g, s.residual); };
+  all.push_back({norm_.name, {{.take = norm}}});
+  return all;
+}
+
+Var Llama::embed(Graph& g, const Tokens& tokens, const KvCache* cache) const {
+  const std::int64_t first = cache ? cache->length() : 0;
+  check(first + tokens.T <= config_.block_size, "llama", "positions ", first, " to ",
+        first + tokens.T - 1, " do not fit block_size = ", config_.block_size);
+  return token_table_(g, tokens);
+}
+
+Var Llama::hidden(Graph& g, const Tokens& tokens, KvCache* cache) const {
+  Var x = embed(g, tokens, cache);
+  for (const LlamaBlock& block : layers_) x = block.transform(g, block.attend(g, x, cache));
+  if (cache) cache->advance(tokens.T);
+  return norm_(g, x);
+}
+
+// ---- files ----
+
+Json Llama::config_json() const {
+  const LlamaConfig& c = config_;
+  Json json = Json::object();
+  json.set("model_type", "llama")
+      .set("architectures", Json(Json::Array{"LlamaForCausalLM"}))
+      .set("num_hidden_layers", c.n_layer)
+      .set("num_attention_heads", c.n_head)
+      .set("num_key_value_heads", c.n_kv_head)
+      .set("hidden_size", c.n_embd)
+      .set("intermediate_size", c.n_inner)
+      .set("max_position_embeddings", c.block_size)
+      .set("vocab_size", c.vocab_size)
+      .set("rms_norm_eps", c.rms_norm_eps)
+      .set("rope_theta", c.rope_theta)
+      .set("rope_scaling", Json())
+      .set("hidden_act", "silu")
+      .set("attention_bias", false)
+      .set("mlp_bias", false)
+      .set("attention_dropout", 0.0)
+      .set("tie_word_embeddings", c.tie_embeddings)
+      .set("bos_token_id", Json())
+      .set("eos_token_id", Json())
+      .set("torch_dtype", "float32");
+  return json;
+}
+
+std::string Llama::description() const {
+  return str(config_.tie_embeddings ? "tied head" : "own head", ", ", config_.n_inner,
+             " channels in the MLP, rotary base ", config_.rope_theta);
+}
+
+FileNames Llama::file_names() const {
+  return {.prefix = "model.",
+          .table = "embed_tokens.weight",
+          // The angles' speeds, which older versions of transformers stored.
+          .is_buffer = [](std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }};
+}
+
+LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& path) {
+  const ConfigReader in(json, path);
+  // Bounds that keep every product of sizes far inside 64 bits; the file's size bounds memory.
+  LlamaConfig c;
+  c.vocab_size = in.size("vocab_size", 1 << 24);
+  c.block_size = in.size("max_position_embeddings", 1 << 20);
+  c.n_layer = static_cast<int>(in.size("num_hidden_layers", 1 << 12));
+  c.n_embd = in.size("hidden_size", 1 << 16);
+  c.n_inner = in.size("intermediate_size", 1 << 20);
+  c.n_head = static_cast<int>(in.size("num_attention_heads", c.n_embd));
+  c.n_kv_head = in.find("num_key_value_heads")
+                    ? static_cast<int>(in.size("num_key_value_heads", c.n_head))
+                    : c.n_head;
+  if (c.n_embd % c.n_head != 0 || c.n_embd / c.n_head % 2 != 0) {
+    in.refuse("num_attention_heads", "does not cut hidden_size into heads of an even size",
+              std::to_string(c.n_head), str("a divisor of ", c.n_embd / 2));
+  }
+  if (c.n_head % c.n_kv_head != 0) {
+    in.refuse("num_key_value_heads", "does not divide num_attention_heads",
+              std::to_string(c.n_kv_head), str("a divisor of ", c.n_head));
+  }
+  if (in.find("head_dim") && in.size("head_dim", 1 << 16) != c.n_embd / c.n_head) {
+    in.refuse("head_dim", "not supported", std::to_string(in.size("head_dim", 1 << 16)),
+              str("hidden_size / num_attention_heads = ", c.n_embd / c.n_head));
+  }
+  if (const std::string act = in.text("hidden_act", "silu"); act != "silu" && act != "swish") {
+    in.refuse("hidden_act", "unknown activation", json_quote(act), "\"silu\"");
+  }
+  for (const std::string_view key : {"attention_bias", "mlp_bias"}) {
+    if (in.flag(key, false)) in.refuse(key, "not supported", "true", "false");
+  }
+  if (const Json* scaling = in.find("rope_scaling")) {
+    in.refuse("rope_scaling", "not supported", scaling->dump(), "null");
+  }
+  c.rope_theta = in.number("rope_theta", 10000);
+  // Where newer versions of transformers keep it.
+  if (const Json* rope = in.object("rope_parameters")) {
+    const ConfigReader own(*rope, path);
+    if (const std::string type = own.text("rope_type", "default"); type != "default") {
+      own.refuse("rope_parameters.rope_type", "not supported", json_quote(type), "\"default\"");
+    }
+    c.rope_theta = own.number("rope_theta", c.rope_theta);
+  }
+  c.rms_norm_eps = in.number("rms_norm_eps", 1e-6);
+  if (!(c.rope_theta > 0)) in.refuse("rope_theta", "out of range", str(c.rope_theta), "above 0");
+  if (!(c.rms_norm_eps >= 0)) {
+    in.refuse("rms_norm_eps", "out of range", str(c.rms_norm_eps), "at least 0");
+  }
+  c.tie_embeddings = in.flag("tie_word_embeddings", false);
+  return c;
+}
+
+}  // namespace notch::nn
