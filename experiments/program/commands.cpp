@@ -2,6 +2,7 @@
 
 #include "autograd/base/names.h"
 #include "experiments/program/command_tools.h"
+#include "experiments/program/report_command.h"
 #include "experiments/program/session.h"
 #include "quant/methods/methods.h"
 #include "quant/numbers/activation.h"
@@ -184,6 +185,12 @@ std::vector<Flag> sample_flags() {
       threads_flag()};
 }
 
+std::vector<Flag> run_flags() {
+  std::vector<Flag> flags = session_flags();
+  flags.push_back(wide_flag());
+  return flags;
+}
+
 std::vector<Command> make_commands() {
   static const std::string trained_recipes =
       "a step that trains through rounding: " + quant::method_list(quant::Methods::trained);
@@ -197,7 +204,7 @@ std::vector<Command> make_commands() {
                      "notch run book.txt --bits 4 --group 32 --methods gptq,qat-lsq",
                      "notch run experiments/quick.toml quant.bits=4,3 train.steps=1000 --out out"},
         .positionals = {experiment},
-        .flags = with_output(session_flags()),
+        .flags = with_output(run_flags()),
         .overrides = true},
        run_command},
       {{.name = "train",
@@ -207,6 +214,21 @@ std::vector<Command> make_commands() {
         .flags = with_output(session_flags()),
         .overrides = true},
        train_command},
+      {{.name = "report",
+        .summary = "the report of a finished run again, or one of the parts of a run",
+        .examples = {"notch report runs/quick", "notch report part-1 part-2 part-3 --out all",
+                     "notch report runs/headtohead seeds=1337,42 --out two"},
+        .positionals = {{.name = "RUN_DIR",
+                         .help = "directories of `notch run`, of one configuration but for seeds, "
+                                 "methods and rows",
+                         .repeated = true}},
+        .flags = with_output({{.name = "out",
+                               .value = "DIR",
+                               .help = "the directory to write",
+                               .fallback = "the run's own"},
+                              wide_flag()}),
+        .overrides = true},
+       report_command},
       {{.name = "quantize",
         .summary = "put a model on fewer bits, without training",
         .examples = {"notch quantize MODEL_DIR --method rtn --bits 8 --out small",

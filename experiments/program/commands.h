@@ -13,6 +13,7 @@ namespace notch::experiments {
 
 int run_command(const Args& args);
 int train_command(const Args& args);
+int report_command(const Args& args);
 int quantize_command(const Args& args);
 int export_command(const Args& args);
 int eval_command(const Args& args);

@@ -5,8 +5,8 @@
 #include "autograd/base/shell_word.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/program/report_command.h"
 #include "experiments/program/session.h"
-#include "experiments/report/report.h"
 #include "experiments/run/signals.h"
 
 namespace notch::experiments {
@@ -32,7 +32,7 @@ TableFormat format_of(const Args& args) {
 }  // namespace
 
 int run_command(const Args& args) {
-  const TableFormat format = format_of(args);
+  format_of(args);  // a wrong one is refused before anything is trained
   install_signal_handlers();
   Session session(args);
   if (!session.begun()) return interrupted(args, session);
@@ -44,15 +44,7 @@ int run_command(const Args& args) {
     Report(session.config(), session.data(), seeds).write(session.dir().path());
   }
   const Report report(session.config(), session.data(), seeds);
-  if (format != TableFormat::screen) {
-    std::cout << render(report.table(), format);
-    if (const std::string builds = build_notes(seeds); !builds.empty()) note(args, builds);
-    return 0;
-  }
-  std::cout << '\n'
-            << report.screen() << "\nhash     " << results_hash(seeds) << "\nresults  "
-            << (session.dir().path() / "results.md").string() << "\nreport   "
-            << (session.dir().path() / "report.html").string() << '\n';
+  print_report(args, report, seeds, session.dir().path());
   return 0;
 }
 

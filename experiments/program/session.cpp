@@ -155,6 +155,7 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   if (args.verb == "run" && earlier == Earlier::refuse && is_finished(config_)) {
     earlier = Earlier::resume;
   }
+  time_.emplace(config_);
   dir_.emplace(config_.out, earlier);
   const std::vector<std::string> changes = begin_run(*dir_, config_, data_.source);
   dir_->write_env(describe_environment(

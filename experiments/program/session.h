@@ -21,7 +21,7 @@ class Session {
   const ExperimentConfig& config() const { return config_; }
   const Data& data() const { return data_; }
   const RunDir& dir() const { return *dir_; }
-  RunContext context() { return {config_, data_, *dir_, progress_, profile_}; }
+  RunContext context() { return {config_, data_, *dir_, progress_, profile_, &*time_}; }
 
  private:
   void announce(const Args& args, const LoadedConfig& loaded) const;
@@ -31,6 +31,7 @@ class Session {
   std::optional<RunDir> dir_;
   Progress progress_;
   bool profile_ = false;
+  std::optional<RunTime> time_;
 };
 
 /// Flags that stand for values of the configuration, for every verb that makes an experiment.

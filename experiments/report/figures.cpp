@@ -14,7 +14,7 @@
 namespace notch::experiments {
 namespace {
 
-constexpr std::size_t kMaxPoints = 300;  // of a curve
+constexpr std::size_t kMaxPoints = 300, kMaxRaw = 1000;  // of a curve
 constexpr std::string_view kControlColor = "#7a5195";
 
 struct Look {
@@ -25,20 +25,21 @@ struct Look {
 /// By family, in the order of the list of methods; then all over again. Okabe and Ito's colours, the
 /// lighter ones a little darker for thin lines on white, and shades of them.
 constexpr Look kBaseline[] = {{"#444444", Mark::circle},
-                              {"#2f9bd6", Mark::square},
-                              {"#8a8a8a", Mark::circle},
-                              {"#7fb2d1", Mark::square}};
+                              {"#1a75aa", Mark::square},
+                              {"#6b6b6b", Mark::hexagon},
+                              {"#46707f", Mark::bar}};
 constexpr Look kPostTraining[] = {{"#0062a3", Mark::diamond},
-                                  {"#5b3f8c", Mark::diamond},
-                                  {"#1f7a7a", Mark::plus},
-                                  {"#3f6fd8", Mark::cross}};
-constexpr Look kTrained[] = {{"#d98e00", Mark::triangle_up},
-                             {"#c84a00", Mark::triangle_down},
-                             {"#7d9c00", Mark::triangle_up},
-                             {"#008a62", Mark::star}};
-constexpr Look kHalf{"#b3578f", Mark::cross}, kOther{"#b3578f", Mark::plus};
+                                  {"#5b3f8c", Mark::triangle_right},
+                                  {"#1c6f6f", Mark::triangle_left},
+                                  {"#3560c4", Mark::plus}};
+constexpr Look kTrained[] = {{"#8f5d00", Mark::triangle_up},
+                             {"#c04600", Mark::triangle_down},
+                             {"#5c7300", Mark::spark},
+                             {"#00704f", Mark::star}};
+constexpr Look kHalf{"#9b4278", Mark::cross}, kOther{"#9b4278", Mark::plus};
 
-const Look& look_of(std::string_view name) {
+/// No two methods of a family look alike: after four the marks come again in other colours.
+Look look_of(std::string_view name) {
   if (name == "fp16") return kHalf;
   const quant::Method* method = quant::find_method(name);
   if (!method) return kOther;
@@ -51,7 +52,8 @@ const Look& look_of(std::string_view name) {
     if (other == method) break;
     before += other->family == method->family;
   }
-  return looks[before % looks.size()];
+  const std::size_t n = looks.size();
+  return {looks[(before + before / n) % n].color, looks[before % n].mark};
 }
 
 std::string level_name(const std::vector<SeedResults>& seeds, std::string_view row,
@@ -64,6 +66,7 @@ std::string level_name(const std::vector<SeedResults>& seeds, std::string_view r
 struct Curve {
   std::vector<PlotPoint> training{};
   std::vector<PlotPoint> validation{};
+  std::vector<PlotPoint> rate{};
 };
 
 /// By run ("seed-1337/fp32"). Ends at the first line that is not one of ours: a run that was killed
@@ -84,6 +87,7 @@ std::map<std::string, Curve> read_curves(std::string_view metrics) {
       };
       add("loss", curve.training);
       add("val_loss", curve.validation);
+      add("lr", curve.rate);
     } catch (const Error&) {
       break;
     }
@@ -92,9 +96,10 @@ std::map<std::string, Curve> read_curves(std::string_view metrics) {
   return curves;
 }
 
-/// At most kMaxPoints points, each the mean of as many neighbours; the last may have fewer.
-std::vector<PlotPoint> thinned(const std::vector<PlotPoint>& points) {
-  const std::size_t bin = (points.size() + kMaxPoints - 1) / kMaxPoints;
+/// At most so many points, each the mean of as many neighbours; the last may have fewer.
+std::vector<PlotPoint> thinned(const std::vector<PlotPoint>& points,
+                               std::size_t most = kMaxPoints) {
+  const std::size_t bin = (points.size() + most - 1) / most;
   std::vector<PlotPoint> out;
   for (std::size_t first = 0; first < points.size(); first += bin) {
     const std::size_t last = std::min(first + bin, points.size());
@@ -106,6 +111,19 @@ std::vector<PlotPoint> thinned(const std::vector<PlotPoint>& points) {
     out.push_back(mean);
   }
   return out;
+}
+
+/// Every point the mean of a twentieth of the curve around it, of fewer at its ends.
+std::vector<PlotPoint> smoothed(const std::vector<PlotPoint>& points) {
+  const std::size_t n = points.size(), half = n / 40;
+  std::vector<double> sums{0};
+  for (const PlotPoint& p : points) sums.push_back(sums.back() + p.y);
+  std::vector<PlotPoint> out = points;
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t reach = std::min({half, i, n - 1 - i});
+    out[i].y = (sums[i + reach + 1] - sums[i - reach]) / static_cast<double>(2 * reach + 1);
+  }
+  return thinned(out);
 }
 
 std::vector<PlotPoint> minus(const std::vector<PlotPoint>& points,
@@ -125,22 +143,74 @@ Figure fp32_figure(const std::map<std::string, Curve>& curves,
                       .x_label = "step",
                       .y_label = "loss, nats per token",
                       .height = 300},
-             .caption = "Every seed has one line of each kind."};
+             .caption =
+                 "Training loss of single batches for the first seed, and smoothed over a "
+                 "twentieth of the training for each; validation loss for each."};
   for (const SeedResults& s : seeds) {
     const auto found = curves.find(str("seed-", s.seed, "/fp32"));
     if (found == curves.end()) continue;
-    out.plot.series.push_back({.name = "training (one batch)",
-                               .color = "#7fb2d4",
-                               .line = true,
-                               .points = thinned(found->second.training)});
-    out.plot.series.push_back({.name = "validation",
-                               .color = "#c84a00",
-                               .mark = Mark::circle,
-                               .line = true,
-                               .points = thinned(found->second.validation)});
+    const Curve& curve = found->second;
+    const auto add = [&](const char* name, const char* color, Mark mark,
+                         std::vector<PlotPoint> points) {
+      if (points.empty()) return;
+      out.plot.series.push_back(
+          {.name = name, .color = color, .mark = mark, .line = true, .points = std::move(points)});
+    };
+    if (&s == &seeds.front()) {
+      add("training, one batch", "#b5cfe2", Mark::none, thinned(curve.training, kMaxRaw));
+    }
+    add("training, smoothed", "#0062a3", Mark::none, smoothed(curve.training));
+    add("validation", "#c04600", Mark::circle, thinned(curve.validation));
   }
   // Validation goes over the noisier lines of all seeds.
   std::ranges::stable_sort(out.plot.series, {}, &PlotSeries::mark);
+  return out;
+}
+
+/// Of the first seed: fp32's and, from where that ends, those of the phases after the fork.
+Figure rate_figure(const std::map<std::string, Curve>& curves, const SeedResults& seed) {
+  Figure out{.plot = {.title = str("Learning rate, seed ", seed.seed),
+                      .x_label = "step, of fp32 or after the fork",
+                      .y_label = "learning rate",
+                      .height = 220}};
+  std::set<std::vector<std::pair<double, double>>> drawn;
+  for (const RowResult& row : seed.rows) {
+    const auto found = curves.find(str("seed-", seed.seed, '/', row.name));
+    if (found == curves.end() || found->second.rate.empty()) continue;
+    std::vector<std::pair<double, double>> values;
+    for (const PlotPoint& p : found->second.rate) values.emplace_back(p.x, p.y);
+    if (!drawn.insert(values).second) continue;  // most rows share the control's
+    out.plot.series.push_back({.name = row.name == kBaseRow ? "fp32" : "after the fork",
+                               .color = row.name == kBaseRow ? "#444444" : "#7a5195",
+                               .line = true,
+                               .points = thinned(found->second.rate)});
+  }
+  return out;
+}
+
+/// Validation after the fork: the first seed's trained rows and their controls.
+Figure validation_figure(const std::map<std::string, Curve>& curves, const SeedResults& seed) {
+  Figure out{.plot = {.title = str("Validation after the fork, seed ", seed.seed),
+                      .x_label = "step after the fork",
+                      .y_label = "validation loss, nats per token",
+                      .height = 300},
+             .caption = "What is between a row and the control is the quantization gap."};
+  bool trained = false;
+  for (const RowResult& row : seed.rows) {
+    const bool is_control = row.granularity.empty() && row.name.starts_with(kControlRow);
+    const bool is_trained = row.trained && !row.granularity.empty() && row.control != kBaseRow;
+    const auto found = curves.find(str("seed-", seed.seed, '/', row.name));
+    if ((!is_control && !is_trained) || found == curves.end()) continue;
+    if (found->second.validation.empty()) continue;
+    trained = trained || is_trained;
+    out.plot.series.push_back(
+        {.name = is_control ? control_title(row.name) : shown_method(row),
+         .color = std::string(is_control ? kControlColor : look_of(row.method).color),
+         .line = true,
+         .end_label = is_control ? control_title(row.name) : row.name,
+         .points = thinned(found->second.validation)});
+  }
+  if (!trained) out.plot.series.clear();
   return out;
 }
 
@@ -175,9 +245,33 @@ Figure fork_figure(const std::map<std::string, Curve>& curves, const SeedResults
                                .color = std::string(look_of(row.method).color),
                                .line = true,
                                .end_label = row.name,
-                               .points = thinned(points)});
+                               .points = smoothed(points)});
   }
   if (distilled) out.caption += "Distilled phases are left out: their loss is another quantity.";
+  return out;
+}
+
+}  // namespace
+
+namespace {
+
+/// The rows that no other row beats in both size and loss, as a staircase: what is reached with at
+/// most so many bits.
+PlotSeries frontier(const std::vector<PlotSeries>& series) {
+  std::vector<PlotPoint> points;
+  for (const PlotSeries& s : series) points.insert(points.end(), s.points.begin(), s.points.end());
+  std::ranges::stable_sort(points, [](const PlotPoint& a, const PlotPoint& b) {
+    return a.x != b.x ? a.x < b.x : a.y < b.y;
+  });
+  PlotSeries out{.name = "frontier", .color = "#6b6b6b", .line = true};
+  for (const PlotPoint& p : points) {
+    if (out.points.empty()) {
+      out.points.push_back({.x = p.x, .y = p.y});
+    } else if (const double lowest = out.points.back().y; p.y < lowest) {
+      out.points.push_back({.x = p.x, .y = lowest});
+      out.points.push_back({.x = p.x, .y = p.y});
+    }
+  }
   return out;
 }
 
@@ -195,7 +289,6 @@ Figure loss_figure(const Statistics& statistics) {
   for (const RowResult& r : rows) {
     if (!r.granularity.empty()) granularities.insert(r.granularity);
   }
-  std::vector<std::string> names;  // in the legend, and side by side at every width
   struct Place {
     double sum = 0;
     int rows = 0;
@@ -209,7 +302,6 @@ Figure loss_figure(const Statistics& statistics) {
     if (r.granularity.empty() && r.method != "fp16") continue;
     const std::string name = label(r);
     if (r.method != "fp16") {
-      if (std::ranges::find(names, name) == names.end()) names.push_back(name);
       Place& place = places[str("int", r.bits, granularities.size() > 1 ? " " : "",
                                 granularities.size() > 1 ? r.granularity : std::string{})];
       place.sum += bits;
@@ -217,7 +309,7 @@ Figure loss_figure(const Statistics& statistics) {
     }
     const auto [at, is_new] = series.try_emplace({name, r.granularity}, plot.series.size());
     if (is_new) {
-      const Look& look = look_of(r.method);
+      const Look look = look_of(r.method);
       plot.series.push_back({.name = name,
                              .color = std::string(look.color),
                              .mark = look.mark,
@@ -236,14 +328,8 @@ Figure loss_figure(const Statistics& statistics) {
                      " ± ", printed("%.4f", half), " nats at ", printed("%.2f", bits),
                      " bits per weight")});
   }
-  for (PlotSeries& s : plot.series) {
-    std::ranges::stable_sort(s.points, {}, &PlotPoint::x);
-    const auto place = std::ranges::find(names, s.name);
-    if (place != names.end()) {
-      s.offset =
-          static_cast<double>(place - names.begin()) - 0.5 * static_cast<double>(names.size() - 1);
-    }
-  }
+  for (PlotSeries& s : plot.series) std::ranges::stable_sort(s.points, {}, &PlotPoint::x);
+  plot.series.insert(plot.series.begin(), frontier(plot.series));
   for (const auto& [name, place] : places) plot.places.push_back({name, place.sum / place.rows});
   plot.levels.push_back({.name = level_name(seeds, "fp32", "fp32"), .color = "#222222", .y = 0});
   for (const RowResult* control : controls_of(seeds.front())) {
@@ -252,8 +338,8 @@ Figure loss_figure(const Statistics& statistics) {
                            .y = statistics.difference(control->name, kBaseRow).mean});
   }
   out.caption +=
-      "Lower is better. Bars: 95 % interval of the paired change. Rows of one width stand side by "
-      "side; the middle is their size.";
+      "Lower is better. Bars: 95 % interval of the paired change. Left of and below the frontier "
+      "there is no row: none is both smaller and better than those on it.";
   if (std::ranges::any_of(rows, &RowResult::on_control)) {
     out.caption += " Hollow marks are made from a control (fp32 with the extra steps of QAT).";
   }
@@ -263,7 +349,9 @@ Figure loss_figure(const Statistics& statistics) {
 std::vector<Figure> curve_figures(std::string_view metrics, const std::vector<SeedResults>& seeds) {
   const std::map<std::string, Curve> curves = read_curves(metrics);
   std::vector<Figure> out;
-  for (Figure& f : std::vector{fp32_figure(curves, seeds), fork_figure(curves, seeds.front())}) {
+  const SeedResults& first = seeds.front();
+  for (Figure& f : std::vector{fp32_figure(curves, seeds), rate_figure(curves, first),
+                               fork_figure(curves, first), validation_figure(curves, first)}) {
     if (!f.plot.series.empty()) out.push_back(std::move(f));
   }
   return out;

@@ -19,13 +19,14 @@ struct Figure {
 
 /// Loss against size: for every quantized row (and fp16) the change of loss against fp32, in nats
 /// per token, over the bits per weight of the whole model. Levels: fp32 (zero) and the control.
-/// Error bars: its 95 % interval.
+/// Error bars: its 95 % interval. The first series is the frontier.
 Figure loss_figure(const Statistics& statistics);
 
-/// Loss against steps, from the text of metrics.jsonl: the fp32 phase of all seeds; and the phases
-/// after the fork of the first seed, as the difference to the control's training loss at the same
-/// step where there is a control (all phases read the same batches). Distilled phases are left out
-/// of the second: their loss is another quantity. A figure without lines is left out.
+/// Curves over steps, from the text of metrics.jsonl: the fp32 phase of all seeds; the learning
+/// rates; and of the phases after the fork of the first seed the difference to the control's
+/// training loss at the same step where there is a control (all phases read the same batches), and
+/// the validation loss beside the control's. Distilled phases are left out of the differences: their
+/// loss is another quantity. A figure without lines is left out.
 std::vector<Figure> curve_figures(std::string_view metrics, const std::vector<SeedResults>& seeds);
 
 }  // namespace notch::experiments

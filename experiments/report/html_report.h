@@ -1,8 +1,8 @@
 // The report of a run as one HTML page: what a person opens first.
 //
-// Self-contained: figures are inline SVG, nothing is loaded from anywhere, there is no script; it
-// opens from a file. It is also well-formed XML. Equal contents give equal bytes: times stay in
-// env.json.
+// Self-contained: figures are inline SVG, nothing is loaded from anywhere; it opens from a file. All
+// of it can be read without script, which only sorts and filters the table of all rows. It is also
+// well-formed XML. Equal contents give equal bytes: times stay in env.json.
 #pragma once
 
 #include <string>
@@ -24,8 +24,11 @@ struct ReportSection {
 
 struct ReportPage {
   std::string title{};
-  std::string header{};   ///< one line
-  std::string verdict{};  ///< a sentence or more per line
+  std::string header{};    ///< one line
+  std::string verdict{};   ///< a sentence or more per line
+  std::string headline{};  ///< what it comes to; "" without quantized rows, as what follows
+  Table brief{{}};         ///< in a line per width
+  std::string brief_notes{};
   std::vector<Figure> figures{};
   Table table{{}};
   std::string column_notes{};

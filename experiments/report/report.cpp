@@ -12,11 +12,12 @@
 namespace notch::experiments {
 namespace {
 
+constexpr std::string_view kOneSeed =
+    "One seed: intervals and p-values hold for these trained models on such text; another seed\n"
+    "can order the methods differently.\n";
+
 std::string seed_notes(std::size_t seeds) {
-  if (seeds == 1) {
-    return "One seed: intervals and p-values hold for these trained models on such text; another "
-           "seed\ncan order the methods differently.\n";
-  }
+  if (seeds == 1) return std::string(kOneSeed);
   constexpr std::size_t kEnough = 5;
   if (seeds >= kEnough) return "";
   return str(seeds, " seeds are few: only differences of many times their spread are resolvable; ",
@@ -170,6 +171,7 @@ Report::Report(const ExperimentConfig& config, const Data& data,
       seeds_(seeds),
       statistics_(seeds),
       rankings_(experiments::rankings(statistics_)),
+      widths_(summaries(statistics_, rankings_)),
       table_(results_table(statistics_)),
       header_(table_header(config, data, seeds)),
       verdict_(experiments::verdict(statistics_, rankings_)) {}
@@ -180,6 +182,12 @@ constexpr std::string_view kMatrixNotes =
     "Above the diagonal: nats by which the row beats the column (* where p < 0.05); below it: the "
     "p-value, Holm-corrected over all pairs of the width.\n";
 
+/// A report is the same wherever its run lies.
+ExperimentConfig without_place(ExperimentConfig config) {
+  config.out.clear();
+  return config;
+}
+
 std::string equivalence_notes() {
   return str("Two one-sided tests with a margin of ", kEquivalent,
              " nats and the 90 % interval; p is the larger of the two.\n");
@@ -187,7 +195,18 @@ std::string equivalence_notes() {
 
 }  // namespace
 
-std::string Report::screen() const {
+std::string Report::screen(int characters) const {
+  const auto lines = [&](std::string_view words) { return wrapped(words, characters); };
+  std::string out;
+  if (!widths_.empty()) out += lines(headline(widths_)) + "\n";
+  out += render(short_table(statistics_, widths_).fitted(characters), TableFormat::screen) + "\n";
+  out += lines(short_notes(widths_));
+  if (seeds_.size() == 1) out += lines(kOneSeed);
+  if (const std::string builds = build_notes(seeds_); !builds.empty()) out += "\n" + builds;
+  return out;
+}
+
+std::string Report::wide_screen() const {
   std::ostringstream out;
   const auto show = [&](const Table& t) { out << render(t, TableFormat::screen) << '\n'; };
   out << header_ << '\n';
@@ -213,7 +232,7 @@ void Report::write(const std::filesystem::path& dir) const {
                   .figures = {loss_figure(statistics_)},
                   .table = table_,
                   .column_notes = column_notes(table_, seeds_) + budget_notes(config_, seeds_),
-                  .config = to_toml(config_),
+                  .config = to_toml(without_place(config_)),
                   .hash = results_hash(seeds_)};
   if (!rankings_.empty()) {
     ReportSection who{.title = "Who beats whom", .notes = std::string(kMatrixNotes)};
@@ -240,9 +259,17 @@ void Report::write(const std::filesystem::path& dir) const {
                                       "text; every layer is in metrics.jsonl.\n",
                              .tables = {std::move(figures)}});
   }
+  const Table brief = short_table(statistics_, widths_);
+  if (!widths_.empty()) {
+    page.headline = headline(widths_);
+    page.brief = brief;
+    page.brief_notes = short_notes(widths_);
+  }
   std::string markdown =
-      str("# ", config_.name, "\n\n", header_, '\n', render(table_, TableFormat::markdown), '\n',
-          page.column_notes, "\n## Verdict\n\n", verdict_, '\n');
+      str("# ", config_.name, "\n\n", page.headline, page.headline.empty() ? "" : "\n\n",
+          render(brief, TableFormat::markdown), '\n', page.brief_notes, "\n\n## All rows\n\n",
+          header_, '\n', render(table_, TableFormat::markdown), '\n', page.column_notes,
+          "\n## Verdict\n\n", verdict_, '\n');
   for (const ReportSection& s : page.sections) {
     markdown += str("## ", s.title, "\n\n", s.notes, '\n');
     for (const Table& t : s.tables) markdown += render(t, TableFormat::markdown) + "\n";

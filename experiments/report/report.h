@@ -7,6 +7,7 @@
 
 #include "experiments/report/ranking.h"
 #include "experiments/report/statistics.h"
+#include "experiments/report/summary.h"
 #include "experiments/run/results.h"
 #include "experiments/run/setup.h"
 #include "experiments/show/table.h"
@@ -39,8 +40,9 @@ class Report {
   const Table& table() const { return table_; }
   const std::string& verdict() const { return verdict_; }
 
-  /// Everything for people at a terminal.
-  std::string screen() const;
+  /// For people at a terminal: in lines of so many characters what it comes to, or all of it.
+  std::string screen(int characters) const;
+  std::string wide_screen() const;
 
   /// results.csv, results.jsonl, results.md, results.svg, pairs.csv and report.html in `dir`; the
   /// page shows its metrics.jsonl and env.json as well, where they are.
@@ -51,6 +53,7 @@ class Report {
   const std::vector<SeedResults>& seeds_;
   Statistics statistics_;
   std::vector<WidthRanking> rankings_;
+  std::vector<WidthSummary> widths_;
   Table table_;
   std::string header_, verdict_;
 };

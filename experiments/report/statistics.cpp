@@ -122,6 +122,13 @@ Difference Statistics::difference(std::string_view a, std::string_view b) const 
   return contrast({{index(a), 1}, {index(b), -1}});
 }
 
+Difference Statistics::cost_difference(const RowResult& a, const RowResult& b) const {
+  return contrast({{index(a.name), 1},
+                   {index(reference_of(a)), -1},
+                   {index(b.name), -1},
+                   {index(reference_of(b)), 1}});
+}
+
 Difference Statistics::contrast(const std::vector<Term>& terms) const {
   const std::size_t S = seeds_.size(), W = tokens_.size(), R = rows().size();
   const double all_tokens = std::accumulate(tokens_.begin(), tokens_.end(), 0.0);

@@ -87,6 +87,9 @@ class Statistics {
   /// Loss of `a` minus loss of `b`.
   Difference difference(std::string_view a, std::string_view b) const;
 
+  /// What rounding costs `a`, its loss minus its reference's, minus what it costs `b`.
+  Difference cost_difference(const RowResult& a, const RowResult& b) const;
+
   /// The row that this one is to be as good as: its control, where there is one, else fp32.
   std::string reference_of(const RowResult& row) const;
 

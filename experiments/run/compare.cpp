@@ -287,18 +287,13 @@ class SeedRun {
     if (fs::exists(file) && fs::exists(weights)) {
       RowResult found = row_from_json(Json::parse(read_file(file), file.string()), file.string());
       if (found.sha256 == sha256_file(weights)) {
-        // An earlier build may have compared it with another row, and kept a label as the method.
-        found.method = row.method;
-        found.label = row.label;
-        found.distilled = row.distilled;
-        found.aims_at_data = row.aims_at_data;
-        found.control = row.control;
-        found.unlike_control = row.unlike_control;
+        follow_plan(found, row);
         if (found.scored_on != scored_on_) {
           found.build = then_build(found.build, build_text());
           score(found);
           write_file(file, to_json(found).dump() + "\n");
         }
+        if (run_.time) run_.time->end(row.name, found.seconds);
         results_.rows.push_back(std::move(found));
         return true;
       }
@@ -306,6 +301,8 @@ class SeedRun {
           str(row.name, ": the artefact is not the one that was scored; made again"));
     }
     if (stop_requested()) return false;
+    const auto began = std::chrono::steady_clock::now();
+    if (run_.time) run_.progress.run(run_.time->begin(row.name));
     row.build = build_text();
     fs::create_directories(path(row.name).parent_path());
     try {
@@ -325,6 +322,10 @@ class SeedRun {
     if (row.name != kBaseRow) {
       fs::remove_all(run_.dir.checkpoints(seed_) / row.name);
       fs::remove_all(run_.dir.checkpoints(seed_) / before_rounding(row.name));
+    }
+    if (run_.time) {
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+      run_.time->end(row.name, took.count());
     }
     results_.rows.push_back(std::move(row));
     return true;
@@ -374,7 +375,9 @@ std::filesystem::path model_path(const RunContext& run, std::string_view row, st
 }
 
 std::optional<RowResult> train_base(const RunContext& run, std::int64_t seed) {
-  return SeedRun(run, seed).base();
+  RunContext alone = run;
+  alone.time = nullptr;  // no rows follow
+  return SeedRun(alone, seed).base();
 }
 
 std::optional<SeedResults> compare(const RunContext& run, std::int64_t seed) {

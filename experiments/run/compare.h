@@ -13,6 +13,7 @@
 
 #include "experiments/run/results.h"
 #include "experiments/run/run_dir.h"
+#include "experiments/run/run_time.h"
 #include "experiments/run/setup.h"
 #include "experiments/show/progress.h"
 
@@ -24,7 +25,8 @@ struct RunContext {
   const Data& data;
   const RunDir& dir;
   Progress& progress;
-  bool profile = false;  ///< tell after each training phase where its time went
+  bool profile = false;     ///< tell after each training phase where its time went
+  RunTime* time = nullptr;  ///< told of every row, for the progress; may be null
 };
 
 /// Trains (or finishes, or finds) the fp32 model of a seed and scores it. Nothing when a stop was

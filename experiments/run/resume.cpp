@@ -173,6 +173,17 @@ std::vector<std::string> compare_configurations(const RunDir& dir, const Experim
 
 }  // namespace
 
+std::optional<Override> first_conflict(const ExperimentConfig& a, const ExperimentConfig& b) {
+  if (const auto base = first_difference(of_base(a, false), of_base(b, false))) return base;
+  const Artefacts of_a = artefacts_of(a), of_b = artefacts_of(b);
+  for (const auto& [name, used] : of_a) {
+    const auto other = of_b.find(name);
+    if (other == of_b.end()) continue;
+    if (const auto difference = first_difference(used, other->second)) return difference;
+  }
+  return std::nullopt;
+}
+
 std::vector<std::string> begin_run(const RunDir& dir, const ExperimentConfig& config,
                                    const data::TextSource& source) {
   std::vector<std::string> notes;

@@ -6,6 +6,7 @@
 // (experiments/config/config_effects.h says both).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,5 +22,9 @@ namespace notch::experiments {
 /// settings changed. Returns what the user should know, a line each.
 std::vector<std::string> begin_run(const RunDir& dir, const ExperimentConfig& config,
                                    const data::TextSource& source);
+
+/// The first setting that keeps results of both configurations out of one table: of fp32's training,
+/// or of a row that both have. Places, seeds and which rows there are may differ.
+std::optional<Override> first_conflict(const ExperimentConfig& a, const ExperimentConfig& b);
 
 }  // namespace notch::experiments

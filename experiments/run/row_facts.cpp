@@ -138,14 +138,29 @@ std::vector<RowResult> of_controls(const ExperimentConfig& config, const RowResu
   return out;
 }
 
-std::vector<std::string> all_row_names(const ExperimentConfig& config) {
-  std::vector<std::string> names = {std::string(kBaseRow)};
-  for (const Control& control : controls(config, 0)) names.push_back(control.name);
+std::vector<RowResult> planned_results(const ExperimentConfig& config) {
+  std::vector<RowResult> out{{.name = std::string(kBaseRow), .method = std::string(kBaseRow)}};
+  for (const Control& control : controls(config, 0)) out.push_back(planned_result(control));
   for (const RowConfig& planned : planned_rows(config)) {
-    const RowResult row = planned_result(config, planned);
-    names.push_back(row.name);
-    for (const RowResult& made : of_controls(config, row)) names.push_back(made.name);
+    const RowResult& row = out.emplace_back(planned_result(config, planned));
+    const std::vector<RowResult> made = of_controls(config, row);
+    out.insert(out.end(), made.begin(), made.end());
   }
+  return out;
+}
+
+void follow_plan(RowResult& made, const RowResult& planned) {
+  made.method = planned.method;
+  made.label = planned.label;
+  made.distilled = planned.distilled;
+  made.aims_at_data = planned.aims_at_data;
+  made.control = planned.control;
+  made.unlike_control = planned.unlike_control;
+}
+
+std::vector<std::string> all_row_names(const ExperimentConfig& config) {
+  std::vector<std::string> names;
+  for (const RowResult& row : planned_results(config)) names.push_back(row.name);
   return names;
 }
 

@@ -39,7 +39,12 @@ RowResult planned_result(const Control& control);
 /// is trained, from the run's own.
 std::vector<RowResult> of_controls(const ExperimentConfig& config, const RowResult& row);
 
-/// The names of all rows of a seed, in the order in which they are made.
+/// What is known beforehand of all rows of a seed, in the order in which they are made; and their
+/// names.
+std::vector<RowResult> planned_results(const ExperimentConfig& config);
+/// Gives a row that was made what its plan says now: an earlier build may have compared it with
+/// another row, or kept a label as its method.
+void follow_plan(RowResult& made, const RowResult& planned);
 std::vector<std::string> all_row_names(const ExperimentConfig& config);
 
 }  // namespace notch::experiments

@@ -131,6 +131,34 @@ std::vector<double> spread_out(const std::vector<double>& wanted, double distanc
 
 bool is_shown(const PlotPoint& p) { return std::isfinite(p.x) && std::isfinite(p.y); }
 
+std::string between(double low, double high) {
+  return low == high ? general(low) : str(general(low), " to ", general(high));
+}
+
+/// What can be seen, in words: the axes, and where every series and level is.
+std::string description(const Plot& plot) {
+  std::string out = str(plot.y_label, " over ", plot.x_label, ".");
+  for (const PlotSeries& s : plot.series) {
+    Range x, y;
+    std::size_t points = 0;
+    for (const PlotPoint& p : s.points) {
+      if (!is_shown(p)) continue;
+      x.add(p.x);
+      y.add(p.y);
+      ++points;
+    }
+    if (points == 0) continue;
+    const std::string& name = s.end_label.empty() ? s.name : s.end_label;
+    out +=
+        str(' ', name.empty() ? "A line" : name, ": ", points, points == 1 ? " point" : " points",
+            ", x ", between(x.low, x.high), ", y ", between(y.low, y.high), ".");
+  }
+  for (const PlotLevel& l : plot.levels) {
+    if (std::isfinite(l.y)) out += str(" A level line: ", l.name, " at ", general(l.y), ".");
+  }
+  return out;
+}
+
 class Drawing {
  public:
   explicit Drawing(const Plot& plot) : plot_(plot), scale_(choose_scale(plot)) {
@@ -154,8 +182,9 @@ class Drawing {
                plot_.height, "\" width=\"", plot_.width, "\" height=\"", plot_.height,
                "\" role=\"img\" font-family=\"DejaVu Sans, Verdana, Helvetica, Arial, "
                "sans-serif\">\n<title>",
-               escaped_markup(plot_.title), "</title>\n<rect width=\"", plot_.width, "\" height=\"",
-               plot_.height, "\" fill=\"", svg::kPaper, "\"/>\n");
+               escaped_markup(plot_.title), "</title>\n<desc>", escaped_markup(description(plot_)),
+               "</desc>\n<rect width=\"", plot_.width, "\" height=\"", plot_.height, "\" fill=\"",
+               svg::kPaper, "\"/>\n");
     out_ += svg::text_at(kLeft, 20, plot_.title, {.size = 14, .more = " font-weight=\"bold\""});
     axes();
     places();
@@ -178,14 +207,10 @@ class Drawing {
   double y(double v) const {
     return bottom_ - (scale_(v) - y_.low) / (y_.high - y_.low) * (bottom_ - kTop);
   }
-  double x(const PlotSeries& s, const PlotPoint& p) const { return x(p.x) + s.offset * spacing_; }
 
   void measure() {
-    double first = 0, last = 0;
     bool has_marks = false;
     for (const PlotSeries& s : plot_.series) {
-      first = std::min(first, s.offset);
-      last = std::max(last, s.offset);
       has_marks = has_marks || s.mark != Mark::none;
       for (const PlotPoint& p : s.points) {
         if (!is_shown(p)) continue;
@@ -201,22 +226,7 @@ class Drawing {
     if (y_.empty) y_.add(0);
     x_.widen(0, 1);
     y_.widen(has_marks ? 0.08 : 0.03, std::max(std::abs(y_.high) * 0.1, 1e-6));
-    spacing_ = plot_.mark_spacing;
-    const double reach = std::max(-first, last);
-    if (reach > 0) {
-      std::vector<double> at;
-      for (const PlotPlace& place : plot_.places) at.push_back(place.x);
-      std::ranges::sort(at);
-      // Places closer than a twentieth of the axis count as one.
-      double nearest = x_.high - x_.low;
-      for (std::size_t i = 1; i < at.size(); ++i) {
-        const double gap = at[i] - at[i - 1];
-        if (gap > 0.05 * (x_.high - x_.low)) nearest = std::min(nearest, gap);
-      }
-      const double pixels = nearest / (x_.high - x_.low) * (right_ - kLeft) * 0.8;
-      spacing_ = std::min(spacing_, pixels / (2 * reach + 1));
-    }
-    margin_ = has_marks ? reach * spacing_ + 16 : 0;
+    margin_ = has_marks ? 16 : 0;
   }
 
   void axes() {
@@ -276,9 +286,9 @@ class Drawing {
     std::string path;
     for (const PlotPoint& p : s.points) {
       if (!is_shown(p)) continue;
-      if (s.line) path += str(path.empty() ? "M" : "L", svg::px(x(s, p)), ' ', svg::px(y(p.y)));
+      if (s.line) path += str(path.empty() ? "M" : "L", svg::px(x(p.x)), ' ', svg::px(y(p.y)));
       if (!std::isfinite(p.error) || p.error <= 0) continue;
-      const double at = x(s, p), low = y(p.y - p.error), high = y(p.y + p.error);
+      const double at = x(p.x), low = y(p.y - p.error), high = y(p.y + p.error);
       out_ += svg::line_from(at, low, at, high, s.color, 1.3);
       out_ += svg::line_from(at - 3, low, at + 3, low, s.color, 1.3);
       out_ += svg::line_from(at - 3, high, at + 3, high, s.color, 1.3);
@@ -295,7 +305,7 @@ class Drawing {
     if (s.mark == Mark::none) return;
     for (const PlotPoint& p : s.points) {
       if (is_shown(p))
-        out_ += svg::mark_at(x(s, p), y(p.y), {s.mark, s.color, s.hollow}, "mark", p.note);
+        out_ += svg::mark_at(x(p.x), y(p.y), {s.mark, s.color, s.hollow}, "mark", p.note);
     }
   }
 
@@ -351,7 +361,7 @@ class Drawing {
   Scale scale_;
   std::vector<const PlotSeries*> legend_{};
   std::size_t columns_ = 1, legend_rows_ = 0;
-  double bottom_ = 0, right_ = 0, margin_ = 0, spacing_ = 0;
+  double bottom_ = 0, right_ = 0, margin_ = 0;
   Range x_{}, y_{};
   std::string out_{};
 };

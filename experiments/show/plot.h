@@ -1,7 +1,8 @@
 // Plot: a small SVG writer for scatter and line plots, enough for the figures of a report.
 //
 // One function from data to text: equal plots give equal bytes, nothing refers to another file, and
-// what is not finite is left out. Marks are told apart by shape as well as by colour (Okabe and
+// what is not finite is left out. Every point stands at its true place. A description in words is
+// part of the element, for those who cannot see it. Marks are told apart by shape as well as by colour (Okabe and
 // Ito's palette, safe for colour-blind readers). Legend and names of levels stand outside the plot
 // area, so that they cannot cover points.
 #pragma once
@@ -27,7 +28,6 @@ struct PlotSeries {
   Mark mark = Mark::none;
   bool hollow = false;
   bool line = false;        ///< joins the points, in their order
-  double offset = 0;        ///< shifts marks to the right, in units of Plot::mark_spacing
   std::string end_label{};  ///< beside the last point, in the right margin
   std::vector<PlotPoint> points{};
 };
@@ -55,7 +55,6 @@ struct Plot {
   /// logarithmic. It does when the largest magnitude is over ten times the median; the axis says
   /// where it changes.
   bool may_be_log = false;
-  double mark_spacing = 9;  ///< pixels; less where places would run into each other
   std::vector<PlotSeries> series{};
   std::vector<PlotLevel> levels{};
   std::vector<PlotPlace> places{};

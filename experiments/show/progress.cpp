@@ -48,6 +48,13 @@ ProgressOptions detect_progress(bool quiet) {
   return options;
 }
 
+int terminal_columns() {
+  winsize size{};
+  const bool known = ::isatty(STDOUT_FILENO) == 1 &&
+                     ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return known ? size.ws_col : ProgressOptions{}.columns;
+}
+
 std::string format_duration(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return "?";
   if (seconds < 9.95) return printed("%.1fs", seconds);
@@ -126,6 +133,10 @@ void Progress::report(const StepReport& step) {
 
 double Progress::tokens_per_second() const { return tokens_per_second_; }
 
+double Progress::run_left(double phase_left) const {
+  return phase_left + run_.seconds + run_.steps * mean_seconds_ / mean_weight_;
+}
+
 void Progress::write_line(const StepReport& step, double left) {
   if (options_.quiet) return;
   std::string line = str(step.loss ? "step" : label_, ":", step.step, "/", total_);
@@ -134,8 +145,11 @@ void Progress::write_line(const StepReport& step, double left) {
     line += " lr:" + printed_if("%.1e", step.lr) + " gnorm:" + printed_if("%.2f", step.gnorm);
     line += printed(" tok/s:%.0f", tokens_per_second_);
   }
-  *options_.out << line << printed(" ms:%.1f", step_ms_) << " eta:" << format_duration(left)
-                << std::endl;
+  line += printed(" ms:%.1f", step_ms_) + " eta:" + format_duration(left);
+  if (run_.rows > 0) {
+    line += str(" row:", run_.row, "/", run_.rows, " run_eta:", format_duration(run_left(left)));
+  }
+  *options_.out << line << std::endl;
 }
 
 void Progress::draw(const StepReport& step, double elapsed, double left) {
@@ -147,7 +161,12 @@ void Progress::draw(const StepReport& step, double elapsed, double left) {
   const std::string head = printed("%3.0f%%", std::floor(100 * share));
   const std::string position =
       std::string(total.size() - std::min(total.size(), count.size()), ' ') + count + "/" + total;
-  const std::string times = "  " + format_duration(elapsed) + "<" + format_duration(left);
+  std::string times = "  " + format_duration(elapsed) + "<" + format_duration(left);
+  const std::string run =
+      str("  row ", run_.row, "/", run_.rows, " ", format_duration(run_left(left)), " left");
+  const bool fits = head.size() + position.size() + times.size() + run.size() + 2 <
+                    static_cast<std::size_t>(std::max(options_.columns, 1));
+  if (run_.rows > 0 && fits) times += run;
   // In order of importance; on a narrow terminal the last ones are left out.
   std::vector<std::string> fields;
   if (step.loss) fields.push_back(printed("  loss %.4f", *step.loss));

@@ -26,6 +26,9 @@ struct ProgressOptions {
 /// What stderr is: a terminal of so many columns that can redraw a line, or a file or pipe.
 ProgressOptions detect_progress(bool quiet);
 
+/// Columns of the terminal that stdout is; 80 where it is none.
+int terminal_columns();
+
 /// State after a step. What is absent is not shown.
 struct StepReport {
   int step = 0;  ///< steps done, from 1
@@ -35,6 +38,14 @@ struct StepReport {
   std::optional<double> gnorm{};
   std::int64_t tokens = 0;  ///< in this step
   double seconds = 0;       ///< of this step alone; 0 = since the last report
+};
+
+/// Of a run of many rows: the row that is made now, and what the rows after it take, in seconds and
+/// in steps of the phase that runs.
+struct RunLeft {
+  int row = 0, rows = 0;  ///< from 1; no rows: nothing is said of the run
+  double seconds = 0;
+  double steps = 0;
 };
 
 class Progress {
@@ -57,12 +68,17 @@ class Progress {
 
   double tokens_per_second() const;
 
+  /// From now on reports say how much of the run is left, too.
+  void run(const RunLeft& left) { run_ = left; }
+
  private:
   void draw(const StepReport& step, double elapsed, double left);
   void write_line(const StepReport& step, double left);
+  double run_left(double phase_left) const;
   void clear_bar();
 
   ProgressOptions options_;
+  RunLeft run_{};
   std::string label_{};
   int total_ = 0, done_ = 0, line_every_ = 1;
   double begin_time_ = 0, last_time_ = 0, last_draw_ = -1;

@@ -40,6 +40,16 @@ std::string outline(Mark mark) {
       return polygon(3, -90, kMark * 1.45);
     case Mark::triangle_down:
       return polygon(3, 90, kMark * 1.45);
+    case Mark::triangle_left:
+      return polygon(3, 180, kMark * 1.45);
+    case Mark::triangle_right:
+      return polygon(3, 0, kMark * 1.45);
+    case Mark::spark:
+      return polygon(4, -90, kMark * 1.7, kMark * 0.6);
+    case Mark::hexagon:
+      return polygon(6, 0, kMark * 1.15);
+    case Mark::bar:
+      return "M-7 -2.5L7 -2.5L7 2.5L-7 2.5Z";
     case Mark::star:
       return polygon(5, -90, kMark * 1.6, kMark * 0.75);
     case Mark::plus:

@@ -12,7 +12,22 @@ namespace notch::experiments {
 /// `text` for XML and HTML: & < > " ' escaped, control characters replaced by spaces.
 std::string escaped_markup(std::string_view text);
 
-enum class Mark { none, circle, square, diamond, triangle_up, triangle_down, star, plus, cross };
+enum class Mark {
+  none,
+  circle,
+  square,
+  diamond,
+  triangle_up,
+  triangle_down,
+  triangle_left,
+  triangle_right,
+  star,
+  spark,
+  hexagon,
+  bar,
+  plus,
+  cross
+};
 
 namespace svg {
 

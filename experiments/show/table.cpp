@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <iterator>
+#include <numeric>
 
 #include "autograd/base/error.h"
 #include "autograd/base/json.h"
@@ -234,15 +235,57 @@ std::string bytes_text(double bytes, bool binary) {
 
 Table Table::without_empty_columns() const {
   std::vector<std::size_t> kept;
-  std::vector<Column> columns;
   for (std::size_t c = 0; c < columns_.size(); ++c) {
     if (std::all_of(rows_.begin(), rows_.end(),
                     [&](const std::vector<Cell>& row) { return row[c].index() == 0; })) {
       continue;
     }
     kept.push_back(c);
-    columns.push_back(columns_[c]);
   }
+  return with_columns(kept);
+}
+
+Table Table::fitted(int characters) const {
+  std::vector<std::size_t> kept(columns_.size());
+  std::iota(kept.begin(), kept.end(), std::size_t{0});
+  while (kept.size() > 1) {
+    const std::string shown = aligned(with_columns(kept), false);
+    std::size_t longest = 0;
+    for (std::size_t at = 0; at < shown.size();) {
+      const std::size_t end = shown.find('\n', at);
+      longest = std::max(longest, width_of(std::string_view(shown).substr(at, end - at)));
+      at = end + 1;
+    }
+    if (longest <= static_cast<std::size_t>(std::max(characters, 1))) break;
+    kept.pop_back();
+  }
+  return with_columns(kept);
+}
+
+std::string wrapped(std::string_view words, int characters) {
+  std::string out;
+  std::size_t column = 0;
+  for (std::size_t at = 0; at < words.size();) {
+    const std::size_t end = std::min(words.find_first_of(" \n", at), words.size());
+    const std::string_view word = words.substr(at, end - at);
+    if (column > 0 && column + 1 + width_of(word) > static_cast<std::size_t>(characters)) {
+      out += '\n';
+      column = 0;
+    }
+    out += str(column > 0 ? " " : "", word);
+    column += width_of(word) + (column > 0 ? 1 : 0);
+    if (end < words.size() && words[end] == '\n') {
+      out += '\n';
+      column = 0;
+    }
+    at = end + 1;
+  }
+  return column > 0 ? out + '\n' : out;
+}
+
+Table Table::with_columns(const std::vector<std::size_t>& kept) const {
+  std::vector<Column> columns;
+  for (const std::size_t c : kept) columns.push_back(columns_[c]);
   Table out(std::move(columns));
   for (const std::vector<Cell>& row : rows_) {
     std::vector<Cell> cells;

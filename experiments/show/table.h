@@ -54,8 +54,13 @@ class Table {
   void append(const Table& other);
   /// Without the columns that are missing in every row.
   Table without_empty_columns() const;
+  /// Without as many of the last columns as make lines on the screen longer than `characters`; the
+  /// first column stays.
+  Table fitted(int characters) const;
 
  private:
+  Table with_columns(const std::vector<std::size_t>& kept) const;
+
   std::vector<Column> columns_;
   std::vector<std::vector<Cell>> rows_{};
 };
@@ -74,6 +79,9 @@ TableFormat parse_table_format(std::string_view word);
 std::string printed(const char* format, double value);
 /// "qat-ste, qat-lsq and gptq"
 std::string and_list(const std::vector<std::string>& names);
+
+/// `words` in lines of at most `characters`, broken at spaces.
+std::string wrapped(std::string_view words, int characters);
 
 /// The table, each line ended by \n. Missing cells: "-" on the screen and in Markdown, empty in
 /// CSV, null in JSON. Not finite: "nan", "inf", "-inf"; null in JSON. CSV quotes as RFC 4180, lines

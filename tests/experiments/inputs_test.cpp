@@ -115,13 +115,14 @@ TEST_CASE("a run says how much calibration text it has") {
   const Outcome some = program.notch("run tiny.toml --out some" + rows);
   CHECK(some.err.find("calib    4 windows of 8 tokens of the training split\n") !=
         std::string::npos);
-  CHECK(some.out.find("calibration: 4 windows of ") != std::string::npos);
+  CHECK(read_file(program / "some/results.md").find("calibration: 4 windows of ") !=
+        std::string::npos);
   const Outcome most = program.notch("run tiny.toml calib.windows=1000000 --out most" + rows);
   CAPTURE(most.err);
   CHECK(most.code == 0);
   CHECK(most.err.find("calib    " + all) != std::string::npos);
   CHECK(most.err.find("asks for 1000000") != std::string::npos);
-  CHECK(most.out.find("calibration: " + all) != std::string::npos);
+  CHECK(read_file(program / "most/results.md").find("calibration: " + all) != std::string::npos);
   CHECK(program.notch("run tiny.toml").err.find("calib ") == std::string::npos);
 }
 

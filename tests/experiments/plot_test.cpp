@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 #include <sstream>
 
 #include "autograd/base/files.h"
 #include "experiments/report/figures.h"
 #include "experiments/report/html_report.h"
 #include "experiments/report/report.h"
+#include "quant/methods/methods.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
@@ -231,13 +233,64 @@ TEST_CASE("names of places too close to each other share a label") {
   CHECK(count(text, ">int8 tensor / int8 channel</text>") == 1);
 }
 
-TEST_CASE("rows of one width stand apart, in the order of the legend") {
+TEST_CASE("marks stand at the size of their row") {
   const std::vector<SeedResults> seeds{example(1)};
-  const std::string text = svg_of(loss_figure(Statistics(seeds)).plot);
-  std::vector<double> at;
-  for (const Spot& m : marks_of(text)) at.push_back(m.x);
-  std::ranges::sort(at);
-  for (std::size_t i = 1; i < at.size(); ++i) CHECK(at[i] - at[i - 1] > 4);
+  const Figure figure = loss_figure(Statistics(seeds));
+  std::vector<double> bits;
+  for (const PlotSeries& s : figure.plot.series) {
+    if (s.mark == Mark::none) continue;
+    for (const PlotPoint& p : s.points) bits.push_back(p.x);
+  }
+  const std::vector<Spot> marks = marks_of(svg_of(figure.plot));
+  REQUIRE(marks.size() == bits.size());
+  const auto [low, high] = std::ranges::minmax_element(bits);
+  const double left = marks[static_cast<std::size_t>(low - bits.begin())].x;
+  const double right = marks[static_cast<std::size_t>(high - bits.begin())].x;
+  for (std::size_t i = 0; i < bits.size(); ++i) {
+    CHECK(marks[i].x ==
+          Approx(left + (right - left) * (bits[i] - *low) / (*high - *low)).margin(0.1));
+  }
+}
+
+TEST_CASE("no two methods look alike") {
+  SeedResults seed{.seed = 1, .rows = {row("fp32", "fp32", 32, 1.5)}};
+  for (const std::string& method : quant::method_names()) {
+    seed.rows.push_back(row(method + "-int4", method, 4, 1.6));
+  }
+  const std::vector<SeedResults> seeds{seed};
+  const Figure figure = loss_figure(Statistics(seeds));
+  std::set<std::pair<Mark, std::string>> looks;
+  for (const PlotSeries& s : figure.plot.series) {
+    if (s.mark != Mark::none) looks.emplace(s.mark, s.color);
+  }
+  CHECK(looks.size() == quant::method_names().size());
+}
+
+TEST_CASE("the frontier is what no row beats in size and loss") {
+  SeedResults seed{.seed = 1, .rows = {row("fp32", "fp32", 32, 1.5)}};
+  for (const auto& [bits, loss] : std::vector<std::pair<int, double>>{
+           {8, 1.51}, {8, 1.505}, {6, 1.503}, {4, 1.7}, {3, 1.6}, {2, 2.5}}) {
+    seed.rows.push_back(row(str("row", seed.rows.size()), "rtn", bits, loss));
+  }
+  const std::vector<SeedResults> seeds{seed};
+  const Figure figure = loss_figure(Statistics(seeds));
+  const PlotSeries& frontier = figure.plot.series.front();
+  REQUIRE(frontier.name == "frontier");
+  // 2 bits, 3 bits (better and smaller than 4), 6 bits (than 8): a step between each.
+  REQUIRE(frontier.points.size() == 5);
+  const double wanted[] = {1.0, 1.0, 0.1, 0.1, 0.003};
+  for (std::size_t i = 0; i < 5; ++i) CHECK(frontier.points[i].y == Approx(wanted[i]));
+  CHECK(frontier.points[1].x == frontier.points[2].x);
+}
+
+TEST_CASE("a plot says in words what it shows") {
+  Plot plot{.title = "t", .x_label = "bits", .y_label = "loss"};
+  plot.series = {{.name = "a <b>", .points = {{.x = 2, .y = 1}, {.x = 4, .y = 0.5}}}};
+  plot.levels = {{.name = "fp32", .y = 0.25}};
+  const std::string text = svg_of(plot);
+  CHECK(
+      text.find("<desc>loss over bits. a &lt;b&gt;: 2 points, x 2 to 4, y 0.5 to 1. A level line: "
+                "fp32 at 0.25.</desc>") != std::string::npos);
 }
 
 TEST_CASE("a run's picture has a mark for every quantized row") {
@@ -247,7 +300,7 @@ TEST_CASE("a run's picture has a mark for every quantized row") {
   check_picture(svg_of(over_seeds.plot), 4 * 8);
   CHECK(figure.plot.levels.size() == 2);
   CHECK(figure.plot.places.size() == 4);
-  const PlotSeries& rtn = over_seeds.plot.series.front();
+  const PlotSeries& rtn = over_seeds.plot.series.at(1);
   CHECK(rtn.name == "rtn");
   const Statistics statistics(three);  // points go by their size: the first is of the fewest bits
   const Difference d = statistics.difference("rtn-int2", "fp32");
@@ -270,10 +323,12 @@ TEST_CASE("a run of one row or a non-finite loss has a picture") {
 
 TEST_CASE("curves are thinned, the fork's are differences to control") {
   const std::vector<Figure> curves = curve_figures(metrics_example(), {example(1)});
-  REQUIRE(curves.size() == 2);
+  REQUIRE(curves.size() == 3);
   for (const Figure& f : curves) {
-    for (const PlotSeries& s : f.plot.series) CHECK(s.points.size() <= 300);
+    for (const PlotSeries& s : f.plot.series) CHECK(s.points.size() <= 1000);
   }
+  CHECK(curves[0].plot.series.at(1).points.size() <= 300);
+  CHECK(curves[2].plot.series.size() == 2);  // the row beside the control
   REQUIRE(curves[1].plot.series.size() == 1);
   for (const PlotPoint& p : curves[1].plot.series[0].points) CHECK(p.y == 0);
   check_picture(svg_of(curves[0].plot), 1);
@@ -321,14 +376,17 @@ TEST_CASE("a run's files are complete, self-contained and repeatable") {
   const std::string picture = read_file(scratch / "results.svg");
   CHECK(xml_fault(page) == "");
   CHECK(count(page, "http") == count(page, "xmlns=\"http://www.w3.org/2000/svg\""));
-  for (const char* outside : {"src=", "href=", "url(", "@import", "<script"}) {
+  for (const char* outside : {"src=", "href=", "url(", "@import", "fetch("}) {
     CHECK(count(page, outside) == 0);
   }
+  CHECK(count(page, "<script>") == 1);
+  CHECK(count(page, "<script") == 1);
   CHECK(page.size() <= 1500000);
   CHECK(count(page, "<title>a &lt;b&gt; &amp; &#39;c&#39;</title>") == 1);
   CHECK(count(page, "&lt;fast&gt; &amp; &quot;new&quot;") == 1);
   CHECK(count(page, "2000-01-01") == 0);
-  CHECK(count(page, "<svg") == 3);
+  CHECK(count(page, "<svg") == 4);
+  CHECK(count(page, "<desc>") == 4);
   // In the table, in a matrix and among the sizes at each of four widths, and among the
   // equivalences of 8 bits.
   CHECK(count(page, "gptq of control</td>") == 4 + 4 + 4 + 1);

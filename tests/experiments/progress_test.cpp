@@ -150,3 +150,21 @@ TEST_CASE("durations and counts are short") {
   CHECK(format_count(10412) == "10.4k");
   CHECK(format_count(1.23e6) == "1.2M");
 }
+
+TEST_CASE("progress tells how much of the whole run is left") {
+  Screen screen(false);
+  screen.progress.begin("train", 100, 0, 10);
+  screen.progress.run({.row = 3, .rows = 8, .seconds = 60, .steps = 40});
+  for (int i = 1; i <= 10; ++i) {
+    screen.now += 0.5;
+    screen.progress.report(step(i, 2));
+  }
+  // 90 steps of half a second in this phase; 40 such and a minute in the rows after it.
+  CHECK(screen.take().find(" eta:45s row:3/8 run_eta:2m05s\n") != std::string::npos);
+  Screen bar(true, false, 120);
+  bar.progress.run({.row = 3, .rows = 8, .seconds = 60, .steps = 40});
+  bar.progress.begin("", 100);
+  bar.now += 0.5;
+  bar.progress.report(step(1, 2));
+  CHECK(bar.take().find("row 3/8 2m10s left") != std::string::npos);
+}

@@ -1,0 +1,95 @@
+// notch report: the report of a finished run again, or one of several parts of a run.
+#include "experiments/program/report_command.h"
+
+#include <iostream>
+#include <optional>
+
+#include "autograd/base/error.h"
+#include "autograd/base/files.h"
+#include "experiments/program/command_tools.h"
+#include "experiments/program/commands.h"
+#include "experiments/report/parts.h"
+#include "experiments/run/run_dir.h"
+#include "experiments/show/progress.h"
+
+namespace notch::experiments {
+namespace {
+
+/// Everything else was decided when the rows were made.
+void require_report_keys(const Args& args) {
+  for (const std::string& override : args.overrides) {
+    const std::string key = override.substr(0, override.find_first_of(" ="));
+    if (key == "seeds" || key == "data.path") continue;
+    throw Error({.where = "notch report",
+                 .what = "cannot change what was run",
+                 .found = key,
+                 .expected = "seeds (which of them) or data.path (where the text lies now)"});
+  }
+}
+
+/// The directory of one run from several parts, so that its report can be made again from there.
+void write_parts(const RunDir& dir, const std::vector<RunPart>& parts, ExperimentConfig config,
+                 const std::vector<SeedResults>& seeds) {
+  config.out.clear();  // where the file lies
+  dir.write_config(to_toml(config));
+  for (const char* name : {"inputs.json", "env.json"}) {
+    const fs::path file = parts.front().directory / name;
+    if (fs::exists(file)) write_file(dir.path() / name, read_file(file));
+  }
+  for (const SeedResults& s : seeds) {
+    const fs::path folder = dir.path() / str("seed-", s.seed) / "rows";
+    fs::create_directories(folder);
+    for (const RowResult& r : s.rows) {
+      write_file(folder / (r.name + ".json"), to_json(r).dump() + "\n");
+    }
+  }
+  if (const std::string metrics = merged_metrics(parts); !metrics.empty()) {
+    write_file(dir.path() / "metrics.jsonl", metrics);
+  }
+}
+
+}  // namespace
+
+void print_report(const Args& args, const Report& report, const std::vector<SeedResults>& seeds,
+                  const fs::path& directory) {
+  if (const auto format = args.value("output")) {
+    std::cout << render(report.table(), parse_table_format(*format));
+    if (const std::string builds = build_notes(seeds); !builds.empty()) note(args, builds);
+    return;
+  }
+  std::cout << '\n'
+            << (args.has("wide") ? report.wide_screen() : report.screen(terminal_columns()))
+            << "\nhash     " << results_hash(seeds) << "\nresults  "
+            << (directory / "results.md").string() << "\nreport   "
+            << (directory / "report.html").string() << '\n';
+}
+
+Flag wide_flag() {
+  return {.name = "wide", .help = "show every row and column, and who beats whom"};
+}
+
+int report_command(const Args& args) {
+  require_report_keys(args);
+  std::vector<RunPart> parts;
+  for (const std::string& directory : args.positionals) {
+    parts.push_back(open_part(directory, args.overrides));
+  }
+  if (parts.size() > 1 && !args.has("out")) {
+    throw Error({.where = "notch report",
+                 .what = "missing",
+                 .field = "--out",
+                 .hint = "name the directory for the report of all parts: --out DIR"});
+  }
+  const ExperimentConfig config = merged_config(parts);
+  const Data data = load_data(config, token_cache());
+  const std::vector<SeedResults> seeds = read_results(parts, config, scored_hash(config, data));
+  const Report report(config, data, seeds);
+  const RunDir dir = args.has("out") ? RunDir(new_directory(args), Earlier::refuse)
+                                     : RunDir(parts.front().directory, Earlier::resume);
+  if (args.has("out")) write_parts(dir, parts, config, seeds);
+  report.write(dir.path());
+  print_report(args, report, seeds, dir.path());
+  return 0;
+}
+
+}  // namespace notch::experiments

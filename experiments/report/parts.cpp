@@ -1,0 +1,254 @@
+#include "experiments/report/parts.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <sstream>
+
+#include "autograd/base/error.h"
+#include "autograd/base/files.h"
+#include "autograd/base/shell_word.h"
+#include "experiments/config/config_items.h"
+#include "experiments/run/resume.h"
+#include "experiments/run/row_facts.h"
+
+namespace notch::experiments {
+namespace {
+
+fs::path row_file(const RunPart& part, std::int64_t seed, std::string_view row) {
+  return part.directory / str("seed-", seed) / "rows" / str(row, ".json");
+}
+
+template <class T>
+void add_new(std::vector<T>& all, const std::vector<T>& more) {
+  for (const T& item : more) {
+    if (std::ranges::find(all, item) == all.end()) all.push_back(item);
+  }
+}
+
+/// A run keeps the settings that none of its rows uses at their defaults; here they become those of
+/// a part whose rows use them.
+void take_unset(ExperimentConfig& all, const ExperimentConfig& more) {
+  LoadedConfig loaded{.config = std::move(all)};
+  const std::vector<Item> none = items_of({}), own = items_of(loaded.config),
+                          theirs = items_of(more);
+  for (const Item& item : theirs) {
+    const auto same_key = [&](const Item& other) { return other.key() == item.key(); };
+    const auto unset = std::ranges::find_if(none, same_key),
+               mine = std::ranges::find_if(own, same_key);
+    const bool plain = item.kind != Kind::section && item.kind != Kind::table_list;
+    if (!plain || unset == none.end() || mine == own.end()) continue;
+    if (mine->value == unset->value && item.value != unset->value) {
+      apply_override(loaded, str(item.key(), '=', item.value));
+    }
+  }
+  all = std::move(loaded.config);
+}
+
+std::string inputs_of(const RunPart& part) {
+  const fs::path file = part.directory / "inputs.json";
+  return fs::exists(file) ? read_file(file) : "";
+}
+
+[[noreturn]] void refuse(const RunPart& part, const RunPart& other, const Override& difference) {
+  throw Error({.fault = Fault::mismatch,
+               .where = part.directory.string(),
+               .what = str("is not of the configuration of ", other.directory.string()),
+               .field = difference.key,
+               .found = difference.after,
+               .expected = difference.before,
+               .hint = "merge runs that differ in seeds and rows only"});
+}
+
+/// What of a seed a part should have and no part has.
+struct Missing {
+  std::int64_t seed = 0;
+  std::size_t rows = 0, of = 0;
+  std::string first{};
+};
+
+/// The part that was to make a row: the first with its seed and the row in its plan, or with its
+/// seed.
+class Owners {
+ public:
+  explicit Owners(const std::vector<RunPart>& parts) : parts_(parts) {
+    for (const RunPart& p : parts) {
+      const std::vector<std::string> names = all_row_names(p.config);
+      rows_.emplace_back(names.begin(), names.end());
+    }
+  }
+  const RunPart& of(std::int64_t seed, const std::string& row) const {
+    const RunPart *with_seed = &parts_.front(), *with_row = nullptr;
+    for (std::size_t i = parts_.size(); i-- > 0;) {
+      const std::vector<std::int64_t>& seeds = parts_[i].config.seeds;
+      if (std::ranges::find(seeds, seed) == seeds.end()) continue;
+      if (rows_[i].contains(row)) with_row = &parts_[i];
+      with_seed = &parts_[i];
+    }
+    return with_row ? *with_row : *with_seed;
+  }
+
+ private:
+  const std::vector<RunPart>& parts_;
+  std::vector<std::set<std::string>> rows_{};
+};
+
+/// A complete table or none: an average over what happens to be there would compare rows of
+/// different seeds.
+[[noreturn]] void refuse_missing(const std::map<const RunPart*, std::vector<Missing>>& missing,
+                                 const std::vector<RunPart>& parts,
+                                 const std::vector<std::int64_t>& complete) {
+  std::string what = "not finished: ";
+  std::string hint;
+  bool first = true;
+  for (const RunPart& p : parts) {  // in the order they were given
+    const auto found = missing.find(&p);
+    if (found == missing.end()) continue;
+    std::string absent;
+    for (const Missing& m : found->second) {
+      if (m.rows == m.of) {
+        absent += str(absent.empty() ? "" : ", ", m.seed);
+        continue;
+      }
+      what += str(first ? "" : "; ", p.directory.string(), ": seed ", m.seed, " lacks ", m.rows,
+                  " of ", m.of, " rows, ", m.first, " first");
+      first = false;
+    }
+    if (!absent.empty()) {
+      what += str(first ? "" : "; ", p.directory.string(), ": nothing of seed ", absent);
+      first = false;
+    }
+    hint += str(hint.empty() ? "finish with: " : "; ", "notch run ",
+                shell_word((p.directory / kResolvedConfig).string()), " --resume");
+  }
+  std::string seeds;
+  for (const std::int64_t seed : complete) seeds += str(seeds.empty() ? "" : ",", seed);
+  if (!seeds.empty()) hint += str("; or report the finished seeds alone: seeds=", seeds);
+  throw Error({.fault = Fault::input, .where = "report", .what = what, .hint = hint});
+}
+
+}  // namespace
+
+RunPart open_part(const fs::path& directory, const std::vector<std::string>& overrides) {
+  const fs::path file = directory / kResolvedConfig;
+  if (!fs::exists(file)) {
+    throw Error(
+        {.fault = Fault::input,
+         .where = directory.string(),
+         .what = fs::exists(directory) ? "there is no run here" : "there is no such directory",
+         .expected = str("a directory with ", kResolvedConfig, ", as `notch run` makes it")});
+  }
+  return {.directory = directory, .config = load_config(file, overrides).config};
+}
+
+ExperimentConfig merged_config(const std::vector<RunPart>& parts) {
+  ExperimentConfig all = parts.front().config;
+  for (const RunPart& p : parts) {
+    const ExperimentConfig& c = p.config;
+    if (inputs_of(p) != inputs_of(parts.front())) {
+      throw Error({.fault = Fault::mismatch,
+                   .where = (p.directory / "inputs.json").string(),
+                   .what = str("names another text or tokenizer than that of ",
+                               parts.front().directory.string()),
+                   .hint = "merge runs on one text"});
+    }
+    if (c.row.empty() != all.row.empty()) {
+      refuse(p, parts.front(),
+             {.key = "row",
+              .before = all.row.empty() ? "none" : "rows of their own",
+              .after = c.row.empty() ? "none" : "rows of their own"});
+    }
+    if (const auto d = first_conflict(parts.front().config, c)) refuse(p, parts.front(), *d);
+    add_new(all.seeds, c.seeds);
+    add_new(all.quant.methods, c.quant.methods);
+    add_new(all.quant.bits, c.quant.bits);
+    add_new(all.row, c.row);
+    all.quant.control = all.quant.control || c.quant.control;
+    take_unset(all, c);
+  }
+  for (const RunPart& p : parts) {
+    if (const auto d = first_conflict(all, p.config)) refuse(p, parts.front(), *d);
+  }
+  return all;
+}
+
+std::vector<SeedResults> read_results(const std::vector<RunPart>& parts,
+                                      const ExperimentConfig& config,
+                                      const std::string& scored_on) {
+  const std::vector<RowResult> planned = planned_results(config);
+  const Owners owners(parts);
+  std::vector<SeedResults> out;
+  std::map<const RunPart*, std::vector<Missing>> missing;
+  std::vector<std::int64_t> complete;
+  for (const std::int64_t seed : config.seeds) {
+    SeedResults& results = out.emplace_back();
+    results.seed = seed;
+    for (const RowResult& plan : planned) {
+      std::optional<RowResult> made;
+      for (const RunPart& p : parts) {
+        const fs::path file = row_file(p, seed, plan.name);
+        if (!fs::exists(file)) continue;
+        RowResult found = row_from_json(Json::parse(read_file(file), file.string()), file.string());
+        if (!found.scored_on.empty() && found.scored_on != scored_on) {
+          throw Error({.fault = Fault::mismatch,
+                       .where = file.string(),
+                       .what = "the row was scored on another text",
+                       .found = "sha256 " + found.scored_on,
+                       .expected = "sha256 " + scored_on,
+                       .hint = "put the text of then in its place; `notch run --resume` scores the "
+                               "models on this one"});
+        }
+        if (!made) {
+          made = std::move(found);
+        } else if (made->sha256 != found.sha256) {
+          throw Error({.fault = Fault::mismatch,
+                       .where = file.string(),
+                       .what = "another part made another model of this row",
+                       .found = "sha256 " + found.sha256,
+                       .expected = "sha256 " + made->sha256,
+                       .hint = "merge parts that one kind of processor made"});
+        }
+      }
+      if (made) {
+        follow_plan(*made, plan);
+        results.rows.push_back(std::move(*made));
+        continue;
+      }
+      std::vector<Missing>& of_part = missing[&owners.of(seed, plan.name)];
+      if (of_part.empty() || of_part.back().seed != seed) {
+        of_part.push_back({.seed = seed, .of = planned.size(), .first = plan.name});
+      }
+      ++of_part.back().rows;
+    }
+    if (results.rows.size() == planned.size()) complete.push_back(seed);
+  }
+  if (!missing.empty()) refuse_missing(missing, parts, complete);
+  return out;
+}
+
+std::string merged_metrics(const std::vector<RunPart>& parts) {
+  std::string out;
+  std::set<std::string> told;
+  for (const RunPart& p : parts) {
+    const fs::path file = p.directory / "metrics.jsonl";
+    if (!fs::exists(file)) continue;
+    std::set<std::string> here;
+    std::istringstream lines(read_file(file));
+    for (std::string line; std::getline(lines, line);) {
+      std::string run;
+      try {
+        run = Json::parse(line, "metrics").at("run", "metrics").as_string("metrics");
+      } catch (const Error&) {
+        break;  // half a line of a run that was killed
+      }
+      if (told.contains(run)) continue;
+      here.insert(std::move(run));
+      out += line + "\n";
+    }
+    told.merge(here);
+  }
+  return out;
+}
+
+}  // namespace notch::experiments

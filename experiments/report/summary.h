@@ -1,0 +1,48 @@
+// Summary: a whole table in one sentence, and in a line per width.
+//
+// Every row is judged by what rounding costs it: its loss minus that of its own reference, the
+// control for rows that saw more text than fp32. Where a trained row has a control, the rows
+// without training beside it are those made of the same control, so that all saw the same text.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "experiments/report/ranking.h"
+#include "quant/methods/method.h"
+
+namespace notch::experiments {
+
+/// The row of a family that rounding costs least.
+struct FamilyBest {
+  quant::Family family{};
+  const RowResult* row = nullptr;
+  Difference cost{};  ///< its loss minus its reference's
+};
+
+struct WidthSummary {
+  int bits = 0;
+  std::string title{};                 ///< "4 bits"; with the granularity where a table has several
+  std::vector<FamilyBest> families{};  ///< lowest cost first
+  /// Cost of each of them minus that of the first, which is zero.
+  std::vector<Difference> behind{};
+  /// Whether all of `behind` are equivalent to zero (within kEquivalent nats).
+  bool alike() const;
+};
+
+/// In the order of the table. Rows whose loss is not finite are left out.
+std::vector<WidthSummary> summaries(const Statistics& statistics,
+                                    const std::vector<WidthRanking>& rankings);
+
+/// "At 4 bits QAT is best, GPTQ 0.003 nats behind, RTN 0.03; at 8 and 6 bits no difference that
+/// matters. ...": and what the best row of each width costs. "" without quantized rows.
+std::string headline(const std::vector<WidthSummary>& widths);
+
+/// At most eight lines: fp32, the control and the widths, the widest of them left out first. The
+/// columns that matter come first.
+Table short_table(const Statistics& statistics, const std::vector<WidthSummary>& widths);
+
+/// How to read it, in three lines.
+std::string short_notes(const std::vector<WidthSummary>& widths);
+
+}  // namespace notch::experiments

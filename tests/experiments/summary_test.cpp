@@ -1,0 +1,234 @@
+// What a table comes to: one sentence, a line per width, and the page around them.
+#include "experiments/report/summary.h"
+
+#include <cmath>
+#include <set>
+#include <sstream>
+
+#include "autograd/base/files.h"
+#include "experiments/report/report.h"
+#include "tests/base/temporary_directory.h"
+#include "tests/catch.h"
+
+using namespace notch;
+using namespace notch::experiments;
+
+namespace {
+
+RowResult row(std::string name, std::string method, int bits, double loss) {
+  RowResult r{.name = std::move(name), .method = std::move(method), .bits = bits};
+  if (bits < 16) r.granularity = "channel";
+  r.on_control = r.name.starts_with("control-");
+  r.trained = r.aims_at_data = r.method.starts_with("qat") || r.method == "fp32-continue";
+  if (r.on_control || (r.trained && bits < 16)) r.control = kControlRow;
+  r.eval.loss = loss;
+  for (const double noise : {-1e-5, 2e-5, -1e-5}) {
+    r.eval.window_tokens.push_back(10);
+    r.eval.window_losses.push_back(10 * (loss + noise * (1 + loss)));
+  }
+  r.size = {.weights = 1000, .quantized = 900};
+  r.size.code_bytes = 900 * bits / 8;
+  r.size.float_bytes = 400;
+  r.file_bytes = 1000 + 100 * bits;
+  r.sha256 = std::string(64, 'a');
+  return r;
+}
+
+/// fp32 1.5; the control 1.4 for its extra steps, so that every trained row is below fp32. At 4 bits
+/// rounding costs QAT 0.001, GPTQ of the control 0.0041 and RTN 0.03; at 8 bits nothing.
+std::vector<SeedResults> example() {
+  return {
+      {.seed = 1,
+       .rows = {row("fp32", "fp32", 32, 1.5), row("fp32-continue", "fp32-continue", 32, 1.4),
+                row("rtn-int8", "rtn", 8, 1.5), row("control-rtn-int8", "rtn", 8, 1.4),
+                row("gptq-int8", "gptq", 8, 1.5), row("control-gptq-int8", "gptq", 8, 1.4),
+                row("qat-ste-int8", "qat-ste", 8, 1.40001), row("rtn-int4", "rtn", 4, 1.55),
+                row("rtn-mse-int4", "rtn-mse", 4, 1.51), row("control-rtn-int4", "rtn", 4, 1.43),
+                row("gptq-int4", "gptq", 4, 1.5005), row("control-gptq-int4", "gptq", 4, 1.4041),
+                row("qat-ste-int4", "qat-ste", 4, 1.402),
+                row("qat-lsq-int4", "qat-lsq", 4, 1.401)}}};
+}
+
+std::vector<WidthSummary> summaries_of(const Statistics& statistics) {
+  return summaries(statistics, rankings(statistics));
+}
+
+/// WCAG 2.1: relative luminance of a color #rgb or #rrggbb, and the contrast of two.
+double luminance(std::string color) {
+  if (color.size() == 4) {
+    color = {'#', color[1], color[1], color[2], color[2], color[3], color[3]};
+  }
+  double out = 0;
+  const double weights[] = {0.2126, 0.7152, 0.0722};
+  for (std::size_t i = 0; i < 3; ++i) {
+    const double c = std::stoi(color.substr(1 + 2 * i, 2), nullptr, 16) / 255.0;
+    out += weights[i] * (c <= 0.03928 ? c / 12.92 : std::pow((c + 0.055) / 1.055, 2.4));
+  }
+  return out;
+}
+double contrast(const std::string& a, const std::string& b) {
+  const double x = luminance(a) + 0.05, y = luminance(b) + 0.05;
+  return std::max(x, y) / std::min(x, y);
+}
+
+/// Values of `--name: #...;` in the order of the style: light, then dark.
+std::vector<std::string> colors(std::string_view page, std::string_view name) {
+  std::vector<std::string> out;
+  const std::string key = str("--", name, ": ");
+  for (std::size_t at = page.find(key); at != std::string_view::npos; at = page.find(key, at + 1)) {
+    at += key.size();
+    out.emplace_back(page.substr(at, page.find(';', at) - at));
+  }
+  return out;
+}
+
+std::string page_of(const std::vector<SeedResults>& seeds) {
+  const test::TemporaryDirectory scratch;
+  ExperimentConfig config;
+  Data data;
+  data.source.tokens.val = std::vector<std::uint16_t>(31);
+  write_file(scratch / "metrics.jsonl",
+             "{\"run\": \"seed-1/fp32\", \"step\": 1, \"loss\": 2, \"lr\": 0.1}\n"
+             "{\"run\": \"seed-1/fp32-continue\", \"step\": 1, \"loss\": 2, \"val_loss\": 2}\n"
+             "{\"run\": \"seed-1/qat-ste-int4\", \"step\": 1, \"loss\": 3, \"val_loss\": 3}\n"
+             "{\"run\": \"seed-1/qat-lsq-int4\", \"step\": 1, \"loss\": 3, \"val_loss\": 3}\n");
+  Report(config, data, seeds).write(scratch.path());
+  return read_file(scratch / "report.html");
+}
+
+}  // namespace
+
+TEST_CASE("the headline judges rows by what rounding costs them") {
+  const std::vector<SeedResults> seeds = example();
+  const Statistics statistics(seeds);
+  CHECK(headline(summaries_of(statistics)) ==
+        "At 4 bits QAT is best, GPTQ 0.0031 nats behind, RTN 0.029; at 8 bits no difference that "
+        "matters. Against full precision trained as long the best costs less than 0.0005 nats per "
+        "token at 8 bits and 0.001 at 4 bits; 0.01 nats are 1 % of perplexity.");
+}
+
+TEST_CASE("without a control beside it a row is judged against fp32") {
+  std::vector<SeedResults> seeds = example();
+  std::erase_if(seeds.front().rows, [](const RowResult& r) { return r.trained || r.on_control; });
+  const Statistics statistics(seeds);
+  const std::vector<WidthSummary> widths = summaries_of(statistics);
+  REQUIRE(widths.size() == 2);
+  REQUIRE(widths[1].families.size() == 2);
+  CHECK(widths[1].families[0].row->name == "gptq-int4");
+  CHECK(widths[1].families[0].cost.mean == Approx(0.0005));
+  CHECK(widths[1].families[1].row->name == "rtn-mse-int4");
+  CHECK(widths[1].behind[1].mean == Approx(0.0095));
+  CHECK(headline(widths).starts_with("At 4 bits GPTQ is best, RTN 0.0095 nats behind"));
+}
+
+TEST_CASE("runs of one trained row, or of none, have a headline") {
+  std::vector<SeedResults> seeds = example();
+  seeds.front().rows.resize(2);
+  CHECK(headline(summaries_of(Statistics(seeds))).empty());
+  CHECK(short_table(Statistics(seeds), {}).rows().size() == 2);
+  seeds.front().rows.push_back(row("qat-ste-int4", "qat-ste", 4, 1.45));
+  CHECK(headline(summaries_of(Statistics(seeds))) ==
+        "Against full precision trained as long the best costs 0.05 nats per token at 4 bits; 0.01 "
+        "nats are 1 % of perplexity.");
+  seeds.front().rows.back().eval.loss = std::nan("");
+  for (double& w : seeds.front().rows.back().eval.window_losses) w = std::nan("");
+  CHECK(headline(summaries_of(Statistics(seeds))).empty());
+}
+
+TEST_CASE("the short table has eight lines and fits a terminal") {
+  std::vector<SeedResults> seeds = example();
+  const auto lines_of = [](const std::string& text) {
+    std::vector<std::string> lines;
+    std::istringstream in(text);
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    return lines;
+  };
+  {
+    const Statistics statistics(seeds);
+    const std::vector<std::string> lines =
+        lines_of(render(short_table(statistics, summaries_of(statistics)), TableFormat::screen));
+    REQUIRE(lines.size() == 6);
+    CHECK(lines[5].find("4 bits") == 0);
+    CHECK(lines[5].find("+0.0300 rtn ") != std::string::npos);
+    CHECK(lines[5].find("+0.0041 gptq") != std::string::npos);
+    CHECK(lines[5].find("+0.0010* qat-lsq") != std::string::npos);
+  }
+  for (const int bits : {7, 6, 5, 3, 2, 1}) {
+    seeds.front().rows.push_back(row(str("qat-lsq-kd-int", bits), "qat-lsq-kd", bits, 1.5));
+  }
+  const Statistics statistics(seeds);
+  const Table table = short_table(statistics, summaries_of(statistics));
+  CHECK(table.rows().size() == 8);
+  for (const int columns : {1, 40, 60, 80, 120}) {
+    CAPTURE(columns);
+    const Table fitted = table.fitted(columns);
+    CHECK(fitted.rows().size() == 8);
+    if (fitted.columns().size() == 1) continue;
+    for (const std::string& line : lines_of(render(fitted, TableFormat::screen))) {
+      CHECK(line.size() <= static_cast<std::size_t>(columns));
+    }
+  }
+  CHECK(table.fitted(80).columns().size() >= 4);  // the three families
+  ExperimentConfig config;
+  Data data;
+  data.source.tokens.val = std::vector<std::uint16_t>(31);
+  for (const int columns : {60, 80}) {
+    for (const std::string& line : lines_of(Report(config, data, seeds).screen(columns))) {
+      CAPTURE(line);
+      CHECK(line.size() <= static_cast<std::size_t>(columns));
+    }
+  }
+}
+
+TEST_CASE("words are wrapped at spaces") {
+  CHECK(wrapped("one two three", 7) == "one two\nthree\n");
+  CHECK(wrapped("one two three", 100) == "one two three\n");
+  CHECK(wrapped("a\nb c", 3) == "a\nb c\n");
+  CHECK(wrapped("unbreakable", 4) == "unbreakable\n");
+  CHECK(wrapped("Δ Δ", 3) == "Δ Δ\n");
+  CHECK(wrapped("", 4).empty());
+}
+
+TEST_CASE("a page reads in light, in dark and without script") {
+  const std::string page = page_of(example());
+  CHECK(page.find("prefers-color-scheme: dark") != std::string::npos);
+  const auto papers = colors(page, "paper"), heads = colors(page, "head"),
+             overs = colors(page, "over");
+  REQUIRE(papers.size() == 2);
+  for (const char* ink : {"ink", "quiet"}) {
+    const std::vector<std::string> inks = colors(page, ink);
+    REQUIRE(inks.size() == 2);
+    for (std::size_t scheme = 0; scheme < 2; ++scheme) {
+      for (const auto& ground : {papers, heads, overs}) {
+        CAPTURE(ink, scheme, ground[scheme]);
+        CHECK(contrast(inks[scheme], ground[scheme]) >= 4.5);
+      }
+    }
+  }
+  // Pictures keep their white paper; all their words can be read on it.
+  std::set<std::string> words;
+  for (std::size_t at = page.find("<text "); at != std::string::npos;
+       at = page.find("<text ", at + 1)) {
+    const std::size_t fill = page.find("fill=\"", at) + 6;
+    words.insert(page.substr(fill, page.find('"', fill) - fill));
+  }
+  CHECK(words.size() >= 4);
+  for (const std::string& color : words) {
+    CAPTURE(color);
+    CHECK(contrast(color, "#ffffff") >= 4.5);
+  }
+  // The headline and every row stand in the page itself; what scrolls can be reached.
+  const std::string body = page.substr(0, page.find("<script>"));
+  CHECK(body.find("At 4 bits QAT is best") != std::string::npos);
+  for (const RowResult& r : example().front().rows) {
+    CHECK(body.find(str("<td class=\"text\">", label(r), "</td>")) != std::string::npos);
+  }
+  std::size_t tables = 0, reachable = 0;
+  for (std::size_t at = body.find("class=\"scroll\""); at != std::string::npos;
+       at = body.find("class=\"scroll\"", at + 1)) {
+    ++tables;
+    reachable += body.compare(at + 14, 13, " tabindex=\"0\"") == 0;
+  }
+  CHECK(tables >= 2);
+  CHECK(reachable == tables);
+}
