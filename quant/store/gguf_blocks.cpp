@@ -223,6 +223,11 @@ const nn::GgufType& exact_type(const QTensor& q, std::string_view where) {
     refuse("has zero points, which no GGUF block holds exactly",
            "quantize on a symmetric grid (narrow, full or signed_max)");
   }
+  if (!grid_of(q.spec).levels.empty()) {
+    refuse(
+        str("the levels of the ", name_of(q.spec.grid), " grid are no integers, as a block's are"),
+        "quantize on a symmetric grid (narrow, full or signed_max)");
+  }
   if (q.cols % 32 != 0 || unit % 32 != 0) {
     refuse(str("units of ", unit, " weights in rows of ", q.cols, " do not fit blocks of 32"),
            "quantize with groups of 32, or per channel where 32 divides the inputs");

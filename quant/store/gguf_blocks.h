@@ -38,8 +38,8 @@ void decode_blocks(const nn::GgufType& type, std::span<const std::byte> blocks,
 
 /// The type that holds every code and scale of `q` exactly, the smallest there is: Q4_0 for codes in
 /// -8 … 7, Q5_0 in -16 … 15, Q6_K in -32 … 31 where 256 weights share a scale, Q8_0 for the others. A
-/// usage error naming `where` says why there is none: scales that are no halves, zero points, units
-/// that a block straddles.
+/// usage error naming `where` says why there is none: scales that are no halves, zero points, a
+/// codebook, units that a block straddles.
 const nn::GgufType& exact_type(const QTensor& q, std::string_view where);
 
 /// Row `row` of q in blocks of a type that holds it: its own codes, never rounded again.

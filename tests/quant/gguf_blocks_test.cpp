@@ -169,6 +169,7 @@ TEST_CASE("what no block holds exactly is refused, with what would do") {
   };
   CHECK(refused({.bits = 4, .scale = ScaleType::f32}, 32));
   CHECK(refused({.bits = 4, .grid = GridKind::asymmetric, .scale = ScaleType::f16}, 32));
+  CHECK(refused({.bits = 4, .grid = GridKind::nf4, .scale = ScaleType::f16}, 32));
   CHECK(refused({.bits = 4, .scale = ScaleType::f16}, 48));
   CHECK(refused(
       {.bits = 4, .granularity = Granularity::group, .group_size = 16, .scale = ScaleType::f16},
