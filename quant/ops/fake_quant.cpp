@@ -173,8 +173,10 @@ struct FakeQuantLsq {
   Tensor forward(Forward& f) {
     const Tensor w = f.in(0), log_scale = f.in(1);
     const UnitShape s = units_of(w, spec, name);
-    check(has_learned_step(spec), name, "grid ", name_of(spec.grid),
-          " has no positive learned step; wanted one of ", grids_with(&Format::has_learned_step));
+    if (!has_learned_step(spec)) {
+      check(false, name, "grid ", name_of(spec.grid),
+            " has no positive learned step; wanted one of ", grids_with(&Format::has_learned_step));
+    }
     check(log_scale.size() == s.units && std::ssize(start) == s.units, name, "log_scale is ",
           log_scale.shape, " and start has ", start.size(), " for ", s.units, " units");
     scales = f.keep(s.units);

@@ -111,11 +111,13 @@ TEST_CASE("what cannot be benched is refused") {
 TEST_CASE("notch bench train measures steps that need no heap") {
   test::Program program;
   const test::Outcome outcome = program.notch(
-      "bench train --shape tiny.toml --recipe fp32,qat-ste -r 2 --steps 3 --threads 1 -o json");
+      "bench train --shape tiny.toml --recipe fp32,qat-ste,qat-lsq -r 2 --steps 3 --threads 1 -o "
+      "json");
   const std::vector<Json> rows = test::rows_of(outcome);
-  REQUIRE(rows.size() == 2);
+  REQUIRE(rows.size() == 3);
   CHECK(rows[0].at("recipe", "row").as_string("row") == "fp32");
   CHECK(rows[1].at("recipe", "row").as_string("row") == "qat-ste-int8");
+  CHECK(rows[2].at("recipe", "row").as_string("row") == "qat-lsq-int8");
   for (const Json& row : rows) {
     CHECK(row.at("tokens_per_s", "row").as_number("row") > 0);
     CHECK(row.at("peak_mb", "row").as_number("row") > 0);
