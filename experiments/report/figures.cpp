@@ -310,11 +310,12 @@ Figure loss_figure(const Statistics& statistics) {
     const auto [at, is_new] = series.try_emplace({name, r.granularity}, plot.series.size());
     if (is_new) {
       const Look look = look_of(r.method);
-      plot.series.push_back({.name = name,
+      // One entry of the legend for all that is made by a method; points say the rest.
+      plot.series.push_back({.name = shown_method(r),
                              .color = std::string(look.color),
                              .mark = look.mark,
                              .hollow = r.on_control,
-                             .line = true});
+                             .line = !r.on_control});
     }
     if (!std::isfinite(change.mean)) {
       out.caption += str(r.name, " is not shown: its loss is not finite. ");

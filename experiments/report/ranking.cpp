@@ -229,7 +229,7 @@ std::string verdict(const Statistics& statistics, const std::vector<WidthRanking
   }
   if (!rankings.empty()) {
     out << "All this is of one model of " << seed.rows.front().size.weights
-        << " parameters: whether training or rounding alone wins depends on the size, on how long\n"
+        << " parameters: whether training or rounding alone wins depends on the size, on how long "
            "the model was trained, and on the settings' tuning to either "
            "(experiments/sizes.toml).\n";
   }

@@ -13,8 +13,8 @@ namespace notch::experiments {
 namespace {
 
 constexpr std::string_view kOneSeed =
-    "One seed: intervals and p-values hold for these trained models on such text; another seed\n"
-    "can order the methods differently.\n";
+    "One seed: intervals and p-values hold for these trained models on such text; another seed can "
+    "order the methods differently.\n";
 
 std::string seed_notes(std::size_t seeds) {
   if (seeds == 1) return std::string(kOneSeed);
@@ -202,7 +202,7 @@ std::string Report::screen(int characters) const {
   out += render(short_table(statistics_, widths_).fitted(characters), TableFormat::screen) + "\n";
   out += lines(short_notes(widths_));
   if (seeds_.size() == 1) out += lines(kOneSeed);
-  if (const std::string builds = build_notes(seeds_); !builds.empty()) out += "\n" + builds;
+  if (const std::string builds = build_notes(seeds_); !builds.empty()) out += "\n" + lines(builds);
   return out;
 }
 

@@ -48,6 +48,24 @@ FamilyBest best_of(const Statistics& statistics, const WidthRanking& w, Family f
   return best;
 }
 
+/// Whether what rounding costs two rows differs, by the p-value that the ranking gives them. Where
+/// their references differ it has none: then by Bonferroni over as many pairs.
+bool is_resolved(const Statistics& statistics, const WidthRanking& w, const RowResult& a,
+                 const RowResult& b, const Difference& d) {
+  if (statistics.reference_of(a) == statistics.reference_of(b)) return w.pair(&a, &b).resolved();
+  return d.p() * static_cast<double>(w.pairs.size()) < 0.05;
+}
+
+/// "8, 6 and 4 bits"; with their titles where those say more.
+std::string at_widths(const std::vector<const WidthSummary*>& widths) {
+  std::vector<std::string> titles, numbers;
+  for (const WidthSummary* w : widths) {
+    titles.push_back(w->title);
+    if (w->title.ends_with(" bits")) numbers.push_back(str(w->bits));
+  }
+  return numbers.size() == titles.size() ? and_list(numbers) + " bits" : and_list(titles);
+}
+
 }  // namespace
 
 bool WidthSummary::alike() const {
@@ -82,8 +100,11 @@ std::vector<WidthSummary> summaries(const Statistics& statistics,
     }
     if (summary.families.empty()) continue;
     std::ranges::stable_sort(summary.families, {}, [](const FamilyBest& f) { return f.cost.mean; });
+    const RowResult& first = *summary.families.front().row;
     for (const FamilyBest& f : summary.families) {
-      summary.behind.push_back(statistics.cost_difference(*f.row, *summary.families.front().row));
+      const Difference d = statistics.cost_difference(*f.row, first);
+      summary.behind.push_back(d);
+      summary.resolved.push_back(f.row != &first && is_resolved(statistics, w, *f.row, first, d));
     }
     out.push_back(std::move(summary));
   }
@@ -93,35 +114,41 @@ std::vector<WidthSummary> summaries(const Statistics& statistics,
 std::string headline(const std::vector<WidthSummary>& widths) {
   if (widths.empty()) return "";
   std::string out;
-  std::vector<std::string> alike, costs;
+  std::vector<const WidthSummary*> alike, tiny;
+  std::vector<std::string> costs;
   for (const WidthSummary& w : widths) {
-    const FamilyBest& best = w.families.front();
-    const std::string cost =
-        std::abs(best.cost.mean) < kTiny ? str("less than ", kTiny) : two_digits(best.cost.mean);
-    costs.push_back(str(cost, costs.empty() ? " nats per token at " : " at ", w.title));
+    const double cost = w.families.front().cost.mean;
+    if (std::abs(cost) < kTiny) {
+      tiny.push_back(&w);
+    } else {
+      costs.push_back(str(two_digits(cost), tiny.empty() && costs.empty() ? " nats per token" : "",
+                          " at ", w.title));
+    }
     if (w.families.size() == 1) continue;
     if (w.alike()) {
-      alike.push_back(w.title);
+      alike.push_back(&w);
       continue;
     }
-    std::vector<std::string> behind, unresolved;
-    for (std::size_t i = 1; i < w.families.size(); ++i) {
-      if (!w.behind[i].resolved()) {
-        unresolved.push_back(spoken(w.families[i]));
+    std::vector<std::string> best, behind;
+    for (std::size_t i = 0; i < w.families.size(); ++i) {
+      if (!w.resolved[i]) {
+        best.push_back(spoken(w.families[i]));
         continue;
       }
       behind.push_back(str(spoken(w.families[i]), ' ', two_digits(w.behind[i].mean),
                            behind.empty() ? " nats behind" : ""));
     }
-    out += str(out.empty() ? "At " : "; at ", w.title, ' ', spoken(best));
-    if (!unresolved.empty()) out += " and " + and_list(unresolved);
-    out += unresolved.empty() ? " is best" : " cannot be told apart";
+    out += str(out.empty() ? "At " : "; at ", w.title, ' ', and_list(best),
+               best.size() == 1 ? " is best" : " cannot be told apart");
     for (const std::string& b : behind) out += ", " + b;
   }
   if (!alike.empty()) {
-    out += str(out.empty() ? "At " : "; at ", and_list(alike), " no difference that matters");
+    out += str(out.empty() ? "At " : "; at ", at_widths(alike), " no difference that matters");
   }
   if (!out.empty()) out += ". ";
+  if (!tiny.empty()) {
+    costs.insert(costs.begin(), str("less than ", kTiny, " nats per token at ", at_widths(tiny)));
+  }
   return out + str("Against full precision trained as long the best costs ", and_list(costs),
                    "; 0.01 nats are 1 % of perplexity.");
 }
@@ -154,8 +181,7 @@ Table short_table(const Statistics& statistics, const std::vector<WidthSummary>&
         cells.push_back(missing());
         continue;
       }
-      const Difference& behind = w.behind[static_cast<std::size_t>(at - w.families.begin())];
-      const bool best = at == w.families.begin() || !behind.resolved();
+      const bool best = w.alike() || !w.resolved[static_cast<std::size_t>(at - w.families.begin())];
       cells.push_back(
           text(str(printed("%+.4f", at->cost.mean), best ? "*" : "", ' ', shown_method(*at->row))));
       if (!lowest || statistics.loss(at->row->name) < statistics.loss(lowest->name)) {
@@ -179,8 +205,8 @@ std::string short_notes(const std::vector<WidthSummary>& widths) {
       "Nats per token by which rounding raises the loss of the same model in full "
       "precision, and the method of each family that raises it least; * the lowest of its "
       "width, or not told apart from it.",
-      of_control ? " RTN and post-training rows are of the control, fp32 trained on for as "
-                   "long as QAT, so that all saw the same text."
+      of_control ? " Beside QAT that learned from the text, the others are made from the "
+                   "control, fp32 trained on for as long, so that all saw the same."
                  : "");
 }
 

@@ -24,8 +24,10 @@ struct WidthSummary {
   int bits = 0;
   std::string title{};                 ///< "4 bits"; with the granularity where a table has several
   std::vector<FamilyBest> families{};  ///< lowest cost first
-  /// Cost of each of them minus that of the first, which is zero.
+  /// Cost of each of them minus that of the first, which is zero; and whether it is resolved from
+  /// zero, corrected for all pairs of the width as its ranking is.
   std::vector<Difference> behind{};
+  std::vector<bool> resolved{};
   /// Whether all of `behind` are equivalent to zero (within kEquivalent nats).
   bool alike() const;
 };

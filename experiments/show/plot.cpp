@@ -168,23 +168,28 @@ class Drawing {
       if (!s.name.empty() && !known) legend_.push_back(&s);
     }
     place_legend();
-    bottom_ = plot.height - kAxis - kRow * static_cast<double>(legend_rows_);
+    // The plot area keeps its height, however long the legend.
+    bottom_ = plot.height - kAxis - kRow;
+    height_ = bottom_ + kAxis + kRow * std::max(1.0, static_cast<double>(legend_rows_));
     // The margin is for names that stand there.
-    const bool named =
-        !plot.levels.empty() ||
-        std::ranges::any_of(plot.series, [](const PlotSeries& s) { return !s.end_label.empty(); });
-    right_ = plot.width - (named ? kRight : 14);
+    double margin = 14;
+    const auto make_room = [&](std::string_view name) {
+      if (!name.empty()) margin = std::max({margin, kRight, svg::text_width(name) + 20});
+    };
+    for (const PlotLevel& level : plot.levels) make_room(level.name);
+    for (const PlotSeries& series : plot.series) make_room(series.end_label);
+    right_ = plot.width - std::min(margin, 0.4 * plot.width);
     measure();
   }
 
   std::string text() {
     out_ = str("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", plot_.width, ' ',
-               plot_.height, "\" width=\"", plot_.width, "\" height=\"", plot_.height,
+               svg::px(height_), "\" width=\"", plot_.width, "\" height=\"", svg::px(height_),
                "\" role=\"img\" font-family=\"DejaVu Sans, Verdana, Helvetica, Arial, "
                "sans-serif\">\n<title>",
                escaped_markup(plot_.title), "</title>\n<desc>", escaped_markup(description(plot_)),
-               "</desc>\n<rect width=\"", plot_.width, "\" height=\"", plot_.height, "\" fill=\"",
-               svg::kPaper, "\"/>\n");
+               "</desc>\n<rect width=\"", plot_.width, "\" height=\"", svg::px(height_),
+               "\" fill=\"", svg::kPaper, "\"/>\n");
     out_ += svg::text_at(kLeft, 20, plot_.title, {.size = 14, .more = " font-weight=\"bold\""});
     axes();
     places();
@@ -361,7 +366,7 @@ class Drawing {
   Scale scale_;
   std::vector<const PlotSeries*> legend_{};
   std::size_t columns_ = 1, legend_rows_ = 0;
-  double bottom_ = 0, right_ = 0, margin_ = 0;
+  double bottom_ = 0, right_ = 0, height_ = 0, margin_ = 0;
   Range x_{}, y_{};
   std::string out_{};
 };

@@ -50,7 +50,7 @@ struct Plot {
   std::string x_label{};
   std::string y_label{};  ///< completed by the scale's name where it is not linear
   int width = 720;
-  int height = 440;
+  int height = 440;  ///< more for a legend of more than one line
   /// Whether y may become symmetric-logarithmic: linear around zero as high as a decade, then
   /// logarithmic. It does when the largest magnitude is over ten times the median; the axis says
   /// where it changes.

@@ -283,6 +283,22 @@ TEST_CASE("the frontier is what no row beats in size and loss") {
   CHECK(frontier.points[1].x == frontier.points[2].x);
 }
 
+TEST_CASE("a long legend or a long name takes nothing from the plot") {
+  Plot plot{.title = "t", .x_label = "x", .y_label = "y"};
+  plot.series = {{.name = "a", .mark = Mark::circle, .points = {{.x = 1, .y = 1}}}};
+  const auto area = [&](std::string_view key) {
+    const std::string text = svg_of(plot);
+    return number_after(text, key, text.find("<rect class=\"area\""));
+  };
+  const double height = area(" height=\"");
+  for (int i = 0; i < 40; ++i) {
+    plot.series.push_back({.name = str("another series ", i), .mark = Mark::star});
+  }
+  CHECK(area(" height=\"") == Approx(height));
+  plot.levels = {{.name = "control lr=0.0005 1.9047", .y = 1}};  // 24 characters of 6.7 pixels
+  CHECK(area(" x=\"") + area(" width=\"") + 12 + 24 * 6.7 <= plot.width);
+}
+
 TEST_CASE("a plot says in words what it shows") {
   Plot plot{.title = "t", .x_label = "bits", .y_label = "loss"};
   plot.series = {{.name = "a <b>", .points = {{.x = 2, .y = 1}, {.x = 4, .y = 0.5}}}};

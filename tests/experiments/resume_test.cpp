@@ -363,7 +363,7 @@ TEST_CASE("rows know their builds, and a table of several says so") {
   CHECK(notes.find(str(build_text(), ": ", seeds[0].rows.size() - 1, " rows: fp32, ")) !=
         std::string::npos);
   const Report report(finished().config, finished().data, seeds);
-  CHECK(report.screen(80).find(notes) != std::string::npos);
+  CHECK(report.screen(80).find(wrapped(notes, 80)) != std::string::npos);
   for (RowResult& row : seeds[0].rows) row.build = "a, then b";  // each of two
   CHECK_FALSE(build_notes(seeds).empty());
 
