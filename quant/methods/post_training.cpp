@@ -66,7 +66,14 @@ class Walk {
                         .input = [](Graph&, const nn::State& s) { return s.residual; }};
     const bool tied = model_.head_is_tied() && target_of(model_.head());
     std::optional<Hessian> lookups;
-    if (method_.needs.hessian && tied) lookups = lookup_moment(model_, text_);
+    if (method_.needs.hessian && tied) {
+      // The loss that lookups are weighed by is that of rounded inputs, as far as ranges are known.
+      const nn::Attachment rounding = model_.hooks().linear_chain.attach(
+          [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
+            return next(g, linear, shipped_(linear, x));
+          });
+      lookups = lookup_moment(model_, text_);
+    }
     if (method_.needs.drift) reference_ = TextStates(model_, text_);
     const std::vector<std::vector<real>> tables = round_tables();
     states_ = TextStates(model_, text_);

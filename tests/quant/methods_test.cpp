@@ -11,6 +11,7 @@
 #include "autograd/base/thread_pool.h"
 #include "quant/methods/gptaq.h"
 #include "quant/methods/tied_table.h"
+#include "quant/ops/input_ops.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
@@ -130,6 +131,13 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
   std::set<const Param*> tables;
   for (const nn::Embedding* e : before.get().embeddings()) tables.insert(e->weight);
   std::map<const Param*, std::vector<real>> table_values;
+  // Attached first, so that what looks at inputs later sees them rounded: by each token's own range.
+  const nn::Attachment rounding = before.get().hooks().linear_chain.attach(
+      [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
+        const auto at = std::ranges::find(targets, &linear, &Target::linear);
+        const bool rounds = at != targets.end() && at->input;
+        return next(g, linear, rounds ? quantize_input(x, {.input = *at->input}) : x);
+      });
   const Calibration calibration;
   const Hessian lookups = lookup_moment(before.get(), calibration.tokens);
   for (const Target& t : targets) {
@@ -195,6 +203,13 @@ TEST_CASE("GPTQ's statistics come from quantized predecessors") {
       check_codes_by_hand(model, kPlan, {.gptq = {.true_sequential = true_sequential}});
     }
   }
+}
+
+TEST_CASE("with rounded inputs every statistic is that of the rounded ones") {
+  // A tied table's codes also follow what lookups weigh, which is found on a pass of its own.
+  Plan plan = kPlan;
+  plan.activations = ActivationSpec{.bits = 3};
+  for (const bool tied : {true, false}) check_codes_by_hand(gpt(tied), plan, {});
 }
 
 TEST_CASE("GPTAQ's target knows what a layer got before any rounding") {
