@@ -53,9 +53,9 @@ std::vector<real> round_scaled(const Target& t, std::span<const real> s) {
   return out;
 }
 
-}  // namespace
-
-double output_error(std::span<const real> w, std::span<const real> rounded, std::int64_t rows,
+/// tr(dW H dWᵀ), dW = w - ŵ [rows, K]: mean squared change of the product per token, summed over
+/// outputs. Products in `real`, sums in double.
+double output_error(std::span<const real> w, std::span<const real> rounded, Index rows,
                     std::span<const real> H) {
   const Index K = rows == 0 ? 0 : std::ssize(w) / rows;
   std::vector<real> dw(w.size()), product(w.size());
@@ -66,6 +66,8 @@ double output_error(std::span<const real> w, std::span<const real> rounded, std:
     error += static_cast<double>(dw[i]) * static_cast<double>(product[i]);
   return error;
 }
+
+}  // namespace
 
 AwqScales awq_scales(std::span<const Target* const> targets, const Hessian& H) {
   const std::vector<real> moments = moments_of(H);
@@ -143,7 +145,7 @@ QTensor round_clipped(const Target& t, const Hessian& H) {
 constinit const Method kAwq{
     .name = "awq",
     .source = "Lin et al. 2023",
-    .needs = {.hessian = true},
+    .needs = {.hessian = true, .magnitudes = true},
     .transform =
         [](std::span<const Target* const> targets, const Hessian& H) {
           AwqScales found = awq_scales(targets, H);

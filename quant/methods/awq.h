@@ -35,8 +35,8 @@ struct AwqScales {
   double rtn_error = 0;  ///< with s = 1
 };
 
-/// The scales of the input that `targets` (matrices of the same K columns) read, whose moments are
-/// H. Numeric error for moments or weights that are not finite.
+/// The scales of the input that `targets` (matrices of the same K columns) read, whose moments, with
+/// magnitudes, are H. Numeric error for moments or weights that are not finite.
 AwqScales awq_scales(std::span<const Target* const> targets, const Hessian& H);
 
 /// Round to nearest with each unit's range the multiple of its extremes that makes
@@ -44,10 +44,5 @@ AwqScales awq_scales(std::span<const Target* const> targets, const Hessian& H);
 QTensor round_clipped(const Target& target, const Hessian& H);
 
 extern const Method kAwq;
-
-/// tr(dW H dWᵀ), dW = w - ŵ [rows, cols]: mean squared change of the product per token, summed over
-/// outputs. Products in `real`, sums in double.
-double output_error(std::span<const real> w, std::span<const real> rounded, std::int64_t rows,
-                    std::span<const real> H);
 
 }  // namespace notch::quant

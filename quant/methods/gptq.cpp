@@ -80,10 +80,10 @@ void search_tensor_clip(std::span<const real> w, real first, QTensor& q,
 
 }  // namespace
 
-Hessian::Hessian(std::int64_t in_features)
+Hessian::Hessian(std::int64_t in_features, bool magnitudes)
     : in_features_(in_features),
       sum_(at(in_features * in_features), 0.0),
-      magnitudes_(at(in_features), 0.0) {}
+      magnitudes_(at(magnitudes ? in_features : 0), 0.0) {}
 
 void Hessian::accumulate(std::span<const real> x) {
   const Index n = in_features_ == 0 ? 0 : std::ssize(x) / in_features_;
@@ -92,8 +92,9 @@ void Hessian::accumulate(std::span<const real> x) {
   if (n == 0) return;
   kernels::syrk(sum_, x, n, in_features_);
   constexpr Index kColumns = 64;
-  parallel_for((in_features_ + kColumns - 1) / kColumns, [&](Index part) {
-    const Index first = part * kColumns, end = std::min(in_features_, first + kColumns);
+  const Index channels = std::ssize(magnitudes_);
+  parallel_for((channels + kColumns - 1) / kColumns, [&](Index part) {
+    const Index first = part * kColumns, end = std::min(channels, first + kColumns);
     for (Index row = 0; row < n; ++row)
       for (Index j = first; j < end; ++j)
         magnitudes_[at(j)] += static_cast<double>(std::abs(x[at(row * in_features_ + j)]));

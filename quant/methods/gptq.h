@@ -37,7 +37,8 @@ namespace notch::quant {
 /// float (the bound is kernels::syrk's), summed in double.
 class Hessian {
  public:
-  explicit Hessian(std::int64_t in_features);
+  /// With `magnitudes` it keeps those of the channels as well.
+  explicit Hessian(std::int64_t in_features, bool magnitudes = false);
 
   /// Adds rows x [n, K]. Parallel. How rows are divided among calls changes the rounding only.
   void accumulate(std::span<const real> x);
@@ -56,7 +57,7 @@ class Hessian {
   std::vector<double> matrix() const;
   /// C = (1/n) Σ (x̃ - x)ᵀ x [K, K], not symmetric; empty unless a reference was given.
   std::vector<double> drift() const;
-  /// (1/n) Σ |x_j| [K]; all zero when nothing was accumulated.
+  /// (1/n) Σ |x_j| [K], empty unless they were asked for; all zero when nothing was accumulated.
   std::vector<double> magnitudes() const;
 
  private:

@@ -25,8 +25,9 @@ enum class Family : std::uint8_t { baseline, post_training, trained };
 
 /// What a method has to know about the inputs of a layer before it rounds its weights.
 struct Needs {
-  bool hessian = false;  ///< their second moments
-  bool drift = false;    ///< and how far they have drifted from the model's before rounding
+  bool hessian = false;     ///< their second moments
+  bool drift = false;       ///< and how far they have drifted from the model's before rounding
+  bool magnitudes = false;  ///< and the mean of |x| of each channel
 };
 
 enum class Training : std::uint8_t { none, ste, lsq };

@@ -105,8 +105,9 @@ class Walk {
   Moments moments(Group group, bool drifts) {
     Moments all;
     if (!method_.needs.hessian) return all;
-    for_targets(group,
-                [&](const Target& t) { all.emplace(t.linear, Hessian(t.linear->in_features())); });
+    for_targets(group, [&](const Target& t) {
+      all.emplace(t.linear, Hessian(t.linear->in_features(), method_.needs.magnitudes));
+    });
     std::map<const nn::Linear*, std::vector<real>> reference;
     const auto trained = [](const nn::Linear&, Var x) { return x; };
     for (std::size_t b = 0; b < states_.batches(); ++b) {
