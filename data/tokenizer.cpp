@@ -131,9 +131,12 @@ Tokenizer Tokenizer::train(std::string_view text, int vocab_size) {
 
 Tokenizer Tokenizer::load(const fs::path& directory) {
   const fs::path whole = directory / "tokenizer.json";
-  Vocabulary v = fs::exists(whole) ? read_tokenizer_json(whole) : read_vocab_files(directory);
-  const TokenizerKind kind = kind_of(v);
-  return {kind, std::move(v)};
+  return of(fs::exists(whole) ? read_tokenizer_json(whole) : read_vocab_files(directory));
+}
+
+Tokenizer Tokenizer::of(Vocabulary vocabulary) {
+  const TokenizerKind kind = kind_of(vocabulary);
+  return {kind, std::move(vocabulary)};
 }
 
 void Tokenizer::save(const fs::path& directory) const {

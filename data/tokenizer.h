@@ -47,6 +47,8 @@ class Tokenizer {
   /// but for added tokens, the 256 bytes in their order mean byte; none and other bytes mean char.
   /// Errors as read_tokenizer_json and read_vocab_files.
   static Tokenizer load(const fs::path& directory);
+  /// The same of a vocabulary that was read from elsewhere.
+  static Tokenizer of(Vocabulary vocabulary);
 
   /// Writes tokenizer.json into `directory`, which is created when absent, and, where they say
   /// everything as well, vocab.json, merges.txt and added_tokens.json (only where a special token's

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <optional>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "autograd/base/error.h"
 #include "autograd/base/file_form.h"
@@ -14,13 +13,6 @@ namespace {
 
 constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64} << 20;
 constexpr std::string_view kVersionLine = "#version: 0.2";
-
-/// A token as the files have it.
-struct Entry {
-  std::string spelling{};
-  std::optional<std::string> bytes{};  ///< what it is spelled for; nothing outside the alphabet
-  bool listed = false;                 ///< in added_tokens.json
-};
 
 bool looks_special(std::string_view spelling) {
   return spelling.size() > 2 && ((spelling.starts_with('<') && spelling.ends_with('>')) ||
@@ -39,15 +31,15 @@ std::vector<std::pair<std::string, std::int64_t>> read_ids(const fs::path& path)
   return ids;
 }
 
-std::vector<Entry> read_entries(const fs::path& directory) {
+/// Of vocab.json and added_tokens.json.
+void read_tokens(const fs::path& directory, VocabularyText& text) {
   const std::string where = (directory / "vocab.json").string();
   auto ids = read_ids(directory / "vocab.json");
   const fs::path added = directory / "added_tokens.json";
-  std::unordered_set<std::string> listed;
   if (fs::exists(added)) {
     const std::unordered_map<std::string, std::int64_t> known(ids.begin(), ids.end());
     for (const auto& [spelling, id] : read_ids(added)) {
-      listed.insert(spelling);
+      text.specials.insert(spelling);
       const auto at = known.find(spelling);
       if (at == known.end()) {
         ids.emplace_back(spelling, id);
@@ -57,17 +49,7 @@ std::vector<Entry> read_entries(const fs::path& directory) {
       }
     }
   }
-  std::vector<Entry> entries;
-  for (const std::string& spelling : by_id(where, ids)) {
-    entries.push_back({spelling, unspell(spelling), listed.contains(spelling)});
-    const bool may_be_special = looks_special(spelling) || entries.back().listed;
-    if (spelling.empty() || (!entries.back().bytes && !may_be_special)) {
-      refuse_vocabulary(where, "the token is not spelled in GPT-2's byte alphabet", spelling,
-                        spelling.empty() ? "an empty token" : "a character outside the alphabet",
-                        "one character of the alphabet per byte, or a special token in <> or []");
-    }
-  }
-  return entries;
+  text.spellings = by_id(where, ids);
 }
 
 std::vector<Merge> read_merges(const std::string& file, std::string_view text,
@@ -134,30 +116,43 @@ bool fits_vocab_files(const Vocabulary& vocabulary) {
   return !vocabulary.ignore_merges && vocabulary.pre_tokenizer == PreTokenizer{};
 }
 
-Vocabulary read_vocab_files(const fs::path& directory) {
-  const std::vector<Entry> entries = read_entries(directory);
-  const fs::path merges = directory / "merges.txt";
-  const std::string lines = read_file(merges, kMaxFileBytes);
-  refuse_known_form(merges.string(), lines, "two tokens per line");
-  std::vector<std::optional<std::string>> bytes;
-  for (const Entry& e : entries) bytes.push_back(e.bytes);
+Vocabulary parse_vocabulary(const VocabularyText& text, const std::string& where,
+                            const std::string& merges) {
+  std::vector<std::optional<std::string>> bytes;  // that a token is spelled for
+  for (const std::string& spelling : text.spellings) {
+    bytes.push_back(unspell(spelling));
+    const bool may_be_special = looks_special(spelling) || text.specials.contains(spelling);
+    if (spelling.empty() || (!bytes.back() && !may_be_special)) {
+      refuse_vocabulary(where, "the token is not spelled in GPT-2's byte alphabet", spelling,
+                        spelling.empty() ? "an empty token" : "a character outside the alphabet",
+                        "one character of the alphabet per byte, or a special token in <> or []");
+    }
+  }
   MergeReader reader(bytes, MergeReader::Parts::made_before);
   Vocabulary v;
-  v.merges = read_merges(merges.string(), lines, reader);
-  for (std::size_t id = 0; id < entries.size(); ++id) {
-    const Entry& e = entries[id];
-    const bool ordinary = e.bytes && (e.bytes->size() == 1 || reader.made(id));
-    if (!ordinary && !e.listed && !looks_special(e.spelling)) {
-      refuse_vocabulary((directory / "vocab.json").string(), "no merge makes the token", e.spelling,
-                        str("id ", id),
+  v.merges = read_merges(merges, text.merges, reader);
+  for (std::size_t id = 0; id < bytes.size(); ++id) {
+    const std::string& spelling = text.spellings[id];
+    const bool ordinary = bytes[id] && (bytes[id]->size() == 1 || reader.made(id));
+    if (!ordinary && !text.specials.contains(spelling) && !looks_special(spelling)) {
+      refuse_vocabulary(where, "no merge makes the token", spelling, str("id ", id),
                         "a byte, the result of a merge, or a special token in <> or []",
                         "use the vocab.json and merges.txt that were saved together; another "
                         "special token is listed with its id in added_tokens.json");
     }
-    v.tokens.push_back(ordinary ? *e.bytes : e.spelling);
+    v.tokens.push_back(ordinary ? *bytes[id] : spelling);
     if (!ordinary) v.added.push_back({.id = static_cast<std::int32_t>(id)});
   }
   return v;
+}
+
+Vocabulary read_vocab_files(const fs::path& directory) {
+  VocabularyText text;
+  read_tokens(directory, text);
+  const fs::path merges = directory / "merges.txt";
+  text.merges = read_file(merges, kMaxFileBytes);
+  refuse_known_form(merges.string(), text.merges, "two tokens per line");
+  return parse_vocabulary(text, (directory / "vocab.json").string(), merges.string());
 }
 
 }  // namespace notch::data

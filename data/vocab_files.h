@@ -2,7 +2,9 @@
 // tokenizer. They do not say how a text is split into words: that is GPT-2's way, always.
 #pragma once
 
+#include <set>
 #include <string>
+#include <vector>
 
 #include "autograd/base/files.h"
 #include "data/vocabulary.h"
@@ -21,6 +23,16 @@ std::string added_tokens_json(const Vocabulary& vocabulary);
 
 /// Whether the three files say everything about `vocabulary`.
 bool fits_vocab_files(const Vocabulary& vocabulary);
+
+/// What the files say, from their parts: the spelling of every token by id, which of them are special,
+/// and the text of merges.txt. Errors as below, naming `where` for tokens and `merges` for lines.
+struct VocabularyText {
+  std::vector<std::string> spellings{};
+  std::set<std::string> specials{};
+  std::string merges{};
+};
+Vocabulary parse_vocabulary(const VocabularyText& text, const std::string& where,
+                            const std::string& merges);
 
 /// Reads vocab.json, merges.txt and, where there is one, added_tokens.json of `directory`. A token
 /// of more than one byte that no merge makes is special if added_tokens.json lists it or if it is

@@ -1,32 +1,18 @@
 #include "experiments/program/gguf_files.h"
 
-#include <unistd.h>
-
-#include <sstream>
 #include <type_traits>
 
 #include "autograd/base/error.h"
+#include "data/vocab_files.h"
 #include "quant/store/gguf_blocks.h"
 #include "quant/store/gguf_model.h"
 
 namespace notch::experiments {
 namespace {
 
-/// Through the two files that every tokenizer has, so that there is one writer of spellings.
-class VocabularyFiles {
- public:
-  VocabularyFiles() : dir_(fs::temp_directory_path() / str("notch-gguf-", ::getpid())) {}
-  const fs::path& path() const { return dir_.temporary(); }
-
- private:
-  DirectoryWriter dir_;  // never committed: removed with this
-};
-
 quant::GgufVocabulary vocabulary_of(const data::Tokenizer& tokenizer) {
-  const VocabularyFiles files;
-  tokenizer.save(files.path());
-  const fs::path vocab = files.path() / "vocab.json", merges = files.path() / "merges.txt";
-  if (!fs::exists(vocab)) {
+  const data::Vocabulary& v = tokenizer.vocabulary();
+  if (!data::fits_vocab_files(v)) {
     throw Error({.where = "notch export",
                  .what =
                      "the tokenizer is more than vocab.json and merges.txt can say, and GGUF has "
@@ -34,30 +20,25 @@ quant::GgufVocabulary vocabulary_of(const data::Tokenizer& tokenizer) {
                  .hint = "export --format f16 writes a directory with its tokenizer.json"});
   }
   quant::GgufVocabulary out{.end_of_text = tokenizer.end_of_text()};
-  const std::string where = vocab.string();
-  const Json ids = Json::parse(read_file(vocab), where);
-  out.tokens.resize(static_cast<std::size_t>(tokenizer.vocab_size()));
-  for (const auto& [token, id] : ids.as_object(where)) {
-    out.tokens.at(static_cast<std::size_t>(id.as_int(where))) = token;
+  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    out.tokens.push_back(data::spelling_of(v, id));
   }
-  std::istringstream lines(read_file(merges));
-  for (std::string line; std::getline(lines, line);) {
-    if (!line.empty() && !line.starts_with("#version")) out.merges.push_back(line);
+  const auto spelled = [&](std::int32_t id) { return data::spell(tokenizer.token(id)); };
+  for (const data::Merge& m : v.merges) {
+    out.merges.push_back(spelled(m.left) + ' ' + spelled(m.right));
   }
-  if (out.end_of_text >= 0) out.specials.push_back(out.end_of_text);
+  for (const data::AddedToken& added : v.added) out.specials.push_back(added.id);
   return out;
 }
 
-data::Tokenizer tokenizer_of(const quant::GgufVocabulary& v) {
-  const VocabularyFiles files;
-  std::string vocab = "{", merges = "#version: 0.2\n";
-  for (std::size_t i = 0; i < v.tokens.size(); ++i) {
-    vocab += str(i ? ", " : "", json_quote(v.tokens[i]), ": ", i);
+data::Tokenizer tokenizer_of(const quant::GgufVocabulary& v, const fs::path& file) {
+  data::VocabularyText text{.spellings = v.tokens};
+  for (const std::int32_t id : v.specials) {
+    text.specials.insert(v.tokens[static_cast<std::size_t>(id)]);
   }
-  for (const std::string& m : v.merges) merges += m + "\n";
-  write_file(files.path() / "vocab.json", vocab + "}\n");
-  write_file(files.path() / "merges.txt", merges);
-  return data::Tokenizer::load(files.path());
+  for (const std::string& merge : v.merges) text.merges += merge + "\n";
+  return data::Tokenizer::of(data::parse_vocabulary(text, file.string() + ": tokenizer.ggml.tokens",
+                                                    file.string() + ": tokenizer.ggml.merges"));
 }
 
 std::string shown(const nn::GgufValue& value) {
@@ -93,7 +74,7 @@ void save_gguf(const Artefact& artefact, std::string_view type, const fs::path& 
 
 Artefact open_gguf(const fs::path& file) {
   quant::GgufModel read = quant::load_gguf(file);
-  Artefact a{.path = file, .tokenizer = tokenizer_of(read.vocabulary)};
+  Artefact a{.path = file, .tokenizer = tokenizer_of(read.vocabulary, file)};
   a.loaded.model = std::move(read.model);
   a.size = quant::predict_size(a.model(), {}, 32, a.loaded.coding);
   a.file_bytes = static_cast<std::int64_t>(fs::file_size(file));
