@@ -7,9 +7,9 @@
 // Q5_0    32           d, u32 of fifth bits, 16 bytes as Q4_0      d·(q - 16)
 // Q5_1    32           d, m, u32, 16 bytes                         d·q + m
 // Q6_K    256          ql[128], qh[64], int8 sc[16], d             d·sc[i / 16]·(q - 32)
-// Source: ggml-quants.c of llama.cpp (layouts and the first five encoders, whose bytes are
-// reproduced). These encoders are llama.cpp's, with its rounding; comparisons between methods never
-// use them (quant/numbers/qtensor.h has the project's).
+// Source: ggml-quants.c of llama.cpp (layouts, and the rules of the first five encoders; their bytes
+// were not compared with llama-quantize's). Comparisons between methods never use these encoders
+// (quant/numbers/qtensor.h has the project's).
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,7 @@ namespace notch::quant {
 /// Whether `encode_blocks` has llama.cpp's encoder of this type.
 bool has_encoder(const nn::GgufType& type);
 
-/// `row` (whole blocks) as llama-quantize writes it, appended to `out`: F32, F16 and BF16 rounded
+/// `row` (whole blocks) by llama.cpp's rules, appended to `out`: F32, F16 and BF16 rounded
 /// half to even; Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 with the f32 reciprocal of the unrounded d.
 void encode_blocks(const nn::GgufType& type, std::span<const real> row,
                    std::vector<std::byte>& out);
