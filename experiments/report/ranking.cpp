@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "autograd/base/error.h"
+#include "experiments/report/moderation.h"
 
 namespace notch::experiments {
 namespace {
@@ -31,6 +32,28 @@ std::vector<std::string> titles_if(const SeedResults& seed, const Predicate& is)
     if (!r.granularity.empty() && is(r)) out.push_back(title_of(r));
   }
   return out;
+}
+
+void moderate_seeds(const Statistics& statistics, WidthRanking& w) {
+  constexpr double kFloor = 5e-4;
+  const auto square_cost = [&](const RowResult* r) {
+    const double cost = statistics.difference(r->name, statistics.reference_of(*r)).mean;
+    return cost * cost + kFloor * kFloor;
+  };
+  std::vector<ErrorPart> seeds;
+  std::vector<double> scales;
+  for (const Pair& pair : w.pairs) {
+    const double scale = square_cost(pair.better) + square_cost(pair.worse);
+    const bool measured = std::isfinite(scale);
+    seeds.push_back(measured ? pair.difference.seeds : ErrorPart{});
+    scales.push_back(measured ? scale : 1);
+  }
+  moderate(seeds, scales, std::ssize(w.rows));
+  for (std::size_t k = 0; k < seeds.size(); ++k) {
+    if (seeds[k].variance == 0) continue;
+    w.pairs[k].difference.seeds = seeds[k];
+    w.pairs[k].difference.enclose();
+  }
 }
 
 /// The nearest row that the best one beats, or null.
@@ -114,14 +137,15 @@ std::vector<WidthRanking> rankings(const Statistics& statistics) {
       const double loss = statistics.loss(r->name);
       return std::isfinite(loss) ? loss : std::numeric_limits<double>::infinity();
     });
-    std::vector<double> p;
     for (std::size_t i = 0; i < w.rows.size(); ++i) {
       for (std::size_t j = i + 1; j < w.rows.size(); ++j) {
         w.pairs.push_back(
             {w.rows[i], w.rows[j], statistics.difference(w.rows[j]->name, w.rows[i]->name)});
-        p.push_back(w.pairs.back().difference.p());
       }
     }
+    moderate_seeds(statistics, w);
+    std::vector<double> p;
+    for (const Pair& pair : w.pairs) p.push_back(pair.difference.p());
     const std::vector<double> adjusted = holm(p);
     for (std::size_t k = 0; k < p.size(); ++k) w.pairs[k].p = adjusted[k];
   }

@@ -180,7 +180,8 @@ namespace {
 
 constexpr std::string_view kMatrixNotes =
     "Above the diagonal: nats by which the row beats the column (* where p < 0.05); below it: the "
-    "p-value, Holm-corrected over all pairs of the width.\n";
+    "p-value, Holm-corrected over all pairs of the width. What seeds vary is judged from all pairs "
+    "together, on the scale of what rounding costs the two rows.\n";
 
 /// A report is the same wherever its run lies.
 ExperimentConfig without_place(ExperimentConfig config) {

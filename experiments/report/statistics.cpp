@@ -46,6 +46,12 @@ double Difference::half_width(double alpha) const {
   return std::sqrt(squares);
 }
 
+void Difference::enclose() {
+  const double half = half_width(kAlpha);
+  low = mean - half;
+  high = mean + half;
+}
+
 double Difference::alpha_of(double distance) const {
   const double error = standard_error(), away = std::abs(distance);
   if (away == 0 || !std::isfinite(away) || !std::isfinite(error)) return 1;
@@ -147,9 +153,7 @@ Difference Statistics::contrast(const std::vector<Term>& terms) const {
     d.seeds = {.variance = variance(of_seed) / static_cast<double>(S),
                .df = static_cast<double>(S - 1)};
   }
-  const double half = d.half_width(kAlpha);
-  d.low = d.mean - half;
-  d.high = d.mean + half;
+  d.enclose();
   return d;
 }
 

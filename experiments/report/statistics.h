@@ -37,6 +37,8 @@ struct Difference {
   /// The alpha of the interval that ends at `distance`: its two-sided p-value.
   double alpha_of(double distance) const;
   double p() const { return alpha_of(mean); }  ///< two-sided, against zero
+  /// Sets low and high from the mean and its errors.
+  void enclose();
   bool resolved() const { return low > 0 || high < 0; }
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "autograd/base/error.h"
 
@@ -38,6 +39,12 @@ double incomplete_beta(double a, double b, double x, double one_minus_x) {
   return 1 - front * beta_fraction(b, a, one_minus_x) / b;
 }
 
+double density(double t, double df) {
+  return std::exp(std::lgamma((df + 1) / 2) - std::lgamma(df / 2) -
+                  (df + 1) / 2 * std::log1p(t * t / df)) /
+         std::sqrt(df * std::numbers::pi);
+}
+
 }  // namespace
 
 double t_cdf(double t, double df) {
@@ -55,13 +62,17 @@ double t_quantile(double p, double df) {
   if (p > 0.5) return -t_quantile(1 - p, df);
   double low = -1;
   while (t_cdf(low, df) > p) low *= 2;
-  double high = 0;
+  double high = low == -1 ? 0 : low / 2, t = (low + high) / 2;
   while (high - low > 1e-11 * -low) {
-    const double middle = (low + high) / 2;
-    if (middle == low || middle == high) break;
-    (t_cdf(middle, df) < p ? low : high) = middle;
+    const double below = t_cdf(t, df);
+    (below < p ? low : high) = t;
+    const double step = (below - p) / density(t, std::min(df, 1e6));
+    if (std::abs(step) <= 1e-13 * -low) return t - step;
+    const double newton = t - step, middle = (low + high) / 2;
+    t = newton > low && newton < high ? newton : middle;
+    if (t == low || t == high) break;
   }
-  return (low + high) / 2;
+  return t;
 }
 
 }  // namespace notch::experiments
