@@ -22,6 +22,14 @@ bool quantizes(const Uses& u) { return !u.rows.empty(); }
 bool trains(const Uses& u) { return any(u, &Row::trains); }
 bool forks(const Uses& u) { return u.control || any(u, &Row::forks); }
 bool calibrates(const Uses& u) { return any(u, &Row::calibrates); }
+bool rounds(const Uses& u) {
+  return any(u, [](const Row& r) { return !r.trains(); });
+}
+bool mixes(const Uses& u) {
+  return any(u, [](const Row& r) {
+    return !r.trains() && !r.config.quant.options.mixed.widths.empty();
+  });
+}
 bool distills(const Uses& u) {
   return any(u, [](const Row& r) { return r.method->distills; });
 }
@@ -58,6 +66,8 @@ constexpr const char* kNoRows = "no [[row]]: explicit rows replace quant.bits x 
 constexpr const char* kForked = "quant.control = true, or a row that trains after fp32";
 constexpr const char* kGpt2 = "model.architecture = \"gpt2\"";
 constexpr const char* kLlama = "model.architecture = \"llama\"";
+constexpr const char* kRounded = "a row that is rounded after training";
+constexpr const char* kMixed = "mixed.widths, and a row that is rounded after training";
 constexpr const char* kTrained = "a row of a qat- method";
 constexpr const char* kCalibrated =
     "a row of a method with statistics, or with static ranges of activations";
@@ -79,6 +89,9 @@ bool taught(const Uses& u) {
 }
 bool learns_from_teacher(const Uses& u) {
   return any(u, [](const Row& r) { return r.method->distills && r.config.distill.alpha > 0; });
+}
+bool mixed(const Uses& u) {
+  return set_somewhere(u, [](const auto& c) { return !c.quant.options.mixed.widths.empty(); });
 }
 bool static_ranges(const Uses& u) {
   return set_somewhere(
@@ -168,6 +181,9 @@ std::vector<Effect> make_effects() {
            return r.has([](const quant::Method& m) { return m.needs.drift; });
          });
        }},
+      {"mixed.widths", kRounded, nullptr, rounds},
+      {"mixed.rule", kMixed, mixed, mixes},
+      {"mixed.windows", kMixed, mixed, mixes},
       {"qat.steps", kForked, nullptr, forks},
       {"qat.fraction", "qat.steps = 0, and the control or a row that trains after fp32",
        [](const Uses& u) { return u.config.qat.steps == 0; }, forks},

@@ -4,6 +4,7 @@
 // row of a table make the same artefact from the same model.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "autograd/base/error.h"
@@ -12,6 +13,7 @@
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/run/mixed_row.h"
 #include "experiments/run/setup.h"
 #include "nn/model.h"
 #include "quant/methods/post_training.h"
@@ -85,9 +87,34 @@ constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
     {"observer", "activations.observer"},
     {"activation-range", "activations.range"}};
 
+/// With a target the widths that layers may have, else the one that all have.
+bool has_target(const Args& args) { return args.has("target-bytes") || args.has("target-loss"); }
+
+std::vector<int> widths_of(const Args& args) {
+  std::vector<int> widths;
+  for (const std::string& word : comma_separated(args.value("bits").value_or(""))) {
+    if (word.size() != 1 || word[0] < '1' || word[0] > '8') {
+      fail("--bits", str("\"", word, "\" is no width"), "1 to 8: --bits 2,3,4,6,8");
+    }
+    widths.push_back(word[0] - '0');
+  }
+  return widths;
+}
+
 void check_flags(const Args& args) {
   if (!args.has("bits")) fail("--bits", "missing", "--bits 8, 6, 4, 3 or 2");
-  args.integer("bits", 0, 1, 8);
+  if (has_target(args)) {
+    if (args.has("target-bytes") && args.has("target-loss"))
+      fail("--target-loss", "contradicts --target-bytes", "give one of them");
+    args.integer("target-bytes", 0, 1, std::numeric_limits<std::int64_t>::max());
+    args.number("target-loss", 0, -1e3, 1e3);
+    if (widths_of(args).size() < 2)
+      fail("--bits", "a target needs widths to choose from", "--bits 2,3,4,6,8");
+  } else {
+    if (args.has("sensitivity"))
+      fail("--sensitivity", "no layer is weighed", "add --target-bytes N or --target-loss X");
+    args.integer("bits", 0, 1, 8);
+  }
   args.integer("activations", 0, 2, 8);
   const bool has_static = args.value("activation-range").value_or("") == "static";
   if (args.has("observer") && !has_static) {
@@ -109,7 +136,7 @@ void check_flags(const Args& args) {
 /// Refuses keys that say nothing of a quantization: of the data, the model, the training.
 void require_quantization_key(const std::string& argument) {
   const std::string key = argument.substr(0, argument.find_first_of(" ="));
-  std::string all = "[quant], [activations], [calib]";
+  std::string all = "[quant], [activations], [calib], [mixed]";
   for (const Item& item : items_of({})) {
     if (item.kind == Kind::section && !rounding_methods(item.name).empty())
       all += str(", [", item.name, ']');
@@ -130,7 +157,12 @@ LoadedConfig config_of(const Args& args) {
       static_cast<int>(args.integer("calib-windows", config.calib.windows, 1, 1'000'000));
   for (const auto& [flag, key] : kKeys) {
     if (!args.has(flag)) continue;
-    apply_override(loaded, str(key, '=', flag == "per-tensor" ? "tensor" : *args.value(flag)));
+    if (flag == "bits" && has_target(args)) {
+      apply_override(loaded, str(key, '=', std::ranges::max(widths_of(args))));
+      apply_override(loaded, str("mixed.widths=", *args.value(flag)));
+    } else {
+      apply_override(loaded, str(key, '=', flag == "per-tensor" ? "tensor" : *args.value(flag)));
+    }
   }
   const ExperimentConfig by_flags = config;
   loaded.overrides.clear();
@@ -145,6 +177,13 @@ LoadedConfig config_of(const Args& args) {
   }
   settle_unused(loaded, by_flags);
   return loaded;
+}
+
+quant::MixedGoal goal_of(const Args& args) {
+  if (args.has("target-loss")) return {.rise = args.number("target-loss", 0, -1e3, 1e3)};
+  if (!args.has("target-bytes")) return {};
+  return {.bytes =
+              args.integer("target-bytes", 0, 1, std::numeric_limits<std::int64_t>::max())};
 }
 
 Table layer_table(const quant::Method& method, const quant::Quantized& quantized) {
@@ -181,11 +220,15 @@ int quantize_command(const Args& args) {
   const fs::path out = new_directory(args);
   const bool has_static =
       row.activations > 0 && config.activations.spec.range == quant::ActivationRange::fixed;
-  const bool calibrates = method.needs.hessian || has_static;
+  const bool mixed = mixes(config, method);
+  const bool calibrates = method.needs.hessian || has_static || mixed;
   const bool writes_text = config.calib.source == "self";
-  if (calibrates && !writes_text && !args.has("text")) {
+  const bool reads_text = calibrates && (!writes_text || mixed);
+  if (reads_text && !args.has("text")) {
     fail("--text", "missing",
-         str(method.needs.hessian ? method.name : "a static range",
+         str(method.needs.hessian ? method.name
+             : mixed              ? "the choice of widths"
+                                  : "a static range",
              " needs calibration text: the text the model was trained on, never the one it is "
              "evaluated on"));
   }
@@ -206,23 +249,32 @@ int quantize_command(const Args& args) {
   config.model.n_embd = static_cast<int>(from.model().sizes().n_embd);
   config.model.architecture = from.model().architecture();
   nn::Model& model = from.model();
-  const std::vector<quant::Target> targets = quant::resolve(row_plan(config, row), model);
+  quant::Plan plan = row_plan(config, row);
+  std::vector<quant::Target> targets = quant::resolve(plan, model);
 
   Json about = Json::object();
   std::optional<Calibration> calibration;
+  const auto seed = static_cast<std::uint64_t>(args.integer("seed", 1337, 0, 1'000'000'000));
   if (calibrates) {
     const TokenizedText text =
-        writes_text ? TokenizedText{.name = "self"} : open_text(args, *args.value("text"), from);
+        reads_text ? open_text(args, *args.value("text"), from) : TokenizedText{};
     check_calibration(config, text.tokens.size(), proc_bytes("/proc/meminfo", "MemTotal:"));
     const std::int64_t windows = calibration_windows(config, text.tokens.size());
     if (windows < config.calib.windows)
       note(args, str("note: the text has ", windows, " windows of calibration, all are used"));
-    calibration.emplace(config, model, text.tokens,
-                        static_cast<std::uint64_t>(args.integer("seed", 1337, 0, 1'000'000'000)));
+    calibration.emplace(config, model, text.tokens, seed);
     Json json = Json::object();
-    json.set("source", text.name).set("tokens", calibration->tokens());
+    json.set("source", writes_text ? "self" : text.name).set("tokens", calibration->tokens());
     json.set("sha256", calibration->sha256());
     about.set("calibration", std::move(json));
+    if (mixed) {
+      const MixedPlan own = mixed_plan(config, method, plan, model, calibration->batches(),
+                                       text.tokens, seed, args.value("sensitivity").value_or(""),
+                                       goal_of(args));
+      about.set("mixed", to_json(own.mixed, config.quant.options.mixed));
+      targets = quant::resolve(own.plan, model);
+      say(args, describe(own.mixed));
+    }
   }
   about.set("method", method.name);
   const quant::Quantized quantized = quant::post_training(

@@ -8,6 +8,7 @@
 
 #include "autograd/base/sha256.h"
 #include "experiments/machine/machine.h"
+#include "experiments/run/mixed_row.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/signals.h"
 #include "experiments/run/step_split.h"
@@ -112,21 +113,30 @@ class SeedRun {
   quant::Quantized rounded(const ExperimentConfig& config, const quant::Method& method,
                            const quant::Plan& plan, nn::Model& model, RowResult& row, Json& about) {
     const auto began = std::chrono::steady_clock::now();
-    const std::vector<quant::Target> targets = quant::resolve(plan, model);
+    std::vector<quant::Target> targets = quant::resolve(plan, model);
     // Made only where it is used: text that the model writes itself takes longer than rounding.
     std::optional<Calibration> calibration;
     if (method.needs.hessian || std::ranges::any_of(targets, quant::needs_calibration)) {
       calibration.emplace(config, model, run_.data.source.tokens.train, stream_);
-      Json text = Json::object();
-      text.set("source", config.calib.source)
+      Json facts = Json::object();
+      facts.set("source", config.calib.source)
           .set("tokens", calibration->tokens())
           .set("sha256", calibration->sha256());
-      if (config.calib.source == "self") text.set("temperature", config.calib.temperature);
-      about.set("calibration", text);
+      if (config.calib.source == "self") facts.set("temperature", config.calib.temperature);
+      about.set("calibration", facts);
     }
-    quant::Quantized quantized = quant::post_training(
-        model, method, targets,
-        calibration ? calibration->batches() : std::span<const nn::Tokens>{}, config.quant.options);
+    const std::span<const nn::Tokens> text =
+        calibration ? calibration->batches() : std::span<const nn::Tokens>{};
+    if (!row.trained && mixes(config, method)) {
+      const fs::path kept = folder_ / "rows" / (row.name + ".sensitivity");
+      const MixedPlan own = mixed_plan(config, method, plan, model, text,
+                                       run_.data.source.tokens.train, stream_, kept);
+      about.set("mixed", to_json(own.mixed, config.quant.options.mixed));
+      run_.progress.note(str(row.name, ": ", describe(own.mixed)));
+      targets = quant::resolve(own.plan, model);
+    }
+    quant::Quantized quantized =
+        quant::post_training(model, method, targets, text, config.quant.options);
     row.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     return quantized;
   }

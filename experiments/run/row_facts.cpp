@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/base/names.h"
+#include "experiments/run/mixed_row.h"
 #include "experiments/run/setup.h"
 #include "experiments/show/table.h"
 
@@ -80,8 +81,9 @@ RowResult planned_result(const ExperimentConfig& config, const RowConfig& planne
   row.grid = quant::grid_text(spec);
   row.trained = method.trains();
   row.distilled = method.distills;
-  if (!row.trained) return row;
   const ExperimentConfig own = row_config(config, planned);
+  if (row.label.empty() && mixes(own, method)) row.label = str(method.name, "-mixed");
+  if (!row.trained) return row;
   const bool starts_late = rounding_settings(own, 0, method, "").first_step > 0;
   row.aims_at_data = !method.distills || own.distill.alpha < 1 || starts_late;
   const TrainSettings settings = shared_settings(config, planned, 0, "");

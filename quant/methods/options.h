@@ -3,6 +3,7 @@
 
 #include "quant/methods/gptq.h"
 #include "quant/methods/hqq.h"
+#include "quant/methods/mixed.h"
 #include "quant/methods/rtn.h"
 
 namespace notch::quant {
@@ -11,6 +12,7 @@ struct PostTrainingOptions {
   RtnOptions rtn{};  ///< a section of configurations has them among its own keys
   GptqOptions gptq{};
   HqqOptions hqq{};
+  MixedOptions mixed{};
   bool operator==(const PostTrainingOptions&) const = default;
 
   /// The sections. Their names are what rows of methods refer to (Method::section).
@@ -21,6 +23,9 @@ struct PostTrainingOptions {
                           .of_rows = true});
     v.section(self.hqq,
               {.name = "hqq", .help = "half-quadratic rounding, without text", .of_rows = true});
+    v.section(self.mixed, {.name = "mixed",
+                           .help = "widths that differ from layer to layer, by any method that rounds",
+                           .of_rows = true});
   }
 };
 

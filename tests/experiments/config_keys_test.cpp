@@ -106,6 +106,10 @@ p = 0.5
 beta = 4
 kappa = 1.5
 iterations = 5
+[mixed]
+widths = [2, 8]
+rule = "threshold"
+windows = 9
 [qat]
 steps = 3
 fraction = 0.5
@@ -178,6 +182,7 @@ TEST_CASE("a row sets keys of every method's section, of no other") {
     const bool trained_alike =
         item.key() == "qat.steps" || item.key() == "qat.fraction" || item.key() == "qat.batch_size";
     const bool of_method = item.section == "calib" || item.section == "distill" ||
+                           item.section == "mixed" ||
                            std::ranges::find(quant::methods(), item.section,
                                              &quant::Method::section) != quant::methods().end();
     INFO(item.key());

@@ -2,6 +2,7 @@
 #include <fstream>
 #include <set>
 
+#include "autograd/base/files.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/experiments/tiny_experiment.h"
@@ -43,6 +44,46 @@ TEST_CASE("Rows differ in where training and rounding begin") {
   CHECK(row("rtn-int2-ternary").file_bytes < row("rtn-int2-seq").file_bytes);
   CHECK(row("qat-ste-kd-int1-seq").file_bytes < row("rtn-int2-ternary").file_bytes);
   CHECK_FALSE(fs::exists(directory / "run" / "seed-1" / "ckpt" / "late-int2-before"));
+}
+
+TEST_CASE("A row of mixed widths has the bytes of its own width") {
+  ExperimentConfig config = tiny_experiment();
+  config.seeds = {1};
+  config.train.steps = 40;
+  config.quant.control = false;
+  config.row.push_back({.method = "rtn", .bits = 3});
+  for (const char* rule : {"exact", "threshold"}) {
+    config.row.push_back(
+        {.method = "rtn",
+         .bits = 3,
+         .label = rule,
+         .set = {"mixed.widths=[2,3,4,8]", str("mixed.rule=\"", rule, "\"")}});
+  }
+  const Data data = load_data(config, {});
+  const test::TemporaryDirectory directory;
+  const SeedResults seed = run_all(config, data, directory / "run", Earlier::refuse)[0];
+  const std::int64_t uniform = find_row(seed, "rtn-int3")->size.bytes();
+  for (const char* rule : {"exact", "threshold"}) {
+    const RowResult& row = *find_row(seed, str(rule, "-int3"));
+    CHECK(row.size.bytes() <= uniform);
+    const fs::path model = directory / "run" / "models" / str(row.name, "-seed1");
+    const Json config_json = Json::parse(read_file(model / "config.json"), "config.json");
+    const Json& mixed =
+        config_json.at("quantization_config", "config").at("mixed", "quantization_config");
+    CHECK(mixed.at("bits", "mixed").as_object("bits").size() == 4);  // the linears of one block
+    CHECK(mixed.at("bytes", "mixed").as_int("bytes") <=
+          mixed.at("allowed_bytes", "mixed").as_int("allowed"));
+  }
+  // What was weighed is there to go on from, and a row made from it again is the same.
+  const fs::path rows = directory / "run" / "seed-1" / "rows";
+  REQUIRE(fs::exists(rows / "exact-int3.sensitivity"));
+  const std::string sha256 = find_row(seed, "exact-int3")->sha256;
+  fs::remove(rows / "exact-int3.json");
+  const std::string kept = read_file(rows / "exact-int3.sensitivity");
+  write_file(rows / "exact-int3.sensitivity", kept.substr(0, kept.size() / 2));  // as a kill leaves it
+  const SeedResults again = run_all(config, data, directory / "run", Earlier::resume)[0];
+  CHECK(find_row(again, "exact-int3")->sha256 == sha256);
+  CHECK(read_file(rows / "exact-int3.sensitivity") == kept);
 }
 
 TEST_CASE("Equal row settings share one control, found on resuming") {

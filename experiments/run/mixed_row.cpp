@@ -1,0 +1,114 @@
+#include "experiments/run/mixed_row.h"
+
+#include <algorithm>
+#include <sstream>
+
+#include "autograd/base/files.h"
+#include "autograd/base/names.h"
+#include "autograd/base/rng.h"
+#include "autograd/base/sha256.h"
+#include "experiments/config/config_effects.h"
+#include "experiments/config/config_items.h"
+#include "experiments/run/setup.h"
+#include "experiments/show/table.h"
+
+namespace notch::experiments {
+namespace {
+
+/// What a measured line holds for: the model's values, how it is rounded, and both texts.
+std::string key_of(const ExperimentConfig& config, const quant::Method& method,
+                   const quant::Plan& plan, const nn::Model& model,
+                   std::span<const nn::Tokens> calibration, const std::string& text) {
+  std::string all = str(method.name, ' ', quant::to_json(plan.weights).dump(), ' ', text);
+  for (const Item& item : items_of(config)) {
+    if (item.kind != Kind::section && !rounding_methods(item.section).empty())
+      all += str(' ', item.key(), '=', item.value);
+  }
+  for (const nn::Tokens& batch : calibration)
+    all += sha256({reinterpret_cast<const char*>(batch.ids.data()), batch.ids.size_bytes()});
+  for (const Param& p : model.params().params()) {
+    const std::span<const real> w = p.value.flat();
+    all += sha256({reinterpret_cast<const char*>(w.data()), w.size_bytes()});
+  }
+  return sha256(all).substr(0, 32);
+}
+
+/// The lines of a file that hold for `key`; one that does not read (cut off by a kill) is measured again.
+std::vector<quant::Sensitivity> lines_of(const fs::path& file, const std::string& key) {
+  std::vector<quant::Sensitivity> out;
+  if (file.empty() || !fs::exists(file)) return out;
+  std::istringstream lines(read_file(file));
+  for (std::string line; std::getline(lines, line);) {
+    try {
+      const Json json = Json::parse(line, file.string());
+      if (json.at("key", file.string()).as_string(file.string()) != key) continue;
+      out.push_back(quant::sensitivity_from_json(json, file.string()));
+    } catch (const Error&) {
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+bool mixes(const ExperimentConfig& config, const quant::Method& method) {
+  return !config.quant.options.mixed.widths.empty() && !method.trains();
+}
+
+MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method,
+                     const quant::Plan& plan, nn::Model& model,
+                     std::span<const nn::Tokens> calibration, std::span<const std::uint16_t> train,
+                     std::uint64_t seed, const fs::path& kept, const quant::MixedGoal& goal) {
+  ExperimentConfig weighing = config;
+  weighing.calib.windows = config.quant.options.mixed.windows;
+  weighing.calib.source = "train";
+  const Calibration text(weighing, model, train, mix64(seed));
+  std::vector<quant::Sensitivity> known;
+  std::string key;
+  quant::SensitivityStore store;
+  if (!kept.empty()) {
+    key = key_of(config, method, plan, model, calibration, text.sha256());
+    known = lines_of(kept, key);
+    store.find = [&](std::string_view layer, int bits) -> std::optional<quant::Sensitivity> {
+      const auto at = std::ranges::find_if(
+          known, [&](const quant::Sensitivity& s) { return s.layer == layer && s.bits == bits; });
+      if (at == known.end()) return std::nullopt;
+      return *at;
+    };
+    store.keep = [&](const quant::Sensitivity& s) {
+      known.push_back(s);
+      std::string lines;
+      for (const quant::Sensitivity& k : known)
+        lines += quant::to_json(k).set("key", key).dump() + "\n";
+      write_file(kept, lines);
+    };
+  }
+  MixedPlan out{.plan = plan};
+  out.mixed = quant::mix(model, method, plan, calibration, text.batches(), config.quant.options, goal,
+                         store);
+  out.plan.rules.insert(out.plan.rules.end(), out.mixed.rules.begin(), out.mixed.rules.end());
+  return out;
+}
+
+Json to_json(const quant::Mixed& mixed, const quant::MixedOptions& options) {
+  Json bits = Json::object();
+  for (const quant::Sensitivity& s : mixed.chosen) bits.set(s.layer, s.bits);
+  Json json = Json::object();
+  json.set("rule", word_of(options.rule)).set("bytes", mixed.bytes);
+  if (mixed.allowed > 0) json.set("allowed_bytes", mixed.allowed);
+  json.set("foretold_rise", mixed.rise);
+  return json.set("bits", std::move(bits));
+}
+
+std::string describe(const quant::Mixed& mixed) {
+  const auto [least, most] =
+      std::ranges::minmax(mixed.chosen, {}, [](const quant::Sensitivity& s) { return s.bits; });
+  return str(mixed.chosen.size(), " layers at ", least.bits, " to ", most.bits, " bits, ",
+             mixed.bytes, mixed.allowed > 0 ? str(" of ", mixed.allowed) : "",
+             " bytes, the loss foretold to rise by ", printed("%.4f", mixed.rise),
+             " nats; measured rises go with output errors by ", printed("%.2f", mixed.hessian_rank),
+             ", with Fisher's estimate by ", printed("%.2f", mixed.fisher_rank),
+             " (rank correlation)");
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,39 @@
+// Mixed precision in a run and in `notch quantize`: text to weigh the layers on, what was weighed kept
+// in a file, and the plan that follows.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+#include "experiments/config/config.h"
+#include "quant/methods/mixed.h"
+
+namespace notch::experiments {
+
+/// Whether a row of this method gets widths that differ: mixed.widths, and it rounds after training.
+bool mixes(const ExperimentConfig& config, const quant::Method& method);
+
+struct MixedPlan {
+  quant::Plan plan{};
+  quant::Mixed mixed{};
+};
+
+/// `plan` with a rule for each layer. The layers are weighed on mixed.windows of `train`, drawn apart from
+/// the calibration text. `kept`: a file of one line of JSON per layer and width, written after each, so
+/// that an interrupted measurement goes on; lines of another model, method or text are not taken.
+/// "" keeps nothing. Throws as quant::mix.
+MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method,
+                     const quant::Plan& plan, nn::Model& model,
+                     std::span<const nn::Tokens> calibration, std::span<const std::uint16_t> train,
+                     std::uint64_t seed, const std::filesystem::path& kept,
+                     const quant::MixedGoal& goal = {});
+
+/// For quantization_config: widths, rule, bytes and what was foretold.
+Json to_json(const quant::Mixed& mixed, const quant::MixedOptions& options);
+
+/// "13 layers at 2 to 8 bits, 38,400 of 38,912 bytes; …"
+std::string describe(const quant::Mixed& mixed);
+
+}  // namespace notch::experiments
