@@ -38,7 +38,7 @@ TEST_CASE("A prior is found again in the variances drawn from it") {
   }
 }
 
-TEST_CASE("Spreads that are all alike are pooled, as far as rows can know") {
+TEST_CASE("Spreads that are all alike are pooled") {
   // Two degrees of freedom: log of a variance is on average log σ² - γ (Euler's), so σ² is e^γ of it.
   std::vector<ErrorPart> seeds(6, {.variance = 3, .df = 2});
   std::vector<double> scales(6, 1);
@@ -147,7 +147,7 @@ Decided decided(const Width& width, int seeds, int tables, bool alone_too = fals
   return out;
 }
 
-TEST_CASE("Rows that differ by chance alone are told apart in 5 % of tables") {
+TEST_CASE("Rows that differ by chance are told apart in 5 % of tables") {
   constexpr int kTables = 200;
   const double noise = 3 * std::sqrt(0.05 * 0.95 / kTables);
   for (const int seeds : {3, 5, 20}) {

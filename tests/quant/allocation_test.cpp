@@ -100,7 +100,7 @@ TEST_CASE("the fewest bytes for a cost are those of every choice tried") {
   }
 }
 
-TEST_CASE("a threshold gives the larger width from the most sensitive layer down") {
+TEST_CASE("a threshold serves the most sensitive layers first") {
   // Costs at 2 bits 5, 1, 3; each layer 10 bytes, 20 at the larger width.
   const std::vector<std::vector<Choice>> layers = {
       {{10, 5}, {20, 0.5}}, {{10, 1}, {20, 0.1}}, {{10, 3}, {20, 0.3}}};
