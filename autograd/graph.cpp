@@ -31,9 +31,7 @@ real Var::item() const {
 
 int Forward::inputs() const { return static_cast<int>(g_.nodes_[id_].n_inputs); }
 
-const Tensor& Forward::in(int i) const {
-  return g_.read(g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)]);
-}
+const Tensor& Forward::in(int i) const { return g_.read(g_.input_of(id_, i)); }
 
 Tensor Forward::out(Shape shape) const {
   g_.nodes_[id_].owns_value = true;
@@ -45,15 +43,13 @@ Tensor Forward::out(Shape shape) const {
 Tensor Forward::view(int i, Shape shape) const {
   const Tensor& x = in(i);
   Node& node = g_.nodes_[id_];
-  node.owner = g_.nodes_[g_.input_ids_[node.first_input + static_cast<std::uint32_t>(i)]].owner;
+  check(shape.size() == x.size(), "graph", "a view of ", x.shape, " as ", shape);
+  node.owner = g_.nodes_[g_.input_of(id_, i)].owner;
   g_.nodes_[node.owner].transient = false;  // the view needs its memory
   return {x.data, shape};
 }
 
-bool Forward::wants_grad(int i) const {
-  const Node& node = g_.nodes_[id_];
-  return g_.nodes_[g_.input_ids_[node.first_input + static_cast<std::uint32_t>(i)]].needs_grad;
-}
+bool Forward::wants_grad(int i) const { return g_.nodes_[g_.input_of(id_, i)].needs_grad; }
 
 bool Forward::training() const { return g_.mode_ == Graph::Mode::training; }
 
@@ -76,9 +72,7 @@ void* Forward::scratch_bytes(std::size_t bytes) const {
   return block;
 }
 
-const Tensor& Backward::in(int i) const {
-  return g_.read(g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)]);
-}
+const Tensor& Backward::in(int i) const { return g_.read(g_.input_of(id_, i)); }
 
 const Tensor& Backward::out() const { return g_.read(id_); }
 
@@ -87,15 +81,11 @@ std::span<const real> Backward::dout() const {
   return {node.grad, static_cast<std::size_t>(node.value.size())};
 }
 
-bool Backward::wants_grad(int i) const {
-  return g_.nodes_[g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)]]
-      .needs_grad;
-}
+bool Backward::wants_grad(int i) const { return g_.nodes_[g_.input_of(id_, i)].needs_grad; }
 
 Backward::Gradient Backward::first_grad(int i) const {
   if (!wants_grad(i)) return {};
-  const std::uint32_t input =
-      g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)];
+  const std::uint32_t input = g_.input_of(id_, i);
   const bool fresh = g_.touch_grad(input);
   return {g_.grad_of(input), fresh};
 }
@@ -109,7 +99,7 @@ std::span<real> Backward::grad(int i) const {
 void Backward::pass_dout(int i) const {
   if (!wants_grad(i)) return;
   Node& node = g_.nodes_[id_];
-  const std::uint32_t input = g_.input_ids_[node.first_input + static_cast<std::uint32_t>(i)];
+  const std::uint32_t input = g_.input_of(id_, i);
   const std::span<real> block{node.grad, static_cast<std::size_t>(node.value.size())};
   if (g_.nodes_[input].grad == nullptr) {
     g_.nodes_[input].grad = node.grad;
@@ -121,8 +111,7 @@ void Backward::pass_dout(int i) const {
 
 void Backward::pass_kept(int i, std::span<real> kept) const {
   if (!wants_grad(i)) return;
-  const std::uint32_t input =
-      g_.input_ids_[g_.nodes_[id_].first_input + static_cast<std::uint32_t>(i)];
+  const std::uint32_t input = g_.input_of(id_, i);
   if (g_.nodes_[input].grad == nullptr) {
     const auto block =
         std::ranges::find(g_.kept_, static_cast<void*>(kept.data()), &Graph::Block::data);
@@ -168,11 +157,19 @@ void Graph::begin(Mode mode, std::uint64_t key) {
 const Node& Graph::at(Var v) const {
   check(&v.tape() == this && v.epoch == epoch_, "graph", "this value belongs to step ", v.epoch,
         ", the graph is at step ", epoch_, "; values die at Graph::begin()");
+  check(v.id < nodes_.size(), "graph", "no node ", v.id, " of ", nodes_.size());
   const Node& node = nodes_[v.id];
   const Node& owner = nodes_[node.owner];
   check(!owner.released || (owner.transient && !swept_), "graph", "the value of node ", v.id, " (",
         node.op ? node.op->name : node.label, ") has been recycled; call Graph::keep before");
   return node;
+}
+
+std::uint32_t Graph::input_of(std::uint32_t id, int i) const {
+  const Node& node = nodes_[id];
+  check(i >= 0 && static_cast<std::uint32_t>(i) < node.n_inputs, "graph", "input ", i, " of ",
+        node.op ? node.op->name : "a leaf", ", which has ", node.n_inputs);
+  return input_ids_[node.first_input + static_cast<std::uint32_t>(i)];
 }
 
 Var Graph::leaf(Node node) {
@@ -313,8 +310,8 @@ void Graph::backward(Var out, std::span<const real> dout) {
   check(!swept_, "backward", "this step has been swept; call begin() first");
   check(node.needs_grad, "backward",
         "nothing below the loss wants a gradient; allocate_gradients() on the parameters first");
-  check(dout.size() == static_cast<std::size_t>(node.value.size()), "backward", "dout has ",
-        dout.size(), " elements, the output is ", node.value.shape);
+  check(dout.size() == static_cast<std::size_t>(node.value.size()) && (dout.data() || dout.empty()),
+        "backward", "dout has ", dout.size(), " elements, the output is ", node.value.shape);
   swept_ = true;
   const bool fresh = touch_grad(out.id);
   real* grad = nodes_[out.id].grad;
@@ -353,7 +350,8 @@ void Graph::reverse(std::uint32_t from) {
 }
 
 std::span<const real> Graph::grad(Var leaf) const {
-  check(&leaf.tape() == this && leaf.epoch == epoch_, "graph", "this value is of another step");
+  check(&leaf.tape() == this && leaf.epoch == epoch_ && leaf.id < nodes_.size(), "graph",
+        "this value is of another step");
   const Node& node = nodes_[leaf.id];
   check(node.op == nullptr, "graph", "only the gradients of leaves are kept; node ", leaf.id,
         " is ", node.op ? node.op->name : "");

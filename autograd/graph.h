@@ -278,6 +278,7 @@ class Graph {
              std::span<const Var> inputs);
   Var leaf(Node node);
   const Node& at(Var v) const;
+  std::uint32_t input_of(std::uint32_t id, int i) const;
   std::span<real> grad_of(std::uint32_t id);
   /// Allocates the node's gradient if there is none yet, and says whether it did.
   bool touch_grad(std::uint32_t id);

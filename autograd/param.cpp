@@ -20,8 +20,10 @@ FlatBlock::FlatBlock(std::size_t n) : data_(allocate_large(n * sizeof(real))), n
 
 Param& ParamStore::add(std::string name, Shape shape) {
   check(find(name) == nullptr, "params", "\"", name, "\" is declared twice");
-  return params_.emplace_back(
-      Param{std::move(name), Tensor{nullptr, shape}, Tensor{nullptr, shape}});
+  Param& p =
+      params_.emplace_back(Param{std::move(name), Tensor{nullptr, shape}, Tensor{nullptr, shape}});
+  by_name_.emplace(p.name, &p);
+  return p;
 }
 
 void ParamStore::allocate_values(const std::function<bool(const Param&)>& wanted) {
@@ -55,13 +57,13 @@ void ParamStore::zero_gradients() {
 }
 
 Param* ParamStore::find(std::string_view name) {
-  const auto at = std::ranges::find(params_, name, &Param::name);
-  return at == params_.end() ? nullptr : &*at;
+  const auto at = by_name_.find(name);
+  return at == by_name_.end() ? nullptr : at->second;
 }
 
 const Param* ParamStore::find(std::string_view name) const {
-  const auto at = std::ranges::find(params_, name, &Param::name);
-  return at == params_.end() ? nullptr : &*at;
+  const auto at = by_name_.find(name);
+  return at == by_name_.end() ? nullptr : at->second;
 }
 
 std::int64_t ParamStore::count() const {

@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "autograd/base/large_block.h"
@@ -66,6 +67,7 @@ class ParamStore {
 
  private:
   std::deque<Param> params_;
+  std::unordered_map<std::string_view, Param*> by_name_;  // views of the names in params_
   std::vector<FlatBlock> values_, gradients_;
 };
 

@@ -55,8 +55,8 @@ class Profile {
     }
     ~Scope() {
       if (!profile_) return;
-      profile_->add(op_, label_, pass_,
-                    std::chrono::duration<double>(Clock::now() - start_).count());
+      const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+      profile_->add(op_, label_, pass_, seconds > 0 ? seconds : 0);  // clocks may go back
     }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;

@@ -25,7 +25,10 @@ class Shape {
   Shape(std::initializer_list<std::int64_t> dims);
 
   int rank() const { return rank_; }
-  std::int64_t operator[](int axis) const { return dims_[static_cast<std::size_t>(axis)]; }
+  std::int64_t operator[](int axis) const {
+    if (axis < 0 || axis >= rank_) throw_no_axis(axis);
+    return dims_[static_cast<std::size_t>(axis)];
+  }
   std::int64_t last() const { return rank_ ? (*this)[rank_ - 1] : 1; }
   std::int64_t size() const;
   /// The same shape with axis `axis` replaced by `extent`.
@@ -35,6 +38,8 @@ class Shape {
   bool operator==(const Shape&) const = default;
 
  private:
+  [[noreturn]] void throw_no_axis(int axis) const;
+
   std::array<std::int64_t, kMaxRank> dims_{};
   int rank_ = 0;
 };

@@ -88,7 +88,9 @@ void write_token_cache(const fs::path& directory, const std::string& key, const 
   try {
     std::error_code ignored;
     fs::create_directories(directory, ignored);
-    FileWriter writer(directory / (key + ".bin"));
+    const std::string name = key + ".bin";
+    remove_stale_temporaries(directory, [&](std::string_view base) { return base == name; });
+    FileWriter writer(directory / name);
     const auto put = [&](std::string_view bytes) {
       writer.write(bytes);
       hash.update(bytes);

@@ -8,17 +8,14 @@
 #include <set>
 #include <system_error>
 
-#include "autograd/base/sha256.h"
+#include "nn/manifest.h"
 #include "nn/safetensors.h"
 
 namespace notch::nn {
 namespace {
 
-constexpr std::string_view kManifest = "manifest.json";
 constexpr std::string_view kState = "state.json";
 constexpr std::string_view kStep = "step-";
-constexpr std::int64_t kVersion = 1;
-constexpr std::uint64_t kMaxManifestBytes = std::uint64_t{1} << 24;
 constexpr std::uint64_t kMaxStateBytes = std::uint64_t{1} << 30;
 
 [[noreturn]] void refuse(const fs::path& path, std::string_view field, std::string what,
@@ -37,6 +34,15 @@ std::string directory_name(std::int64_t step) {
   return std::string(kStep) + std::string(zeros, '0') + digits;
 }
 
+/// The step that a directory of that name is of.
+std::optional<std::int64_t> step_of(std::string_view name) {
+  if (!name.starts_with(kStep)) return std::nullopt;
+  std::int64_t step = 0;
+  const auto parsed = std::from_chars(name.data() + kStep.size(), name.data() + name.size(), step);
+  if (parsed.ec != std::errc() || step < 0 || directory_name(step) != name) return std::nullopt;
+  return step;
+}
+
 struct Found {
   std::int64_t step = 0;
   fs::path path{};
@@ -48,12 +54,9 @@ std::vector<Found> list_checkpoints(const fs::path& root) {
   std::error_code error, ignored;
   for (fs::directory_iterator at(root, error), end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
-    if (!name.starts_with(kStep) || !at->is_directory(ignored)) continue;
-    std::int64_t step = 0;
-    const auto parsed =
-        std::from_chars(name.data() + kStep.size(), name.data() + name.size(), step);
-    if (parsed.ec != std::errc() || step < 0 || directory_name(step) != name) continue;
-    found.push_back({step, at->path()});
+    const std::optional<std::int64_t> step = step_of(name);
+    if (!step || !at->is_directory(ignored)) continue;
+    found.push_back({*step, at->path()});
   }
   if (error && error != std::errc::no_such_file_or_directory) {
     throw Error(
@@ -73,11 +76,6 @@ void remove_checkpoint(const fs::path& path) {
   if (!error) fs::remove_all(aside, error);
 }
 
-bool is_plain_name(std::string_view name) {
-  return !name.empty() && name != "." && name != ".." && name.find('/') == name.npos &&
-         name.find('\0') == name.npos;
-}
-
 void check_parts(const std::vector<CheckpointPart>& parts) {
   std::set<std::string_view> files;
   for (const CheckpointPart& part : parts) {
@@ -92,56 +90,15 @@ void check_parts(const std::vector<CheckpointPart>& parts) {
   }
 }
 
-Json manifest_of(const fs::path& dir, const std::vector<std::string>& files) {
-  Json entries = Json::object();
-  for (const std::string& file : files) {
-    Json entry = Json::object();
-    entry.set("bytes", std::uint64_t{fs::file_size(dir / file)});
-    entry.set("sha256", sha256_file(dir / file));
-    entries.set(file, std::move(entry));
-  }
-  Json manifest = Json::object();
-  manifest.set("version", kVersion).set("files", std::move(entries));
-  return manifest;
-}
-
-// Names of the files whose size and hash the manifest confirms. Every byte of the manifest counts:
-// unknown members are errors.
+// Names of the files whose size and hash the manifest confirms.
 std::set<std::string> verify(const fs::path& checkpoint) {
-  const fs::path path = checkpoint / kManifest;
-  const std::string where = path.string();
-  const Json manifest = Json::parse(read_file(path, kMaxManifestBytes), where);
-  const std::int64_t version = manifest.at("version", where).as_int(where + ": version");
-  if (version != kVersion) {
-    refuse(path, "version", "unknown version", std::to_string(version), std::to_string(kVersion));
-  }
-  const Json& files = manifest.at("files", where);
-  if (manifest.as_object(where).size() != 2)
-    refuse(path, "", "has unknown members", "", "version and files alone");
   std::set<std::string> verified;
-  for (const auto& [file, entry] : files.as_object(where + ": files")) {
-    if (!is_plain_name(file)) refuse(path, file, "not a file's name", json_quote(file), "");
-    const std::string entry_where = where + ": " + file;
-    const std::int64_t bytes = entry.at("bytes", entry_where).as_int(entry_where);
-    const std::string& hash = entry.at("sha256", entry_where).as_string(entry_where);
-    std::error_code error;
-    const fs::path file_path = checkpoint / file;
-    const std::uintmax_t size = fs::file_size(file_path, error);
-    if (error) {
-      throw Error({.fault = Fault::io, .where = file_path.string(), .what = error.message()});
-    }
-    if (bytes < 0 || size != static_cast<std::uintmax_t>(bytes)) {
-      refuse(file_path, "", "damaged: the size differs from the manifest's", str(size, " bytes"),
-             str(bytes, " bytes"));
-    }
-    const std::string actual = sha256_file(file_path);
-    if (actual != hash) {
-      refuse(file_path, "", "damaged: SHA-256 differs from the manifest's", actual, hash);
-    }
-    verified.insert(file);
+  for (const ListedFile& file : read_manifest(checkpoint)) {
+    check_listed(checkpoint, file);
+    verified.insert(file.name);
   }
   if (!verified.contains(std::string(kState))) {
-    refuse(path, kState, "not listed", "", std::string(kState));
+    refuse(checkpoint / kManifestFile, kState, "not listed", "", std::string(kState));
   }
   return verified;
 }
@@ -179,6 +136,10 @@ CheckpointPart checkpoint_part(std::string file, const ParamStore& params) {
   return part;
 }
 
+void remove_stale_checkpoints(const fs::path& root) {
+  remove_stale_temporaries(root, [](std::string_view name) { return step_of(name).has_value(); });
+}
+
 fs::path save_checkpoint(const fs::path& root, std::int64_t step,
                          const std::vector<CheckpointPart>& parts, const Json& state,
                          int keep_last) {
@@ -192,7 +153,7 @@ fs::path save_checkpoint(const fs::path& root, std::int64_t step,
                  .where = root.string(),
                  .what = "cannot create directory: " + error.message()});
   }
-  remove_stale_temporaries(root);
+  remove_stale_checkpoints(root);
 
   const fs::path path = root / directory_name(step);
   DirectoryWriter writer(path);
@@ -208,7 +169,7 @@ fs::path save_checkpoint(const fs::path& root, std::int64_t step,
   }
   write_file(dir / kState, state.dump(2) + "\n");
   files.emplace_back(kState);
-  write_file(dir / kManifest, manifest_of(dir, files).dump(2) + "\n");
+  write_manifest(dir, files);
   writer.commit();
 
   int kept = 0;
@@ -239,7 +200,8 @@ Json load_checkpoint(const fs::path& checkpoint, const std::vector<CheckpointPar
   std::vector<SafetensorsFile> files;
   for (const CheckpointPart& part : parts) {
     if (!verified.contains(part.file)) {
-      refuse(checkpoint / kManifest, part.file, "no such file in this checkpoint", "", part.file);
+      refuse(checkpoint / kManifestFile, part.file, "no such file in this checkpoint", "",
+             part.file);
     }
     files.push_back(SafetensorsFile::open(checkpoint / part.file));
     check_tensors(files.back(), part);

@@ -36,10 +36,13 @@ struct CheckpointPart {
 /// The values of all parameters of a store, under their names.
 CheckpointPart checkpoint_part(std::string file, const ParamStore& params);
 
+/// Removes what a killed writer, or a killed removal, left half in root.
+void remove_stale_checkpoints(const fs::path& root);
+
 /// Writes <root>/step-<step> (root is created; a checkpoint of the same step is replaced) and
 /// returns its path. Once it is in place, the others are removed but for the `keep_last` - 1 newest
 /// before it: checkpoints of later steps belong to a history that was given up, and would otherwise
-/// be resumed from. Stale temporaries in root are removed. Throws Fault::io, and Fault::usage for
+/// be resumed from. What is stale in root is removed. Throws Fault::io, and Fault::usage for
 /// bad parts (file or tensor names, sizes), step < 0 or keep_last < 1.
 fs::path save_checkpoint(const fs::path& root, std::int64_t step,
                          const std::vector<CheckpointPart>& parts, const Json& state,

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "autograd/base/error.h"
+#include "nn/digest.h"
 
 namespace notch::nn {
 namespace {
@@ -95,24 +96,56 @@ void check_sources(std::span<const GgufEntry> metadata, std::span<const GgufSour
   }
 }
 
+/// All before the data, with zeros for the digest; `digest_begin` tells where they stand.
+std::string header_of(std::span<const GgufEntry> metadata, std::span<const GgufSource> tensors,
+                      std::uint64_t file_bytes, std::size_t& digest_begin) {
+  std::string header(kMagic);
+  put(header, kVersion);
+  put(header, static_cast<std::uint64_t>(tensors.size()));
+  put(header, static_cast<std::uint64_t>(metadata.size() + 2));
+  for (const GgufEntry& e : metadata) put_entry(header, e);
+  const std::string size = of_bytes(file_bytes);
+  put_entry(header, {std::string(kDigestKey), str(kDigestName, size)});
+  put_entry(header, {std::string(kSha256Key), std::string(kHexDigits, '0') + size});
+  digest_begin = header.size() - size.size() - kHexDigits;
+  std::uint64_t offset = 0;
+  for (const GgufSource& t : tensors) {
+    put(header, t.name);
+    put(header, static_cast<std::uint32_t>(t.is_vector ? 1 : 2));
+    put(header, static_cast<std::uint64_t>(t.cols));
+    if (!t.is_vector) put(header, static_cast<std::uint64_t>(t.rows));
+    put(header, t.type->id);
+    put(header, offset);
+    offset += padded(bytes_of(t), kAlignment);
+  }
+  header.resize(padded(header.size(), kAlignment), '\0');
+  return header;
+}
+
 // ---- reading ----
 
 /// Reads the header, within the file's bytes.
 class Reader {
  public:
-  Reader(std::ifstream& in, const fs::path& path, std::uint64_t bytes)
-      : in_(in), path_(path), bytes_(bytes) {}
+  explicit Reader(const FileReader& file) : file_(file) {}
 
   std::uint64_t position() const { return position_; }
-  std::uint64_t left() const { return bytes_ - position_; }
+  std::uint64_t left() const { return file_.bytes() - position_; }
 
   void raw(void* to, std::uint64_t n, const char* field) {
     if (n > left()) fail(field, "the file ends", str(left(), " bytes"), str(n, " bytes"));
-    in_.read(static_cast<char*>(to), static_cast<std::streamsize>(n));
-    if (!in_) {
-      throw Error({.fault = Fault::io, .where = path_.string(), .what = "cannot be read"});
+    std::span<std::byte> out(static_cast<std::byte*>(to), n);
+    while (!out.empty()) {
+      if (position_ < begin_ || position_ >= begin_ + piece_.size()) {
+        piece_.resize(std::min<std::uint64_t>(kPiece, left()));
+        begin_ = position_;
+        file_.read_at(begin_, piece_);
+      }
+      const std::size_t at = position_ - begin_, some = std::min(out.size(), piece_.size() - at);
+      std::copy_n(piece_.begin() + static_cast<std::ptrdiff_t>(at), some, out.begin());
+      out = out.subspan(some);
+      position_ += some;
     }
-    position_ += n;
   }
   template <class T>
   T number(const char* field) {
@@ -130,7 +163,7 @@ class Reader {
   [[noreturn]] void fail(std::string field, std::string what, std::string found,
                          std::string expected) const {
     throw Error({.fault = Fault::input,
-                 .where = str(path_.string(), ": byte ", position_),
+                 .where = str(file_.path().string(), ": byte ", position_),
                  .what = std::move(what),
                  .field = std::move(field),
                  .found = std::move(found),
@@ -138,9 +171,11 @@ class Reader {
   }
 
  private:
-  std::ifstream& in_;
-  const fs::path& path_;
-  std::uint64_t bytes_, position_ = 0;
+  static constexpr std::size_t kPiece = std::size_t{1} << 16;
+
+  const FileReader& file_;
+  std::uint64_t position_ = 0, begin_ = 0;  // of the file; where the piece begins
+  std::vector<std::byte> piece_{};
 };
 
 template <class T>
@@ -203,25 +238,20 @@ const GgufType* gguf_type(std::string_view name) {
 void write_gguf(const fs::path& path, std::span<const GgufEntry> metadata,
                 std::span<const GgufSource> tensors) {
   check_sources(metadata, tensors);
-  std::string header(kMagic);
-  put(header, kVersion);
-  put(header, static_cast<std::uint64_t>(tensors.size()));
-  put(header, static_cast<std::uint64_t>(metadata.size()));
-  for (const GgufEntry& e : metadata) put_entry(header, e);
-  std::uint64_t offset = 0;
-  for (const GgufSource& t : tensors) {
-    put(header, t.name);
-    put(header, static_cast<std::uint32_t>(t.is_vector ? 1 : 2));
-    put(header, static_cast<std::uint64_t>(t.cols));
-    if (!t.is_vector) put(header, static_cast<std::uint64_t>(t.rows));
-    put(header, t.type->id);
-    put(header, offset);
-    offset += padded(bytes_of(t), kAlignment);
-  }
-  header.resize(padded(header.size(), kAlignment), '\0');
+  std::uint64_t data_bytes = 0;
+  for (const GgufSource& t : tensors) data_bytes += padded(bytes_of(t), kAlignment);
+  std::size_t digest_begin = 0;  // the header is as long, whatever the size of the file
+  const std::uint64_t file_bytes =
+      header_of(metadata, tensors, 0, digest_begin).size() + data_bytes;
+  const std::string header = header_of(metadata, tensors, file_bytes, digest_begin);
 
   FileWriter out(path);
-  out.write(header);
+  PieceHasher hasher;
+  const auto put_bytes = [&](std::span<const std::byte> bytes) {
+    out.write(bytes.data(), bytes.size());
+    hasher.update(bytes);
+  };
+  put_bytes(std::as_bytes(std::span(header)));
   constexpr std::int64_t kPieceWeights = 1 << 20;
   std::vector<std::byte> piece;
   for (const GgufSource& t : tensors) {
@@ -230,26 +260,20 @@ void write_gguf(const fs::path& path, std::span<const GgufEntry> metadata,
     for (std::int64_t first = 0; first < t.rows; first += rows) {
       piece.clear();
       t.write(first, std::min(rows, t.rows - first), piece);
-      out.write(piece.data(), piece.size());
+      put_bytes(piece);
     }
     check(out.bytes_written() - begin == bytes, t.name, "wrote ", out.bytes_written() - begin,
           " bytes, and its shape has ", bytes);
     piece.assign(padded(bytes, kAlignment) - bytes, std::byte{0});
-    out.write(piece.data(), piece.size());
+    put_bytes(piece);
   }
+  out.overwrite(digest_begin, digest_hex("", hasher.finish()));
   out.commit();
 }
 
 GgufFile GgufFile::open(const fs::path& path) {
-  GgufFile file;
-  file.path_ = path;
-  std::ifstream stream(path, std::ios::binary);
-  std::error_code error;
-  file.file_bytes_ = fs::is_regular_file(path) ? fs::file_size(path, error) : 0;
-  if (!stream || error || !fs::is_regular_file(path)) {
-    throw Error({.fault = Fault::io, .where = path.string(), .what = "cannot be opened"});
-  }
-  Reader in(stream, file.path_, file.file_bytes_);
+  GgufFile file(path);
+  Reader in(file.file_);
   std::string magic(kMagic.size(), '\0');
   in.raw(magic.data(), magic.size(), "magic");
   if (magic != kMagic) in.fail("magic", "not a GGUF file", "other bytes", std::string(kMagic));
@@ -265,6 +289,9 @@ GgufFile GgufFile::open(const fs::path& path) {
     if (!keys.insert(key).second) in.fail(key, "a key that appears twice", "twice", "once");
     const auto type = in.number<std::uint32_t>("value type");
     GgufValue value = type == kArray ? read_array(in) : read_value(in, type);
+    if (const auto* text = std::get_if<std::string>(&value); text && key == kSha256Key) {
+      file.digest_begin_ = in.position() - text->size();
+    }
     file.metadata_.push_back({std::move(key), std::move(value)});
   }
   std::uint64_t alignment = kAlignment;
@@ -288,9 +315,9 @@ GgufFile GgufFile::open(const fs::path& path) {
     for (std::uint32_t d = 0; d < rank; ++d) {
       const auto extent = in.number<std::uint64_t>("extent");
       // A product above the file's bits is no tensor of this file, whatever its type.
-      if (extent == 0 || extent > 8 * file.file_bytes_ / rest) {
+      if (extent == 0 || extent > 8 * file.file_bytes() / rest) {
         in.fail(t.name, "an extent that the file cannot hold", str(extent),
-                str("1 to ", 8 * file.file_bytes_ / rest));
+                str("1 to ", 8 * file.file_bytes() / rest));
       }
       rest *= extent;
       t.extents.push_back(static_cast<std::int64_t>(extent));
@@ -307,17 +334,17 @@ GgufFile GgufFile::open(const fs::path& path) {
     t.offset = in.number<std::uint64_t>("offset");
     if (t.offset != expected)
       in.fail(t.name, "another offset than its predecessors leave", str(t.offset), str(expected));
-    if (t.bytes > file.file_bytes_)
-      in.fail(t.name, "larger than the file", str(t.bytes), str("at most ", file.file_bytes_));
+    if (t.bytes > file.file_bytes())
+      in.fail(t.name, "larger than the file", str(t.bytes), str("at most ", file.file_bytes()));
     expected += padded(t.bytes, alignment);
     file.tensors_.push_back(std::move(t));
   }
   const std::uint64_t data = padded(in.position(), alignment);
   for (GgufTensor& t : file.tensors_) {
     t.offset += data;
-    if (t.offset + t.bytes > file.file_bytes_) {
+    if (t.offset + t.bytes > file.file_bytes()) {
       in.fail(t.name, "data beyond the end of the file", str("up to byte ", t.offset + t.bytes),
-              str("a file of ", file.file_bytes_));
+              str("a file of ", file.file_bytes()));
     }
   }
   return file;
@@ -336,12 +363,7 @@ const GgufTensor* GgufFile::tensor(std::string_view name) const {
 void GgufFile::read(const GgufTensor& t, std::span<std::byte> out, std::uint64_t first) const {
   check(first <= t.bytes && out.size() <= t.bytes - first, t.name, "has ", t.bytes, " bytes, not ",
         out.size(), " from ", first);
-  std::ifstream in(path_, std::ios::binary);
-  in.seekg(static_cast<std::streamoff>(t.offset + first));
-  in.read(reinterpret_cast<char*>(out.data()), static_cast<std::streamsize>(out.size()));
-  if (in) return;
-  throw Error(
-      {.fault = Fault::io, .where = path_.string(), .what = "cannot be read", .field = t.name});
+  file_.read_at(t.offset + first, out);
 }
 
 bool is_gguf(const fs::path& path) {

@@ -5,6 +5,12 @@
 // is contiguous), u32 type and u64 offset; then, at the next multiple of the alignment (32, or
 // "general.alignment"), the data. Every offset is the sum of the padded sizes before it.
 //
+// Files of ours tell whether they are whole (nn/digest.h), by two texts in the metadata:
+//   notch.digest  "sha256 of 1 MiB pieces of N bytes", N in 20 digits
+//   notch.sha256  the digest in hexadecimal, then " of N bytes": of the whole file, those 64 digits
+//                 being zeros, without a header of its own
+// A file of another size than both say is another program's, which copied our metadata.
+//
 // What the numbers of a type mean is quant/store/gguf_blocks.h's business: here a type is its id and
 // the bytes of a block.
 #pragma once
@@ -17,7 +23,7 @@
 #include <variant>
 #include <vector>
 
-#include "autograd/base/files.h"
+#include "autograd/base/file_reader.h"
 
 namespace notch::nn {
 
@@ -54,8 +60,9 @@ struct GgufSource {
   std::function<void(std::int64_t first, std::int64_t n, std::vector<std::byte>& out)> write{};
 };
 
-/// Writes `path` atomically, a piece of a tensor at a time. Usage error for a repeated name or key, a
-/// name of 64 bytes or more, or columns that the type's block does not divide; Fault::io.
+/// Writes `path` atomically, a piece of a tensor at a time, with its digest last in the metadata.
+/// Usage error for a repeated name or key, a name of 64 bytes or more, or columns that the type's
+/// block does not divide; Fault::io.
 void write_gguf(const fs::path& path, std::span<const GgufEntry> metadata,
                 std::span<const GgufSource> tensors);
 
@@ -74,18 +81,24 @@ class GgufFile {
   /// length that the file cannot hold.
   static GgufFile open(const fs::path& path);
 
-  const fs::path& path() const { return path_; }
-  std::uint64_t file_bytes() const { return file_bytes_; }
-  const std::vector<GgufEntry>& metadata() const { return metadata_; }
+  const fs::path& path() const { return file_.path(); }
+  std::uint64_t file_bytes() const { return file_.bytes(); }
+  const std::vector<GgufEntry>& metadata() const { return metadata_; }  ///< with the digest
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   const GgufValue* find(std::string_view key) const;
   const GgufTensor* tensor(std::string_view name) const;
   /// Bytes [first, first + out.size()) of the tensor.
   void read(const GgufTensor& tensor, std::span<std::byte> out, std::uint64_t first = 0) const;
 
+  /// Reads all of the file and compares it with its digest: true when they agree, false when it has
+  /// none, or one of a file of another size. Throws Fault::input when they differ.
+  bool verify() const;
+
  private:
-  fs::path path_;
-  std::uint64_t file_bytes_ = 0;
+  explicit GgufFile(const fs::path& path) : file_(path) {}
+
+  FileReader file_;
+  std::uint64_t digest_begin_ = 0;  // where the text of notch.sha256 stands
   std::vector<GgufEntry> metadata_;
   std::vector<GgufTensor> tensors_;
 };

@@ -5,6 +5,8 @@
 #include <array>
 #include <cmath>
 
+#include "nn/integrity.h"
+
 namespace notch::nn {
 namespace {
 
@@ -213,11 +215,12 @@ void WeightFile::check_tied_head(const Param& table) const {
 void save_model(const Model& model, const fs::path& dir, const Json& more, DType dtype) {
   std::vector<TensorSource> tensors;
   for (const FileTensor& t : model.file_tensors()) tensors.push_back(float_source(t, dtype));
-  write_safetensors(dir / kWeightsFile, std::move(tensors), {{"format", "pt"}});
   Json config = model.config_json();
   if (dtype != DType::f32) config.set("torch_dtype", dtype == DType::f16 ? "float16" : "bfloat16");
   for (const auto& [key, value] : more.as_object("save_model")) config.set(key, value);
   write_file(dir / kConfigFile, config.dump(2) + "\n");
+  write_safetensors(dir / kWeightsFile, std::move(tensors), {{"format", "pt"}});
+  seal_model(dir);
 }
 
 std::unique_ptr<Model> load_model(const fs::path& dir) {

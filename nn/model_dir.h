@@ -79,7 +79,8 @@ class WeightFile {
 // ---- both ----
 
 /// Writes both files into `dir`, which exists (a DirectoryWriter's temporary), with weights of type
-/// f32, f16 or bf16 (rounded half to even); `more` is merged into config.json.
+/// f32, f16 or bf16 (rounded half to even); `more` is merged into config.json. manifest.json is
+/// made of that and of what is there already, so the tokenizer is saved before.
 void save_model(const Model& model, const fs::path& dir, const Json& more = Json::object(),
                 DType dtype = DType::f32);
 

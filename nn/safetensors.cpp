@@ -10,6 +10,7 @@
 
 #include "autograd/base/half.h"
 #include "autograd/base/json.h"
+#include "nn/digest.h"
 #include "nn/safetensors_limits.h"
 
 namespace notch::nn {
@@ -36,6 +37,8 @@ void check_source(const fs::path& path, const TensorSource& t) {
   check(tensor_bytes(t.dtype, t.shape, bytes), path.string(), t.name, " has the shape ",
         to_text(t.shape), " of ", name(t.dtype), ", which is no size of a file");
 }
+
+}  // namespace
 
 std::string header_text(const fs::path& path, const std::vector<TensorSource>& tensors,
                         const Metadata& metadata) {
@@ -67,15 +70,13 @@ std::string header_text(const fs::path& path, const std::vector<TensorSource>& t
   return text;
 }
 
-/// Larger elements first, then by name: see the head of safetensors.h.
+// Larger elements first, then by name: see the head of safetensors.h.
 void sort_for_file(std::vector<TensorSource>& tensors) {
   std::sort(tensors.begin(), tensors.end(), [](const TensorSource& a, const TensorSource& b) {
     const std::int64_t a_bits = element_bits(a.dtype), b_bits = element_bits(b.dtype);
     return a_bits != b_bits ? a_bits > b_bits : a.name < b.name;
   });
 }
-
-}  // namespace
 
 std::string_view name(DType dtype) { return kTypeNames[static_cast<std::size_t>(dtype)]; }
 
@@ -143,6 +144,16 @@ TensorSource raw_tensor(std::string name, DType dtype, FileShape shape,
   return {std::move(name), dtype, std::move(shape), [bytes](const ByteSink& sink) { sink(bytes); }};
 }
 
+namespace {
+
+Metadata with_digest(Metadata metadata, std::string hex) {
+  metadata[std::string(kDigestKey)] = kDigestName;
+  metadata[std::string(kSha256Key)] = std::move(hex);
+  return metadata;
+}
+
+}  // namespace
+
 std::int64_t safetensors_bytes(std::vector<TensorSource> tensors, const Metadata& metadata) {
   sort_for_file(tensors);
   std::int64_t total = 0;
@@ -152,7 +163,8 @@ std::int64_t safetensors_bytes(std::vector<TensorSource> tensors, const Metadata
           to_text(t.shape));
     total += bytes;
   }
-  return total + std::ssize(header_text("safetensors_bytes", tensors, metadata)) +
+  const Metadata all = with_digest(metadata, std::string(kHexDigits, '0'));
+  return total + std::ssize(header_text("safetensors_bytes", tensors, all)) +
          static_cast<std::int64_t>(sizeof(std::uint64_t));
 }
 
@@ -165,22 +177,33 @@ void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
   }
   names.clear();  // the views die in the sort
   sort_for_file(tensors);
-  const std::string header = header_text(path, tensors, metadata);
+  // The digest is known when all has been written, and then takes the place of its zeros.
+  const std::string zeros(kHexDigits, '0');
+  const Metadata all = with_digest(metadata, zeros);
+  const std::string header = header_text(path, tensors, all);
 
   FileWriter file(path);
   const std::uint64_t header_bytes = header.size();
   file.write(&header_bytes, sizeof header_bytes);
   file.write(header);
+  PieceHasher hasher;
   for (const TensorSource& t : tensors) {
     std::int64_t expected = 0, written = 0;
     tensor_bytes(t.dtype, t.shape, expected);
     t.write([&](std::span<const std::byte> bytes) {
       file.write(bytes.data(), bytes.size());
+      hasher.update(bytes);
       written += static_cast<std::int64_t>(bytes.size());
     });
     check(written == expected, path.string(), t.name, " ", to_text(t.shape), " has ", expected,
           " bytes, but ", written, " were given");
   }
+  const std::string member = json_quote(kSha256Key) + ": \"";
+  const std::size_t at = header.find(member + zeros);
+  check(at != header.npos, path.string(), "has no place for its digest");
+  const std::vector<PieceHash> pieces = hasher.finish();
+  file.overwrite(sizeof header_bytes + at + member.size(),
+                 digest_hex(digest_header(path, tensors, metadata), pieces));
   file.commit();
 }
 

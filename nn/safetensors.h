@@ -6,6 +6,14 @@
 // little-endian; the tensors fill it without holes or overlaps. The writer lays the tensors out by
 // element size, largest first, and then by name, as the reference implementation does: every tensor
 // is aligned to its element, which PyTorch's loader needs. The header has the same order.
+//
+// Our files tell whether they are whole. Two members of the metadata, so that no flipped bit makes
+// the digest vanish:
+//   notch.digest  "sha256 of 1 MiB pieces"
+//   notch.sha256  what nn/digest.h says, in hexadecimal, of the tensors' data; the header is the one
+//                 that the writer makes without notch.sha256, so that another program may lay its
+//                 text out anew
+// It tells of damage, not of who wrote the file: that takes a signature.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +25,7 @@
 #include <string_view>
 #include <vector>
 
-#include "autograd/base/files.h"
+#include "autograd/base/file_reader.h"
 #include "autograd/tensor.h"
 
 namespace notch::nn {
@@ -93,7 +101,7 @@ std::int64_t safetensors_bytes(std::vector<TensorSource> tensors, const Metadata
 
 /// Writes `path` atomically, holding no more than a piece of a tensor. Throws Fault::usage for a
 /// name that is empty, repeated, reserved or not UTF-8, and for a source that hands over another
-/// number of bytes than its shape has; Fault::io.
+/// number of bytes than its shape has; Fault::io. The digest is added to the metadata.
 void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
                        const Metadata& metadata = {});
 
@@ -115,15 +123,18 @@ class SafetensorsFile {
   /// Checks everything before it allocates for it. Throws Fault::input (where = path, field = the
   /// tensor's name, found, expected) or Fault::io.
   static SafetensorsFile open(const fs::path& path);
-  ~SafetensorsFile();
-  SafetensorsFile(SafetensorsFile&& other) noexcept;
-  SafetensorsFile& operator=(SafetensorsFile&&) = delete;
 
-  const fs::path& path() const { return path_; }
+  const fs::path& path() const { return file_.path(); }
   const std::vector<TensorEntry>& entries() const& { return entries_; }  ///< in the data's order
   void entries() const&& = delete;  // a loop over a temporary's entries would dangle
-  const TensorEntry* find(std::string_view name) const;  ///< nullptr when absent
-  const Metadata& metadata() const { return metadata_; }
+  const TensorEntry* find(std::string_view name) const;   ///< nullptr when absent
+  const Metadata& metadata() const { return metadata_; }  ///< without the digest
+  /// notch.sha256, or "": another program's file, or an earlier build's.
+  const std::string& digest() const { return digest_; }
+
+  /// Reads all of the file and compares it with its digest: true when they agree, false when it has
+  /// none. Throws Fault::input when they differ.
+  bool verify() const;
 
   /// Elements [first, first + out.size()) as reals. Exact, but f64 read into float is rounded half
   /// to even (too large: infinite). Throws Fault::input when the type is not a floating one, and
@@ -134,16 +145,15 @@ class SafetensorsFile {
                   std::uint64_t first = 0) const;
 
  private:
-  explicit SafetensorsFile(const fs::path& path);
+  explicit SafetensorsFile(const fs::path& path) : file_(path) {}
   void read_header();
-  void read_at(std::uint64_t offset, std::span<std::byte> out) const;
 
-  fs::path path_;
-  int fd_ = -1;
-  std::uint64_t file_bytes_ = 0;
+  FileReader file_;
+  std::uint64_t data_begin_ = 0;
   std::vector<TensorEntry> entries_;                       // by offset
   std::map<std::string, std::size_t, std::less<>> index_;  // name -> entries_
   Metadata metadata_;
+  std::string digest_kind_, digest_;
 };
 
 }  // namespace notch::nn

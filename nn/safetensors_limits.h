@@ -4,7 +4,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "nn/safetensors.h"
 
@@ -18,6 +20,16 @@ inline constexpr std::array<std::string_view, 22> kTypeNames{
     "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E3M2", "F6_E2M3", "F4"};  // in DType's order
 
 inline constexpr std::size_t kPiece = std::size_t{1} << 15;  // elements converted at a time
+
+/// The order of a file's tensors.
+void sort_for_file(std::vector<TensorSource>& tensors);
+/// Of tensors in that order, padded. An error is about `path`.
+std::string header_text(const fs::path& path, const std::vector<TensorSource>& tensors,
+                        const Metadata& metadata);
+
+/// The header that the digest is of, from metadata without the digest.
+std::string digest_header(const fs::path& path, const std::vector<TensorSource>& tensors,
+                          Metadata metadata);
 
 /// Bytes of a tensor; false when an extent is negative, when the last byte would be shared with
 /// another tensor, or when the size in bits does not fit 63 bits.

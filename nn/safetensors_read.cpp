@@ -1,19 +1,14 @@
 // The reader of safetensors files. Strict: every number of the header is checked against the file's
 // size before anything is allocated for it, and a file with a hole, an overlap or a byte too many
 // is refused. (Deviation from the format: an unknown member of a tensor's entry is an error.)
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 #include "autograd/base/file_form.h"
 #include "autograd/base/half.h"
 #include "autograd/base/json.h"
+#include "nn/digest.h"
 #include "nn/safetensors.h"
 #include "nn/safetensors_limits.h"
 
@@ -29,12 +24,6 @@ namespace {
                .found = std::move(found),
                .expected = std::move(expected),
                .hint = std::move(hint)});
-}
-
-[[noreturn]] void system_failure(const fs::path& path, std::string_view action) {
-  throw Error({.fault = Fault::io,
-               .where = path.string(),
-               .what = str(action, ": ", std::generic_category().message(errno))});
 }
 
 // A long or odd value of a hostile file must not flood the message.
@@ -131,34 +120,8 @@ void read_converted(std::span<real> out, const Convert& convert, const Read& rea
 
 }  // namespace
 
-SafetensorsFile::SafetensorsFile(const fs::path& path) : path_(path) {}
-
-SafetensorsFile::~SafetensorsFile() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
-SafetensorsFile::SafetensorsFile(SafetensorsFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      fd_(std::exchange(other.fd_, -1)),
-      file_bytes_(other.file_bytes_),
-      entries_(std::move(other.entries_)),
-      index_(std::move(other.index_)),
-      metadata_(std::move(other.metadata_)) {}
-
 SafetensorsFile SafetensorsFile::open(const fs::path& path) {
   SafetensorsFile file(path);
-  // O_NONBLOCK: opening a FIFO nobody writes to must not hang; it has no effect on regular files.
-  file.fd_ = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-  if (file.fd_ < 0) system_failure(path, "cannot open");
-  struct stat info {};
-  if (::fstat(file.fd_, &info) != 0) system_failure(path, "cannot stat");
-  if (!S_ISREG(info.st_mode)) {
-    throw Error({.fault = Fault::io,
-                 .where = path.string(),
-                 .what = "not a regular file",
-                 .expected = "a safetensors file"});
-  }
-  file.file_bytes_ = static_cast<std::uint64_t>(info.st_size);
   file.read_header();
   return file;
 }
@@ -166,36 +129,42 @@ SafetensorsFile SafetensorsFile::open(const fs::path& path) {
 void SafetensorsFile::read_header() {
   std::uint64_t header_bytes = 0;
   constexpr std::uint64_t kPrefix = sizeof header_bytes;
-  std::string head(static_cast<std::size_t>(std::min<std::uint64_t>(file_bytes_, 512)), '\0');
-  read_at(0, std::as_writable_bytes(std::span(head)));
+  std::string head(static_cast<std::size_t>(std::min<std::uint64_t>(file_.bytes(), 512)), '\0');
+  file_.read_at(0, std::as_writable_bytes(std::span(head)));
   if (head.size() <= kPrefix || head[kPrefix] != '{') {
-    refuse_known_form(path_.string(), head, "a safetensors file");
+    refuse_known_form(path().string(), head, "a safetensors file");
   }
-  if (file_bytes_ < kPrefix) {
-    refuse(path_, "header", "file is cut off", str(file_bytes_, " bytes"), "at least 8");
+  if (file_.bytes() < kPrefix) {
+    refuse(path(), "header", "file is cut off", str(file_.bytes(), " bytes"), "at least 8");
   }
   std::memcpy(&header_bytes, head.data(), sizeof header_bytes);
   if (header_bytes > kMaxHeaderBytes) {
-    refuse(path_, "header", "length is not that of a safetensors file", str(header_bytes, " bytes"),
-           str("at most ", kMaxHeaderBytes));
+    refuse(path(), "header", "length is not that of a safetensors file",
+           str(header_bytes, " bytes"), str("at most ", kMaxHeaderBytes));
   }
-  if (header_bytes > file_bytes_ - kPrefix) {
-    refuse(path_, "header", "file is cut off", str(file_bytes_, " bytes"),
+  if (header_bytes > file_.bytes() - kPrefix) {
+    refuse(path(), "header", "file is cut off", str(file_.bytes(), " bytes"),
            str("at least ", kPrefix + header_bytes));
   }
   std::string text(static_cast<std::size_t>(header_bytes), '\0');
-  read_at(kPrefix, std::as_writable_bytes(std::span(text)));
+  file_.read_at(kPrefix, std::as_writable_bytes(std::span(text)));
   if (!text.starts_with('{')) {
-    refuse(path_, "header", "does not start with '{'", json_quote(text.substr(0, 1)), "'{'");
+    refuse(path(), "header", "does not start with '{'", json_quote(text.substr(0, 1)), "'{'");
   }
-  const Json header = Json::parse(text, path_.string() + " header");
-  const std::uint64_t data_begin = kPrefix + header_bytes;
-  const std::uint64_t data_bytes = file_bytes_ - data_begin;
+  const Json header = Json::parse(text, path().string() + " header");
+  data_begin_ = kPrefix + header_bytes;
+  const std::uint64_t data_bytes = file_.bytes() - data_begin_;
   for (const auto& [name, value] : header.as_object("")) {
     if (name == kMetadataKey) {
-      metadata_ = read_metadata(path_, value);
+      metadata_ = read_metadata(path(), value);
+      const auto take = [&](std::string_view key) {
+        const auto node = metadata_.extract(std::string(key));
+        return node.empty() ? std::string() : node.mapped();
+      };
+      digest_kind_ = take(kDigestKey);
+      digest_ = take(kSha256Key);
     } else {
-      entries_.push_back(read_entry(path_, name, value, data_bytes));
+      entries_.push_back(read_entry(path(), name, value, data_bytes));
     }
   }
 
@@ -206,27 +175,16 @@ void SafetensorsFile::read_header() {
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     TensorEntry& entry = entries_[i];
     if (entry.offset != end) {
-      refuse(path_, entry.name, entry.offset < end ? "overlaps another tensor" : "follows a hole",
+      refuse(path(), entry.name, entry.offset < end ? "overlaps another tensor" : "follows a hole",
              str("offset ", entry.offset), str("offset ", end));
     }
     end += entry.bytes;
-    entry.offset += data_begin;
+    entry.offset += data_begin_;
     index_.emplace(entry.name, i);
   }
   if (end != data_bytes) {
-    refuse(path_, "data", "bytes after the last tensor", str(data_bytes, " bytes of data"),
+    refuse(path(), "data", "bytes after the last tensor", str(data_bytes, " bytes of data"),
            str(end));
-  }
-}
-
-void SafetensorsFile::read_at(std::uint64_t offset, std::span<std::byte> out) const {
-  while (!out.empty()) {
-    const ssize_t got = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) system_failure(path_, "cannot read");
-    if (got == 0) refuse(path_, "", "became shorter while it was read");
-    offset += static_cast<std::uint64_t>(got);
-    out = out.subspan(static_cast<std::size_t>(got));
   }
 }
 
@@ -237,15 +195,15 @@ const TensorEntry* SafetensorsFile::find(std::string_view name) const {
 
 void SafetensorsFile::read_bytes(const TensorEntry& entry, std::span<std::byte> out,
                                  std::uint64_t first) const {
-  check(first <= entry.bytes && out.size() <= entry.bytes - first, path_.string(), entry.name,
+  check(first <= entry.bytes && out.size() <= entry.bytes - first, path().string(), entry.name,
         " has ", entry.bytes, " bytes; asked for ", out.size(), " at ", first);
-  read_at(entry.offset + first, out);
+  file_.read_at(entry.offset + first, out);
 }
 
 void SafetensorsFile::read(const TensorEntry& entry, std::span<real> out,
                            std::int64_t first) const {
   const auto n = static_cast<std::int64_t>(out.size());
-  check(first >= 0 && first <= entry.size() && n <= entry.size() - first, path_.string(),
+  check(first >= 0 && first <= entry.size() && n <= entry.size() - first, path().string(),
         entry.name, " has ", entry.size(), " elements; asked for ", n, " at ", first);
   const auto begin = static_cast<std::uint64_t>(first * element_bits(entry.dtype) / 8);
   const auto read = [&](std::size_t at, std::span<std::byte> bytes) {
@@ -266,7 +224,7 @@ void SafetensorsFile::read(const TensorEntry& entry, std::span<real> out,
     read_converted<std::uint16_t>(
         out, [](std::uint16_t x) { return static_cast<real>(from_bf16(x)); }, read);
   } else {
-    refuse(path_, entry.name, "is not a floating-point tensor", std::string(name(entry.dtype)),
+    refuse(path(), entry.name, "is not a floating-point tensor", std::string(name(entry.dtype)),
            "F64, F32, F16 or BF16");
   }
 }

@@ -39,6 +39,7 @@ CpuFeatures find_features() {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl");
   f.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  f.sha = __builtin_cpu_supports("sse4.1") && bit(seven.ebx, 29);
   f.avx_vnni = f.avx2 && bit(seven_one.eax, 4);
   f.avx512_vnni = avx512 && bit(seven.ecx, 11);
   f.avx512_bf16 = avx512 && bit(seven_one.eax, 5);

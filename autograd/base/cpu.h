@@ -12,6 +12,7 @@ struct CpuFeatures {
   bool avx_vnni = false;     ///< 256-bit vpdpbusd
   bool avx512_vnni = false;  ///< 512-bit vpdpbusd, with AVX-512 F, BW and VL
   bool avx512_bf16 = false;  ///< vdpbf16ps, with the same
+  bool sha = false;          ///< sha256rnds2 and the like, with SSE 4.1
   bool amx_int8 = false;     ///< tdpbusd, granted by the operating system; with AVX-512 VNNI
   bool amx_bf16 = false;     ///< tdpbf16ps, likewise with AVX-512 BF16
 };

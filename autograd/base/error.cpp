@@ -7,6 +7,8 @@
 #include <numeric>
 #include <utility>
 
+#include "autograd/base/printable.h"
+
 namespace notch {
 namespace {
 
@@ -20,16 +22,17 @@ bool names(std::string_view where, std::string_view field) {
   return false;
 }
 
-// where: [field: ]what[; expected X, found Y][\nexcerpt][\nhint: ...]
+// where: [field: ]what[; expected X, found Y][\nexcerpt][\nhint: ...]. What comes from files may hold
+// anything; it does not get at the terminal, nor make lines of its own.
 std::string format(const ErrorParts& p) {
   std::string text;
-  if (!p.where.empty()) text += p.where + ": ";
-  if (!p.field.empty() && !names(p.where, p.field)) text += p.field + ": ";
-  text += p.what;
-  if (!p.expected.empty()) text += "; expected " + p.expected;
-  if (!p.found.empty()) text += (p.expected.empty() ? "; found " : ", found ") + p.found;
-  if (!p.excerpt.empty()) text += "\n" + p.excerpt;
-  if (!p.hint.empty()) text += "\nhint: " + p.hint;
+  if (!p.where.empty()) text += printable(p.where) + ": ";
+  if (!p.field.empty() && !names(p.where, p.field)) text += printable(p.field) + ": ";
+  text += printable_lines(p.what);
+  if (!p.expected.empty()) text += "; expected " + printable(p.expected);
+  if (!p.found.empty()) text += (p.expected.empty() ? "; found " : ", found ") + printable(p.found);
+  if (!p.excerpt.empty()) text += "\n" + printable_lines(p.excerpt);
+  if (!p.hint.empty()) text += "\nhint: " + printable_lines(p.hint);
   return text;
 }
 

@@ -13,18 +13,21 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <mutex>
 #include <new>
+#include <set>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "autograd/base/error.h"
+#include "autograd/base/file_calls.h"
 #include "autograd/base/unsynced_writes.h"
 
 namespace notch {
 namespace {
 
-constexpr std::string_view kAside = "-old";
+constexpr std::string_view kMark = ".tmp-", kAside = "-old";
 
 template <class Call>
 auto retry(const Call& call) {
@@ -38,7 +41,7 @@ auto retry(const Call& call) {
   ErrorParts parts{.fault = Fault::io,
                    .where = path.string(),
                    .what = str(action, ": ", std::generic_category().message(error))};
-  if (error == ENOSPC || error == EDQUOT) {
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
     const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
     struct statvfs disk {};
     if (::statvfs(folder.c_str(), &disk) == 0) {
@@ -55,11 +58,11 @@ class Descriptor {
  public:
   Descriptor(const fs::path& path, int flags, std::string_view action)
       : path_(path),
-        fd_(retry([&] { return ::open(path.c_str(), flags | O_CLOEXEC, mode_t{0666}); })) {
+        fd_(retry([&] { return file_calls().open(path.c_str(), flags | O_CLOEXEC, 0666); })) {
     if (fd_ < 0) fail(path, action, errno);
   }
   ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
+    if (fd_ >= 0) file_calls().close(fd_);
   }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
@@ -73,12 +76,12 @@ class Descriptor {
 
 // On Linux the descriptor is gone even when close is interrupted, so EINTR is not retried.
 void close_checked(int fd, const fs::path& path) {
-  if (::close(fd) != 0 && errno != EINTR) fail(path, "cannot close", errno);
+  if (file_calls().close(fd) != 0 && errno != EINTR) fail(path, "cannot close", errno);
 }
 
 void write_all(int fd, const fs::path& path, const char* data, std::size_t bytes) {
   while (bytes > 0) {
-    const ssize_t written = retry([&] { return ::write(fd, data, bytes); });
+    const ssize_t written = retry([&] { return file_calls().write(fd, data, bytes); });
     if (written < 0) fail(path, "cannot write", errno, bytes);
     data += written;
     bytes -= static_cast<std::size_t>(written);
@@ -87,7 +90,7 @@ void write_all(int fd, const fs::path& path, const char* data, std::size_t bytes
 
 thread_local int unsynced = 0;  // UnsyncedWrites alive
 
-int synced(int fd) { return unsynced > 0 ? 0 : ::fsync(fd); }
+int synced(int fd) { return unsynced > 0 ? 0 : file_calls().fsync(fd); }
 
 void sync_file(const fs::path& path) {
   const Descriptor file(path, O_RDONLY, "cannot open");
@@ -123,38 +126,37 @@ fs::path parent_of(const fs::path& path) {
 }
 
 void rename_checked(const fs::path& from, const fs::path& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0) fail(to, "cannot rename into place", errno);
+  if (retry([&] { return file_calls().rename(from.c_str(), to.c_str()); }) != 0)
+    fail(to, "cannot rename into place", errno);
 }
 
-// The place that is really written: without a trailing slash, and behind a symbolic link if it is
-// one.
+// Without a trailing slash.
 fs::path destination(fs::path path) {
   if (!path.has_filename()) path = path.parent_path();
   check(path.has_filename() && path.filename() != "." && path.filename() != "..", path.string(),
         "cannot be written: not a name");
-  std::error_code error;
-  if (fs::is_symlink(path, error)) {
-    fs::path target = fs::canonical(path, error);
-    if (!error) return target;
-  }
   return path;
+}
+
+// Of the entry itself; a symbolic link may be replaced by anything.
+bool is_in_the_way(const fs::file_status& status, fs::file_type wanted) {
+  return fs::exists(status) && !fs::is_symlink(status) && status.type() != wanted;
 }
 
 fs::path temporary_for(const fs::path& path) {
   fs::path temporary = path;
-  temporary += str(".tmp-", ::getpid());
+  temporary += str(kMark, ::getpid());
   return temporary;
 }
 
-// Whether `name` is `X.tmp-<digits>` or `X.tmp-<digits>-old`; `base` becomes X.
-bool is_temporary_name(std::string_view name, bool& aside, std::string_view& base) {
-  aside = name.size() > kAside.size() && name.substr(name.size() - kAside.size()) == kAside;
-  if (aside) name.remove_suffix(kAside.size());
-  const std::size_t mark = name.rfind(".tmp-");
-  if (mark == name.npos) return false;
-  const std::string_view pid = name.substr(mark + 5);
-  base = name.substr(0, mark);
-  return !pid.empty() && pid.find_first_not_of("0123456789") == pid.npos;
+/// What the writers have begun. Never destroyed: a thread may abandon it while the program ends.
+struct Temporaries {
+  std::mutex mutex{};
+  std::set<fs::path> begun{};
+};
+Temporaries& temporaries() {
+  static Temporaries& all = *new Temporaries;
+  return all;
 }
 
 /// The bytes of an open file; where `streams`, also those of a pipe, a socket or a terminal.
@@ -186,7 +188,7 @@ std::string read_open(int fd, const fs::path& path, std::uint64_t max_bytes, boo
     while (true) {
       if (used == bytes.size()) bytes.resize(2 * used);  // the file grows, or is in /proc
       const ssize_t got =
-          retry([&] { return ::read(fd, bytes.data() + used, bytes.size() - used); });
+          retry([&] { return file_calls().read(fd, bytes.data() + used, bytes.size() - used); });
       if (got < 0) fail(path, "cannot read", errno);
       if (got == 0) break;
       used += static_cast<std::size_t>(got);
@@ -219,16 +221,43 @@ void write_file(const fs::path& path, std::string_view bytes) {
   file.commit();
 }
 
+fs::path behind_link(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_symlink(path, error)) return path;
+  const fs::path target = fs::canonical(path, error);
+  return error ? path : target;
+}
+
 void append_file(const fs::path& path, std::string_view bytes) {
-  Descriptor file(path, O_WRONLY | O_APPEND | O_CREAT, "cannot open for appending");
+  std::error_code ignored;
+  if (fs::is_symlink(path, ignored)) {
+    throw Error({.fault = Fault::io,
+                 .where = path.string(),
+                 .what = "cannot be appended to",
+                 .found = "a symbolic link",
+                 .expected = "a regular file",
+                 .hint = "put the file itself in its place"});
+  }
+  // O_NOFOLLOW: the link may have come since. O_NONBLOCK: a FIFO that nobody reads must not hang.
+  Descriptor file(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK,
+                  "cannot open for appending");
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) fail(path, "cannot stat", errno);
+  if (!S_ISREG(info.st_mode) && !S_ISCHR(info.st_mode)) {
+    throw Error({.fault = Fault::io,
+                 .where = path.string(),
+                 .what = "cannot be appended to",
+                 .found = "a FIFO or socket",
+                 .expected = "a regular file"});
+  }
   write_all(file.get(), path, bytes.data(), bytes.size());
   close_checked(file.release(), path);
 }
 
 FileWriter::FileWriter(fs::path path) : path_(destination(std::move(path))) {
   std::error_code error;
-  const fs::file_status status = fs::status(path_, error);
-  if (fs::exists(status) && !fs::is_regular_file(status)) {
+  const fs::file_status status = fs::symlink_status(path_, error);
+  if (is_in_the_way(status, fs::file_type::regular)) {
     // Renaming over it would replace a device such as /dev/null by a file.
     throw Error({.fault = Fault::io,
                  .where = path_.string(),
@@ -238,12 +267,17 @@ FileWriter::FileWriter(fs::path path) : path_(destination(std::move(path))) {
   }
   temporary_ = temporary_for(path_);
   ::unlink(temporary_.c_str());  // left by a killed process that had our number
+  const std::lock_guard lock(temporaries().mutex);
   fd_ = Descriptor(temporary_, O_WRONLY | O_CREAT | O_EXCL, "cannot create").release();
+  temporaries().begun.insert(temporary_);
 }
 
 FileWriter::~FileWriter() {
-  if (fd_ >= 0) ::close(fd_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (fd_ >= 0) file_calls().close(fd_);
+  if (temporary_.empty()) return;
+  ::unlink(temporary_.c_str());
+  const std::lock_guard lock(temporaries().mutex);
+  temporaries().begun.erase(temporary_);
 }
 
 void FileWriter::write(std::string_view bytes) { write(bytes.data(), bytes.size()); }
@@ -253,10 +287,27 @@ void FileWriter::write(const void* data, std::size_t bytes) {
   bytes_ += bytes;
 }
 
+void FileWriter::overwrite(std::uint64_t offset, std::string_view bytes) {
+  check(offset <= bytes_ && bytes.size() <= bytes_ - offset, path_.string(), "has ", bytes_,
+        " bytes; cannot replace ", bytes.size(), " at ", offset);
+  while (!bytes.empty()) {
+    const ssize_t written = retry([&] {
+      return file_calls().pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    });
+    if (written < 0) fail(path_, "cannot write", errno, bytes.size());
+    offset += static_cast<std::uint64_t>(written);
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
 void FileWriter::commit() {
   if (retry([&] { return synced(fd_); }) != 0) fail(path_, "cannot fsync", errno, bytes_);
   close_checked(std::exchange(fd_, -1), path_);
-  rename_checked(temporary_, path_);
+  {
+    const std::lock_guard lock(temporaries().mutex);
+    rename_checked(temporary_, path_);
+    temporaries().begun.erase(temporary_);
+  }
   temporary_.clear();
   sync_directory(parent_of(path_));
 }
@@ -266,8 +317,8 @@ UnsyncedWrites::~UnsyncedWrites() { --unsynced; }
 
 DirectoryWriter::DirectoryWriter(fs::path path) : path_(destination(std::move(path))) {
   std::error_code error;
-  const fs::file_status status = fs::status(path_, error);
-  if (fs::exists(status) && !fs::is_directory(status)) {
+  const fs::file_status status = fs::symlink_status(path_, error);
+  if (is_in_the_way(status, fs::file_type::directory)) {
     throw Error({.fault = Fault::io,
                  .where = path_.string(),
                  .what = "cannot be replaced: not a directory",
@@ -276,43 +327,64 @@ DirectoryWriter::DirectoryWriter(fs::path path) : path_(destination(std::move(pa
   }
   temporary_ = temporary_for(path_);
   fs::remove_all(temporary_, error);  // left by a killed process that had our number
-  if (::mkdir(temporary_.c_str(), 0777) != 0) fail(temporary_, "cannot create directory", errno);
+  const std::lock_guard lock(temporaries().mutex);
+  if (file_calls().mkdir(temporary_.c_str(), 0777) != 0)
+    fail(temporary_, "cannot create directory", errno);
+  temporaries().begun.insert(temporary_);
 }
 
 DirectoryWriter::~DirectoryWriter() {
   if (committed_) return;
   std::error_code ignored;
   fs::remove_all(temporary_, ignored);
+  const std::lock_guard lock(temporaries().mutex);
+  temporaries().begun.erase(temporary_);
 }
 
 void DirectoryWriter::commit() {
   sync_tree(temporary_);
   std::error_code error;
   fs::path old;
-  if (!fs::exists(path_, error)) {
+  std::unique_lock lock(temporaries().mutex);
+  if (!fs::exists(fs::symlink_status(path_, error))) {
     rename_checked(temporary_, path_);
-  } else if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE) ==
-             0) {
+  } else if (retry([&] { return file_calls().exchange(temporary_.c_str(), path_.c_str()); }) == 0) {
     old = temporary_;
   } else if (errno == ENOSYS || errno == EINVAL) {
     old = temporary_;
     old += kAside;
     fs::remove_all(old, error);
     rename_checked(path_, old);
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    if (retry([&] { return file_calls().rename(temporary_.c_str(), path_.c_str()); }) != 0) {
       const int cause = errno;
-      ::rename(old.c_str(), path_.c_str());
+      file_calls().rename(old.c_str(), path_.c_str());
       fail(path_, "cannot rename into place", cause);
     }
   } else {
     fail(path_, "cannot rename into place", errno);
   }
   committed_ = true;
+  temporaries().begun.erase(temporary_);
+  if (!old.empty()) temporaries().begun.insert(old);
+  lock.unlock();
   sync_directory(parent_of(path_));
-  if (!old.empty()) fs::remove_all(old, error);  // what stays is a stale temporary
+  if (old.empty()) return;
+  fs::remove_all(old, error);  // what stays is a stale temporary
+  lock.lock();
+  temporaries().begun.erase(old);
 }
 
-void remove_stale_temporaries(const fs::path& directory) {
+bool is_temporary_name(std::string_view name, std::string& base) {
+  if (name.ends_with(kAside)) name.remove_suffix(kAside.size());
+  const std::size_t mark = name.rfind(kMark);
+  if (mark == name.npos) return false;
+  const std::string_view pid = name.substr(mark + kMark.size());
+  base = name.substr(0, mark);
+  return !base.empty() && !pid.empty() && pid.find_first_not_of("0123456789") == pid.npos;
+}
+
+void remove_stale_temporaries(const fs::path& directory,
+                              const std::function<bool(std::string_view base)>& ours) {
   std::error_code error;
   std::vector<fs::path> names;
   for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
@@ -321,11 +393,10 @@ void remove_stale_temporaries(const fs::path& directory) {
   }
   for (const fs::path& path : names) {
     const std::string name = path.filename().string();
-    bool aside = false;
-    std::string_view base;
-    if (!is_temporary_name(name, aside, base)) continue;
+    std::string base;
+    if (!is_temporary_name(name, base) || !ours(base)) continue;
     const fs::path original = directory / base;
-    if (aside && !fs::exists(original, error)) {
+    if (name.ends_with(kAside) && !fs::exists(original, error)) {
       rename_checked(path, original);
     } else {
       fs::remove_all(path, error);
@@ -333,37 +404,15 @@ void remove_stale_temporaries(const fs::path& directory) {
   }
 }
 
-bool is_utf8(std::string_view text, std::size_t* bad_offset) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  std::size_t i = 0;
-  while (i < text.size()) {
-    // Unicode 15, table 3-7: the length follows from the first byte, which also narrows the second.
-    const unsigned char first = byte(i);
-    std::size_t length = 0;
-    unsigned char low = 0x80, high = 0xbf;
-    if (first < 0x80) {
-      ++i;
-      continue;
+void abandon_temporaries() {
+  temporaries().mutex.lock();  // for good
+  for (const fs::path& path : temporaries().begun) {
+    std::error_code error;
+    // Again where files came while it was being emptied.
+    for (int i = 0; i < 10 && fs::exists(fs::symlink_status(path, error)); ++i) {
+      fs::remove_all(path, error);
     }
-    if (first >= 0xc2 && first <= 0xdf) length = 2;
-    if (first >= 0xe0 && first <= 0xef) length = 3;
-    if (first >= 0xf0 && first <= 0xf4) length = 4;
-    if (first == 0xe0) low = 0xa0;
-    if (first == 0xed) high = 0x9f;
-    if (first == 0xf0) low = 0x90;
-    if (first == 0xf4) high = 0x8f;
-    bool valid =
-        length > 0 && i + length <= text.size() && byte(i + 1) >= low && byte(i + 1) <= high;
-    for (std::size_t k = 2; valid && k < length; ++k) {
-      valid = byte(i + k) >= 0x80 && byte(i + k) <= 0xbf;
-    }
-    if (!valid) {
-      if (bad_offset) *bad_offset = i;
-      return false;
-    }
-    i += length;
   }
-  return true;
 }
 
 }  // namespace notch

@@ -2,12 +2,15 @@
 //
 // A file or directory is written beside its destination (`<name>.tmp-<pid>`), fsynced, then renamed, and
 // the parent directory is fsynced: after a crash at any instant the destination holds the complete old
-// or the complete new content. Leftover `*.tmp-*` entries are removed by remove_stale_temporaries.
+// or the complete new content. No writer follows a symbolic link that has the file's own name: it is
+// replaced, and what it points to is left alone, since the directory may have been made by others.
+// Leftover temporaries are removed by remove_stale_temporaries.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -25,7 +28,12 @@ std::string read_input(const fs::path& path, std::uint64_t max_bytes = std::uint
 /// Replaces `path` by `bytes`, atomically and durably. Throws Fault::io with the needed and free bytes.
 void write_file(const fs::path& path, std::string_view bytes);
 
-/// Appends and flushes to the OS; for line logs (metrics.jsonl).
+/// Where a path that a user has named leads, if it is a symbolic link to something; else itself. For
+/// outputs of the command line, where writing through a link is what is meant.
+fs::path behind_link(const fs::path& path);
+
+/// Appends and flushes to the OS; for line logs (metrics.jsonl). Fault::io for a symbolic link, a
+/// FIFO or a socket.
 void append_file(const fs::path& path, std::string_view bytes);
 
 /// A file being written piece by piece to a temporary; `commit` makes it appear. Destroying it
@@ -38,6 +46,8 @@ class FileWriter {
   FileWriter& operator=(const FileWriter&) = delete;
   void write(std::string_view bytes);
   void write(const void* data, std::size_t bytes);
+  /// Replaces bytes that have been written: what only the rest of the file could tell.
+  void overwrite(std::uint64_t offset, std::string_view bytes);
   void commit();
   std::uint64_t bytes_written() const { return bytes_; }
 
@@ -63,8 +73,18 @@ class DirectoryWriter {
   bool committed_ = false;
 };
 
-/// Removes `*.tmp-*` entries directly below `directory`.
-void remove_stale_temporaries(const fs::path& directory);
+/// Whether `name` is a writer's temporary, X.tmp-<pid> or X.tmp-<pid>-old; X is stored in `base`.
+bool is_temporary_name(std::string_view name, std::string& base);
+
+/// Removes the temporaries directly below `directory` that earlier processes left of what `ours`
+/// says this program writes there. A directory that was renamed aside comes back where there is no
+/// other.
+void remove_stale_temporaries(const fs::path& directory,
+                              const std::function<bool(std::string_view base)>& ours);
+
+/// Removes what the writers of this process have not committed, and makes every later commit and
+/// new writer wait: for the moment before the process is ended from outside.
+void abandon_temporaries();
 
 /// Whether `text` is valid UTF-8 (no overlong forms, no surrogates, at most U+10FFFF); else the byte
 /// offset of the first bad sequence is stored in `bad_offset`.

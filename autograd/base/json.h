@@ -1,7 +1,9 @@
 // JSON values: a strict reader with limits and a writer whose numbers read back exactly.
 //
-// Reader: RFC 8259; duplicate keys, invalid UTF-8, lone surrogates, trailing text, nesting over 64
-// and numbers out of range are errors (Fault::input, where = name:line:column).
+// Reader: RFC 8259; duplicate keys, invalid UTF-8, lone surrogates, trailing text, nesting over 64,
+// numbers out of range and more values than 2^19 and one for every 16 bytes are errors (Fault::input,
+// where = name:line:column). A value takes 40 bytes and its key 32, whatever it is in the text:
+// without a bound on their number a text could ask for 30 times its size.
 // Writer: keys keep their order; doubles are written with the fewest digits that read back equal;
 // non-finite numbers are written as null.
 #pragma once

@@ -16,6 +16,8 @@ namespace notch {
 namespace {
 
 constexpr int kMaxDepth = 64;
+// A tokenizer of 128k tokens with its merges as pairs has a value for every 12 bytes.
+constexpr std::size_t kFreeValues = std::size_t{1} << 19, kBytesPerMore = 16;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -92,6 +94,7 @@ class Parser {
   Json parse_value(int depth) {
     skip_space();
     if (at_ >= text_.size()) fail(at_, "the text ends early", "a JSON value");
+    if (++values_ > max_values_) fail(at_, str("more than ", max_values_, " values"));
     switch (text_[at_]) {
       case '{':
         return parse_object(depth + 1);
@@ -279,6 +282,8 @@ class Parser {
   std::string_view name_;
   bool non_finite_;
   std::size_t at_ = 0;
+  std::size_t values_ = 0;
+  std::size_t max_values_ = kFreeValues + text_.size() / kBytesPerMore;
 };
 
 }  // namespace

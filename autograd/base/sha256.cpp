@@ -5,18 +5,14 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <system_error>
-#include <utility>
+#include <vector>
 
-#include "autograd/base/error.h"
+#include "autograd/base/file_reader.h"
 
 namespace notch {
-namespace {
 
-constexpr std::array<std::uint32_t, 64> kK = {
+const std::array<std::uint32_t, 64> kSha256Constants = {
     0x428a2f98u, 0x71374491u, 0xb5c0fbcfu, 0xe9b5dba5u, 0x3956c25bu, 0x59f111f1u, 0x923f82a4u,
     0xab1c5ed5u, 0xd807aa98u, 0x12835b01u, 0x243185beu, 0x550c7dc3u, 0x72be5d74u, 0x80deb1feu,
     0x9bdc06a7u, 0xc19bf174u, 0xe49b69c1u, 0xefbe4786u, 0x0fc19dc6u, 0x240ca1ccu, 0x2de92c6fu,
@@ -28,46 +24,52 @@ constexpr std::array<std::uint32_t, 64> kK = {
     0x748f82eeu, 0x78a5636fu, 0x84c87814u, 0x8cc70208u, 0x90befffau, 0xa4506cebu, 0xbef9a3f7u,
     0xc67178f2u};
 
+namespace {
+
 std::uint32_t big_endian_word(const unsigned char* p) {
   return std::uint32_t{p[0]} << 24 | std::uint32_t{p[1]} << 16 | std::uint32_t{p[2]} << 8 | p[3];
 }
 
 }  // namespace
 
-Sha256::Sha256()
-    : state_{0x6a09e667u, 0xbb67ae85u, 0x3c6ef372u, 0xa54ff53au,
+void sha256_blocks_portable(std::uint32_t* state, const unsigned char* data, std::size_t blocks) {
+  using std::rotr;
+  for (; blocks > 0; --blocks, data += 64) {
+    std::array<std::uint32_t, 64> W;
+    for (std::size_t t = 0; t < 16; ++t) W[t] = big_endian_word(data + 4 * t);
+    for (std::size_t t = 16; t < 64; ++t) {
+      const std::uint32_t sigma0 = rotr(W[t - 15], 7) ^ rotr(W[t - 15], 18) ^ (W[t - 15] >> 3);
+      const std::uint32_t sigma1 = rotr(W[t - 2], 17) ^ rotr(W[t - 2], 19) ^ (W[t - 2] >> 10);
+      W[t] = sigma1 + W[t - 7] + sigma0 + W[t - 16];
+    }
+    std::uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
+    std::uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
+    for (std::size_t t = 0; t < 64; ++t) {
+      const std::uint32_t Sigma1 = rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25);
+      const std::uint32_t Ch = (e & f) ^ (~e & g);
+      const std::uint32_t T1 = h + Sigma1 + Ch + kSha256Constants[t] + W[t];
+      const std::uint32_t Sigma0 = rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22);
+      const std::uint32_t Maj = (a & b) ^ (a & c) ^ (b & c);
+      const std::uint32_t T2 = Sigma0 + Maj;
+      h = g;
+      g = f;
+      f = e;
+      e = d + T1;
+      d = c;
+      c = b;
+      b = a;
+      a = T1 + T2;
+    }
+    const std::array<std::uint32_t, 8> added = {a, b, c, d, e, f, g, h};
+    for (std::size_t i = 0; i < 8; ++i) state[i] += added[i];
+  }
+}
+
+Sha256::Sha256(Sha256Blocks blocks)
+    : blocks_(blocks),
+      state_{0x6a09e667u, 0xbb67ae85u, 0x3c6ef372u, 0xa54ff53au,
              0x510e527fu, 0x9b05688cu, 0x1f83d9abu, 0x5be0cd19u},
       buffer_{} {}
-
-void Sha256::compress(const unsigned char* block) {
-  using std::rotr;
-  std::array<std::uint32_t, 64> W;
-  for (std::size_t t = 0; t < 16; ++t) W[t] = big_endian_word(block + 4 * t);
-  for (std::size_t t = 16; t < 64; ++t) {
-    const std::uint32_t sigma0 = rotr(W[t - 15], 7) ^ rotr(W[t - 15], 18) ^ (W[t - 15] >> 3);
-    const std::uint32_t sigma1 = rotr(W[t - 2], 17) ^ rotr(W[t - 2], 19) ^ (W[t - 2] >> 10);
-    W[t] = sigma1 + W[t - 7] + sigma0 + W[t - 16];
-  }
-  auto [a, b, c, d, e, f, g, h] = state_;
-  for (std::size_t t = 0; t < 64; ++t) {
-    const std::uint32_t Sigma1 = rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25);
-    const std::uint32_t Ch = (e & f) ^ (~e & g);
-    const std::uint32_t T1 = h + Sigma1 + Ch + kK[t] + W[t];
-    const std::uint32_t Sigma0 = rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22);
-    const std::uint32_t Maj = (a & b) ^ (a & c) ^ (b & c);
-    const std::uint32_t T2 = Sigma0 + Maj;
-    h = g;
-    g = f;
-    f = e;
-    e = d + T1;
-    d = c;
-    c = b;
-    b = a;
-    a = T1 + T2;
-  }
-  const std::array<std::uint32_t, 8> added = {a, b, c, d, e, f, g, h};
-  for (std::size_t i = 0; i < 8; ++i) state_[i] += added[i];
-}
 
 void Sha256::update(const void* data, std::size_t bytes) {
   if (bytes == 0) return;
@@ -78,15 +80,16 @@ void Sha256::update(const void* data, std::size_t bytes) {
     const std::size_t taken = std::min(bytes, 64 - held);
     std::memcpy(buffer_.data() + held, p, taken);
     if (held + taken < 64) return;
-    compress(buffer_.data());
+    blocks_(state_.data(), buffer_.data(), 1);
     p += taken;
     bytes -= taken;
   }
-  for (; bytes >= 64; p += 64, bytes -= 64) compress(p);
-  std::memcpy(buffer_.data(), p, bytes);
+  const std::size_t whole = bytes / 64;
+  if (whole > 0) blocks_(state_.data(), p, whole);
+  std::memcpy(buffer_.data(), p + 64 * whole, bytes % 64);
 }
 
-std::string Sha256::hex() {
+std::array<unsigned char, 32> Sha256::bytes() {
   // Padding (section 5.1.1): a one bit, zeros up to 56 mod 64 bytes, the length in bits,
   // big-endian.
   const std::uint64_t bits = bytes_ * 8;
@@ -98,10 +101,19 @@ std::string Sha256::hex() {
   }
   update(padding.data(), zeros_end + 8);
 
+  std::array<unsigned char, 32> out{};
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i] = static_cast<unsigned char>(state_[i / 4] >> (24 - 8 * (i % 4)));
+  }
+  return out;
+}
+
+std::string Sha256::hex() {
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text;
-  for (const std::uint32_t word : state_) {
-    for (int shift = 28; shift >= 0; shift -= 4) text += kDigits[(word >> shift) & 15];
+  for (const unsigned char byte : bytes()) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
   }
   return text;
 }
@@ -112,21 +124,15 @@ std::string sha256(std::string_view bytes) {
   return hash.hex();
 }
 
-std::string sha256_file(const std::filesystem::path& path) {
-  const auto fail = [&path](std::string what) {
-    throw Error({.fault = Fault::io, .where = path.string(), .what = std::move(what)});
-  };
-  std::error_code ignored;
-  if (!std::filesystem::is_regular_file(path, ignored)) fail("missing or not a regular file");
-  std::ifstream in(path, std::ios::binary);
-  if (!in) fail("cannot open: " + std::generic_category().message(errno));
-  Sha256 hash;
-  std::string chunk(std::size_t{1} << 16, '\0');
-  while (in) {
-    in.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
-    hash.update(chunk.data(), static_cast<std::size_t>(in.gcount()));
+std::string sha256_file(const std::filesystem::path& path, Sha256Blocks blocks) {
+  const FileReader file(path);
+  Sha256 hash(blocks);
+  std::vector<std::byte> piece(std::min<std::uint64_t>(file.bytes(), std::uint64_t{1} << 16));
+  for (std::uint64_t at = 0; at < file.bytes(); at += piece.size()) {
+    piece.resize(std::min<std::uint64_t>(piece.size(), file.bytes() - at));
+    file.read_at(at, piece);
+    hash.update(piece.data(), piece.size());
   }
-  if (in.bad()) fail("cannot read");
   return hash.hex();
 }
 

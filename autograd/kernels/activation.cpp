@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "autograd/base/extents.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/vmath.h"
 
@@ -96,6 +97,7 @@ NOTCH_VECTOR void up_backward(real* dup, const real* dout, const real* gate, Ind
 
 template <class F>
 void run(F f, std::span<real> out, std::span<const real> x) {
+  require_extent("activation", std::ssize(x), out, x);
   for_chunks(std::ssize(x), [&](Index first, Index last) {
     map(f, out.data() + first, x.data() + first, last - first);
   });
@@ -103,6 +105,7 @@ void run(F f, std::span<real> out, std::span<const real> x) {
 template <class F>
 void run_backward(F f, std::span<real> dx, std::span<const real> dout, std::span<const real> x,
                   bool fresh = false) {
+  require_extent("activation backward", std::ssize(x), dx, dout, x);
   for_chunks(std::ssize(x), [&](Index first, Index last) {
     backward(f, dx.data() + first, dout.data() + first, x.data() + first, fresh, last - first);
   });

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "autograd/base/extents.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 
@@ -46,6 +47,7 @@ NOTCH_VECTOR void ema_loop(real* shadow, const real* w, real decay, real rest, I
 
 void adamw(std::span<real> w, std::span<real> m, std::span<real> v, std::span<const real> g,
            const AdamwStep& step) {
+  require_extent("adamw", std::ssize(w), w, m, v, g);
   const AdamwFactors factors{
       .b1 = static_cast<real>(step.beta1),
       .c1 = static_cast<real>(1 - step.beta1),
@@ -65,6 +67,8 @@ void adamw(std::span<real> w, std::span<real> m, std::span<real> v, std::span<co
 
 void sgd(std::span<real> w, std::span<real> velocity, std::span<const real> g,
          const SgdStep& step) {
+  require_extent("sgd", std::ssize(w), w, g);
+  require_extent("sgd", velocity.empty() ? 0 : std::ssize(w), velocity);
   const real keep = static_cast<real>(1 - step.lr * step.weight_decay);
   for_chunks(std::ssize(w), [&](Index first, Index last) {
     if (velocity.empty()) {
@@ -79,6 +83,7 @@ void sgd(std::span<real> w, std::span<real> velocity, std::span<const real> g,
 }
 
 void ema(std::span<real> shadow, std::span<const real> w, double decay) {
+  require_extent("ema", std::ssize(shadow), shadow, w);
   for_chunks(std::ssize(shadow), [&](Index first, Index last) {
     ema_loop(shadow.data() + first, w.data() + first, static_cast<real>(decay),
              static_cast<real>(1 - decay), last - first);

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/lanes.h"
@@ -284,10 +285,39 @@ void collect_by_keys(const Sum& out, const real* p, const Rows& b, const Block& 
 
 }  // namespace
 
+namespace {
+
+enum class Wanted : std::uint8_t { yes, maybe };  // an empty gradient is not wanted
+
+/// Rows of `heads` heads, `distance` apart.
+void require_rows(const AttentionShape& s, std::span<const real> x, Index distance, Index heads,
+                  Wanted wanted) {
+  if (wanted == Wanted::maybe && x.empty()) return;
+  const Index rows = extent("attention", {s.B, s.T}), width = extent("attention", {heads, s.HS});
+  check(distance >= width, "attention", "rows of ", width, " values lie ", distance, " apart");
+  const Index n = rows == 0 ? 0 : extent("attention", {rows - 1, distance}) + width;
+  require_extent("attention", n, x);
+}
+
+void require_attention(const AttentionShape& s, std::span<const real> out,
+                       std::span<const real> lse, const Qkv& x) {
+  check(s.NH > 0 && s.KV >= 0 && s.NH % s.kv_heads() == 0, "attention", s.NH, " heads with ", s.KV,
+        " of keys");
+  require_extent("attention", extent("attention", {s.B, s.T, s.NH, s.HS}), out);
+  require_extent("attention", extent("attention", {s.B, s.NH, s.T}), lse);
+  require_rows(s, x.q, x.q_row, s.NH, Wanted::yes);
+  require_rows(s, x.k, x.kv_row, s.kv_heads(), Wanted::yes);
+  require_rows(s, x.v, x.kv_row, s.kv_heads(), Wanted::yes);
+  check(s.dropout >= 0 && s.dropout < 1, "attention", "dropout = ", s.dropout, " is not in [0, 1)");
+}
+
+}  // namespace
+
 std::int64_t attention_workspace(const AttentionShape& s) { return tiles(s) * Layout(s).size; }
 
 void attention_forward(std::span<real> out, std::span<real> lse, const Qkv& x,
                        const AttentionShape& s, std::span<real> workspace) {
+  require_attention(s, out, lse, x);
   const Index C = s.NH * s.HS, T = s.T, group = s.group();
   const Layout l(s);
   const real scale = static_cast<real>(1 / std::sqrt(static_cast<double>(s.HS)));
@@ -315,6 +345,11 @@ void attention_forward(std::span<real> out, std::span<real> lse, const Qkv& x,
 void attention_backward(const QkvGradient& dx, std::span<const real> dout, const Qkv& x,
                         std::span<const real> out, std::span<const real> lse,
                         const AttentionShape& s, std::span<real> workspace, bool fresh) {
+  require_attention(s, out, lse, x);
+  require_extent("attention backward", std::ssize(out), dout);
+  require_rows(s, dx.q, x.q_row, s.NH, Wanted::maybe);
+  require_rows(s, dx.k, x.kv_row, s.kv_heads(), Wanted::maybe);
+  require_rows(s, dx.v, x.kv_row, s.kv_heads(), Wanted::maybe);
   const Index C = s.NH * s.HS, T = s.T, group = s.group();
   const Layout l(s);
   const real scale = static_cast<real>(1 / std::sqrt(static_cast<double>(s.HS)));

@@ -4,9 +4,13 @@
 #include <cblas.h>
 
 #include <algorithm>
+#include <limits>
+#include <mutex>
+#include <new>
 #include <type_traits>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/bf16_matmul.h"
 #include "autograd/kernels/elementwise.h"
@@ -74,27 +78,47 @@ void call(Real* out, const Real* a, const Real* b, Index M, Index N, Index K,
 template <class Real>
 GemmOptions resolve(std::span<Real> out, std::span<const Real> a, std::span<const Real> b, Index M,
                     Index N, Index K, GemmOptions o) {
+  constexpr Index kMost = std::numeric_limits<int>::max();  // OpenBLAS counts with int
+  for (const Index size : {M, N, K, o.ld_out, o.lda, o.ldb}) {
+    check(size >= 0 && size <= kMost, "gemm", "M = ", M, ", N = ", N, ", K = ", K,
+          " and row distances ", o.ld_out, ", ", o.lda, " and ", o.ldb, ": each must be from 0 to ",
+          kMost);
+  }
   const Index a_rows = o.trans_a ? K : M, a_cols = o.trans_a ? M : K;
   const Index b_rows = o.trans_b ? N : K, b_cols = o.trans_b ? K : N;
   if (o.ld_out == 0) o.ld_out = std::max<Index>(N, 1);
   if (o.lda == 0) o.lda = std::max<Index>(a_cols, 1);
   if (o.ldb == 0) o.ldb = std::max<Index>(b_cols, 1);
-  const auto extent = [](Index rows, Index cols, Index ld) {
+  const auto needed = [](Index rows, Index cols, Index ld) {
     return rows == 0 || cols == 0 ? 0 : (rows - 1) * ld + cols;
   };
-  check(std::ssize(out) >= extent(M, N, o.ld_out) &&
-            std::ssize(a) >= extent(a_rows, a_cols, o.lda) &&
-            std::ssize(b) >= extent(b_rows, b_cols, o.ldb),
+  check(o.ld_out >= N && o.lda >= a_cols && o.ldb >= b_cols, "gemm", "row distances ", o.ld_out,
+        ", ", o.lda, " and ", o.ldb, " are shorter than rows for M = ", M, ", N = ", N,
+        ", K = ", K);
+  const auto holds = [](const auto& span, Index n) {
+    return n == 0 || (std::ssize(span) >= n && span.data() != nullptr);
+  };
+  check(holds(out, needed(M, N, o.ld_out)) && holds(a, needed(a_rows, a_cols, o.lda)) &&
+            holds(b, needed(b_rows, b_cols, o.ldb)),
         "gemm", "out, a and b hold ", out.size(), ", ", a.size(), " and ", b.size(),
         " values; too few for M = ", M, ", N = ", N, ", K = ", K);
   return o;
+}
+
+/// A product over nothing.
+template <class Real>
+void clear(std::span<Real> out, Index M, Index N, const GemmOptions& o) {
+  if (o.accumulate) return;
+  for (Index r = 0; r < M; ++r) std::fill_n(out.data() + r * o.ld_out, N, Real{0});
 }
 
 template <class Real>
 void serial(std::span<Real> out, std::span<const Real> a, std::span<const Real> b, Index M, Index N,
             Index K, const GemmOptions& options) {
   const GemmOptions o = resolve(out, a, b, M, N, K, options);
-  if (M > 0 && N > 0) call(out.data(), a.data(), b.data(), M, N, K, o);
+  if (M == 0 || N == 0) return;
+  if (K == 0) return clear(out, M, N, o);
+  call(out.data(), a.data(), b.data(), M, N, K, o);
 }
 
 struct Tiling {
@@ -133,6 +157,7 @@ void tiled(std::span<Real> out, std::span<const Real> a, std::span<const Real> b
            Index K, const GemmOptions& options) {
   const GemmOptions o = resolve(out, a, b, M, N, K, options);
   if (M == 0 || N == 0) return;
+  if (K == 0) return clear(out, M, N, o);
   if constexpr (std::is_same_v<Real, real>)
     if (o.alpha == 1 && matmul_pays(M, N, K, o.trans_a)) {
       matmul({.out = out.data(),
@@ -192,11 +217,18 @@ void gemm_serial(std::span<double> out, std::span<const double> a, std::span<con
 void linear_forward(std::span<real> out, std::span<const real> x, std::span<const real> w,
                     std::span<const real> bias, Index M, Index N, Index K, Precision precision) {
   const GemmOptions o = resolve(out, x, w, M, N, K, {.trans_b = true, .accumulate = !bias.empty()});
-  check(bias.empty() || std::ssize(bias) == N, "linear", "bias has ", bias.size(),
+  check(bias.empty() || (std::ssize(bias) == N && bias.data()), "linear", "bias has ", bias.size(),
         " values, out has N = ", N, " columns");
   if (M == 0 || N == 0) return;
+  if (K == 0) {
+    for (Index r = 0; r < M; ++r) {
+      real* row = out.data() + r * N;
+      bias.empty() ? std::fill_n(row, N, real{0}) : std::copy_n(bias.data(), N, row);
+    }
+    return;
+  }
 #ifndef NOTCH_DOUBLE
-  if (precision == Precision::bf16 && K > 0) {
+  if (precision == Precision::bf16) {
     bf16_matmul({.out = out.data(),
                  .a = x.data(),
                  .b = w.data(),
@@ -256,7 +288,8 @@ constexpr Index kCholeskyTile = 256;  // the diagonal blocks are one thread's wo
 
 // By blocks, right-looking. LAPACK is column-major: a row-major lower triangle is its upper one.
 int cholesky(std::span<double> a, Index N) {
-  check(std::ssize(a) >= N * N, "cholesky", "a holds ", a.size(), " values; N = ", N);
+  require_extent("cholesky", extent("cholesky", {N, N}), a);
+  check(N <= std::numeric_limits<int>::max(), "cholesky", "N = ", N);
   pin_blas();
   const int ld = static_cast<int>(std::max<Index>(1, N));
   const Index tiles = (N + kCholeskyTile - 1) / kCholeskyTile;
@@ -294,8 +327,10 @@ int cholesky(std::span<double> a, Index N) {
 }
 
 void cholesky_solve_serial(std::span<double> b, std::span<const double> l, Index M, Index N) {
-  check(std::ssize(b) >= M * N && std::ssize(l) >= N * N, "cholesky_solve", "b and l hold ",
-        b.size(), " and ", l.size(), " values; M = ", M, ", N = ", N);
+  require_extent("cholesky_solve", extent("cholesky_solve", {M, N}), b);
+  require_extent("cholesky_solve", extent("cholesky_solve", {N, N}), l);
+  check(std::max(M, N) <= std::numeric_limits<int>::max(), "cholesky_solve", "M = ", M,
+        ", N = ", N);
   pin_blas();
   for (const CBLAS_TRANSPOSE transpose : {CblasTrans, CblasNoTrans})
     cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, transpose, CblasNonUnit, static_cast<int>(M),
@@ -303,10 +338,39 @@ void cholesky_solve_serial(std::span<double> b, std::span<const double> l, Index
                 b.data(), static_cast<int>(std::max<Index>(1, N)));
 }
 
+namespace {
+
+/// OpenBLAS tries for ever to get the buffer of a call's packed operands, so that without memory no
+/// call returns. Asked for and given back at once: for all threads at the first call, and for every
+/// thread that comes later.
+void require_buffer() {
+  constexpr std::size_t kBuffer = std::size_t{1} << 27;  // the largest of 0.3.21, and its alignment
+  static std::mutex mutex;
+  static int counted = 0, covered = 0;
+  const std::lock_guard lock(mutex);
+  if (++counted <= covered) return;
+  const int more = std::max(1, threads() - covered);
+  covered = counted - 1 + more;
+  const std::size_t bytes = static_cast<std::size_t>(more) * (kBuffer + (std::size_t{1} << 14));
+  void* probe = ::operator new(bytes, std::nothrow);
+  if (!probe) {
+    throw Error({.fault = Fault::io,
+                 .where = "OpenBLAS",
+                 .what = "not enough memory for the buffers of its calls",
+                 .expected = str(bytes >> 20, " MiB of address space for ", more,
+                                 more == 1 ? " thread" : " threads"),
+                 .hint = "raise the limit (ulimit -v), or use fewer threads"});
+  }
+  ::operator delete(probe);
+}
+
+}  // namespace
+
 void pin_blas() {
   // Per thread: the OpenMP flavour keeps its thread count in each thread's own environment. Set
   // again only if something changed it, so a call costs a thread-local load.
   thread_local const bool pinned = [] {
+    require_buffer();
     openblas_set_num_threads(1);
     return openblas_get_num_threads() == 1;
   }();

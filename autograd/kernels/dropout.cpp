@@ -1,5 +1,6 @@
 #include "autograd/kernels/dropout.h"
 
+#include "autograd/base/extents.h"
 #include "autograd/base/rng.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
@@ -24,6 +25,7 @@ NOTCH_VECTOR void backward_loop(real* dx, const real* dout, real keep, float p, 
 }  // namespace
 
 void dropout_forward(std::span<real> out, std::span<const real> x, double p, std::uint64_t key) {
+  require_extent("dropout", std::ssize(x), out, x);
   for_chunks(std::ssize(x), [&](Index first, Index last) {
     forward_loop(out.data(), x.data(), static_cast<real>(1 / (1 - p)), static_cast<float>(p), key,
                  first, last);
@@ -31,6 +33,7 @@ void dropout_forward(std::span<real> out, std::span<const real> x, double p, std
 }
 
 void dropout_backward(std::span<real> dx, std::span<const real> dout, double p, std::uint64_t key) {
+  require_extent("dropout backward", std::ssize(dx), dx, dout);
   for_chunks(std::ssize(dx), [&](Index first, Index last) {
     backward_loop(dx.data(), dout.data(), static_cast<real>(1 / (1 - p)), static_cast<float>(p),
                   key, first, last);

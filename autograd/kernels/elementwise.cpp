@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/base/extents.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 
@@ -53,26 +54,31 @@ NOTCH_VECTOR void bias_columns(real* dbias, const real* dout, Index rows, Index 
 }  // namespace
 
 void fill(std::span<real> out, double value) {
+  require_extent("fill", std::ssize(out), out);
   for_chunks(std::ssize(out), [&](Index first, Index last) {
     std::fill(out.data() + first, out.data() + last, static_cast<real>(value));
   });
 }
 void add(std::span<real> out, std::span<const real> a, std::span<const real> b) {
+  require_extent("add", std::ssize(out), out, a, b);
   for_chunks(std::ssize(out), [&](Index first, Index last) {
     add_loop(out.data() + first, a.data() + first, b.data() + first, last - first);
   });
 }
 void scale(std::span<real> out, std::span<const real> x, double alpha) {
+  require_extent("scale", std::ssize(out), out, x);
   for_chunks(std::ssize(out), [&](Index first, Index last) {
     scale_loop(out.data() + first, x.data() + first, static_cast<real>(alpha), last - first);
   });
 }
 void accumulate(std::span<real> y, std::span<const real> x, double alpha) {
+  require_extent("accumulate", std::ssize(y), y, x);
   for_chunks(std::ssize(y), [&](Index first, Index last) {
     accumulate_loop(y.data() + first, x.data() + first, static_cast<real>(alpha), last - first);
   });
 }
 void accumulate_product(std::span<real> y, std::span<const real> a, std::span<const real> b) {
+  require_extent("accumulate_product", std::ssize(y), y, a, b);
   for_chunks(std::ssize(y), [&](Index first, Index last) {
     product_loop(y.data() + first, a.data() + first, b.data() + first, last - first);
   });
@@ -80,6 +86,8 @@ void accumulate_product(std::span<real> y, std::span<const real> a, std::span<co
 
 void bias_forward(std::span<real> out, std::span<const real> x, std::span<const real> bias,
                   std::int64_t rows, std::int64_t C) {
+  require_extent("bias", extent("bias", {rows, C}), out, x);
+  require_extent("bias", C, bias);
   for_rows(rows, C, [&](Index first, Index last) {
     for (Index r = first; r < last; ++r)
       add_loop(out.data() + r * C, x.data() + r * C, bias.data(), C);
@@ -88,6 +96,8 @@ void bias_forward(std::span<real> out, std::span<const real> x, std::span<const 
 
 void bias_backward(std::span<real> dbias, std::span<const real> dout, std::int64_t rows,
                    std::int64_t C) {
+  require_extent("bias backward", extent("bias backward", {rows, C}), dout);
+  require_extent("bias backward", C, dbias);
   // out[r] = x[r] + bias
   parallel_for((C + kBiasCols - 1) / kBiasCols, [&](Index tile) {
     const Index first = tile * kBiasCols;
@@ -97,12 +107,14 @@ void bias_backward(std::span<real> dbias, std::span<const real> dout, std::int64
 }
 
 double sum(std::span<const real> x) {
+  require_extent("sum", std::ssize(x), x);
   return sum_chunks(std::ssize(x), [&](Index first, Index last) {
     return sum_loop(x.data() + first, last - first);
   });
 }
 double sum_of_squares(std::span<const real> x) { return dot(x, x); }
 double dot(std::span<const real> a, std::span<const real> b) {
+  require_extent("dot", std::ssize(a), a, b);
   return sum_chunks(std::ssize(a), [&](Index first, Index last) {
     return dot_loop(a.data() + first, b.data() + first, last - first);
   });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/base/extents.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 
@@ -24,10 +25,22 @@ NOTCH_VECTOR void scatter_columns(real* dtable, const real* dout, const std::int
   }
 }
 
+/// Every id is a row of a table of C columns.
+void require_rows(std::string_view where, std::span<const real> table,
+                  std::span<const std::int32_t> ids, Index C) {
+  const Index rows = C > 0 ? std::ssize(table) / C : 0;
+  for (const std::int32_t id : ids) {
+    check(id >= 0 && (C == 0 || id < rows), where, "id ", id, " is not in [0, ", rows, ")");
+  }
+}
+
 }  // namespace
 
 void embedding_forward(std::span<real> out, std::span<const real> table,
                        std::span<const std::int32_t> ids, std::int64_t n, std::int64_t C) {
+  require_extent("embedding", extent("embedding", {n, C}), out);
+  require_extent("embedding", n, ids);
+  require_rows("embedding", table, ids.first(static_cast<std::size_t>(n)), C);
   for_rows(n, C, [&](Index first, Index last) {
     for (Index i = first; i < last; ++i)
       std::copy_n(table.data() + ids[static_cast<std::size_t>(i)] * C, C, out.data() + i * C);
@@ -36,6 +49,9 @@ void embedding_forward(std::span<real> out, std::span<const real> table,
 
 void embedding_backward(std::span<real> dtable, std::span<const real> dout,
                         std::span<const std::int32_t> ids, std::int64_t n, std::int64_t C) {
+  require_extent("embedding backward", extent("embedding backward", {n, C}), dout);
+  require_extent("embedding backward", n, ids);
+  require_rows("embedding backward", dtable, ids.first(static_cast<std::size_t>(n)), C);
   // out[i] = table[ids[i]]. Tiles of columns: two rows with the same id never meet in two threads.
   constexpr Index kCols = 64;
   parallel_for((C + kCols - 1) / kCols, [&](Index tile) {
@@ -48,6 +64,12 @@ void embedding_backward(std::span<real> dtable, std::span<const real> dout,
 void token_position_forward(std::span<real> out, std::span<const real> wte,
                             std::span<const real> wpe, std::span<const std::int32_t> ids,
                             std::int64_t B, std::int64_t T, std::int64_t C, std::int64_t first) {
+  const Index n = extent("embedding", {B, T});
+  require_extent("embedding", extent("embedding", {n, C}), out);
+  require_extent("embedding", n, ids);
+  require_extent("embedding", extent("embedding", {first + T, C}), wpe);
+  check(first >= 0, "embedding", "position ", first);
+  require_rows("embedding", wte, ids.first(static_cast<std::size_t>(n)), C);
   for_rows(B * T, C, [&](Index begin, Index end) {
     for (Index i = begin; i < end; ++i)
       add_rows(out.data() + i * C, wte.data() + ids.data()[i] * C, wpe.data() + (first + i % T) * C,
@@ -57,6 +79,8 @@ void token_position_forward(std::span<real> out, std::span<const real> wte,
 
 void batch_sum_backward(std::span<real> drows, std::span<const real> dout, std::int64_t B,
                         std::int64_t T, std::int64_t C) {
+  require_extent("batch sum", extent("batch sum", {B, T, C}), dout);
+  require_extent("batch sum", extent("batch sum", {T, C}), drows);
   for_rows(T, B * C, [&](Index first, Index last) {
     for (Index t = first; t < last; ++t)
       for (Index b = 0; b < B; ++b) {

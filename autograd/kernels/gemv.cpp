@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/lanes.h"
 #include "autograd/kernels/register_tile.h"
@@ -112,6 +113,7 @@ RunTile choose_tile() {
 
 void gemv(std::span<real> out, std::span<const real> x, std::span<const real> w,
           std::span<const real> bias, Index M, Index N, Index K) {
+  extent("gemv", {M, N, K});
   check(std::ssize(out) >= M * N && std::ssize(x) >= M * K && std::ssize(w) >= N * K &&
             (bias.empty() || std::ssize(bias) == N),
         "gemv", "out, x, w and bias hold ", out.size(), ", ", x.size(), ", ", w.size(), " and ",

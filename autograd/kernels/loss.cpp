@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/base/extents.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 #include "autograd/kernels/vmath.h"
@@ -106,10 +107,23 @@ NOTCH_VECTOR void distillation_gradient_row(real* x, const real* t, const RowSta
   x[target] -= static_cast<real>(scale * (1 - how.alpha));
 }
 
+/// Every target is -1 or one of the V classes.
+void require_loss(std::span<double> losses, std::span<const real> logits,
+                  std::span<const std::int32_t> targets, Index rows, Index V) {
+  require_extent("loss", extent("loss", {rows, V}), logits);
+  require_extent("loss", rows, losses);
+  require_extent("loss", rows, targets);
+  for (const std::int32_t t : targets.first(static_cast<std::size_t>(rows))) {
+    check(t < V, "loss", "target ", t, " is not in [0, ", V, ")");
+  }
+}
+
 void distillation(std::span<double> losses, std::span<double> ce, const real* student,
                   real* dstudent, std::span<const real> teacher,
                   std::span<const std::int32_t> targets, const Distillation& how, double scale,
                   Index rows, Index V) {
+  require_loss(losses, teacher, targets, rows, V);
+  require_extent("loss", ce.empty() ? 0 : rows, ce);
   for_rows(rows, 8 * V, [&](Index first, Index last) {
     for (Index r = first; r < last; ++r) {
       const std::int32_t target = targets.data()[r];
@@ -133,6 +147,7 @@ void distillation(std::span<double> losses, std::span<double> ce, const real* st
 void cross_entropy_forward(std::span<double> losses, std::span<const real> logits,
                            std::span<const std::int32_t> targets, std::int64_t rows,
                            std::int64_t V) {
+  require_loss(losses, logits, targets, rows, V);
   for_rows(rows, 4 * V, [&](Index first, Index last) {
     for (Index r = first; r < last; ++r) {
       const std::int32_t target = targets.data()[r];
@@ -144,6 +159,7 @@ void cross_entropy_forward(std::span<double> losses, std::span<const real> logit
 void cross_entropy_forward_backward(std::span<double> losses, std::span<real> logits,
                                     std::span<const std::int32_t> targets, double scale,
                                     std::int64_t rows, std::int64_t V) {
+  require_loss(losses, logits, targets, rows, V);
   for_rows(rows, 4 * V, [&](Index first, Index last) {
     for (Index r = first; r < last; ++r) {
       const std::int32_t target = targets.data()[r];
@@ -162,6 +178,7 @@ void distillation_forward(std::span<double> losses, std::span<double> ce,
                           std::span<const real> student, std::span<const real> teacher,
                           std::span<const std::int32_t> targets, const Distillation& how,
                           std::int64_t rows, std::int64_t V) {
+  require_extent("loss", extent("loss", {rows, V}), student);
   distillation(losses, ce, student.data(), nullptr, teacher, targets, how, 0, rows, V);
 }
 
@@ -169,6 +186,7 @@ void distillation_forward_backward(std::span<double> losses, std::span<double> c
                                    std::span<real> student, std::span<const real> teacher,
                                    std::span<const std::int32_t> targets, const Distillation& how,
                                    double scale, std::int64_t rows, std::int64_t V) {
+  require_extent("loss", extent("loss", {rows, V}), student);
   distillation(losses, ce, student.data(), student.data(), teacher, targets, how, scale, rows, V);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/base/extents.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 
@@ -92,6 +93,11 @@ NOTCH_VECTOR void rms_backward_row(real* dx, real* dgamma, const real* dout, con
 void layernorm_forward(std::span<real> out, std::span<real> mean, std::span<real> rstd,
                        std::span<const real> x, std::span<const real> gamma,
                        std::span<const real> beta, std::int64_t rows, std::int64_t C, double eps) {
+  const Index n = extent("layernorm", {rows, C});
+  require_extent("layernorm", n, out, x);
+  require_extent("layernorm", rows, mean, rstd);
+  require_extent("layernorm", C, gamma);
+  require_extent("layernorm", beta.empty() ? 0 : C, beta);
   for_rows(rows, 2 * C, [&](Index first, Index last) {
     for (Index r = first; r < last; ++r)
       forward_row(out.data() + r * C, mean.data() + r, rstd.data() + r, x.data() + r * C,
@@ -102,6 +108,10 @@ void layernorm_forward(std::span<real> out, std::span<real> mean, std::span<real
 void layernorm_again(std::span<real> out, std::span<const real> x, std::span<const real> gamma,
                      std::span<const real> beta, std::span<const real> mean,
                      std::span<const real> rstd, std::int64_t rows, std::int64_t C) {
+  require_extent("layernorm", extent("layernorm", {rows, C}), out, x);
+  require_extent("layernorm", rows, mean, rstd);
+  require_extent("layernorm", C, gamma);
+  require_extent("layernorm", beta.empty() ? 0 : C, beta);
   for_rows(rows, 2 * C, [&](Index first, Index last) {
     normalize_rows(out.data() + first * C, x.data() + first * C, gamma.data(),
                    beta.empty() ? nullptr : beta.data(), mean.data() + first, rstd.data() + first,
@@ -119,6 +129,15 @@ void layernorm_backward(std::span<real> dx, std::span<real> dgamma, std::span<re
                         std::span<const real> gamma, std::span<const real> mean,
                         std::span<const real> rstd, std::int64_t rows, std::int64_t C,
                         std::span<real> workspace) {
+  const Index n = extent("layernorm backward", {rows, C});
+  require_extent("layernorm backward", n, dout, x);
+  require_extent("layernorm backward", dx.empty() ? 0 : n, dx);
+  require_extent("layernorm backward", rows, mean, rstd);
+  require_extent("layernorm backward", C, gamma);
+  require_extent("layernorm backward", layernorm_backward_workspace(rows, C), workspace);
+  check((dgamma.empty() || std::ssize(dgamma) == C) && (dbeta.empty() || std::ssize(dbeta) == C),
+        "layernorm backward", "dgamma and dbeta hold ", dgamma.size(), " and ", dbeta.size(),
+        " values for ", C, " columns");
   const Index step = tile_rows(rows), tiles = (rows + step - 1) / step;
   parallel_for(tiles, [&](Index tile) {
     real* partial = workspace.data() + tile * 2 * C;

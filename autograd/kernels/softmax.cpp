@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "autograd/base/extents.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 #include "autograd/kernels/vmath.h"
@@ -34,6 +35,7 @@ NOTCH_VECTOR double log_sum_exp_row(const real* x, Index C) {
 
 void softmax_forward(std::span<real> out, std::span<const real> x, std::int64_t rows,
                      std::int64_t C) {
+  require_extent("softmax", extent("softmax", {rows, C}), out, x);
   for_rows(rows, 4 * C, [&](Index first, Index last) {
     for (Index r = first; r < last; ++r) softmax_row(out.data() + r * C, x.data() + r * C, C);
   });
@@ -41,6 +43,7 @@ void softmax_forward(std::span<real> out, std::span<const real> x, std::int64_t 
 
 void softmax_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> out,
                       std::int64_t rows, std::int64_t C) {
+  require_extent("softmax backward", extent("softmax backward", {rows, C}), dx, dout, out);
   for_rows(rows, 4 * C, [&](Index first, Index last) {
     for (Index r = first; r < last; ++r)
       softmax_backward_row(dx.data() + r * C, dout.data() + r * C, out.data() + r * C, C);
@@ -48,6 +51,8 @@ void softmax_backward(std::span<real> dx, std::span<const real> dout, std::span<
 }
 
 void log_sum_exp(std::span<real> out, std::span<const real> x, std::int64_t rows, std::int64_t C) {
+  require_extent("log_sum_exp", extent("log_sum_exp", {rows, C}), x);
+  require_extent("log_sum_exp", rows, out);
   for_rows(rows, 4 * C, [&](Index first, Index last) {
     for (Index r = first; r < last; ++r)
       out.data()[r] = static_cast<real>(log_sum_exp_row(x.data() + r * C, C));

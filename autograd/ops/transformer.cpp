@@ -118,8 +118,8 @@ struct Embedding {
   Tensor forward(Forward& f) {
     const Tensor table = f.in(0);
     check(table.shape.rank() == 2, name, "the table is ", table.shape, "; wanted [V, C]");
-    check(static_cast<std::int64_t>(ids.size()) == B * T, name, ids.size(), " ids for [", B, ", ",
-          T, "]");
+    check(std::ssize(ids) == Shape{B, T}.size() && (ids.data() || ids.empty()), name, ids.size(),
+          " ids for [", B, ", ", T, "]");
     const auto bad =
         std::ranges::find_if(ids, [&](std::int32_t id) { return id < 0 || id >= table.shape[0]; });
     check(bad == ids.end(), name, "id ", bad == ids.end() ? 0 : *bad, " at position ",
@@ -143,8 +143,8 @@ struct CausalAttention {
   std::span<real> lse{};  // [B, NH, T], kept for backward
   Tensor forward(Forward& f) {
     const Tensor qkv = f.in(0);
-    check(qkv.shape.rank() == 3 && qkv.cols() % (3 * shape.NH) == 0, name, "qkv is ", qkv.shape,
-          "; wanted [B, T, 3C] with C a multiple of n_head = ", shape.NH);
+    check(qkv.shape.rank() == 3 && qkv.cols() > 0 && qkv.cols() % (3 * shape.NH) == 0, name,
+          "qkv is ", qkv.shape, "; wanted [B, T, 3C] with C a multiple of n_head = ", shape.NH);
     shape.B = qkv.shape[0];
     shape.T = qkv.shape[1];
     shape.HS = qkv.cols() / (3 * shape.NH);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "autograd/base/clock.h"
 #include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "experiments/machine/roofs.h"

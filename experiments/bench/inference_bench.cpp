@@ -4,6 +4,7 @@
 #include <limits>
 #include <memory>
 
+#include "autograd/base/clock.h"
 #include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "experiments/machine/roofs.h"

@@ -65,8 +65,18 @@ class Parser {
 
   Mark mark(std::size_t begin, std::size_t end) const {
     const int width = count_characters(text_.substr(begin, end - begin));
-    return {line_, 1 + count_characters(text_.substr(line_begin_, begin - line_begin_)),
-            std::max(width, 1)};
+    return {line_, column_of(begin), std::max(width, 1)};
+  }
+  /// Counts on from the last place of the line: marks come in order, but for those of errors, and
+  /// a line may be the whole text.
+  int column_of(std::size_t at) const {
+    if (counted_to_ < line_begin_ || counted_to_ > at) {
+      counted_to_ = line_begin_;
+      counted_ = 0;
+    }
+    counted_ += count_characters(text_.substr(counted_to_, at - counted_to_));
+    counted_to_ = at;
+    return 1 + counted_;
   }
   [[noreturn]] void fail_at(Mark at, std::string what, std::string hint = {}) const {
     fail(source_, at, {.what = std::move(what), .hint = std::move(hint)});
@@ -312,7 +322,7 @@ class Parser {
 
   Value inline_table(int nesting) {
     const std::size_t begin = at_;
-    Value table{.data = Table{}, .mark = {}, .form = Form::header};
+    Value table{.data = Table{}, .mark = mark(at_, at_ + 1), .form = Form::header};
     ++at_;
     skip_spaces();
     if (!take('}')) {
@@ -327,7 +337,7 @@ class Parser {
       }
     }
     close(table);
-    table.mark = mark(begin, at_);
+    table.mark.width = count_characters(text_.substr(begin, at_ - begin));
     return table;
   }
 
@@ -390,6 +400,8 @@ class Parser {
   std::size_t line_begin_ = 0;
   int line_ = 1;
   int keys_ = 0;
+  mutable std::size_t counted_to_ = 0;  // characters from line_begin_ up to here:
+  mutable int counted_ = 0;
 };
 
 }  // namespace

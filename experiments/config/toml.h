@@ -90,7 +90,7 @@ Table parse(const Source& source);
 /// Fault::usage when it is too large.
 Source read_source(const std::filesystem::path& path);
 
-/// `text` as a TOML basic string with its quotes.
+/// `text` as a TOML basic string with its quotes, what is not printable escaped.
 std::string quote(std::string_view text);
 
 }  // namespace notch::experiments::toml

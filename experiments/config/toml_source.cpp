@@ -1,8 +1,8 @@
 // Places in a text and the messages that point at them, apart from the grammar in toml.cpp.
 #include <algorithm>
-#include <cstdio>
 
 #include "autograd/base/files.h"
+#include "autograd/base/printable.h"
 #include "experiments/config/toml.h"
 
 namespace notch::experiments::toml {
@@ -105,25 +105,12 @@ Source read_source(const std::filesystem::path& path) {
 }
 
 std::string quote(std::string_view text) {
-  std::string out = "\"";
+  std::string out;
   for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      char escaped[8];
-      std::snprintf(escaped, sizeof escaped, "\\u%04X", static_cast<unsigned>(byte));
-      out += escaped;
-    } else {
-      out += c;
-    }
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
   }
-  return out + "\"";
+  return str('"', is_utf8(out) ? printable(out) : out, '"');  // what is not UTF-8 is no TOML either
 }
 
 }  // namespace notch::experiments::toml

@@ -1,10 +1,10 @@
 #include "experiments/machine/roofs.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <limits>
 
+#include "autograd/base/clock.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
 #include "autograd/kernels/lanes.h"
@@ -44,10 +44,6 @@ double shortest(const Action& action) {
 }
 
 }  // namespace
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 double sgemm_roof() {
   constexpr std::int64_t n = 1024;

@@ -31,7 +31,4 @@ class ReadRoof {
   std::vector<std::uint64_t> found_;
 };
 
-/// Seconds since some moment.
-double seconds_now();
-
 }  // namespace notch::experiments

@@ -218,6 +218,11 @@ Flag threads_flag() {
           .fallback = "all cores"};
 }
 
+Flag no_verify_flag() {
+  return {.name = "no-verify",
+          .help = "take the model as it is, even if its files are not those that were written"};
+}
+
 bool Args::has(std::string_view flag) const {
   return std::any_of(flags_.begin(), flags_.end(), [&](const auto& f) { return f.first == flag; });
 }

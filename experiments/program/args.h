@@ -48,6 +48,8 @@ const std::vector<Flag>& common_flags();
 Flag output_flag();
 /// For verbs that compute: --threads N.
 Flag threads_flag();
+/// For verbs that open a model: --no-verify.
+Flag no_verify_flag();
 
 class Args {
  public:

@@ -9,9 +9,12 @@
 #include <sstream>
 
 #include "autograd/base/error.h"
+#include "autograd/base/printable.h"
 #include "autograd/base/thread_pool.h"
 #include "data/corpus.h"
 #include "experiments/program/gguf_files.h"
+#include "nn/integrity.h"
+#include "nn/manifest.h"
 
 namespace notch::experiments {
 namespace {
@@ -50,9 +53,9 @@ bool same_file(const fs::path& a, const fs::path& b) {
 }
 
 bool would_replace(const fs::path& output, const fs::path& input) {
-  constexpr std::array<std::string_view, 6> kRead{nn::kConfigFile,  nn::kWeightsFile,
-                                                  "tokenizer.json", "vocab.json",
-                                                  "merges.txt",     "added_tokens.json"};
+  constexpr std::array<std::string_view, 7> kRead{
+      nn::kConfigFile, nn::kWeightsFile, nn::kManifestFile,  "tokenizer.json",
+      "vocab.json",    "merges.txt",     "added_tokens.json"};
   std::error_code error;
   if (!fs::is_directory(input, error)) return same_file(output, input);
   // Every .safetensors file may be a part of the weights.
@@ -126,14 +129,14 @@ Flag kv_cache_flag() {
 }
 
 void note(const Args& args, std::string_view line) {
-  if (!args.has("quiet")) std::cerr << line << '\n';
+  if (!args.has("quiet")) std::cerr << printable_lines(line) << '\n';
 }
 
 void say(const Args& args, std::string_view line) {
   if (args.has("output")) {
     note(args, line);
   } else {
-    std::cout << line << '\n';
+    std::cout << printable_lines(line) << '\n';
   }
 }
 
@@ -157,7 +160,7 @@ fs::path new_directory(const Args& args) {
   }
   if (!fs::is_directory(out, error)) fail(out.string() + " is a file", "choose a new directory");
   if (!fs::is_empty(out, error)) fail(out.string() + " exists", "choose a new directory");
-  return out;
+  return behind_link(out);
 }
 
 void print_table(const Args& args, const Table& table) {
@@ -180,24 +183,26 @@ void require_tokens_fit(const data::Tokenizer& tokenizer, const nn::Model& model
 
 }  // namespace
 
-RunnableArtefact open_runnable(const fs::path& dir) {
+RunnableArtefact open_runnable(const Args& args, const fs::path& dir) {
   if (nn::is_gguf(dir)) {
-    Artefact a = open_gguf(dir);
+    Artefact a = open_gguf(args, dir);
     quant::RunnableModel model{.model = std::move(a.loaded.model)};
     for (const Param& p : model.model->params().params())
       model.weight_bytes += p.value.size() * std::int64_t{sizeof(real)};
     return {.path = dir, .runnable = std::move(model), .tokenizer = std::move(a.tokenizer)};
   }
   require_model_directory(dir);
+  if (!args.has("no-verify")) nn::require_intact(dir);
   RunnableArtefact a{
       .path = dir, .runnable = quant::load_runnable(dir), .tokenizer = data::Tokenizer::load(dir)};
   require_tokens_fit(a.tokenizer, *a.runnable.model, dir);
   return a;
 }
 
-Artefact open_artefact(const fs::path& dir) {
-  if (nn::is_gguf(dir)) return open_gguf(dir);
+Artefact open_artefact(const Args& args, const fs::path& dir) {
+  if (nn::is_gguf(dir)) return open_gguf(args, dir);
   require_model_directory(dir);
+  if (!args.has("no-verify")) nn::require_intact(dir);
   Artefact a{.path = dir, .loaded = quant::load_any(dir), .tokenizer = data::Tokenizer::load(dir)};
   require_tokens_fit(a.tokenizer, a.model(), dir);
   const std::vector<nn::SafetensorsFile> files = nn::open_weights(dir);

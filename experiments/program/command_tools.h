@@ -64,9 +64,10 @@ struct RunnableArtefact {
 /// models.
 void require_model_directory(const std::filesystem::path& dir);
 
-/// Throws Fault::io or Fault::input.
-Artefact open_artefact(const std::filesystem::path& dir);
-RunnableArtefact open_runnable(const std::filesystem::path& dir);
+/// Throws Fault::io or Fault::input; also where the files are not those that were written, unless
+/// --no-verify.
+Artefact open_artefact(const Args& args, const std::filesystem::path& dir);
+RunnableArtefact open_runnable(const Args& args, const std::filesystem::path& dir);
 
 /// Where the bytes of its weights are, line by line, for people.
 std::vector<std::string> size_lines(const Artefact& artefact);

@@ -101,6 +101,7 @@ std::vector<Flag> quantize_flags() {
         .fallback = "128"},
        {.name = "seed", .value = "N", .help = "which contexts", .fallback = "1337"},
        {.name = "out", .value = "DIR", .help = "the directory to write"},
+       no_verify_flag(),
        threads_flag()});
 }
 
@@ -139,6 +140,7 @@ std::vector<Flag> eval_flags() {
         .value = "FILE",
         .help = "write tokens, targets and the gradients of the mean loss",
         .writes = true},
+       no_verify_flag(),
        threads_flag()});
 }
 
@@ -172,6 +174,7 @@ std::vector<Flag> bench_flags() {
         .value = "FILE",
         .help = "the roofline with the models under it",
         .writes = true},
+       no_verify_flag(),
        threads_flag()});
 }
 
@@ -195,6 +198,7 @@ std::vector<Flag> sample_flags() {
        .help = "a faster model of the same tokenizer that proposes tokens; the text's distribution "
                "stays the same",
        .reads = true},
+      no_verify_flag(),
       threads_flag()};
 }
 
@@ -276,7 +280,8 @@ std::vector<Command> make_commands() {
                    .help =
                        "of what is not quantized already (default F16); quantized codes stay what "
                        "they are",
-                   .words = {"F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"}}}},
+                   .words = {"F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"}},
+                  no_verify_flag()}},
        export_command},
       {{.name = "eval",
         .summary = "loss, bits per byte and perplexity of a model on a text",
@@ -315,11 +320,18 @@ std::vector<Command> make_commands() {
               .value = "N",
               .help = "with --memory: tokens of a sequence",
               .fallback = "the model's; 4096"},
-             {.name = "batch",
-              .value = "N",
-              .help = "with --memory: sequences",
-              .fallback = "1"}})},
+             {.name = "batch", .value = "N", .help = "with --memory: sequences", .fallback = "1"},
+             no_verify_flag()})},
        inspect_command},
+      {{.name = "verify",
+        .summary = "whether every file of a model, a checkpoint or a run is what was written",
+        .examples = {"notch verify MODEL_DIR", "notch verify runs/quick --evaluate"},
+        .positionals = {{.name = "PATH",
+                         .help = "a model, a run, a checkpoint, a .safetensors or a .gguf file"}},
+        .flags = with_output(
+            {{.name = "evaluate", .help = "of a run: also score every row again"}, threads_flag()}),
+        .overrides = true},
+       verify_command},
       {{.name = "graph",
         .summary = "the tape of one small training step, with gradient norms",
         .examples = {"notch graph experiments/quick.toml --block 0 --dot block.dot",
@@ -331,6 +343,7 @@ std::vector<Command> make_commands() {
                    .value = "FILE",
                    .help = "also as a picture for Graphviz",
                    .writes = true},
+                  no_verify_flag(),
                   threads_flag()},
         .overrides = true},
        graph_command},

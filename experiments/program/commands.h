@@ -21,6 +21,7 @@ int sample_command(const Args& args);
 int bench_inference_command(const Args& args);
 int tokenize_command(const Args& args);
 int inspect_command(const Args& args);
+int verify_command(const Args& args);
 int graph_command(const Args& args);
 int lesson_command(const Args& args);
 int new_command(const Args& args);

@@ -86,12 +86,12 @@ int eval_command(const Args& args) {
   const bool dumps = args.has("dump-logits") || args.has("dump-grads");
   const std::int64_t N = args.integer("windows", dumps ? 1 : 0, 1, 1'000'000'000);
   use_threads(args);
-  const Artefact model = open_artefact(args.positionals[0]);
+  const Artefact model = open_artefact(args, args.positionals[0]);
   const TokenizedText text = open_text(
       args, *text_file, model, {.split = split, .splits = splits, .max_windows = dumps ? 0 : N});
   std::optional<Artefact> base;
   if (args.has("base")) {
-    base = open_artefact(*args.value("base"));
+    base = open_artefact(args, *args.value("base"));
     require_same_text_units(model, *base);
   }
   if (dumps) {

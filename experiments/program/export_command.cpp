@@ -34,9 +34,9 @@ int export_gguf(const Args& args, const fs::path& file) {
     fail("--gguf", "writes one file and takes neither --format nor --out", "leave them out");
   }
   if (fs::exists(file)) fail(file.string(), "exists", "choose another name, or remove it");
-  const Artefact from = open_artefact(args.positionals[0]);
+  const Artefact from = open_artefact(args, args.positionals[0]);
   save_gguf(from, args.value("gguf-type").value_or("F16"), file);
-  const Artefact written = open_artefact(file);
+  const Artefact written = open_artefact(args, file);
   if (dynamic_cast<const nn::Gpt&>(from.model()).config().gelu == Gelu::exact) {
     note(args,
          "note: llama.cpp computes GELU by tanh, this model by erf; values differ by up to 0.0005");
@@ -81,7 +81,7 @@ int export_command(const Args& args) {
   const std::optional<std::string> format = args.value("format");
   if (!format) fail("--format", "missing", "--format f32, f16, bf16, coded or packed");
   const fs::path out = new_directory(args);
-  const Artefact from = open_artefact(args.positionals[0]);
+  const Artefact from = open_artefact(args, args.positionals[0]);
   std::error_code ignored;  // DirectoryWriter says what is wrong
   fs::create_directories(out.parent_path(), ignored);
   {
@@ -99,7 +99,7 @@ int export_command(const Args& args) {
     }
     dir.commit();
   }
-  const Artefact written = open_artefact(out);
+  const Artefact written = open_artefact(args, out);
   for (const std::string& line : size_lines(written)) say(args, line);
   note(args, str("written to ", out.string(), "; ", from.file_bytes, " bytes before"));
   return 0;

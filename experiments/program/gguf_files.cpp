@@ -41,11 +41,15 @@ data::Tokenizer tokenizer_of(const quant::GgufVocabulary& v, const fs::path& fil
                                                     file.string() + ": tokenizer.ggml.merges"));
 }
 
+void require_intact(const Args& args, const nn::GgufFile& file) {
+  if (!args.has("no-verify")) file.verify();
+}
+
 std::string shown(const nn::GgufValue& value) {
   return std::visit(
       []<class T>(const T& v) -> std::string {
         if constexpr (std::is_same_v<T, std::string>) {
-          return v.size() > 60 ? v.substr(0, 57) + "…" : v;
+          return v.size() > 60 ? str(std::string_view(v).substr(0, 57), "…") : v;
         } else if constexpr (std::is_same_v<T, bool>) {
           return v ? "true" : "false";
         } else if constexpr (std::is_arithmetic_v<T>) {
@@ -72,7 +76,8 @@ void save_gguf(const Artefact& artefact, std::string_view type, const fs::path& 
                    artefact.path.filename().string(), file);
 }
 
-Artefact open_gguf(const fs::path& file) {
+Artefact open_gguf(const Args& args, const fs::path& file) {
+  require_intact(args, nn::GgufFile::open(file));
   quant::GgufModel read = quant::load_gguf(file);
   Artefact a{.path = file, .tokenizer = tokenizer_of(read.vocabulary, file)};
   a.loaded.model = std::move(read.model);
@@ -83,6 +88,7 @@ Artefact open_gguf(const fs::path& file) {
 
 void inspect_gguf(const Args& args, const fs::path& file) {
   const nn::GgufFile gguf = nn::GgufFile::open(file);
+  require_intact(args, gguf);
   say(args, str(file.string(), ": GGUF, ", gguf.tensors().size(), " tensors, ", gguf.file_bytes(),
                 " bytes"));
   for (const nn::GgufEntry& e : gguf.metadata()) say(args, str("  ", e.key, " = ", shown(e.value)));

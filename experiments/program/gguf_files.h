@@ -10,8 +10,9 @@ namespace notch::experiments {
 /// stay what they are). Errors as quant::save_gguf.
 void save_gguf(const Artefact& artefact, std::string_view type, const std::filesystem::path& file);
 
-/// A GGUF file as an artefact: floats, with the tokenizer that is in it.
-Artefact open_gguf(const std::filesystem::path& file);
+/// A GGUF file as an artefact: floats, with the tokenizer that is in it. Compared with its digest, if it
+/// has one, unless --no-verify.
+Artefact open_gguf(const Args& args, const std::filesystem::path& file);
 
 /// Its metadata line by line, and a table of its tensors.
 void inspect_gguf(const Args& args, const std::filesystem::path& file);

@@ -39,7 +39,8 @@ Subject model_subject(const Args& args, const fs::path& path) {
           ": of a model only what --recipe does can be set; an EXP.toml has the rest");
     apply_override(loaded, change);
   }
-  Subject subject{.model = std::move(open_artefact(path).loaded.model), .config = loaded.config};
+  Subject subject{.model = std::move(open_artefact(args, path).loaded.model),
+                  .config = loaded.config};
   const nn::Sizes& c = subject.model->sizes();
   ModelConfig& m = subject.config.model;
   m.architecture = subject.model->architecture();
@@ -177,7 +178,7 @@ int graph_command(const Args& args) {
     record_model(graph, *model, ids, rounding);
   }
   if (const auto file = args.value("dot")) {
-    write_file(*file, to_dot(graph));
+    write_file(behind_link(*file), to_dot(graph));
     note(args, str("picture: dot -Tsvg ", shell_word(*file), " > graph.svg"));
   }
   std::cout << print(graph);

@@ -44,7 +44,7 @@ int bench_inference_command(const Args& args) {
                            .kv = kv_kind(args)};
   std::vector<InferenceSubject> subjects;
   for (const std::string& dir : args.positionals) {
-    RunnableArtefact artefact = open_runnable(dir);
+    RunnableArtefact artefact = open_runnable(args, dir);
     subjects.push_back({artefact.path.filename().string(), std::move(artefact.runnable)});
   }
   if (subjects.empty()) subjects = shape_subjects(args.value("shape").value_or("S"));
@@ -61,7 +61,7 @@ int bench_inference_command(const Args& args) {
   say(args, str("prompt ", options.prompt, " tokens, then decoding; the best of ", options.rounds,
                 " interleaved rounds\n"));
   print_table(args, inference_table(bench));
-  if (const auto file = args.value("svg")) write_file(*file, roofline_svg(bench));
+  if (const auto file = args.value("svg")) write_file(behind_link(*file), roofline_svg(bench));
   return 0;
 }
 

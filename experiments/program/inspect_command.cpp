@@ -11,6 +11,7 @@
 #include "experiments/program/gguf_files.h"
 #include "experiments/program/tensor_statistics.h"
 #include "nn/checkpoint.h"
+#include "nn/manifest.h"
 #include "quant/store/entropy_coder.h"
 #include "quant/store/pack.h"
 
@@ -91,6 +92,7 @@ void say_file(const Args& args, const nn::SafetensorsFile& file) {
   say(args, str(file.path().string(), ": ", file.entries().size(), " tensors, ",
                 fs::file_size(file.path()), " bytes"));
   for (const auto& [key, value] : file.metadata()) say(args, str("  ", key, " = ", value));
+  if (!file.digest().empty()) say(args, "  digest = " + file.digest());
 }
 
 void inspect_file(const Args& args, const fs::path& path) {
@@ -123,7 +125,7 @@ void inspect_model(const Args& args, const fs::path& dir) {
   for (const nn::SafetensorsFile& file : files) say_file(args, file);
   Table table = make_table();
   if (nn::quantization_config(config)) {
-    const Artefact artefact = open_artefact(dir);
+    const Artefact artefact = open_artefact(args, dir);
     std::vector<std::string> stems;
     for (const nn::FileTensor& t : artefact.model().file_tensors()) {
       for (const quant::NamedQTensor& q : artefact.loaded.tensors) {
@@ -142,7 +144,7 @@ void inspect_model(const Args& args, const fs::path& dir) {
   }
   print_table(args, table.without_empty_columns());
   // After the table, so that a model that cannot be used is shown before it is refused.
-  for (const std::string& line : size_lines(open_artefact(dir))) say(args, line);
+  for (const std::string& line : size_lines(open_artefact(args, dir))) say(args, line);
 }
 
 /// What it takes to run the model: as it is stored, and shapes one has heard of beside it.
@@ -241,7 +243,7 @@ int inspect_command(const Args& args) {
     inspect_gguf(args, path);
   } else if (!fs::is_directory(path)) {
     inspect_file(args, path);
-  } else if (fs::exists(path / "manifest.json")) {
+  } else if (fs::exists(path / nn::kManifestFile) && !fs::exists(path / nn::kConfigFile)) {
     inspect_checkpoint(args, path);
   } else if (has_checkpoints(path)) {
     inspect_latest(args, path);

@@ -5,19 +5,24 @@
 // end, as in `notch ... | head`; 1 a defect of the program.
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <exception>
-#include <filesystem>
 #include <iostream>
 #include <new>
+#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "autograd/base/error.h"
+#include "autograd/base/printable.h"
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/run/signals.h"
 
 namespace {
 
@@ -60,14 +65,23 @@ int report(const std::string& what, int code) {
   return code;
 }
 
-}  // namespace
+/// OpenBLAS starts threads when it is loaded, and each waits for ever for memory that a limit denies
+/// it; the program's end then waits for them. With a limit the program starts again without them:
+/// it calls OpenBLAS from threads of its own.
+void restart_without_blas_threads(char** argv) {
+  const auto limited = [](auto resource) {
+    rlimit limit{};
+    return ::getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  };
+  constexpr const char* kThreads = "OPENBLAS_NUM_THREADS";
+  if (::getenv(kThreads) || (!limited(RLIMIT_AS) && !limited(RLIMIT_DATA))) return;
+  if (::setenv(kThreads, "1", 1) == 0) ::execv("/proc/self/exe", argv);
+}
 
-int main(int argc, char** argv) {
-  // Every verb finishes its work whoever reads its output; main has the one answer to a reader that
-  // left, the code that a shell gives for SIGPIPE.
-  ::signal(SIGPIPE, SIG_IGN);
+/// What went wrong and the exit code for it.
+int run(const std::vector<std::string>& arguments) {
   try {
-    const int code = dispatch({argv + 1, argv + argc});
+    const int code = dispatch(arguments);
     std::cout << std::flush;
     if (code == 0 && !std::cout.good()) {
       return reader_left() ? 128 + SIGPIPE : report("stdout cannot be written", 4);
@@ -80,9 +94,32 @@ int main(int argc, char** argv) {
         "not enough memory\nhint: a smaller model, batch or context needs less; `notch doctor` "
         "shows what there is",
         4);
-  } catch (const std::filesystem::filesystem_error& e) {
-    return report(e.what(), static_cast<int>(Fault::io));
+  } catch (const std::length_error& e) {
+    return report(str("more than memory can be asked for: ", e.what()), 4);
+  } catch (const std::system_error& e) {  // of files and of threads
+    return report(printable_lines(e.what()), static_cast<int>(Fault::io));
   } catch (const std::exception& e) {
-    return report(str("unexpected: ", e.what()), 1);
+    return report(str("unexpected: ", printable_lines(e.what())), 1);
   }
+}
+
+/// Before any library is initialized: OpenBLAS raises SIGINT when it gets no thread, which would end
+/// the program before it has begun.
+bool interrupt_waits = false;
+void hold_interrupt() { interrupt_waits = ::signal(SIGINT, SIG_IGN) == SIG_DFL; }
+#ifndef NOTCH_SANITIZED  // whose libraries come first
+__attribute__((section(".preinit_array"), used)) void (*const first)() = hold_interrupt;
+#endif
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (interrupt_waits) ::signal(SIGINT, SIG_DFL);
+  restart_without_blas_threads(argv);
+  // Every verb finishes its work whoever reads its output; main has the one answer to a reader that
+  // left, the code that a shell gives for SIGPIPE.
+  prepare_signals();
+  const int code = run({argv + 1, argv + argc});
+  restore_signals();
+  return code;
 }

@@ -237,7 +237,7 @@ int quantize_command(const Args& args) {
       note(args, str("note: ", method.name, " uses no calibration text: --", flag, " is not read"));
   }
   use_threads(args);
-  const Artefact from = open_artefact(args.positionals[0]);
+  const Artefact from = open_artefact(args, args.positionals[0]);
   if (!from.loaded.tensors.empty()) {
     throw Error({.fault = Fault::input,
                  .where = from.path.string(),
@@ -269,7 +269,7 @@ int quantize_command(const Args& args) {
     about.set("calibration", std::move(json));
     if (mixed) {
       const MixedPlan own = mixed_plan(config, method, plan, model, calibration->batches(),
-                                       text.tokens, seed, args.value("sensitivity").value_or(""),
+                                       text.tokens, seed, behind_link(args.value("sensitivity").value_or("")),
                                        goal_of(args));
       about.set("mixed", to_json(own.mixed, config.quant.options.mixed));
       targets = quant::resolve(own.plan, model);
@@ -292,7 +292,7 @@ int quantize_command(const Args& args) {
   print_table(args, layer_table(method, quantized));
   say(args, str(quantized.layers.size(), " matrices quantized, ", std::round(1000 * moved) / 10,
                 " % of their weights moved"));
-  for (const std::string& line : size_lines(open_artefact(out))) say(args, line);
+  for (const std::string& line : size_lines(open_artefact(args, out))) say(args, line);
   note(args, "written to " + out.string());
   return 0;
 }

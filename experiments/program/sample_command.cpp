@@ -1,12 +1,16 @@
 // notch sample: text from a model, as it comes.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <iostream>
 #include <memory>
 
+#include "autograd/base/clock.h"
 #include "autograd/base/error.h"
-#include "experiments/machine/roofs.h"
+#include "autograd/base/files.h"
+#include "autograd/base/printable.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/run/signals.h"
@@ -33,7 +37,11 @@ class Stream {
   bool operator()(std::int32_t id) {
     if (count_++ == 0) first_ = seconds_now();
     errno = 0;
-    std::cout << tokenizer_.token(id) << std::flush;
+    if (terminal_) {
+      show(tokenizer_.token(id));
+    } else {
+      std::cout << tokenizer_.token(id) << std::flush;
+    }
     reader_left_ = !std::cout.good() && errno == EPIPE;
     last_ = seconds_now();
     return std::cout.good() && !stop_requested();
@@ -47,7 +55,21 @@ class Stream {
   }
 
  private:
+  /// A model's text may hold what steers a terminal. A character that a token has begun waits for
+  /// the next one.
+  void show(std::string_view token) {
+    constexpr std::size_t kMostBytes = 3;  // of a character that lacks its end
+    begun_ += token;
+    std::size_t valid = begun_.size();
+    const bool whole = is_utf8(begun_, &valid) || begun_.size() - valid > kMostBytes;
+    const std::size_t shown = whole ? begun_.size() : valid;
+    std::cout << printable_lines(std::string_view(begun_).substr(0, shown)) << std::flush;
+    begun_.erase(0, shown);
+  }
+
   const data::Tokenizer& tokenizer_;
+  const bool terminal_ = ::isatty(STDOUT_FILENO) == 1;
+  std::string begun_{};
   std::int64_t count_ = 0;
   double first_ = 0, last_ = 0;
   bool reader_left_ = false;
@@ -60,8 +82,8 @@ struct Generator {
   RunnableArtefact artefact;
   std::unique_ptr<nn::KvCache> cache;
 
-  Generator(const fs::path& dir, quant::KvKind kind)
-      : artefact(open_runnable(dir)),
+  Generator(const Args& args, const fs::path& dir, quant::KvKind kind)
+      : artefact(open_runnable(args, dir)),
         cache(quant::make_kv_cache(kind, nn::kv_shape(model().sizes()))) {}
   const nn::Model& model() const { return *artefact.runnable.model; }
 };
@@ -101,13 +123,13 @@ int sample_command(const Args& args) {
   Rng rng(static_cast<std::uint64_t>(args.integer("seed", 1337, 0, 9'000'000'000'000'000'000)));
   use_threads(args);
   const quant::KvKind kv = kv_kind(args);
-  Generator large(args.positionals[0], kv);
+  Generator large(args, args.positionals[0], kv);
   const data::Tokenizer& tokenizer = large.artefact.tokenizer;
   // A model may have more ids than its tokenizer (a padded table); those have no text.
   sampling.ids = tokenizer.vocab_size();
   std::unique_ptr<Generator> small;
   if (const auto draft = args.value("draft")) {
-    small = std::make_unique<Generator>(*draft, kv);
+    small = std::make_unique<Generator>(args, *draft, kv);
     require_same_tokenizer(large.artefact, small->artefact);
   }
   const std::string begun = args.value("prompt").value_or("");

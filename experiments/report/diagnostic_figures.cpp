@@ -6,7 +6,7 @@
 #include <map>
 
 #include "autograd/base/error.h"
-#include "autograd/base/json.h"
+#include "experiments/run/metrics.h"
 
 namespace notch::experiments {
 namespace {
@@ -22,22 +22,13 @@ struct Report {
   Json quantizer{};
 };
 
-/// By run ("seed-1337/qat-lsq-int4").
+/// By run ("seed-1337/qat-lsq-int4"); a run that has none is absent.
 std::map<std::string, std::vector<Report>> read_reports(std::string_view metrics) {
   std::map<std::string, std::vector<Report>> reports;
-  while (!metrics.empty()) {
-    const std::size_t end = metrics.find('\n');
-    try {
-      const Json line = Json::parse(metrics.substr(0, end), "metrics");
-      if (const Json* q = line.find("quantizer")) {
-        reports[line.at("run", "metrics").as_string("metrics")].push_back(
-            {line.at("step", "metrics").as_number("metrics"), *q});
-      }
-    } catch (const Error&) {
-      break;
-    }
-    metrics.remove_prefix(end == std::string_view::npos ? metrics.size() : end + 1);
-  }
+  read_metrics(metrics, [&](const MetricsLine& line) {
+    const Json* quantizer = line.fields.find("quantizer");
+    if (quantizer) reports[line.run].push_back({static_cast<double>(line.step), *quantizer});
+  });
   return reports;
 }
 
@@ -63,6 +54,7 @@ std::vector<double> mean_histogram(const Report& report, const char* key) {
   if (!list || !list->is_array()) return shares;
   const Json::Array& layers = list->as_array(key);
   for (const Json& layer : layers) {
+    if (!layer.is_array()) continue;
     const Json::Array& bins = layer.as_array(key);
     shares.resize(std::max(shares.size(), bins.size()), 0.0);
     for (std::size_t i = 0; i < bins.size(); ++i) {
@@ -123,7 +115,7 @@ const std::array<Picture, 7> kPictures{{
     {"Turns of a code, last report", "turns (1, 2–3, 4–7, 8 and more)", "% of the weights",
      [](const Reports& r) {
        return last_histogram(r, "reversals", 1,
-                             [](std::size_t i) { return static_cast<double>(1 << (i - 1)); });
+                             [](std::size_t i) { return std::exp2(static_cast<double>(i - 1)); });
      }},
     {"Distance to a boundary, last report", "half steps", "% of the weights",
      [](const Reports& r) {

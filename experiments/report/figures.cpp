@@ -6,8 +6,8 @@
 #include <set>
 
 #include "autograd/base/error.h"
-#include "autograd/base/json.h"
 #include "experiments/report/statistics.h"
+#include "experiments/run/metrics.h"
 #include "experiments/show/table.h"
 #include "quant/methods/methods.h"
 
@@ -69,30 +69,20 @@ struct Curve {
   std::vector<PlotPoint> rate{};
 };
 
-/// By run ("seed-1337/fp32"). Ends at the first line that is not one of ours: a run that was killed
-/// may have left half a line.
+/// By run ("seed-1337/fp32").
 std::map<std::string, Curve> read_curves(std::string_view metrics) {
   std::map<std::string, Curve> curves;
-  while (!metrics.empty()) {
-    const std::size_t end = metrics.find('\n');
-    try {
-      const Json line = Json::parse(metrics.substr(0, end), "metrics");
-      Curve& curve = curves[line.at("run", "metrics").as_string("metrics")];
-      const double step = line.at("step", "metrics").as_number("metrics");
-      const auto add = [&](const char* key, std::vector<PlotPoint>& points) {
-        const Json* value = line.find(key);
-        if (value && value->is_number()) {
-          points.push_back({.x = step, .y = value->as_number("metrics")});
-        }
-      };
-      add("loss", curve.training);
-      add("val_loss", curve.validation);
-      add("lr", curve.rate);
-    } catch (const Error&) {
-      break;
-    }
-    metrics.remove_prefix(end == std::string_view::npos ? metrics.size() : end + 1);
-  }
+  read_metrics(metrics, [&](const MetricsLine& line) {
+    Curve& curve = curves[line.run];
+    const auto add = [&](const char* key, std::vector<PlotPoint>& points) {
+      const Json* value = line.fields.find(key);
+      if (!value || !value->is_number()) return;
+      points.push_back({.x = static_cast<double>(line.step), .y = value->as_number(key)});
+    };
+    add("loss", curve.training);
+    add("val_loss", curve.validation);
+    add("lr", curve.rate);
+  });
   return curves;
 }
 

@@ -1,17 +1,19 @@
 #include "experiments/run/compare.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <map>
 #include <utility>
 
-#include "autograd/base/sha256.h"
+#include "autograd/base/clock.h"
+#include "autograd/kernels/sha256.h"
 #include "experiments/machine/machine.h"
 #include "experiments/run/mixed_row.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/signals.h"
 #include "experiments/run/step_split.h"
+#include "nn/checkpoint.h"
+#include "nn/integrity.h"
 #include "quant/methods/calibration.h"
 #include "quant/methods/post_training.h"
 #include "quant/train/warm_start.h"
@@ -29,8 +31,15 @@ class SeedRun {
         scored_on_(scored_hash(run.config, run.data)) {
     results_.seed = seed;
     fs::create_directories(folder_ / "rows");
-    remove_stale_temporaries(run.dir.path() / "models");
-    remove_stale_temporaries(folder_ / "rows");
+    remove_stale_temporaries(run.dir.path() / "models", RunDir::is_model);
+    remove_stale_temporaries(folder_ / "rows", [](std::string_view name) {
+      return name.ends_with(".json") || name.ends_with(".sensitivity");
+    });
+    std::error_code none;
+    for (fs::directory_iterator at(folder_ / "ckpt", none), end; !none && at != end;
+         at.increment(none)) {
+      nn::remove_stale_checkpoints(at->path());
+    }
   }
 
   std::optional<RowResult> base() {
@@ -112,7 +121,7 @@ class SeedRun {
   /// Rounds `model` after training; the time is the row's, the calibration text is noted in `about`.
   quant::Quantized rounded(const ExperimentConfig& config, const quant::Method& method,
                            const quant::Plan& plan, nn::Model& model, RowResult& row, Json& about) {
-    const auto began = std::chrono::steady_clock::now();
+    const double began = seconds_now();
     std::vector<quant::Target> targets = quant::resolve(plan, model);
     // Made only where it is used: text that the model writes itself takes longer than rounding.
     std::optional<Calibration> calibration;
@@ -137,7 +146,7 @@ class SeedRun {
     }
     quant::Quantized quantized =
         quant::post_training(model, method, targets, text, config.quant.options);
-    row.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    row.seconds += seconds_now() - began;
     return quantized;
   }
 
@@ -293,25 +302,21 @@ class SeedRun {
   template <class Build>
   bool make(RowResult row, const Build& build) {
     const fs::path file = folder_ / "rows" / (row.name + ".json");
-    const fs::path weights = path(row.name) / nn::kWeightsFile;
-    if (fs::exists(file) && fs::exists(weights)) {
-      RowResult found = row_from_json(Json::parse(read_file(file), file.string()), file.string());
-      if (found.sha256 == sha256_file(weights)) {
-        follow_plan(found, row);
-        if (found.scored_on != scored_on_) {
-          found.build = then_build(found.build, build_text());
-          score(found);
-          write_file(file, to_json(found).dump() + "\n");
+    if (fs::exists(file) && fs::exists(path(row.name) / nn::kWeightsFile)) {
+      if (std::optional<RowResult> found = finished(file, row.name)) {
+        follow_plan(*found, row);
+        if (found->scored_on != scored_on_) {
+          found->build = then_build(found->build, build_text());
+          score(*found);
+          write_file(file, row_text(*found));
         }
-        if (run_.time) run_.time->end(row.name, found.seconds);
-        results_.rows.push_back(std::move(found));
+        if (run_.time) run_.time->end(row.name, found->seconds);
+        results_.rows.push_back(std::move(*found));
         return true;
       }
-      run_.progress.note(
-          str(row.name, ": the artefact is not the one that was scored; made again"));
     }
     if (stop_requested()) return false;
-    const auto began = std::chrono::steady_clock::now();
+    const double began = seconds_now();
     if (run_.time) run_.progress.run(run_.time->begin(row.name));
     row.build = build_text();
     fs::create_directories(path(row.name).parent_path());
@@ -326,25 +331,43 @@ class SeedRun {
       if (parts.where != row.name) parts.where = str(row.name, ": ", parts.where);
       throw Error(std::move(parts));
     }
-    write_file(file, to_json(row).dump() + "\n");
+    write_file(file, row_text(row));
     // The artefact has replaced them. fp32's stay: a longer training would start from their
     // moments.
     if (row.name != kBaseRow) {
       fs::remove_all(run_.dir.checkpoints(seed_) / row.name);
       fs::remove_all(run_.dir.checkpoints(seed_) / before_rounding(row.name));
     }
-    if (run_.time) {
-      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
-      run_.time->end(row.name, took.count());
-    }
+    if (run_.time) run_.time->end(row.name, seconds_now() - began);
     results_.rows.push_back(std::move(row));
     return true;
   }
 
+  /// The row of a file whose model is the one that was scored; nothing, with a note, of any other.
+  std::optional<RowResult> finished(const fs::path& file, const std::string& name) const {
+    std::string trouble = "the artefact is not the one that was scored";
+    try {
+      RowResult row = row_from_text(read_file(file), file.string());
+      if (row.name != name || row.eval.window_tokens.empty()) {
+        trouble = file.string() + " is not of this row";
+      } else if (row.sha256 ==
+                     sha256_file(path(name) / nn::kWeightsFile, kernels::sha256_blocks()) &&
+                 nn::is_intact(path(name))) {
+        return row;
+      }
+    } catch (const Error& e) {
+      if (e.fault() != Fault::input) throw;
+      trouble = e.what();
+    }
+    run_.progress.note(str(name, ": ", trouble, "; made again"));
+    return std::nullopt;
+  }
+
   void score(RowResult& row) {
+    nn::require_intact(path(row.name));
     quant::LoadedModel loaded = quant::load_any(path(row.name));
     const fs::path weights = path(row.name) / nn::kWeightsFile;
-    row.sha256 = sha256_file(weights);
+    row.sha256 = sha256_file(weights, kernels::sha256_blocks());
     row.scored_on = scored_on_;
     row.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
     row.size = quant::predict_size(*loaded.model, {.tensors = std::move(loaded.tensors)},

@@ -1,5 +1,8 @@
 #include "experiments/run/metrics.h"
 
+#include <algorithm>
+#include <optional>
+
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
 
@@ -7,18 +10,50 @@ namespace notch::experiments {
 
 namespace {
 
-/// Whether the line may stay: a valid line that is not past the resumed step of its run.
-bool keeps(std::string_view line, std::string_view run, std::int64_t step) {
+bool is_histogram(const Json& entry) {
+  return entry.is_array() && std::ranges::all_of(entry.as_array(""), &Json::is_number);
+}
+
+/// What quant::to_json writes of the layers, with any names.
+bool is_quantizer_report(const Json& report) {
+  if (!report.is_object()) return false;
+  return std::ranges::all_of(report.as_object(""), [](const Json::Member& list) {
+    return list.second.is_array() &&
+           std::ranges::all_of(list.second.as_array(""), [](const Json& entry) {
+             return entry.is_null() || entry.is_number() || entry.is_string() ||
+                    is_histogram(entry);
+           });
+  });
+}
+
+std::optional<MetricsLine> metrics_line(std::string_view text) {
   try {
-    const Json json = Json::parse(line, "metrics");
-    const std::int64_t line_step = json.at("step", "metrics").as_int("metrics");
-    return json.at("run", "metrics").as_string("metrics") != run || line_step <= step;
+    MetricsLine line{.fields = Json::parse(text, "metrics")};
+    line.run = line.fields.at("run", "metrics").as_string("metrics");
+    line.step = line.fields.at("step", "metrics").as_int("metrics");
+    for (const char* key : {"loss", "val_loss"}) {
+      const Json* loss = line.fields.find(key);
+      if (loss && !loss->is_number() && !loss->is_null()) return std::nullopt;
+    }
+    const Json* report = line.fields.find("quantizer");
+    if (line.step < 0 || (report && !is_quantizer_report(*report))) return std::nullopt;
+    return line;
   } catch (const Error&) {
-    return false;
+    return std::nullopt;
   }
 }
 
 }  // namespace
+
+void read_metrics(std::string_view text, const std::function<void(const MetricsLine&)>& take) {
+  while (!text.empty()) {
+    const std::size_t end = text.find('\n');
+    const std::optional<MetricsLine> line = metrics_line(text.substr(0, end));
+    if (!line) return;
+    take(*line);
+    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+  }
+}
 
 void Metrics::append(std::string_view run, std::int64_t step, const Json& fields) const {
   Json line = Json::object();
@@ -34,7 +69,9 @@ void Metrics::resume(std::string_view run, std::int64_t step) const {
   std::size_t end = 0;
   for (std::size_t newline = text.find('\n'); newline != std::string::npos;
        newline = text.find('\n', end)) {
-    if (!keeps(std::string_view(text).substr(end, newline - end), run, step)) break;
+    const std::optional<MetricsLine> line =
+        metrics_line(std::string_view(text).substr(end, newline - end));
+    if (!line || (line->run == run && line->step > step)) break;
     end = newline + 1;
   }
   if (end < text.size()) write_file(file_, std::string_view(text).substr(0, end));

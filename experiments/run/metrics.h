@@ -7,12 +7,26 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 
 #include "autograd/base/json.h"
 
 namespace notch::experiments {
+
+/// A line as a run writes it.
+struct MetricsLine {
+  std::string run{};
+  std::int64_t step = 0;
+  Json fields{};  ///< the whole line; what is read for a picture has been checked:
+                  ///< loss and val_loss are numbers or null, quantizer is lists by name, with an
+                  ///< entry per layer: null, a number, a name, or a histogram of numbers
+};
+
+/// Hands on the lines of metrics.jsonl in their order, up to the first that is none of a run's.
+/// (One that was killed may have left half a line; what follows it is younger still.)
+void read_metrics(std::string_view text, const std::function<void(const MetricsLine&)>& take);
 
 class Metrics {
  public:
@@ -21,7 +35,7 @@ class Metrics {
   /// Appends {"run": run, "step": step, ...fields}. Throws Fault::io.
   void append(std::string_view run, std::int64_t step, const Json& fields) const;
 
-  /// Cuts the file before the first line that is not complete and valid, and before the first line
+  /// Cuts the file before the first line that read_metrics would not take, and before the first line
   /// of `run` with a step above `step`. What follows such a line is younger still, so it goes too.
   /// A file that does not exist stays absent.
   void resume(std::string_view run, std::int64_t step) const;

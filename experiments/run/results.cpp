@@ -96,7 +96,9 @@ struct Reader {
   }
   static void read(const Json& json, std::string_view at, bool& out) { out = json.as_bool(at); }
   static void read(const Json& json, std::string_view at, int& out) {
-    out = static_cast<int>(json.as_int(at));
+    constexpr std::int64_t kLeast = std::numeric_limits<int>::min(),
+                           kMost = std::numeric_limits<int>::max();
+    out = static_cast<int>(std::clamp(json.as_int(at), kLeast, kMost));  // refused later
   }
   static void read(const Json& json, std::string_view at, std::int64_t& out) {
     out = json.as_int(at);
@@ -179,9 +181,52 @@ Json to_json(const RowResult& row) {
   return out;
 }
 
+namespace {
+
+/// What statistics and tables take for granted.
+void require_possible(const RowResult& row, std::string_view where) {
+  const auto require = [&](bool ok, const char* field, std::string found, std::string expected) {
+    if (ok) return;
+    throw Error({.fault = Fault::input,
+                 .where = std::string(where),
+                 .what = "no row of a run has this",
+                 .field = field,
+                 .found = std::move(found),
+                 .expected = std::move(expected),
+                 .hint = "the file is damaged; a run that is resumed makes the row again"});
+  };
+  const std::vector<std::int64_t>& tokens = row.eval.window_tokens;
+  require(row.eval.window_losses.size() == tokens.size(), "window_losses",
+          str(row.eval.window_losses.size()), str("one for each of ", tokens.size(), " windows"));
+  constexpr std::int64_t kMost = std::int64_t{1} << 40;  // their sum stays an integer
+  for (const std::int64_t n : tokens) {
+    require(n > 0 && n <= kMost, "window_tokens", str(n), str("1 to ", kMost));
+  }
+  require(row.bits >= 1 && row.bits <= 32, "bits", str(row.bits), "1 to 32");
+  const std::pair<const char*, std::int64_t> counts[] = {
+      {"weights", row.size.weights},
+      {"quantized_weights", row.size.quantized},
+      {"code_bytes", row.size.code_bytes},
+      {"scale_bytes", row.size.scale_bytes},
+      {"zero_point_bytes", row.size.zero_point_bytes},
+      {"table_bytes", row.size.table_bytes},
+      {"float_bytes", row.size.float_bytes},
+      {"header_bytes", row.size.header_bytes},
+      {"coded_bytes", row.size.coded_bytes},
+      {"file_bytes", row.file_bytes},
+      {"layers", row.layers}};
+  for (const auto& [field, n] : counts) {
+    require(n >= 0 && n <= kMost, field, str(n), str("0 to ", kMost));
+  }
+}
+
+}  // namespace
+
 RowResult row_from_json(const Json& json, std::string_view where) {
   RowResult row;
   visit(row, Reader{json, where});
+  row.seconds = std::max(row.seconds, 0.0);  // of a build whose clock could go back
+  require_possible(row, where);
   if (!json.find("control")) {
     // Of a build with one control. It called what it judged by fp32 distilled.
     row.aims_at_data = row.trained && !row.distilled;
@@ -189,6 +234,55 @@ RowResult row_from_json(const Json& json, std::string_view where) {
     if (!is_control && (row.on_control || row.aims_at_data)) row.control = kControlRow;
   }
   return row;
+}
+
+namespace {
+
+constexpr std::string_view kDigest = "digest";
+
+}  // namespace
+
+std::string row_text(const RowResult& row) {
+  Json json = to_json(row);
+  const std::string digest = sha256(json.dump());
+  return json.set(kDigest, digest).dump() + "\n";
+}
+
+RowResult row_from_text(std::string_view text, const std::string& where, bool* has_digest) {
+  const Json json = Json::parse(text, where);
+  const Json known = to_json({});
+  Json row = Json::object();
+  const Json* digest = nullptr;
+  for (const auto& [key, value] : json.as_object(where)) {
+    if (key == kDigest) {
+      digest = &value;
+      continue;
+    }
+    if (!known.find(key)) {
+      throw Error({.fault = Fault::input,
+                   .where = where,
+                   .what = "a member that no row of this build has",
+                   .field = key,
+                   .hint = "the file is damaged or of a newer build; a run that is resumed makes "
+                           "the row again"});
+    }
+    row.set(key, value);
+  }
+  if (has_digest) *has_digest = digest != nullptr;
+  if (digest) {
+    const std::string found = sha256(row.dump());
+    const std::string& expected = digest->as_string(where + ": digest");
+    if (found != expected) {
+      throw Error({.fault = Fault::input,
+                   .where = where,
+                   .what = "damaged: its SHA-256 is not what it says",
+                   .field = std::string(kDigest),
+                   .found = found,
+                   .expected = expected,
+                   .hint = "a run that is resumed makes the row again"});
+    }
+  }
+  return row_from_json(row, where);
 }
 
 const RowResult* find_row(const SeedResults& results, std::string_view name) {

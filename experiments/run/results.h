@@ -72,8 +72,16 @@ std::string label(const RowResult& row);
 double worst_window(const RowResult& row, const RowResult& base);
 
 Json to_json(const RowResult& row);
-/// Throws Fault::input naming `where` for anything missing or of another type.
+/// Throws Fault::input naming `where` for anything missing, of another type, or out of the range
+/// that a run can write.
 RowResult row_from_json(const Json& json, std::string_view where);
+
+/// A row file: the row, and last its digest, the SHA-256 of the line without it.
+std::string row_text(const RowResult& row);
+/// Throws as row_from_json, and where the digest is another. Files of earlier builds have none;
+/// `has_digest` tells.
+RowResult row_from_text(std::string_view text, const std::string& where,
+                        bool* has_digest = nullptr);
 
 /// The row of that name, or null.
 const RowResult* find_row(const SeedResults& results, std::string_view name);

@@ -129,7 +129,7 @@ std::set<std::string> remove_outdated(const fs::path& run, const Artefacts& befo
   };
   std::vector<fs::path> seeds;
   for (const fs::directory_entry& entry : fs::directory_iterator(run)) {
-    if (entry.path().filename().string().starts_with("seed-")) seeds.push_back(entry.path());
+    if (RunDir::is_seed(entry.path().filename().string())) seeds.push_back(entry.path());
   }
   for (const fs::path& seed : seeds) {
     remove(seed / "rows", [](const fs::path& file) { return file.stem().string(); });

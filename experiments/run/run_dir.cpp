@@ -23,13 +23,16 @@ std::vector<fs::path> entries_of(const fs::path& directory) {
   return entries;
 }
 
-bool is_written_by_runs(const fs::path& entry) {
+bool is_written_by_runs(std::string_view name) {
   static constexpr std::string_view kNames[] = {
       kResolvedConfig, kInputsFile,   "env.json",  "metrics.jsonl", "results.csv", "results.jsonl",
       "results.md",    "results.svg", "pairs.csv", "report.html",   "models"};
-  const std::string name = entry.filename().string();
-  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames) ||
-         name.starts_with("seed-");
+  return std::ranges::find(kNames, name) != std::end(kNames) || RunDir::is_seed(name);
+}
+
+bool is_temporary_of_runs(std::string_view name) {
+  std::string base;
+  return is_temporary_name(name, base) && is_written_by_runs(base);
 }
 
 void create(const fs::path& path) {
@@ -44,28 +47,66 @@ void create(const fs::path& path) {
                .hint = "choose another directory with --out"});
 }
 
+void remove_entry(const fs::path& entry) {
+  std::error_code error;
+  fs::remove_all(entry, error);
+  if (!error) return;
+  throw Error(
+      {.fault = Fault::io, .where = entry.string(), .what = "cannot remove: " + error.message()});
+}
+
+/// Of a folder that others may have put something into: what runs write there, and the folder if
+/// that leaves it empty.
+void remove_ours(const fs::path& folder, const std::function<bool(std::string_view)>& ours) {
+  std::error_code error;
+  if (fs::is_symlink(folder, error) || !fs::is_directory(folder, error)) {
+    return remove_entry(folder);
+  }
+  for (const fs::path& entry : entries_of(folder)) {
+    const std::string name = entry.filename().string();
+    std::string base;
+    if (ours(is_temporary_name(name, base) ? base : name)) remove_entry(entry);
+  }
+  fs::remove(folder, error);
+}
+
 void remove_results(std::vector<fs::path> entries) {
   // The configuration goes last: until then the directory is known to be a run's.
   std::stable_partition(entries.begin(), entries.end(),
                         [](const fs::path& entry) { return entry.filename() != kResolvedConfig; });
   for (const fs::path& entry : entries) {
-    std::error_code error;
-    if (is_written_by_runs(entry)) fs::remove_all(entry, error);
-    if (error) {
-      throw Error({.fault = Fault::io,
-                   .where = entry.string(),
-                   .what = "cannot remove: " + error.message()});
+    const std::string name = entry.filename().string();
+    if (!is_written_by_runs(name)) continue;
+    if (RunDir::is_seed(name)) {
+      remove_ours(entry, [](std::string_view n) { return n == "rows" || n == "ckpt"; });
+    } else if (name == "models") {
+      remove_ours(entry, RunDir::is_model);
+    } else {
+      remove_entry(entry);
     }
   }
 }
 
 }  // namespace
 
+bool RunDir::is_seed(std::string_view name) {
+  constexpr std::string_view kSeed = "seed-";
+  const std::string_view number = name.substr(std::min(name.size(), kSeed.size()));
+  return name.starts_with(kSeed) && !number.empty() &&
+         number.find_first_not_of("0123456789") == number.npos;
+}
+
+bool RunDir::is_model(std::string_view name) {
+  const std::size_t seed = name.rfind("-seed");
+  if (seed == name.npos || seed == 0) return false;
+  return is_seed(str("seed-", name.substr(seed + std::string_view("-seed").size())));
+}
+
 bool RunDir::replaces(const fs::path& run, const fs::path& file) {
   std::error_code error;
   const fs::path inside = fs::weakly_canonical(fs::absolute(file), error)
                               .lexically_relative(fs::weakly_canonical(fs::absolute(run), error));
-  return !error && !inside.empty() && is_written_by_runs(*inside.begin());
+  return !error && !inside.empty() && is_written_by_runs(inside.begin()->string());
 }
 
 RunDir::RunDir(fs::path path, Earlier earlier)
@@ -82,7 +123,7 @@ RunDir::RunDir(fs::path path, Earlier earlier)
   const bool foreign =
       !has_run && std::any_of(entries.begin(), entries.end(), [](const fs::path& entry) {
         const std::string name = entry.filename().string();
-        return name != "run.lock" && name.find(".tmp-") == std::string::npos;
+        return name != "run.lock" && !is_temporary_of_runs(name);
       });
   if (foreign) {
     throw Error({.where = path_.string(),
@@ -96,7 +137,7 @@ RunDir::RunDir(fs::path path, Earlier earlier)
          .hint = "--resume continues it, --force starts over, --out chooses another directory"});
   }
   if (earlier == Earlier::replace) remove_results(entries);
-  remove_stale_temporaries(path_);
+  remove_stale_temporaries(path_, is_written_by_runs);
 }
 
 fs::path RunDir::checkpoints(std::int64_t seed) const {

@@ -46,6 +46,9 @@ class RunDir {
   Json inputs() const;
   void write_env(const Json& environment) const;
 
+  /// Whether runs name the folder of a seed so ("seed-7"), or a model ("rtn-int4-seed7").
+  static bool is_seed(std::string_view name);
+  static bool is_model(std::string_view name);
   /// Whether `file` lies where a run in the directory `run` writes.
   static bool replaces(const std::filesystem::path& run, const std::filesystem::path& file);
 

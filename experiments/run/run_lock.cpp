@@ -15,6 +15,7 @@
 #include <system_error>
 
 #include "autograd/base/error.h"
+#include "autograd/base/file_calls.h"
 
 namespace notch::experiments {
 
@@ -33,6 +34,27 @@ std::string host_name() {
        .where = path.string(),
        .what = str("cannot lock the run directory: ", std::generic_category().message(error)),
        .hint = "choose another directory with --out"});
+}
+
+/// The lock file, made where it is not there. It will be overwritten: a link to something else, or a
+/// file with a second name elsewhere, is not touched.
+int open_lock(const fs::path& path) {
+  int fd = -1;
+  do {
+    fd = file_calls().open(path.c_str(),
+                           O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+  } while (fd < 0 && errno == EINTR);
+  struct stat info {};
+  if (fd < 0 && errno != ELOOP) fail_io(path, errno);
+  if (fd >= 0 && ::fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink <= 1) return fd;
+  const bool is_link = fd < 0 || S_ISREG(info.st_mode);
+  if (fd >= 0) ::close(fd);
+  throw Error({.fault = Fault::io,
+               .where = path.string(),
+               .what = "is not the lock of a run",
+               .found = is_link ? "a link to another file" : "not a regular file",
+               .expected = "a file that runs write, or nothing",
+               .hint = "remove it, or choose another directory with --out"});
 }
 
 /// When the process started, in ticks since boot (proc(5): field 22 of stat); 0 when unknown. With
@@ -90,8 +112,7 @@ bool is_alive(const Owner& owner) {
 
 RunLock::RunLock(const fs::path& directory) : path_(directory / "run.lock") {
   for (;;) {
-    fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (fd_ < 0) fail_io(path_, errno);
+    fd_ = open_lock(path_);
     // A file system without flock leaves the pid as the only witness.
     if (::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
       const Owner owner = read_owner(fd_);

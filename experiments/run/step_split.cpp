@@ -65,7 +65,9 @@ Table split_table(const std::vector<NamedSplit>& splits) {
                {.key = "floor_ms", .title = "GEMM floor ms", .decimals = 2}});
   const auto words = [](const std::string& s) { return s.empty() ? missing() : text(s); };
   const auto above_zero = [](double ms) { return ms > 0 ? number(ms) : missing(); };
-  for (const auto& [shape, recipe, split] : splits) {
+  for (const NamedSplit& named : splits) {
+    const std::string &shape = named.shape, &recipe = named.recipe;
+    const StepSplit& split = named.split;
     const auto add = [&](const OpTime& op) {
       table.add_row({words(shape), words(recipe), text(op.op), words(op.layer),
                      above_zero(op.forward), above_zero(op.backward), above_zero(op.optimizer),

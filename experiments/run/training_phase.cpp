@@ -11,10 +11,6 @@
 namespace notch::experiments {
 namespace {
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 using Pass = Profile::Pass;
 
 }  // namespace
@@ -55,10 +51,10 @@ TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& pa
   if (s_.ema > 0) ema_.emplace(groups, s_.ema);
 }
 
-double TrainingPhase::seconds() const { return seconds_before_ + seconds_since(start_); }
+double TrainingPhase::seconds() const { return seconds_before_ + seconds_now() - start_; }
 
 UpdateReport TrainingPhase::step() {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = seconds_now();
   const std::int64_t step = done();
   loss_ = run(step, graph_);
   if (parts_.fake) {
@@ -78,7 +74,7 @@ UpdateReport TrainingPhase::step() {
     if (parts_.fake) parts_.fake->after_update();
     if (ema_) ema_->update();
   }
-  if (parts_.profile) parts_.profile->add_step(seconds_since(start));
+  if (parts_.profile) parts_.profile->add_step(seconds_now() - start);
   return {.step = step + 1,
           .steps = steps(),
           .loss = loss_,
@@ -113,8 +109,16 @@ bool TrainingPhase::resume(const TrainListener& listener) {
                  .found = phase,
                  .expected = s_.phase});
   }
-  optimizer_->set_steps(state.at("step", where).as_int(where));
-  seconds_before_ = state.at("seconds", where).as_number(where);
+  if (const std::int64_t step = state.at("step", where).as_int(where); step != latest.step) {
+    throw Error({.fault = Fault::input,
+                 .where = where,
+                 .what = "its state is of another step than its name",
+                 .field = "step",
+                 .found = std::to_string(step),
+                 .expected = std::to_string(latest.step)});
+  }
+  optimizer_->set_steps(latest.step);
+  seconds_before_ = std::max(0.0, state.at("seconds", where).as_number(where));
   loss_ = state.at("loss", where).as_number(where);
   const Json* build = state.find("build");
   build_ = then_build(build ? build->as_string(where) : std::string{}, parts_.build);

@@ -4,12 +4,12 @@
 // turn.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
 
+#include "autograd/base/clock.h"
 #include "experiments/run/trainer.h"
 #include "nn/checkpoint.h"
 #include "optim/clip.h"
@@ -54,7 +54,7 @@ class TrainingPhase {
   Graph graph_, teacher_graph_;
   std::unique_ptr<optim::Optimizer> optimizer_;
   std::optional<optim::Ema> ema_;
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  double start_ = seconds_now();
   double seconds_before_ = 0, loss_ = 0;
   std::string build_;
 };

@@ -4,14 +4,15 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
 #include <vector>
 
+#include "autograd/base/clock.h"
 #include "autograd/base/error.h"
+#include "autograd/base/printable.h"
 #include "experiments/show/table.h"
 
 namespace notch::experiments {
@@ -21,10 +22,6 @@ namespace {
 constexpr double kRedrawSeconds = 0.1;
 constexpr double kMeanDecay = 0.95;  // of the mean time between reports: about the last 20
 constexpr int kWidestBar = 30;
-
-double monotonic_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 std::string printed_if(const char* format, const std::optional<double>& x) {
   return x ? printed(format, *x) : "-";
@@ -79,7 +76,7 @@ std::string format_count(double n) {
 }
 
 Progress::Progress(ProgressOptions options) : options_(std::move(options)) {
-  if (!options_.seconds) options_.seconds = monotonic_seconds;
+  if (!options_.seconds) options_.seconds = seconds_now;
   if (!options_.out) options_.out = &std::cerr;
 }
 
@@ -101,7 +98,7 @@ void Progress::begin(std::string_view label, int total, int done, int line_every
 }
 
 void Progress::report(const StepReport& step) {
-  const double now = options_.seconds();
+  const double now = std::max(options_.seconds(), last_time_);
   const int steps = std::max(step.step - done_, 1);
   const double between = now - last_time_;
   mean_seconds_ = kMeanDecay * mean_seconds_ + (1 - kMeanDecay) * between / steps;
@@ -206,7 +203,7 @@ void Progress::note(std::string_view line) {
   if (options_.quiet) return;
   clear_bar();
   last_draw_ = -1;
-  *options_.out << line << std::endl;
+  *options_.out << printable_lines(line) << std::endl;
 }
 
 void Progress::end(std::string_view summary) {

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "autograd/base/error.h"
+#include "autograd/base/printable.h"
 
 namespace notch::experiments {
 namespace svg {
@@ -103,7 +104,7 @@ std::string mark_at(double x, double y, const MarkStyle& s, std::string_view nam
 
 std::string escaped_markup(std::string_view text) {
   std::string out;
-  for (const char c : text) {
+  for (const char c : printable_lines(text)) {
     switch (c) {
       case '&':
         out += "&amp;";
@@ -121,7 +122,7 @@ std::string escaped_markup(std::string_view text) {
         out += "&#39;";
         break;
       default:
-        out += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? ' ' : c;
+        out += c;
     }
   }
   return out;

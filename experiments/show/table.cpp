@@ -8,6 +8,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/json.h"
+#include "autograd/base/printable.h"
 
 namespace notch::experiments {
 
@@ -51,7 +52,7 @@ struct Shown {
 };
 
 Shown show(const Cell& cell, const Column& column, std::string_view plus_minus) {
-  if (const auto* words = std::get_if<std::string>(&cell)) return {.main = *words};
+  if (const auto* words = std::get_if<std::string>(&cell)) return {.main = printable(*words)};
   const auto* n = std::get_if<Number>(&cell);
   if (!n) return {.main = "-"};
   if (column.bytes) return {.main = bytes_text(n->value)};

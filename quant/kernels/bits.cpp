@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "autograd/base/extents.h"
+
 namespace notch::quant {
 namespace {
 
@@ -15,10 +17,17 @@ std::uint64_t load_bytes(const std::uint8_t* bytes, std::size_t n) {
   return word;
 }
 
+void require_bits(std::string_view where, std::span<const std::uint8_t> bytes,
+                  std::span<const std::int8_t> codes, int bits) {
+  check(bits >= 1 && bits <= 8, where, "codes of ", bits, " bits");
+  require_extent(where, (std::ssize(codes) * bits + 7) / 8, bytes);
+}
+
 }  // namespace
 
 void pack_row(std::span<std::uint8_t> bytes, std::span<const std::int8_t> codes, int bits,
               const Grid& grid) {
+  require_bits("pack", bytes, codes, bits);
   const int qmin = grid.qmin, step = grid.step;
   const std::size_t width = static_cast<std::size_t>(bits);
   for (std::size_t first = 0, byte = 0; first < codes.size(); first += kCodes, byte += width) {
@@ -36,6 +45,7 @@ void pack_row(std::span<std::uint8_t> bytes, std::span<const std::int8_t> codes,
 
 bool unpack_row(std::span<std::int8_t> codes, std::span<const std::uint8_t> bytes, int bits,
                 const Grid& grid) {
+  require_bits("unpack", bytes, codes, bits);
   const int qmin = grid.qmin, step = grid.step;
   const std::size_t width = static_cast<std::size_t>(bits);
   const std::uint64_t mask = (std::uint64_t{1} << width) - 1;
@@ -53,6 +63,7 @@ bool unpack_row(std::span<std::int8_t> codes, std::span<const std::uint8_t> byte
 }
 
 void pack_trits(std::span<std::uint8_t> bytes, std::span<const std::int8_t> codes) {
+  require_extent("pack", (std::ssize(codes) + 4) / 5, bytes);
   for (std::size_t first = 0, byte = 0; first < codes.size(); first += kTrits, ++byte) {
     int value = 0;
     for (std::size_t i = std::min(first + kTrits, codes.size()); i-- > first;) {
@@ -63,6 +74,7 @@ void pack_trits(std::span<std::uint8_t> bytes, std::span<const std::int8_t> code
 }
 
 bool unpack_trits(std::span<std::int8_t> codes, std::span<const std::uint8_t> bytes) {
+  require_extent("unpack", (std::ssize(codes) + 4) / 5, bytes);
   int value = 0;
   for (std::size_t first = 0, byte = 0; first < codes.size(); first += kTrits, ++byte) {
     value = bytes[byte];

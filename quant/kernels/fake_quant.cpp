@@ -4,6 +4,7 @@
 
 #include "autograd/base/simd.h"
 #include "quant/kernels/round.h"
+#include "quant/kernels/units.h"
 
 namespace notch::quant {
 namespace {
@@ -16,6 +17,7 @@ NOTCH_CLONES void clipped_ste_backward(std::span<real> dw, std::span<const real>
                                        std::span<const real> w, const Units& units,
                                        const Grid& grid) {
   if (dw.empty()) return;
+  require_units("ste backward", units, dw, dout, w);
   for (std::size_t u = 0; u < units.scales.size(); ++u) {
     const real scale = units.scales[u];
     const int z = units.zero(u);
@@ -35,6 +37,9 @@ NOTCH_CLONES void clipped_ste_backward(std::span<real> dw, std::span<const real>
 NOTCH_CLONES void lsq_backward(std::span<real> dw, std::span<real> dlog, std::span<const real> dout,
                                std::span<const real> w, const Units& units, const Grid& grid,
                                double factor) {
+  require_units("lsq backward", units, dout, w);
+  require_extent("lsq backward", dw.empty() ? 0 : std::ssize(units.scales) * units.size, dw);
+  require_extent("lsq backward", dlog.empty() ? 0 : std::ssize(units.scales), dlog);
   const real first = grid.lowest(), last = grid.highest();
   const real lo = first - grid.reach, hi = last + grid.reach;
   const real lowest = kInside * lo, highest = kInside * hi;

@@ -2,6 +2,7 @@
 
 #include "autograd/base/simd.h"
 #include "quant/kernels/round.h"
+#include "quant/kernels/units.h"
 
 namespace notch::quant {
 namespace {
@@ -16,6 +17,8 @@ real* of_unit(std::span<real> all, std::size_t u, std::int64_t unit) {
 NOTCH_CLONES void observe_oscillation(const OscillationState& state, std::span<real> w,
                                       const Units& units, const Grid& grid, double momentum,
                                       double threshold) {
+  require_units("oscillation", units, w, state.code, state.direction, state.frequency);
+  if (!state.frozen.empty()) require_units("oscillation", units, state.mean, state.frozen);
   const real m = static_cast<real>(momentum), most = static_cast<real>(threshold);
   const std::int64_t unit = units.size;
   with_rounding(grid, [&](const auto& round) NOTCH_GRID_INLINE {
@@ -51,6 +54,7 @@ NOTCH_CLONES void observe_oscillation(const OscillationState& state, std::span<r
 
 NOTCH_CLONES void dampen_backward(std::span<real> dw, std::span<const real> w, const Units& units,
                                   const Grid& grid, double factor) {
+  require_units("dampen backward", units, dw, w);
   const real twice = static_cast<real>(2 * factor);
   with_rounding(grid, [&](const auto& round) NOTCH_GRID_INLINE {
     for (std::size_t u = 0; u < units.scales.size(); ++u) {

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "autograd/base/simd.h"
+#include "quant/kernels/units.h"
 
 static_assert(FLT_EVAL_METHOD == 0, "excess precision would change which code a weight gets");
 
@@ -27,6 +28,7 @@ double add_lanes(const double (&lanes)[kLanes]) {
 
 NOTCH_CLONES void round_codes(std::span<std::int8_t> codes, std::span<const real> w,
                               const Units& units, const Grid& grid) {
+  require_units("round", units, codes, w);
   const std::int64_t unit = units.size;  // read here: a store of codes could be to `units`
   with_rounding(grid, [&](const auto& round) NOTCH_GRID_INLINE {
     for (std::size_t u = 0; u < units.scales.size(); ++u) {
@@ -45,6 +47,7 @@ NOTCH_CLONES void round_codes(std::span<std::int8_t> codes, std::span<const real
 
 NOTCH_CLONES void fake_quant(std::span<real> out, std::span<const real> w, const Units& units,
                              const Grid& grid) {
+  require_units("fake_quant", units, out, w);
   with_rounding(grid, [&](const auto& round) NOTCH_GRID_INLINE {
     for (std::size_t u = 0; u < units.scales.size(); ++u) {
       const real scale = units.scales[u];
@@ -59,6 +62,7 @@ NOTCH_CLONES void fake_quant(std::span<real> out, std::span<const real> w, const
 
 NOTCH_CLONES void dequantize_codes(std::span<real> out, std::span<const std::int8_t> codes,
                                    const Units& units, const Grid& grid) {
+  require_units("dequantize", units, out, codes);
   const real* const levels = grid.levels.data();
   for (std::size_t u = 0; u < units.scales.size(); ++u) {
     const real scale = units.scales[u];

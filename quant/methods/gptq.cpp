@@ -7,6 +7,7 @@
 #include <string>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
 #include "autograd/kernels/syrk.h"
@@ -82,7 +83,7 @@ void search_tensor_clip(std::span<const real> w, real first, QTensor& q,
 
 Hessian::Hessian(std::int64_t in_features, bool magnitudes)
     : in_features_(in_features),
-      sum_(at(in_features * in_features), 0.0),
+      sum_(at(extent("hessian", {in_features, in_features})), 0.0),
       magnitudes_(at(magnitudes ? in_features : 0), 0.0) {}
 
 void Hessian::accumulate(std::span<const real> x) {

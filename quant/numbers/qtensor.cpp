@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/numbers/format.h"
@@ -48,6 +49,12 @@ void check_scale_counts(const Scales& at, const Spec& spec, std::int64_t units, 
 }
 
 }  // namespace
+
+void require_whole(const QTensor& q, std::string_view where) {
+  check(std::ssize(q.codes) == extent(where, {q.rows, q.cols}), where, "got ", q.codes.size(),
+        " codes for a matrix of [", q.rows, ", ", q.cols, "]");
+  check_scale_counts(q.at, q.spec, unit_count(q.spec, q.rows, q.cols), Fault::usage, where);
+}
 
 bool QTensor::operator==(const QTensor& other) const {
   return spec == other.spec && rows == other.rows && cols == other.cols && codes == other.codes &&
@@ -100,6 +107,7 @@ QTensor quantize(std::span<const real> w, std::int64_t rows, std::int64_t cols, 
 void dequantize(const QTensor& q, std::span<real> out) {
   check(out.size() == q.codes.size(), "dequantize", "got room for ", out.size(), " weights, need ",
         q.codes.size());
+  require_whole(q, "dequantize");
   const std::int64_t units = unit_count(q.spec, q.rows, q.cols);
   const std::int64_t unit = unit_size(q.spec, q.rows, q.cols);
   const Grid grid = grid_of(q.spec);

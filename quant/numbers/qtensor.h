@@ -38,6 +38,9 @@ struct QTensor {
 QTensor quantize(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
                  Scales scales, std::string_view where);
 
+/// Usage Error unless codes, scales and zero points are as many as the spec and shape say.
+void require_whole(const QTensor& q, std::string_view where);
+
 /// out [rows, cols] = level(q - zero_point) · scale: one subtraction of integers or one look-up, one
 /// multiplication.
 void dequantize(const QTensor& q, std::span<real> out);

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/half.h"
 #include "quant/numbers/format.h"
 #include "quant/numbers/names.h"
@@ -67,6 +68,7 @@ void validate(const Spec& spec, std::int64_t in_features, std::string_view where
 }
 
 std::int64_t unit_size(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  check_fields(spec, Fault::usage, "spec");
   switch (spec.granularity) {
     case Granularity::tensor:
       return rows * cols;
@@ -79,11 +81,13 @@ std::int64_t unit_size(const Spec& spec, std::int64_t rows, std::int64_t cols) {
 }
 
 std::int64_t unit_count(const Spec& spec, std::int64_t rows, std::int64_t cols) {
-  if (rows == 0 || cols == 0) return 0;
-  return rows * cols / unit_size(spec, rows, cols);
+  const std::int64_t weights = extent("spec", {rows, cols});
+  return weights == 0 ? 0 : weights / unit_size(spec, rows, cols);
 }
 
 std::int64_t packed_bytes(const Spec& spec, std::int64_t n) {
+  check_fields(spec, Fault::usage, "spec");
+  extent("spec", {n, spec.bits});
   switch (format_of(spec.grid).packing) {
     case Packing::bits:
       return (n * spec.bits + 7) / 8;

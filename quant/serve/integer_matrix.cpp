@@ -57,10 +57,11 @@ IntegerMatrix::IntegerMatrix(const QTensor& q) : IntegerMatrix(q.spec, q.rows, q
 }
 
 void IntegerMatrix::set_rows(Index first_row, const QTensor& part) {
-  check(part.spec == spec_ && part.cols == shape_.K && first_row % kRowStep == 0 &&
-            first_row + part.rows <= shape_.N,
+  check(part.spec == spec_ && part.cols == shape_.K && first_row >= 0 &&
+            first_row % kRowStep == 0 && first_row + part.rows <= shape_.N,
         "integer weights", name_of(part.spec), " [", part.rows, ", ", part.cols, "] from row ",
         first_row, " on does not fit ", name_of(spec_), " [", shape_.N, ", ", shape_.K, "]");
+  require_whole(part, "integer weights");
   const Index units = shape_.units(), first_panel = first_row / kRowStep;
   const std::vector<real> real_scales = one_per_unit(part.at.scales, part.rows * units);
   const std::vector<std::int8_t> zeros = shape_.zero_points

@@ -195,6 +195,7 @@ void PackedMatrix::set_rows(Index first_row, const QTensor& part) {
             first_row + part.rows <= rows_.rows,
         "packed matrix", name_of(part.spec), " [", part.rows, ", ", part.cols, "] from row ",
         first_row, " on does not fit ", name_of(spec_), " [", rows_.rows, ", ", cols, "]");
+  require_whole(part, "packed matrix");
   const Index bytes = repacked_row_bytes(cols, rows_.bits);
   auto* memory = reinterpret_cast<std::uint8_t*>(codes_.flat().data());
   const std::span<const std::int8_t> codes(part.codes);

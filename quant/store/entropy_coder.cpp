@@ -217,9 +217,15 @@ Levels best_levels(const std::vector<std::int64_t>& counts) {
   return *best;
 }
 
+void check_grid(const Grid& grid, std::string_view where) {
+  check(grid.step >= 1 && grid.qmin <= grid.qmax && grid.qmin >= -128 && grid.qmax <= 127, where,
+        "a grid from ", grid.qmin, " to ", grid.qmax, " in steps of ", grid.step);
+}
+
 }  // namespace
 
 std::vector<std::uint8_t> encode_codes(std::span<const std::int8_t> codes, const Grid& grid) {
+  check_grid(grid, "encode_codes");
   if (codes.empty()) return {};
   const auto symbol = [&](std::int8_t code) {
     return static_cast<std::size_t>((code - grid.qmin) / grid.step);
@@ -250,6 +256,8 @@ std::vector<std::uint8_t> encode_codes(std::span<const std::int8_t> codes, const
 
 std::vector<std::int8_t> decode_codes(std::span<const std::uint8_t> stream, std::int64_t count,
                                       const Grid& grid, std::string_view where) {
+  check(count >= 0, where, "asked for ", count, " codes");
+  check_grid(grid, where);
   if (count == 0) {
     if (!stream.empty()) refuse(where, "bytes without a symbol");
     return {};

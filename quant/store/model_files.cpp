@@ -6,7 +6,9 @@
 #include <deque>
 #include <map>
 #include <set>
+#include <unordered_map>
 
+#include "nn/integrity.h"
 #include "quant/store/entropy_coder.h"
 #include "quant/store/pack.h"
 #include "quant/store/stored_tensor.h"
@@ -24,10 +26,20 @@ nn::TensorSource bytes_source(std::string name, nn::DType dtype, nn::FileShape s
   return nn::raw_tensor(std::move(name), dtype, std::move(shape), std::as_bytes(std::span(bytes)));
 }
 
-const NamedQTensor* find(const std::vector<NamedQTensor>& tensors, std::string_view param) {
-  const auto at = std::ranges::find(tensors, param, &NamedQTensor::name);
-  return at == tensors.end() ? nullptr : &*at;
-}
+/// Of the model's tensors, those that are quantized: by the names of their parameters.
+class QuantizedTensors {
+ public:
+  explicit QuantizedTensors(const std::vector<NamedQTensor>& tensors) {
+    for (const NamedQTensor& t : tensors) by_name_.emplace(t.name, &t);
+  }
+  const NamedQTensor* find(const nn::FileTensor& t) const {
+    const auto at = t.param ? by_name_.find(t.param->name) : by_name_.end();
+    return at == by_name_.end() ? nullptr : at->second;
+  }
+
+ private:
+  std::unordered_map<std::string_view, const NamedQTensor*> by_name_;
+};
 
 bool has_stored_range(const NamedQTensor& t) {
   return t.input && t.input->spec.range == ActivationRange::fixed;
@@ -87,12 +99,14 @@ Coding read_coding(const Json& config, const std::string& where) {
 }
 
 /// {"h.0.attn.c_attn.weight": spec of the input, …}; empty without quantized activations.
-std::map<std::string, ActivationSpec> read_inputs(const Json& config, const std::string& where) {
+std::map<std::string, ActivationSpec> read_inputs(const Json& config,
+                                                  const std::map<std::string, Spec>& specs,
+                                                  const std::string& where) {
   std::map<std::string, ActivationSpec> inputs;
   const Json* all = config.find("activations");
   if (!all) return inputs;
   for (const auto& [name, spec] : all->as_object(where)) {
-    if (!config.at("tensors", where).find(name)) {
+    if (!specs.contains(name)) {
       refuse(where, "activations." + name, "a layer in floating point", "a quantized tensor");
     }
     inputs.emplace(name, activation_spec_from_json(spec, where + ": activations." + name));
@@ -151,7 +165,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
   const Json& about = *nn::quantization_config(json);
   std::map<std::string, Spec> specs = read_specs(about, where);
   const Coding coding = read_coding(about, where);
-  const std::map<std::string, ActivationSpec> inputs = read_inputs(about, where);
+  const std::map<std::string, ActivationSpec> inputs = read_inputs(about, specs, where);
 
   const std::set<std::string> multiplied = read_multipliers(about, where);
 
@@ -187,19 +201,22 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
       model->head_is_tied() &&
       std::ranges::any_of(floats, [&](const nn::FileTensor& t) { return t.param == &head; });
   file.check_no_others(head_may_follow);
+  check_expansion(packed, file.file().path());
 
   // Layers that multiply integers, and what stays packed, need no second copy of their weights.
   const nn::Embedding* positions = model->position_table();
+  std::unordered_map<const Param*, const PackedEntry*> entries;
+  for (const PackedEntry& entry : packed) entries.emplace(entry.param, &entry);
   const auto entry_of = [&](const Param& p) {
-    return std::ranges::find(packed, &p, &PackedEntry::param);
+    const auto at = entries.find(&p);
+    return at == entries.end() ? nullptr : at->second;
   };
   const auto stays_packed = [&](const Param& p) {
     const bool added = positions && positions->weight == &p;
-    return keep && !added && entry_of(p) != packed.end() && !entry_of(p)->input;
+    return keep && !added && entry_of(p) && !entry_of(p)->input;
   };
-  model->params().allocate_values([&](const Param& p) {
-    return !stays_packed(p) && (entry_of(p) == packed.end() || !entry_of(p)->input);
-  });
+  model->params().allocate_values(
+      [&](const Param& p) { return !stays_packed(p) && (!entry_of(p) || !entry_of(p)->input); });
   LoadedModel loaded{.quantization_config = about, .coding = coding};
   std::map<const Param*, std::vector<real>> multiply;
   for (const PackedEntry& entry : packed) {
@@ -247,13 +264,14 @@ double SizeReport::coded_bits_per_weight() const {
 SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int float_bits,
                         Coding coding) {
   SizeReport size;
+  const QuantizedTensors tensors(quantized.tensors);
   std::vector<nn::TensorSource> outline;  // names, types and shapes, nothing to write
   const auto tensor = [&](std::string name, nn::DType dtype, nn::FileShape shape) {
     outline.push_back({.name = std::move(name), .dtype = dtype, .shape = std::move(shape)});
   };
   for (const nn::FileTensor& t : model.file_tensors()) {
     if (t.param) size.weights += t.shape.size();
-    const NamedQTensor* named = t.param ? find(quantized.tensors, t.param->name) : nullptr;
+    const NamedQTensor* named = tensors.find(t);
     if (!named) {
       size.float_bytes += t.shape.size() * float_bits / 8;
       tensor(t.name, float_bits == 16 ? nn::DType::f16 : nn::DType::f32, nn::file_shape(t.shape));
@@ -298,6 +316,7 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
 void save_quantized(const nn::Model& model, const Quantized& quantized, const fs::path& dir,
                     const Json& about, Coding coding) {
   check(!quantized.tensors.empty(), dir.string(), "nothing is quantized");
+  const QuantizedTensors tensors(quantized.tensors);
   std::vector<nn::TensorSource> sources;
   std::vector<PackedTensor> packed;  // the sources refer to its bytes
   packed.reserve(quantized.tensors.size());
@@ -306,7 +325,7 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
   Json specs = Json::object(), inputs = Json::object(), multiplied = Json::array();
   int bits = 8;
   for (const nn::FileTensor& t : model.file_tensors()) {
-    const NamedQTensor* tensor = t.param ? find(quantized.tensors, t.param->name) : nullptr;
+    const NamedQTensor* tensor = tensors.find(t);
     if (!tensor) {
       sources.push_back(nn::float_source(t));
       continue;
@@ -343,8 +362,6 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
   }
   check(packed.size() == quantized.tensors.size(), dir.string(), quantized.tensors.size(),
         " quantized tensors, of which the model has ", packed.size());
-  nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources), kMetadata);
-
   Json config = model.config_json();
   Json quantization = Json::object();
   quantization.set("quant_method", kMethod).set("version", kVersion).set("bits", bits);
@@ -355,6 +372,8 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
   if (!multipliers.empty()) quantization.set("input_multipliers", multiplied);
   config.set("quantization_config", quantization);
   write_file(dir / nn::kConfigFile, config.dump(2) + "\n");
+  nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources), kMetadata);
+  nn::seal_model(dir);
 
   const std::int64_t predicted = predict_size(model, quantized, 32, coding).file_bytes();
   const auto written = static_cast<std::int64_t>(fs::file_size(dir / nn::kWeightsFile));

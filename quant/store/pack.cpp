@@ -94,6 +94,7 @@ std::vector<std::int8_t> unpack_codes(std::span<const std::uint8_t> bytes, std::
 }
 
 PackedTensor pack(const QTensor& q) {
+  require_whole(q, "pack");
   PackedTensor packed{.spec = q.spec, .rows = q.rows, .cols = q.cols};
   packed.codes = pack_codes(q.codes, q.rows, q.cols, q.spec);
   packed.scales = pack_scales(q.at.scales, q.spec.scale);

@@ -175,4 +175,23 @@ struct PackedEntry {
   }
 };
 
+/// A stream of one symbol stands for any number of codes, and every one of them takes memory. The
+/// codes of a model need an eighth of a bit at the very least, on average.
+inline void check_expansion(const std::vector<PackedEntry>& packed, const fs::path& path) {
+  constexpr std::int64_t kFree = std::int64_t{1} << 24, kMostPerByte = 64;
+  std::int64_t codes = 0, bytes = 0;
+  for (const PackedEntry& entry : packed) {
+    if (!entry.coded) continue;
+    codes += entry.param->value.size();
+    bytes += entry.coded->size();
+  }
+  if (codes <= kFree || (codes - kFree) / kMostPerByte <= bytes) return;
+  throw Error({.fault = Fault::input,
+               .where = path.string(),
+               .what = "more codes than a model's streams stand for",
+               .field = "coded",
+               .found = str(codes, " codes in ", bytes, " bytes"),
+               .expected = str("at most ", kFree, " and ", kMostPerByte, " for every byte")});
+}
+
 }  // namespace notch::quant

@@ -231,6 +231,21 @@ TEST_CASE("nesting is limited to 64 levels") {
   CHECK(error_of([&] { parse(objects); }).fault == Fault::input);
 }
 
+TEST_CASE("the number of values is limited, and with it the memory") {
+  const auto array_of = [](std::size_t n) {
+    std::string text = "[";
+    for (std::size_t i = 1; i < n; ++i) text += "1,";
+    return text + "1]";
+  };
+  // n numbers and the array are n + 1 values in 2 n + 1 bytes: at most 2^19 + (2 n + 1) / 16 of them.
+  constexpr std::size_t kMost = 599185;
+  static_assert(kMost + 1 == (std::size_t{1} << 19) + (2 * kMost + 1) / 16);
+  CHECK(Json::parse(array_of(kMost), "j").as_array("j").size() == kMost);
+  const ErrorParts parts = error_of([&] { Json::parse(array_of(kMost + 1), "j"); });
+  CHECK(parts.fault == Fault::input);
+  CHECK(parts.what.find("more than 599186 values") != std::string::npos);
+}
+
 TEST_CASE("an object of a vocabulary's size is read and written in order") {
   Json::Object members;
   for (int i = 0; i < 100000; ++i) members.emplace_back("token" + std::to_string(i * 7919), i);

@@ -155,6 +155,18 @@ TEST_CASE("A finished comparison says the same in every format") {
     const ErrorParts parts = error_of([&] { row_from_json(wrong, "r.json"); });
     CHECK(parts.fault == Fault::input);
     CHECK(parts.where.find("r.json") != std::string::npos);
+    Json short_of_windows = whole;
+    short_of_windows.set("window_losses", Json(Json::Array{1.0}));
+    CHECK(error_of([&] { row_from_json(short_of_windows, "r.json"); }).field == "window_losses");
+    for (const char* count : {"bits", "weights", "layers", "file_bytes"}) {
+      Json negative = whole;
+      negative.set(count, -1);
+      CAPTURE(count);
+      CHECK(error_of([&] { row_from_json(negative, "r.json"); }).field == count);
+    }
+    Json wrapped = whole;  // 2^32 + 4 is no 4
+    wrapped.set("bits", (std::int64_t{1} << 32) + 4);
+    CHECK(error_of([&] { row_from_json(wrapped, "r.json"); }).field == "bits");
   }
   SECTION("the hash depends on every row's artefact and loss, and on nothing that time changes") {
     std::vector<SeedResults> seeds = finished().seeds;

@@ -95,5 +95,46 @@ TEST_CASE("the page has the pictures of every width, if any") {
   CHECK(count(html, "<svg ") == 7);
 }
 
+TEST_CASE("reading the reports ends at a line that no run writes") {
+  const std::string good = report("seed-7/qat-lsq-int4", 10, kFirst);
+  const auto points = [](const std::string& metrics) {
+    const std::vector<FigureGroup> groups = diagnostic_figures(metrics, kSeeds);
+    return groups.empty() ? 0 : groups[0].figures[0].plot.series[0].points.size();
+  };
+  CHECK(points(good + report("seed-7/qat-lsq-int4", 20, kSecond)) == 2);
+  for (const std::string bad :
+       {R"({"run":"seed-7/qat-lsq-int4","quantizer":{}})",
+        R"({"run":"seed-7/qat-lsq-int4","step":-1,"quantizer":{}})",
+        R"({"run":"seed-7/qat-lsq-int4","step":20,"quantizer":[]})",
+        R"({"run":"seed-7/qat-lsq-int4","step":20,"quantizer":{"step":1}})",
+        R"({"run":"seed-7/qat-lsq-int4","step":20,"quantizer":{"step":[{}]}})",
+        R"({"run":"seed-7/qat-lsq-int4","step":20,"quantizer":{"reversals":[[null]]}})",
+        R"({"run":"seed-7/qat-lsq-int4","step":20,"loss":"x","quantizer":{}})",
+        R"({"step":20,"quantizer":{}})", R"([])"}) {
+    CAPTURE(bad);
+    CHECK(points(bad) == 0);
+    CHECK(points(bad + "\n" + good) == 0);
+    CHECK(points(good + bad + "\n" + good) == 1);
+  }
+}
+
+TEST_CASE("a report may lack lists, or have numbers for histograms") {
+  const auto turns = [](std::string_view quantizer) {
+    const std::vector<FigureGroup> groups =
+        diagnostic_figures(report("seed-7/qat-lsq-int4", 4, quantizer), kSeeds);
+    REQUIRE(groups.size() == 1);
+    REQUIRE(groups[0].figures[5].plot.title == "Turns of a code, last report");
+    return groups[0].figures[5].plot.series[0].points;
+  };
+  CHECK(turns("").empty());
+  CHECK(turns(R"("reversals":[])").empty());
+  CHECK(turns(R"("reversals":[0.5,null,"a"])").empty());
+  std::string many = R"("reversals":[[0)";
+  for (int bin = 1; bin <= 2000; ++bin) many += ",0.1";
+  const std::vector<PlotPoint> points = turns(many + "]]");
+  REQUIRE(points.size() == 2000);
+  CHECK(points[39].x == std::exp2(39.0));  // past 32 bits
+}
+
 }  // namespace
 }  // namespace notch::experiments

@@ -184,7 +184,8 @@ TEST_CASE("places that differ by rounding only are drawn as one") {
 }
 
 TEST_CASE("markup in names stays text") {
-  CHECK(escaped_markup("a<b> & \"c\" 'd'\x01") == "a&lt;b&gt; &amp; &quot;c&quot; &#39;d&#39; ");
+  CHECK(escaped_markup("a<b> & \"c\" 'd'\x01") ==
+        "a&lt;b&gt; &amp; &quot;c&quot; &#39;d&#39;\\u0001");
   Plot plot{.title = "<script>&", .x_label = "\"x\"", .y_label = "<y>"};
   plot.series.push_back({.name = "</svg>",
                          .color = "\"red",

@@ -1,9 +1,11 @@
 #include "experiments/run/run_dir.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "autograd/base/files.h"
@@ -116,7 +118,7 @@ TEST_CASE("a run directory is replaced only on request") {
   CHECK_FALSE(fs::exists(path / "run.lock"));
   open(Earlier::resume);
   CHECK(fs::exists(path / "metrics.jsonl"));
-  fs::create_directories(path / "models/x");
+  fs::create_directories(path / "models/x-seed1");
   fs::create_directories(path / "seed-1/ckpt");
   std::ofstream(path / "notes.txt") << "mine";
   open(Earlier::replace);
@@ -137,6 +139,59 @@ TEST_CASE("a directory with files of something else is left alone") {
   CHECK_FALSE(fs::exists(scratch / "run.lock"));
   CHECK(test::error_of([&] { RunDir run(scratch / "thesis.tex", Earlier::refuse); }).fault ==
         Fault::io);
+}
+
+TEST_CASE("a lock that is a link is refused, and its file kept") {
+  const test::TemporaryDirectory scratch;
+  write_file(scratch / "precious", "text");
+  const auto refused = [&](const char* directory, const auto& place) {
+    CAPTURE(directory);
+    fs::create_directory(scratch / directory);
+    place(scratch / directory / "run.lock");
+    const ErrorParts parts =
+        test::error_of([&] { RunDir run(scratch / directory, Earlier::refuse); });
+    CHECK(parts.fault == Fault::io);
+    CHECK(parts.where == (scratch / directory / "run.lock").string());
+    CHECK(read_file(scratch / "precious") == "text");
+  };
+  refused("symbolic", [&](const fs::path& at) { fs::create_symlink("../precious", at); });
+  refused("dangling", [&](const fs::path& at) { fs::create_symlink("nowhere", at); });
+  refused("hard", [&](const fs::path& at) { fs::create_hard_link(scratch / "precious", at); });
+  refused("fifo", [&](const fs::path& at) { REQUIRE(::mkfifo(at.c_str(), 0600) == 0); });
+  CHECK_FALSE(fs::exists(scratch / "dangling/nowhere"));
+}
+
+TEST_CASE("force removes what runs write, what others put stays") {
+  const test::TemporaryDirectory scratch;
+  const fs::path path = scratch / "run";
+  fs::create_directories(path / "seed-7/rows");
+  fs::create_directories(path / "seed-8/ckpt/fp32");
+  fs::create_directories(path / "seed-data");
+  fs::create_directories(path / "models/rtn-int4-seed7");
+  fs::create_directories(path / "models/rtn-int4-seed7.tmp-12");
+  fs::create_directories(path / "models/mine");
+  for (const char* file :
+       {"config.resolved.toml", "seed-7/notes.txt", "seed-data/book.txt", "notes.tmp-2024",
+        "env.json.tmp-12", "models/mine/model.safetensors", "results.csv"}) {
+    write_file(path / file, "text");
+  }
+  { const RunDir run(path, Earlier::replace); }
+  std::vector<std::string> left;
+  for (const auto& entry : fs::recursive_directory_iterator(path)) {
+    if (entry.is_regular_file()) left.push_back(fs::relative(entry.path(), path).string());
+  }
+  std::ranges::sort(left);
+  CHECK(left == std::vector<std::string>{"models/mine/model.safetensors", "notes.tmp-2024",
+                                         "seed-7/notes.txt", "seed-data/book.txt"});
+  CHECK_FALSE(fs::exists(path / "seed-8"));
+  CHECK_FALSE(fs::exists(path / "models/rtn-int4-seed7"));
+}
+
+TEST_CASE("names like a temporary's do not make a directory a run's") {
+  const test::TemporaryDirectory scratch;
+  write_file(scratch / "notes.tmp-2024", "text");
+  CHECK(test::error_of([&] { RunDir run(scratch.path(), Earlier::refuse); }).fault == Fault::usage);
+  CHECK(fs::exists(scratch / "notes.tmp-2024"));
 }
 
 TEST_CASE("resuming cuts the metrics after the checkpoint's step") {
@@ -161,6 +216,7 @@ TEST_CASE("resuming cuts the metrics after the checkpoint's step") {
   CHECK(resumed(kept + line("b", 10) + line("c", 1), "b", 9) == kept);
   CHECK(resumed(kept + "[1]\n", "b", 9) == kept);
   CHECK(resumed(kept + "{\"run\":\"b\",\"step\":1.5}\n", "b", 9) == kept);
+  CHECK(resumed(kept + "{\"run\":\"b\",\"step\":1,\"quantizer\":[1]}\n", "b", 9) == kept);
   CHECK(resumed(kept, "a", 0).empty());
   CHECK(resumed(kept, "a", 1) == line("a", 1));
 }

@@ -102,6 +102,20 @@ TEST_CASE("toml remembers lines and columns, in characters") {
   CHECK(array[1].mark.width == 4);
 }
 
+TEST_CASE("toml counts the columns of a line of any length once") {
+  // From the start of the line each time, this would take minutes.
+  const auto refused = [](std::string text) {
+    return test::error_of([&] { parse(std::move(text)); });
+  };
+  CHECK(refused("\"é\" = [" + repeat("1,", 300'000) + "?]").where == "x.toml:1:600008");
+  CHECK(refused("\"é\" = [" + repeat("{},", 200'000) + "?]").where == "x.toml:1:600008");
+  const toml::Table t = parse("a = [{b = 1}, {c = [2, 'é', 3]}]");
+  const toml::Value second = get<toml::Array>(t, "a")[1];
+  CHECK(second.mark.column == 15);
+  CHECK(second.mark.width == 17);
+  CHECK(get<toml::Array>(std::get<toml::Table>(second.data), "c")[2].mark.column == 29);
+}
+
 TEST_CASE("toml rejects what is not TOML, with the place") {
   struct Case {
     std::string text{};

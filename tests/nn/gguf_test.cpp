@@ -5,12 +5,14 @@
 
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/nn/plain_file.h"
 
 namespace {
 
 using namespace notch;
 using namespace notch::nn;
 using notch::test::error_of;
+using notch::test::put_file;
 using notch::test::TemporaryDirectory;
 
 template <class T>
@@ -22,17 +24,24 @@ void text(std::string& out, std::string_view s) {
   out += s;
 }
 
-/// One key of each kind that models use, a vector of 3 floats and a matrix of 2 rows of Q8_0.
-std::string by_hand() {
+/// One key of each kind that models use, the digest if any, a vector of 3 floats and a matrix of 2
+/// rows of Q8_0.
+std::string by_hand(const std::string& sha256 = "") {
   std::string f = "GGUF";
   put(f, std::uint32_t{3});
   put(f, std::uint64_t{2});
-  put(f, std::uint64_t{4});
+  put(f, std::uint64_t{sha256.empty() ? 4u : 6u});
   text(f, "a.name"), put(f, std::uint32_t{8}), text(f, "tiny");
   text(f, "a.count"), put(f, std::uint32_t{4}), put(f, std::uint32_t{7});
   text(f, "a.flag"), put(f, std::uint32_t{7}), f += '\1';
   text(f, "a.words"), put(f, std::uint32_t{9}), put(f, std::uint32_t{8}), put(f, std::uint64_t{2});
   text(f, "x"), text(f, "yz");
+  if (!sha256.empty()) {
+    text(f, "notch.digest"), put(f, std::uint32_t{8});
+    text(f, "sha256 of 1 MiB pieces of 00000000000000000576 bytes");
+    text(f, "notch.sha256"), put(f, std::uint32_t{8});
+    text(f, sha256 + " of 00000000000000000576 bytes");
+  }
   text(f, "v"), put(f, std::uint32_t{1}), put(f, std::uint64_t{3}), put(f, std::uint32_t{0});
   put(f, std::uint64_t{0});
   text(f, "m"), put(f, std::uint32_t{2}), put(f, std::uint64_t{32}), put(f, std::uint64_t{2});
@@ -72,7 +81,9 @@ std::vector<GgufSource> sources() {
 TEST_CASE("a GGUF file is byte for byte what its description says") {
   const TemporaryDirectory dir;
   write_gguf(dir / "f.gguf", entries(), sources());
-  CHECK(read_file(dir / "f.gguf") == by_hand());
+  // Python's hashlib: sha256(sha256(the file with zeros for digits)), as it is one piece.
+  CHECK(read_file(dir / "f.gguf") ==
+        by_hand("67894102c28b58c09e817659aeec41b11c87472426e39e44c45baa0eaa5d218e"));
   CHECK(is_gguf(dir / "f.gguf"));
   const GgufFile file = GgufFile::open(dir / "f.gguf");
   CHECK(std::get<std::string>(*file.find("a.name")) == "tiny");
@@ -135,4 +146,31 @@ TEST_CASE("what llama.cpp would not load is not written") {
   CHECK(refused([](auto&, auto& s) { s[1].name = std::string(64, 'n'); }));
   CHECK(refused([](auto&, auto& s) { s[1].cols = 33; }));
   CHECK_FALSE(fs::exists(dir / "f.gguf"));
+}
+
+TEST_CASE("every flipped bit of a GGUF file is noticed") {
+  const TemporaryDirectory dir;
+  write_gguf(dir / "f.gguf", entries(), sources());
+  const std::string good = read_file(dir / "f.gguf");
+  CHECK(GgufFile::open(dir / "f.gguf").verify());
+  for (std::size_t bit = 32; bit < 8 * good.size(); ++bit) {  // after the magic
+    std::string bad = good;
+    bad[bit / 8] = static_cast<char>(static_cast<unsigned char>(bad[bit / 8]) ^ (1u << bit % 8));
+    put_file(dir / "f.gguf", bad);
+    CAPTURE(bit / 8, bit % 8);
+    REQUIRE(error_of([&] { GgufFile::open(dir / "f.gguf").verify(); }).fault == Fault::input);
+  }
+}
+
+TEST_CASE("a GGUF file without a digest of its own has none") {
+  const TemporaryDirectory dir;
+  put_file(dir / "f.gguf", by_hand());
+  CHECK_FALSE(GgufFile::open(dir / "f.gguf").verify());
+  // Another program's, with all of our metadata and some more.
+  const std::string digits(64, 'a');
+  std::string bytes = by_hand(digits);
+  put_file(dir / "f.gguf", bytes);
+  CHECK(error_of([&] { GgufFile::open(dir / "f.gguf").verify(); }).found.size() == 64);
+  put_file(dir / "f.gguf", bytes + std::string(32, '\0'));
+  CHECK_FALSE(GgufFile::open(dir / "f.gguf").verify());
 }

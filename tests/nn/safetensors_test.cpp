@@ -56,7 +56,9 @@ TEST_CASE("a written file has the layout of the format, byte for byte") {
                      real_tensor("w", {1, 2}, w), real_tensor("b", {}, std::span(w).first(1))},
                     {{"format", "pt"}});
   std::string header =
-      "{\"__metadata__\": {\"format\": \"pt\"}, "
+      "{\"__metadata__\": {\"format\": \"pt\", \"notch.digest\": \"sha256 of 1 MiB pieces\", "
+      // Python's hashlib: sha256(header without this member || sha256(data))
+      "\"notch.sha256\": \"16b61aabf7a327a8543f9ba00486b5df92d1ce77b9c72463cd64e794238d5edd\"}, "
       "\"b\": {\"dtype\": \"F32\", \"shape\": [], \"data_offsets\": [0, 4]}, "
       "\"w\": {\"dtype\": \"F32\", \"shape\": [1, 2], \"data_offsets\": [4, 12]}, "
       "\"codes\": {\"dtype\": \"U8\", \"shape\": [3], \"data_offsets\": [12, 15]}}";
@@ -141,6 +143,73 @@ TEST_CASE("integers, empty tensors, an empty file and metadata read back") {
   write_safetensors(dir / "b", {});
   const SafetensorsFile none = SafetensorsFile::open(dir / "b");
   CHECK(none.entries().empty());
+}
+
+TEST_CASE("the digest is that of its definition, over pieces and without data") {
+  const TemporaryDirectory dir;
+  std::string data;  // two pieces and a half; sent in portions that divide neither
+  for (std::size_t i = 0; i < (5u << 19) + 12; ++i) data += static_cast<char>(7 * i + i / 256);
+  const auto write = [&](const ByteSink& sink) {
+    for (std::size_t at = 0; at < data.size(); at += 777'777) {
+      sink(bytes_of(data).subspan(at, std::min<std::size_t>(777'777, data.size() - at)));
+    }
+  };
+  write_safetensors(dir / "a", {{"x", DType::u8, {std::ssize(data)}, write}});
+  write_safetensors(dir / "b", {});
+  // From the definition in nn/safetensors.h by Python's hashlib.
+  const SafetensorsFile a = SafetensorsFile::open(dir / "a"), b = SafetensorsFile::open(dir / "b");
+  CHECK(a.digest() == "99b17c2b320154a561fa9dcb5c875b2f4efca46867aace9fc26354b07a5108f7");
+  CHECK(b.digest() == "6b4f853aa23ce8b491dcba63ad40aad0e985704c9720745d7ee48cf2c40ace95");
+  CHECK(a.verify());
+  CHECK(b.verify());
+  std::string bytes = read_file(dir / "a");
+  for (const std::size_t at :
+       {bytes.size() - 1, bytes.size() - (3u << 19), bytes.size() - 2'000'000}) {
+    bytes[at] = static_cast<char>(bytes[at] ^ 64);
+    put_file(dir / "a", bytes);
+    const SafetensorsFile damaged = SafetensorsFile::open(dir / "a");
+    const ErrorParts parts = error_of([&] { damaged.verify(); });
+    CHECK(parts.fault == Fault::input);
+    CHECK(parts.where == dir / "a");
+    CHECK(parts.expected == a.digest());
+    bytes[at] = static_cast<char>(bytes[at] ^ 64);
+  }
+}
+
+TEST_CASE("a file without a digest has none, one with half of it is damaged") {
+  const TemporaryDirectory dir;
+  const auto opened = [&](const std::string& metadata) {
+    put_file(dir / "a",
+             file_bytes("{" + metadata + "\"w\":" + entry("\"U8\"", "[4]", "[0,4]") + "}", 4));
+    return SafetensorsFile::open(dir / "a");
+  };
+  CHECK_FALSE(opened("").verify());
+  CHECK_FALSE(opened("\"__metadata__\":{\"format\":\"pt\",\"sha256\":\"00\"},").verify());
+  for (const char* metadata :
+       {R"("__metadata__":{"notch.digest":"sha256 of 1 MiB pieces"},)",
+        R"("__metadata__":{"notch.sha256":"00"},)",
+        R"("__metadata__":{"notch.sha256":"00","notch.digest":"sha256 of 1 MiB pieces"},)",
+        R"("__metadata__":{"notch.sha256":"00","notch.digest":"sha512"},)"}) {
+    CAPTURE(metadata);
+    const SafetensorsFile file = opened(metadata);
+    CHECK(error_of([&] { file.verify(); }).fault == Fault::input);
+  }
+}
+
+TEST_CASE("another program may lay the header out anew") {
+  const TemporaryDirectory dir;
+  const std::vector<real> w{1, 2, 3};
+  write_safetensors(dir / "a",
+                    {real_tensor("w", {3}, w), real_tensor("v\u00e9", {1}, std::span(w).first(1))},
+                    {{"k", "v"}});
+  const std::string bytes = read_file(dir / "a");
+  std::uint64_t header_bytes = 0;
+  std::memcpy(&header_bytes, bytes.data(), sizeof header_bytes);
+  const Json header = Json::parse(bytes.substr(8, header_bytes), "header");
+  Json::Object members = header.as_object("header");
+  std::ranges::reverse(members);
+  put_file(dir / "b", file_bytes(Json(members).dump(3), 0) + bytes.substr(8 + header_bytes));
+  CHECK(SafetensorsFile::open(dir / "b").verify());
 }
 
 TEST_CASE("a file cut at any byte is refused as input") {

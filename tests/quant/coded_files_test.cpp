@@ -1,10 +1,13 @@
 // Directories with entropy-coded codes: the same integers, of exactly the predicted size, and
 // refused with the tensor's name when damaged.
 #include <algorithm>
+#include <functional>
 
+#include "quant/store/entropy_coder.h"
 #include "quant/store/model_files.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/nn/flipped_bits.h"
 #include "tests/quant/quantized_models.h"
 #include "tests/quant/random_matrix.h"
 
@@ -83,6 +86,67 @@ TEST_CASE("another coding or a damaged coded tensor is refused by name") {
     const ErrorParts parts = error_of([&] { load_any(dir.path()); });
     CHECK(parts.fault == Fault::input);
     CHECK(parts.where.find("h.0.mlp.c_fc.weight") != std::string::npos);
+  }
+}
+
+TEST_CASE("a flipped bit of any byte of a packed or coded model is noticed") {
+  for (const Coding coding : {Coding::packed, Coding::entropy}) {
+    const auto model =
+        make_gpt({.vocab_size = 11, .block_size = 4, .n_layer = 1, .n_head = 1, .n_embd = 8});
+    const Quantized q = rounded(*model, {.weights = {.bits = 4}});
+    const TemporaryDirectory dir;
+    save_quantized(*model, q, dir.path(), Json::object(), coding);
+    check_flips_noticed(dir.path());
+  }
+}
+
+TEST_CASE("streams of one symbol may not ask for more than models need") {
+  // A matrix of zeros in every place: a few bytes each, for any number of codes.
+  const auto write = [](const fs::path& dir, std::int64_t C) {
+    const nn::GptConfig config{
+        .vocab_size = 3, .block_size = 1, .n_layer = 1, .n_head = 1, .n_embd = C};
+    const nn::Gpt shapes(config, nn::Gpt::Values::shapes_only);
+    const Spec spec{.bits = 2, .granularity = Granularity::tensor};
+    const std::vector<std::int8_t> zeros(100, 0);
+    const std::vector<std::uint8_t> stream = encode_codes(zeros, grid_of(spec));
+    const float scale = 0.5f;
+    const std::vector<std::byte> none(static_cast<std::size_t>(16 * C));
+    std::vector<nn::TensorSource> sources;
+    Json specs = Json::object();
+    for (const nn::FileTensor& t : shapes.file_tensors()) {
+      const bool matrix = t.shape.rank() == 2 && t.name != "wpe.weight";
+      if (!matrix) {
+        sources.push_back(
+            nn::raw_tensor(t.name, nn::DType::f16, nn::file_shape(t.shape),
+                           std::span(none).first(static_cast<std::size_t>(2 * t.shape.size()))));
+        continue;
+      }
+      specs.set(t.name, to_json(spec));
+      sources.push_back(nn::raw_tensor(t.name + ".coded", nn::DType::u8, {std::ssize(stream)},
+                                       std::as_bytes(std::span(stream))));
+      sources.push_back(nn::raw_tensor(t.name + ".scale", nn::DType::f32, {1},
+                                       std::as_bytes(std::span(&scale, 1))));
+    }
+    nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources));
+    Json config_file = nn::config_json(config);
+    Json quantization = Json::object();
+    quantization.set("quant_method", "notch")
+        .set("version", 1)
+        .set("bits", 2)
+        .set("coding", "rans");
+    config_file.set("quantization_config", quantization.set("tensors", specs));
+    write_file(dir / nn::kConfigFile, config_file.dump());
+  };
+  const TemporaryDirectory dir;
+  write(dir.path(), 32);
+  CHECK_NOTHROW(load_any(dir.path()));
+  write(dir.path(), 4096);  // 201 million codes in a file of 130 kB
+  for (const auto& load : std::vector<std::function<void()>>{[&] { load_any(dir.path()); },
+                                                             [&] { load_runnable(dir.path()); }}) {
+    const ErrorParts parts = error_of(load);
+    CHECK(parts.fault == Fault::input);
+    CHECK(parts.field == "coded");
+    CHECK(parts.where == dir.path() / nn::kWeightsFile);
   }
 }
 

@@ -1,0 +1,13 @@
+// SHA-256 by the processor's own instructions: ten times the portable code, so that whether a model
+// is what was written costs little next to reading it.
+#pragma once
+
+#include "autograd/base/sha256.h"
+
+namespace notch::kernels {
+
+/// The fastest that this processor has, for Sha256 and sha256_file: the SHA extensions of x86-64, or
+/// the portable code.
+Sha256Blocks sha256_blocks();
+
+}  // namespace notch::kernels

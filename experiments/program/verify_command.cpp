@@ -1,0 +1,230 @@
+// notch verify: whether files are what was written: their digests, what every reader checks, and for
+// a run also that its rows are those of its models. --evaluate scores the models again.
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "autograd/base/error.h"
+#include "autograd/kernels/sha256.h"
+#include "experiments/program/command_tools.h"
+#include "experiments/program/commands.h"
+#include "experiments/run/results.h"
+#include "experiments/run/run_dir.h"
+#include "experiments/run/setup.h"
+#include "nn/checkpoint.h"
+#include "nn/gguf.h"
+#include "nn/integrity.h"
+#include "nn/manifest.h"
+
+namespace notch::experiments {
+namespace {
+
+/// Losses of the same bits on the same machine; another processor may round otherwise.
+constexpr double kSameLoss = 1e-5;
+
+std::vector<fs::path> entries_of(const fs::path& dir) {
+  std::vector<fs::path> entries;
+  std::error_code error;
+  for (fs::directory_iterator at(dir, error), end; !error && at != end; at.increment(error)) {
+    entries.push_back(at->path());
+  }
+  std::ranges::sort(entries);
+  return entries;
+}
+
+class Findings {
+ public:
+  explicit Findings(fs::path root) : root_(std::move(root)) {}
+
+  /// "ok" or "no digest"; a thrown Error says what is wrong.
+  void examine(const fs::path& file, const std::function<std::string()>& check) {
+    try {
+      add(file, check(), "");
+    } catch (const Error& e) {
+      damaged(file, e);
+    }
+  }
+  void damaged(const fs::path& file, const Error& e) {
+    const ErrorParts& p = e.parts();
+    std::string note = p.field.empty() ? p.what : str(p.field, ": ", p.what);
+    if (!p.found.empty()) note += "; found " + p.found;
+    if (!p.expected.empty()) note += str("; expected ", p.expected);
+    ++damaged_;
+    add(file, "damaged", note);
+  }
+  void add(const fs::path& file, const std::string& state, const std::string& note) {
+    const fs::path below = file.lexically_relative(root_);
+    const bool inside = !below.empty() && below != "." && *below.begin() != "..";
+    table_.add_row({text((inside ? below : file).string()), text(state),
+                    note.empty() ? missing() : text(note)});
+    ++files_;
+  }
+
+  std::int64_t files() const { return files_; }
+  std::int64_t damaged() const { return damaged_; }
+  Table table() const { return table_.without_empty_columns(); }
+
+ private:
+  fs::path root_;
+  Table table_ = Table({{.key = "file", .text = true},
+                        {.key = "state", .text = true},
+                        {.key = "note", .text = true}});
+  std::int64_t files_ = 0, damaged_ = 0;
+};
+
+std::string state(bool has_digest) { return has_digest ? "ok" : "no digest"; }
+
+void verify_model(Findings& findings, const fs::path& dir) {
+  bool whole = true;
+  for (const nn::FileState& file : nn::check_model(dir)) {
+    whole = whole && !file.damage;
+    if (file.damage) {
+      findings.damaged(dir / file.file, *file.damage);
+    } else {
+      findings.add(dir / file.file, state(file.has_digest), "");
+    }
+  }
+  if (!whole) return;
+  try {
+    quant::load_any(dir);
+    data::Tokenizer::load(dir);
+  } catch (const Error& e) {
+    findings.damaged(dir, e);
+  }
+}
+
+void verify_checkpoint(Findings& findings, const fs::path& dir) {
+  try {
+    for (const nn::ListedFile& file : nn::read_manifest(dir)) {
+      findings.examine(dir / file.name, [&] {
+        nn::check_listed(dir, file);
+        return state(true);
+      });
+    }
+  } catch (const Error& e) {
+    findings.damaged(dir / nn::kManifestFile, e);
+  }
+}
+
+bool is_checkpoint(const fs::path& dir) {
+  return dir.filename().string().starts_with("step-") && fs::is_directory(dir);
+}
+
+void verify_checkpoints(Findings& findings, const fs::path& root) {
+  for (const fs::path& dir : entries_of(root)) {
+    if (is_checkpoint(dir)) verify_checkpoint(findings, dir);
+  }
+}
+
+/// Scores again what a run has scored.
+class Rescore {
+ public:
+  Rescore(const fs::path& run, const std::vector<std::string>& overrides)
+      : config_(load_config(run / "config.resolved.toml", overrides).config),
+        data_(load_data(config_, token_cache())) {}
+
+  std::string row(const RowResult& row, const fs::path& model) const {
+    if (!row.scored_on.empty() && row.scored_on != scored_hash(config_, data_)) {
+      throw Error({.fault = Fault::mismatch,
+                   .what = "scored on another text than the configuration names",
+                   .found = scored_hash(config_, data_).substr(0, 16),
+                   .expected = row.scored_on.substr(0, 16)});
+    }
+    const ScoredText scored = scored_text(config_, data_);
+    quant::LoadedModel loaded = quant::load_any(model);
+    const double loss = evaluate(*loaded.model, scored.tokens, scored.bytes_per_token).loss;
+    if (std::abs(loss - row.eval.loss) <= kSameLoss) return "ok, same loss";
+    throw Error({.fault = Fault::mismatch,
+                 .what = "the model has another loss",
+                 .found = str(loss),
+                 .expected = str(row.eval.loss)});
+  }
+
+ private:
+  ExperimentConfig config_;
+  Data data_;
+};
+
+void verify_row(Findings& findings, const fs::path& file, const fs::path& model,
+                const Rescore* rescore) {
+  findings.examine(file, [&] {
+    bool has_digest = false;
+    const RowResult row = row_from_text(read_file(file), file.string(), &has_digest);
+    const std::string found = sha256_file(model / nn::kWeightsFile, kernels::sha256_blocks());
+    if (found != row.sha256) {
+      throw Error({.fault = Fault::mismatch,
+                   .where = model.string(),
+                   .what = "the row was scored on other weights",
+                   .found = found,
+                   .expected = row.sha256});
+    }
+    return rescore ? rescore->row(row, model) : state(has_digest);
+  });
+}
+
+void verify_run(Findings& findings, const fs::path& run, const Rescore* rescore) {
+  for (const fs::path& model : entries_of(run / "models")) {
+    if (fs::exists(model / nn::kConfigFile)) verify_model(findings, model);
+  }
+  for (const fs::path& seed : entries_of(run)) {
+    if (!RunDir::is_seed(seed.filename().string())) continue;
+    for (const fs::path& row : entries_of(seed / "rows")) {
+      if (row.extension() != ".json") continue;
+      const std::string model = str(row.stem().string(), '-', "seed",
+                                    seed.filename().string().substr(std::string("seed-").size()));
+      verify_row(findings, row, run / "models" / model, rescore);
+    }
+    for (const fs::path& phase : entries_of(seed / "ckpt")) verify_checkpoints(findings, phase);
+  }
+}
+
+}  // namespace
+
+int verify_command(const Args& args) {
+  const fs::path path = fs::path(args.positionals[0]).lexically_normal();
+  if (!fs::exists(path)) {
+    throw Error({.fault = Fault::io,
+                 .where = path.string(),
+                 .what = "there is no such file",
+                 .expected = "a model, a run, a checkpoint or a file of weights"});
+  }
+  const bool is_run = fs::exists(path / "config.resolved.toml");
+  if (!is_run && (args.has("evaluate") || !args.overrides.empty())) {
+    throw Error({.where = "notch verify",
+                 .what = "only a run has scores",
+                 .field = args.has("evaluate") ? "--evaluate" : args.overrides[0],
+                 .found = path.string(),
+                 .expected = "the directory of a run",
+                 .hint = "`notch eval MODEL_DIR --text FILE` scores a model"});
+  }
+  use_threads(args);
+  Findings findings(path);
+  if (is_run) {
+    std::optional<Rescore> rescore;
+    if (args.has("evaluate")) rescore.emplace(path, args.overrides);
+    verify_run(findings, path, rescore ? &*rescore : nullptr);
+  } else if (!fs::is_directory(path)) {
+    findings.examine(path, [&] {
+      return state(nn::is_gguf(path) ? nn::GgufFile::open(path).verify()
+                                     : nn::SafetensorsFile::open(path).verify());
+    });
+  } else if (fs::exists(path / nn::kManifestFile) && !fs::exists(path / nn::kConfigFile)) {
+    verify_checkpoint(findings, path);
+  } else if (std::ranges::any_of(entries_of(path), is_checkpoint)) {
+    verify_checkpoints(findings, path);
+  } else {
+    require_model_directory(path);
+    verify_model(findings, path);
+  }
+  print_table(args, findings.table());
+  if (findings.damaged() == 0) return 0;
+  throw Error(
+      {.fault = Fault::mismatch,
+       .where = path.string(),
+       .what = str(findings.damaged(), " of ", findings.files(),
+                   findings.files() == 1 ? " file is" : " files are", " not what was written"),
+       .hint = "get them again, or make them again: a run without a row or a model makes it "
+               "anew"});
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,86 @@
+#include "nn/manifest.h"
+
+#include <system_error>
+
+#include "autograd/base/error.h"
+#include "autograd/base/json.h"
+#include "autograd/kernels/sha256.h"
+
+namespace notch::nn {
+namespace {
+
+constexpr std::int64_t kVersion = 1;
+constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 24;
+
+[[noreturn]] void refuse(const fs::path& path, std::string_view field, std::string what,
+                         std::string found, std::string expected) {
+  throw Error({.fault = Fault::input,
+               .where = path.string(),
+               .what = std::move(what),
+               .field = std::string(field),
+               .found = std::move(found),
+               .expected = std::move(expected)});
+}
+
+}  // namespace
+
+bool is_plain_name(std::string_view name) {
+  return !name.empty() && name != "." && name != ".." && name.find('/') == name.npos &&
+         name.find('\0') == name.npos;
+}
+
+void write_manifest(const fs::path& dir, const std::vector<std::string>& files) {
+  Json entries = Json::object();
+  for (const std::string& file : files) {
+    Json entry = Json::object();
+    entry.set("bytes", std::uint64_t{fs::file_size(dir / file)});
+    entry.set("sha256", sha256_file(dir / file, kernels::sha256_blocks()));
+    entries.set(file, std::move(entry));
+  }
+  Json manifest = Json::object();
+  manifest.set("version", kVersion).set("files", std::move(entries));
+  write_file(dir / kManifestFile, manifest.dump(2) + "\n");
+}
+
+std::vector<ListedFile> read_manifest(const fs::path& dir) {
+  const fs::path path = dir / kManifestFile;
+  const std::string where = path.string();
+  const Json manifest = Json::parse(read_file(path, kMaxBytes), where);
+  const std::int64_t version = manifest.at("version", where).as_int(where + ": version");
+  if (version != kVersion) {
+    refuse(path, "version", "unknown version", std::to_string(version), std::to_string(kVersion));
+  }
+  const Json& files = manifest.at("files", where);
+  if (manifest.as_object(where).size() != 2) {
+    refuse(path, "", "has unknown members", "", "version and files alone");
+  }
+  std::vector<ListedFile> listed;
+  for (const auto& [file, entry] : files.as_object(where + ": files")) {
+    if (!is_plain_name(file)) refuse(path, file, "not a file's name", json_quote(file), "");
+    const std::string entry_where = where + ": " + file;
+    const std::int64_t bytes = entry.at("bytes", entry_where).as_int(entry_where);
+    if (bytes < 0 || entry.as_object(entry_where).size() != 2) {
+      refuse(path, file, "not a size and a hash", entry.dump(), "bytes and sha256");
+    }
+    listed.push_back({file, static_cast<std::uint64_t>(bytes),
+                      entry.at("sha256", entry_where).as_string(entry_where)});
+  }
+  return listed;
+}
+
+void check_listed(const fs::path& dir, const ListedFile& file) {
+  const fs::path path = dir / file.name;
+  std::error_code error;
+  const std::uintmax_t size = fs::file_size(path, error);
+  if (error) throw Error({.fault = Fault::io, .where = path.string(), .what = error.message()});
+  if (size != file.bytes) {
+    refuse(path, "", "damaged: the size differs from the manifest's", str(size, " bytes"),
+           str(file.bytes, " bytes"));
+  }
+  const std::string actual = sha256_file(path, kernels::sha256_blocks());
+  if (actual != file.sha256) {
+    refuse(path, "", "damaged: SHA-256 differs from the manifest's", actual, file.sha256);
+  }
+}
+
+}  // namespace notch::nn

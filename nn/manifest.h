@@ -1,0 +1,34 @@
+// manifest.json: the files of a directory with their sizes and SHA-256, for checkpoints and for what
+// lies beside a model's weights.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "autograd/base/files.h"
+
+namespace notch::nn {
+
+inline constexpr std::string_view kManifestFile = "manifest.json";
+
+struct ListedFile {
+  std::string name{};
+  std::uint64_t bytes = 0;
+  std::string sha256{};
+};
+
+/// Whether a name is that of a file in the directory, and not a path.
+bool is_plain_name(std::string_view name);
+
+/// Writes manifest.json of `dir` over the `files` in it.
+void write_manifest(const fs::path& dir, const std::vector<std::string>& files);
+
+/// What a manifest lists. Every byte of it counts: Fault::input for unknown members.
+std::vector<ListedFile> read_manifest(const fs::path& dir);
+
+/// Throws Fault::io when `dir` does not have the file, Fault::input when its size or hash is another.
+void check_listed(const fs::path& dir, const ListedFile& file);
+
+}  // namespace notch::nn

@@ -1,0 +1,75 @@
+// The program at the system's limits, and what it shows of names that hold more than text.
+#include "tests/catch.h"
+#include "tests/experiments/program.h"
+
+namespace notch::test {
+namespace {
+
+#ifndef NOTCH_SANITIZED  // whose shadow memory needs more address space than the limits give
+
+TEST_CASE("without memory the program ends with code 4, at once") {
+  const Program program;
+  const std::string model = program.train();
+  // GPTQ calls OpenBLAS, whose buffer takes 128 MiB. 127: not even the libraries could be loaded.
+  const std::string gptq = " timeout 60 \"$NOTCH\" quantize " + model +
+                           " -b 4 --method gptq --text text.txt --out q -q ";
+  const Outcome outcome = program.shell(
+      "for v in 40000 60000 80000 100000 130000 160000 200000 250000 300000 400000 600000; do\n"
+      "  (ulimit -v $v;" +
+      gptq +
+      "-t 2 >/dev/null 2>&1)\n"
+      "  code=$?; rm -rf q\n"
+      "  case $code in 0|4|127) ;; *) echo \"$v KiB: $code\";; esac\n"
+      "done\n"
+      "(ulimit -v 100000;" +
+      gptq + "-t 1)");
+  CHECK(outcome.out.empty());
+  CHECK(outcome.code == 4);
+  CHECK(outcome.err.find("error: ") != std::string::npos);
+}
+
+#endif
+
+TEST_CASE("a file at its size limit is an error as a full disk is") {
+  const Program program;
+  const Outcome outcome = program.shell("ulimit -f 8; notch train tiny.toml -q");
+  CHECK(outcome.code == 4);
+  CHECK(outcome.err.find("error: ") != std::string::npos);
+  CHECK(outcome.err.find("free some space") != std::string::npos);
+}
+
+TEST_CASE("an interrupted command leaves nothing it had begun") {
+  const Program program;
+  const std::string model = program.train();
+  const auto before = program.entries();
+  // Stopped in its first steps, wherever they are.
+  program.shell(
+      "for wait in 0.01 0.03 0.05 0.1 0.2; do\n"
+      "  \"$NOTCH\" quantize " +
+      model +
+      " -b 4 --method gptq --calib-windows 64 --text text.txt --out q -q -t 1 &\n"
+      "  pid=$!; sleep $wait; kill -TERM $pid 2>/dev/null; wait $pid; rm -rf q\n"
+      "done");
+  CHECK(program.entries() == before);
+}
+
+TEST_CASE("names are shown with what would steer a terminal escaped") {
+  const Program program;
+  for (const char* command : {"eval", "inspect", "verify", "sample", "config", "run", "graph"}) {
+    const Outcome outcome = program.shell(
+        str("name=$(printf 'x\\033[2J\\342\\200\\256y'); notch ", command, " \"$name\" ",
+            std::string_view(command) == "eval" ? "--text text.txt" : ""));
+    CAPTURE(command, outcome.err);
+    CHECK(outcome.code != 1);
+    // `config` shows the experiment that a text of this name would be.
+    const bool shows = std::string_view(command) == "config";
+    const std::string& said = shows ? outcome.out : outcome.err;
+    CHECK((outcome.code == 0) == shows);
+    CHECK(said.find('\x1b') == std::string::npos);
+    CHECK(said.find("\u202e") == std::string::npos);
+    CHECK(said.find("\\u001B[2J\\u202Ey") != std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace notch::test

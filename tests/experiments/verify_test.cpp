@@ -1,0 +1,145 @@
+// notch verify, and what other verbs say about files that are not what was written.
+#include <fstream>
+
+#include "experiments/run/results.h"
+#include "tests/catch.h"
+#include "tests/experiments/program.h"
+
+namespace notch::test {
+namespace {
+
+void flip_last_byte(const fs::path& file) {
+  std::string bytes = read_file(file);
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  std::ofstream(file, std::ios::binary) << bytes;
+}
+
+/// "state file", for files that are not "ok".
+std::vector<std::string> troubles(const Outcome& outcome) {
+  std::vector<std::string> out;
+  const Json all = Json::parse(outcome.out, "stdout");
+  for (const Json& row : all.as_array("stdout")) {
+    const std::string& state = row.at("state", "row").as_string("row");
+    if (state.starts_with("ok")) continue;
+    out.push_back(state + " " + row.at("file", "row").as_string("row"));
+  }
+  return out;
+}
+
+using Names = std::vector<std::string>;
+
+TEST_CASE("verify tells which file of a run is damaged") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml -q train.checkpoint_every=3").code == 0);
+  const auto verify = [&](const std::string& what) {
+    return program.notch("verify " + what + " -o json");
+  };
+  const Outcome whole = verify("run");
+  CHECK(whole.code == 0);
+  CHECK(troubles(whole).empty());
+  const Outcome scored = verify("run --evaluate");
+  CHECK(scored.code == 0);
+  CHECK(troubles(scored).empty());
+  CHECK(scored.out.find("ok, same loss") != std::string::npos);
+
+  const std::string q8 = "run/models/rtn-int8-seed1337";
+  flip_last_byte(program / (q8 + "/model.safetensors"));
+  flip_last_byte(program / "run/models/fp32-seed1337/merges.txt");
+  flip_last_byte(program / "run/seed-1337/ckpt/fp32/step-000006/optimizer.safetensors");
+  const Outcome damaged = verify("run");
+  CHECK(damaged.code == 6);
+  CHECK(damaged.err.starts_with("error: run: "));
+  CHECK(troubles(damaged) ==
+        Names{"damaged models/fp32-seed1337/merges.txt",
+              "damaged models/rtn-int8-seed1337/model.safetensors",
+              "damaged seed-1337/rows/rtn-int8.json",
+              "damaged seed-1337/ckpt/fp32/step-000006/optimizer.safetensors"});
+  CHECK(troubles(verify(q8)) == Names{"damaged model.safetensors"});
+  CHECK(verify(q8 + "/model.safetensors").code == 6);
+  CHECK(verify("run/seed-1337/ckpt/fp32").code == 6);
+  CHECK(verify("run/models/fp32-seed1337").code == 6);
+
+  SECTION("what opens a model refuses it, unless told not to look") {
+    const std::string text = q8 + " --text text.txt -q";
+    const Outcome refused = program.notch("eval " + text);
+    check_refused(refused, 3);
+    CHECK(refused.err.find("model.safetensors") != std::string::npos);
+    CHECK(program.notch("eval " + text + " --no-verify").code == 0);
+    check_refused(program.notch("sample run/models/fp32-seed1337 -n 3 -q"), 3);
+    check_refused(program.notch("quantize run/models/fp32-seed1337 -b 4 --method rtn --out q"), 3);
+    check_refused(program.notch("export " + q8 + " --format coded --out q"), 3);
+  }
+  SECTION("a run that goes on makes anew what is damaged") {
+    flip_last_byte(program / "run/seed-1337/rows/fp32.json");
+    REQUIRE(program.notch("run tiny.toml --resume -q").code == 0);
+    CHECK(troubles(verify("run")).empty());
+  }
+}
+
+TEST_CASE("verify takes what no digest speaks of, and says so") {
+  const Program program;
+  program.shell("cp -r " + program.train() + " m && cp -r m copied && rm copied/manifest.json");
+  CHECK(troubles(program.notch("verify copied -o json")).empty());
+  // As another program leaves it: the header without the digest.
+  const std::string bytes = read_file(program / "m/model.safetensors");
+  std::uint64_t length = 0;
+  for (int i = 0; i < 8; ++i)
+    length |= std::uint64_t{static_cast<unsigned char>(bytes[static_cast<std::size_t>(i)])}
+              << 8 * i;
+  const Json header = Json::parse(bytes.substr(8, length), "header");
+  Json plain = Json::object();
+  for (const auto& [name, entry] : header.as_object("header")) {
+    if (name != "__metadata__") plain.set(name, entry);
+  }
+  std::string text = plain.dump();
+  text.resize(length, ' ');
+  program.write("m/model.safetensors", bytes.substr(0, 8) + text + bytes.substr(8 + length));
+  const Outcome outcome = program.notch("verify m -o json");
+  CHECK(outcome.code == 0);
+  CHECK(troubles(outcome) == Names{"no digest model.safetensors"});
+  CHECK(program.notch("eval m --text text.txt -q").code == 0);
+}
+
+TEST_CASE("verify refuses what it cannot look at") {
+  const Program program;
+  check_refused(program.notch("verify absent"), 4);
+  check_refused(program.notch("verify ."), 4);
+  program.train();
+  check_refused(program.notch("verify run/models/fp32-seed1337 --evaluate"), 2);
+}
+
+TEST_CASE("a row file notices every flipped bit") {
+  experiments::RowResult row{.name = "rtn-int4", .method = "rtn", .bits = 4, .seconds = 0.25};
+  row.eval = {.loss = 1.5, .window_losses = {3, 4.5}, .window_tokens = {2, 3}};
+  const std::string good = experiments::row_text(row);
+  CHECK(experiments::row_text(experiments::row_from_text(good, "r")) == good);
+  for (std::size_t bit = 0; bit < 8 * (good.size() - 1); ++bit) {  // but for the line's end
+    std::string bad = good;
+    bad[bit / 8] = static_cast<char>(static_cast<unsigned char>(bad[bit / 8]) ^ (1u << bit % 8));
+    CAPTURE(bad);
+    REQUIRE(error_of([&] { experiments::row_from_text(bad, "r"); }).fault == Fault::input);
+  }
+  bool has_digest = true;
+  const std::string old = experiments::to_json(row).dump() + "\n";
+  CHECK(experiments::row_from_text(old, "r", &has_digest).name == "rtn-int4");
+  CHECK_FALSE(has_digest);
+}
+
+TEST_CASE("bad lines of metrics keep no finished run from its report") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml -q").code == 0);
+  for (const char* line :
+       {R"({"run": "seed-1337/rtn-int8", "quantizer": {}})", R"({"run": 1, "step": "x"})",
+        R"({"run": "seed-1337/fp32", "step": 4, "loss": [1]})",
+        R"({"run": "seed-1337/fp32", "step": 4, "quantizer": {"reversals": [["a"]]}})"}) {
+    program.write("run/metrics.jsonl", std::string(line) + "\n");
+    fs::remove(program / "run/report.html");
+    const Outcome again = program.notch("run tiny.toml -q");
+    CAPTURE(line, again.err);
+    CHECK(again.code == 0);
+    CHECK(fs::exists(program / "run/report.html"));
+  }
+}
+
+}  // namespace
+}  // namespace notch::test

@@ -1,0 +1,87 @@
+// A model directory notices every flipped bit of every file, and what it cannot know it takes.
+#include "nn/integrity.h"
+
+#include <algorithm>
+
+#include "nn/manifest.h"
+#include "nn/model_dir.h"
+#include "tests/base/temporary_directory.h"
+#include "tests/catch.h"
+#include "tests/nn/flipped_bits.h"
+#include "tests/nn/held_model.h"
+#include "tests/nn/plain_file.h"
+
+using namespace notch;
+using namespace notch::nn;
+using notch::test::error_of;
+using notch::test::put_file;
+using notch::test::random_model;
+using notch::test::small;
+using notch::test::TemporaryDirectory;
+
+namespace {
+
+// With files as a tokenizer leaves them.
+void save(const fs::path& dir) {
+  write_file(dir / "vocab.json", "{\"a\": 0}\n");
+  write_file(dir / "merges.txt", "#version: 0.2\n");
+  save_model(*random_model(small()), dir);
+}
+
+std::vector<std::string> damaged(const fs::path& dir) {
+  std::vector<std::string> names;
+  for (const FileState& file : check_model(dir)) {
+    if (file.damage) names.push_back(file.file);
+  }
+  return names;
+}
+
+using Names = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("a flipped bit of any byte of a model's files is noticed") {
+  const TemporaryDirectory dir;
+  save(dir.path());
+  const std::vector<FileState> states = check_model(dir.path());
+  CHECK(states.size() == 5);
+  CHECK(std::ranges::all_of(states, [](const FileState& s) { return s.has_digest && !s.damage; }));
+  test::check_flips_noticed(dir.path());
+}
+
+TEST_CASE("the file that differs is named, with what was written") {
+  const TemporaryDirectory dir;
+  save(dir.path());
+  for (const char* name : {"config.json", "vocab.json", "merges.txt"}) {
+    const std::string good = read_file(dir / name);
+    put_file(dir / name, good + "\n");
+    CAPTURE(name);
+    CHECK(damaged(dir.path()) == Names{name});
+    const ErrorParts parts = error_of([&] { require_intact(dir.path()); });
+    CHECK(parts.fault == Fault::input);
+    CHECK(parts.where == dir / name);
+    CHECK_FALSE(parts.hint.empty());
+    put_file(dir / name, good);
+  }
+  fs::remove(dir / "merges.txt");
+  CHECK(damaged(dir.path()) == Names{"merges.txt"});
+}
+
+TEST_CASE("without the manifest, or with another program's, a model is taken") {
+  const TemporaryDirectory dir;
+  save(dir.path());
+  fs::remove(dir / kManifestFile);
+  put_file(dir / "config.json", read_file(dir / "config.json") + " ");
+  CHECK(damaged(dir.path()).empty());
+  CHECK_NOTHROW(require_intact(dir.path()));
+  // Weights of another program.
+  put_file(dir / kManifestFile, "{\"of\": \"another program\"}");
+  put_file(dir / kWeightsFile,
+           std::string("\x40\0\0\0\0\0\0\0", 8) +
+               "{\"w\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}" +
+               std::string(11, ' ') + "data");
+  const std::vector<FileState> states = check_model(dir.path());
+  REQUIRE(states.size() == 1);
+  CHECK_FALSE(states[0].has_digest);
+  CHECK_FALSE(states[0].damage);
+}
