@@ -1,40 +1,44 @@
-// Replaces operator new of the test program that includes this (in one file) and counts what asks
-// the heap between counting() = true and false. Sanitizers bring their own operator new; there
-// nothing is counted.
+// Replaces operator new of the test program that includes this (in one file). Between begin and end of
+// allocations_of it counts what asks the heap, and how much is held at most; one of the requests can
+// be made to fail. Sanitizers bring their own operator new; there nothing is counted and none fails.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <new>
+
+#include "tests/allocation_counters.h"
 
 namespace notch::test {
 
-inline std::atomic<bool> counting_allocations = false;
-inline std::atomic<long> allocations = 0;
-
-/// Number of allocations that `action` makes.
-template <class Action>
-long allocations_of(const Action& action) {
-  allocations = 0;
-  counting_allocations = true;
-  action();
-  counting_allocations = false;
-  return allocations;
-}
-
 #ifndef NOTCH_SANITIZED
+// Before each block stands its size, in as many bytes as its alignment.
 // Not inlined: the compiler would see that delete gets memory of aligned_alloc, and warn.
 [[gnu::noinline]] inline void* counted_allocation(std::size_t bytes, std::size_t alignment) {
-  if (counting_allocations) ++allocations;
-  bytes = (bytes + alignment - 1) / alignment * alignment;
-  if (void* p = std::aligned_alloc(alignment, bytes ? bytes : alignment)) return p;
-  throw std::bad_alloc();
+  if (counting_allocations) {
+    const long number = ++allocations;
+    if (number >= failing_allocation && number <= failing_until) throw std::bad_alloc();
+  }
+  const std::size_t all = (bytes + alignment - 1) / alignment * alignment + alignment;
+  if (all < bytes) throw std::bad_alloc();
+  auto* begin = static_cast<char*>(std::aligned_alloc(alignment, all));
+  if (!begin) throw std::bad_alloc();
+  std::memcpy(begin, &bytes, sizeof bytes);
+  const long held = held_bytes += static_cast<long>(bytes);
+  for (long most = most_held_bytes; held > most;) {
+    if (most_held_bytes.compare_exchange_weak(most, held)) break;
+  }
+  return begin + alignment;
 }
-[[gnu::noinline]] inline void counted_free(void* p) { std::free(p); }
-inline constexpr bool kCountsAllocations = true;
-#else
-inline constexpr bool kCountsAllocations = false;
+[[gnu::noinline]] inline void counted_free(void* p, std::size_t alignment) {
+  if (!p) return;
+  char* begin = static_cast<char*>(p) - alignment;
+  std::size_t bytes = 0;
+  std::memcpy(&bytes, begin, sizeof bytes);
+  held_bytes -= static_cast<long>(bytes);
+  std::free(begin);
+}
 #endif
 
 }  // namespace notch::test
@@ -52,16 +56,16 @@ void* operator new(std::size_t n, std::align_val_t a) {
 void* operator new[](std::size_t n, std::align_val_t a) {
   return notch::test::counted_allocation(n, static_cast<std::size_t>(a));
 }
-void operator delete(void* p) noexcept { notch::test::counted_free(p); }
-void operator delete[](void* p) noexcept { notch::test::counted_free(p); }
-void operator delete(void* p, std::size_t) noexcept { notch::test::counted_free(p); }
-void operator delete[](void* p, std::size_t) noexcept { notch::test::counted_free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { notch::test::counted_free(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { notch::test::counted_free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept {
-  notch::test::counted_free(p);
+void operator delete(void* p) noexcept {
+  notch::test::counted_free(p, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
 }
-void operator delete[](void* p, std::size_t, std::align_val_t) noexcept {
-  notch::test::counted_free(p);
+void operator delete[](void* p) noexcept { operator delete(p); }
+void operator delete(void* p, std::size_t) noexcept { operator delete(p); }
+void operator delete[](void* p, std::size_t) noexcept { operator delete(p); }
+void operator delete(void* p, std::align_val_t a) noexcept {
+  notch::test::counted_free(p, static_cast<std::size_t>(a));
 }
+void operator delete[](void* p, std::align_val_t a) noexcept { operator delete(p, a); }
+void operator delete(void* p, std::size_t, std::align_val_t a) noexcept { operator delete(p, a); }
+void operator delete[](void* p, std::size_t, std::align_val_t a) noexcept { operator delete(p, a); }
 #endif

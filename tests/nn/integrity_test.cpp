@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "nn/llama.h"
 #include "nn/manifest.h"
 #include "nn/model_dir.h"
 #include "tests/base/temporary_directory.h"
@@ -47,6 +48,21 @@ TEST_CASE("a flipped bit of any byte of a model's files is noticed") {
   CHECK(states.size() == 5);
   CHECK(std::ranges::all_of(states, [](const FileState& s) { return s.has_digest && !s.damage; }));
   test::check_flips_noticed(dir.path());
+}
+
+TEST_CASE("a flipped bit of a Llama's files or of half floats is noticed") {
+  const Llama llama({.vocab_size = 5,
+                     .block_size = 4,
+                     .n_layer = 1,
+                     .n_head = 2,
+                     .n_kv_head = 1,
+                     .n_embd = 8,
+                     .n_inner = 8});
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const TemporaryDirectory dir;
+    save_model(llama, dir.path(), Json::object(), dtype);
+    test::check_flips_noticed(dir.path());
+  }
 }
 
 TEST_CASE("the file that differs is named, with what was written") {

@@ -1,0 +1,92 @@
+// What a run reads back of its own: rows and metrics.
+#include "autograd/base/json.h"
+#include "experiments/report/diagnostic_figures.h"
+#include "experiments/report/figures.h"
+#include "experiments/run/metrics.h"
+#include "experiments/run/results.h"
+#include "experiments/show/plot.h"
+#include "tests/fuzz/targets.h"
+
+namespace notch::test::fuzz {
+namespace {
+
+using namespace notch::experiments;
+
+RowResult a_row() {
+  RowResult row{.name = "rtn-int4", .method = "rtn", .bits = 4, .seconds = 0.25};
+  row.eval = {.loss = 1.5, .window_losses = {3, 4.5}, .window_tokens = {2, 3}};
+  return row;
+}
+
+int fuzz_row(const std::uint8_t* data, std::size_t size) {
+  RowResult row;
+  if (!taken([&] { row = row_from_text(text_of(data, size), "row.json"); })) return 0;
+  const std::string text = row_text(row);
+  require(row_text(row_from_text(text, "written")) == text,
+          "a row that does not come back: ", text);
+  RowResult base = a_row();
+  base.name = kBaseRow;
+  const std::vector<SeedResults> seeds{{.seed = 1, .rows = {base, row}},
+                                       {.seed = 2, .rows = {base, row}}};
+  taken([&] { svg_of(loss_figure(Statistics(seeds)).plot); });
+  return 0;
+}
+
+/// With a digest, and as earlier builds wrote it.
+std::vector<std::string> row_seeds() { return {to_json(a_row()).dump(), row_text(a_row())}; }
+
+std::vector<std::string> row_past() {
+  Json row = to_json(a_row());
+  std::vector<std::string> rows;
+  for (const char* key : {"bits", "window_tokens", "weights", "layers"}) {
+    Json bad = row;
+    const bool list = row.at(key, "row").is_array();
+    const Json huge(std::int64_t{1} << 62);
+    rows.push_back(bad.set(key, list ? Json(Json::Array{huge, huge}) : huge).dump());
+  }
+  return rows;
+}
+
+int fuzz_metrics(const std::uint8_t* data, std::size_t size) {
+  SeedResults seed{.seed = 1, .rows = {a_row()}};
+  seed.rows[0].name = "qat-lsq-int4";
+  seed.rows[0].trained = true;
+  taken([&] {
+    bool any = false;
+    read_metrics(text_of(data, size), [&](const MetricsLine&) { any = true; });
+    if (!any) throw Error({.where = "metrics", .what = "no line"});
+  });
+  for (const Figure& f : curve_figures(text_of(data, size), {seed})) svg_of(f.plot);
+  for (const FigureGroup& group : diagnostic_figures(text_of(data, size), {seed})) {
+    for (const Figure& f : group.figures) svg_of(f.plot);
+  }
+  return 0;
+}
+
+std::vector<std::string> metrics_seeds() {
+  return {R"({"run":"seed-1/fp32","step":0,"loss":2.5,"lr":0.001}
+{"run":"seed-1/fp32","step":5,"loss":2.25,"val_loss":2.5,"lr":0.001}
+{"run":"seed-1/control-fp32","step":5,"loss":2.0,"lr":0.001}
+{"run":"seed-1/qat-lsq-int4","step":5,"loss":2.125,"lr":0.001}
+{"run":"seed-1/qat-lsq-int4","step":5,"quantizer":{"layers":["a","b"],"sqnr_db":[20.5,null],"changed":[0.1,0.2],"clipped":[0,0],"step":[0.01,0.02],"ste_cosine":[null,0.5],"reversals":[[5,3,2,1],[1,1]],"boundary":[[1,2,3],[4,5,6]]}}
+)"};
+}
+
+std::vector<std::string> metrics_past() {
+  std::string bins = "1";
+  for (int i = 0; i < 80; ++i) bins += ",1";
+  const std::string start = R"({"run":"seed-1/qat-lsq-int4",)";
+  return {start + R"("quantizer":{}})", start + R"("step":"x","loss":1})",
+          start + R"("step":1,"quantizer":{"reversals":[[)" + bins + "]]}}",
+          start + R"("step":1,"quantizer":{"reversals":[["a"],[{}]]}})",
+          start + R"("step":-9223372036854775808,"loss":1e308})"};
+}
+
+}  // namespace
+
+std::vector<Target> run_targets() {
+  return {{"row", fuzz_row, row_seeds, row_past},
+          {"metrics", fuzz_metrics, metrics_seeds, metrics_past}};
+}
+
+}  // namespace notch::test::fuzz
