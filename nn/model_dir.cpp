@@ -212,6 +212,12 @@ void WeightFile::check_tied_head(const Param& table) const {
   });
 }
 
+void require_tokens(const Model& model, std::int64_t tokens, const fs::path& dir) {
+  if (tokens <= model.sizes().vocab_size) return;
+  refuse(dir, "", "the tokenizer has more tokens than the model", std::to_string(tokens),
+         str("at most ", model.sizes().vocab_size));
+}
+
 void save_model(const Model& model, const fs::path& dir, const Json& more, DType dtype) {
   std::vector<TensorSource> tensors;
   for (const FileTensor& t : model.file_tensors()) tensors.push_back(float_source(t, dtype));

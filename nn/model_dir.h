@@ -50,6 +50,9 @@ class WeightFile {
   const TensorEntry& require(std::string_view name, const FileShape& shape);
   const TensorEntry& require(const FileTensor& t) { return require(t.name, file_shape(t.shape)); }
 
+  /// The same; nullptr when it is missing.
+  const TensorEntry* find(std::string_view name) const;
+
   /// Throws Fault::input naming a tensor that nobody has required. The architecture's buffers are
   /// ignored, and so is lm_head.weight if `head_is_tied`: check_tied_head compares it.
   void check_no_others(bool head_is_tied) const;
@@ -62,8 +65,6 @@ class WeightFile {
   void check_tied_head(const Param& table) const;
 
  private:
-  const TensorEntry* find(std::string_view name) const;
-
   const TensorEntry* find_as_spelled(std::string_view name) const;
   const SafetensorsFile& file_of(const TensorEntry& entry) const;
   std::string_view without_prefix(std::string_view name) const;
@@ -75,6 +76,10 @@ class WeightFile {
   bool tied_;
   std::set<const TensorEntry*> required_;
 };
+
+/// Throws Fault::input when the tokenizer of the directory has more tokens than the model. (Fewer:
+/// some vocabularies are padded to a round number.)
+void require_tokens(const Model& model, std::int64_t tokens, const fs::path& dir);
 
 // ---- both ----
 

@@ -15,6 +15,7 @@
 #include "experiments/program/gguf_files.h"
 #include "nn/integrity.h"
 #include "nn/manifest.h"
+#include "quant/store/gptq_checkpoint.h"
 
 namespace notch::experiments {
 namespace {
@@ -61,8 +62,8 @@ bool would_replace(const fs::path& output, const fs::path& input) {
   // Every .safetensors file may be a part of the weights.
   return std::ranges::any_of(
              kRead, [&](std::string_view name) { return same_file(output, input / name); }) ||
-         (output.extension() == ".safetensors" && same_file(output.parent_path(), input) &&
-          fs::exists(output, error));
+         (output.extension() == ".safetensors" &&
+          same_file(fs::absolute(output).parent_path(), input) && fs::exists(output, error));
 }
 
 }  // namespace
@@ -168,21 +169,6 @@ void print_table(const Args& args, const Table& table) {
   std::cout << render(table, format ? parse_table_format(*format) : TableFormat::screen);
 }
 
-namespace {
-
-void require_tokens_fit(const data::Tokenizer& tokenizer, const nn::Model& model,
-                        const fs::path& dir) {
-  const std::int64_t V = model.sizes().vocab_size;
-  if (tokenizer.vocab_size() <= V) return;
-  throw Error({.fault = Fault::input,
-               .where = dir.string(),
-               .what = "the tokenizer has more tokens than the model",
-               .found = std::to_string(tokenizer.vocab_size()),
-               .expected = str("at most ", V)});
-}
-
-}  // namespace
-
 RunnableArtefact open_runnable(const Args& args, const fs::path& dir) {
   if (nn::is_gguf(dir)) {
     Artefact a = open_gguf(args, dir);
@@ -195,7 +181,7 @@ RunnableArtefact open_runnable(const Args& args, const fs::path& dir) {
   if (!args.has("no-verify")) nn::require_intact(dir);
   RunnableArtefact a{
       .path = dir, .runnable = quant::load_runnable(dir), .tokenizer = data::Tokenizer::load(dir)};
-  require_tokens_fit(a.tokenizer, *a.runnable.model, dir);
+  nn::require_tokens(*a.runnable.model, a.tokenizer.vocab_size(), dir);
   return a;
 }
 
@@ -204,10 +190,11 @@ Artefact open_artefact(const Args& args, const fs::path& dir) {
   require_model_directory(dir);
   if (!args.has("no-verify")) nn::require_intact(dir);
   Artefact a{.path = dir, .loaded = quant::load_any(dir), .tokenizer = data::Tokenizer::load(dir)};
-  require_tokens_fit(a.tokenizer, a.model(), dir);
+  nn::require_tokens(a.model(), a.tokenizer.vocab_size(), dir);
   const std::vector<nn::SafetensorsFile> files = nn::open_weights(dir);
   a.size = quant::predict_size(a.model(), {.tensors = a.loaded.tensors}, is_half(files) ? 16 : 32,
                                a.loaded.coding);
+  if (quant::gptq_config(dir, nn::read_config_json(dir))) a.size = quant::gptq_size(a.size, dir);
   for (const nn::SafetensorsFile& file : files) {
     a.file_bytes += static_cast<std::int64_t>(fs::file_size(file.path()));
   }

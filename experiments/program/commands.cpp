@@ -263,13 +263,17 @@ std::vector<Command> make_commands() {
             "for other programs",
         .examples = {"notch export runs/quick/models/gptq-int4-seed1337 --format coded --out small",
                      "notch export MODEL_DIR --format bf16 --out half",
-                     "notch export MODEL_DIR --gguf model.gguf --gguf-type Q8_0"},
+                     "notch export INT4_DIR --format gptq --out gptq",
+                     "notch export MODEL_DIR --gguf model.gguf --gguf-type Q8_0",
+                     "notch export INT4_DIR --onnx model.onnx"},
         .positionals = {model},
         .flags = {{.name = "format",
                    .value = "NAME",
-                   .help = "of a quantized model coded (entropy-coded: smallest) or packed (as "
-                           "`notch run` writes); of any f32, f16 or bf16, which transformers reads",
-                   .words = {"coded", "packed", "f32", "f16", "bf16"}},
+                   .help =
+                       "of a quantized model coded (entropy-coded: smallest), packed (as `notch "
+                       "run` writes) or gptq (gptq_v2), which GPTQModel, vLLM and transformers "
+                       "read; of any f32, f16 or bf16, which transformers reads",
+                   .words = {"coded", "packed", "gptq", "gptq_v2", "f32", "f16", "bf16"}},
                   {.name = "out", .value = "DIR", .help = "the directory to write"},
                   {.name = "gguf",
                    .value = "FILE",
@@ -281,6 +285,12 @@ std::vector<Command> make_commands() {
                        "of what is not quantized already (default F16); quantized codes stay what "
                        "they are",
                    .words = {"F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"}},
+                  {.name = "onnx",
+                   .value = "FILE",
+                   .help = "write one file for ONNX Runtime instead; codes stay what they are",
+                   .writes = true},
+                  {.name = "onnx-cache",
+                   .help = "of keys and values as inputs and outputs, to write a text with"},
                   no_verify_flag()}},
        export_command},
       {{.name = "eval",

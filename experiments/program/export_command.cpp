@@ -6,6 +6,8 @@
 #include "experiments/program/gguf_files.h"
 #include "nn/gpt.h"
 #include "nn/model_dir.h"
+#include "quant/store/gptq_checkpoint.h"
+#include "quant/store/onnx_codes.h"
 
 namespace notch::experiments {
 namespace {
@@ -20,6 +22,10 @@ namespace {
 /// What the quantization says about itself, without what the new file says anew.
 Json about(const Json& quantization) {
   Json out = Json::object();
+  // Another program's keys say how it stored the codes, which is anew as well.
+  if (const Json* method = quantization.find("quant_method");
+      !method || method->dump() != "\"notch\"")
+    return out;
   for (const auto& [key, value] : quantization.as_object("quantization_config")) {
     const bool anew = key == "quant_method" || key == "version" || key == "bits" ||
                       key == "coding" || key == "tensors";
@@ -28,12 +34,29 @@ Json about(const Json& quantization) {
   return out;
 }
 
-/// One file for llama.cpp and what reads its files.
-int export_gguf(const Args& args, const fs::path& file) {
-  if (args.value("format") || args.value("out")) {
-    fail("--gguf", "writes one file and takes neither --format nor --out", "leave them out");
+/// What --gguf and --onnx share: a new file, and no directory.
+void require_one_file(const Args& args, const char* flag, const fs::path& file) {
+  if (args.value("format") || args.value("out") || (args.value("gguf") && args.value("onnx"))) {
+    fail(flag, "writes one file and takes no other format and no --out", "leave them out");
   }
   if (fs::exists(file)) fail(file.string(), "exists", "choose another name, or remove it");
+}
+
+/// One file for ONNX Runtime and what reads its files.
+int export_onnx(const Args& args, const fs::path& file) {
+  require_one_file(args, "--onnx", file);
+  const Artefact from = open_artefact(args, args.positionals[0]);
+  quant::OnnxCodes weights(from.loaded.tensors);
+  nn::onnx_graph(from.model(), weights, args.has("onnx-cache"))
+      .write(file, from.path.filename().string());
+  note(args, str("written to ", file.string(), ", ", fs::file_size(file), " bytes; ",
+                 from.file_bytes, " before"));
+  return 0;
+}
+
+/// One file for llama.cpp and what reads its files.
+int export_gguf(const Args& args, const fs::path& file) {
+  require_one_file(args, "--gguf", file);
   const Artefact from = open_artefact(args, args.positionals[0]);
   save_gguf(from, args.value("gguf-type").value_or("F16"), file);
   const Artefact written = open_artefact(args, file);
@@ -46,7 +69,7 @@ int export_gguf(const Args& args, const fs::path& file) {
   return 0;
 }
 
-void save_codes(const Artefact& from, quant::Coding coding, const fs::path& dir) {
+void require_codes(const Artefact& from) {
   if (from.loaded.tensors.empty()) {
     throw Error({.fault = Fault::input,
                  .where = from.path.string(),
@@ -54,6 +77,10 @@ void save_codes(const Artefact& from, quant::Coding coding, const fs::path& dir)
                  .hint = "`notch quantize` makes a quantized model of it; --format f16 stores it "
                          "in half the bytes"});
   }
+}
+
+void save_codes(const Artefact& from, quant::Coding coding, const fs::path& dir) {
+  require_codes(from);
   quant::save_quantized(from.model(), {.tensors = from.loaded.tensors}, dir,
                         about(from.loaded.quantization_config), coding);
 }
@@ -77,9 +104,13 @@ void save_floats(const Artefact& from, nn::DType dtype, const fs::path& dir) {
 }  // namespace
 
 int export_command(const Args& args) {
+  if (args.has("onnx-cache") && !args.has("onnx"))
+    fail("--onnx-cache", "is of an ONNX file", "--onnx FILE");
+  if (const auto file = args.value("onnx")) return export_onnx(args, *file);
   if (const auto file = args.value("gguf")) return export_gguf(args, *file);
   const std::optional<std::string> format = args.value("format");
-  if (!format) fail("--format", "missing", "--format f32, f16, bf16, coded or packed");
+  if (!format)
+    fail("--format", "missing", "--format f32, f16, bf16, coded, packed, gptq or gptq_v2");
   const fs::path out = new_directory(args);
   const Artefact from = open_artefact(args, args.positionals[0]);
   std::error_code ignored;  // DirectoryWriter says what is wrong
@@ -90,6 +121,10 @@ int export_command(const Args& args) {
     if (*format == "coded" || *format == "packed") {
       save_codes(from, *format == "coded" ? quant::Coding::entropy : quant::Coding::packed,
                  dir.temporary());
+    } else if (*format == "gptq" || *format == "gptq_v2") {
+      require_codes(from);
+      quant::save_gptq(from.model(), {.tensors = from.loaded.tensors}, dir.temporary(),
+                       *format == "gptq" ? quant::GptqZeros::v1 : quant::GptqZeros::v2);
     } else {
       save_floats(from,
                   *format == "f16"    ? nn::DType::f16

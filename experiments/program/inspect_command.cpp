@@ -13,6 +13,7 @@
 #include "nn/checkpoint.h"
 #include "nn/manifest.h"
 #include "quant/store/entropy_coder.h"
+#include "quant/store/gptq_checkpoint.h"
 #include "quant/store/pack.h"
 
 namespace notch::experiments {
@@ -104,11 +105,11 @@ void inspect_file(const Args& args, const fs::path& path) {
 }
 
 bool ends_with_part(std::string_view name, const std::vector<std::string>& stems) {
-  return std::ranges::any_of(stems, [&](const std::string& stem) {
-    return name.starts_with(stem) &&
-           (name.substr(stem.size()) == ".codes" || name.substr(stem.size()) == ".coded" ||
-            name.substr(stem.size()) == ".scale" || name.substr(stem.size()) == ".zero");
-  });
+  return quant::is_gptq_part(name) || std::ranges::any_of(stems, [&](const std::string& stem) {
+           return name.starts_with(stem) &&
+                  (name.substr(stem.size()) == ".codes" || name.substr(stem.size()) == ".coded" ||
+                   name.substr(stem.size()) == ".scale" || name.substr(stem.size()) == ".zero");
+         });
 }
 
 void inspect_model(const Args& args, const fs::path& dir) {
@@ -124,7 +125,7 @@ void inspect_model(const Args& args, const fs::path& dir) {
   const std::vector<nn::SafetensorsFile> files = nn::open_weights(dir);
   for (const nn::SafetensorsFile& file : files) say_file(args, file);
   Table table = make_table();
-  if (nn::quantization_config(config)) {
+  if (nn::quantization_config(config) || quant::gptq_config(dir, config)) {
     const Artefact artefact = open_artefact(args, dir);
     std::vector<std::string> stems;
     for (const nn::FileTensor& t : artefact.model().file_tensors()) {

@@ -10,6 +10,7 @@
 
 #include "nn/integrity.h"
 #include "quant/store/entropy_coder.h"
+#include "quant/store/gptq_checkpoint.h"
 #include "quant/store/pack.h"
 #include "quant/store/stored_tensor.h"
 
@@ -77,7 +78,7 @@ struct StoredRange {
 /// {"h.0.attn.c_attn.weight": spec, …} of a quantization_config.
 std::map<std::string, Spec> read_specs(const Json& config, const std::string& where) {
   const std::string& method = config.at("quant_method", where).as_string(where);
-  if (method != kMethod) refuse(where, "quant_method", method, std::string(kMethod));
+  if (method != kMethod) refuse(where, "quant_method", method, str(kMethod, " or gptq"));
   const std::int64_t version = config.at("version", where).as_int(where);
   if (version != kVersion) {
     refuse(where, "version", std::to_string(version), std::to_string(kVersion));
@@ -388,8 +389,10 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
 RunnableModel load_runnable(const fs::path& dir) {
   const Json json = nn::read_config_json(dir);
   Runnable packed;
-  LoadedModel loaded = nn::quantization_config(json) ? load_quantized(dir, json, &packed)
-                                                     : LoadedModel{.model = nn::load_model(dir)};
+  const std::optional<Json> gptq = gptq_config(dir, json);
+  LoadedModel loaded = gptq                            ? load_gptq(dir, json, *gptq, &packed.floats)
+                       : nn::quantization_config(json) ? load_quantized(dir, json, &packed)
+                                                       : LoadedModel{.model = nn::load_model(dir)};
   RunnableModel out{.model = std::move(loaded.model),
                     .scales = std::move(loaded.scales),
                     .integer = std::move(loaded.layers)};
@@ -404,6 +407,7 @@ RunnableModel load_runnable(const fs::path& dir) {
 
 LoadedModel load_any(const fs::path& dir) {
   const Json json = nn::read_config_json(dir);
+  if (const std::optional<Json> gptq = gptq_config(dir, json)) return load_gptq(dir, json, *gptq);
   if (nn::quantization_config(json)) return load_quantized(dir, json);
   return {.model = nn::load_model(dir)};
 }

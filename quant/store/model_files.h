@@ -16,6 +16,7 @@
 // "activations": {F: spec, …}, …}; the rest is for the reader's information. With "coding": "rans"
 // the codes are entropy-coded:
 //   F.coded  U8  [bytes]  in place of F.codes (quant/store/entropy_coder.h)
+// Directories of quant_method "gptq" are read too (quant/store/gptq_checkpoint.h).
 #pragma once
 
 #include <memory>
