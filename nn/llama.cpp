@@ -230,11 +230,27 @@ LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& pa
   if (const std::string act = in.text("hidden_act", "silu"); act != "silu" && act != "swish") {
     in.refuse("hidden_act", "unknown activation", json_quote(act), "\"silu\"");
   }
-  for (const std::string_view key : {"attention_bias", "mlp_bias"}) {
+  // rope_interleaved pairs channels as the paper does, which needs other rows of q and k.
+  for (const std::string_view key : {"attention_bias", "mlp_bias", "rope_interleaved"}) {
     if (in.flag(key, false)) in.refuse(key, "not supported", "true", "false");
   }
-  if (const Json* scaling = in.find("rope_scaling")) {
-    in.refuse("rope_scaling", "not supported", scaling->dump(), "null");
+  if (const Json* scaling = in.object("rope_scaling")) {
+    const ConfigReader own(*scaling, path);
+    // The older name of the key, and what scales nothing.
+    if (own.text("rope_type", own.text("type", "")) != "default") {
+      in.refuse("rope_scaling", "not supported", scaling->dump(), "null");
+    }
+  }
+  if (const double part = in.number("partial_rotary_factor", 1); part != 1) {
+    in.refuse("partial_rotary_factor", "not supported", str(part), "1");
+  }
+  // A window as long as the context hides nothing.
+  if (in.find("sliding_window") && in.flag("use_sliding_window", true)) {
+    const std::int64_t window = in.size("sliding_window", std::int64_t{1} << 32);
+    if (window < c.block_size) {
+      in.refuse("sliding_window", "not supported", std::to_string(window),
+                str("null, or at least ", c.block_size));
+    }
   }
   c.rope_theta = in.number("rope_theta", 10000);
   // Where newer versions of transformers keep it.

@@ -84,8 +84,9 @@ class Llama final : public Model {
 };
 
 /// The configuration that a config.json of transformers' LlamaConfig describes; the sizes must be
-/// there. Throws Fault::input, field = the key, for what this model cannot do exactly: scaled
-/// rotary embeddings, another activation, biases, a head_dim that is not n_embd / n_head.
+/// there. Throws Fault::input, field = the key, for what this model cannot do exactly: scaled,
+/// partial or interleaved rotary embeddings, another activation, biases, windows shorter than the
+/// context, a head_dim that is not n_embd / n_head.
 LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& path);
 
 }  // namespace notch::nn

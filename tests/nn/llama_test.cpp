@@ -223,6 +223,20 @@ TEST_CASE("a Llama's config is read, or refused by its key") {
   CHECK(parsed("head_dim", 4) == tiny());
   CHECK(parsed("tie_word_embeddings", Json()).tie_embeddings == false);
   CHECK(parsed("rope_parameters", Json::object().set("rope_theta", 9.0)).rope_theta == 9);
+  // What says that nothing is scaled, hidden or left unturned; keys of SmolLM2 that tell nothing.
+  for (
+      const char* members :
+      {R"("rope_scaling": {"rope_type": "default"})", R"("rope_scaling": {"type": "default"})",
+       R"("partial_rotary_factor": 1.0)", R"("sliding_window": 4096)",
+       R"("sliding_window": 2, "use_sliding_window": false)",
+       R"("rope_interleaved": false, "pretraining_tp": 1, "use_cache": true, "pad_token_id": 2)"}) {
+    CAPTURE(members);
+    std::string text = good.dump();
+    text.pop_back();
+    constexpr std::string_view kNone = "\"rope_scaling\": null,";
+    text.erase(text.find(kNone), kNone.size());
+    CHECK(parse_llama_config(Json::parse(str(text, ", ", members, "}"), ""), "c.json") == tiny());
+  }
   const std::vector<std::pair<const char*, Json>> bad{
       {"num_hidden_layers", 0},
       {"hidden_size", 1 << 30},
@@ -236,6 +250,10 @@ TEST_CASE("a Llama's config is read, or refused by its key") {
       {"attention_bias", true},
       {"mlp_bias", true},
       {"rope_scaling", Json::object().set("rope_type", "llama3")},
+      {"rope_scaling", Json::object().set("factor", 2.0)},
+      {"rope_interleaved", true},
+      {"partial_rotary_factor", 0.5},
+      {"sliding_window", 2},
       {"rope_theta", 0},
       {"rms_norm_eps", -1e-5}};
   for (const auto& [key, value] : bad) {
