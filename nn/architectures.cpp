@@ -20,8 +20,12 @@ std::unique_ptr<Model> make_llama(const Json& config, const fs::path& path, Mode
 }
 
 constexpr std::array kArchitectures{
-    Architecture{.model_type = "gpt2", .title = "GPT-2", .make = make_gpt2},
-    Architecture{.model_type = "llama", .title = "Llama", .make = make_llama},
+    Architecture{
+        .model_type = "gpt2", .title = "GPT-2", .context = "n_positions", .make = make_gpt2},
+    Architecture{.model_type = "llama",
+                 .title = "Llama",
+                 .context = "max_position_embeddings",
+                 .make = make_llama},
 };
 
 }  // namespace
@@ -58,6 +62,26 @@ const Json* quantization_config(const Json& config) {
 std::unique_ptr<Model> make_model(const Json& config, const fs::path& dir, Model::Values values) {
   const fs::path path = dir / kConfigFile;
   return architecture_of(config, path).make(config, path, values);
+}
+
+std::unique_ptr<Model> shortened(std::unique_ptr<Model> model, std::int64_t block_size) {
+  if (block_size >= model->sizes().block_size) return model;
+  Json config = model->config_json();
+  const fs::path where = str("a context of ", block_size);
+  const Architecture& architecture = architecture_of(config, where);
+  config.set(architecture.context, block_size);
+  const bool values = model->params().params().front().value.data != nullptr;
+  std::unique_ptr<Model> out = architecture.make(
+      config, where, values ? Model::Values::allocate : Model::Values::shapes_only);
+  check(out->sizes().block_size == block_size, where.string(), "is not the one that ",
+        architecture.context, " says");
+  if (!values) return out;
+  // A table of positions has its first rows in front; every other parameter is as long as before.
+  for (Param& p : out->params().params()) {
+    const Param& from = *model->params().find(p.name);
+    std::ranges::copy(from.value.flat().first(p.value.flat().size()), p.value.data);
+  }
+  return out;
 }
 
 }  // namespace notch::nn

@@ -16,6 +16,7 @@ inline constexpr std::string_view kConfigFile = "config.json";
 struct Architecture {
   std::string_view model_type{};  ///< what config.json calls it
   std::string_view title{};       ///< for people
+  std::string_view context{};     ///< the key of the longest sequence in config_json()
   /// Of what config.json says; `path` is for errors. Throws Fault::input, field = the key, for what
   /// the model cannot compute exactly.
   std::unique_ptr<Model> (*make)(const Json& config, const fs::path& path, Model::Values values);
@@ -33,5 +34,10 @@ const Json* quantization_config(const Json& config);
 
 /// The model that config.json of `dir` describes, which `config` is.
 std::unique_ptr<Model> make_model(const Json& config, const fs::path& dir, Model::Values values);
+
+/// A model of the same values for sequences of at most `block_size`: rows of positions beyond are
+/// left out, nothing else depends on the length. `model` itself where it is not longer. Without
+/// values where it has none. (nanoGPT's crop_block_size.)
+std::unique_ptr<Model> shortened(std::unique_ptr<Model> model, std::int64_t block_size);
 
 }  // namespace notch::nn

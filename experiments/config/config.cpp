@@ -174,11 +174,17 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
   ExperimentConfig& config = loaded.config;
   locate_text(config.data.path, beside, true);
   make_absolute(config.out, beside);
+  make_absolute(config.model.from, beside);
   if (file.filename() == kResolvedConfig) {
     config.out = fs::absolute(file).lexically_normal().parent_path().string();
   }
   const ExperimentConfig before = config;
   for (const std::string& argument : overrides) apply_override(loaded, argument);
+  make_absolute(config.model.from, here);
+  // A run's own configuration has it all: its report needs no directory.
+  if (file.filename() != kResolvedConfig || loaded.origins.is_override("model.from")) {
+    take_model(loaded);
+  }
   if (rows == Rows::planned) settle_unused(loaded, before);
   locate_text(config.data.path, here, !fs::path(config.data.path).has_parent_path());
   if (loaded.from_text) require_same_text(loaded, before);
@@ -187,6 +193,16 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
   make_absolute(config.out, here);
   validate(config, loaded.origins);
   return loaded;
+}
+
+std::vector<std::string_view> first_weights() {
+  std::vector<std::string_view> words = {"fp32"};
+  for (const quant::Method* m : quant::methods()) {
+    // Scales that a method moved into inputs are not trained.
+    if (m->round && !m->transform) words.push_back(m->name);
+  }
+  words.push_back("scratch");
+  return words;
 }
 
 const std::string& grid_of_width(const ExperimentConfig& config, int bits) {

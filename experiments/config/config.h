@@ -78,6 +78,10 @@ bool is_text(const std::filesystem::path& file);
 /// named after the file, in runs/ of the current directory.
 ExperimentConfig text_experiment(const std::filesystem::path& file);
 
+/// [model] as the directory `from` has it, with the whole context and no dropout, which is training's.
+/// Throws Fault::io, or Fault::input for a quantized model and for what no [model] says.
+ModelConfig model_of(const std::filesystem::path& from);
+
 /// Keys, types and ranges only. Missing keys keep their defaults.
 LoadedConfig parse_config(std::string text, std::string name);
 

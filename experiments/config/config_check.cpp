@@ -95,7 +95,12 @@ void check_model(const ExperimentConfig& config, const Origins& origins) {
 
 void check_train(const ExperimentConfig& config, const Origins& origins) {
   const TrainConfig& t = config.train;
-  if (t.warmup >= t.steps) {
+  if (t.steps == 0 && config.model.from.empty()) {
+    origins.fail("train.steps", {.what = "a model that nobody trained has nothing to compare",
+                                 .found = "0",
+                                 .expected = "at least 1, or a trained model in model.from"});
+  }
+  if (t.steps > 0 && t.warmup >= t.steps) {
     origins.fail("train.warmup", {.what = "the warm-up does not end before the training",
                                   .found = str("warmup = ", t.warmup, " with steps = ", t.steps),
                                   .expected = "warmup < steps, or -1 for a tenth of them"});
@@ -148,6 +153,12 @@ void check_distinct(const std::vector<T>& list, const std::string& key, const Or
 void check_qat(const ExperimentConfig& config, const std::string& key, const Origins& origins) {
   const QatConfig& q = config.qat;
   const bool trained = q.from == "fp32" || q.from == "scratch";
+  if (q.from == "scratch" && !config.model.from.empty()) {
+    origins.fail(key.empty() ? "qat.from" : key,
+                 {.what = "how model.from was trained is not known and cannot be repeated",
+                  .found = "\"scratch\"",
+                  .expected = "\"fp32\" or a post-training method"});
+  }
   if (q.start > 0 && !trained) {
     origins.fail(key.empty() ? "qat.start" : key,
                  {.what = "training before rounding would undo the post-training rounding",

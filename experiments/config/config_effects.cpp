@@ -15,12 +15,13 @@ bool any(const Uses& uses, Which which) {
   return std::ranges::any_of(uses.rows, which);
 }
 
+bool trains_base(const Uses& u) { return u.config.train.steps > 0; }
 bool by_rows(const Uses& u) { return u.config.row.empty(); }
 bool verbs(const Uses& u) { return u.config.data.kind == "verbs"; }
 bool adamw(const Uses& u) { return u.config.train.optimizer == "adamw"; }
 bool quantizes(const Uses& u) { return !u.rows.empty(); }
 bool trains(const Uses& u) { return any(u, &Row::trains); }
-bool forks(const Uses& u) { return u.control || any(u, &Row::forks); }
+bool forks(const Uses& u) { return u.forks(); }
 bool calibrates(const Uses& u) { return any(u, &Row::calibrates); }
 bool rounds(const Uses& u) {
   return any(u, [](const Row& r) { return !r.trains(); });
@@ -64,6 +65,7 @@ bool inherits_granularity(const Uses& u) {
 
 constexpr const char* kNoRows = "no [[row]]: explicit rows replace quant.bits x quant.methods";
 constexpr const char* kForked = "quant.control = true, or a row that trains after fp32";
+constexpr const char* kTrainedBase = "train.steps above 0";
 constexpr const char* kGpt2 = "model.architecture = \"gpt2\"";
 constexpr const char* kLlama = "model.architecture = \"llama\"";
 constexpr const char* kRounded = "a row that is rounded after training";
@@ -101,8 +103,10 @@ bool static_ranges(const Uses& u) {
 std::vector<Effect> make_effects() {
   return {
       {"data.path", "data.kind = \"text\"", [](const Uses& u) { return !verbs(u); }},
-      {"data.bpe_vocab", "data.tokenizer = \"bpe\"",
-       [](const Uses& u) { return u.config.data.tokenizer == "bpe"; }},
+      {"data.bpe_vocab", "data.tokenizer = \"bpe\", and no model.from",
+       [](const Uses& u) {
+         return u.config.data.tokenizer == "bpe" && u.config.model.from.empty();
+       }},
       {"data.sentences", "data.kind = \"verbs\"", verbs},
       // A text has no task, as 0 asks for.
       {"data.task_examples", "data.kind = \"verbs\"",
@@ -114,8 +118,14 @@ std::vector<Effect> make_effects() {
       {"model.n_kv_head", kLlama, llama},
       {"model.rope_theta", kLlama, llama},
       {"model.rms_norm_eps", kLlama, llama},
-      {"train.min_lr", "train.schedule = \"cosine\" or \"linear\"",
-       [](const Uses& u) { return u.config.train.schedule != optim::Decay::constant; }},
+      {"train.min_lr", "train.schedule = \"cosine\" or \"linear\", and train.steps above 0",
+       [](const Uses& u) {
+         return trains_base(u) && u.config.train.schedule != optim::Decay::constant;
+       }},
+      {"train.warmup", kTrainedBase, trains_base},
+      {"train.schedule", kTrainedBase, trains_base},
+      {"train.ema", kTrainedBase, trains_base},
+      {"train.weight_decay", kTrainedBase, trains_base},
       {"train.beta1", "train.optimizer = \"adamw\"", adamw},
       {"train.beta2", "train.optimizer = \"adamw\"", adamw},
       {"train.eps", "train.optimizer = \"adamw\"", adamw},
@@ -277,12 +287,11 @@ const std::vector<std::string_view>& always_effective() {
       "name", "seeds", "out", "threads", "row", "data.kind", "data.tokenizer", "data.val_fraction",
       "data.test_fraction",
       // Without a test split, "val" is what happens and "test" is the default.
-      "data.score", "model.architecture", "model.n_layer", "model.n_head", "model.n_embd",
-      "model.n_inner", "model.block_size", "model.tie_embeddings", "train.steps",
-      "train.batch_size", "train.grad_accum", "train.lr", "train.warmup", "train.schedule",
-      "train.optimizer", "train.weight_decay", "train.clip", "train.ema", "train.order",
-      "train.eval_every", "train.eval_windows", "train.checkpoint_every", "train.keep_last",
-      "train.log_every", "train.matmul", "quant.control",
+      "data.score", "model.from", "model.architecture", "model.n_layer", "model.n_head",
+      "model.n_embd", "model.n_inner", "model.block_size", "model.tie_embeddings", "train.steps",
+      "train.batch_size", "train.grad_accum", "train.lr", "train.optimizer", "train.clip",
+      "train.order", "train.eval_every", "train.eval_windows", "train.checkpoint_every",
+      "train.keep_last", "train.log_every", "train.matmul", "quant.control",
       // A width that no row has is an element of which nothing else is used.
       "quant.at", "quant.at[].bits", "quant.layers[].pattern", "quant.layers[].bits",
       "row[].method", "row[].bits", "row[].grid", "row[].granularity", "row[].group_size",

@@ -53,6 +53,9 @@ struct Uses {
   const ExperimentConfig& config;
   bool control = false;
   std::vector<Row> rows{};  ///< the quantized ones
+
+  /// Whether anything is trained after fp32.
+  bool forks() const { return control || std::ranges::any_of(rows, &Row::forks); }
 };
 Uses uses_of(const ExperimentConfig& config);
 

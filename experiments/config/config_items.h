@@ -43,4 +43,11 @@ std::string suggest_key(std::string_view section, std::string_view name);
 void read_into(LoadedConfig& loaded, const toml::Table& table,
                const std::shared_ptr<const toml::Source>& source);
 
+/// Whether a value decides a word that its own source, or a later one, does not set.
+bool implies(const Origins& origins, const std::string& value, const std::string& word);
+
+/// Sets [model] and data.tokenizer to what the directory model.from has, where there is one. Throws
+/// Fault::usage at the line of a key that contradicts it; a shorter context does not.
+void take_model(LoadedConfig& loaded);
+
 }  // namespace notch::experiments

@@ -194,20 +194,24 @@ class Reader {
 
 }  // namespace
 
-namespace {
-
-/// Whether a value decides a word that its own source, or a later one, does not set.
 bool implies(const Origins& origins, const std::string& value, const std::string& word) {
   if (!origins.has(value)) return false;
   return !origins.has(word) || (origins.is_override(value) && !origins.is_override(word));
 }
 
-/// A path means text and a group size means groups.
+namespace {
+
+/// A path means text, a group size means groups, and a model is taken as it is.
 void imply(ExperimentConfig& config, const Origins& origins) {
   DataConfig& d = config.data;
   if (implies(origins, "data.path", "data.kind") &&
       (!d.path.empty() || !origins.has("data.kind"))) {
     d.kind = d.path.empty() ? DataConfig{}.kind : "text";
+  }
+  const std::string& from = config.model.from;
+  if (implies(origins, "model.from", "train.steps") &&
+      (!from.empty() || !origins.has("train.steps"))) {
+    config.train.steps = from.empty() ? TrainConfig{}.steps : 0;
   }
   QuantConfig& q = config.quant;
   if (implies(origins, "quant.group_size", "quant.granularity") &&

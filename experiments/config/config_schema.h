@@ -59,6 +59,7 @@ struct DataConfig {
 };
 
 struct ModelConfig {
+  std::string from{};
   std::string architecture = "gpt2";
   int n_layer = 4;
   int n_head = 4;
@@ -76,6 +77,9 @@ struct ModelConfig {
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
+    v(self.from, {"from",
+                  "model directory, ours or Hugging Face's, that fp32 begins as; it has the "
+                  "sizes and the tokenizer, of which a run may use a shorter context"});
     v(self.architecture,
       {"architecture", "gpt2, or llama: RMSNorm, rotary positions, a gated MLP, no biases",
        one_of({"gpt2", "llama"})});
@@ -124,7 +128,7 @@ struct TrainConfig {
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
-    v(self.steps, {"steps", "optimizer updates", between(1, kMaxCount)});
+    v(self.steps, {"steps", "optimizer updates; 0 = none, of a model.from", between(0, kMaxCount)});
     v(self.batch_size, {"batch_size", "windows per forward pass", between(1, 65536)});
     v(self.grad_accum, {"grad_accum", "forward passes per update", between(1, 65536)});
     v(self.lr, {"lr", "peak learning rate", above(0)});
@@ -272,15 +276,7 @@ struct CalibConfig {
 };
 
 /// Words of qat.from: fp32, scratch and the methods whose codes training can begin with.
-inline std::vector<std::string_view> first_weights() {
-  std::vector<std::string_view> words = {"fp32"};
-  for (const quant::Method* m : quant::methods()) {
-    // Scales that a method moved into inputs are not trained.
-    if (m->round && !m->transform) words.push_back(m->name);
-  }
-  words.push_back("scratch");
-  return words;
-}
+std::vector<std::string_view> first_weights();
 
 /// Training through rounding: what happens in a step, and the loop around it.
 struct QatConfig : quant::QatOptions {

@@ -149,8 +149,9 @@ void settle_unused(LoadedConfig& loaded, const ExperimentConfig& file) {
     in_file = unused_keys(file);
   } catch (const Error&) {
   }
-  std::erase_if(unused, [&](const Unused& u) { return !loaded.origins.has(u.origin); });
   for (const Unused& u : unused) {
+    // What nobody set, the usual experiment on a text did: its run's configuration is to load too.
+    if (!loaded.origins.has(u.origin)) continue;
     const bool contradicts_file =
         u.contradicts && std::ranges::find(in_file, u.key, &Unused::key) != in_file.end();
     if (!loaded.origins.is_override(u.origin) && !contradicts_file) continue;
@@ -158,7 +159,9 @@ void settle_unused(LoadedConfig& loaded, const ExperimentConfig& file) {
                                    .expected = std::string(u.effect->needs),
                                    .hint = "leave it out, or set what it needs"});
   }
-  for (const Unused& u : unused) loaded.unused.push_back(u.key);
+  for (const Unused& u : unused) {
+    if (loaded.origins.has(u.origin)) loaded.unused.push_back(u.key);
+  }
   reset_all(loaded, unused);
 }
 

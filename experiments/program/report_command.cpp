@@ -19,11 +19,13 @@ namespace {
 void require_report_keys(const Args& args) {
   for (const std::string& override : args.overrides) {
     const std::string key = override.substr(0, override.find_first_of(" ="));
-    if (key == "seeds" || key == "data.path") continue;
+    if (key == "seeds" || key == "data.path" || key == "model.from") continue;
     throw Error({.where = "notch report",
                  .what = "cannot change what was run",
                  .found = key,
-                 .expected = "seeds (which of them) or data.path (where the text lies now)"});
+                 .expected =
+                     "seeds (which of them), data.path or model.from (where the text or the "
+                     "model lies now)"});
   }
 }
 

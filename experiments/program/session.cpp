@@ -15,6 +15,7 @@
 #include "experiments/run/resume.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/signals.h"
+#include "nn/integrity.h"
 
 namespace notch::experiments {
 namespace {
@@ -28,11 +29,11 @@ Earlier earlier_of(const Args& args) {
   return args.has("force") ? Earlier::replace : Earlier::refuse;
 }
 
-/// An earlier run's results make room for the new ones: neither the experiment nor its text may be
-/// among them.
+/// An earlier run's results make room for the new ones: neither the experiment nor its text or
+/// model may be among them.
 void require_inputs_kept(const Args& args, const ExperimentConfig& config) {
   if (!args.has("force")) return;
-  for (const std::string& input : {args.positionals.at(0), config.data.path}) {
+  for (const std::string& input : {args.positionals.at(0), config.data.path, config.model.from}) {
     if (input.empty() || !RunDir::replaces(config.out, input)) continue;
     throw Error({.where = config.out,
                  .what = "--force would replace what this command reads",
@@ -61,6 +62,23 @@ std::string calibration_text(const ExperimentConfig& config, std::size_t train_t
              windows < config.calib.windows
                  ? str(", all that it has; calib.windows asks for ", config.calib.windows)
                  : "");
+}
+
+/// "2000 steps of 1024 tokens, 100 of them warm-up; first checkpoint at step 250", of fp32 or, where
+/// that is not trained, of what is.
+std::string training_text(const ExperimentConfig& config) {
+  const auto steps_of = [&](const TrainSettings& s) {
+    return str(s.schedule.steps, " steps of ",
+               s.batch_size * s.grad_accum * config.model.block_size, " tokens");
+  };
+  const TrainConfig& t = config.train;
+  if (t.steps == 0) {
+    if (!uses_of(config).forks()) return "nothing";
+    return str("QAT and its control alone, ", steps_of(fork_settings(config, 0, "")));
+  }
+  return str(steps_of(base_settings(config, 0)), ", ", warmup_steps(t),
+             " of them warm-up; first checkpoint at step ",
+             t.checkpoint_every > 0 ? std::min(t.checkpoint_every, t.steps) : t.steps);
 }
 
 /// Whether a configuration with these numbers was run here.
@@ -148,6 +166,11 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
     check_calibration(c, data_.source.tokens.train.size(), proc_bytes("/proc/meminfo", "MemTotal:"),
                       loaded.origins);
   }
+  // Here too, so that a model that cannot be read is refused before the directory is made.
+  if (!config_.model.from.empty()) {
+    nn::require_intact(config_.model.from);
+    first_model(config_, data_.source.tokenizer.vocab_size(), 0);
+  }
   dry_run(config_, data_, loaded.origins);
   if (stop_requested()) return;
   Earlier earlier = earlier_of(args);
@@ -157,7 +180,7 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   }
   time_.emplace(config_);
   dir_.emplace(config_.out, earlier);
-  const std::vector<std::string> changes = begin_run(*dir_, config_, data_.source);
+  const std::vector<std::string> changes = begin_run(*dir_, config_, data_);
   dir_->write_env(describe_environment(
       {.command_line = command_line(), .threads = threads(), .openblas = openblas_facts()}));
   announce(args, loaded);
@@ -186,14 +209,12 @@ void Session::announce(const Args& args, const LoadedConfig& loaded) const {
   note(args, str("model    ", kind, config_.model.n_layer, " layers  ", config_.model.n_head,
                  " heads  ", config_.model.n_embd, " channels  context ", config_.model.block_size,
                  "  ", shapes->params().count(), " parameters"));
-  note(args,
-       str("train    ", config_.train.steps, " steps of ",
-           config_.train.batch_size * config_.train.grad_accum * config_.model.block_size,
-           " tokens, ", warmup_steps(config_.train), " of them warm-up; first checkpoint at step ",
-           config_.train.checkpoint_every > 0
-               ? std::min(config_.train.checkpoint_every, config_.train.steps)
-               : config_.train.steps,
-           "; ", config_.seeds.size(), config_.seeds.size() == 1 ? " seed" : " seeds"));
+  if (const std::string& from = config_.model.from; !from.empty()) {
+    note(args, str("from     ", from, "  sha256 ", data_.model_sha256.substr(0, 12),
+                   config_.train.steps > 0 ? "" : "; it is fp32 as it is"));
+  }
+  note(args, str("train    ", training_text(config_), "; ", config_.seeds.size(),
+                 config_.seeds.size() == 1 ? " seed" : " seeds"));
   for (const ExperimentConfig& each : calibrations(config_)) {
     note(args, "calib    " + calibration_text(each, tokens.train.size()));
   }

@@ -149,7 +149,7 @@ ExperimentConfig merged_config(const std::vector<RunPart>& parts) {
     if (inputs_of(p) != inputs_of(parts.front())) {
       throw Error({.fault = Fault::mismatch,
                    .where = (p.directory / "inputs.json").string(),
-                   .what = str("names another text or tokenizer than that of ",
+                   .what = str("names another text, tokenizer or model than that of ",
                                parts.front().directory.string()),
                    .hint = "merge runs on one text"});
     }

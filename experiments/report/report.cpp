@@ -24,6 +24,14 @@ std::string seed_notes(std::size_t seeds) {
              kEnough, " are advised.\n");
 }
 
+/// The directory that fp32 began as, and a sentence about it; nothing for a model of the run's own.
+std::string start_of(const ExperimentConfig& config) {
+  return fs::path(config.model.from).filename().string();
+}
+std::string started(const ExperimentConfig& config) {
+  return config.model.from.empty() ? "" : str("Starting from ", start_of(config), ". ");
+}
+
 /// What no row quantizes: "wpe, norms, biases".
 std::string left_in_fp32(const ExperimentConfig& config, int vocab_size) {
   const auto shapes = make_model(config, vocab_size, nn::Model::Values::shapes_only);
@@ -51,11 +59,16 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
   const data::CorpusInfo& c = data.source.corpus;
   const ScoredText scored = scored_text(config, data);
   std::ostringstream out;
-  out << config.name << ": " << c.name << " (" << c.bytes << " bytes, sha256 "
-      << c.sha256.substr(0, 12) << "), " << config.data.tokenizer << " tokens, context "
-      << config.model.block_size << ", " << scored.tokens.size() - 1 << ' ' << scored.name
-      << " tokens scored; " << seeds.front().rows.front().size.weights << " parameters; "
-      << seeds.size() << (seeds.size() == 1 ? " seed" : " seeds");
+  out << config.name << ": ";
+  if (!config.model.from.empty()) {
+    out << "starting from " << start_of(config) << " (sha256 " << data.model_sha256.substr(0, 12)
+        << "), ";
+  }
+  out << c.name << " (" << c.bytes << " bytes, sha256 " << c.sha256.substr(0, 12) << "), "
+      << config.data.tokenizer << " tokens, context " << config.model.block_size << ", "
+      << scored.tokens.size() - 1 << ' ' << scored.name << " tokens scored; "
+      << seeds.front().rows.front().size.weights << " parameters; " << seeds.size()
+      << (seeds.size() == 1 ? " seed" : " seeds");
   std::set<std::string> grids;
   for (const RowResult& r : seeds.front().rows) {
     if (!r.grid.empty()) grids.insert(str("int", r.bits, ' ', r.grid));
@@ -119,7 +132,13 @@ std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedR
   const bool forks =
       std::ranges::any_of(rows, [&](const RowResult& r) { return r.trained && !from_scratch(r); });
   const std::int64_t extra = tokens(fork_settings(config, 0, ""));
-  out << "Equal tokens: fp32 saw " << tokens(base_settings(config, 0)) << " training tokens";
+  const std::int64_t base = tokens(base_settings(config, 0));
+  if (config.model.from.empty()) {
+    out << "Equal tokens: fp32 saw " << base << " training tokens";
+  } else {
+    out << "Equal tokens: fp32 is " << start_of(config);
+    out << (base == 0 ? " as it is" : str(", trained on ", base, " tokens of the text"));
+  }
   if (std::ranges::any_of(rows, from_scratch)) out << ", rows from scratch the same";
   if (forks) {
     std::vector<std::string> saw_more;
@@ -199,7 +218,7 @@ std::string equivalence_notes() {
 std::string Report::screen(int characters) const {
   const auto lines = [&](std::string_view words) { return wrapped(words, characters); };
   std::string out;
-  if (!widths_.empty()) out += lines(headline(widths_)) + "\n";
+  if (!widths_.empty()) out += lines(started(config_) + headline(widths_)) + "\n";
   out += render(short_table(statistics_, widths_).fitted(characters), TableFormat::screen) + "\n";
   out += lines(short_notes(widths_));
   if (seeds_.size() == 1) out += lines(kOneSeed);
@@ -262,7 +281,7 @@ void Report::write(const std::filesystem::path& dir) const {
   }
   const Table brief = short_table(statistics_, widths_);
   if (!widths_.empty()) {
-    page.headline = headline(widths_);
+    page.headline = started(config_) + headline(widths_);
     page.brief = brief;
     page.brief_notes = short_notes(widths_);
   }

@@ -45,9 +45,9 @@ class SeedRun {
   std::optional<RowResult> base() {
     RowResult row{.name = std::string(kBaseRow), .method = std::string(kBaseRow)};
     const bool done = make(row, [&](RowResult& r, const fs::path& dir) {
-      const auto model = make_model(run_.config, run_.data.source.tokenizer.vocab_size());
-      model->init(stream_);
-      if (!fit(base_settings(run_.config, stream_), {.model = *model}, r)) return false;
+      const auto model = first_model(run_.config, run_.data.source.tokenizer.vocab_size(), stream_);
+      const TrainSettings settings = base_settings(run_.config, stream_);
+      if (settings.schedule.steps > 0 && !fit(settings, {.model = *model}, r)) return false;
       nn::save_model(*model, dir);
       return true;
     });

@@ -42,6 +42,7 @@ bool names_blocks(const ExperimentConfig& config) {
 /// The run with a small model and as little of everything as each part of it needs.
 ExperimentConfig small(const ExperimentConfig& config, int context) {
   ExperimentConfig out = config;
+  out.model.from.clear();  // whose values decide nothing
   out.model.block_size = context;
   out.model.n_embd = narrow_width(config);
   const bool pairs = config.model.architecture == "llama";  // of channels, that a head consists of

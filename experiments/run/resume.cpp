@@ -21,7 +21,10 @@ using Artefacts = std::map<std::string, ExperimentConfig, std::less<>>;
 ExperimentConfig of_base(const ExperimentConfig& config, bool with_path) {
   ExperimentConfig used = numbers_of(config);
   used.seeds.clear();  // each is a run of its own
-  if (!with_path) used.data.path.clear();
+  if (!with_path) {
+    used.data.path.clear();
+    if (!used.model.from.empty()) used.model.from = "a directory";
+  }
   // Of the scoring: rows know what they were scored on.
   used.data.task_examples = DataConfig{}.task_examples;
   used.data.score = DataConfig{}.score;
@@ -65,24 +68,40 @@ Artefacts artefacts_of(const ExperimentConfig& config) {
   return all;
 }
 
-Json hashes_of(const data::TextSource& source) {
+Json hashes_of(const ExperimentConfig& config, const Data& data) {
+  const data::TextSource& source = data.source;
   Json text = Json::object(), tokenizer = Json::object(), all = Json::object();
   text.set("name", source.corpus.name)
       .set("bytes", static_cast<std::int64_t>(source.corpus.bytes))
       .set("sha256", source.corpus.sha256);
   tokenizer.set("name", std::string(data::name(source.tokenizer.kind())))
       .set("sha256", source.tokenizer.definition_hash());
-  return all.set("text", text).set("tokenizer", tokenizer);
+  all.set("text", text).set("tokenizer", tokenizer);
+  if (config.model.from.empty()) return all;
+  Json model = Json::object();
+  model.set("name", fs::path(config.model.from).filename().string());
+  return all.set("model", model.set("sha256", data.model_sha256));
 }
 
-void require_same_contents(const Json& before, const Json& now, const std::string& text_path,
+void require_same_contents(const Json& before, const Json& now, const ExperimentConfig& config,
                            const std::string& where) {
+  const std::string& text_path = config.data.path;
   for (const auto& [what, input] : before.as_object(where)) {
     const std::string& was = input.at("sha256", where).as_string(where);
     const Json* present = now.find(what);
     const std::string is = present ? present->at("sha256", where).as_string(where) : "nothing";
     if (is == was) continue;
     const bool text = what == "text";
+    if (what == "model") {
+      throw Error({.fault = Fault::mismatch,
+                   .where = config.model.from.empty() ? where : config.model.from,
+                   .what = "the model is not the one that the run to resume began with",
+                   .field = what,
+                   .found = "sha256 " + is,
+                   .expected = "sha256 " + was,
+                   .hint = "put the model of then in its place (it may lie anywhere: model.from), "
+                           "or start a new run with --out"});
+    }
     throw Error({.fault = Fault::mismatch,
                  .where = text && !text_path.empty() ? text_path : what,
                  .what = text ? "the text is not the one that the run to resume was begun with"
@@ -185,9 +204,9 @@ std::optional<Override> first_conflict(const ExperimentConfig& a, const Experime
 }
 
 std::vector<std::string> begin_run(const RunDir& dir, const ExperimentConfig& config,
-                                   const data::TextSource& source) {
+                                   const Data& data) {
   std::vector<std::string> notes;
-  const Json hashes = hashes_of(source);
+  const Json hashes = hashes_of(config, data);
   if (dir.resumes()) {
     const Json before = dir.inputs();
     if (before.is_null()) {
@@ -195,7 +214,7 @@ std::vector<std::string> begin_run(const RunDir& dir, const ExperimentConfig& co
           "warning  the run was begun by a build that kept no hashes of what it read: its "
           "configuration is compared, its text is not");
     } else {
-      require_same_contents(before, hashes, config.data.path, dir.path().string());
+      require_same_contents(before, hashes, config, dir.path().string());
     }
     for (std::string& note : compare_configurations(dir, config, before.is_null())) {
       notes.push_back(std::move(note));

@@ -1,7 +1,7 @@
 // Resume: what a run was begun with, and what of it a continuation keeps.
 //
-// Contents are compared, never places: text and tokenizer by their SHA-256 (inputs.json), the
-// configuration by the values that move a number. fp32's training must be that of the run; a row
+// Contents are compared, never places: text, tokenizer and the model that fp32 begins as by their
+// SHA-256 (inputs.json), the configuration by the values that move a number. fp32's training must be that of the run; a row
 // stays where the settings that it uses are the same, and is made again where not
 // (experiments/config/config_effects.h says both).
 #pragma once
@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "data/text_source.h"
 #include "experiments/config/config.h"
 #include "experiments/run/run_dir.h"
+#include "experiments/run/setup.h"
 
 namespace notch::experiments {
 
@@ -21,7 +21,7 @@ namespace notch::experiments {
 /// both hashes, and Fault::usage for another training of fp32; removes the results of rows whose
 /// settings changed. Returns what the user should know, a line each.
 std::vector<std::string> begin_run(const RunDir& dir, const ExperimentConfig& config,
-                                   const data::TextSource& source);
+                                   const Data& data);
 
 /// The first setting that keeps results of both configurations out of one table: of fp32's training,
 /// or of a row that both have. Places, seeds and which rows there are may differ.

@@ -7,10 +7,12 @@
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
 #include "autograd/base/thread_pool.h"
+#include "experiments/config/config_effects.h"
 #include "experiments/show/table.h"
 #include "nn/generate.h"
 #include "nn/gpt.h"
 #include "nn/llama.h"
+#include "nn/model_dir.h"
 #include "quant/numbers/format.h"
 
 namespace notch::experiments {
@@ -34,6 +36,15 @@ std::vector<data::TenseExample> task_questions(const DataConfig& d) {
            }) != first;
   };
   return {first, std::remove_if(first, all.end(), asked)};
+}
+
+/// SHA-256 of a model directory's config.json and weights, in the order of the files' names.
+std::string hash_of_model(const std::filesystem::path& dir) {
+  Sha256 all;
+  all.update(sha256_file(dir / nn::kConfigFile));
+  for (const nn::SafetensorsFile& file : nn::open_weights(dir))
+    all.update(sha256_file(file.path()));
+  return all.hex();
 }
 
 /// A text that was put together from copies has its end in its beginning too.
@@ -76,15 +87,22 @@ std::string scored_hash(const ExperimentConfig& config, const Data& data) {
 
 Data load_data(const ExperimentConfig& config, const std::filesystem::path& cache) {
   const DataConfig& d = config.data;
-  Data out{.source = data::load_source({.kind = d.kind,
-                                        .path = d.path,
-                                        .tokenizer = d.tokenizer,
-                                        .bpe_vocab = d.bpe_vocab,
-                                        .splits = {.val = d.val_fraction, .test = d.test_fraction},
-                                        .seed = static_cast<std::uint64_t>(d.seed),
-                                        .sentences = d.sentences,
-                                        .block_size = config.model.block_size,
-                                        .cache = cache})};
+  const data::SourceOptions options{.kind = d.kind,
+                                    .path = d.path,
+                                    .tokenizer = d.tokenizer,
+                                    .bpe_vocab = d.bpe_vocab,
+                                    .splits = {.val = d.val_fraction, .test = d.test_fraction},
+                                    .seed = static_cast<std::uint64_t>(d.seed),
+                                    .sentences = d.sentences,
+                                    .block_size = config.model.block_size,
+                                    .cache = cache};
+  Data out;
+  if (const std::string& from = config.model.from; from.empty()) {
+    out.source = data::load_source(options);
+  } else {
+    out.source = data::load_source(options, data::Tokenizer::load(from));
+    out.model_sha256 = hash_of_model(from);
+  }
   if (d.kind == "verbs" && d.task_examples > 0) out.task = task_questions(d);
   require_unseen(config, out);
   return out;
@@ -103,6 +121,14 @@ std::filesystem::path token_cache() {
 std::unique_ptr<nn::Model> make_model(const ExperimentConfig& config, int vocab_size,
                                       nn::Model::Values values) {
   const ModelConfig& m = config.model;
+  if (!m.from.empty()) {
+    auto model = nn::shortened(
+        nn::make_model(nn::read_config_json(m.from), m.from, nn::Model::Values::shapes_only),
+        m.block_size);
+    model->set_dropout(m.dropout);
+    if (values == nn::Model::Values::allocate) model->params().allocate_values();
+    return model;
+  }
   if (m.architecture == "llama") {
     constexpr int kMultiple = 32;  // groups of 32 fit
     const int inner = (m.n_embd * 8 / 3 + kMultiple - 1) / kMultiple * kMultiple;
@@ -131,6 +157,33 @@ std::unique_ptr<nn::Model> make_model(const ExperimentConfig& config, int vocab_
                     .tie_embeddings = m.tie_embeddings,
                     .n_inner = m.n_inner},
       values);
+}
+
+std::unique_ptr<nn::Model> first_model(const ExperimentConfig& config, int vocab_size,
+                                       std::uint64_t seed) {
+  const ModelConfig& m = config.model;
+  if (m.from.empty()) {
+    std::unique_ptr<nn::Model> model = make_model(config, vocab_size);
+    model->init(seed);
+    return model;
+  }
+  ModelConfig own = model_of(m.from);
+  const bool fits = m.block_size <= own.block_size;
+  own.from = m.from;
+  own.block_size = m.block_size;
+  own.dropout = m.dropout;
+  if (!fits || own != m) {
+    throw Error({.fault = Fault::input,
+                 .where = m.from,
+                 .what = "is not the model that [model] of the configuration describes",
+                 .field = "model.from",
+                 .hint = "put the model of then in its place, or leave the other keys out"});
+  }
+  std::unique_ptr<nn::Model> model = nn::load_model(m.from);
+  nn::require_tokens(*model, vocab_size, m.from);
+  model = nn::shortened(std::move(model), m.block_size);
+  model->set_dropout(m.dropout);
+  return model;
 }
 
 TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) {
@@ -325,6 +378,14 @@ static std::vector<quant::Target> resolve_row(const ExperimentConfig& config, co
 
 void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& origins) {
   check_methods(config, quant::method_names(), origins);
+  const Uses uses = uses_of(config);
+  if (config.train.steps == 0 && config.qat.steps == 0 && uses.forks()) {
+    origins.fail("qat.steps",
+                 {.what = "QAT and its control would take a share of train.steps, which is 0",
+                  .found = "0",
+                  .expected = "their steps, for example qat.steps=200",
+                  .hint = "or methods that do not train alone, with quant.control=false"});
+  }
   const auto shapes = make_model(config, vocab_size, nn::Model::Values::shapes_only);
   std::size_t listed = 0;  // in config.row, of which planned_rows leaves fp32 out
   for (const RowConfig& row : planned_rows(config)) {

@@ -24,6 +24,7 @@ namespace notch::experiments {
 struct Data {
   data::TextSource source{};
   std::vector<data::TenseExample> task{};
+  std::string model_sha256{};  ///< of the directory model.from; empty without one
 };
 
 /// What the rows of a table are scored on.
@@ -45,9 +46,16 @@ Data load_data(const ExperimentConfig& config, const std::filesystem::path& cach
 /// Where tokenized corpora are kept: the user's cache directory; "" without one.
 std::filesystem::path token_cache();
 
-/// The model of [model], without values until it is initialized.
+/// The model of [model], without values until it is initialized. Of model.from it has what [model]
+/// does not say: the vocabulary and the norms' epsilon.
 std::unique_ptr<nn::Model> make_model(const ExperimentConfig& config, int vocab_size,
                                       nn::Model::Values values = nn::Model::Values::allocate);
+
+/// What the fp32 training of a seed begins with: model.from's values with the context of the run,
+/// or numbers drawn from `seed`. Throws as nn::load_model, and Fault::input for a model that is not
+/// the one of [model] or has fewer tokens than its tokenizer.
+std::unique_ptr<nn::Model> first_model(const ExperimentConfig& config, int vocab_size,
+                                       std::uint64_t seed);
 
 /// The fp32 phase, and the phases after the fork: the same method with qat's budget, in an order of
 /// data of their own that all of them share.

@@ -33,6 +33,7 @@ sentences = 100
 task_examples = 0
 seed = 5
 [model]
+from = "a/model"
 architecture = "llama"
 n_layer = 2
 n_head = 3

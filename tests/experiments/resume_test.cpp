@@ -50,7 +50,7 @@ struct Begun {
   }
   std::vector<std::string> begin(Earlier earlier, const ExperimentConfig& c) const {
     const RunDir dir(directory / "run", earlier);
-    return begin_run(dir, c, load_data(c, {}).source);
+    return begin_run(dir, c, load_data(c, {}));
   }
   std::vector<std::string> resume(const ExperimentConfig& c) const {
     return begin(Earlier::resume, c);
@@ -82,15 +82,16 @@ TEST_CASE("a run goes on with its first contents wherever they lie") {
 TEST_CASE("a build's sentences and tokens are contents too") {
   const Begun run;
   const RunDir dir(run.directory / "run", Earlier::resume);
-  data::TextSource source = load_data(run.config, {}).source;
-  source.tokenizer = data::Tokenizer::bytes();
-  const ErrorParts parts = error_of([&] { begin_run(dir, run.config, source); });
+  Data data = load_data(run.config, {});
+  data.source.tokenizer = data::Tokenizer::bytes();
+  const ErrorParts parts = error_of([&] { begin_run(dir, run.config, data); });
   CHECK(parts.fault == Fault::mismatch);
   CHECK(parts.field == "tokenizer");
   CHECK(parts.expected != parts.found);
-  source = load_data(run.config, {}).source;
-  source.corpus.sha256[0] = source.corpus.sha256[0] == '0' ? '1' : '0';
-  CHECK(error_of([&] { begin_run(dir, run.config, source); }).field == "text");
+  data = load_data(run.config, {});
+  std::string& sha256 = data.source.corpus.sha256;
+  sha256[0] = sha256[0] == '0' ? '1' : '0';
+  CHECK(error_of([&] { begin_run(dir, run.config, data); }).field == "text");
 }
 
 TEST_CASE("a run without hashes is compared by its configuration") {
@@ -318,15 +319,14 @@ TEST_CASE("checkpoints of other settings are not trained on") {
   fs::create_directories(checkpoint("qat-lsq-kd-int4") / "step-1");
   const RunDir dir(run.path, Earlier::resume);
   const std::vector<std::string> notes =
-      begin_run(dir, with(finished().config, {"distill.alpha=0.5"}), finished().data.source);
+      begin_run(dir, with(finished().config, {"distill.alpha=0.5"}), finished().data);
   REQUIRE(notes.size() == 1);
   for (const char* part : {"qat-lsq-kd-int4", "distill.alpha", "1.0 -> 0.5"}) {
     CHECK(notes[0].find(part) != std::string::npos);
   }
   CHECK_FALSE(fs::exists(checkpoint("qat-lsq-kd-int4")));
   for (const char* phase : old) CHECK(fs::exists(checkpoint(phase)));
-  begin_run(dir, with(finished().config, {"distill.alpha=0.5", "qat.freeze=0.1"}),
-            finished().data.source);
+  begin_run(dir, with(finished().config, {"distill.alpha=0.5", "qat.freeze=0.1"}), finished().data);
   for (const char* phase : old) CHECK_FALSE(fs::exists(checkpoint(phase)));
   CHECK(fs::exists(checkpoint("fp32")));
 }

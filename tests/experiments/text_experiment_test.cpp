@@ -40,6 +40,14 @@ TEST_CASE("an experiment on a text is valid and named after it") {
   CHECK(printed == load_config(program / "text.txt").config);
 }
 
+TEST_CASE("a text run without a schedule can be repeated") {
+  const Program program;
+  const Outcome config = program.notch("config text.txt train.schedule=constant -q");
+  REQUIRE(config.code == 0);
+  program.write("printed.toml", config.out);
+  CHECK(program.notch("config printed.toml").code == 0);
+}
+
 TEST_CASE("the usual experiment on a text has quick.toml's values") {
   const Program program;
   const ExperimentConfig text = load_config(program / "text.txt").config;

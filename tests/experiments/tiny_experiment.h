@@ -40,7 +40,7 @@ inline std::vector<SeedResults> run_all(const ExperimentConfig& config, const Da
   validate(config);
   check_rows(config, data.source.tokenizer.vocab_size());
   const RunDir dir(path, earlier);
-  begin_run(dir, config, data.source);
+  begin_run(dir, config, data);
   Progress progress({.quiet = true});
   std::vector<SeedResults> seeds;
   for (const std::int64_t seed : config.seeds) {
