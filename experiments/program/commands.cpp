@@ -249,8 +249,7 @@ std::vector<Command> make_commands() {
       {{.name = "quantize",
         .summary = "put a model on fewer bits, without training",
         .examples = {"notch quantize MODEL_DIR --method rtn --bits 8 --out small",
-                     "notch quantize MODEL_DIR --method gptq --bits 4 --group 32 --text train.txt "
-                     "gptq.damp=0.02 --out small",
+                     "notch quantize MODEL_DIR --method gptq --bits 4 --text train.txt --out small",
                      "notch quantize MODEL_DIR --method gptq --bits 2,3,4,6,8 --target-bytes 500000 "
                      "--text train.txt --out small"},
         .positionals = {model},
@@ -262,17 +261,14 @@ std::vector<Command> make_commands() {
             "the same model stored another way: its codes as short as they can be, or floats "
             "for other programs",
         .examples = {"notch export runs/quick/models/gptq-int4-seed1337 --format coded --out small",
-                     "notch export MODEL_DIR --format bf16 --out half",
                      "notch export INT4_DIR --format gptq --out gptq",
                      "notch export MODEL_DIR --gguf model.gguf --gguf-type Q8_0",
                      "notch export INT4_DIR --onnx model.onnx"},
         .positionals = {model},
         .flags = {{.name = "format",
                    .value = "NAME",
-                   .help =
-                       "of a quantized model coded (entropy-coded: smallest), packed (as `notch "
-                       "run` writes) or gptq (gptq_v2), which GPTQModel, vLLM and transformers "
-                       "read; of any f32, f16 or bf16, which transformers reads",
+                   .help = "of a quantized model coded (smallest), packed (as `notch run` writes) or "
+                           "gptq (gptq_v2), for other programs; of any f32, f16 or bf16",
                    .words = {"coded", "packed", "gptq", "gptq_v2", "f32", "f16", "bf16"}},
                   {.name = "out", .value = "DIR", .help = "the directory to write"},
                   {.name = "gguf",

@@ -103,7 +103,7 @@ TEST_CASE("a wrong type or value names the key, the rule and itself") {
   const std::vector<Case> cases = {
       {"[train]\nsteps = \"many\"", "x.toml:2:9", "train.steps", "string \"many\""},
       {"[train]\nsteps = 1e3", "x.toml:2:9", "train.steps", "number 1000"},
-      {"[train]\nsteps = 0", "x.toml:2:9", "train.steps", "integer 0"},
+      {"[train]\nsteps = -1", "x.toml:2:9", "train.steps", "integer -1"},
       {"[train]\nsteps = 3_000_000_000", "x.toml:2:9", "train.steps", "integer 3000000000"},
       {"[train]\nlr = true", "x.toml:2:6", "train.lr", "true"},
       {"[train]\nlr = 0", "x.toml:2:6", "train.lr", "integer 0"},
@@ -280,7 +280,7 @@ TEST_CASE("a bad override is refused with the argument shown") {
   CHECK(override_error("train=1").field == "train");
   CHECK(override_error("train.steps").field == "train.steps");
   CHECK(override_error("train.steps=").field == "train.steps");
-  CHECK(override_error("train.steps=0").found == "integer 0");
+  CHECK(override_error("train.steps=-1").found == "integer -1");
   CHECK(override_error("=1").fault == Fault::usage);
   CHECK(override_error("model.bias=yes").expected == "true or false");
   CHECK(override_error("quant.bits=8,x").where == "command line");

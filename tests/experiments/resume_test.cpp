@@ -139,6 +139,7 @@ TEST_CASE("each key of the model or training moves numbers or not") {
   const Begun run;
   for (const Item& item : items_of(run.config)) {
     if (item.section != "train" && item.section != "model") continue;
+    if (item.key() == "model.from") continue;  // names a directory, whose contents count
     std::string other = item.kind == Kind::boolean  ? (item.value == "true" ? "false" : "true")
                         : item.kind == Kind::number ? "0.5"
                                                     : "3";

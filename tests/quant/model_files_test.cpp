@@ -313,7 +313,7 @@ TEST_CASE("what quantization_config says must hold for the model") {
   check_names(bits.error(), kMatrix);
   key.specs.set(kMatrix, Json(spec).set("order", "reversed"));
   check_names(key.error(), kMatrix);
-  method.quantization.set("quant_method", "gptq");
+  method.quantization.set("quant_method", "awq");
   CHECK(method.error().field == "quantization_config.quant_method");
   version.quantization.set("version", 2);
   CHECK(version.error().field == "quantization_config.version");
