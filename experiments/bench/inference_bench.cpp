@@ -136,8 +136,7 @@ std::vector<InferenceSubject> shape_subjects(const std::string& shape) {
 
 double InferenceBench::share(const InferenceRow& row) const {
   const double bandwidth = row.bytes / row.roof_seconds;
-  return row.operations / row.seconds /
-         std::min(row.integers ? integer : sgemm, bandwidth * row.intensity());
+  return row.operations / row.seconds / std::min(peak(row), bandwidth * row.intensity());
 }
 
 InferenceBench bench_inference(std::vector<InferenceSubject>& subjects,
@@ -176,7 +175,8 @@ InferenceBench bench_inference(std::vector<InferenceSubject>& subjects,
         read_seconds[lane.subject] / static_cast<double>(pass_bytes(subjects[lane.subject].model));
     for (InferenceRow& row : std::span(bench.rows).last(2)) {
       row.roof_seconds = per_byte * row.bytes;
-      row.integers = subjects[lane.subject].has_integers();
+      const auto& served = subjects[lane.subject].model.served;
+      row.products = served ? served->products() : 0;
     }
   }
   return bench;

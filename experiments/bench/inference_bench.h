@@ -6,7 +6,7 @@
 
 #include "experiments/show/table.h"
 #include "quant/serve/kv_cache.h"
-#include "quant/serve/weight_only.h"
+#include "quant/serve/served_layers.h"
 
 namespace notch::experiments {
 
@@ -22,7 +22,6 @@ struct InferenceOptions {
 struct InferenceSubject {
   std::string name{};
   quant::RunnableModel model{};
-  bool has_integers() const { return model.integer && model.integer->bytes() > 0; }
 };
 
 /// A shape with random weights, S (6 layers of 384 channels, a byte vocabulary) or M (12 of 768,
@@ -40,14 +39,19 @@ struct InferenceRow {
   double roof_seconds = 0;  ///< of a pass that only reads these bytes, the best of all rounds
   double tokens_per_second() const { return tokens / seconds; }
   double intensity() const { return operations / bytes; }
-  bool integers = false;  ///< weights meet 8-bit activations: under the roof of integer products
+  /// 8-bit products per weight and token, which are under the roof of integer products; 0: floats.
+  int products = 0;
 };
 
 struct InferenceBench {
   double sgemm = 0, integer = 0;  ///< operations per second
   std::vector<InferenceRow> rows{};
-  /// Share of min(peak, bandwidth · intensity) that a row reaches; the peak is sgemm's or, for
-  /// integers, that of integer products.
+  /// Operations per second that arithmetic allows a row: sgemm's, or those of integer products over
+  /// how many an operation takes.
+  double peak(const InferenceRow& row) const {
+    return row.products == 0 ? sgemm : integer / row.products;
+  }
+  /// Share of min(peak, bandwidth · intensity) that a row reaches.
   double share(const InferenceRow& row) const;
 };
 

@@ -89,7 +89,7 @@ std::string roofline_svg(const InferenceBench& bench) {
         .mark = kMarks[i % kMarks.size()], .color = color, .hollow = row.phase == "prompt"};
     if (is_new) {  // the bandwidth of its own working set
       const double bandwidth = row.bytes / row.roof_seconds / 1e9;
-      out += roof(a, bandwidth, (row.integers ? bench.integer : bench.sgemm) / 1e9, color);
+      out += roof(a, bandwidth, bench.peak(row) / 1e9, color);
       const double y = legend + 18 * static_cast<double>(i);
       out += svg::mark_at(kWidth - kRight + 14, y - 4, style, row.name);
       out += svg::text_at(kWidth - kRight + 26, y,

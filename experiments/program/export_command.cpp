@@ -87,7 +87,7 @@ void save_codes(const Artefact& from, quant::Coding coding, const fs::path& dir)
 
 /// A quantized model's weights as they are multiplied.
 void save_floats(const Artefact& from, nn::DType dtype, const fs::path& dir) {
-  if (from.loaded.layers) {
+  if (from.loaded.served) {
     throw Error(
         {.fault = Fault::input,
          .where = from.path.string(),

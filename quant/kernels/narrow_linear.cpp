@@ -5,6 +5,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/half.h"
+#include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/narrow_isa.h"
 
@@ -44,6 +45,29 @@ void for_planes(int bits, Index k, Index o, const Use& use) {
   }
 }
 
+/// The 32 codes of channel o in a block, four at a time.
+void channel_codes(std::uint8_t* codes, const std::uint8_t* block, Index o, int bits) {
+  std::memset(codes, 0, kBlock);
+  for (const Plane& plane : kPlanes) {
+    if (!(bits & plane.bits)) continue;
+    const Index per_byte = 8 / plane.bits;
+    const std::uint32_t mask = ((1u << plane.bits) - 1) * 0x01010101u;
+    for (Index j = 0; j < kBlock / 4; ++j) {
+      std::uint32_t four = 0, all = 0;
+      std::memcpy(&four, block + j / per_byte * 64 + o * 4, sizeof four);
+      std::memcpy(&all, codes + 4 * j, sizeof all);
+      all |= (four >> (j % per_byte * plane.bits) & mask) << (bits & plane.position);
+      std::memcpy(codes + 4 * j, &all, sizeof all);
+    }
+    block += plane.bits * 64;
+  }
+}
+
+NOTCH_CLONES void to_weights(float* out, const std::uint8_t* codes, Index n, int step, int below,
+                             float scale) {
+  for (Index i = 0; i < n; ++i) out[i] = static_cast<float>(codes[i] * step + below) * scale;
+}
+
 NarrowBlock block_of(IntegerKernel kernel) {
 #if defined(__x86_64__)
   switch (kernel) {
@@ -81,7 +105,7 @@ void pack_narrow_panel(const NarrowWeights& w, std::int64_t panel,
     for (Index k = 0; k < K; ++k) {
       const Index at = k % unit;
       std::uint8_t* const block = start + k / unit * w.unit_bytes() + at / kBlock * 64 * s.bits;
-      const int u = codes[static_cast<std::size_t>(o * K + k)] - w.qmin;
+      const int u = (codes[static_cast<std::size_t>(o * K + k)] - w.qmin) / w.step;
       for_planes(s.bits, at % kBlock, o, [&](const Place& place, int bits, int position) {
         const int part = u >> position & ((1 << bits) - 1);
         block[place.byte] = static_cast<std::uint8_t>(block[place.byte] | part << place.shift);
@@ -116,13 +140,13 @@ void dequantize_narrow_row(std::span<float> out, const NarrowWeights& w, std::in
     if (w.scale == StoredScale::bf16) scale = from_bf16(half);
     int below = w.qmin;
     if (s.zero_points) below -= static_cast<std::int8_t>(tables[kPanel * width + o]);
-    for (Index k = 0; k < unit; ++k) {
-      const std::uint8_t* const block = codes + k / kBlock * 64 * s.bits;
-      int code = 0;
-      for_planes(s.bits, k % kBlock, o, [&](const Place& place, int bits, int position) {
-        code |= (block[place.byte] >> place.shift & ((1 << bits) - 1)) << position;
-      });
-      out[static_cast<std::size_t>(u * unit + k)] = static_cast<float>(code + below) * scale;
+    constexpr Index kPiece = 16 * kBlock;
+    std::uint8_t piece[kPiece];
+    for (Index k = 0; k < unit; k += kPiece) {
+      const Index n = std::min(kPiece, unit - k);
+      for (Index b = 0; b < n; b += kBlock)
+        channel_codes(piece + b, codes + (k + b) / kBlock * 64 * s.bits, o, s.bits);
+      to_weights(out.data() + u * unit + k, piece, n, w.step, below, scale);
     }
   }
 }
@@ -132,6 +156,8 @@ void narrow_linear(std::span<float> out, const ActivationCodes& x, const NarrowW
   constexpr const char* kWhere = "narrow_linear";
   const IntegerShape& s = w.shape;
   check(s.bits >= 1 && s.bits <= 7, kWhere, s.bits, " bits; this kernel has 1 to 7");
+  check(w.step == 1 || (w.step == 2 && !s.zero_points), kWhere, "codes ", w.step,
+        " apart; this kernel has 1, and 2 without zero points");
   check(M >= 0 && std::ssize(out) == M * s.N && std::ssize(x.codes) == M * s.row_codes() &&
             std::ssize(x.scales) == M && std::ssize(x.zero_points) == M &&
             std::ssize(x.sums) == M * s.units() && (bias.empty() || std::ssize(bias) == s.N),

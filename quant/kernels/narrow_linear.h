@@ -3,7 +3,7 @@
 //
 // Layout. A panel is 16 output channels. 32 inputs of a panel are a block: eight vectors of 64
 // codes, four consecutive inputs of one channel being adjacent as the dot-product instructions want
-// them, and a block of b bits takes b vectors of memory. The codes u = q - qmin >= 0 are cut into
+// them, and a block of b bits takes b vectors of memory. The codes u = (q - qmin) / step >= 0 are cut into
 // planes of 4, 2 and 1 bits, as b has them, the lowest bits in the widest plane:
 //   4 bits: vector j is nibble j mod 2 of vector j / 2 of the plane     (4 vectors)
 //   2 bits: vector j is pair j mod 4 of vector j / 4                    (2 vectors)
@@ -14,8 +14,8 @@
 // run, cost a third of the speed.)
 //
 // Arithmetic. Activations are signed codes here (IntegerShape::code_offset), weights unsigned ones:
-// with c = qmin - zw,  Σ (x - zx)(q - zw) = Σ x u - zx Σ u + c Σ (x - zx), where the last sum is
-// one number per token and unit. Sums that wrap around on the way do no harm: the result fits.
+// with c = qmin - zw,  Σ (x - zx)(q - zw) = step (Σ x u - zx Σ u) + c Σ (x - zx), where the last sum
+// is one number per token and unit. Sums that wrap around on the way do no harm: the result fits.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +31,7 @@ namespace notch::quant {
 struct NarrowWeights {
   IntegerShape shape{};
   int qmin = 0;
+  int step = 1;  ///< of codes; 2 has no zero points
   StoredScale scale = StoredScale::f32;
   std::uint8_t* memory = nullptr;  ///< narrow_bytes(…), aligned to 64
 

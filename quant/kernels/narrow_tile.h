@@ -153,6 +153,8 @@ NOTCH_ISA_FUNCTION void narrow_tile(const NarrowProduct& p, Index row, Index pan
       if (R <= 4) exact += odd[r];
       if constexpr (kShifted)
         exact -= codes_sum * static_cast<std::uint32_t>(std::int32_t{p.zeros[row + r]});
+      if (w.step == 2)  // what was not a product has been counted once too often
+        exact = exact + exact - static_cast<std::uint32_t>(p.sums[(row + r) * units + unit]);
       typedef std::int32_t Signed __attribute__((vector_size(64)));
       const Reals term = __builtin_convertvector((Signed)exact, Reals) * factor;
       sum[r] = groups ? sum[r] + term : term;
@@ -185,16 +187,15 @@ void tokens_of(const NarrowProduct& p, Index row, Index first, Index last) {
 
 template <int kBits>
 void narrow_rows(const NarrowProduct& p, Index row, Index rows, Index first, Index last) {
+  using Tokens = void (*)(const NarrowProduct& p, Index row, Index first, Index last);
+  constexpr Tokens kFew[] = {tokens_of<kBits, 1>, tokens_of<kBits, 2>, tokens_of<kBits, 3>,
+                             tokens_of<kBits, 4>};
   while (rows > 0) {
-    const Index step = rows >= kMostTokens ? kMostTokens : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+    const Index step = rows >= kMostTokens ? kMostTokens : std::min<Index>(rows, 4);
     if (step == kMostTokens)
       tokens_of<kBits, kMostTokens>(p, row, first, last);
-    else if (step == 4)
-      tokens_of<kBits, 4>(p, row, first, last);
-    else if (step == 2)
-      tokens_of<kBits, 2>(p, row, first, last);
     else
-      tokens_of<kBits, 1>(p, row, first, last);
+      kFew[step - 1](p, row, first, last);
     row += step;
     rows -= step;
   }

@@ -130,7 +130,14 @@ void unit_scales(float* out, const PackedRows& w, Index row, Index first, Index 
   }
 }
 
-NOTCH_CLONES void dequantize_row(std::span<float> out, const PackedRows& w, Index row) {
+namespace {
+
+/// Vectors of 16 columns that share a scale are what the fast variants know.
+bool has_whole_vectors(const PackedRows& w) {
+  return w.unit == w.cols || w.unit % kPackedLanes == 0;
+}
+
+NOTCH_CLONES void dequantize_portable(std::span<float> out, const PackedRows& w, Index row) {
   const std::uint8_t* codes = w.codes + row * repacked_row_bytes(w.cols, w.bits);
   const auto put = [&](Index j, const float(&v)[kPackedLanes]) {
     const Index k = j * kPackedLanes, n = std::min(kPackedLanes, w.cols - k);
@@ -154,6 +161,20 @@ NOTCH_CLONES void dequantize_row(std::span<float> out, const PackedRows& w, Inde
       put(j, v);
     }
   }
+}
+
+}  // namespace
+
+void dequantize_row(std::span<float> out, const PackedRows& w, Index row, Isa isa) {
+#if defined(__x86_64__)
+  if (has_whole_vectors(w)) {
+    if (isa == Isa::avx512) return packed_unpack_avx512(out.data(), w, row);
+    if (isa == Isa::avx2) return packed_unpack_avx2(out.data(), w, row);
+  }
+#else
+  static_cast<void>(isa);
+#endif
+  dequantize_portable(out, w, row);
 }
 
 void packed_rows_portable(const PackedCall& call, Index begin, Index end) {
@@ -197,8 +218,7 @@ void packed_gemv(float* out, Index ld_out, const float* x, Index ld_x, Index M, 
                  const float* bias, Index begin, Index end, Isa isa) {
   const PackedCall call{out, ld_out, x, ld_x, M, &w, bias};
 #if defined(__x86_64__)
-  // Vectors of 16 columns that share a scale are what the fast variants know.
-  if (w.unit == w.cols || w.unit % kPackedLanes == 0) {
+  if (has_whole_vectors(w)) {
     if (isa == Isa::avx512) return packed_rows_avx512(call, begin, end);
     if (isa == Isa::avx2) return packed_rows_avx2(call, begin, end);
   }

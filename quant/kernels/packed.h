@@ -43,12 +43,13 @@ std::int64_t repacked_row_bytes(std::int64_t cols, int bits);
 void repack_row(std::span<std::uint8_t> out, std::span<const std::int8_t> codes, int bits,
                 int qmin);
 
-/// out [cols] = the weights of one row: level(q - z) · scale, bit for bit quant/kernels/round.h's.
-void dequantize_row(std::span<float> out, const PackedRows& w, std::int64_t row);
-
 enum class Isa : std::uint8_t { portable, avx2, avx512 };
 /// The best this CPU has.
 Isa best_isa();
+
+/// out [cols] = the weights of one row: level(q - z) · scale, bit for bit quant/kernels/round.h's.
+void dequantize_row(std::span<float> out, const PackedRows& w, std::int64_t row,
+                    Isa isa = best_isa());
 
 /// out[m · ld_out + n] = x [M, cols] · wᵀ + bias for n in [begin, end). Rows of x lie ld_x apart,
 /// ld_x a multiple of 16 and at least cols; the elements after cols are 0. bias may be null, or

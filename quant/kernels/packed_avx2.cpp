@@ -27,6 +27,10 @@ NOTCH_ISA Floats zero_floats() { return both(0); }
 NOTCH_ISA Floats load_floats(const float* p) {
   return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
 }
+NOTCH_ISA void store_floats(float* p, Floats v) {
+  _mm256_storeu_ps(p, v.low);
+  _mm256_storeu_ps(p + 8, v.high);
+}
 NOTCH_ISA Floats multiply_add(Floats a, Floats b, Floats c) {
   return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
@@ -131,6 +135,7 @@ struct Bytes {
 
 namespace notch::quant {
 
+void packed_unpack_avx2(float* out, const PackedRows& w, Index row) { packed_unpack(out, w, row); }
 void packed_rows_avx2(const PackedCall& call, Index begin, Index end) {
   packed_tile(call, begin, end);
 }

@@ -27,6 +27,7 @@ constexpr bool kUnrolls = true;
 
 NOTCH_ISA Floats zero_floats() { return _mm512_setzero_ps(); }
 NOTCH_ISA Floats load_floats(const float* p) { return _mm512_loadu_ps(p); }
+NOTCH_ISA void store_floats(float* p, Floats v) { _mm512_storeu_ps(p, v); }
 NOTCH_ISA Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 NOTCH_ISA void prefetch(const std::uint8_t* p) { asm volatile("prefetcht0 (%0)" : : "r"(p)); }
 NOTCH_ISA Words load_words(const std::uint8_t* p) { return (Words)_mm512_loadu_si512(p); }
@@ -121,6 +122,9 @@ struct Bytes {
 
 namespace notch::quant {
 
+void packed_unpack_avx512(float* out, const PackedRows& w, Index row) {
+  packed_unpack(out, w, row);
+}
 void packed_rows_avx512(const PackedCall& call, Index begin, Index end) {
   packed_tile(call, begin, end);
 }

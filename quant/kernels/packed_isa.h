@@ -24,6 +24,10 @@ struct PackedCall {
 void unit_scales(float* out, const PackedRows& w, std::int64_t row, std::int64_t first,
                  std::int64_t n);
 
+/// dequantize_row.
+void packed_unpack_avx2(float* out, const PackedRows& w, std::int64_t row);
+void packed_unpack_avx512(float* out, const PackedRows& w, std::int64_t row);
+
 void packed_rows_portable(const PackedCall& call, std::int64_t begin, std::int64_t end);
 void packed_rows_avx2(const PackedCall& call, std::int64_t begin, std::int64_t end);
 void packed_rows_avx512(const PackedCall& call, std::int64_t begin, std::int64_t end);

@@ -1,6 +1,6 @@
-// The body of packed_gemv for instruction sets with vectors, compiled by each variant's file for
-// its target: one text, so that the variants cannot drift apart. Before the include that file
-// defines
+// The bodies of packed_gemv and dequantize_row for instruction sets with vectors, compiled by each
+// variant's file for its target: one text, so that the variants cannot drift apart. Before the
+// include that file defines
 //   NOTCH_ISA, NOTCH_ISA_FUNCTION     the target attribute, with and without always_inline
 //   Floats, Words                     16 floats, 16 unsigned words, and the functions used below
 //   Small<bits, scaled>, Large<…>     decoders: code words to floats, for 2 to 5 and 6 to 7 bits
@@ -166,6 +166,60 @@ NOTCH_ISA_FUNCTION void tile(const PackedCall& call, Index begin, Index end) {
   Index row = begin;
   for (; row + kRows <= end; row += kRows) rows_of_w<Decoder, kRows>(call, row);
   for (; row < end; ++row) rows_of_w<Decoder, 1>(call, row);
+}
+
+/// The weights of one row; a decoder that scales.
+template <class Decoder>
+NOTCH_ISA_FUNCTION void unpack(float* out, const PackedRows& w, Index row) {
+  constexpr int kBits = Decoder::kBits;
+  const std::uint8_t* codes = w.codes + row * repacked_row_bytes(w.cols, w.bits);
+  Units<1> units;
+  Index k = 0;
+  for (Index unit = 0; unit < w.cols / w.unit; ++unit) {
+    const Index at = unit % kUnitsAtOnce;
+    if (at == 0) load_units(units, w, row, unit);
+    Decoder decoder;
+    decoder.set(units.scales[0][at],
+                (kBits == 8 ? 0 : w.qmin) - (units.zeros[0] ? units.zeros[0][at] : 0), w.levels);
+    for (const Index end = k + w.unit; k < end; k += kPackedLanes) {
+      Floats v;
+      if constexpr (kBits == 8) {
+        v = decoder.weights(codes + k);
+      } else {
+        const Index j = k / kPackedLanes;
+        v = decoder.weights(code_at<kBits>(codes + j / kPeriod<kBits> * 64 * kPeriodWords<kBits>,
+                                           static_cast<int>(j % kPeriod<kBits>)));
+      }
+      if (k + kPackedLanes <= w.cols) {
+        store_floats(out + k, v);
+      } else {
+        float last[kPackedLanes];
+        store_floats(last, v);
+        std::copy_n(last, w.cols - k, out + k);
+      }
+    }
+  }
+}
+
+void packed_unpack(float* out, const PackedRows& w, Index row) {
+  if (w.levels) return unpack<Listed<true>>(out, w, row);
+  switch (w.bits) {
+    case 2:
+      return unpack<Small<2, true>>(out, w, row);
+    case 3:
+      return unpack<Small<3, true>>(out, w, row);
+    case 4:
+      return unpack<Small<4, true>>(out, w, row);
+    case 5:
+      return unpack<Small<5, true>>(out, w, row);
+    case 6:
+      return unpack<Large<6, true>>(out, w, row);
+    case 7:
+      return unpack<Large<7, true>>(out, w, row);
+    default:
+      if (w.zeros) return unpack<Bytes<true, true>>(out, w, row);
+      return unpack<Bytes<true, false>>(out, w, row);
+  }
 }
 
 template <bool kScaled>

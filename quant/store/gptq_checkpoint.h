@@ -57,7 +57,7 @@ void save_gptq(const nn::Model& model, const Quantized& quantized, const fs::pat
 /// where a scale is negative. With `packed` the matrices go there and their parameters get no
 /// values. Throws Fault::input as load_any, and for groups that are not in the order of the inputs.
 LoadedModel load_gptq(const fs::path& dir, const Json& config, const Json& about,
-                      std::map<const Param*, PackedMatrix>* packed = nullptr);
+                      ServedLayers::Matrices* packed = nullptr);
 
 /// Whether a tensor of a file is one of the four parts.
 bool is_gptq_part(std::string_view name);

@@ -185,7 +185,7 @@ std::optional<Json> gptq_config(const fs::path& dir, const Json& config) {
 }
 
 LoadedModel load_gptq(const fs::path& dir, const Json& config, const Json& about,
-                      std::map<const Param*, PackedMatrix>* packed) {
+                      ServedLayers::Matrices* packed) {
   const fs::path path = dir / nn::kConfigFile;
   const Settings settings = read_settings(about, path);
   std::unique_ptr<nn::Model> model = nn::make_model(config, dir, nn::Model::Values::shapes_only);

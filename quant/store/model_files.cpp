@@ -151,17 +151,12 @@ void check_multiplies(nn::Model& model, const nn::FileTensor& t, bool has_input,
   refuse(where, str(field, ".", t.name), "a table that is only looked up", "a layer with an input");
 }
 
-/// Matrices that stay packed, by their parameters.
-using PackedMatrices = std::map<const Param*, PackedMatrix>;
+/// What becomes of quantized matrices: numbers to be looked at, or a model to be run.
+enum class Purpose : std::uint8_t { inspected, run };
 
-/// Where tensors go that a layer multiplies with or looks up, and that are not wanted as QTensors.
-struct Runnable {
-  PackedMatrices floats;          // multiplied with floats
-  PackedLayers::Layers integers;  // with codes
-};
-
-/// With `keep` the matrices go there, repacked, and their parameters get no values.
-LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep = nullptr) {
+/// To be run, matrices are served; else only those whose layers round their inputs. The parameters
+/// of what is served get no values.
+LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpose) {
   const std::string where = (dir / nn::kConfigFile).string();
   const Json& about = *nn::quantization_config(json);
   std::map<std::string, Spec> specs = read_specs(about, where);
@@ -204,20 +199,18 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
   file.check_no_others(head_may_follow);
   check_expansion(packed, file.file().path());
 
-  // Layers that multiply integers, and what stays packed, need no second copy of their weights.
+  // What is served needs no second copy. Positions are added, not multiplied.
   const nn::Embedding* positions = model->position_table();
+  const auto is_served = [&](const PackedEntry& entry) {
+    const bool added = positions && positions->weight == entry.param;
+    return entry.input || (purpose == Purpose::run && !added);
+  };
   std::unordered_map<const Param*, const PackedEntry*> entries;
   for (const PackedEntry& entry : packed) entries.emplace(entry.param, &entry);
-  const auto entry_of = [&](const Param& p) {
-    const auto at = entries.find(&p);
-    return at == entries.end() ? nullptr : at->second;
-  };
-  const auto stays_packed = [&](const Param& p) {
-    const bool added = positions && positions->weight == &p;
-    return keep && !added && entry_of(p) && !entry_of(p)->input;
-  };
-  model->params().allocate_values(
-      [&](const Param& p) { return !stays_packed(p) && (!entry_of(p) || !entry_of(p)->input); });
+  model->params().allocate_values([&](const Param& p) {
+    const auto entry = entries.find(&p);
+    return entry == entries.end() || !is_served(*entry->second);
+  });
   LoadedModel loaded{.quantization_config = about, .coding = coding};
   std::map<const Param*, std::vector<real>> multiply;
   for (const PackedEntry& entry : packed) {
@@ -228,14 +221,10 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
   }
   for (const nn::FileTensor& t : floats) file.read(t);
   if (head_may_follow) file.check_tied_head(head);
+  ServedLayers::Matrices matrices;
   for (const PackedEntry& entry : packed) {
-    if (stays_packed(*entry.param)) {
-      keep->floats.emplace(entry.param, entry.read_packed<PackedMatrix>(file));
-      continue;
-    }
-    if (keep && entry.input) {
-      keep->integers.try_emplace(entry.param, *entry.read_input(file),
-                                 entry.read_packed<IntegerMatrix>(file));
+    if (purpose == Purpose::run && is_served(entry)) {
+      matrices.emplace(entry.param, entry.read_served(file));
       continue;
     }
     NamedQTensor tensor{entry.param->name, entry.read(file), entry.read_input(file), {}};
@@ -243,10 +232,10 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Runnable* keep
     if (!tensor.input) dequantize(tensor.q, entry.param->value.flat());
     loaded.tensors.push_back(std::move(tensor));
   }
-  if (!inputs.empty()) {
-    loaded.layers = keep ? std::make_unique<PackedLayers>(*model, std::move(keep->integers))
-                         : std::make_unique<PackedLayers>(*model, loaded.tensors);
-  }
+  if (!matrices.empty())
+    loaded.served = std::make_unique<ServedLayers>(*model, std::move(matrices));
+  else if (!inputs.empty())
+    loaded.served = std::make_unique<ServedLayers>(*model, loaded.tensors);
   loaded.model = std::move(model);
   return loaded;
 }
@@ -388,27 +377,26 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
 
 RunnableModel load_runnable(const fs::path& dir) {
   const Json json = nn::read_config_json(dir);
-  Runnable packed;
+  ServedLayers::Matrices matrices;
   const std::optional<Json> gptq = gptq_config(dir, json);
-  LoadedModel loaded = gptq                            ? load_gptq(dir, json, *gptq, &packed.floats)
-                       : nn::quantization_config(json) ? load_quantized(dir, json, &packed)
+  LoadedModel loaded = gptq                            ? load_gptq(dir, json, *gptq, &matrices)
+                       : nn::quantization_config(json) ? load_quantized(dir, json, Purpose::run)
                                                        : LoadedModel{.model = nn::load_model(dir)};
+  if (!matrices.empty())
+    loaded.served = std::make_unique<ServedLayers>(*loaded.model, std::move(matrices));
   RunnableModel out{.model = std::move(loaded.model),
                     .scales = std::move(loaded.scales),
-                    .integer = std::move(loaded.layers)};
-  if (out.integer) out.weight_bytes += out.integer->bytes();
+                    .served = std::move(loaded.served)};
+  if (out.served) out.weight_bytes += out.served->bytes();
   for (const Param& p : out.model->params().params())
     if (p.value.data) out.weight_bytes += p.value.size() * std::int64_t{sizeof(real)};
-  if (packed.floats.empty()) return out;
-  out.packed = std::make_unique<WeightOnlyLayers>(*out.model, std::move(packed.floats));
-  out.weight_bytes += out.packed->bytes();
   return out;
 }
 
 LoadedModel load_any(const fs::path& dir) {
   const Json json = nn::read_config_json(dir);
   if (const std::optional<Json> gptq = gptq_config(dir, json)) return load_gptq(dir, json, *gptq);
-  if (nn::quantization_config(json)) return load_quantized(dir, json);
+  if (nn::quantization_config(json)) return load_quantized(dir, json, Purpose::inspected);
   return {.model = nn::load_model(dir)};
 }
 

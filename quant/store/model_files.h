@@ -25,8 +25,7 @@
 
 #include "nn/model_dir.h"
 #include "quant/methods/quantized.h"
-#include "quant/serve/input_scales.h"
-#include "quant/serve/weight_only.h"
+#include "quant/serve/served_layers.h"
 
 namespace notch::quant {
 
@@ -77,7 +76,7 @@ struct LoadedModel {
   Json quantization_config{};           ///< null for a floating-point model
   Coding coding = Coding::packed;
   std::unique_ptr<InputScales> scales{};   ///< attached to the model; null where no input has any
-  std::unique_ptr<PackedLayers> layers{};  ///< attached to the model; null without such layers
+  std::unique_ptr<ServedLayers> served{};  ///< attached to the model; null where nothing is
 };
 
 /// Reads either kind of directory. Throws Fault::input naming file and tensor for anything that

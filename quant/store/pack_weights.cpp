@@ -11,8 +11,7 @@ namespace notch::quant {
 
 RunnableModel pack_weights(nn::Model& model, const Plan& plan) {
   RunnableModel out{.model = model.twin(nn::Model::Values::shapes_only)};
-  std::map<const Param*, PackedMatrix> matrices;
-  PackedLayers::Layers integers;
+  ServedLayers::Matrices matrices;
   for (const Target& t : resolve(plan, model)) {
     const std::int64_t rows = t.weight->value.rows(), cols = t.weight->value.cols();
     const std::span<const real> w = t.weight->value.flat();
@@ -20,22 +19,17 @@ RunnableModel pack_weights(nn::Model& model, const Plan& plan) {
     const QTensor q =
         quantize(w, rows, cols, t.spec,
                  choose_scales(w, rows, cols, t.spec, RangeRule::absmax, t.name).at, t.name);
-    if (t.input)
-      integers.try_emplace(param, *t.input, q);
-    else
-      matrices.try_emplace(param, q);
+    matrices.try_emplace(param, q, t.input);
   }
   ParamStore& params = out.model->params();
-  params.allocate_values(
-      [&](const Param& p) { return !matrices.contains(&p) && !integers.contains(&p); });
+  params.allocate_values([&](const Param& p) { return !matrices.contains(&p); });
   for (Param& p : params.params()) {
     if (!p.value.data) continue;
     std::ranges::copy(model.params().find(p.name)->value.flat(), p.value.data);
     out.weight_bytes += p.value.size() * static_cast<std::int64_t>(sizeof(real));
   }
-  out.packed = std::make_unique<WeightOnlyLayers>(*out.model, std::move(matrices));
-  out.integer = std::make_unique<PackedLayers>(*out.model, std::move(integers));
-  out.weight_bytes += out.packed->bytes() + out.integer->bytes();
+  out.served = std::make_unique<ServedLayers>(*out.model, std::move(matrices));
+  out.weight_bytes += out.served->bytes();
   return out;
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "quant/methods/plan.h"
-#include "quant/serve/weight_only.h"
+#include "quant/serve/served_layers.h"
 
 namespace notch::quant {
 

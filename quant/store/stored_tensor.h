@@ -13,8 +13,7 @@
 #include <vector>
 
 #include "nn/model_dir.h"
-#include "quant/serve/integer_matrix.h"
-#include "quant/serve/packed_matrix.h"
+#include "quant/serve/served_matrix.h"
 #include "quant/store/entropy_coder.h"
 #include "quant/store/model_files.h"
 #include "quant/store/pack.h"
@@ -129,16 +128,13 @@ struct PackedEntry {
 
   QTensor read(const nn::WeightFile& file) const { return read_rows(file, 0, param->value.rows()); }
 
-  /// Repacked in pieces, so that no second copy of a large tensor exists. PackedMatrix or
-  /// IntegerMatrix.
-  template <class Matrix>
-  Matrix read_packed(const nn::WeightFile& file) const {
-    constexpr std::int64_t kPieceWeights = 1 << 20;
+  /// Repacked in pieces, so that no second copy of a large tensor exists.
+  ServedMatrix read_served(const nn::WeightFile& file) const {
+    constexpr std::int64_t kPieceWeights = 1 << 20, kStep = ServedMatrix::kRowStep;
     const std::int64_t rows = param->value.rows(), cols = param->value.cols();
     const std::int64_t few = kPieceWeights / std::max<std::int64_t>(1, cols);
-    const std::int64_t piece =
-        coded ? rows : std::max(Matrix::kRowStep, few / Matrix::kRowStep * Matrix::kRowStep);
-    Matrix matrix(spec, rows, cols);
+    const std::int64_t piece = coded ? rows : std::max(kStep, few / kStep * kStep);
+    ServedMatrix matrix(spec, rows, cols, read_input(file));
     for (std::int64_t first = 0; first < rows; first += piece)
       matrix.set_rows(first, read_rows(file, first, std::min(piece, rows - first)));
     return matrix;

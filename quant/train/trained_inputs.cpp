@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "quant/serve/packed_ops.h"
+#include "quant/kernels/quantize_rows.h"
 
 namespace notch::quant {
 namespace {
@@ -12,6 +12,40 @@ IntegerShape shape_of(const Spec& spec, std::int64_t rows, std::int64_t cols) {
           .K = cols,
           .group = spec.granularity == Granularity::group ? spec.group_size : 0,
           .zero_points = has_zero_points(spec)};
+}
+
+/// Bytes that product_rows wants for a row's codes.
+std::size_t row_bytes(const IntegerShape& shape) {
+  const std::int64_t sums = shape.needs_sums() ? shape.units() : 0;
+  return static_cast<std::size_t>(4 + 4 * sums + shape.row_codes() + 1);
+}
+
+/// Rows [first, first + n) of x̂ ŵᵀ into `out` [n, N], bit for bit quantized_linear's, for head_loss.
+/// `codes` starts at a multiple of 4.
+void product_rows(std::span<real> out, const Tensor& x, const InputQuantizer& input,
+                  const PackedWeights& packed, std::span<std::byte> codes, std::int64_t first,
+                  std::int64_t n) {
+#ifdef NOTCH_DOUBLE
+  static_cast<void>(out), static_cast<void>(x), static_cast<void>(input);
+  static_cast<void>(packed), static_cast<void>(codes), static_cast<void>(first);
+  static_cast<void>(n);
+  check(false, "head_loss", "the double build multiplies no integers");
+#else
+  const std::int64_t row_codes = packed.shape.row_codes(), K = x.cols();
+  const std::int64_t sums = packed.shape.needs_sums() ? n * packed.shape.units() : 0;
+  auto* const bytes = reinterpret_cast<std::uint8_t*>(codes.data());
+  auto* const first_code = bytes + 4 * (n + sums);
+  const auto rows = static_cast<std::size_t>(n);
+  const ActivationCodes part{
+      {first_code, static_cast<std::size_t>(n * row_codes)},
+      {reinterpret_cast<float*>(bytes), rows},
+      {first_code + n * row_codes, rows},
+      {reinterpret_cast<std::int32_t*>(bytes + 4 * n), static_cast<std::size_t>(sums)}};
+  const std::span<const real> in =
+      x.flat().subspan(static_cast<std::size_t>(first * K), static_cast<std::size_t>(n * K));
+  quantize_rows(part, {}, in, n, packed.shape, row_grid(input.spec, input.at));
+  integer_linear(out, part, packed, {}, n);
+#endif
 }
 
 }  // namespace
@@ -83,9 +117,9 @@ Var TrainedInputs::loss(Graph& g, const nn::Linear& head, Var x, const nn::LossT
   const auto logits = [](const void* self, std::span<real> out, std::int64_t first,
                          std::int64_t n) {
     const auto& [graph, weights, input, in] = *static_cast<const Product*>(self);
-    const std::size_t bytes = static_cast<std::size_t>(n) * packed_row_bytes(weights.shape);
+    const std::size_t bytes = static_cast<std::size_t>(n) * row_bytes(weights.shape);
     const std::span<std::byte> codes = graph.memory(&weights, self, bytes);
-    packed_rows(out, in, input, weights, codes, first, n);
+    product_rows(out, in, input, weights, codes, first, n);
   };
   return head_loss(rounded, w, wanted.targets, wanted.teacher, {logits, &product});
 }

@@ -1,5 +1,5 @@
 // Linears that multiply integers while the model is trained: the arithmetic that ships
-// (quant/serve/packed_layers.h), with gradients.
+// (quant/serve/served_layers.h), with gradients.
 //
 // Layers without a quantized input are left alone. The head is one of them, inside the loss and
 // outside of it; no model file knows this.

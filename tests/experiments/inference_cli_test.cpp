@@ -60,6 +60,12 @@ TEST_CASE("the roof share is the smaller of compute and memory") {
   const InferenceRow compute_bound{
       .tokens = 1, .seconds = 20, .operations = 1000e9, .bytes = 10e9, .roof_seconds = 1};
   CHECK(bench.share(compute_bound) == Approx(0.5));
+  // Integer products, or three of them for one of floats.
+  InferenceRow integers = compute_bound;
+  integers.products = 1;
+  CHECK(bench.share(integers) == Approx(0.125));
+  integers.products = 3;
+  CHECK(bench.share(integers) == Approx(0.375));
 }
 
 TEST_CASE("tokenize prints ids and tokens of a text, one on a line") {

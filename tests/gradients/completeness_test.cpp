@@ -22,10 +22,7 @@ namespace fs = std::filesystem;
 /// Ops without a gradient, and why.
 const std::map<std::string, std::string> kWithoutGradient = {
     {"cached_attention", "inference only; its backward throws"},
-    {"quantized_embedding", "rows of a packed table, which is not trained; its backward throws"},
-    {"packed_linear", "inference only; its backward throws"},
-    {"packed_lookup", "inference only; its backward throws"},
-    {"packed_product", "inference only; its backward throws"},
+    {"served_lookup", "rows of a packed table, which is not trained; its backward throws"},
 };
 
 /// What the first group of `pattern` matches in the files of `folder` that end in `suffix`.

@@ -2,7 +2,7 @@
 #include "nn/generate.h"
 #include "nn/reader.h"
 #include "quant/serve/kv_cache.h"
-#include "quant/serve/weight_only.h"
+#include "quant/serve/served_layers.h"
 #include "quant/store/model_files.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"

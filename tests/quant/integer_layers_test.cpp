@@ -9,7 +9,7 @@
 
 #include "autograd/base/thread_pool.h"
 #include "quant/methods/calibration.h"
-#include "quant/serve/packed_layers.h"
+#include "quant/serve/served_layers.h"
 #include "quant/store/model_files.h"
 #include "quant/train/qat.h"
 #include "quant/train/trained_inputs.h"
@@ -74,7 +74,7 @@ std::vector<real> shipped_logits(const AnyModel& trained, const Quantized& quant
     }
   }
   nn::Model& view = plain.get();
-  const PackedLayers layers(view, quantized.tensors);
+  const ServedLayers layers(view, quantized.tensors);
   return logits_of(view, text);
 }
 

@@ -9,7 +9,7 @@
 #include "autograd/base/half.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/quantize_rows.h"
-#include "quant/serve/integer_matrix.h"
+#include "quant/serve/served_panels.h"
 #include "quant/store/pack.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
@@ -32,7 +32,7 @@ bool equal_bits(const Floats& a, const Floats& b) {
 /// A layer of random codes: every code of `bits` bits, scales of `type`, zero points or none.
 struct Layer {
   IntegerShape shape{};
-  int qmin = 0;
+  int qmin = 0, step = 1;
   StoredScale type = StoredScale::f32;
   std::int64_t M = 0;
   RowGrid grid{};
@@ -45,9 +45,14 @@ Layer make_layer(std::int64_t M, const IntegerShape& shape, StoredScale type, bo
                  std::uint64_t seed) {
   Rng rng(seed, 3);
   Layer l{.shape = shape, .qmin = -(1 << (shape.bits - 1)), .type = type, .M = M};
+  if (shape.bits <= 4 && !shape.zero_points && seed % 2 == 0) {  // odd codes
+    l.step = 2;
+    l.qmin = 1 - (1 << shape.bits);
+  }
   if (asymmetric) l.grid = {.qmin = -128, .qmax = 127, .asymmetric = true};
   const auto code = [&] {
-    return static_cast<std::int8_t>(l.qmin + static_cast<int>(rng.below(1u << shape.bits)));
+    return static_cast<std::int8_t>(l.qmin +
+                                    l.step * static_cast<int>(rng.below(1u << shape.bits)));
   };
   for (std::int64_t i = 0; i < M * shape.K; ++i)
     l.x.push_back(static_cast<float>(rng.normal() + (asymmetric ? 0.5 : 0)));
@@ -113,7 +118,8 @@ Floats contract(const Layer& l) {
 }
 
 struct Packed {
-  explicit Packed(const Layer& l) : w{.shape = l.shape, .qmin = l.qmin, .scale = l.type} {
+  explicit Packed(const Layer& l)
+      : w{.shape = l.shape, .qmin = l.qmin, .step = l.step, .scale = l.type} {
     memory.assign(static_cast<std::size_t>(w.bytes()) + 64, 0x5a);
     w.memory = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64);
     for (std::int64_t panel = 0; panel < l.shape.panels(); ++panel) {
@@ -209,7 +215,7 @@ TEST_CASE("an integer matrix takes pieces of rows, lookups dequantize") {
             quantize(w, rows, cols, spec,
                      choose_scales(w, rows, cols, spec, RangeRule::absmax, "w").at, "w");
         const std::vector<real> expected = dequantize(q);
-        IntegerMatrix whole(q), pieces(spec, rows, cols);
+        ServedPanels whole(q), pieces(spec, rows, cols);
         for (const auto& [first, n] : {std::pair<std::int64_t, std::int64_t>{0, 32}, {32, 5}}) {
           QTensor part{spec, n, cols};
           const std::int64_t units = std::ssize(q.at.scales) / rows;  // per row; 0: per tensor
@@ -224,13 +230,23 @@ TEST_CASE("an integer matrix takes pieces of rows, lookups dequantize") {
           pieces.set_rows(first, part);
         }
         INFO(name_of(spec));
-        for (const IntegerMatrix* m : {&whole, &pieces})
+        for (const ServedPanels* m : {&whole, &pieces})
           for (std::int64_t r = 0; r < rows; ++r) {
             Floats row(static_cast<std::size_t>(cols));
             m->dequantize_row(row, r);
             CHECK(std::equal(row.begin(), row.end(), expected.begin() + r * cols));
           }
       }
+}
+
+TEST_CASE("a grid takes no more bits in panels than its codes need") {
+  for (int bits = 2; bits <= 4; ++bits)
+    CHECK(ServedPanels::bytes({.bits = bits, .grid = GridKind::seq}, 64, 96) ==
+          ServedPanels::bytes({.bits = bits}, 64, 96));
+  const std::int64_t tables = 64 * 4;  // a float scale per row
+  CHECK(ServedPanels::bytes({.bits = 2, .grid = GridKind::ternary}, 64, 96) ==
+        64 * 96 * 2 / 8 + tables);
+  CHECK(ServedPanels::bytes({.bits = 1, .grid = GridKind::seq}, 64, 96) == 64 * 96 / 8 + tables);
 }
 
 TEST_CASE("narrow layers refuse sizes that do not match") {
@@ -241,8 +257,8 @@ TEST_CASE("narrow layers refuse sizes that do not match") {
   CHECK(error_of([&] { narrow_linear(out, codes.rows, packed.w, Floats(2), 2); }).where ==
         "narrow_linear");
   CHECK(error_of([&] { pack_narrow_panel(packed.w, 0, l.q, {}, {}); }).where == "narrow weights");
-  const IntegerMatrix matrix(Spec{.bits = 4}, 40, 8);
+  const ServedPanels matrix(Spec{.bits = 4}, 40, 8);
   CHECK(error_of([&] {
-          IntegerMatrix(Spec{.bits = 4}, 40, 8).set_rows(8, QTensor{{.bits = 4}, 16, 8});
+          ServedPanels(Spec{.bits = 4}, 40, 8).set_rows(8, QTensor{{.bits = 4}, 16, 8});
         }).where == "integer weights");
 }

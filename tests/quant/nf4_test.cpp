@@ -7,7 +7,7 @@
 #include "quant/methods/plan.h"
 #include "quant/numbers/format.h"
 #include "quant/numbers/ranges.h"
-#include "quant/serve/integer_matrix.h"
+#include "quant/serve/served_panels.h"
 #include "quant/store/entropy_coder.h"
 #include "quant/store/pack.h"
 #include "tests/catch.h"
@@ -119,7 +119,7 @@ TEST_CASE("NF4 is refused with quantized activations") {
   CHECK(e.field == "grid");
   CHECK(e.found == "nf4");
   CHECK(e.expected == "narrow, full, signed_max, asymmetric, ternary, seq");
-  CHECK(error_of([&] { IntegerMatrix(spec, 16, 64); }).where == "integer weights");
+  CHECK(error_of([&] { ServedPanels(spec, 16, 64); }).where == "integer weights");
 }
 
 }  // namespace

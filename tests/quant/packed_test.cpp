@@ -176,14 +176,18 @@ TEST_CASE("packed products look up a codebook at any length and group") {
 }
 
 TEST_CASE("a repacked row dequantizes to the same bits as the matrix") {
-  for (const Spec& spec : all_specs(6)) {
-    const Matrix m = make(spec, 3, 42, 9);
-    const std::vector<real> expected = dequantize(m.q);
-    for (std::int64_t r = 0; r < 3; ++r) {
-      std::vector<float> row(42);
-      dequantize_row(row, m.rows, r);
-      for (std::size_t k = 0; k < 42; ++k)
-        REQUIRE(row[k] == static_cast<float>(expected[static_cast<std::size_t>(r) * 42 + k]));
+  for (const auto& [group, cols] : {std::pair<std::int64_t, std::size_t>{6, 42}, {32, 608}}) {
+    for (const Spec& spec : all_specs(group)) {
+      const Matrix m = make(spec, 3, static_cast<std::int64_t>(cols), 9);
+      const std::vector<real> expected = dequantize(m.q);
+      for (std::size_t r = 0; r < 3; ++r)
+        for (const Isa isa : variants()) {
+          INFO(name_of(spec) << ", variant " << static_cast<int>(isa));
+          std::vector<float> row(cols);
+          dequantize_row(row, m.rows, static_cast<std::int64_t>(r), isa);
+          for (std::size_t k = 0; k < cols; ++k)
+            REQUIRE(row[k] == static_cast<float>(expected[r * cols + k]));
+        }
     }
   }
 }

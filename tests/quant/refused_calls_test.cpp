@@ -7,8 +7,7 @@
 #include "quant/kernels/fake_quant.h"
 #include "quant/kernels/round.h"
 #include "quant/methods/gptq.h"
-#include "quant/serve/integer_matrix.h"
-#include "quant/serve/packed_matrix.h"
+#include "quant/serve/served_matrix.h"
 #include "quant/store/entropy_coder.h"
 #include "quant/store/pack.h"
 #include "tests/catch.h"
@@ -46,9 +45,9 @@ TEST_CASE("calls that no quantized tensor can have are refused") {
       [&] { dequantize(tensor(0, 2), {}); },
       [&] { pack(tensor(8, 0)); },
       [&] { pack(tensor(7, 2)); },
-      [&] { PackedMatrix matrix(tensor(4, 2)); },
-      [&] { PackedMatrix matrix(tensor(8, 1)); },
-      [&] { IntegerMatrix matrix(tensor(8, 3)); },
+      [&] { ServedLanes matrix(tensor(4, 2)); },
+      [&] { ServedLanes matrix(tensor(8, 1)); },
+      [&] { ServedPanels matrix(tensor(8, 3)); },
       [&] { round_codes(codes, w, {scales, {}, 0}, grid_of(spec)); },
       [&] { round_codes(codes, w, {scales, {}, 5}, grid_of(spec)); },
       [&] { fake_quant(out, w, {scales, codes, -4}, grid_of(spec)); },

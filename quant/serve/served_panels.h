@@ -1,4 +1,4 @@
-// IntegerMatrix: a weight matrix of a loaded model as integers are multiplied with it.
+// ServedPanels: a weight matrix of a loaded model as integers are multiplied with it.
 //
 // Repacked once, in pieces of rows, for the kernels of its width: 8 bits in the layout that
 // training uses (integer_linear.h), fewer as they are, to be unpacked in registers
@@ -14,11 +14,11 @@
 
 namespace notch::quant {
 
-class IntegerMatrix {
+class ServedPanels {
  public:
   /// To be filled by set_rows. Usage error for sizes that the kernels do not have, or a codebook.
-  IntegerMatrix(const Spec& spec, std::int64_t rows, std::int64_t cols);
-  explicit IntegerMatrix(const QTensor& q);
+  ServedPanels(const Spec& spec, std::int64_t rows, std::int64_t cols);
+  explicit ServedPanels(const QTensor& q);
 
   /// Pieces start at a multiple of this many rows.
   static constexpr std::int64_t kRowStep = IntegerShape::kPanel;
@@ -33,6 +33,8 @@ class IntegerMatrix {
   /// out [cols] = (q - z) · scale, bit for bit quant/numbers/qtensor.h's dequantize.
   void dequantize_row(std::span<float> out, std::int64_t row) const;
   std::int64_t bytes() const;  ///< of memory
+  /// The same before there is any.
+  static std::int64_t bytes(const Spec& spec, std::int64_t rows, std::int64_t cols);
 
  private:
   bool is_narrow() const { return shape_.bits < 8; }

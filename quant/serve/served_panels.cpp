@@ -1,31 +1,44 @@
-#include "quant/serve/integer_matrix.h"
+#include "quant/serve/served_panels.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 #include "autograd/base/error.h"
+#include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
-#include "quant/serve/packed_matrix.h"
+#include "quant/serve/served_lanes.h"
 
 namespace notch::quant {
 namespace {
 
 using Index = std::int64_t;
 
+/// Bits of a code in panels: of every code that the grid has, and no other.
+int panel_bits(const Spec& spec) {
+  const Grid grid = grid_of(spec);
+  return std::bit_width(static_cast<unsigned>((grid.qmax - grid.qmin) / grid.step));
+}
+
 IntegerShape shape_of(const Spec& spec, Index rows, Index cols) {
   return {.N = rows,
           .K = cols,
           .group = spec.granularity == Granularity::group ? spec.group_size : 0,
           .zero_points = has_zero_points(spec),
-          .bits = held_bits(spec)};
+          .bits = panel_bits(spec)};
 }
 
 NarrowWeights narrow_of(const Spec& spec, const IntegerShape& shape) {
-  return {.shape = shape, .qmin = grid_of(spec).qmin, .scale = stored_scale(spec.scale)};
+  const Grid grid = grid_of(spec);
+  return {.shape = shape, .qmin = grid.qmin, .step = grid.step, .scale = stored_scale(spec.scale)};
 }
 
-FlatBlock bytes_of(Index n) {
-  constexpr auto kReal = static_cast<Index>(sizeof(real));
-  return FlatBlock(static_cast<std::size_t>((n + kReal - 1) / kReal));
+constexpr auto kReal = static_cast<Index>(sizeof(real));
+
+FlatBlock bytes_of(Index n) { return FlatBlock(static_cast<std::size_t>((n + kReal - 1) / kReal)); }
+
+NOTCH_CLONES void to_weights(float* out, const std::int8_t* codes, Index n, int zero, float scale) {
+  for (Index i = 0; i < n; ++i) out[i] = static_cast<float>(codes[i] - zero) * scale;
 }
 
 /// `values` as one for each row and unit: there is a single one where the spec is per tensor.
@@ -37,7 +50,7 @@ std::vector<T> one_per_unit(const std::vector<T>& values, Index wanted) {
 
 }  // namespace
 
-IntegerMatrix::IntegerMatrix(const Spec& spec, Index rows, Index cols)
+ServedPanels::ServedPanels(const Spec& spec, Index rows, Index cols)
     : spec_(spec), shape_(shape_of(spec, rows, cols)) {
   validate(shape_, "integer weights");
   check(grid_of(spec).levels.empty(), "integer weights", "the levels of the ", name_of(spec.grid),
@@ -52,11 +65,11 @@ IntegerMatrix::IntegerMatrix(const Spec& spec, Index rows, Index cols)
   }
 }
 
-IntegerMatrix::IntegerMatrix(const QTensor& q) : IntegerMatrix(q.spec, q.rows, q.cols) {
+ServedPanels::ServedPanels(const QTensor& q) : ServedPanels(q.spec, q.rows, q.cols) {
   set_rows(0, q);
 }
 
-void IntegerMatrix::set_rows(Index first_row, const QTensor& part) {
+void ServedPanels::set_rows(Index first_row, const QTensor& part) {
   check(part.spec == spec_ && part.cols == shape_.K && first_row >= 0 &&
             first_row % kRowStep == 0 && first_row + part.rows <= shape_.N,
         "integer weights", name_of(part.spec), " [", part.rows, ", ", part.cols, "] from row ",
@@ -93,13 +106,13 @@ void IntegerMatrix::set_rows(Index first_row, const QTensor& part) {
   });
 }
 
-void IntegerMatrix::multiply(std::span<float> out, const ActivationCodes& x,
-                             std::span<const float> bias, Index M) const {
+void ServedPanels::multiply(std::span<float> out, const ActivationCodes& x,
+                            std::span<const float> bias, Index M) const {
   if (is_narrow()) return narrow_linear(out, x, narrow_, bias, M);
   integer_linear(out, x, wide_, bias, M);
 }
 
-void IntegerMatrix::dequantize_row(std::span<float> out, Index row) const {
+void ServedPanels::dequantize_row(std::span<float> out, Index row) const {
   if (is_narrow()) return dequantize_narrow_row(out, narrow_, row);
   const Index lane = row % kRowStep, unit = shape_.unit();
   const std::int8_t* const panel = wide_.panels + (row - lane) * shape_.row_codes();
@@ -107,14 +120,23 @@ void IntegerMatrix::dequantize_row(std::span<float> out, Index row) const {
     const Index at = (row / kRowStep * shape_.units() + u) * kRowStep + lane;
     const float scale = wide_.scales[at];
     const int zero = wide_.zero_points ? wide_.zero_points[at] : 0;
-    for (Index k = 0; k < unit; ++k) {
-      const Index from = u * shape_.padded_unit() + k;
-      const int q = panel[from / 4 * 4 * kRowStep + lane * 4 + from % 4];
-      out[static_cast<std::size_t>(u * unit + k)] = static_cast<float>(q - zero) * scale;
+    constexpr Index kPiece = 512;
+    std::int8_t piece[kPiece];
+    for (Index k = 0; k < unit; k += kPiece) {
+      const Index n = std::min(kPiece, unit - k), from = u * shape_.padded_unit() + k;
+      for (Index i = 0; i < n; i += 4)
+        std::memcpy(piece + i, panel + (from + i) * kRowStep + lane * 4, 4);
+      to_weights(out.data() + u * unit + k, piece, n, zero, scale);
     }
   }
 }
 
-Index IntegerMatrix::bytes() const { return static_cast<Index>(memory_.size() * sizeof(real)); }
+Index ServedPanels::bytes() const { return static_cast<Index>(memory_.size() * sizeof(real)); }
+
+Index ServedPanels::bytes(const Spec& spec, Index rows, Index cols) {
+  const IntegerShape shape = shape_of(spec, rows, cols);
+  const Index n = shape.bits < 8 ? narrow_of(spec, shape).bytes() : packed_bytes(shape);
+  return (n + kReal - 1) / kReal * kReal;
+}
 
 }  // namespace notch::quant
