@@ -18,6 +18,7 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "nn/gpt.h"
+#include "quant/kernels/self_test.h"
 
 namespace notch::experiments {
 namespace {
@@ -131,6 +132,16 @@ int doctor_command(const Args& args) {
           str("the same bits with 1, 2 and ", std::max(3, n), " threads"),
           "the number of threads changes results",
           "report this with the lines above; --threads 1 is safe");
+  constexpr std::int64_t kProducts = 50;
+  std::string kernels;
+  for (const quant::KernelTrial& trial : quant::try_kernels(kProducts, 1)) {
+    kernels += str(kernels.empty() ? "" : ", ", trial.kernel);
+    if (trial.difference.empty()) continue;
+    require(false, {}, str("kernel ", trial.kernel, " differs from plain C++: ", trial.difference),
+            "no result of this build on this machine can be trusted: report this with the lines "
+            "above");
+  }
+  require(true, str("the bits of plain C++ in random products: ", kernels), {}, {});
   for (const std::string& warning : openblas_warnings()) line("warning", warning);
   return 0;
 }
