@@ -68,6 +68,37 @@ class Follower {
   std::vector<real> logits_;
 };
 
+/// How many tokens to propose next.
+class Pace {
+ public:
+  explicit Pace(const Draft& draft) : most_(draft.tokens), cost_(draft.cost) {}
+
+  std::int64_t next() {
+    const std::int64_t n = best_draft_length(accepted_ / judged_, cost_, most_);
+    if (n > 0) return n;
+    constexpr int kFirst = 8;
+    if (known_ < kFirst) return 1;
+    constexpr int kPause = 32;  // a try every so many passes costs a 32nd of `cost`
+    idle_ = (idle_ + 1) % kPause;
+    return idle_ == 0 ? 1 : 0;
+  }
+  /// Of `proposals` the first `kept` were accepted; those after a refusal were not judged.
+  void note(std::int64_t proposals, std::int64_t kept) {
+    constexpr double kMemory = 0.95;  // per judgement: the last twenty or so decide
+    for (std::int64_t i = 0; i < std::min(proposals, kept + 1); ++i) {
+      accepted_ = kMemory * accepted_ + (i < kept ? 1 : 0);
+      judged_ = kMemory * judged_ + 1;
+      ++known_;
+    }
+  }
+
+ private:
+  std::int64_t most_;
+  double cost_;
+  double accepted_ = 3, judged_ = 4;  // before anything is known
+  int known_ = 0, idle_ = 0;
+};
+
 double total(std::span<const double> weights) {
   double sum = 0;
   for (const double w : weights) sum += w;
@@ -88,6 +119,20 @@ std::int32_t draw_difference(std::span<const double> p, std::span<const double> 
 
 }  // namespace
 
+std::int64_t best_draft_length(double acceptance, double cost, std::int64_t most) {
+  std::int64_t best = 0;
+  double tokens = 1, power = 1, best_rate = 1;
+  for (std::int64_t n = 1; n <= most; ++n) {
+    power *= acceptance;
+    tokens += power;
+    const double rate = tokens / (1 + static_cast<double>(n) * cost);
+    if (rate < best_rate) continue;
+    best = n;
+    best_rate = rate;
+  }
+  return best;
+}
+
 Speculation speculate(const Model& model, KvCache& cache, const Draft& draft,
                       std::span<const std::int32_t> prompt, std::int64_t n,
                       const Sampling& sampling, Rng& rng, const OnToken& on_token) {
@@ -98,6 +143,7 @@ Speculation speculate(const Model& model, KvCache& cache, const Draft& draft,
   };
   check(ids(model) == ids(draft.model), "speculate", "the model has ", ids(model),
         " tokens, the draft ", ids(draft.model));
+  check(draft.cost >= 0, "speculate", "a proposal cannot cost ", draft.cost);
   check(draft.tokens >= 1 && draft.tokens <= kMostProposed, "speculate", draft.tokens,
         " proposals per pass; expected 1 to ", kMostProposed);
   const std::int64_t block = std::min(model.sizes().block_size, draft.model.sizes().block_size);
@@ -110,6 +156,7 @@ Speculation speculate(const Model& model, KvCache& cache, const Draft& draft,
   std::vector<std::vector<double>> q(static_cast<std::size_t>(draft.tokens));
   std::vector<double> difference;
   Speculation result;
+  Pace pace(draft);
   std::int64_t start = std::max<std::int64_t>(0, std::ssize(text) - block);
   large.restart(start);
   small.restart(start);
@@ -123,7 +170,7 @@ Speculation speculate(const Model& model, KvCache& cache, const Draft& draft,
     }
     const std::int64_t known = std::ssize(text);
     const std::int64_t proposals =
-        std::min({draft.tokens, block - (known - start), n - std::ssize(result.tokens) - 1});
+        std::min({pace.next(), block - (known - start), n - std::ssize(result.tokens) - 1});
     for (std::int64_t i = 0; i < proposals; ++i) {
       const std::span<const double> p = small.after(text);
       q[static_cast<std::size_t>(i)].assign(p.begin(), p.end());
@@ -145,6 +192,7 @@ Speculation speculate(const Model& model, KvCache& cache, const Draft& draft,
     }
     if (next < 0) next = draw(large.row(logits, proposals), rng);
     result.accepted += kept;
+    pace.note(proposals, kept);
     text.resize(static_cast<std::size_t>(known + kept));
     large.take_back(known + kept);
     small.take_back(known + kept);

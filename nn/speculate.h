@@ -8,6 +8,11 @@
 // same, with every kind of cache. "The large model alone" has the window of both: generate with the
 // smaller block_size of the two. Where the draft's is smaller and the text outgrows it, the large
 // model sees less of the text than it would alone.
+//
+// How many tokens are proposed follows from how many were accepted lately: the number that makes
+// the expected tokens per time largest, if each proposal is accepted alike (section 3.3 there).
+// Where none pays, none is made, and one is tried now and then. Only past tokens decide, no clock:
+// the same seed gives the same text.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +26,16 @@ namespace notch::nn {
 struct Draft {
   const Model& model;
   KvCache& cache;           ///< holds the smaller block_size of the two models
-  std::int64_t tokens = 4;  ///< proposed per pass of the large model: 1 to 7
+  std::int64_t tokens = 7;  ///< proposed per pass of the large model, at most: 1 to 7
+  /// What a proposal costs, drafted and judged, over a pass of the large model. At 0 nothing is
+  /// saved by proposing fewer.
+  double cost = 0;
 };
+
+/// The n of 0 … most that makes (1 + α + … + αⁿ) / (1 + n · cost) largest: tokens per pass of n
+/// proposals that are accepted with probability α each, over its time (Leviathan et al., theorem
+/// 3.8). The largest such n.
+std::int64_t best_draft_length(double acceptance, double cost, std::int64_t most);
 
 struct Speculation {
   std::vector<std::int32_t> tokens{};

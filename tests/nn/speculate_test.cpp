@@ -136,6 +136,34 @@ TEST_CASE("a draft that is the model itself is always accepted") {
   CHECK(s.passes == 3);  // 4 accepted and one more, three times
 }
 
+TEST_CASE("the draft length is the one with the most tokens per time") {
+  // By hand: at α = 0.8 and cost 0.2, n = 0 … 5 give 1, 1.5, 1.743, 1.845, 1.868, 1.845.
+  CHECK(best_draft_length(0.8, 0.2, 7) == 4);
+  CHECK(best_draft_length(0.8, 0.2, 3) == 3);
+  CHECK(best_draft_length(0.5, 0.6, 7) == 0);  // 1.5/1.6 is a loss
+  CHECK(best_draft_length(0.5, 0.4, 7) == 1);  // 1.5/1.4 against 1.75/1.8
+  CHECK(best_draft_length(0, 0, 7) == 7);      // nothing gained, nothing lost
+  CHECK(best_draft_length(1, 0.9, 7) == 7);
+}
+
+TEST_CASE("a draft that does not pay is dropped, one that does is used") {
+  Pair models;
+  const std::vector<std::int32_t> prompt{2};
+  Rng rng(5), same(5), again(5);
+  const Draft poor{*models.small, models.small_cache, 7, 0.6};
+  const Speculation lost = speculate(*models.large, models.large_cache, poor, prompt, 400, {}, rng);
+  // At first, while nothing is known; then one in 32 passes.
+  CHECK(lost.proposed <= 20 + 400 / 32 + 1);
+  CHECK(speculate(*models.large, models.large_cache, poor, prompt, 400, {}, same).tokens ==
+        lost.tokens);
+  models.small = tiny_model(1);
+  const Draft perfect{*models.small, models.small_cache, 7, 0.1};
+  const Speculation won =
+      speculate(*models.large, models.large_cache, perfect, prompt, 400, {}, again);
+  CHECK(won.accepted == won.proposed);
+  CHECK(won.passes < 80);  // 8 tokens each, but for the first, and where the window moves
+}
+
 TEST_CASE("generation stops when told, and other vocabularies are refused") {
   Pair models;
   Rng rng(4);
