@@ -266,7 +266,9 @@ TEST_CASE("fewer bits make models smaller and further away") {
 TEST_CASE("export codes a quantized model shorter, without loss") {
   const Program program;
   const std::string model = program.train();
-  REQUIRE(program.notch("quantize " + model + " --method rtn --bits 4 --out q").code == 0);
+  const Outcome quantized = program.notch("quantize " + model + " --method rtn --bits 4 --out q");
+  REQUIRE(quantized.code == 0);
+  CHECK(quantized.err.find("with --activations 8 its products would be") != std::string::npos);
   REQUIRE(program.notch("export q --format coded --out coded").code == 0);
   REQUIRE(program.notch("export coded --format packed --out back").code == 0);
   CHECK(sha256_file(program / "back/model.safetensors") ==
@@ -386,4 +388,5 @@ TEST_CASE("doctor finds the machine of the tests fit") {
   CAPTURE(outcome.out, outcome.err);
   CHECK(outcome.code == 0);
   CHECK(outcome.out.find("OpenBLAS") != std::string::npos);
+  CHECK(outcome.out.find("the bits of plain C++ in random products") != std::string::npos);
 }
