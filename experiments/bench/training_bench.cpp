@@ -66,7 +66,8 @@ class Arm {
       std::vector<quant::Target> targets = quant::resolve(row_plan(config, *row), *model_);
       quant::calibrate(*model_, targets,
                        Calibration(config, *model_, subject.tokens, kSeed).batches());
-      fake_ = std::make_unique<quant::FakeQuantizer>(*model_, method.training, targets, config.qat);
+      fake_ = std::make_unique<quant::FakeQuantizer>(*model_, method.training, targets,
+                                                     qat_options(config));
       parts.fake = fake_.get();
       parts.teacher = teacher_.get();
       parts.temperature = config.distill.temperature;

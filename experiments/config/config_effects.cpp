@@ -129,6 +129,10 @@ std::vector<Effect> make_effects() {
       {"train.beta1", "train.optimizer = \"adamw\"", adamw},
       {"train.beta2", "train.optimizer = \"adamw\"", adamw},
       {"train.eps", "train.optimizer = \"adamw\"", adamw},
+      {"train.backward", "a row of a qat- method with activations.bits above 0", nullptr,
+       [](const Uses& u) {
+         return any(u, [](const Row& r) { return r.trains() && r.row.activations > 0; });
+       }},
       {"train.momentum", "train.optimizer = \"sgd\"", [](const Uses& u) { return !adamw(u); }},
       {"quant.bits", kNoRows, by_rows},
       {"quant.methods", kNoRows, by_rows},

@@ -1,7 +1,6 @@
 // The configuration of an experiment: one plain struct per section, and one `visit` per struct that
 // names every field once. Parsing, printing, the reference listing, overrides and suggestions all
-// walk `visit` (experiments/config/config.h), so they cannot disagree. To add a key: a member and a line
-// in visit.
+// walk `visit` (experiments/config/config.h), so they cannot disagree. A key: a member, a line there.
 //
 // What a method reads is a struct beside its code (GptqOptions, QatOptions), with its own `visit`.
 // Other choices are kept as the words the user wrote.
@@ -124,6 +123,7 @@ struct TrainConfig {
   int keep_last = 2;
   int log_every = 10;
   std::string matmul = "fp32";
+  quant::InputBackward backward = quant::InputBackward::fp32;
   bool operator==(const TrainConfig&) const = default;
 
   template <class Self, class V>
@@ -132,14 +132,14 @@ struct TrainConfig {
     v(self.batch_size, {"batch_size", "windows per forward pass", between(1, 65536)});
     v(self.grad_accum, {"grad_accum", "forward passes per update", between(1, 65536)});
     v(self.lr, {"lr", "peak learning rate", above(0)});
-    v(self.min_lr,
-      {"min_lr", "learning rate at the end; -1 = a tenth of lr, at most 1e-4", at_least(-1)});
+    v(self.min_lr, {"min_lr", "last rate; -1 = a tenth of lr, at most 1e-4", at_least(-1)});
     v(self.warmup,
       {"warmup", "steps of linear increase; the last has the peak; -1 = a tenth, at most 100",
        between(-1, kMaxCount)});
     v(self.schedule, {"schedule", "after the warm-up"});
     v(self.optimizer, {"optimizer", "update rule", one_of({"adamw", "sgd"})});
     v(self.matmul, {"matmul", "operands of the products with weights", one_of({"fp32", "bf16"})});
+    v(self.backward, {"backward", "qat- rows: products for gradients of rounded inputs"});
     v(self.beta1, {"beta1", "adamw: decay of the first moment", from_below(0, 1)});
     v(self.beta2, {"beta2", "adamw: decay of the second moment", from_below(0, 1)});
     v(self.eps, {"eps", "adamw: added to the root", above(0)});

@@ -206,7 +206,7 @@ class SeedRun {
       const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
       quant::calibrate(*model, targets, calibration.batches());
     }
-    quant::FakeQuantizer fake(*model, method.training, targets, config.qat,
+    quant::FakeQuantizer fake(*model, method.training, targets, qat_options(config),
                               grids ? &*grids : nullptr);
     quant::Diagnostics diagnostics(fake);
     const TrainParts parts{.model = *model,

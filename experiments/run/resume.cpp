@@ -28,6 +28,7 @@ ExperimentConfig of_base(const ExperimentConfig& config, bool with_path) {
   // Of the scoring: rows know what they were scored on.
   used.data.task_examples = DataConfig{}.task_examples;
   used.data.score = DataConfig{}.score;
+  used.train.backward = TrainConfig{}.backward;
   used.quant = {};
   used.activations = {};
   used.calib = {};
@@ -43,7 +44,7 @@ ExperimentConfig of_rows(ExperimentConfig config, std::vector<RowConfig> rows, b
   used.seeds.clear();
   used.data = {};  // fp32's
   used.model = {};
-  used.train = {};
+  used.train = {.backward = used.train.backward};
   used.quant.at.clear();  // they are in the sections, as those of `set`
   for (RowConfig& row : rows) row.set.clear();
   used.quant.control = control;

@@ -214,6 +214,12 @@ TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) 
           .precision = t.matmul == "bf16" ? kernels::Precision::bf16 : kernels::Precision::full};
 }
 
+quant::QatOptions qat_options(const ExperimentConfig& config) {
+  quant::QatOptions options = config.qat;
+  options.backward = config.train.backward;
+  return options;
+}
+
 TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase) {
   TrainSettings s = base_settings(config, mix64(seed + kForkStream));
   const QatConfig& q = config.qat;

@@ -62,6 +62,9 @@ std::unique_ptr<nn::Model> first_model(const ExperimentConfig& config, int vocab
 TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed);
 TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase);
 
+/// What a row that trains through rounding does in a step: [qat], and of [train] the backward.
+quant::QatOptions qat_options(const ExperimentConfig& config);
+
 /// Of a row that trains through rounding: fork_settings with the distilled rows' learning rate, or
 /// base_settings from scratch; without the part before rounding begins.
 TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t seed,

@@ -8,6 +8,7 @@
 #include "autograd/kernels/elementwise.h"
 #include "autograd/ops.h"
 #include "quant/kernels/input_gradients.h"
+#include "quant/kernels/integer_gradients.h"
 #include "quant/kernels/quantize_rows.h"
 
 namespace notch::quant {
@@ -127,7 +128,9 @@ struct QuantizedLinear {
   static constexpr std::string_view name = "quantized_linear";
   RoundedInput input;
   std::optional<PackedWeights> packed;
+  bool integer_backward = false;
   std::int64_t M = 0, K = 0;
+  std::uint64_t key = 0;     // of the gradient's rounding
   std::span<real> values{};  // x̂, in the double build
   ActivationCodes codes{};   // kept
 
@@ -137,6 +140,7 @@ struct QuantizedLinear {
     check_calibrated(input.spec, input.at, name);
     M = x.rows();
     K = x.cols();
+    key = f.key();
     const auto bias = input.inputs.bias ? f.in(input.inputs.bias).flat() : std::span<real>{};
     // Read here although integers stand for it: the graph then gives its memory back until
     // backward.
@@ -183,10 +187,30 @@ struct QuantizedLinear {
     // Where the product cannot go straight into the gradient, it needs a place of its own.
     const bool direct = !to.values.empty() && (to.fresh || !input.has_backward());
     const auto dx = direct ? to.values : b.scratch(M * K);
-    kernels::gemm(dx, b.dout(), w.flat(), M, K, w.rows(),
-                  {.accumulate = direct && !to.fresh, .precision = b.precision()});
+    multiply_back(b, dx, w, direct && !to.fresh);
     if (input.has_backward()) input.backward(b, dx);
     if (!direct && !to.values.empty()) kernels::accumulate(to.values, dx);
+  }
+
+  /// dx (+)= dy ŵ
+  void multiply_back(Backward& b, std::span<real> dx, const Tensor& w, bool accumulate) const {
+    const std::int64_t N = w.rows();
+#ifndef NOTCH_DOUBLE
+    if (integer_backward) {
+      const IntegerShape shape = transposed_shape(N, K);
+      const PackedWeights turned = lay_out(shape, b.scratch<std::byte>(packed_bytes(shape)));
+      transpose_weights(turned, w.flat(), b.scratch(transpose_scratch(N, K)));
+      const ActivationCodes dy{b.scratch<std::uint8_t>(M * shape.row_codes()), b.scratch<float>(M),
+                               b.scratch<std::uint8_t>(M)};
+      round_gradients(dy, b.dout(), M, shape, key);
+      const auto product = accumulate ? b.scratch(M * K) : dx;
+      integer_linear(product, dy, turned, {}, M);
+      if (accumulate) kernels::accumulate(dx, product);
+      return;
+    }
+#endif
+    kernels::gemm(dx, b.dout(), w.flat(), M, K, N,
+                  {.accumulate = accumulate, .precision = b.precision()});
   }
 
   std::span<const real> rounded(Backward& b) const {
@@ -261,7 +285,7 @@ Var quantized_linear(Var x, Var w, std::optional<Var> bias, const StepInput& how
   input.inputs.w = w_at;
   input.inputs.bias = bias_at;
   const auto integers = packed ? std::optional(*packed) : std::nullopt;
-  return x.tape().record(QuantizedLinear{input, integers}, list.all());
+  return x.tape().record(QuantizedLinear{input, integers, how.integer_backward}, list.all());
 }
 
 }  // namespace notch::quant

@@ -25,6 +25,8 @@ struct StepInput {
   /// PACT: the range is learned from what it clips alone, and the offset not at all.
   bool clipping_only = false;
   Ste ste = Ste::clipped;  ///< plain: no mask. Dynamic ranges clip nothing either way.
+  /// ∂L/∂x̂ by integers, too (quant/kernels/integer_gradients.h); not in the double build.
+  bool integer_backward = false;
 };
 
 /// x̂ [.., K] = (q - z) s of x [.., K]; bit for bit the values whose codes the products below use.

@@ -68,7 +68,7 @@ FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<cons
   }
   const InputLearning usual = training == Training::lsq ? InputLearning::lsq : InputLearning::fixed;
   const InputLearning inputs = options.inputs == InputLearning::method ? usual : options.inputs;
-  inputs_.emplace(model, targets, inputs, options.ste, *params_);
+  inputs_.emplace(model, targets, inputs, options.ste, options.backward, *params_);
   chain_ = &model.hooks().weight_chain;
   attachment_ = chain_->attach([this](Graph& g, Param& p, const auto& next) -> Var {
     const Var w = next(g, p);

@@ -37,6 +37,7 @@ struct QatOptions {
   double dampen = 0;
   InputLearning inputs = InputLearning::method;
   double pact_decay = 1e-4;  ///< λ of λ α²
+  InputBackward backward = InputBackward::fp32;
   bool operator==(const QatOptions&) const = default;
 
   /// In three parts, between which [qat] has keys of the training loop.

@@ -51,8 +51,9 @@ void product_rows(std::span<real> out, const Tensor& x, const InputQuantizer& in
 }  // namespace
 
 TrainedInputs::TrainedInputs(nn::Model& model, std::span<const Target> targets,
-                             InputLearning learning, Ste ste, ParamStore& params)
-    : learning_(learning), ste_(ste) {
+                             InputLearning learning, Ste ste, InputBackward backward,
+                             ParamStore& params)
+    : learning_(learning), ste_(ste), backward_(backward) {
   for (const Target& t : targets) {
     if (!t.input || !t.linear) continue;
     const bool fixed = t.input->spec.range == ActivationRange::fixed;
@@ -93,8 +94,10 @@ TrainedInputs::TrainedInputs(nn::Model& model, std::span<const Target> targets,
 }
 
 StepInput TrainedInputs::step_input(Graph& g, const Layer& layer) const {
-  StepInput how{
-      .input = layer.input, .clipping_only = learning_ == InputLearning::pact, .ste = ste_};
+  StepInput how{.input = layer.input,
+                .clipping_only = learning_ == InputLearning::pact,
+                .ste = ste_,
+                .integer_backward = backward_ == InputBackward::int8};
   if (layer.log_scale) how.log_scale = g.param(*layer.log_scale);
   if (layer.offset) how.offset = g.param(*layer.offset);
   return how;

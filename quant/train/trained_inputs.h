@@ -39,6 +39,11 @@ constexpr auto names(InputLearning) {
   return std::array<std::string_view, 4>{"method", "lsq", "pact", "fixed"};
 }
 
+/// The products that give a rounded input its gradient: of floats, or of 8-bit integers
+/// (quant/kernels/integer_gradients.h).
+enum class InputBackward : std::uint8_t { fp32, int8 };
+constexpr auto names(InputBackward) { return std::array<std::string_view, 2>{"fp32", "int8"}; }
+
 /// Numbers that training keeps besides parameters, by name.
 struct NamedValues {
   std::string name{};
@@ -51,9 +56,10 @@ class TrainedInputs {
  public:
   /// Attaches to the linear and loss chains for every target with an input. Learned ranges start
   /// from the targets'; `learning` says how, `method` nothing. Usage error for a static range that
-  /// was not calibrated. `model` and `params` must outlive this.
+  /// was not calibrated. `backward` is of the layers, not of the head. `model` and `params` must
+  /// outlive this.
   TrainedInputs(nn::Model& model, std::span<const Target> targets, InputLearning learning, Ste ste,
-                ParamStore& params);
+                InputBackward backward, ParamStore& params);
   TrainedInputs(const TrainedInputs&) = delete;  // the links refer to this object
   TrainedInputs& operator=(const TrainedInputs&) = delete;
 
@@ -87,6 +93,7 @@ class TrainedInputs {
 
   InputLearning learning_;
   Ste ste_;
+  InputBackward backward_;
   bool active_ = true;
   std::map<const Param*, Layer> layers_;
   nn::Attachment linear_, loss_;

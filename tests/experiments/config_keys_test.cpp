@@ -70,6 +70,7 @@ checkpoint_every = 2
 keep_last = 1
 log_every = 1
 matmul = "bf16"
+backward = "int8"
 [quant]
 bits = [2]
 grid = "full"
