@@ -25,6 +25,13 @@ void Ema::update() {
   }
 }
 
+void Ema::take() {
+  check(!swapped_, "ema", "take while the parameters hold the averages");
+  for (const FlatRun& run : layout_.runs()) {
+    std::ranges::copy(FlatLayout::part(average_, run), run.values.begin());
+  }
+}
+
 std::vector<StateTensor> Ema::state() {
   check(!swapped_, "ema", "state while the parameters hold the averages");
   return layout_.views("ema", average_);

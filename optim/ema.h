@@ -21,6 +21,8 @@ class Ema {
 
   /// average = decay · average + (1 - decay) · w; after each optimizer step. Allocates nothing.
   void update();
+  /// Ends in the averages: the parameters hold them from here on.
+  void take();
   /// The averages, "ema.<parameter>": all a resumed run needs (write into them to restore).
   std::vector<StateTensor> state();
 
@@ -36,7 +38,7 @@ class Ema {
 };
 
 /// While it lives the parameters hold the averages; then the trained weights, bit for bit, again.
-/// Meanwhile update(), state() and a second EmaWeights throw (usage).
+/// Meanwhile update(), take(), state() and a second EmaWeights throw (usage).
 class EmaWeights {
  public:
   explicit EmaWeights(Ema& ema);

@@ -13,7 +13,7 @@
 #include "experiments/machine/machine.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/setup.h"
-#include "experiments/run/training_phase.h"
+#include "experiments/train/training_phase.h"
 #include "quant/methods/calibration.h"
 
 namespace notch::experiments {
@@ -68,7 +68,7 @@ class Arm {
                        Calibration(config, *model_, subject.tokens, kSeed).batches());
       fake_ = std::make_unique<quant::FakeQuantizer>(*model_, method.training, targets,
                                                      qat_options(config));
-      parts.fake = fake_.get();
+      parts.additions = {fake_.get()};
       parts.teacher = teacher_.get();
       parts.temperature = config.distill.temperature;
       parts.alpha = config.distill.alpha;

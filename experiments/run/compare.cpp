@@ -8,14 +8,15 @@
 #include "autograd/base/clock.h"
 #include "autograd/kernels/sha256.h"
 #include "experiments/machine/machine.h"
+#include "experiments/run/fit.h"
 #include "experiments/run/mixed_row.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/signals.h"
-#include "experiments/run/step_split.h"
 #include "nn/checkpoint.h"
 #include "nn/integrity.h"
 #include "quant/methods/calibration.h"
 #include "quant/methods/post_training.h"
+#include "quant/train/diagnostics.h"
 #include "quant/train/warm_start.h"
 
 namespace notch::experiments {
@@ -210,8 +211,7 @@ class SeedRun {
                               grids ? &*grids : nullptr);
     quant::Diagnostics diagnostics(fake);
     const TrainParts parts{.model = *model,
-                           .fake = &fake,
-                           .diagnostics = &diagnostics,
+                           .additions = {&fake, &diagnostics},
                            .teacher = method.distills ? fork_.get() : nullptr,
                            .temperature = config.distill.temperature,
                            .alpha = config.distill.alpha,
@@ -232,69 +232,8 @@ class SeedRun {
                            static_cast<int>(1000 * row.moved + 0.5) / 10.0, " % of their weights"));
   }
 
-  /// Trains, with progress, metrics and checkpoints; false when a stop was requested.
-  bool fit(const TrainSettings& settings, TrainParts parts, RowResult& row) {
-    const std::string label = str("seed-", seed_, "/", settings.phase);
-    const auto steps = static_cast<int>(settings.last_step() - settings.first_step);
-    const auto every = static_cast<int>(settings.log_every);
-    parts.tokens = run_.data.source.tokens.train;
-    parts.checkpoints = run_.dir.checkpoints(seed_) / settings.phase;
-    parts.build = build_text();
-    std::optional<double> val;
-    int resumed = 0;
-    TrainListener listener;
-    listener.on_damaged = [&](const std::string& checkpoint, const std::string& reason) {
-      run_.progress.note(str("warning: ", checkpoint, " is passed over: ", reason));
-    };
-    listener.on_resume = [&](std::int64_t step) { resumed = static_cast<int>(step); };
-    listener.on_start = [&] {
-      run_.dir.metrics().resume(label, resumed);
-      run_.progress.begin(label, steps, resumed, every);
-      if (resumed > 0) run_.progress.note(str(label, ": resumed at step ", resumed));
-    };
-    listener.on_step = [&](const UpdateReport& u) {
-      run_.progress.report({.step = static_cast<int>(u.step),
-                            .loss = u.loss,
-                            .val = std::exchange(val, std::nullopt),
-                            .lr = u.lr,
-                            .gnorm = u.grad_norm,
-                            .tokens = u.tokens});
-    };
-    listener.on_log = [&](const UpdateReport& u) {
-      Json line = Json::object();
-      line.set("loss", u.loss).set("lr", u.lr).set("grad_norm", u.grad_norm);
-      run_.dir.metrics().append(label, u.step, line);
-    };
-    listener.on_diagnosis = [&](std::int64_t step,
-                                const std::vector<quant::LayerDiagnostics>& layers) {
-      Json line = Json::object();
-      line.set("quantizer", quant::to_json(layers));
-      run_.dir.metrics().append(label, step, line);
-    };
-    listener.on_eval = [&](std::int64_t step) {
-      const Evaluation e = evaluate(parts.model, run_.data.source.tokens.val,
-                                    run_.data.source.tokens.val_bytes_per_token, nullptr,
-                                    {.windows = run_.config.train.eval_windows});
-      val = e.loss;
-      Json line = Json::object();
-      line.set("val_loss", e.loss);
-      run_.dir.metrics().append(label, step, line);
-    };
-    listener.stop_requested = stop_requested;
-    Profile profile;
-    if (run_.profile) parts.profile = &profile;
-    const TrainOutcome outcome = train(settings, parts, listener);
-    row.seconds += outcome.seconds;
-    if (outcome.build != parts.build) row.build = outcome.build;
-    run_.progress.end(outcome.finished
-                          ? str(label, ": ", steps, " steps in ", format_duration(outcome.seconds))
-                          : str(label, ": stopped at step ", outcome.steps));
-    if (profile.steps() > 0) {
-      const StepSplit split = step_split(profile);
-      run_.progress.note(str(label, ": ", describe(split), '\n',
-                             render(split_table({{.split = split}}), TableFormat::screen)));
-    }
-    return outcome.finished;
+  bool fit(const TrainSettings& settings, const TrainParts& parts, RowResult& row) {
+    return experiments::fit(run_, seed_, settings, parts, row);
   }
 
   /// Makes an artefact, reads it back, scores it and writes its row file; or finds that done.

@@ -232,8 +232,8 @@ TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, 
                 .steps = qat_steps(config),
                 .decay = q.schedule};
   if (q.batch_size > 0) s.batch_size = q.batch_size;
-  constexpr std::int64_t kDiagnoses = 8;
-  s.diagnose_every = (s.schedule.steps + kDiagnoses - 1) / kDiagnoses;
+  constexpr std::int64_t kRemarks = 8;
+  s.remark_every = (s.schedule.steps + kRemarks - 1) / kRemarks;
   s.ema = q.ema;
   s.weight_decay = q.weight_decay;
   return s;

@@ -152,7 +152,7 @@ Diagnostics::Diagnostics(FakeQuantizer& fake) : fake_(fake) {
   }
 }
 
-void Diagnostics::observe() {
+void Diagnostics::after_update() {
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     Layer& layer = layers_[l];
     const MatrixGrid units(fake_, l);
@@ -275,8 +275,13 @@ std::vector<LayerDiagnostics> Diagnostics::report(const std::function<void()>& g
   return out;
 }
 
-std::vector<NamedValues> Diagnostics::state() {
-  std::vector<NamedValues> all;
+std::optional<nn::Remark> Diagnostics::remark(const std::function<void()>& gradients,
+                                              std::uint64_t key) {
+  return nn::Remark{"quantizer", to_json(report(gradients, key))};
+}
+
+std::vector<nn::NamedValues> Diagnostics::state() {
+  std::vector<nn::NamedValues> all;
   for (Layer& layer : layers_) all.push_back({layer.weight->name + ".history", layer.history});
   return all;
 }

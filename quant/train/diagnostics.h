@@ -9,11 +9,13 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "autograd/base/json.h"
+#include "nn/addition.h"
 #include "quant/train/qat.h"
 
 namespace notch::quant {
@@ -37,13 +39,16 @@ struct LayerDiagnostics {
   double ste_cosine = 0;
 };
 
-class Diagnostics {
+class Diagnostics : public nn::Addition {
  public:
   /// `fake` must outlive this. Remembers the present codes.
   explicit Diagnostics(FakeQuantizer& fake);
 
-  /// After every step: follows the codes.
-  void observe();
+  /// Follows the codes. Of several additions it comes after those that move weights.
+  void after_update() override;
+  /// report() as "quantizer".
+  std::optional<nn::Remark> remark(const std::function<void()>& gradients,
+                                   std::uint64_t key) override;
 
   /// What there is to say since the last report. `gradients` runs the model forward and backward over
   /// one batch, always the same; it is called three times: with the rounded weights, and with two
@@ -58,7 +63,7 @@ class Diagnostics {
 
   /// What a resumed training needs to go on as if it had not stopped: per matrix one integer per
   /// weight, exact in float: code, code at the last report, last direction, reversals (at most 84).
-  std::vector<NamedValues> state();
+  std::vector<nn::NamedValues> state() override;
 
  private:
   struct Layer {

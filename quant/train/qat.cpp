@@ -101,8 +101,8 @@ std::span<const real> FakeQuantizer::look(Node& node) {
   return node.seen;
 }
 
-std::vector<NamedValues> FakeQuantizer::state() {
-  std::vector<NamedValues> all;
+std::vector<nn::NamedValues> FakeQuantizer::state() {
+  std::vector<nn::NamedValues> all;
   const auto add = [&](const Param* p, std::string_view what, std::span<real> values) {
     if (!values.empty()) all.push_back({str(p->name, '.', what), values});
   };

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "autograd/base/field.h"
+#include "nn/addition.h"
 #include "quant/methods/method.h"
 #include "quant/ops/fake_quant.h"
 #include "quant/train/trained_inputs.h"
@@ -66,7 +67,7 @@ struct QatOptions {
   }
 };
 
-class FakeQuantizer {
+class FakeQuantizer : public nn::Addition {
  public:
   /// Searches ranges for the targets' present weights and attaches; or, where training goes on from
   /// post_training's result, takes over its grids: convert() then gives `start` until a weight moves.
@@ -76,23 +77,21 @@ class FakeQuantizer {
   FakeQuantizer(nn::Model& model, Training training, std::span<const Target> targets,
                 const QatOptions& options, const Quantized* start = nullptr);
 
-  FakeQuantizer(const FakeQuantizer&) = delete;  // the hook refers to this object
-  FakeQuantizer& operator=(const FakeQuantizer&) = delete;
-
   /// log(step size / first step size) per unit, named "<parameter>.log_scale", and learned input
   /// ranges; empty for STE.
   ParamStore& params() { return *params_; }
+  ParamStore* trained() override { return params_->params().empty() ? nullptr : params_.get(); }
   /// What checkpoints keep besides: what the start has fixed (STE's "<parameter>.anchor", LSQ's
   /// "<parameter>.first_scale") and what is known of oscillations
   /// ("<parameter>.oscillation.frequency").
-  std::vector<NamedValues> state();
+  std::vector<nn::NamedValues> state() override;
 
   /// Between backward and the update of step r·steps: adds the gradients of dampening and of PACT's
   /// decay.
-  void before_update(double r);
+  void before_update(double r) override;
   /// After every update, with `freeze`: notes which codes moved back, holds frozen weights in
   /// place.
-  void after_update();
+  void after_update() override;
   double frozen_share() const;  ///< of the weights
 
   /// The matrices, in the order of their integers in convert(), and the present scales of one.

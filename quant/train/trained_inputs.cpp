@@ -159,7 +159,7 @@ std::optional<PackedWeights> TrainedInputs::packed(Graph& g, const Param& weight
 #endif
 }
 
-void TrainedInputs::add_state(std::vector<NamedValues>& all) {
+void TrainedInputs::add_state(std::vector<nn::NamedValues>& all) {
   for (auto& [weight, layer] : layers_) {
     if (layer.log_scale) all.push_back({weight->name + ".input_scale", {&layer.input.at.scale, 1}});
   }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "autograd/param.h"
+#include "nn/addition.h"
 #include "nn/model.h"
 #include "quant/kernels/integer_linear.h"
 #include "quant/methods/plan.h"
@@ -44,12 +45,6 @@ constexpr auto names(InputLearning) {
 enum class InputBackward : std::uint8_t { fp32, int8 };
 constexpr auto names(InputBackward) { return std::array<std::string_view, 2>{"fp32", "int8"}; }
 
-/// Numbers that training keeps besides parameters, by name.
-struct NamedValues {
-  std::string name{};
-  std::span<real> values{};
-};
-
 /// Inputs of the layers of a model in training. Their learned ranges are parameters
 /// "<weight>.input_log_scale" and "<weight>.input_offset" of `params`.
 class TrainedInputs {
@@ -67,7 +62,7 @@ class TrainedInputs {
   void set_active(bool on) { active_ = on; }
 
   /// What learned ranges start from ("<weight>.input_scale"): checkpoints keep it.
-  void add_state(std::vector<NamedValues>& all);
+  void add_state(std::vector<nn::NamedValues>& all);
 
   /// Adds the gradient of decay · α² for every range that PACT learns.
   void add_decay(double decay);

@@ -1,5 +1,5 @@
 // The training loop: resumed phases, accumulated batches, faults, threads, and who is told what.
-#include "experiments/run/trainer.h"
+#include "experiments/train/trainer.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,6 +10,7 @@
 #include "autograd/base/thread_pool.h"
 #include "nn/checkpoint.h"
 #include "quant/methods/calibration.h"
+#include "quant/train/diagnostics.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
@@ -100,8 +101,10 @@ class Session {
     const std::vector<std::int32_t> text(tokens_.begin(), tokens_.begin() + config.block_size);
     quant::calibrate(view, targets, std::vector{nn::Tokens{text, 1, config.block_size}});
     fake_ = std::make_unique<quant::FakeQuantizer>(view, *arm.training, targets, arm.qat);
-    if (arm.settings.diagnose_every > 0) {
+    additions_.push_back(fake_.get());
+    if (arm.settings.remark_every > 0) {
       diagnostics_ = std::make_unique<quant::Diagnostics>(*fake_);
+      additions_.push_back(diagnostics_.get());
     }
   }
 
@@ -109,8 +112,7 @@ class Session {
     return train(settings_,
                  {.model = *model_,
                   .tokens = tokens_,
-                  .fake = fake_.get(),
-                  .diagnostics = diagnostics_.get(),
+                  .additions = additions_,
                   .teacher = teacher_.get(),
                   .temperature = 2,
                   .alpha = 0.7,
@@ -140,6 +142,7 @@ class Session {
   std::unique_ptr<nn::Gpt> model_{}, teacher_{};
   std::unique_ptr<quant::FakeQuantizer> fake_{};
   std::unique_ptr<quant::Diagnostics> diagnostics_{};
+  std::vector<nn::Addition*> additions_{};
 };
 
 /// Asks to stop once `steps` updates are done.
@@ -187,12 +190,12 @@ TEST_CASE("Watching a quantizer changes no bit, also when resumed") {
     if (arm.name != "ste" && arm.name != "lsq-kd" && arm.name != "lsq-ema") continue;
     Session unwatched(arm);
     unwatched.run();
-    arm.settings.diagnose_every = 3;
+    arm.settings.remark_every = 3;
     const auto listen_to = [](std::vector<std::string>& said) {
       TrainListener listener;
-      listener.on_diagnosis = [&said](std::int64_t step,
-                                      const std::vector<quant::LayerDiagnostics>& layers) {
-        said.push_back(str(step, ' ', quant::to_json(layers).dump()));
+      listener.on_remark = [&said](std::int64_t step, const Json& remarks) {
+        CHECK(remarks.find("quantizer"));
+        said.push_back(str(step, ' ', remarks.dump()));
       };
       return listener;
     };
@@ -367,7 +370,8 @@ TEST_CASE("One, two and three threads train to the same bits") {
                               quant::resolve({.weights = {.bits = 4}}, view), {});
     TrainSettings settings = settings_of(4);
     settings.batch_size = 8;
-    train(settings, {.model = *model, .tokens = tokens, .fake = &fake, .teacher = teacher.get()});
+    train(settings,
+          {.model = *model, .tokens = tokens, .additions = {&fake}, .teacher = teacher.get()});
     std::vector<real> values = values_of(model->params());
     const std::vector<real> steps = values_of(fake.params());
     values.insert(values.end(), steps.begin(), steps.end());

@@ -1,6 +1,8 @@
 // What a training phase shows its model: the text of a step, and of the figures about that step.
-#include "experiments/run/training_phase.h"
+#include "experiments/train/training_phase.h"
 
+#include "quant/methods/methods.h"
+#include "quant/train/diagnostics.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
@@ -42,12 +44,12 @@ TEST_CASE("figures about a step see its text also on a late start") {
                            .grad_accum = 2,
                            .seed = 11};
     settings.first_step = first;
-    TrainingPhase phase(
-        settings, {.model = *model, .tokens = tokens, .fake = &fake, .diagnostics = &diagnostics});
+    TrainingPhase phase(settings,
+                        {.model = *model, .tokens = tokens, .additions = {&fake, &diagnostics}});
     phase.step();
     phase.step();
     const Watcher watcher(*model);
-    phase.diagnose();
+    phase.remarks();
     REQUIRE_FALSE(watcher.seen().empty());
     // The first windows of the step's first batch: a quarter of them.
     std::vector<std::int32_t> inputs(8 * 8), targets_of(8 * 8);

@@ -226,7 +226,7 @@ TEST_CASE("STE learns no steps, its fixed anchors restore a checkpoint") {
   Quantizing q = attach(tied_gpt(), Training::ste, {.bits = 3});
   CHECK(q.quantizer->params().params().empty());
   const auto anchors_of = [](const Quantizing& of) {
-    std::vector<NamedValues> all = of.quantizer->state();
+    std::vector<nn::NamedValues> all = of.quantizer->state();
     std::erase_if(all, [](const auto& v) { return !v.name.ends_with(".anchor"); });
     return all;
   };

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "autograd/base/clock.h"
-#include "experiments/run/trainer.h"
+#include "experiments/train/trainer.h"
 #include "nn/checkpoint.h"
 #include "optim/clip.h"
 #include "optim/ema.h"
@@ -32,9 +32,9 @@ class TrainingPhase {
   /// One update; the state is unchanged when it throws.
   UpdateReport step();
 
-  /// The report of the parts' diagnostics, with the gradients of a quarter of the last step's first
-  /// batch. Changes nothing that a later step sees.
-  std::vector<quant::LayerDiagnostics> diagnose();
+  /// What the additions have to say, {key: value, …}, with the gradients of a quarter of the last
+  /// step's first batch; null for nothing. Changes nothing that a later step sees.
+  Json remarks();
 
   void save();
   /// Whether a checkpoint was there. A damaged one is passed over for the one before it.

@@ -1,4 +1,4 @@
-#include "experiments/run/training_phase.h"
+#include "experiments/train/training_phase.h"
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +12,9 @@ namespace notch::experiments {
 namespace {
 
 using Pass = Profile::Pass;
+
+// Of a checkpoint; the name is older than additions that do not quantize.
+constexpr const char* kAdditionsFile = "quantizer.safetensors";
 
 }  // namespace
 
@@ -33,13 +36,14 @@ TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& pa
   parts_.model.params().allocate_gradients();
   std::vector<optim::ParamGroup> groups =
       optim::decay_matrices(parts_.model.params(), s_.weight_decay);
-  if (parts_.fake && !parts_.fake->params().params().empty()) {
-    ParamStore& steps = parts_.fake->params();
-    steps.allocate_gradients();
+  for (nn::Addition* addition : parts_.additions) {
+    ParamStore* own = addition->trained();
+    if (!own) continue;
+    own->allocate_gradients();
     // Step sizes: a learning rate of their own, no decay, outside the global clip (Esser et al.
     // train them like weights; log steps move relatively and need neither).
     optim::ParamGroup group{.lr_mult = s_.step_lr / s_.schedule.lr, .clip = false};
-    for (Param& p : steps.params()) group.params.push_back(&p);
+    for (Param& p : own->params()) group.params.push_back(&p);
     groups.push_back(std::move(group));
   }
   if (s_.sgd) {
@@ -57,9 +61,8 @@ UpdateReport TrainingPhase::step() {
   const double start = seconds_now();
   const std::int64_t step = done();
   loss_ = run(step, graph_);
-  if (parts_.fake) {
-    parts_.fake->before_update(static_cast<double>(step) / static_cast<double>(steps()));
-  }
+  for (nn::Addition* addition : parts_.additions)
+    addition->before_update(static_cast<double>(step) / static_cast<double>(steps()));
   const optim::GradNorm norm = [&] {
     const Profile::Scope timing(parts_.profile, "gradient norm", {}, Pass::optimizer);
     return optim::grad_norm(optimizer_->groups(), s_.clip);
@@ -71,7 +74,7 @@ UpdateReport TrainingPhase::step() {
   {
     const Profile::Scope timing(parts_.profile, "update", {}, Pass::optimizer);
     optimizer_->step(lr, norm.scale);
-    if (parts_.fake) parts_.fake->after_update();
+    for (nn::Addition* addition : parts_.additions) addition->after_update();
     if (ema_) ema_->update();
   }
   if (parts_.profile) parts_.profile->add_step(seconds_now() - start);
@@ -136,7 +139,8 @@ double TrainingPhase::run(std::int64_t step, Graph& graph) {
   {
     const Profile::Scope timing(parts_.profile, "zero gradients", {}, Pass::optimizer);
     parts_.model.params().zero_gradients();
-    if (parts_.fake) parts_.fake->params().zero_gradients();
+    for (nn::Addition* addition : parts_.additions)
+      if (ParamStore* own = addition->trained()) own->zero_gradients();
   }
   double loss = 0;
   const double share = 1 / static_cast<double>(s_.grad_accum);
@@ -152,7 +156,7 @@ double TrainingPhase::run(std::int64_t step, Graph& graph) {
   return loss;
 }
 
-std::vector<quant::LayerDiagnostics> TrainingPhase::diagnose() {
+Json TrainingPhase::remarks() {
   data::BatchSpec part = batch_;
   part.B = std::max<std::int64_t>(1, batch_.B / 4);
   const auto size = static_cast<std::size_t>(part.B * part.T);
@@ -163,14 +167,20 @@ std::vector<quant::LayerDiagnostics> TrainingPhase::diagnose() {
   data::batch(parts_.tokens, part, s_.first_step + step, 0, inputs, targets);
   const nn::Tokens tokens{inputs, part.B, part.T};
   Graph graph;
-  return parts_.diagnostics->report(
-      [&] {
-        parts_.model.params().zero_gradients();
-        const std::optional<Teacher> teacher = teach(tokens);
-        graph.begin(Graph::Mode::training, draws);
-        graph.backward(parts_.model.loss(graph, {tokens, targets}, teacher));
-      },
-      draws);
+  const auto gradients = [&] {
+    parts_.model.params().zero_gradients();
+    const std::optional<Teacher> teacher = teach(tokens);
+    graph.begin(Graph::Mode::training, draws);
+    graph.backward(parts_.model.loss(graph, {tokens, targets}, teacher));
+  };
+  Json said;
+  for (nn::Addition* addition : parts_.additions) {
+    std::optional<nn::Remark> remark = addition->remark(gradients, draws);
+    if (!remark) continue;
+    if (said.is_null()) said = Json::object();
+    said.set(std::string(remark->key), std::move(remark->value));
+  }
+  return said;
 }
 
 std::optional<Teacher> TrainingPhase::teach(const nn::Tokens& tokens) {
@@ -217,14 +227,16 @@ std::vector<nn::CheckpointPart> TrainingPhase::files() {
   if (ema_) add_state(ema_->state());
   std::vector<nn::CheckpointPart> all{
       nn::checkpoint_part("model.safetensors", parts_.model.params()), std::move(moments)};
-  if (!parts_.fake) return all;
-  all.push_back(nn::checkpoint_part("quantizer.safetensors", parts_.fake->params()));
-  for (const quant::NamedValues& v : parts_.fake->state()) {
-    all.back().tensors.push_back({v.name, {std::ssize(v.values)}, v.values});
-  }
-  if (!parts_.diagnostics) return all;
-  for (const quant::NamedValues& v : parts_.diagnostics->state()) {
-    all.back().tensors.push_back({v.name, {std::ssize(v.values)}, v.values});
+  if (parts_.additions.empty()) return all;
+  all.push_back({.file = kAdditionsFile});
+  for (nn::Addition* addition : parts_.additions) {
+    if (const ParamStore* own = addition->trained()) {
+      const nn::CheckpointPart part = nn::checkpoint_part(kAdditionsFile, *own);
+      all.back().tensors.insert(all.back().tensors.end(), part.tensors.begin(), part.tensors.end());
+    }
+    for (const nn::NamedValues& v : addition->state()) {
+      all.back().tensors.push_back({v.name, {std::ssize(v.values)}, v.values});
+    }
   }
   return all;
 }

@@ -1,9 +1,8 @@
-#include "experiments/run/trainer.h"
+#include "experiments/train/trainer.h"
 
-#include <algorithm>
-#include <string_view>
+#include <optional>
 
-#include "experiments/run/training_phase.h"
+#include "experiments/train/training_phase.h"
 
 namespace notch::experiments {
 namespace {
@@ -27,11 +26,8 @@ TrainOutcome train(const TrainSettings& settings, const TrainParts& parts,
     }
     const UpdateReport report = phase.step();
     if (listener.on_log && due(report.step, settings.log_every, steps)) listener.on_log(report);
-    if (parts.diagnostics) {
-      parts.diagnostics->observe();
-      if (listener.on_diagnosis && due(report.step, settings.diagnose_every, steps)) {
-        listener.on_diagnosis(report.step, phase.diagnose());
-      }
+    if (listener.on_remark && due(report.step, settings.remark_every, steps)) {
+      if (const Json said = phase.remarks(); !said.is_null()) listener.on_remark(report.step, said);
     }
     if (listener.on_eval && due(report.step, settings.eval_every, steps)) {
       std::optional<optim::EmaWeights> averages;
@@ -42,15 +38,7 @@ TrainOutcome train(const TrainSettings& settings, const TrainParts& parts,
     if (due(report.step, settings.checkpoint_every, steps)) phase.save();
   }
   const TrainOutcome outcome{true, phase.done(), phase.seconds(), phase.loss(), phase.build()};
-  if (phase.ema()) {
-    for (const optim::StateTensor& t : phase.ema()->state()) {
-      const std::string_view name =
-          std::string_view(t.name).substr(std::string_view("ema.").size());
-      Param* p = parts.model.params().find(name);
-      if (!p) p = parts.fake->params().find(name);
-      std::ranges::copy(t.tensor.flat(), p->value.data);
-    }
-  }
+  if (phase.ema()) phase.ema()->take();
   return outcome;
 }
 

@@ -1,8 +1,9 @@
 // Trainer: one training phase of a model, from its first step or from its last checkpoint to its
 // end.
 //
-// The same loop trains the fp32 model, the control and every QAT arm; an arm differs in what is
-// attached to the model (a FakeQuantizer) and in the teacher, not in the loop.
+// The same loop trains the fp32 model, the control and every QAT arm; an arm differs in what takes part
+// beside the model (nn/addition.h: a fake quantizer, a mask, figures) and in the teacher, not in the
+// loop. Nothing here knows what quantization is.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +13,11 @@
 #include <string>
 #include <vector>
 
+#include "autograd/base/json.h"
 #include "data/batches.h"
+#include "nn/addition.h"
 #include "nn/model.h"
 #include "optim/schedule.h"
-#include "quant/train/diagnostics.h"
-#include "quant/train/qat.h"
 
 namespace notch::experiments {
 
@@ -38,10 +39,10 @@ struct TrainSettings {
   double weight_decay = 0.1;
   double clip = 1;
   double ema = 0;  ///< decay of averaged weights; 0: none
-  double step_lr =
-      1e-3;  ///< peak learning rate of LSQ's log steps; they follow the schedule's shape
+  /// Peak learning rate of what additions train (LSQ's log steps); it follows the schedule's shape.
+  double step_lr = 1e-3;
   std::int64_t eval_every = 0, checkpoint_every = 0, log_every = 10;  ///< 0: only at the end
-  std::int64_t diagnose_every = 0;  ///< with TrainParts::diagnostics
+  std::int64_t remark_every = 0;  ///< what additions have to say; 0: only at the end
   int keep_last = 2;
   kernels::Precision precision = kernels::Precision::full;  ///< of the products with weights
 };
@@ -59,9 +60,8 @@ struct TrainListener {
   std::function<void(const UpdateReport&)> on_log{};   ///< every log_every steps and the last
   std::function<void(std::int64_t step)>
       on_eval{};  ///< every eval_every steps; weights are the averages
-  /// Every diagnose_every steps and the last.
-  std::function<void(std::int64_t step, const std::vector<quant::LayerDiagnostics>&)>
-      on_diagnosis{};
+  /// Every remark_every steps and the last, where an addition says something: a line of the log.
+  std::function<void(std::int64_t step, const Json& remarks)> on_remark{};
   /// A checkpoint was passed over: its path and why.
   std::function<void(const std::string& path, const std::string& reason)> on_damaged{};
   std::function<void(std::int64_t step)> on_resume{};  ///< a checkpoint was found
@@ -73,9 +73,8 @@ struct TrainListener {
 struct TrainParts {
   nn::Model& model;
   std::span<const std::uint16_t> tokens{};
-  quant::FakeQuantizer* fake = nullptr;
-  quant::Diagnostics* diagnostics = nullptr;  ///< of `fake`: watches every step
-  nn::Model* teacher = nullptr;               ///< distil from it
+  std::vector<nn::Addition*> additions{};
+  nn::Model* teacher = nullptr;  ///< distil from it
   double temperature = 1, alpha = 1, reverse = 0;
   std::filesystem::path checkpoints{};  ///< empty: none are written
   std::string build{};                  ///< of this program; checkpoints keep it
