@@ -258,6 +258,11 @@ void check_reference(const RowConfig& row, const std::string& key, const Origins
   refuse(row.granularity != "inherit", "granularity");
   refuse(row.grid != "inherit", "grid");
   refuse(row.activations != 0, "activations");
+  if (row.method == "fp16") {  // may be pruned
+    for (const std::string& setting : row.set)
+      refuse(!setting.starts_with("prune.") && !setting.starts_with("calib."), "set");
+    return;
+  }
   refuse(!row.label.empty(), "label");
   refuse(!row.set.empty(), "set");
 }

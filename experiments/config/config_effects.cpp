@@ -22,7 +22,9 @@ bool adamw(const Uses& u) { return u.config.train.optimizer == "adamw"; }
 bool quantizes(const Uses& u) { return !u.rows.empty(); }
 bool trains(const Uses& u) { return any(u, &Row::trains); }
 bool forks(const Uses& u) { return u.forks(); }
-bool calibrates(const Uses& u) { return any(u, &Row::calibrates); }
+bool calibrates(const Uses& u) {
+  return any(u, &Row::calibrates) || std::ranges::any_of(u.halves, &Row::calibrates);
+}
 bool rounds(const Uses& u) {
   return any(u, [](const Row& r) { return !r.trains(); });
 }
@@ -94,6 +96,12 @@ bool learns_from_teacher(const Uses& u) {
 }
 bool mixed(const Uses& u) {
   return set_somewhere(u, [](const auto& c) { return !c.quant.options.mixed.widths.empty(); });
+}
+/// Whether a row that can be pruned is what `which` asks for.
+template <class Which>
+bool any_pruned(const Uses& u, Which which) {
+  const auto pruned = [&](const Row& r) { return r.prune().on() && which(r); };
+  return any(u, pruned) || std::ranges::any_of(u.halves, pruned);
 }
 bool static_ranges(const Uses& u) {
   return set_somewhere(
@@ -198,6 +206,25 @@ std::vector<Effect> make_effects() {
       {"mixed.widths", kRounded, nullptr, rounds},
       {"mixed.rule", kMixed, mixed, mixes},
       {"mixed.windows", kMixed, mixed, mixes},
+      {"prune.method", "a row that is quantized, or in half precision", nullptr,
+       [](const Uses& u) { return quantizes(u) || !u.halves.empty(); }},
+      {"prune.pattern", "a prune.method that chooses, in a row", nullptr,
+       [](const Uses& u) {
+         return any_pruned(u, [](const Row& r) { return r.prune().method != "zeros"; });
+       }},
+      {"prune.sparsity", "a prune.method that chooses, pattern = \"unstructured\", in a row",
+       nullptr,
+       [](const Uses& u) {
+         return any_pruned(u, [](const Row& r) {
+           return r.prune().method != "zeros" && r.prune().pattern == quant::Pattern::unstructured;
+         });
+       }},
+      {"prune.rounds", "prune.method = \"magnitude\", in a row that trains from fp32", nullptr,
+       [](const Uses& u) {
+         return any_pruned(u, [](const Row& r) {
+           return r.trains() && !r.start() && r.prune().method == "magnitude";
+         });
+       }},
       {"qat.steps", kForked, nullptr, forks},
       {"qat.fraction", "qat.steps = 0, and the control or a row that trains after fp32",
        [](const Uses& u) { return u.config.qat.steps == 0; }, forks},
@@ -314,10 +341,13 @@ const std::vector<std::string_view>& without_numbers() {
 
 Uses uses_of(const ExperimentConfig& config) {
   Uses uses{.config = config, .control = config.quant.control};
+  static constexpr quant::Method kHalf{.name = "fp16"};
   for (const RowConfig& row : planned_rows(config)) {
-    if (row.bits == 0) continue;
-    uses.rows.push_back(
-        {.row = row, .config = row_config(config, row), .method = &quant::method(row.method)});
+    const bool half = row.bits == 0;
+    (half ? uses.halves : uses.rows)
+        .push_back({.row = row,
+                    .config = row_config(config, row),
+                    .method = half ? &kHalf : &quant::method(row.method)});
   }
   return uses;
 }

@@ -18,6 +18,7 @@
 
 #include "experiments/config/config.h"
 #include "quant/methods/methods.h"
+#include "quant/methods/prune.h"
 
 namespace notch::experiments {
 
@@ -46,13 +47,17 @@ struct Uses {
     bool has_static_inputs() const {
       return row.activations > 0 && config.activations.spec.range == quant::ActivationRange::fixed;
     }
+    const quant::PruneOptions& prune() const { return config.quant.options.prune; }
     bool calibrates() const {
-      return has_static_inputs() || has([](const quant::Method& m) { return m.needs.hessian; });
+      const quant::Pruner* pruner = quant::find_pruner(prune().method);
+      return has_static_inputs() || (pruner && pruner->needs_inputs) ||
+             has([](const quant::Method& m) { return m.needs.hessian; });
     }
   };
   const ExperimentConfig& config;
   bool control = false;
-  std::vector<Row> rows{};  ///< the quantized ones
+  std::vector<Row> rows{};    ///< the quantized ones
+  std::vector<Row> halves{};  ///< those in half precision, which may be pruned
 
   /// Whether anything is trained after fp32.
   bool forks() const { return control || std::ranges::any_of(rows, &Row::forks); }

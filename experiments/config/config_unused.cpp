@@ -25,9 +25,15 @@ std::string_view setting_key(std::string_view setting) {
 /// Whether a setting of the rows of a width changes one of them.
 bool used(const Uses& uses, std::string_view key, int bits) {
   const Effect* effect = effect_of(key);
-  return effect == nullptr || std::ranges::any_of(uses.rows, [&](const Row& r) {
-           return r.row.bits == bits && effect->holds({.config = r.config, .rows = {r}});
-         });
+  if (effect == nullptr) return true;
+  const auto in = [&](const std::vector<Row>& rows, std::vector<Row> Uses::*as) {
+    return std::ranges::any_of(rows, [&](const Row& r) {
+      Uses alone{.config = r.config};
+      (alone.*as).push_back(r);
+      return r.row.bits == bits && effect->holds(alone);
+    });
+  };
+  return in(uses.rows, &Uses::rows) || in(uses.halves, &Uses::halves);
 }
 
 /// Whether a width's grid reaches a row.

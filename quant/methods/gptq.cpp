@@ -14,6 +14,7 @@
 #include "quant/methods/gptq_factor.h"
 #include "quant/methods/gptq_sweep.h"
 #include "quant/methods/options.h"
+#include "quant/methods/prune.h"
 #include "quant/methods/rtn.h"
 
 namespace notch::quant {
@@ -170,7 +171,8 @@ std::vector<double> Hessian::drift() const {
 }
 
 GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
-                std::span<const double> H, const GptqOptions& options, std::string_view where) {
+                std::span<const double> H, const GptqOptions& options, std::string_view where,
+                std::span<const std::uint8_t> keep) {
   check(options.damp >= 0 && options.damp <= 1, where, "gptq damping ", options.damp,
         " is outside 0 to 1");
   check(options.block >= 1, where, "gptq block ", options.block, " is less than 1 column");
@@ -184,14 +186,23 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
   }
   check(options.deviations > 0 && std::isfinite(options.deviations), where, "gptq deviations ",
         options.deviations, " is not positive and finite");
+  check(keep.empty() || keep.size() == w.size(), where, "the mask has ", keep.size(),
+        " elements for ", w.size(), " weights");
+  // Ranges are those of what is left.
+  const std::vector<real> left = keep.empty() ? std::vector<real>{} : kept_weights(w, keep);
+  const std::span<const real> ranged = keep.empty() ? w : std::span<const real>(left);
   const bool groups = spec.granularity == Granularity::group;
-  const bool static_groups = groups && (options.static_groups || options.act_order);
+  // In any other order than that in which a mask was chosen, pruned weights cost twice and more
+  // (experiments/LOG.md).
+  const bool act_order =
+      options.act_order && std::ranges::find(keep, std::uint8_t{0}) == keep.end();
+  const bool static_groups = groups && (options.static_groups || act_order);
   // Round-to-nearest is the yardstick. It also checks the weights and the spec.
-  Ranges ranges = choose_scales(w, rows, cols, spec, options.range(), where);
-  GptqResult result{.q = quantize(w, rows, cols, spec, ranges.at, where)};
+  Ranges ranges = choose_scales(ranged, rows, cols, spec, options.range(), where);
+  GptqResult result{.q = quantize(ranged, rows, cols, spec, ranges.at, where)};
   GptqReport& report = result.report;
   report.static_groups = static_groups;
-  const ColumnOrder order = order_columns(H, cols, options.act_order, where);
+  const ColumnOrder order = order_columns(H, cols, act_order, where);
   DampedCholesky cholesky = damped_cholesky(H, order, options.damp, where);
   const HessianFactor factor = pack_factor(cholesky);
   cholesky.L = {};
@@ -202,17 +213,19 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
   const auto total = [&] { return std::accumulate(losses.begin(), losses.end(), 0.0); };
   measure(order, factor, w, result.q, losses);
   report.rtn_error = undamped(total(), cholesky.lambda, w, result.q, order);
-  if (options.clip == Clip::deviations) set_deviations(w, options, result.q, ranges.ratios);
+  if (options.clip == Clip::deviations) set_deviations(ranged, options, result.q, ranges.ratios);
   const auto run = [&] {
     sweep({.order = order,
            .factor = factor,
            .options = options,
            .dynamic_groups = groups && !static_groups,
            .search_clip = searches && !tensor,
-           .ratios = ranges.ratios},
+           .ratios = ranges.ratios,
+           .keep = keep,
+           .ranged = ranged},
           w, result.q, losses);
   };
-  if (searches && tensor) search_tensor_clip(w, ranges.ratios[0], result.q, losses, run);
+  if (searches && tensor) search_tensor_clip(ranged, ranges.ratios[0], result.q, losses, run);
   run();
 
   report.damp = cholesky.damp;
@@ -237,7 +250,7 @@ Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
   // One-hot inputs have a diagonal Hessian, with which GPTQ is round-to-nearest.
   if (matrix.H == nullptr) return {.q = round_nearest(matrix.target, options.range())};
   GptqResult result = gptq(target, matrix.rows(), matrix.cols(), matrix.target.spec,
-                           matrix.H->matrix(), options, matrix.target.name);
+                           matrix.H->matrix(), options, matrix.target.name, matrix.keep);
   const GptqReport& r = result.report;
   return {.q = std::move(result.q),
           .measures = {{"output_error", r.error},
@@ -252,7 +265,7 @@ constinit const Method kGptq{.name = "gptq",
                              .needs = {.hessian = true},
                              .round =
                                  [](const MatrixView& matrix, const PostTrainingOptions& options) {
-                                   return round_by_gptq(matrix, matrix.w, options.gptq);
+                                   return round_by_gptq(matrix, matrix.before(), options.gptq);
                                  },
                              .section = "gptq",
                              .layer_figures = kGptqLayerFigures,

@@ -140,13 +140,17 @@ struct GptqResult {
 };
 
 /// Quantizes w [rows, cols] given H [cols, cols] (symmetric, both triangles). With H = c·I, or any
-/// diagonal H, the result equals quantize(w, choose_scales(w, range)) exactly. Parallel over rows.
+/// diagonal H, the result equals quantize(w, choose_scales(w, range)) exactly. Where `keep` [rows,
+/// cols] is 0 the code is that of 0, and the columns after it make up for the weight as they do for a
+/// rounding error (SparseGPT's update, Frantar and Alistarh 2023, arXiv:2301.00774); columns then go in
+/// their own order, in which such masks are chosen. Parallel over rows.
 /// Errors name `where`: usage (sizes, options); numeric (a weight or H not finite, a negative H_ii,
 /// no factorization even with damp = 1).
 GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
-                std::span<const double> H, const GptqOptions& options, std::string_view where);
+                std::span<const double> H, const GptqOptions& options, std::string_view where,
+                std::span<const std::uint8_t> keep = {});
 
-/// `gptq` of a target for a matrix; round-to-nearest where there is no Hessian.
+/// `gptq` of a target for a matrix, under its mask; round-to-nearest where there is no Hessian.
 Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
                       const GptqOptions& options);
 

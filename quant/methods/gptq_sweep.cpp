@@ -9,6 +9,7 @@
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/methods/column_update.h"
+#include "quant/numbers/named_mask.h"
 #include "quant/numbers/ranges.h"
 
 namespace notch::quant {
@@ -41,7 +42,6 @@ class Strip {
  public:
   Strip(const Sweep& sweep, std::span<const real> w, Index first, QTensor& q)
       : s_(sweep),
-        w_(w),
         K_(q.cols),
         first_(first),
         rows_(std::min(kStripRows, q.rows - first)),
@@ -52,7 +52,13 @@ class Strip {
         original_(strip_of(w, first, rows_, sweep.order)),
         W_(original_),
         D_(at(std::min(s_.options.block, K_) * kStripRows)),
-        codes_(original_.size()) {}
+        codes_(original_.size()) {
+    if (s_.keep.empty()) return;
+    keep_.assign(original_.size(), 1);
+    for (Index r = 0; r < rows_; ++r)
+      for (Index i = 0; i < K_; ++i)
+        keep_[at(i * kStripRows + r)] = s_.keep[at((first_ + r) * K_ + s_.order.perm[at(i)])];
+  }
 
   /// Writes the codes of its rows, the scales that are chosen here, and Σ (t - ŵ)² R² per row.
   /// Columns whose scales are chosen together are a segment: a dynamic group, or all.
@@ -126,6 +132,7 @@ class Strip {
     for (Index c = begin; c < end; ++c) {
       for (std::size_t r = 0; r < D.size(); ++r) {
         const std::size_t i = at(c * kStripRows) + r;
+        if (!keep_.empty() && keep_[i] == 0) W_[i] = 0;
         D[r] = original_[i] - W_[i];
       }
       update(D.data(), c, 1, c + 1, end);
@@ -146,7 +153,7 @@ class Strip {
     if (!s_.dynamic_groups && bases_.empty()) {
       for (Index u = first_ * segment_units(); u < (first_ + rows_) * segment_units(); ++u) {
         bases_.push_back(
-            {min_max(w_.subspan(at(u * unit_cols_), at(unit_cols_))), s_.ratios[at(u)]});
+            {min_max(s_.ranged.subspan(at(u * unit_cols_), at(unit_cols_))), s_.ratios[at(u)]});
       }
     }
     const auto segment = columns(W_, begin, end);
@@ -269,7 +276,18 @@ class Strip {
     return s_.order.live[at(i)] != 0 ? s_.factor.diagonal[at(i)] : 0;
   }
 
+  /// Pruned weights: their targets are lost whole, and what is left to round is 0.
+  void prune(Index i) {
+    for (std::size_t n = at(i * kStripRows), r = 0; r < at(kStripRows); ++n, ++r) {
+      if (keep_[n] != 0) continue;
+      const double loss = weight_of(i) * static_cast<double>(W_[n]);
+      losses_[r] += loss * loss;
+      W_[n] = 0;
+    }
+  }
+
   void round(Index i, real* D) {
+    if (!keep_.empty()) prune(i);
     std::array<std::int16_t, kStripRows> codes{};
     StripColumn rounded = column(i);
     rounded.moved = D;
@@ -291,13 +309,13 @@ class Strip {
   }
 
   const Sweep& s_;
-  std::span<const real> w_;
   Index K_, first_, rows_;
   Grid grid_;
   QTensor& q_;
   Index unit_cols_;  ///< of a row that share a scale
   std::vector<real> original_;
   std::vector<real> W_, D_;  ///< targets; moves of a block's columns
+  Keep keep_;                ///< as Sweep's; empty where nothing is pruned
   std::vector<std::int8_t> codes_;
   Index group_ = -1;         ///< of columns, whose scales are loaded
   std::vector<Base> bases_;  ///< of the segment's units, row by row

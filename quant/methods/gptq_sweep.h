@@ -19,6 +19,9 @@ struct Sweep {
   bool dynamic_groups = false;     ///< scales of a group from the weights when it is reached
   bool search_clip = false;        ///< Clip::output, where rows have scales of their own
   std::span<const real> ratios{};  ///< per unit, as in Ranges; unused with dynamic groups
+  std::span<const std::uint8_t>
+      keep{};                      ///< [rows, cols], 0 where ŵ = 0 whatever the target; or nothing
+  std::span<const real> ranged{};  ///< w, 0 where that is so: the extremes of ranges
 };
 
 /// Rounds w [q.rows, q.cols]: writes q.codes and, of dynamic groups and with a search, the scales;

@@ -35,8 +35,11 @@ enum class Training : std::uint8_t { none, ste, lsq };
 /// What a method sees of the matrix that it rounds.
 struct MatrixView {
   const Target& target;
-  std::span<const real> w{};   ///< [rows, cols]
+  std::span<const real> w{};   ///< [rows, cols], 0 where they are pruned
   const Hessian* H = nullptr;  ///< null unless the method asks for it and the matrix multiplies
+  std::span<const std::uint8_t> keep{};  ///< 0 where a weight has to stay 0; empty: nowhere
+  std::span<const real> dense{};         ///< the weights before pruning; empty: w
+  std::span<const real> before() const { return dense.empty() ? w : dense; }
   std::int64_t rows() const { return target.weight->value.rows(); }
   std::int64_t cols() const { return target.weight->value.cols(); }
 };

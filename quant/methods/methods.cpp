@@ -8,6 +8,7 @@
 #include "quant/methods/gptaq.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/hqq.h"
+#include "quant/methods/prune.h"
 #include "quant/methods/rtn.h"
 #include "quant/methods/trained.h"
 
@@ -78,6 +79,7 @@ const std::vector<RowFigure>& row_figures() {
           figures.push_back(f);
       }
     }
+    figures.push_back(kPrunedFigure);
     return figures;
   }();
   return all;

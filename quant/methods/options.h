@@ -4,6 +4,7 @@
 #include "quant/methods/gptq.h"
 #include "quant/methods/hqq.h"
 #include "quant/methods/mixed.h"
+#include "quant/methods/prune.h"
 #include "quant/methods/rtn.h"
 
 namespace notch::quant {
@@ -13,6 +14,7 @@ struct PostTrainingOptions {
   GptqOptions gptq{};
   HqqOptions hqq{};
   MixedOptions mixed{};
+  PruneOptions prune{};
   bool operator==(const PostTrainingOptions&) const = default;
 
   /// The sections. Their names are what rows of methods refer to (Method::section).
@@ -25,6 +27,9 @@ struct PostTrainingOptions {
               {.name = "hqq", .help = "half-quadratic rounding, without text", .of_rows = true});
     v.section(self.mixed, {.name = "mixed",
                            .help = "widths that differ from layer to layer, by any method that rounds",
+                           .of_rows = true});
+    v.section(self.prune, {.name = "prune",
+                           .help = "weights that become zero before the rest is rounded",
                            .of_rows = true});
   }
 };

@@ -15,6 +15,7 @@
 #include <map>
 
 #include "quant/methods/calibration.h"
+#include "quant/methods/prune.h"
 #include "quant/methods/rtn.h"
 #include "quant/methods/text_states.h"
 #include "quant/methods/tied_table.h"
@@ -30,14 +31,20 @@ class Walk {
  public:
   Walk(nn::Model& model, const Method& method, std::span<const Target> targets,
        std::span<const nn::Tokens> text, const PostTrainingOptions& options)
-      : model_(model), method_(method), targets_(targets), text_(text), options_(options) {
+      : model_(model),
+        method_(method),
+        pruner_(find_pruner(options.prune.method)),
+        targets_(targets),
+        text_(text),
+        options_(options) {
     for (const Target& t : targets_) {
       if (t.input && !needs_calibration(t)) inputs_[t.linear].round = t.input;
+      if (pruner_ && method_.round && is_prunable(model_, t)) require_zero(t.spec, t.name);
     }
   }
 
   Quantized run() {
-    if (method_.needs.hessian || std::ranges::any_of(targets_, needs_calibration)) {
+    if (needs_text(&method_, targets_, options_)) {
       check(!text_.empty(), method_.name, "needs calibration text and got none");
       walk_stages();
     }
@@ -47,6 +54,9 @@ class Walk {
     }
     Quantized out;
     for (const Target& t : targets_) {
+      if (Keep& keep = done_.at(t.weight).keep; !keep.empty())
+        out.masks.push_back({t.weight->name, std::move(keep)});
+      if (!method_.round) continue;
       InputMap input = inputs_[t.linear];
       out.tensors.push_back({t.weight->name, std::move(done_.at(t.weight).q),
                              input.round ? input.round : t.input, std::move(input.multiply)});
@@ -59,6 +69,7 @@ class Walk {
   struct Done {
     QTensor q{};
     LayerReport report{};
+    Keep keep{};
   };
 
   void walk_stages() {
@@ -104,7 +115,7 @@ class Walk {
 
   Moments moments(Group group, bool drifts) {
     Moments all;
-    if (!method_.needs.hessian) return all;
+    if (!method_.needs.hessian && !(pruner_ && pruner_->needs_inputs)) return all;
     for_targets(group, [&](const Target& t) {
       all.emplace(t.linear, Hessian(t.linear->in_features(), method_.needs.magnitudes));
     });
@@ -210,17 +221,29 @@ class Walk {
     });
   }
 
-  /// Chooses the codes and puts their values into the parameter.
+  /// Chooses what is pruned and the codes of the rest, and puts their values into the parameter.
   void round(const Target& t, const Hessian* H) {
     Done& done = done_[t.weight];
-    Rounded chosen = method_.round({.target = t, .w = t.weight->value.flat(), .H = H}, options_);
+    const std::span<real> w = t.weight->value.flat();
+    std::vector<real> dense;
+    if (pruner_ && is_prunable(model_, t)) {
+      Pruned pruned = pruner_->prune({.target = t, .w = w, .H = H}, options_.prune);
+      dense.assign(w.begin(), w.end());
+      std::ranges::copy(pruned.w, w.begin());
+      done.keep = std::move(pruned.keep);
+    }
+    if (!method_.round) return;
+    const MatrixView matrix{.target = t, .w = w, .H = H, .keep = done.keep, .dense = dense};
+    Rounded chosen = method_.round(matrix, options_);
     done.q = std::move(chosen.q);
     done.report.measures = std::move(chosen.measures);
     for (const Measure& m : moved_by_[t.weight]) done.report.measures.push_back(m);
     done.report.name = t.name;
     done.report.spec = t.spec;
     const std::vector<real> rounded = dequantize(done.q);
-    measure_rounding(t.weight->value.flat(), rounded, done.report);
+    for (std::size_t i = 0; i < done.keep.size(); ++i)
+      check(done.keep[i] != 0 || rounded[i] == 0, t.name, method_.name, " moved a pruned weight");
+    measure_rounding(matrix.before(), rounded, done.report);
     std::ranges::copy(rounded, t.weight->value.data);
   }
 
@@ -262,6 +285,7 @@ class Walk {
 
   nn::Model& model_;
   const Method& method_;
+  const Pruner* pruner_;  // null: nothing is pruned
   std::span<const Target> targets_;
   std::span<const nn::Tokens> text_;
   const PostTrainingOptions& options_;
@@ -283,6 +307,20 @@ Quantized post_training(nn::Model& model, const Method& method, std::span<const 
                         const PostTrainingOptions& options) {
   check(method.round != nullptr, method.name, "does not round after training");
   return Walk(model, method, targets, calibration, options).run();
+}
+
+Quantized prune(nn::Model& model, std::span<const Target> targets,
+                std::span<const nn::Tokens> calibration, const PostTrainingOptions& options) {
+  check(options.prune.on(), "prune", "no method of pruning");
+  static constexpr Method kNoRounding{.name = "prune"};
+  return Walk(model, kNoRounding, targets, calibration, options).run();
+}
+
+bool needs_text(const Method* method, std::span<const Target> targets,
+                const PostTrainingOptions& options) {
+  const Pruner* pruner = find_pruner(options.prune.method);
+  return (method && method->needs.hessian) || (pruner && pruner->needs_inputs) ||
+         std::ranges::any_of(targets, needs_calibration);
 }
 
 }  // namespace notch::quant

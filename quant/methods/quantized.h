@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autograd/base/real.h"
+#include "quant/numbers/named_mask.h"
 #include "quant/numbers/named_qtensor.h"
 #include "quant/numbers/spec.h"
 
@@ -40,6 +41,7 @@ void measure_rounding(std::span<const real> before, std::span<const real> after,
 struct Quantized {
   std::vector<NamedQTensor> tensors{};
   std::vector<LayerReport> layers{};
+  std::vector<NamedMask> masks{};  ///< of what is pruned, in integers or not
 };
 
 /// Share of the quantized weights whose value rounding changed; a numeric error when it is 0: then

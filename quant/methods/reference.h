@@ -100,8 +100,11 @@ inline Values damped(Values H, Index K, double damp) {
 ///   e = (w_c - ŵ_c) / H⁻¹_cc      w_j -= e H⁻¹_jc      H⁻¹ -= H⁻¹_:c H⁻¹_c: / H⁻¹_cc
 /// w [rows, K]; H [K, K] = E xxᵀ, damped here; `order` of the columns. Absmax scales: a row's is
 /// that of its weights, a group's that of the weights as they are when its first column is reached.
+/// Where `keep` [rows, K] is 0 the weight becomes 0 whatever it is, and has no part in a row's scale:
+/// SparseGPT's update under a given mask (Frantar and Alistarh 2023, arXiv:2301.00774, eq. 3).
 inline Codes gptq(std::span<const real> w, Index rows, Index K, Index group, int qmax,
-                  const Values& H, double damp, const std::vector<Index>& order) {
+                  const Values& H, double damp, const std::vector<Index>& order,
+                  std::span<const std::uint8_t> keep = {}) {
   const Values full = inverse(damped(H, K, damp), K);
   Codes codes(w.size());
   for (Index r = 0; r < rows; ++r) {
@@ -110,8 +113,14 @@ inline Codes gptq(std::span<const real> w, Index rows, Index K, Index group, int
     real s = 1;
     for (Index n = 0; n < K; ++n) {
       const Index c = order[at(n)];
-      if (n % group == 0) s = absmax_scale(row, c / group * group, group, qmax);
-      const double q = nearest(row[at(c)], s, qmax), d = Hinv[at(c * K + c)];
+      if (n % group == 0) {
+        Values left = row;
+        for (Index i = 0; i < K && !keep.empty(); ++i)
+          if (keep[at(r * K + i)] == 0) left[at(i)] = 0;
+        s = absmax_scale(left, c / group * group, group, qmax);
+      }
+      const bool pruned = !keep.empty() && keep[at(r * K + c)] == 0;
+      const double q = pruned ? 0 : nearest(row[at(c)], s, qmax), d = Hinv[at(c * K + c)];
       codes[at(r * K + c)] = static_cast<std::int8_t>(q);
       const double e = (row[at(c)] - q * static_cast<double>(s)) / d;
       const Values before = Hinv;
@@ -124,6 +133,46 @@ inline Codes gptq(std::span<const real> w, Index rows, Index K, Index group, int
     }
   }
   return codes;
+}
+
+/// SparseGPT (Frantar and Alistarh 2023, arXiv:2301.00774, algorithm 1) as that recursion: a pruned
+/// weight becomes 0, a kept one stays what it has become. N:M: when column c begins a group of `of`, the
+/// weights with the largest errors w_j² / [H⁻¹]_jj stay, `kept` of them; H⁻¹ as it is when j is reached,
+/// which no row changes (the paper's [H⁻¹]_jj² is of a Cholesky factor, and the same). Returns the
+/// weights [rows, K].
+inline Values sparsegpt(std::span<const real> w, Index rows, Index K, Index kept, Index of,
+                        const Values& H, double damp) {
+  std::vector<Values> Hinv{inverse(damped(H, K, damp), K)};  // before each column
+  for (Index c = 0; c + 1 < K; ++c) {
+    Values next = Hinv.back();
+    for (Index i = 0; i < K; ++i)
+      for (Index j = 0; j < K; ++j)
+        next[at(i * K + j)] -= Hinv.back()[at(i * K + c)] * Hinv.back()[at(c * K + j)] /
+                               Hinv.back()[at(c * K + c)];
+    Hinv.push_back(std::move(next));
+  }
+  const auto d = [&](Index c) { return Hinv[at(c)][at(c * K + c)]; };
+  Values out;
+  for (Index r = 0; r < rows; ++r) {
+    Values row(w.begin() + r * K, w.begin() + (r + 1) * K);
+    std::vector<Index> group;
+    for (Index c = 0; c < K; ++c) {
+      if (c % of == 0) {
+        group.clear();
+        for (Index j = c; j < c + of; ++j) group.push_back(j);
+        std::ranges::stable_sort(group, [&](Index a, Index b) {
+          return row[at(a)] * row[at(a)] / d(a) > row[at(b)] * row[at(b)] / d(b);
+        });
+        group.resize(at(kept));
+      }
+      const bool keep = std::ranges::find(group, c) != group.end();
+      const double e = keep ? 0 : row[at(c)] / d(c);
+      for (Index j = c; j < K; ++j) row[at(j)] -= e * Hinv[at(c)][at(j * K + c)];
+      if (!keep) row[at(c)] = 0;
+    }
+    out.insert(out.end(), row.begin(), row.end());
+  }
+  return out;
 }
 
 /// Straight-through estimator (Bengio, Léonard and Courville 2013, arXiv:1308.3432). Forward is

@@ -48,6 +48,7 @@ std::string other_value(const Item& item) {
          : item.key().ends_with(".bits")        ? "3"
          : item.key() == "calib.windows"        ? "9"
          : item.key() == "mixed.widths"         ? "[2,4]"
+         : item.key() == "prune.sparsity"       ? "0.25"
          : item.key() == "quant.layers"         ? "[{pattern = 'h.0.*', bits = 8}]"
          : item.domain.high >= 257              ? "300"
          : item.domain.low >= 50                ? "77"

@@ -112,6 +112,11 @@ iterations = 5
 widths = [2, 8]
 rule = "threshold"
 windows = 9
+[prune]
+method = "wanda"
+pattern = "2:4"
+sparsity = 0.25
+rounds = 3
 [qat]
 steps = 3
 fraction = 0.5
@@ -184,7 +189,7 @@ TEST_CASE("a row sets keys of every method's section, of no other") {
     const bool trained_alike =
         item.key() == "qat.steps" || item.key() == "qat.fraction" || item.key() == "qat.batch_size";
     const bool of_method = item.section == "calib" || item.section == "distill" ||
-                           item.section == "mixed" ||
+                           item.section == "mixed" || item.section == "prune" ||
                            std::ranges::find(quant::methods(), item.section,
                                              &quant::Method::section) != quant::methods().end();
     INFO(item.key());

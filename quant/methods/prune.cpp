@@ -1,0 +1,138 @@
+#include "quant/methods/prune.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "autograd/base/error.h"
+#include "autograd/base/thread_pool.h"
+#include "quant/methods/magnitude.h"
+#include "quant/methods/sparsegpt.h"
+#include "quant/methods/wanda.h"
+#include "quant/methods/zeros.h"
+#include "quant/numbers/format.h"
+
+namespace notch::quant {
+namespace {
+
+using Index = std::int64_t;
+
+constexpr std::array<const Pruner*, 4> kPruners{&kMagnitude, &kWanda, &kSparseGpt, &kZeros};
+
+constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+/// Zeroes `keep` at the `prune` smallest scores; among equal ones the first are kept.
+void drop_smallest(std::span<const double> scores, std::span<std::uint8_t> keep, Index prune) {
+  std::vector<Index> order(scores.size());
+  std::iota(order.begin(), order.end(), Index{0});
+  std::nth_element(order.begin(), order.begin() + prune, order.end(), [&](Index a, Index b) {
+    return scores[at(a)] != scores[at(b)] ? scores[at(a)] < scores[at(b)] : a > b;
+  });
+  for (Index i = 0; i < prune; ++i) keep[at(order[at(i)])] = 0;
+}
+
+}  // namespace
+
+std::span<const Pruner* const> pruners() { return kPruners; }
+
+std::vector<std::string_view> PruneOptions::words() {
+  std::vector<std::string_view> all{"none"};
+  for (const Pruner* p : kPruners) all.push_back(p->name);
+  return all;
+}
+
+const Pruner* find_pruner(std::string_view name) {
+  if (name == "none") return nullptr;
+  const auto found = std::ranges::find(kPruners, name, &Pruner::name);
+  if (found != kPruners.end()) return *found;
+  std::string all;
+  for (const std::string_view word : PruneOptions::words())
+    all += str(all.empty() ? "" : ", ", word);
+  throw Error({.where = "prune.method",
+               .what = str("\"", name, "\" does not prune"),
+               .field = "prune.method",
+               .found = std::string(name),
+               .expected = all});
+}
+
+bool is_prunable(nn::Model& model, const Target& t) {
+  const std::vector<nn::Embedding*> tables = model.embeddings();
+  return t.linear && t.linear != &model.head() &&
+         std::ranges::find(tables, t.weight, &nn::Embedding::weight) == tables.end();
+}
+
+std::vector<NamedMask> whole_masks(nn::Model& model, std::span<const Target> targets) {
+  std::vector<NamedMask> masks;
+  for (const Target& t : targets)
+    if (is_prunable(model, t))
+      masks.push_back({t.weight->name, Keep(t.weight->value.flat().size(), 1)});
+  return masks;
+}
+
+PatternSize size_of(Pattern pattern) {
+  switch (pattern) {
+    case Pattern::unstructured:
+      return {};
+    case Pattern::two_of_four:
+      return {2, 4};
+    case Pattern::four_of_eight:
+      return {4, 8};
+  }
+  return {};
+}
+
+Keep keep_largest(std::span<const double> scores, Index rows, Index cols,
+                  const PruneOptions& options, Within within, std::string_view where,
+                  double share) {
+  check(std::ssize(scores) == rows * cols, where, "got ", scores.size(), " scores for ", rows,
+        " x ", cols, " weights");
+  const auto [kept, of] = size_of(options.pattern);
+  if (of > 0 && cols % of != 0) {
+    throw Error(
+        {.where = std::string(where),
+         .what = "the pattern does not divide the layer's inputs",
+         .field = "prune.pattern",
+         .found = str(kept, ':', of, " of ", cols, " inputs"),
+         .hint = "prune.pattern = \"unstructured\", or leave the layer out in quant.layers"});
+  }
+  Keep keep(scores.size(), 1);
+  const Index n = of > 0 ? of : within == Within::row ? cols : rows * cols;
+  if (n == 0) return keep;
+  const double zeros = of > 0 ? of - kept : options.sparsity * static_cast<double>(n);
+  const auto prune = static_cast<Index>(std::llround(share * zeros));
+  const auto part = [&](Index first) {
+    drop_smallest(scores.subspan(at(first), at(n)), std::span(keep).subspan(at(first), at(n)),
+                  prune);
+  };
+  if (n == rows * cols) {
+    part(0);
+  } else {
+    parallel_for(rows, [&](Index r) {
+      for (Index c = 0; c < cols; c += n) part(r * cols + c);
+    });
+  }
+  return keep;
+}
+
+std::vector<real> kept_weights(std::span<const real> w, std::span<const std::uint8_t> keep) {
+  std::vector<real> out(w.begin(), w.end());
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (keep[i] == 0) out[i] = 0;
+  return out;
+}
+
+void require_zero(const Spec& spec, std::string_view where) {
+  const auto has_zero = [](const Spec& s) {
+    const Grid grid = grid_of(s);
+    return has_zero_points(s) || grid.level(grid.nearest(0)) == 0;
+  };
+  if (has_zero(spec)) return;
+  throw Error({.where = std::string(where),
+               .what = "a pruned weight is 0, which is no level of its grid",
+               .field = "grid",
+               .found = name_of(spec),
+               .expected = "a grid with a zero",
+               .hint = "grid = \"narrow\", or prune.method = \"none\""});
+}
+
+}  // namespace notch::quant
