@@ -40,8 +40,10 @@ std::string models_of_run(const fs::path& dir) {
 
 bool is_half(const std::vector<nn::SafetensorsFile>& files) {
   return std::ranges::all_of(files, [](const nn::SafetensorsFile& file) {
-    return std::ranges::all_of(file.entries(),
-                               [](const auto& e) { return nn::element_bits(e.dtype) == 16; });
+    return std::ranges::all_of(file.entries(), [](const auto& e) {
+      const bool mask = e.dtype == nn::DType::u8 && e.name.ends_with(".mask");
+      return mask || nn::element_bits(e.dtype) == 16;
+    });
   });
 }
 
@@ -192,8 +194,8 @@ Artefact open_artefact(const Args& args, const fs::path& dir) {
   Artefact a{.path = dir, .loaded = quant::load_any(dir), .tokenizer = data::Tokenizer::load(dir)};
   nn::require_tokens(a.model(), a.tokenizer.vocab_size(), dir);
   const std::vector<nn::SafetensorsFile> files = nn::open_weights(dir);
-  a.size = quant::predict_size(a.model(), {.tensors = a.loaded.tensors}, is_half(files) ? 16 : 32,
-                               a.loaded.coding);
+  a.size = quant::predict_size(a.model(), {.tensors = a.loaded.tensors, .masks = a.loaded.masks},
+                               is_half(files) ? 16 : 32, a.loaded.coding);
   if (quant::gptq_config(dir, nn::read_config_json(dir))) a.size = quant::gptq_size(a.size, dir);
   for (const nn::SafetensorsFile& file : files) {
     a.file_bytes += static_cast<std::int64_t>(fs::file_size(file.path()));
@@ -241,6 +243,8 @@ std::vector<std::string> size_lines(const Artefact& artefact) {
                 str(s.quantized, " weights, entropy ", fixed3(s.code_entropy), " bits per code, ",
                     coded ? "with tables " : "entropy-coded ", per_code(s.coded_bytes))));
   if (coded) lines.push_back(part_line("tables", s.table_bytes, s, "frequencies of the codes"));
+  if (s.mask_bytes > 0)
+    lines.push_back(part_line("masks", s.mask_bytes, s, "one bit per weight of pruned matrices"));
   lines.push_back(part_line("scales", s.scale_bytes, s, ""));
   if (s.zero_point_bytes > 0) lines.push_back(part_line("zero points", s.zero_point_bytes, s, ""));
   lines.push_back(part_line("fp32", s.float_bytes, s,

@@ -28,7 +28,7 @@ Json about(const Json& quantization) {
     return out;
   for (const auto& [key, value] : quantization.as_object("quantization_config")) {
     const bool anew = key == "quant_method" || key == "version" || key == "bits" ||
-                      key == "coding" || key == "tensors";
+                      key == "coding" || key == "tensors" || key == "masks";
     if (!anew) out.set(key, value);
   }
   return out;
@@ -81,8 +81,8 @@ void require_codes(const Artefact& from) {
 
 void save_codes(const Artefact& from, quant::Coding coding, const fs::path& dir) {
   require_codes(from);
-  quant::save_quantized(from.model(), {.tensors = from.loaded.tensors}, dir,
-                        about(from.loaded.quantization_config), coding);
+  quant::save_quantized(from.model(), {.tensors = from.loaded.tensors, .masks = from.loaded.masks},
+                        dir, about(from.loaded.quantization_config), coding);
 }
 
 /// A quantized model's weights as they are multiplied.

@@ -15,6 +15,7 @@
 #include "quant/store/entropy_coder.h"
 #include "quant/store/gptq_checkpoint.h"
 #include "quant/store/pack.h"
+#include "quant/store/pruned_tensor.h"
 
 namespace notch::experiments {
 namespace {
@@ -62,7 +63,7 @@ void add_entry(Table& table, const nn::SafetensorsFile& file, const nn::TensorEn
 
 /// A quantized matrix: its weights as the model sees them, and its codes.
 void add_quantized(Table& table, const std::string& name, const quant::QTensor& q,
-                   quant::Coding coding) {
+                   const quant::LoadedModel& loaded, const std::string& param) {
   const quant::Grid grid = quant::grid_of(q.spec);
   std::array<std::int64_t, 256> counts{};
   for (const std::int8_t code : q.codes) ++counts[static_cast<std::size_t>(code + 128)];
@@ -76,8 +77,13 @@ void add_quantized(Table& table, const std::string& name, const quant::QTensor& 
     }
   }
   quant::StorageBytes bytes = quant::storage_bytes(q.spec, q.rows, q.cols);
-  if (coding == quant::Coding::entropy) {
-    bytes.codes = std::ssize(quant::encode_codes(q.codes, grid));
+  std::vector<std::int8_t> codes = q.codes;
+  if (const quant::NamedMask* mask = quant::find_mask(loaded.masks, param)) {
+    codes = quant::kept_of<std::int8_t>(q.codes, mask->keep);  // the mask has a line of its own
+    bytes.codes = quant::packed_bytes(q.spec, std::ssize(codes));
+  }
+  if (loaded.coding == quant::Coding::entropy) {
+    bytes.codes = std::ssize(quant::encode_codes(codes, grid));
   }
   const auto [low, high] = std::ranges::minmax(q.at.scales);
   const TensorStatistics s = statistics(quant::dequantize(q));
@@ -131,7 +137,7 @@ void inspect_model(const Args& args, const fs::path& dir) {
     for (const nn::FileTensor& t : artefact.model().file_tensors()) {
       for (const quant::NamedQTensor& q : artefact.loaded.tensors) {
         if (!t.param || t.param->name != q.name) continue;
-        add_quantized(table, t.name, q.q, artefact.loaded.coding);
+        add_quantized(table, t.name, q.q, artefact.loaded, q.name);
         stems.push_back(t.name);
       }
     }

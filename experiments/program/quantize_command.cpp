@@ -243,12 +243,15 @@ int quantize_command(const Args& args) {
   const bool has_static =
       row.activations > 0 && config.activations.spec.range == quant::ActivationRange::fixed;
   const bool mixed = mixes(config, method);
-  const bool calibrates = method.needs.hessian || has_static || mixed;
+  const quant::Pruner* pruner = quant::find_pruner(config.quant.options.prune.method);
+  const bool reads_inputs = method.needs.hessian || (pruner && pruner->needs_inputs);
+  const bool calibrates = reads_inputs || has_static || mixed;
   const bool writes_text = config.calib.source == "self";
   const bool reads_text = calibrates && (!writes_text || mixed);
   if (reads_text && !args.has("text")) {
     fail("--text", "missing",
          str(method.needs.hessian ? method.name
+             : reads_inputs       ? pruner->name
              : mixed              ? "the choice of widths"
                                   : "a static range",
              " needs calibration text: the text the model was trained on, never the one it is "
@@ -267,6 +270,10 @@ int quantize_command(const Args& args) {
                  .hint = "quantize the fp32 model it was made from"});
   }
   for (const Override& change : asked.overrides) note(args, describe(change));
+  if (!from.loaded.masks.empty() && !pruner) {
+    config.quant.options.prune.method = "zeros";
+    note(args, "note: the model is pruned: what is zero in its Linears stays zero");
+  }
   config.model.block_size = static_cast<int>(from.model().sizes().block_size);
   config.model.n_embd = static_cast<int>(from.model().sizes().n_embd);
   config.model.architecture = from.model().architecture();

@@ -12,6 +12,7 @@
 #include "quant/store/entropy_coder.h"
 #include "quant/store/gptq_checkpoint.h"
 #include "quant/store/pack.h"
+#include "quant/store/pruned_tensor.h"
 #include "quant/store/stored_tensor.h"
 
 namespace notch::quant {
@@ -19,31 +20,11 @@ namespace {
 
 constexpr std::string_view kMethod = "notch";
 constexpr std::int64_t kVersion = 1;
-const nn::Metadata kMetadata{{"format", "pt"}};
 constexpr std::string_view kRans = "rans";  // the only "coding"
 
 nn::TensorSource bytes_source(std::string name, nn::DType dtype, nn::FileShape shape,
                               const std::vector<std::uint8_t>& bytes) {
   return nn::raw_tensor(std::move(name), dtype, std::move(shape), std::as_bytes(std::span(bytes)));
-}
-
-/// Of the model's tensors, those that are quantized: by the names of their parameters.
-class QuantizedTensors {
- public:
-  explicit QuantizedTensors(const std::vector<NamedQTensor>& tensors) {
-    for (const NamedQTensor& t : tensors) by_name_.emplace(t.name, &t);
-  }
-  const NamedQTensor* find(const nn::FileTensor& t) const {
-    const auto at = t.param ? by_name_.find(t.param->name) : by_name_.end();
-    return at == by_name_.end() ? nullptr : at->second;
-  }
-
- private:
-  std::unordered_map<std::string_view, const NamedQTensor*> by_name_;
-};
-
-bool has_stored_range(const NamedQTensor& t) {
-  return t.input && t.input->spec.range == ActivationRange::fixed;
 }
 
 /// The bytes of a static input range; the sources refer to them.
@@ -87,7 +68,8 @@ std::map<std::string, Spec> read_specs(const Json& config, const std::string& wh
   for (const auto& [name, spec] : config.at("tensors", where).as_object(where)) {
     specs.emplace(name, spec_from_json(spec, where + ": " + name));
   }
-  if (specs.empty()) refuse(where, "tensors", "{}", "at least one quantized tensor");
+  if (specs.empty() && !config.find("masks"))
+    refuse(where, "tensors", "{}", "at least one quantized tensor");
   return specs;
 }
 
@@ -130,6 +112,15 @@ std::set<std::string> read_multipliers(const Json& config, const std::string& wh
   return names;
 }
 
+/// The pruned tensors, quantized or not.
+std::set<std::string> read_masks(const Json& config, const std::string& where) {
+  std::set<std::string> names;
+  const Json* all = config.find("masks");
+  if (!all) return names;
+  for (const Json& entry : all->as_array(where)) names.insert(entry.as_string(where));
+  return names;
+}
+
 /// What reading a spec alone cannot know: whether its tensor is a matrix that the groups divide.
 void check_fits(const Spec& spec, const nn::FileTensor& t, const std::string& where) {
   const std::string field = "tensors." + t.name;
@@ -164,13 +155,21 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
   const std::map<std::string, ActivationSpec> inputs = read_inputs(about, specs, where);
 
   const std::set<std::string> multiplied = read_multipliers(about, where);
-
+  std::set<std::string> pruned = read_masks(about, where);
   std::unique_ptr<nn::Model> model = nn::make_model(json, dir, nn::Model::Values::shapes_only);
   nn::WeightFile file(dir, *model);
   std::vector<PackedEntry> packed;
   std::vector<nn::FileTensor> floats;
+  std::vector<KeptWeights> kept;
   for (const nn::FileTensor& t : model->file_tensors()) {
     const auto spec = specs.find(t.name);
+    const bool masked = pruned.erase(t.name) > 0;
+    if (masked && (!t.param || t.param->value.shape.rank() != 2))
+      refuse(where, "masks", str(t.name, " of shape ", t.shape), "matrices");
+    if (spec == specs.end() && masked) {
+      kept.emplace_back(*model->params().find(t.param->name), t.name, file);
+      continue;
+    }
     if (spec == specs.end()) {
       file.require(t);
       floats.push_back(t);
@@ -182,7 +181,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
     check_multiplies(*model, t, multiplied.contains(t.name), "input_multipliers", where);
     packed.emplace_back(*model->params().find(t.param->name), t.name, spec->second, coding,
                         input == inputs.end() ? std::nullopt : std::optional(input->second),
-                        multiplied.contains(t.name), file);
+                        multiplied.contains(t.name), masked, file);
     specs.erase(spec);
   }
   if (!specs.empty()) {
@@ -191,6 +190,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
                  .what = "the model has no such tensor",
                  .field = "quantization_config.tensors." + specs.begin()->first});
   }
+  if (!pruned.empty()) refuse(where, "masks", *pruned.begin(), "names of the model's tensors");
   // A copy of a tied table may lie beside it in floating point, but not beside integers.
   const Param& head = *model->head().weight;
   const bool head_may_follow =
@@ -220,6 +220,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
     loaded.scales = std::make_unique<InputScales>(*model, multiply);
   }
   for (const nn::FileTensor& t : floats) file.read(t);
+  for (const KeptWeights& k : kept) loaded.masks.push_back(k.read(file));
   if (head_may_follow) file.check_tied_head(head);
   ServedLayers::Matrices matrices;
   for (const PackedEntry& entry : packed) {
@@ -229,6 +230,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
     }
     NamedQTensor tensor{entry.param->name, entry.read(file), entry.read_input(file), {}};
     if (entry.multiplier) tensor.multiply = multiply.at(entry.param);
+    if (entry.mask) loaded.masks.push_back({tensor.name, entry.read_keep(file)});
     if (!tensor.input) dequantize(tensor.q, entry.param->value.flat());
     loaded.tensors.push_back(std::move(tensor));
   }
@@ -242,89 +244,52 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
 
 }  // namespace
 
-double SizeReport::bits_per_weight() const {
-  return 8 * static_cast<double>(bytes()) / static_cast<double>(weights);
-}
-
-double SizeReport::coded_bits_per_weight() const {
-  const std::int64_t saved = code_bytes + table_bytes - coded_bytes;
-  return 8 * static_cast<double>(bytes() - saved) / static_cast<double>(weights);
-}
-
-SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int float_bits,
-                        Coding coding) {
-  SizeReport size;
-  const QuantizedTensors tensors(quantized.tensors);
-  std::vector<nn::TensorSource> outline;  // names, types and shapes, nothing to write
-  const auto tensor = [&](std::string name, nn::DType dtype, nn::FileShape shape) {
-    outline.push_back({.name = std::move(name), .dtype = dtype, .shape = std::move(shape)});
-  };
-  for (const nn::FileTensor& t : model.file_tensors()) {
-    if (t.param) size.weights += t.shape.size();
-    const NamedQTensor* named = tensors.find(t);
-    if (!named) {
-      size.float_bytes += t.shape.size() * float_bits / 8;
-      tensor(t.name, float_bits == 16 ? nn::DType::f16 : nn::DType::f32, nn::file_shape(t.shape));
-      continue;
-    }
-    const QTensor* q = &named->q;
-    const StorageBytes stored = storage_bytes(q->spec, q->rows, q->cols);
-    const StoredShapes shapes = stored_shapes(q->spec, q->rows, q->cols);
-    const std::vector<std::uint8_t> coded = encode_codes(q->codes, grid_of(q->spec));
-    size.quantized += t.shape.size();
-    size.coded_bytes += std::ssize(coded);
-    if (coding == Coding::entropy) {
-      const std::int64_t table = table_bytes(coded, grid_of(q->spec), t.name);
-      size.table_bytes += table;
-      size.code_bytes += std::ssize(coded) - table;
-      tensor(t.name + ".coded", nn::DType::u8, {std::ssize(coded)});
-    } else {
-      size.code_bytes += stored.codes;
-      tensor(t.name + ".codes", nn::DType::u8, shapes.codes);
-    }
-    size.scale_bytes += stored.scales;
-    tensor(t.name + ".scale", dtype_of(q->spec.scale), shapes.scale);
-    size.zero_point_bytes += stored.zero_points;
-    if (has_zero_points(q->spec)) tensor(t.name + ".zero", nn::DType::u8, shapes.zero);
-    if (has_stored_range(*named)) {
-      size.scale_bytes += 4;
-      size.zero_point_bytes += 1;
-      tensor(t.name + ".input_scale", nn::DType::f32, {1});
-      tensor(t.name + ".input_zero", nn::DType::i8, {1});
-    }
-    if (!named->multiply.empty()) {
-      size.float_bytes += 4 * std::ssize(named->multiply);
-      tensor(t.name + ".input_multiplier", nn::DType::f32, {std::ssize(named->multiply)});
-    }
-    size.code_entropy += code_entropy(q->codes) * static_cast<double>(t.shape.size());
-  }
-  if (size.quantized > 0) size.code_entropy /= static_cast<double>(size.quantized);
-  size.header_bytes = nn::safetensors_bytes(std::move(outline), kMetadata) - size.bytes();
-  return size;
-}
-
 void save_quantized(const nn::Model& model, const Quantized& quantized, const fs::path& dir,
-                    const Json& about, Coding coding) {
-  check(!quantized.tensors.empty(), dir.string(), "nothing is quantized");
-  const QuantizedTensors tensors(quantized.tensors);
+                    const Json& about, Coding coding, nn::DType floats) {
+  check(!quantized.tensors.empty() || !quantized.masks.empty(), dir.string(),
+        "nothing is quantized");
+  const OfParams tensors(quantized.tensors);
+  const OfParams all_masks(quantized.masks);
   std::vector<nn::TensorSource> sources;
   std::vector<PackedTensor> packed;  // the sources refer to its bytes
   packed.reserve(quantized.tensors.size());
   std::deque<StoredRange> ranges;
-  std::deque<std::vector<std::uint8_t>> multipliers;
-  Json specs = Json::object(), inputs = Json::object(), multiplied = Json::array();
-  int bits = 8;
+  std::deque<std::vector<std::uint8_t>> multipliers, masks;
+  std::deque<std::vector<real>> kept;
+  Json specs = Json::object(), inputs = Json::object(), multiplied = Json::array(),
+       pruned = Json::array();
+  const int float_bits = floats == nn::DType::f16 ? 16 : 32;
+  int bits = quantized.tensors.empty() ? float_bits : 8;
   for (const nn::FileTensor& t : model.file_tensors()) {
     const NamedQTensor* tensor = tensors.find(t);
+    const NamedMask* mask = all_masks.find(t);
+    if (mask) {
+      pruned.push(t.name);
+      const auto& bytes =
+          masks.emplace_back(pack_mask(mask->keep, t.param->value.rows(), t.param->value.cols()));
+      sources.push_back(bytes_source(t.name + ".mask", nn::DType::u8, mask_shape(*t.param), bytes));
+    }
+    if (!tensor && mask) {
+      const auto& w = kept.emplace_back(kept_of<real>(t.param->value.flat(), mask->keep));
+      sources.push_back(nn::real_tensor(t.name + ".kept", {std::ssize(w)}, w, floats));
+      continue;
+    }
     if (!tensor) {
-      sources.push_back(nn::float_source(t));
+      sources.push_back(nn::float_source(t, floats));
       continue;
     }
     const QTensor* q = &tensor->q;
     PackedTensor& p = packed.emplace_back(pack(*q));
-    const StoredShapes shapes = stored_shapes(q->spec, q->rows, q->cols);
+    StoredShapes shapes = stored_shapes(q->spec, q->rows, q->cols);
+    std::vector<std::int8_t> codes = q->codes;
+    if (mask) {
+      validate(mask->keep, *q, t.name);
+      codes = kept_of<std::int8_t>(q->codes, mask->keep);
+      p.codes = pack_codes(codes, 1, std::ssize(codes), q->spec);
+      shapes.codes = {std::ssize(p.codes)};
+    }
     if (coding == Coding::entropy) {
-      p.codes = encode_codes(q->codes, grid_of(q->spec));
+      p.codes = encode_codes(codes, grid_of(q->spec));
       sources.push_back(
           bytes_source(t.name + ".coded", nn::DType::u8, {std::ssize(p.codes)}, p.codes));
     } else {
@@ -360,12 +325,13 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
   quantization.set("tensors", specs);
   if (!inputs.as_object("inputs").empty()) quantization.set("activations", inputs);
   if (!multipliers.empty()) quantization.set("input_multipliers", multiplied);
+  if (!masks.empty()) quantization.set("masks", pruned);
   config.set("quantization_config", quantization);
   write_file(dir / nn::kConfigFile, config.dump(2) + "\n");
   nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources), kMetadata);
   nn::seal_model(dir);
 
-  const std::int64_t predicted = predict_size(model, quantized, 32, coding).file_bytes();
+  const std::int64_t predicted = predict_size(model, quantized, float_bits, coding).file_bytes();
   const auto written = static_cast<std::int64_t>(fs::file_size(dir / nn::kWeightsFile));
   if (predicted == written) return;
   throw Error({.fault = Fault::mismatch,

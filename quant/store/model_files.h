@@ -12,6 +12,10 @@
 //   F.input_zero   I8  [1]                                          x ~ (q - input_zero) · input_scale
 // A layer whose input is multiplied channel by channel first stands in "input_multipliers", with
 //   F.input_multiplier  F32 [cols]
+// A pruned tensor stands in "masks" (quant/store/pruned_tensor.h has the bytes), with
+//   F.mask   U8  [rows, ceil(cols / 8)]   bit c of a row: whether weight c is kept
+// and has only the codes that are kept, F.codes U8 [bytes]; in floating point in place of F:
+//   F.kept   F32 or F16  [weights kept]
 // quantization_config: {"quant_method": "notch", "version": 1, "bits": …, "tensors": {F: spec, …},
 // "activations": {F: spec, …}, …}; the rest is for the reader's information. With "coding": "rans"
 // the codes are entropy-coded:
@@ -40,6 +44,7 @@ struct SizeReport {
   std::int64_t weights = 0;    ///< parameters of the model, quantized or not
   std::int64_t quantized = 0;  ///< of these, quantized
   std::int64_t code_bytes = 0, scale_bytes = 0, zero_point_bytes = 0;
+  std::int64_t mask_bytes = 0;    ///< which weights are pruned: one bit each
   std::int64_t table_bytes = 0;   ///< frequencies and states of entropy-coded codes; packed: 0
   std::int64_t float_bytes = 0;   ///< tensors that stay in floating point
   std::int64_t header_bytes = 0;  ///< names and shapes, in the file
@@ -48,7 +53,7 @@ struct SizeReport {
                                   ///< itself, weighted by its size
 
   std::int64_t bytes() const {
-    return code_bytes + table_bytes + scale_bytes + zero_point_bytes + float_bytes;
+    return code_bytes + mask_bytes + table_bytes + scale_bytes + zero_point_bytes + float_bytes;
   }
   std::int64_t file_bytes() const { return bytes() + header_bytes; }
   /// Bits per parameter of the whole model: all tensors, without the header.
@@ -62,10 +67,12 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
                         Coding coding = Coding::packed);
 
 /// Writes the directory (an existing one is being filled: a DirectoryWriter's temporary). The
-/// parameters that `quantized` does not name are written as they are in `model`. `about` is merged
-/// into quantization_config. Throws Fault::mismatch when the file has other bytes than predicted.
+/// parameters that `quantized` does not name are written as they are in `model`, in the type `floats`
+/// (f32 or f16). `about` is merged into quantization_config. Throws Fault::mismatch when the file has
+/// other bytes than predicted.
 void save_quantized(const nn::Model& model, const Quantized& quantized, const fs::path& dir,
-                    const Json& about = Json::object(), Coding coding = Coding::packed);
+                    const Json& about = Json::object(), Coding coding = Coding::packed,
+                    nn::DType floats = nn::DType::f32);
 
 /// A model as its files say it is. For a quantized one `tensors` holds the integers and the
 /// parameters their dequantized values; but layers with a quantized input multiply integers, and
@@ -73,6 +80,7 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
 struct LoadedModel {
   std::unique_ptr<nn::Model> model{};
   std::vector<NamedQTensor> tensors{};  ///< empty for a floating-point model
+  std::vector<NamedMask> masks{};       ///< of what is pruned
   Json quantization_config{};           ///< null for a floating-point model
   Coding coding = Coding::packed;
   std::unique_ptr<InputScales> scales{};   ///< attached to the model; null where no input has any

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -17,6 +19,7 @@
 #include "quant/store/entropy_coder.h"
 #include "quant/store/model_files.h"
 #include "quant/store/pack.h"
+#include "quant/store/pruned_tensor.h"
 
 namespace notch::quant {
 
@@ -30,6 +33,29 @@ inline nn::DType dtype_of(ScaleType type) {
       break;
   }
   return nn::DType::f32;
+}
+
+/// Of every file of quantized weights.
+inline const nn::Metadata kMetadata{{"format", "pt"}};
+
+/// Finds a model's tensors in a list that names them by their parameters.
+template <class Named>
+class OfParams {
+ public:
+  explicit OfParams(const std::vector<Named>& all) {
+    for (const Named& t : all) by_name_.emplace(t.name, &t);
+  }
+  const Named* find(const nn::FileTensor& t) const {
+    const auto at = t.param ? by_name_.find(t.param->name) : by_name_.end();
+    return at == by_name_.end() ? nullptr : at->second;
+  }
+
+ private:
+  std::unordered_map<std::string_view, const Named*> by_name_;
+};
+
+inline bool has_stored_range(const NamedQTensor& t) {
+  return t.input && t.input->spec.range == ActivationRange::fixed;
 }
 
 /// The shapes of the three stored parts.
@@ -57,17 +83,21 @@ struct PackedEntry {
   Spec spec{};
   std::optional<ActivationSpec> input{};
   const nn::TensorEntry *codes = nullptr, *coded = nullptr, *scale = nullptr, *zero = nullptr;
+  const nn::TensorEntry* mask = nullptr;
   const nn::TensorEntry *input_scale = nullptr, *input_zero = nullptr, *multiplier = nullptr;
 
   PackedEntry(Param& p, std::string file_name, const Spec& s, Coding coding,
-              std::optional<ActivationSpec> in, bool multiplied, nn::WeightFile& file)
+              std::optional<ActivationSpec> in, bool multiplied, bool pruned, nn::WeightFile& file)
       : param(&p), name(std::move(file_name)), spec(s), input(in) {
     const std::int64_t rows = p.value.rows(), cols = p.value.cols();
     const StoredShapes shapes = stored_shapes(spec, rows, cols);
-    if (coding == Coding::entropy) {
-      // As long as it is: the decoder knows whether that is right.
-      const nn::TensorEntry* entry = file.file().find(name + ".coded");
-      coded = &require(file, ".coded", {entry ? entry->size() : 0}, nn::DType::u8);
+    if (pruned) mask = &require_mask(file, name, rows, cols);
+    if (coding == Coding::entropy || pruned) {
+      // As long as it is: the decoder, or the mask, knows whether that is right.
+      const char* part = coding == Coding::entropy ? ".coded" : ".codes";
+      const nn::TensorEntry* entry = file.file().find(name + part);
+      (coding == Coding::entropy ? coded : codes) =
+          &require(file, part, {entry ? entry->size() : 0}, nn::DType::u8);
     } else {
       codes = &require(file, ".codes", shapes.codes, nn::DType::u8);
     }
@@ -112,7 +142,10 @@ struct PackedEntry {
       file.file().read_bytes(entry, std::as_writable_bytes(std::span(bytes)));
       return bytes;
     };
-    if (coded) {
+    if (mask) {
+      check(n == all, name, "rows of a pruned matrix are read together");
+      packed.codes = pack_codes(read_pruned(file), n, packed.cols, spec);
+    } else if (coded) {
       check(n == all, name, "coded rows are read together");
       std::vector<std::uint8_t> bytes(coded->bytes);
       file.file().read_bytes(*coded, std::as_writable_bytes(std::span(bytes)));
@@ -126,6 +159,32 @@ struct PackedEntry {
     return unpack(packed, first == 0 ? where(file) : str(where(file), " from row ", first));
   }
 
+  Keep read_keep(const nn::WeightFile& file) const {
+    return read_mask(file, *mask, param->value.rows(), param->value.cols());
+  }
+
+  /// The codes of a pruned matrix, zeros included.
+  std::vector<std::int8_t> read_pruned(const nn::WeightFile& file) const {
+    const auto bytes_of = [&](const nn::TensorEntry& entry) {
+      std::vector<std::uint8_t> bytes(entry.bytes);
+      file.file().read_bytes(entry, std::as_writable_bytes(std::span(bytes)));
+      return bytes;
+    };
+    const std::int64_t rows = param->value.rows(), cols = param->value.cols();
+    const Keep keep = read_keep(file);
+    const std::int64_t n = count_kept(keep);
+    const std::vector<std::int8_t> kept =
+        coded ? decode_codes(bytes_of(*coded), n, grid_of(spec), where(file))
+              : unpack_codes(bytes_of(*codes), 1, n, spec, where(file));
+    std::vector<std::int8_t> zeros;
+    if (zero) {
+      const std::int64_t zero_rows = spec.granularity == Granularity::tensor ? 1 : rows;
+      zeros = unpack_codes(bytes_of(*zero), zero_rows, unit_count(spec, rows, cols) / zero_rows,
+                           spec, where(file));
+    }
+    return spread_codes(kept, keep, spec, rows, cols, zeros);
+  }
+
   QTensor read(const nn::WeightFile& file) const { return read_rows(file, 0, param->value.rows()); }
 
   /// Repacked in pieces, so that no second copy of a large tensor exists.
@@ -133,7 +192,7 @@ struct PackedEntry {
     constexpr std::int64_t kPieceWeights = 1 << 20, kStep = ServedMatrix::kRowStep;
     const std::int64_t rows = param->value.rows(), cols = param->value.cols();
     const std::int64_t few = kPieceWeights / std::max<std::int64_t>(1, cols);
-    const std::int64_t piece = coded ? rows : std::max(kStep, few / kStep * kStep);
+    const std::int64_t piece = coded || mask ? rows : std::max(kStep, few / kStep * kStep);
     ServedMatrix matrix(spec, rows, cols, read_input(file));
     for (std::int64_t first = 0; first < rows; first += piece)
       matrix.set_rows(first, read_rows(file, first, std::min(piece, rows - first)));
