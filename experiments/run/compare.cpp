@@ -17,6 +17,7 @@
 #include "quant/methods/calibration.h"
 #include "quant/methods/post_training.h"
 #include "quant/train/diagnostics.h"
+#include "quant/train/mask.h"
 #include "quant/train/warm_start.h"
 
 namespace notch::experiments {
@@ -85,9 +86,8 @@ class SeedRun {
   bool quantized_rows(const ExperimentConfig& config, const RowConfig& planned) {
     const RowResult row = planned_result(run_.config, planned);
     if (planned.method == "fp16") {
-      return make(row, [&](RowResult&, const fs::path& dir) {
-        nn::save_model(*fork_, dir, Json::object(), nn::DType::f16);
-        return true;
+      return make(row, [&](RowResult& r, const fs::path& dir) {
+        return half_row(config, planned, r, dir);
       });
     }
     const quant::Method& method = quant::method(planned.method);
@@ -108,25 +108,56 @@ class SeedRun {
     });
   }
 
+  /// In half precision, whole or pruned.
+  bool half_row(const ExperimentConfig& config, const RowConfig& planned, RowResult& row,
+                const fs::path& dir) {
+    if (!config.quant.options.prune.on()) {
+      nn::save_model(*fork_, dir, Json::object(), nn::DType::f16);
+      return true;
+    }
+    RowConfig whole = planned;
+    whole.bits = 8;  // of the plan only its layers count
+    const auto model = nn::clone(*fork_);
+    Json about = Json::object();
+    const quant::Plan plan = row_plan(config, whole);
+    const quant::Quantized pruned = rounded(config, nullptr, plan, *model, row, about);
+    note_pruned(pruned, row);
+    about.set("method", row.method);
+    if (!row.label.empty()) about.set("label", row.label);
+    quant::save_quantized(*model, pruned, dir, about, quant::Coding::packed, nn::DType::f16);
+    return true;
+  }
+
+  /// The share of zeros among the weights of pruned matrices.
+  void note_pruned(const quant::Quantized& quantized, RowResult& row) {
+    double pruned = 0, weights = 0;
+    for (const quant::NamedMask& m : quantized.masks) {
+      pruned += static_cast<double>(std::ranges::count(m.keep, std::uint8_t{0}));
+      weights += static_cast<double>(m.keep.size());
+    }
+    if (weights > 0) row.figures.emplace(quant::kPrunedFigure.key, pruned / weights);
+  }
+
   bool round_row(const ExperimentConfig& config, const quant::Method& method,
                  const quant::Plan& plan, const nn::Model& from, RowResult& row,
                  const fs::path& dir) {
     const auto model = nn::clone(from);
     Json about = Json::object();
-    const quant::Quantized quantized = rounded(config, method, plan, *model, row, about);
+    const quant::Quantized quantized = rounded(config, &method, plan, *model, row, about);
     if (!method.row_figures.empty()) log_layers(method, quantized, row);
     save_row(*model, quantized, row, dir, std::move(about));
     return true;
   }
 
-  /// Rounds `model` after training; the time is the row's, the calibration text is noted in `about`.
-  quant::Quantized rounded(const ExperimentConfig& config, const quant::Method& method,
+  /// Rounds `model` after training, or with no method prunes it alone; the time is the row's, the
+  /// calibration text is noted in `about`.
+  quant::Quantized rounded(const ExperimentConfig& config, const quant::Method* method,
                            const quant::Plan& plan, nn::Model& model, RowResult& row, Json& about) {
     const double began = seconds_now();
     std::vector<quant::Target> targets = quant::resolve(plan, model);
     // Made only where it is used: text that the model writes itself takes longer than rounding.
     std::optional<Calibration> calibration;
-    if (method.needs.hessian || std::ranges::any_of(targets, quant::needs_calibration)) {
+    if (quant::needs_text(method, targets, config.quant.options)) {
       calibration.emplace(config, model, run_.data.source.tokens.train, stream_);
       Json facts = Json::object();
       facts.set("source", config.calib.source)
@@ -137,16 +168,17 @@ class SeedRun {
     }
     const std::span<const nn::Tokens> text =
         calibration ? calibration->batches() : std::span<const nn::Tokens>{};
-    if (!row.trained && mixes(config, method)) {
+    if (method && !row.trained && mixes(config, *method)) {
       const fs::path kept = folder_ / "rows" / (row.name + ".sensitivity");
-      const MixedPlan own = mixed_plan(config, method, plan, model, text,
+      const MixedPlan own = mixed_plan(config, *method, plan, model, text,
                                        run_.data.source.tokens.train, stream_, kept);
       about.set("mixed", to_json(own.mixed, config.quant.options.mixed));
       run_.progress.note(str(row.name, ": ", describe(own.mixed)));
       targets = quant::resolve(own.plan, model);
     }
     quant::Quantized quantized =
-        quant::post_training(model, method, targets, text, config.quant.options);
+        method ? quant::post_training(model, *method, targets, text, config.quant.options)
+               : quant::prune(model, targets, text, config.quant.options);
     row.seconds += seconds_now() - began;
     return quantized;
   }
@@ -180,10 +212,13 @@ class SeedRun {
     if (config.qat.from == "scratch") {
       model.init(stream_);
     } else if (config.qat.from != "fp32") {
-      begin.grids = rounded(config, quant::method(config.qat.from), plan, model, row, about);
+      begin.grids = rounded(config, &quant::method(config.qat.from), plan, model, row, about);
       about.set("start", config.qat.from);
     }
-    if (begin.grids) quant::return_to_cells(model.params(), fork_->params(), *begin.grids);
+    if (begin.grids) {
+      quant::return_to_cells(model.params(), fork_->params(), *begin.grids);
+      quant::zero_pruned(model.params(), begin.grids->masks);
+    }
     if (settings.first_step == 0) return begin;
     TrainSettings before = settings;
     before.phase = before_rounding(settings.phase);
@@ -201,6 +236,16 @@ class SeedRun {
     const auto [model, grids] = start(config, plan, settings, row, about);
     if (!model) return false;
     std::vector<quant::Target> targets = quant::resolve(plan, *model);
+    const quant::PruneOptions& prune = config.quant.options.prune;
+    const bool grows = prune.on() && prune.rounds > 1;
+    std::vector<quant::NamedMask> masks;
+    if (grids) {
+      masks = grids->masks;
+    } else if (grows) {
+      masks = quant::whole_masks(*model, targets);
+    } else if (prune.on()) {
+      masks = rounded(config, nullptr, plan, *model, row, about).masks;
+    }
     if (grids) {
       for (std::size_t i = 0; i < targets.size(); ++i) targets[i].input = grids->tensors[i].input;
     } else if (std::ranges::any_of(targets, quant::needs_calibration)) {
@@ -209,15 +254,20 @@ class SeedRun {
     }
     quant::FakeQuantizer fake(*model, method.training, targets, qat_options(config),
                               grids ? &*grids : nullptr);
+    std::optional<quant::Mask> mask;
+    if (!masks.empty()) mask.emplace(*model, masks, grows ? std::optional(prune) : std::nullopt);
     quant::Diagnostics diagnostics(fake);
-    const TrainParts parts{.model = *model,
-                           .additions = {&fake, &diagnostics},
-                           .teacher = method.distills ? fork_.get() : nullptr,
-                           .temperature = config.distill.temperature,
-                           .alpha = config.distill.alpha,
-                           .reverse = config.distill.reverse};
+    TrainParts parts{.model = *model,
+                     .additions = {&fake, &diagnostics},
+                     .teacher = method.distills ? fork_.get() : nullptr,
+                     .temperature = config.distill.temperature,
+                     .alpha = config.distill.alpha,
+                     .reverse = config.distill.reverse};
+    if (mask) parts.additions.insert(parts.additions.begin(), &*mask);
     if (!fit(settings, parts, row)) return false;
-    save_row(*model, fake.convert(), row, dir, std::move(about));
+    quant::Quantized quantized = fake.convert();
+    if (mask) quantized.masks = mask->masks();
+    save_row(*model, quantized, row, dir, std::move(about));
     return true;
   }
 
@@ -225,6 +275,7 @@ class SeedRun {
                 const fs::path& dir, Json about) {
     row.moved = quant::require_activity(quantized, row.name);
     row.layers = std::ssize(quantized.layers);
+    note_pruned(quantized, row);
     about.set("method", row.method);
     if (!row.label.empty()) about.set("label", row.label);
     quant::save_quantized(model, quantized, dir, about);
@@ -309,8 +360,9 @@ class SeedRun {
     row.sha256 = sha256_file(weights, kernels::sha256_blocks());
     row.scored_on = scored_on_;
     row.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
-    row.size = quant::predict_size(*loaded.model, {.tensors = std::move(loaded.tensors)},
-                                   row.method == "fp16" ? 16 : 32);
+    row.size = quant::predict_size(
+        *loaded.model, {.tensors = std::move(loaded.tensors), .masks = std::move(loaded.masks)},
+        row.method == "fp16" ? 16 : 32);
     if (row.size.file_bytes() != row.file_bytes) {
       throw Error({.fault = Fault::mismatch,
                    .where = weights.string(),

@@ -56,7 +56,7 @@ bool is_quantized(const RowConfig& row) { return row.bits > 0; }
 }  // namespace
 
 std::string row_name(const ExperimentConfig& config, const RowConfig& row) {
-  if (!is_quantized(row)) return row.method;
+  if (!is_quantized(row)) return row.label.empty() ? row.method : str(row.label, "-fp16");
   std::string name = str(row.label.empty() ? row.method : row.label, "-int", row.bits);
   if (row.activations > 0) name += str("-a", row.activations);
   const bool usual =
@@ -71,6 +71,7 @@ RowResult planned_result(const ExperimentConfig& config, const RowConfig& planne
   RowResult row{.name = row_name(config, planned), .method = planned.method};
   if (!is_quantized(planned)) {
     row.bits = 16;
+    row.label = planned.label;
     return row;
   }
   const quant::Method& method = quant::method(planned.method);

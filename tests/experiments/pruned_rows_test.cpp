@@ -1,0 +1,106 @@
+// Rows that prune: their settings, artefacts and figures, and that a run finds them again.
+#include <algorithm>
+
+#include "experiments/config/config_effects.h"
+#include "experiments/run/row_facts.h"
+#include "quant/store/model_files.h"
+#include "tests/base/temporary_directory.h"
+#include "tests/catch.h"
+#include "tests/experiments/tiny_experiment.h"
+
+namespace notch::experiments {
+namespace {
+
+using test::error_of;
+using test::run_all;
+using test::tiny_experiment;
+
+RowConfig pruned(std::string method, int bits, std::string label, std::vector<std::string> set) {
+  return {
+      .method = std::move(method), .bits = bits, .label = std::move(label), .set = std::move(set)};
+}
+
+ExperimentConfig pruning_experiment() {
+  ExperimentConfig c = tiny_experiment();
+  c.seeds = {1};
+  c.train.steps = 40;
+  c.quant.control = false;
+  c.row = {{.method = "fp16"},
+           pruned("fp16", 0, "half-pruned", {"prune.method=magnitude", "prune.pattern=2:4"}),
+           pruned("fp16", 0, "most-pruned", {"prune.method=wanda", "prune.sparsity=0.75"}),
+           {.method = "gptq", .bits = 4},
+           pruned("gptq", 4, "joint", {"prune.method=sparsegpt", "prune.pattern=2:4"}),
+           pruned("qat-lsq", 4, "held", {"prune.method=magnitude", "prune.pattern=2:4"}),
+           pruned("qat-lsq", 4, "warm", {"prune.method=magnitude", "qat.from=gptq"}),
+           pruned("qat-ste", 4, "grown", {"prune.method=magnitude", "prune.rounds=2"})};
+  return c;
+}
+
+TEST_CASE("rows that prune ship zeros, in fewer bytes, and are found again") {
+  const ExperimentConfig config = pruning_experiment();
+  const Data data = load_data(config, {});
+  const test::TemporaryDirectory directory;
+  const std::vector<SeedResults> seeds = run_all(config, data, directory / "run", Earlier::refuse);
+  const auto row = [&](std::string_view name) { return *find_row(seeds[0], name); };
+  const auto load = [&](std::string_view name) {
+    return quant::load_any(directory / "run" / "models" / str(name, "-seed1"));
+  };
+  for (const auto& [name, zeros] :
+       std::vector<std::pair<std::string, double>>{{"half-pruned-fp16", 0.5},
+                                                   {"most-pruned-fp16", 0.75},
+                                                   {"joint-int4", 0.5},
+                                                   {"held-int4", 0.5},
+                                                   {"warm-int4", 0.5},
+                                                   {"grown-int4", 0.5}}) {
+    INFO(name);
+    CHECK(row(name).figures.at("pruned") == Approx(zeros));
+    const quant::LoadedModel loaded = load(name);
+    REQUIRE(loaded.masks.size() == 4);  // the Linears of one block
+    for (const quant::NamedMask& m : loaded.masks) {
+      const std::span<const real> w = loaded.model->params().find(m.name)->value.flat();
+      double zero = 0;
+      for (std::size_t i = 0; i < w.size(); ++i) {
+        zero += m.keep[i] == 0;
+        REQUIRE((m.keep[i] != 0 || w[i] == 0));
+      }
+      CHECK(zero / double(w.size()) == Approx(zeros));
+    }
+  }
+  CHECK_FALSE(row("fp16").figures.contains("pruned"));
+  CHECK(load("gptq-int4").masks.empty());
+  // 16 · 16 · 12 weights in the block: of 2:4 half of 2 bytes, or of half a byte, go and a bit comes.
+  constexpr std::int64_t kWeights = 12 * 16 * 16;
+  CHECK(row("fp16").size.bytes() - row("half-pruned-fp16").size.bytes() == kWeights - kWeights / 8);
+  CHECK(row("gptq-int4").size.bytes() - row("joint-int4").size.bytes() ==
+        kWeights / 4 - kWeights / 8);
+
+  const std::vector<SeedResults> again = run_all(config, data, directory / "run", Earlier::resume);
+  CHECK(results_hash(again) == results_hash(seeds));
+}
+
+TEST_CASE("settings of pruning without effect are refused, and pruned grids need a zero") {
+  const auto unused = [](const RowConfig& row) {
+    ExperimentConfig c = pruning_experiment();
+    c.row = {row};
+    return !unused_keys(c).empty();
+  };
+  CHECK_FALSE(unused(pruned("fp16", 0, "x", {"prune.method=magnitude", "prune.sparsity=0.3"})));
+  CHECK_FALSE(unused(pruned("rtn", 4, "x", {"prune.method=wanda", "prune.pattern=4:8"})));
+  CHECK(unused(pruned("fp16", 0, "x", {"prune.sparsity=0.3"})));
+  CHECK(unused(pruned("fp16", 0, "x",
+                      {"prune.method=magnitude", "prune.pattern=2:4", "prune.sparsity=0.3"})));
+  CHECK(unused(pruned("rtn", 4, "x", {"prune.method=magnitude", "prune.rounds=3"})));
+  CHECK(unused(pruned("qat-ste", 4, "x", {"prune.method=wanda", "prune.rounds=3"})));
+  CHECK_FALSE(unused(pruned("qat-ste", 4, "x", {"prune.method=magnitude", "prune.rounds=3"})));
+  CHECK(unused(pruned("rtn", 4, "x", {"prune.method=zeros", "prune.pattern=2:4"})));
+
+  ExperimentConfig c = pruning_experiment();
+  c.row = {pruned("fp16", 0, "x", {"qat.ste=plain"})};
+  CHECK(error_of([&] { validate(c); }).field == "row[0].set");
+  c.row = {{.method = "fp32", .label = "x"}};
+  CHECK(error_of([&] { validate(c); }).field == "row[0].label");
+  CHECK(row_name(c, pruned("fp16", 0, "x", {})) == "x-fp16");
+}
+
+}  // namespace
+}  // namespace notch::experiments
