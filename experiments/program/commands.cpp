@@ -256,6 +256,7 @@ std::vector<Command> make_commands() {
         .flags = quantize_flags(),
         .overrides = true},
        quantize_command},
+      {narrow_verb(), narrow_command},
       {{.name = "export",
         .summary =
             "the same model stored another way: its codes as short as they can be, or floats "

@@ -15,6 +15,7 @@ int run_command(const Args& args);
 int train_command(const Args& args);
 int report_command(const Args& args);
 int quantize_command(const Args& args);
+int narrow_command(const Args& args);
 int export_command(const Args& args);
 int eval_command(const Args& args);
 int sample_command(const Args& args);
@@ -28,6 +29,8 @@ int new_command(const Args& args);
 int config_command(const Args& args);
 int bench_command(const Args& args);
 int doctor_command(const Args& args);
+
+Verb narrow_verb();  ///< the flags of a verb may stand beside what reads them
 
 struct Command {
   Verb verb{};

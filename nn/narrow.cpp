@@ -1,0 +1,141 @@
+#include "nn/narrow.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include "autograd/base/error.h"
+#include "nn/architectures.h"
+
+namespace notch::nn {
+namespace {
+
+constexpr std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+/// The linears of a block that make the inner channels, and the one that reads them.
+struct Inner {
+  std::vector<Linear*> writers{};
+  Linear* reader = nullptr;
+};
+
+std::vector<Inner> inner_of(Model& model) {
+  const std::int64_t inner = model.sizes().n_inner;
+  std::vector<Inner> all;
+  for (const Stage& stage : model.stages()) {
+    std::vector<const Step*> steps;
+    for (const Step& step : stage.steps)
+      if (!step.linears.empty()) steps.push_back(&step);
+    if (steps.empty()) continue;
+    const bool pair = steps.size() >= 2 && steps.back()->linears.size() == 1 &&
+                      steps.back()->linears[0]->in_features() == inner &&
+                      std::ranges::all_of(steps[steps.size() - 2]->linears,
+                                          [&](Linear* l) { return l->out_features() == inner; });
+    check(pair, stage.name, "does not end in an MLP of ", inner, " channels");
+    all.push_back({steps[steps.size() - 2]->linears, steps.back()->linears[0]});
+  }
+  check(!all.empty(), "narrow", "the model has no blocks");
+  return all;
+}
+
+}  // namespace
+
+std::vector<std::vector<double>> inner_importance(Model& model, std::span<const Tokens> text) {
+  check(!text.empty(), "narrow", "needs text and got none");
+  const std::vector<Inner> blocks = inner_of(model);
+  const auto n = at(model.sizes().n_inner);
+  std::map<const Linear*, std::vector<double>> squares;
+  for (const Inner& b : blocks) squares[b.reader].assign(n, 0.0);
+  double rows = 0;
+  {
+    const Attachment watch = model.hooks().linear_chain.attach(
+        [&](Graph& g, const Linear& linear, Var x, const auto& next) {
+          if (const auto found = squares.find(&linear); found != squares.end()) {
+            const std::span<const real> h = x.value().flat();
+            for (std::size_t i = 0; i < h.size(); ++i)
+              found->second[i % n] += static_cast<double>(h[i]) * static_cast<double>(h[i]);
+          }
+          return next(g, linear, x);
+        });
+    Graph g;
+    for (const Tokens& tokens : text) {
+      g.begin(Graph::Mode::inference);
+      model.hidden(g, tokens);
+      rows += static_cast<double>(tokens.B * tokens.T);
+    }
+  }
+  std::vector<std::vector<double>> all;
+  for (const Inner& b : blocks) {
+    const std::span<const real> w = b.reader->weight->value.flat();
+    std::vector<double> norms(n);
+    for (std::size_t i = 0; i < w.size(); ++i)
+      norms[i % n] += static_cast<double>(w[i]) * static_cast<double>(w[i]);
+    std::vector<double>& of_block = all.emplace_back(squares.at(b.reader));
+    for (std::size_t i = 0; i < n; ++i) {
+      of_block[i] *= norms[i] / rows;
+      if (std::isfinite(of_block[i])) continue;
+      throw Error({.fault = Fault::numeric,
+                   .where = b.reader->name,
+                   .what = "an activation or a weight is not finite",
+                   .field = str("channel ", i)});
+    }
+  }
+  return all;
+}
+
+std::vector<std::vector<std::int64_t>> most_important(
+    std::span<const std::vector<double>> importance, std::int64_t n) {
+  std::vector<std::vector<std::int64_t>> keep;
+  for (const std::vector<double>& block : importance) {
+    check(n >= 1 && n <= std::ssize(block), "narrow", n, " channels of ", block.size());
+    std::vector<std::int64_t>& kept = keep.emplace_back(block.size());
+    std::iota(kept.begin(), kept.end(), std::int64_t{0});
+    std::ranges::stable_sort(
+        kept, [&](std::int64_t a, std::int64_t b) { return block[at(a)] > block[at(b)]; });
+    kept.resize(at(n));
+    std::ranges::sort(kept);
+  }
+  return keep;
+}
+
+std::unique_ptr<Model> narrowed(Model& model, std::span<const std::vector<std::int64_t>> keep) {
+  const std::vector<Inner> blocks = inner_of(model);
+  check(keep.size() == blocks.size(), "narrow", "got lists for ", keep.size(), " of ",
+        blocks.size(), " blocks");
+  const std::int64_t inner = model.sizes().n_inner, n = std::ssize(keep[0]);
+  for (const std::vector<std::int64_t>& block : keep) {
+    check(n >= 1 && std::ssize(block) == n && std::ranges::is_sorted(block) && block[0] >= 0 &&
+              block.back() < inner && std::ranges::adjacent_find(block) == block.end(),
+          "narrow", "a block keeps other than ", n, " of ", inner, " channels, ascending");
+  }
+  Json config = model.config_json();
+  const char* key = config.find("intermediate_size") ? "intermediate_size" : "n_inner";
+  config.set(key, n);
+  std::unique_ptr<Model> out = make_model(config, "narrow", Model::Values::allocate);
+  // Everything of the same shape is the same, all else is cut below.
+  for (Param& p : out->params().params()) {
+    const Param* from = model.params().find(p.name);
+    if (from && from->value.shape == p.value.shape)
+      std::ranges::copy(from->value.flat(), p.value.data);
+  }
+  const auto rows = [&](const Param* from, const std::vector<std::int64_t>& kept) {
+    if (!from) return;
+    Tensor& to = out->params().find(from->name)->value;
+    const std::int64_t width = from->value.size() / inner;
+    for (std::int64_t i = 0; i < n; ++i)
+      std::copy_n(from->value.data + kept[at(i)] * width, width, to.data + i * width);
+  };
+  for (std::size_t b = 0; b < blocks.size(); ++b) {
+    for (const Linear* l : blocks[b].writers) {
+      rows(l->weight, keep[b]);
+      rows(l->bias, keep[b]);
+    }
+    const Tensor& w = blocks[b].reader->weight->value;
+    Tensor& to = out->params().find(blocks[b].reader->weight->name)->value;
+    for (std::int64_t r = 0; r < w.rows(); ++r)
+      for (std::int64_t i = 0; i < n; ++i) to.data[r * n + i] = w.data[r * inner + keep[b][at(i)]];
+  }
+  return out;
+}
+
+}  // namespace notch::nn
