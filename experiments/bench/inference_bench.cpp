@@ -73,7 +73,7 @@ void run(Lane& lane, const InferenceOptions& options) {
 }
 
 /// The rows of one lane; their roof is filled in by the caller.
-void add_rows(InferenceBench& bench, const Lane& lane, const InferenceSubject& subject,
+void add_rows(Roofline& bench, const Lane& lane, const InferenceSubject& subject,
               const InferenceOptions& o) {
   const nn::Model& model = *subject.model.model;
   const nn::Sizes& c = model.sizes();
@@ -85,7 +85,7 @@ void add_rows(InferenceBench& bench, const Lane& lane, const InferenceSubject& s
   const double cache_row =
       static_cast<double>(lane.cache->bytes()) / static_cast<double>(lane.cache->capacity());
   const double read = static_cast<double>(pass_bytes(subject.model));
-  bench.rows.push_back(
+  bench.dots.push_back(
       {.name = subject.name,
        .phase = "prompt",
        .batch = lane.batch,
@@ -93,7 +93,7 @@ void add_rows(InferenceBench& bench, const Lane& lane, const InferenceSubject& s
        .seconds = lane.prompt_seconds,
        .operations = B * (2 * (weights - head) * T + 2 * head + per_key * T * T / 2),
        .bytes = read + T * cache_row});
-  bench.rows.push_back({.name = subject.name,
+  bench.dots.push_back({.name = subject.name,
                         .phase = "decode",
                         .batch = lane.batch,
                         .tokens = B,
@@ -134,13 +134,7 @@ std::vector<InferenceSubject> shape_subjects(const std::string& shape) {
   return all;
 }
 
-double InferenceBench::share(const InferenceRow& row) const {
-  const double bandwidth = row.bytes / row.roof_seconds;
-  return row.operations / row.seconds / std::min(peak(row), bandwidth * row.intensity());
-}
-
-InferenceBench bench_inference(std::vector<InferenceSubject>& subjects,
-                               const InferenceOptions& options) {
+Roofline bench_inference(std::vector<InferenceSubject>& subjects, const InferenceOptions& options) {
   std::vector<Lane> lanes;
   for (const std::int64_t batch : options.batches) {
     for (std::size_t i = 0; i < subjects.size(); ++i) {
@@ -159,7 +153,7 @@ InferenceBench bench_inference(std::vector<InferenceSubject>& subjects,
     }
   }
   std::vector<double> read_seconds(subjects.size(), kNever);
-  InferenceBench bench;
+  Roofline bench;
   for (int round = 0; round < options.rounds; ++round) {
     bench.sgemm = std::max(bench.sgemm, sgemm_roof());
     bench.integer = std::max(bench.integer, integer_roof());
@@ -173,7 +167,7 @@ InferenceBench bench_inference(std::vector<InferenceSubject>& subjects,
     add_rows(bench, lane, subjects[lane.subject], options);
     const double per_byte =
         read_seconds[lane.subject] / static_cast<double>(pass_bytes(subjects[lane.subject].model));
-    for (InferenceRow& row : std::span(bench.rows).last(2)) {
+    for (RooflineDot& row : std::span(bench.dots).last(2)) {
       row.roof_seconds = per_byte * row.bytes;
       const auto& served = subjects[lane.subject].model.served;
       row.products = served ? served->products() : 0;
@@ -182,7 +176,7 @@ InferenceBench bench_inference(std::vector<InferenceSubject>& subjects,
   return bench;
 }
 
-Table inference_table(const InferenceBench& bench) {
+Table inference_table(const Roofline& bench) {
   Table table({{.key = "model", .text = true},
                {.key = "phase", .text = true},
                {.key = "batch", .decimals = 0},
@@ -195,9 +189,9 @@ Table inference_table(const InferenceBench& bench) {
                {.key = "read_gb_per_s", .title = "roof GB/s", .decimals = 1},
                {.key = "roof_pct", .title = "% of roof", .decimals = 0}});
   for (const char* phase : {"prompt", "decode"}) {
-    for (const InferenceRow& row : bench.rows) {
+    for (const RooflineDot& row : bench.dots) {
       if (row.phase != phase) continue;
-      const auto first = std::ranges::find_if(bench.rows, [&](const InferenceRow& r) {
+      const auto first = std::ranges::find_if(bench.dots, [&](const RooflineDot& r) {
         return r.phase == row.phase && r.batch == row.batch;
       });
       table.add_row({text(row.name), text(row.phase), number(static_cast<double>(row.batch)),

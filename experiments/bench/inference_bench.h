@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/show/roofline.h"
 #include "experiments/show/table.h"
 #include "quant/serve/kv_cache.h"
 #include "quant/serve/served_layers.h"
@@ -28,38 +29,11 @@ struct InferenceSubject {
 /// GPT-2's): fp32, and packed in the usual ways. Speed does not depend on the weights.
 std::vector<InferenceSubject> shape_subjects(const std::string& shape);
 
-struct InferenceRow {
-  std::string name{};
-  std::string phase{};      ///< "prompt" or "decode"
-  std::int64_t batch = 1;   ///< sequences
-  double tokens = 0;        ///< per pass, all sequences
-  double seconds = 0;       ///< per pass, the best of all rounds
-  double operations = 0;    ///< per pass: 2 per weight and token, 4 per key and channel
-  double bytes = 0;         ///< per pass: weights once, and the cache
-  double roof_seconds = 0;  ///< of a pass that only reads these bytes, the best of all rounds
-  double tokens_per_second() const { return tokens / seconds; }
-  double intensity() const { return operations / bytes; }
-  /// 8-bit products per weight and token, which are under the roof of integer products; 0: floats.
-  int products = 0;
-};
+/// Dots: per model and batch a prompt and decoding. A pass is all sequences; its seconds are the best
+/// of all rounds, its operations 2 per weight and token and 4 per key and channel, its bytes the
+/// weights once, and the cache.
+Roofline bench_inference(std::vector<InferenceSubject>& subjects, const InferenceOptions& options);
 
-struct InferenceBench {
-  double sgemm = 0, integer = 0;  ///< operations per second
-  std::vector<InferenceRow> rows{};
-  /// Operations per second that arithmetic allows a row: sgemm's, or those of integer products over
-  /// how many an operation takes.
-  double peak(const InferenceRow& row) const {
-    return row.products == 0 ? sgemm : integer / row.products;
-  }
-  /// Share of min(peak, bandwidth · intensity) that a row reaches.
-  double share(const InferenceRow& row) const;
-};
-
-InferenceBench bench_inference(std::vector<InferenceSubject>& subjects,
-                               const InferenceOptions& options);
-
-Table inference_table(const InferenceBench& bench);
-/// Operations per second over operations per byte, both logarithmic, under the measured roofs.
-std::string roofline_svg(const InferenceBench& bench);
+Table inference_table(const Roofline& bench);
 
 }  // namespace notch::experiments

@@ -75,7 +75,7 @@ void Page::show(std::string_view key, std::string_view text) {
 
 void Page::picture(std::string_view name, const experiments::Plot& plot) {
   const fs::path file = pictures_ / (std::string(name) + ".svg");
-  write_file(file, experiments::svg_of(plot));
+  write_file(file, experiments::svg::file_of(experiments::svg_of(plot)));
   say(str("Picture: ", file.string()));
 }
 

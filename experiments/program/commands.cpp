@@ -392,12 +392,13 @@ std::vector<Command> make_commands() {
         .summary =
             "how fast models run here beside the machine's roofs, or what training or GPTQ costs",
         .examples = {"notch bench --shape M --batch 1,4,8 --svg roofline.svg",
-                     "notch bench MODEL_DIR SMALL_DIR --kv-cache int8",
+                     "notch bench runs/quick && notch report runs/quick",
                      "notch bench train --shape T,S",
                      "notch bench train --shape S --recipe fp32,qat-ste,qat-lsq quant.bits=8,4",
                      "notch bench gptq --shape M quant.granularity=group quant.group_size=128"},
         .positionals = {{.name = "train|gptq|MODEL_DIR",
-                         .help = "training steps, GPTQ, or models to run; without: random weights",
+                         .help = "training steps, GPTQ, models to run, or a run, whose report "
+                                 "shows it; without: random weights",
                          .required = false,
                          .repeated = true}},
         .flags = bench_flags(),

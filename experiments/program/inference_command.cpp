@@ -1,4 +1,4 @@
-// notch bench MODEL_DIR… or --shape: how fast models read prompts and write, beside what this
+// notch bench MODEL_DIR…, RUN_DIR or --shape: how fast models read prompts and write, beside what this
 // machine could do.
 #include <algorithm>
 #include <charconv>
@@ -10,6 +10,9 @@
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/report/parts.h"
+#include "experiments/run/row_facts.h"
+#include "experiments/show/svg.h"
 
 namespace notch::experiments {
 namespace {
@@ -34,6 +37,22 @@ std::vector<std::int64_t> batches_of(const std::string& list) {
 
 std::string giga(double per_second) { return str(std::llround(per_second / 1e9)); }
 
+/// Of a run's first seed fp32, and the first row of every width that was made.
+std::vector<fs::path> models_of(const RunPart& run) {
+  std::vector<std::string> rows{std::string(kBaseRow)};
+  std::vector<int> seen;
+  for (const RowConfig& row : planned_rows(run.config)) {
+    if (row.bits == 0 || std::ranges::find(seen, row.bits) != seen.end()) continue;
+    seen.push_back(row.bits);
+    rows.push_back(row_name(run.config, row));
+  }
+  std::vector<fs::path> out;
+  for (const std::string& row : rows) {
+    out.push_back(run.directory / "models" / str(row, "-seed", run.config.seeds.front()));
+  }
+  return out;
+}
+
 }  // namespace
 
 int bench_inference_command(const Args& args) {
@@ -43,7 +62,11 @@ int bench_inference_command(const Args& args) {
                            .rounds = static_cast<int>(args.integer("rounds", 5, 1, 1000)),
                            .kv = kv_kind(args)};
   std::vector<InferenceSubject> subjects;
-  for (const std::string& dir : args.positionals) {
+  std::vector<fs::path> models(args.positionals.begin(), args.positionals.end());
+  const bool of_run = models.size() == 1 && fs::exists(models[0] / kResolvedConfig);
+  const fs::path run = of_run ? models[0] : fs::path();
+  if (of_run) models = models_of(open_part(run));
+  for (const fs::path& dir : models) {
     RunnableArtefact artefact = open_runnable(args, dir);
     subjects.push_back({artefact.path.filename().string(), std::move(artefact.runnable)});
   }
@@ -55,13 +78,18 @@ int bench_inference_command(const Args& args) {
   if (options.prompt == 0) options.prompt = std::min<std::int64_t>(256, context - options.decode);
   note(args, banner());
   for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
-  const InferenceBench bench = bench_inference(subjects, options);
+  const Roofline bench = bench_inference(subjects, options);
   say(args, str("roofs: sgemm ", giga(bench.sgemm), " Gops/s, int8 products ", giga(bench.integer),
                 " Gops/s; memory by working set, in the table"));
   say(args, str("prompt ", options.prompt, " tokens, then decoding; the best of ", options.rounds,
                 " interleaved rounds\n"));
   print_table(args, inference_table(bench));
-  if (const auto file = args.value("svg")) write_file(behind_link(*file), roofline_svg(bench));
+  if (of_run) {
+    write_file(run / kRoofline, to_json(bench).dump() + "\n");
+    note(args, str("kept in ", (run / kRoofline).string(), "; `notch report ", run.string(),
+                   "` draws it"));
+  }
+  if (const auto file = args.value("svg")) write_file(behind_link(*file), svg::file_of(roofline_svg(bench)));
   return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/report/parts.h"
+#include "experiments/run/layer_study.h"
 #include "experiments/run/run_dir.h"
 #include "experiments/show/progress.h"
 
@@ -44,6 +45,12 @@ void write_parts(const RunDir& dir, const std::vector<RunPart>& parts, Experimen
     for (const RowResult& r : s.rows) {
       write_file(folder / (r.name + ".json"), to_json(r).dump() + "\n");
     }
+  }
+  const fs::path study = fs::path(str("seed-", seeds.front().seed)) / kLayerStudy;
+  for (const RunPart& p : parts) {
+    if (!fs::exists(p.directory / study)) continue;
+    write_file(dir.path() / study, read_file(p.directory / study));
+    break;
   }
   if (const std::string metrics = merged_metrics(parts); !metrics.empty()) {
     write_file(dir.path() / "metrics.jsonl", metrics);

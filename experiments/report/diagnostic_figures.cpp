@@ -157,4 +157,71 @@ std::vector<FigureGroup> diagnostic_figures(std::string_view metrics,
   return groups;
 }
 
+namespace {
+
+std::vector<std::string> layer_names(const Report& report) {
+  std::vector<std::string> names;
+  for (const Json& name : report.quantizer.at("layers", "metrics").as_array("layers")) {
+    names.push_back(name.as_string("layers"));
+  }
+  return names;
+}
+
+/// A number per layer of a report; NaN where there is none.
+std::vector<double> by_layer(const Report& report, const char* key, double (*f)(const Json&)) {
+  std::vector<double> out;
+  const Json* list = report.quantizer.find(key);
+  if (!list || !list->is_array()) return out;
+  for (const Json& value : list->as_array(key)) {
+    out.push_back(value.is_null() ? std::nan("") : f(value));
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<HeatMap> diagnostic_maps(std::string_view metrics,
+                                     const std::vector<SeedResults>& seeds) {
+  const std::map<std::string, Reports> reports = read_reports(metrics);
+  HeatMap cosine{.title = "Straight-through gradient, last report",
+                 .notes =
+                     "Cosine between the gradient that training uses and that of the loss "
+                     "expected under stochastic rounding: 1 is unbiased in direction; \"-\" "
+                     "where it is lost in noise."},
+      turned{.title = "Codes that turned back, last report",
+             .notes =
+                 "Share of a layer's weights, in percent, whose code went up after it had gone "
+                 "down, or the reverse, since the report before: oscillation."};
+  for (const RowResult& row : seeds.front().rows) {
+    const auto found = reports.find(str("seed-", seeds.front().seed, '/', row.name));
+    if (!row.trained || found == reports.end()) continue;
+    const Report& last = found->second.back();
+    const std::vector<std::string> names = layer_names(last);
+    if (cosine.rows.empty()) cosine.rows = turned.rows = names;
+    if (names != cosine.rows) continue;  // a row with a plan of its own
+    cosine.columns.push_back({.title = row.name,
+                              .group = "cosine",
+                              .decimals = 2,
+                              .low_is_bad = true,
+                              .values = by_layer(last, "ste_cosine", [](const Json& v) {
+                                return v.as_number("ste_cosine");
+                              })});
+    turned.columns.push_back({.title = row.name,
+                              .group = "turned",
+                              .decimals = 2,
+                              .values = by_layer(last, "reversals", [](const Json& v) {
+                                return 100 *
+                                       (1 - v.as_array("reversals").front().as_number("reversals"));
+                              })});
+  }
+  std::vector<HeatMap> out;
+  for (HeatMap* map : {&cosine, &turned}) {
+    const auto complete = [&](const HeatColumn& c) { return c.values.size() == map->rows.size(); };
+    if (!map->columns.empty() && std::ranges::all_of(map->columns, complete)) {
+      out.push_back(std::move(*map));
+    }
+  }
+  return out;
+}
+
 }  // namespace notch::experiments

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "experiments/report/figures.h"
+#include "experiments/show/heat_map.h"
 
 namespace notch::experiments {
 
@@ -23,5 +24,11 @@ struct FigureGroup {
 /// at the first line that is not one of ours.
 std::vector<FigureGroup> diagnostic_figures(std::string_view metrics,
                                             const std::vector<SeedResults>& seeds);
+
+/// What of them differs by layer: of every trained row of the first seed its last report's cosine
+/// between the straight-through gradient and that of the expected loss, and the share of weights
+/// whose code turned back since the report before. Nothing without such reports.
+std::vector<HeatMap> diagnostic_maps(std::string_view metrics,
+                                     const std::vector<SeedResults>& seeds);
 
 }  // namespace notch::experiments

@@ -317,7 +317,9 @@ Figure loss_figure(const Statistics& statistics) {
          .error = std::isfinite(half) ? half : 0,
          .note = str(name, " int", r.bits, ' ', r.granularity, ": ", printed("%+.4f", change.mean),
                      " ± ", printed("%.4f", half), " nats at ", printed("%.2f", bits),
-                     " bits per weight")});
+                     " bits per weight"),
+         .method = name,
+         .bits = str(r.bits)});
   }
   for (PlotSeries& s : plot.series) std::ranges::stable_sort(s.points, {}, &PlotPoint::x);
   plot.series.insert(plot.series.begin(), frontier(plot.series));

@@ -3,98 +3,11 @@
 #include <sstream>
 
 #include "autograd/base/error.h"
+#include "experiments/report/page_script.h"
+#include "experiments/show/page_style.h"
 
 namespace notch::experiments {
 namespace {
-
-constexpr std::string_view kStyle = R"(
-:root { color-scheme: light dark; --paper: #fff; --ink: #222; --quiet: #555; --rule: #ccc;
-        --head: #f0f0f0; --over: #f6f6f6; --focus: #0062a3; }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #16181c; --ink: #e8e8e8; --quiet: #b4b8be; --rule: #4a4e55; --head: #262a30;
-          --over: #20242a; --focus: #7cc0f0; }
-}
-body { margin: 0 auto; max-width: 1280px; padding: 24px; background: var(--paper);
-       color: var(--ink); font: 15px/1.5 Verdana, "DejaVu Sans", Helvetica, Arial, sans-serif; }
-h1 { font-size: 24px; margin: 0 0 4px; }
-h2 { font-size: 18px; margin: 32px 0 8px; border-bottom: 1px solid var(--rule);
-     padding-bottom: 4px; }
-.headline { font-size: 18px; max-width: 860px; }
-.header, figcaption, .notes, dd { color: var(--quiet); font-size: 13px; }
-.header, .notes, dl { max-width: 860px; overflow-wrap: anywhere; }
-dt { font-weight: bold; font-size: 13px; }
-dd { margin: 0 0 6px 16px; }
-.verdict li { margin: 4px 0; max-width: 860px; }
-figure { margin: 0 0 24px; max-width: 860px; }
-figure svg { width: 100%; height: auto; border-radius: 4px; }
-.small { display: grid; gap: 8px;
-         grid-template-columns: repeat(auto-fill, minmax(min(380px, 100%), 1fr)); }
-.small figure { margin: 0; }
-.scroll { overflow-x: auto; margin: 0 0 12px; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 3px 8px; text-align: right; white-space: nowrap; }
-th { background: var(--head); border-bottom: 2px solid var(--rule); }
-td { border-bottom: 1px solid var(--rule); background: var(--paper); }
-th.text, td.text { text-align: left; }
-tr:hover td { background: var(--over); }
-.scroll td:first-child, .scroll th:first-child { position: sticky; left: 0; }
-pre { background: var(--over); padding: 10px; overflow-x: auto; font-size: 12px;
-      line-height: 1.4; }
-summary { cursor: pointer; font-weight: bold; padding: 4px 0; }
-th button { all: unset; cursor: pointer; font-weight: bold; }
-label { margin-right: 16px; }
-select { font: inherit; color: var(--ink); background: var(--paper); }
-:focus-visible, th button:focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
-)";
-
-/// Filters the table of all rows by method and width, and sorts it by the column whose title is
-/// pressed. Without < and &, which XML and HTML read differently here.
-constexpr std::string_view kScript = R"(
-(function () {
-  var table = document.querySelector("#all table");
-  if (!table) return;
-  var rows = Array.from(table.rows), head = rows.shift(), body = head.parentNode, chosen = {};
-  var titles = Array.from(head.cells).map(function (cell) { return cell.textContent; });
-  function cellOf(row, column) { return row.cells[column].textContent; }
-  function show() {
-    rows.forEach(function (row) {
-      row.hidden = Object.keys(chosen).some(function (column) {
-        return chosen[column] ? cellOf(row, column) !== chosen[column] : false;
-      });
-    });
-  }
-  var bar = document.createElement("p");
-  ["method", "bits"].forEach(function (title) {
-    var column = titles.indexOf(title);
-    if (column === -1) return;
-    var label = document.createElement("label"), select = document.createElement("select");
-    select.add(new Option("all", ""));
-    Array.from(new Set(rows.map(function (row) { return cellOf(row, column); })))
-      .forEach(function (value) { select.add(new Option(value, value)); });
-    select.onchange = function () { chosen[column] = select.value; show(); };
-    label.append(title + " ", select);
-    bar.append(label);
-  });
-  table.parentNode.before(bar);
-  Array.from(head.cells).forEach(function (cell, column) {
-    var button = document.createElement("button"), up = true;
-    button.textContent = cell.textContent;
-    button.title = "sort";
-    cell.replaceChildren(button);
-    button.onclick = function () {
-      var sign = up ? 1 : -1;
-      rows.sort(function (a, b) {
-        var x = cellOf(a, column), y = cellOf(b, column), d = parseFloat(x) - parseFloat(y);
-        return sign * (isNaN(d) ? x.localeCompare(y) : d);
-      });
-      rows.forEach(function (row) { body.append(row); });
-      Array.from(head.cells).forEach(function (other) { other.removeAttribute("aria-sort"); });
-      cell.setAttribute("aria-sort", up ? "ascending" : "descending");
-      up = !up;
-    };
-  });
-})();
-)";
 
 struct Term {
   std::string_view name{}, meaning{};
@@ -177,6 +90,11 @@ std::string verdict_list(std::string_view verdict) {
   return out + "</ul>\n";
 }
 
+/// What scrolls where the screen is narrower than a plot can be read at.
+std::string plot_box(const Figure& f) {
+  return str("<div class=\"plot\">\n", svg_of(f.plot), "</div>\n");
+}
+
 /// The widest codes' group is open; the others are a click away.
 std::string diagnostics_of(const std::vector<FigureGroup>& groups) {
   if (groups.empty()) return {};
@@ -188,15 +106,61 @@ std::string diagnostics_of(const std::vector<FigureGroup>& groups) {
     out += str("<details", &group == &groups.front() ? " open=\"open\"" : "", ">\n<summary>",
                escaped_markup(group.title), "</summary>\n<div class=\"small\">\n");
     for (const Figure& f : group.figures) {
-      out += str("<figure>\n", svg_of(f.plot), "</figure>\n");
+      out += str("<figure>\n", plot_box(f), "</figure>\n");
     }
     out += "</div>\n</details>\n";
   }
   return out;
 }
 
+std::string layers_of(const ReportPage& page) {
+  if (page.layers.empty() && page.weights.empty()) return {};
+  std::string out = "<h2>Layers</h2>\n";
+  for (const HeatMap& map : page.layers) out += heat_map(map);
+  if (!page.weights.empty()) out += weight_grid(page.weights, page.weight_bits);
+  return out;
+}
+
+std::string roofline_of(const std::string& drawing) {
+  std::string out = "<h2>Roofline</h2>\n";
+  if (drawing.empty()) {
+    return out +
+           "<p class=\"notes\">Not measured. In the directory of this page: notch bench . , "
+           "then notch report . , on a machine that does nothing else.</p>\n";
+  }
+  return out +
+         str("<figure>\n<div class=\"plot\">\n", drawing,
+             "</div>\n<figcaption>Lines: what this machine reads and multiplies at most, "
+             "measured in the same minute. Right of a line's knee arithmetic is the limit, left "
+             "of it memory. A model in the caches of the processor is read faster than one in "
+             "memory.</figcaption>\n</figure>\n");
+}
+
+std::string samples_of(const PageSamples& all) {
+  if (all.samples.empty()) return {};
+  std::string out = str("<h2>Samples</h2>\n<p class=\"notes\">", escaped_markup(all.notes),
+                        "</p>\n<div class=\"samples\">\n");
+  for (const PageSample& s : all.samples) {
+    const std::string_view text = s.text;
+    out += str(
+        "<figure>\n<figcaption>", escaped_markup(s.title), "</figcaption>\n<blockquote><b>",
+        escaped_markup(all.prompt), "</b>", escaped_markup(text.substr(0, s.same)),
+        s.same < text.size() ? str("<mark>", escaped_markup(text.substr(s.same)), "</mark>") : "",
+        "</blockquote>\n</figure>\n");
+  }
+  return out + "</div>\n";
+}
+
+std::string limits_of(const std::vector<std::string>& limits) {
+  if (limits.empty()) return {};
+  std::string out = "<h2>Limits</h2>\n<ul class=\"verdict\">\n";
+  for (const std::string& l : limits) out += str("<li>", escaped_markup(l), "</li>\n");
+  return out + "</ul>\n";
+}
+
 std::string environment_table(const Json& environment) {
-  std::string out = "<table>\n";
+  std::string out =
+      "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"environment\"><table>\n";
   if (environment.is_object()) {
     for (const auto& [key, value] : environment.as_object("environment")) {
       if (key == "time" || key == "command_line") continue;
@@ -205,27 +169,24 @@ std::string environment_table(const Json& environment) {
                  "</td></tr>\n");
     }
   }
-  return out + "</table>\n";
+  return out + "</table></div>\n";
 }
 
 }  // namespace
 
 std::string html_page(const ReportPage& page) {
   const std::string title = escaped_markup(page.title);
-  std::string out =
-      str("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>",
-          title, "</title>\n<style>", kStyle, "</style>\n</head>\n<body>\n<h1>", title, "</h1>\n");
+  std::string out = str("<body>\n<h1>", title, "</h1>\n");
   if (!page.headline.empty()) {
     out += str("<p class=\"headline\">", escaped_markup(page.headline), "</p>\n",
                html_table(page.brief), "<p class=\"notes\">", escaped_markup(page.brief_notes),
                "</p>\n", terms());
   }
-  const auto figure = [&](const Figure& f) {
-    out += str("<figure>\n", svg_of(f.plot), "<figcaption>", escaped_markup(f.caption),
+  const auto figure = [&](const Figure& f, std::string_view id = "") {
+    out += str("<figure", id, ">\n", plot_box(f), "<figcaption>", escaped_markup(f.caption),
                "</figcaption>\n</figure>\n");
   };
-  if (!page.figures.empty()) figure(page.figures.front());
+  if (!page.figures.empty()) figure(page.figures.front(), " id=\"pareto\"");
   out += str("<details id=\"all\"", page.headline.empty() ? " open=\"open\"" : "",
              ">\n<summary>All rows and columns</summary>\n<p class=\"header\">",
              escaped_markup(page.header), "</p>\n", html_table(page.table), "<p class=\"notes\">",
@@ -238,7 +199,8 @@ std::string html_page(const ReportPage& page) {
   }
   if (page.figures.size() > 1) out += "<h2>Training</h2>\n";
   for (std::size_t i = 1; i < page.figures.size(); ++i) figure(page.figures[i]);
-  out += diagnostics_of(page.diagnostics);
+  out += layers_of(page) + diagnostics_of(page.diagnostics) + roofline_of(page.roofline) +
+         samples_of(page.samples) + limits_of(page.limits);
   out +=
       str("<h2>Reproduce</h2>\n<p>In the directory of this page:</p>\n"
           "<pre>notch run config.resolved.toml --out again</pre>\n<p class=\"notes\">The same "
@@ -246,9 +208,13 @@ std::string html_page(const ReportPage& page) {
           escaped_markup(page.hash), "</p>\n<details>\n<summary>Configuration</summary>\n<pre>",
           escaped_markup(page.config),
           "</pre>\n</details>\n<details>\n<summary>Environment</summary>\n",
-          environment_table(page.environment), "</details>\n<script>", kScript,
-          "</script>\n</body>\n</html>\n");
-  return out;
+          environment_table(page.environment), "</details>\n<script>", kPageScript,
+          page.weights.empty() ? "" : kWeightGridScript, "</script>\n</body>\n");
+  return str(
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>",
+      title, "</title>\n<style>", kPageStyle, svg::dark_rules(out), "</style>\n</head>\n", out,
+      "</html>\n");
 }
 
 }  // namespace notch::experiments

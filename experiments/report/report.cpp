@@ -7,7 +7,8 @@
 
 #include "autograd/base/files.h"
 #include "experiments/config/config_effects.h"
-#include "experiments/report/html_report.h"
+#include "experiments/report/page_contents.h"
+#include "experiments/show/roofline.h"
 
 namespace notch::experiments {
 namespace {
@@ -252,6 +253,8 @@ void Report::write(const std::filesystem::path& dir) const {
                   .figures = {loss_figure(statistics_)},
                   .table = table_,
                   .column_notes = column_notes(table_, seeds_) + budget_notes(config_, seeds_),
+                  .samples = page_samples(seeds_.front(), widths_),
+                  .limits = limits(config_, statistics_),
                   .config = to_toml(without_place(config_)),
                   .hash = results_hash(seeds_)};
   if (!rankings_.empty()) {
@@ -295,12 +298,27 @@ void Report::write(const std::filesystem::path& dir) const {
     for (const Table& t : s.tables) markdown += render(t, TableFormat::markdown) + "\n";
   }
   write_file(dir / "results.md", markdown + "hash " + page.hash + "\n");
-  write_file(dir / "results.svg", svg_of(page.figures.front().plot));
+  write_file(dir / "results.svg", svg::file_of(svg_of(page.figures.front().plot)));
   const fs::path metrics = dir / "metrics.jsonl", environment = dir / "env.json";
   if (fs::exists(metrics)) {
     const std::string lines = read_file(metrics);
     for (Figure& f : curve_figures(lines, seeds_)) page.figures.push_back(std::move(f));
     page.diagnostics = diagnostic_figures(lines, seeds_);
+    page.layers = diagnostic_maps(lines, seeds_);
+  }
+  const fs::path study = dir / str("seed-", seeds_.front().seed) / kLayerStudy;
+  if (fs::exists(study)) {
+    const ModelStudy found =
+        study_from_json(Json::parse(read_file(study), study.string()), study.string());
+    if (!found.layers.empty()) {
+      page.layers.insert(page.layers.begin(), study_map(found));
+      page.weights = study_weights(found);
+      page.weight_bits = std::clamp(found.bits.back(), kStudyLowest, kStudyHighest);
+    }
+  }
+  if (const fs::path file = dir / kRoofline; fs::exists(file)) {
+    page.roofline = roofline_svg(
+        roofline_from_json(Json::parse(read_file(file), file.string()), file.string()));
   }
   if (fs::exists(environment)) {
     page.environment = Json::parse(read_file(environment), environment.string());

@@ -9,8 +9,10 @@
 #include "autograd/kernels/sha256.h"
 #include "experiments/machine/machine.h"
 #include "experiments/run/fit.h"
+#include "experiments/run/layer_study.h"
 #include "experiments/run/mixed_row.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/sample_text.h"
 #include "experiments/run/signals.h"
 #include "nn/checkpoint.h"
 #include "nn/integrity.h"
@@ -60,6 +62,7 @@ class SeedRun {
   std::optional<SeedResults> all() {
     if (!base()) return std::nullopt;
     fork_ = quant::load_any(path(kBaseRow)).model;
+    keep_study(folder_, results_, run_.config, run_.data, *fork_);
     for (const Control& planned : controls(run_.config, stream_)) {
       if (!control(planned)) return std::nullopt;
     }
@@ -185,15 +188,7 @@ class SeedRun {
 
   /// What rounding did to every layer, in metrics.jsonl, and the sum of it in the row.
   void log_layers(const quant::Method& method, const quant::Quantized& quantized, RowResult& row) {
-    const std::string label = str("seed-", seed_, "/", row.name);
-    run_.dir.metrics().resume(label, -1);
-    for (const quant::LayerReport& l : quantized.layers) {
-      if (l.measures.empty()) continue;
-      Json line = Json::object();
-      line.set("layer", l.name);
-      for (const quant::Measure& m : l.measures) line.set(m.key, m.value);
-      run_.dir.metrics().append(label, 0, line);
-    }
+    run_.dir.metrics().tell_layers(str("seed-", seed_, "/", row.name), quantized.layers);
     for (const quant::RowFigure& f : method.row_figures) {
       row.figures.emplace(f.key, f.of(quantized.layers));
     }
@@ -376,6 +371,7 @@ class SeedRun {
     if (!run_.data.task.empty()) {
       row.accuracy = task_accuracy(*loaded.model, run_.data.source.tokenizer, run_.data.task);
     }
+    row.sample = sample_text(*loaded.model, run_.data.source.tokenizer, text.tokens, stream_);
     run_.progress.note(str(row.name, ": ", text.name, " loss ", round4(row.eval.loss), ", ",
                            row.file_bytes, " bytes"));
   }

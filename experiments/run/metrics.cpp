@@ -63,6 +63,18 @@ void Metrics::append(std::string_view run, std::int64_t step, const Json& fields
   append_file(file_, line.dump() + "\n");
 }
 
+void Metrics::tell_layers(std::string_view run,
+                          const std::vector<quant::LayerReport>& layers) const {
+  resume(run, -1);
+  for (const quant::LayerReport& l : layers) {
+    if (l.measures.empty()) continue;
+    Json line = Json::object();
+    line.set("layer", l.name);
+    for (const quant::Measure& m : l.measures) line.set(m.key, m.value);
+    append(run, 0, line);
+  }
+}
+
 void Metrics::resume(std::string_view run, std::int64_t step) const {
   if (!fs::exists(file_)) return;
   const std::string text = read_file(file_);

@@ -10,8 +10,10 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "autograd/base/json.h"
+#include "quant/methods/quantized.h"
 
 namespace notch::experiments {
 
@@ -34,6 +36,10 @@ class Metrics {
 
   /// Appends {"run": run, "step": step, ...fields}. Throws Fault::io.
   void append(std::string_view run, std::int64_t step, const Json& fields) const;
+
+  /// What rounding measured of layers, a line each, in place of what was told of `run` before; layers
+  /// without measures are left out.
+  void tell_layers(std::string_view run, const std::vector<quant::LayerReport>& layers) const;
 
   /// Cuts the file before the first line that read_metrics would not take, and before the first line
   /// of `run` with a step above `step`. What follows such a line is younger still, so it goes too.

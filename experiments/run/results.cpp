@@ -48,6 +48,8 @@ void visit(Row& r, const Visitor& v) {
   v("sha256", r.sha256);
   v("build", r.build);
   v("scored_on", r.scored_on);
+  v("prompt", r.sample.prompt);
+  v("sample", r.sample.text);
   v("window_losses", r.eval.window_losses);
   v("window_tokens", r.eval.window_tokens);
 }
@@ -129,7 +131,8 @@ struct Reader {
   template <class T>
   void operator()(std::string_view key, T& value) const {
     const bool added_later = key == "label" || key == "aims_at_data" || key == "control" ||
-                             key == "unlike_control" || key == "build" || key == "scored_on";
+                             key == "unlike_control" || key == "build" || key == "scored_on" ||
+                             key == "prompt" || key == "sample";
     if (added_later && !in.find(key)) return;
     read(in.at(key, where), str(where, ": ", key), value);
   }

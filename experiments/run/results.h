@@ -24,6 +24,11 @@ using Figures = std::map<std::string, double, std::less<>>;
 
 inline constexpr std::string_view kBaseRow = "fp32", kControlRow = "fp32-continue";
 
+/// Of experiments/run/sample_text.h.
+struct TextSample {
+  std::string prompt{}, text{};
+};
+
 struct RowResult {
   std::string name{};    ///< unique: "gptq-int4", "control-gptq-int4", "rtn-int8-tensor"
   std::string method{};  ///< recipe, "fp32", "fp16", "fp32-continue"
@@ -50,6 +55,7 @@ struct RowResult {
   std::string sha256{};  ///< of model.safetensors
   std::string build{};   ///< of notch that made and scored it; "" in files of builds that kept none
   std::string scored_on{};  ///< scored_hash of then; as `build`
+  TextSample sample{};      ///< empty in files of builds that made none
 };
 
 struct SeedResults {

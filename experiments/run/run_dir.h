@@ -2,6 +2,7 @@
 //
 //   config.resolved.toml  inputs.json  env.json  run.lock  metrics.jsonl
 //   results.{csv,jsonl,md,svg}  pairs.csv  report.html  models/<name>/  seed-<N>/{rows,ckpt}/
+//   shard.json (of a part)  roofline.json (of notch bench)  seed-<N>/layers.json (of the first seed)
 #pragma once
 
 #include <cstdint>

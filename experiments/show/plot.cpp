@@ -247,11 +247,14 @@ class Drawing {
     out_ += str("<rect class=\"area\" x=\"", svg::px(kLeft), "\" y=\"", svg::px(kTop),
                 "\" width=\"", svg::px(right_ - kLeft), "\" height=\"", svg::px(bottom_ - kTop),
                 "\" fill=\"none\" stroke=\"#888888\"/>\n");
-    out_ += svg::text_at((kLeft + right_) / 2, bottom_ + 36, plot_.x_label, {.anchor = "middle"});
-    std::string label = plot_.y_label;
+    std::string across = plot_.x_label, label = plot_.y_label;
     if (scale_.linear_to > 0) {
-      label += str("; linear to ±", general(scale_.linear_to), ", then log");
+      const std::string note = str("linear to ±", general(scale_.linear_to), ", then log");
+      const bool fits = svg::text_width(label + "; " + note) < height_;
+      if (fits) label += "; " + note;
+      if (!fits) across += str(" (y: ", note, ')');
     }
+    out_ += svg::text_at((kLeft + right_) / 2, bottom_ + 36, across, {.anchor = "middle"});
     const double middle = (kTop + bottom_) / 2;
     const std::string turn = str(" transform=\"rotate(-90 16 ", svg::px(middle), ")\"");
     out_ += svg::text_at(16, middle, label, {.anchor = "middle", .more = turn});
@@ -287,6 +290,13 @@ class Drawing {
     }
   }
 
+  /// Attributes that tell a page's script whose line, bar or mark this is.
+  static std::string known_by(const PlotPoint& p, bool width) {
+    if (p.method.empty()) return "";
+    return str(" data-method=\"", escaped_markup(p.method), '"',
+               width ? str(" data-bits=\"", escaped_markup(p.bits), '"') : "");
+  }
+
   void draw(const PlotSeries& s) {
     std::string path;
     for (const PlotPoint& p : s.points) {
@@ -294,23 +304,26 @@ class Drawing {
       if (s.line) path += str(path.empty() ? "M" : "L", svg::px(x(p.x)), ' ', svg::px(y(p.y)));
       if (!std::isfinite(p.error) || p.error <= 0) continue;
       const double at = x(p.x), low = y(p.y - p.error), high = y(p.y + p.error);
-      out_ += svg::line_from(at, low, at, high, s.color, 1.3);
-      out_ += svg::line_from(at - 3, low, at + 3, low, s.color, 1.3);
-      out_ += svg::line_from(at - 3, high, at + 3, high, s.color, 1.3);
+      const std::string whose = known_by(p, true);
+      out_ += svg::line_from(at, low, at, high, s.color, 1.3, whose);
+      out_ += svg::line_from(at - 3, low, at + 3, low, s.color, 1.3, whose);
+      out_ += svg::line_from(at - 3, high, at + 3, high, s.color, 1.3, whose);
     }
     if (path.empty()) return;
     const bool faint = s.mark != Mark::none;
-    out_ += str("<path d=\"", path, "\" fill=\"none\" stroke=\"", escaped_markup(s.color),
-                "\" stroke-width=\"1.3\" stroke-linejoin=\"round\"",
-                faint ? " stroke-opacity=\"0.35\"" : "",
-                s.hollow ? " stroke-dasharray=\"3 3\"" : "", "/>\n");
+    out_ +=
+        str("<path d=\"", path, "\" fill=\"none\" stroke=\"", escaped_markup(s.color),
+            "\" stroke-width=\"1.3\" stroke-linejoin=\"round\"",
+            faint ? " stroke-opacity=\"0.35\"" : "", s.hollow ? " stroke-dasharray=\"3 3\"" : "",
+            known_by(s.points.front(), false), "/>\n");
   }
 
   void marks(const PlotSeries& s) {
     if (s.mark == Mark::none) return;
     for (const PlotPoint& p : s.points) {
-      if (is_shown(p))
-        out_ += svg::mark_at(x(p.x), y(p.y), {s.mark, s.color, s.hollow}, "mark", p.note);
+      if (!is_shown(p)) continue;
+      const svg::MarkStyle style{s.mark, s.color, s.hollow};
+      out_ += svg::mark_at(x(p.x), y(p.y), style, "mark", p.note, known_by(p, true));
     }
   }
 

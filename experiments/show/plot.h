@@ -20,6 +20,8 @@ struct PlotPoint {
   double y = 0;
   double error = 0;    ///< half length of the error bar; <= 0: none
   std::string note{};  ///< shown by a browser when the pointer rests on the mark
+  /// What a page's filter knows the point by: data-method and data-bits of its mark and bar.
+  std::string method{}, bits{};
 };
 
 struct PlotSeries {

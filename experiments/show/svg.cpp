@@ -1,8 +1,11 @@
 #include "experiments/show/svg.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <set>
 
 #include "autograd/base/error.h"
 #include "autograd/base/printable.h"
@@ -63,7 +66,86 @@ std::string outline(Mark mark) {
   return "";
 }
 
+using Rgb = std::array<double, 3>;  // 0 to 1
+
+Rgb parsed(std::string_view color) {
+  check(color.size() == 7 && color[0] == '#', "svg color", color, " is not #rrggbb");
+  Rgb out{};
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::string digits(color.substr(1 + 2 * i, 2));
+    out[i] = static_cast<double>(std::strtol(digits.c_str(), nullptr, 16)) / 255;
+  }
+  return out;
+}
+
+double luminance(const Rgb& c) {
+  const auto linear = [](double v) {
+    return v <= 0.04045 ? v / 12.92 : std::pow((v + 0.055) / 1.055, 2.4);
+  };
+  return 0.2126 * linear(c[0]) + 0.7152 * linear(c[1]) + 0.0722 * linear(c[2]);
+}
+
+/// The colour with another lightness, hue and saturation kept.
+Rgb with_lightness(const Rgb& c, double lightness) {
+  const double high = std::ranges::max(c), low = std::ranges::min(c), middle = (high + low) / 2;
+  const double reach = 1 - std::abs(2 * middle - 1);
+  const double saturation = reach > 0 ? (high - low) / reach : 0;
+  const double half = saturation * (1 - std::abs(2 * lightness - 1)) / 2;
+  Rgb out{};
+  for (std::size_t i = 0; i < 3; ++i) {
+    // From -1 at the lowest channel to 1 at the highest: what the hue says.
+    const double place = high > low ? (2 * c[i] - high - low) / (high - low) : 0;
+    out[i] = lightness + half * place;
+  }
+  return out;
+}
+
 }  // namespace
+
+double contrast(std::string_view a, std::string_view b) {
+  const double x = luminance(parsed(a)), y = luminance(parsed(b));
+  return (std::max(x, y) + 0.05) / (std::min(x, y) + 0.05);
+}
+
+std::string on_dark_paper(std::string_view color) {
+  if (color == kPaper) return kDarkPaper;
+  const Rgb given = parsed(color);
+  const double wanted = contrast(color, kPaper) * (luminance(parsed(kDarkPaper)) + 0.05) - 0.05;
+  double low = 0, high = 1;
+  for (int i = 0; i < 40; ++i) {
+    const double middle = (low + high) / 2;
+    (luminance(with_lightness(given, middle)) < wanted ? low : high) = middle;
+  }
+  const Rgb found = with_lightness(given, high);
+  char text[8];
+  const auto byte = [&](std::size_t i) {
+    return static_cast<unsigned>(std::lround(255 * std::clamp(found[i], 0.0, 1.0)));
+  };
+  std::snprintf(text, sizeof text, "#%02x%02x%02x", byte(0), byte(1), byte(2));
+  return text;
+}
+
+std::string dark_rules(std::string_view markup) {
+  std::string rules;
+  for (const std::string_view property : {"fill", "stroke"}) {
+    std::set<std::string_view> colors;
+    const std::string before = str(' ', property, "=\"#");
+    for (std::size_t at = markup.find(before); at != std::string_view::npos;
+         at = markup.find(before, at + 1)) {
+      colors.insert(markup.substr(at + before.size() - 1, 7));
+    }
+    for (const std::string_view c : colors) {
+      rules += str("  [", property, "=\"", c, "\"] { ", property, ": ", on_dark_paper(c), "; }\n");
+    }
+  }
+  return rules.empty() ? "" : str("@media (prefers-color-scheme: dark) {\n", rules, "}\n");
+}
+
+std::string file_of(std::string_view element) {
+  const std::size_t end = element.find('>') + 1;
+  return str(element.substr(0, end), "\n<style>", dark_rules(element), "</style>",
+             element.substr(end));
+}
 
 /// Coordinates to a tenth of a pixel, without a negative zero.
 std::string px(double x) {
@@ -90,13 +172,13 @@ std::string line_from(double x1, double y1, double x2, double y2, std::string_vi
 }
 
 std::string mark_at(double x, double y, const MarkStyle& s, std::string_view name,
-                    std::string_view note) {
+                    std::string_view note, std::string_view more) {
   const bool open = s.hollow || s.mark == Mark::plus || s.mark == Mark::cross;
   const std::string color = escaped_markup(s.color);
-  std::string out =
-      str("<path class=\"", name, "\" transform=\"translate(", px(x), ',', px(y), ")\" d=\"",
-          outline(s.mark), "\" fill=\"", open ? kPaper : color, "\" stroke=\"",
-          open ? color : std::string(kPaper), "\" stroke-width=\"", open ? "1.8" : "0.8", '"');
+  std::string out = str("<path class=\"", name, "\" transform=\"translate(", px(x), ',', px(y),
+                        ")\" d=\"", outline(s.mark), "\" fill=\"", open ? kPaper : color,
+                        "\" stroke=\"", open ? color : std::string(kPaper), "\" stroke-width=\"",
+                        open ? "1.8" : "0.8", '"', more);
   return out + (note.empty() ? "/>\n" : str("><title>", escaped_markup(note), "</title></path>\n"));
 }
 

@@ -33,6 +33,21 @@ namespace svg {
 
 constexpr const char* kInk = "#222222";
 constexpr const char* kPaper = "#ffffff";
+constexpr const char* kDarkPaper = "#16181c";
+
+/// Contrast of two colours "#rrggbb", 1 to 21 (WCAG 2.2, "contrast ratio").
+double contrast(std::string_view a, std::string_view b);
+
+/// What `color` ("#rrggbb", meant for kPaper) is on kDarkPaper: the same hue and saturation (HSL),
+/// as light as gives it the contrast there that it has on white; at most white.
+std::string on_dark_paper(std::string_view color);
+
+/// CSS: every colour that `markup` names as fill="#…" or stroke="#…" becomes on_dark_paper where
+/// the reader's system is dark. "" where there is none.
+std::string dark_rules(std::string_view markup);
+
+/// An <svg> element as a file of its own, with its dark_rules.
+std::string file_of(std::string_view element);
 
 std::string px(double x);
 
@@ -58,8 +73,9 @@ struct MarkStyle {
   bool hollow = false;
 };
 /// A mark around (x, y), of the given class; a browser shows `note` when the pointer rests on it.
+/// `more` as in line_from.
 std::string mark_at(double x, double y, const MarkStyle& style, std::string_view name,
-                    std::string_view note = "");
+                    std::string_view note = "", std::string_view more = "");
 
 }  // namespace svg
 }  // namespace notch::experiments

@@ -51,13 +51,13 @@ TEST_CASE("bench measures models beside their roofs and draws them") {
 }
 
 TEST_CASE("the roof share is the smaller of compute and memory") {
-  InferenceBench bench{.sgemm = 100e9, .integer = 400e9};
+  Roofline bench{.sgemm = 100e9, .integer = 400e9};
   // 1 operation per byte at 10 GB/s allows 10 Gops/s; half of it is reached.
-  const InferenceRow memory_bound{
+  const RooflineDot memory_bound{
       .tokens = 1, .seconds = 2, .operations = 10e9, .bytes = 10e9, .roof_seconds = 1};
   CHECK(bench.share(memory_bound) == Approx(0.5));
   // 100 operations per byte at 10 GB/s would allow 1000 Gops/s: sgemm is the roof.
-  const InferenceRow compute_bound{
+  const RooflineDot compute_bound{
       .tokens = 1, .seconds = 20, .operations = 1000e9, .bytes = 10e9, .roof_seconds = 1};
   CHECK(bench.share(compute_bound) == Approx(0.5));
   // Integer products, or three of them for one of floats.
@@ -80,4 +80,22 @@ TEST_CASE("tokenize prints ids and tokens of a text, one on a line") {
   CHECK(program.shell("printf abx | notch tokenize words --text -").code == 3);
   CHECK(program.notch("tokenize words").code == 2);
   CHECK(program.notch("tokenize nowhere --text text.txt").code == 4);
+}
+
+TEST_CASE("a run's report draws what was measured of its models") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml quant.bits=8,4 -q").code == 0);
+  const auto page = [&] { return read_file(program / "run/report.html"); };
+  CHECK(page().find("Not measured") != std::string::npos);
+  const Outcome bench = program.notch("bench run -r 1 --batch 1 -o csv");
+  REQUIRE(bench.code == 0);
+  CHECK(std::ranges::count(bench.out, '\n') == 1 + 3 * 2);  // fp32 and two widths, two phases
+  REQUIRE(program.notch("report run -q").code == 0);
+  const std::string drawn = page();
+  CHECK(drawn.find("Not measured") == std::string::npos);
+  CHECK(drawn.find("rtn-int4-seed1337, decode, batch 1: ") != std::string::npos);
+  REQUIRE(program.notch("report run -q").code == 0);
+  CHECK(page() == drawn);
+  program.write("run/roofline.json", R"({"sgemm": 0, "integer": 1, "dots": []})");
+  check_refused(program.notch("report run"), 3);
 }

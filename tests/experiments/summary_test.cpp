@@ -8,6 +8,7 @@
 
 #include "autograd/base/files.h"
 #include "experiments/report/report.h"
+#include "experiments/show/svg.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
@@ -221,7 +222,7 @@ TEST_CASE("a page reads in light, in dark and without script") {
       }
     }
   }
-  // Pictures keep their white paper; all their words can be read on it.
+  // All words of pictures can be read, on white and on dark paper.
   std::set<std::string> words;
   for (std::size_t at = page.find("<text "); at != std::string::npos;
        at = page.find("<text ", at + 1)) {
@@ -232,6 +233,7 @@ TEST_CASE("a page reads in light, in dark and without script") {
   for (const std::string& color : words) {
     CAPTURE(color);
     CHECK(contrast(color, "#ffffff") >= 4.5);
+    CHECK(contrast(svg::on_dark_paper(color), svg::kDarkPaper) >= 4.5);
   }
   // The headline and every row stand in the page itself; what scrolls can be reached.
   const std::string body = page.substr(0, page.find("<script>"));

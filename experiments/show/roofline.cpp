@@ -1,0 +1,182 @@
+#include "experiments/show/roofline.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "autograd/base/error.h"
+#include "experiments/show/svg.h"
+
+namespace notch::experiments {
+namespace {
+
+constexpr double kWidth = 800, kHeight = 460, kLeft = 70, kRight = 230, kTop = 40, kBottom = 50;
+
+struct LogAxes {
+  double x_low, x_high, y_low, y_high;
+  double x(double v) const {
+    return kLeft + (kWidth - kLeft - kRight) * std::log(v / x_low) / std::log(x_high / x_low);
+  }
+  double y(double v) const {
+    return kHeight - kBottom -
+           (kHeight - kTop - kBottom) * std::log(v / y_low) / std::log(y_high / y_low);
+  }
+};
+
+std::string ticks(const LogAxes& a) {
+  std::string out;
+  for (double v = a.x_low; v <= a.x_high * 1.001; v *= 4) {
+    out += svg::line_from(a.x(v), kTop, a.x(v), kHeight - kBottom, "#e5e5e5", 1);
+    out += svg::text_at(a.x(v), kHeight - kBottom + 16, str(v), {.anchor = "middle", .size = 11});
+  }
+  for (double v = a.y_low; v <= a.y_high * 1.001; v *= 10) {
+    out += svg::line_from(kLeft, a.y(v), kWidth - kRight, a.y(v), "#e5e5e5", 1);
+    out += svg::text_at(kLeft - 6, a.y(v) + 4, str(v), {.anchor = "end", .size = 11});
+  }
+  out += svg::text_at((kLeft + kWidth - kRight) / 2, kHeight - 12, "operations per byte",
+                      {.anchor = "middle"});
+  out += svg::text_at(kLeft, kTop - 10, "Gops/s", {.anchor = "middle"});
+  return out;
+}
+
+/// A peak, and the slope of a bandwidth (GB/s) up to it.
+std::string roof(const LogAxes& a, double bandwidth, double peak, const std::string& color) {
+  const double from = std::max(a.x_low, a.y_low / bandwidth);
+  const double knee = std::min(peak / bandwidth, a.x_high);
+  return svg::line_from(a.x(from), a.y(from * bandwidth), a.x(knee), a.y(knee * bandwidth), color,
+                        1.5);
+}
+
+std::string level(const LogAxes& a, double peak, const std::string& name) {
+  return svg::line_from(kLeft, a.y(peak), kWidth - kRight, a.y(peak), svg::kInk, 1.5,
+                        " stroke-dasharray=\"5 3\"") +
+         svg::text_at(kWidth - kRight + 6, a.y(peak) + 4, name, {.size = 11});
+}
+
+std::string description(const Roofline& roofline) {
+  std::string out =
+      str("Gops per second over operations per byte. Peaks: ", std::lround(roofline.sgemm / 1e9),
+          " of sgemm, ", std::lround(roofline.integer / 1e9), " of 8-bit integers.");
+  for (const RooflineDot& d : roofline.dots) {
+    out += str(' ', d.name, ", ", d.phase, ", batch ", d.batch, ": ",
+               std::lround(d.tokens_per_second()), " tokens/s, ",
+               std::lround(100 * roofline.share(d)), " % of the roof.");
+  }
+  return out;
+}
+
+}  // namespace
+
+double Roofline::share(const RooflineDot& dot) const {
+  const double bandwidth = dot.bytes / dot.roof_seconds;
+  const double roof = std::min(peak(dot), bandwidth * dot.intensity());
+  return dot.operations / dot.seconds / roof;
+}
+
+std::string roofline_svg(const Roofline& roofline) {
+  constexpr std::array kColors{"#000000", "#0072b2", "#009e73", "#d55e00",
+                               "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"};
+  constexpr std::array kMarks{Mark::circle,      Mark::square,        Mark::diamond,
+                              Mark::triangle_up, Mark::triangle_down, Mark::star};
+  LogAxes a{.x_low = 0.25, .x_high = 1024, .y_low = 1, .y_high = 10};
+  for (const RooflineDot& row : roofline.dots) {
+    while (row.intensity() > a.x_high) a.x_high *= 4;
+    // Every slope is seen up to its knee: in caches that may be far to the left.
+    const double knee = roofline.peak(row) / (row.bytes / row.roof_seconds);
+    while (std::min(knee, row.intensity()) < 2 * a.x_low) a.x_low /= 4;
+    while (row.operations / row.seconds / 1e9 < a.y_low) a.y_low /= 10;
+  }
+  while (std::max(roofline.sgemm, roofline.integer) / 1e9 > a.y_high) a.y_high *= 10;
+
+  std::string out = str("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", kWidth, ' ',
+                        kHeight, "\" width=\"", kWidth, "\" height=\"", kHeight,
+                        "\" role=\"img\" font-family=\"DejaVu Sans, Verdana, Helvetica, Arial, "
+                        "sans-serif\">\n<title>",
+                        "Speed under the roofs of this machine</title>\n<desc>",
+                        escaped_markup(description(roofline)), "</desc>\n<rect width=\"", kWidth,
+                        "\" height=\"", kHeight, "\" fill=\"", svg::kPaper, "\"/>\n");
+  out += ticks(a);
+  out +=
+      level(a, roofline.sgemm / 1e9, str("sgemm ", std::lround(roofline.sgemm / 1e9), " Gops/s"));
+  out += level(a, roofline.integer / 1e9,
+               str("int8 ", std::lround(roofline.integer / 1e9), " Gops/s"));
+  // Below the names of the peaks.
+  const double legend = a.y(std::min(roofline.sgemm, roofline.integer) / 1e9) + 60;
+  std::vector<std::string> names;
+  for (const RooflineDot& row : roofline.dots) {
+    auto known = std::ranges::find(names, row.name);
+    const bool is_new = known == names.end();
+    if (is_new) known = names.insert(names.end(), row.name);
+    const auto i = static_cast<std::size_t>(known - names.begin());
+    const std::string color = kColors[i % kColors.size()];
+    const svg::MarkStyle style{
+        .mark = kMarks[i % kMarks.size()], .color = color, .hollow = row.phase == "prompt"};
+    if (is_new) {  // the bandwidth of its own working set
+      const double bandwidth = row.bytes / row.roof_seconds / 1e9;
+      out += roof(a, bandwidth, roofline.peak(row) / 1e9, color);
+      const double y = legend + 18 * static_cast<double>(i);
+      out += svg::mark_at(kWidth - kRight + 14, y - 4, style, row.name);
+      out += svg::text_at(kWidth - kRight + 26, y,
+                          str(row.name, " (", std::lround(bandwidth), " GB/s)"), {.size = 11});
+    }
+    out +=
+        svg::mark_at(a.x(row.intensity()), a.y(row.operations / row.seconds / 1e9), style, row.name,
+                     str(row.name, ", ", row.phase, ", batch ", row.batch, ": ",
+                         std::lround(row.tokens_per_second()), " tokens/s, ",
+                         std::lround(100 * roofline.share(row)), " % of the roof"));
+  }
+  out += svg::text_at(kWidth - kRight + 6, legend - 20, "hollow: prompt, filled: decode",
+                      {.size = 11});
+  return out + "</svg>\n";
+}
+
+Json to_json(const Roofline& roofline) {
+  Json::Array dots;
+  for (const RooflineDot& d : roofline.dots) {
+    Json dot = Json::object();
+    dot.set("name", d.name)
+        .set("phase", d.phase)
+        .set("batch", d.batch)
+        .set("tokens", d.tokens)
+        .set("seconds", d.seconds)
+        .set("operations", d.operations)
+        .set("bytes", d.bytes)
+        .set("roof_seconds", d.roof_seconds)
+        .set("products", d.products);
+    dots.push_back(std::move(dot));
+  }
+  Json out = Json::object();
+  out.set("sgemm", roofline.sgemm)
+      .set("integer", roofline.integer)
+      .set("dots", Json(std::move(dots)));
+  return out;
+}
+
+Roofline roofline_from_json(const Json& json, std::string_view where) {
+  const auto positive = [&](const Json& in, const char* key) {
+    const double v = in.at(key, where).as_number(where);
+    if (v > 0) return v;
+    throw Error({.fault = Fault::input,
+                 .where = std::string(where),
+                 .what = "not a measurement",
+                 .field = key,
+                 .found = str(v),
+                 .expected = "more than 0",
+                 .hint = "measure again: notch bench RUN_DIR"});
+  };
+  Roofline out{.sgemm = positive(json, "sgemm"), .integer = positive(json, "integer")};
+  for (const Json& d : json.at("dots", where).as_array(where)) {
+    out.dots.push_back({.name = d.at("name", where).as_string(where),
+                        .phase = d.at("phase", where).as_string(where),
+                        .batch = d.at("batch", where).as_int(where),
+                        .tokens = positive(d, "tokens"),
+                        .seconds = positive(d, "seconds"),
+                        .operations = positive(d, "operations"),
+                        .bytes = positive(d, "bytes"),
+                        .roof_seconds = positive(d, "roof_seconds"),
+                        .products = static_cast<int>(d.at("products", where).as_int(where))});
+  }
+  return out;
+}
+
+}  // namespace notch::experiments
