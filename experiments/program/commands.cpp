@@ -204,6 +204,7 @@ std::vector<Flag> sample_flags() {
 
 std::vector<Flag> run_flags() {
   std::vector<Flag> flags = session_flags();
+  flags.push_back(shard_flag());
   flags.push_back(wide_flag());
   return flags;
 }
@@ -219,7 +220,8 @@ std::vector<Command> make_commands() {
         .summary = "train, quantize by every method, and print the table",
         .examples = {"notch run experiments/quick.toml",
                      "notch run book.txt --bits 4 --group 32 --methods gptq,qat-lsq",
-                     "notch run experiments/quick.toml quant.bits=4,3 train.steps=1000 --out out"},
+                     "notch run experiments/quick.toml quant.bits=4,3 train.steps=1000 --out out",
+                     "notch run experiments/quick.toml seeds=1,2,3 --shard 2/3"},
         .positionals = {experiment},
         .flags = with_output(run_flags()),
         .overrides = true},
@@ -233,7 +235,7 @@ std::vector<Command> make_commands() {
        train_command},
       {{.name = "report",
         .summary = "the report of a finished run again, or one of the parts of a run",
-        .examples = {"notch report runs/quick", "notch report part-1 part-2 part-3 --out all",
+        .examples = {"notch report runs/quick", "notch report runs/quick-shard-*-of-3 --out all",
                      "notch report runs/headtohead seeds=1337,42 --out two"},
         .positionals = {{.name = "RUN_DIR",
                          .help = "directories of `notch run`, of one configuration but for seeds, "

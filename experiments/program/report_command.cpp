@@ -83,6 +83,7 @@ int report_command(const Args& args) {
   for (const std::string& directory : args.positionals) {
     parts.push_back(open_part(directory, args.overrides));
   }
+  sort_shards(parts);
   if (parts.size() > 1 && !args.has("out")) {
     throw Error({.where = "notch report",
                  .what = "missing",

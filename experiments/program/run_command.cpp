@@ -1,4 +1,4 @@
-// notch run: an experiment from its configuration to its table. notch train: only its fp32 models.
+// notch run: an experiment from its configuration to its table, or a part of it. notch train: only its fp32 models.
 
 #include <iostream>
 
@@ -20,7 +20,10 @@ int interrupted(const Args& args, const Session& session) {
   std::cerr << "stopped; the state is saved. Resume with: notch " << args.verb << ' '
             << shell_word(args.positionals.at(0));
   for (const std::string& o : overrides_of(args)) std::cerr << ' ' << shell_word(o);
-  std::cerr << " --resume --out " << shell_word(session.dir().path().string()) << '\n';
+  const bool whole = session.shard().is_whole();
+  if (!whole) std::cerr << " --shard " << name_of(session.shard());
+  std::cerr << " --resume --out "
+            << shell_word(whole ? session.dir().path().string() : session.config().out) << '\n';
   return stop_exit_code();
 }
 
@@ -37,11 +40,18 @@ int run_command(const Args& args) {
   Session session(args);
   if (!session.begun()) return interrupted(args, session);
   std::vector<SeedResults> seeds;
-  for (const std::int64_t seed : session.config().seeds) {
+  for (const std::int64_t seed : seeds_of(session.config(), session.shard())) {
     std::optional<SeedResults> results = compare(session.context(), seed);
     if (!results) return interrupted(args, session);
+    if (!session.shard().is_whole()) continue;
     seeds.push_back(std::move(*results));
     Report(session.config(), session.data(), seeds).write(session.dir().path());
+  }
+  if (!session.shard().is_whole()) {
+    say(args, str("shard ", name_of(session.shard()), " is done: ", session.dir().path().string(),
+                  "\nwhen all are: notch report ", shell_word(session.config().out), "-shard-*-of-",
+                  session.shard().of, " --out ", shell_word(session.config().out)));
+    return 0;
   }
   const Report report(session.config(), session.data(), seeds);
   print_report(args, report, seeds, session.dir().path());

@@ -82,8 +82,8 @@ std::string training_text(const ExperimentConfig& config) {
 }
 
 /// Whether a configuration with these numbers was run here.
-bool has_run(const ExperimentConfig& config) {
-  const fs::path earlier = fs::path(config.out) / kResolvedConfig;
+bool has_run(const ExperimentConfig& config, const fs::path& directory) {
+  const fs::path earlier = directory / kResolvedConfig;
   if (!fs::exists(earlier)) return false;
   try {
     const ExperimentConfig then = parse_config(read_file(earlier), earlier.string()).config;
@@ -93,14 +93,14 @@ bool has_run(const ExperimentConfig& config) {
   }
 }
 
-/// Whether that run is complete: every row of every seed was made and scored.
-bool is_finished(const ExperimentConfig& config) {
-  if (!has_run(config)) return false;
-  const std::vector<std::string> names = all_row_names(config);
-  return std::ranges::all_of(config.seeds, [&](std::int64_t seed) {
-    const fs::path rows = fs::path(config.out) / str("seed-", seed) / "rows";
-    return std::ranges::all_of(
-        names, [&](const std::string& name) { return fs::exists(rows / (name + ".json")); });
+/// Whether that run's part is complete: every row of every seed was made and scored.
+bool is_finished(const ExperimentConfig& config, const Shard& shard, const fs::path& directory) {
+  if (!has_run(config, directory) || shard_in(directory) != shard) return false;
+  return std::ranges::all_of(seeds_of(config, shard), [&](std::int64_t seed) {
+    const fs::path rows = directory / str("seed-", seed) / "rows";
+    return std::ranges::all_of(rows_of(config, shard, seed), [&](const std::string& name) {
+      return fs::exists(rows / (name + ".json"));
+    });
   });
 }
 
@@ -127,6 +127,13 @@ std::vector<Flag> session_flags() {
        {.name = "force", .help = "replace the results of an earlier run"},
        threads_flag()});
   return flags;
+}
+
+Flag shard_flag() {
+  return {.name = "shard",
+          .value = "I/N",
+          .help = "make the I-th of N parts of the run, in OUT-shard-I-of-N; `notch report` puts them "
+                  "together"};
 }
 
 std::vector<std::string> overrides_of(const Args& args) {
@@ -162,6 +169,9 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   use_threads(args, config_.threads);
   data_ = load_data(config_, token_cache());
   check_rows(config_, data_.source.tokenizer.vocab_size(), loaded.origins);
+  if (const auto part = args.value("shard")) shard_ = parse_shard(*part);
+  check_shard(config_, shard_);
+  const fs::path directory = shard_directory(config_.out, shard_);
   for (const ExperimentConfig& c : calibrations(config_)) {
     check_calibration(c, data_.source.tokens.train.size(), proc_bytes("/proc/meminfo", "MemTotal:"),
                       loaded.origins);
@@ -175,11 +185,12 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   if (stop_requested()) return;
   Earlier earlier = earlier_of(args);
   // Nothing would be overwritten: its table is what is asked for.
-  if (args.verb == "run" && earlier == Earlier::refuse && is_finished(config_)) {
+  if (args.verb == "run" && earlier == Earlier::refuse && is_finished(config_, shard_, directory)) {
     earlier = Earlier::resume;
   }
-  time_.emplace(config_);
-  dir_.emplace(config_.out, earlier);
+  time_.emplace(config_, read_tokens(config_, data_), shard_);
+  dir_.emplace(directory, earlier);
+  keep_shard(directory, shard_);
   const std::vector<std::string> changes = begin_run(*dir_, config_, data_);
   dir_->write_env(describe_environment(
       {.command_line = command_line(), .threads = threads(), .openblas = openblas_facts()}));
@@ -217,6 +228,14 @@ void Session::announce(const Args& args, const LoadedConfig& loaded) const {
                  config_.seeds.size() == 1 ? " seed" : " seeds"));
   for (const ExperimentConfig& each : calibrations(config_)) {
     note(args, "calib    " + calibration_text(each, tokens.train.size()));
+  }
+  if (!shard_.is_whole()) {
+    std::size_t rows = 0;
+    for (const std::int64_t seed : seeds_of(config_, shard_)) {
+      rows += rows_of(config_, shard_, seed).size();
+    }
+    note(args, str("shard    ", name_of(shard_), ": ", rows, " rows of ",
+                   seeds_of(config_, shard_).size(), " of the seeds"));
   }
   note(args, str("out      ", dir_->path().string()));
 }

@@ -17,11 +17,13 @@ class Session {
   /// have passed, nor when a stop was requested until then.
   explicit Session(const Args& args);
   bool begun() const { return dir_.has_value(); }
+  /// The part of the run that is made: --shard.
+  const Shard& shard() const { return shard_; }
 
   const ExperimentConfig& config() const { return config_; }
   const Data& data() const { return data_; }
   const RunDir& dir() const { return *dir_; }
-  RunContext context() { return {config_, data_, *dir_, progress_, profile_, &*time_}; }
+  RunContext context() { return {config_, data_, *dir_, progress_, profile_, &*time_, shard_}; }
 
  private:
   void announce(const Args& args, const LoadedConfig& loaded) const;
@@ -31,6 +33,7 @@ class Session {
   std::optional<RunDir> dir_;
   Progress progress_;
   bool profile_ = false;
+  Shard shard_{};
   std::optional<RunTime> time_;
 };
 
@@ -38,6 +41,8 @@ class Session {
 std::vector<Flag> value_flags();
 /// Those of `run` and `train`.
 std::vector<Flag> session_flags();
+/// Of `run` alone.
+Flag shard_flag();
 /// The values of the command line, those of value_flags() among them.
 std::vector<std::string> overrides_of(const Args& args);
 

@@ -74,16 +74,18 @@ class Owners {
  public:
   explicit Owners(const std::vector<RunPart>& parts) : parts_(parts) {
     for (const RunPart& p : parts) {
-      const std::vector<std::string> names = all_row_names(p.config);
-      rows_.emplace_back(names.begin(), names.end());
+      std::set<std::pair<std::int64_t, std::string>>& rows = rows_.emplace_back();
+      for (const std::int64_t seed : seeds_of(p.config, p.shard)) {
+        for (const std::string& name : rows_of(p.config, p.shard, seed)) rows.emplace(seed, name);
+      }
     }
   }
   const RunPart& of(std::int64_t seed, const std::string& row) const {
     const RunPart *with_seed = &parts_.front(), *with_row = nullptr;
     for (std::size_t i = parts_.size(); i-- > 0;) {
-      const std::vector<std::int64_t>& seeds = parts_[i].config.seeds;
+      const std::vector<std::int64_t> seeds = seeds_of(parts_[i].config, parts_[i].shard);
       if (std::ranges::find(seeds, seed) == seeds.end()) continue;
-      if (rows_[i].contains(row)) with_row = &parts_[i];
+      if (rows_[i].contains({seed, row})) with_row = &parts_[i];
       with_seed = &parts_[i];
     }
     return with_row ? *with_row : *with_seed;
@@ -91,8 +93,16 @@ class Owners {
 
  private:
   const std::vector<RunPart>& parts_;
-  std::vector<std::set<std::string>> rows_{};
+  std::vector<std::set<std::pair<std::int64_t, std::string>>> rows_{};
 };
+
+/// Where the run goes whose shard this is.
+std::string out_of(const RunPart& part) {
+  const std::string name = part.directory.lexically_normal().string();
+  const std::string suffix = shard_directory("", part.shard).string();
+  const std::size_t end = name.rfind(suffix);
+  return end == std::string::npos ? name : name.substr(0, end);
+}
 
 /// A complete table or none: an average over what happens to be there would compare rows of
 /// different seeds.
@@ -120,7 +130,10 @@ class Owners {
       first = false;
     }
     hint += str(hint.empty() ? "finish with: " : "; ", "notch run ",
-                shell_word((p.directory / kResolvedConfig).string()), " --resume");
+                shell_word((p.directory / kResolvedConfig).string()),
+                p.shard.is_whole() ? " --resume"
+                                   : str(" --resume --shard ", name_of(p.shard), " --out ",
+                                         shell_word(out_of(p))));
   }
   std::string seeds;
   for (const std::int64_t seed : complete) seeds += str(seeds.empty() ? "" : ",", seed);
@@ -139,7 +152,52 @@ RunPart open_part(const fs::path& directory, const std::vector<std::string>& ove
          .what = fs::exists(directory) ? "there is no run here" : "there is no such directory",
          .expected = str("a directory with ", kResolvedConfig, ", as `notch run` makes it")});
   }
-  return {.directory = directory, .config = load_config(file, overrides).config};
+  return {.directory = directory,
+          .config = load_config(file, overrides).config,
+          .shard = shard_in(directory)};
+}
+
+void sort_shards(std::vector<RunPart>& parts) {
+  const auto whole = [](const RunPart& p) { return p.shard.is_whole(); };
+  if (std::ranges::all_of(parts, whole)) return;
+  const int of = std::ranges::find_if_not(parts, whole)->shard.of;
+  std::vector<const RunPart*> found(static_cast<std::size_t>(of));
+  for (const RunPart& p : parts) {
+    if (p.shard.of != of) {
+      throw Error({.fault = Fault::mismatch,
+                   .where = p.directory.string(),
+                   .what = "is a part of a run that was cut in another way",
+                   .found = "shard " + name_of(p.shard),
+                   .expected = str("a shard of ", of),
+                   .hint = "merge the parts of one `notch run --shard i/n`"});
+    }
+    const RunPart*& place = found[static_cast<std::size_t>(p.shard.index) - 1];
+    if (place) {
+      throw Error({.fault = Fault::input,
+                   .where = p.directory.string(),
+                   .what = "is the same part as " + place->directory.string(),
+                   .found = "shard " + name_of(p.shard),
+                   .expected = "each shard once"});
+    }
+    place = &p;
+  }
+  std::string missing;
+  int first = 0;
+  for (int i = 1; i <= of; ++i) {
+    if (found[static_cast<std::size_t>(i) - 1]) continue;
+    missing += str(missing.empty() ? "shard " : ", ", i, '/', of);
+    if (first == 0) first = i;
+  }
+  if (!missing.empty()) {
+    const RunPart& any = parts.front();
+    throw Error({.fault = Fault::input,
+                 .where = "report",
+                 .what = "missing: " + missing,
+                 .hint = str("make it with: notch run ",
+                             shell_word((any.directory / kResolvedConfig).string()), " --shard ",
+                             first, '/', of, " --out ", shell_word(out_of(any)))});
+  }
+  std::ranges::stable_sort(parts, {}, [](const RunPart& p) { return p.shard.index; });
 }
 
 ExperimentConfig merged_config(const std::vector<RunPart>& parts) {

@@ -12,18 +12,24 @@
 
 #include "experiments/config/config.h"
 #include "experiments/run/results.h"
+#include "experiments/run/shard.h"
 
 namespace notch::experiments {
 
 struct RunPart {
   std::filesystem::path directory{};
   ExperimentConfig config{};
+  Shard shard{};  ///< the part of the configuration's rows that is here
 };
 
 /// The run in a directory, with `overrides` of its configuration. Throws Fault::input where there is
 /// none.
 RunPart open_part(const std::filesystem::path& directory,
                   const std::vector<std::string>& overrides = {});
+
+/// Shards in their order, so that what follows from the order of parts is as in one run. Usage error
+/// for shards of runs cut in another way; Fault::input where one is missing or there twice, by name.
+void sort_shards(std::vector<RunPart>& parts);
 
 /// The configuration of all parts: the seeds, methods, widths and rows of each, in the order of the
 /// parts; sections that the first part does not use are those of a part that does. Throws

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "autograd/base/clock.h"
@@ -62,11 +63,14 @@ class SeedRun {
   std::optional<SeedResults> all() {
     if (!base()) return std::nullopt;
     fork_ = quant::load_any(path(kBaseRow)).model;
+    const std::vector<std::string> rows = rows_of(run_.config, run_.shard, seed_);
+    const std::set<std::string> wanted(rows.begin(), rows.end());
     keep_study(folder_, results_, run_.config, run_.data, *fork_);
     for (const Control& planned : controls(run_.config, stream_)) {
-      if (!control(planned)) return std::nullopt;
+      if (wanted.contains(planned.name) && !control(planned)) return std::nullopt;
     }
     for (const RowConfig& planned : planned_rows(run_.config)) {
+      if (!wanted.contains(planned_result(run_.config, planned).name)) continue;
       if (!quantized_rows(row_config(run_.config, planned), planned)) return std::nullopt;
     }
     return std::move(results_);
@@ -295,7 +299,7 @@ class SeedRun {
           score(*found);
           write_file(file, row_text(*found));
         }
-        if (run_.time) run_.time->end(row.name, found->seconds);
+        if (run_.time) run_.time->found(row.name, found->seconds);
         results_.rows.push_back(std::move(*found));
         return true;
       }

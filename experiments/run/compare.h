@@ -15,6 +15,7 @@
 #include "experiments/run/run_dir.h"
 #include "experiments/run/run_time.h"
 #include "experiments/run/setup.h"
+#include "experiments/run/shard.h"
 #include "experiments/show/progress.h"
 
 namespace notch::experiments {
@@ -27,13 +28,14 @@ struct RunContext {
   Progress& progress;
   bool profile = false;     ///< tell after each training phase where its time went
   RunTime* time = nullptr;  ///< told of every row, for the progress; may be null
+  Shard shard{};            ///< the part of the run that is made
 };
 
 /// Trains (or finishes, or finds) the fp32 model of a seed and scores it. Nothing when a stop was
 /// requested: the state is in a checkpoint.
 std::optional<RowResult> train_base(const RunContext& run, std::int64_t seed);
 
-/// All rows of a seed, fp32 first. Nothing when a stop was requested.
+/// All rows of a seed that are the shard's, fp32 first. Nothing when a stop was requested.
 std::optional<SeedResults> compare(const RunContext& run, std::int64_t seed);
 
 /// models/<row>-seed<N>.

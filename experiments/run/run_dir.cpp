@@ -7,6 +7,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
 #include "experiments/config/config.h"
+#include "experiments/run/shard.h"
 #include "experiments/show/roofline.h"
 
 namespace notch::experiments {
@@ -27,7 +28,7 @@ std::vector<fs::path> entries_of(const fs::path& directory) {
 bool is_written_by_runs(std::string_view name) {
   static constexpr std::string_view kNames[] = {
       kResolvedConfig, kInputsFile,   "env.json",  "metrics.jsonl", "results.csv", "results.jsonl",
-      "results.md",    "results.svg", "pairs.csv", "report.html",   kRoofline,
+      "results.md",    "results.svg", "pairs.csv", "report.html",   kRoofline,     kShardFile,
       "models"};
   return std::ranges::find(kNames, name) != std::end(kNames) || RunDir::is_seed(name);
 }

@@ -1,7 +1,9 @@
 // Run time: how much of a whole run is left while one of its rows is being made.
 //
-// What a row takes is known best from another of the same method, whatever its width and seed.
-// Before there is one, it is guessed from its training steps at the pace of fp32's.
+// A run's parts are counted in tokens that go forward through the model: training takes three times
+// as much for a token, a row is scored on tokens that are known beforehand. What a token takes is
+// measured from the first training steps on; what a row takes is known best from another of the
+// same method, whatever its width and seed.
 #pragma once
 
 #include <map>
@@ -10,25 +12,39 @@
 #include <vector>
 
 #include "experiments/run/results.h"
+#include "experiments/run/shard.h"
 #include "experiments/show/progress.h"
 
 namespace notch::experiments {
 
+struct Data;
 struct ExperimentConfig;
+
+/// Tokens that a run reads besides training.
+struct ReadTokens {
+  double scored = 0;       ///< of the split that the table is scored on
+  double task = 0;         ///< of its questions with their labels
+  double validation = 0;   ///< each time that training looks at the validation split
+  double calibration = 0;  ///< of a row that calibrates
+};
+ReadTokens read_tokens(const ExperimentConfig& config, const Data& data);
 
 class RunTime {
  public:
-  /// All rows of all seeds.
-  explicit RunTime(const ExperimentConfig& config);
+  /// The rows of a part of a run, of all its seeds.
+  RunTime(const ExperimentConfig& config, const ReadTokens& reads, const Shard& shard = {});
 
-  /// What is left after the row that is begun now.
+  /// What is left after the training of the row that is begun now; its scoring included.
   RunLeft begin(std::string_view row);
-  /// It took so long; or was found done, and had taken so long.
+  /// It took so long, scoring included.
   void end(std::string_view row, double seconds);
+  /// It was found done, and had taken so long without its scoring.
+  void found(std::string_view row, double seconds);
 
  private:
   struct Kind {
-    double steps = 0;  ///< of fp32's length that making one takes, guessed
+    double work = 0;   ///< tokens forward that making and scoring one takes
+    double score = 0;  ///< of it, scoring
     double seconds = 0;
     int made = 0, left = 0;
   };
@@ -36,6 +52,9 @@ class RunTime {
 
   std::map<std::string, std::string, std::less<>> kind_of_{};  ///< of a row, by its name
   std::map<std::string, Kind> kinds_{};
+  double step_work_ = 1;                       ///< of a step of fp32
+  double study_ = 0;                           ///< of the first seed's matrices, after its fp32
+  double spent_seconds_ = 0, spent_work_ = 0;  ///< by what was made or found
   int row_ = 0, rows_ = 0;
 };
 

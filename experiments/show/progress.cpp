@@ -86,7 +86,7 @@ void Progress::begin(std::string_view label, int total, int done, int line_every
   end();
   label_ = label;
   total_ = total;
-  done_ = done;
+  done_ = first_ = done;
   line_every_ = std::max(line_every, 1);
   begin_time_ = last_time_ = options_.seconds();
   last_draw_ = -1;
@@ -130,8 +130,9 @@ void Progress::report(const StepReport& step) {
 
 double Progress::tokens_per_second() const { return tokens_per_second_; }
 
-double Progress::run_left(double phase_left) const {
-  return phase_left + run_.seconds + run_.steps * mean_seconds_ / mean_weight_;
+double Progress::run_left() const {
+  const double pace = (last_time_ - begin_time_) / std::max(done_ - first_, 1);
+  return run_.seconds + (std::max(total_ - done_, 0) + run_.steps) * pace;
 }
 
 void Progress::write_line(const StepReport& step, double left) {
@@ -144,7 +145,7 @@ void Progress::write_line(const StepReport& step, double left) {
   }
   line += printed(" ms:%.1f", step_ms_) + " eta:" + format_duration(left);
   if (run_.rows > 0) {
-    line += str(" row:", run_.row, "/", run_.rows, " run_eta:", format_duration(run_left(left)));
+    line += str(" row:", run_.row, "/", run_.rows, " run_eta:", format_duration(run_left()));
   }
   *options_.out << line << std::endl;
 }
@@ -160,7 +161,7 @@ void Progress::draw(const StepReport& step, double elapsed, double left) {
       std::string(total.size() - std::min(total.size(), count.size()), ' ') + count + "/" + total;
   std::string times = "  " + format_duration(elapsed) + "<" + format_duration(left);
   const std::string run =
-      str("  row ", run_.row, "/", run_.rows, " ", format_duration(run_left(left)), " left");
+      str("  row ", run_.row, "/", run_.rows, " ", format_duration(run_left()), " left");
   const bool fits = head.size() + position.size() + times.size() + run.size() + 2 <
                     static_cast<std::size_t>(std::max(options_.columns, 1));
   if (run_.rows > 0 && fits) times += run;

@@ -68,19 +68,21 @@ class Progress {
 
   double tokens_per_second() const;
 
-  /// From now on reports say how much of the run is left, too.
+  /// From now on reports say how much of the run is left, too: at the mean pace of the phase so far,
+  /// validations included.
   void run(const RunLeft& left) { run_ = left; }
 
  private:
   void draw(const StepReport& step, double elapsed, double left);
   void write_line(const StepReport& step, double left);
-  double run_left(double phase_left) const;
+  double run_left() const;
   void clear_bar();
 
   ProgressOptions options_;
   RunLeft run_{};
   std::string label_{};
   int total_ = 0, done_ = 0, line_every_ = 1;
+  int first_ = 0;  // steps done before this session
   double begin_time_ = 0, last_time_ = 0, last_draw_ = -1;
   double mean_seconds_ = 0, mean_weight_ = 0;  // of the time between reports
   double line_seconds_ = 0, line_tokens_ = 0;  // since the last line

@@ -107,3 +107,63 @@ TEST_CASE("a missing or unfinished part is named") {
   CHECK_FALSE(fs::exists(program / "all"));
   REQUIRE(program.notch("report a b seeds=1,2 --out all -q").code == 0);
 }
+
+TEST_CASE("shards made side by side are the whole run, byte for byte") {
+  const Program program;
+  const std::string run =
+      "run tiny.toml seeds=1,2 quant.methods=rtn,qat-ste qat.steps=4 "
+      "quant.control=true -q";
+  REQUIRE(program.notch(run + " --out whole").code == 0);
+  const Outcome shards =
+      program.shell("seq 1 4 | xargs -P 2 -I I \"$NOTCH\" " + run + " --out cut --shard I/4");
+  CAPTURE(shards.err);
+  REQUIRE(shards.code == 0);
+  REQUIRE(program.notch("report cut-shard-*-of-4 --out all -q").code == 0);
+  for (const char* file :
+       {"config.resolved.toml", "metrics.jsonl", "inputs.json", "seed-1/layers.json"}) {
+    CAPTURE(file);
+    CHECK(program.shell(std::string("cmp all/") + file + " whole/" + file).code == 0);
+  }
+  // Seconds are those of each run; everything that is made of the rest is the same.
+  REQUIRE(program
+              .shell("sed -i 's/\"seconds\": *[0-9.e+-]*/\"seconds\":0/' all/seed-*/rows/*.json "
+                     "whole/seed-*/rows/*.json && notch report all -q && notch report whole -q")
+              .code == 0);
+  for (const char* file : kFiles) {
+    CAPTURE(file);
+    CHECK(program.shell(std::string("cmp all/") + file + " whole/" + file).code == 0);
+  }
+  // Each shard made its own rows: the second of a seed no control, as no row is made of it there.
+  CHECK(program.shell("ls cut-shard-1-of-4/seed-1/rows").out ==
+        "control-rtn-int8.json\nfp32-continue.json\nfp32.json\nrtn-int8.json\n");
+  CHECK(program.shell("ls cut-shard-4-of-4/seed-2/rows").out == "fp32.json\nqat-ste-int8.json\n");
+  CHECK(program.shell("ls cut-shard-4-of-4").out.find("report.html") == std::string::npos);
+}
+
+TEST_CASE("a shard missing, cut otherwise or unfinished is named") {
+  const Program program;
+  const std::string run = "notch run tiny.toml seeds=1,2,3 -q --out cut --shard ";
+  REQUIRE(program.shell(run + "1/3 && " + run + "3/3").code == 0);
+  const Outcome missing = program.notch("report cut-shard-1-of-3 cut-shard-3-of-3 --out all");
+  check_refused(missing, 3);
+  CHECK(missing.err.find("missing: shard 2/3") != std::string::npos);
+  CHECK(missing.err.find("--shard 2/3 --out cut") != std::string::npos);
+  check_refused(program.notch("report cut-shard-1-of-3 --out all"), 3);
+  REQUIRE(program.shell(run + "2/3 && rm cut-shard-2-of-3/seed-2/rows/rtn-int8.json").code == 0);
+  const Outcome unfinished = program.notch("report cut-shard-3-of-3 cut-shard-[12]-of-3 --out all");
+  check_refused(unfinished, 3);
+  CHECK(unfinished.err.find("cut-shard-2-of-3: seed 2 lacks 1 of 2 rows") != std::string::npos);
+  CHECK(unfinished.err.find("--resume --shard 2/3 --out cut") != std::string::npos);
+  // What the hint says mends it.
+  REQUIRE(
+      program.notch("run cut-shard-2-of-3/config.resolved.toml --resume --shard 2/3 --out cut -q")
+          .code == 0);
+  CHECK(program.notch("report cut-shard-3-of-3 cut-shard-[12]-of-3 --out all -q").code == 0);
+  const Outcome otherwise = program.shell(
+      "notch run tiny.toml seeds=1,2,3 -q --out cut --shard 1/2 && "
+      "notch report cut-shard-1-of-3 cut-shard-1-of-2 --out both");
+  CHECK(otherwise.code == 6);
+  CHECK(otherwise.err.find("cut-shard-1-of-2") != std::string::npos);
+  check_refused(program.notch("run tiny.toml --shard 2/2 --out cut"), 2);  // one seed, one row
+  check_refused(program.notch("run tiny.toml --shard 3/2 --out cut"), 2);
+}

@@ -1,6 +1,9 @@
 // What is left of a run, from the rows that were made.
 #include "experiments/run/run_time.h"
 
+#include <cmath>
+#include <sstream>
+
 #include "experiments/config/config.h"
 #include "experiments/run/row_facts.h"
 #include "tests/catch.h"
@@ -21,6 +24,13 @@ ExperimentConfig example() {
   return config;
 }
 
+/// What scoring reads: a second's worth, at the pace of a tenth of a second for a step of training,
+/// which reads as much forward three times. A row's text is read twice.
+ReadTokens example_reads(const ExperimentConfig& config) {
+  const double step = static_cast<double>(config.train.batch_size) * config.model.block_size;
+  return {.scored = 10 * 3 * step / 2};
+}
+
 /// What it takes, in seconds: fp32 100, a control 10, a trained row 14, the rest 1.
 double cost(const RowResult& r) {
   if (r.name == kBaseRow) return 100;
@@ -28,14 +38,61 @@ double cost(const RowResult& r) {
   return r.trained ? 14 : 1;
 }
 
+/// Seconds of experiments/quick.toml on idle cores, by experiments/RESULTS.md: what the training of
+/// each method's rows took, mean over widths. Their scoring is not in that table: it was timed beside
+/// 60 steps of QAT, of which it takes 0.92 (6.0 s and 6.5 s on a loaded machine); RESULTS.md has
+/// 5.3 s for 200 of them. fp32 is not compared with itself: half the text, all of the task.
+struct Measured {
+  static constexpr double kScore = 0.92 * 60 * 5.3 / 200;
+  double training(const RowResult& r) const {
+    if (r.name == kBaseRow) return 46.2;
+    if (r.granularity.empty()) return 5.1;
+    if (r.method == "gptq") return 0.2;
+    return r.distilled ? 6.9 : r.trained ? 5.3 : 0.0;
+  }
+  double all(const RowResult& r) const { return training(r) + kScore; }
+};
+
+/// quick.toml as far as time goes: 370 kB of text, a tenth of it scored, 300 questions with three
+/// labels each and some 145 characters.
+ExperimentConfig quick() {
+  ExperimentConfig c;
+  c.seeds = {1337};
+  c.model.n_layer = 3;
+  c.model.block_size = 152;
+  c.train.steps = 2000;
+  c.train.batch_size = 8;
+  c.train.eval_every = 500;
+  c.qat.fraction = 0.1;
+  c.quant.bits = {8, 6, 4};
+  c.quant.methods = {"rtn", "rtn-mse", "gptq", "qat-ste", "qat-lsq", "qat-lsq-kd"};
+  return c;
+}
+constexpr ReadTokens kQuickReads{
+    .scored = 37'000, .task = 300 * 3 * 145, .validation = 64 * 152, .calibration = 64 * 152};
+
+/// The seconds behind "run_eta:", which are printed as 9.4s, 45s or 2m18s.
+double run_eta(const std::string& line) {
+  const std::size_t at = line.rfind("run_eta:");
+  REQUIRE(at != std::string::npos);
+  std::istringstream in(line.substr(at + 8));
+  double first = 0, second = 0;
+  char unit = 0;
+  in >> first >> unit;
+  if (unit == 's') return first;
+  REQUIRE(unit == 'm');
+  in >> second;
+  return 60 * first + second;
+}
+
 }  // namespace
 
-TEST_CASE("the time left is near the truth after a row, then exact") {
+TEST_CASE("the time left is near the truth from the first row on") {
   const ExperimentConfig config = example();
   const std::vector<RowResult> rows = planned_results(config);
   double all = 0;
   for (const RowResult& r : rows) all += 2 * cost(r);
-  RunTime time(config);
+  RunTime time(config, example_reads(config));
   double spent = 0;
   int row = 0;
   for (int seed = 0; seed < 2; ++seed) {
@@ -47,12 +104,11 @@ TEST_CASE("the time left is near the truth after a row, then exact") {
       const double truth = all - spent - cost(r);
       if (row == 1) {
         CHECK(left.seconds == 0);  // in steps, which took a tenth of a second each
-        CHECK(0.1 * left.steps == Approx(truth).epsilon(0.2));
-      } else if (seed == 0) {
-        CHECK(left.steps == 0);
-        CHECK(left.seconds == Approx(truth).epsilon(0.2));
+        CHECK(0.1 * left.steps == Approx(truth).epsilon(0.1));
       } else {
-        CHECK(left.seconds == Approx(truth).margin(1e-9));
+        CHECK(left.steps == 0);
+        // This row's own scoring, a second, is left as well.
+        CHECK(left.seconds == Approx(truth).epsilon(seed == 0 ? 0.1 : 0.01).margin(1.1));
       }
       time.end(r.name, cost(r));
       spent += cost(r);
@@ -60,12 +116,58 @@ TEST_CASE("the time left is near the truth after a row, then exact") {
   }
 }
 
-TEST_CASE("rows that were found done count as made") {
+TEST_CASE("rows that were found done give the pace") {
   const ExperimentConfig config = example();
-  RunTime time(config);
-  time.end(kBaseRow, 100);
+  RunTime time(config, example_reads(config));
+  time.found(kBaseRow, 100);
   const RunLeft left = time.begin(kControlRow);
   CHECK(left.row == 2);
   CHECK(left.steps == 0);
-  CHECK(left.seconds > 100);  // the other seed's fp32
+  // The other seed's fp32, and of both seeds what follows a control: 100 + 10 + 2 · (14 + 14 + 4).
+  CHECK(left.seconds == Approx(174).epsilon(0.1));
+}
+
+TEST_CASE("a shard's time is that of its rows") {
+  const ExperimentConfig config = example();
+  const ReadTokens reads = example_reads(config);
+  RunTime whole(config, reads), half(config, reads, {.index = 2, .of = 2});
+  const RunLeft all = whole.begin(kBaseRow), left = half.begin(kBaseRow);
+  CHECK(left.rows * 2 == all.rows);
+  CHECK(left.steps < all.steps / 2);
+}
+
+TEST_CASE("after a tenth of a run its end is known to a fifth") {
+  const ExperimentConfig config = quick();
+  const std::vector<RowResult> rows = planned_results(config);
+  const Measured measured;
+  double total = 0;
+  for (const RowResult& r : rows) total += measured.all(r);
+  double now = 0;
+  std::ostringstream out;
+  Progress progress({.seconds = [&] { return now; }, .out = &out});
+  RunTime time(config, kQuickReads);
+  int checks = 0;
+  for (const RowResult& r : rows) {
+    progress.run(time.begin(r.name));
+    const double began = now;
+    const bool trains = r.trained || r.name == kBaseRow;
+    const int steps = r.name == kBaseRow ? 2000 : 200;
+    if (trains) progress.begin(r.name, steps, 0, 1);
+    for (int i = 1; trains && i <= steps; ++i) {
+      now = began + measured.training(r) * i / steps;
+      progress.report({.step = i, .loss = 1, .tokens = 1216});
+      // A tenth of the run, and near its end.
+      if (now >= 0.1 * total && now <= 0.9 * total) {
+        const double truth = total - now;
+        CAPTURE(r.name, i, now, total);
+        CHECK(run_eta(out.str()) == Approx(truth).epsilon(0.2));
+        ++checks;
+      }
+      out.str({});
+    }
+    progress.end();
+    now = began + measured.all(r);
+    time.end(r.name, measured.all(r));
+  }
+  CHECK(checks > 1000);
 }
