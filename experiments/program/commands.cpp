@@ -359,7 +359,7 @@ std::vector<Command> make_commands() {
       {{.name = "lesson",
         .summary = "learn how it works: short programs that explain what they compute",
         .examples = {"notch lesson list", "notch lesson 01", "notch lesson check 02",
-                     "notch lesson check 02 mine.cpp"},
+                     "notch lesson check 02 mine.cpp", "notch lesson --html pages"},
         .positionals = {{.name = "list|NAME|check",
                          .help =
                              "the names (so without); a lesson, by number or name; or judge its "
@@ -373,7 +373,10 @@ std::vector<Command> make_commands() {
         .flags = {{.name = "out",
                    .value = "DIR",
                    .help = "where pictures go",
-                   .fallback = "this directory"}}},
+                   .fallback = "this directory"},
+                  {.name = "html",
+                   .value = "DIR",
+                   .help = "write four lessons as pages for a browser, to be touched"}}},
        lesson_command},
       {{.name = "new",
         .summary = "a folder with a small program of your own that is linked against Notch",

@@ -1,10 +1,11 @@
-// notch lesson: the list of lessons, one of them, or a judgement of its exercise.
+// notch lesson: the list of lessons, one of them, a judgement of its exercise, or pages for a browser.
 #include <filesystem>
 #include <iostream>
 
 #include "autograd/base/error.h"
 #include "experiments/lessons/check.h"
 #include "experiments/lessons/lesson.h"
+#include "experiments/lessons/site.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 
@@ -45,6 +46,12 @@ int check_lesson(const Args& args) {
 }  // namespace
 
 int lesson_command(const Args& args) {
+  if (const auto dir = args.value("html")) {
+    check(args.positionals.empty(), "notch lesson --html", "takes no lesson: it writes all pages");
+    lessons::write_site(*dir);
+    std::cout << (fs::path(*dir) / "index.html").string() << '\n';
+    return 0;
+  }
   if (args.positionals.empty()) return list_lessons();
   const std::string& what = args.positionals[0];
   check(what == "check" || args.positionals.size() == 1, "notch lesson",
