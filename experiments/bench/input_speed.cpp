@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "autograd/base/clock.h"
 #include "autograd/base/rng.h"
 #include "experiments/machine/roofs.h"
 #include "quant/serve/served_matrix.h"

@@ -178,30 +178,6 @@ std::vector<Flag> bench_flags() {
        threads_flag()});
 }
 
-std::vector<Flag> sample_flags() {
-  return {
-      {.name = "prompt", .letter = 'p', .value = "TEXT", .help = "what the text begins with"},
-      {.name = "tokens", .letter = 'n', .value = "N", .help = "how many", .fallback = "200"},
-      {.name = "temperature",
-       .value = "X",
-       .help = "0 = always the most probable token",
-       .fallback = "0.8"},
-      {.name = "top-k", .value = "N", .help = "of the N most probable tokens", .fallback = "all"},
-      {.name = "top-p",
-       .value = "X",
-       .help = "of the most probable tokens that have this much together",
-       .fallback = "1"},
-      {.name = "seed", .value = "N", .help = "of the choices", .fallback = "1337"},
-      kv_cache_flag(),
-      {.name = "draft",
-       .value = "MODEL_DIR",
-       .help = "a faster model of the same tokenizer that proposes tokens; the text's distribution "
-               "stays the same",
-       .reads = true},
-      no_verify_flag(),
-      threads_flag()};
-}
-
 std::vector<Flag> run_flags() {
   std::vector<Flag> flags = session_flags();
   flags.push_back(shard_flag());
@@ -376,7 +352,8 @@ std::vector<Command> make_commands() {
                    .fallback = "this directory"},
                   {.name = "html",
                    .value = "DIR",
-                   .help = "write four lessons as pages for a browser, to be touched"}}},
+                   .help = "write four lessons as pages for a browser, to be touched",
+                   .writes = true}}},
        lesson_command},
       {{.name = "new",
         .summary = "a folder with a small program of your own that is linked against Notch",

@@ -30,7 +30,9 @@ int config_command(const Args& args);
 int bench_command(const Args& args);
 int doctor_command(const Args& args);
 
-Verb narrow_verb();  ///< the flags of a verb may stand beside what reads them
+// The flags of a verb may stand beside what reads them.
+Verb narrow_verb();
+std::vector<Flag> sample_flags();
 
 struct Command {
   Verb verb{};

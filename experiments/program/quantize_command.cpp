@@ -140,7 +140,7 @@ void check_flags(const Args& args) {
 /// Refuses keys that say nothing of a quantization: of the data, the model, the training.
 void require_quantization_key(const std::string& argument) {
   const std::string key = argument.substr(0, argument.find_first_of(" ="));
-  std::string all = "[quant], [activations], [calib], [mixed]";
+  std::string all = "[quant], [activations], [calib], [mixed], [prune]";
   for (const Item& item : items_of({})) {
     if (item.kind == Kind::section && !rounding_methods(item.name).empty())
       all += str(", [", item.name, ']');

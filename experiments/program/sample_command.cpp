@@ -123,6 +123,30 @@ double proposal_cost(const RunnableArtefact& model, const RunnableArtefact& draf
 
 }  // namespace
 
+std::vector<Flag> sample_flags() {
+  return {
+      {.name = "prompt", .letter = 'p', .value = "TEXT", .help = "what the text begins with"},
+      {.name = "tokens", .letter = 'n', .value = "N", .help = "how many", .fallback = "200"},
+      {.name = "temperature",
+       .value = "X",
+       .help = "0 = always the most probable token",
+       .fallback = "0.8"},
+      {.name = "top-k", .value = "N", .help = "of the N most probable tokens", .fallback = "all"},
+      {.name = "top-p",
+       .value = "X",
+       .help = "of the most probable tokens that have this much together",
+       .fallback = "1"},
+      {.name = "seed", .value = "N", .help = "of the choices", .fallback = "1337"},
+      kv_cache_flag(),
+      {.name = "draft",
+       .value = "MODEL_DIR",
+       .help = "a faster model of the same tokenizer that proposes tokens; the text's distribution "
+               "stays the same",
+       .reads = true},
+      no_verify_flag(),
+      threads_flag()};
+}
+
 int sample_command(const Args& args) {
   nn::Sampling sampling{.temperature = args.number("temperature", 0.8, 0, 100),
                         .top_k = static_cast<int>(args.integer("top-k", 0, 0, 1'000'000'000)),

@@ -77,6 +77,7 @@ std::vector<std::int64_t> seeds_of(const ExperimentConfig& config, const Shard& 
 
 std::vector<std::string> rows_of(const ExperimentConfig& config, const Shard& shard,
                                  std::int64_t seed) {
+  if (shard.is_whole()) return all_row_names(config);  // of any seed: a dry run has one of its own
   const std::vector<std::int64_t> seeds = seeds_of(config, shard);
   if (std::ranges::find(seeds, seed) == seeds.end()) return {};
   const Cut cut = cut_of(config, shard);

@@ -61,7 +61,7 @@ TEST_CASE("the roof share is the smaller of compute and memory") {
       .tokens = 1, .seconds = 20, .operations = 1000e9, .bytes = 10e9, .roof_seconds = 1};
   CHECK(bench.share(compute_bound) == Approx(0.5));
   // Integer products, or three of them for one of floats.
-  InferenceRow integers = compute_bound;
+  RooflineDot integers = compute_bound;
   integers.products = 1;
   CHECK(bench.share(integers) == Approx(0.125));
   integers.products = 3;

@@ -75,6 +75,7 @@ TEST_CASE("five seeds in two parts, and the pieces of one seed") {
                                          "gptq-int8", "control-gptq-int8"});
   CHECK(rows_of(one, {6, 6}, 1) == Names{"fp32", "qat-ste-int4"});
   CHECK(rows_of(one, {1, 1}, 1) == all_row_names(one));
+  CHECK(rows_of(one, {1, 1}, 99) == all_row_names(one));  // the dry run's seed is none of the run's
 }
 
 TEST_CASE("a directory holds one part") {

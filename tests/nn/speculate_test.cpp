@@ -161,7 +161,7 @@ TEST_CASE("a draft that does not pay is dropped, one that does is used") {
   const Speculation won =
       speculate(*models.large, models.large_cache, perfect, prompt, 400, {}, again);
   CHECK(won.accepted == won.proposed);
-  CHECK(won.passes < 80);  // 8 tokens each, but for the first, and where the window moves
+  CHECK(won.passes <= 100);  // 4 tokens each at least: 8, but for the first and where the window moves
 }
 
 TEST_CASE("generation stops when told, and other vocabularies are refused") {

@@ -34,7 +34,7 @@ Keep kept_by_sorting(std::span<const double> scores, std::int64_t rows, std::int
   return keep;
 }
 
-TEST_CASE("the largest scores are kept, of a matrix, of a row, or 2 of 4 and 4 of 8") {
+TEST_CASE("the largest scores are kept: of a matrix, a row, 2 of 4, 4 of 8") {
   constexpr std::int64_t kRows = 5, kCols = 24;
   std::vector<double> scores;
   Rng rng(3, 1);
@@ -62,7 +62,7 @@ TEST_CASE("the largest scores are kept, of a matrix, of a row, or 2 of 4 and 4 o
   CHECK(parts.where == "layer");
 }
 
-TEST_CASE("GPTQ under a mask is the OBQ recursion that sets pruned weights to zero") {
+TEST_CASE("GPTQ under a mask is OBQ with its pruned weights at zero") {
   constexpr std::int64_t kRows = 10, kCols = 24;
   for (std::uint64_t seed = 0; seed < 4; ++seed) {
     const std::vector<real> w = normal_matrix(kRows * kCols, 100 + seed, 0.1);
@@ -81,7 +81,7 @@ TEST_CASE("GPTQ under a mask is the OBQ recursion that sets pruned weights to ze
   }
 }
 
-TEST_CASE("under a mask every range rule and grid leaves zeros, and the search lowers the error") {
+TEST_CASE("under a mask all rules leave zeros and the search helps") {
   constexpr std::int64_t kRows = 70, kCols = 48;
   const std::vector<real> w = normal_matrix(kRows * kCols, 5, 0.1);
   const Matrix H = hessian_of(correlated_inputs(200, kCols, 5), kCols);
@@ -117,7 +117,7 @@ Plan plan_of(int bits) {
   return {.weights = spec, .table = Spec{.bits = 8}};
 }
 
-TEST_CASE("every method leaves pruned weights at zero and the rest of the model whole") {
+TEST_CASE("every method leaves pruned weights at zero") {
   const Calibrated text;
   for (const Method* m : methods()) {
     if (m->trains()) continue;
@@ -138,7 +138,7 @@ TEST_CASE("every method leaves pruned weights at zero and the rest of the model 
   }
 }
 
-TEST_CASE("pruning alone zeroes the smallest weights and changes no other bit") {
+TEST_CASE("pruning alone zeroes the smallest weights and nothing else") {
   const auto model = make_gpt();
   const auto dense = nn::clone(*model);
   const std::vector<Target> targets = resolve(plan_of(8), *model);
@@ -199,7 +199,7 @@ void check_ships(nn::Model& model, FakeQuantizer& fake, const Mask& mask, bool r
   if (rounds_inputs) CHECK(same_bits(seen, logits_of(*served.model, Text(7))));
 }
 
-TEST_CASE("a masked model in training is, bit for bit, the one that its file serves") {
+TEST_CASE("a masked model in training is the one that its file serves") {
   for (const Training training : {Training::ste, Training::lsq}) {
     for (const bool rounds_inputs : {false, true}) {
       for (const int rounds : {1, 3}) {
@@ -242,7 +242,7 @@ TEST_CASE("a masked model in training is, bit for bit, the one that its file ser
   }
 }
 
-TEST_CASE("a mask holds weights still, and what is pruned in rounds stays pruned") {
+TEST_CASE("what is pruned in rounds stays pruned and gets no gradient") {
   const auto model = make_gpt();
   const std::vector<Target> targets = resolve(plan_of(4), *model);
   const PruneOptions options{.method = "magnitude", .sparsity = 0.8, .rounds = 4};

@@ -50,7 +50,7 @@ struct Layer {
   }
 };
 
-TEST_CASE("Wanda keeps the largest |w| times norm of the input of every row") {
+TEST_CASE("Wanda keeps each row's largest |w| times norm of the input") {
   const Layer l(1);
   std::vector<double> norms(at(l.cols));
   for (std::size_t i = 0; i < l.x.size(); ++i)
@@ -69,7 +69,7 @@ TEST_CASE("Wanda keeps the largest |w| times norm of the input of every row") {
   }
 }
 
-TEST_CASE("SparseGPT is the OBS recursion: N:M by the errors of the group's first column") {
+TEST_CASE("SparseGPT with N:M is the OBS recursion") {
   for (std::uint64_t seed = 0; seed < 4; ++seed) {
     const Layer l(seed);
     for (const Pattern pattern : {Pattern::two_of_four, Pattern::four_of_eight}) {
@@ -86,7 +86,7 @@ TEST_CASE("SparseGPT is the OBS recursion: N:M by the errors of the group's firs
   }
 }
 
-TEST_CASE("SparseGPT's unstructured masks: of the next 128 columns, the least w^2 / inv(H)_jj") {
+TEST_CASE("SparseGPT prunes the least errors of the next 128 columns") {
   const Layer l(3, 160);
   const Pruned p = sparsegpt(l.w, l.rows, l.cols, l.H, {.sparsity = 0.3}, "t");
   // Of the first 128 columns nothing has moved when their mask is chosen.
@@ -137,7 +137,7 @@ TEST_CASE("without pruned weights SparseGPT is GPTQ, to the bit") {
   for (std::size_t i = 0; i < a.tensors.size(); ++i) CHECK(a.tensors[i].q == b.tensors[i].q);
 }
 
-TEST_CASE("of output errors SparseGPT's is below Wanda's, and Wanda's below magnitude's") {
+TEST_CASE("output errors: SparseGPT below Wanda below magnitude") {
   for (std::uint64_t seed = 0; seed < 4; ++seed) {
     const Layer l(seed);
     for (const PruneOptions& options :
@@ -174,7 +174,7 @@ TEST_CASE("SparseGPT gives the same bits for one, two and three threads") {
   set_threads(before);
 }
 
-TEST_CASE("masks in files: a bit per weight, rows on bytes, and nothing beyond them") {
+TEST_CASE("masks in files: a bit per weight, nothing beyond a row") {
   const Keep keep{1, 0, 0, 1, 1, 0, 1, 1, 1, 0,  //
                   0, 1, 0, 0, 0, 0, 0, 0, 0, 1};
   const std::vector<std::uint8_t> bytes = pack_mask(keep, 2, 10);
@@ -193,7 +193,7 @@ std::int64_t bytes_of(const fs::path& dir, std::string_view name) {
   return entry ? static_cast<std::int64_t>(entry->bytes) : -1;
 }
 
-TEST_CASE("a pruned model is read back as it was written, in the bytes that were predicted") {
+TEST_CASE("a pruned model is read back, in the bytes that were predicted") {
   for (const Spec& spec :
        {Spec{.bits = 4}, Spec{.bits = 8}, Spec{.bits = 2, .grid = GridKind::ternary},
         Spec{.bits = 4, .grid = GridKind::nf4},
@@ -233,7 +233,7 @@ TEST_CASE("a pruned model is read back as it was written, in the bytes that were
   }
 }
 
-TEST_CASE("2:4 takes the bytes of two codes and four bits of mask per four weights") {
+TEST_CASE("2:4 takes two codes and four bits of mask per four weights") {
   const auto model = make_gpt();
   const Plan plan{.weights = {.bits = 4}, .table = Spec{.bits = 8}};
   const Quantized q =
