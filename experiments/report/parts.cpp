@@ -247,7 +247,7 @@ std::vector<SeedResults> read_results(const std::vector<RunPart>& parts,
       for (const RunPart& p : parts) {
         const fs::path file = row_file(p, seed, plan.name);
         if (!fs::exists(file)) continue;
-        RowResult found = row_from_json(Json::parse(read_file(file), file.string()), file.string());
+        RowResult found = row_from_text(read_file(file), file.string());
         if (!found.scored_on.empty() && found.scored_on != scored_on) {
           throw Error({.fault = Fault::mismatch,
                        .where = file.string(),

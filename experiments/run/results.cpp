@@ -198,6 +198,7 @@ void require_possible(const RowResult& row, std::string_view where) {
                  .expected = std::move(expected),
                  .hint = "the file is damaged; a run that is resumed makes the row again"});
   };
+  require(!row.name.empty(), "name", "none", "a row's");
   const std::vector<std::int64_t>& tokens = row.eval.window_tokens;
   require(row.eval.window_losses.size() == tokens.size(), "window_losses",
           str(row.eval.window_losses.size()), str("one for each of ", tokens.size(), " windows"));

@@ -138,7 +138,7 @@ TEST_CASE("A finished comparison says the same in every format") {
         CHECK(back.sha256 == row.sha256);
       }
     }
-    RowResult plain;  // no task, no base
+    const RowResult plain{.name = "fp32"};  // no task, no base
     const RowResult back = row_from_json(Json::parse(to_json(plain).dump(), "row"), "row");
     CHECK_FALSE(back.accuracy);
     CHECK_FALSE(back.eval.from_base);

@@ -69,6 +69,16 @@ TEST_CASE("verify tells which file of a run is damaged") {
     check_refused(program.notch("quantize run/models/fp32-seed1337 -b 4 --method rtn --out q"), 3);
     check_refused(program.notch("export " + q8 + " --format coded --out q"), 3);
   }
+  SECTION("a report takes no row that was changed") {
+    std::string row = read_file(program / "run/seed-1337/rows/rtn-int8.json");
+    const std::size_t at = row.find("\"bits\": 8");
+    REQUIRE(at != row.npos);
+    row[at + 8] = '7';
+    program.write("run/seed-1337/rows/rtn-int8.json", row);
+    const Outcome refused = program.notch("report run --out all -q");
+    check_refused(refused, 3);
+    CHECK(refused.err.find("rtn-int8.json") != std::string::npos);
+  }
   SECTION("a run that goes on makes anew what is damaged") {
     flip_last_byte(program / "run/seed-1337/rows/fp32.json");
     REQUIRE(program.notch("run tiny.toml --resume -q").code == 0);

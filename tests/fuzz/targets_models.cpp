@@ -9,6 +9,7 @@
 #include "quant/numbers/format.h"
 #include "quant/store/entropy_coder.h"
 #include "quant/store/gguf_model.h"
+#include "quant/store/gptq_checkpoint.h"
 #include "quant/store/model_files.h"
 #include "tests/fuzz/targets.h"
 #include "tests/nn/plain_file.h"
@@ -191,6 +192,30 @@ std::vector<std::string> quantized_seeds(quant::Coding coding) {
 std::vector<std::string> packed_seeds() { return quantized_seeds(quant::Coding::packed); }
 std::vector<std::string> coded_seeds() { return quantized_seeds(quant::Coding::entropy); }
 
+/// As AutoGPTQ has them: of both formats of zero points, symmetric and not.
+std::vector<std::string> gptq_seeds() {
+  using namespace notch::quant;
+  const UnsyncedWrites fast;
+  std::vector<std::string> seeds;
+  for (const GptqZeros zeros : {GptqZeros::v1, GptqZeros::v2}) {
+    const auto model =
+        make_gpt({.vocab_size = 32, .block_size = 4, .n_layer = 1, .n_head = 1, .n_embd = 32});
+    const bool first = zeros == GptqZeros::v1;
+    const Quantized q = rounded(
+        *model, {.weights = {.bits = first ? 4 : 3,
+                             .grid = first ? GridKind::narrow : GridKind::asymmetric,
+                             .granularity = first ? Granularity::channel : Granularity::group,
+                             .group_size = first ? 0 : 32,
+                             .scale = ScaleType::f16}});
+    const fs::path dir = scratch() / "seed";
+    fs::remove_all(dir);
+    fs::create_directories(dir);
+    save_gptq(*model, q, dir, zeros);
+    seeds.push_back(pack(files_of(dir)));
+  }
+  return seeds;
+}
+
 int fuzz_gguf(const std::uint8_t* data, std::size_t size) {
   const fs::path path = scratch() / "a.gguf";
   put_file(path, text_of(data, size));
@@ -306,6 +331,7 @@ std::vector<Target> model_targets() {
           {"float_model", fuzz_model, float_seeds, none},
           {"packed_model", fuzz_model, packed_seeds, none},
           {"coded_model", fuzz_model, coded_seeds, none},
+          {"gptq_model", fuzz_model, gptq_seeds, none},
           {"gguf", fuzz_gguf, gguf_seeds, none},
           {"coded_stream", fuzz_stream, stream_seeds, none},
           {"checkpoint", fuzz_checkpoint, checkpoint_seeds, none}};
