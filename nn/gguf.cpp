@@ -74,7 +74,7 @@ void put_entry(std::string& out, const GgufEntry& entry) {
           put(out, id_of<typename T::value_type>());
           put(out, static_cast<std::uint64_t>(value.size()));
           for (const auto& each : value) put(out, each);
-        } else {
+        } else if constexpr (!std::is_same_v<T, Nothing>) {
           put(out, kIds[entry.value.index()]);
           put(out, value);
         }
@@ -86,6 +86,7 @@ void check_sources(std::span<const GgufEntry> metadata, std::span<const GgufSour
   std::set<std::string_view> keys, names;
   for (const GgufEntry& e : metadata) {
     check(keys.insert(e.key).second, "gguf", "key ", e.key, " appears twice");
+    check(!std::holds_alternative<Nothing>(e.value), "gguf", "key ", e.key, " has no value");
   }
   for (const GgufSource& t : tensors) {
     check(names.insert(t.name).second, "gguf", "tensor ", t.name, " appears twice");

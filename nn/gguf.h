@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "autograd/base/file_reader.h"
+#include "autograd/base/nothing.h"
 
 namespace notch::nn {
 
@@ -31,7 +32,7 @@ namespace notch::nn {
 using GgufValue =
     std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t,
                  std::int32_t, float, bool, std::string, std::uint64_t, std::int64_t, double,
-                 std::vector<std::string>, std::vector<std::int32_t>, std::vector<float>>;
+                 std::vector<std::string>, std::vector<std::int32_t>, std::vector<float>, Nothing>;
 
 struct GgufEntry {
   std::string key{};

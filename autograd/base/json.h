@@ -15,6 +15,8 @@
 #include <variant>
 #include <vector>
 
+#include "autograd/base/nothing.h"
+
 namespace notch {
 
 class Json {
@@ -41,7 +43,7 @@ class Json {
   /// json module writes.
   static Json parse(std::string_view text, std::string_view name, bool non_finite = false);
 
-  bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
+  bool is_null() const { return std::holds_alternative<Nothing>(value_); }
   bool is_bool() const { return std::holds_alternative<bool>(value_); }
   bool is_int() const { return std::holds_alternative<std::int64_t>(value_); }
   bool is_number() const { return is_int() || std::holds_alternative<double>(value_); }
@@ -69,7 +71,7 @@ class Json {
   std::string dump(int indent = -1) const;
 
  private:
-  std::variant<std::monostate, bool, std::int64_t, double, std::string, Array, Object> value_{};
+  std::variant<Nothing, bool, std::int64_t, double, std::string, Array, Object> value_{};
 };
 
 /// `text` as a JSON string literal with its quotes.

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "autograd/base/error.h"
+#include "autograd/base/nothing.h"
 
 namespace notch::experiments::toml {
 
@@ -64,7 +65,7 @@ enum class Form {
 };
 
 struct Value {
-  std::variant<std::string, std::int64_t, double, bool, Array, Table> data;
+  std::variant<std::string, std::int64_t, double, bool, Array, Table, Nothing> data;
   Mark mark{};
   Form form = Form::closed;
 

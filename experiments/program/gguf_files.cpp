@@ -54,6 +54,8 @@ std::string shown(const nn::GgufValue& value) {
           return v ? "true" : "false";
         } else if constexpr (std::is_arithmetic_v<T>) {
           return str(+v);
+        } else if constexpr (std::is_same_v<T, Nothing>) {
+          return "";
         } else {
           return str(v.size(), " entries");
         }

@@ -12,6 +12,8 @@
 #include <variant>
 #include <vector>
 
+#include "autograd/base/nothing.h"
+
 namespace notch::experiments {
 
 struct Column {
@@ -33,8 +35,8 @@ struct Number {
   double low = std::numeric_limits<double>::quiet_NaN(), high = low;
 };
 
-using Cell = std::variant<std::monostate, std::string, Number>;
-inline Cell missing() { return std::monostate{}; }
+using Cell = std::variant<Nothing, std::string, Number>;
+inline Cell missing() { return Nothing{}; }
 inline Cell number(double value, double spread = -1) {
   return Number{.value = value, .spread = spread};
 }

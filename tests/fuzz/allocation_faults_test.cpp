@@ -1,0 +1,67 @@
+// Without memory, at whichever request: std::bad_alloc or an Error, nothing leaks, nothing is half done.
+#include "tests/allocation_counters.h"
+#include "tests/catch.h"
+#include "tests/fuzz/targets.h"
+
+#ifndef NOTCH_SANITIZED  // whose operator new cannot be made to fail
+
+namespace notch::test::fuzz {
+namespace {
+
+/// The parsers that a program starts with; what they read is small, so that every request is tried.
+constexpr std::string_view kSwept[] = {"json",           "toml",        "vocabulary",
+                                       "tokenizer_json", "safetensors", "coded_stream",
+                                       "checkpoint",     "row"};
+/// Those whose many requests are tried one in so many.
+constexpr std::pair<std::string_view, long> kSampled[] = {{"config", 29},       {"float_model", 13},
+                                                          {"packed_model", 13}, {"coded_model", 13},
+                                                          {"gguf", 13},         {"metrics", 13}};
+
+/// Makes the first request fail, then one `stride` further on, until one run asks for fewer.
+void sweep(std::string_view name, long stride) {
+  const Target* target = find_target(name);
+  REQUIRE(target);
+  const std::string input = target->seeds()[0];
+  const auto run = [&] {
+    target->run(reinterpret_cast<const std::uint8_t*>(input.data()), input.size());
+  };
+  run();  // what is made once and kept
+  const long requests = allocations_of(run);
+  CHECK(requests > 0);
+  for (const bool from_then_on : {false, true}) {
+    for (long n = 1; n <= requests; n += stride) {
+      CAPTURE(name, n, from_then_on);
+      const long before = held_bytes;
+      failing_allocation = n;
+      failing_until = from_then_on ? 1'000'000'000 : n;
+      std::string trouble;
+      allocations_of([&] {
+        try {
+          run();
+        } catch (const std::bad_alloc&) {
+        } catch (const Error& e) {  // of a file that could not be held
+          if (e.fault() != Fault::io) trouble = "another error";
+        } catch (const Finding&) {  // a text of what was wrong could not be made
+          trouble = "a wrong answer";
+        }
+      });
+      failing_allocation = failing_until = 0;
+      REQUIRE(trouble.empty());
+      REQUIRE(held_bytes - before <= 0);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a reader without memory at any request ends in order") {
+  for (const std::string_view name : kSwept) sweep(name, 1);
+}
+
+TEST_CASE("a reader of models without memory ends in order") {
+  for (const auto& [name, stride] : kSampled) sweep(name, stride);
+}
+
+}  // namespace notch::test::fuzz
+
+#endif
