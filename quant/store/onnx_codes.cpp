@@ -176,12 +176,11 @@ std::string input_of(OnnxGraph& g, const NamedQTensor& t, std::string x) {
     x = g.add("Mul", {x, g.reals(t.name + ".input_multiplier", {n}, floats(t.multiply))});
   }
   if (!t.input) return x;
-  const auto [scale, zero] = t.input->at;
+  const auto scale = static_cast<float>(t.input->at.scale);
+  const int zero = t.input->at.zero_point;
   const Grid grid = grid_of(unit_spec(t.input->spec));
-  const auto bound = [&](int code) {
-    return g.number(static_cast<float>(code - zero) * static_cast<float>(scale));
-  };
-  const std::string s = g.reals(t.name + ".input_scale", {}, {static_cast<float>(scale)});
+  const auto bound = [&](int code) { return g.number(static_cast<float>(code - zero) * scale); };
+  const std::string s = g.reals(t.name + ".input_scale", {}, {scale});
   const std::string z = scalar_i8(g, t.name + ".input_zero", static_cast<std::int8_t>(zero));
   x = g.add("Clip", {x, bound(grid.qmin), bound(grid.qmax)});
   return g.add("DequantizeLinear", {g.add("QuantizeLinear", {x, s, z}), s, z});
