@@ -58,11 +58,32 @@ int export_onnx(const Args& args, const fs::path& file) {
 int export_gguf(const Args& args, const fs::path& file) {
   require_one_file(args, "--gguf", file);
   const Artefact from = open_artefact(args, args.positionals[0]);
-  save_gguf(from, args.value("gguf-type").value_or("F16"), file);
+  const std::vector<quant::Requantized> again =
+      save_gguf(from,
+                {.type = args.value("gguf-type").value_or("F16"),
+                 .requantize = args.has("requantize"),
+                 .imatrix = args.value("imatrix").value_or("")},
+                file);
   const Artefact written = open_artefact(args, file);
-  if (dynamic_cast<const nn::Gpt&>(from.model()).config().gelu == Gelu::exact) {
+  if (const auto* gpt = dynamic_cast<const nn::Gpt*>(&from.model());
+      gpt && gpt->config().gelu == Gelu::exact) {
     note(args,
          "note: llama.cpp computes GELU by tanh, this model by erf; values differ by up to 0.0005");
+  }
+  if (!again.empty()) {
+    Table table({{.key = "tensor", .text = true},
+                 {.key = "type", .text = true},
+                 {.key = "change_pct", .title = "change %", .decimals = 2},
+                 {.key = "why", .text = true}});
+    for (const quant::Requantized& r : again) {
+      table.add_row({text(r.name), text(r.type->name), number(100 * r.change), text(r.why)});
+    }
+    print_table(args, table);
+    note(args, str(again.size(),
+                   " tensors were rounded once more; change: the root mean square "
+                   "between the weights of the file and of the model, over the model's. What that "
+                   "costs: notch eval ",
+                   file.string(), " --base ", from.path.string(), " --text FILE"));
   }
   note(args, str("written to ", file.string(), ", ", written.file_bytes, " bytes; ",
                  from.file_bytes, " before"));

@@ -3,42 +3,26 @@
 #include <type_traits>
 
 #include "autograd/base/error.h"
-#include "data/vocab_files.h"
-#include "quant/store/gguf_blocks.h"
-#include "quant/store/gguf_model.h"
+#include "experiments/program/gguf_vocabulary.h"
+#include "nn/architectures.h"
+#include "quant/store/gguf_encode.h"
+#include "quant/store/gguf_importance.h"
 
 namespace notch::experiments {
 namespace {
 
-quant::GgufVocabulary vocabulary_of(const data::Tokenizer& tokenizer) {
-  const data::Vocabulary& v = tokenizer.vocabulary();
-  if (!data::fits_vocab_files(v)) {
-    throw Error({.where = "notch export",
-                 .what =
-                     "the tokenizer is more than vocab.json and merges.txt can say, and GGUF has "
-                     "no more",
-                 .hint = "export --format f16 writes a directory with its tokenizer.json"});
-  }
-  quant::GgufVocabulary out{.end_of_text = tokenizer.end_of_text()};
-  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
-    out.tokens.push_back(data::spelling_of(v, id));
-  }
-  const auto spelled = [&](std::int32_t id) { return data::spell(tokenizer.token(id)); };
-  for (const data::Merge& m : v.merges) {
-    out.merges.push_back(spelled(m.left) + ' ' + spelled(m.right));
-  }
-  for (const data::AddedToken& added : v.added) out.specials.push_back(added.id);
-  return out;
-}
-
-data::Tokenizer tokenizer_of(const quant::GgufVocabulary& v, const fs::path& file) {
-  data::VocabularyText text{.spellings = v.tokens};
-  for (const std::int32_t id : v.specials) {
-    text.specials.insert(v.tokens[static_cast<std::size_t>(id)]);
-  }
-  for (const std::string& merge : v.merges) text.merges += merge + "\n";
-  return data::Tokenizer::of(data::parse_vocabulary(text, file.string() + ": tokenizer.ggml.tokens",
-                                                    file.string() + ": tokenizer.ggml.merges"));
+/// The ids of a directory's config.json, where it has them: its tokenizer need not say them.
+void take_token_ids(const Artefact& artefact, quant::GgufVocabulary& vocabulary) {
+  if (!fs::exists(artefact.path / nn::kConfigFile)) return;
+  const Json config = nn::read_config_json(artefact.path);
+  const auto take = [&](std::string_view key, std::int32_t& to) {
+    const Json* id = config.find(key);
+    if (!id || !id->is_number()) return;
+    const std::int64_t n = id->as_int(key);
+    if (n >= 0 && n < std::ssize(vocabulary.tokens)) to = static_cast<std::int32_t>(n);
+  };
+  if (!vocabulary.add_bos) take("bos_token_id", vocabulary.bos);
+  take("eos_token_id", vocabulary.eos);
 }
 
 void require_intact(const Args& args, const nn::GgufFile& file) {
@@ -65,23 +49,33 @@ std::string shown(const nn::GgufValue& value) {
 
 }  // namespace
 
-void save_gguf(const Artefact& artefact, std::string_view type, const fs::path& file) {
-  const nn::GgufType* t = nn::gguf_type(type);
+std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufExport& how,
+                                          const fs::path& file) {
+  const nn::GgufType* t = nn::gguf_type(how.type);
   if (!t || !quant::has_encoder(*t)) {
     throw Error({.where = "notch export",
                  .what = "no encoder of this type",
                  .field = "--gguf-type",
-                 .found = std::string(type),
+                 .found = std::string(how.type),
                  .expected = "F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0 or Q4_1"});
   }
-  quant::save_gguf(artefact.model(), artefact.loaded.tensors, vocabulary_of(artefact.tokenizer), *t,
-                   artefact.path.filename().string(), file);
+  quant::GgufVocabulary vocabulary = gguf_vocabulary(artefact.tokenizer);
+  take_token_ids(artefact, vocabulary);
+  quant::GgufOptions options{.type = t, .requantize = how.requantize};
+  if (!how.imatrix.empty()) {
+    options.importance = [of = quant::load_importance(how.imatrix)](const std::string& tensor) {
+      const auto at = of.find(tensor);
+      return at == of.end() ? std::span<const float>{} : std::span<const float>(at->second);
+    };
+  }
+  return quant::save_gguf(artefact.model(), artefact.loaded.tensors, vocabulary, options,
+                          artefact.path.filename().string(), file);
 }
 
 Artefact open_gguf(const Args& args, const fs::path& file) {
   require_intact(args, nn::GgufFile::open(file));
   quant::GgufModel read = quant::load_gguf(file);
-  Artefact a{.path = file, .tokenizer = tokenizer_of(read.vocabulary, file)};
+  Artefact a{.path = file, .tokenizer = gguf_tokenizer(read.vocabulary, file)};
   a.loaded.model = std::move(read.model);
   a.size = quant::predict_size(a.model(), {}, 32, a.loaded.coding);
   a.file_bytes = static_cast<std::int64_t>(fs::file_size(file));

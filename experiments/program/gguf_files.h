@@ -2,13 +2,19 @@
 #pragma once
 
 #include "experiments/program/command_tools.h"
-#include "nn/gguf.h"
+#include "quant/store/gguf_model.h"
 
 namespace notch::experiments {
 
-/// The artefact as `file`, its floating-point matrices as `type` ("F16"; a quantized model's own codes
-/// stay what they are). Errors as quant::save_gguf.
-void save_gguf(const Artefact& artefact, std::string_view type, const std::filesystem::path& file);
+struct GgufExport {
+  std::string type = "F16";  ///< of matrices in floating point; a quantized model's own codes stay
+  bool requantize = false;   ///< quant::GgufOptions
+  std::string imatrix{};     ///< a file of column weights for encoders; empty: none
+};
+
+/// The artefact as `file`; what was rounded once more. Errors as quant::save_gguf.
+std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufExport& how,
+                                          const std::filesystem::path& file);
 
 /// A GGUF file as an artefact: floats, with the tokenizer that is in it. Compared with its digest, if it
 /// has one, unless --no-verify.

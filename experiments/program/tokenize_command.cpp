@@ -5,6 +5,7 @@
 #include "autograd/base/error.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/program/gguf_files.h"
 
 namespace notch::experiments {
 
@@ -16,7 +17,9 @@ int tokenize_command(const Args& args) {
                  .field = "--text",
                  .hint = "the text to cut into tokens: --text book.txt"});
   }
-  const data::Tokenizer tokenizer = data::Tokenizer::load(args.positionals[0]);
+  const std::string& path = args.positionals[0];
+  const data::Tokenizer tokenizer =
+      nn::is_gguf(path) ? open_gguf(args, path).tokenizer : data::Tokenizer::load(path);
   const std::string text = read_input(*file);
   const std::vector<std::int32_t> ids = tokenizer.encode(text);
   std::string lines;

@@ -1,49 +1,40 @@
-// GGUF's blocks of weights: what llama.cpp computes with, and how its encoders choose it.
+// GGUF's blocks of 32 weights, and the values of blocks of any type.
 //
-// Type    block        layout (d, m IEEE half)                     value
-// Q8_0    32 weights   d, int8 q[32]                               d·q
-// Q4_0    32           d, 16 bytes: q[j] low, q[j + 16] high       d·(q - 8)
-// Q4_1    32           d, m, 16 bytes as Q4_0                      d·q + m
-// Q5_0    32           d, u32 of fifth bits, 16 bytes as Q4_0      d·(q - 16)
-// Q5_1    32           d, m, u32, 16 bytes                         d·q + m
-// Q6_K    256          ql[128], qh[64], int8 sc[16], d             d·sc[i / 16]·(q - 32)
-// Source: ggml-quants.c of llama.cpp (layouts, and the rules of the first five encoders; their bytes
-// were not compared with llama-quantize's). Comparisons between methods never use these encoders
-// (quant/numbers/qtensor.h has the project's).
+// Type    bytes  layout (d, m IEEE half)                          value
+// Q8_0    34     d, int8 q[32]                                    d·q
+// Q4_0    18     d, 16 bytes: q[j] + 8 low, q[j + 16] + 8 high    d·q
+// Q4_1    20     d, m, 16 bytes, without the 8                    d·q + m
+// Q5_0    22     d, u32 of fifth bits, 16 bytes, 16 for the 8     d·q
+// Q5_1    24     d, m, u32, 16 bytes                              d·q + m
+// IQ4_NL  18     d, 16 bytes of places in a table of levels       d·T[place]
+// Those of 256 weights are in quant/store/gguf_superblocks.h, what llama.cpp would write for weights
+// in gguf_encode.h, a quantized matrix's own codes in gguf_exact.h.
+// Source: ggml-common.h and ggml-quants.c of llama.cpp.
 #pragma once
 
+#include <array>
 #include <cstddef>
-#include <cstdint>
 #include <span>
 #include <vector>
 
 #include "autograd/base/real.h"
 #include "nn/gguf.h"
-#include "quant/numbers/qtensor.h"
 
 namespace notch::quant {
 
-/// Whether `encode_blocks` has llama.cpp's encoder of this type.
-bool has_encoder(const nn::GgufType& type);
+inline constexpr std::size_t kSmallBlock = 32;
 
-/// `row` (whole blocks) by llama.cpp's rules, appended to `out`: F32, F16 and BF16 rounded
-/// half to even; Q8_0, Q4_0, Q4_1, Q5_0, Q5_1 with the f32 reciprocal of the unrounded d.
-void encode_blocks(const nn::GgufType& type, std::span<const real> row,
-                   std::vector<std::byte>& out);
+/// A block as numbers: value = d·q + m.
+struct SmallBlock {
+  float d = 0, m = 0;
+  std::array<int, kSmallBlock> q{};
+};
 
-/// The values of whole blocks, in float as llama.cpp's dequantize_row. Usage error for a type that is
-/// not in the table above nor F32, F16, BF16.
+/// The bytes of a block, appended. Q4_0, Q4_1, Q5_0, Q5_1 or Q8_0; q fits and d and m are rounded to halves.
+void pack_small(const nn::GgufType& type, const SmallBlock& block, std::vector<std::byte>& out);
+
+/// The values of whole blocks, in float as llama.cpp's dequantize_row. Any type of nn::gguf_type.
 void decode_blocks(const nn::GgufType& type, std::span<const std::byte> blocks,
                    std::span<real> out);
-
-/// The type that holds every code and scale of `q` exactly, the smallest there is: Q4_0 for codes in
-/// -8 … 7, Q5_0 in -16 … 15, Q6_K in -32 … 31 where 256 weights share a scale, Q8_0 for the others. A
-/// usage error naming `where` says why there is none: scales that are no halves, zero points, a
-/// codebook, units that a block straddles.
-const nn::GgufType& exact_type(const QTensor& q, std::string_view where);
-
-/// Row `row` of q in blocks of a type that holds it: its own codes, never rounded again.
-void exact_blocks(const nn::GgufType& type, const QTensor& q, std::int64_t row,
-                  std::vector<std::byte>& out);
 
 }  // namespace notch::quant

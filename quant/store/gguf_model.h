@@ -1,44 +1,68 @@
-// A GPT as a GGUF file, and back: what llama.cpp loads under the architecture "gpt2".
-//
-// Names are llama.cpp's (token_embd.weight, blk.N.attn_qkv.weight, …), matrices row-major
-// [out][in], positions, norms and biases F32, every bias there (zeros where the model has none), and
-// the head by itself even where it is tied. llama.cpp's GELU is the tanh form.
+// A model as a GGUF file, and back: what llama.cpp loads under the architectures of
+// quant/store/gguf_architectures.h. Matrices are row-major [out][in]; positions, norms and biases are F32.
 #pragma once
 
-#include <optional>
+#include <functional>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "nn/gguf.h"
-#include "nn/gpt.h"
+#include "nn/model.h"
 #include "quant/numbers/named_qtensor.h"
 
 namespace notch::quant {
 
-/// A tokenizer as the file holds it: tokens in GPT-2's printable spelling by id, merges as "left
-/// right" by rank.
+/// A tokenizer as the file holds it (tokenizer.ggml.*, model "gpt2").
 struct GgufVocabulary {
-  std::vector<std::string> tokens{}, merges{};
-  std::vector<std::int32_t> specials{};
-  std::int32_t end_of_text = -1;  ///< -1: none
+  /// What a token is, in llama.cpp's numbers (llama_token_type).
+  enum Kind : std::int32_t { kNormal = 1, kControl = 3, kUserDefined = 4 };
+
+  std::vector<std::string> tokens{};  ///< by id, in GPT-2's printable spelling
+  std::vector<std::int32_t> kinds{};  ///< one for each token, or nothing: all normal
+  std::vector<std::string> merges{};  ///< "left right" by rank
+  std::string pre = "gpt-2";          ///< how words are cut, by llama.cpp's name
+  std::int32_t bos = 0, eos = 0;
+  bool add_bos = false;  ///< before every text
+  bool operator==(const GgufVocabulary&) const = default;
+};
+
+/// Something that is known of the inputs of a matrix, one number per column; empty: nothing.
+using Importance = std::function<std::span<const float>(const std::string& tensor)>;
+
+struct GgufOptions {
+  const nn::GgufType* type = nullptr;  ///< of matrices in floating point
+  /// Quantized tensors that no block holds exactly are rounded once more, to `type`, instead of being
+  /// refused.
+  bool requantize = false;
+  Importance importance{};  ///< by the file's tensor names; of encoders that weigh columns
+};
+
+/// A matrix that was rounded once more.
+struct Requantized {
+  std::string name{};
+  const nn::GgufType* type = nullptr;
+  std::string why{};  ///< no type holds it exactly
+  double change = 0;  ///< ‖ŵ' - ŵ‖ / ‖ŵ‖: from the weights that the model multiplies
 };
 
 /// Writes the model. Quantized tensors keep their codes bit for bit in the block type that holds them
-/// (gguf_blocks.h, exact_type); other matrices are encoded as `type`. Usage error naming the tensor
-/// for what cannot be written so: inputs that are rounded or multiplied, a row that blocks do not
-/// divide, codes that no type holds.
-void save_gguf(const nn::Model& model, const std::vector<NamedQTensor>& tensors,
-               const GgufVocabulary& vocabulary, const nn::GgufType& type, const std::string& name,
-               const fs::path& path);
+/// (gguf_exact.h); other matrices are encoded as options.type (gguf_encode.h). Returns what was rounded
+/// once more. Usage error naming the tensor for what cannot be written so: inputs that are rounded or
+/// multiplied, a row that blocks do not divide, codes that no type holds.
+std::vector<Requantized> save_gguf(const nn::Model& model, const std::vector<NamedQTensor>& tensors,
+                                   const GgufVocabulary& vocabulary, const GgufOptions& options,
+                                   const std::string& name, const fs::path& path);
 
 struct GgufModel {
   std::unique_ptr<nn::Model> model{};
   GgufVocabulary vocabulary{};
 };
 
-/// Reads a "gpt2" file of any of gguf_blocks.h's types, as floats. Fault::input naming the key or
+/// Reads a file with tensors of any type of nn::gguf_type, as floats. Fault::input naming the key or
 /// tensor for anything else: another architecture, a missing, extra or wrongly shaped tensor, a
-/// vocabulary of another size, a head that differs from a table it is said to be.
+/// vocabulary of another size or model. A head that equals the table is tied.
 GgufModel load_gguf(const fs::path& path);
 
 }  // namespace notch::quant

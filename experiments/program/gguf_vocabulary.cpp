@@ -1,0 +1,174 @@
+#include "experiments/program/gguf_vocabulary.h"
+
+#include <algorithm>
+#include <array>
+
+#include "autograd/base/error.h"
+
+namespace notch::experiments {
+namespace {
+
+using Kind = quant::GgufVocabulary::Kind;
+
+/// llama.cpp's names (src/llama-vocab.cpp) for the words of data::PreTokenizer. Of several names for
+/// one way the first is written.
+struct Pre {
+  std::string_view name{};
+  data::PreTokenizer words{};
+  bool ignore_merges = false;
+};
+constexpr std::array kPres{
+    Pre{"gpt-2", {data::SplitPattern::gpt2}},
+    Pre{"smollm", {data::SplitPattern::gpt2, data::DigitSplit::single}},
+    Pre{"llama-bpe", {data::SplitPattern::llama3}, true},
+    Pre{"llama3", {data::SplitPattern::llama3}, true},
+    Pre{"llama-v3", {data::SplitPattern::llama3}, true},
+    Pre{"smaug-bpe", {data::SplitPattern::llama3}},
+    Pre{"dbrx", {data::SplitPattern::llama3}},
+    Pre{"qwen2", {data::SplitPattern::qwen2}},
+};
+
+std::string pre_of(const data::Vocabulary& v) {
+  // Words do not matter without merges, and GPT-2's rules would eat spaces before punctuation when ids
+  // become text.
+  if (v.merges.empty() && !v.ignore_merges) return "qwen2";
+  for (const Pre& pre : kPres) {
+    if (pre.words == v.pre_tokenizer && pre.ignore_merges == v.ignore_merges)
+      return std::string(pre.name);
+  }
+  throw Error(
+      {.where = "notch export",
+       .what = "llama.cpp has no name for the way this tokenizer cuts words",
+       .expected = "the words of GPT-2, with or without single digits, of Llama 3 or of Qwen 2",
+       .hint = "export --format f16 writes a directory with its tokenizer.json"});
+}
+
+/// A post-processor that puts a token before a text.
+Json template_of(const std::string& token, std::int32_t id) {
+  const auto part = [](const char* kind, const std::string& name) {
+    Json inner = Json::object();
+    inner.set("id", name).set("type_id", 0);
+    Json outer = Json::object();
+    outer.set(kind, std::move(inner));
+    return outer;
+  };
+  const Json::Array single{part("SpecialToken", token), part("Sequence", "A")};
+  Json::Array pair = single;
+  pair.push_back(part("Sequence", "B"));
+  Json about = Json::object();
+  about.set("id", token)
+      .set("ids", Json(Json::Array{Json(id)}))
+      .set("tokens", Json(Json::Array{Json(token)}));
+  Json specials = Json::object();
+  specials.set(token, std::move(about));
+  Json all = Json::object();
+  all.set("type", "TemplateProcessing")
+      .set("single", Json(single))
+      .set("pair", Json(std::move(pair)))
+      .set("special_tokens", std::move(specials));
+  return all;
+}
+
+std::optional<std::int32_t> first_of_template(const Json& processor) {
+  constexpr std::string_view kWhere = "tokenizer.json: post_processor";
+  const Json* type = processor.find("type");
+  if (!type || !type->is_string()) return {};
+  if (type->as_string(kWhere) == "Sequence") {
+    for (const Json& each : processor.at("processors", kWhere).as_array(kWhere)) {
+      if (const auto found = first_of_template(each)) return found;
+    }
+    return {};
+  }
+  if (type->as_string(kWhere) != "TemplateProcessing") return {};
+  const Json::Array& single = processor.at("single", kWhere).as_array(kWhere);
+  const Json* token = single.empty() ? nullptr : single.front().find("SpecialToken");
+  if (!token) return {};
+  const std::string& name = token->at("id", kWhere).as_string(kWhere);
+  const Json::Array& ids =
+      processor.at("special_tokens", kWhere).at(name, kWhere).at("ids", kWhere).as_array(kWhere);
+  if (ids.size() != 1) return {};
+  return static_cast<std::int32_t>(ids.front().as_int(kWhere));
+}
+
+[[noreturn]] void refuse(const std::filesystem::path& file, std::string field, std::string what,
+                         std::string found, std::string expected) {
+  throw Error({.fault = Fault::input,
+               .where = file.string(),
+               .what = std::move(what),
+               .field = std::move(field),
+               .found = std::move(found),
+               .expected = std::move(expected)});
+}
+
+}  // namespace
+
+std::optional<std::int32_t> token_before(const data::Vocabulary& vocabulary) {
+  return vocabulary.post_processor.is_object() ? first_of_template(vocabulary.post_processor)
+                                               : std::optional<std::int32_t>{};
+}
+
+quant::GgufVocabulary gguf_vocabulary(const data::Tokenizer& tokenizer) {
+  const data::Vocabulary& v = tokenizer.vocabulary();
+  const std::int32_t end = std::max(0, tokenizer.end_of_text());
+  const std::optional<std::int32_t> before = token_before(v);
+  quant::GgufVocabulary out{
+      .pre = pre_of(v), .bos = before.value_or(end), .eos = end, .add_bos = before.has_value()};
+  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    out.tokens.push_back(data::spelling_of(v, id));
+  }
+  const auto spelled = [&](std::int32_t id) { return data::spell(tokenizer.token(id)); };
+  for (const data::Merge& m : v.merges) {
+    out.merges.push_back(spelled(m.left) + ' ' + spelled(m.right));
+  }
+  out.kinds.assign(out.tokens.size(), Kind::kNormal);
+  for (const data::AddedToken& added : v.added) {
+    out.kinds[static_cast<std::size_t>(added.id)] =
+        added.special ? Kind::kControl : Kind::kUserDefined;
+  }
+  return out;
+}
+
+data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesystem::path& file) {
+  const auto pre = std::ranges::find(kPres, v.pre, &Pre::name);
+  if (pre == kPres.end()) {
+    std::string known;
+    for (const Pre& each : kPres) known.append(known.empty() ? "" : ", ").append(each.name);
+    refuse(file, "tokenizer.ggml.pre", "words are cut in a way this program does not know", v.pre,
+           known);
+  }
+  data::Vocabulary out;
+  std::vector<std::optional<std::string>> bytes;  // of tokens that merges may name
+  for (std::size_t id = 0; id < v.tokens.size(); ++id) {
+    const std::string& spelling = v.tokens[id];
+    const std::int32_t kind = v.kinds.empty() ? Kind::kNormal : v.kinds[id];
+    bytes.push_back(kind == Kind::kNormal ? data::unspell(spelling) : std::nullopt);
+    if (spelling.empty() || (kind == Kind::kNormal && !bytes.back())) {
+      refuse(file, str("tokenizer.ggml.tokens[", id, "]"),
+             "an ordinary token that is not spelled in GPT-2's byte alphabet", spelling,
+             "one character of the alphabet per byte");
+    }
+    out.tokens.push_back(bytes.back().value_or(spelling));
+    if (!bytes.back()) {
+      out.added.push_back(
+          {.id = static_cast<std::int32_t>(id), .special = kind != Kind::kUserDefined});
+    }
+  }
+  data::MergeReader reader(bytes, data::MergeReader::Parts::any);
+  for (std::size_t i = 0; i < v.merges.size(); ++i) {
+    const std::string where = str(file.string(), ": tokenizer.ggml.merges[", i, "]");
+    const std::size_t space = v.merges[i].find(' ');
+    if (space == std::string::npos) {
+      refuse(file, where, "no merge", v.merges[i], "two tokens with one space between them");
+    }
+    const std::string_view merge = v.merges[i];
+    out.merges.push_back(reader.merge(merge.substr(0, space), merge.substr(space + 1), where));
+  }
+  out.ignore_merges = pre->ignore_merges;
+  if (!out.merges.empty() || out.ignore_merges) out.pre_tokenizer = pre->words;
+  if (v.add_bos) {
+    out.post_processor = template_of(v.tokens[static_cast<std::size_t>(v.bos)], v.bos);
+  }
+  return data::Tokenizer::of(std::move(out));
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,226 @@
+#include "quant/store/gguf_architectures.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <optional>
+#include <span>
+
+#include "autograd/base/error.h"
+#include "nn/gpt.h"
+#include "nn/llama.h"
+
+namespace notch::quant {
+namespace {
+
+using Names = std::map<std::string, std::string, std::less<>>;
+
+/// `param` without its last part is a whole name, or `blocks`N.in_block.
+std::string translated(const std::string& param, const Names& whole, std::string_view blocks,
+                       const Names& in_block) {
+  const std::size_t dot = param.rfind('.');
+  const std::string layer = param.substr(0, dot), kind = param.substr(dot);
+  if (!layer.starts_with(blocks)) return whole.at(layer) + kind;
+  const std::size_t begin = blocks.size(), end = layer.find('.', begin);
+  return "blk." + layer.substr(begin, end - begin) + "." + in_block.at(layer.substr(end + 1)) +
+         kind;
+}
+
+std::string gpt2_tensor(const std::string& param) {
+  static const Names kWhole = {{"wte", "token_embd"},
+                               {"wpe", "position_embd"},
+                               {"ln_f", "output_norm"},
+                               {"lm_head", "output"}};
+  static const Names kInBlock = {{"ln_1", "attn_norm"},          {"attn.c_attn", "attn_qkv"},
+                                 {"attn.c_proj", "attn_output"}, {"ln_2", "ffn_norm"},
+                                 {"mlp.c_fc", "ffn_up"},         {"mlp.c_proj", "ffn_down"}};
+  return translated(param, kWhole, "h.", kInBlock);
+}
+
+std::string llama_tensor(const std::string& param) {
+  static const Names kWhole = {
+      {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}};
+  static const Names kInBlock = {
+      {"input_layernorm", "attn_norm"},    {"self_attn.q_proj", "attn_q"},
+      {"self_attn.k_proj", "attn_k"},      {"self_attn.v_proj", "attn_v"},
+      {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
+      {"mlp.gate_proj", "ffn_gate"},       {"mlp.up_proj", "ffn_up"},
+      {"mlp.down_proj", "ffn_down"}};
+  return translated(param, kWhole, "model.layers.", kInBlock);
+}
+
+std::int64_t llama_row(const nn::Model& model, const std::string& param, std::int64_t row) {
+  if (!param.ends_with("q_proj.weight") && !param.ends_with("k_proj.weight")) return row;
+  const std::int64_t S = model.sizes().n_embd / model.sizes().n_head, at = row % S;
+  return row - at + at % 2 * (S / 2) + at / 2;
+}
+
+std::uint32_t u32(std::int64_t n) { return static_cast<std::uint32_t>(n); }
+
+std::vector<nn::GgufEntry> gpt2_configuration(const nn::Model& model) {
+  const nn::GptConfig& c = dynamic_cast<const nn::Gpt&>(model).config();
+  return {{"gpt2.context_length", u32(c.block_size)},
+          {"gpt2.embedding_length", u32(c.n_embd)},
+          {"gpt2.block_count", u32(c.n_layer)},
+          {"gpt2.feed_forward_length", u32(c.hidden())},
+          {"gpt2.attention.head_count", u32(c.n_head)},
+          {"gpt2.attention.layer_norm_epsilon", static_cast<float>(c.layer_norm_epsilon)}};
+}
+
+std::vector<nn::GgufEntry> llama_configuration(const nn::Model& model) {
+  const nn::LlamaConfig& c = dynamic_cast<const nn::Llama&>(model).config();
+  return {{"llama.vocab_size", u32(c.vocab_size)},
+          {"llama.context_length", u32(c.block_size)},
+          {"llama.embedding_length", u32(c.n_embd)},
+          {"llama.block_count", u32(c.n_layer)},
+          {"llama.feed_forward_length", u32(c.n_inner)},
+          {"llama.attention.head_count", u32(c.n_head)},
+          {"llama.attention.head_count_kv", u32(c.n_kv_head)},
+          {"llama.attention.layer_norm_rms_epsilon", static_cast<float>(c.rms_norm_eps)},
+          {"llama.rope.dimension_count", u32(c.n_embd / c.n_head)},
+          {"llama.rope.freq_base", static_cast<float>(c.rope_theta)}};
+}
+
+std::int64_t count(const nn::GgufFile& file, const std::string& key, std::int64_t most = 1 << 24) {
+  const std::uint32_t n = gguf_value<std::uint32_t>(file, key);
+  if (n == 0 || n > most) refuse_gguf(file, key, "out of range", str(n), str("1 to ", most));
+  return n;
+}
+/// The same where a missing key has a meaning.
+std::int64_t count_or(const nn::GgufFile& file, const std::string& key, std::int64_t otherwise) {
+  return file.find(key) ? count(file, key) : otherwise;
+}
+
+/// The decimal number that a float was written for: 1e-05, not 9.99999974738e-06.
+double number(const nn::GgufFile& file, const std::string& key, double low, double high) {
+  const float value = gguf_value<float>(file, key);
+  if (!(value >= low && value <= high)) {
+    refuse_gguf(file, key, "out of range", str(value), str("between ", low, " and ", high));
+  }
+  return std::stod(str(value));
+}
+
+/// Refuses a key of the architecture that is not among these: it may change what is computed.
+void require_known(const nn::GgufFile& file, std::string_view prefix,
+                   std::span<const std::string_view> known) {
+  for (const nn::GgufEntry& e : file.metadata()) {
+    if (!e.key.starts_with(prefix)) continue;
+    const std::string_view rest = std::string_view(e.key).substr(prefix.size());
+    if (std::ranges::count(known, rest) == 0)
+      refuse_gguf(file, e.key, "a key that this program does not know");
+  }
+}
+
+/// Rows of the token table, and a number of heads that divides the channels.
+std::int64_t vocabulary_of(const nn::GgufFile& file) {
+  const nn::GgufTensor* table = file.tensor("token_embd.weight");
+  if (!table || table->extents.size() != 2)
+    refuse_gguf(file, "token_embd.weight", "no such matrix");
+  return table->extents[1];
+}
+void require_divisor(const nn::GgufFile& file, const std::string& key, std::int64_t n,
+                     std::int64_t of, const char* what) {
+  if (of % n != 0) refuse_gguf(file, key, what, str(n), str("a divisor of ", of));
+}
+
+std::unique_ptr<nn::Model> make_gpt2(const nn::GgufFile& file, bool tied) {
+  static constexpr std::array<std::string_view, 6> kKnown{
+      "context_length",      "embedding_length",     "block_count",
+      "feed_forward_length", "attention.head_count", "attention.layer_norm_epsilon"};
+  require_known(file, "gpt2.", kKnown);
+  nn::GptConfig c{.vocab_size = vocabulary_of(file),
+                  .block_size = count(file, "gpt2.context_length"),
+                  .n_layer = static_cast<int>(count(file, "gpt2.block_count", 1 << 12)),
+                  .n_head = static_cast<int>(count(file, "gpt2.attention.head_count")),
+                  .n_embd = count(file, "gpt2.embedding_length"),
+                  .gelu = Gelu::tanh,
+                  .tie_embeddings = tied};
+  require_divisor(file, "gpt2.attention.head_count", c.n_head, c.n_embd,
+                  "does not cut the channels into heads");
+  c.n_inner = count(file, "gpt2.feed_forward_length");
+  c.layer_norm_epsilon = number(file, "gpt2.attention.layer_norm_epsilon", 0, 1);
+  return std::make_unique<nn::Gpt>(c, nn::Model::Values::shapes_only);
+}
+
+std::unique_ptr<nn::Model> make_llama(const nn::GgufFile& file, bool tied) {
+  static constexpr std::array<std::string_view, 12> kKnown{"vocab_size",
+                                                           "context_length",
+                                                           "embedding_length",
+                                                           "block_count",
+                                                           "feed_forward_length",
+                                                           "attention.head_count",
+                                                           "attention.head_count_kv",
+                                                           "attention.layer_norm_rms_epsilon",
+                                                           "attention.key_length",
+                                                           "attention.value_length",
+                                                           "rope.dimension_count",
+                                                           "rope.freq_base"};
+  require_known(file, "llama.", kKnown);
+  nn::LlamaConfig c{.vocab_size = vocabulary_of(file),
+                    .block_size = count(file, "llama.context_length"),
+                    .n_layer = static_cast<int>(count(file, "llama.block_count", 1 << 12)),
+                    .n_head = static_cast<int>(count(file, "llama.attention.head_count")),
+                    .n_embd = count(file, "llama.embedding_length"),
+                    .n_inner = count(file, "llama.feed_forward_length"),
+                    .tie_embeddings = tied};
+  c.n_kv_head = static_cast<int>(count_or(file, "llama.attention.head_count_kv", c.n_head));
+  if (c.n_embd % 2 != 0) {
+    refuse_gguf(file, "llama.embedding_length", "heads have pairs of channels", str(c.n_embd),
+                "an even number");
+  }
+  require_divisor(file, "llama.attention.head_count", c.n_head, c.n_embd / 2,
+                  "does not cut the channels into heads of an even size");
+  require_divisor(file, "llama.attention.head_count_kv", c.n_kv_head, c.n_head,
+                  "does not divide the heads");
+  for (const char* key : {"llama.rope.dimension_count", "llama.attention.key_length",
+                          "llama.attention.value_length"}) {
+    const std::int64_t S = c.n_embd / c.n_head, n = count_or(file, key, S);
+    if (n != S) refuse_gguf(file, key, "not the channels of a head", str(n), str(S));
+  }
+  c.rms_norm_eps = number(file, "llama.attention.layer_norm_rms_epsilon", 0, 1);
+  c.rope_theta = file.find("llama.rope.freq_base")
+                     ? number(file, "llama.rope.freq_base", 1e-30, 1e30)
+                     : 10000;  // llama.cpp's
+  return std::make_unique<nn::Llama>(c, nn::Model::Values::shapes_only);
+}
+
+constexpr std::array kArchitectures{
+    GgufArchitecture{.name = "gpt2",
+                     .biases = true,
+                     .head_twice = true,
+                     .positions = "wpe.weight",
+                     .tensor = gpt2_tensor,
+                     .configuration = gpt2_configuration,
+                     .make = make_gpt2},
+    GgufArchitecture{.name = "llama",
+                     .tensor = llama_tensor,
+                     .configuration = llama_configuration,
+                     .make = make_llama,
+                     .row = llama_row},
+};
+
+}  // namespace
+
+const GgufArchitecture* gguf_architecture(std::string_view name) {
+  const auto at = std::ranges::find(kArchitectures, name, &GgufArchitecture::name);
+  return at == kArchitectures.end() ? nullptr : &*at;
+}
+
+std::string gguf_architecture_names() {
+  std::string names;
+  for (const GgufArchitecture& a : kArchitectures)
+    names.append(names.empty() ? "" : " or ").append(a.name);
+  return names;
+}
+
+void refuse_gguf(const nn::GgufFile& file, std::string field, std::string what, std::string found,
+                 std::string expected) {
+  throw Error({.fault = Fault::input,
+               .where = file.path().string(),
+               .what = std::move(what),
+               .field = std::move(field),
+               .found = std::move(found),
+               .expected = std::move(expected)});
+}
+
+}  // namespace notch::quant

@@ -1,0 +1,57 @@
+// What llama.cpp calls a model and its parts: a table, one row for each architecture that is written
+// and read.
+//
+// gpt2    every bias is there (zeros where the model has none), and the head by itself even where it is
+//         tied; GELU is the tanh form.
+// llama   rows of q and k lie pair by pair: llama.cpp turns channels 2i and 2i + 1 of a head, Hugging
+//         Face's models i and i + half. Row h·S + 2i + s of the file is row h·S + s·S/2 + i of the
+//         parameter, S channels a head. A tied head is left out.
+// Source: llama.cpp's src/llama-arch.cpp, src/models, conversion/llama.py (permute).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nn/gguf.h"
+#include "nn/model.h"
+
+namespace notch::quant {
+
+struct GgufArchitecture {
+  std::string_view name{};       ///< also nn::Architecture's
+  bool biases = false;           ///< of every norm and matrix of a block
+  bool head_twice = false;       ///< a tied head is in the file once more
+  std::string_view positions{};  ///< the parameter of a position table, which stays F32
+  /// The tensor that holds a parameter.
+  std::string (*tensor)(const std::string& param) = nullptr;
+  /// Keys and values of the configuration.
+  std::vector<nn::GgufEntry> (*configuration)(const nn::Model& model) = nullptr;
+  /// The model that the metadata describe, its head tied or not, without values. Fault::input naming
+  /// the key for what is missing, out of range or not computed by the model.
+  std::unique_ptr<nn::Model> (*make)(const nn::GgufFile& file, bool tied) = nullptr;
+  /// Which row of the parameter row `row` of the file is; null: the same.
+  std::int64_t (*row)(const nn::Model& model, const std::string& param, std::int64_t row) = nullptr;
+};
+
+/// The row of a name, nullptr if there is none.
+const GgufArchitecture* gguf_architecture(std::string_view name);
+/// "gpt2 or llama"
+std::string gguf_architecture_names();
+
+/// Fault::input about a key or tensor of the file.
+[[noreturn]] void refuse_gguf(const nn::GgufFile& file, std::string field, std::string what,
+                              std::string found = "", std::string expected = "");
+
+/// The value of a key. Fault::input if it is missing or of another type.
+template <class T>
+const T& gguf_value(const nn::GgufFile& file, const std::string& key) {
+  const nn::GgufValue* value = file.find(key);
+  if (!value) refuse_gguf(file, key, "missing from the metadata");
+  if (const T* typed = std::get_if<T>(value)) return *typed;
+  refuse_gguf(file, key, "of another type than llama.cpp writes");
+}
+
+}  // namespace notch::quant

@@ -1,0 +1,33 @@
+// What llama.cpp would write for weights in floating point: its encoders, byte for byte.
+//
+// Comparisons between methods never use them (quant/numbers/qtensor.h has the project's).
+// Without importance (quantize_row_*_ref), id = 1/d in float of the d that is not yet a half:
+//   Q8_0         d = max|w| / 127               q = round(w·id), halves away from zero
+//   Q4_0, Q5_0   d = m / -2^(b-1), m the weight of largest magnitude, the first on ties
+//                                               q = min(top, trunc(w·id + 2^(b-1) + 0.5))
+//   Q4_1, Q5_1   m = min w, d = (max w - m) / (2^b - 1)      q = min(top, trunc((w - m)·id + 0.5))
+// With an importance v per column (llama-quantize --imatrix), weights v·√(σ² + w²), σ² the row's mean square:
+//   Q4_0, Q5_0   of 19 scales the one whose codes leave the least weighted error when d is fitted to
+//                them (make_qx_quants)
+//   Q4_1, Q5_1   of 38 the same with d and m (make_qkx3_quants)
+// Source: ggml-quants.c of llama.cpp.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "autograd/base/real.h"
+#include "nn/gguf.h"
+
+namespace notch::quant {
+
+/// Whether there is an encoder: F32, F16 and BF16 (half to even), and those above.
+bool has_encoder(const nn::GgufType& type);
+
+/// A row (whole blocks), appended to `out`. `importance`: one number per column, or nothing; types
+/// above four bits without a fit (Q8_0, floats) do not look at it.
+void encode_blocks(const nn::GgufType& type, std::span<const real> row, std::vector<std::byte>& out,
+                   std::span<const float> importance = {});
+
+}  // namespace notch::quant

@@ -1,0 +1,116 @@
+// Tokenizers to GGUF and back: llama.cpp's names for the ways words are cut, and the token before a text.
+#include "experiments/program/gguf_vocabulary.h"
+
+#include "tests/catch.h"
+
+namespace notch::experiments {
+namespace {
+
+using data::DigitSplit;
+using data::SplitPattern;
+using data::Tokenizer;
+using test::error_of;
+
+constexpr const char* kText = "the cat and the hat and the 1234 bats' own theatre, that\nthe end";
+
+Tokenizer bpe(SplitPattern pattern, DigitSplit digits = DigitSplit::none, bool ignore = false) {
+  data::Vocabulary v = Tokenizer::train(kText, 290).vocabulary();
+  v.pre_tokenizer = {pattern, digits};
+  v.ignore_merges = ignore;
+  return Tokenizer::of(std::move(v));
+}
+
+TEST_CASE("words that llama.cpp has a name for survive GGUF") {
+  struct Case {
+    SplitPattern pattern;
+    DigitSplit digits;
+    bool ignore;
+    const char* name;
+  };
+  for (const Case& c : {Case{SplitPattern::gpt2, DigitSplit::none, false, "gpt-2"},
+                        Case{SplitPattern::gpt2, DigitSplit::single, false, "smollm"},
+                        Case{SplitPattern::llama3, DigitSplit::none, true, "llama-bpe"},
+                        Case{SplitPattern::llama3, DigitSplit::none, false, "smaug-bpe"},
+                        Case{SplitPattern::qwen2, DigitSplit::none, false, "qwen2"}}) {
+    INFO(c.name);
+    const Tokenizer from = bpe(c.pattern, c.digits, c.ignore);
+    const quant::GgufVocabulary v = gguf_vocabulary(from);
+    CHECK(v.pre == c.name);
+    CHECK_FALSE(v.add_bos);
+    const Tokenizer back = gguf_tokenizer(v, "f.gguf");
+    CHECK(back.definition_hash() == from.definition_hash());
+    CHECK(back.encode(kText) == from.encode(kText));
+  }
+  for (const auto& [pattern, digits, ignore] :
+       {std::tuple{SplitPattern::gpt2, DigitSplit::runs, false},
+        std::tuple{SplitPattern::qwen2, DigitSplit::none, true}}) {
+    CHECK(error_of([&, p = pattern, d = digits, i = ignore] {
+            gguf_vocabulary(bpe(p, d, i));
+          }).fault == Fault::usage);
+  }
+}
+
+TEST_CASE("byte and char vocabularies survive GGUF") {
+  for (const Tokenizer& from : {Tokenizer::bytes(), Tokenizer::characters(kText)}) {
+    const quant::GgufVocabulary v = gguf_vocabulary(from);
+    CHECK(v.merges.empty());
+    CHECK(v.pre == "qwen2");
+    CHECK(gguf_tokenizer(v, "f.gguf").definition_hash() == from.definition_hash());
+  }
+}
+
+TEST_CASE("added tokens and the token before a text survive GGUF") {
+  data::Vocabulary v = Tokenizer::train(kText, 290).vocabulary();
+  const auto id = static_cast<std::int32_t>(v.tokens.size());
+  v.tokens.insert(v.tokens.end(), {"<|begin|>", "<tool>"});
+  v.added = {{.id = id}, {.id = id + 1, .special = false}};
+  quant::GgufVocabulary g = gguf_vocabulary(Tokenizer::of(v));
+  CHECK(g.kinds[static_cast<std::size_t>(id)] == quant::GgufVocabulary::kControl);
+  CHECK(g.kinds[static_cast<std::size_t>(id + 1)] == quant::GgufVocabulary::kUserDefined);
+  CHECK_FALSE(token_before(v));
+  g.add_bos = true, g.bos = id;
+  const Tokenizer back = gguf_tokenizer(g, "f.gguf");
+  CHECK(back.vocabulary().added.size() == 2);
+  CHECK(back.vocabulary().added[0].special);
+  CHECK_FALSE(back.vocabulary().added[1].special);
+  REQUIRE(token_before(back.vocabulary()));
+  CHECK(*token_before(back.vocabulary()) == id);
+  CHECK(gguf_vocabulary(back) == g);
+  // As tokenizer.json has it, behind another processor.
+  data::Vocabulary w = v;
+  w.post_processor = Json::parse(
+      R"({"type": "Sequence", "processors": [{"type": "ByteLevel"}, {"type": "TemplateProcessing",
+          "single": [{"SpecialToken": {"id": "<|begin|>", "type_id": 0}},
+                     {"Sequence": {"id": "A", "type_id": 0}}],
+          "special_tokens": {"<|begin|>": {"id": "<|begin|>", "ids": [290],
+                                           "tokens": ["<|begin|>"]}}}]})",
+      "t");
+  CHECK(token_before(w) == std::optional<std::int32_t>{290});
+  w.post_processor = Json::parse(
+      R"({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}]})",
+      "t");
+  CHECK_FALSE(token_before(w));
+}
+
+TEST_CASE("what is no byte-level BPE is refused by its key") {
+  const quant::GgufVocabulary good = gguf_vocabulary(bpe(SplitPattern::gpt2));
+  const auto field = [&](auto change) {
+    quant::GgufVocabulary v = good;
+    change(v);
+    const ErrorParts e = error_of([&] { gguf_tokenizer(v, "f.gguf"); });
+    CHECK(e.fault == Fault::input);
+    return e.field.empty() ? e.where : e.field;
+  };
+  CHECK(field([](auto& v) { v.pre = "tekken"; }) == "tokenizer.ggml.pre");
+  CHECK(field([](auto& v) { v.tokens[7] = "\xe2\x96\x81the"; }) == "tokenizer.ggml.tokens[7]");
+  CHECK(field([](auto& v) { v.merges[3] = "the"; }).find("merges[3]") != std::string::npos);
+  // What merges and tokens say of each other: data::MergeReader.
+  CHECK(error_of([&] {
+          quant::GgufVocabulary v = good;
+          v.merges[3] = "q qq";
+          gguf_tokenizer(v, "f.gguf");
+        }).fault == Fault::input);
+}
+
+}  // namespace
+}  // namespace notch::experiments
