@@ -314,8 +314,37 @@ void check_activations(const ExperimentConfig& config, const Origins& origins) {
   }
 }
 
+/// A format is all of its Spec or none of it.
+void check_format(const ExperimentConfig& config, const Origins& origins) {
+  const QuantConfig& q = config.quant;
+  const quant::Preset* format = quant::find_preset(q.format);
+  if (!format) return;
+  const quant::Spec& spec = format->spec;
+  const auto require = [&](const std::string& key, const std::string& found,
+                           const std::string& expected) {
+    if (found == expected) return;
+    origins.fail(key, {.what = str("contradicts quant.format = \"", format->name, "\", which is ",
+                                   quant::name_of(spec)),
+                       .found = found,
+                       .expected = expected,
+                       .hint = "leave it out, or the format"});
+  };
+  require("quant.grid", q.grid, std::string(quant::name_of(spec.grid)));
+  require("quant.granularity", q.granularity, std::string(quant::name_of(spec.granularity)));
+  require("quant.group_size", str(q.group_size), str(spec.group_size));
+  require("quant.scale", q.scale, std::string(quant::name_of(spec.scale)));
+  for (const RowConfig& row : planned_rows(config)) {
+    const std::string key = config.row.empty() ? "quant.bits" : "row";
+    require(key, str(row.bits), str(spec.bits));
+    require(config.row.empty() ? "quant.at" : key, row.grid, q.grid);
+    require(key, row.granularity, q.granularity);
+    require(key, str(row.group_size), str(q.group_size));
+  }
+}
+
 void check_quant(const ExperimentConfig& config, const Origins& origins) {
   const QuantConfig& q = config.quant;
+  check_format(config, origins);
   check_groups(config, q.granularity, q.group_size, "quant.group_size", origins);
   check_distinct(q.bits, "quant.bits", origins);
   check_distinct(q.methods, "quant.methods", origins);

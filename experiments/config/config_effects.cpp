@@ -142,6 +142,7 @@ std::vector<Effect> make_effects() {
          return any(u, [](const Row& r) { return r.trains() && r.row.activations > 0; });
        }},
       {"train.momentum", "train.optimizer = \"sgd\"", [](const Uses& u) { return !adamw(u); }},
+      {"quant.format", "a quantized row", nullptr, quantizes},
       {"quant.bits", kNoRows, by_rows},
       {"quant.methods", kNoRows, by_rows},
       {"quant.grid", "a row that inherits its grid", inherits_grid},

@@ -201,7 +201,8 @@ bool implies(const Origins& origins, const std::string& value, const std::string
 
 namespace {
 
-/// A path means text, a group size means groups, and a model is taken as it is.
+/// A path means text, a group size means groups, a format means all that its Spec says, and a model is
+/// taken as it is.
 void imply(ExperimentConfig& config, const Origins& origins) {
   DataConfig& d = config.data;
   if (implies(origins, "data.path", "data.kind") &&
@@ -218,6 +219,19 @@ void imply(ExperimentConfig& config, const Origins& origins) {
       (q.group_size > 0 || !origins.has("quant.granularity"))) {
     q.granularity = q.group_size > 0 ? "group" : QuantConfig{}.granularity;
   }
+  const quant::Preset* format = quant::find_preset(q.format);
+  const auto take = [&](const char* key, auto& to, auto value, const auto& otherwise) {
+    if (implies(origins, "quant.format", key)) to = format ? std::move(value) : otherwise;
+  };
+  const quant::Spec spec = format ? format->spec : quant::Spec{};
+  const QuantConfig usual;
+  // Explicit rows have bits of their own.
+  if (config.row.empty()) take("quant.bits", q.bits, std::vector{spec.bits}, usual.bits);
+  take("quant.grid", q.grid, std::string(quant::name_of(spec.grid)), usual.grid);
+  take("quant.granularity", q.granularity, std::string(quant::name_of(spec.granularity)),
+       usual.granularity);
+  take("quant.group_size", q.group_size, static_cast<int>(spec.group_size), usual.group_size);
+  take("quant.scale", q.scale, std::string(quant::name_of(spec.scale)), usual.scale);
   for (RowConfig& row : config.row) {
     if (row.group_size > 0 && row.granularity == "inherit") row.granularity = "group";
   }

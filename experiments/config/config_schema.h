@@ -17,6 +17,7 @@
 #include "quant/methods/options.h"
 #include "quant/numbers/activation.h"
 #include "quant/numbers/format.h"
+#include "quant/numbers/presets.h"
 #include "quant/train/qat.h"
 
 namespace notch::experiments {
@@ -182,6 +183,12 @@ inline Domain grid_or_inherit() {
   return one_of(std::move(words));
 }
 
+inline std::vector<std::string_view> format_words() {
+  std::vector<std::string_view> words = quant::preset_names();
+  words.insert(words.begin(), "none");
+  return words;
+}
+
 /// What rows of one width use instead of the experiment's settings.
 struct WidthSettings {
   int bits = 0;
@@ -199,6 +206,7 @@ struct WidthSettings {
 };
 
 struct QuantConfig {
+  std::string format = "none";
   std::vector<int> bits{8, 6, 4};
   std::string grid = "narrow";
   std::string granularity = "channel";
@@ -214,13 +222,14 @@ struct QuantConfig {
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
+    v(self.format, {"format", quant::preset_help(), one_of(format_words())});
     v(self.bits, {"bits", "widths; each method runs at each", between(1, 8)});
     v(self.grid, {"grid", quant::grid_help(), one_of(quant::grid_names())});
     v(self.granularity,
       {"granularity", "weights that share a scale", one_of({"channel", "tensor", "group"})});
     v(self.group_size,
       {"group_size", "weights per group; implies granularity group", between(0, 65536)});
-    v(self.scale, {"scale", "stored type of scales", one_of({"f32", "f16", "bf16"})});
+    v(self.scale, {"scale", "stored type of scales", one_of({"f32", "f16", "bf16", "f16_7"})});
     v(self.embedding, {"embedding", "token table: 8 bits, the row's bits, or fp32",
                        one_of({"int8", "same", "fp32"})});
     v(self.layers,

@@ -81,6 +81,7 @@ const quant::Method& method_of(const Args& args) {
 /// The flags that stand for a key.
 constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
     {"method", "quant.methods"},
+    {"format", "quant.format"},
     {"bits", "quant.bits"},
     {"group", "quant.group_size"},
     {"per-tensor", "quant.granularity"},
@@ -106,7 +107,15 @@ std::vector<int> widths_of(const Args& args) {
 }
 
 void check_flags(const Args& args) {
-  if (!args.has("bits")) fail("--bits", "missing", "--bits 8, 6, 4, 3 or 2");
+  if (args.has("format")) {
+    for (const char* flag :
+         {"bits", "group", "per-tensor", "grid", "scale", "target-bytes", "target-loss"}) {
+      if (args.has(flag))
+        fail(str("--", flag), "is part of what --format says", "give one of them");
+    }
+  } else if (!args.has("bits")) {
+    fail("--bits", "missing", "--bits 8, 6, 4, 3 or 2, or a --format");
+  }
   if (has_target(args)) {
     if (args.has("target-bytes") && args.has("target-loss"))
       fail("--target-loss", "contradicts --target-bytes", "give one of them");
@@ -186,8 +195,7 @@ LoadedConfig config_of(const Args& args) {
 quant::MixedGoal goal_of(const Args& args) {
   if (args.has("target-loss")) return {.rise = args.number("target-loss", 0, -1e3, 1e3)};
   if (!args.has("target-bytes")) return {};
-  return {.bytes =
-              args.integer("target-bytes", 0, 1, std::numeric_limits<std::int64_t>::max())};
+  return {.bytes = args.integer("target-bytes", 0, 1, std::numeric_limits<std::int64_t>::max())};
 }
 
 Table layer_table(const quant::Method& method, const quant::Quantized& quantized) {
@@ -297,9 +305,9 @@ int quantize_command(const Args& args) {
     json.set("sha256", calibration->sha256());
     about.set("calibration", std::move(json));
     if (mixed) {
-      const MixedPlan own = mixed_plan(config, method, plan, model, calibration->batches(),
-                                       text.tokens, seed, behind_link(args.value("sensitivity").value_or("")),
-                                       goal_of(args));
+      const MixedPlan own =
+          mixed_plan(config, method, plan, model, calibration->batches(), text.tokens, seed,
+                     behind_link(args.value("sensitivity").value_or("")), goal_of(args));
       about.set("mixed", to_json(own.mixed, config.quant.options.mixed));
       targets = quant::resolve(own.plan, model);
       say(args, describe(own.mixed));

@@ -267,9 +267,13 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
     plan.table = plan.weights;
   } else if (config.quant.embedding == "int8") {
     // One scale per token, whatever the blocks use: a table's rows differ in size.
-    plan.table = quant::with_bits(plan.weights, 8);
-    plan.table->granularity = quant::Granularity::channel;
-    plan.table->group_size = 0;
+    if (config.quant.format != "none") {
+      plan.table = quant::find_preset("q8_0")->spec;
+    } else {
+      plan.table = quant::with_bits(plan.weights, 8);
+      plan.table->granularity = quant::Granularity::channel;
+      plan.table->group_size = 0;
+    }
   }
   const ActivationsConfig& a = config.activations;
   if (row.activations > 0) {
@@ -399,14 +403,18 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     const std::string grid = config.row.empty() ? "quant.grid" : str("row[", listed++, "].grid");
     if (row.bits == 0) continue;
     const std::vector<quant::Target> targets = resolve_row(config, row, grid, *shapes, origins);
-    if (quant::method(row.method).training != quant::Training::lsq) continue;
+    const ExperimentConfig own = row_config(config, row);
+    if (quant::method(row.method).training != quant::Training::lsq ||
+        own.qat.lsq_init != quant::LsqInit::paper || own.qat.from != "fp32") {
+      continue;
+    }
     for (const quant::Target& t : targets) {
-      if (quant::has_learned_step(t.spec)) continue;
-      origins.fail(grid, {.what = str(row.method, " learns one positive step, which the grid of ",
-                                      t.name, " has not"),
-                          .found = std::string(quant::name_of(t.spec.grid)),
-                          .expected = quant::grids_with(&quant::Format::has_learned_step),
-                          .hint = "or train with qat-ste"});
+      if (!quant::has_zero_points(t.spec)) continue;
+      origins.fail(
+          "qat.lsq_init",
+          {.what = str("the paper's first step knows no zero points, which ", t.name, " has"),
+           .found = "paper",
+           .expected = "mse or absmax"});
     }
   }
 }

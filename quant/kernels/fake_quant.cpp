@@ -40,12 +40,13 @@ NOTCH_CLONES void lsq_backward(std::span<real> dw, std::span<real> dlog, std::sp
   require_units("lsq backward", units, dout, w);
   require_extent("lsq backward", dw.empty() ? 0 : std::ssize(units.scales) * units.size, dw);
   require_extent("lsq backward", dlog.empty() ? 0 : std::ssize(units.scales), dlog);
-  const real first = grid.lowest(), last = grid.highest();
-  const real lo = first - grid.reach, hi = last + grid.reach;
-  const real lowest = kInside * lo, highest = kInside * hi;
   const std::int64_t unit = units.size, whole = unit - unit % kLanes;
   for (std::size_t u = 0; u < units.scales.size(); ++u) {
     const real scale = units.scales[u];
+    const int z = units.zero(u);
+    const real first = grid.lowest(z), last = grid.highest(z);
+    const real lo = first - grid.reach, hi = last + grid.reach;
+    const real lowest = kInside * lo, highest = kInside * hi;
     const std::int64_t at = static_cast<std::int64_t>(u) * unit;
     const real* in = w.data() + at;
     const real* d = dout.data() + at;

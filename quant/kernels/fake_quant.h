@@ -19,8 +19,8 @@ namespace notch::quant {
 void clipped_ste_backward(std::span<real> dw, std::span<const real> dout, std::span<const real> w,
                           const Units& units, const Grid& grid);
 
-/// LSQ, Esser et al. 2020 (arXiv:1902.08153), eq. 3 and 5, for scales > 0 without zero points and
-/// v = w/s:
+/// LSQ, Esser et al. 2020 (arXiv:1902.08153), eq. 3 and 5, with v = w/s; the scale may have either
+/// sign, and lowest and highest are those of the unit's zero point, which stays what it is:
 ///   dŵ/dw = 1 inside [lowest, highest], 0 outside
 ///   dŵ/ds = level(v) - v inside;  lowest where v <= lowest;  highest where v >= highest
 /// with level(v) the nearest: rint(v) among the integers. With a reach both limits lie that much

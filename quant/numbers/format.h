@@ -43,7 +43,6 @@ struct Format {
   }
   constexpr bool has_zero_points() const { return scale == ScaleOf::width; }
   constexpr bool has_signed_scale() const { return scale == ScaleOf::signed_value; }
-  constexpr bool has_learned_step() const { return scale == ScaleOf::magnitude; }
   /// "2 to 8"
   std::string bits_text() const;
 };

@@ -15,7 +15,7 @@ namespace notch::quant {
 namespace {
 
 constexpr std::array<std::string_view, 3> kGranularities{"tensor", "channel", "group"};
-constexpr std::array<std::string_view, 3> kScaleTypes{"f32", "f16", "bf16"};
+constexpr std::array<std::string_view, 4> kScaleTypes{"f32", "f16", "bf16", "f16_7"};
 
 /// Rejects a spec that no matrix could have; what validate checks besides the shape.
 void check_fields(const Spec& spec, Fault fault, std::string_view where) {
@@ -41,12 +41,21 @@ void check_fields(const Spec& spec, Fault fault, std::string_view where) {
   }
 }
 
+/// The largest number of seven bits that fifteen times is a half: 68 · 2^6.
+constexpr real kMaxShortF16 = 4352;
+
+/// Rounded half to even to seven significant bits, and to a multiple of the smallest half.
+[[maybe_unused]] real to_short_f16(real s) {
+  if (s == 0 || std::isinf(s)) return s;
+  const double place = std::max(std::ldexp(1.0, std::ilogb(s) - 6), 0x1p-24);
+  return static_cast<real>(std::nearbyint(static_cast<double>(s) / place) * place);
+}
+
 }  // namespace
 
 Grid grid_of(const Spec& spec) { return format_of(spec.grid).grid(spec.bits); }
 
 bool has_zero_points(const Spec& spec) { return format_of(spec.grid).has_zero_points(); }
-bool has_learned_step(const Spec& spec) { return format_of(spec.grid).has_learned_step(); }
 
 Spec with_bits(Spec spec, int bits) {
   spec.bits = bits;
@@ -122,6 +131,8 @@ real max_scale(ScaleType type) {
       return kMaxF16;
     case ScaleType::bf16:
       return kMaxBf16;
+    case ScaleType::f16_7:
+      return kMaxShortF16;
   }
   return std::numeric_limits<real>::max();
 }
@@ -137,10 +148,13 @@ real round_scale(real s, ScaleType type) {
   } else if (type == ScaleType::bf16) {
     stored = from_bf16(to_bf16(s));
     smallest = kMinBf16;
+  } else if (type == ScaleType::f16_7) {
+    stored = to_short_f16(s);
+    smallest = kMinF16;
   }
 #endif
   if (stored == 0) return std::copysign(smallest, s);
-  if (std::isinf(stored)) return std::copysign(max_scale(type), s);
+  if (std::fabs(stored) > max_scale(type)) return std::copysign(max_scale(type), s);
   return stored;
 }
 
@@ -223,9 +237,9 @@ std::vector<std::uint8_t> pack_scales(std::span<const real> scales, ScaleType ty
   std::vector<std::uint8_t> bytes(scales.size() * width);
   for (std::size_t u = 0; u < scales.size(); ++u) {
     const float s = static_cast<float>(scales[u]);
-    const std::uint32_t word = type == ScaleType::f32   ? std::bit_cast<std::uint32_t>(s)
-                               : type == ScaleType::f16 ? to_f16(s)
-                                                        : to_bf16(s);
+    const std::uint32_t word = type == ScaleType::f32    ? std::bit_cast<std::uint32_t>(s)
+                               : type == ScaleType::bf16 ? to_bf16(s)
+                                                         : to_f16(s);
     for (std::size_t b = 0; b < width; ++b) {
       bytes[u * width + b] = static_cast<std::uint8_t>(word >> (8 * b));
     }
@@ -239,9 +253,9 @@ std::vector<real> unpack_scales(std::span<const std::uint8_t> bytes, ScaleType t
   for (std::size_t u = 0; u < scales.size(); ++u) {
     std::uint32_t word = 0;
     for (std::size_t b = 0; b < width; ++b) word |= std::uint32_t{bytes[u * width + b]} << (8 * b);
-    scales[u] = type == ScaleType::f32   ? std::bit_cast<float>(word)
-                : type == ScaleType::f16 ? from_f16(static_cast<std::uint16_t>(word))
-                                         : from_bf16(static_cast<std::uint16_t>(word));
+    scales[u] = type == ScaleType::f32    ? std::bit_cast<float>(word)
+                : type == ScaleType::bf16 ? from_bf16(static_cast<std::uint16_t>(word))
+                                          : from_f16(static_cast<std::uint16_t>(word));
   }
   return scales;
 }

@@ -41,7 +41,13 @@ enum class GridKind : std::uint8_t {
 };
 
 /// The type in which scales are stored; they are rounded to it before they are used.
-enum class ScaleType : std::uint8_t { f32, f16, bf16 };
+enum class ScaleType : std::uint8_t {
+  f32,
+  f16,
+  bf16,
+  f16_7,  ///< halves of seven significant bits: times a zero point of four bits they are halves still,
+          ///< and GGUF's Q4_1 holds scale and minimum
+};
 
 struct Spec {
   int bits = 8;  ///< 2 .. 8 on most grids
@@ -57,8 +63,6 @@ struct Spec {
 Grid grid_of(const Spec& spec);
 
 bool has_zero_points(const Spec& spec);
-/// Whether LSQ can learn the step: the scale is positive and there is no zero point.
-bool has_learned_step(const Spec& spec);
 
 /// `spec` with other bits; a grid that does not have so many (ternary, seq) gives way to narrow.
 Spec with_bits(Spec spec, int bits);
@@ -98,12 +102,12 @@ real round_scale(real s, ScaleType type);
 /// The largest finite number of a scale type, as `real`.
 real max_scale(ScaleType type);
 
-/// 4 for f32, 2 for f16 and bf16.
+/// 4 for f32, 2 for the others.
 std::int64_t scale_bytes(ScaleType type);
 
 std::string_view name_of(Granularity granularity);  ///< "tensor", "channel", "group"
 std::string_view name_of(GridKind grid);            ///< "narrow", "full", …
-std::string_view name_of(ScaleType type);           ///< "f32", "f16", "bf16"
+std::string_view name_of(ScaleType type);           ///< "f32", "f16", "bf16", "f16_7"
 /// The grid with its codes: "narrow [-7,7]", "seq ±1,3" (the odd numbers from -3 to 3); a codebook
 /// has its name alone.
 std::string grid_text(const Spec& spec);

@@ -168,26 +168,31 @@ struct FakeQuantLsq {
   Ste ste;
   std::span<const real> start;
   const PackedWeights* packed;
-  std::span<real> scales{};  // [units], kept
+  std::span<const real> zeros;           // what a checkpoint has
+  std::span<real> scales{};              // [units], kept
+  std::span<std::int8_t> zero_points{};  // [units] for asymmetric grids, kept
 
   Tensor forward(Forward& f) {
     const Tensor w = f.in(0), log_scale = f.in(1);
     const UnitShape s = units_of(w, spec, name);
-    if (!has_learned_step(spec)) {
-      check(false, name, "grid ", name_of(spec.grid),
-            " has no positive learned step; wanted one of ", grids_with(&Format::has_learned_step));
-    }
     check(log_scale.size() == s.units && std::ssize(start) == s.units, name, "log_scale is ",
           log_scale.shape, " and start has ", start.size(), " for ", s.units, " units");
+    check(std::ssize(zeros) == (has_zero_points(spec) ? s.units : 0), name, zeros.size(),
+          " zero points for ", s.units, " units on the grid ", name_of(spec.grid));
     scales = f.keep(s.units);
+    if (!zeros.empty()) {
+      zero_points = f.keep<std::int8_t>(s.units);
+      std::ranges::transform(zeros, zero_points.begin(),
+                             [](real z) { return static_cast<std::int8_t>(z); });
+    }
     const Tensor y = f.out(w.shape);
-    round_units(f, y, w, s, scales, {}, packed, [&](std::size_t u) {
+    round_units(f, y, w, s, scales, zero_points, packed, [&](std::size_t u) {
       scales[u] = lsq_step(start[u], log_scale.data[u], spec.scale);
     });
     return y;
   }
   Tensor recompute(Forward& f) const {
-    return dequantized(f, units_of(f.in(0), spec, name), scales, {});
+    return dequantized(f, units_of(f.in(0), spec, name), scales, zero_points);
   }
   void backward(Backward& b) const {
     const Tensor w = b.in(0);
@@ -199,8 +204,8 @@ struct FakeQuantLsq {
         1 / std::sqrt(static_cast<double>(s.unit) * static_cast<double>(s.grid.qmax));
     for_units(s.units, s.unit, [&](const UnitSpan& part) {
       lsq_backward(part.weights(dw), part.units(dlog), part.weights(dout),
-                   part.weights(std::span<const real>(w.flat())), part.of(scales, {}), s.grid,
-                   factor);
+                   part.weights(std::span<const real>(w.flat())), part.of(scales, zero_points),
+                   s.grid, factor);
     });
     if (ste == Ste::plain) b.pass_dout(0);
   }
@@ -214,8 +219,8 @@ Var fake_quant_ste(Var w, const Spec& spec, std::span<const RangeAnchor> anchors
 }
 
 Var fake_quant_lsq(Var w, Var log_scale, std::span<const real> start, const Spec& spec, Ste ste,
-                   const PackedWeights* packed) {
-  return w.tape().record(FakeQuantLsq{spec, ste, start, packed}, {w, log_scale});
+                   const PackedWeights* packed, std::span<const real> zero_points) {
+  return w.tape().record(FakeQuantLsq{spec, ste, start, packed, zero_points}, {w, log_scale});
 }
 
 real lsq_step(real start, real log_scale, ScaleType type) {

@@ -32,18 +32,19 @@ constexpr auto names(Ste) { return std::array<std::string_view, 2>{"clipped", "p
 Var fake_quant_ste(Var w, const Spec& spec, std::span<const RangeAnchor> anchors, Ste ste,
                    const PackedWeights* packed = nullptr);
 
-/// ŵ = clamp(rint(w/s), qmin, qmax) s with s = lsq_step(start, log_scale): one learned step per
-/// unit.  w [rows, cols], log_scale [units], start [units] -> [rows, cols]. `start` must outlive the
-/// step; `packed` as above.
-/// Esser et al. 2020 (arXiv:1902.08153), eq. 1-3 and 5, for the narrow and full grids, and ParetoQ
+/// ŵ = (clamp(rint(w/s) + z, qmin, qmax) - z) s with s = lsq_step(start, log_scale): one learned step
+/// per unit.  w [rows, cols], log_scale [units], start [units], zero_points [units] or none ->
+/// [rows, cols]. `start` and `zero_points` must outlive the step; `packed` as above.
+/// Esser et al. 2020 (arXiv:1902.08153), eq. 1-3 and 5, for the grids of all integers, and ParetoQ
 /// (arXiv:2502.02631) for ternary and seq, with the clip at the edge of the outer cells (ParetoQ:
 /// at 0.99 of it) and one rule for all widths, the sign of 1 bit included; a codebook's levels
 /// spread with the step as integers do. Deviations: a) the
-/// parameter is l = log(s/start), so the step stays positive, one learning rate suits all layers,
-/// and l = 0 is the start to the bit: dL/dl = s dL/ds; b) the gradient scale 1/√(N qmax) takes N = the weights that share the step. With
-/// Ste::plain the weight gradient is not masked.
+/// parameter is l = log(s/start), so the step keeps the sign it starts with (signed_max starts with
+/// either), one learning rate suits all layers, and l = 0 is the start to the bit: dL/dl = s dL/ds; b) the gradient scale 1/√(N qmax) takes N = the weights that share the step. With
+/// Ste::plain the weight gradient is not masked; c) a zero point stays what it is (LSQ+, Bhalgat et al.
+/// 2020, arXiv:2004.09576, learns an offset).
 Var fake_quant_lsq(Var w, Var log_scale, std::span<const real> start, const Spec& spec, Ste ste,
-                   const PackedWeights* packed = nullptr);
+                   const PackedWeights* packed = nullptr, std::span<const real> zero_points = {});
 
 /// s = round_scale(start · exp(l)): what forward uses and export stores.
 real lsq_step(real start, real log_scale, ScaleType type);

@@ -42,6 +42,7 @@ std::span<const float> padded(const Forward& f, std::span<const float> x, Index 
 StoredScale stored_scale(ScaleType type) {
   switch (type) {
     case ScaleType::f16:
+    case ScaleType::f16_7:
       return StoredScale::f16;
     case ScaleType::bf16:
       return StoredScale::bf16;

@@ -26,6 +26,7 @@ namespace notch::quant {
 inline nn::DType dtype_of(ScaleType type) {
   switch (type) {
     case ScaleType::f16:
+    case ScaleType::f16_7:
       return nn::DType::f16;
     case ScaleType::bf16:
       return nn::DType::bf16;

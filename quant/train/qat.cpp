@@ -43,9 +43,9 @@ FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<cons
   check(!targets.empty(), "qat", "no layer to quantize");
   for (const Target& t : targets) {
     const Tensor& w = t.weight->value;
-    check(training != Training::lsq || has_learned_step(t.spec), t.name, "grid ",
-          name_of(t.spec.grid), " has no positive learned step; LSQ needs one of ",
-          grids_with(&Format::has_learned_step));
+    check(training != Training::lsq || options.lsq_init != LsqInit::paper || start ||
+              !has_zero_points(t.spec),
+          t.name, "qat.lsq_init = \"paper\" knows no zero points; set mse or absmax");
     const RangeRule rule = training == Training::lsq ? rule_of(options.lsq_init) : RangeRule::mse;
     Node& node = nodes_[t.weight];
     node.target = t;
@@ -63,6 +63,7 @@ FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<cons
       continue;
     }
     node.first = node.now.scales;
+    node.zeros.assign(node.now.zero_points.begin(), node.now.zero_points.end());
     node.log_scale = &params_->add(t.weight->name + ".log_scale", {std::ssize(node.first)});
     params_->allocate_values();  // zeros: the first scales
   }
@@ -82,7 +83,8 @@ FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<cons
       return fake_quant_ste(w, node.target.spec, node.anchors, options_.ste, packed);
     }
     const Var log_scale = g.param(*node.log_scale);
-    return fake_quant_lsq(w, log_scale, node.first, node.target.spec, options_.ste, packed);
+    return fake_quant_lsq(w, log_scale, node.first, node.target.spec, options_.ste, packed,
+                          node.zeros);
   });
   if (options.freeze > 0) start_oscillation();
 }
@@ -111,6 +113,7 @@ std::vector<nn::NamedValues> FakeQuantizer::state() {
     static_assert(sizeof(RangeAnchor) == 4 * sizeof(real));
     add(p, "anchor", {reinterpret_cast<real*>(node.anchors.data()), 4 * node.anchors.size()});
     add(p, "first_scale", node.first);
+    add(p, "zero_point", node.zeros);
     add(p, "oscillation.code", node.code);
     add(p, "oscillation.direction", node.direction);
     add(p, "oscillation.frequency", node.frequency);
@@ -129,6 +132,7 @@ void FakeQuantizer::find_scales(const Node& node, Scales& at) const {
   for (std::size_t u = 0; u < at.scales.size(); ++u) {
     if (training_ == Training::lsq) {
       at.scales[u] = lsq_step(node.first[u], node.log_scale->value.data[u], spec.scale);
+      if (!node.zeros.empty()) at.zero_points[u] = static_cast<std::int8_t>(node.zeros[u]);
       continue;
     }
     const UnitScale s = follow_range(node.anchors[u], min_max(w.subspan(u * unit, unit)), spec);

@@ -82,7 +82,7 @@ class FakeQuantizer : public nn::Addition {
   ParamStore& params() { return *params_; }
   ParamStore* trained() override { return params_->params().empty() ? nullptr : params_.get(); }
   /// What checkpoints keep besides: what the start has fixed (STE's "<parameter>.anchor", LSQ's
-  /// "<parameter>.first_scale") and what is known of oscillations
+  /// "<parameter>.first_scale" and ".zero_point") and what is known of oscillations
   /// ("<parameter>.oscillation.frequency").
   std::vector<nn::NamedValues> state() override;
 
@@ -123,7 +123,7 @@ class FakeQuantizer : public nn::Addition {
     std::size_t index = 0;               // in order_
     std::vector<RangeAnchor> anchors{};  // STE
     Param* log_scale = nullptr;          // LSQ, as a factor of
-    std::vector<real> first{};           // the scales it starts from
+    std::vector<real> first{}, zeros{};  // the scales it starts from, and their zero points
     Scales now{};                        // of the present weights
     std::span<const real> seen{};        // what is rounded, as look() last found it
     std::vector<real> below{};           // its values where links lie below

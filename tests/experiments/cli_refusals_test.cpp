@@ -41,13 +41,13 @@ TEST_CASE("a missing text or configuration is a fault of the system") {
 
 TEST_CASE("misfit values are refused before anything is written") {
   const Program program;
-  const auto* bad =
-      GENERATE("model.n_layr=2", "model.n_head=3", "model.n_head=two",
-               "quant.granularity=group quant.group_size=5", "quant.bits=9", "quant.bits=1",
-               "quant.methods=rtm", "train.lr=-1", "model.dropout=1", "--threads=-1", "--resume",
-               "--bogus", "data.test_fraction=0.95", "qat.inputs=pact",
-               "quant.methods=rtn-moving-average", "quant.grid=asymmetric quant.methods=qat-lsq",
-               "quant.grid=ternary quant.bits=4", "'quant.layers=[{pattern=\"h.7.*\", bits=4}]'");
+  const auto* bad = GENERATE(
+      "model.n_layr=2", "model.n_head=3", "model.n_head=two",
+      "quant.granularity=group quant.group_size=5", "quant.bits=9", "quant.bits=1",
+      "quant.methods=rtm", "train.lr=-1", "model.dropout=1", "--threads=-1", "--resume", "--bogus",
+      "data.test_fraction=0.95", "qat.inputs=pact", "quant.methods=rtn-moving-average",
+      "quant.grid=asymmetric quant.methods=qat-lsq qat.lsq_init=paper",
+      "quant.grid=ternary quant.bits=4", "'quant.layers=[{pattern=\"h.7.*\", bits=4}]'");
   CAPTURE(bad);
   const auto before = program.entries();
   check_refused(program.notch(str("run tiny.toml ", bad)), 2);

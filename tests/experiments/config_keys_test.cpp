@@ -72,6 +72,7 @@ log_every = 1
 matmul = "bf16"
 backward = "int8"
 [quant]
+format = "q8_0"
 bits = [2]
 grid = "full"
 granularity = "group"

@@ -109,11 +109,9 @@ TEST_CASE("values that fit no layer are refused at their line") {
     const char *key, *what;
   };
   const Case bad =
-      GENERATE(Case{{"quant.grid=asymmetric", "quant.methods=qat-lsq"}, "quant.grid", "qat-lsq"},
-               Case{{"row=[{method=\"fp32\"}, {method=\"rtn\", bits=4}, {method=\"qat-lsq\", "
-                     "bits=4, grid=\"asymmetric\"}]"},
-                    "row[2].grid",
-                    "qat-lsq"},
+      GENERATE(Case{{"quant.grid=asymmetric", "quant.methods=qat-lsq", "qat.lsq_init=paper"},
+                    "qat.lsq_init",
+                    "zero points"},
                Case{{"quant.layers=[{pattern=\"*\", bits=8}, {pattern=\"h.7.*\", bits=8}]"},
                     "quant.layers[1]",
                     "h.7.*"},

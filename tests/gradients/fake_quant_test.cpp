@@ -47,9 +47,7 @@ std::vector<Row> rows() {
                           .group_size = g == Granularity::group ? 6 : 0,
                           .scale = ScaleType::f16};
           all.push_back({.op = "fake_quant_ste", .spec = spec, .ste = ste});
-          if (has_learned_step(spec)) {
-            all.push_back({.op = "fake_quant_lsq", .spec = spec, .ste = ste});
-          }
+          all.push_back({.op = "fake_quant_lsq", .spec = spec, .ste = ste});
         }
       }
     }
@@ -128,9 +126,11 @@ Point lsq_point(const Spec& spec) {
   Point p{.w = normals(kRows * kCols, 3), .dout = normals(kRows * kCols, 4)};
   const double last = grid_of(spec).highest() + grid_of(spec).reach;
   for (std::size_t u = 0; u < units(spec); ++u) {
-    p.scales.push_back(lsq_step(1, std::log((0.6 + 0.05 * double(u)) / last), spec.scale));
+    const double sign = format_of(spec.grid).has_signed_scale() && u % 2 == 1 ? -1 : 1;
+    p.scales.push_back(lsq_step(sign, std::log((0.6 + 0.05 * double(u)) / last), spec.scale));
+    if (has_zero_points(spec)) p.zeros.push_back(double(u % 3) - 1);
   }
-  frozen(spec, StraightThrough::clipped).nudge(p.w, p.scales, 1e-3);
+  frozen(spec, StraightThrough::clipped, p.zeros).nudge(p.w, p.scales, 1e-3);
   return p;
 }
 
@@ -158,9 +158,11 @@ Received run(const Row& row, Point& p) {
   for (const double s : p.scales) logs.push_back(std::log(std::abs(s)) - std::log(kFirst));
   const Var l = g.input({logs.data(), {std::ssize(logs)}});
   const std::vector<RangeAnchor> anchors = p.anchors(row.spec);
-  const Values first(p.scales.size(), kFirst);
-  const Var y = row.op == "fake_quant_ste" ? fake_quant_ste(w, row.spec, anchors, row.ste)
-                                           : fake_quant_lsq(w, l, first, row.spec, row.ste);
+  Values first;
+  for (const double s : p.scales) first.push_back(std::copysign(kFirst, s));
+  const Var y = row.op == "fake_quant_ste"
+                    ? fake_quant_ste(w, row.spec, anchors, row.ste)
+                    : fake_quant_lsq(w, l, first, row.spec, row.ste, nullptr, p.zeros);
   REQUIRE(g.nodes()[y.id].op->name == row.op);
   g.keep(y);
   g.backward(y, p.dout);
@@ -198,7 +200,7 @@ TEST_CASE("straight-through is the gradient of frozen rounding") {
     if (!lsq) continue;
 
     // Equation 3 is the derivative of the clipped form, whatever happens to the weight's gradient.
-    const FrozenRounding step = frozen(row.spec, StraightThrough::clipped);
+    const FrozenRounding step = frozen(row.spec, StraightThrough::clipped, p.zeros);
     Values dlog = step.differentiate(p.w, p.scales, p.dout).ds;
     const double n = double(unit(row.spec)), qmax = grid_of(row.spec).qmax;
     for (std::size_t u = 0; u < dlog.size(); ++u) dlog[u] *= p.scales[u] / std::sqrt(n * qmax);

@@ -29,8 +29,6 @@ using notch::test::same_bits;
 constexpr std::int64_t kRows = 6, kCols = 24, kGroup = 8;
 using Reals = std::vector<real>;
 
-bool learns_steps(const Spec& spec) { return has_learned_step(spec); }
-
 struct Result {
   Reals out{}, dw{}, dlog{};
   bool operator==(const Result& b) const {
@@ -50,14 +48,25 @@ Result run_ste(Reals w, std::int64_t rows, const Spec& spec, const Scales& at,
   return {copy(y.value().flat()), copy(g.grad(x)), {}};
 }
 
+/// What LSQ keeps of the scales that it starts from: signs and zero points.
+struct Start {
+  Reals signs{}, zeros{};
+};
+Start start_of(const Scales& at) {
+  Start start;
+  for (const real s : at.scales) start.signs.push_back(std::copysign(real{1}, s));
+  start.zeros.assign(at.zero_points.begin(), at.zero_points.end());
+  return start;
+}
+
 Result run_lsq(Reals w, std::int64_t rows, const Spec& spec, Reals log_scale,
-               Ste ste = Ste::clipped) {
+               Ste ste = Ste::clipped, const Start& start = {}) {
   Graph g;
   g.begin(Graph::Mode::training);
   const Var x = g.input({w.data(), {rows, std::ssize(w) / rows}});
   const Var l = g.input({log_scale.data(), {std::ssize(log_scale)}});
-  const Reals first(log_scale.size(), real{1});
-  const Var y = fake_quant_lsq(x, l, first, spec, ste);
+  const Reals first = start.signs.empty() ? Reals(log_scale.size(), real{1}) : start.signs;
+  const Var y = fake_quant_lsq(x, l, first, spec, ste, nullptr, start.zeros);
   g.keep(y);
   g.backward(y, normal_matrix(std::ssize(w), 32));
   return {copy(y.value().flat()), copy(g.grad(x)), copy(g.grad(l))};
@@ -69,9 +78,11 @@ Reals log_of(const Reals& scales) {
   return logs;
 }
 
-Scales steps_of(const Reals& logs, const Spec& spec) {
+Scales steps_of(const Reals& logs, const Spec& spec, const Start& start) {
   Scales at;
-  for (const real l : logs) at.scales.push_back(lsq_step(1, l, spec.scale));
+  for (std::size_t u = 0; u < logs.size(); ++u)
+    at.scales.push_back(lsq_step(start.signs[u], logs[u], spec.scale));
+  for (const real z : start.zeros) at.zero_points.push_back(static_cast<std::int8_t>(z));
   return at;
 }
 
@@ -81,12 +92,12 @@ Reals seen_by_backward(Reals w, const Spec& spec, const Scales& at, const Reals*
   Graph g;
   g.begin(Graph::Mode::training);
   Reals x(w.size(), real{1}), identity(kRows * kRows), logs = log_scale ? *log_scale : Reals{};
-  const Reals first(logs.size(), real{1});
+  const Start start = start_of(at);
   for (std::size_t i = 0; i < kRows; ++i) identity[i * kRows + i] = 1;
   const Var in = g.input({x.data(), {kRows, kCols}});
   const Var weight = g.input({w.data(), {kRows, kCols}});
   const Var rounded = log_scale ? fake_quant_lsq(weight, g.input({logs.data(), {std::ssize(logs)}}),
-                                                 first, spec, {})
+                                                 start.signs, spec, {}, nullptr, start.zeros)
                                 : fake_quant_ste(weight, spec, anchors, {});
   g.backward(linear(in, rounded), identity);
   return copy(g.grad(in));
@@ -99,9 +110,9 @@ TEST_CASE("backward multiplies by the weights of forward on every grid") {
     const Ranges ranges = choose_scales(w, kRows, kCols, spec, RangeRule::mse, "t");
     const Reals forward = run_ste(w, kRows, spec, ranges.at).out;
     CHECK(seen_by_backward(w, spec, ranges.at, nullptr) == forward);
-    if (!learns_steps(spec)) continue;
     const Reals logs = log_of(ranges.at.scales);
-    CHECK(seen_by_backward(w, spec, {}, &logs) == run_lsq(w, kRows, spec, logs).out);
+    CHECK(seen_by_backward(w, spec, ranges.at, &logs) ==
+          run_lsq(w, kRows, spec, logs, Ste::clipped, start_of(ranges.at)).out);
   }
 }
 
@@ -114,10 +125,11 @@ TEST_CASE("fake-quant weights are the dequantized codes bit for bit") {
       const Ranges ranges = choose_scales(w, kRows, kCols, spec, rule, "t");
       const Reals codes = dequantize(quantize(w, kRows, kCols, spec, ranges.at, "t"));
       CHECK(same_bits(run_ste(w, kRows, spec, ranges.at).out, codes));
-      if (!learns_steps(spec)) continue;
       const Reals logs = log_of(ranges.at.scales);
-      const Reals learned = dequantize(quantize(w, kRows, kCols, spec, steps_of(logs, spec), "t"));
-      CHECK(same_bits(run_lsq(w, kRows, spec, logs).out, learned));
+      const Start start = start_of(ranges.at);
+      const Reals learned =
+          dequantize(quantize(w, kRows, kCols, spec, steps_of(logs, spec, start), "t"));
+      CHECK(same_bits(run_lsq(w, kRows, spec, logs, Ste::clipped, start).out, learned));
     }
   }
 }
@@ -136,10 +148,12 @@ TEST_CASE("frozen scales leave quantized weights as they are") {
     };
     const Reals once = apply(w);
     CHECK(same_bits(apply(once), once));
-    if (!learns_steps(spec)) continue;
     const Reals logs = log_of(ranges.at.scales);
-    const Reals learned = run_lsq(w, kRows, spec, logs).out;
-    CHECK(same_bits(run_lsq(learned, kRows, spec, logs).out, learned));
+    const auto learn = [&](const Reals& in) {
+      return run_lsq(in, kRows, spec, logs, Ste::clipped, start_of(ranges.at)).out;
+    };
+    const Reals learned = learn(w);
+    CHECK(same_bits(learn(learned), learned));
   }
 }
 
@@ -266,19 +280,22 @@ TEST_CASE("the weight that made the scale is inside the clip mask") {
 
 TEST_CASE("the learned-step kernel is its definition for every unit size") {
   for (std::int64_t unit = 1; unit <= 70; ++unit) {
-    const Reals scales{0.2f, 0.35f};
+    const Reals scales{0.2f, unit % 2 == 0 ? 0.35f : -0.35f};
+    const std::vector<std::int8_t> zeros =
+        unit % 3 == 0 ? std::vector<std::int8_t>{-4, 2} : std::vector<std::int8_t>{};
     const std::size_t n = 2 * static_cast<std::size_t>(unit);
     const Reals w = normal_matrix(2 * unit, 7), dout = normal_matrix(2 * unit, 8);
     Reals dw(n, 0.5f), dlog(2, 0.25f);
-    const Units units{.scales = scales, .size = unit};
+    const Units units{.scales = scales, .zeros = zeros, .size = unit};
     lsq_backward(dw, dlog, dout, w, units, {-4, 3}, 0.125);
     for (std::size_t u = 0; u < 2; ++u) {
       double sum = 0, size = 0;
+      const int low = -4 - units.zero(u), high = 3 - units.zero(u);
       for (std::size_t i = u * n / 2; i < (u + 1) * n / 2; ++i) {
-        const bool inside = reference::ste_slope(w[i], scales[u], -4, 3) == 1;
+        const bool inside = reference::ste_slope(w[i], scales[u], low, high) == 1;
         CHECK(dw[i] == 0.5f + (inside ? dout[i] : 0));
         // rint(v) - v is exact in float, both being multiples of one ulp of v.
-        const double slope = reference::lsq_step_slope(w[i], scales[u], -4, 3);
+        const double slope = reference::lsq_step_slope(w[i], scales[u], low, high);
         sum += static_cast<double>(dout[i]) * slope;
         size += std::abs(static_cast<double>(dout[i]) * slope);
       }
@@ -307,8 +324,10 @@ TEST_CASE("the number of threads changes no bit of values and gradients") {
     const Ranges moved = choose_scales(w, kTall, kWide, shifted, RangeRule::mse, "t");
     const Reals logs = log_of(ranges.at.scales);
     const auto all = [&] {
-      return std::vector{run_ste(w, kTall, spec, ranges.at), run_ste(w, kTall, shifted, moved.at),
-                         run_lsq(w, kTall, spec, logs), run_lsq(w, kTall, spec, logs, Ste::plain)};
+      return std::vector{
+          run_ste(w, kTall, spec, ranges.at), run_ste(w, kTall, shifted, moved.at),
+          run_lsq(w, kTall, spec, logs), run_lsq(w, kTall, spec, logs, Ste::plain),
+          run_lsq(w, kTall, shifted, log_of(moved.at.scales), Ste::clipped, start_of(moved.at))};
     };
     const int before = threads();
     set_threads(1);
@@ -322,13 +341,15 @@ TEST_CASE("the number of threads changes no bit of values and gradients") {
   }
 }
 
-TEST_CASE("learned steps are stored finite, positive, in the scale's type") {
+TEST_CASE("learned steps are stored finite, signed, in their type") {
   CHECK(lsq_step(1, 0, ScaleType::f32) == 1);
   CHECK(lsq_step(1, std::log(0.1f), ScaleType::f16) == round_scale(0.1f, ScaleType::f16));
   CHECK(lsq_step(1, std::log(0.1f), ScaleType::bf16) == round_scale(0.1f, ScaleType::bf16));
-  for (const ScaleType type : {ScaleType::f32, ScaleType::f16, ScaleType::bf16}) {
+  for (const ScaleType type : {ScaleType::f32, ScaleType::f16, ScaleType::bf16, ScaleType::f16_7}) {
     CHECK(lsq_step(1, -1000, type) > 0);
+    CHECK(lsq_step(-1, -1000, type) < 0);
     CHECK(lsq_step(1, 1000, type) == max_scale(type));
+    CHECK(lsq_step(-1, 1000, type) == -max_scale(type));
   }
 }
 
@@ -346,14 +367,15 @@ TEST_CASE("sizes and grids that do not fit are refused by the op's name") {
   CHECK(where([&] { fake_quant_lsq(matrix, l, first, {}, Ste::plain); }) == "fake_quant_lsq");
   const Spec group{.granularity = Granularity::group, .group_size = 3};
   CHECK(where([&] { fake_quant_lsq(matrix, l, first, group, Ste::plain); }) == "fake_quant_lsq");
-  for (const GridKind grid : {GridKind::asymmetric, GridKind::signed_max}) {
-    Reals three(3, 0);
-    const Var right_size = g.input({three.data(), {3}});
-    const auto use = [&] {
-      fake_quant_lsq(matrix, right_size, first, {.grid = grid}, Ste::clipped);
-    };
-    CHECK(where(use) == "fake_quant_lsq");
-  }
+  // Zero points are there exactly where the grid has them.
+  Reals three(3, 0);
+  const Var right_size = g.input({three.data(), {3}});
+  const auto use = [&](GridKind grid, const Reals& zeros) {
+    fake_quant_lsq(matrix, right_size, first, {.grid = grid}, Ste::clipped, nullptr, zeros);
+  };
+  CHECK(where([&] { use(GridKind::asymmetric, {}); }) == "fake_quant_lsq");
+  CHECK(where([&] { use(GridKind::narrow, Reals(3, 0)); }) == "fake_quant_lsq");
+  use(GridKind::asymmetric, Reals(3, 0));
 }
 
 }  // namespace

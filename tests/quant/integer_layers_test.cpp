@@ -83,7 +83,6 @@ TEST_CASE("W8A8, W6A8 and W4A8 logits are equal trained and reloaded") {
   for (const Spec& weights : weight_specs()) {
     for (const ActivationSpec& activations : {kDynamic, kStatic}) {
       for (const Training training : {Training::ste, Training::lsq}) {
-        if (training == Training::lsq && !has_learned_step(weights)) continue;
         INFO(name_of(weights) << ", " << name_of(activations)
                               << (training == Training::ste ? ", ste" : ", lsq"));
         AnyModel model{make_gpt()};
