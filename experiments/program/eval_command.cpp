@@ -3,7 +3,9 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/program/eval_dump.h"
+#include "experiments/program/gguf_vocabulary.h"
 #include "experiments/run/evaluate.h"
+#include "experiments/run/llama_perplexity.h"
 
 namespace notch::experiments {
 namespace {
@@ -27,8 +29,7 @@ data::Splits splits_of(const Args& args, const std::string& split) {
   return splits;
 }
 
-void require_same_text_units(const Artefact& model, const Artefact& base) {
-  const std::int64_t T = model.model().sizes().block_size;
+void require_same_text_units(const Artefact& model, const Artefact& base, std::int64_t T) {
   const bool same_tokens = model.tokenizer.definition_hash() == base.tokenizer.definition_hash() &&
                            model.model().sizes().vocab_size == base.model().sizes().vocab_size;
   if (same_tokens && base.model().sizes().block_size >= T) return;
@@ -71,7 +72,138 @@ Table make_table(const Artefact& model, const TokenizedText& text, const Evaluat
   return table.without_empty_columns();
 }
 
+/// What llama-perplexity prints, line by line.
+Table llama_table(const LlamaPerplexity& e) {
+  Table table({{.key = "quantity", .text = true},
+               {.key = "value", .decimals = 6},
+               {.key = "error", .title = "±", .decimals = 6}});
+  const auto add = [&](std::string_view name, const Estimate& x, double scale = 1) {
+    table.add_row({text(std::string(name)), number(scale * x.value), number(scale * x.error)});
+  };
+  const auto add_value = [&](std::string_view name, double value) {
+    table.add_row({text(std::string(name)), number(value), missing()});
+  };
+  add("PPL", e.perplexity);
+  add_value("tokens scored", static_cast<double>(e.scored));
+  if (!e.from_base) return table;
+  const BaseComparison& b = *e.from_base;
+  add("PPL(base)", b.base_perplexity);
+  add_value("correlation of ln PPL, %", 100 * b.correlation);
+  add("ln(PPL/PPL(base))", b.log_ratio);
+  const auto add_quantiles = [&](std::string_view name, const Quantiles& q, double scale) {
+    for (const auto& [of, value] :
+         std::initializer_list<std::pair<std::string_view, double>>{{"maximum", q.high},
+                                                                    {"99.9 %", q.q999},
+                                                                    {"99 %", q.q99},
+                                                                    {"95 %", q.q95},
+                                                                    {"90 %", q.q90},
+                                                                    {"75 %", q.q75},
+                                                                    {"median", q.median},
+                                                                    {"25 %", q.q25},
+                                                                    {"10 %", q.q10},
+                                                                    {"5 %", q.q5},
+                                                                    {"1 %", q.q1},
+                                                                    {"minimum", q.low}}) {
+      add_value(str(name, ", ", of), scale * value);
+    }
+  };
+  add("KL, mean", b.kl);
+  add_quantiles("KL", b.kl_quantiles, 1);
+  add("Δp, mean, %", b.change, 100);
+  add_quantiles("Δp, %", b.change_quantiles, 100);
+  add("Δp, RMS, %", b.rms_change, 100);
+  add("same top, %", b.same_top, 100);
+  return table;
+}
+
+/// Scores as llama-perplexity does.
+int eval_as_llama(const Args& args) {
+  for (const char* flag :
+       {"split", "val-fraction", "test-fraction", "base", "dump-logits", "dump-grads"}) {
+    if (!args.has(flag)) continue;
+    throw Error(
+        {.where = "notch eval",
+         .what = "is not of --protocol llama, which scores the whole text in its own windows",
+         .field = str("--", flag),
+         .hint = "leave one of them out; the base of --protocol llama is --kl-base"});
+  }
+  const Artefact model = open_artefact(args, args.positionals[0]);
+  const std::int64_t context = model.model().sizes().block_size;
+  const LlamaProtocol protocol{
+      .ctx = args.integer("ctx", std::min<std::int64_t>(512, context), 4, context),
+      .before = token_before(model.tokenizer.vocabulary()),
+      .chunks = args.integer("windows", 0, 1, 1'000'000'000)};
+  std::optional<Artefact> base;
+  if (args.has("kl-base")) {
+    base = open_artefact(args, *args.value("kl-base"));
+    require_same_text_units(model, *base, protocol.ctx);
+  }
+  const data::Corpus corpus = data::load_corpus(*args.value("text"), {});
+  std::string_view wanted = corpus.text;
+  if (wanted.ends_with('\n')) wanted.remove_suffix(1);  // as llama.cpp reads a prompt's file
+  std::vector<std::uint16_t> tokens = encode(model.tokenizer, wanted, *args.value("text"));
+  if (protocol.before) tokens.insert(tokens.begin(), *protocol.before);
+  const LlamaPerplexity e =
+      llama_perplexity(model.model(), tokens, protocol, base ? &base->model() : nullptr);
+  note(args, str(corpus.name, ": SHA-256 ", corpus.sha256.substr(0, 16), ", ", e.chunks,
+                 " chunks of ", protocol.ctx, " tokens, the second half of each scored",
+                 protocol.before ? ", token " + str(*protocol.before) + " first" : ""));
+  print_table(args, llama_table(e));
+  return 0;
+}
+
 }  // namespace
+
+std::vector<Flag> eval_flags() {
+  return {
+      {.name = "text", .value = "FILE", .help = "UTF-8 text to predict; - is stdin", .reads = true},
+      {.name = "split",
+       .value = "all|val|test",
+       .help = "the whole text, or a split that an experiment would make",
+       .fallback = "all",
+       .words = {"all", "val", "test"}},
+      {.name = "val-fraction",
+       .value = "X",
+       .help = "data.val_fraction of the experiment",
+       .fallback = "0.1"},
+      {.name = "test-fraction",
+       .value = "X",
+       .help = "data.test_fraction of the experiment",
+       .fallback = "0"},
+      {.name = "base",
+       .value = "DIR",
+       .help = "also the divergence from this model",
+       .reads = true},
+      {.name = "windows",
+       .value = "N",
+       .help = "evaluate the first N contexts only; with a dump: dump N, evaluate all",
+       .fallback = "all; dump 1"},
+      {.name = "protocol",
+       .value = "notch|llama",
+       .help = "llama: as llama.cpp's llama-perplexity, the second half of every chunk of --ctx "
+               "tokens; --windows counts chunks",
+       .fallback = "notch",
+       .words = {"notch", "llama"}},
+      {.name = "ctx",
+       .value = "N",
+       .help = "tokens of a chunk",
+       .fallback = "512, or the model's context"},
+      {.name = "kl-base",
+       .value = "DIR",
+       .help = "with --protocol llama: its KL divergence statistics against this model",
+       .reads = true},
+      {.name = "dump-logits",
+       .value = "FILE",
+       .help = "write tokens, targets and logits as safetensors",
+       .writes = true},
+      {.name = "dump-grads",
+       .value = "FILE",
+       .help = "write tokens, targets and the gradients of the mean loss",
+       .writes = true},
+      no_verify_flag(),
+      threads_flag(),
+      output_flag()};
+}
 
 int eval_command(const Args& args) {
   const std::string split = args.value("split").value_or("all");
@@ -83,6 +215,18 @@ int eval_command(const Args& args) {
                  .field = "--text",
                  .hint = "name the file to evaluate on: --text FILE"});
   }
+  const bool as_llama = args.value("protocol").value_or("notch") == "llama";
+  for (const char* flag : {"ctx", "kl-base"}) {
+    if (as_llama || !args.has(flag)) continue;
+    throw Error({.where = "notch eval",
+                 .what = "is of --protocol llama",
+                 .field = str("--", flag),
+                 .hint = "add --protocol llama, or leave it out; --base is the other protocol's"});
+  }
+  if (as_llama) {
+    use_threads(args);
+    return eval_as_llama(args);
+  }
   const bool dumps = args.has("dump-logits") || args.has("dump-grads");
   const std::int64_t N = args.integer("windows", dumps ? 1 : 0, 1, 1'000'000'000);
   use_threads(args);
@@ -92,7 +236,7 @@ int eval_command(const Args& args) {
   std::optional<Artefact> base;
   if (args.has("base")) {
     base = open_artefact(args, *args.value("base"));
-    require_same_text_units(model, *base);
+    require_same_text_units(model, *base, model.model().sizes().block_size);
   }
   if (dumps) {
     const DumpWindows windows(text.tokens, model.model().sizes().block_size, N);

@@ -16,6 +16,9 @@
 #
 # Models: logits of GPT-2's 124M and a 135M Llama's shape with random weights beside PyTorch's
 # (Debian: python3-torch), how long they take to load and with how much memory.
+#
+# GGUF: node-llama-cpp loads a GPT-2 and a Llama of every type, finds the same tokens, and the same
+# perplexity within 0.02 % (F32) and 0.1 %.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=experiments/setup.sh
@@ -174,6 +177,37 @@ if [ -n "$python" ] && "$python" -c 'import torch' 2>/dev/null; then
   done
 else
   skip "logits of large models" "needs python3 with torch"
+fi
+
+# same_gguf FILE TOLERANCE
+same_gguf() {
+  "$notch" tokenize "$1" --text short.txt -q >tokens.txt
+  local ppl
+  ppl=$("$notch" eval "$1" --protocol llama --ctx 64 --windows 20 --text short.txt -q -o json |
+    node -e 'console.log(JSON.parse(require("fs").readFileSync(0)).find((r) => r.quantity === "PPL").value)')
+  node "$here/compare_gguf.mjs" "$1" short.txt tokens.txt 64 20 "$ppl" "$2"
+}
+if install node-llama-cpp; then
+  head -c 20000 mixed.txt | iconv -c -f utf-8 -t utf-8 >short.txt
+  for architecture in gpt2 llama; do
+    gelu=exact
+    [ "$architecture" = llama ] || gelu=tanh
+    "$notch" train lines.txt -q --out "$architecture" "model.architecture=$architecture" "model.gelu=$gelu" \
+      data.tokenizer=bpe data.bpe_vocab=600 model.n_layer=1 model.n_head=4 model.n_embd=256 model.block_size=64 \
+      train.steps=50 train.warmup=5 train.eval_windows=1 train.batch_size=4 >/dev/null
+    directory=$architecture/models/fp32-seed1337
+    for type in F32 F16 Q8_0 Q5_1 Q5_0 Q4_1 Q4_0; do
+      tolerance=0.001
+      [ "$type" != F32 ] || tolerance=0.0002
+      "$notch" export "$directory" --gguf "$architecture-$type.gguf" --gguf-type "$type" -q
+      check "$architecture $type: node-llama-cpp" same_gguf "$architecture-$type.gguf" "$tolerance"
+    done
+    for format in q8_0 q6_k q5_0 q5_k q4_0 q4_1 q4_k q3_k q2_k tq2_0; do
+      "$notch" quantize "$directory" --method rtn-mse --format "$format" --out "$architecture-$format" -q >/dev/null
+      "$notch" export "$architecture-$format" --gguf "$architecture-$format.gguf" -q
+      check "$architecture, format $format: node-llama-cpp" same_gguf "$architecture-$format.gguf" 0.001
+    done
+  done
 fi
 
 echo "$passed passed, $failed failed, $skipped skipped"
