@@ -1,0 +1,74 @@
+// Pruned and narrowed models on the command line.
+#include "tests/experiments/program.h"
+
+namespace notch {
+namespace {
+
+using test::check_refused;
+using test::first_row;
+using test::Outcome;
+using test::Program;
+using test::rows_of;
+using test::value;
+
+TEST_CASE("quantize prunes and honours zeros, export keeps them") {
+  const Program program;
+  const Outcome run = program.notch(
+      "run tiny.toml -q 'row=[{method=\"fp16\", label=\"half\", "
+      "set=[\"prune.method=magnitude\"]}]'");
+  INFO(run.err);
+  REQUIRE(run.code == 0);
+  const std::string pruned = "run/models/half-fp16-seed1337";
+  const Outcome zeros = program.notch("quantize " + pruned + " --method rtn --bits 4 --out q4");
+  INFO(zeros.err);
+  REQUIRE(zeros.code == 0);
+  CHECK(zeros.err.find("stays zero") != std::string::npos);
+  CHECK(zeros.out.find("masks") != std::string::npos);
+  REQUIRE(program.notch("export q4 --format coded --out coded -q").code == 0);
+  const auto loss = [&](const std::string& dir) {
+    return value(first_row(program.notch("eval " + dir + " --text text.txt -o json")), "loss");
+  };
+  CHECK(loss("coded") == loss("q4"));
+
+  const std::string joint =
+      "quantize run/models/fp32-seed1337 --method gptq --bits 4 "
+      "prune.method=sparsegpt prune.pattern=2:4 --out joint";
+  check_refused(program.notch(joint), 2);  // no text
+  const Outcome made = program.notch(joint + " --text text.txt");
+  INFO(made.err);
+  REQUIRE(made.code == 0);
+  double masks = 0;
+  for (const Json& row : rows_of(program.notch("inspect joint -o json")))
+    masks += row.at("name", "row").as_string("row").ends_with(".mask");
+  CHECK(masks == 8);  // four Linears of two blocks
+  check_refused(program.notch("quantize run/models/fp32-seed1337 --method rtn --bits 2 --grid seq "
+                              "prune.method=magnitude --out none -q"),
+                2);
+}
+
+TEST_CASE("narrow writes a smaller model that runs") {
+  const Program program;
+  const std::string model = program.train();
+  const std::string narrow = "narrow " + model + " --text text.txt --out small ";
+  const std::vector<Json> blocks = rows_of(program.notch(narrow + "--inner 32 -o json"));
+  REQUIRE(blocks.size() == 2);
+  for (const Json& block : blocks) {
+    CHECK(value(block, "kept_pct") >= 50);  // the larger half of 64 channels
+    CHECK(value(block, "kept_pct") <= 100);
+  }
+  CHECK(first_row(program.notch("eval small --text text.txt -o json")).find("loss"));
+  CHECK(fs::file_size(program / "small/model.safetensors") <
+        fs::file_size(program / (model + "/model.safetensors")));
+  const Outcome quantized = program.notch("quantize small --method rtn --bits 4 --out q4 -q");
+  INFO(quantized.err);
+  CHECK(quantized.code == 0);
+  check_refused(program.notch("narrow q4 --inner 8 --text text.txt --out x"), 3);
+  check_refused(program.notch("narrow " + model + " --text text.txt --out x"), 2);
+  check_refused(program.notch("narrow " + model + " --inner 65 --text text.txt --out x"), 2);
+  check_refused(program.notch("narrow " + model + " --inner 8 --out x"), 2);
+  check_refused(program.notch(narrow + "--inner 8"), 2);
+  CHECK_FALSE(fs::exists(program / "x"));
+}
+
+}  // namespace
+}  // namespace notch
