@@ -103,7 +103,8 @@ job_of() { sed -n "s/^job \([0-9]*\): $1.*/\1/p" "$work/submitted"; }
 experiment=$here/../browser/small.toml
 settings=(quant.bits=8,4 "quant.methods=rtn,gptq,qat-ste")
 
-"$notch_build/notch" run "$experiment" "${settings[@]}" -q --out "$work/whole" >/dev/null
+# With a job's number of threads: the report names it.
+"$notch_build/notch" run "$experiment" "${settings[@]}" -q --threads 1 --out "$work/whole" >/dev/null
 "$here/../../experiments/slurm.sh" 6 "$work/cut" "$experiment" "${settings[@]}" >"$work/submitted"
 check "six parts and their report end" ended "$(job_of "the report")"
 # But for seconds, which are those of each run.

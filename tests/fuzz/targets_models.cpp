@@ -240,10 +240,11 @@ std::vector<std::string> gguf_seeds() {
     const fs::path path = scratch() / "seed.gguf";
     quant::save_gguf(*model, {},
                      {.tokens = {"a", "b", "ab", "<|endoftext|>"},
+                      .kinds = {1, 1, 1, 3},
                       .merges = {"a b"},
-                      .specials = {3},
-                      .end_of_text = 3},
-                     *nn::gguf_type(type), "tiny", path);
+                      .bos = 3,
+                      .eos = 3},
+                     {.type = nn::gguf_type(type)}, "tiny", path);
     seeds.push_back(read_file(path));
   }
   return seeds;

@@ -1,0 +1,65 @@
+// Rows against the shapes of the model, before anything is trained: experiments/run/setup.h.
+#include "autograd/base/error.h"
+#include "experiments/config/config_effects.h"
+#include "experiments/run/setup.h"
+#include "quant/methods/methods.h"
+
+namespace notch::experiments {
+namespace {
+
+/// The targets of a row; what the plan has from a key of the configuration is refused there. `grid`:
+/// the key of the row's.
+std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const RowConfig& row,
+                                       const std::string& grid, nn::Model& model,
+                                       const Origins& origins) {
+  try {
+    return quant::resolve(row_plan(config, row), model);
+  } catch (const Error& e) {
+    const std::string& field = e.parts().field;
+    ErrorParts parts = e.parts();
+    if (field.starts_with("rules")) {
+      origins.fail("quant.layers" + field.substr(std::string_view("rules").size()), parts);
+    }
+    if (field.starts_with("asymmetric")) origins.fail("activations." + field, parts);
+    if (field == "grid") origins.fail(grid, parts);
+    throw;
+  }
+}
+
+}  // namespace
+
+void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& origins) {
+  check_methods(config, quant::method_names(), origins);
+  const Uses uses = uses_of(config);
+  if (config.train.steps == 0 && config.qat.steps == 0 && uses.forks()) {
+    origins.fail("qat.steps",
+                 {.what = "QAT and its control would take a share of train.steps, which is 0",
+                  .found = "0",
+                  .expected = "their steps, for example qat.steps=200",
+                  .hint = "or methods that do not train alone, with quant.control=false"});
+  }
+  const auto shapes = make_model(config, vocab_size, nn::Model::Values::shapes_only);
+  std::size_t listed = 0;  // in config.row, of which planned_rows leaves fp32 out
+  for (const RowConfig& row : planned_rows(config)) {
+    while (listed < config.row.size() && config.row[listed].method == "fp32") ++listed;
+    const std::string grid = config.row.empty() ? "quant.grid" : str("row[", listed++, "].grid");
+    if (row.bits == 0) continue;
+    const std::vector<quant::Target> targets = resolve_row(config, row, grid, *shapes, origins);
+    const ExperimentConfig own = row_config(config, row);
+    if (quant::method(row.method).training != quant::Training::lsq ||
+        own.qat.lsq_init != quant::LsqInit::paper || own.qat.from != "fp32") {
+      continue;
+    }
+    for (const quant::Target& t : targets) {
+      if (!quant::has_zero_points(t.spec)) continue;
+      origins.fail(
+          "qat.lsq_init",
+          {.what = str("the paper's first step knows no zero points, which ", t.name, " has"),
+           .found = "paper",
+           .expected = "mse or absmax",
+           .hint = "qat.lsq_init = \"mse\""});
+    }
+  }
+}
+
+}  // namespace notch::experiments
