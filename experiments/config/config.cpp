@@ -198,8 +198,8 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
 std::vector<std::string_view> first_weights() {
   std::vector<std::string_view> words = {"fp32"};
   for (const quant::Method* m : quant::methods()) {
-    // Scales that a method moved into inputs are not trained.
-    if (m->round && !m->transform) words.push_back(m->name);
+    // What a method left to be done with inputs is not trained.
+    if (m->round && !m->changes_inputs()) words.push_back(m->name);
   }
   words.push_back("scratch");
   return words;
@@ -222,6 +222,7 @@ std::vector<RowConfig> planned_rows(const ExperimentConfig& config) {
       row.group_size = config.quant.group_size;
     }
     if (row.grid == "inherit") row.grid = grid_of_width(config, row.bits);
+    if (row.scale == "inherit") row.scale = config.quant.scale;
     rows.push_back(std::move(row));
   }
   if (!config.row.empty()) return rows;
@@ -233,6 +234,7 @@ std::vector<RowConfig> planned_rows(const ExperimentConfig& config) {
                         .grid = grid_of_width(config, bits),
                         .granularity = config.quant.granularity,
                         .group_size = config.quant.group_size,
+                        .scale = config.quant.scale,
                         .activations = activations});
       }
     }

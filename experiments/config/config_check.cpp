@@ -257,6 +257,7 @@ void check_reference(const RowConfig& row, const std::string& key, const Origins
   refuse(row.group_size != 0, "group_size");
   refuse(row.granularity != "inherit", "granularity");
   refuse(row.grid != "inherit", "grid");
+  refuse(row.scale != "inherit", "scale");
   refuse(row.activations != 0, "activations");
   if (row.method == "fp16") {  // may be pruned
     for (const std::string& setting : row.set)
@@ -293,6 +294,7 @@ void check_rows(const ExperimentConfig& config, const Origins& origins) {
     const auto same_name = [&](const RowConfig& other) {
       return shown(other) == shown(row) && other.bits == row.bits && other.grid == row.grid &&
              other.granularity == row.granularity && other.group_size == row.group_size &&
+             other.scale == row.scale &&
              other.activations == row.activations;
     };
     if (std::find_if(config.row.begin(), config.row.begin() + static_cast<std::ptrdiff_t>(i),

@@ -65,6 +65,13 @@ bool inherits_granularity(const Uses& u) {
   });
 }
 
+bool inherits_scale(const Uses& u) {
+  if (by_rows(u) || u.config.quant.embedding == "int8") return quantizes(u);
+  return std::ranges::any_of(u.config.row, [](const RowConfig& row) {
+    return row.bits > 0 && row.scale == "inherit";
+  });
+}
+
 constexpr const char* kNoRows = "no [[row]]: explicit rows replace quant.bits x quant.methods";
 constexpr const char* kForked = "quant.control = true, or a row that trains after fp32";
 constexpr const char* kTrainedBase = "train.steps above 0";
@@ -151,7 +158,7 @@ std::vector<Effect> make_effects() {
        [](const Uses& u) {
          return u.config.quant.granularity == "group" && inherits_granularity(u);
        }},
-      {"quant.scale", "a quantized row", nullptr, quantizes},
+      {"quant.scale", "a row that inherits it, or a table in int8", inherits_scale},
       {"quant.embedding", "a quantized row", nullptr, quantizes},
       {"quant.layers", "a quantized row", nullptr, quantizes},
       {"quant.layers[].activations", kInputs, nullptr, has_inputs},
@@ -292,7 +299,7 @@ std::vector<Effect> make_effects() {
 std::string rounding_methods(std::string_view section) {
   std::string names;
   for (const quant::Method* m : quant::methods()) {
-    if (m->round && !section.empty() && m->section == section)
+    if (m->round && m->reads(section))
       names += str(names.empty() ? "" : " or ", m->name);
   }
   return names;
@@ -320,13 +327,14 @@ const std::vector<std::string_view>& always_effective() {
       "data.test_fraction",
       // Without a test split, "val" is what happens and "test" is the default.
       "data.score", "model.from", "model.architecture", "model.n_layer", "model.n_head",
-      "model.n_embd", "model.n_inner", "model.block_size", "model.tie_embeddings", "train.steps",
-      "train.batch_size", "train.grad_accum", "train.lr", "train.optimizer", "train.clip",
+      "model.n_embd", "model.n_inner", "model.block_size", "model.tie_embeddings", "model.outliers",
+      "train.steps", "train.batch_size", "train.grad_accum", "train.lr", "train.optimizer", "train.clip",
       "train.order", "train.eval_every", "train.eval_windows", "train.checkpoint_every",
       "train.keep_last", "train.log_every", "train.matmul", "quant.control",
       // A width that no row has is an element of which nothing else is used.
       "quant.at", "quant.at[].bits", "quant.layers[].pattern", "quant.layers[].bits",
       "row[].method", "row[].bits", "row[].grid", "row[].granularity", "row[].group_size",
+      "row[].scale",
       "row[].activations", "row[].label"};
   return keys;
 }

@@ -42,7 +42,7 @@ struct Uses {
       return which(*method) || (start() && which(*start()));
     }
     bool rounds_with(std::string_view section) const {
-      return has([&](const quant::Method& m) { return m.round && m.section == section; });
+      return has([&](const quant::Method& m) { return m.round && m.reads(section); });
     }
     bool has_static_inputs() const {
       return row.activations > 0 && config.activations.spec.range == quant::ActivationRange::fixed;

@@ -91,7 +91,10 @@ struct QuantConfig {
       {"granularity", "weights that share a scale", one_of({"channel", "tensor", "group"})});
     v(self.group_size,
       {"group_size", "weights per group; implies granularity group", between(0, 65536)});
-    v(self.scale, {"scale", "stored type of scales", one_of({"f32", "f16", "bf16", "f16_7"})});
+    v(self.scale, {"scale",
+                   "stored type of scales; e8m0: powers of two, nested: scales of scales, 8 bits "
+                   "each (post-training)",
+                   one_of({"f32", "f16", "bf16", "f16_7", "e8m0", "nested"})});
     v(self.embedding, {"embedding", "token table: 8 bits, the row's bits, or fp32",
                        one_of({"int8", "same", "fp32"})});
     v(self.layers,
@@ -221,6 +224,7 @@ struct RowConfig {
   std::string grid = "inherit";
   std::string granularity = "inherit";
   int group_size = 0;
+  std::string scale = "inherit";
   int activations = 0;
   std::string label{};
   std::vector<std::string> set{};
@@ -236,6 +240,8 @@ struct RowConfig {
                          one_of({"inherit", "channel", "tensor", "group"})});
     v(self.group_size,
       {"group_size", "weights per group; implies granularity group", between(0, 65536)});
+    v(self.scale, {"scale", "inherit = as in [quant]",
+                   one_of({"inherit", "f32", "f16", "bf16", "e8m0", "nested"})});
     v(self.activations, {"activations", "bits of what enters the layers; 0 = fp32", between(0, 8)});
     v(self.label, {"label", "shown in place of the method, where rows differ in settings alone"});
     v(self.set,

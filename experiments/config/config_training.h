@@ -61,6 +61,7 @@ struct ModelConfig {
   bool tie_embeddings = true;
   double rope_theta = 10000;
   double rms_norm_eps = 1e-5;
+  int outliers = 0;
   bool operator==(const ModelConfig&) const = default;
 
   template <class Self, class V>
@@ -86,6 +87,11 @@ struct ModelConfig {
     v(self.tie_embeddings, {"tie_embeddings", "the head uses the token table"});
     v(self.rope_theta, {"rope_theta", "llama: base of the rotary positions", above(0)});
     v(self.rms_norm_eps, {"rms_norm_eps", "llama: added to the mean square", at_least(0)});
+    v(self.outliers,
+      {"outliers",
+       "after training: channels of every norm that are made 30 to 100 times as large and divided "
+       "by as much in the next weights, the same function in fp32; for methods that meet outliers",
+       between(0, 16384)});
   }
 };
 

@@ -10,8 +10,8 @@ namespace {
 /// The targets of a row; what the plan has from a key of the configuration is refused there. `grid`:
 /// the key of the row's.
 std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const RowConfig& row,
-                                       const std::string& grid, nn::Model& model,
-                                       const Origins& origins) {
+                                              const std::string& grid, nn::Model& model,
+                                              const Origins& origins) {
   try {
     return quant::resolve(row_plan(config, row), model);
   } catch (const Error& e) {
@@ -45,8 +45,16 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     const std::string grid = config.row.empty() ? "quant.grid" : str("row[", listed++, "].grid");
     if (row.bits == 0) continue;
     const std::vector<quant::Target> targets = resolve_row(config, row, grid, *shapes, origins);
+    const quant::Method& method = quant::method(row.method);
+    if (method.trains() && row.scale == "nested") {
+      origins.fail(grid.starts_with("row") ? grid.substr(0, grid.find('.')) + ".scale" : "quant.scale",
+                   {.what = str(row.method, " trains with the scales that it stores, and nested "
+                                            "ones are chosen after the codes"),
+                    .found = "nested",
+                    .expected = "f32, f16, bf16 or e8m0"});
+    }
     const ExperimentConfig own = row_config(config, row);
-    if (quant::method(row.method).training != quant::Training::lsq ||
+    if (method.training != quant::Training::lsq ||
         own.qat.lsq_init != quant::LsqInit::paper || own.qat.from != "fp32") {
       continue;
     }

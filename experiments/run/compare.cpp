@@ -18,6 +18,7 @@
 #include "nn/checkpoint.h"
 #include "nn/integrity.h"
 #include "quant/methods/calibration.h"
+#include "quant/methods/outliers.h"
 #include "quant/methods/post_training.h"
 #include "quant/train/diagnostics.h"
 #include "quant/train/mask.h"
@@ -53,6 +54,7 @@ class SeedRun {
       const auto model = first_model(run_.config, run_.data.source.tokenizer.vocab_size(), stream_);
       const TrainSettings settings = base_settings(run_.config, stream_);
       if (settings.schedule.steps > 0 && !fit(settings, {.model = *model}, r)) return false;
+      quant::add_outliers(*model, run_.config.model.outliers, stream_);
       nn::save_model(*model, dir);
       return true;
     });

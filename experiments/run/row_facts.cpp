@@ -15,6 +15,9 @@ namespace {
 std::string granularity_text(const quant::Spec& spec, int activations) {
   std::string text(quant::name_of(spec.granularity));
   if (spec.granularity == quant::Granularity::group) text += str(" ", spec.group_size);
+  if (spec.scale == quant::ScaleType::e8m0 || spec.scale == quant::ScaleType::nested) {
+    text += str(' ', quant::name_of(spec.scale));
+  }
   if (activations > 0) text += str(" a", activations);
   return text;
 }
@@ -64,7 +67,8 @@ std::string row_name(const ExperimentConfig& config, const RowConfig& row) {
   if (!usual) {
     name += row.granularity == "group" ? str("-g", row.group_size) : str('-', row.granularity);
   }
-  return row.grid == grid_of_width(config, row.bits) ? name : str(name, "-", row.grid);
+  if (row.grid != grid_of_width(config, row.bits)) name += str('-', row.grid);
+  return row.scale == config.quant.scale ? name : str(name, '-', row.scale);
 }
 
 RowResult planned_result(const ExperimentConfig& config, const RowConfig& planned) {
@@ -75,7 +79,7 @@ RowResult planned_result(const ExperimentConfig& config, const RowConfig& planne
     return row;
   }
   const quant::Method& method = quant::method(planned.method);
-  const quant::Spec spec = row_spec(config, planned);
+  const quant::Spec spec = row_spec(planned);
   row.label = planned.label;
   row.bits = planned.bits;
   row.granularity = granularity_text(spec, planned.activations);

@@ -253,16 +253,16 @@ TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t se
   return s;
 }
 
-quant::Spec row_spec(const ExperimentConfig& config, const RowConfig& row) {
+quant::Spec row_spec(const RowConfig& row) {
   return {.bits = row.bits,
           .grid = quant::parse_grid(row.grid, "quant.grid"),
           .granularity = quant::parse_granularity(row.granularity, "quant.granularity"),
           .group_size = row.group_size,
-          .scale = quant::parse_scale_type(config.quant.scale, "quant.scale")};
+          .scale = quant::parse_scale_type(row.scale, "quant.scale")};
 }
 
 quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
-  quant::Plan plan{.weights = row_spec(config, row)};
+  quant::Plan plan{.weights = row_spec(row)};
   if (config.quant.embedding == "same") {
     plan.table = plan.weights;
   } else if (config.quant.embedding == "int8") {
@@ -272,6 +272,7 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
     } else {
       plan.table = quant::with_bits(plan.weights, 8);
       plan.table->granularity = quant::Granularity::channel;
+      plan.table->scale = quant::parse_scale_type(config.quant.scale, "quant.scale");
       plan.table->group_size = 0;
     }
   }

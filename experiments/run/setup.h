@@ -71,7 +71,7 @@ TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t se
                                 const quant::Method& method, std::string phase);
 
 /// The spec of a row and the plan around it.
-quant::Spec row_spec(const ExperimentConfig& config, const RowConfig& row);
+quant::Spec row_spec(const RowConfig& row);
 quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row);
 
 /// calib.windows; of the training split at most those that lie side by side in it, floor((N - 1) / T)

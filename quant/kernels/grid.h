@@ -2,7 +2,8 @@
 //
 // A weight is level(q - z) · scale, with the scale and the zero point z of its unit.
 //   integers   level(q) = q for q = qmin, qmin + step, …, qmax; with a step of 2, the odd numbers
-//   codebook   level(q) = levels[q - qmin], any ascending numbers; z = 0
+//   codebook   level(q) = levels[q - qmin], any ascending numbers; z = 0. Those of a small float type
+//              are rounded to by its arithmetic
 // One inline function per kind decides which code is nearest; the loops of round.h, fake_quant.h,
 // oscillation.h and of GPTQ call it through with_rounding. So fake-quant weights equal dequantized
 // codes bit for bit, and GPTQ without correlations equals round-to-nearest, by construction.
@@ -10,15 +11,18 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <type_traits>
 
 #include "autograd/base/real.h"
 
 namespace notch::quant {
 
-/// Levels that a codebook has at most: as many as a vector register has lanes.
+/// Levels that a codebook of other numbers than a float type's has at most: as many as a vector
+/// register has lanes.
 inline constexpr int kMostLevels = 16;
 
 /// clamp(v, lo, hi) rounded half to even, for integers lo <= hi of magnitude up to 2^21. Adding
@@ -50,6 +54,9 @@ struct Grid {
   int step = 1;    ///< distance of neighbouring codes; 2: the odd numbers
   real reach = 0;  ///< the range is [lowest - reach, highest + reach]: what counts as not clipped
   std::span<const real> levels{};  ///< of qmin, qmin + 1, …, qmax; empty: a code is its own level
+  /// Of a float type, whose numbers the levels are: bits behind the point, and the exponent below
+  /// which numbers are subnormal. 0 bits: of none.
+  int mantissa = 0, lowest_exponent = 0;
 
   /// Whether the codes are all integers from qmin to qmax, each its own level.
   constexpr bool is_every_integer() const { return step == 1 && levels.empty(); }
@@ -77,6 +84,7 @@ struct Grid {
 
   constexpr bool operator==(const Grid& o) const {
     return qmin == o.qmin && qmax == o.qmax && step == o.step && reach == o.reach &&
+           mantissa == o.mantissa && lowest_exponent == o.lowest_exponent &&
            std::ranges::equal(levels, o.levels);
   }
 };
@@ -137,10 +145,52 @@ struct ToLevel {
   std::array<real, kMostLevels> levels, midpoints;  // midpoints[i]: below it, level i - 1 is nearer
 };
 
+/// To the numbers of a float type, as floats are rounded: half to even, subnormal below the lowest
+/// exponent, beyond the last one to the last. The code is the magnitude's bits with the sign. Never
+/// gives -0. NaN stays NaN.
+struct ToFloat {
+  using Bits = std::conditional_t<sizeof(real) == 4, std::int32_t, std::int64_t>;
+  static constexpr int kFraction = sizeof(real) == 4 ? 23 : 52;
+  static constexpr Bits kBias = sizeof(real) == 4 ? 127 : 1023;
+  static constexpr Bits kExponent = ((kBias << 1) + 1) << kFraction;
+
+  explicit ToFloat(const Grid& g)
+      : shift(kFraction - g.mantissa),
+        first(std::bit_cast<Bits>(power(g.lowest_exponent))),
+        before((kBias + g.lowest_exponent - 1) << g.mantissa),
+        normal(power(g.lowest_exponent)),
+        quanta(power(g.mantissa - g.lowest_exponent)),
+        factor(real(1.5) * power(kFraction - g.mantissa)) {}
+
+  NOTCH_GRID_INLINE real operator()(real v, real lo, real hi) const {
+    v = v < lo ? lo : v;
+    v = v > hi ? hi : v;
+    const Bits exponent = std::bit_cast<Bits>(v) & kExponent;
+    // Adding so large a number leaves the bits of the type, so the addition rounds.
+    const real large = std::bit_cast<real>(exponent < first ? first : exponent) * factor;
+    return (v + large) - large;
+  }
+  NOTCH_GRID_INLINE int code(real, real level) const {
+    const real size = level < 0 ? -level : level;
+    const int bits = static_cast<int>((std::bit_cast<Bits>(size) >> shift) - before);
+    const int magnitude = size < normal ? static_cast<int>(size * quanta) : bits;
+    return level < 0 ? -magnitude : magnitude;
+  }
+
+  static real power(int exponent) {
+    return std::bit_cast<real>((kBias + exponent) << kFraction);
+  }
+
+  int shift;
+  Bits first, before;
+  real normal, quanta, factor;
+};
+
 /// body(rounding) with the grid's: a test inside of a loop would keep it from being vectorised. For
 /// use in a function with NOTCH_CLONES, with a body that is NOTCH_GRID_INLINE.
 template <class Body>
 NOTCH_GRID_INLINE inline void with_rounding(const Grid& grid, const Body& body) {
+  if (grid.mantissa > 0) return body(ToFloat(grid));
   if (!grid.levels.empty()) return body(ToLevel(grid));
   if (grid.step == 1) return body(ToInteger{});
   body(ToOdd{});

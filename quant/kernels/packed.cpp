@@ -40,6 +40,10 @@ NOTCH_INLINE void values_at(float (&v)[kPackedLanes], const PackedRows& w, const
   if (w.bits == 8) {
     std::int8_t q[kPackedLanes];
     std::memcpy(q, row + j * kPackedLanes, sizeof q);
+    if (w.levels) {
+      for (Index l = 0; l < kPackedLanes; ++l) v[l] = w.levels[q[l] - w.qmin];
+      return;
+    }
     for (Index l = 0; l < kPackedLanes; ++l) v[l] = static_cast<float>(q[l] - zero);
     return;
   }
@@ -134,7 +138,8 @@ namespace {
 
 /// Vectors of 16 columns that share a scale are what the fast variants know.
 bool has_whole_vectors(const PackedRows& w) {
-  return w.unit == w.cols || w.unit % kPackedLanes == 0;
+  const bool large_codebook = w.levels && w.bits == 8;  // the fast variants look up 16 levels
+  return (w.unit == w.cols || w.unit % kPackedLanes == 0) && !large_codebook;
 }
 
 NOTCH_CLONES void dequantize_portable(std::span<float> out, const PackedRows& w, Index row) {

@@ -29,7 +29,7 @@ struct PackedRows {
   const std::uint8_t* codes = nullptr;  ///< repacked_row_bytes apart, aligned to 64
   const std::byte* scales = nullptr;    ///< [rows, cols / unit], as `scale` says
   const std::int8_t* zeros = nullptr;   ///< likewise; null: all 0
-  const float* levels = nullptr;        ///< [16] of a codebook, by q - qmin; null: integers
+  const float* levels = nullptr;        ///< of a codebook, by q - qmin: [16], with 8 bits [256]; null: integers
   StoredScale scale = StoredScale::f32;
   int bits = 8;
   int qmin = -127;

@@ -147,9 +147,9 @@ constinit const Method kAwq{
     .source = "Lin et al. 2023",
     .needs = {.hessian = true, .magnitudes = true},
     .transform =
-        [](std::span<const Target* const> targets, const Hessian& H) {
+        [](std::span<const Target* const> targets, const Hessian& H, const PostTrainingOptions&) {
           AwqScales found = awq_scales(targets, H);
-          return Divisors{.s = std::move(found.s), .measures = {{"exponent", found.exponent}}};
+          return Transform{.divide = std::move(found.s), .measures = {{"exponent", found.exponent}}};
         },
     .round = [](const MatrixView& matrix, const PostTrainingOptions&) -> Rounded {
       // What is only looked up, or looked up as well, has no input that a range could suit.

@@ -82,10 +82,12 @@ void search_tensor_clip(std::span<const real> w, real first, QTensor& q,
 
 }  // namespace
 
-Hessian::Hessian(std::int64_t in_features, bool magnitudes)
+Hessian::Hessian(std::int64_t in_features, bool magnitudes, std::int64_t sample_every)
     : in_features_(in_features),
       sum_(at(extent("hessian", {in_features, in_features})), 0.0),
-      magnitudes_(at(magnitudes ? in_features : 0), 0.0) {}
+      magnitudes_(at(magnitudes ? in_features : 0), 0.0),
+      largest_(magnitudes_.size()),
+      sample_every_(sample_every) {}
 
 void Hessian::accumulate(std::span<const real> x) {
   const Index n = in_features_ == 0 ? 0 : std::ssize(x) / in_features_;
@@ -98,9 +100,17 @@ void Hessian::accumulate(std::span<const real> x) {
   parallel_for((channels + kColumns - 1) / kColumns, [&](Index part) {
     const Index first = part * kColumns, end = std::min(channels, first + kColumns);
     for (Index row = 0; row < n; ++row)
-      for (Index j = first; j < end; ++j)
-        magnitudes_[at(j)] += static_cast<double>(std::abs(x[at(row * in_features_ + j)]));
+      for (Index j = first; j < end; ++j) {
+        const real size = std::abs(x[at(row * in_features_ + j)]);
+        magnitudes_[at(j)] += static_cast<double>(size);
+        largest_[at(j)] = std::max(largest_[at(j)], size);
+      }
   });
+  for (Index row = 0; sample_every_ > 0 && row < n; ++row) {
+    if ((rows_ + row) % sample_every_ != 0) continue;
+    const auto kept = x.subspan(at(row * in_features_), at(in_features_));
+    sample_.insert(sample_.end(), kept.begin(), kept.end());
+  }
   rows_ += n;
 }
 

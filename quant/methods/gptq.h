@@ -37,8 +37,9 @@ namespace notch::quant {
 /// float (the bound is kernels::syrk's), summed in double.
 class Hessian {
  public:
-  /// With `magnitudes` it keeps those of the channels as well.
-  explicit Hessian(std::int64_t in_features, bool magnitudes = false);
+  /// With `magnitudes` it keeps those of the channels as well, with `sample_every` = n every n-th row.
+  explicit Hessian(std::int64_t in_features, bool magnitudes = false,
+                   std::int64_t sample_every = 0);
 
   /// Adds rows x [n, K]. Parallel. How rows are divided among calls changes the rounding only.
   void accumulate(std::span<const real> x);
@@ -59,6 +60,10 @@ class Hessian {
   std::vector<double> drift() const;
   /// (1/n) Σ |x_j| [K], empty unless they were asked for; all zero when nothing was accumulated.
   std::vector<double> magnitudes() const;
+  /// max |x_j| [K], where magnitudes were asked for; else empty.
+  std::span<const real> largest() const { return largest_; }
+  /// The rows that were kept, [.., K]: rows 0, n, 2n … of all that were accumulated.
+  std::span<const real> sample() const { return sample_; }
 
  private:
   std::int64_t in_features_ = 0;
@@ -66,6 +71,8 @@ class Hessian {
   std::vector<double> sum_{};  ///< upper triangle
   std::vector<double> drift_{};
   std::vector<double> magnitudes_{};
+  std::vector<real> largest_{}, sample_{};
+  std::int64_t sample_every_ = 0;
   std::vector<real> workspace_{};
 };
 

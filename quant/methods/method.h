@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -27,8 +28,11 @@ enum class Family : std::uint8_t { baseline, post_training, trained };
 struct Needs {
   bool hessian = false;     ///< their second moments
   bool drift = false;       ///< and how far they have drifted from the model's before rounding
-  bool magnitudes = false;  ///< and the mean of |x| of each channel
+  bool magnitudes = false;  ///< and the mean and the maximum of |x| of each channel
+  bool sample = false;      ///< and about kSampleRows of them
 };
+
+inline constexpr std::int64_t kSampleRows = 512;
 
 enum class Training : std::uint8_t { none, ste, lsq };
 
@@ -44,16 +48,31 @@ struct MatrixView {
   std::int64_t cols() const { return target.weight->value.cols(); }
 };
 
-/// What to divide the channels of an input by, and to multiply the columns of the matrices that
-/// read it by: the products stay the same. Empty: by 1.
-struct Divisors {
-  std::vector<real> s{};
+/// What becomes of an input, and of the matrices that read it, before anything is rounded; the
+/// products stay the same. At most one of the three.
+struct Transform {
+  /// The channels are divided by these and the columns multiplied by them.
+  std::vector<real> divide{};
+  /// Both are rotated (quant/kernels/hadamard.h), with these signs.
+  std::vector<std::int8_t> signs{};
+  /// These channels are multiplied beside the rest, with float16 weights. Ascending.
+  std::vector<std::int32_t> apart{};
   std::vector<Measure> measures{};
 };
 
 struct Rounded {
   QTensor q{};
   std::vector<Measure> measures{};
+  std::optional<SideProduct> side{};  ///< what makes up for rounding, of a method that says so
+};
+
+/// A model after the walk: what a method that goes on from there reads and changes.
+struct Refinement {
+  nn::Model& model;            ///< its parameters are the dequantized codes
+  const nn::Model& reference;  ///< as it was before
+  std::span<const Target> targets;
+  std::span<const nn::Tokens> text;
+  Quantized& quantized;  ///< codes and scales may change, grids may not; so may the parameters
 };
 
 /// How a measure of a layer is printed.
@@ -76,18 +95,28 @@ struct Method {
   std::string_view source{};
   Family family = Family::post_training;
   Needs needs{};
-  /// Scales moved from inputs into weights before anything is rounded, from the targets that read
-  /// one input and its moments; null: none. Needs the Hessian.
-  Divisors (*transform)(std::span<const Target* const> targets, const Hessian& H) = nullptr;
+  /// Of the targets that read one input, whose moments (of the input as it is in floating point) are
+  /// H; null: none. Needs the Hessian.
+  Transform (*transform)(std::span<const Target* const> targets, const Hessian& H,
+                         const PostTrainingOptions& options) = nullptr;
   /// Codes for one matrix; null where they follow from training.
   Rounded (*round)(const MatrixView& matrix, const PostTrainingOptions& options) = nullptr;
+  bool adds_side_products = false;  ///< `round` does
+  /// Better codes for the whole model, from those of `round`; null: they stay. Reads the text.
+  void (*refine)(const Refinement& work, const PostTrainingOptions& options) = nullptr;
   Training training = Training::none;
   bool distills = false;       ///< training learns from the fp32 model's outputs
   std::string_view section{};  ///< of a configuration that has its options; "" for none
+  std::string_view base_section{};  ///< likewise of the method whose codes it begins with
   std::span<const LayerFigure> layer_figures{};
   std::span<const RowFigure> row_figures{};
 
   bool trains() const { return training != Training::none; }
+  bool reads(std::string_view of) const {
+    return !of.empty() && (section == of || base_section == of);
+  }
+  /// Whether codes alone say what it makes of a model: training can go on from them.
+  bool changes_inputs() const { return transform != nullptr || adds_side_products; }
 };
 
 }  // namespace notch::quant

@@ -4,20 +4,29 @@
 #include <array>
 
 #include "autograd/base/error.h"
+#include "quant/methods/adaround.h"
 #include "quant/methods/awq.h"
 #include "quant/methods/gptaq.h"
 #include "quant/methods/gptq.h"
+#include "quant/methods/gsq.h"
+#include "quant/methods/hadamard.h"
 #include "quant/methods/hqq.h"
+#include "quant/methods/llm_int8.h"
+#include "quant/methods/lqer.h"
 #include "quant/methods/prune.h"
 #include "quant/methods/rtn.h"
+#include "quant/methods/signround.h"
+#include "quant/methods/smoothquant.h"
 #include "quant/methods/trained.h"
 
 namespace notch::quant {
 namespace {
 
-constexpr std::array<const Method*, 12> kMethods{
-    &kRtn, &kRtnMse, &kRtnPercentile, &kRtnEntropy, &kGptq,     &kGptaq,
-    &kHqq, &kAwq,    &kQatSte,        &kQatLsq,     &kQatSteKd, &kQatLsqKd};
+constexpr std::array kMethods{&kRtn,         &kRtnMse,      &kRtnPercentile, &kRtnEntropy,
+                              &kGptq,        &kGptaq,       &kHqq,           &kAwq,
+                              &kSmoothQuant, &kRtnHadamard, &kLlmInt8,       &kGptqHadamard,
+                              &kLqer,        &kAdaRound,    &kSignRound,     &kGsq,
+                              &kQatSte,      &kQatLsq,      &kQatSteKd,      &kQatLsqKd};
 
 }  // namespace
 

@@ -242,10 +242,10 @@ Mixed mix(nn::Model& model, const Method& method, const Plan& plan,
           std::span<const nn::Tokens> calibration, std::span<const nn::Tokens> text,
           const PostTrainingOptions& options, const MixedGoal& goal, const SensitivityStore& store) {
   const std::vector<int> widths = ordered_widths(options.mixed);
-  if (method.trains() || method.transform) {
+  if (method.trains() || method.changes_inputs()) {
     throw Error({.where = kWhere,
                  .what = method.trains() ? "widths are chosen for rounding after training"
-                                         : "the method moves scales from layer to layer, so that none "
+                                         : "the method changes the inputs of layers, so that none "
                                            "can be weighed alone",
                  .field = "mixed.widths",
                  .found = std::string(method.name),

@@ -1,24 +1,30 @@
 // The post-training walk, a plain loop: stage after stage, and in it group after group of steps (the
 // whole stage, or with true-sequential order each step by itself).
 //
-//   for every group:  move scales from inputs into weights, where the method does (a pass over the text)
+//   for every group:  transform inputs and the weights that read them, where the method does (a pass
+//                     over the text)
 //                     find the static ranges of the inputs                         (a pass)
 //                     collect the second moments of the inputs                     (a pass)
 //                     round the matrices
 //                     go on, through the group as it ships now                     (a pass)
 //
 // A method that compares with the model before rounding has states of that model beside the text's,
-// which go on before the group is rounded.
+// which go on before the group is rounded. One that refines goes on from the walk's result.
 #include "quant/methods/post_training.h"
 
 #include <algorithm>
 #include <map>
 
+#include "autograd/base/half.h"
+#include "quant/kernels/hadamard.h"
 #include "quant/methods/calibration.h"
+#include "quant/methods/input_divisors.h"
 #include "quant/methods/prune.h"
 #include "quant/methods/rtn.h"
 #include "quant/methods/text_states.h"
 #include "quant/methods/tied_table.h"
+#include "quant/numbers/nested_scales.h"
+#include "quant/ops/changed_input.h"
 #include "quant/ops/input_ops.h"
 
 namespace notch::quant {
@@ -26,6 +32,8 @@ namespace {
 
 using Group = TextStates::Group;
 using Moments = std::map<const nn::Linear*, Hessian>;
+
+real as_f16(real v) { return from_f16(to_f16(static_cast<float>(v))); }
 
 class Walk {
  public:
@@ -38,7 +46,7 @@ class Walk {
         text_(text),
         options_(options) {
     for (const Target& t : targets_) {
-      if (t.input && !needs_calibration(t)) inputs_[t.linear].round = t.input;
+      if (t.input && !needs_calibration(t)) inputs_[t.linear].ready.map.round = t.input;
       if (pruner_ && method_.round && is_prunable(model_, t)) require_zero(t.spec, t.name);
     }
   }
@@ -57,9 +65,10 @@ class Walk {
       if (Keep& keep = done_.at(t.weight).keep; !keep.empty())
         out.masks.push_back({t.weight->name, std::move(keep)});
       if (!method_.round) continue;
-      InputMap input = inputs_[t.linear];
+      Input& input = inputs_[t.linear];
+      const std::optional<InputQuantizer>& found = input.ready.map.round;
       out.tensors.push_back({t.weight->name, std::move(done_.at(t.weight).q),
-                             input.round ? input.round : t.input, std::move(input.multiply)});
+                             found ? found : t.input, std::move(input.change)});
       out.layers.push_back(std::move(done_.at(t.weight).report));
     }
     return out;
@@ -70,6 +79,17 @@ class Walk {
     QTensor q{};
     LayerReport report{};
     Keep keep{};
+  };
+  /// Of a linear, as far as it is known.
+  struct Input {
+    InputChange change{};
+    RunnableChange ready{};  ///< and its range
+
+    void settle(std::int64_t cols) {
+      const std::optional<InputQuantizer> round = ready.map.round;
+      ready = RunnableChange(change, cols);
+      ready.map.round = round;
+    }
   };
 
   void walk_stages() {
@@ -94,7 +114,8 @@ class Walk {
         const Group group(stage.steps.data() + i, size);
         if (method_.transform) transform(group);
         round(group, observe(group, method_.needs.drift));
-        for (std::size_t b = 0; b < states_.batches(); ++b) states_.advance(group, b, shipped_);
+        for (std::size_t b = 0; b < states_.batches(); ++b)
+          states_.advance(group, b, shipped_, {}, beside_);
       }
     }
     restore(tables);
@@ -114,21 +135,17 @@ class Walk {
   }
 
   Moments moments(Group group, bool drifts) {
-    Moments all;
-    if (!method_.needs.hessian && !(pruner_ && pruner_->needs_inputs)) return all;
-    for_targets(group, [&](const Target& t) {
-      all.emplace(t.linear, Hessian(t.linear->in_features(), method_.needs.magnitudes));
-    });
+    Moments all = empty_moments(group);
+    if (!collects()) return all;  // a group without targets is gone through all the same
     std::map<const nn::Linear*, std::vector<real>> reference;
-    const auto trained = [](const nn::Linear&, Var x) { return x; };
     for (std::size_t b = 0; b < states_.batches(); ++b) {
       if (drifts) {
-        reference_.advance(group, b, trained, [&](const nn::Linear& l, Var x) {
+        reference_.advance(group, b, in_floats_, [&](const nn::Linear& l, Var x) {
           if (!all.contains(&l)) return;
           reference[&l].assign(x.value().flat().begin(), x.value().flat().end());
         });
       }
-      visit_inputs(group, b, [&](const nn::Linear& l, Var x) {
+      visit_inputs(group, b, shipped_, [&](const nn::Linear& l, Var x) {
         const auto H = all.find(&l);
         if (H == all.end()) return;
         if (drifts) {
@@ -141,6 +158,21 @@ class Walk {
     return all;
   }
 
+  bool collects() const { return method_.needs.hessian || (pruner_ && pruner_->needs_inputs); }
+
+  Moments empty_moments(Group group) const {
+    Moments all;
+    if (!collects()) return all;
+    std::int64_t tokens = 0;
+    for (const nn::Tokens& t : text_) tokens += t.B * t.T;
+    const std::int64_t every =
+        method_.needs.sample ? std::max<std::int64_t>(1, tokens / kSampleRows) : 0;
+    for_targets(group, [&](const Target& t) {
+      all.emplace(t.linear, Hessian(t.linear->in_features(), method_.needs.magnitudes, every));
+    });
+    return all;
+  }
+
   void find_ranges(Group group) {
     std::map<const nn::Linear*, Observer> observers;
     for_targets(group, [&](const Target& t) {
@@ -148,68 +180,85 @@ class Walk {
     });
     if (observers.empty()) return;
     for (std::size_t b = 0; b < states_.batches(); ++b) {
-      visit_inputs(group, b, [&](const nn::Linear& l, Var x) {
+      visit_inputs(group, b, shipped_, [&](const nn::Linear& l, Var x) {
         const auto at = observers.find(&l);
         if (at != observers.end()) at->second.observe(x.value().flat());
       });
     }
     for (const auto& [l, observer] : observers) {
       const ActivationSpec& spec = target_of(*l)->input->spec;
-      inputs_[l].round = InputQuantizer{spec, input_range(spec, observer, l->name)};
+      inputs_[l].ready.map.round = InputQuantizer{spec, input_range(spec, observer, l->name)};
     }
   }
 
   /// As far as the input of the group's last target: no product is made that none of them needs.
-  void visit_inputs(Group group, std::size_t batch, const TextStates::Seen& seen) {
+  void visit_inputs(Group group, std::size_t batch, const TextStates::Input& input,
+                    const TextStates::Seen& seen) {
     const auto has_target = [&](const nn::Step& step) {
       return std::ranges::any_of(step.linears, [&](const nn::Linear* l) { return target_of(*l); });
     };
     while (!group.empty() && !has_target(group.back())) group = group.first(group.size() - 1);
-    if (!group.empty()) states_.visit(group, batch, shipped_, seen);
+    if (!group.empty()) states_.visit(group, batch, input, seen, beside_);
   }
 
-  // ---- scales that move ----
+  // ---- transforms ----
 
+  /// What a method transforms is an input as it is before it is rounded, so that is what it is told of.
   void transform(Group group) {
-    const Moments all = moments(group, false);
+    Moments all = empty_moments(group);
+    for (std::size_t b = 0; b < states_.batches(); ++b) {
+      visit_inputs(group, b, in_floats_, [&](const nn::Linear& l, Var x) {
+        if (const auto H = all.find(&l); H != all.end()) H->second.accumulate(x.value().flat());
+      });
+    }
     for (const nn::Step& step : group) {
       std::vector<const Target*> readers;
       for_targets({&step, 1}, [&](const Target& t) { readers.push_back(&t); });
       if (readers.empty()) continue;
-      const Divisors by = method_.transform(readers, all.at(readers[0]->linear));
+      const Transform by = method_.transform(readers, all.at(readers[0]->linear), options_);
       for (const Target* t : readers) moved_by_[t->weight] = by.measures;
-      if (std::ranges::any_of(by.s, [](real s) { return s != 1; })) divide_input(step, by.s);
+      if (std::ranges::any_of(by.divide, [](real s) { return s != 1; })) {
+        divide_input(step, by.divide);
+      }
+      for (const Target* t : readers) {
+        if (!by.signs.empty()) rotate_input(*t, by.signs);
+        if (!by.apart.empty()) set_apart(*t, by.apart);
+      }
     }
   }
 
   /// The step's input becomes x_j / s_j, its columns w_ij s_j. What is before it absorbs the 1/s_j:
   /// the norm, or the rows of a linear that reach the columns one to one; else the input's map does.
   void divide_input(const nn::Step& step, std::span<const real> s) {
-    const auto columns = std::ssize(s);
+    multiply_columns(step, s);
+    if (divide_before(step, s, step.source && done_.contains(step.source->weight))) return;
     for (const nn::Linear* l : step.linears) {
-      const std::span<real> w = l->weight->value.flat();
-      for (std::size_t i = 0; i < w.size(); ++i) w[i] *= s[i % s.size()];
+      Input& input = inputs_[l];
+      for (const real v : s) input.change.multiply.push_back(1 / v);
+      input.settle(l->in_features());
     }
-    const auto divide = [&](Param* p, std::int64_t first) {
-      if (!p) return;
-      const std::int64_t width = p->value.size() / p->value.shape[0];
-      for (std::int64_t j = 0; j < columns; ++j)
-        for (std::int64_t k = 0; k < width; ++k)
-          p->value.data[(first + j) * width + k] /= s[static_cast<std::size_t>(j)];
-    };
-    if (step.norm) {
-      divide(step.norm->weight, 0);
-      divide(step.norm->bias, 0);
-    } else if (step.source && !done_.contains(step.source->weight) &&
-               step.source_row + columns == step.source->out_features()) {
-      divide(step.source->weight, step.source_row);
-      divide(step.source->bias, step.source_row);
-    } else {
-      for (const nn::Linear* l : step.linears) {
-        std::vector<real>& multiply = inputs_[l].multiply;
-        for (const real v : s) multiply.push_back(1 / v);
+  }
+
+  void rotate_input(const Target& t, std::span<const std::int8_t> signs) {
+    rotate_rows(t.weight->value.flat(), signs);
+    Input& input = inputs_[t.linear];
+    input.change.signs.assign(signs.begin(), signs.end());
+    input.settle(t.linear->in_features());
+  }
+
+  void set_apart(const Target& t, const std::vector<std::int32_t>& channels) {
+    const std::int64_t rows = t.weight->value.rows(), cols = t.weight->value.cols();
+    SideProduct side{.channels = channels, .rank = std::ssize(channels)};
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (const std::int32_t c : channels) {
+        real& w = t.weight->value.data[r * cols + c];
+        side.up.push_back(as_f16(w));
+        w = 0;
       }
     }
+    Input& input = inputs_[t.linear];
+    input.change.side = std::move(side);
+    input.settle(cols);
   }
 
   // ---- rounding ----
@@ -236,6 +285,12 @@ class Walk {
     const MatrixView matrix{.target = t, .w = w, .H = H, .keep = done.keep, .dense = dense};
     Rounded chosen = method_.round(matrix, options_);
     done.q = std::move(chosen.q);
+    nest_scales(done.q);
+    if (chosen.side) {
+      Input& input = inputs_[t.linear];
+      input.change.side = std::move(chosen.side);
+      input.settle(t.weight->value.cols());
+    }
     done.report.measures = std::move(chosen.measures);
     for (const Measure& m : moved_by_[t.weight]) done.report.measures.push_back(m);
     done.report.name = t.name;
@@ -293,10 +348,15 @@ class Walk {
   TextStates reference_;  // of the model before rounding, where the method asks for it
   std::map<const Param*, Done> done_;
   std::map<const Param*, std::vector<Measure>> moved_by_;  // of transforms
-  std::map<const nn::Linear*, InputMap> inputs_;           // as far as they are known
+  std::map<const nn::Linear*, Input> inputs_;
+  const TextStates::Input in_floats_ = [](const nn::Linear&, Var x) { return x; };
   const TextStates::Input shipped_ = [this](const nn::Linear& l, Var x) {
     const auto at = inputs_.find(&l);
-    return at == inputs_.end() ? x : apply(x, at->second);
+    return at == inputs_.end() ? x : apply(x, at->second.ready.map);
+  };
+  const TextStates::Beside beside_ = [this](const nn::Linear& l, Var x) {
+    const auto at = inputs_.find(&l);
+    return at == inputs_.end() ? std::nullopt : side_product(x, at->second.ready);
   };
 };
 
@@ -306,7 +366,25 @@ Quantized post_training(nn::Model& model, const Method& method, std::span<const 
                         std::span<const nn::Tokens> calibration,
                         const PostTrainingOptions& options) {
   check(method.round != nullptr, method.name, "does not round after training");
-  return Walk(model, method, targets, calibration, options).run();
+  check(!method.refine || !options.prune.on(), method.name,
+        "learns every code of a matrix and would fill what is pruned");
+  const std::unique_ptr<nn::Model> before = method.refine ? nn::clone(model) : nullptr;
+  Quantized quantized = Walk(model, method, targets, calibration, options).run();
+  if (!method.refine) return quantized;
+  method.refine({.model = model,
+                 .reference = *before,
+                 .targets = targets,
+                 .text = calibration,
+                 .quantized = quantized},
+                options);
+  for (std::size_t i = 0; i < targets.size(); ++i) {
+    Param& p = *targets[i].weight;
+    nest_scales(quantized.tensors[i].q);
+    dequantize(quantized.tensors[i].q, p.value.flat());
+    measure_rounding(before->params().find(p.name)->value.flat(), p.value.flat(),
+                     quantized.layers[i]);
+  }
+  return quantized;
 }
 
 Quantized prune(nn::Model& model, std::span<const Target> targets,

@@ -1,5 +1,7 @@
 #include "quant/methods/text_states.h"
 
+#include "autograd/ops.h"
+
 namespace notch::quant {
 
 TextStates::TextStates(nn::Model& model, std::span<const nn::Tokens> text) {
@@ -11,18 +13,20 @@ TextStates::TextStates(nn::Model& model, std::span<const nn::Tokens> text) {
   }
 }
 
-void TextStates::visit(Group group, std::size_t i, const Input& input, const Seen& seen) {
+void TextStates::visit(Group group, std::size_t i, const Input& input, const Seen& seen,
+                       const Beside& beside) {
   nn::State state = begin(held_[i]);
-  for (const nn::Step& step : group.first(group.size() - 1)) run(step, state, input, seen);
+  for (const nn::Step& step : group.first(group.size() - 1)) run(step, state, input, seen, beside);
   const nn::Step& last = group.back();
   const Var x = last.input(graph_, state);
   for (const nn::Linear* l : last.linears) seen(*l, input(*l, x));
 }
 
-void TextStates::advance(Group group, std::size_t i, const Input& input, const Seen& seen) {
+void TextStates::advance(Group group, std::size_t i, const Input& input, const Seen& seen,
+                         const Beside& beside) {
   Held& held = held_[i];
   nn::State state = begin(held);
-  for (const nn::Step& step : group) run(step, state, input, seen);
+  for (const nn::Step& step : group) run(step, state, input, seen, beside);
   const auto hold = [](std::vector<real>& to, Shape& shape, Var v) {
     const std::span<const real> values = v.value().flat();
     if (values.data() != to.data()) to.assign(values.begin(), values.end());
@@ -36,14 +40,20 @@ void TextStates::advance(Group group, std::size_t i, const Input& input, const S
   }
 }
 
-void TextStates::run(const nn::Step& step, nn::State& state, const Input& input, const Seen& seen) {
+void TextStates::run(const nn::Step& step, nn::State& state, const Input& input, const Seen& seen,
+                     const Beside& beside) {
   std::vector<Var> products;
   if (!step.linears.empty()) {
     const Var x = step.input(graph_, state);
+    if (beside)
+      graph_.keep(x);  // passes before a side product was known read x for the last time here
     for (const nn::Linear* l : step.linears) {
       const Var in = input(*l, x);
       if (seen) seen(*l, in);
-      if (step.take) products.push_back((*l)(graph_, in));
+      if (!step.take) continue;
+      const std::optional<Var> more = beside ? beside(*l, x) : std::nullopt;
+      const Var y = (*l)(graph_, in);
+      products.push_back(more ? add(y, *more) : y);
     }
   }
   if (!step.take) return;  // nothing is behind the head

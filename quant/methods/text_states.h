@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -19,6 +20,8 @@ class TextStates {
   using Group = std::span<const nn::Step>;
   /// What a linear multiplies instead of x.
   using Input = std::function<Var(const nn::Linear&, Var x)>;
+  /// What is added to a linear's product of x, if anything is.
+  using Beside = std::function<std::optional<Var>(const nn::Linear&, Var x)>;
   /// Told of every linear and what it multiplies, in the order in which they run.
   using Seen = std::function<void(const nn::Linear&, Var x)>;
 
@@ -30,9 +33,11 @@ class TextStates {
 
   /// Runs batch `i` through the group as far as the inputs of its last step, and leaves it where it
   /// is.
-  void visit(Group group, std::size_t i, const Input& input, const Seen& seen);
+  void visit(Group group, std::size_t i, const Input& input, const Seen& seen,
+             const Beside& beside = {});
   /// Runs it through the group, where it then stands.
-  void advance(Group group, std::size_t i, const Input& input, const Seen& seen = {});
+  void advance(Group group, std::size_t i, const Input& input, const Seen& seen = {},
+               const Beside& beside = {});
 
  private:
   struct Held {  // nn::State
@@ -40,7 +45,8 @@ class TextStates {
     std::vector<real> residual{}, inner{};
   };
   nn::State begin(const Held& held);
-  void run(const nn::Step& step, nn::State& state, const Input& input, const Seen& seen);
+  void run(const nn::Step& step, nn::State& state, const Input& input, const Seen& seen,
+           const Beside& beside);
 
   Graph graph_;
   std::vector<Held> held_;

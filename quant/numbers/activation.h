@@ -62,10 +62,11 @@ struct InputQuantizer {
   UnitScale at{};  ///< meaningless for dynamic ranges
 };
 
-/// How an input is made ready for a product: multiplied channel by channel, then rounded. By default
-/// it stays as it is.
+/// How an input is made ready for a product: multiplied channel by channel, rotated, then rounded. By
+/// default it stays as it is.
 struct InputMap {
-  std::vector<real> multiply{};  ///< [in_features]; empty: by 1
+  std::vector<real> multiply{};      ///< [in_features]; empty: by 1
+  std::vector<std::int8_t> signs{};  ///< of the rotation, +1 or -1 [in_features]; empty: none
   std::optional<InputQuantizer> round{};
 };
 

@@ -1,5 +1,6 @@
 #include "quant/numbers/format.h"
 
+#include <algorithm>
 #include <array>
 
 #include "autograd/base/error.h"
@@ -31,6 +32,33 @@ constexpr std::array<real, 16> kNormalFloat{
     0.7229568362236023,
     1.0,
 };
+
+/// The number whose magnitude has these bits: exponents, then `mantissa` bits behind the point.
+constexpr real float_of(int bits, int mantissa, int lowest_exponent) {
+  const int fraction = bits & ((1 << mantissa) - 1), exponent = bits >> mantissa;
+  real v = static_cast<real>(exponent == 0 ? fraction : fraction + (1 << mantissa));
+  for (int e = lowest_exponent - mantissa + std::max(exponent - 1, 0); e != 0; e += e < 0 ? 1 : -1) {
+    v = e < 0 ? v / 2 : v * 2;
+  }
+  return v;
+}
+
+/// The finite numbers of a float type in order, -0 left out, up to the magnitude with bits `last`.
+template <int last>
+constexpr std::array<real, 2 * last + 1> float_levels(int mantissa, int lowest_exponent) {
+  std::array<real, 2 * last + 1> levels{};
+  for (int n = 1; n <= last; ++n) {
+    const real v = float_of(n, mantissa, lowest_exponent);
+    levels[static_cast<std::size_t>(last + n)] = v;
+    levels[static_cast<std::size_t>(last - n)] = -v;
+  }
+  return levels;
+}
+
+constexpr int kLastFp4 = 0x7, kLastE4m3 = 0x7e, kLastE5m2 = 0x7b;
+constexpr auto kFp4 = float_levels<kLastFp4>(1, 0);
+constexpr auto kE4m3 = float_levels<kLastE4m3>(3, -6);
+constexpr auto kE5m2 = float_levels<kLastE5m2>(2, -14);
 
 constexpr std::array kFormats{
     Format{.kind = GridKind::narrow,
@@ -72,6 +100,45 @@ constexpr std::array kFormats{
            .fewest_bits = 4,
            .most_bits = 4,
            .grid = [](int) { return Grid{.qmin = -7, .qmax = 8, .levels = kNormalFloat}; }},
+    Format{.kind = GridKind::fp4,
+           .name = "fp4",
+           .help = "E2M1; MXFP4 with scale = \"e8m0\", groups of 32",
+           .fewest_bits = 4,
+           .most_bits = 4,
+           .grid =
+               [](int) {
+                 return Grid{.qmin = -kLastFp4,
+                             .qmax = kLastFp4,
+                             .levels = kFp4,
+                             .mantissa = 1,
+                             .lowest_exponent = 0};
+               }},
+    Format{.kind = GridKind::e4m3,
+           .name = "e4m3",
+           .help = "FP8 up to 448",
+           .fewest_bits = 8,
+           .most_bits = 8,
+           .grid =
+               [](int) {
+                 return Grid{.qmin = -kLastE4m3,
+                             .qmax = kLastE4m3,
+                             .levels = kE4m3,
+                             .mantissa = 3,
+                             .lowest_exponent = -6};
+               }},
+    Format{.kind = GridKind::e5m2,
+           .name = "e5m2",
+           .help = "FP8 up to 57344",
+           .fewest_bits = 8,
+           .most_bits = 8,
+           .grid =
+               [](int) {
+                 return Grid{.qmin = -kLastE5m2,
+                             .qmax = kLastE5m2,
+                             .levels = kE5m2,
+                             .mantissa = 2,
+                             .lowest_exponent = -14};
+               }},
 };
 
 constexpr auto kNames = [] {

@@ -58,7 +58,8 @@ void require_whole(const QTensor& q, std::string_view where) {
 
 bool QTensor::operator==(const QTensor& other) const {
   return spec == other.spec && rows == other.rows && cols == other.cols && codes == other.codes &&
-         at.scales == other.at.scales && at.zero_points == other.at.zero_points;
+         at.scales == other.at.scales && at.zero_points == other.at.zero_points &&
+         at.nested == other.at.nested;
 }
 
 void require_finite(std::span<const real> w, std::int64_t cols, std::string_view where) {

@@ -15,7 +15,14 @@ namespace notch::quant {
 namespace {
 
 constexpr std::array<std::string_view, 3> kGranularities{"tensor", "channel", "group"};
-constexpr std::array<std::string_view, 4> kScaleTypes{"f32", "f16", "bf16", "f16_7"};
+constexpr std::array<std::string_view, 6> kScaleTypes{"f32",   "f16",  "bf16",
+                                                      "f16_7", "e8m0", "nested"};
+
+constexpr int kBiasE8m0 = 127;
+
+bool is_unsigned(ScaleType type) {
+  return type == ScaleType::e8m0 || type == ScaleType::nested;
+}
 
 /// Rejects a spec that no matrix could have; what validate checks besides the shape.
 void check_fields(const Spec& spec, Fault fault, std::string_view where) {
@@ -31,6 +38,14 @@ void check_fields(const Spec& spec, Fault fault, std::string_view where) {
   if (const Format& format = format_of(spec.grid); !format.has_bits(spec.bits)) {
     fail("bits", spec.bits, "bits out of range",
          str(format.bits_text(), " for the ", format.name, " grid"));
+  }
+  if (format_of(spec.grid).has_signed_scale() && is_unsigned(spec.scale)) {
+    throw Error({.fault = fault,
+                 .where = std::string(where),
+                 .what = str("scales of the ", name_of(spec.grid), " grid have a sign"),
+                 .field = "scale",
+                 .found = std::string(name_of(spec.scale)),
+                 .expected = "f32, f16 or bf16"});
   }
   if (spec.granularity == Granularity::group) {
     if (spec.group_size < 1) {
@@ -56,6 +71,16 @@ constexpr real kMaxShortF16 = 4352;
 Grid grid_of(const Spec& spec) { return format_of(spec.grid).grid(spec.bits); }
 
 bool has_zero_points(const Spec& spec) { return format_of(spec.grid).has_zero_points(); }
+
+std::int64_t nested_blocks(std::int64_t units) {
+  return (units + kNestedBlock - 1) / kNestedBlock;
+}
+
+Spec held_spec(Spec spec) {
+  if (spec.scale == ScaleType::e8m0) spec.scale = ScaleType::bf16;
+  if (spec.scale == ScaleType::nested) spec.scale = ScaleType::f32;
+  return spec;
+}
 
 Spec with_bits(Spec spec, int bits) {
   spec.bits = bits;
@@ -110,6 +135,7 @@ StorageBytes storage_bytes(const Spec& spec, std::int64_t rows, std::int64_t col
   const std::int64_t units = unit_count(spec, rows, cols);
   StorageBytes bytes{.codes = rows * packed_bytes(spec, cols),
                      .scales = units * scale_bytes(spec.scale)};
+  if (spec.scale == ScaleType::nested) bytes.scales += 4 * nested_blocks(units) + 4;
   if (has_zero_points(spec) && units > 0) {
     const std::int64_t zero_rows = spec.granularity == Granularity::tensor ? 1 : rows;
     bytes.zero_points = zero_rows * packed_bytes(spec, units / zero_rows);
@@ -126,6 +152,7 @@ real max_scale(ScaleType type) {
   if (sizeof(real) > sizeof(float)) return std::numeric_limits<real>::max();
   switch (type) {
     case ScaleType::f32:
+    case ScaleType::nested:
       break;
     case ScaleType::f16:
       return kMaxF16;
@@ -133,6 +160,8 @@ real max_scale(ScaleType type) {
       return kMaxBf16;
     case ScaleType::f16_7:
       return kMaxShortF16;
+    case ScaleType::e8m0:
+      return static_cast<real>(0x1p127);
   }
   return std::numeric_limits<real>::max();
 }
@@ -151,6 +180,13 @@ real round_scale(real s, ScaleType type) {
   } else if (type == ScaleType::f16_7) {
     stored = to_short_f16(s);
     smallest = kMinF16;
+  } else if (type == ScaleType::e8m0) {
+    smallest = 0x1p-127f;
+    const real size = std::fabs(s);
+    const int k = size > max_scale(type) || size < smallest ? 0 : std::ilogb(size * real(1.5));
+    stored = size > max_scale(type) ? std::numeric_limits<real>::infinity()
+             : size < smallest      ? 0
+                                    : std::copysign(std::ldexp(real{1}, k), s);
   }
 #endif
   if (stored == 0) return std::copysign(smallest, s);
@@ -158,7 +194,19 @@ real round_scale(real s, ScaleType type) {
   return stored;
 }
 
-std::int64_t scale_bytes(ScaleType type) { return type == ScaleType::f32 ? 4 : 2; }
+std::int64_t scale_bytes(ScaleType type) {
+  switch (type) {
+    case ScaleType::f32:
+      break;
+    case ScaleType::f16:
+    case ScaleType::bf16:
+      return 2;
+    case ScaleType::e8m0:
+    case ScaleType::nested:
+      return 1;
+  }
+  return 4;
+}
 
 std::string_view name_of(Granularity g) { return kGranularities[static_cast<std::size_t>(g)]; }
 std::string_view name_of(ScaleType type) { return kScaleTypes[static_cast<std::size_t>(type)]; }
@@ -233,13 +281,16 @@ Spec spec_from_json(const Json& json, std::string_view where) {
 }
 
 std::vector<std::uint8_t> pack_scales(std::span<const real> scales, ScaleType type) {
+  check(type != ScaleType::nested, "scales", "nested ones are packed together with their quantizer");
   const std::size_t width = static_cast<std::size_t>(scale_bytes(type));
   std::vector<std::uint8_t> bytes(scales.size() * width);
   for (std::size_t u = 0; u < scales.size(); ++u) {
     const float s = static_cast<float>(scales[u]);
-    const std::uint32_t word = type == ScaleType::f32    ? std::bit_cast<std::uint32_t>(s)
-                               : type == ScaleType::bf16 ? to_bf16(s)
-                                                         : to_f16(s);
+    const std::uint32_t word = type == ScaleType::f32   ? std::bit_cast<std::uint32_t>(s)
+                               : type == ScaleType::f16 || type == ScaleType::f16_7 ? to_f16(s)
+                               : type == ScaleType::bf16
+                                   ? to_bf16(s)
+                                   : static_cast<std::uint32_t>(std::ilogb(s) + kBiasE8m0);
     for (std::size_t b = 0; b < width; ++b) {
       bytes[u * width + b] = static_cast<std::uint8_t>(word >> (8 * b));
     }
@@ -253,9 +304,11 @@ std::vector<real> unpack_scales(std::span<const std::uint8_t> bytes, ScaleType t
   for (std::size_t u = 0; u < scales.size(); ++u) {
     std::uint32_t word = 0;
     for (std::size_t b = 0; b < width; ++b) word |= std::uint32_t{bytes[u * width + b]} << (8 * b);
-    scales[u] = type == ScaleType::f32    ? std::bit_cast<float>(word)
+    scales[u] = type == ScaleType::f32   ? std::bit_cast<float>(word)
+                : type == ScaleType::f16 || type == ScaleType::f16_7 ? from_f16(static_cast<std::uint16_t>(word))
                 : type == ScaleType::bf16 ? from_bf16(static_cast<std::uint16_t>(word))
-                                          : from_f16(static_cast<std::uint16_t>(word));
+                : word == 0xff            ? std::numeric_limits<float>::quiet_NaN()
+                                          : std::ldexp(1.0f, static_cast<int>(word) - kBiasE8m0);
   }
   return scales;
 }

@@ -38,6 +38,11 @@ enum class GridKind : std::uint8_t {
         ///< 1 bit is the sign. Stretched elastic quantization, ParetoQ (arXiv:2502.02631), eq. 5-6
   nf4,  ///< 4-bit NormalFloat: sixteen quantiles of the normal distribution, 0 among them, scale =
         ///< max|w|; published with groups of 64. QLoRA, Dettmers et al. 2023 (arXiv:2305.14314)
+  fp4,  ///< E2M1: 0, ±0.5, ±1, ±1.5, ±2, ±3, ±4, ±6; with scales e8m0 in groups of 32 it is MXFP4.
+        ///< OCP Microscaling Formats 1.0, 2023
+  e4m3,  ///< FP8 of 4 exponent bits, up to 448; E4M3 has a NaN and no infinity (Micikevicius et al.
+         ///< 2022, arXiv:2209.05433). A code is the byte without its sign, and the sign
+  e5m2,  ///< FP8 of 5 exponent bits, up to 57344
 };
 
 /// The type in which scales are stored; they are rounded to it before they are used.
@@ -47,7 +52,15 @@ enum class ScaleType : std::uint8_t {
   bf16,
   f16_7,  ///< halves of seven significant bits: times a zero point of four bits they are halves still,
           ///< and GGUF's Q4_1 holds scale and minimum
+  /// Powers of two, one byte each (OCP Microscaling Formats 1.0): s becomes the 2^k with |s/2^k - 1|
+  /// <= 1/3. Of E2M1 with absmax ranges that is the standard's k = floor(log2 max|w|) - 2.
+  e8m0,
+  /// Double quantization: eight bits each, with the largest of each 256 and the mean of all in f32;
+  /// chosen after the codes, of scales that were f32 till then (quant/numbers/nested_scales.h).
+  nested,
 };
+inline constexpr std::int64_t kNestedBlock = 256;  ///< nested scales that share their own scale
+std::int64_t nested_blocks(std::int64_t units);
 
 struct Spec {
   int bits = 8;  ///< 2 .. 8 on most grids
@@ -63,6 +76,10 @@ struct Spec {
 Grid grid_of(const Spec& spec);
 
 bool has_zero_points(const Spec& spec);
+
+/// The spec under which a matrix is held to be multiplied: kernels read scales as f32, f16 or bf16,
+/// and bf16 holds every power of two of e8m0.
+Spec held_spec(Spec spec);
 
 /// `spec` with other bits; a grid that does not have so many (ternary, seq) gives way to narrow.
 Spec with_bits(Spec spec, int bits);
@@ -81,7 +98,7 @@ std::int64_t packed_bytes(const Spec& spec, std::int64_t n);
 /// The stored size of a quantized matrix in bytes (layout: quant/store/pack.h), exactly.
 struct StorageBytes {
   std::int64_t codes = 0;        ///< rows · packed_bytes(cols)
-  std::int64_t scales = 0;       ///< units · 4 or 2
+  std::int64_t scales = 0;       ///< units · 4, 2 or 1; nested: and 4 for each 256 and 4
   std::int64_t zero_points = 0;  ///< packed like codes, one row per matrix row; 0 if symmetric
   std::int64_t total() const { return codes + scales + zero_points; }
 };
@@ -102,12 +119,12 @@ real round_scale(real s, ScaleType type);
 /// The largest finite number of a scale type, as `real`.
 real max_scale(ScaleType type);
 
-/// 4 for f32, 2 for the others.
+/// Of each: 4 for f32, 2 for f16, bf16 and f16_7, 1 for e8m0 and nested.
 std::int64_t scale_bytes(ScaleType type);
 
 std::string_view name_of(Granularity granularity);  ///< "tensor", "channel", "group"
 std::string_view name_of(GridKind grid);            ///< "narrow", "full", …
-std::string_view name_of(ScaleType type);           ///< "f32", "f16", "bf16", "f16_7"
+std::string_view name_of(ScaleType type);           ///< "f32", "f16", "bf16", "f16_7", "e8m0", "nested"
 /// The grid with its codes: "narrow [-7,7]", "seq ±1,3" (the odd numbers from -3 to 3); a codebook
 /// has its name alone.
 std::string grid_text(const Spec& spec);
@@ -125,7 +142,7 @@ ScaleType parse_scale_type(std::string_view text, std::string_view where);
 Json to_json(const Spec& spec);
 Spec spec_from_json(const Json& json, std::string_view where);
 
-/// Scales as they are stored, and back.
+/// Scales as they are stored, and back; not of nested ones.
 std::vector<std::uint8_t> pack_scales(std::span<const real> scales, ScaleType type);
 std::vector<real> unpack_scales(std::span<const std::uint8_t> bytes, ScaleType type);
 

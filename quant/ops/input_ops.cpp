@@ -10,6 +10,7 @@
 #include "quant/kernels/input_gradients.h"
 #include "quant/kernels/integer_gradients.h"
 #include "quant/kernels/quantize_rows.h"
+#include "quant/ops/rotation.h"
 
 namespace notch::quant {
 namespace {
@@ -273,6 +274,7 @@ Var apply(Var x, const InputMap& how) {
     real* const values = const_cast<real*>(how.multiply.data());
     x = mul(x, x.tape().constant({values, {n}}, "input multiplier"));
   }
+  if (!how.signs.empty()) x = rotate(x, how.signs);
   return how.round ? quantize_input(x, {.input = *how.round}) : x;
 }
 

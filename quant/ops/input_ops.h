@@ -35,7 +35,7 @@ struct StepInput {
 /// a token (Esser et al. 2020, section 2.2); with clipping_only by 1.
 Var quantize_input(Var x, const StepInput& how);
 
-/// x as a product gets it: multiplied by `how.multiply`, then rounded.
+/// x as a product gets it: multiplied by `how.multiply`, rotated, then rounded.
 Var apply(Var x, const InputMap& how);
 
 /// y = x̂ ŵᵀ + bias by the integer contract: x [.., K], w = ŵ [N, K], whose integers are `packed`;

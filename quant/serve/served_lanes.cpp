@@ -48,32 +48,36 @@ StoredScale stored_scale(ScaleType type) {
       return StoredScale::bf16;
     case ScaleType::f32:
       break;
+    case ScaleType::e8m0:
+    case ScaleType::nested:
+      check(false, "served lanes", "scales are held as f32, f16 or bf16");
   }
   return StoredScale::f32;
 }
 
 int held_bits(const Spec& spec) {
   const Grid grid = grid_of(spec);
-  const int indices = grid.levels.empty() ? grid.qmax - grid.qmin : kMostLevels - 1;
+  const bool few = !grid.levels.empty() && std::ssize(grid.levels) <= kMostLevels;
+  const int indices = few ? kMostLevels - 1 : grid.qmax - grid.qmin;
   return std::bit_width(static_cast<unsigned>(indices));
 }
 
 ServedLanes::ServedLanes(const Spec& spec, Index rows, Index cols)
-    : spec_(spec), codes_(reals_of(rows * repacked_row_bytes(cols, held_bits(spec)))) {
+    : spec_(held_spec(spec)), codes_(reals_of(rows * repacked_row_bytes(cols, held_bits(spec)))) {
   validate(spec, cols, "served lanes");
   const bool per_tensor = spec.granularity == Granularity::tensor;
   rows_ = {.codes = reinterpret_cast<const std::uint8_t*>(codes_.flat().data()),
-           .scale = stored_scale(spec.scale),
+           .scale = stored_scale(spec_.scale),
            .bits = held_bits(spec),
            .qmin = grid_of(spec).qmin,
            .rows = rows,
            .cols = cols,
            .unit = per_tensor ? cols : unit_size(spec, rows, cols)};
   const auto units = static_cast<std::size_t>(per_tensor ? rows : unit_count(spec, rows, cols));
-  scales_.resize(units * static_cast<std::size_t>(scale_bytes(spec.scale)));
+  scales_.resize(units * static_cast<std::size_t>(scale_bytes(spec_.scale)));
   if (has_zero_points(spec)) zeros_.resize(units);
   if (const Grid grid = grid_of(spec); !grid.levels.empty()) {
-    levels_.assign(kMostLevels, 0);
+    levels_.assign(rows_.bits == 8 ? 256 : kMostLevels, 0);
     std::ranges::transform(grid.levels, levels_.begin(), [](real v) { return float(v); });
     rows_.levels = levels_.data();
   }
@@ -85,7 +89,7 @@ ServedLanes::ServedLanes(const QTensor& q) : ServedLanes(q.spec, q.rows, q.cols)
 
 void ServedLanes::set_rows(Index first_row, const QTensor& part) {
   const Index cols = rows_.cols;
-  check(part.spec == spec_ && part.cols == cols && first_row >= 0 &&
+  check(held_spec(part.spec) == spec_ && part.cols == cols && first_row >= 0 &&
             first_row + part.rows <= rows_.rows,
         "served lanes", name_of(part.spec), " [", part.rows, ", ", part.cols, "] from row ",
         first_row, " on does not fit ", name_of(spec_), " [", rows_.rows, ", ", cols, "]");
@@ -135,9 +139,9 @@ Index ServedLanes::bytes() const {
 
 Index ServedLanes::bytes(const Spec& spec, Index rows, Index cols) {
   const Index units = spec.granularity == Granularity::tensor ? rows : unit_count(spec, rows, cols);
-  const Index levels = grid_of(spec).levels.empty() ? 0 : kMostLevels;
+  const Index levels = grid_of(spec).levels.empty() ? 0 : held_bits(spec) == 8 ? 256 : kMostLevels;
   return rows * repacked_row_bytes(cols, held_bits(spec)) +
-         units * (scale_bytes(spec.scale) + (has_zero_points(spec) ? 1 : 0)) +
+         units * (scale_bytes(held_spec(spec).scale) + (has_zero_points(spec) ? 1 : 0)) +
          levels * std::int64_t{sizeof(float)};
 }
 

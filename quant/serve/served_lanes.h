@@ -14,7 +14,8 @@
 namespace notch::quant {
 
 StoredScale stored_scale(ScaleType type);
-/// Bits of a code in lanes. Odd codes are held as they are, with a bit more; a codebook's in 4.
+/// Bits of a code in lanes. Odd codes are held as they are, with a bit more; a codebook of at
+/// most kMostLevels levels has 4.
 int held_bits(const Spec& spec);
 
 class ServedLanes {

@@ -10,7 +10,7 @@
 
 #include "nn/model.h"
 #include "quant/numbers/named_qtensor.h"
-#include "quant/serve/input_scales.h"
+#include "quant/serve/input_changes.h"
 #include "quant/serve/served_matrix.h"
 
 namespace notch::quant {
@@ -36,7 +36,7 @@ class ServedLayers {
 /// A model ready to run: what is quantized is served, what is not has values.
 struct RunnableModel {
   std::unique_ptr<nn::Model> model{};
-  std::unique_ptr<InputScales> scales{};   ///< null where no input has any
+  std::unique_ptr<InputChanges> changes{};  ///< null where no method has changed an input
   std::unique_ptr<ServedLayers> served{};  ///< null where nothing is quantized
   std::int64_t weight_bytes = 0;           ///< in memory
 };

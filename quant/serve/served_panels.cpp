@@ -51,12 +51,12 @@ std::vector<T> one_per_unit(const std::vector<T>& values, Index wanted) {
 }  // namespace
 
 ServedPanels::ServedPanels(const Spec& spec, Index rows, Index cols)
-    : spec_(spec), shape_(shape_of(spec, rows, cols)) {
+    : spec_(held_spec(spec)), shape_(shape_of(spec, rows, cols)) {
   validate(shape_, "integer weights");
   check(grid_of(spec).levels.empty(), "integer weights", "the levels of the ", name_of(spec.grid),
         " grid are no integers");
   if (is_narrow()) {
-    narrow_ = narrow_of(spec, shape_);
+    narrow_ = narrow_of(spec_, shape_);
     memory_ = bytes_of(narrow_.bytes());
     narrow_.memory = reinterpret_cast<std::uint8_t*>(memory_.flat().data());
   } else {
@@ -70,7 +70,7 @@ ServedPanels::ServedPanels(const QTensor& q) : ServedPanels(q.spec, q.rows, q.co
 }
 
 void ServedPanels::set_rows(Index first_row, const QTensor& part) {
-  check(part.spec == spec_ && part.cols == shape_.K && first_row >= 0 &&
+  check(held_spec(part.spec) == spec_ && part.cols == shape_.K && first_row >= 0 &&
             first_row % kRowStep == 0 && first_row + part.rows <= shape_.N,
         "integer weights", name_of(part.spec), " [", part.rows, ", ", part.cols, "] from row ",
         first_row, " on does not fit ", name_of(spec_), " [", shape_.N, ", ", shape_.K, "]");
@@ -135,7 +135,7 @@ Index ServedPanels::bytes() const { return static_cast<Index>(memory_.size() * s
 
 Index ServedPanels::bytes(const Spec& spec, Index rows, Index cols) {
   const IntegerShape shape = shape_of(spec, rows, cols);
-  const Index n = shape.bits < 8 ? narrow_of(spec, shape).bytes() : packed_bytes(shape);
+  const Index n = shape.bits < 8 ? narrow_of(held_spec(spec), shape).bytes() : packed_bytes(shape);
   return (n + kReal - 1) / kReal * kReal;
 }
 

@@ -86,6 +86,8 @@ class Writer {
   void add_quantized(const NamedQTensor& t, const std::string& as) {
     check(!t.input, t.name,
           "multiplies rounded inputs, which a GGUF file cannot say; llama.cpp rounds them its way");
+    check(t.change.empty(), t.name,
+          "multiplies inputs that its method changed, which a GGUF file cannot say");
     const QTensor& q = t.q;
     const nn::GgufType* type = nullptr;
     try {

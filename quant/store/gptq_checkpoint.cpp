@@ -41,9 +41,12 @@ Layer layer_of(const NamedQTensor& t, GptqZeros zeros) {
     refuse_here("the layer's input is rounded too, which the format does not say",
                 "quantized activations", "fp32 activations");
   }
-  if (!t.multiply.empty()) {
-    refuse_here("the layer's input is multiplied first, which the format does not say",
-                "multiplied channels", "a method that moves no scales into inputs");
+  if (!t.change.empty()) {
+    refuse_here("the layer's input is changed first, which the format does not say",
+                !t.change.signs.empty() ? "rotated channels"
+                : t.change.side         ? "a product beside it"
+                                        : "multiplied channels",
+                "a method that changes no inputs");
   }
   Layer layer{.bits = q.spec.bits, .out = q.rows, .in = q.cols, .group = q.cols, .zeros = zeros};
   if (q.spec.granularity == Granularity::group) layer.group = q.spec.group_size;

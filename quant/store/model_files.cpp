@@ -97,21 +97,6 @@ std::map<std::string, ActivationSpec> read_inputs(const Json& config,
   return inputs;
 }
 
-/// The quantized tensors whose layers multiply their inputs first.
-std::set<std::string> read_multipliers(const Json& config, const std::string& where) {
-  std::set<std::string> names;
-  const Json* all = config.find("input_multipliers");
-  if (!all) return names;
-  for (const Json& entry : all->as_array(where)) {
-    const std::string& name = entry.as_string(where);
-    if (!config.at("tensors", where).find(name)) {
-      refuse(where, "input_multipliers", name, "names of quantized tensors");
-    }
-    names.insert(name);
-  }
-  return names;
-}
-
 /// The pruned tensors, quantized or not.
 std::set<std::string> read_masks(const Json& config, const std::string& where) {
   std::set<std::string> names;
@@ -153,8 +138,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
   std::map<std::string, Spec> specs = read_specs(about, where);
   const Coding coding = read_coding(about, where);
   const std::map<std::string, ActivationSpec> inputs = read_inputs(about, specs, where);
-
-  const std::set<std::string> multiplied = read_multipliers(about, where);
+  const InputPartNames parts = InputPartNames::read(about, specs, where);
   std::set<std::string> pruned = read_masks(about, where);
   std::unique_ptr<nn::Model> model = nn::make_model(json, dir, nn::Model::Values::shapes_only);
   nn::WeightFile file(dir, *model);
@@ -178,10 +162,11 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
     check_fits(spec->second, t, where);
     const auto input = inputs.find(t.name);
     check_multiplies(*model, t, input != inputs.end(), "activations", where);
-    check_multiplies(*model, t, multiplied.contains(t.name), "input_multipliers", where);
+    const char* const list = parts.list_of(t.name);
+    check_multiplies(*model, t, *list != 0, list, where);
     packed.emplace_back(*model->params().find(t.param->name), t.name, spec->second, coding,
                         input == inputs.end() ? std::nullopt : std::optional(input->second),
-                        multiplied.contains(t.name), masked, file);
+                        parts, masked, file);
     specs.erase(spec);
   }
   if (!specs.empty()) {
@@ -212,12 +197,13 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
     return entry == entries.end() || !is_served(*entry->second);
   });
   LoadedModel loaded{.quantization_config = about, .coding = coding};
-  std::map<const Param*, std::vector<real>> multiply;
+  std::map<const Param*, InputChange> changes;
   for (const PackedEntry& entry : packed) {
-    if (entry.multiplier) multiply.emplace(entry.param, entry.read_multiplier(file));
+    if (InputChange change = entry.change.read(file); !change.empty())
+      changes.emplace(entry.param, std::move(change));
   }
-  if (!multiply.empty()) {  // before the links that multiply: it makes what they get
-    loaded.scales = std::make_unique<InputScales>(*model, multiply);
+  if (!changes.empty()) {  // before the links that multiply: it makes what they get
+    loaded.changes = std::make_unique<InputChanges>(*model, changes);
   }
   for (const nn::FileTensor& t : floats) file.read(t);
   for (const KeptWeights& k : kept) loaded.masks.push_back(k.read(file));
@@ -229,7 +215,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
       continue;
     }
     NamedQTensor tensor{entry.param->name, entry.read(file), entry.read_input(file), {}};
-    if (entry.multiplier) tensor.multiply = multiply.at(entry.param);
+    if (const auto at = changes.find(entry.param); at != changes.end()) tensor.change = at->second;
     if (entry.mask) loaded.masks.push_back({tensor.name, entry.read_keep(file)});
     if (!tensor.input) dequantize(tensor.q, entry.param->value.flat());
     loaded.tensors.push_back(std::move(tensor));
@@ -254,10 +240,11 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
   std::vector<PackedTensor> packed;  // the sources refer to its bytes
   packed.reserve(quantized.tensors.size());
   std::deque<StoredRange> ranges;
-  std::deque<std::vector<std::uint8_t>> multipliers, masks;
+  std::deque<std::vector<std::uint8_t>> masks;
   std::deque<std::vector<real>> kept;
-  Json specs = Json::object(), inputs = Json::object(), multiplied = Json::array(),
-       pruned = Json::array();
+  std::deque<InputParts> parts;
+  InputPartNames part_names;
+  Json specs = Json::object(), inputs = Json::object(), pruned = Json::array();
   const int float_bits = floats == nn::DType::f16 ? 16 : 32;
   int bits = quantized.tensors.empty() ? float_bits : 8;
   for (const nn::FileTensor& t : model.file_tensors()) {
@@ -295,8 +282,20 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
     } else {
       sources.push_back(bytes_source(t.name + ".codes", nn::DType::u8, shapes.codes, p.codes));
     }
-    sources.push_back(
-        bytes_source(t.name + ".scale", dtype_of(q->spec.scale), shapes.scale, p.scales));
+    const auto scales = [&](const char* part, nn::DType dtype, nn::FileShape shape,
+                            std::int64_t from, std::int64_t n) {
+      sources.push_back(nn::raw_tensor(
+          t.name + part, dtype, std::move(shape),
+          std::as_bytes(std::span(p.scales).subspan(static_cast<std::size_t>(from),
+                                                    static_cast<std::size_t>(n)))));
+    };
+    const std::int64_t units = std::ssize(q->at.scales);
+    scales(".scale", dtype_of(q->spec.scale), shapes.scale, 0, units * scale_bytes(q->spec.scale));
+    if (q->spec.scale == ScaleType::nested) {
+      const std::int64_t blocks = shapes.nested_scale[0];
+      scales(".scale_scale", nn::DType::f32, shapes.nested_scale, units, 4 * blocks);
+      scales(".scale_mean", nn::DType::f32, {1}, units + 4 * blocks, 4);
+    }
     if (has_zero_points(q->spec)) {
       sources.push_back(bytes_source(t.name + ".zero", nn::DType::u8, shapes.zero, p.zero_points));
     }
@@ -307,12 +306,9 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
         sources.push_back(std::move(source));
       }
     }
-    if (!tensor->multiply.empty()) {
-      multiplied.push(t.name);
-      const auto& bytes = multipliers.emplace_back(pack_scales(tensor->multiply, ScaleType::f32));
-      sources.push_back(bytes_source(t.name + ".input_multiplier", nn::DType::f32,
-                                     {std::ssize(tensor->multiply)}, bytes));
-    }
+    const auto& own = parts.emplace_back(*tensor, t.name).sources();
+    sources.insert(sources.end(), own.begin(), own.end());
+    part_names.add(*tensor, t.name);
     bits = std::min(bits, q->spec.bits);
   }
   check(packed.size() == quantized.tensors.size(), dir.string(), quantized.tensors.size(),
@@ -324,7 +320,7 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
   for (const auto& [key, value] : about.as_object("about")) quantization.set(key, value);
   quantization.set("tensors", specs);
   if (!inputs.as_object("inputs").empty()) quantization.set("activations", inputs);
-  if (!multipliers.empty()) quantization.set("input_multipliers", multiplied);
+  part_names.write(quantization);
   if (!masks.empty()) quantization.set("masks", pruned);
   config.set("quantization_config", quantization);
   write_file(dir / nn::kConfigFile, config.dump(2) + "\n");
@@ -351,7 +347,7 @@ RunnableModel load_runnable(const fs::path& dir) {
   if (!matrices.empty())
     loaded.served = std::make_unique<ServedLayers>(*loaded.model, std::move(matrices));
   RunnableModel out{.model = std::move(loaded.model),
-                    .scales = std::move(loaded.scales),
+                    .changes = std::move(loaded.changes),
                     .served = std::move(loaded.served)};
   if (out.served) out.weight_bytes += out.served->bytes();
   for (const Param& p : out.model->params().params())

@@ -4,18 +4,20 @@
 // quantized tensor F of model.safetensors, three in its place (quant/store/pack.h has the bytes):
 //   F.codes  U8                [rows, packed_bytes(cols)]           rows are outputs, not transposed
 //                                                                   as Conv1D weights are
-//   F.scale  F32, F16 or BF16  [rows, units per row]                [1] with one per tensor
+//   F.scale  F32, F16, BF16, F8_E8M0 or U8  [rows, units per row]                [1] with one per tensor
 //   F.zero   U8                [rows, ceil(units per row·bits / 8)] [1, 1] with one per tensor;
 //                                                                   only on asymmetric grids
 // A layer whose input is quantized has an entry in "activations"; if its range is static, also
 //   F.input_scale  F32 [1]
 //   F.input_zero   I8  [1]                                          x ~ (q - input_zero) · input_scale
-// A layer whose input is multiplied channel by channel first stands in "input_multipliers", with
-//   F.input_multiplier  F32 [cols]
 // A pruned tensor stands in "masks" (quant/store/pruned_tensor.h has the bytes), with
 //   F.mask   U8  [rows, ceil(cols / 8)]   bit c of a row: whether weight c is kept
 // and has only the codes that are kept, F.codes U8 [bytes]; in floating point in place of F:
 //   F.kept   F32 or F16  [weights kept]
+// Nested scales (quant/numbers/nested_scales.h) are bytes in F.scale, and
+//   F.scale_scale  F32 [ceil(units / 256)]
+//   F.scale_mean   F32 [1]
+// quant/store/input_parts.h has what stands beside layers whose input a method changed.
 // quantization_config: {"quant_method": "notch", "version": 1, "bits": …, "tensors": {F: spec, …},
 // "activations": {F: spec, …}, …}; the rest is for the reader's information. With "coding": "rans"
 // the codes are entropy-coded:
@@ -29,6 +31,7 @@
 
 #include "nn/model_dir.h"
 #include "quant/methods/quantized.h"
+#include "quant/serve/input_changes.h"
 #include "quant/serve/served_layers.h"
 
 namespace notch::quant {
@@ -83,7 +86,8 @@ struct LoadedModel {
   std::vector<NamedMask> masks{};       ///< of what is pruned
   Json quantization_config{};           ///< null for a floating-point model
   Coding coding = Coding::packed;
-  std::unique_ptr<InputScales> scales{};   ///< attached to the model; null where no input has any
+  /// Attached to the model; null where no method has changed an input.
+  std::unique_ptr<InputChanges> changes{};
   std::unique_ptr<ServedLayers> served{};  ///< attached to the model; null where nothing is
 };
 

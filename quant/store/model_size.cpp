@@ -68,10 +68,13 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
       tensor(t.name + ".input_scale", nn::DType::f32, {1});
       tensor(t.name + ".input_zero", nn::DType::i8, {1});
     }
-    if (!named->multiply.empty()) {
-      size.float_bytes += 4 * std::ssize(named->multiply);
-      tensor(t.name + ".input_multiplier", nn::DType::f32, {std::ssize(named->multiply)});
+    if (q->spec.scale == ScaleType::nested) {
+      tensor(t.name + ".scale_scale", nn::DType::f32, shapes.nested_scale);
+      tensor(t.name + ".scale_mean", nn::DType::f32, {1});
     }
+    const InputParts parts(*named, t.name);
+    size.float_bytes += parts.bytes();
+    for (const nn::TensorSource& part : parts.sources()) tensor(part.name, part.dtype, part.shape);
     size.code_entropy += code_entropy(q->codes) * static_cast<double>(t.shape.size());
   }
   if (size.quantized > 0) size.code_entropy /= static_cast<double>(size.quantized);

@@ -44,6 +44,11 @@ void check_tensor(const NamedQTensor& t) {
     refuse("no size of MatMulNBits' blocks", str("groups of ", spec.group_size),
            "16, 32, 64, 128 or 256, or one scale per row");
   }
+  if (!t.change.signs.empty() || t.change.side) {
+    refuse("an input that is rotated or multiplied beside the codes, which is not written as ONNX",
+           t.change.side ? "a product beside it" : "rotated channels",
+           "a method that changes no inputs, or multiplies them");
+  }
   if (t.input && t.input->spec.range != ActivationRange::fixed) {
     refuse("every token has its own range of activations, for which ONNX has no operator",
            "dynamic", "static: --activation-range static, or activations.range");
@@ -171,9 +176,9 @@ std::string table_values(OnnxGraph& g, const std::string& name, const QTensor& q
 
 /// x as its layer gets it: multiplied, then rounded.
 std::string input_of(OnnxGraph& g, const NamedQTensor& t, std::string x) {
-  if (!t.multiply.empty()) {
-    const std::int64_t n = std::ssize(t.multiply);
-    x = g.add("Mul", {x, g.reals(t.name + ".input_multiplier", {n}, floats(t.multiply))});
+  if (!t.change.multiply.empty()) {
+    const std::int64_t n = std::ssize(t.change.multiply);
+    x = g.add("Mul", {x, g.reals(t.name + ".input_multiplier", {n}, floats(t.change.multiply))});
   }
   if (!t.input) return x;
   const auto scale = static_cast<float>(t.input->at.scale);

@@ -10,6 +10,7 @@
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/bits.h"
 #include "quant/numbers/format.h"
+#include "quant/numbers/nested_scales.h"
 
 namespace notch::quant {
 namespace {
@@ -97,7 +98,13 @@ PackedTensor pack(const QTensor& q) {
   require_whole(q, "pack");
   PackedTensor packed{.spec = q.spec, .rows = q.rows, .cols = q.cols};
   packed.codes = pack_codes(q.codes, q.rows, q.cols, q.spec);
-  packed.scales = pack_scales(q.at.scales, q.spec.scale);
+  if (q.spec.scale == ScaleType::nested) {
+    packed.scales = q.at.nested;
+    check_length(packed.scales.size(), storage_bytes(q.spec, q.rows, q.cols).scales, "nested scales",
+                 "pack");
+  } else {
+    packed.scales = pack_scales(q.at.scales, q.spec.scale);
+  }
   if (has_zero_points(q.spec) && !q.codes.empty()) {
     const std::int64_t rows = zero_rows(q.spec, q.rows);
     packed.zero_points =
@@ -123,7 +130,12 @@ QTensor unpack(const PackedTensor& packed, std::string_view where) {
   check_length(packed.scales.size(), sizes.scales, "scales", where);
   check_length(packed.zero_points.size(), sizes.zero_points, "zero_points", where);
   q.codes = unpack_codes(packed.codes, q.rows, q.cols, q.spec, where);
-  q.at.scales = unpack_scales(packed.scales, q.spec.scale);
+  if (q.spec.scale == ScaleType::nested) {
+    q.at.nested = packed.scales;
+    q.at.scales = unnest_scales(packed.scales, unit_count(q.spec, q.rows, q.cols), where);
+  } else {
+    q.at.scales = unpack_scales(packed.scales, q.spec.scale);
+  }
   if (has_zero_points(q.spec) && !q.codes.empty()) {
     const std::int64_t rows = zero_rows(q.spec, q.rows);
     q.at.zero_points =

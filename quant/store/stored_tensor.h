@@ -15,8 +15,10 @@
 #include <vector>
 
 #include "nn/model_dir.h"
+#include "quant/numbers/nested_scales.h"
 #include "quant/serve/served_matrix.h"
 #include "quant/store/entropy_coder.h"
+#include "quant/store/input_parts.h"
 #include "quant/store/model_files.h"
 #include "quant/store/pack.h"
 #include "quant/store/pruned_tensor.h"
@@ -30,6 +32,10 @@ inline nn::DType dtype_of(ScaleType type) {
       return nn::DType::f16;
     case ScaleType::bf16:
       return nn::DType::bf16;
+    case ScaleType::e8m0:
+      return nn::DType::f8_e8m0;
+    case ScaleType::nested:
+      return nn::DType::u8;
     case ScaleType::f32:
       break;
   }
@@ -59,13 +65,14 @@ inline bool has_stored_range(const NamedQTensor& t) {
   return t.input && t.input->spec.range == ActivationRange::fixed;
 }
 
-/// The shapes of the three stored parts.
+/// The shapes of the stored parts.
 struct StoredShapes {
-  nn::FileShape codes{}, scale{}, zero{};
+  nn::FileShape codes{}, scale{}, zero{}, nested_scale{};
 };
 
 inline StoredShapes stored_shapes(const Spec& spec, std::int64_t rows, std::int64_t cols) {
   StoredShapes s{.codes = {rows, packed_bytes(spec, cols)}};
+  s.nested_scale = {nested_blocks(unit_count(spec, rows, cols))};
   if (spec.granularity == Granularity::tensor) {
     s.scale = {1};
     s.zero = {1, 1};
@@ -85,11 +92,18 @@ struct PackedEntry {
   std::optional<ActivationSpec> input{};
   const nn::TensorEntry *codes = nullptr, *coded = nullptr, *scale = nullptr, *zero = nullptr;
   const nn::TensorEntry* mask = nullptr;
-  const nn::TensorEntry *input_scale = nullptr, *input_zero = nullptr, *multiplier = nullptr;
+  const nn::TensorEntry *nested_scale = nullptr, *nested_mean = nullptr;
+  const nn::TensorEntry *input_scale = nullptr, *input_zero = nullptr;
+  InputEntries change;
 
-  PackedEntry(Param& p, std::string file_name, const Spec& s, Coding coding,
-              std::optional<ActivationSpec> in, bool multiplied, bool pruned, nn::WeightFile& file)
-      : param(&p), name(std::move(file_name)), spec(s), input(in) {
+  PackedEntry(Param& p, const std::string& file_name, const Spec& s, Coding coding,
+              std::optional<ActivationSpec> in, const InputPartNames& parts, bool pruned,
+              nn::WeightFile& file)
+      : param(&p),
+        name(file_name),
+        spec(s),
+        input(in),
+        change(parts, file_name, p.value.rows(), p.value.cols(), file) {
     const std::int64_t rows = p.value.rows(), cols = p.value.cols();
     const StoredShapes shapes = stored_shapes(spec, rows, cols);
     if (pruned) mask = &require_mask(file, name, rows, cols);
@@ -103,8 +117,11 @@ struct PackedEntry {
       codes = &require(file, ".codes", shapes.codes, nn::DType::u8);
     }
     scale = &require(file, ".scale", shapes.scale, dtype_of(spec.scale));
+    if (spec.scale == ScaleType::nested) {
+      nested_scale = &require(file, ".scale_scale", shapes.nested_scale, nn::DType::f32);
+      nested_mean = &require(file, ".scale_mean", {1}, nn::DType::f32);
+    }
     if (has_zero_points(spec)) zero = &require(file, ".zero", shapes.zero, nn::DType::u8);
-    if (multiplied) multiplier = &require(file, ".input_multiplier", {cols}, nn::DType::f32);
     if (!input || input->range != ActivationRange::fixed) return;
     input_scale = &require(file, ".input_scale", {1}, nn::DType::f32);
     input_zero = &require(file, ".input_zero", {1}, nn::DType::i8);
@@ -155,7 +172,7 @@ struct PackedEntry {
     } else {
       packed.codes = rows_of(*codes);
     }
-    packed.scales = units_of(*scale);
+    packed.scales = nested_scale ? nested_units(file, packed, first) : units_of(*scale);
     if (zero) packed.zero_points = units_of(*zero);
     return unpack(packed, first == 0 ? where(file) : str(where(file), " from row ", first));
   }
@@ -186,6 +203,27 @@ struct PackedEntry {
     return spread_codes(kept, keep, spec, rows, cols, zeros);
   }
 
+  /// Of a whole matrix as they are stored; those of a part are f32, as which they are held.
+  std::vector<std::uint8_t> nested_units(const nn::WeightFile& file, PackedTensor& part,
+                                         std::int64_t first) const {
+    std::vector<std::uint8_t> bytes;
+    for (const nn::TensorEntry* entry : {scale, nested_scale, nested_mean}) {
+      const std::size_t at = bytes.size();
+      bytes.resize(at + entry->bytes);
+      file.file().read_bytes(*entry, std::as_writable_bytes(std::span(bytes).subspan(at)));
+    }
+    const std::int64_t rows = param->value.rows();
+    if (part.rows == rows) return bytes;
+    part.spec = held_spec(spec);
+    const std::int64_t units = unit_count(spec, rows, part.cols);
+    const std::vector<real> all = unnest_scales(bytes, units, where(file));
+    const auto per_row = spec.granularity == Granularity::tensor ? 0 : units / rows;
+    return pack_scales(std::span(all).subspan(static_cast<std::size_t>(first * per_row),
+                                              static_cast<std::size_t>(
+                                                  per_row == 0 ? 1 : part.rows * per_row)),
+                       part.spec.scale);
+  }
+
   QTensor read(const nn::WeightFile& file) const { return read_rows(file, 0, param->value.rows()); }
 
   /// Repacked in pieces, so that no second copy of a large tensor exists.
@@ -198,22 +236,6 @@ struct PackedEntry {
     for (std::int64_t first = 0; first < rows; first += piece)
       matrix.set_rows(first, read_rows(file, first, std::min(piece, rows - first)));
     return matrix;
-  }
-
-  /// Finite numbers above 0.
-  std::vector<real> read_multiplier(const nn::WeightFile& file) const {
-    std::vector<real> values(static_cast<std::size_t>(param->value.cols()));
-    file.file().read(*multiplier, values);
-    for (const real v : values) {
-      if (v > 0 && std::isfinite(v)) continue;
-      throw Error({.fault = Fault::input,
-                   .where = where(file),
-                   .what = "does not multiply an input",
-                   .field = "input_multiplier",
-                   .found = str(v),
-                   .expected = "finite and above 0"});
-    }
-    return values;
   }
 
   std::optional<InputQuantizer> read_input(const nn::WeightFile& file) const {

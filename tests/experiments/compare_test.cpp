@@ -73,7 +73,7 @@ TEST_CASE("A finished comparison says the same in every format") {
         CHECK(row.accuracy.has_value());
         CHECK(row.on_control == row.name.starts_with("control-"));
         CHECK((row.bits == 32 || row.moved > 0));
-        const bool has_hessian = row.method == "gptq" || row.method == "gptaq";
+        const bool has_hessian = row.method.starts_with("gpt");  // gptq, gptaq, gptq-hadamard
         CHECK(row.figures.contains("gptq_error_share") == has_hessian);
         if (has_hessian) {
           CHECK(row.figures.at("gptq_error_share") > 0);
@@ -111,7 +111,8 @@ TEST_CASE("A finished comparison says the same in every format") {
       CHECK(json.at("condition", "t").as_number("t") >= 1);
       CHECK(json.at("dead_inputs", "t").as_int("t") == 0);
     }
-    CHECK(layers.size() == 24);  // 2 methods, 2 seeds, 3 widths, fp32 and its control
+    // gptq, gptaq, gptq-hadamard, lqer and gsq; 2 seeds, 3 widths, fp32 and its control
+    CHECK(layers.size() == 5 * 12);
     for (const SeedResults& seed : run.seeds) {
       for (const RowResult& row : seed.rows) {
         const auto share = row.figures.find("gptq_error_share");

@@ -50,7 +50,7 @@ std::string other_value(const Item& item) {
          : item.key() == "mixed.widths"         ? "[2,4]"
          : item.key() == "prune.sparsity"       ? "0.25"
          : item.key() == "quant.layers"         ? "[{pattern = 'h.0.*', bits = 8}]"
-         : item.domain.high >= 257              ? "300"
+         : item.domain.high >= 257              ? "301"
          : item.domain.low >= 50                ? "77"
                                                 : "0.5";
 }

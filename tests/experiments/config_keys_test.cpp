@@ -47,6 +47,7 @@ gelu = "tanh"
 tie_embeddings = false
 rope_theta = 500
 rms_norm_eps = 1e-6
+outliers = 3
 [train]
 steps = 7
 batch_size = 2
@@ -118,6 +119,27 @@ method = "wanda"
 pattern = "2:4"
 sparsity = 0.25
 rounds = 3
+[smoothquant]
+alpha = 0.5
+[llm_int8]
+threshold = 4
+[lqer]
+rank = 2
+[adaround]
+steps = 3
+windows = 2
+lr = 0.1
+lambda = 2
+[signround]
+steps = 3
+windows = 2
+ranges = false
+[gsq]
+steps = 3
+windows = 2
+lr = 0.1
+scale_lr = 0.01
+temperature = 0.1
 [qat]
 steps = 3
 fraction = 0.5

@@ -12,9 +12,11 @@ TEST_CASE("rows are every method at each width unless listed") {
   std::vector<RowConfig> rows = planned_rows(config);
   REQUIRE(rows.size() == 4);
   CHECK(rows[1] ==
-        RowConfig{.method = "gptq", .bits = 8, .grid = "narrow", .granularity = "channel"});
+        RowConfig{.method = "gptq", .bits = 8, .grid = "narrow", .granularity = "channel",
+                            .scale = "f32"});
   CHECK(rows[2] ==
-        RowConfig{.method = "rtn", .bits = 4, .grid = "narrow", .granularity = "channel"});
+        RowConfig{.method = "rtn", .bits = 4, .grid = "narrow", .granularity = "channel",
+                            .scale = "f32"});
   config.row = {{.method = "fp32"},
                 {.method = "fp16"},
                 {.method = "rtn", .bits = 8, .granularity = "tensor"},

@@ -148,10 +148,11 @@ namespace {
 
 /// Every input divided by numbers between 1/4 and 4, and 8 bits with a scale for each weight: what
 /// is left is the folding.
-Divisors any_divisors(std::span<const Target* const> targets, const Hessian&) {
-  Divisors by;
+Transform any_divisors(std::span<const Target* const> targets, const Hessian&,
+                       const PostTrainingOptions&) {
+  Transform by;
   for (std::int64_t j = 0; j < targets[0]->weight->value.cols(); ++j)
-    by.s.push_back(static_cast<real>(std::exp2(std::sin(static_cast<double>(j) + 1) * 2)));
+    by.divide.push_back(static_cast<real>(std::exp2(std::sin(static_cast<double>(j) + 1) * 2)));
   return by;
 }
 
@@ -196,7 +197,7 @@ TEST_CASE("moving scales into weights leaves the model's function alone") {
           const bool stored = t.name.ends_with("mlp.c_proj.weight") ||
                               (true_sequential && t.name.ends_with("attn.c_proj.weight"));
           INFO(t.name);
-          CHECK(t.multiply.empty() != stored);
+          CHECK(t.change.multiply.empty() != stored);
         }
         const RunnableModel runnable = load_runnable(dir.path());
         const std::vector<real> packed = test::logits(*runnable.model);
@@ -237,13 +238,12 @@ TEST_CASE("an outlier channel costs AWQ less than round-to-nearest") {
 
 TEST_CASE("a stored input multiplier that is not one is refused") {
   const auto model = test::make_gpt();
-  nn::Model& view = *model;
   Quantized q = test::rounded(*model, {.weights = {.bits = 4}});
   const std::size_t cols = static_cast<std::size_t>(q.tensors[0].q.cols);
   for (const real bad : {real{0}, real{-1}, std::numeric_limits<real>::infinity(),
                          std::numeric_limits<real>::quiet_NaN()}) {
-    q.tensors[0].multiply.assign(cols, 1);
-    q.tensors[0].multiply[1] = bad;
+    q.tensors[0].change.multiply.assign(cols, 1);
+    q.tensors[0].change.multiply[1] = bad;
     const test::TemporaryDirectory dir;
     save_quantized(*model, q, dir.path());
     CHECK(test::error_of([&] { load_any(dir.path()); }).fault == Fault::input);

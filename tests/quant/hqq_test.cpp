@@ -125,7 +125,9 @@ TEST_CASE("HQQ's error is never above round-to-nearest's on any grid") {
     const Scales found = half_quadratic_scales(w, kRows, kCols, spec, {}, "t");
     const double error = error_of_scales(w, spec, found, 0.7);
     CHECK(error <= error_of_scales(w, spec, rtn, 0.7));
-    if (spec.bits <= 3 && spec.granularity != Granularity::tensor)
+    // From one power of two no factor near 1 leads to another.
+    const bool moves = spec.scale != ScaleType::e8m0;
+    if (spec.bits <= 3 && spec.granularity != Granularity::tensor && moves)
       CHECK(error < error_of_scales(w, spec, rtn, 0.7));
   }
 }

@@ -7,7 +7,7 @@
 #include "nn/generate.h"
 #include "nn/reader.h"
 #include "quant/methods/calibration.h"
-#include "quant/serve/input_scales.h"
+#include "quant/serve/input_changes.h"
 #include "quant/serve/kv_cache.h"
 #include "quant/store/model_files.h"
 #include "quant/train/qat.h"
@@ -61,10 +61,10 @@ TEST_CASE("every post-training method rounds a Llama, as its file says") {
       CHECK(targets.size() == (tied ? 15u : 16u));
       const std::vector<real> before = logits_of(*model, Text(9));
       const Quantized quantized = post_training(*model, *m, targets, calibration, {});
-      std::map<const Param*, std::vector<real>> multiply;  // what the file says of inputs
+      std::map<const Param*, InputChange> changes;  // what the file says of inputs
       for (const NamedQTensor& t : quantized.tensors)
-        if (!t.multiply.empty()) multiply.emplace(model->params().find(t.name), t.multiply);
-      const InputScales scales(*model, multiply);
+        if (!t.change.empty()) changes.emplace(model->params().find(t.name), t.change);
+      const InputChanges changed(*model, changes);
       const std::vector<real> rounded = logits_of(*model, Text(9));
       CHECK_FALSE(same_bits(rounded, before));
       check_file(*model, quantized, rounded);

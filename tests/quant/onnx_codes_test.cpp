@@ -107,7 +107,7 @@ TEST_CASE("blocks of a row or tensor repeat its scale and zero point") {
 TEST_CASE("codes times codes are DequantizeLinear of transposed ones") {
   QTensor q{.spec = {.bits = 8}, .rows = 2, .cols = 3, .codes = {1, 2, 3, -4, -5, -6}};
   q.at.scales = {0.5, 0.25};
-  NamedQTensor t{.name = "w", .q = q, .multiply = {1, 2, 4}};
+  NamedQTensor t{.name = "w", .q = q, .change = {.multiply = {1, 2, 4}}};
   t.input = InputQuantizer{.spec = {.range = ActivationRange::fixed}, .at = {.scale = 0.125}};
   const OnnxFile file = product_of(t);
   std::vector<std::string> ops;

@@ -38,9 +38,9 @@ Matrix make(const Spec& spec, std::int64_t rows, std::int64_t cols, std::uint64_
   const int bits = spec.bits + (spec.grid == GridKind::seq ? 1 : 0);
   const Grid grid = grid_of(spec);
   if (!grid.levels.empty()) {
-    REQUIRE(bits == 4);
+    REQUIRE((bits == 4 || bits == 8));
     m.levels.assign(grid.levels.begin(), grid.levels.end());
-    m.levels.resize(16);
+    m.levels.resize(bits == 8 ? 256 : 16);
   }
   const std::int64_t bytes = repacked_row_bytes(cols, bits);
   REQUIRE(bytes % 64 == 0);
@@ -52,8 +52,10 @@ Matrix make(const Spec& spec, std::int64_t rows, std::int64_t cols, std::uint64_
                std::span(m.q.codes).subspan(static_cast<std::size_t>(r * cols),
                                             static_cast<std::size_t>(cols)),
                bits, qmin);
-  m.scales.resize(m.stored.scales.size());
-  std::memcpy(m.scales.data(), m.stored.scales.data(), m.scales.size());
+  const ScaleType held = held_spec(spec).scale;  // powers of two are held as bf16
+  const std::vector<std::uint8_t> scales = pack_scales(m.q.at.scales, held);
+  m.scales.resize(scales.size());
+  std::memcpy(m.scales.data(), scales.data(), m.scales.size());
   m.zeros = m.q.at.zero_points;
   if (spec.granularity == Granularity::tensor) {  // the kernels know rows
     const std::vector<std::byte> one = m.scales;
@@ -64,9 +66,9 @@ Matrix make(const Spec& spec, std::int64_t rows, std::int64_t cols, std::uint64_
             .scales = m.scales.data(),
             .zeros = m.zeros.empty() ? nullptr : m.zeros.data(),
             .levels = m.levels.empty() ? nullptr : m.levels.data(),
-            .scale = spec.scale == ScaleType::f32   ? StoredScale::f32
-                     : spec.scale == ScaleType::f16 ? StoredScale::f16
-                                                    : StoredScale::bf16,
+            .scale = held == ScaleType::f32   ? StoredScale::f32
+                     : held == ScaleType::f16 ? StoredScale::f16
+                                              : StoredScale::bf16,
             .bits = bits,
             .qmin = qmin,
             .rows = rows,

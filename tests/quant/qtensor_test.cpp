@@ -160,7 +160,8 @@ TEST_CASE("inside the range the error is at most half a step, or the least") {
         double nearest = 1e9;
         for (const real level : grid.levels)
           nearest = std::min(nearest, std::fabs(double(w[i]) - double(level) * s));
-        wrong += std::fabs(double(w[i]) - double(back[i])) > nearest + 1e-6 * std::fabs(s);
+        wrong += std::fabs(double(w[i]) - double(back[i])) >
+                 nearest + 1e-6 * (std::fabs(s) + std::fabs(double(w[i])));
         continue;
       }
       const double reach = double(grid.reach);

@@ -39,7 +39,9 @@ inline std::vector<quant::Spec> all_specs(std::int64_t group) {
     for (const Format& format : formats()) {
       if (!format.has_bits(bits)) continue;
       for (const Granularity g : {Granularity::tensor, Granularity::channel, Granularity::group}) {
-        for (const ScaleType scale : {ScaleType::f32, ScaleType::f16, ScaleType::bf16}) {
+        for (const ScaleType scale :
+             {ScaleType::f32, ScaleType::f16, ScaleType::bf16, ScaleType::e8m0}) {
+          if (scale == ScaleType::e8m0 && format.has_signed_scale()) continue;
           specs.push_back({.bits = bits,
                            .grid = format.kind,
                            .granularity = g,

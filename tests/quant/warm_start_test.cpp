@@ -105,7 +105,8 @@ TEST_CASE("weights return to their codes' cells as near as they can") {
         CHECK(((from[i] - w[i]) / s > 0) == (way > 0));
       }
     }
-    CHECK(kept > moved);
+    // A power of two may be a third away from the best range.
+    if (spec.scale != ScaleType::e8m0) CHECK(kept > moved);
     CHECK(moved > 0);
     FakeQuantizer quantizer(model.get(), Training::ste, targets, {}, &rounded);
     CHECK(same_bits(logits_of(model.get(), text), shipped));

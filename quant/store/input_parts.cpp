@@ -1,0 +1,191 @@
+#include "quant/store/input_parts.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "autograd/base/error.h"
+
+namespace notch::quant {
+namespace {
+
+/// The lists of a quantization_config.
+struct List {
+  const char* key;
+  std::set<std::string> InputPartNames::*names;
+};
+constexpr std::array kLists{List{"input_multipliers", &InputPartNames::multipliers},
+                            List{"input_rotations", &InputPartNames::rotations},
+                            List{"side_products", &InputPartNames::sides},
+                            List{"side_channels", &InputPartNames::channels}};
+
+std::int64_t sign_bytes(std::int64_t cols) { return (cols + 7) / 8; }
+
+[[noreturn]] void refuse(const std::string& where, std::string field, std::string found,
+                         std::string expected) {
+  throw Error({.fault = Fault::input,
+               .where = where,
+               .what = "not what changes an input",
+               .field = std::move(field),
+               .found = std::move(found),
+               .expected = std::move(expected)});
+}
+
+}  // namespace
+
+InputParts::InputParts(const NamedQTensor& tensor, const std::string& name) {
+  const InputChange& change = tensor.change;
+  const std::int64_t rows = tensor.q.rows, cols = tensor.q.cols;
+  const auto add = [&](nn::TensorSource source, std::int64_t bytes) {
+    sources_.push_back(std::move(source));
+    bytes_ += bytes;
+  };
+  if (!change.multiply.empty()) {
+    add(nn::real_tensor(name + ".input_multiplier", {cols}, change.multiply), 4 * cols);
+  }
+  if (!change.signs.empty()) {
+    signs_.resize(static_cast<std::size_t>(sign_bytes(cols)));
+    for (std::size_t j = 0; j < change.signs.size(); ++j)
+      if (change.signs[j] < 0) signs_[j / 8] |= static_cast<std::uint8_t>(1u << (j % 8));
+    add(nn::raw_tensor(name + ".input_signs", nn::DType::u8, {sign_bytes(cols)},
+                       std::as_bytes(std::span(signs_))),
+        sign_bytes(cols));
+  }
+  if (!change.side) return;
+  const SideProduct& side = *change.side;
+  add(nn::real_tensor(name + ".side_up", {rows, side.rank}, side.up, nn::DType::f16),
+      2 * rows * side.rank);
+  if (side.channels.empty()) {
+    add(nn::real_tensor(name + ".side_down", {side.rank, cols}, side.down, nn::DType::f16),
+        2 * side.rank * cols);
+  } else {
+    add(nn::raw_tensor(name + ".side_channels", nn::DType::i32, {side.rank},
+                       std::as_bytes(std::span(side.channels))),
+        4 * side.rank);
+  }
+}
+
+void InputPartNames::add(const NamedQTensor& tensor, const std::string& name) {
+  if (!tensor.change.multiply.empty()) multipliers.insert(name);
+  if (!tensor.change.signs.empty()) rotations.insert(name);
+  if (!tensor.change.side) return;
+  sides.insert(name);
+  if (!tensor.change.side->channels.empty()) channels.insert(name);
+}
+
+void InputPartNames::write(Json& quantization) const {
+  for (const List& list : kLists) {
+    if ((this->*list.names).empty()) continue;
+    Json array = Json::array();
+    for (const std::string& name : this->*list.names) array.push(name);
+    quantization.set(list.key, array);
+  }
+}
+
+InputPartNames InputPartNames::read(const Json& quantization,
+                                    const std::map<std::string, Spec>& quantized,
+                                    const std::string& where) {
+  InputPartNames names;
+  for (const List& list : kLists) {
+    const Json* all = quantization.find(list.key);
+    if (!all) continue;
+    for (const Json& entry : all->as_array(where)) {
+      const std::string& name = entry.as_string(where);
+      if (!quantized.contains(name) ||
+          (list.names == &InputPartNames::channels && !names.sides.contains(name))) {
+        throw Error({.fault = Fault::input,
+                     .where = where,
+                     .what = "not a quantization this program reads",
+                     .field = str("quantization_config.", list.key),
+                     .found = name,
+                     .expected = list.names == &InputPartNames::channels
+                                     ? "names of side_products"
+                                     : "names of quantized tensors"});
+      }
+      (names.*list.names).insert(name);
+    }
+  }
+  return names;
+}
+
+const char* InputPartNames::list_of(const std::string& name) const {
+  for (const List& list : kLists) {
+    if ((this->*list.names).contains(name)) return list.key;
+  }
+  return "";
+}
+
+InputEntries::InputEntries(const InputPartNames& names, const std::string& name, std::int64_t rows,
+                           std::int64_t cols, nn::WeightFile& file)
+    : name_(name), cols_(cols) {
+  const auto require = [&](const char* part, const nn::FileShape& shape, nn::DType dtype) {
+    const nn::TensorEntry& entry = file.require(name + part, shape);
+    if (entry.dtype == dtype) return &entry;
+    refuse(file.file().path().string(), entry.name, std::string(nn::name(entry.dtype)),
+           std::string(nn::name(dtype)));
+  };
+  if (names.multipliers.contains(name)) {
+    multiplier_ = require(".input_multiplier", {cols}, nn::DType::f32);
+  }
+  if (names.rotations.contains(name)) {
+    signs_ = require(".input_signs", {sign_bytes(cols)}, nn::DType::u8);
+  }
+  if (!names.sides.contains(name)) return;
+  // The file says the rank; anything that fits both factors is one.
+  const nn::TensorEntry* entry = file.file().find(name + ".side_up");
+  const std::int64_t rank = entry && rows > 0 ? std::max<std::int64_t>(1, entry->size() / rows) : 1;
+  up_ = require(".side_up", {rows, rank}, nn::DType::f16);
+  if (names.channels.contains(name)) {
+    channels_ = require(".side_channels", {rank}, nn::DType::i32);
+  } else {
+    down_ = require(".side_down", {rank, cols}, nn::DType::f16);
+  }
+}
+
+std::vector<real> InputEntries::reals(const nn::WeightFile& file,
+                                      const nn::TensorEntry& entry) const {
+  std::vector<real> values(static_cast<std::size_t>(entry.size()));
+  file.file().read(entry, values);
+  for (const real v : values) {
+    if (std::isfinite(v) && (v > 0 || &entry != multiplier_)) continue;
+    refuse(file.file().path().string(), entry.name, str(v),
+           &entry == multiplier_ ? "finite and above 0" : "finite");
+  }
+  return values;
+}
+
+InputChange InputEntries::read(const nn::WeightFile& file) const {
+  const std::string path = file.file().path().string();
+  InputChange change;
+  if (multiplier_) change.multiply = reals(file, *multiplier_);
+  if (signs_) {
+    std::vector<std::uint8_t> bits(signs_->bytes);
+    file.file().read_bytes(*signs_, std::as_writable_bytes(std::span(bits)));
+    const auto negative = [&](std::int64_t j) {
+      return (bits[static_cast<std::size_t>(j / 8)] >> (j % 8) & 1) != 0;
+    };
+    for (std::int64_t j = 0; j < cols_; ++j)
+      change.signs.push_back(static_cast<std::int8_t>(negative(j) ? -1 : 1));
+    for (std::int64_t j = cols_; j < 8 * std::ssize(bits); ++j)
+      if (negative(j)) refuse(path, signs_->name, "a bit after the last sign", "0");
+  }
+  if (!up_) return change;
+  SideProduct& side = change.side.emplace();
+  side.up = reals(file, *up_);
+  side.rank = up_->shape[1];
+  if (down_) {
+    side.down = reals(file, *down_);
+    return change;
+  }
+  side.channels.resize(static_cast<std::size_t>(side.rank));
+  file.file().read_bytes(*channels_, std::as_writable_bytes(std::span(side.channels)));
+  std::int64_t before = -1;
+  for (const std::int32_t c : side.channels) {
+    if (c <= before || c >= cols_)
+      refuse(path, channels_->name, str(c), str("ascending, below ", cols_));
+    before = c;
+  }
+  return change;
+}
+
+}  // namespace notch::quant
