@@ -20,11 +20,15 @@ std::unique_ptr<Model> make_llama(const Json& config, const fs::path& path, Mode
 }
 
 constexpr std::array kArchitectures{
-    Architecture{
-        .model_type = "gpt2", .title = "GPT-2", .context = "n_positions", .make = make_gpt2},
+    Architecture{.model_type = "gpt2",
+                 .title = "GPT-2",
+                 .context = "n_positions",
+                 .inner = "n_inner",
+                 .make = make_gpt2},
     Architecture{.model_type = "llama",
                  .title = "Llama",
                  .context = "max_position_embeddings",
+                 .inner = "intermediate_size",
                  .make = make_llama},
 };
 

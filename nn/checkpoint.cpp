@@ -18,16 +18,6 @@ constexpr std::string_view kState = "state.json";
 constexpr std::string_view kStep = "step-";
 constexpr std::uint64_t kMaxStateBytes = std::uint64_t{1} << 30;
 
-[[noreturn]] void refuse(const fs::path& path, std::string_view field, std::string what,
-                         std::string found, std::string expected) {
-  throw Error({.fault = Fault::input,
-               .where = path.string(),
-               .what = std::move(what),
-               .field = std::string(field),
-               .found = std::move(found),
-               .expected = std::move(expected)});
-}
-
 std::string directory_name(std::int64_t step) {
   const std::string digits = std::to_string(step);
   const std::size_t zeros = digits.size() < 6 ? 6 - digits.size() : 0;
@@ -98,7 +88,7 @@ std::set<std::string> verify(const fs::path& checkpoint) {
     verified.insert(file.name);
   }
   if (!verified.contains(std::string(kState))) {
-    refuse(checkpoint / kManifestFile, kState, "not listed", "", std::string(kState));
+    refuse_file(checkpoint / kManifestFile, kState, "not listed", "", std::string(kState));
   }
   return verified;
 }
@@ -107,13 +97,13 @@ void check_tensors(const SafetensorsFile& file, const CheckpointPart& part) {
   for (const CheckpointTensor& t : part.tensors) {
     const TensorEntry* entry = file.find(t.name);
     const FileShape shape = file_shape(t.shape);
-    if (!entry) refuse(file.path(), t.name, "missing tensor", "", to_text(shape));
+    if (!entry) refuse_file(file.path(), t.name, "missing tensor", "", to_text(shape));
     if (entry->shape != shape) {
-      refuse(file.path(), t.name, "another shape", to_text(entry->shape), to_text(shape));
+      refuse_file(file.path(), t.name, "another shape", to_text(entry->shape), to_text(shape));
     }
     if (entry->dtype != kRealType) {
-      refuse(file.path(), t.name, "another type", std::string(name(entry->dtype)),
-             std::string(name(kRealType)));
+      refuse_file(file.path(), t.name, "another type", std::string(name(entry->dtype)),
+                  std::string(name(kRealType)));
     }
   }
   if (file.entries().size() == part.tensors.size()) return;
@@ -121,7 +111,7 @@ void check_tensors(const SafetensorsFile& file, const CheckpointPart& part) {
   for (const CheckpointTensor& t : part.tensors) wanted.insert(t.name);
   for (const TensorEntry& entry : file.entries()) {
     if (!wanted.contains(entry.name)) {
-      refuse(file.path(), entry.name, "extra tensor", to_text(entry.shape), "nothing");
+      refuse_file(file.path(), entry.name, "extra tensor", to_text(entry.shape), "nothing");
     }
   }
 }
@@ -200,8 +190,8 @@ Json load_checkpoint(const fs::path& checkpoint, const std::vector<CheckpointPar
   std::vector<SafetensorsFile> files;
   for (const CheckpointPart& part : parts) {
     if (!verified.contains(part.file)) {
-      refuse(checkpoint / kManifestFile, part.file, "no such file in this checkpoint", "",
-             part.file);
+      refuse_file(checkpoint / kManifestFile, part.file, "no such file in this checkpoint", "",
+                  part.file);
     }
     files.push_back(SafetensorsFile::open(checkpoint / part.file));
     check_tensors(files.back(), part);

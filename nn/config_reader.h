@@ -61,13 +61,8 @@ class ConfigReader {
   }
   [[noreturn]] void refuse(std::string_view key, std::string what, std::string found,
                            std::string expected, std::string hint = "") const {
-    throw Error({.fault = Fault::input,
-                 .where = path_.string(),
-                 .what = std::move(what),
-                 .field = std::string(key),
-                 .found = std::move(found),
-                 .expected = std::move(expected),
-                 .hint = std::move(hint)});
+    refuse_file(path_, key, std::move(what), std::move(found), std::move(expected),
+                std::move(hint));
   }
   std::string where(std::string_view key) const { return str(path_.string(), ": ", key); }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "autograd/base/error.h"
+#include "autograd/base/files.h"
 #include "autograd/base/thread_pool.h"
 
 namespace notch::nn {
@@ -56,23 +57,13 @@ std::vector<PieceHash> hash_pieces(
 
 void refuse_damaged(const fs::path& path, std::string_view field, std::string what,
                     std::string found, std::string expected) {
-  throw Error({.fault = Fault::input,
-               .where = path.string(),
-               .what = std::move(what),
-               .field = std::string(field),
-               .found = std::move(found),
-               .expected = std::move(expected),
-               .hint = "get the file again, or write it again; --no-verify takes it as it is"});
+  refuse_file(path, field, std::move(what), std::move(found), std::move(expected),
+              "get the file again, or write it again; --no-verify takes it as it is");
 }
 
 void refuse_digest(const fs::path& path, std::string found) {
-  throw Error({.fault = Fault::input,
-               .where = path.string(),
-               .what = "a digest that this build does not know",
-               .field = std::string(kDigestKey),
-               .found = std::move(found),
-               .expected = std::string(kDigestName),
-               .hint = "a newer build knows it; --no-verify does not ask for it"});
+  refuse_file(path, kDigestKey, "a digest that this build does not know", std::move(found),
+              std::string(kDigestName), "a newer build knows it; --no-verify does not ask for it");
 }
 
 }  // namespace notch::nn

@@ -7,10 +7,19 @@
 
 namespace notch::nn {
 
+const Tensor& RotaryPositions::table() const {
+  std::call_once(made_, [this] {
+    values_ = FlatBlock(static_cast<std::size_t>(shape_.size()));
+    table_ = {values_.flat().data(), shape_};
+    kernels::rotary_table(values_.flat(), shape_[0], shape_[1], theta_);
+  });
+  return table_;
+}
+
 Var GroupedSelfAttention::mix(Var q, Var k, Var v, KvCache* cache) const {
   const std::int64_t first = cache ? cache->length() : 0;
-  const Var turned_q = rotary(q, *angles, first);
-  const Var turned_k = rotary(k, *angles, first);
+  const Var turned_q = rotary(q, positions->table(), first);
+  const Var turned_k = rotary(k, positions->table(), first);
   return cache ? cached_attention(turned_q, turned_k, v, *cache, layer)
                : causal_attention(turned_q, turned_k, v, n_head);
 }
@@ -68,7 +77,8 @@ std::vector<Step> LlamaBlock::steps() {
           {.linears = {&mlp.down_proj}, .source = &mlp.up_proj, .input = branch, .take = join}};
 }
 
-Llama::Llama(const LlamaConfig& c, Values values) : config_(c) {
+Llama::Llama(const LlamaConfig& c, Values values)
+    : config_(c), positions_(c.block_size, c.n_head > 0 ? c.n_embd / c.n_head : 0, c.rope_theta) {
   check(c.vocab_size > 0 && c.block_size > 0 && c.n_layer > 0 && c.n_head > 0 && c.n_kv_head > 0 &&
             c.n_embd > 0 && c.n_inner > 0,
         "llama", "a size is not positive: vocab_size ", c.vocab_size, ", block_size ", c.block_size,
@@ -89,10 +99,6 @@ Llama::Llama(const LlamaConfig& c, Values values) : config_(c) {
             .n_embd = C,
             .n_inner = c.n_inner,
             .mlp_matrices = 3};
-  rotary_ = FlatBlock(static_cast<std::size_t>(c.block_size * HS));
-  angles_ = {rotary_.flat().data(), {c.block_size, HS}};
-  kernels::rotary_table(rotary_.flat(), c.block_size, HS, c.rope_theta);
-
   const auto dense = [&](const std::string& name, std::int64_t out, std::int64_t in) {
     return make_linear(params_, hooks_, name, out, in, false);
   };
@@ -110,7 +116,7 @@ Llama::Llama(const LlamaConfig& c, Values values) : config_(c) {
     b.self_attn.o_proj = dense(attn + "o_proj", C, C);
     b.self_attn.n_head = c.n_head;
     b.self_attn.layer = l;
-    b.self_attn.angles = &angles_;
+    b.self_attn.positions = &positions_;
     b.post_attention_layernorm = norm(b.name + ".post_attention_layernorm");
     b.mlp.gate_proj = dense(mlp + "gate_proj", c.n_inner, C);
     b.mlp.up_proj = dense(mlp + "up_proj", c.n_inner, C);
@@ -263,7 +269,7 @@ LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& pa
   }
   c.rms_norm_eps = in.number("rms_norm_eps", 1e-6);
   if (!(c.rope_theta > 0)) in.refuse("rope_theta", "out of range", str(c.rope_theta), "above 0");
-  if (!(c.rms_norm_eps >= 0)) {
+  if (!(c.rms_norm_eps >= 0 && std::isfinite(c.rms_norm_eps))) {
     in.refuse("rms_norm_eps", "out of range", str(c.rms_norm_eps), "at least 0");
   }
   c.tie_embeddings = in.flag("tie_word_embeddings", false);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -30,11 +31,27 @@ struct LlamaConfig {
   bool operator==(const LlamaConfig&) const = default;
 };
 
+/// Sines and cosines of every position: kernels::rotary_table [block_size, HS], made at the first
+/// use. What only looks at shapes, or at a file that may be nonsense, does not pay for them.
+class RotaryPositions {
+ public:
+  RotaryPositions(std::int64_t positions, std::int64_t HS, double theta)
+      : shape_{positions, HS}, theta_(theta) {}
+  const Tensor& table() const;
+
+ private:
+  Shape shape_;
+  double theta_;
+  mutable std::once_flag made_;
+  mutable FlatBlock values_;
+  mutable Tensor table_{};
+};
+
 /// x [B, T, C] -> [B, T, C]: every position looks at itself and the ones before it.
 struct GroupedSelfAttention {
   Linear q_proj{}, k_proj{}, v_proj{}, o_proj{};
   int n_head = 1, layer = 0;
-  const Tensor* angles = nullptr;  ///< kernels::rotary_table of all positions
+  const RotaryPositions* positions = nullptr;
   /// Rotates q [B, T, C] and k [B, T, KV·HS] and attends -> [B, T, C].
   Var mix(Var q, Var k, Var v, KvCache* cache = nullptr) const;
   Var operator()(Graph& g, Var x, KvCache* cache) const;
@@ -77,8 +94,7 @@ class Llama final : public Model {
 
  private:
   LlamaConfig config_;
-  FlatBlock rotary_;
-  Tensor angles_{};
+  RotaryPositions positions_;
   std::vector<LlamaBlock> layers_;
   RmsNorm norm_{};
 };

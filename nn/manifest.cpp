@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "autograd/base/error.h"
+#include "autograd/base/files.h"
 #include "autograd/base/json.h"
 #include "autograd/kernels/sha256.h"
 
@@ -11,16 +12,6 @@ namespace {
 
 constexpr std::int64_t kVersion = 1;
 constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 24;
-
-[[noreturn]] void refuse(const fs::path& path, std::string_view field, std::string what,
-                         std::string found, std::string expected) {
-  throw Error({.fault = Fault::input,
-               .where = path.string(),
-               .what = std::move(what),
-               .field = std::string(field),
-               .found = std::move(found),
-               .expected = std::move(expected)});
-}
 
 }  // namespace
 
@@ -48,19 +39,20 @@ std::vector<ListedFile> read_manifest(const fs::path& dir) {
   const Json manifest = Json::parse(read_file(path, kMaxBytes), where);
   const std::int64_t version = manifest.at("version", where).as_int(where + ": version");
   if (version != kVersion) {
-    refuse(path, "version", "unknown version", std::to_string(version), std::to_string(kVersion));
+    refuse_file(path, "version", "unknown version", std::to_string(version),
+                std::to_string(kVersion));
   }
   const Json& files = manifest.at("files", where);
   if (manifest.as_object(where).size() != 2) {
-    refuse(path, "", "has unknown members", "", "version and files alone");
+    refuse_file(path, "", "has unknown members", "", "version and files alone");
   }
   std::vector<ListedFile> listed;
   for (const auto& [file, entry] : files.as_object(where + ": files")) {
-    if (!is_plain_name(file)) refuse(path, file, "not a file's name", json_quote(file), "");
+    if (!is_plain_name(file)) refuse_file(path, file, "not a file's name", json_quote(file), "");
     const std::string entry_where = where + ": " + file;
     const std::int64_t bytes = entry.at("bytes", entry_where).as_int(entry_where);
     if (bytes < 0 || entry.as_object(entry_where).size() != 2) {
-      refuse(path, file, "not a size and a hash", entry.dump(), "bytes and sha256");
+      refuse_file(path, file, "not a size and a hash", entry.dump(), "bytes and sha256");
     }
     listed.push_back({file, static_cast<std::uint64_t>(bytes),
                       entry.at("sha256", entry_where).as_string(entry_where)});
@@ -74,12 +66,12 @@ void check_listed(const fs::path& dir, const ListedFile& file) {
   const std::uintmax_t size = fs::file_size(path, error);
   if (error) throw Error({.fault = Fault::io, .where = path.string(), .what = error.message()});
   if (size != file.bytes) {
-    refuse(path, "", "damaged: the size differs from the manifest's", str(size, " bytes"),
-           str(file.bytes, " bytes"));
+    refuse_file(path, "", "damaged: the size differs from the manifest's", str(size, " bytes"),
+                str(file.bytes, " bytes"));
   }
   const std::string actual = sha256_file(path, kernels::sha256_blocks());
   if (actual != file.sha256) {
-    refuse(path, "", "damaged: SHA-256 differs from the manifest's", actual, file.sha256);
+    refuse_file(path, "", "damaged: SHA-256 differs from the manifest's", actual, file.sha256);
   }
 }
 

@@ -12,17 +12,6 @@ namespace {
 
 constexpr std::int64_t kPiece = std::int64_t{1} << 18;  // elements converted at a time
 
-[[noreturn]] void refuse(const fs::path& path, std::string_view tensor, std::string what,
-                         std::string found = "", std::string expected = "", std::string hint = "") {
-  throw Error({.fault = Fault::input,
-               .where = path.string(),
-               .what = std::move(what),
-               .field = std::string(tensor),
-               .found = std::move(found),
-               .expected = std::move(expected),
-               .hint = std::move(hint)});
-}
-
 // to [cols, rows] <- from [rows, cols]; only columns [begin, end) of `from`.
 void transpose_columns(std::span<real> to, std::span<const real> from, std::int64_t rows,
                        std::int64_t cols, std::int64_t begin, std::int64_t end) {
@@ -81,8 +70,8 @@ std::string_view WeightFile::without_prefix(std::string_view name) const {
 
 const SafetensorsFile& WeightFile::file() const {
   if (files_.size() == 1) return files_.front();
-  refuse(dir_ / kIndexFile, "", "quantized weights in several files", str(files_.size(), " files"),
-         std::string(kWeightsFile));
+  refuse_file(dir_ / kIndexFile, "", "quantized weights in several files",
+              str(files_.size(), " files"), std::string(kWeightsFile));
 }
 
 const SafetensorsFile& WeightFile::file_of(const TensorEntry& entry) const {
@@ -134,17 +123,19 @@ const TensorEntry& WeightFile::require(std::string_view name, const FileShape& s
   if (!entry) {
     const fs::path where = files_.size() == 1 ? files_.front().path() : dir_ / kIndexFile;
     const std::string prefix = prefix_before(name);
-    if (prefix.empty()) refuse(where, name, "missing tensor", "", to_text(shape));
-    refuse(where, name, "missing tensor", str("the name with \"", prefix, "\" before it"),
-           to_text(shape),
-           "save the model and not its wrapper: model._orig_mod after torch.compile, model.module "
-           "in DistributedDataParallel; or take the prefix from the names");
+    if (prefix.empty()) refuse_file(where, name, "missing tensor", "", to_text(shape));
+    refuse_file(
+        where, name, "missing tensor", str("the name with \"", prefix, "\" before it"),
+        to_text(shape),
+        "save the model and not its wrapper: model._orig_mod after torch.compile, model.module "
+        "in DistributedDataParallel; or take the prefix from the names");
   }
   if (entry->shape != shape) {
     const bool reversed =
         shape.size() == 2 && entry->shape == FileShape{shape.back(), shape.front()};
-    refuse(file_of(*entry).path(), entry->name, "shape differs from the config's",
-           to_text(entry->shape), to_text(shape), reversed ? std::string(names_.reversed) : "");
+    refuse_file(file_of(*entry).path(), entry->name, "shape differs from the config's",
+                to_text(entry->shape), to_text(shape),
+                reversed ? std::string(names_.reversed) : "");
   }
   required_.insert(entry);
   return *entry;
@@ -156,8 +147,8 @@ void WeightFile::check_no_others(bool head_is_tied) const {
       if (required_.contains(&entry)) continue;
       if (names_.is_buffer && names_.is_buffer(without_prefix(entry.name))) continue;
       if (head_is_tied && entry.name == names_.head) continue;
-      refuse(file.path(), entry.name, "extra tensor that the config does not account for",
-             to_text(entry.shape), "nothing", "does config.json belong to these weights?");
+      refuse_file(file.path(), entry.name, "extra tensor that the config does not account for",
+                  to_text(entry.shape), "nothing", "does config.json belong to these weights?");
     }
   }
 }
@@ -174,11 +165,11 @@ void WeightFile::read(const FileTensor& t) const {
     for (std::size_t i = 0; i < values.size(); ++i) {
       const bool zero_wanted = !t.param;
       if (std::isfinite(values[i]) && (values[i] == 0 || !zero_wanted)) continue;
-      refuse(file.path(), entry->name,
-             zero_wanted ? "not zero, but config.json says the model has no biases"
-                         : "holds a value that is not finite",
-             str(values[i], " at element ", begin * cols + static_cast<std::int64_t>(i)),
-             zero_wanted ? "0" : "finite values");
+      refuse_file(file.path(), entry->name,
+                  zero_wanted ? "not zero, but config.json says the model has no biases"
+                              : "holds a value that is not finite",
+                  str(values[i], " at element ", begin * cols + static_cast<std::int64_t>(i)),
+                  zero_wanted ? "0" : "finite values");
     }
     if (!t.param) return;
     real* to = t.param->value.data;
@@ -199,23 +190,24 @@ void WeightFile::check_tied_head(const Param& table) const {
   if (!head) return;
   const SafetensorsFile& file = file_of(*head);
   if (head->shape != file_shape(table.value.shape)) {
-    refuse(file.path(), names_.head, "shape differs from the tied table's", to_text(head->shape),
-           to_text(file_shape(table.value.shape)));
+    refuse_file(file.path(), names_.head, "shape differs from the tied table's",
+                to_text(head->shape), to_text(file_shape(table.value.shape)));
   }
   std::vector<real> piece;
   in_pieces(table.value.size(), 1, [&](std::int64_t begin, std::int64_t end) {
     const std::span<real> values = front(piece, end - begin);
     file.read(*head, values, begin);
     if (std::ranges::equal(values, std::span(table.value.data + begin, values.size()))) return;
-    refuse(file.path(), names_.head, str("differs from ", table.name, ", but the config ties them"),
-           "", "", "set \"tie_word_embeddings\": false in config.json");
+    refuse_file(file.path(), names_.head,
+                str("differs from ", table.name, ", but the config ties them"), "", "",
+                "set \"tie_word_embeddings\": false in config.json");
   });
 }
 
 void require_tokens(const Model& model, std::int64_t tokens, const fs::path& dir) {
   if (tokens <= model.sizes().vocab_size) return;
-  refuse(dir, "", "the tokenizer has more tokens than the model", std::to_string(tokens),
-         str("at most ", model.sizes().vocab_size));
+  refuse_file(dir, "", "the tokenizer has more tokens than the model", std::to_string(tokens),
+              str("at most ", model.sizes().vocab_size));
 }
 
 void save_model(const Model& model, const fs::path& dir, const Json& more, DType dtype) {
@@ -233,8 +225,8 @@ std::unique_ptr<Model> load_model(const fs::path& dir) {
   const Json json = read_config_json(dir);
   std::unique_ptr<Model> model = make_model(json, dir, Model::Values::shapes_only);
   if (quantization_config(json)) {
-    refuse(dir / kConfigFile, "quantization_config", "a quantized model", "packed weights",
-           "floating-point weights");
+    refuse_file(dir / kConfigFile, "quantization_config", "a quantized model", "packed weights",
+                "floating-point weights");
   }
   WeightFile file(dir, *model);
   const std::vector<FileTensor> tensors = model->file_tensors();

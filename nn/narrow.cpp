@@ -109,8 +109,7 @@ std::unique_ptr<Model> narrowed(Model& model, std::span<const std::vector<std::i
           "narrow", "a block keeps other than ", n, " of ", inner, " channels, ascending");
   }
   Json config = model.config_json();
-  const char* key = config.find("intermediate_size") ? "intermediate_size" : "n_inner";
-  config.set(key, n);
+  config.set(architecture_of(config, "narrow").inner, n);
   std::unique_ptr<Model> out = make_model(config, "narrow", Model::Values::allocate);
   // Everything of the same shape is the same, all else is cut below.
   for (Param& p : out->params().params()) {

@@ -87,13 +87,8 @@ namespace {
 
 [[noreturn]] void refuse_index(const fs::path& path, std::string what, std::string tensor,
                                std::string found, std::string expected) {
-  throw Error({.fault = Fault::input,
-               .where = path.string(),
-               .what = std::move(what),
-               .field = std::move(tensor),
-               .found = std::move(found),
-               .expected = std::move(expected),
-               .hint = "copy all files of the model, and the index that was written with them"});
+  refuse_file(path, tensor, std::move(what), std::move(found), std::move(expected),
+              "copy all files of the model, and the index that was written with them");
 }
 
 // The files of an index, checked to hold exactly the tensors that it gives them.

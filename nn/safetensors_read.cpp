@@ -15,17 +15,6 @@
 namespace notch::nn {
 namespace {
 
-[[noreturn]] void refuse(const fs::path& path, std::string_view field, std::string what,
-                         std::string found = "", std::string expected = "", std::string hint = "") {
-  throw Error({.fault = Fault::input,
-               .where = path.string(),
-               .what = std::move(what),
-               .field = std::string(field),
-               .found = std::move(found),
-               .expected = std::move(expected),
-               .hint = std::move(hint)});
-}
-
 // A long or odd value of a hostile file must not flood the message.
 std::string brief(const Json& value) {
   std::string text = value.dump();
@@ -34,11 +23,11 @@ std::string brief(const Json& value) {
 }
 
 Metadata read_metadata(const fs::path& path, const Json& value) {
-  if (!value.is_object()) refuse(path, kMetadataKey, "is not an object", brief(value));
+  if (!value.is_object()) refuse_file(path, kMetadataKey, "is not an object", brief(value));
   Metadata metadata;
   for (const auto& [key, text] : value.as_object("")) {
     if (!text.is_string())
-      refuse(path, kMetadataKey, "holds a value that is no string", brief(text));
+      refuse_file(path, kMetadataKey, "holds a value that is no string", brief(text));
     metadata.emplace(key, text.as_string(""));
   }
   return metadata;
@@ -50,7 +39,7 @@ DType read_dtype(const fs::path& path, const std::string& name, const Json& valu
   if (known == kTypeNames.end()) {
     std::string all;
     for (const std::string_view type : kTypeNames) all += str(all.empty() ? "" : ", ", type);
-    refuse(path, name, "unknown dtype", brief(value), all);
+    refuse_file(path, name, "unknown dtype", brief(value), all);
   }
   return static_cast<DType>(known - kTypeNames.begin());
 }
@@ -66,7 +55,7 @@ std::vector<std::int64_t> read_sizes(const fs::path& path, const std::string& na
       if (valid) sizes.push_back(item.as_int(""));
     }
   }
-  if (!valid) refuse(path, name, str("bad ", key), brief(value), "an array of integers >= 0");
+  if (!valid) refuse_file(path, name, str("bad ", key), brief(value), "an array of integers >= 0");
   return sizes;
 }
 
@@ -77,29 +66,30 @@ TensorEntry read_entry(const fs::path& path, const std::string& name, const Json
   const Json* shape = value.find("shape");
   const Json* offsets = value.find("data_offsets");
   if (!dtype || !shape || !offsets || value.as_object("").size() != 3) {
-    refuse(path, name, "bad header entry", brief(value),
-           "an object of dtype, shape and data_offsets");
+    refuse_file(path, name, "bad header entry", brief(value),
+                "an object of dtype, shape and data_offsets");
   }
   TensorEntry entry{.name = name, .dtype = read_dtype(path, name, *dtype)};
   entry.shape = read_sizes(path, name, "shape", *shape);
   std::int64_t bytes = 0;
   if (!tensor_bytes(entry.dtype, entry.shape, bytes)) {
-    refuse(path, name, "no size of a file", str(nn::name(entry.dtype), " ", to_text(entry.shape)),
-           "whole bytes, and fewer than 2^60");
+    refuse_file(path, name, "no size of a file",
+                str(nn::name(entry.dtype), " ", to_text(entry.shape)),
+                "whole bytes, and fewer than 2^60");
   }
   const std::vector<std::int64_t> range = read_sizes(path, name, "data_offsets", *offsets);
   if (range.size() != 2 || range[0] > range[1]) {
-    refuse(path, name, "bad data_offsets", brief(*offsets), "[begin, end] with begin <= end");
+    refuse_file(path, name, "bad data_offsets", brief(*offsets), "[begin, end] with begin <= end");
   }
   if (range[1] - range[0] != bytes) {
-    refuse(path, name, "data_offsets do not match the shape",
-           str(range[1] - range[0], " bytes at ", brief(*offsets)),
-           str(bytes, " bytes for ", nn::name(entry.dtype), " ", to_text(entry.shape)));
+    refuse_file(path, name, "data_offsets do not match the shape",
+                str(range[1] - range[0], " bytes at ", brief(*offsets)),
+                str(bytes, " bytes for ", nn::name(entry.dtype), " ", to_text(entry.shape)));
   }
   if (static_cast<std::uint64_t>(range[1]) > data_bytes) {
-    refuse(path, name, "data is cut off", str(data_bytes, " bytes of data"),
-           str("at least ", range[1]),
-           "the file was not written or copied to its end; get it again");
+    refuse_file(path, name, "data is cut off", str(data_bytes, " bytes of data"),
+                str("at least ", range[1]),
+                "the file was not written or copied to its end; get it again");
   }
   entry.offset = static_cast<std::uint64_t>(range[0]);
   entry.bytes = static_cast<std::uint64_t>(bytes);
@@ -135,21 +125,21 @@ void SafetensorsFile::read_header() {
     refuse_known_form(path().string(), head, "a safetensors file");
   }
   if (file_.bytes() < kPrefix) {
-    refuse(path(), "header", "file is cut off", str(file_.bytes(), " bytes"), "at least 8");
+    refuse_file(path(), "header", "file is cut off", str(file_.bytes(), " bytes"), "at least 8");
   }
   std::memcpy(&header_bytes, head.data(), sizeof header_bytes);
   if (header_bytes > kMaxHeaderBytes) {
-    refuse(path(), "header", "length is not that of a safetensors file",
-           str(header_bytes, " bytes"), str("at most ", kMaxHeaderBytes));
+    refuse_file(path(), "header", "length is not that of a safetensors file",
+                str(header_bytes, " bytes"), str("at most ", kMaxHeaderBytes));
   }
   if (header_bytes > file_.bytes() - kPrefix) {
-    refuse(path(), "header", "file is cut off", str(file_.bytes(), " bytes"),
-           str("at least ", kPrefix + header_bytes));
+    refuse_file(path(), "header", "file is cut off", str(file_.bytes(), " bytes"),
+                str("at least ", kPrefix + header_bytes));
   }
   std::string text(static_cast<std::size_t>(header_bytes), '\0');
   file_.read_at(kPrefix, std::as_writable_bytes(std::span(text)));
   if (!text.starts_with('{')) {
-    refuse(path(), "header", "does not start with '{'", json_quote(text.substr(0, 1)), "'{'");
+    refuse_file(path(), "header", "does not start with '{'", json_quote(text.substr(0, 1)), "'{'");
   }
   const Json header = Json::parse(text, path().string() + " header");
   data_begin_ = kPrefix + header_bytes;
@@ -175,16 +165,17 @@ void SafetensorsFile::read_header() {
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     TensorEntry& entry = entries_[i];
     if (entry.offset != end) {
-      refuse(path(), entry.name, entry.offset < end ? "overlaps another tensor" : "follows a hole",
-             str("offset ", entry.offset), str("offset ", end));
+      refuse_file(path(), entry.name,
+                  entry.offset < end ? "overlaps another tensor" : "follows a hole",
+                  str("offset ", entry.offset), str("offset ", end));
     }
     end += entry.bytes;
     entry.offset += data_begin_;
     index_.emplace(entry.name, i);
   }
   if (end != data_bytes) {
-    refuse(path(), "data", "bytes after the last tensor", str(data_bytes, " bytes of data"),
-           str(end));
+    refuse_file(path(), "data", "bytes after the last tensor", str(data_bytes, " bytes of data"),
+                str(end));
   }
 }
 
@@ -224,8 +215,8 @@ void SafetensorsFile::read(const TensorEntry& entry, std::span<real> out,
     read_converted<std::uint16_t>(
         out, [](std::uint16_t x) { return static_cast<real>(from_bf16(x)); }, read);
   } else {
-    refuse(path(), entry.name, "is not a floating-point tensor", std::string(name(entry.dtype)),
-           "F64, F32, F16 or BF16");
+    refuse_file(path(), entry.name, "is not a floating-point tensor",
+                std::string(name(entry.dtype)), "F64, F32, F16 or BF16");
   }
 }
 

@@ -82,6 +82,17 @@ bool shares_words(std::string_view a, std::string_view b) {
 
 Error::Error(ErrorParts parts) : std::runtime_error(format(parts)), parts_(std::move(parts)) {}
 
+void refuse_file(const std::filesystem::path& file, std::string_view field, std::string what,
+                 std::string found, std::string expected, std::string hint) {
+  throw Error({.fault = Fault::input,
+               .where = file.string(),
+               .what = std::move(what),
+               .field = std::string(field),
+               .found = std::move(found),
+               .expected = std::move(expected),
+               .hint = std::move(hint)});
+}
+
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates) {
   std::size_t best_distance = word.size() / 2 + 1;
   const std::string* best = nullptr;

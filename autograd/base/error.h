@@ -4,6 +4,7 @@
 // so that tests compare fields and never wording.
 #pragma once
 
+#include <filesystem>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -57,6 +58,11 @@ template <class... Parts>
 void check(bool ok, std::string_view where, const Parts&... parts) {
   if (!ok) throw Error({.fault = Fault::usage, .where = std::string(where), .what = str(parts...)});
 }
+
+/// Throws the Error of a file that cannot be used (Fault::input), about `field` inside it.
+[[noreturn]] void refuse_file(const std::filesystem::path& file, std::string_view field,
+                              std::string what, std::string found = "", std::string expected = "",
+                              std::string hint = "");
 
 /// The candidate closest to `word` by edit distance, whatever the case, or else one that has all its
 /// words or only words of it ("group" for "group_size", "lr_min" for "min_lr"); "" when none is near

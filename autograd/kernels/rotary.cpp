@@ -49,12 +49,15 @@ void for_positions(std::span<const real> table, const RotaryShape& s, const Body
 
 void rotary_table(std::span<real> table, std::int64_t positions, std::int64_t HS, double theta) {
   const Index half = HS / 2;
+  std::vector<double> speeds(static_cast<std::size_t>(half));
+  for (Index i = 0; i < half; ++i)
+    speeds[static_cast<std::size_t>(i)] =
+        std::pow(theta, -2 * static_cast<double>(i) / static_cast<double>(HS));
   for_rows(positions, 64 * HS, [&](Index first, Index last) {
     for (Index t = first; t < last; ++t) {
       real* row = table.data() + t * HS;
       for (Index i = 0; i < half; ++i) {
-        const double angle = static_cast<double>(t) *
-                             std::pow(theta, -2 * static_cast<double>(i) / static_cast<double>(HS));
+        const double angle = static_cast<double>(t) * speeds[static_cast<std::size_t>(i)];
         row[i] = static_cast<real>(std::cos(angle));
         row[i + half] = static_cast<real>(std::sin(angle));
       }

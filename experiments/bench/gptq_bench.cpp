@@ -55,11 +55,12 @@ Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::s
   const ExperimentConfig& config = subject.config;
   const auto model = make_model(config, subject.vocab_size);
   model->init(kSeed);
-  RowConfig row{.method = "gptq",
-                .bits = config.quant.bits.at(0),
-                .granularity = config.quant.granularity,
-                .group_size = config.quant.group_size};
-  row.grid = config.quant.grid;
+  const RowConfig row{.method = "gptq",
+                      .bits = config.quant.bits.at(0),
+                      .grid = config.quant.grid,
+                      .granularity = config.quant.granularity,
+                      .group_size = config.quant.group_size,
+                      .scale = config.quant.scale};
   const std::vector<quant::Target> targets = quant::resolve(row_plan(config, row), *model);
   const quant::PostTrainingOptions& options = config.quant.options;
   const std::int64_t tokens =

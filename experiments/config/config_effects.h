@@ -51,7 +51,7 @@ struct Uses {
     bool calibrates() const {
       const quant::Pruner* pruner = quant::find_pruner(prune().method);
       return has_static_inputs() || (pruner && pruner->needs_inputs) ||
-             has([](const quant::Method& m) { return m.needs.hessian; });
+             has([](const quant::Method& m) { return m.needs.reads_text(); });
     }
   };
   const ExperimentConfig& config;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "autograd/base/field.h"
+#include "autograd/base/names.h"
 #include "experiments/config/config_training.h"
 #include "optim/schedule.h"
 #include "quant/methods/methods.h"
@@ -39,8 +40,7 @@ struct LayerRule {
   }
 };
 
-inline Domain grid_or_inherit() {
-  std::vector<std::string_view> words = quant::grid_names();
+inline Domain or_inherit(std::vector<std::string_view> words) {
   words.insert(words.begin(), "inherit");
   return one_of(std::move(words));
 }
@@ -61,8 +61,8 @@ struct WidthSettings {
   template <class Self, class V>
   static void visit(Self& self, V& v) {
     v(self.bits, {"bits", "of the rows", between(1, 8)});
-    v(self.grid,
-      {"grid", "inherit = as in [quant]; 2 bits have more levels with seq", grid_or_inherit()});
+    v(self.grid, {"grid", "inherit = as in [quant]; 2 bits have more levels with seq",
+                  or_inherit(quant::grid_names())});
     v(self.set, {"set", "as a row's: [\"qat.lr_scale=1\", \"distill.alpha=0.5\"]"});
   }
 };
@@ -94,7 +94,7 @@ struct QuantConfig {
     v(self.scale, {"scale",
                    "stored type of scales; e8m0: powers of two, nested: scales of scales, 8 bits "
                    "each (post-training)",
-                   one_of({"f32", "f16", "bf16", "f16_7", "e8m0", "nested"})});
+                   one_of(words_of<quant::ScaleType>())});
     v(self.embedding, {"embedding", "token table: 8 bits, the row's bits, or fp32",
                        one_of({"int8", "same", "fp32"})});
     v(self.layers,
@@ -234,14 +234,13 @@ struct RowConfig {
   static void visit(Self& self, V& v) {
     v(self.method, {"method", "fp32, fp16 or the name of a method"});
     v(self.bits, {"bits", "1 to 8; leave out for fp32 and fp16", between(0, 8)});
-    v(self.grid,
-      {"grid", "inherit = as in [quant], or as quant.at has it for the width", grid_or_inherit()});
-    v(self.granularity, {"granularity", "inherit = as in [quant]",
-                         one_of({"inherit", "channel", "tensor", "group"})});
+    v(self.grid, {"grid", "inherit = as in [quant], or as quant.at has it for the width",
+                  or_inherit(quant::grid_names())});
+    v(self.granularity,
+      {"granularity", "inherit = as in [quant]", or_inherit({"channel", "tensor", "group"})});
     v(self.group_size,
       {"group_size", "weights per group; implies granularity group", between(0, 65536)});
-    v(self.scale, {"scale", "inherit = as in [quant]",
-                   one_of({"inherit", "f32", "f16", "bf16", "e8m0", "nested"})});
+    v(self.scale, {"scale", "inherit = as in [quant]", or_inherit(words_of<quant::ScaleType>())});
     v(self.activations, {"activations", "bits of what enters the layers; 0 = fp32", between(0, 8)});
     v(self.label, {"label", "shown in place of the method, where rows differ in settings alone"});
     v(self.set,

@@ -25,7 +25,7 @@ std::string listed(const std::vector<std::string_view>& words) {
 std::vector<std::string_view> methods_with_statistics() {
   std::vector<std::string_view> names;
   for (const quant::Method* m : quant::methods()) {
-    if (m->needs.hessian) names.push_back(m->name);
+    if (m->needs.reads_text()) names.push_back(m->name);
   }
   return names;
 }
@@ -71,9 +71,10 @@ std::vector<Flag> quantize_flags() {
         .words = quant::grid_names()},
        {.name = "scale",
         .value = "TYPE",
-        .help = "stored type of scales: f32, f16, bf16 or f16_7 (halves of seven bits)",
+        .help = "stored type of scales; f16_7: halves of seven bits, e8m0: powers of two, nested: "
+                "scales of scales",
         .fallback = "f32",
-        .words = {"f32", "f16", "bf16", "f16_7"}},
+        .words = words_of<quant::ScaleType>()},
        {.name = "embedding",
         .value = "WORD",
         .help = "the token table: int8, same (as --bits) or fp32",

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "autograd/base/error.h"
+#include "autograd/base/files.h"
 
 namespace notch::experiments {
 namespace {
@@ -90,16 +91,6 @@ std::optional<std::int32_t> first_of_template(const Json& processor) {
   return static_cast<std::int32_t>(ids.front().as_int(kWhere));
 }
 
-[[noreturn]] void refuse(const std::filesystem::path& file, std::string field, std::string what,
-                         std::string found, std::string expected) {
-  throw Error({.fault = Fault::input,
-               .where = file.string(),
-               .what = std::move(what),
-               .field = std::move(field),
-               .found = std::move(found),
-               .expected = std::move(expected)});
-}
-
 }  // namespace
 
 std::optional<std::int32_t> token_before(const data::Vocabulary& vocabulary) {
@@ -133,8 +124,8 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
   if (pre == kPres.end()) {
     std::string known;
     for (const Pre& each : kPres) known.append(known.empty() ? "" : ", ").append(each.name);
-    refuse(file, "tokenizer.ggml.pre", "words are cut in a way this program does not know", v.pre,
-           known);
+    refuse_file(file, "tokenizer.ggml.pre", "words are cut in a way this program does not know",
+                v.pre, known);
   }
   data::Vocabulary out;
   std::vector<std::optional<std::string>> bytes;  // of tokens that merges may name
@@ -143,9 +134,9 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
     const std::int32_t kind = v.kinds.empty() ? Kind::kNormal : v.kinds[id];
     bytes.push_back(kind == Kind::kNormal ? data::unspell(spelling) : std::nullopt);
     if (spelling.empty() || (kind == Kind::kNormal && !bytes.back())) {
-      refuse(file, str("tokenizer.ggml.tokens[", id, "]"),
-             "an ordinary token that is not spelled in GPT-2's byte alphabet", spelling,
-             "one character of the alphabet per byte");
+      refuse_file(file, str("tokenizer.ggml.tokens[", id, "]"),
+                  "an ordinary token that is not spelled in GPT-2's byte alphabet", spelling,
+                  "one character of the alphabet per byte");
     }
     out.tokens.push_back(bytes.back().value_or(spelling));
     if (!bytes.back()) {
@@ -158,7 +149,7 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
     const std::string where = str(file.string(), ": tokenizer.ggml.merges[", i, "]");
     const std::size_t space = v.merges[i].find(' ');
     if (space == std::string::npos) {
-      refuse(file, where, "no merge", v.merges[i], "two tokens with one space between them");
+      refuse_file(file, where, "no merge", v.merges[i], "two tokens with one space between them");
     }
     const std::string_view merge = v.merges[i];
     out.merges.push_back(reader.merge(merge.substr(0, space), merge.substr(space + 1), where));

@@ -116,7 +116,7 @@ Rounding attach(const Subject& subject, const std::string& name, const Args& arg
   const nn::Tokens tokens{std::span(ids).first(ids.size() - 1), 1, std::ssize(ids) - 1};
   quant::calibrate(*subject.model, targets, {&tokens, 1});
   rounding.fake = std::make_unique<quant::FakeQuantizer>(*subject.model, method.training, targets,
-                                                         rounding.config.qat);
+                                                         qat_options(rounding.config));
   if (!rounding.fake->params().params().empty()) rounding.fake->params().allocate_gradients();
   note(args, str(name, ": ", quant::name_of(plan.weights)));
   return rounding;

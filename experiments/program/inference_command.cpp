@@ -41,14 +41,18 @@ std::string giga(double per_second) { return str(std::llround(per_second / 1e9))
 std::vector<fs::path> models_of(const RunPart& run) {
   std::vector<std::string> rows{std::string(kBaseRow)};
   std::vector<int> seen;
+  const std::int64_t seed = seeds_of(run.config, run.shard).front();
+  const std::vector<std::string> made = rows_of(run.config, run.shard, seed);
   for (const RowConfig& row : planned_rows(run.config)) {
     if (row.bits == 0 || std::ranges::find(seen, row.bits) != seen.end()) continue;
+    const std::string name = row_name(run.config, row);
+    if (std::ranges::find(made, name) == made.end()) continue;
     seen.push_back(row.bits);
-    rows.push_back(row_name(run.config, row));
+    rows.push_back(name);
   }
   std::vector<fs::path> out;
   for (const std::string& row : rows) {
-    out.push_back(run.directory / "models" / str(row, "-seed", run.config.seeds.front()));
+    out.push_back(run.directory / "models" / str(row, "-seed", seed));
   }
   return out;
 }
@@ -89,7 +93,8 @@ int bench_inference_command(const Args& args) {
     note(args, str("kept in ", (run / kRoofline).string(), "; `notch report ", run.string(),
                    "` draws it"));
   }
-  if (const auto file = args.value("svg")) write_file(behind_link(*file), svg::file_of(roofline_svg(bench)));
+  if (const auto file = args.value("svg"))
+    write_file(behind_link(*file), svg::file_of(roofline_svg(bench)));
   return 0;
 }
 

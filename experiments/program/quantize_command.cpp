@@ -252,16 +252,16 @@ int quantize_command(const Args& args) {
       row.activations > 0 && config.activations.spec.range == quant::ActivationRange::fixed;
   const bool mixed = mixes(config, method);
   const quant::Pruner* pruner = quant::find_pruner(config.quant.options.prune.method);
-  const bool reads_inputs = method.needs.hessian || (pruner && pruner->needs_inputs);
+  const bool reads_inputs = method.needs.reads_text() || (pruner && pruner->needs_inputs);
   const bool calibrates = reads_inputs || has_static || mixed;
   const bool writes_text = config.calib.source == "self";
   const bool reads_text = calibrates && (!writes_text || mixed);
   if (reads_text && !args.has("text")) {
     fail("--text", "missing",
-         str(method.needs.hessian ? method.name
-             : reads_inputs       ? pruner->name
-             : mixed              ? "the choice of widths"
-                                  : "a static range",
+         str(method.needs.reads_text() ? method.name
+             : reads_inputs            ? pruner->name
+             : mixed                   ? "the choice of widths"
+                                       : "a static range",
              " needs calibration text: the text the model was trained on, never the one it is "
              "evaluated on"));
   }
@@ -331,6 +331,7 @@ int quantize_command(const Args& args) {
                 " % of their weights moved"));
   for (const std::string& line : size_lines(open_artefact(args, out))) say(args, line);
   note(args, "written to " + out.string());
+  if (args.has("quiet")) return 0;  // measured only to be told
   if (const std::string flag = faster_flag(quantized, targets); !flag.empty()) note(args, flag);
   return 0;
 }

@@ -43,7 +43,7 @@ void write_parts(const RunDir& dir, const std::vector<RunPart>& parts, Experimen
     const fs::path folder = dir.path() / str("seed-", s.seed) / "rows";
     fs::create_directories(folder);
     for (const RowResult& r : s.rows) {
-      write_file(folder / (r.name + ".json"), to_json(r).dump() + "\n");
+      write_file(folder / (r.name + ".json"), row_text(r));
     }
   }
   const fs::path study = fs::path(str("seed-", seeds.front().seed)) / kLayerStudy;

@@ -31,11 +31,12 @@ Earlier earlier_of(const Args& args) {
 
 /// An earlier run's results make room for the new ones: neither the experiment nor its text or
 /// model may be among them.
-void require_inputs_kept(const Args& args, const ExperimentConfig& config) {
+void require_inputs_kept(const Args& args, const ExperimentConfig& config,
+                         const fs::path& directory) {
   if (!args.has("force")) return;
   for (const std::string& input : {args.positionals.at(0), config.data.path, config.model.from}) {
-    if (input.empty() || !RunDir::replaces(config.out, input)) continue;
-    throw Error({.where = config.out,
+    if (input.empty() || !RunDir::replaces(directory, input)) continue;
+    throw Error({.where = directory.string(),
                  .what = "--force would replace what this command reads",
                  .found = input,
                  .expected = "results of an earlier run that this one does not read",
@@ -132,8 +133,9 @@ std::vector<Flag> session_flags() {
 Flag shard_flag() {
   return {.name = "shard",
           .value = "I/N",
-          .help = "make the I-th of N parts of the run, in OUT-shard-I-of-N; `notch report` puts them "
-                  "together"};
+          .help =
+              "make the I-th of N parts of the run, in OUT-shard-I-of-N; `notch report` puts them "
+              "together"};
 }
 
 std::vector<std::string> overrides_of(const Args& args) {
@@ -164,14 +166,14 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   config_ = loaded.config;
   if (const auto out = args.value("out"))
     config_.out = fs::absolute(*out).lexically_normal().string();
-  require_inputs_kept(args, config_);
+  if (const auto part = args.value("shard")) shard_ = parse_shard(*part);
+  check_shard(config_, shard_);
+  const fs::path directory = shard_directory(config_.out, shard_);
+  require_inputs_kept(args, config_, directory);
   check_processor(config_, kernels::bf16_available(), loaded.origins);
   use_threads(args, config_.threads);
   data_ = load_data(config_, token_cache());
   check_rows(config_, data_.source.tokenizer.vocab_size(), loaded.origins);
-  if (const auto part = args.value("shard")) shard_ = parse_shard(*part);
-  check_shard(config_, shard_);
-  const fs::path directory = shard_directory(config_.out, shard_);
   for (const ExperimentConfig& c : calibrations(config_)) {
     check_calibration(c, data_.source.tokens.train.size(), proc_bytes("/proc/meminfo", "MemTotal:"),
                       loaded.origins);

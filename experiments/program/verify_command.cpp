@@ -120,7 +120,7 @@ void verify_checkpoints(Findings& findings, const fs::path& root) {
 class Rescore {
  public:
   Rescore(const fs::path& run, const std::vector<std::string>& overrides)
-      : config_(load_config(run / "config.resolved.toml", overrides).config),
+      : config_(load_config(run / kResolvedConfig, overrides).config),
         data_(load_data(config_, token_cache())) {}
 
   std::string row(const RowResult& row, const fs::path& model) const {
@@ -150,6 +150,8 @@ void verify_row(Findings& findings, const fs::path& file, const fs::path& model,
   findings.examine(file, [&] {
     bool has_digest = false;
     const RowResult row = row_from_text(read_file(file), file.string(), &has_digest);
+    // A report of several parts keeps their rows, not their models.
+    if (!fs::exists(model.parent_path())) return str(state(has_digest), "; no models here");
     const std::string found = sha256_file(model / nn::kWeightsFile, kernels::sha256_blocks());
     if (found != row.sha256) {
       throw Error({.fault = Fault::mismatch,
@@ -188,7 +190,7 @@ int verify_command(const Args& args) {
                  .what = "there is no such file",
                  .expected = "a model, a run, a checkpoint or a file of weights"});
   }
-  const bool is_run = fs::exists(path / "config.resolved.toml");
+  const bool is_run = fs::exists(path / kResolvedConfig);
   if (!is_run && (args.has("evaluate") || !args.overrides.empty())) {
     throw Error({.where = "notch verify",
                  .what = "only a run has scores",

@@ -159,23 +159,35 @@ std::vector<FigureGroup> diagnostic_figures(std::string_view metrics,
 
 namespace {
 
+/// Empty where the report does not name its layers.
 std::vector<std::string> layer_names(const Report& report) {
   std::vector<std::string> names;
-  for (const Json& name : report.quantizer.at("layers", "metrics").as_array("layers")) {
+  const Json* list = report.quantizer.find("layers");
+  if (!list) return names;
+  for (const Json& name : list->as_array("layers")) {
+    if (!name.is_string()) return {};
     names.push_back(name.as_string("layers"));
   }
   return names;
 }
 
-/// A number per layer of a report; NaN where there is none.
+/// A number per layer of a report; NaN where there is none, or an entry of another kind.
 std::vector<double> by_layer(const Report& report, const char* key, double (*f)(const Json&)) {
   std::vector<double> out;
   const Json* list = report.quantizer.find(key);
-  if (!list || !list->is_array()) return out;
-  for (const Json& value : list->as_array(key)) {
-    out.push_back(value.is_null() ? std::nan("") : f(value));
-  }
+  if (!list) return out;
+  for (const Json& value : list->as_array(key)) out.push_back(f(value));
   return out;
+}
+
+double number_of(const Json& value) {
+  return value.is_number() ? value.as_number("quantizer") : std::nan("");
+}
+
+/// In percent, all but the first bin of a histogram: the weights that turned at least once.
+double turned_percent(const Json& value) {
+  if (!value.is_array() || value.as_array("quantizer").empty()) return std::nan("");
+  return 100 * (1 - number_of(value.as_array("quantizer").front()));
 }
 
 }  // namespace
@@ -197,22 +209,18 @@ std::vector<HeatMap> diagnostic_maps(std::string_view metrics,
     if (!row.trained || found == reports.end()) continue;
     const Report& last = found->second.back();
     const std::vector<std::string> names = layer_names(last);
+    if (names.empty()) continue;
     if (cosine.rows.empty()) cosine.rows = turned.rows = names;
     if (names != cosine.rows) continue;  // a row with a plan of its own
     cosine.columns.push_back({.title = row.name,
                               .group = "cosine",
                               .decimals = 2,
                               .low_is_bad = true,
-                              .values = by_layer(last, "ste_cosine", [](const Json& v) {
-                                return v.as_number("ste_cosine");
-                              })});
+                              .values = by_layer(last, "ste_cosine", number_of)});
     turned.columns.push_back({.title = row.name,
                               .group = "turned",
                               .decimals = 2,
-                              .values = by_layer(last, "reversals", [](const Json& v) {
-                                return 100 *
-                                       (1 - v.as_array("reversals").front().as_number("reversals"));
-                              })});
+                              .values = by_layer(last, "reversals", turned_percent)});
   }
   std::vector<HeatMap> out;
   for (HeatMap* map : {&cosine, &turned}) {

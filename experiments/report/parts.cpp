@@ -10,6 +10,7 @@
 #include "autograd/base/files.h"
 #include "autograd/base/shell_word.h"
 #include "experiments/config/config_items.h"
+#include "experiments/run/metrics.h"
 #include "experiments/run/resume.h"
 #include "experiments/run/row_facts.h"
 
@@ -292,18 +293,12 @@ std::string merged_metrics(const std::vector<RunPart>& parts) {
     const fs::path file = p.directory / "metrics.jsonl";
     if (!fs::exists(file)) continue;
     std::set<std::string> here;
-    std::istringstream lines(read_file(file));
-    for (std::string line; std::getline(lines, line);) {
-      std::string run;
-      try {
-        run = Json::parse(line, "metrics").at("run", "metrics").as_string("metrics");
-      } catch (const Error&) {
-        break;  // half a line of a run that was killed
-      }
-      if (told.contains(run)) continue;
-      here.insert(std::move(run));
-      out += line + "\n";
-    }
+    const std::string text = read_file(file);
+    read_metrics(text, [&](const MetricsLine& line) {
+      if (told.contains(line.run)) return;
+      here.insert(line.run);
+      out += str(line.text, '\n');
+    });
     told.merge(here);
   }
   return out;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <sstream>
 
 #include "autograd/base/error.h"
@@ -36,14 +37,15 @@ std::vector<std::string> titles_if(const SeedResults& seed, const Predicate& is)
 
 void moderate_seeds(const Statistics& statistics, WidthRanking& w) {
   constexpr double kFloor = 5e-4;
-  const auto square_cost = [&](const RowResult* r) {
+  std::map<const RowResult*, double> square_cost;
+  for (const RowResult* r : w.rows) {
     const double cost = statistics.difference(r->name, statistics.reference_of(*r)).mean;
-    return cost * cost + kFloor * kFloor;
-  };
+    square_cost[r] = cost * cost + kFloor * kFloor;
+  }
   std::vector<ErrorPart> seeds;
   std::vector<double> scales;
   for (const Pair& pair : w.pairs) {
-    const double scale = square_cost(pair.better) + square_cost(pair.worse);
+    const double scale = square_cost.at(pair.better) + square_cost.at(pair.worse);
     const bool measured = std::isfinite(scale);
     seeds.push_back(measured ? pair.difference.seeds : ErrorPart{});
     scales.push_back(measured ? scale : 1);

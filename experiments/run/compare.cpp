@@ -67,7 +67,8 @@ class SeedRun {
     fork_ = quant::load_any(path(kBaseRow)).model;
     const std::vector<std::string> rows = rows_of(run_.config, run_.shard, seed_);
     const std::set<std::string> wanted(rows.begin(), rows.end());
-    keep_study(folder_, results_, run_.config, run_.data, *fork_);
+    if (!keep_study(folder_, results_, run_.config, run_.data, *fork_, run_.progress))
+      return std::nullopt;
     for (const Control& planned : controls(run_.config, stream_)) {
       if (wanted.contains(planned.name) && !control(planned)) return std::nullopt;
     }

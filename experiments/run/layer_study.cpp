@@ -7,6 +7,8 @@
 
 #include "autograd/base/files.h"
 #include "experiments/run/evaluate.h"
+#include "experiments/run/row_facts.h"
+#include "experiments/run/signals.h"
 #include "experiments/show/table.h"
 #include "quant/methods/rtn.h"
 
@@ -59,16 +61,23 @@ void describe_input(LayerStudy& layer, std::vector<double> squares) {
 std::vector<RowConfig> rows_of_widths(const ExperimentConfig& config) {
   std::vector<RowConfig> out;
   for (const RowConfig& row : planned_rows(config)) {
-    if (row.bits == 0 || row.method == "fp16") continue;
+    if (row.bits == 0) continue;
     if (std::ranges::find(out, row.bits, &RowConfig::bits) == out.end()) out.push_back(row);
   }
   std::ranges::sort(out, std::greater<>{}, &RowConfig::bits);
   return out;
 }
 
+std::vector<std::string> names_of_widths(const ExperimentConfig& config) {
+  std::vector<std::string> names;
+  for (const RowConfig& row : rows_of_widths(config)) names.push_back(row_name(config, row));
+  return names;
+}
+
 }  // namespace
 
-ModelStudy study_layers(const ExperimentConfig& config, const Data& data, nn::Model& model) {
+std::optional<ModelStudy> study_layers(const ExperimentConfig& config, const Data& data,
+                                       nn::Model& model) {
   ModelStudy study;
   const std::vector<RowConfig> rows = rows_of_widths(config);
   if (rows.empty()) return study;
@@ -94,6 +103,7 @@ ModelStudy study_layers(const ExperimentConfig& config, const Data& data, nn::Mo
     base = score();
   }
   for (const std::int64_t n : base.window_tokens) study.tokens += n;
+  study.rows = names_of_widths(config);
   std::map<std::string, std::size_t> place;
   for (std::size_t width = 0; width < rows.size(); ++width) {
     study.bits.push_back(rows[width].bits);
@@ -121,6 +131,7 @@ ModelStudy study_layers(const ExperimentConfig& config, const Data& data, nn::Mo
       LayerStudy& layer = study.layers[at->second];
       // A plan may leave a matrix in floating point at another width.
       layer.loss_change.resize(width, std::nan(""));
+      if (stop_requested()) return std::nullopt;
       const std::vector<real> kept(w.begin(), w.end());
       quant::dequantize(quant::round_nearest(target, quant::RangeRule::absmax), w);
       layer.loss_change.push_back(score().loss - base.loss);
@@ -181,7 +192,10 @@ Json to_json(const ModelStudy& study) {
     layers.push_back(std::move(layer));
   }
   Json out = Json::object();
+  Json::Array rows;
+  for (const std::string& row : study.rows) rows.emplace_back(row);
   out.set("sha256", study.sha256)
+      .set("rows", Json(std::move(rows)))
       .set("tokens", study.tokens)
       .set("bits", Json(std::move(bits)))
       .set("layers", Json(std::move(layers)));
@@ -191,6 +205,9 @@ Json to_json(const ModelStudy& study) {
 ModelStudy study_from_json(const Json& json, std::string_view where) {
   ModelStudy out{.sha256 = json.at("sha256", where).as_string(where),
                  .tokens = json.at("tokens", where).as_int(where)};
+  for (const Json& row : json.at("rows", where).as_array(where)) {
+    out.rows.push_back(row.as_string(where));
+  }
   for (const Json& b : json.at("bits", where).as_array(where)) {
     out.bits.push_back(static_cast<int>(b.as_int(where)));
   }
@@ -207,21 +224,31 @@ ModelStudy study_from_json(const Json& json, std::string_view where) {
     require_size(layer.sqnr_db, kStudyHighest - kStudyLowest + 1, where, "sqnr_db");
     require_size(layer.loss_change, out.bits.size(), where, "loss_change");
   }
+  if (!out.layers.empty() && out.bits.empty()) require_size({}, 1, where, "bits");
   return out;
 }
 
-void keep_study(const std::filesystem::path& folder, const SeedResults& seed,
-                const ExperimentConfig& config, const Data& data, nn::Model& model) {
-  if (seed.seed != config.seeds.front()) return;
+bool keep_study(const std::filesystem::path& folder, const SeedResults& seed,
+                const ExperimentConfig& config, const Data& data, nn::Model& model,
+                Progress& progress) {
+  if (seed.seed != config.seeds.front()) return true;
   const std::filesystem::path file = folder / kLayerStudy;
   const std::string& sha256 = seed.rows.front().sha256;
   if (std::filesystem::exists(file)) {
-    const Json found = Json::parse(read_file(file), file.string());
-    if (study_from_json(found, file.string()).sha256 == sha256) return;
+    try {
+      const Json found = Json::parse(read_file(file), file.string());
+      const ModelStudy study = study_from_json(found, file.string());
+      if (study.sha256 == sha256 && study.rows == names_of_widths(config)) return true;
+    } catch (const Error& e) {  // damaged, or of an earlier build: made again, as a row is
+      if (e.fault() != Fault::input) throw;
+    }
   }
-  ModelStudy study = study_layers(config, data, model);
-  study.sha256 = sha256;
-  write_file(file, to_json(study).dump() + "\n");
+  progress.note("fp32: what each of its matrices loses alone, for the report");
+  std::optional<ModelStudy> study = study_layers(config, data, model);
+  if (!study) return false;
+  study->sha256 = sha256;
+  write_file(file, to_json(*study).dump() + "\n");
+  return true;
 }
 
 }  // namespace notch::experiments

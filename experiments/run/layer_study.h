@@ -7,12 +7,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "autograd/base/json.h"
 #include "experiments/run/results.h"
 #include "experiments/run/setup.h"
+#include "experiments/show/progress.h"
 
 namespace notch::experiments {
 
@@ -35,22 +37,26 @@ struct LayerStudy {
 };
 
 struct ModelStudy {
-  std::string sha256{};     ///< of the fp32 model's file
-  std::int64_t tokens = 0;  ///< of the validation split that losses are means over
-  std::vector<int> bits{};  ///< of loss_change
+  std::string sha256{};             ///< of the fp32 model's file
+  std::vector<std::string> rows{};  ///< whose grids loss_change is of, one per width
+  std::int64_t tokens = 0;          ///< of the validation split that losses are means over
+  std::vector<int> bits{};          ///< of loss_change
   std::vector<LayerStudy> layers{};
 };
 
 inline constexpr int kStudyBins = 64, kStudyLowest = 2, kStudyHighest = 8;
 
 /// Of `model`, which is as it was on return. Grids are those of the first row of each width in
-/// `config`; activations are left in floating point. Nothing where no row quantizes.
-ModelStudy study_layers(const ExperimentConfig& config, const Data& data, nn::Model& model);
+/// `config`; activations are left in floating point. Empty where no row quantizes; nothing when a stop
+/// was requested.
+std::optional<ModelStudy> study_layers(const ExperimentConfig& config, const Data& data,
+                                       nn::Model& model);
 
 /// Of the first seed of a run: writes the study of its fp32 model, whose row is `seed`'s first, into
-/// the seed's folder, unless it is there.
-void keep_study(const std::filesystem::path& folder, const SeedResults& seed,
-                const ExperimentConfig& config, const Data& data, nn::Model& model);
+/// the seed's folder, unless one of that model and these rows is there. False when a stop was requested.
+bool keep_study(const std::filesystem::path& folder, const SeedResults& seed,
+                const ExperimentConfig& config, const Data& data, nn::Model& model,
+                Progress& progress);
 
 Json to_json(const ModelStudy& study);
 /// Throws Fault::input naming `where`.

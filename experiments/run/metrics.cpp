@@ -48,8 +48,9 @@ std::optional<MetricsLine> metrics_line(std::string_view text) {
 void read_metrics(std::string_view text, const std::function<void(const MetricsLine&)>& take) {
   while (!text.empty()) {
     const std::size_t end = text.find('\n');
-    const std::optional<MetricsLine> line = metrics_line(text.substr(0, end));
+    std::optional<MetricsLine> line = metrics_line(text.substr(0, end));
     if (!line) return;
+    line->text = text.substr(0, end);
     take(*line);
     text.remove_prefix(end == text.npos ? text.size() : end + 1);
   }

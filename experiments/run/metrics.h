@@ -19,6 +19,7 @@ namespace notch::experiments {
 
 /// A line as a run writes it.
 struct MetricsLine {
+  std::string_view text{};  ///< as it stands in the file
   std::string run{};
   std::int64_t step = 0;
   Json fields{};  ///< the whole line; what is read for a picture has been checked:

@@ -7,8 +7,6 @@
 #include "autograd/base/names.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
-#include "experiments/config/config_effects.h"
-#include "experiments/config/config_items.h"
 #include "experiments/run/setup.h"
 #include "experiments/show/table.h"
 
@@ -19,11 +17,11 @@ namespace {
 std::string key_of(const ExperimentConfig& config, const quant::Method& method,
                    const quant::Plan& plan, const nn::Model& model,
                    std::span<const nn::Tokens> calibration, const std::string& text) {
-  std::string all = str(method.name, ' ', quant::to_json(plan.weights).dump(), ' ', text);
-  for (const Item& item : items_of(config)) {
-    if (item.kind != Kind::section && !rounding_methods(item.section).empty())
-      all += str(' ', item.key(), '=', item.value);
-  }
+  ExperimentConfig options;
+  options.quant.options = config.quant.options;
+  options.quant.options.mixed = {};  // which widths are asked for, and of what rule, moves no rise
+  std::string all =
+      str(method.name, ' ', quant::to_json(plan.weights).dump(), ' ', text, '\n', to_toml(options));
   for (const nn::Tokens& batch : calibration)
     all += sha256({reinterpret_cast<const char*>(batch.ids.data()), batch.ids.size_bytes()});
   for (const Param& p : model.params().params()) {
@@ -84,8 +82,8 @@ MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method
     };
   }
   MixedPlan out{.plan = plan};
-  out.mixed = quant::mix(model, method, plan, calibration, text.batches(), config.quant.options, goal,
-                         store);
+  out.mixed = quant::mix(model, method, plan, calibration, text.batches(), config.quant.options,
+                         goal, store);
   out.plan.rules.insert(out.plan.rules.end(), out.mixed.rules.begin(), out.mixed.rules.end());
   return out;
 }

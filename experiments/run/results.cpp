@@ -286,15 +286,7 @@ RowResult row_from_text(std::string_view text, const std::string& where, bool* h
                    .hint = "a run that is resumed makes the row again"});
     }
   }
-  RowResult read = row_from_json(row, where);
-  if (read.name.empty()) {
-    throw Error({.fault = Fault::input,
-                 .where = where,
-                 .what = "a row without a name",
-                 .field = "name",
-                 .hint = "the file is damaged; a run that is resumed makes the row again"});
-  }
-  return read;
+  return row_from_json(row, where);
 }
 
 const RowResult* find_row(const SeedResults& results, std::string_view name) {

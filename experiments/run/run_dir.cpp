@@ -7,6 +7,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
 #include "experiments/config/config.h"
+#include "experiments/run/layer_study.h"
 #include "experiments/run/shard.h"
 #include "experiments/show/roofline.h"
 
@@ -27,9 +28,9 @@ std::vector<fs::path> entries_of(const fs::path& directory) {
 
 bool is_written_by_runs(std::string_view name) {
   static constexpr std::string_view kNames[] = {
-      kResolvedConfig, kInputsFile,   "env.json",  "metrics.jsonl", "results.csv", "results.jsonl",
-      "results.md",    "results.svg", "pairs.csv", "report.html",   kRoofline,     kShardFile,
-      "models"};
+      kResolvedConfig, kInputsFile,  "env.json",    "metrics.jsonl", "results.csv",
+      "results.jsonl", "results.md", "results.svg", "pairs.csv",     "report.html",
+      kRoofline,       kShardFile,   "models"};
   return std::ranges::find(kNames, name) != std::end(kNames) || RunDir::is_seed(name);
 }
 
@@ -81,7 +82,8 @@ void remove_results(std::vector<fs::path> entries) {
     const std::string name = entry.filename().string();
     if (!is_written_by_runs(name)) continue;
     if (RunDir::is_seed(name)) {
-      remove_ours(entry, [](std::string_view n) { return n == "rows" || n == "ckpt"; });
+      remove_ours(
+          entry, [](std::string_view n) { return n == "rows" || n == "ckpt" || n == kLayerStudy; });
     } else if (name == "models") {
       remove_ours(entry, RunDir::is_model);
     } else {

@@ -79,7 +79,7 @@ RunTime::RunTime(const ExperimentConfig& config, const ReadTokens& reads, const 
       const double training = training_work(whole ? base : fork, context, reads.validation);
       const double teacher = r.distilled ? (kTraining + 1) / kTraining : 1;
       kind.work += training * teacher * (r.granularity.empty() ? 1 : kRounded);
-    } else if (method && method->needs.hessian) {
+    } else if (method && method->needs.reads_text()) {
       kind.work += kCalibration * reads.calibration;
     }
   }

@@ -7,6 +7,7 @@
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
 #include "autograd/base/thread_pool.h"
+#include "autograd/kernels/sha256.h"
 #include "experiments/config/config_effects.h"
 #include "experiments/show/table.h"
 #include "nn/generate.h"
@@ -40,10 +41,11 @@ std::vector<data::TenseExample> task_questions(const DataConfig& d) {
 
 /// SHA-256 of a model directory's config.json and weights, in the order of the files' names.
 std::string hash_of_model(const std::filesystem::path& dir) {
+  const Sha256Blocks blocks = kernels::sha256_blocks();
   Sha256 all;
-  all.update(sha256_file(dir / nn::kConfigFile));
+  all.update(sha256_file(dir / nn::kConfigFile, blocks));
   for (const nn::SafetensorsFile& file : nn::open_weights(dir))
-    all.update(sha256_file(file.path()));
+    all.update(sha256_file(file.path(), blocks));
   return all.hex();
 }
 
@@ -266,10 +268,10 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
   if (config.quant.embedding == "same") {
     plan.table = plan.weights;
   } else if (config.quant.embedding == "int8") {
-    // One scale per token, whatever the blocks use: a table's rows differ in size.
     if (config.quant.format != "none") {
       plan.table = quant::find_preset("q8_0")->spec;
     } else {
+      // One scale per token, whatever the blocks use: a table's rows differ in size.
       plan.table = quant::with_bits(plan.weights, 8);
       plan.table->granularity = quant::Granularity::channel;
       plan.table->scale = quant::parse_scale_type(config.quant.scale, "quant.scale");

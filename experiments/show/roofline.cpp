@@ -153,16 +153,15 @@ Json to_json(const Roofline& roofline) {
 }
 
 Roofline roofline_from_json(const Json& json, std::string_view where) {
-  const auto positive = [&](const Json& in, const char* key) {
+  // What no machine measures would let axes grow without end.
+  const auto within = [&](const Json& in, const char* key, double low, double high) {
     const double v = in.at(key, where).as_number(where);
-    if (v > 0) return v;
-    throw Error({.fault = Fault::input,
-                 .where = std::string(where),
-                 .what = "not a measurement",
-                 .field = key,
-                 .found = str(v),
-                 .expected = "more than 0",
-                 .hint = "measure again: notch bench RUN_DIR"});
+    if (v >= low && v <= high) return v;
+    refuse_file(where, key, "not a measurement", str(v), str(low, " to ", high),
+                "measure again: notch bench RUN_DIR");
+  };
+  const auto positive = [&](const Json& in, const char* key) {
+    return within(in, key, 1e-9, 1e18);
   };
   Roofline out{.sgemm = positive(json, "sgemm"), .integer = positive(json, "integer")};
   for (const Json& d : json.at("dots", where).as_array(where)) {
@@ -174,7 +173,7 @@ Roofline roofline_from_json(const Json& json, std::string_view where) {
                         .operations = positive(d, "operations"),
                         .bytes = positive(d, "bytes"),
                         .roof_seconds = positive(d, "roof_seconds"),
-                        .products = static_cast<int>(d.at("products", where).as_int(where))});
+                        .products = static_cast<int>(within(d, "products", 0, 64))});
   }
   return out;
 }

@@ -9,7 +9,7 @@
 
 namespace notch::experiments {
 
-/// `text` for XML and HTML: & < > " ' escaped, control characters replaced by spaces.
+/// `text` for XML and HTML: & < > " ' escaped, control characters as printable() shows them.
 std::string escaped_markup(std::string_view text);
 
 enum class Mark {

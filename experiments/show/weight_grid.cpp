@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/json.h"
 #include "experiments/show/svg.h"
 #include "experiments/show/table.h"
 
@@ -65,14 +66,18 @@ std::string told(const WeightHistogram& h, int bits) {
              printed("%.1f", h.sqnr_db[static_cast<std::size_t>(bits - kLowest)]), " dB");
 }
 
+/// As JSON has numbers: without noise the end of the axis, without a signal its beginning.
+double finite(double db) { return std::isnan(db) ? 0 : std::isinf(db) ? kNoiseDecibels : db; }
+
 /// [["name",[heights],[dB]],…]
 std::string data_of(const std::vector<WeightHistogram>& all) {
   std::string out = "[";
   for (const WeightHistogram& h : all) {
-    out += str(out.size() > 1 ? "," : "", "[\"", h.name, "\",[");
+    out += str(out.size() > 1 ? "," : "", "[", json_quote(h.name), ",[");
     for (const int v : heights(h.shares)) out += str(out.back() == '[' ? "" : ",", v);
     out += "],[";
-    for (const double v : h.sqnr_db) out += str(out.back() == '[' ? "" : ",", printed("%.2f", v));
+    for (const double v : h.sqnr_db)
+      out += str(out.back() == '[' ? "" : ",", printed("%.2f", finite(v)));
     out += "]]";
   }
   return out + "]";

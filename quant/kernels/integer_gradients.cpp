@@ -10,6 +10,7 @@
 #include "autograd/base/rng.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
+#include "quant/kernels/quantize_rows.h"
 
 namespace notch::quant {
 namespace {
@@ -19,16 +20,6 @@ using Index = std::int64_t;
 constexpr Index kChunk = 16384;  // elements per task
 constexpr Index kPanel = IntegerShape::kPanel;
 constexpr float kLargest = 127;
-
-/// Magnitudes order like the bits of floats; infinity and NaN come last.
-NOTCH_CLONES std::int32_t largest_magnitude(const float* x, Index n) {
-  std::int32_t largest = 0;
-  for (Index i = 0; i < n; ++i) {
-    const std::int32_t magnitude = std::bit_cast<std::int32_t>(x[i]) & 0x7fffffff;
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  return largest;
-}
 
 float scale_of(float largest) { return largest == 0 ? 1 : std::max(largest / kLargest, FLT_MIN); }
 

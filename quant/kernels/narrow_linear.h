@@ -33,7 +33,7 @@ struct NarrowWeights {
   int qmin = 0;
   int step = 1;  ///< of codes; 2 has no zero points
   StoredScale scale = StoredScale::f32;
-  std::uint8_t* memory = nullptr;  ///< narrow_bytes(…), aligned to 64
+  std::uint8_t* memory = nullptr;  ///< bytes(), aligned to 64
 
   std::int64_t scale_bytes() const { return scale == StoredScale::f32 ? 4 : 2; }
   std::int64_t unit_codes() const { return shape.padded_unit() * 2 * shape.bits; }  ///< in bytes

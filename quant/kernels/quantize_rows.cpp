@@ -12,6 +12,16 @@
 #include "quant/kernels/round_blocks.h"
 
 namespace notch::quant {
+
+NOTCH_CLONES std::int32_t largest_magnitude(const float* x, std::int64_t n) {
+  std::int32_t largest = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int32_t magnitude = std::bit_cast<std::int32_t>(x[i]) & 0x7fffffff;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  return largest;
+}
+
 namespace {
 
 using Index = std::int64_t;
@@ -23,13 +33,8 @@ struct Extremes {
   bool finite = true;
 };
 
-/// Magnitudes order like the bit patterns of floats, and infinity and NaN come after every number.
 NOTCH_CLONES Extremes extremes(const float* x, Index n, bool two_sided) {
-  std::int32_t largest = 0;
-  for (Index i = 0; i < n; ++i) {
-    const std::int32_t magnitude = std::bit_cast<std::int32_t>(x[i]) & 0x7fffffff;
-    largest = magnitude > largest ? magnitude : largest;
-  }
+  const std::int32_t largest = largest_magnitude(x, n);
   if (largest >= 0x7f800000) return {.finite = false};
   const float absmax = std::bit_cast<float>(largest);
   if (!two_sided) return {.lo = -absmax, .hi = absmax};

@@ -24,6 +24,9 @@ struct RowGrid {
   int static_zero_point = 0;
 };
 
+/// The bits of the largest |x|; magnitudes order like them, infinity and NaN come after every number.
+std::int32_t largest_magnitude(const float* x, std::int64_t n);
+
 /// Fills codes, scales and zero points (and sums, where shape asks for them) of out for x [M, K], K
 /// = shape.K:
 ///   q = clamp(rint(x / scale) + z, qmin, qmax)

@@ -36,7 +36,7 @@ std::size_t size(Index n) { return static_cast<std::size_t>(n); }
 struct Product {
   IntegerShape shape{};
   Index M = 0;
-  int qmin = 0;
+  int qmin = 0, step = 1;
   StoredScale type = StoredScale::f32;
   RowGrid grid{};
   Floats x{}, bias{}, scales{};
@@ -45,7 +45,8 @@ struct Product {
 
   std::string text() const {
     return str("[", M, ", ", shape.K, "] by [", shape.N, ", ", shape.K, "], ", shape.bits,
-               " bits, groups of ", shape.unit(), shape.zero_points ? ", zero points" : "");
+               step == 2 ? " bits of odd codes" : " bits", ", groups of ", shape.unit(),
+               shape.zero_points ? ", zero points" : "");
   }
 };
 
@@ -53,7 +54,8 @@ Index pick(Rng& rng, Index lowest, Index highest) {
   return lowest + static_cast<Index>(rng.below(static_cast<std::uint64_t>(highest - lowest + 1)));
 }
 
-Product random_product(Rng& rng, int bits) {
+/// `odd`: codes may be the odd numbers about 0, without zero points.
+Product random_product(Rng& rng, int bits, bool odd = false) {
   Product p{.M = pick(rng, 1, 20), .qmin = -(1 << (bits - 1)), .type = StoredScale(rng.below(3))};
   const Index unit = pick(rng, 1, 2) == 1 ? 16 * pick(rng, 1, 9) : pick(rng, 1, 150);
   const Index units = pick(rng, 0, 3);  // 0: a scale per row
@@ -63,8 +65,13 @@ Product random_product(Rng& rng, int bits) {
              .zero_points = rng.below(2) == 1,
              .bits = bits};
   if (rng.below(2) == 1) p.grid = {.qmin = -128, .qmax = 127, .asymmetric = true};
+  if (odd && bits <= 4 && rng.below(2) == 1) {
+    p.step = 2;
+    p.qmin = 1 - (1 << bits);
+    p.shape.zero_points = false;
+  }
   const auto code = [&] {
-    return static_cast<std::int8_t>(p.qmin + static_cast<int>(rng.below(1u << bits)));
+    return static_cast<std::int8_t>(p.qmin + p.step * static_cast<int>(rng.below(1u << bits)));
   };
   for (Index i = 0; i < p.M * p.shape.K; ++i)
     p.x.push_back(static_cast<float>(rng.normal()) * (rng.below(50) == 0 ? 30.0f : 1.0f));
@@ -122,7 +129,7 @@ Floats integer_product(const Product& p, IntegerKernel kernel) {
     integer_linear(out, {x.bytes, x.scales, x.zeros, x.sums}, w, p.bias, p.M, kernel);
     return out;
   }
-  NarrowWeights w{.shape = p.shape, .qmin = p.qmin, .scale = p.type};
+  NarrowWeights w{.shape = p.shape, .qmin = p.qmin, .step = p.step, .scale = p.type};
   w.memory = reinterpret_cast<std::uint8_t*>(memory_of(block, w.bytes()).data());
   for (Index panel = 0; panel < p.shape.panels(); ++panel) {
     const Index N = p.shape.N, first = panel * IntegerShape::kPanel;
@@ -203,7 +210,7 @@ std::vector<KernelTrial> try_kernels(std::int64_t products, std::uint64_t seed) 
   Rng rng(seed, 18);
   for (Index i = 0; i < products; ++i) {
     const Product wide = random_product(rng, 8);
-    const Product few_bits = random_product(rng, static_cast<int>(pick(rng, 1, 7)));
+    const Product few_bits = random_product(rng, static_cast<int>(pick(rng, 1, 7)), true);
     const Product any = random_product(rng, static_cast<int>(pick(rng, 2, 8)));
     const Product listed = random_product(rng, 4);
     Floats levels;

@@ -8,6 +8,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
+#include "quant/kernels/quantize_rows.h"
 
 namespace notch::quant {
 namespace {
@@ -17,16 +18,6 @@ using Index = std::int64_t;
 constexpr Index kChunk = 16384;              // elements per task
 constexpr std::int32_t kLargest = 8355711;   // 127 · 65536 + 127 · 256 + 127
 constexpr std::int32_t kOffsets = 0x808080;  // 128 in every digit: no digit borrows
-
-/// The bits of the largest magnitude; magnitudes order like them, infinity and NaN come last.
-NOTCH_CLONES std::int32_t largest_magnitude(const float* x, Index n) {
-  std::int32_t largest = 0;
-  for (Index i = 0; i < n; ++i) {
-    const std::int32_t magnitude = std::bit_cast<std::int32_t>(x[i]) & 0x7fffffff;
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  return largest;
-}
 
 /// log2 s. A float is below 2^23 times the power of two that this begins with.
 int exponent_of(float largest) {

@@ -113,7 +113,7 @@ class UpOrDown final : public LearnedRounding {
 constinit const Method kAdaRound{
     .name = "adaround",
     .source = "Nagel et al. 2020",
-    .needs = {.hessian = true},
+    .needs = {.text = true},
     .round = [](const MatrixView& matrix, const PostTrainingOptions&) -> Rounded {
       return {.q = round_nearest(matrix.target, RangeRule::mse)};
     },

@@ -17,7 +17,7 @@ constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
   const std::vector<double> drift = matrix.H ? matrix.H->drift() : std::vector<double>{};
-  if (drift.empty()) return round_by_gptq(matrix, matrix.before(), options.gptq);
+  if (drift.empty()) return round_by_gptq(matrix, options.gptq);
   const std::vector<real> target =
       asymmetric_target(matrix.before(), matrix.rows(), matrix.cols(), matrix.H->matrix(), drift,
                         options.gptq, matrix.target.name);

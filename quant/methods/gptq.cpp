@@ -270,15 +270,18 @@ Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
                        {"dead_inputs", static_cast<double>(r.dead_columns)}}};
 }
 
-constinit const Method kGptq{.name = "gptq",
-                             .source = "Frantar et al. 2022",
-                             .needs = {.hessian = true},
-                             .round =
-                                 [](const MatrixView& matrix, const PostTrainingOptions& options) {
-                                   return round_by_gptq(matrix, matrix.before(), options.gptq);
-                                 },
-                             .section = "gptq",
-                             .layer_figures = kGptqLayerFigures,
-                             .row_figures = kGptqRowFigures};
+Rounded round_by_gptq(const MatrixView& matrix, const GptqOptions& options) {
+  return round_by_gptq(matrix, matrix.before(), options);
+}
+
+constinit const Method kGptq{
+    .name = "gptq",
+    .source = "Frantar et al. 2022",
+    .needs = {.hessian = true},
+    .round = [](const MatrixView& matrix,
+                const PostTrainingOptions& options) { return round_by_gptq(matrix, options.gptq); },
+    .section = "gptq",
+    .layer_figures = kGptqLayerFigures,
+    .row_figures = kGptqRowFigures};
 
 }  // namespace notch::quant

@@ -160,6 +160,9 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
 /// `gptq` of a target for a matrix, under its mask; round-to-nearest where there is no Hessian.
 Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
                       const GptqOptions& options);
+/// The same with the weights as the target, those that are pruned as they were: the sweep makes up for
+/// them too.
+Rounded round_by_gptq(const MatrixView& matrix, const GptqOptions& options);
 
 /// What GPTQ and its descendants report.
 inline constexpr LayerFigure kGptqLayerFigures[] = {{"output_error", "output error", 6},

@@ -152,6 +152,7 @@ class Refiner {
 
   void run() {
     const double before = loss_of_codes();
+    check(std::isfinite(before), "gsq", "the quantized model's output is not finite");
     std::vector<Lion> of_logits, of_scales;
     for (Matrix& m : matrices_) {
       of_logits.emplace_back(m.logits());
@@ -177,7 +178,6 @@ class Refiner {
     }
     put_codes();
     const double after = loss_of_codes();
-    check(std::isfinite(before), "gsq", "the quantized model's output is not finite");
     const bool better = after < before;
     if (!better) {
       for (std::size_t i = 0; i < matrices_.size(); ++i) matrices_[i].codes() = std::move(first[i]);
@@ -249,10 +249,8 @@ constinit const Method kGsq{
     .name = "gsq",
     .source = "IST Austria 2026",
     .needs = {.hessian = true},
-    .round =
-        [](const MatrixView& matrix, const PostTrainingOptions& options) {
-          return round_by_gptq(matrix, matrix.w, options.gptq);
-        },
+    .round = [](const MatrixView& matrix,
+                const PostTrainingOptions& options) { return round_by_gptq(matrix, options.gptq); },
     .refine = [](const Refinement& work,
                  const PostTrainingOptions& options) { Refiner(work, options.gsq).run(); },
     .section = "gsq",

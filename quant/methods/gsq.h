@@ -7,7 +7,7 @@
 // mixtures become codes; the likeliest code is taken. What falls is KL(fp32 || quantized) of the
 // next token over calibration text: no labels are read. Inputs are rounded as they will be.
 //
-// The logits begin as -kSpread (k - u)², u the place of the fp32 weight in codes, moved to the nearest
+// The logits begin as -kGsqSpread (k - u)², u the place of the fp32 weight in codes, moved to the nearest
 // point of the cell of GPTQ's code: before a step the model is close to the one that was not rounded.
 // Deviations: (a) the source's loss is the error of each layer's output, here it is the whole
 // model's and all matrices are learned together; (b) the mixture is used as it is, without the noise
@@ -36,8 +36,9 @@ struct GsqOptions {
     v(self.windows, {"windows", "contexts of calibration text per update", between(1, 65536)});
     v(self.lr, {"lr", "of the logits, by Lion; falls to a tenth on a cosine", above(0)});
     v(self.scale_lr, {"scale_lr", "of the logarithms of the scales, likewise", at_least(0)});
-    v(self.temperature,
-      {"temperature", "of the mixtures at the end; it falls from 1", {.low = 0, .high = 1, .low_open = true}});
+    v(self.temperature, {"temperature",
+                         "of the mixtures at the end; it falls from 1",
+                         {.low = 0, .high = 1, .low_open = true}});
   }
 };
 

@@ -36,10 +36,8 @@ constinit const Method kGptqHadamard{
     .source = "Frantar et al. 2022, Ashkboos et al. 2024",
     .needs = {.hessian = true},
     .transform = rotated,
-    .round =
-        [](const MatrixView& matrix, const PostTrainingOptions& options) {
-          return round_by_gptq(matrix, matrix.w, options.gptq);
-        },
+    .round = [](const MatrixView& matrix,
+                const PostTrainingOptions& options) { return round_by_gptq(matrix, options.gptq); },
     .section = "gptq",
     .layer_figures = kGptqLayerFigures,
     .row_figures = kGptqRowFigures};

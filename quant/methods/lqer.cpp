@@ -105,7 +105,7 @@ Doubles eigenvectors(Doubles A, Index p) {
 }
 
 Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
-  Rounded out = round_by_gptq(matrix, matrix.w, options.gptq);
+  Rounded out = round_by_gptq(matrix, options.gptq);
   const Target& t = matrix.target;
   const bool looked_up = t.linear == nullptr || t.linear->name != t.name;
   if (matrix.H == nullptr || looked_up) return out;
@@ -152,13 +152,10 @@ LowRank low_rank(std::span<const real> error, Index rows, Index cols, std::span<
   const Doubles inside = times(times(weighed(V), E, p, rows, cols, true), V, p, p, rows, true);
   const Doubles U = times(eigenvectors(inside, p), V, p, rows, p);
   LowRank out;
-  const Doubles EH = times(E, H, rows, cols, cols);
-  for (std::size_t i = 0; i < E.size(); ++i) out.error += E[i] * EH[i];
   const Doubles best(U.begin(), U.begin() + r * rows);
   const Doubles down = times(best, E, r, cols, rows), downH = times(down, H, r, cols, cols);
   for (std::size_t i = 0; i < down.size(); ++i) out.caught += down[i] * downH[i];
-  check(std::isfinite(out.caught) && std::isfinite(out.error), where,
-        "the error of rounding is not finite");
+  check(std::isfinite(out.caught), where, "the error of rounding is not finite");
   out.side.rank = r;
   for (const double v : down) out.side.down.push_back(stored(v, where));
   for (Index row = 0; row < rows; ++row)

@@ -32,8 +32,7 @@ struct LqerOptions {
 
 struct LowRank {
   SideProduct side{};
-  double error = 0;   ///< tr(E H Eᵀ)
-  double caught = 0;  ///< what of it the factors take away, before they are rounded
+  double caught = 0;  ///< what of tr(E H Eᵀ) the factors take away, before they are rounded
 };
 
 /// Of the error E [rows, cols] with H [cols, cols] (symmetric): min(rank, rows, cols) factors, by

@@ -26,10 +26,12 @@ enum class Family : std::uint8_t { baseline, post_training, trained };
 
 /// What a method has to know about the inputs of a layer before it rounds its weights.
 struct Needs {
+  bool text = false;        ///< nothing of them, but the calibration text itself
   bool hessian = false;     ///< their second moments
   bool drift = false;       ///< and how far they have drifted from the model's before rounding
   bool magnitudes = false;  ///< and the mean and the maximum of |x| of each channel
   bool sample = false;      ///< and about kSampleRows of them
+  bool reads_text() const { return text || hessian; }
 };
 
 inline constexpr std::int64_t kSampleRows = 512;
@@ -105,8 +107,8 @@ struct Method {
   /// Better codes for the whole model, from those of `round`; null: they stay. Reads the text.
   void (*refine)(const Refinement& work, const PostTrainingOptions& options) = nullptr;
   Training training = Training::none;
-  bool distills = false;       ///< training learns from the fp32 model's outputs
-  std::string_view section{};  ///< of a configuration that has its options; "" for none
+  bool distills = false;            ///< training learns from the fp32 model's outputs
+  std::string_view section{};       ///< of a configuration that has its options; "" for none
   std::string_view base_section{};  ///< likewise of the method whose codes it begins with
   std::span<const LayerFigure> layer_figures{};
   std::span<const RowFigure> row_figures{};

@@ -41,7 +41,8 @@ double mean_loss(Graph& graph, nn::Model& model, std::span<const nn::Tokens> tex
 }
 
 /// F of every weight of `layers`: T E[g²] over windows.
-std::map<std::string, std::vector<real>> fisher(const nn::Model& model, std::span<const nn::Tokens> text,
+std::map<std::string, std::vector<real>> fisher(const nn::Model& model,
+                                                std::span<const nn::Tokens> text,
                                                 const std::vector<Target>& layers) {
   const auto own = nn::clone(model);
   own->params().allocate_gradients();
@@ -240,7 +241,8 @@ Sensitivity sensitivity_from_json(const Json& json, std::string_view where) {
 
 Mixed mix(nn::Model& model, const Method& method, const Plan& plan,
           std::span<const nn::Tokens> calibration, std::span<const nn::Tokens> text,
-          const PostTrainingOptions& options, const MixedGoal& goal, const SensitivityStore& store) {
+          const PostTrainingOptions& options, const MixedGoal& goal,
+          const SensitivityStore& store) {
   const std::vector<int> widths = ordered_widths(options.mixed);
   if (method.trains() || method.changes_inputs()) {
     throw Error({.where = kWhere,
@@ -251,8 +253,16 @@ Mixed mix(nn::Model& model, const Method& method, const Plan& plan,
                  .found = std::string(method.name),
                  .expected = "for example gptq"});
   }
+  if (goal.bytes && options.prune.on()) {
+    throw Error({.where = kWhere,
+                 .what = "what a pruned matrix takes is known when it is pruned",
+                 .field = "prune.method",
+                 .found = options.prune.method,
+                 .hint = "leave out the target in bytes, or prune nothing"});
+  }
   for (const int bits : widths) {
-    validate(with_bits(plan.weights, bits), std::max<std::int64_t>(plan.weights.group_size, 1), kWhere);
+    validate(with_bits(plan.weights, bits), std::max<std::int64_t>(plan.weights.group_size, 1),
+             kWhere);
   }
   Measurement measurement(model, method, plan, calibration, text, options);
   const std::vector<Target>& layers = measurement.layers();
@@ -285,10 +295,10 @@ Mixed mix(nn::Model& model, const Method& method, const Plan& plan,
     }
   }
   if (goal.rise) out.allowed = 0;
-  const std::vector<std::size_t> chosen =
-      goal.rise                                        ? least_bytes(choices, *goal.rise)
-      : options.mixed.rule == AllocationRule::exact ? least_cost(choices, out.allowed)
-                                                       : by_threshold(choices, out.allowed);
+  const std::vector<std::size_t> chosen = goal.rise ? least_bytes(choices, *goal.rise)
+                                          : options.mixed.rule == AllocationRule::exact
+                                              ? least_cost(choices, out.allowed)
+                                              : by_threshold(choices, out.allowed);
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const Sensitivity& s = of_width[chosen[l]][l];
     out.bytes += s.bytes;

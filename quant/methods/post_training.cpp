@@ -52,10 +52,9 @@ class Walk {
   }
 
   Quantized run() {
-    if (needs_text(&method_, targets_, options_)) {
-      check(!text_.empty(), method_.name, "needs calibration text and got none");
-      walk_stages();
-    }
+    check(!needs_text(&method_, targets_, options_) || !text_.empty(), method_.name,
+          "needs calibration text and got none");
+    if (collects() || std::ranges::any_of(targets_, needs_calibration)) walk_stages();
     // What is left: everything for methods without statistics, tables that are only looked up.
     for (const Target& t : targets_) {
       if (!done_.contains(t.weight)) round(t, nullptr);
@@ -397,7 +396,7 @@ Quantized prune(nn::Model& model, std::span<const Target> targets,
 bool needs_text(const Method* method, std::span<const Target> targets,
                 const PostTrainingOptions& options) {
   const Pruner* pruner = find_pruner(options.prune.method);
-  return (method && method->needs.hessian) || (pruner && pruner->needs_inputs) ||
+  return (method && method->needs.reads_text()) || (pruner && pruner->needs_inputs) ||
          std::ranges::any_of(targets, needs_calibration);
 }
 

@@ -81,11 +81,7 @@ PatternSize size_of(Pattern pattern) {
   return {};
 }
 
-Keep keep_largest(std::span<const double> scores, Index rows, Index cols,
-                  const PruneOptions& options, Within within, std::string_view where,
-                  double share) {
-  check(std::ssize(scores) == rows * cols, where, "got ", scores.size(), " scores for ", rows,
-        " x ", cols, " weights");
+void require_pattern(const PruneOptions& options, Index cols, std::string_view where) {
   const auto [kept, of] = size_of(options.pattern);
   if (of > 0 && cols % of != 0) {
     throw Error(
@@ -95,6 +91,15 @@ Keep keep_largest(std::span<const double> scores, Index rows, Index cols,
          .found = str(kept, ':', of, " of ", cols, " inputs"),
          .hint = "prune.pattern = \"unstructured\", or leave the layer out in quant.layers"});
   }
+}
+
+Keep keep_largest(std::span<const double> scores, Index rows, Index cols,
+                  const PruneOptions& options, Within within, std::string_view where,
+                  double share) {
+  check(std::ssize(scores) == rows * cols, where, "got ", scores.size(), " scores for ", rows,
+        " x ", cols, " weights");
+  require_pattern(options, cols, where);
+  const auto [kept, of] = size_of(options.pattern);
   Keep keep(scores.size(), 1);
   const Index n = of > 0 ? of : within == Within::row ? cols : rows * cols;
   if (n == 0) return keep;

@@ -78,10 +78,13 @@ enum class Within : std::uint8_t {
   row,     ///< Wanda
 };
 
+/// Usage error naming `where` if the pattern's M does not divide cols.
+void require_pattern(const PruneOptions& options, std::int64_t cols, std::string_view where);
+
 /// Keeps the weights of the largest scores [rows, cols], of equal ones the first: of an unstructured
 /// pattern all but round(sparsity · n) of the n weights compared, else N of every M, whatever
-/// `within`. With a `share` below 1 only that share of the zeros. Usage error naming `where` if M does
-/// not divide cols. Parallel over rows.
+/// `within`. With a `share` below 1 only that share of the zeros. Errors as require_pattern's.
+/// Parallel over rows.
 Keep keep_largest(std::span<const double> scores, std::int64_t rows, std::int64_t cols,
                   const PruneOptions& options, Within within, std::string_view where,
                   double share = 1);

@@ -4,12 +4,12 @@
 #include <map>
 
 #include "quant/methods/method.h"
-#include "quant/ops/changed_input.h"
+#include "quant/ops/input_ops.h"
 
 namespace notch::quant {
 
-/// Linears of the model get the inputs that `quantized` says, rounded and with side products, inside of
-/// a loss too, as long as this lives.
+/// Linears of the model get the inputs that `quantized` says, rounded, inside of a loss too, as long as
+/// this lives. Inputs that a method changed are not for it (check): whoever learns codes changes none.
 class ShippedInputs {
  public:
   ShippedInputs(nn::Model& model, std::span<const Target> targets, const Quantized& quantized);
@@ -17,7 +17,7 @@ class ShippedInputs {
   ShippedInputs& operator=(const ShippedInputs&) = delete;
 
  private:
-  std::map<const nn::Linear*, RunnableChange> changes_;
+  std::map<const nn::Linear*, InputMap> inputs_;
   nn::Attachment linear_, loss_;
 };
 

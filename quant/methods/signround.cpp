@@ -80,7 +80,7 @@ class Offsets final : public LearnedRounding {
 constinit const Method kSignRound{
     .name = "signround",
     .source = "Cheng et al. 2023",
-    .needs = {.hessian = true},
+    .needs = {.text = true},
     .round = [](const MatrixView& matrix, const PostTrainingOptions&) -> Rounded {
       const Target& t = matrix.target;
       if (!grid_of(t.spec).is_every_integer()) {

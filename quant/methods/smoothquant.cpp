@@ -55,7 +55,9 @@ std::vector<real> product(std::span<const real> x, std::span<const real> w, Inde
   return y;
 }
 
-double error_of(const Target& t, std::span<const real> sample, std::span<const real> s) {
+/// Of the target's output on a sample, which in floating point is `wanted`.
+double error_of(const Target& t, std::span<const real> sample, std::span<const real> wanted,
+                std::span<const real> s) {
   const Index rows = t.weight->value.rows(), K = std::ssize(s);
   const std::span<const real> w = t.weight->value.flat();
   const std::vector<real> scaled = times(w, s);
@@ -63,7 +65,6 @@ double error_of(const Target& t, std::span<const real> sample, std::span<const r
   const std::vector<real> weights =
       dequantize(quantize(scaled, rows, K, t.spec, std::move(ranges.at), t.name));
   const std::vector<real> got = product(rounded_input(t, over(sample, s), K), weights, K);
-  const std::vector<real> wanted = product(sample, w, K);
   double error = 0;
   for (std::size_t i = 0; i < got.size(); ++i)
     error += std::pow(static_cast<double>(got[i]) - static_cast<double>(wanted[i]), 2);
@@ -96,9 +97,14 @@ std::vector<real> smoothing(std::span<const Target* const> targets, std::span<co
 }
 
 Smoothing smoothing_of(std::span<const Target* const> targets, const Hessian& H, double alpha) {
+  const std::span<const real> sample = H.sample();
+  std::vector<std::vector<real>> wanted;
+  for (const Target* t : targets)
+    wanted.push_back(product(sample, t->weight->value.flat(), H.in_features()));
   const auto of = [&](double a) {
     Smoothing made{.s = smoothing(targets, H.largest(), a), .alpha = a};
-    for (const Target* t : targets) made.error += error_of(*t, H.sample(), made.s);
+    for (std::size_t i = 0; i < targets.size(); ++i)
+      made.error += error_of(*targets[i], sample, wanted[i], made.s);
     check(std::isfinite(made.error), targets[0]->name, "the error of the output is not finite");
     return made;
   };

@@ -138,9 +138,7 @@ Pruned sparsegpt(std::span<const real> w, Index rows, Index cols, std::span<cons
   check(std::ssize(H) == cols * cols, where, "the Hessian has ", H.size(), " elements, need ", cols,
         " x ", cols);
   require_finite(w, cols, where);
-  const int M = size_of(options.pattern).of;
-  if (M > 0 && cols % M != 0)  // refused as everywhere
-    keep_largest(std::vector<double>(w.size()), rows, cols, options, Within::row, where);
+  require_pattern(options, cols, where);
   const ColumnOrder order = order_columns(H, cols, false, where);
   const DampedCholesky cholesky = damped_cholesky(H, order, kSparseGptDamp, where);
   const HessianFactor factor = pack_factor(cholesky);

@@ -19,6 +19,8 @@ struct SideProduct {
   std::vector<real> down{};              ///< [rank, cols]; empty with channels
   std::vector<real> up{};                ///< [rows, rank]
   std::int64_t rank = 0;
+
+  bool operator==(const SideProduct&) const = default;
 };
 
 /// What a method that changed a layer's inputs left to be done when the layer runs, before its input
@@ -26,9 +28,11 @@ struct SideProduct {
 struct InputChange {
   std::optional<SideProduct> side{};  ///< of the input as it was
   std::vector<real> multiply{};       ///< by these, channel by channel [cols]; empty: by 1
-  std::vector<std::int8_t> signs{};   ///< of a rotation (quant/kernels/hadamard.h) [cols]; empty: none
+  std::vector<std::int8_t>
+      signs{};  ///< of a rotation (quant/kernels/hadamard.h) [cols]; empty: none
 
   bool empty() const { return !side && multiply.empty() && signs.empty(); }
+  bool operator==(const InputChange&) const = default;
 };
 
 /// A quantized weight of a model, by the name of its parameter ("h.0.attn.c_attn.weight"), and what

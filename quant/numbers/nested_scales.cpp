@@ -68,6 +68,8 @@ void nest_scales(QTensor& q) {
   if (q.spec.scale != ScaleType::nested) return;
   std::vector<real>& scales = q.at.scales;
   const std::int64_t units = std::ssize(scales);
+  // Nested again they would move again, and the codes were chosen for these.
+  if (!q.at.nested.empty() && unnest_scales(q.at.nested, units, "nested scales") == scales) return;
   const Grid grid = grid_of(q.spec);
   const std::int64_t size = unit_size(q.spec, q.rows, q.cols);
   std::vector<std::uint8_t> counts(scales.size());

@@ -8,6 +8,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
 #include "autograd/base/half.h"
+#include "autograd/base/names.h"
 #include "quant/numbers/format.h"
 #include "quant/numbers/names.h"
 
@@ -15,14 +16,10 @@ namespace notch::quant {
 namespace {
 
 constexpr std::array<std::string_view, 3> kGranularities{"tensor", "channel", "group"};
-constexpr std::array<std::string_view, 6> kScaleTypes{"f32",   "f16",  "bf16",
-                                                      "f16_7", "e8m0", "nested"};
 
 constexpr int kBiasE8m0 = 127;
 
-bool is_unsigned(ScaleType type) {
-  return type == ScaleType::e8m0 || type == ScaleType::nested;
-}
+bool is_unsigned(ScaleType type) { return type == ScaleType::e8m0 || type == ScaleType::nested; }
 
 /// Rejects a spec that no matrix could have; what validate checks besides the shape.
 void check_fields(const Spec& spec, Fault fault, std::string_view where) {
@@ -45,7 +42,7 @@ void check_fields(const Spec& spec, Fault fault, std::string_view where) {
                  .what = str("scales of the ", name_of(spec.grid), " grid have a sign"),
                  .field = "scale",
                  .found = std::string(name_of(spec.scale)),
-                 .expected = "f32, f16 or bf16"});
+                 .expected = "f32, f16, bf16 or f16_7"});
   }
   if (spec.granularity == Granularity::group) {
     if (spec.group_size < 1) {
@@ -72,9 +69,7 @@ Grid grid_of(const Spec& spec) { return format_of(spec.grid).grid(spec.bits); }
 
 bool has_zero_points(const Spec& spec) { return format_of(spec.grid).has_zero_points(); }
 
-std::int64_t nested_blocks(std::int64_t units) {
-  return (units + kNestedBlock - 1) / kNestedBlock;
-}
+std::int64_t nested_blocks(std::int64_t units) { return (units + kNestedBlock - 1) / kNestedBlock; }
 
 Spec held_spec(Spec spec) {
   if (spec.scale == ScaleType::e8m0) spec.scale = ScaleType::bf16;
@@ -183,10 +178,11 @@ real round_scale(real s, ScaleType type) {
   } else if (type == ScaleType::e8m0) {
     smallest = 0x1p-127f;
     const real size = std::fabs(s);
-    const int k = size > max_scale(type) || size < smallest ? 0 : std::ilogb(size * real(1.5));
-    stored = size > max_scale(type) ? std::numeric_limits<real>::infinity()
-             : size < smallest      ? 0
-                                    : std::copysign(std::ldexp(real{1}, k), s);
+    if (size < smallest) {
+      stored = 0;
+    } else if (size <= max_scale(type)) {
+      stored = std::copysign(std::ldexp(real{1}, std::ilogb(size * real(1.5))), s);
+    }
   }
 #endif
   if (stored == 0) return std::copysign(smallest, s);
@@ -200,6 +196,7 @@ std::int64_t scale_bytes(ScaleType type) {
       break;
     case ScaleType::f16:
     case ScaleType::bf16:
+    case ScaleType::f16_7:
       return 2;
     case ScaleType::e8m0:
     case ScaleType::nested:
@@ -209,7 +206,7 @@ std::int64_t scale_bytes(ScaleType type) {
 }
 
 std::string_view name_of(Granularity g) { return kGranularities[static_cast<std::size_t>(g)]; }
-std::string_view name_of(ScaleType type) { return kScaleTypes[static_cast<std::size_t>(type)]; }
+std::string_view name_of(ScaleType type) { return word_of(type); }
 
 std::string grid_text(const Spec& spec) {
   const Grid grid = grid_of(spec);
@@ -231,7 +228,7 @@ Granularity parse_granularity(std::string_view text, std::string_view where) {
   return parse_name<Granularity>(kGranularities, text, where);
 }
 ScaleType parse_scale_type(std::string_view text, std::string_view where) {
-  return parse_name<ScaleType>(kScaleTypes, text, where);
+  return parse_name<ScaleType>(names(ScaleType{}), text, where);
 }
 
 Json to_json(const Spec& spec) {
@@ -281,12 +278,13 @@ Spec spec_from_json(const Json& json, std::string_view where) {
 }
 
 std::vector<std::uint8_t> pack_scales(std::span<const real> scales, ScaleType type) {
-  check(type != ScaleType::nested, "scales", "nested ones are packed together with their quantizer");
+  check(type != ScaleType::nested, "scales",
+        "nested ones are packed together with their quantizer");
   const std::size_t width = static_cast<std::size_t>(scale_bytes(type));
   std::vector<std::uint8_t> bytes(scales.size() * width);
   for (std::size_t u = 0; u < scales.size(); ++u) {
     const float s = static_cast<float>(scales[u]);
-    const std::uint32_t word = type == ScaleType::f32   ? std::bit_cast<std::uint32_t>(s)
+    const std::uint32_t word = type == ScaleType::f32 ? std::bit_cast<std::uint32_t>(s)
                                : type == ScaleType::f16 || type == ScaleType::f16_7 ? to_f16(s)
                                : type == ScaleType::bf16
                                    ? to_bf16(s)
@@ -304,8 +302,9 @@ std::vector<real> unpack_scales(std::span<const std::uint8_t> bytes, ScaleType t
   for (std::size_t u = 0; u < scales.size(); ++u) {
     std::uint32_t word = 0;
     for (std::size_t b = 0; b < width; ++b) word |= std::uint32_t{bytes[u * width + b]} << (8 * b);
-    scales[u] = type == ScaleType::f32   ? std::bit_cast<float>(word)
-                : type == ScaleType::f16 || type == ScaleType::f16_7 ? from_f16(static_cast<std::uint16_t>(word))
+    scales[u] = type == ScaleType::f32 ? std::bit_cast<float>(word)
+                : type == ScaleType::f16 || type == ScaleType::f16_7
+                    ? from_f16(static_cast<std::uint16_t>(word))
                 : type == ScaleType::bf16 ? from_bf16(static_cast<std::uint16_t>(word))
                 : word == 0xff            ? std::numeric_limits<float>::quiet_NaN()
                                           : std::ldexp(1.0f, static_cast<int>(word) - kBiasE8m0);

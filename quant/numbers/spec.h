@@ -12,6 +12,7 @@
 // so unit u covers weights [u·unit_size, (u+1)·unit_size) whatever the granularity.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -59,6 +60,9 @@ enum class ScaleType : std::uint8_t {
   /// chosen after the codes, of scales that were f32 till then (quant/numbers/nested_scales.h).
   nested,
 };
+constexpr auto names(ScaleType) {
+  return std::array<std::string_view, 6>{"f32", "f16", "bf16", "f16_7", "e8m0", "nested"};
+}
 inline constexpr std::int64_t kNestedBlock = 256;  ///< nested scales that share their own scale
 std::int64_t nested_blocks(std::int64_t units);
 
@@ -124,7 +128,7 @@ std::int64_t scale_bytes(ScaleType type);
 
 std::string_view name_of(Granularity granularity);  ///< "tensor", "channel", "group"
 std::string_view name_of(GridKind grid);            ///< "narrow", "full", …
-std::string_view name_of(ScaleType type);           ///< "f32", "f16", "bf16", "f16_7", "e8m0", "nested"
+std::string_view name_of(ScaleType type);           ///< "f32", "f16", …
 /// The grid with its codes: "narrow [-7,7]", "seq ±1,3" (the odd numbers from -3 to 3); a codebook
 /// has its name alone.
 std::string grid_text(const Spec& spec);

@@ -12,9 +12,9 @@ struct Unit {
   std::int64_t first = 0, size = 0;
   real scale = 1, lo = 0, hi = 0;
 
-  Unit(const OffsetCodes& c, std::span<const real> factors, const Grid& grid, std::int64_t u)
-      : size(unit_size(c.spec, c.rows, c.cols)) {
-    first = u * size;
+  Unit(const OffsetCodes& c, std::span<const real> factors, const Grid& grid, std::int64_t u,
+       std::int64_t weights)
+      : first(u * weights), size(weights) {
     const auto at = static_cast<std::size_t>(u);
     scale = round_scale(c.scales[at] * factors[at], c.spec.scale);
     const int z = c.zero_points.empty() ? 0 : c.zero_points[at];
@@ -30,7 +30,12 @@ struct Unit {
 template <class Body>
 void for_units(const OffsetCodes& c, std::span<const real> factors, const Body& body) {
   const Grid grid = grid_of(c.spec);
-  parallel_for(std::ssize(c.scales), [&](std::int64_t u) { body(u, Unit(c, factors, grid, u)); });
+  const std::int64_t units = std::ssize(c.scales), size = unit_size(c.spec, c.rows, c.cols);
+  const std::int64_t step = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, size));
+  parallel_for((units + step - 1) / step, [&](std::int64_t i) {
+    for (std::int64_t u = i * step; u < std::min(units, (i + 1) * step); ++u)
+      body(u, Unit(c, factors, grid, u, size));
+  });
 }
 
 struct OffsetRound {

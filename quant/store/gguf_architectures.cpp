@@ -83,7 +83,7 @@ std::vector<nn::GgufEntry> llama_configuration(const nn::Model& model) {
 
 std::int64_t count(const nn::GgufFile& file, const std::string& key, std::int64_t most = 1 << 24) {
   const std::uint32_t n = gguf_value<std::uint32_t>(file, key);
-  if (n == 0 || n > most) refuse_gguf(file, key, "out of range", str(n), str("1 to ", most));
+  if (n == 0 || n > most) refuse_file(file.path(), key, "out of range", str(n), str("1 to ", most));
   return n;
 }
 /// The same where a missing key has a meaning.
@@ -95,7 +95,7 @@ std::int64_t count_or(const nn::GgufFile& file, const std::string& key, std::int
 double number(const nn::GgufFile& file, const std::string& key, double low, double high) {
   const float value = gguf_value<float>(file, key);
   if (!(value >= low && value <= high)) {
-    refuse_gguf(file, key, "out of range", str(value), str("between ", low, " and ", high));
+    refuse_file(file.path(), key, "out of range", str(value), str("between ", low, " and ", high));
   }
   return std::stod(str(value));
 }
@@ -107,7 +107,7 @@ void require_known(const nn::GgufFile& file, std::string_view prefix,
     if (!e.key.starts_with(prefix)) continue;
     const std::string_view rest = std::string_view(e.key).substr(prefix.size());
     if (std::ranges::count(known, rest) == 0)
-      refuse_gguf(file, e.key, "a key that this program does not know");
+      refuse_file(file.path(), e.key, "a key that this program does not know");
   }
 }
 
@@ -115,12 +115,12 @@ void require_known(const nn::GgufFile& file, std::string_view prefix,
 std::int64_t vocabulary_of(const nn::GgufFile& file) {
   const nn::GgufTensor* table = file.tensor("token_embd.weight");
   if (!table || table->extents.size() != 2)
-    refuse_gguf(file, "token_embd.weight", "no such matrix");
+    refuse_file(file.path(), "token_embd.weight", "no such matrix");
   return table->extents[1];
 }
 void require_divisor(const nn::GgufFile& file, const std::string& key, std::int64_t n,
                      std::int64_t of, const char* what) {
-  if (of % n != 0) refuse_gguf(file, key, what, str(n), str("a divisor of ", of));
+  if (of % n != 0) refuse_file(file.path(), key, what, str(n), str("a divisor of ", of));
 }
 
 std::unique_ptr<nn::Model> make_gpt2(const nn::GgufFile& file, bool tied) {
@@ -165,8 +165,8 @@ std::unique_ptr<nn::Model> make_llama(const nn::GgufFile& file, bool tied) {
                     .tie_embeddings = tied};
   c.n_kv_head = static_cast<int>(count_or(file, "llama.attention.head_count_kv", c.n_head));
   if (c.n_embd % 2 != 0) {
-    refuse_gguf(file, "llama.embedding_length", "heads have pairs of channels", str(c.n_embd),
-                "an even number");
+    refuse_file(file.path(), "llama.embedding_length", "heads have pairs of channels",
+                str(c.n_embd), "an even number");
   }
   require_divisor(file, "llama.attention.head_count", c.n_head, c.n_embd / 2,
                   "does not cut the channels into heads of an even size");
@@ -175,7 +175,7 @@ std::unique_ptr<nn::Model> make_llama(const nn::GgufFile& file, bool tied) {
   for (const char* key : {"llama.rope.dimension_count", "llama.attention.key_length",
                           "llama.attention.value_length"}) {
     const std::int64_t S = c.n_embd / c.n_head, n = count_or(file, key, S);
-    if (n != S) refuse_gguf(file, key, "not the channels of a head", str(n), str(S));
+    if (n != S) refuse_file(file.path(), key, "not the channels of a head", str(n), str(S));
   }
   c.rms_norm_eps = number(file, "llama.attention.layer_norm_rms_epsilon", 0, 1);
   c.rope_theta = file.find("llama.rope.freq_base")
@@ -211,16 +211,6 @@ std::string gguf_architecture_names() {
   for (const GgufArchitecture& a : kArchitectures)
     names.append(names.empty() ? "" : " or ").append(a.name);
   return names;
-}
-
-void refuse_gguf(const nn::GgufFile& file, std::string field, std::string what, std::string found,
-                 std::string expected) {
-  throw Error({.fault = Fault::input,
-               .where = file.path().string(),
-               .what = std::move(what),
-               .field = std::move(field),
-               .found = std::move(found),
-               .expected = std::move(expected)});
 }
 
 }  // namespace notch::quant

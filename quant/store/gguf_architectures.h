@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "autograd/base/files.h"
 #include "nn/gguf.h"
 #include "nn/model.h"
 
@@ -41,17 +42,13 @@ const GgufArchitecture* gguf_architecture(std::string_view name);
 /// "gpt2 or llama"
 std::string gguf_architecture_names();
 
-/// Fault::input about a key or tensor of the file.
-[[noreturn]] void refuse_gguf(const nn::GgufFile& file, std::string field, std::string what,
-                              std::string found = "", std::string expected = "");
-
 /// The value of a key. Fault::input if it is missing or of another type.
 template <class T>
 const T& gguf_value(const nn::GgufFile& file, const std::string& key) {
   const nn::GgufValue* value = file.find(key);
-  if (!value) refuse_gguf(file, key, "missing from the metadata");
+  if (!value) refuse_file(file.path(), key, "missing from the metadata");
   if (const T* typed = std::get_if<T>(value)) return *typed;
-  refuse_gguf(file, key, "of another type than llama.cpp writes");
+  refuse_file(file.path(), key, "of another type than llama.cpp writes");
 }
 
 }  // namespace notch::quant

@@ -89,10 +89,10 @@ std::map<std::string, std::vector<float>> load_importance(const fs::path& path) 
   const nn::GgufFile file = nn::GgufFile::open(path);
   file.verify();
   if (const auto& type = gguf_value<std::string>(file, "general.type"); type != "imatrix")
-    refuse_gguf(file, "general.type", "no importance matrix", type, "imatrix");
+    refuse_file(file.path(), "general.type", "no importance matrix", type, "imatrix");
   const auto floats = [&](const nn::GgufTensor& t) {
     if (t.type->name != "F32")
-      refuse_gguf(file, t.name, "not in floats", std::string(t.type->name));
+      refuse_file(file.path(), t.name, "not in floats", std::string(t.type->name));
     std::vector<float> out(t.bytes / sizeof(float));
     file.read(t, std::as_writable_bytes(std::span(out)));
     return out;
@@ -102,20 +102,20 @@ std::map<std::string, std::vector<float>> load_importance(const fs::path& path) 
     if (!t.name.ends_with(kSums)) continue;
     const std::string name = t.name.substr(0, t.name.size() - kSums.size());
     const nn::GgufTensor* counts = file.tensor(name + std::string(kCounts));
-    if (!counts) refuse_gguf(file, name + std::string(kCounts), "no such tensor");
+    if (!counts) refuse_file(file.path(), name + std::string(kCounts), "no such tensor");
     std::vector<float> values = floats(t);
     const std::vector<float> n = floats(*counts);
     if (n.size() != 1) {
-      refuse_gguf(file, counts->name, "of several experts, which this program's models have not",
-                  str(n.size()), "1");
+      refuse_file(file.path(), counts->name,
+                  "of several experts, which this program's models have not", str(n.size()), "1");
     }
     for (float& v : values) {
       v = n[0] > 0 ? v / n[0] : 1;
-      if (!std::isfinite(v) || v < 0) refuse_gguf(file, t.name, "no sum of squares", str(v));
+      if (!std::isfinite(v) || v < 0) refuse_file(file.path(), t.name, "no sum of squares", str(v));
     }
     all.emplace(name, std::move(values));
   }
-  if (all.empty()) refuse_gguf(file, "tensors", "no NAME.in_sum2 among them");
+  if (all.empty()) refuse_file(file.path(), "tensors", "no NAME.in_sum2 among them");
   return all;
 }
 

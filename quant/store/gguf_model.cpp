@@ -157,8 +157,8 @@ class Writer {
 const GgufArchitecture& architecture_of(const nn::GgufFile& file) {
   const auto& name = gguf_value<std::string>(file, "general.architecture");
   if (const GgufArchitecture* known = gguf_architecture(name)) return *known;
-  refuse_gguf(file, "general.architecture", "not an architecture this program reads from GGUF",
-              name, gguf_architecture_names());
+  refuse_file(file.path(), "general.architecture",
+              "not an architecture this program reads from GGUF", name, gguf_architecture_names());
 }
 
 /// A tied head is written a second time for older readers, or left out.
@@ -198,7 +198,7 @@ void read_tensor(const nn::GgufFile& file, const nn::GgufTensor& t, std::span<re
     }
   }
   if (!std::ranges::all_of(out, [](real v) { return std::isfinite(v); }))
-    refuse_gguf(file, t.name, "has values that are not finite");
+    refuse_file(file.path(), t.name, "has values that are not finite");
 }
 
 void require_tensors(const nn::GgufFile& file, const GgufArchitecture& architecture,
@@ -209,21 +209,23 @@ void require_tensors(const nn::GgufFile& file, const GgufArchitecture& architect
     const std::string name = architecture.tensor(p.name);
     wanted.insert(name);
     const nn::GgufTensor* t = file.tensor(name);
-    if (!t) refuse_gguf(file, name, "no such tensor");
+    if (!t) refuse_file(file.path(), name, "no such tensor");
     std::vector<std::int64_t> extents;
     for (std::size_t d = static_cast<std::size_t>(p.value.shape.rank()); d-- > 0;)
       extents.push_back(p.value.shape[static_cast<int>(d)]);
-    if (t->extents != extents) refuse_gguf(file, name, "of another shape than the metadata says");
+    if (t->extents != extents)
+      refuse_file(file.path(), name, "of another shape than the metadata says");
   }
   for (const nn::GgufTensor& t : file.tensors()) {
     if (!wanted.contains(t.name))
-      refuse_gguf(file, t.name, "a tensor that this model does not have");
+      refuse_file(file.path(), t.name, "a tensor that this model does not have");
   }
 }
 
 GgufVocabulary vocabulary_of(const nn::GgufFile& file, std::int64_t size) {
   if (const auto& model = gguf_value<std::string>(file, "tokenizer.ggml.model"); model != "gpt2") {
-    refuse_gguf(file, "tokenizer.ggml.model", "not a byte-level BPE tokenizer", model, "gpt2");
+    refuse_file(file.path(), "tokenizer.ggml.model", "not a byte-level BPE tokenizer", model,
+                "gpt2");
   }
   const auto optional = [&]<class T>(const std::string& key, T otherwise) {
     return file.find(key) ? gguf_value<T>(file, key) : otherwise;
@@ -231,20 +233,20 @@ GgufVocabulary vocabulary_of(const nn::GgufFile& file, std::int64_t size) {
   GgufVocabulary v;
   v.tokens = gguf_value<std::vector<std::string>>(file, "tokenizer.ggml.tokens");
   if (std::ssize(v.tokens) != size) {
-    refuse_gguf(file, "tokenizer.ggml.tokens", "not one for each row of the table",
+    refuse_file(file.path(), "tokenizer.ggml.tokens", "not one for each row of the table",
                 str(v.tokens.size()), str(size));
   }
   v.kinds = optional("tokenizer.ggml.token_type", std::vector<std::int32_t>{});
   if (!v.kinds.empty() && v.kinds.size() != v.tokens.size()) {
-    refuse_gguf(file, "tokenizer.ggml.token_type", "not one for each token", str(v.kinds.size()),
-                str(v.tokens.size()));
+    refuse_file(file.path(), "tokenizer.ggml.token_type", "not one for each token",
+                str(v.kinds.size()), str(v.tokens.size()));
   }
   v.merges = optional("tokenizer.ggml.merges", std::vector<std::string>{});
   v.pre = optional("tokenizer.ggml.pre", std::string("default"));
   const auto id = [&](const std::string& key) {
     const std::uint32_t found = optional(key, std::uint32_t{0});
     if (found >= v.tokens.size())
-      refuse_gguf(file, key, "no token", str(found), str("below ", v.tokens.size()));
+      refuse_file(file.path(), key, "no token", str(found), str("below ", v.tokens.size()));
     return static_cast<std::int32_t>(found);
   };
   v.bos = id("tokenizer.ggml.bos_token_id");

@@ -25,7 +25,7 @@ Layer layer_of(const NamedQTensor& t, GptqZeros zeros) {
   const Format& format = format_of(q.spec.grid);
   const Grid grid = grid_of(q.spec);
   const auto refuse_here = [&](std::string what, std::string found, std::string expected) {
-    refuse(kFormat, t.name, std::move(what), std::move(found), std::move(expected));
+    refuse_file(kFormat, t.name, std::move(what), std::move(found), std::move(expected));
   };
   if (!has_width(q.spec.bits))
     refuse_here("no width of the format", str(q.spec.bits, " bits"), "2, 3, 4 or 8 bits");
@@ -91,9 +91,9 @@ Parts parts_of(const NamedQTensor& t, const Layer& layer) {
   if (layer.zeros == GptqZeros::v1) {
     for (std::uint8_t& z : zeros) {
       if (z == 0) {
-        refuse(kFormat, t.name,
-               "has a zero point at the lowest code, which readers of v1 read in two ways", "0",
-               "1 or more", "--format gptq_v2 stores it as it is");
+        refuse_file(kFormat, t.name,
+                    "has a zero point at the lowest code, which readers of v1 read in two ways",
+                    "0", "1 or more", "--format gptq_v2 stores it as it is");
       }
       --z;
     }
@@ -173,25 +173,25 @@ void save_gptq(const nn::Model& model, const Quantized& quantized, const fs::pat
     t.name = full_name(t.name);
     if (!tensor) {
       if (linears.has(t.param, false)) {
-        refuse(kFormat, t.param->name,
-               "stays in floating point, and the format has every Linear of the "
-               "blocks on integers",
-               "fp32", name_of(first.q.spec), "quantize without --skip and rules of layers");
+        refuse_file(kFormat, t.param->name,
+                    "stays in floating point, and the format has every Linear of the "
+                    "blocks on integers",
+                    "fp32", name_of(first.q.spec), "quantize without --skip and rules of layers");
       }
       sources.push_back(nn::float_source(t));
       continue;
     }
     if (!linears.has(t.param, true)) {
-      refuse(kFormat, t.param->name, "a table, and the format has Linears on integers only",
-             name_of(tensor->q.spec), "fp32", "quantize with --embedding fp32");
+      refuse_file(kFormat, t.param->name, "a table, and the format has Linears on integers only",
+                  name_of(tensor->q.spec), "fp32", "quantize with --embedding fp32");
     }
     const Layer layer = layer_of(*tensor, zeros);
     const Spec &spec = tensor->q.spec, &other = first.q.spec;
     if (spec.bits != other.bits || spec.granularity != other.granularity ||
         spec.group_size != other.group_size) {
-      refuse(kFormat, t.param->name,
-             "of another width or group than the others, and the format has one", name_of(spec),
-             name_of(other));
+      refuse_file(kFormat, t.param->name,
+                  "of another width or group than the others, and the format has one",
+                  name_of(spec), name_of(other));
     }
     symmetric = symmetric && !has_zero_points(spec);
     head = head || t.param->name == linears.head;

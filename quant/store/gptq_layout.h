@@ -19,18 +19,6 @@ inline constexpr std::string_view kOlderConfig = "quantize_config.json";
 inline constexpr std::array<std::string_view, 4> kParts{".qweight", ".qzeros", ".scales", ".g_idx"};
 inline constexpr int kWord = 32;
 
-[[noreturn]] inline void refuse(const fs::path& path, std::string field, std::string what,
-                                std::string found = "", std::string expected = "",
-                                std::string hint = "") {
-  throw Error({.fault = Fault::input,
-               .where = path.string(),
-               .what = std::move(what),
-               .field = std::move(field),
-               .found = std::move(found),
-               .expected = std::move(expected),
-               .hint = std::move(hint)});
-}
-
 inline bool has_width(std::int64_t bits) {
   return bits == 2 || bits == 3 || bits == 4 || bits == 8;
 }

@@ -1,6 +1,7 @@
 // GPTQ checkpoints read: ours, and those that other programs wrote.
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "quant/store/gptq_checkpoint.h"
 #include "quant/store/gptq_layout.h"
@@ -26,8 +27,8 @@ Settings read_settings(const Json& about, const fs::path& path) {
     return value && !value->is_null() ? value : nullptr;
   };
   const auto refuse_key = [&](std::string key, std::string found, std::string expected) {
-    refuse(path, "quantization_config." + key, "not a quantization this program reads",
-           std::move(found), std::move(expected));
+    refuse_file(path, "quantization_config." + key, "not a quantization this program reads",
+                std::move(found), std::move(expected));
   };
   Settings s;
   const std::int64_t bits = about.at("bits", where).as_int(where + ".bits");
@@ -72,7 +73,7 @@ Stored require_matrix(const nn::FileTensor& t, Param& param, const Settings& set
              .zeros = settings.zeros};
   if (in % s.layer.group != 0 || in * s.layer.bits % kWord != 0 ||
       out * s.layer.bits % kWord != 0) {
-    refuse(
+    refuse_file(
         path, s.stem, "the extents do not fit the width and the groups",
         str("[", out, ", ", in, "]"),
         str("multiples of ", kWord / std::gcd(kWord, s.layer.bits), ", inputs of ", s.layer.group));
@@ -80,8 +81,8 @@ Stored require_matrix(const nn::FileTensor& t, Param& param, const Settings& set
   const auto require = [&](std::string_view part, const nn::FileShape& shape, bool integers) {
     const nn::TensorEntry& entry = file.require(s.stem + std::string(part), shape);
     if (integers ? entry.dtype == nn::DType::i32 : nn::is_real(entry.dtype)) return &entry;
-    refuse(file.file().path(), entry.name, "of another type than the format has",
-           std::string(nn::name(entry.dtype)), integers ? "I32" : "F16");
+    refuse_file(file.file().path(), entry.name, "of another type than the format has",
+                std::string(nn::name(entry.dtype)), integers ? "I32" : "F16");
   };
   s.codes = require(kParts[0], s.layer.codes_shape(), true);
   s.zeros = require(kParts[1], s.layer.zeros_shape(), true);
@@ -127,9 +128,10 @@ QTensor read_matrix(const nn::SafetensorsFile& file, const Stored& s) {
     for (std::int64_t i = 0; i < layer.in; ++i) {
       const std::int32_t g = groups[static_cast<std::size_t>(i)];
       if (g == i / layer.group) continue;
-      refuse(file.path(), s.groups->name, "groups are not in the order of the inputs",
-             str("group ", g, " of input ", i), str(i / layer.group),
-             "such a checkpoint (desc_act) runs in GPTQModel; quantize again without desc_act");
+      refuse_file(
+          file.path(), s.groups->name, "groups are not in the order of the inputs",
+          str("group ", g, " of input ", i), str(i / layer.group),
+          "such a checkpoint (desc_act) runs in GPTQModel; quantize again without desc_act");
     }
   }
   QTensor q{.spec = {.bits = layer.bits, .scale = scale_type(s.scales->dtype)},
@@ -148,8 +150,9 @@ QTensor read_matrix(const nn::SafetensorsFile& file, const Stored& s) {
   if (layer.zeros == GptqZeros::v1) {
     for (std::uint8_t& z : stored) {
       if (z == 2 * layer.half() - 1) {
-        refuse(file.path(), s.zeros->name, "has a zero point that readers of v1 read in two ways",
-               str("0 or ", 2 * layer.half()), str("1 to ", 2 * layer.half() - 1));
+        refuse_file(file.path(), s.zeros->name,
+                    "has a zero point that readers of v1 read in two ways",
+                    str("0 or ", 2 * layer.half()), str("1 to ", 2 * layer.half() - 1));
       }
       ++z;
     }
@@ -193,7 +196,10 @@ LoadedModel load_gptq(const fs::path& dir, const Json& config, const Json& about
   const Linears linears(*model);
   std::vector<Stored> matrices;
   std::vector<nn::FileTensor> floats;
-  for (const nn::FileTensor& t : model->file_tensors()) {
+  const std::vector<nn::FileTensor> tensors = model->file_tensors();
+  std::set<std::string_view> names;
+  for (const nn::FileTensor& t : tensors) names.insert(t.name);
+  for (const nn::FileTensor& t : tensors) {
     if (!linears.has(t.param, settings.head)) {
       file.require(t);
       floats.push_back(t);
@@ -204,18 +210,15 @@ LoadedModel load_gptq(const fs::path& dir, const Json& config, const Json& about
     // Some programs write a bias of zeros for a Linear that has none.
     const nn::FileTensor bias{nullptr, matrices.back().stem + ".bias",
                               Shape{t.param->value.rows()}};
-    const bool known = std::ranges::any_of(model->file_tensors(), [&](const nn::FileTensor& other) {
-      return other.name == bias.name;
-    });
-    if (known || !file.find(bias.name)) continue;
+    if (names.contains(bias.name) || !file.find(bias.name)) continue;
     file.require(bias);
     floats.push_back(bias);
   }
   file.check_no_others(model->head_is_tied());
-  const auto is_matrix = [&](const Param& p) {
-    return std::ranges::find(matrices, &p, &Stored::param) != matrices.end();
-  };
-  model->params().allocate_values([&](const Param& p) { return !packed || !is_matrix(p); });
+  std::set<const Param*> served;
+  if (packed)
+    for (const Stored& s : matrices) served.insert(s.param);
+  model->params().allocate_values([&](const Param& p) { return !served.contains(&p); });
   for (const nn::FileTensor& t : floats) file.read(t);
   if (model->head_is_tied()) file.check_tied_head(*model->head().weight);
   LoadedModel loaded{.quantization_config = about};

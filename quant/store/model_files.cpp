@@ -165,8 +165,8 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
     const char* const list = parts.list_of(t.name);
     check_multiplies(*model, t, *list != 0, list, where);
     packed.emplace_back(*model->params().find(t.param->name), t.name, spec->second, coding,
-                        input == inputs.end() ? std::nullopt : std::optional(input->second),
-                        parts, masked, file);
+                        input == inputs.end() ? std::nullopt : std::optional(input->second), parts,
+                        masked, file);
     specs.erase(spec);
   }
   if (!specs.empty()) {
@@ -284,10 +284,10 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
     }
     const auto scales = [&](const char* part, nn::DType dtype, nn::FileShape shape,
                             std::int64_t from, std::int64_t n) {
-      sources.push_back(nn::raw_tensor(
-          t.name + part, dtype, std::move(shape),
-          std::as_bytes(std::span(p.scales).subspan(static_cast<std::size_t>(from),
-                                                    static_cast<std::size_t>(n)))));
+      sources.push_back(
+          nn::raw_tensor(t.name + part, dtype, std::move(shape),
+                         std::as_bytes(std::span(p.scales).subspan(static_cast<std::size_t>(from),
+                                                                   static_cast<std::size_t>(n)))));
     };
     const std::int64_t units = std::ssize(q->at.scales);
     scales(".scale", dtype_of(q->spec.scale), shapes.scale, 0, units * scale_bytes(q->spec.scale));
@@ -327,7 +327,8 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
   nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources), kMetadata);
   nn::seal_model(dir);
 
-  const std::int64_t predicted = predict_size(model, quantized, float_bits, coding).file_bytes();
+  const std::int64_t predicted =
+      predict_size(model, quantized, float_bits, coding, Entropy::unknown).file_bytes();
   const auto written = static_cast<std::int64_t>(fs::file_size(dir / nn::kWeightsFile));
   if (predicted == written) return;
   throw Error({.fault = Fault::mismatch,

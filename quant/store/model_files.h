@@ -65,9 +65,12 @@ struct SizeReport {
   double coded_bits_per_weight() const;
 };
 
+/// Whether codes are entropy-coded to know how short they could be, although they are stored packed.
+enum class Entropy : std::uint8_t { measured, unknown };
+
 /// The bytes an artefact will have; `float_bits` of what is not quantized.
 SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int float_bits = 32,
-                        Coding coding = Coding::packed);
+                        Coding coding = Coding::packed, Entropy entropy = Entropy::measured);
 
 /// Writes the directory (an existing one is being filled: a DirectoryWriter's temporary). The
 /// parameters that `quantized` does not name are written as they are in `model`, in the type `floats`

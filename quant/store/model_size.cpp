@@ -17,7 +17,7 @@ double SizeReport::coded_bits_per_weight() const {
 }
 
 SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int float_bits,
-                        Coding coding) {
+                        Coding coding, Entropy entropy) {
   SizeReport size;
   const OfParams tensors(quantized.tensors);
   const OfParams masks(quantized.masks);
@@ -45,8 +45,12 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
     StorageBytes stored = storage_bytes(q->spec, q->rows, q->cols);
     StoredShapes shapes = stored_shapes(q->spec, q->rows, q->cols);
     if (mask) shapes.codes = {stored.codes = packed_bytes(q->spec, kept)};
-    const std::vector<std::uint8_t> coded = encode_codes(
-        mask ? kept_of<std::int8_t>(q->codes, mask->keep) : q->codes, grid_of(q->spec));
+    std::vector<std::uint8_t> coded;
+    if (entropy == Entropy::measured || coding == Coding::entropy) {
+      coded = encode_codes(mask ? kept_of<std::int8_t>(q->codes, mask->keep) : q->codes,
+                           grid_of(q->spec));
+      size.code_entropy += code_entropy(q->codes) * static_cast<double>(t.shape.size());
+    }
     size.quantized += t.shape.size();
     size.coded_bytes += std::ssize(coded);
     if (coding == Coding::entropy) {
@@ -75,7 +79,6 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
     const InputParts parts(*named, t.name);
     size.float_bytes += parts.bytes();
     for (const nn::TensorSource& part : parts.sources()) tensor(part.name, part.dtype, part.shape);
-    size.code_entropy += code_entropy(q->codes) * static_cast<double>(t.shape.size());
   }
   if (size.quantized > 0) size.code_entropy /= static_cast<double>(size.quantized);
   size.header_bytes = nn::safetensors_bytes(std::move(outline), kMetadata) - size.bytes();

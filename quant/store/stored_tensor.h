@@ -172,7 +172,8 @@ struct PackedEntry {
     } else {
       packed.codes = rows_of(*codes);
     }
-    packed.scales = nested_scale ? nested_units(file, packed, first) : units_of(*scale);
+    check(!nested_scale || n == all, name, "nested scales are read together");
+    packed.scales = nested_scale ? nested_units(file) : units_of(*scale);
     if (zero) packed.zero_points = units_of(*zero);
     return unpack(packed, first == 0 ? where(file) : str(where(file), " from row ", first));
   }
@@ -203,25 +204,15 @@ struct PackedEntry {
     return spread_codes(kept, keep, spec, rows, cols, zeros);
   }
 
-  /// Of a whole matrix as they are stored; those of a part are f32, as which they are held.
-  std::vector<std::uint8_t> nested_units(const nn::WeightFile& file, PackedTensor& part,
-                                         std::int64_t first) const {
+  /// Nested scales of the whole matrix, as they are stored.
+  std::vector<std::uint8_t> nested_units(const nn::WeightFile& file) const {
     std::vector<std::uint8_t> bytes;
     for (const nn::TensorEntry* entry : {scale, nested_scale, nested_mean}) {
       const std::size_t at = bytes.size();
       bytes.resize(at + entry->bytes);
       file.file().read_bytes(*entry, std::as_writable_bytes(std::span(bytes).subspan(at)));
     }
-    const std::int64_t rows = param->value.rows();
-    if (part.rows == rows) return bytes;
-    part.spec = held_spec(spec);
-    const std::int64_t units = unit_count(spec, rows, part.cols);
-    const std::vector<real> all = unnest_scales(bytes, units, where(file));
-    const auto per_row = spec.granularity == Granularity::tensor ? 0 : units / rows;
-    return pack_scales(std::span(all).subspan(static_cast<std::size_t>(first * per_row),
-                                              static_cast<std::size_t>(
-                                                  per_row == 0 ? 1 : part.rows * per_row)),
-                       part.spec.scale);
+    return bytes;
   }
 
   QTensor read(const nn::WeightFile& file) const { return read_rows(file, 0, param->value.rows()); }
@@ -231,7 +222,8 @@ struct PackedEntry {
     constexpr std::int64_t kPieceWeights = 1 << 20, kStep = ServedMatrix::kRowStep;
     const std::int64_t rows = param->value.rows(), cols = param->value.cols();
     const std::int64_t few = kPieceWeights / std::max<std::int64_t>(1, cols);
-    const std::int64_t piece = coded || mask ? rows : std::max(kStep, few / kStep * kStep);
+    const std::int64_t piece =
+        coded || mask || nested_scale ? rows : std::max(kStep, few / kStep * kStep);
     ServedMatrix matrix(spec, rows, cols, read_input(file));
     for (std::int64_t first = 0; first < rows; first += piece)
       matrix.set_rows(first, read_rows(file, first, std::min(piece, rows - first)));

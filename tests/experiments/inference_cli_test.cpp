@@ -50,6 +50,15 @@ TEST_CASE("bench measures models beside their roofs and draws them") {
   CHECK(program.notch("inspect " + model + " --memory --batch 2 -o csv").code == 0);
 }
 
+TEST_CASE("bench gptq times the matrices that are asked for") {
+  const Program program;
+  const Outcome bench =
+      program.notch("bench gptq -q --shape N --layer mlp.c_fc -r 1 calib.windows=4 -o csv");
+  CHECK(bench.code == 0);
+  CHECK(bench.out.find("mlp.c_fc") != std::string::npos);
+  CHECK(bench.out.find("c_attn") == std::string::npos);
+}
+
 TEST_CASE("the roof share is the smaller of compute and memory") {
   Roofline bench{.sgemm = 100e9, .integer = 400e9};
   // 1 operation per byte at 10 GB/s allows 10 Gops/s; half of it is reached.

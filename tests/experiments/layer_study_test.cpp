@@ -47,7 +47,7 @@ std::vector<double> two_bits(const Tensor& w) {
 
 TEST_CASE("a layer's noise, cost and histogram are plain loops'") {
   Subject s;
-  const ModelStudy study = study_layers(s.config, s.data, *s.model);
+  const ModelStudy study = *study_layers(s.config, s.data, *s.model);
   REQUIRE(study.bits == std::vector<int>{8, 2});
   CHECK(study.layers.size() == 4 + 1);  // of the block, and the token table
   const auto layer = std::ranges::find(study.layers, "h.0.attn.c_attn", &LayerStudy::name);
@@ -102,7 +102,7 @@ TEST_CASE("a study leaves the model as it was") {
 TEST_CASE("a channel a hundred times as loud is the one outlier") {
   Subject s;
   s.weight("h.0.ln_1.weight").value.data[5] = 100;
-  const ModelStudy study = study_layers(s.config, s.data, *s.model);
+  const ModelStudy study = *study_layers(s.config, s.data, *s.model);
   const auto layer = std::ranges::find(study.layers, "h.0.attn.c_attn", &LayerStudy::name);
   // Normalised channels have root mean squares near 1, whatever the text.
   CHECK(layer->loudest > 30);
@@ -112,7 +112,7 @@ TEST_CASE("a channel a hundred times as loud is the one outlier") {
 
 TEST_CASE("a study is kept to four digits, a damaged one refused") {
   Subject s;
-  ModelStudy study = study_layers(s.config, s.data, *s.model);
+  ModelStudy study = *study_layers(s.config, s.data, *s.model);
   study.sha256 = "abc";
   study.layers[0].loss_change[0] = std::nan("");
   const std::string text = to_json(study).dump();

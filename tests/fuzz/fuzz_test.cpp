@@ -126,6 +126,7 @@ NOTCH_FUZZ(coded_stream)
 NOTCH_FUZZ(checkpoint)
 NOTCH_FUZZ(row)
 NOTCH_FUZZ(metrics)
+NOTCH_FUZZ(kept)
 
 TEST_CASE("every target is fuzzed and has seeds") {
   std::set<std::string_view> names;

@@ -2,9 +2,12 @@
 #include "autograd/base/json.h"
 #include "experiments/report/diagnostic_figures.h"
 #include "experiments/report/figures.h"
+#include "experiments/run/layer_study.h"
 #include "experiments/run/metrics.h"
 #include "experiments/run/results.h"
 #include "experiments/show/plot.h"
+#include "experiments/show/roofline.h"
+#include "quant/methods/mixed.h"
 #include "tests/fuzz/targets.h"
 
 namespace notch::test::fuzz {
@@ -59,6 +62,7 @@ int fuzz_metrics(const std::uint8_t* data, std::size_t size) {
     if (!any) throw Error({.where = "metrics", .what = "no line"});
   });
   for (const Figure& f : curve_figures(text_of(data, size), {seed})) svg_of(f.plot);
+  for (const HeatMap& map : diagnostic_maps(text_of(data, size), {seed})) heat_map(map);
   for (const FigureGroup& group : diagnostic_figures(text_of(data, size), {seed})) {
     for (const Figure& f : group.figures) svg_of(f.plot);
   }
@@ -81,14 +85,54 @@ std::vector<std::string> metrics_past() {
   return {start + R"("quantizer":{}})", start + R"("step":"x","loss":1})",
           start + R"("step":1,"quantizer":{"reversals":[[)" + bins + "]]}}",
           start + R"("step":1,"quantizer":{"reversals":[["a"],[{}]]}})",
-          start + R"("step":-9223372036854775808,"loss":1e308})"};
+          start + R"("step":-9223372036854775808,"loss":1e308})",
+          // A map of the layers' last report.
+          start + R"("step":1,"quantizer":{"layers":["a"],"reversals":[[]]}})",
+          start + R"("step":1,"quantizer":{"sqnr_db":[1]}})",
+          start + R"("step":1,"quantizer":{"layers":[1]}})",
+          start + R"("step":1,"quantizer":{"layers":["a"],"ste_cosine":["x"]}})",
+          start + R"("step":1,"quantizer":{"layers":["a"],"reversals":[1]}})"};
+}
+
+/// What a run keeps for its report, and for measurements that go on.
+int fuzz_kept(const std::uint8_t* data, std::size_t size) {
+  Json json;
+  if (!taken([&] { json = Json::parse(text_of(data, size), "kept.json"); })) return 0;
+  ModelStudy study;
+  if (taken([&] { study = study_from_json(json, "layers.json"); })) to_json(study);
+  Roofline roofline;
+  if (taken([&] { roofline = roofline_from_json(json, "roofline.json"); })) {
+    roofline_svg(roofline);
+    to_json(roofline);
+  }
+  taken([&] { quant::sensitivity_from_json(json, "sensitivity"); });
+  return 0;
+}
+
+std::vector<std::string> kept_seeds() {
+  ModelStudy study{.sha256 = "0", .rows = {"rtn-int4"}, .tokens = 9, .bits = {4}};
+  study.layers.push_back({.name = "h.0.attn.c_attn", .weights = 12, .loss_change = {0.5}});
+  study.layers[0].histogram.assign(kStudyBins, 1.0 / kStudyBins);
+  study.layers[0].sqnr_db.assign(kStudyHighest - kStudyLowest + 1, 20);
+  Roofline roofline{.sgemm = 1e11, .integer = 4e11};
+  roofline.dots.push_back({.name = "a",
+                           .phase = "decode",
+                           .tokens = 1,
+                           .seconds = 1,
+                           .operations = 2,
+                           .bytes = 3,
+                           .roof_seconds = 1,
+                           .products = 1});
+  const quant::Sensitivity layer{.layer = "h.0.mlp.c_fc", .bits = 3, .bytes = 9, .rise = 0.25};
+  return {to_json(study).dump(), to_json(roofline).dump(), quant::to_json(layer).dump()};
 }
 
 }  // namespace
 
 std::vector<Target> run_targets() {
   return {{"row", fuzz_row, row_seeds, row_past},
-          {"metrics", fuzz_metrics, metrics_seeds, metrics_past}};
+          {"metrics", fuzz_metrics, metrics_seeds, metrics_past},
+          {"kept", fuzz_kept, kept_seeds, none}};
 }
 
 }  // namespace notch::test::fuzz

@@ -227,8 +227,10 @@ TEST_CASE("mixed widths refuse what cannot be weighed") {
   CHECK(test::error_of([&] { p.mix(); }).field == "mixed.widths");
   p.options.mixed.widths = {2, 4};
   CHECK(test::error_of([&] { p.mix({.bytes = 10}); }).found == "10");
-  CHECK_THROWS_AS(
-      quant::mix(*p.model, method("awq"), p.plan, p.text, p.text, p.options), Error);
-  CHECK_THROWS_AS(
-      quant::mix(*p.model, method("qat-ste"), p.plan, p.text, p.text, p.options), Error);
+  p.options.prune.method = "magnitude";
+  CHECK(test::error_of([&] { p.mix({.bytes = 100'000}); }).field == "prune.method");
+  p.options.prune.method = "none";
+  CHECK_THROWS_AS(quant::mix(*p.model, method("awq"), p.plan, p.text, p.text, p.options), Error);
+  CHECK_THROWS_AS(quant::mix(*p.model, method("qat-ste"), p.plan, p.text, p.text, p.options),
+                  Error);
 }

@@ -89,6 +89,8 @@ TEST_CASE("a nested scale is the level nearest to it, codes stay") {
     }
   }
   const QTensor once = q;
+  nest_scales(q);  // as a method and then a file may: stored scales stay
+  CHECK(q == once);
   CHECK(unpack(pack(q), "t") == once);
   CHECK(std::ssize(pack(q).scales) == storage_bytes(kNf4, rows, cols).scales);
 }

@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "autograd/base/half.h"
+#include "quant/serve/served_lanes.h"
+#include "quant/serve/served_panels.h"
 #include "quant/store/gguf_blocks.h"
 #include "quant/store/gguf_exact.h"
 #include "quant/store/pack.h"
@@ -27,6 +29,21 @@ std::string held_by(const QTensor& q) {
   decode_blocks(type, blocks, back);
   CHECK(back == dequantize(q));
   CHECK(unpack(pack(q), "w") == q);
+  // And so does memory, in which inputs rounded or not meet it.
+  std::vector<float> row(static_cast<std::size_t>(q.cols));
+  const std::vector<real> values = dequantize(q);
+  const ServedPanels panels(q);
+  const ServedLanes lanes(q);
+  int wrong = 0;
+  for (std::int64_t r = 0; r < q.rows; ++r) {
+    const auto expected =
+        std::span(values).subspan(static_cast<std::size_t>(r * q.cols), row.size());
+    panels.dequantize_row(row, r);
+    wrong += !std::ranges::equal(row, expected);
+    lanes.dequantize_row(row, r);
+    wrong += !std::ranges::equal(row, expected);
+  }
+  CHECK(wrong == 0);
   std::string name(type.name);
   std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
   return name;
@@ -66,7 +83,8 @@ TEST_CASE("scales of seven bits leave room for a zero point of four") {
   CHECK(rounded(1 + real(0x1p-7)) == 1);           // half way between 64 and 65 of 64: to even
   CHECK(rounded(1 + real(0x3p-7)) == 1 + real(0x1p-5));
   CHECK(rounded(-real(0.1)) == -real(0.099609375));
-  CHECK(rounded(5000) == 4352);
+  CHECK(rounded(5000) == 4352);  // 68 · 64, the largest seven bits that are a half times 15
+  CHECK(scale_bytes(ScaleType::f16_7) == 2);
   CHECK(rounded(real(1e-30)) == real(0x1p-24));
   Rng rng(4, 4);
   for (int i = 0; i < 2000; ++i) {
