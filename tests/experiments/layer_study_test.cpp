@@ -5,6 +5,7 @@
 
 #include "experiments/run/evaluate.h"
 #include "experiments/run/sample_text.h"
+#include "tests/base/temporary_directory.h"
 #include "tests/experiments/tiny_experiment.h"
 
 using namespace notch;
@@ -108,6 +109,34 @@ TEST_CASE("a channel a hundred times as loud is the one outlier") {
   CHECK(layer->loudest > 30);
   CHECK(layer->loudest < 300);
   CHECK(layer->outliers == 1);
+}
+
+TEST_CASE("a kept study is made again for other rows or from a damaged file") {
+  Subject s;
+  const test::TemporaryDirectory folder;
+  const fs::path file = folder.path() / "layers.json";
+  SeedResults seed{.seed = s.config.seeds.front()};
+  seed.rows.push_back({.name = std::string(kBaseRow), .sha256 = "abc"});
+  Progress progress({.quiet = true});
+  const auto keep = [&] {
+    REQUIRE(keep_study(folder.path(), seed, s.config, s.data, *s.model, progress));
+    return read_file(file);
+  };
+  const std::string first = keep();
+  // What stands there for these rows is not made again: another number in it stays.
+  Json marked = Json::parse(first, "layers.json");
+  marked.set("tokens", std::int64_t{1});
+  write_file(file, marked.dump() + "\n");
+  CHECK(keep() == marked.dump() + "\n");
+  s.config.quant.bits = {4, 2};
+  const std::string other = keep();
+  CHECK(study_from_json(Json::parse(other, "l"), "l").bits == std::vector<int>{4, 2});
+  write_file(file, other.substr(0, other.size() / 2));
+  CHECK(keep() == other);
+  // Only the first seed of a run has one.
+  seed.seed += 1;
+  write_file(file, "");
+  CHECK(keep().empty());
 }
 
 TEST_CASE("a study is kept to four digits, a damaged one refused") {
