@@ -8,13 +8,8 @@
 #                               second and 64 MiB and twice its size (tests/fuzz.sh: with libFuzzer)
 #   tests/soak.sh flips         every bit of every byte of small files of each kind is flipped and noticed
 #   tests/soak.sh faults        a run whose disk fails, or whose power does, at every single call
-#   tests/soak.sh sanitize      the whole test suite with the address and undefined-behaviour
-#                               sanitizers, in build-asan/
-#   tests/soak.sh tsan          the pool and whole training steps with the thread sanitizer, in build-tsan/
-#   tests/soak.sh clang         everything compiled by clang with warnings as errors, in build-clang/
-#   tests/soak.sh tidy          clang-tidy (.clang-tidy) over all sources
 #
-# Each part prints a line of summary and fails where something was found. $NOTCH names a built program;
+# tests/checks.sh has sanitizers and other compilers. Each part prints a line of summary and fails where something was found. $NOTCH names a built program;
 # otherwise build/ is built. $NOTCH_SOAK_CONFIG names another experiment than the small one below.
 set -eu
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -155,13 +150,6 @@ threads_part() {
   done
 }
 
-sanitize_part() {
-  cmake -S "$root" -B "$root/build-asan" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-    -DNOTCH_SANITIZE=address,undefined >/dev/null
-  cmake --build "$root/build-asan" -j "$jobs"
-  ctest --test-dir "$root/build-asan" --output-on-failure -j "$jobs"
-}
-
 fuzz_part() {
   targets test_fuzz
   NOTCH_FUZZ_INPUTS=$1 NOTCH_FUZZ_SEED=$2 "$root/build/test_fuzz"
@@ -184,40 +172,11 @@ faults_part() {
   echo "faults: every call failed once, and from then on"
 }
 
-tsan_part() {
-  cmake -S "$root" -B "$root/build-tsan" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-    -DNOTCH_SANITIZE=thread >/dev/null
-  cmake --build "$root/build-tsan" -j "$jobs" --target test_base test_nn
-  "$root/build-tsan/test_base" "*region*,*thread*,*tile*,parallel_for*"
-  OPENBLAS_NUM_THREADS=1 "$root/build-tsan/test_nn" "*threads*,*learns*"
-  echo "tsan: nothing found"
-}
-
-clang_part() {
-  cmake -S "$root" -B "$root/build-clang" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++ \
-    -DNOTCH_WERROR=ON >/dev/null
-  cmake --build "$root/build-clang" -j "$jobs"
-  echo "clang: no warning"
-}
-
-tidy_part() {
-  cmake -S "$root" -B "$root/build-tidy" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DNOTCH_PCH=OFF \
-    -DCMAKE_CXX_COMPILER=clang++ >/dev/null
-  (cd "$root" && git ls-files 'autograd/*.cpp' 'nn/*.cpp' 'optim/*.cpp' 'quant/*.cpp' 'data/*.cpp' \
-    'experiments/*.cpp' | grep -v lessons/exercises) |
-    (cd "$root" && xargs -P "$jobs" -n 4 clang-tidy -p build-tidy --quiet --warnings-as-errors='*')
-  echo "tidy: clean"
-}
-
 case ${1:-} in
   fuzz) fuzz_part "${2:-20000}" "${3:-1}" ;;
   flips) flips_part ;;
   faults) faults_part ;;
-  tsan) tsan_part ;;
-  clang) clang_part ;;
-  tidy) tidy_part ;;
   kill) build; small_experiment; kill_part "${2:-30}" ;;
   threads) build; small_experiment; threads_part ;;
-  sanitize) sanitize_part ;;
   *) usage ;;
 esac
