@@ -118,7 +118,8 @@ std::vector<SafetensorsFile> open_shards(const fs::path& index) {
                    at == file_of.end() ? "none" : at->second);
     }
   }
-  for (const auto& [tensor, name] : file_of) {
+  for (const auto& entry : file_of) {
+    const std::string &tensor = entry.first, &name = entry.second;
     const auto holds = [&](const SafetensorsFile& file) { return file.find(tensor) != nullptr; };
     if (std::ranges::none_of(files, holds)) {
       refuse_index(index.parent_path() / name, "the index gives the file a tensor that it lacks",

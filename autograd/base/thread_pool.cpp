@@ -111,8 +111,9 @@ class Pool {
     body_ = body;
     const int count = size();
     for (int i = 0; i < count; ++i) {
-      shares_[i].next.store(n * i / count, std::memory_order_relaxed);
-      shares_[i].end = n * (i + 1) / count;
+      Share& share = shares_[static_cast<std::size_t>(i)];
+      share.next.store(n * i / count, std::memory_order_relaxed);
+      share.end = n * (i + 1) / count;
     }
     const std::uint64_t region =
         (state_.load(std::memory_order_relaxed) & ~(kJoined | kOpen)) + kRegion;
@@ -141,7 +142,7 @@ class Pool {
     const Inside inside;
     const int count = size();
     for (int k = 0; k < count; ++k) {
-      Share& share = shares_[(self + k) % count];
+      Share& share = shares_[static_cast<std::size_t>((self + k) % count)];
       while (true) {
         const std::int64_t i = share.next.fetch_add(1, std::memory_order_relaxed);
         if (i >= share.end) break;

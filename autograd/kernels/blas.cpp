@@ -1,6 +1,7 @@
 // The only file that includes cblas.h. See blas.h.
 #include "autograd/kernels/blas.h"
 
+#define FORCE_OPENBLAS_COMPLEX_STRUCT  // not C's _Complex, which C++ does not have
 #include <cblas.h>
 
 #include <algorithm>

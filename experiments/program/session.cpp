@@ -142,7 +142,8 @@ std::vector<std::string> overrides_of(const Args& args) {
   std::vector<std::string> overrides = args.overrides;
   constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
       {"bits", "quant.bits"}, {"group", "quant.group_size"}, {"methods", "quant.methods"}};
-  for (const auto& [flag, key] : kKeys) {
+  for (const auto& pair : kKeys) {
+    const std::string_view flag = pair.first, key = pair.second;
     const auto value = args.value(flag);
     if (!value) continue;
     // Whichever won, the other would be ignored.

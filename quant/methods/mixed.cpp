@@ -212,8 +212,7 @@ class Measurement {
 std::vector<int> ordered_widths(const MixedOptions& options) {
   std::vector<int> widths = options.widths;
   std::ranges::sort(widths);
-  const auto repeated = std::ranges::unique(widths);
-  widths.erase(repeated.begin(), repeated.end());
+  widths.erase(std::unique(widths.begin(), widths.end()), widths.end());
   if (widths.size() >= 2) return widths;
   throw Error({.where = kWhere,
                .what = "there is nothing to choose from",

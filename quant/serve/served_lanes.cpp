@@ -59,7 +59,7 @@ int held_bits(const Spec& spec) {
   const Grid grid = grid_of(spec);
   const bool few = !grid.levels.empty() && std::ssize(grid.levels) <= kMostLevels;
   const int indices = few ? kMostLevels - 1 : grid.qmax - grid.qmin;
-  return std::bit_width(static_cast<unsigned>(indices));
+  return static_cast<int>(std::bit_width(static_cast<unsigned>(indices)));
 }
 
 ServedLanes::ServedLanes(const Spec& spec, Index rows, Index cols)

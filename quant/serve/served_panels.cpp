@@ -17,7 +17,8 @@ using Index = std::int64_t;
 /// Bits of a code in panels: of every code that the grid has, and no other.
 int panel_bits(const Spec& spec) {
   const Grid grid = grid_of(spec);
-  return std::bit_width(static_cast<unsigned>((grid.qmax - grid.qmin) / grid.step));
+  return static_cast<int>(
+      std::bit_width(static_cast<unsigned>((grid.qmax - grid.qmin) / grid.step)));
 }
 
 IntegerShape shape_of(const Spec& spec, Index rows, Index cols) {

@@ -110,7 +110,7 @@ class BitReader {
 /// Exponential Golomb of order k: (v >> k) + 1 in Elias gamma, then the k low bits.
 void put_golomb(BitWriter& out, std::uint32_t v, int k) {
   const std::uint32_t high = (v >> k) + 1;
-  const int length = std::bit_width(high);
+  const int length = static_cast<int>(std::bit_width(high));
   out.put(0, length - 1);
   for (int i = length - 1; i >= 0; --i) out.put(high >> i, 1);
   out.put(v, k);

@@ -90,10 +90,11 @@ SmallBlock fitted_scale(Block x, int half, Block weight) {
 SmallBlock fitted_range(Block x, int top, Block weight) {
   constexpr int kSteps = 36;
   constexpr float kFirst = -0.9f, kStep = 0.05f;
-  auto [low, high] = std::ranges::minmax(x);
+  const auto range = std::ranges::minmax(x);
+  float low = std::min(range.min, 0.0f);
+  const float high = range.max;
   float sum_w = 0, sum_wx = 0;
   for (std::size_t j = 0; j < kSmallBlock; ++j) sum_w += weight[j], sum_wx += weight[j] * x[j];
-  low = std::min(low, 0.0f);
   SmallBlock block{.m = low};
   if (high <= low) return block;
   std::array<int, kSmallBlock> codes{};

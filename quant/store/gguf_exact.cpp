@@ -136,7 +136,8 @@ const nn::GgufType& exact_type(const QTensor& q, std::string_view where) {
     if (is_half(static_cast<float>(s))) continue;
     refuse(str("has the scale ", s, ", which no half is"), "quantize with scale = \"f16\"");
   }
-  const auto [low, high] = w.range();
+  const std::pair<int, int> range = w.range();
+  const int low = range.first, high = range.second;
   const auto super = [&](std::string_view name) {
     return whole && holds_super(*nn::gguf_type(name), w);
   };

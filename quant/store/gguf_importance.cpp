@@ -72,7 +72,9 @@ void save_importance(const ImportanceMatrix& matrix, const fs::path& path) {
     const auto bytes = std::as_bytes(std::span(&f, 1));
     out.insert(out.end(), bytes.begin(), bytes.end());
   };
-  for (const auto& [name, squares] : matrix.of) {
+  for (const auto& entry : matrix.of) {
+    const std::string& name = entry.first;
+    const auto& squares = entry.second;
     sources.push_back({name + std::string(kSums), &f32, 1, std::ssize(squares.sums), false,
                        [&, put](std::int64_t, std::int64_t, auto& out) {
                          for (const double s : squares.sums) put(s, out);

@@ -24,7 +24,7 @@ std::string as_read_by_sh(const std::string& words) {
 TEST_CASE("a shell reads a printed word back as it was") {
   std::string words, expected;
   for (int c = 1; c < 256; ++c) {
-    for (const std::string word :
+    for (const std::string& word :
          {std::string(1, static_cast<char>(c)), std::string("a") + static_cast<char>(c) + "b'c"}) {
       words += ' ' + shell_word(word);
       expected += word + '\0';

@@ -67,7 +67,7 @@ struct Sums {
 
 TEST_CASE("the second half of every whole chunk is scored") {
   const auto model = make_gpt();
-  for (const std::size_t ctx : {8, 7, 4}) {
+  for (const std::size_t ctx : {8u, 7u, 4u}) {
     for (const int before : {-1, 3}) {
       const auto tokens = random_tokens(5 * ctx + 3);
       Sums nll;

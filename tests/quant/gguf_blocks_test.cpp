@@ -186,7 +186,7 @@ TEST_CASE("encoders choose llama.cpp's scales and codes") {
       const auto [low, high] = std::ranges::minmax(x);
       const double step = with_minimum ? (double{high} - double{low}) / ((1 << bits) - 1)
                           : bits == 8  ? largest / 127.0
-                                       : largest / (1 << (bits - 1));
+                                       : largest / std::exp2(bits - 1);
       for (std::size_t j = 0; j < 32; ++j) {
         const double bound =
             step * (with_minimum || bits == 8 ? 0.5 : 1.0) + 2e-3 * (largest + 1e-9);

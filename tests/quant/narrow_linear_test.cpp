@@ -216,7 +216,8 @@ TEST_CASE("an integer matrix takes pieces of rows, lookups dequantize") {
                      choose_scales(w, rows, cols, spec, RangeRule::absmax, "w").at, "w");
         const std::vector<real> expected = dequantize(q);
         ServedPanels whole(q), pieces(spec, rows, cols);
-        for (const auto& [first, n] : {std::pair<std::int64_t, std::int64_t>{0, 32}, {32, 5}}) {
+        for (const auto& range : {std::pair<std::int64_t, std::int64_t>{0, 32}, {32, 5}}) {
+          const std::int64_t first = range.first, n = range.second;
           QTensor part{spec, n, cols};
           const std::int64_t units = std::ssize(q.at.scales) / rows;  // per row; 0: per tensor
           const auto cut = [&](const auto& v, std::int64_t each) {

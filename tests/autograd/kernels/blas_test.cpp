@@ -129,7 +129,9 @@ TEST_CASE("syrk adds the upper triangle of x'x with any threads") {
   struct Shape {
     std::int64_t M, N;
   };
-  for (const auto& [M, N] : {Shape{37, 1}, {5000, 7}, {5000, 130}, {5000, 300}, {1100, 700}}) {
+  for (const Shape& shape :
+       {Shape{37, 1}, {5000, 7}, {5000, 130}, {5000, 300}, {1100, 700}}) {
+    const std::int64_t M = shape.M, N = shape.N;
     for (const bool random : {false, true}) {
       std::vector<float> x(static_cast<std::size_t>(M * N));
       Rng rng(12);
