@@ -1,5 +1,10 @@
 #include "nn/llama.h"
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <mutex>
+
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/rotary.h"
@@ -7,19 +12,26 @@
 
 namespace notch::nn {
 
-const Tensor& RotaryPositions::table() const {
-  std::call_once(made_, [this] {
-    values_ = FlatBlock(static_cast<std::size_t>(shape_.size()));
-    table_ = {values_.flat().data(), shape_};
-    kernels::rotary_table(values_.flat(), shape_[0], shape_[1], theta_);
-  });
-  return table_;
+const Tensor& RotaryPositions::table(std::int64_t used) const {
+  constexpr std::uint64_t kLeast = 1024;
+  const auto wanted = static_cast<std::uint64_t>(std::clamp<std::int64_t>(used, 0, positions_));
+  const std::scoped_lock lock(mutex_);
+  if (tables_.empty() || tables_.back().tensor.rows() < static_cast<std::int64_t>(wanted)) {
+    const std::int64_t n = std::min(
+        positions_, static_cast<std::int64_t>(std::max(kLeast, std::bit_ceil(wanted))));
+    Table longer{.values = FlatBlock(static_cast<std::size_t>(n * HS_))};
+    longer.tensor = {longer.values.flat().data(), {n, HS_}};
+    kernels::rotary_table(longer.values.flat(), n, HS_, theta_);
+    tables_.push_back(std::move(longer));
+  }
+  return tables_.back().tensor;
 }
 
 Var GroupedSelfAttention::mix(Var q, Var k, Var v, KvCache* cache) const {
   const std::int64_t first = cache ? cache->length() : 0;
-  const Var turned_q = rotary(q, positions->table(), first);
-  const Var turned_k = rotary(k, positions->table(), first);
+  const Tensor& table = positions->table(first + q.value().shape[1]);
+  const Var turned_q = rotary(q, table, first);
+  const Var turned_k = rotary(k, table, first);
   return cache ? cached_attention(turned_q, turned_k, v, *cache, layer)
                : causal_attention(turned_q, turned_k, v, n_head);
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -31,20 +32,25 @@ struct LlamaConfig {
   bool operator==(const LlamaConfig&) const = default;
 };
 
-/// Sines and cosines of every position: kernels::rotary_table [block_size, HS], made at the first
-/// use. What only looks at shapes, or at a file that may be nonsense, does not pay for them.
+/// Sines and cosines of positions: kernels::rotary_table [.., HS], made as far as they are used. A file
+/// may claim a context of a million: what only looks at shapes pays nothing, a short text for itself.
 class RotaryPositions {
  public:
   RotaryPositions(std::int64_t positions, std::int64_t HS, double theta)
-      : shape_{positions, HS}, theta_(theta) {}
-  const Tensor& table() const;
+      : positions_(positions), HS_(HS), theta_(theta) {}
+  /// At least the first `used` positions, and no more than there are. A table stays when a longer one is
+  /// made, in steps of two, as a tape may still read it.
+  const Tensor& table(std::int64_t used) const;
 
  private:
-  Shape shape_;
+  struct Table {
+    FlatBlock values{};
+    Tensor tensor{};
+  };
+  std::int64_t positions_, HS_;
   double theta_;
-  mutable std::once_flag made_;
-  mutable FlatBlock values_;
-  mutable Tensor table_{};
+  mutable std::mutex mutex_;
+  mutable std::deque<Table> tables_;  // each longer than the one before
 };
 
 /// x [B, T, C] -> [B, T, C]: every position looks at itself and the ones before it.

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "autograd/base/rng.h"
+#include "autograd/kernels/rotary.h"
 #include "nn/generate.h"
 #include "nn/model_dir.h"
 #include "tests/base/temporary_directory.h"
@@ -142,6 +143,25 @@ TEST_CASE("no position of a Llama sees a later one, and each feels its place") {
   CHECK(largest > 1e-3);
 }
 
+TEST_CASE("angles are made as far as they are used and stay where they are") {
+  const RotaryPositions positions(3000, 4, 100);
+  Reals whole(3000 * 4);
+  kernels::rotary_table(whole, 3000, 4, 100);
+  std::vector<const Tensor*> tables;
+  // A few, twice as many, all: a request beyond the last is the op's to refuse.
+  for (const auto& [used, made] : {std::pair<std::int64_t, std::int64_t>{10, 1024},
+                                   {1024, 1024},
+                                   {1025, 2048},
+                                   {2049, 3000},
+                                   {9999, 3000}}) {
+    tables.push_back(&positions.table(used));
+    CHECK(tables.back()->rows() == made);
+  }
+  for (const Tensor* t : tables)
+    CHECK(std::ranges::equal(t->flat(), std::span(whole).first(t->flat().size())));
+  CHECK(RotaryPositions(5, 4, 100).table(3).rows() == 5);
+}
+
 TEST_CASE("a Llama's cached logits equal those of one full pass") {
   const auto model = lively();
   const auto ids = some_ids(12);
@@ -256,9 +276,10 @@ TEST_CASE("a Llama's config is read, or refused by its key") {
       {"sliding_window", 2},
       {"rope_theta", 0},
       {"rms_norm_eps", -1e-5}};
-  for (const auto& [key, value] : bad) {
+  for (const auto& pair : bad) {
+    const char* key = pair.first;
     CAPTURE(key);
-    const ErrorParts e = test::error_of([&] { parsed(key, value); });
+    const ErrorParts e = test::error_of([&] { parsed(key, pair.second); });
     CHECK(e.fault == Fault::input);
     CHECK(e.where.starts_with("c.json"));
     CHECK((e.field == key || e.where.ends_with(key)));
