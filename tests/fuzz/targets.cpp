@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "nn/model.h"
+
 namespace notch::test::fuzz {
 namespace {
 
@@ -40,6 +42,13 @@ const std::filesystem::path& scratch() {
 
 long times_taken() { return taken_so_far; }
 
+void answer_a_token(const nn::Model& model) {
+  const std::vector<std::int32_t> ids{0};
+  Graph g;
+  g.begin(Graph::Mode::inference);
+  static_cast<void>(model.logits(g, {ids, 1, 1}).value().flat());
+}
+
 bool taken(const std::function<void()>& parse) {
   try {
     parse();
@@ -58,7 +67,8 @@ bool taken(const std::function<void()>& parse) {
 const std::vector<Target>& targets() {
   static const std::vector<Target> all = [] {
     std::vector<Target> list;
-    for (auto part : {text_targets(), token_targets(), model_targets(), run_targets()}) {
+    for (auto part :
+         {text_targets(), token_targets(), model_targets(), gguf_targets(), run_targets()}) {
       std::ranges::move(part, std::back_inserter(list));
     }
     return list;

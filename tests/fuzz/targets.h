@@ -16,6 +16,10 @@
 #include "autograd/base/error.h"
 #include "tests/fuzz/files.h"
 
+namespace notch::nn {
+class Model;
+}
+
 namespace notch::test::fuzz {
 
 /// A property that does not hold.
@@ -39,10 +43,12 @@ struct Target {
 const std::vector<Target>& targets();
 const Target* find_target(std::string_view name);
 
-// Of the files below: targets_text.cpp, targets_tokens.cpp, targets_models.cpp, targets_runs.cpp.
+// Of the files targets_text.cpp, targets_tokens.cpp, targets_models.cpp, targets_gguf.cpp,
+// targets_runs.cpp.
 std::vector<Target> text_targets();
 std::vector<Target> token_targets();
 std::vector<Target> model_targets();
+std::vector<Target> gguf_targets();
 std::vector<Target> run_targets();
 
 inline std::string_view text_of(const std::uint8_t* data, std::size_t size) {
@@ -54,6 +60,9 @@ inline std::vector<std::string> none() { return {}; }
 bool taken(const std::function<void()>& parse);
 /// How often it did, so far: a fuzzer whose inputs are all refused at the first check finds nothing.
 long times_taken();
+
+/// Logits of one token: of a model of any values.
+void answer_a_token(const nn::Model& model);
 
 /// A directory of this process for the files of an input, in memory where the system has such a one.
 const std::filesystem::path& scratch();

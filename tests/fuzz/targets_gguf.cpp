@@ -1,0 +1,99 @@
+// GGUF files: models of every block type, of both architectures.
+#include "autograd/base/unsynced_writes.h"
+#include "nn/gguf.h"
+#include "nn/llama.h"
+#include "quant/numbers/presets.h"
+#include "quant/store/gguf_model.h"
+#include "tests/fuzz/targets.h"
+#include "tests/nn/plain_file.h"
+#include "tests/quant/quantized_models.h"
+
+namespace notch::test::fuzz {
+namespace {
+
+int fuzz_gguf(const std::uint8_t* data, std::size_t size) {
+  const fs::path path = scratch() / "a.gguf";
+  put_file(path, text_of(data, size));
+  taken([&] {
+    const nn::GgufFile file = nn::GgufFile::open(path);
+    taken([&] { file.verify(); });
+    for (const nn::GgufTensor& t : file.tensors()) {
+      std::vector<std::byte> bytes(t.bytes);
+      file.read(t, bytes);
+    }
+  });
+  taken([&] { answer_a_token(*quant::load_gguf(path).model); });
+  return 0;
+}
+
+std::string saved(const nn::Model& model, const std::vector<quant::NamedQTensor>& tensors,
+                  std::string_view floats) {
+  const fs::path path = scratch() / "seed.gguf";
+  quant::save_gguf(model, tensors,
+                   {.tokens = {"a", "b", "ab", "<|endoftext|>"},
+                    .kinds = {1, 1, 1, 3},
+                    .merges = {"a b"},
+                    .bos = 3,
+                    .eos = 3},
+                   {.type = nn::gguf_type(floats)}, "tiny", path);
+  return read_file(path);
+}
+
+/// The file with the blocks of a tensor in a type that has no encoder: zeros.
+std::string with_zeros(const std::string& bytes, std::string_view tensor, std::string_view type) {
+  const fs::path path = scratch() / "seed.gguf", changed = scratch() / "changed.gguf";
+  put_file(path, bytes);
+  const nn::GgufFile file = nn::GgufFile::open(path);
+  std::vector<nn::GgufEntry> metadata = file.metadata();
+  std::erase_if(metadata, [](const nn::GgufEntry& e) { return e.key.starts_with("notch."); });
+  std::vector<nn::GgufSource> sources;
+  for (const nn::GgufTensor& t : file.tensors()) {
+    const bool zeros = t.name == tensor;
+    const nn::GgufType* kind = zeros ? nn::gguf_type(type) : t.type;
+    const std::int64_t cols = t.extents[0], vector = t.extents.size() == 1;
+    const auto row = static_cast<std::size_t>(cols / kind->block * kind->bytes);
+    const auto write = [=, &file, &t](std::int64_t first, std::int64_t n,
+                                      std::vector<std::byte>& out) {
+      std::vector<std::byte> rows(static_cast<std::size_t>(n) * row);
+      if (!zeros) file.read(t, rows, static_cast<std::size_t>(first) * row);
+      out.insert(out.end(), rows.begin(), rows.end());
+    };
+    sources.push_back({t.name, kind, vector ? 1 : t.extents[1], cols, vector != 0, write});
+  }
+  nn::write_gguf(changed, metadata, sources);
+  return read_file(changed);
+}
+
+std::vector<std::string> gguf_seeds() {
+  using namespace notch::quant;
+  const UnsyncedWrites fast;
+  std::vector<std::string> seeds;
+  const auto gpt =
+      make_gpt({.vocab_size = 4, .block_size = 4, .n_layer = 1, .n_head = 1, .n_embd = 32});
+  for (const char* type : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"})
+    seeds.push_back(saved(*gpt, {}, type));
+  // Superblocks of 256 weights: in the matrix that multiplies the inner channels.
+  for (const std::string_view type : {"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "tq2_0"}) {
+    nn::Llama llama({.vocab_size = 4,
+                     .block_size = 4,
+                     .n_layer = 1,
+                     .n_head = 2,
+                     .n_kv_head = 1,
+                     .n_embd = 32,
+                     .n_inner = 256,
+                     .tie_embeddings = true});
+    randomise(llama.params(), 1);
+    const Quantized q =
+        rounded(llama, {.rules = {{"*", {}}, {"*.down_proj", find_preset(type)->spec}}});
+    seeds.push_back(saved(llama, q.tensors, "Q4_0"));
+  }
+  for (const char* type : {"IQ4_NL", "TQ1_0"})
+    seeds.push_back(with_zeros(seeds.back(), "blk.0.ffn_down.weight", type));
+  return seeds;
+}
+
+}  // namespace
+
+std::vector<Target> gguf_targets() { return {{"gguf", fuzz_gguf, gguf_seeds, none}}; }
+
+}  // namespace notch::test::fuzz
