@@ -111,7 +111,7 @@ TEST_CASE("a channel a hundred times as loud is the one outlier") {
   CHECK(layer->outliers == 1);
 }
 
-TEST_CASE("a kept study is made again for other rows or from a damaged file") {
+TEST_CASE("a kept study is made again for other rows") {
   Subject s;
   const test::TemporaryDirectory folder;
   const fs::path file = folder.path() / "layers.json";
