@@ -1,7 +1,6 @@
 #include "experiments/run/fit.h"
 
 #include <optional>
-#include <utility>
 
 #include "experiments/machine/machine.h"
 #include "experiments/run/compare.h"
@@ -14,63 +13,71 @@ namespace notch::experiments {
 bool fit(const RunContext& run, std::int64_t seed, const TrainSettings& settings, TrainParts parts,
          RowResult& row) {
   const std::string label = str("seed-", seed, "/", settings.phase);
-  const auto steps = static_cast<int>(settings.last_step() - settings.first_step);
-  const auto every = static_cast<int>(settings.log_every);
-  parts.tokens = run.data.source.tokens.train;
+  const Metrics& metrics = run.dir.metrics();
+  const data::TokenData& text = run.data.source.tokens;
+  parts.tokens = text.train;
   parts.checkpoints = run.dir.checkpoints(seed) / settings.phase;
   parts.build = build_text();
-  std::optional<double> val;
-  int resumed = 0;
-  TrainListener listener;
-  listener.on_damaged = [&](const std::string& checkpoint, const std::string& reason) {
-    run.progress.note(str("warning: ", checkpoint, " is passed over: ", reason));
-  };
-  listener.on_resume = [&](std::int64_t step) { resumed = static_cast<int>(step); };
-  listener.on_start = [&] {
-    run.dir.metrics().resume(label, resumed);
-    run.progress.begin(label, steps, resumed, every);
-    if (resumed > 0) run.progress.note(str(label, ": resumed at step ", resumed));
-  };
-  listener.on_step = [&](const UpdateReport& u) {
-    run.progress.report({.step = static_cast<int>(u.step),
-                         .loss = u.loss,
-                         .val = std::exchange(val, std::nullopt),
-                         .lr = u.lr,
-                         .gnorm = u.grad_norm,
-                         .tokens = u.tokens});
-  };
-  listener.on_log = [&](const UpdateReport& u) {
-    Json line = Json::object();
-    line.set("loss", u.loss).set("lr", u.lr).set("grad_norm", u.grad_norm);
-    run.dir.metrics().append(label, u.step, line);
-  };
-  listener.on_remark = [&](std::int64_t step, const Json& remarks) {
-    run.dir.metrics().append(label, step, remarks);
-  };
-  listener.on_eval = [&](std::int64_t step) {
-    const Evaluation e = evaluate(parts.model, run.data.source.tokens.val,
-                                  run.data.source.tokens.val_bytes_per_token, nullptr,
-                                  {.windows = run.config.train.eval_windows});
-    val = e.loss;
-    Json line = Json::object();
-    line.set("val_loss", e.loss);
-    run.dir.metrics().append(label, step, line);
-  };
-  listener.stop_requested = stop_requested;
   Profile profile;
   if (run.profile) parts.profile = &profile;
-  const TrainOutcome outcome = train(settings, parts, listener);
-  row.seconds += outcome.seconds;
-  if (outcome.build != parts.build) row.build = outcome.build;
-  run.progress.end(outcome.finished
-                       ? str(label, ": ", steps, " steps in ", format_duration(outcome.seconds))
-                       : str(label, ": stopped at step ", outcome.steps));
+
+  TrainingPhase phase(settings, parts);
+  for (const nn::DamagedCheckpoint& d : phase.resume()) {
+    run.progress.note(str("warning: ", d.path.string(), " is passed over: ", d.reason));
+  }
+  const auto steps = static_cast<int>(phase.steps()), resumed = static_cast<int>(phase.done());
+  metrics.resume(label, resumed);
+  run.progress.begin(label, steps, resumed, static_cast<int>(settings.log_every));
+  if (resumed > 0) run.progress.note(str(label, ": resumed at step ", resumed));
+
+  while (phase.done() < phase.steps()) {
+    if (stop_requested()) {
+      phase.save();
+      break;
+    }
+    const UpdateReport update = phase.step();
+    if (phase.due(settings.log_every)) {
+      Json line = Json::object();
+      line.set("loss", update.loss).set("lr", update.lr).set("grad_norm", update.grad_norm);
+      metrics.append(label, update.step, line);
+    }
+    if (phase.due(settings.remark_every)) {
+      if (const Json said = phase.remarks(); !said.is_null())
+        metrics.append(label, update.step, said);
+    }
+    std::optional<double> val;
+    if (phase.due(settings.eval_every)) {
+      std::optional<optim::EmaWeights> averages;
+      if (phase.ema()) averages.emplace(*phase.ema());
+      val = evaluate(parts.model, text.val, text.val_bytes_per_token, nullptr,
+                     {.windows = run.config.train.eval_windows})
+                .loss;
+      Json line = Json::object();
+      line.set("val_loss", *val);
+      metrics.append(label, update.step, line);
+    }
+    run.progress.report({.step = static_cast<int>(update.step),
+                         .loss = update.loss,
+                         .val = val,
+                         .lr = update.lr,
+                         .gnorm = update.grad_norm,
+                         .tokens = update.tokens});
+    if (phase.due(settings.checkpoint_every)) phase.save();
+  }
+
+  const bool finished = phase.done() == phase.steps();
+  const double seconds = phase.seconds();
+  if (finished && phase.ema()) phase.ema()->take();
+  row.seconds += seconds;
+  if (phase.build() != parts.build) row.build = phase.build();
+  run.progress.end(finished ? str(label, ": ", steps, " steps in ", format_duration(seconds))
+                            : str(label, ": stopped at step ", phase.done()));
   if (profile.steps() > 0) {
     const StepSplit split = step_split(profile);
     run.progress.note(str(label, ": ", describe(split), '\n',
                           render(split_table({{.split = split}}), TableFormat::screen)));
   }
-  return outcome.finished;
+  return finished;
 }
 
 }  // namespace notch::experiments

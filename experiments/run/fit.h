@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "experiments/run/results.h"
-#include "experiments/train/trainer.h"
+#include "experiments/train/training_phase.h"
 
 namespace notch::experiments {
 

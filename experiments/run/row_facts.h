@@ -14,7 +14,7 @@
 
 #include "experiments/config/config.h"
 #include "experiments/run/results.h"
-#include "experiments/train/trainer.h"
+#include "experiments/train/training_phase.h"
 
 namespace notch::experiments {
 

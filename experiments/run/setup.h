@@ -12,7 +12,7 @@
 #include "data/text_source.h"
 #include "data/verbs/verbs.h"
 #include "experiments/config/config.h"
-#include "experiments/train/trainer.h"
+#include "experiments/train/training_phase.h"
 #include "nn/model.h"
 #include "quant/methods/methods.h"
 #include "quant/methods/plan.h"

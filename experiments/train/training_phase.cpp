@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "autograd/base/rng.h"
 #include "experiments/machine/machine.h"
@@ -55,12 +56,12 @@ TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& pa
   if (s_.ema > 0) ema_.emplace(groups, s_.ema);
 }
 
-double TrainingPhase::seconds() const { return seconds_before_ + seconds_now() - start_; }
+// ---- a step ----
 
 UpdateReport TrainingPhase::step() {
   const double start = seconds_now();
   const std::int64_t step = done();
-  loss_ = run(step, graph_);
+  loss_ = gradients(step, graph_);
   for (nn::Addition* addition : parts_.additions)
     addition->before_update(static_cast<double>(step) / static_cast<double>(steps()));
   const optim::GradNorm norm = [&] {
@@ -79,63 +80,14 @@ UpdateReport TrainingPhase::step() {
   }
   if (parts_.profile) parts_.profile->add_step(seconds_now() - start);
   return {.step = step + 1,
-          .steps = steps(),
           .loss = loss_,
           .lr = lr,
           .grad_norm = norm.norm,
           .tokens = batch_.B * batch_.T * s_.grad_accum};
 }
 
-void TrainingPhase::save() {
-  if (parts_.checkpoints.empty()) return;
-  Json state = Json::object();
-  state.set("phase", s_.phase).set("step", done()).set("seconds", seconds()).set("loss", loss_);
-  state.set("build", build_);
-  nn::save_checkpoint(parts_.checkpoints, done(), files(), state, s_.keep_last);
-}
-
-bool TrainingPhase::resume(const TrainListener& listener) {
-  if (parts_.checkpoints.empty()) return false;
-  const nn::LatestCheckpoint latest = nn::latest_checkpoint(parts_.checkpoints);
-  for (const nn::DamagedCheckpoint& d : latest.skipped) {
-    if (listener.on_damaged) listener.on_damaged(d.path.string(), d.reason);
-  }
-  if (!latest.path) return false;
-  const Json state = nn::load_checkpoint(*latest.path, files());
-  const std::string where = latest.path->string();
-  const std::string& phase = state.at("phase", where).as_string(where);
-  if (phase != s_.phase) {
-    throw Error({.fault = Fault::input,
-                 .where = where,
-                 .what = "the checkpoint belongs to another phase",
-                 .field = "phase",
-                 .found = phase,
-                 .expected = s_.phase});
-  }
-  if (const std::int64_t step = state.at("step", where).as_int(where); step != latest.step) {
-    throw Error({.fault = Fault::input,
-                 .where = where,
-                 .what = "its state is of another step than its name",
-                 .field = "step",
-                 .found = std::to_string(step),
-                 .expected = std::to_string(latest.step)});
-  }
-  optimizer_->set_steps(latest.step);
-  seconds_before_ = std::max(0.0, state.at("seconds", where).as_number(where));
-  loss_ = state.at("loss", where).as_number(where);
-  const Json* build = state.find("build");
-  build_ = then_build(build ? build->as_string(where) : std::string{}, parts_.build);
-  return true;
-}
-
-/// Of a micro-batch's random numbers: dropout, stochastic rounding.
-std::uint64_t TrainingPhase::key(std::int64_t step, std::int64_t micro) const {
-  const std::int64_t batch = (s_.first_step + step) * s_.grad_accum + micro;
-  return mix64(mix64(s_.seed) + static_cast<std::uint64_t>(batch));
-}
-
 /// Forward and backward of all micro-batches of a step; the mean loss.
-double TrainingPhase::run(std::int64_t step, Graph& graph) {
+double TrainingPhase::gradients(std::int64_t step, Graph& graph) {
   {
     const Profile::Scope timing(parts_.profile, "zero gradients", {}, Pass::optimizer);
     parts_.model.params().zero_gradients();
@@ -156,33 +108,6 @@ double TrainingPhase::run(std::int64_t step, Graph& graph) {
   return loss;
 }
 
-Json TrainingPhase::remarks() {
-  data::BatchSpec part = batch_;
-  part.B = std::max<std::int64_t>(1, batch_.B / 4);
-  const auto size = static_cast<std::size_t>(part.B * part.T);
-  const std::span<std::int32_t> inputs = std::span(inputs_).first(size),
-                                targets = std::span(targets_).first(size);
-  const std::int64_t step = done() - 1;
-  const std::uint64_t draws = key(step, 0);
-  data::batch(parts_.tokens, part, s_.first_step + step, 0, inputs, targets);
-  const nn::Tokens tokens{inputs, part.B, part.T};
-  Graph graph;
-  const auto gradients = [&] {
-    parts_.model.params().zero_gradients();
-    const std::optional<Teacher> teacher = teach(tokens);
-    graph.begin(Graph::Mode::training, draws);
-    graph.backward(parts_.model.loss(graph, {tokens, targets}, teacher));
-  };
-  Json said;
-  for (nn::Addition* addition : parts_.additions) {
-    std::optional<nn::Remark> remark = addition->remark(gradients, draws);
-    if (!remark) continue;
-    if (said.is_null()) said = Json::object();
-    said.set(std::string(remark->key), std::move(remark->value));
-  }
-  return said;
-}
-
 std::optional<Teacher> TrainingPhase::teach(const nn::Tokens& tokens) {
   if (!parts_.teacher) return std::nullopt;
   const Profile::Scope timing(parts_.profile, "teacher", {}, Pass::forward);
@@ -195,6 +120,47 @@ std::optional<Teacher> TrainingPhase::teach(const nn::Tokens& tokens) {
                  .reverse = parts_.reverse};
 }
 
+/// Of a micro-batch's random numbers: dropout, stochastic rounding.
+std::uint64_t TrainingPhase::key(std::int64_t step, std::int64_t micro) const {
+  const std::int64_t batch = (s_.first_step + step) * s_.grad_accum + micro;
+  return mix64(mix64(s_.seed) + static_cast<std::uint64_t>(batch));
+}
+
+// ---- about steps ----
+
+bool TrainingPhase::due(std::int64_t every) const {
+  return done() == steps() || (every > 0 && done() % every == 0);
+}
+
+double TrainingPhase::seconds() const { return seconds_before_ + seconds_now() - start_; }
+
+Json TrainingPhase::remarks() {
+  data::BatchSpec part = batch_;
+  part.B = std::max<std::int64_t>(1, batch_.B / 4);
+  const auto size = static_cast<std::size_t>(part.B * part.T);
+  const std::span<std::int32_t> inputs = std::span(inputs_).first(size),
+                                targets = std::span(targets_).first(size);
+  const std::int64_t step = done() - 1;
+  const std::uint64_t draws = key(step, 0);
+  data::batch(parts_.tokens, part, s_.first_step + step, 0, inputs, targets);
+  const nn::Tokens tokens{inputs, part.B, part.T};
+  Graph graph;
+  const auto run = [&] {
+    parts_.model.params().zero_gradients();
+    const std::optional<Teacher> teacher = teach(tokens);
+    graph.begin(Graph::Mode::training, draws);
+    graph.backward(parts_.model.loss(graph, {tokens, targets}, teacher));
+  };
+  Json said;
+  for (nn::Addition* addition : parts_.additions) {
+    std::optional<nn::Remark> remark = addition->remark(run, draws);
+    if (!remark) continue;
+    if (said.is_null()) said = Json::object();
+    said.set(std::string(remark->key), std::move(remark->value));
+  }
+  return said;
+}
+
 /// Runs the step again, checking every node, to say where the first bad number appeared.
 void TrainingPhase::explain(std::int64_t step, const optim::GradNorm& norm) {
   ErrorParts parts{.fault = Fault::numeric,
@@ -205,7 +171,7 @@ void TrainingPhase::explain(std::int64_t step, const optim::GradNorm& norm) {
   Graph checking;
   checking.set_check_finite(true);
   try {
-    run(step, checking);
+    gradients(step, checking);
     // Every node is finite: then a sum over nodes was not.
     optim::require_finite(norm, optimizer_->groups(), step);
   } catch (const Error& e) {
@@ -214,6 +180,8 @@ void TrainingPhase::explain(std::int64_t step, const optim::GradNorm& norm) {
   }
   throw Error(parts);
 }
+
+// ---- checkpoints ----
 
 /// Everything that a resumed phase needs, as files of a checkpoint.
 std::vector<nn::CheckpointPart> TrainingPhase::files() {
@@ -239,6 +207,45 @@ std::vector<nn::CheckpointPart> TrainingPhase::files() {
     }
   }
   return all;
+}
+
+void TrainingPhase::save() {
+  if (parts_.checkpoints.empty()) return;
+  Json state = Json::object();
+  state.set("phase", s_.phase).set("step", done()).set("seconds", seconds()).set("loss", loss_);
+  state.set("build", build_);
+  nn::save_checkpoint(parts_.checkpoints, done(), files(), state, s_.keep_last);
+}
+
+std::vector<nn::DamagedCheckpoint> TrainingPhase::resume() {
+  if (parts_.checkpoints.empty()) return {};
+  nn::LatestCheckpoint latest = nn::latest_checkpoint(parts_.checkpoints);
+  if (!latest.path) return std::move(latest.skipped);
+  const Json state = nn::load_checkpoint(*latest.path, files());
+  const std::string where = latest.path->string();
+  const std::string& phase = state.at("phase", where).as_string(where);
+  if (phase != s_.phase) {
+    throw Error({.fault = Fault::input,
+                 .where = where,
+                 .what = "the checkpoint belongs to another phase",
+                 .field = "phase",
+                 .found = phase,
+                 .expected = s_.phase});
+  }
+  if (const std::int64_t step = state.at("step", where).as_int(where); step != latest.step) {
+    throw Error({.fault = Fault::input,
+                 .where = where,
+                 .what = "its state is of another step than its name",
+                 .field = "step",
+                 .found = std::to_string(step),
+                 .expected = std::to_string(latest.step)});
+  }
+  optimizer_->set_steps(latest.step);
+  seconds_before_ = std::max(0.0, state.at("seconds", where).as_number(where));
+  loss_ = state.at("loss", where).as_number(where);
+  const Json* build = state.find("build");
+  build_ = then_build(build ? build->as_string(where) : std::string{}, parts_.build);
+  return std::move(latest.skipped);
 }
 
 }  // namespace notch::experiments

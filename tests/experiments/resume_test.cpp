@@ -387,23 +387,21 @@ TEST_CASE("a training that another build goes on with has both") {
   const auto session = [&](const std::string& build, std::int64_t stop_at) {
     const auto model = make_model(finished().config, data.source.tokenizer.vocab_size());
     model->init(1);
-    std::int64_t done = 0;
-    TrainListener listener;
-    listener.on_step = [&](const UpdateReport& u) { done = u.step; };
-    listener.stop_requested = [&] { return done == stop_at; };
     TrainSettings settings = base_settings(finished().config, 1);
     settings.schedule.steps = 6;
-    return train(settings,
-                 {.model = *model,
-                  .tokens = data.source.tokens.train,
-                  .checkpoints = directory.path(),
-                  .build = build},
-                 listener);
+    TrainingPhase phase(settings, {.model = *model,
+                                   .tokens = data.source.tokens.train,
+                                   .checkpoints = directory.path(),
+                                   .build = build});
+    phase.resume();
+    while (phase.done() < stop_at) phase.step();
+    phase.save();
+    return phase.build();
   };
-  CHECK(session("a", 2).build == "a");
-  CHECK(session("a", 1).build == "a");
-  CHECK(session("b", 3).build == "a, then b");
-  CHECK(session("b", -1).build == "a, then b");
+  CHECK(session("a", 2) == "a");
+  CHECK(session("a", 3) == "a");
+  CHECK(session("b", 5) == "a, then b");
+  CHECK(session("b", 6) == "a, then b");
 }
 
 }  // namespace

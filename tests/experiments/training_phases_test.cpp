@@ -1,13 +1,13 @@
-// The training loop: resumed phases, accumulated batches, faults, threads, and who is told what.
-#include "experiments/train/trainer.h"
-
+// Training phases: resumed ones, accumulated batches, faults, threads, and what a step reports.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <memory>
 
 #include "autograd/base/files.h"
 #include "autograd/base/thread_pool.h"
+#include "experiments/train/training_phase.h"
 #include "nn/checkpoint.h"
 #include "quant/methods/calibration.h"
 #include "quant/train/diagnostics.h"
@@ -43,7 +43,7 @@ TrainSettings settings_of(std::int64_t steps) {
           .checkpoint_every = 3};
 }
 
-/// A way to train: what compare() hands to the trainer for a row.
+/// A way to train: what compare() hands to fit() for a row.
 struct Arm {
   std::string name{};
   TrainSettings settings = settings_of(8);
@@ -82,6 +82,15 @@ std::vector<Arm> arms() {
   return all;
 }
 
+struct Outcome {
+  bool finished = false;
+  std::int64_t resumed_at = 0, steps = 0;  ///< updates done at the beginning and at the end
+  double loss = 0;
+};
+
+using AfterStep = std::function<void(TrainingPhase&, const UpdateReport&)>;
+constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+
 /// One session of an arm: everything is made anew from the same fork, as a new process would.
 class Session {
  public:
@@ -108,16 +117,27 @@ class Session {
     }
   }
 
-  TrainOutcome run(const fs::path& checkpoints = {}, const TrainListener& listener = {}) {
-    return train(settings_,
-                 {.model = *model_,
-                  .tokens = tokens_,
-                  .additions = additions_,
-                  .teacher = teacher_.get(),
-                  .temperature = 2,
-                  .alpha = 0.7,
-                  .checkpoints = checkpoints},
-                 listener);
+  /// To the end of the phase, or to a stop where `stop` updates are done, as fit() has it.
+  Outcome run(const fs::path& checkpoints = {}, std::int64_t stop = kNever,
+              const AfterStep& after_step = {}) {
+    TrainingPhase phase(settings_, {.model = *model_,
+                                    .tokens = tokens_,
+                                    .additions = additions_,
+                                    .teacher = teacher_.get(),
+                                    .temperature = 2,
+                                    .alpha = 0.7,
+                                    .checkpoints = checkpoints});
+    phase.resume();
+    const std::int64_t resumed_at = phase.done();
+    while (phase.done() < std::min(stop, phase.steps())) {
+      const UpdateReport update = phase.step();
+      if (after_step) after_step(phase, update);
+      if (phase.due(settings_.checkpoint_every)) phase.save();
+    }
+    const bool finished = phase.done() == phase.steps();
+    if (!finished) phase.save();
+    if (finished && phase.ema()) phase.ema()->take();
+    return {finished, resumed_at, phase.done(), phase.loss()};
   }
 
   /// Parameters, and what the quantizer ships.
@@ -145,19 +165,11 @@ class Session {
   std::vector<nn::Addition*> additions_{};
 };
 
-/// Asks to stop once `steps` updates are done.
-TrainListener stop_after(std::int64_t steps, std::int64_t& done) {
-  TrainListener listener;
-  listener.on_step = [&done](const UpdateReport& u) { done = u.step; };
-  listener.stop_requested = [&done, steps] { return done >= steps; };
-  return listener;
-}
-
 TEST_CASE("A phase stopped and resumed ends in the same bits") {
   for (const Arm& arm : arms()) {
     Session whole(arm);
     const std::vector<real> start = whole.state();
-    const TrainOutcome expected = whole.run();
+    const Outcome expected = whole.run();
     REQUIRE(expected.finished);
     REQUIRE_FALSE(same_bits(whole.state(), start));
     // Everything that has state of its own in every place (3 is a checkpoint), the rest in one:
@@ -167,16 +179,13 @@ TEST_CASE("A phase stopped and resumed ends in the same bits") {
          everywhere ? std::vector<std::int64_t>{0, 1, 3, 4, 7} : std::vector<std::int64_t>{4}) {
       INFO(arm.name << ", stopped after " << stop);
       const test::TemporaryDirectory directory;
-      std::int64_t done = 0;
-      const TrainOutcome stopped = Session(arm).run(directory / "ckpt", stop_after(stop, done));
+      const Outcome stopped = Session(arm).run(directory / "ckpt", stop);
       CHECK_FALSE(stopped.finished);
       CHECK(stopped.steps == stop);
+      CHECK(nn::latest_checkpoint(directory / "ckpt").step == stop);
       Session again(arm);
-      std::int64_t resumed_at = -1;
-      TrainListener listener;
-      listener.on_resume = [&](std::int64_t step) { resumed_at = step; };
-      const TrainOutcome outcome = again.run(directory / "ckpt", listener);
-      CHECK(resumed_at == stop);
+      const Outcome outcome = again.run(directory / "ckpt");
+      CHECK(outcome.resumed_at == stop);
       CHECK(outcome.finished);
       CHECK(outcome.steps == 8);
       CHECK(outcome.loss == expected.loss);
@@ -192,29 +201,24 @@ TEST_CASE("Watching a quantizer changes no bit, also when resumed") {
     unwatched.run();
     arm.settings.remark_every = 3;
     const auto listen_to = [](std::vector<std::string>& said) {
-      TrainListener listener;
-      listener.on_remark = [&said](std::int64_t step, const Json& remarks) {
+      return [&said](TrainingPhase& phase, const UpdateReport& update) {
+        if (!phase.due(3)) return;
+        const Json remarks = phase.remarks();
         CHECK(remarks.find("quantizer"));
-        said.push_back(str(step, ' ', remarks.dump()));
+        said.push_back(str(update.step, ' ', remarks.dump()));
       };
-      return listener;
     };
     std::vector<std::string> expected;
     Session whole(arm);
-    whole.run({}, listen_to(expected));
+    whole.run({}, kNever, listen_to(expected));
     INFO(arm.name);
     CHECK(same_bits(whole.state(), unwatched.state()));
     CHECK(expected.size() == 3);  // after 3, 6 and all 8 steps
 
     const test::TemporaryDirectory directory;
     std::vector<std::string> said;
-    std::int64_t done = 0;
-    TrainListener first = listen_to(said);
-    const TrainListener stop = stop_after(4, done);
-    first.on_step = stop.on_step;
-    first.stop_requested = stop.stop_requested;
-    Session(arm).run(directory / "ckpt", first);
-    Session(arm).run(directory / "ckpt", listen_to(said));
+    Session(arm).run(directory / "ckpt", 4, listen_to(said));
+    Session(arm).run(directory / "ckpt", kNever, listen_to(said));
     CHECK(said == expected);
   }
 }
@@ -226,17 +230,12 @@ TEST_CASE("A dead phase goes on from its last checkpoint") {
     Session whole(arm);
     whole.run();
     const test::TemporaryDirectory directory;
-    TrainListener dies;
-    dies.on_step = [](const UpdateReport& u) {
+    const auto dies = [](TrainingPhase&, const UpdateReport& u) {
       if (u.step == 5) throw std::runtime_error("power cut");
     };
-    CHECK_THROWS(Session(arm).run(directory / "ckpt", dies));
+    CHECK_THROWS(Session(arm).run(directory / "ckpt", kNever, dies));
     Session again(arm);
-    std::int64_t resumed_at = -1;
-    TrainListener listener;
-    listener.on_resume = [&](std::int64_t step) { resumed_at = step; };
-    again.run(directory / "ckpt", listener);
-    CHECK(resumed_at == 3);
+    CHECK(again.run(directory / "ckpt").resumed_at == 3);
     CHECK(same_bits(again.state(), whole.state()));
   }
 }
@@ -245,25 +244,18 @@ TEST_CASE("A damaged checkpoint is skipped, a finished phase found") {
   const Arm arm = arms().at(5);  // averaged weights: those of the end are not in any checkpoint
   const test::TemporaryDirectory directory;
   Session whole(arm);
-  const TrainOutcome expected = whole.run(directory / "ckpt");
+  const Outcome expected = whole.run(directory / "ckpt");
 
-  std::int64_t steps = 0, resumed_at = -1;
-  TrainListener listener;
-  listener.on_step = [&](const UpdateReport&) { ++steps; };
-  listener.on_resume = [&](std::int64_t step) { resumed_at = step; };
   Session found(arm);
-  const TrainOutcome outcome = found.run(directory / "ckpt", listener);
-  CHECK(resumed_at == 8);
-  CHECK(steps == 0);
+  const Outcome outcome = found.run(directory / "ckpt");
+  CHECK(outcome.resumed_at == 8);
   CHECK(outcome.loss == expected.loss);
   CHECK(same_bits(found.state(), whole.state()));
 
   const fs::path newest = directory / "ckpt" / "step-000008" / "optimizer.safetensors";
   fs::resize_file(newest, fs::file_size(newest) - 1);
   Session again(arm);
-  again.run(directory / "ckpt", listener);
-  CHECK(resumed_at == 6);
-  CHECK(steps == 2);
+  CHECK(again.run(directory / "ckpt").resumed_at == 6);
   CHECK(same_bits(again.state(), whole.state()));
 }
 
@@ -279,8 +271,7 @@ TEST_CASE("A checkpoint of another phase is refused") {
 }
 
 TEST_CASE("Without a directory nothing is written, and stops work") {
-  std::int64_t done = 0;
-  const TrainOutcome outcome = Session({}).run({}, stop_after(2, done));
+  const Outcome outcome = Session({}).run({}, 2);
   CHECK_FALSE(outcome.finished);
   CHECK(outcome.steps == 2);
 }
@@ -301,7 +292,7 @@ TEST_CASE("Two accumulated batches of 4 are one batch of 8") {
   one.settings.batch_size = 8;
   Session a(two), b(one);
   const std::vector<real> start = a.state();
-  const TrainOutcome of_two = a.run(), of_one = b.run();
+  const Outcome of_two = a.run(), of_one = b.run();
   CHECK(of_two.loss == Approx(of_one.loss).epsilon(1e-5));
   const std::vector<real> x = a.state(), y = b.state();
   double apart = 0, moved = 0;
@@ -341,12 +332,11 @@ TEST_CASE("A learning rate that blows up is a numeric fault") {
     Session session(arm);
     std::vector<real> last;
     std::int64_t steps = 0;
-    TrainListener listener;
-    listener.on_step = [&](const UpdateReport& u) {
+    const auto watch = [&](TrainingPhase&, const UpdateReport& u) {
       last = session.state();
       steps = u.step;
     };
-    const ErrorParts parts = error_of([&] { session.run({}, listener); });
+    const ErrorParts parts = error_of([&] { session.run({}, kNever, watch); });
     CHECK(parts.fault == Fault::numeric);
     CHECK(parts.where == "phase");
     CHECK(parts.hint.find("train.lr") != std::string::npos);
@@ -370,8 +360,10 @@ TEST_CASE("One, two and three threads train to the same bits") {
                               quant::resolve({.weights = {.bits = 4}}, view), {});
     TrainSettings settings = settings_of(4);
     settings.batch_size = 8;
-    train(settings,
-          {.model = *model, .tokens = tokens, .additions = {&fake}, .teacher = teacher.get()});
+    TrainingPhase phase(
+        settings,
+        {.model = *model, .tokens = tokens, .additions = {&fake}, .teacher = teacher.get()});
+    while (phase.done() < phase.steps()) phase.step();
     std::vector<real> values = values_of(model->params());
     const std::vector<real> steps = values_of(fake.params());
     values.insert(values.end(), steps.begin(), steps.end());
@@ -382,38 +374,21 @@ TEST_CASE("One, two and three threads train to the same bits") {
   set_threads(before);
 }
 
-TEST_CASE("Listeners hear every step and what else is due") {
+TEST_CASE("A step reports what it did") {
   Arm arm{.name = "fp32"};
-  arm.settings.log_every = 3;
-  arm.settings.eval_every = 4;
-  arm.settings.ema = 0.5;
   arm.settings.grad_accum = 2;
-  Session session(arm);
-  std::vector<std::int64_t> steps, logs, evaluations;
-  std::vector<real> evaluated;
-  int starts = 0;
-  TrainListener listener;
-  listener.on_start = [&] { ++starts; };
-  listener.on_step = [&](const UpdateReport& u) {
+  std::vector<std::int64_t> steps, due;
+  Session(arm).run({}, kNever, [&](const TrainingPhase& phase, const UpdateReport& u) {
     steps.push_back(u.step);
-    CHECK(u.steps == 8);
+    if (phase.due(3)) due.push_back(u.step);
+    CHECK(phase.due(0) == (u.step == 8));
     CHECK(u.tokens == 2 * 4 * 8);
     CHECK(u.lr == Approx(arm.settings.schedule(u.step - 1)).margin(1e-12));
     CHECK(u.grad_norm > 0);
-  };
-  listener.on_log = [&](const UpdateReport& u) { logs.push_back(u.step); };
-  listener.on_eval = [&](std::int64_t step) {
-    evaluations.push_back(step);
-    evaluated = session.state();
-  };
-  listener.on_resume = [](std::int64_t) { FAIL("there was nothing to resume"); };
-  session.run({}, listener);
-  CHECK(starts == 1);
+    CHECK(u.loss == phase.loss());
+  });
   CHECK(steps == std::vector<std::int64_t>{1, 2, 3, 4, 5, 6, 7, 8});
-  CHECK(logs == std::vector<std::int64_t>{3, 6, 8});
-  CHECK(evaluations == std::vector<std::int64_t>{4, 8});
-  // The last evaluation saw the averages, which are what the phase ends with.
-  CHECK(same_bits(evaluated, session.state()));
+  CHECK(due == std::vector<std::int64_t>{3, 6, 8});
 }
 
 }  // namespace
