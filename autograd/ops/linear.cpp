@@ -1,5 +1,7 @@
 // Matrix products.
 
+#include <algorithm>
+
 #include "autograd/kernels/blas.h"
 #include "autograd/ops.h"
 
@@ -24,8 +26,8 @@ struct Matmul {
     K = a.cols();
     N = b.cols();
     batches = rank == 3 ? b.shape[0] : 1;
-    M = rank == 3 ? a.shape[1] : a.rows();
     const Tensor y = f.out(a.shape.with(a.shape.rank() - 1, N));
+    M = rank == 3 ? a.shape[1] : y.rows();  // rows of nothing are rows of zeros
     for (std::int64_t i = 0; i < batches; ++i) {
       kernels::gemm(part(y, i, M * N), part(a, i, M * K), part(b, i, K * N), M, N, K);
     }
@@ -65,15 +67,16 @@ struct Linear {
           has_bias ? f.in(2).shape : Shape{});
     const Tensor y = f.out(x.shape.with(x.shape.rank() - 1, N));
     kernels::linear_forward(y.flat(), x.flat(), w.flat(),
-                            has_bias ? f.in(2).flat() : std::span<real>{}, x.rows(), N, x.cols(),
+                            has_bias ? f.in(2).flat() : std::span<real>{}, y.rows(), N, x.cols(),
                             f.precision());
     return y;
   }
   void backward(Backward& b) const {
     const Tensor x = b.in(0), w = b.in(1);
     const auto dx = b.first_grad(0), dw = b.first_grad(1);
+    const std::int64_t M = std::max(x.rows(), b.out().rows());  // an empty axis has none
     kernels::linear_backward(dx.values, dw.values, has_bias ? b.grad(2) : std::span<real>{},
-                             b.dout(), x.flat(), w.flat(), x.rows(), w.shape[0], x.cols(),
+                             b.dout(), x.flat(), w.flat(), M, w.shape[0], x.cols(),
                              {.dx = dx.fresh, .dw = dw.fresh}, b.precision());
   }
 };
