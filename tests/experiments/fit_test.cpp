@@ -43,8 +43,9 @@ struct Run {
     model->init(1);
     PowerCut cut(after);
     RowResult row;
-    REQUIRE(fit({config, data, dir, progress}, 1, settings, {.model = *model, .additions = {&cut}},
-                row));
+    const bool finished = fit({config, data, dir, progress}, 1, settings,
+                              {.model = *model, .additions = {&cut}}, row);
+    CHECK(finished);
     return row;
   }
   std::string metrics() const { return read_file(dir.path() / "metrics.jsonl"); }
