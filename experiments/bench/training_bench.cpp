@@ -5,6 +5,7 @@
 #include <fstream>
 #include <limits>
 #include <memory>
+#include <optional>
 
 #include "autograd/base/rng.h"
 #include "autograd/kernels/bf16_matmul.h"
@@ -15,6 +16,8 @@
 #include "experiments/run/setup.h"
 #include "experiments/train/training_phase.h"
 #include "quant/methods/calibration.h"
+#include "quant/methods/post_training.h"
+#include "quant/methods/rtn.h"
 
 namespace notch::experiments {
 namespace {
@@ -59,24 +62,38 @@ class Arm {
       : model_(make_model(subject.config, subject.vocab_size)) {
     const ExperimentConfig config = row ? row_config(subject.config, *row) : subject.config;
     model_->init(kSeed);
-    TrainParts parts{.model = *model_, .tokens = subject.tokens, .profile = &profile_};
+    std::vector<nn::Addition*> additions;
+    bool frozen = false;
     if (row) {
       const quant::Method& method = quant::method(row->method);
       if (method.distills) teacher_ = nn::clone(*model_);
+      frozen = !method.trains_weights();
       std::vector<quant::Target> targets = quant::resolve(row_plan(config, *row), *model_);
       quant::calibrate(*model_, targets,
                        Calibration(config, *model_, subject.tokens, kSeed).batches());
-      fake_ = std::make_unique<quant::FakeQuantizer>(*model_, method.training, targets,
-                                                     qat_options(config));
-      parts.additions = {fake_.get()};
-      parts.teacher = teacher_.get();
-      parts.temperature = config.distill.temperature;
-      parts.alpha = config.distill.alpha;
-      parts.reverse = config.distill.reverse;
+      std::optional<quant::Quantized> start;
+      if (frozen) {
+        start = quant::post_training(*model_, quant::kRtn, targets, {}, {});
+        model_ = quant::packed_twin(*model_, *start);
+        targets = quant::resolve(row_plan(config, *row), *model_);
+        for (std::size_t i = 0; i < targets.size(); ++i) targets[i].input = start->tensors[i].input;
+      }
+      training_.emplace(*model_, method, targets, training_options(config, method, kSeed),
+                        start ? &*start : nullptr);
+      additions = training_->additions();
       result_.name = row_name(config, *row);
     } else {
       result_.name = "fp32";
     }
+    TrainParts parts{.model = *model_,
+                     .tokens = subject.tokens,
+                     .additions = std::move(additions),
+                     .frozen = frozen,
+                     .teacher = teacher_.get(),
+                     .temperature = config.distill.temperature,
+                     .alpha = config.distill.alpha,
+                     .reverse = config.distill.reverse,
+                     .profile = &profile_};
     TrainSettings settings = base_settings(config, kSeed);
     settings.schedule = {.lr = config.train.lr,
                          .min_lr = config.train.lr,
@@ -129,7 +146,7 @@ class Arm {
 
   PeakMemory memory_;  // first: it sees everything below
   std::unique_ptr<nn::Model> model_, teacher_;
-  std::unique_ptr<quant::FakeQuantizer> fake_;
+  std::optional<quant::QuantizedTraining> training_;
   Profile profile_;
   std::unique_ptr<TrainingPhase> phase_;
   BenchedRecipe result_;

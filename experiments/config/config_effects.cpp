@@ -21,6 +21,15 @@ bool verbs(const Uses& u) { return u.config.data.kind == "verbs"; }
 bool adamw(const Uses& u) { return u.config.train.optimizer == "adamw"; }
 bool quantizes(const Uses& u) { return !u.rows.empty(); }
 bool trains(const Uses& u) { return any(u, &Row::trains); }
+/// Whether a row's weights go through ranges that follow them, or that it learns.
+bool trains_ranges(const Uses& u) {
+  return any(u, [](const Row& r) {
+    return r.method->training == quant::Training::ste || r.method->training == quant::Training::lsq;
+  });
+}
+bool adapts(const Uses& u) {
+  return any(u, [](const Row& r) { return r.method->training == quant::Training::adapters; });
+}
 bool forks(const Uses& u) { return u.forks(); }
 bool calibrates(const Uses& u) {
   return any(u, &Row::calibrates) || std::ranges::any_of(u.halves, &Row::calibrates);
@@ -40,8 +49,12 @@ bool has_inputs(const Uses& u) {
   return any(u, [](const Row& r) { return r.row.activations > 0; });
 }
 bool has_static_inputs(const Uses& u) { return any(u, &Row::has_static_inputs); }
+/// Whether ranges of activations, too, are what it trains.
+bool trains_inputs(const Row& r) {
+  return r.trains() && r.method->training != quant::Training::adapters;
+}
 bool trains_static_inputs(const Uses& u) {
-  return any(u, [](const Row& r) { return r.trains() && r.has_static_inputs(); });
+  return any(u, [](const Row& r) { return trains_inputs(r) && r.has_static_inputs(); });
 }
 
 /// Before "inherit" is resolved: whether rows take the grid or the groups of [quant].
@@ -79,7 +92,9 @@ constexpr const char* kGpt2 = "model.architecture = \"gpt2\"";
 constexpr const char* kLlama = "model.architecture = \"llama\"";
 constexpr const char* kRounded = "a row that is rounded after training";
 constexpr const char* kMixed = "mixed.widths, and a row that is rounded after training";
-constexpr const char* kTrained = "a row of a qat- method";
+constexpr const char* kTrained = "a row of a method that trains";
+constexpr const char* kRoundsWeights = "a row of a qat-ste or qat-lsq method";
+constexpr const char* kAdapted = "a row of qlora";
 constexpr const char* kCalibrated =
     "a row of a method with statistics, or with static ranges of activations";
 constexpr const char* kDistilled = "a row of a -kd method";
@@ -144,9 +159,10 @@ std::vector<Effect> make_effects() {
       {"train.beta1", "train.optimizer = \"adamw\"", adamw},
       {"train.beta2", "train.optimizer = \"adamw\"", adamw},
       {"train.eps", "train.optimizer = \"adamw\"", adamw},
-      {"train.backward", "a row of a qat- method with activations.bits above 0", nullptr,
+      {"train.backward", "a row of a method that trains, not qlora, with activations.bits above 0",
+       nullptr,
        [](const Uses& u) {
-         return any(u, [](const Row& r) { return r.trains() && r.row.activations > 0; });
+         return any(u, [](const Row& r) { return trains_inputs(r) && r.row.activations > 0; });
        }},
       {"train.momentum", "train.optimizer = \"sgd\"", [](const Uses& u) { return !adamw(u); }},
       {"quant.format", "a quantized row", nullptr, quantizes},
@@ -205,7 +221,7 @@ std::vector<Effect> make_effects() {
              u, [](const auto& c) { return c.quant.options.gptq.clip == quant::Clip::deviations; });
        },
        nullptr, "gptq"},
-      {"gptq.asymmetric", "a row of gptaq, or of a qat- method from gptaq", nullptr,
+      {"gptq.asymmetric", "a row of gptaq, or of a method that trains from gptaq", nullptr,
        [](const Uses& u) {
          return any(u, [](const Row& r) {
            return r.has([](const quant::Method& m) { return m.needs.drift; });
@@ -250,7 +266,8 @@ std::vector<Effect> make_effects() {
        },
        forks},
       {"qat.schedule", kForked, nullptr, forks},
-      {"qat.ste", kTrained, nullptr, trains},
+      {"qat.ste", "a row of a qat-ste or qat-lsq method, or ranges of activations that others train with",
+       nullptr, [](const Uses& u) { return trains_ranges(u) || trains_static_inputs(u); }},
       {"qat.lsq_init", "qat.from = \"fp32\" or \"scratch\", and a row of a qat-lsq method",
        [](const Uses& u) {
          return set_somewhere(u, [](const auto& c) { return looks_for_grids(c.qat); });
@@ -260,23 +277,25 @@ std::vector<Effect> make_effects() {
            return r.method->training == quant::Training::lsq && looks_for_grids(r.config.qat);
          });
        }},
-      {"qat.step_lr", "a row of a qat-lsq method, or learned ranges of activations", nullptr,
+      {"qat.step_lr", "a row of a qat-lsq method or of efficient-qat, or learned ranges of activations",
+       nullptr,
        [](const Uses& u) {
          return any(u, [](const Row& r) {
            using enum quant::InputLearning;
            const quant::InputLearning inputs = r.config.qat.inputs;
            return r.method->training == quant::Training::lsq ||
-                  (r.trains() && r.has_static_inputs() && (inputs == lsq || inputs == pact));
+                  r.method->training == quant::Training::scales ||
+                  (trains_inputs(r) && r.has_static_inputs() && (inputs == lsq || inputs == pact));
          });
        }},
       {"qat.weight_decay", kForked, nullptr, forks},
       {"qat.from", kTrained, nullptr, trains},
       {"qat.start", kTrained, nullptr, trains},
-      {"qat.freeze", kTrained, nullptr, trains},
-      {"qat.dampen", kTrained, nullptr, trains},
-      {"qat.ema", "the control, or a row of a qat- method", nullptr,
+      {"qat.freeze", kRoundsWeights, nullptr, trains_ranges},
+      {"qat.dampen", kRoundsWeights, nullptr, trains_ranges},
+      {"qat.ema", "the control, or a row of a method that trains", nullptr,
        [](const Uses& u) { return u.control || trains(u); }},
-      {"qat.inputs", "a row of a qat- method with static ranges of activations", nullptr,
+      {"qat.inputs", "a row of a method that trains, not qlora, with static ranges of activations", nullptr,
        trains_static_inputs},
       {"qat.pact_decay", "qat.inputs = \"pact\", and a row that learns such ranges",
        [](const Uses& u) {
@@ -284,6 +303,10 @@ std::vector<Effect> make_effects() {
              u, [](const auto& c) { return c.qat.inputs == quant::InputLearning::pact; });
        },
        trains_static_inputs},
+      {"qlora.rank", kAdapted, nullptr, adapts},
+      {"qlora.alpha", kAdapted, nullptr, adapts},
+      {"qlora.lr_scale", kAdapted, nullptr, adapts},
+      {"qlora.merge", kAdapted, nullptr, adapts},
       {"distill.temperature", kTaught, taught, learns_from_teacher},
       {"distill.alpha", kDistilled, nullptr, distills},
       {"distill.reverse", kTaught, taught, learns_from_teacher},
@@ -313,7 +336,7 @@ const std::vector<Effect>& effects() {
       if (names.empty() || std::ranges::find(made, item.key(), &Effect::key) != made.end())
         continue;
       made.push_back({.key = item.key(),
-                      .needs = str("a row of ", names, ", or of a qat- method that begins there"),
+                      .needs = str("a row of ", names, ", or of a method that trains and begins there"),
                       .section = item.section});
     }
     return made;

@@ -31,10 +31,9 @@ struct Uses {
 
     bool trains() const { return method->trains(); }
     bool forks() const { return trains() && config.qat.from != "scratch"; }
-    /// What gives a trained row its first weights; null for fp32 and from scratch.
+    /// What gives a trained row its first codes; null where it begins with weights, or from scratch.
     const quant::Method* start() const {
-      const bool warm = trains() && config.qat.from != "fp32" && config.qat.from != "scratch";
-      return warm ? &quant::method(config.qat.from) : nullptr;
+      return quant::start_of(*method, config.qat.from);
     }
     /// Whether the method, or the one it begins with, holds what `which` asks for.
     template <class Which>

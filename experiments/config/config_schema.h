@@ -20,6 +20,7 @@
 #include "quant/numbers/activation.h"
 #include "quant/numbers/format.h"
 #include "quant/numbers/presets.h"
+#include "quant/train/adapters.h"
 #include "quant/train/qat.h"
 
 namespace notch::experiments {
@@ -262,6 +263,7 @@ struct ExperimentConfig {
   CalibConfig calib{};
   QatConfig qat{};
   DistillConfig distill{};
+  quant::QloraOptions qlora{};
   std::vector<RowConfig> row{};
   bool operator==(const ExperimentConfig&) const = default;
 
@@ -285,6 +287,9 @@ struct ExperimentConfig {
     v.section(self.distill, {.name = "distill",
                              .help = "methods ending in -kd learn from the fp32 model",
                              .of_rows = true});
+    v.section(self.qlora, {.name = "qlora",
+                           .help = "low-rank products trained beside codes that stay",
+                           .of_rows = true});
     v(self.row, {"row", "explicit rows of the table instead of quant.bits x quant.methods"});
   }
 };

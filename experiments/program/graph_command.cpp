@@ -14,6 +14,8 @@
 #include "experiments/program/commands.h"
 #include "experiments/run/setup.h"
 #include "quant/methods/calibration.h"
+#include "quant/methods/post_training.h"
+#include "quant/methods/rtn.h"
 
 namespace notch::experiments {
 namespace {
@@ -77,7 +79,7 @@ Subject subject_of(const Args& args) {
 struct Rounding {
   ExperimentConfig config{};
   std::unique_ptr<nn::Model> teacher{};  ///< of a distilled recipe
-  std::unique_ptr<quant::FakeQuantizer> fake{};
+  std::unique_ptr<quant::QuantizedTraining> training{};
 };
 
 std::vector<std::int32_t> some_ids(const nn::Sizes& sizes) {
@@ -115,9 +117,14 @@ Rounding attach(const Subject& subject, const std::string& name, const Args& arg
   const std::vector<std::int32_t> ids = some_ids(subject.model->sizes());
   const nn::Tokens tokens{std::span(ids).first(ids.size() - 1), 1, std::ssize(ids) - 1};
   quant::calibrate(*subject.model, targets, {&tokens, 1});
-  rounding.fake = std::make_unique<quant::FakeQuantizer>(*subject.model, method.training, targets,
-                                                         qat_options(rounding.config));
-  if (!rounding.fake->params().params().empty()) rounding.fake->params().allocate_gradients();
+  std::optional<quant::Quantized> start;
+  if (!method.trains_weights())
+    start = quant::post_training(*subject.model, quant::kRtn, targets, {}, {});
+  rounding.training = std::make_unique<quant::QuantizedTraining>(
+      *subject.model, method, targets, training_options(rounding.config, method, 0),
+      start ? &*start : nullptr);
+  for (nn::Addition* addition : rounding.training->additions())
+    if (ParamStore* own = addition->trained()) own->allocate_gradients();
   note(args, str(name, ": ", quant::name_of(plan.weights)));
   return rounding;
 }

@@ -26,6 +26,40 @@ std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const Row
   }
 }
 
+/// What a way of training cannot begin with, or go together with. `row`: the key of the row, or "".
+void check_training(const ExperimentConfig& config, const quant::Method& method,
+                    std::span<const quant::Target> targets, const std::string& row,
+                    const Origins& origins) {
+  using quant::Training;
+  const auto refuse = [&](const char* key, std::string what, std::string found, std::string hint) {
+    const std::string at = origins.has(key) || row.empty() ? std::string(key) : row;
+    origins.fail(at, {.what = std::move(what), .found = std::move(found), .hint = std::move(hint)});
+  };
+  const std::string& from = config.qat.from;
+  if (method.trains() && !method.trains_weights()) {
+    if (from == "scratch")
+      refuse("qat.from", str(method.name, " trains beside codes, which random weights have none of"),
+             "scratch", "qat.from = \"fp32\", or a post-training method");
+    if (config.qat.start > 0)
+      refuse("qat.start", str(method.name, " trains beside codes from the first step on"),
+             str(config.qat.start), "qat.start = 0");
+  }
+  if (method.training != Training::gaussian) return;
+  if (quant::start_of(method, from))
+    refuse("qat.from", str(method.name, " rotates weights before it rounds, and the codes of ", from,
+                           " are of weights that were not"),
+           from, "qat.from = \"fp32\" or \"scratch\"");
+  if (config.quant.options.prune.on())
+    refuse("prune.method", str(method.name, " rotates weights, and zeros do not stay"),
+           config.quant.options.prune.method, "a row that does not prune");
+  for (const quant::Target& t : targets) {
+    if (quant::has_zero_points(t.spec))
+      refuse("quant.grid", str(method.name, " fits a normal distribution about 0, and ", t.name,
+                               " has zero points"),
+             std::string(quant::name_of(t.spec.grid)), "a symmetric grid");
+  }
+}
+
 }  // namespace
 
 void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& origins) {
@@ -46,7 +80,7 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     if (row.bits == 0) continue;
     const std::vector<quant::Target> targets = resolve_row(config, row, grid, *shapes, origins);
     const quant::Method& method = quant::method(row.method);
-    if (method.trains() && row.scale == "nested") {
+    if (method.trains() && method.training != quant::Training::adapters && row.scale == "nested") {
       origins.fail(grid.starts_with("row") ? grid.substr(0, grid.find('.')) + ".scale" : "quant.scale",
                    {.what = str(row.method, " trains with the scales that it stores, and nested "
                                             "ones are chosen after the codes"),
@@ -54,6 +88,8 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
                     .expected = "f32, f16, bf16 or e8m0"});
     }
     const ExperimentConfig own = row_config(config, row);
+    const std::string own_row = grid.starts_with("row") ? grid.substr(0, grid.find('.')) : "";
+    check_training(own, method, targets, own_row, origins);
     if (method.training != quant::Training::lsq ||
         own.qat.lsq_init != quant::LsqInit::paper || own.qat.from != "fp32") {
       continue;

@@ -11,6 +11,7 @@
 #include "experiments/machine/machine.h"
 #include "experiments/run/fit.h"
 #include "experiments/run/layer_study.h"
+#include "experiments/run/merge_products.h"
 #include "experiments/run/mixed_row.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/sample_text.h"
@@ -20,8 +21,8 @@
 #include "quant/methods/calibration.h"
 #include "quant/methods/outliers.h"
 #include "quant/methods/post_training.h"
-#include "quant/train/diagnostics.h"
-#include "quant/train/mask.h"
+#include "quant/methods/trained.h"
+#include "quant/train/quantized_training.h"
 #include "quant/train/warm_start.h"
 
 namespace notch::experiments {
@@ -138,16 +139,6 @@ class SeedRun {
     return true;
   }
 
-  /// The share of zeros among the weights of pruned matrices.
-  void note_pruned(const quant::Quantized& quantized, RowResult& row) {
-    double pruned = 0, weights = 0;
-    for (const quant::NamedMask& m : quantized.masks) {
-      pruned += static_cast<double>(std::ranges::count(m.keep, std::uint8_t{0}));
-      weights += static_cast<double>(m.keep.size());
-    }
-    if (weights > 0) row.figures.emplace(quant::kPrunedFigure.key, pruned / weights);
-  }
-
   bool round_row(const ExperimentConfig& config, const quant::Method& method,
                  const quant::Plan& plan, const nn::Model& from, RowResult& row,
                  const fs::path& dir) {
@@ -207,15 +198,19 @@ class SeedRun {
     /// The grids it goes on with; nothing after full precision: it looks for its own.
     std::optional<quant::Quantized> grids{};
   };
-  Start start(const ExperimentConfig& config, const quant::Plan& plan,
+  Start start(const ExperimentConfig& config, const quant::Method& method, const quant::Plan& plan,
               const TrainSettings& settings, RowResult& row, Json& about) {
     Start begin{.model = nn::clone(*fork_)};
     nn::Model& model = *begin.model;
     if (config.qat.from == "scratch") {
       model.init(stream_);
-    } else if (config.qat.from != "fp32") {
-      begin.grids = rounded(config, &quant::method(config.qat.from), plan, model, row, about);
-      about.set("start", config.qat.from);
+    } else if (const quant::Method* first = quant::start_of(method, config.qat.from)) {
+      begin.grids = rounded(config, first, plan, model, row, about);
+      about.set("start", first->name);
+    }
+    if (!method.trains_weights()) {
+      begin.model = quant::packed_twin(model, *begin.grids);
+      return begin;
     }
     if (begin.grids) {
       quant::return_to_cells(model.params(), fork_->params(), *begin.grids);
@@ -235,7 +230,7 @@ class SeedRun {
                  const quant::Plan& plan, RowResult& row, const fs::path& dir) {
     const TrainSettings settings = rounding_settings(config, stream_, method, row.name);
     Json about = Json::object();
-    const auto [model, grids] = start(config, plan, settings, row, about);
+    const auto [model, grids] = start(config, method, plan, settings, row, about);
     if (!model) return false;
     std::vector<quant::Target> targets = quant::resolve(plan, *model);
     const quant::PruneOptions& prune = config.quant.options.prune;
@@ -254,21 +249,29 @@ class SeedRun {
       const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
       quant::calibrate(*model, targets, calibration.batches());
     }
-    quant::FakeQuantizer fake(*model, method.training, targets, qat_options(config),
-                              grids ? &*grids : nullptr);
-    std::optional<quant::Mask> mask;
-    if (!masks.empty()) mask.emplace(*model, masks, grows ? std::optional(prune) : std::nullopt);
-    quant::Diagnostics diagnostics(fake);
+    quant::QuantizedTraining training(*model, method, targets,
+                                      training_options(config, method, stream_),
+                                      grids ? &*grids : nullptr);
+    if (!masks.empty())
+      training.hold(masks, grows && method.trains_weights() ? std::optional(prune) : std::nullopt);
+    training.watch();
     TrainParts parts{.model = *model,
-                     .additions = {&fake, &diagnostics},
+                     .additions = training.additions(),
+                     .frozen = !method.trains_weights(),
                      .teacher = method.distills ? fork_.get() : nullptr,
                      .temperature = config.distill.temperature,
                      .alpha = config.distill.alpha,
                      .reverse = config.distill.reverse};
-    if (mask) parts.additions.insert(parts.additions.begin(), &*mask);
     if (!fit(settings, parts, row)) return false;
-    quant::Quantized quantized = fake.convert();
-    if (mask) quantized.masks = mask->masks();
+    quant::Quantized quantized = training.convert();
+    if (method.training == quant::Training::adapters && config.qlora.merge) {
+      MergedProducts merged = merge_products(
+          config, run_.data, *model, *fork_, quantized, [&](nn::Model& dense) {
+            return rounded(config, quant::start_of(method, config.qat.from), plan, dense, row, about);
+          });
+      row.figures.emplace(quant::kMergeFigure.key, merged.cost);
+      quantized = std::move(merged.quantized);
+    }
     save_row(*model, quantized, row, dir, std::move(about));
     return true;
   }

@@ -34,6 +34,7 @@ ExperimentConfig of_base(const ExperimentConfig& config, bool with_path) {
   used.calib = {};
   used.qat = {};
   used.distill = {};
+  used.qlora = {};
   used.row = {};
   return used;
 }

@@ -165,6 +165,15 @@ void follow_plan(RowResult& made, const RowResult& planned) {
   made.unlike_control = planned.unlike_control;
 }
 
+void note_pruned(const quant::Quantized& quantized, RowResult& row) {
+  double pruned = 0, weights = 0;
+  for (const quant::NamedMask& m : quantized.masks) {
+    pruned += static_cast<double>(std::ranges::count(m.keep, std::uint8_t{0}));
+    weights += static_cast<double>(m.keep.size());
+  }
+  if (weights > 0) row.figures.emplace(quant::kPrunedFigure.key, pruned / weights);
+}
+
 std::vector<std::string> all_row_names(const ExperimentConfig& config) {
   std::vector<std::string> names;
   for (const RowResult& row : planned_results(config)) names.push_back(row.name);

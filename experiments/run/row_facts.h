@@ -47,4 +47,7 @@ std::vector<RowResult> planned_results(const ExperimentConfig& config);
 void follow_plan(RowResult& made, const RowResult& planned);
 std::vector<std::string> all_row_names(const ExperimentConfig& config);
 
+/// Adds the share of zeros among the weights of pruned matrices to the row's figures.
+void note_pruned(const quant::Quantized& quantized, RowResult& row);
+
 }  // namespace notch::experiments

@@ -20,7 +20,7 @@ namespace notch::experiments {
 namespace {
 
 // Streams of a seed that must not coincide: each use of randomness has its own.
-constexpr std::uint64_t kForkStream = 1, kCalibrationStream = 2, kTaskSeed = 3;
+constexpr std::uint64_t kForkStream = 1, kCalibrationStream = 2, kTaskSeed = 3, kAdapterStream = 4;
 
 bool scores_test(const DataConfig& d) { return d.test_fraction > 0 && d.score == "test"; }
 
@@ -222,6 +222,15 @@ quant::QatOptions qat_options(const ExperimentConfig& config) {
   return options;
 }
 
+quant::TrainingOptions training_options(const ExperimentConfig& config,
+                                        const quant::Method& method, std::uint64_t seed) {
+  quant::TrainingOptions options{
+      .qat = qat_options(config), .qlora = config.qlora, .seed = mix64(seed + kAdapterStream)};
+  // These are of ranges that follow weights, or learn from them.
+  if (method.training == quant::Training::gaussian) options.qat.freeze = options.qat.dampen = 0;
+  return options;
+}
+
 TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase) {
   TrainSettings s = base_settings(config, mix64(seed + kForkStream));
   const QatConfig& q = config.qat;
@@ -251,6 +260,7 @@ TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t se
   s.ema = config.qat.ema;
   if (s.rate_key == "qat.lr_scale" && method.distills && config.distill.lr_scale > 0)
     s.rate_key = "distill.lr_scale";
+  if (method.training == quant::Training::adapters) s.step_lr = config.train.lr * config.qlora.lr_scale;
   s.first_step = std::llround(config.qat.start * static_cast<double>(s.schedule.steps));
   return s;
 }

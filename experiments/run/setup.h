@@ -16,7 +16,7 @@
 #include "nn/model.h"
 #include "quant/methods/methods.h"
 #include "quant/methods/plan.h"
-#include "quant/train/qat.h"
+#include "quant/train/quantized_training.h"
 
 namespace notch::experiments {
 
@@ -64,6 +64,9 @@ TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, 
 
 /// What a row that trains through rounding does in a step: [qat], and of [train] the backward.
 quant::QatOptions qat_options(const ExperimentConfig& config);
+/// All that a method's training reads, for the run of a seed.
+quant::TrainingOptions training_options(const ExperimentConfig& config,
+                                        const quant::Method& method, std::uint64_t seed);
 
 /// Of a row that trains through rounding: fork_settings with the distilled rows' learning rate, or
 /// base_settings from scratch; without the part before rounding begins.

@@ -34,16 +34,19 @@ TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& pa
   graph_.set_profile(parts_.profile);
   graph_.set_precision(s_.precision);
   teacher_graph_.set_precision(s_.precision);
-  parts_.model.params().allocate_gradients();
-  std::vector<optim::ParamGroup> groups =
-      optim::decay_matrices(parts_.model.params(), s_.weight_decay);
+  std::vector<optim::ParamGroup> groups;
+  if (!parts_.frozen) {
+    parts_.model.params().allocate_gradients();
+    groups = optim::decay_matrices(parts_.model.params(), s_.weight_decay);
+  }
   for (nn::Addition* addition : parts_.additions) {
     ParamStore* own = addition->trained();
     if (!own) continue;
     own->allocate_gradients();
     // Step sizes: a learning rate of their own, no decay, outside the global clip (Esser et al.
-    // train them like weights; log steps move relatively and need neither).
-    optim::ParamGroup group{.lr_mult = s_.step_lr / s_.schedule.lr, .clip = false};
+    // train them like weights; log steps move relatively and need neither). Where they are all that
+    // is trained, the clip is theirs.
+    optim::ParamGroup group{.lr_mult = s_.step_lr / s_.schedule.lr, .clip = parts_.frozen};
     for (Param& p : own->params()) group.params.push_back(&p);
     groups.push_back(std::move(group));
   }
@@ -193,8 +196,10 @@ std::vector<nn::CheckpointPart> TrainingPhase::files() {
   };
   add_state(optimizer_->state());
   if (ema_) add_state(ema_->state());
-  std::vector<nn::CheckpointPart> all{
-      nn::checkpoint_part("model.safetensors", parts_.model.params()), std::move(moments)};
+  std::vector<nn::CheckpointPart> all;
+  if (!parts_.frozen)
+    all.push_back(nn::checkpoint_part("model.safetensors", parts_.model.params()));
+  all.push_back(std::move(moments));
   if (parts_.additions.empty()) return all;
   all.push_back({.file = kAdditionsFile});
   for (nn::Addition* addition : parts_.additions) {

@@ -66,6 +66,7 @@ struct TrainParts {
   nn::Model& model;
   std::span<const std::uint16_t> tokens{};
   std::vector<nn::Addition*> additions{};
+  bool frozen = false;  ///< the model stays as it is: the additions alone are trained, and kept
   nn::Model* teacher = nullptr;  ///< distil from it
   double temperature = 1, alpha = 1, reverse = 0;
   std::filesystem::path checkpoints{};  ///< empty: none are written

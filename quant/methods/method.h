@@ -36,7 +36,14 @@ struct Needs {
 
 inline constexpr std::int64_t kSampleRows = 512;
 
-enum class Training : std::uint8_t { none, ste, lsq };
+enum class Training : std::uint8_t {
+  none,
+  ste,       ///< weights, through ranges that follow them
+  lsq,       ///< weights and steps
+  gaussian,  ///< rotated weights, through ranges of a normal distribution as wide as they are
+  scales,    ///< scales alone, of codes that stay
+  adapters,  ///< low-rank products beside codes that stay
+};
 
 /// What a method sees of the matrix that it rounds.
 struct MatrixView {
@@ -107,6 +114,8 @@ struct Method {
   /// Better codes for the whole model, from those of `round`; null: they stay. Reads the text.
   void (*refine)(const Refinement& work, const PostTrainingOptions& options) = nullptr;
   Training training = Training::none;
+  /// Whose codes training begins with where qat.from names no method; null: it needs none.
+  const Method* base = nullptr;
   bool distills = false;            ///< training learns from the fp32 model's outputs
   std::string_view section{};       ///< of a configuration that has its options; "" for none
   std::string_view base_section{};  ///< likewise of the method whose codes it begins with
@@ -114,6 +123,10 @@ struct Method {
   std::span<const RowFigure> row_figures{};
 
   bool trains() const { return training != Training::none; }
+  /// Or else beside codes that stay.
+  bool trains_weights() const {
+    return training != Training::scales && training != Training::adapters;
+  }
   bool reads(std::string_view of) const {
     return !of.empty() && (section == of || base_section == of);
   }

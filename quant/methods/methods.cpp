@@ -6,6 +6,7 @@
 #include "autograd/base/error.h"
 #include "quant/methods/adaround.h"
 #include "quant/methods/awq.h"
+#include "quant/methods/block_ap.h"
 #include "quant/methods/gptaq.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/gsq.h"
@@ -26,7 +27,8 @@ constexpr std::array kMethods{&kRtn,         &kRtnMse,      &kRtnPercentile, &kR
                               &kGptq,        &kGptaq,       &kHqq,           &kAwq,
                               &kSmoothQuant, &kRtnHadamard, &kLlmInt8,       &kGptqHadamard,
                               &kLqer,        &kAdaRound,    &kSignRound,     &kGsq,
-                              &kQatSte,      &kQatLsq,      &kQatSteKd,      &kQatLsqKd};
+                              &kBlockAp,     &kQatSte,      &kQatLsq,        &kQatSteKd,
+                              &kQatLsqKd,    &kQatQuest,    &kQlora,         &kEfficientQat};
 
 }  // namespace
 
@@ -44,6 +46,12 @@ const Method& method(std::string_view name) {
                .field = std::string(name),
                .expected = method_list(),
                .hint = method_hint(name)});
+}
+
+const Method* start_of(const Method& method, std::string_view from) {
+  if (!method.trains()) return nullptr;
+  const Method* named = find_method(from);
+  return named ? named : method.base;
 }
 
 std::string method_hint(std::string_view name) {
@@ -89,6 +97,7 @@ const std::vector<RowFigure>& row_figures() {
       }
     }
     figures.push_back(kPrunedFigure);
+    figures.push_back(kMergeFigure);
     return figures;
   }();
   return all;

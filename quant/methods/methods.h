@@ -17,6 +17,9 @@ std::span<const Method* const> methods();
 const Method* find_method(std::string_view name);
 /// The row of that name; usage error with method_hint for any other.
 const Method& method(std::string_view name);
+/// Whose codes a method that trains begins with: the method that `from` (qat.from) names, or its own base;
+/// null: none.
+const Method* start_of(const Method& method, std::string_view from);
 /// What to do about a name that no row has; may be empty.
 std::string method_hint(std::string_view name);
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "quant/methods/adaround.h"
+#include "quant/methods/block_ap.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/gsq.h"
 #include "quant/methods/hqq.h"
@@ -27,6 +28,7 @@ struct PostTrainingOptions {
   AdaRoundOptions adaround{};
   SignRoundOptions signround{};
   GsqOptions gsq{};
+  BlockApOptions block_ap{};
   bool operator==(const PostTrainingOptions&) const = default;
 
   /// The sections. Their names are what rows of methods refer to (Method::section).
@@ -61,6 +63,9 @@ struct PostTrainingOptions {
     v.section(self.gsq, {.name = "gsq",
                          .help = "GPTQ's codes refined by gradients of the model's output",
                          .of_rows = true});
+    v.section(self.block_ap, {.name = "block_ap",
+                              .help = "weights and scales trained on the outputs of blocks",
+                              .of_rows = true});
   }
 };
 

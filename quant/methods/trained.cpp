@@ -1,5 +1,8 @@
 #include "quant/methods/trained.h"
 
+#include "quant/methods/block_ap.h"
+#include "quant/methods/rtn.h"
+
 namespace notch::quant {
 
 constinit const Method kQatSte{.name = "qat-ste",
@@ -24,5 +27,23 @@ constinit const Method kQatLsqKd{.name = "qat-lsq-kd",
                                  .training = Training::lsq,
                                  .distills = true,
                                  .section = "qat"};
+constinit const Method kQatQuest{.name = "qat-quest",
+                                 .source = "Panferov et al. 2025",
+                                 .family = Family::trained,
+                                 .training = Training::gaussian,
+                                 .section = "qat"};
+constinit const Method kQlora{.name = "qlora",
+                              .source = "Dettmers et al. 2023",
+                              .family = Family::trained,
+                              .training = Training::adapters,
+                              .base = &kRtn,
+                              .section = "qlora",
+                              .base_section = "qat"};
+constinit const Method kEfficientQat{.name = "efficient-qat",
+                                     .source = "Chen et al. 2024",
+                                     .family = Family::trained,
+                                     .training = Training::scales,
+                                     .base = &kBlockAp,
+                                     .section = "qat"};
 
 }  // namespace notch::quant

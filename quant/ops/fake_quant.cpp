@@ -7,6 +7,7 @@
 #include "quant/kernels/fake_quant.h"
 #include "quant/kernels/round.h"
 #include "quant/numbers/format.h"
+#include "quant/numbers/gaussian_fit.h"
 
 namespace notch::quant {
 namespace {
@@ -211,6 +212,45 @@ struct FakeQuantLsq {
   }
 };
 
+struct FakeQuantGaussian {
+  static constexpr std::string_view name = "fake_quant_gaussian";
+  Spec spec;
+  double of_normal;
+  const PackedWeights* packed;
+  std::span<real> scales{};  // [units], kept
+
+  Tensor forward(Forward& f) {
+    const Tensor w = f.in(0);
+    const UnitShape s = units_of(w, spec, name);
+    check(!has_zero_points(spec), name, "the grid ", name_of(spec.grid), " has zero points");
+    scales = f.keep(s.units);
+    const Tensor y = f.out(w.shape);
+    const auto unit = static_cast<std::size_t>(s.unit);
+    round_units(f, y, w, s, scales, {}, packed, [&](std::size_t u) {
+      scales[u] = fitted_scale(std::span<const real>(w.flat()).subspan(u * unit, unit), spec,
+                               of_normal);
+    });
+    return y;
+  }
+  Tensor recompute(Forward& f) const {
+    return dequantized(f, units_of(f.in(0), spec, name), scales, {});
+  }
+  void backward(Backward& b) const {
+    const Tensor w = b.in(0);
+    const UnitShape s = units_of(w, spec, name);
+    // No weight between two levels is farther from one than that, so that the ends alone decide.
+    Grid trusted = s.grid;
+    trusted.reach = static_cast<real>(trusted_error(s.grid));
+    const auto dw = b.grad(0);
+    const auto dout = b.dout();
+    for_units(s.units, s.unit, [&](const UnitSpan& part) {
+      clipped_ste_backward(part.weights(dw), part.weights(dout),
+                           part.weights(std::span<const real>(w.flat())), part.of(scales, {}),
+                           trusted);
+    });
+  }
+};
+
 }  // namespace
 
 Var fake_quant_ste(Var w, const Spec& spec, std::span<const RangeAnchor> anchors, Ste ste,
@@ -221,6 +261,10 @@ Var fake_quant_ste(Var w, const Spec& spec, std::span<const RangeAnchor> anchors
 Var fake_quant_lsq(Var w, Var log_scale, std::span<const real> start, const Spec& spec, Ste ste,
                    const PackedWeights* packed, std::span<const real> zero_points) {
   return w.tape().record(FakeQuantLsq{spec, ste, start, packed, zero_points}, {w, log_scale});
+}
+
+Var fake_quant_gaussian(Var w, const Spec& spec, double of_normal, const PackedWeights* packed) {
+  return w.tape().record(FakeQuantGaussian{spec, of_normal, packed}, {w});
 }
 
 real lsq_step(real start, real log_scale, ScaleType type) {

@@ -1,6 +1,6 @@
 // Fake quantization: a weight as it will be after rounding, with a gradient that passes through.
 //
-// Two ops on the tape, added without touching autograd/. Forward is the arithmetic of
+// Three ops on the tape, added without touching autograd/. Forward is the arithmetic of
 // quant/kernels/round.h, the same that packs the weights later: what training sees and what is
 // shipped are equal bit for bit.
 #pragma once
@@ -45,6 +45,14 @@ Var fake_quant_ste(Var w, const Spec& spec, std::span<const RangeAnchor> anchors
 /// 2020, arXiv:2004.09576, learns an offset).
 Var fake_quant_lsq(Var w, Var log_scale, std::span<const real> start, const Spec& spec, Ste ste,
                    const PackedWeights* packed = nullptr, std::span<const real> zero_points = {});
+
+/// ŵ on scales s = fitted_scale(unit, spec, of_normal) (quant/numbers/gaussian_fit.h), taken anew in every
+/// step and treated as constants by the gradient:  w [rows, cols] -> [rows, cols].
+///   dL/dw = dL/dŵ where |ŵ - w| <= T, T = s · trusted_error, 0 elsewhere
+/// Trust estimator of QuEST, Panferov et al. 2025 (arXiv:2502.05003), section 3.2. Grids without zero points;
+/// `packed` as above.
+Var fake_quant_gaussian(Var w, const Spec& spec, double of_normal,
+                        const PackedWeights* packed = nullptr);
 
 /// s = round_scale(start · exp(l)): what forward uses and export stores.
 real lsq_step(real start, real log_scale, ScaleType type);

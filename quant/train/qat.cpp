@@ -8,7 +8,10 @@
 #include "quant/kernels/fake_quant.h"
 #include "quant/kernels/oscillation.h"
 #include "quant/kernels/round.h"
+#include "quant/methods/hadamard.h"
 #include "quant/numbers/format.h"
+#include "quant/numbers/gaussian_fit.h"
+#include "quant/ops/rotation.h"
 
 namespace notch::quant {
 namespace {
@@ -39,7 +42,10 @@ const Scales& scales_in(const Quantized& start, const Target& t) {
 FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<const Target> targets,
                              const QatOptions& options, const Quantized* start)
     : training_(training), options_(options), params_(std::make_unique<ParamStore>()) {
-  check(training != Training::none, "qat", "the recipe does not train");
+  check(training == Training::ste || training == Training::lsq || training == Training::gaussian,
+        "qat", "the recipe does not train weights");
+  check(training != Training::gaussian || !start, "qat",
+        "codes of weights that were not rotated are no start for rotated ones");
   check(!targets.empty(), "qat", "no layer to quantize");
   for (const Target& t : targets) {
     const Tensor& w = t.weight->value;
@@ -62,11 +68,18 @@ FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<cons
       node.anchors = anchor_ranges(w.flat(), node.now, t.spec);
       continue;
     }
+    if (training == Training::gaussian) {
+      check(!has_zero_points(t.spec), t.name, "a normal distribution about 0 has no zero point, the grid ",
+            name_of(t.spec.grid), " has");
+      node.of_normal = gaussian_scale(grid_of(t.spec));
+      continue;
+    }
     node.first = node.now.scales;
     node.zeros.assign(node.now.zero_points.begin(), node.now.zero_points.end());
     node.log_scale = &params_->add(t.weight->name + ".log_scale", {std::ssize(node.first)});
     params_->allocate_values();  // zeros: the first scales
   }
+  if (training == Training::gaussian) rotate_inputs(model);
   const InputLearning usual = training == Training::lsq ? InputLearning::lsq : InputLearning::fixed;
   const InputLearning inputs = options.inputs == InputLearning::method ? usual : options.inputs;
   inputs_.emplace(model, targets, inputs, options.ste, options.backward, *params_);
@@ -82,11 +95,38 @@ FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<cons
     if (training_ == Training::ste) {
       return fake_quant_ste(w, node.target.spec, node.anchors, options_.ste, packed);
     }
+    if (training_ == Training::gaussian)
+      return fake_quant_gaussian(w, node.target.spec, node.of_normal, packed);
     const Var log_scale = g.param(*node.log_scale);
     return fake_quant_lsq(w, log_scale, node.first, node.target.spec, options_.ste, packed,
                           node.zeros);
   });
+  if (training == Training::gaussian) rotate_weights();
   if (options.freeze > 0) start_oscillation();
+}
+
+/// Before the links that multiply are attached: these get the rotated inputs.
+void FakeQuantizer::rotate_inputs(nn::Model& model) {
+  const std::vector<nn::Linear*> linears = model.linears();
+  for (auto& [weight, node] : nodes_) {
+    if (std::ranges::find(linears, node.target.linear) == linears.end()) continue;
+    node.signs = rotation_signs(weight->value.cols());
+  }
+  rotated_inputs_ = model.hooks().linear_chain.attach(
+      [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
+        const auto at = nodes_.find(linear.weight);
+        const bool rotates = at != nodes_.end() && !at->second.signs.empty();
+        return next(g, linear, rotates ? rotate(x, at->second.signs) : x);
+      });
+}
+
+/// After the link that rounds: it rounds what this makes of the weights.
+void FakeQuantizer::rotate_weights() {
+  rotated_weights_ = chain_->attach([this](Graph& g, Param& p, const auto& next) -> Var {
+    const Var w = next(g, p);
+    const auto at = nodes_.find(&p);
+    return at == nodes_.end() || at->second.signs.empty() ? w : rotate(w, at->second.signs);
+  });
 }
 
 std::span<const real> FakeQuantizer::look(Node& node) {
@@ -133,6 +173,10 @@ void FakeQuantizer::find_scales(const Node& node, Scales& at) const {
     if (training_ == Training::lsq) {
       at.scales[u] = lsq_step(node.first[u], node.log_scale->value.data[u], spec.scale);
       if (!node.zeros.empty()) at.zero_points[u] = static_cast<std::int8_t>(node.zeros[u]);
+      continue;
+    }
+    if (training_ == Training::gaussian) {
+      at.scales[u] = fitted_scale(w.subspan(u * unit, unit), spec, node.of_normal);
       continue;
     }
     const UnitScale s = follow_range(node.anchors[u], min_max(w.subspan(u * unit, unit)), spec);
@@ -219,7 +263,7 @@ Quantized FakeQuantizer::convert() {
     const std::vector<real> rounded = dequantize(q);
     LayerReport report{.name = node.target.name, .spec = node.target.spec};
     measure_rounding(w, rounded, report);
-    out.tensors.push_back({p->name, std::move(q), inputs_->input_of(*p)});
+    out.tensors.push_back({p->name, std::move(q), inputs_->input_of(*p), {.signs = node.signs}});
     out.layers.push_back(std::move(report));
   }
   return out;

@@ -74,6 +74,12 @@ class FakeQuantizer : public nn::Addition {
   /// Layers with a quantized input multiply integers from here on; static input ranges must have been
   /// calibrated, and LSQ learns them. The model must outlive this. Usage error when `start` lacks a
   /// target or has it on another grid.
+  /// With Training::gaussian the rows of the blocks' matrices and their inputs are rotated
+  /// (quant/methods/hadamard.h), and ranges are those of a normal distribution as wide as the weights
+  /// (quant/numbers/gaussian_fit.h): QuEST, Panferov et al. 2025 (arXiv:2502.05003). Deviations: blocks of
+  /// the rotation are as wide as divides the input and have random signs, the paper's are of 128 channels
+  /// without; inputs, where they are rounded, have the ranges of every other method. It takes no `start`,
+  /// whose codes are of weights that were not rotated.
   FakeQuantizer(nn::Model& model, Training training, std::span<const Target> targets,
                 const QatOptions& options, const Quantized* start = nullptr);
 
@@ -124,6 +130,8 @@ class FakeQuantizer : public nn::Addition {
     std::vector<RangeAnchor> anchors{};  // STE
     Param* log_scale = nullptr;          // LSQ, as a factor of
     std::vector<real> first{}, zeros{};  // the scales it starts from, and their zero points
+    double of_normal = 0;                // gaussian: the scale for a deviation of 1, and
+    std::vector<std::int8_t> signs{};    // of the rotation; none outside of the blocks
     Scales now{};                        // of the present weights
     std::span<const real> seen{};        // what is rounded, as look() last found it
     std::vector<real> below{};           // its values where links lie below
@@ -133,6 +141,8 @@ class FakeQuantizer : public nn::Addition {
   std::span<const real> look(Node& node);
   void find_scales(const Node& node, Scales& at) const;
   Scales scales_of(const Node& node) const;
+  void rotate_inputs(nn::Model& model);
+  void rotate_weights();
   void start_oscillation();
   void refuse_links_below(const char* option) const;
   template <class Body>
@@ -146,7 +156,7 @@ class FakeQuantizer : public nn::Addition {
   std::map<const Param*, Node> nodes_;
   std::vector<const Param*> order_;
   nn::Chain<Param&>* chain_ = nullptr;
-  nn::Attachment attachment_;
+  nn::Attachment rotated_inputs_, attachment_, rotated_weights_;
 };
 
 }  // namespace notch::quant

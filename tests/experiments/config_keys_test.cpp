@@ -140,6 +140,11 @@ windows = 2
 lr = 0.1
 scale_lr = 0.01
 temperature = 0.1
+[block_ap]
+steps = 3
+windows = 2
+lr = 0.1
+scale_lr = 0.01
 [qat]
 steps = 3
 fraction = 0.5
@@ -163,6 +168,11 @@ reverse = 0.5
 lr_scale = 0.5
 temperature = 2
 alpha = 0.5
+[qlora]
+rank = 2
+alpha = 4
+lr_scale = 2
+merge = true
 )";
 
 }  // namespace

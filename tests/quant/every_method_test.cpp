@@ -29,7 +29,7 @@ Quantized run(AnyModel& model, const Method& m, const Plan& plan) {
   const Text a(20, 8), b(21, 8);
   const std::vector<nn::Tokens> tokens{a.tokens(), b.tokens()};
   return post_training(model.get(), m, resolve(plan, model.get()), tokens,
-                       {.adaround = {.steps = 3}, .signround = {.steps = 3}, .gsq = {.steps = 3}});
+                       {.adaround = {.steps = 3}, .signround = {.steps = 3}, .gsq = {.steps = 3}, .block_ap = {.steps = 3}});
 }
 
 bool equal(const Quantized& a, const Quantized& b) {

@@ -109,7 +109,7 @@ TEST_CASE("learned rounding lowers the error of blocks, and of the model") {
   for (const bool rounds_inputs : {false, true}) {
     const Spec spec{.bits = 3};
     const Run rtn = run(original, "rtn-mse", spec, {}, rounds_inputs);
-    for (const char* name : {"adaround", "signround"}) {
+    for (const char* name : {"adaround", "signround", "block-ap"}) {
       INFO(name << (rounds_inputs ? " with 8-bit inputs" : ""));
       const Run learned = run(original, name, spec, {}, rounds_inputs);
       int blocks = 0;

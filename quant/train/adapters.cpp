@@ -1,0 +1,149 @@
+#include "quant/train/adapters.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/base/error.h"
+#include "autograd/base/rng.h"
+#include "autograd/ops.h"
+#include "quant/ops/half_rounded.h"
+#include "quant/ops/input_ops.h"
+
+namespace notch::quant {
+namespace {
+
+const NamedQTensor* tensor_of(const Quantized& quantized, const std::string& name) {
+  const auto at = std::ranges::find(quantized.tensors, name, &NamedQTensor::name);
+  return at == quantized.tensors.end() ? nullptr : &*at;
+}
+
+bool is_position(nn::Model& model, const Param& p) {
+  const nn::Embedding* positions = model.position_table();
+  return positions && positions->weight == &p;
+}
+
+/// The factors as they ship.
+std::vector<real> stored(const Param& p, double factor) {
+  std::vector<real> out;
+  for (const real v : p.value.flat()) {
+    const real half = half_of(v, factor);
+    if (!std::isfinite(half)) {
+      throw Error({.fault = Fault::numeric,
+                   .where = p.name,
+                   .what = "a factor is no float16",
+                   .found = str(static_cast<double>(v) * factor),
+                   .hint = "lower qlora.lr_scale"});
+    }
+    out.push_back(half);
+  }
+  return out;
+}
+
+}  // namespace
+
+Adapters::Adapters(nn::Model& model, std::span<const Target> targets, const Quantized& base,
+                   const QloraOptions& options, std::uint64_t seed)
+    : base_(base) {
+  ServedLayers::Matrices matrices;
+  const std::vector<nn::Linear*> linears = model.linears();
+  for (const Target& t : targets) {
+    const NamedQTensor* tensor = tensor_of(base, t.weight->name);
+    check(tensor != nullptr, t.name, "the base of the adapters does not have it");
+    check(tensor->change.empty(), t.name, "the base of the adapters changes its input");
+    if (is_position(model, *t.weight)) continue;
+    matrices.try_emplace(t.weight, tensor->q);
+    Layer& layer = layers_[t.weight];
+    layer.input = tensor->input;
+    if (std::ranges::find(linears, t.linear) == linears.end()) continue;
+    const std::int64_t rows = tensor->q.rows, cols = tensor->q.cols;
+    const std::int64_t rank = std::min({std::int64_t{options.rank}, rows, cols});
+    layer.down = &params_.add(t.weight->name + ".adapter_down", {rank, cols});
+    layer.up = &params_.add(t.weight->name + ".adapter_up", {rows, rank});
+    layer.factor = options.alpha / static_cast<double>(rank);
+  }
+  check(!params_.params().empty(), "qlora", "no Linear of a block is quantized");
+  params_.allocate_values();
+  start(seed);
+  linear_ = model.hooks().linear_chain.attach(
+      [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
+        const auto at = layers_.find(linear.weight);
+        if (at == layers_.end()) return next(g, linear, x);
+        const Layer& layer = at->second;
+        const Var in = layer.input ? quantize_input(x, {.input = *layer.input}) : x;
+        const Var y = next(g, linear, in);
+        return layer.down ? add(y, product(g, layer, x)) : y;
+      });
+  loss_ = model.hooks().loss_chain.attach([this](Graph& g, const nn::Linear& head, Var x,
+                                                 const nn::LossTargets& wanted,
+                                                 const auto& next) -> Var {
+    const auto at = layers_.find(head.weight);
+    const bool rounds = at != layers_.end() && at->second.input;
+    return next(g, head, rounds ? quantize_input(x, {.input = *at->second.input}) : x, wanted);
+  });
+  served_.emplace(model, std::move(matrices));
+}
+
+void Adapters::start(std::uint64_t seed) {
+  std::uint64_t stream = 0;
+  for (Param& p : params_.params()) {
+    ++stream;
+    if (p.name.ends_with("up")) continue;
+    Rng rng(seed, stream);
+    const double edge = 1 / std::sqrt(static_cast<double>(p.value.cols()));
+    for (real& v : p.value.flat()) v = static_cast<real>(edge * (2 * rng.uniform() - 1));
+  }
+}
+
+Var Adapters::product(Graph& g, const Layer& layer, Var x) const {
+  const Var down = half_rounded(g.param(*layer.down));
+  const Var up = half_rounded(g.param(*layer.up), layer.factor);
+  const Var thin = linear(x, down);
+  return linear(thin, up);
+}
+
+Quantized Adapters::convert() const {
+  Quantized out = base_;
+  for (const auto& [weight, layer] : layers_) {
+    if (!layer.down) continue;
+    const auto at = std::ranges::find(out.tensors, weight->name, &NamedQTensor::name);
+    at->change.side = SideProduct{.down = stored(*layer.down, 1),
+                                  .up = stored(*layer.up, layer.factor),
+                                  .rank = layer.down->value.rows()};
+  }
+  return out;
+}
+
+std::unique_ptr<nn::Model> packed_twin(const nn::Model& model, const Quantized& quantized) {
+  std::unique_ptr<nn::Model> twin = model.twin(nn::Model::Values::shapes_only);
+  twin->params().allocate_values([&](const Param& p) {
+    return is_position(*twin, p) || tensor_of(quantized, p.name) == nullptr;
+  });
+  for (Param& p : twin->params().params()) {
+    if (p.value.data) std::ranges::copy(model.params().find(p.name)->value.flat(), p.value.data);
+  }
+  return twin;
+}
+
+void absorb_products(const Quantized& quantized, ParamStore& params) {
+  for (const NamedQTensor& t : quantized.tensors) {
+    Param* p = params.find(t.name);
+    check(p != nullptr, t.name, "the model has no such parameter");
+    dequantize(t.q, p->value.flat());
+    if (!t.change.side) continue;
+    const SideProduct& side = *t.change.side;
+    check(side.channels.empty(), t.name,
+          "channels that were set apart are not a part of the codes");
+    for (std::int64_t r = 0; r < t.q.rows; ++r) {
+      for (std::int64_t c = 0; c < t.q.cols; ++c) {
+        double sum = static_cast<double>(p->value.data[r * t.q.cols + c]);
+        for (std::int64_t k = 0; k < side.rank; ++k) {
+          sum += static_cast<double>(side.up[static_cast<std::size_t>(r * side.rank + k)]) *
+                 static_cast<double>(side.down[static_cast<std::size_t>(k * t.q.cols + c)]);
+        }
+        p->value.data[r * t.q.cols + c] = static_cast<real>(sum);
+      }
+    }
+  }
+}
+
+}  // namespace notch::quant
