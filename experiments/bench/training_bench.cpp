@@ -14,6 +14,7 @@
 #include "experiments/machine/machine.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/setup.h"
+#include "experiments/run/teacher.h"
 #include "experiments/train/training_phase.h"
 #include "quant/methods/calibration.h"
 #include "quant/methods/post_training.h"
@@ -85,15 +86,12 @@ class Arm {
     } else {
       result_.name = "fp32";
     }
-    TrainParts parts{.model = *model_,
-                     .tokens = subject.tokens,
-                     .additions = std::move(additions),
-                     .frozen = frozen,
-                     .teacher = teacher_.get(),
-                     .temperature = config.distill.temperature,
-                     .alpha = config.distill.alpha,
-                     .reverse = config.distill.reverse,
-                     .profile = &profile_};
+    const TrainParts parts = taught({.model = *model_,
+                                     .tokens = subject.tokens,
+                                     .additions = std::move(additions),
+                                     .frozen = frozen,
+                                     .profile = &profile_},
+                                    config.distill, teacher_.get());
     TrainSettings settings = base_settings(config, kSeed);
     settings.schedule = {.lr = config.train.lr,
                          .min_lr = config.train.lr,

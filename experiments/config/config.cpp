@@ -175,12 +175,14 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
   locate_text(config.data.path, beside, true);
   make_absolute(config.out, beside);
   make_absolute(config.model.from, beside);
+  make_absolute(config.distill.teacher, beside);
   if (file.filename() == kResolvedConfig) {
     config.out = fs::absolute(file).lexically_normal().parent_path().string();
   }
   const ExperimentConfig before = config;
   for (const std::string& argument : overrides) apply_override(loaded, argument);
   make_absolute(config.model.from, here);
+  make_absolute(config.distill.teacher, here);
   // A run's own configuration has it all: its report needs no directory.
   if (file.filename() != kResolvedConfig || loaded.origins.is_override("model.from")) {
     take_model(loaded);

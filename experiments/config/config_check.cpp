@@ -218,9 +218,12 @@ void check_settings(const ExperimentConfig& config, const RowConfig& row, const 
     const std::string_view section = name.substr(0, name.find('.'));
     const bool of_method = std::ranges::any_of(
         items, [&](const Item& item) { return item.of_rows && item.name == section; });
-    if (!of_method || name == "qat.steps" || name == "qat.fraction" || name == "qat.batch_size") {
-      origins.fail(key, {.what = of_method ? "all rows of a table train equally long"
-                                           : "only keys of some sections can be set",
+    const bool steps =
+        name == "qat.steps" || name == "qat.fraction" || name == "qat.batch_size";
+    if (!of_method || steps || name == "distill.teacher") {
+      origins.fail(key, {.what = steps       ? "all rows of a table train equally long"
+                                 : of_method ? "a table has one teacher"
+                                             : "only keys of some sections can be set",
                          .found = setting,
                          .expected = of_method ? "" : "keys of " + sections_of_rows(items)});
     }

@@ -42,8 +42,12 @@ bool mixes(const Uses& u) {
     return !r.trains() && !r.config.quant.options.mixed.widths.empty();
   });
 }
+/// Whether fp32 learns from another model.
+bool teaches_base(const Uses& u) {
+  return trains_base(u) && !u.config.distill.teacher.empty();
+}
 bool distills(const Uses& u) {
-  return any(u, [](const Row& r) { return r.method->distills; });
+  return teaches_base(u) || any(u, [](const Row& r) { return r.method->distills; });
 }
 bool has_inputs(const Uses& u) {
   return any(u, [](const Row& r) { return r.row.activations > 0; });
@@ -97,8 +101,9 @@ constexpr const char* kRoundsWeights = "a row of a qat-ste or qat-lsq method";
 constexpr const char* kAdapted = "a row of qlora";
 constexpr const char* kCalibrated =
     "a row of a method with statistics, or with static ranges of activations";
-constexpr const char* kDistilled = "a row of a -kd method";
-constexpr const char* kTaught = "distill.alpha above 0, and a row of a -kd method";
+constexpr const char* kDistilled = "a row of a -kd method, or fp32 with a distill.teacher";
+constexpr const char* kTaught =
+    "distill.alpha above 0, and a row of a -kd method or fp32 with a distill.teacher";
 constexpr const char* kInputs = "a row with activations.bits above 0";
 
 /// Whether the experiment or one of its rows has a value.
@@ -114,7 +119,8 @@ bool taught(const Uses& u) {
   return set_somewhere(u, [](const auto& c) { return c.distill.alpha > 0; });
 }
 bool learns_from_teacher(const Uses& u) {
-  return any(u, [](const Row& r) { return r.method->distills && r.config.distill.alpha > 0; });
+  return (teaches_base(u) && u.config.distill.alpha > 0) ||
+         any(u, [](const Row& r) { return r.method->distills && r.config.distill.alpha > 0; });
 }
 bool mixed(const Uses& u) {
   return set_somewhere(u, [](const auto& c) { return !c.quant.options.mixed.widths.empty(); });
@@ -308,6 +314,9 @@ std::vector<Effect> make_effects() {
       {"qlora.lr_scale", kAdapted, nullptr, adapts},
       {"qlora.merge", kAdapted, nullptr, adapts},
       {"distill.temperature", kTaught, taught, learns_from_teacher},
+      {"distill.teacher", "train.steps above 0, or a row of a -kd method", nullptr,
+       [](const Uses& u) { return trains_base(u) || distills(u); }},
+      {"distill.hidden", kDistilled, nullptr, distills},
       {"distill.alpha", kDistilled, nullptr, distills},
       {"distill.reverse", kTaught, taught, learns_from_teacher},
       {"distill.lr_scale", "a row of a -kd method that trains after fp32", nullptr,

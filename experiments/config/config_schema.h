@@ -200,18 +200,29 @@ struct QatConfig : quant::QatOptions {
 };
 
 struct DistillConfig {
+  std::string teacher{};
   double temperature = 1.0;
   double alpha = 1.0;
   double reverse = 0.0;
+  double hidden = 0.0;
   double lr_scale = 0.0;
   bool operator==(const DistillConfig&) const = default;
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
+    v(self.teacher,
+      {"teacher",
+       "model directory with the run's tokenizer, of any size: fp32's training learns from it, and "
+       "methods ending in -kd do in place of fp32"});
     v(self.temperature, {"temperature", "of teacher and student", above(0)});
     v(self.alpha,
       {"alpha", "weight of KL(teacher || student); cross-entropy gets 1 - alpha", between(0, 1)});
     v(self.reverse, {"reverse", "of which this share is KL(student || teacher)", between(0, 1)});
+    v(self.hidden,
+      {"hidden",
+       "added to the loss, times this: mean square between the last hidden states of both, where "
+       "they have equally many channels",
+       at_least(0)});
     v(self.lr_scale,
       {"lr_scale", "peak learning rate of distilled rows, times train.lr; 0 = qat.lr_scale",
        at_least(0)});
@@ -285,7 +296,7 @@ struct ExperimentConfig {
                          .help = "quantization-aware training, and the control row beside it",
                          .of_rows = true});
     v.section(self.distill, {.name = "distill",
-                             .help = "methods ending in -kd learn from the fp32 model",
+                             .help = "what learns from another model, and how",
                              .of_rows = true});
     v.section(self.qlora, {.name = "qlora",
                            .help = "low-rank products trained beside codes that stay",

@@ -65,6 +65,10 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
     out << "starting from " << start_of(config) << " (sha256 " << data.model_sha256.substr(0, 12)
         << "), ";
   }
+  if (!config.distill.teacher.empty()) {
+    out << "taught by " << fs::path(config.distill.teacher).filename().string() << " (sha256 "
+        << data.teacher_sha256.substr(0, 12) << "), ";
+  }
   out << c.name << " (" << c.bytes << " bytes, sha256 " << c.sha256.substr(0, 12) << "), "
       << config.data.tokenizer << " tokens, context " << config.model.block_size << ", "
       << scored.tokens.size() - 1 << ' ' << scored.name << " tokens scored; "

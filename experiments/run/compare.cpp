@@ -16,6 +16,7 @@
 #include "experiments/run/row_facts.h"
 #include "experiments/run/sample_text.h"
 #include "experiments/run/signals.h"
+#include "experiments/run/teacher.h"
 #include "nn/checkpoint.h"
 #include "nn/integrity.h"
 #include "quant/methods/calibration.h"
@@ -35,6 +36,7 @@ class SeedRun {
         seed_(seed),
         stream_(static_cast<std::uint64_t>(seed)),
         folder_(run.dir.path() / ("seed-" + std::to_string(seed))),
+        teacher_(load_teacher(run.config)),
         scored_on_(scored_hash(run.config, run.data)) {
     results_.seed = seed;
     fs::create_directories(folder_ / "rows");
@@ -54,7 +56,9 @@ class SeedRun {
     const bool done = make(row, [&](RowResult& r, const fs::path& dir) {
       const auto model = first_model(run_.config, run_.data.source.tokenizer.vocab_size(), stream_);
       const TrainSettings settings = base_settings(run_.config, stream_);
-      if (settings.schedule.steps > 0 && !fit(settings, {.model = *model}, r)) return false;
+      const TrainParts parts =
+          taught({.model = *model}, run_.config.distill, teacher_.get());
+      if (settings.schedule.steps > 0 && !fit(settings, parts, r)) return false;
       quant::add_outliers(*model, run_.config.model.outliers, stream_);
       nn::save_model(*model, dir);
       return true;
@@ -255,13 +259,11 @@ class SeedRun {
     if (!masks.empty())
       training.hold(masks, grows && method.trains_weights() ? std::optional(prune) : std::nullopt);
     training.watch();
-    TrainParts parts{.model = *model,
-                     .additions = training.additions(),
-                     .frozen = !method.trains_weights(),
-                     .teacher = method.distills ? fork_.get() : nullptr,
-                     .temperature = config.distill.temperature,
-                     .alpha = config.distill.alpha,
-                     .reverse = config.distill.reverse};
+    nn::Model* teacher = !method.distills ? nullptr : teacher_ ? teacher_.get() : fork_.get();
+    const TrainParts parts = taught({.model = *model,
+                                     .additions = training.additions(),
+                                     .frozen = !method.trains_weights()},
+                                    config.distill, teacher);
     if (!fit(settings, parts, row)) return false;
     quant::Quantized quantized = training.convert();
     if (method.training == quant::Training::adapters && config.qlora.merge) {
@@ -394,7 +396,7 @@ class SeedRun {
   fs::path folder_;
   std::string scored_on_;
   SeedResults results_;
-  std::unique_ptr<nn::Model> fork_;
+  std::unique_ptr<nn::Model> fork_, teacher_;
   std::map<std::string, std::unique_ptr<nn::Model>> controls_;
 };
 

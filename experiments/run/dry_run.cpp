@@ -43,6 +43,7 @@ bool names_blocks(const ExperimentConfig& config) {
 ExperimentConfig small(const ExperimentConfig& config, int context) {
   ExperimentConfig out = config;
   out.model.from.clear();  // whose values decide nothing
+  out.distill.teacher.clear();
   out.model.block_size = context;
   out.model.n_embd = narrow_width(config);
   const bool pairs = config.model.architecture == "llama";  // of channels, that a head consists of

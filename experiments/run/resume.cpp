@@ -23,7 +23,8 @@ ExperimentConfig of_base(const ExperimentConfig& config, bool with_path) {
   used.seeds.clear();  // each is a run of its own
   if (!with_path) {
     used.data.path.clear();
-    if (!used.model.from.empty()) used.model.from = "a directory";
+    for (std::string* from : {&used.model.from, &used.distill.teacher})
+      if (!from->empty()) *from = "a directory";
   }
   // Of the scoring: rows know what they were scored on.
   used.data.task_examples = DataConfig{}.task_examples;
@@ -33,7 +34,8 @@ ExperimentConfig of_base(const ExperimentConfig& config, bool with_path) {
   used.activations = {};
   used.calib = {};
   used.qat = {};
-  used.distill = {};
+  if (used.distill.teacher.empty()) used.distill = {};
+  used.distill.lr_scale = DistillConfig{}.lr_scale;
   used.qlora = {};
   used.row = {};
   return used;
@@ -46,6 +48,7 @@ ExperimentConfig of_rows(ExperimentConfig config, std::vector<RowConfig> rows, b
   used.data = {};  // fp32's
   used.model = {};
   used.train = {.backward = used.train.backward};
+  if (!used.distill.teacher.empty()) used.distill.teacher = "a directory";
   used.quant.at.clear();  // they are in the sections, as those of `set`
   for (RowConfig& row : rows) row.set.clear();
   used.quant.control = control;
@@ -79,10 +82,15 @@ Json hashes_of(const ExperimentConfig& config, const Data& data) {
   tokenizer.set("name", std::string(data::name(source.tokenizer.kind())))
       .set("sha256", source.tokenizer.definition_hash());
   all.set("text", text).set("tokenizer", tokenizer);
-  if (config.model.from.empty()) return all;
-  Json model = Json::object();
-  model.set("name", fs::path(config.model.from).filename().string());
-  return all.set("model", model.set("sha256", data.model_sha256));
+  const auto add = [&](const char* what, const std::string& dir, const std::string& sha256) {
+    if (dir.empty()) return;
+    Json model = Json::object();
+    model.set("name", fs::path(dir).filename().string()).set("sha256", sha256);
+    all.set(what, std::move(model));
+  };
+  add("model", config.model.from, data.model_sha256);
+  add("teacher", config.distill.teacher, data.teacher_sha256);
+  return all;
 }
 
 void require_same_contents(const Json& before, const Json& now, const ExperimentConfig& config,
@@ -94,15 +102,18 @@ void require_same_contents(const Json& before, const Json& now, const Experiment
     const std::string is = present ? present->at("sha256", where).as_string(where) : "nothing";
     if (is == was) continue;
     const bool text = what == "text";
-    if (what == "model") {
+    if (what == "model" || what == "teacher") {
+      const bool first = what == "model";
+      const std::string& dir = first ? config.model.from : config.distill.teacher;
       throw Error({.fault = Fault::mismatch,
-                   .where = config.model.from.empty() ? where : config.model.from,
-                   .what = "the model is not the one that the run to resume began with",
+                   .where = dir.empty() ? where : dir,
+                   .what = str("the ", what, " is not the one that the run to resume began with"),
                    .field = what,
                    .found = "sha256 " + is,
                    .expected = "sha256 " + was,
-                   .hint = "put the model of then in its place (it may lie anywhere: model.from), "
-                           "or start a new run with --out"});
+                   .hint = str("put the ", what, " of then in its place (it may lie anywhere: ",
+                               first ? "model.from" : "distill.teacher",
+                               "), or start a new run with --out")});
     }
     throw Error({.fault = Fault::mismatch,
                  .where = text && !text_path.empty() ? text_path : what,

@@ -9,6 +9,7 @@
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/sha256.h"
 #include "experiments/config/config_effects.h"
+#include "experiments/run/teacher.h"
 #include "experiments/show/table.h"
 #include "nn/generate.h"
 #include "nn/gpt.h"
@@ -104,6 +105,10 @@ Data load_data(const ExperimentConfig& config, const std::filesystem::path& cach
   } else {
     out.source = data::load_source(options, data::Tokenizer::load(from));
     out.model_sha256 = hash_of_model(from);
+  }
+  if (!config.distill.teacher.empty()) {
+    require_teacher(config, out.source.tokenizer);
+    out.teacher_sha256 = hash_of_model(config.distill.teacher);
   }
   if (d.kind == "verbs" && d.task_examples > 0) out.task = task_questions(d);
   require_unseen(config, out);

@@ -25,6 +25,7 @@ struct Data {
   data::TextSource source{};
   std::vector<data::TenseExample> task{};
   std::string model_sha256{};  ///< of the directory model.from; empty without one
+  std::string teacher_sha256{};  ///< likewise of distill.teacher
 };
 
 /// What the rows of a table are scored on.
@@ -40,7 +41,8 @@ std::string scored_hash(const ExperimentConfig& config, const Data& data);
 
 /// Loads and tokenizes, through the token cache in `cache` (empty: none). Where a table is scored
 /// to tune by, other questions are asked than in the table of the test split. Throws Fault::input
-/// when the text that is scored occurs in the training text, where calibration text comes from.
+/// when the text that is scored occurs in the training text, where calibration text comes from, and
+/// for a teacher that cannot teach: of another tokenizer or with too short a context.
 Data load_data(const ExperimentConfig& config, const std::filesystem::path& cache);
 
 /// Where tokenized corpora are kept: the user's cache directory; "" without one.

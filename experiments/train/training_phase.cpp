@@ -104,11 +104,20 @@ double TrainingPhase::gradients(std::int64_t step, Graph& graph) {
     const nn::Tokens tokens{inputs_, batch_.B, batch_.T};
     const std::optional<Teacher> teacher = teach(tokens);
     graph.begin(Graph::Mode::training, key(step, micro));
-    const Var mean = parts_.model.loss(graph, {tokens, targets_}, teacher);
+    const Var mean = loss_of(graph, {tokens, targets_}, teacher);
     loss += share * static_cast<double>(mean.item());
     graph.backward(mean, static_cast<real>(share));
   }
   return loss;
+}
+
+Var TrainingPhase::loss_of(Graph& graph, const nn::Batch& batch,
+                           const std::optional<Teacher>& teacher) const {
+  if (!teacher || parts_.hidden == 0) return parts_.model.loss(graph, batch, teacher);
+  const Var x = parts_.model.hidden(graph, batch.tokens);
+  const Var loss = nn::loss_of(graph, parts_.model.head(), x, batch.targets, teacher);
+  const Var gap = sub(x, graph.constant(teacher->x, "teacher"));
+  return add(loss, scale(mean(mul(gap, gap)), parts_.hidden));
 }
 
 std::optional<Teacher> TrainingPhase::teach(const nn::Tokens& tokens) {
@@ -152,7 +161,7 @@ Json TrainingPhase::remarks() {
     parts_.model.params().zero_gradients();
     const std::optional<Teacher> teacher = teach(tokens);
     graph.begin(Graph::Mode::training, draws);
-    graph.backward(parts_.model.loss(graph, {tokens, targets}, teacher));
+    graph.backward(loss_of(graph, {tokens, targets}, teacher));
   };
   Json said;
   for (nn::Addition* addition : parts_.additions) {

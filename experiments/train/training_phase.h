@@ -69,6 +69,7 @@ struct TrainParts {
   bool frozen = false;  ///< the model stays as it is: the additions alone are trained, and kept
   nn::Model* teacher = nullptr;  ///< distil from it
   double temperature = 1, alpha = 1, reverse = 0;
+  double hidden = 0;  ///< times the mean square between both models' last hidden states, added
   std::filesystem::path checkpoints{};  ///< empty: none are written
   std::string build{};                  ///< of this program; checkpoints keep it
   /// Gets every step and its parts: the graph's ops, the teacher as one row of forward, and the
@@ -109,6 +110,7 @@ class TrainingPhase {
  private:
   double gradients(std::int64_t step, Graph& graph);
   std::optional<Teacher> teach(const nn::Tokens& tokens);
+  Var loss_of(Graph& graph, const nn::Batch& batch, const std::optional<Teacher>& teacher) const;
   std::uint64_t key(std::int64_t step, std::int64_t micro) const;
   [[noreturn]] void explain(std::int64_t step, const optim::GradNorm& norm);
   std::vector<nn::CheckpointPart> files();

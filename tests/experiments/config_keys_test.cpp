@@ -164,7 +164,9 @@ ema = 0.9
 inputs = "pact"
 pact_decay = 0.01
 [distill]
+teacher = "a/teacher"
 reverse = 0.5
+hidden = 0.5
 lr_scale = 0.5
 temperature = 2
 alpha = 0.5
@@ -220,7 +222,8 @@ TEST_CASE("a row sets keys of every method's section, of no other") {
   for (const Item& item : items) {
     if (item.kind == Kind::section || item.section.empty()) continue;
     const bool trained_alike =
-        item.key() == "qat.steps" || item.key() == "qat.fraction" || item.key() == "qat.batch_size";
+        item.key() == "qat.steps" || item.key() == "qat.fraction" ||
+        item.key() == "qat.batch_size" || item.key() == "distill.teacher";
     const bool of_method = item.section == "calib" || item.section == "distill" ||
                            item.section == "mixed" || item.section == "prune" ||
                            std::ranges::find(quant::methods(), item.section,
