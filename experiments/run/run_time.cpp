@@ -1,7 +1,9 @@
 #include "experiments/run/run_time.h"
 
 #include <algorithm>
+#include <charconv>
 
+#include "experiments/config/config_items.h"
 #include "experiments/run/evaluate.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/setup.h"
@@ -17,8 +19,25 @@ constexpr double kRounded = 1.1;
 /// A token of calibration text: every stage runs to observe and to go on, and sums the moments of
 /// its inputs.
 constexpr double kCalibration = 4;
+/// An update of codes beside a training step of as many windows: 1.1 to 1.4, AdaRound's, SignRound's
+/// and GSQ's on 158 k weights, by processor time.
+constexpr double kRefined = 1.25;
 /// Matrices of a block that are studied one at a time, on at most so many windows.
 constexpr double kMatrices = 4, kStudyWindows = 16;
+
+/// Contexts that the refinement of a method goes forward and back over: updates times windows, which
+/// are keys of its section.
+double refined_contexts(const ExperimentConfig& config, const quant::Method& method) {
+  if (!method.refine) return 0;
+  double contexts = 1;
+  for (const Item& item : items_of(config)) {
+    if (item.section != method.section || (item.name != "steps" && item.name != "windows")) continue;
+    double value = 0;
+    std::from_chars(item.value.data(), item.value.data() + item.value.size(), value);
+    contexts *= value;
+  }
+  return contexts;
+}
 
 double training_work(const TrainSettings& s, double context, double validation) {
   const double tokens = static_cast<double>(s.batch_size * s.grad_accum) * context;
@@ -65,10 +84,20 @@ RunTime::RunTime(const ExperimentConfig& config, const ReadTokens& reads, const 
                std::min(reads.validation, kStudyWindows * context);
     }
   }
+  std::map<std::string, double> refined;  // tokens, of a row
+  for (const RowConfig& planned : planned_rows(config)) {
+    const quant::Method* method = quant::find_method(planned.method);
+    if (!method) continue;
+    const double tokens = refined_contexts(row_config(config, planned), *method) * context;
+    const RowResult row = planned_result(config, planned);
+    refined[row.name] = tokens;
+    for (const RowResult& other : of_controls(config, row)) refined[other.name] = tokens;
+  }
   for (const RowResult& r : planned_results(config)) {
     if (!times.contains(r.name)) continue;
-    kind_of_[r.name] = r.method;
-    Kind& kind = kinds_[r.method];
+    // Rows with settings of their own are told apart by their labels.
+    const std::string& name = kind_of_[r.name] = str(r.method, ' ', r.label);
+    Kind& kind = kinds_[name];
     kind.left += times.at(r.name);
     // A row is compared with fp32 token by token, so that both read the text.
     kind.score = reads.task + reads.scored * (r.name == kBaseRow ? 1 : 2);
@@ -80,7 +109,7 @@ RunTime::RunTime(const ExperimentConfig& config, const ReadTokens& reads, const 
       const double teacher = r.distilled ? (kTraining + 1) / kTraining : 1;
       kind.work += training * teacher * (r.granularity.empty() ? 1 : kRounded);
     } else if (method && method->needs.reads_text()) {
-      kind.work += kCalibration * reads.calibration;
+      kind.work += kCalibration * reads.calibration + kTraining * kRefined * refined[r.name];
     }
   }
 }

@@ -1,9 +1,9 @@
 // Run time: how much of a whole run is left while one of its rows is being made.
 //
 // A run's parts are counted in tokens that go forward through the model: training takes three times
-// as much for a token, a row is scored on tokens that are known beforehand. What a token takes is
-// measured from the first training steps on; what a row takes is known best from another of the
-// same method, whatever its width and seed.
+// as much for a token, and so does a method that refines its codes by updates; a row is scored on
+// tokens that are known beforehand. What a token takes is measured from the first training steps on;
+// what a row takes is known best from another of the same method, whatever its width and seed.
 #pragma once
 
 #include <map>

@@ -5,7 +5,9 @@
 #include <sstream>
 
 #include "experiments/config/config.h"
+#include "experiments/config/config_items.h"
 #include "experiments/run/row_facts.h"
+#include "quant/methods/methods.h"
 #include "tests/catch.h"
 
 using namespace notch;
@@ -134,6 +136,34 @@ TEST_CASE("a shard's time is that of its rows") {
   const RunLeft all = whole.begin(kBaseRow), left = half.begin(kBaseRow);
   CHECK(left.rows * 2 == all.rows);
   CHECK(left.steps < all.steps / 2);
+}
+
+TEST_CASE("refining codes takes an update for a training step") {
+  ExperimentConfig config;
+  config.seeds = {1};
+  config.train.batch_size = 8;
+  config.quant.control = false;
+  config.quant.options.adaround.steps = 300;
+  config.quant.options.adaround.windows = 8;
+  config.row = {{.method = "adaround", .bits = 8},
+                {.method = "adaround", .bits = 4, .label = "short", .set = {"adaround.steps=30"}},
+                {.method = "adaround", .bits = 2, .label = "wide", .set = {"adaround.windows=16"}}};
+  RunTime time(config, {});
+  const RunLeft left = time.begin(kBaseRow);
+  CHECK(left.rows == 4);
+  CHECK(left.steps == Approx(300 + 30 + 2 * 300).epsilon(0.3));
+}
+
+TEST_CASE("methods that refine have updates and windows as keys") {
+  for (const quant::Method* method : quant::methods()) {
+    if (!method->refine) continue;
+    for (const char* name : {"steps", "windows"}) {
+      const auto items = items_of({});
+      const std::string key = str(method->section, '.', name);
+      CAPTURE(key);
+      CHECK(std::ranges::find(items, key, &Item::key) != items.end());
+    }
+  }
 }
 
 TEST_CASE("after a tenth of a run its end is known to a fifth") {
