@@ -18,7 +18,8 @@
 # (Debian: python3-torch), how long they take to load and with how much memory.
 #
 # GGUF: node-llama-cpp loads a GPT-2 and a Llama of every type but BF16, finds the same tokens, and the same
-# perplexity within 0.02 % (F32) and 0.1 %.
+# perplexity within 0.02 % (F32) and 0.1 %. And a model trained on its Q4_0 is scored by it beside its own
+# Q4_0 of the control: of the loss that this adds QAT takes back 60 % or more (NOTCH_DATA has tinyshakespeare.txt).
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=experiments/setup.sh
@@ -207,6 +208,38 @@ if install node-llama-cpp; then
       "$notch" export "$architecture-$format" --gguf "$architecture-$format.gguf" -q
       check "$architecture, format $format: node-llama-cpp" same_gguf "$architecture-$format.gguf" 0.001
     done
+  done
+fi
+
+# perplexity FILE: llama.cpp's, of score.txt.
+perplexity() {
+  "$notch" tokenize "$1" --text score.txt -q >tokens.txt
+  node "$here/compare_gguf.mjs" "$1" score.txt tokens.txt 64 100 1 inf | sed 's/.*perplexity \([0-9.]*\) .*/\1/'
+}
+# taken_back PERPLEXITY ROUNDED TRAINED
+taken_back() {
+  node -e '
+    const [whole, rounded, trained] = process.argv.slice(1).map(Number).map(Math.log);
+    const share = (rounded - trained) / (rounded - whole);
+    console.log(`taken back: ${(100 * share).toFixed(1)} % of ${(rounded - whole).toFixed(4)} nats`);
+    process.exit(rounded > whole && share >= 0.6 ? 0 : 1);' "$@"
+}
+shakespeare=${NOTCH_DATA:-}/tinyshakespeare.txt
+if [ ! -f "$shakespeare" ]; then
+  skip "Q4_0 trained" "needs tinyshakespeare.txt in \$NOTCH_DATA"
+elif [ -d node_modules/node-llama-cpp ]; then
+  "$notch" run "$shakespeare" -q --out trained data.tokenizer=byte data.val_fraction=0.05 data.test_fraction=0.05 \
+    model.n_layer=2 model.n_head=4 model.n_embd=128 model.block_size=64 model.gelu=tanh train.steps=600 \
+    train.batch_size=16 train.lr=2e-3 train.warmup=50 qat.steps=250 quant.bits=4 quant.format=q4_0 \
+    quant.embedding=same quant.methods=qat-ste,qat-lsq quant.control=true >/dev/null
+  tail -c 20000 "$shakespeare" >score.txt  # of the test split
+  control=trained/models/fp32-continue-seed1337
+  for type in F32 Q4_0; do "$notch" export $control --gguf "control-$type.gguf" --gguf-type "$type" -q; done
+  whole=$(perplexity control-F32.gguf)
+  rounded=$(perplexity control-Q4_0.gguf)
+  for method in qat-ste qat-lsq; do
+    "$notch" export "trained/models/$method-int4-seed1337" --gguf "$method.gguf" -q
+    check "$method on q4_0 beside llama.cpp's Q4_0" taken_back "$whole" "$rounded" "$(perplexity "$method.gguf")"
   done
 fi
 
