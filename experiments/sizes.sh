@@ -3,6 +3,9 @@
 #
 #   experiments/sizes.sh 0.1M-short 0.8M-short seeds=1337
 #
+# `notch report --sizes experiments/runs/sizes-0.1M-short experiments/runs/sizes-0.8M-short --out sizes`
+# puts those that were run into one plot.
+#
 # NOTCH is the program (default: build/notch). --resume goes on with parts that were stopped.
 set -eu
 here=$(dirname "$0")

@@ -1,4 +1,4 @@
-// notch report: the report of a finished run again, or one of several parts of a run.
+// notch report: the report of a finished run again, or one of several parts of a run or of runs of several sizes.
 #include "experiments/program/report_command.h"
 
 #include <iostream>
@@ -9,6 +9,7 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/report/parts.h"
+#include "experiments/report/sizes.h"
 #include "experiments/run/layer_study.h"
 #include "experiments/run/run_dir.h"
 #include "experiments/show/progress.h"
@@ -28,6 +29,19 @@ void require_report_keys(const Args& args) {
                      "seeds (which of them), data.path or model.from (where the text or the "
                      "model lies now)"});
   }
+}
+
+void require_out(const Args& args) {
+  if (args.has("out")) return;
+  throw Error({.where = "notch report",
+               .what = "missing",
+               .field = "--out",
+               .hint = "name the directory for the report of all of them: --out DIR"});
+}
+
+std::string where_it_lies(const std::string& hash, const fs::path& directory) {
+  return str("\nhash     ", hash, "\nresults  ", (directory / "results.md").string(),
+             "\nreport   ", (directory / "report.html").string(), '\n');
 }
 
 /// The directory of one run from several parts, so that its report can be made again from there.
@@ -57,6 +71,45 @@ void write_parts(const RunDir& dir, const std::vector<RunPart>& parts, Experimen
   }
 }
 
+/// One report of runs that are of models of different sizes.
+int report_sizes(const Args& args) {
+  std::vector<SizedRun> runs;
+  for (const std::string& directory : args.positionals) {
+    const RunPart part = open_part(directory, args.overrides);
+    if (!part.shard.is_whole()) {
+      throw Error({.where = directory,
+                   .what = "is a part of a run",
+                   .found = "shard " + name_of(part.shard),
+                   .expected = "a whole run",
+                   .hint = "put its parts together first: notch report PART… --out DIR"});
+    }
+    const Data data = load_data(part.config, token_cache());
+    SizedRun run{.directory = directory,
+                 .config = part.config,
+                 .scored_on = scored_hash(part.config, data),
+                 .questions = data.task.size()};
+    run.seeds = read_results({part}, part.config, run.scored_on);
+    if (const fs::path file = part.directory / "env.json"; fs::exists(file)) {
+      run.environment = Json::parse(read_file(file), file.string());
+    }
+    runs.push_back(std::move(run));
+  }
+  require_out(args);
+  const SizesReport report(std::move(runs));
+  const fs::path directory = new_directory(args);
+  fs::create_directories(directory);
+  report.write(directory);
+  if (const auto format = args.value("output")) {
+    std::cout << render(report.table(), parse_table_format(*format));
+    return 0;
+  }
+  std::cout << '\n'
+            << (args.has("wide") ? render(report.table(), TableFormat::screen)
+                                 : report.screen(terminal_columns()))
+            << where_it_lies(report.hash(), directory);
+  return 0;
+}
+
 }  // namespace
 
 void print_report(const Args& args, const Report& report, const std::vector<SeedResults>& seeds,
@@ -68,9 +121,7 @@ void print_report(const Args& args, const Report& report, const std::vector<Seed
   }
   std::cout << '\n'
             << (args.has("wide") ? report.wide_screen() : report.screen(terminal_columns()))
-            << "\nhash     " << results_hash(seeds) << "\nresults  "
-            << (directory / "results.md").string() << "\nreport   "
-            << (directory / "report.html").string() << '\n';
+            << where_it_lies(results_hash(seeds), directory);
 }
 
 Flag wide_flag() {
@@ -79,17 +130,13 @@ Flag wide_flag() {
 
 int report_command(const Args& args) {
   require_report_keys(args);
+  if (args.has("sizes")) return report_sizes(args);
   std::vector<RunPart> parts;
   for (const std::string& directory : args.positionals) {
     parts.push_back(open_part(directory, args.overrides));
   }
   sort_shards(parts);
-  if (parts.size() > 1 && !args.has("out")) {
-    throw Error({.where = "notch report",
-                 .what = "missing",
-                 .field = "--out",
-                 .hint = "name the directory for the report of all parts: --out DIR"});
-  }
+  if (parts.size() > 1) require_out(args);
   const ExperimentConfig config = merged_config(parts);
   const Data data = load_data(config, token_cache());
   const std::vector<SeedResults> seeds = read_results(parts, config, scored_hash(config, data));

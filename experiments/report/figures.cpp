@@ -6,62 +6,13 @@
 #include <set>
 
 #include "autograd/base/error.h"
-#include "experiments/report/statistics.h"
+#include "experiments/report/looks.h"
 #include "experiments/run/metrics.h"
-#include "experiments/show/table.h"
-#include "quant/methods/methods.h"
 
 namespace notch::experiments {
 namespace {
 
 constexpr std::size_t kMaxPoints = 300, kMaxRaw = 1000;  // of a curve
-constexpr std::string_view kControlColor = "#7a5195";
-
-struct Look {
-  std::string_view color{};
-  Mark mark = Mark::circle;
-};
-
-/// By family, in the order of the list of methods; then all over again. Okabe and Ito's colours, the
-/// lighter ones a little darker for thin lines on white, and shades of them.
-constexpr Look kBaseline[] = {{"#444444", Mark::circle},
-                              {"#1a75aa", Mark::square},
-                              {"#6b6b6b", Mark::hexagon},
-                              {"#46707f", Mark::bar}};
-constexpr Look kPostTraining[] = {{"#0062a3", Mark::diamond},
-                                  {"#5b3f8c", Mark::triangle_right},
-                                  {"#1c6f6f", Mark::triangle_left},
-                                  {"#3560c4", Mark::plus}};
-constexpr Look kTrained[] = {{"#8f5d00", Mark::triangle_up},
-                             {"#c04600", Mark::triangle_down},
-                             {"#5c7300", Mark::spark},
-                             {"#00704f", Mark::star}};
-constexpr Look kHalf{"#9b4278", Mark::cross}, kOther{"#9b4278", Mark::plus};
-
-/// No two methods of a family look alike: after four the marks come again in other colours.
-Look look_of(std::string_view name) {
-  if (name == "fp16") return kHalf;
-  const quant::Method* method = quant::find_method(name);
-  if (!method) return kOther;
-  const std::span<const Look> looks =
-      method->family == quant::Family::baseline        ? std::span<const Look>(kBaseline)
-      : method->family == quant::Family::post_training ? std::span<const Look>(kPostTraining)
-                                                       : std::span<const Look>(kTrained);
-  std::size_t before = 0;
-  for (const quant::Method* other : quant::methods()) {
-    if (other == method) break;
-    before += other->family == method->family;
-  }
-  const std::size_t n = looks.size();
-  return {looks[(before + before / n) % n].color, looks[before % n].mark};
-}
-
-std::string level_name(const std::vector<SeedResults>& seeds, std::string_view row,
-                       std::string_view shown) {
-  std::vector<double> losses;
-  for (const SeedResults& s : seeds) losses.push_back(find_row(s, row)->eval.loss);
-  return str(shown, ' ', printed("%.4f", mean_spread(losses).mean));
-}
 
 struct Curve {
   std::vector<PlotPoint> training{};
@@ -242,102 +193,6 @@ Figure fork_figure(const std::map<std::string, Curve>& curves, const SeedResults
 }
 
 }  // namespace
-
-namespace {
-
-/// The rows that no other row beats in both size and loss, as a staircase: what is reached with at
-/// most so many bits.
-PlotSeries frontier(const std::vector<PlotSeries>& series) {
-  std::vector<PlotPoint> points;
-  for (const PlotSeries& s : series) points.insert(points.end(), s.points.begin(), s.points.end());
-  std::ranges::stable_sort(points, [](const PlotPoint& a, const PlotPoint& b) {
-    return a.x != b.x ? a.x < b.x : a.y < b.y;
-  });
-  PlotSeries out{.name = "frontier", .color = "#6b6b6b", .line = true};
-  for (const PlotPoint& p : points) {
-    if (out.points.empty()) {
-      out.points.push_back({.x = p.x, .y = p.y});
-    } else if (const double lowest = out.points.back().y; p.y < lowest) {
-      out.points.push_back({.x = p.x, .y = lowest});
-      out.points.push_back({.x = p.x, .y = p.y});
-    }
-  }
-  return out;
-}
-
-}  // namespace
-
-Figure loss_figure(const Statistics& statistics) {
-  Figure out{.plot = {.title = "Loss against size",
-                      .x_label = "bits per weight, whole model",
-                      .y_label = "loss − fp32 loss, nats",
-                      .may_be_log = true}};
-  Plot& plot = out.plot;
-  const std::vector<SeedResults>& seeds = statistics.seeds();
-  const std::vector<RowResult>& rows = statistics.rows();
-  std::set<std::string> granularities;
-  for (const RowResult& r : rows) {
-    if (!r.granularity.empty()) granularities.insert(r.granularity);
-  }
-  struct Place {
-    double sum = 0;
-    int rows = 0;
-  };
-  std::map<std::string, Place> places;
-  std::map<std::pair<std::string, std::string>, std::size_t> series;  // of a name and granularity
-  for (const RowResult& r : rows) {
-    const double bits = r.size.bits_per_weight();
-    const Difference change = statistics.difference(r.name, kBaseRow);
-    const double half = change.high - change.mean;
-    if (r.granularity.empty() && r.method != "fp16") continue;
-    const std::string name = label(r);
-    if (r.method != "fp16") {
-      Place& place = places[str("int", r.bits, granularities.size() > 1 ? " " : "",
-                                granularities.size() > 1 ? r.granularity : std::string{})];
-      place.sum += bits;
-      ++place.rows;
-    }
-    const auto [at, is_new] = series.try_emplace({name, r.granularity}, plot.series.size());
-    if (is_new) {
-      const Look look = look_of(r.method);
-      // One entry of the legend for all that is made by a method; points say the rest.
-      plot.series.push_back({.name = shown_method(r),
-                             .color = std::string(look.color),
-                             .mark = look.mark,
-                             .hollow = r.on_control,
-                             .line = !r.on_control});
-    }
-    if (!std::isfinite(change.mean)) {
-      out.caption += str(r.name, " is not shown: its loss is not finite. ");
-      continue;
-    }
-    plot.series[at->second].points.push_back(
-        {.x = bits,
-         .y = change.mean,
-         .error = std::isfinite(half) ? half : 0,
-         .note = str(name, " int", r.bits, ' ', r.granularity, ": ", printed("%+.4f", change.mean),
-                     " ± ", printed("%.4f", half), " nats at ", printed("%.2f", bits),
-                     " bits per weight"),
-         .method = name,
-         .bits = str(r.bits)});
-  }
-  for (PlotSeries& s : plot.series) std::ranges::stable_sort(s.points, {}, &PlotPoint::x);
-  plot.series.insert(plot.series.begin(), frontier(plot.series));
-  for (const auto& [name, place] : places) plot.places.push_back({name, place.sum / place.rows});
-  plot.levels.push_back({.name = level_name(seeds, "fp32", "fp32"), .color = "#222222", .y = 0});
-  for (const RowResult* control : controls_of(seeds.front())) {
-    plot.levels.push_back({.name = level_name(seeds, control->name, control_title(control->name)),
-                           .color = std::string(kControlColor),
-                           .y = statistics.difference(control->name, kBaseRow).mean});
-  }
-  out.caption +=
-      "Lower is better. Bars: 95 % interval of the paired change. Left of and below the frontier "
-      "there is no row: none is both smaller and better than those on it.";
-  if (std::ranges::any_of(rows, &RowResult::on_control)) {
-    out.caption += " Hollow marks are made from a control (fp32 with the extra steps of QAT).";
-  }
-  return out;
-}
 
 std::vector<Figure> curve_figures(std::string_view metrics, const std::vector<SeedResults>& seeds) {
   const std::map<std::string, Curve> curves = read_curves(metrics);

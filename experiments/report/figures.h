@@ -17,11 +17,6 @@ struct Figure {
   std::string caption{};
 };
 
-/// Loss against size: for every quantized row (and fp16) the change of loss against fp32, in nats
-/// per token, over the bits per weight of the whole model. Levels: fp32 (zero) and the control.
-/// Error bars: its 95 % interval. The first series is the frontier.
-Figure loss_figure(const Statistics& statistics);
-
 /// Curves over steps, from the text of metrics.jsonl: the fp32 phase of all seeds; the learning
 /// rates; and of the phases after the fork of the first seed the difference to the control's
 /// training loss at the same step where there is a control (all phases read the same batches), and

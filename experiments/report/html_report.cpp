@@ -17,6 +17,9 @@ constexpr Term kTerms[] = {
      "how badly the model predicts the next token, in nats (natural logarithms of a probability). "
      "0 is perfect; 0.01 more is 1 % more perplexity, 0.7 more halves the probability given to the "
      "right token."},
+    {"right answers",
+     "the share of the task's questions for which the model finds the right label the most probable "
+     "of all that could be said."},
     {"bits per weight",
      "the file's size over the number of weights, with scales and all that stays in fp32: more "
      "than the width of the codes."},
@@ -182,11 +185,15 @@ std::string html_page(const ReportPage& page) {
                html_table(page.brief), "<p class=\"notes\">", escaped_markup(page.brief_notes),
                "</p>\n", terms());
   }
-  const auto figure = [&](const Figure& f, std::string_view id = "") {
-    out += str("<figure", id, ">\n", plot_box(f), "<figcaption>", escaped_markup(f.caption),
+  const auto figure = [&](const Figure& f, std::string_view more = "") {
+    out += str("<figure", more, ">\n", plot_box(f), "<figcaption>", escaped_markup(f.caption),
                "</figcaption>\n</figure>\n");
   };
-  if (!page.figures.empty()) figure(page.figures.front(), " id=\"pareto\"");
+  if (!page.fronts.empty()) out += "<div class=\"fronts\">\n";
+  for (const Figure& f : page.fronts) {
+    figure(f, &f == &page.fronts.front() ? " class=\"front\" id=\"pareto\"" : " class=\"front\"");
+  }
+  if (!page.fronts.empty()) out += "</div>\n";
   out += str("<details id=\"all\"", page.headline.empty() ? " open=\"open\"" : "",
              ">\n<summary>All rows and columns</summary>\n<p class=\"header\">",
              escaped_markup(page.header), "</p>\n", html_table(page.table), "<p class=\"notes\">",
@@ -197,14 +204,15 @@ std::string html_page(const ReportPage& page) {
                escaped_markup(s.notes), "</p>\n");
     for (const Table& t : s.tables) out += html_table(t);
   }
-  if (page.figures.size() > 1) out += "<h2>Training</h2>\n";
-  for (std::size_t i = 1; i < page.figures.size(); ++i) figure(page.figures[i]);
+  if (!page.figures.empty()) out += "<h2>Training</h2>\n";
+  for (const Figure& f : page.figures) figure(f);
   out += layers_of(page) + diagnostics_of(page.diagnostics) + roofline_of(page.roofline) +
          samples_of(page.samples) + limits_of(page.limits);
   out +=
       str("<h2>Reproduce</h2>\n<p>In the directory of this page:</p>\n"
-          "<pre>notch run config.resolved.toml --out again</pre>\n<p class=\"notes\">The same "
-          "binary on the same machine gives the same hash: ",
+          "<pre>",
+          escaped_markup(page.commands),
+          "</pre>\n<p class=\"notes\">The same binary on the same machine gives the same hash: ",
           escaped_markup(page.hash), "</p>\n<details>\n<summary>Configuration</summary>\n<pre>",
           escaped_markup(page.config),
           "</pre>\n</details>\n<details>\n<summary>Environment</summary>\n",

@@ -43,10 +43,11 @@ struct ReportPage {
   std::string headline{};  ///< what it comes to; "" without quantized rows, as what follows
   Table brief{{}};         ///< in a line per width
   std::string brief_notes{};
-  std::vector<Figure> figures{};
+  std::vector<Figure> fronts{};  ///< what is reached with how much, before the table
   Table table{{}};
   std::string column_notes{};
   std::vector<ReportSection> sections{};
+  std::vector<Figure> figures{};  ///< of the training
   std::vector<FigureGroup> diagnostics{};
   std::vector<HeatMap> layers{};
   std::vector<WeightHistogram> weights{};
@@ -54,6 +55,7 @@ struct ReportPage {
   std::string roofline{};  ///< an <svg>; "" where it was not measured
   PageSamples samples{};
   std::vector<std::string> limits{};  ///< what the numbers do not say, a sentence or two each
+  std::string commands{"notch run config.resolved.toml --out again"};  ///< that make it again
   std::string config{};               ///< TOML, every value of the run
   Json environment{};                 ///< as in env.json; its time and command line are not shown
   std::string hash{};                 ///< of the results

@@ -5,36 +5,40 @@ namespace notch::experiments {
 const std::string_view kPageScript = R"(
 (function () {
   "use strict";
-  var table = document.querySelector("#all table"), figure = document.getElementById("pareto");
+  var table = document.querySelector("#all table"), fronts = document.querySelector(".fronts");
   var rows = table ? Array.from(table.rows) : [], head = rows.shift();
   var titles = head ? Array.from(head.cells).map(function (c) { return c.textContent; }) : [];
-  var drawn = figure ? Array.from(figure.querySelectorAll("[data-method]")) : [];
-  var marks = drawn.filter(function (e) { return e.classList.contains("mark"); });
-  var chosen = {method: "", bits: ""}, count = document.createElement("output");
+  var drawn = fronts ? Array.from(fronts.querySelectorAll("[data-method]")) : [];
+  var plots = fronts ? Array.from(fronts.querySelectorAll("figure")).map(function (figure) {
+    return {figure: figure, marks: Array.from(figure.querySelectorAll(".mark"))};
+  }) : [];
+  var chosen = {model: "", method: "", bits: ""}, count = document.createElement("output");
 
   function textAt(row, title) {
     var column = titles.indexOf(title);
     return column === -1 ? "" : row.cells[column].textContent;
   }
-  function wanted(values) {
+  function wanted(valueOf) {
     return Object.keys(chosen).every(function (key) {
-      return chosen[key] === "" ? true : chosen[key] === values[key];
+      return chosen[key] === "" ? true : chosen[key] === valueOf(key);
     });
   }
-  function reach(mark) {
+  function visible(marks) {
+    return marks.filter(function (m) { return m.style.display !== "none"; });
+  }
+  function reach(marks, mark) {
     marks.forEach(function (m) { m.setAttribute("tabindex", m === mark ? "0" : "-1"); });
   }
   function show() {
     rows.forEach(function (row) {
-      row.hidden = !wanted({method: textAt(row, "method"), bits: textAt(row, "bits")});
+      row.hidden = !wanted(function (key) { return textAt(row, key); });
     });
-    drawn.forEach(function (e) { e.style.display = wanted(e.dataset) ? "" : "none"; });
+    drawn.forEach(function (e) {
+      e.style.display = wanted(function (key) { return e.dataset[key]; }) ? "" : "none";
+    });
     count.value = rows.filter(function (row) { return !row.hidden; }).length + " of " +
                   rows.length + " rows";
-    reach(visible()[0]);
-  }
-  function visible() {
-    return marks.filter(function (m) { return m.style.display !== "none"; });
+    plots.forEach(function (plot) { reach(plot.marks, visible(plot.marks)[0]); });
   }
 
   if (rows.length > 1) {
@@ -53,7 +57,7 @@ const std::string_view kPageScript = R"(
       bar.append(label);
     });
     bar.append(count);
-    (figure || table.parentNode).before(bar);
+    (fronts || table.parentNode).before(bar);
     Array.from(head.cells).forEach(function (cell, column) {
       var button = document.createElement("button"), up = true;
       button.textContent = cell.textContent;
@@ -74,33 +78,34 @@ const std::string_view kPageScript = R"(
     });
   }
 
-  if (marks.length > 0) {
-    var svg = figure.querySelector("svg"), readout = document.createElement("p");
+  plots.forEach(function (plot) {
+    if (plot.marks.length === 0) return;
+    var svg = plot.figure.querySelector("svg"), readout = document.createElement("p");
     readout.className = "readout";
     readout.setAttribute("aria-live", "polite");
     readout.textContent = "Point at a mark, or step from mark to mark with the arrow keys.";
-    figure.querySelector(".plot").after(readout);
+    plot.figure.querySelector(".plot").after(readout);
     svg.setAttribute("role", "group");
     svg.setAttribute("aria-label", svg.querySelector("title").textContent);
-    marks.forEach(function (mark) {
+    plot.marks.forEach(function (mark) {
       var note = mark.querySelector("title").textContent;
       mark.setAttribute("role", "img");
       mark.setAttribute("aria-label", note);
       function tell() {
-        marks.forEach(function (m) { m.classList.toggle("on", m === mark); });
+        plot.marks.forEach(function (m) { m.classList.toggle("on", m === mark); });
         readout.textContent = note;
       }
       mark.addEventListener("pointerenter", tell);
-      mark.addEventListener("focus", function () { tell(); reach(mark); });
+      mark.addEventListener("focus", function () { tell(); reach(plot.marks, mark); });
       mark.addEventListener("keydown", function (event) {
         var step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
         if (!step) return;
         event.preventDefault();
-        var all = visible();
+        var all = visible(plot.marks);
         all[(all.indexOf(mark) + step + all.length) % all.length].focus();
       });
     });
-  }
+  });
   if (rows.length > 1) show();
 })();
 )";

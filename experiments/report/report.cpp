@@ -7,6 +7,7 @@
 
 #include "autograd/base/files.h"
 #include "experiments/config/config_effects.h"
+#include "experiments/report/fronts.h"
 #include "experiments/report/page_contents.h"
 #include "experiments/show/roofline.h"
 
@@ -193,6 +194,7 @@ Report::Report(const ExperimentConfig& config, const Data& data,
                const std::vector<SeedResults>& seeds)
     : config_(config),
       seeds_(seeds),
+      questions_(data.task.size()),
       statistics_(seeds),
       rankings_(experiments::rankings(statistics_)),
       widths_(summaries(statistics_, rankings_)),
@@ -254,13 +256,16 @@ void Report::write(const std::filesystem::path& dir) const {
   ReportPage page{.title = config_.name,
                   .header = header_,
                   .verdict = verdict_,
-                  .figures = {loss_figure(statistics_)},
+                  .fronts = {loss_figure(statistics_)},
                   .table = table_,
                   .column_notes = column_notes(table_, seeds_) + budget_notes(config_, seeds_),
                   .samples = page_samples(seeds_.front(), widths_),
                   .limits = limits(config_, statistics_),
                   .config = to_toml(without_place(config_)),
                   .hash = results_hash(seeds_)};
+  if (Figure accuracy = accuracy_figure(statistics_, questions_); !accuracy.plot.series.empty()) {
+    page.fronts.push_back(std::move(accuracy));
+  }
   if (!rankings_.empty()) {
     ReportSection who{.title = "Who beats whom", .notes = std::string(kMatrixNotes)};
     for (const WidthRanking& w : rankings_) who.tables.push_back(matrix(w));
@@ -302,7 +307,7 @@ void Report::write(const std::filesystem::path& dir) const {
     for (const Table& t : s.tables) markdown += render(t, TableFormat::markdown) + "\n";
   }
   write_file(dir / "results.md", markdown + "hash " + page.hash + "\n");
-  write_file(dir / "results.svg", svg::file_of(svg_of(page.figures.front().plot)));
+  write_file(dir / "results.svg", svg::file_of(svg_of(page.fronts.front().plot)));
   const fs::path metrics = dir / "metrics.jsonl", environment = dir / "env.json";
   if (fs::exists(metrics)) {
     const std::string lines = read_file(metrics);

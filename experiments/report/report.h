@@ -51,6 +51,7 @@ class Report {
  private:
   const ExperimentConfig& config_;
   const std::vector<SeedResults>& seeds_;
+  std::size_t questions_;  // of the task
   Statistics statistics_;
   std::vector<WidthRanking> rankings_;
   std::vector<WidthSummary> widths_;

@@ -23,6 +23,8 @@ dt { font-weight: bold; font-size: 13px; }
 dd { margin: 0 0 6px 16px; }
 .verdict li { margin: 4px 0; max-width: 860px; }
 figure { margin: 0 0 24px; max-width: 860px; }
+.fronts { display: grid; gap: 0 24px; align-items: start;
+          grid-template-columns: repeat(auto-fit, minmax(min(580px, 100%), 1fr)); }
 .plot { overflow-x: auto; }
 .plot svg { display: block; width: 100%; min-width: min(600px, 160vw); height: auto; }
 .small .plot svg { min-width: 0; }
@@ -57,7 +59,7 @@ pre { background: var(--over); padding: 10px; overflow-x: auto; font-size: 12px;
       line-height: 1.4; }
 summary { cursor: pointer; font-weight: bold; padding: 4px 0; }
 th button { all: unset; cursor: pointer; font-weight: bold; }
-label { margin-right: 16px; }
+label { display: inline-block; margin-right: 16px; }
 input[type=range] { width: min(320px, 60vw); vertical-align: middle; }
 select { font: inherit; color: var(--ink); background: var(--paper); }
 :focus-visible, th button:focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }

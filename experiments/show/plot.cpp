@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "autograd/base/error.h"
+#include "experiments/show/plot_axis.h"
 #include "experiments/show/svg.h"
 #include "experiments/show/table.h"
 
@@ -12,106 +14,6 @@ namespace {
 
 constexpr double kLeft = 78, kRight = 132, kTop = 44, kAxis = 46, kRow = 19;  // pixels
 constexpr const char* kFaint = "#e6e6e6";
-
-std::string general(double x) {
-  const std::string text = printed("%g", x);
-  return text[0] == '-' ? "−" + text.substr(1) : text;
-}
-
-/// From values to a coordinate that grows with them: the identity, or a symmetric logarithm.
-struct Scale {
-  double linear_to = 0;  ///< 0: linear everywhere
-  double operator()(double v) const {
-    if (linear_to <= 0) return v;
-    const double m = std::abs(v) / linear_to;
-    return std::copysign(m <= 1 ? m : 1 + std::log10(m), v);
-  }
-};
-
-/// The least of 1, 2 and 5 times a power of ten that is not below `x` > 0.
-double round_up(double x) {
-  const double power = std::pow(10.0, std::floor(std::log10(x)));
-  for (const double digit : {1.0, 2.0, 5.0}) {
-    if (digit * power >= x * (1 - 1e-12)) return digit * power;
-  }
-  return 10 * power;
-}
-
-/// Symmetric-logarithmic where a linear axis would press most values together. The linear part
-/// covers the side of zero with the smaller values, where methods are to be told apart, and the
-/// lower quartile of magnitudes; it is at least 1e-4 of the largest.
-Scale choose_scale(const Plot& plot) {
-  std::vector<double> sizes;
-  double highest = 0, lowest = 0;
-  for (const PlotSeries& s : plot.series) {
-    for (const PlotPoint& p : s.points) {
-      if (!std::isfinite(p.y) || p.y == 0) continue;
-      sizes.push_back(std::abs(p.y));
-      highest = std::max(highest, p.y);
-      lowest = std::min(lowest, p.y);
-    }
-  }
-  if (!plot.may_be_log || sizes.size() < 3) return {};
-  std::ranges::sort(sizes);
-  const double largest = sizes.back();
-  if (largest <= 10 * sizes[sizes.size() / 2]) return {};
-  const double smaller_side = std::min(highest, -lowest);
-  return {round_up(std::max({smaller_side, sizes[sizes.size() / 4], largest * 1e-4}))};
-}
-
-struct Range {
-  double low = 0, high = 0;
-  bool empty = true;
-  void add(double v) {
-    if (!std::isfinite(v)) return;
-    low = empty ? v : std::min(low, v);
-    high = empty ? v : std::max(high, v);
-    empty = false;
-  }
-  /// At least a little wide, so that one value has a place. Values that differ by rounding only,
-  /// such as means over other seeds of the same size, are one.
-  void widen(double share, double least) {
-    const bool one = high - low <= 1e-9 * std::max(std::abs(low), std::abs(high));
-    const double more = std::max(share * (high - low), one ? least : 0);
-    low -= more;
-    high += more;
-  }
-};
-
-struct Tick {
-  double value = 0;
-  std::string label{};
-};
-
-std::vector<Tick> ticks_of(const Scale& scale, const Range& scaled) {
-  std::vector<Tick> ticks;
-  if (scale.linear_to <= 0) {
-    for (const double v : round_numbers(scaled.low, scaled.high, 6)) {
-      ticks.push_back({v, general(v)});
-    }
-    return ticks;
-  }
-  const double end = scale.linear_to, decade = std::pow(10.0, std::floor(std::log10(end) + 1e-9));
-  const double reach = std::max(scaled.high, -scaled.low);
-  std::vector<double> sizes{end};
-  if (end < 4 * decade) sizes.push_back(end / 2);  // 5 has no round half
-  for (double power = decade; scale(power) <= reach; power *= 10) {
-    for (const double digit : {1.0, 2.0, 5.0}) {
-      if (digit > 1 && reach > 3.5) continue;  // decades enough
-      if (digit * power > 1.5 * end) sizes.push_back(digit * power);
-    }
-  }
-  ticks.push_back({0, "0"});
-  for (const double size : sizes) {
-    for (const double v : {size, -size}) {
-      ticks.push_back({v, general(v)});
-    }
-  }
-  std::erase_if(ticks, [&](const Tick& t) {
-    return scale(t.value) < scaled.low || scale(t.value) > scaled.high;
-  });
-  return ticks;
-}
 
 /// Labels at heights at least `distance` apart, as near to where they belong as their order allows.
 std::vector<double> spread_out(const std::vector<double>& wanted, double distance, double bottom) {
@@ -129,7 +31,9 @@ std::vector<double> spread_out(const std::vector<double>& wanted, double distanc
   return y;
 }
 
-bool is_shown(const PlotPoint& p) { return std::isfinite(p.x) && std::isfinite(p.y); }
+bool is_shown(const Plot& plot, const PlotPoint& p) {
+  return std::isfinite(p.x) && std::isfinite(p.y) && (p.x > 0 || !plot.x_is_log);
+}
 
 std::string between(double low, double high) {
   return low == high ? general(low) : str(general(low), " to ", general(high));
@@ -142,7 +46,7 @@ std::string description(const Plot& plot) {
     Range x, y;
     std::size_t points = 0;
     for (const PlotPoint& p : s.points) {
-      if (!is_shown(p)) continue;
+      if (!is_shown(plot, p)) continue;
       x.add(p.x);
       y.add(p.y);
       ++points;
@@ -206,11 +110,21 @@ class Drawing {
   }
 
  private:
+  /// What grows evenly along the x axis.
+  double across(double v) const { return plot_.x_is_log ? std::log10(v) : v; }
   double x(double v) const {
-    return kLeft + margin_ + (v - x_.low) / (x_.high - x_.low) * (right_ - kLeft - 2 * margin_);
+    return kLeft + margin_ +
+           (across(v) - x_.low) / (x_.high - x_.low) * (right_ - kLeft - 2 * margin_);
   }
   double y(double v) const {
     return bottom_ - (scale_(v) - y_.low) / (y_.high - y_.low) * (bottom_ - kTop);
+  }
+
+  /// Of an error bar.
+  std::pair<double, double> ends(const PlotPoint& p) const {
+    const double error = std::isfinite(p.error) ? std::max(p.error, 0.0) : 0.0;
+    return {std::max(p.y - error, std::min(p.y, plot_.y_least)),
+            std::min(p.y + error, std::max(p.y, plot_.y_most))};
   }
 
   void measure() {
@@ -218,15 +132,15 @@ class Drawing {
     for (const PlotSeries& s : plot_.series) {
       has_marks = has_marks || s.mark != Mark::none;
       for (const PlotPoint& p : s.points) {
-        if (!is_shown(p)) continue;
-        x_.add(p.x);
-        const double error = std::isfinite(p.error) ? std::max(p.error, 0.0) : 0.0;
-        y_.add(scale_(p.y - error));
-        y_.add(scale_(p.y + error));
+        if (!is_shown(plot_, p)) continue;
+        x_.add(across(p.x));
+        const auto [low, high] = ends(p);
+        y_.add(scale_(low));
+        y_.add(scale_(high));
       }
     }
     for (const PlotLevel& level : plot_.levels) y_.add(scale_(level.y));
-    for (const PlotPlace& place : plot_.places) x_.add(place.x);
+    for (const PlotPlace& place : plot_.places) x_.add(across(place.x));
     if (x_.empty) x_.add(0);
     if (y_.empty) y_.add(0);
     x_.widen(0, 1);
@@ -240,7 +154,8 @@ class Drawing {
       out_ += svg::text_at(kLeft - 8, y(t.value) + 4, t.label, {.anchor = "end"});
     }
     const double unit = (x_.high - x_.low) / (right_ - kLeft - 2 * margin_);
-    for (const double v : round_numbers(x_.low - margin_ * unit, x_.high + margin_ * unit, 7)) {
+    const double low = x_.low - margin_ * unit, high = x_.high + margin_ * unit;
+    for (const double v : plot_.x_is_log ? log_numbers(low, high) : round_numbers(low, high, 7)) {
       out_ += svg::line_from(x(v), bottom_, x(v), bottom_ + 5, svg::kInk, 1);
       out_ += svg::text_at(x(v), bottom_ + 18, general(v), {.anchor = "middle"});
     }
@@ -293,17 +208,19 @@ class Drawing {
   /// Attributes that tell a page's script whose line, bar or mark this is.
   static std::string known_by(const PlotPoint& p, bool width) {
     if (p.method.empty()) return "";
-    return str(" data-method=\"", escaped_markup(p.method), '"',
+    return str(p.model.empty() ? "" : str(" data-model=\"", escaped_markup(p.model), '"'),
+               " data-method=\"", escaped_markup(p.method), '"',
                width ? str(" data-bits=\"", escaped_markup(p.bits), '"') : "");
   }
 
   void draw(const PlotSeries& s) {
     std::string path;
     for (const PlotPoint& p : s.points) {
-      if (!is_shown(p)) continue;
+      if (!is_shown(plot_, p)) continue;
       if (s.line) path += str(path.empty() ? "M" : "L", svg::px(x(p.x)), ' ', svg::px(y(p.y)));
       if (!std::isfinite(p.error) || p.error <= 0) continue;
-      const double at = x(p.x), low = y(p.y - p.error), high = y(p.y + p.error);
+      const auto [least, most] = ends(p);
+      const double at = x(p.x), low = y(least), high = y(most);
       const std::string whose = known_by(p, true);
       out_ += svg::line_from(at, low, at, high, s.color, 1.3, whose);
       out_ += svg::line_from(at - 3, low, at + 3, low, s.color, 1.3, whose);
@@ -321,7 +238,7 @@ class Drawing {
   void marks(const PlotSeries& s) {
     if (s.mark == Mark::none) return;
     for (const PlotPoint& p : s.points) {
-      if (!is_shown(p)) continue;
+      if (!is_shown(plot_, p)) continue;
       const svg::MarkStyle style{s.mark, s.color, s.hollow};
       out_ += svg::mark_at(x(p.x), y(p.y), style, "mark", p.note, known_by(p, true));
     }
@@ -339,7 +256,7 @@ class Drawing {
       wanted.push_back(y(level.y));
     }
     for (const PlotSeries& s : plot_.series) {
-      if (s.end_label.empty() || s.points.empty() || !is_shown(s.points.back())) continue;
+      if (s.end_label.empty() || s.points.empty() || !is_shown(plot_, s.points.back())) continue;
       labels.push_back({s.end_label, s.color});
       wanted.push_back(y(s.points.back().y));
     }
@@ -387,20 +304,5 @@ class Drawing {
 }  // namespace
 
 std::string svg_of(const Plot& plot) { return Drawing(plot).text(); }
-
-std::vector<double> round_numbers(double low, double high, int count) {
-  const double rough = (high - low) / count;
-  // Multiples of a smaller step would not differ from one another.
-  if (!(rough > 1e-12 * std::max(std::abs(low), std::abs(high)))) return {};
-  const double power = std::pow(10.0, std::floor(std::log10(rough)));
-  const double share = rough / power;
-  const double step = power * (share < 1.5 ? 1 : share < 3.5 ? 2 : share < 7.5 ? 5 : 10);
-  std::vector<double> out;
-  // Whole multiples: repeated addition would drift away from round numbers.
-  for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i += 1) {
-    out.push_back(i == 0 ? 0.0 : i * step);
-  }
-  return out;
-}
 
 }  // namespace notch::experiments

@@ -7,6 +7,7 @@
 // area, so that they cannot cover points.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,8 +21,9 @@ struct PlotPoint {
   double y = 0;
   double error = 0;    ///< half length of the error bar; <= 0: none
   std::string note{};  ///< shown by a browser when the pointer rests on the mark
-  /// What a page's filter knows the point by: data-method and data-bits of its mark and bar.
-  std::string method{}, bits{};
+  /// What a page's filter knows the point by: data-model, data-method and data-bits of its mark and
+  /// bar.
+  std::string model{}, method{}, bits{};
 };
 
 struct PlotSeries {
@@ -57,6 +59,9 @@ struct Plot {
   /// logarithmic. It does when the largest magnitude is over ten times the median; the axis says
   /// where it changes.
   bool may_be_log = false;
+  bool x_is_log = false;  ///< logarithmic in x; points that are not above zero are left out
+  /// What y cannot pass: error bars end there.
+  double y_least = -std::numeric_limits<double>::infinity(), y_most = -y_least;
   std::vector<PlotSeries> series{};
   std::vector<PlotLevel> levels{};
   std::vector<PlotPlace> places{};

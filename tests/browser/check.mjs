@@ -1,11 +1,11 @@
-// node check.mjs BROWSER SCRATCH RUN_DIR SITE_DIR [SHOTS]: what run.sh promises, one line per check.
+// node check.mjs BROWSER SCRATCH RUN_DIR SIZES_DIR SITE_DIR [SHOTS]: what run.sh promises, one line per check.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Browser } from "./browser.mjs";
 import * as any from "./any_page.mjs";
 
-const [program, scratch, runDir, site, shots] = process.argv.slice(2);
+const [program, scratch, runDir, sizesDir, site, shots] = process.argv.slice(2);
 const browser = new Browser(program, join(scratch, "profile"));
 let passed = 0, failed = 0;
 
@@ -51,14 +51,17 @@ async function checkPage(title, file, more) {
   console.log(`${failed === before ? "passed" : "FAILED"}: ${title} in ${views.length} views`);
 }
 
-// The table of the run, independently of the page.
-const [head, ...lines] = readFileSync(join(runDir, "results.csv"), "utf8").trim().split("\n").map((line) => line.split(","));
-const rows = lines.map((cells) => Object.fromEntries(cells.map((cell, i) => [head[i], cell])));
+// The table of a run, independently of its page.
+function tableOf(directory) {
+  const [head, ...lines] = readFileSync(join(directory, "results.csv"), "utf8").trim().split("\n").map((line) => line.split(","));
+  return lines.map((cells) => Object.fromEntries(cells.map((cell, i) => [head[i], cell])));
+}
+const rows = tableOf(runDir);
 const drawn = rows.filter((row) => row.granularity || row.method === "fp16");
 
 const shown = () => ({
   rows: [...document.querySelectorAll("#all tbody tr, #all table tr")].slice(1).filter((row) => !row.hidden).length,
-  marks: [...document.querySelectorAll("#pareto .mark")].filter((m) => m.style.display !== "none").length,
+  marks: [...document.querySelectorAll(".front")].map((f) => [...f.querySelectorAll(".mark")].filter((m) => m.style.display !== "none").length),
 });
 const choose = (i, value) => {
   const select = document.querySelectorAll(".filter select")[i];
@@ -67,8 +70,8 @@ const choose = (i, value) => {
 };
 
 async function reportChecks(page, name) {
-  const marks = await page.run(() => document.querySelectorAll("#pareto .mark").length);
-  check(name("a mark for every quantized row"), marks === drawn.length, `${marks} marks, ${drawn.length} rows`);
+  const { marks } = await page.run(shown);
+  check(name("a mark for every quantized row, of loss and of accuracy"), marks.length === 2 && marks.every((n) => n === drawn.length), `${marks} marks, ${drawn.length} rows`);
   if (!page.view.script) {
     const text = await page.run(() => document.body.innerText);
     for (const part of ["Verdict", "Reproduce", "notch run"]) check(name(`says ${part}`), text.includes(part));
@@ -81,7 +84,7 @@ async function reportChecks(page, name) {
   for (const [m, b] of [[method, ""], ["", bits], [method, bits], ["", ""]]) {
     await page.run(choose, 0, m);
     await page.run(choose, 1, b);
-    const now = await page.run(shown), wanted = { rows: count(rows, m, b), marks: count(drawn, m, b) };
+    const now = await page.run(shown), wanted = { rows: count(rows, m, b), marks: [count(drawn, m, b), count(drawn, m, b)] };
     check(name(`filter method=${m} bits=${b}`), JSON.stringify(now) === JSON.stringify(wanted), now);
   }
   // Sort: by loss, both ways.
@@ -109,8 +112,21 @@ async function reportChecks(page, name) {
   await page.run(() => document.querySelector("#pareto .mark[tabindex='0']").focus());
   await page.key("ArrowRight");
   const stepped = await page.run(() => [document.querySelector(".readout").textContent,
-    document.activeElement.querySelector("title")?.textContent, document.querySelectorAll(".mark.on").length]);
+    document.activeElement.querySelector("title")?.textContent, document.querySelectorAll("#pareto .mark.on").length]);
   check(name("arrow keys step to the next mark"), stepped[0] === stepped[1] && stepped[2] === 1, stepped);
+}
+
+// Every size has its marks: fp32, the control, and the best of three families at three widths.
+async function sizesChecks(page, name) {
+  const all = tableOf(sizesDir), models = [...new Set(all.map((row) => row.model))];
+  const { marks } = await page.run(shown);
+  check(name("marks of loss, cost and accuracy"), JSON.stringify(marks) === JSON.stringify([2 * 11, 2 * 9, 2 * 11]), marks);
+  check(name("sizes are named beside their fronts"), await page.run((list) => list.every((m) => [...document.querySelectorAll("#pareto text")].some((t) => t.textContent === m)), models));
+  if (!page.view.script) return;
+  await page.run(choose, 0, models[1]);
+  const now = await page.run(shown), wanted = { rows: all.filter((row) => row.model === models[1]).length, marks: [11, 9, 11] };
+  check(name("filter by model"), JSON.stringify(now) === JSON.stringify(wanted), now);
+  await page.run(choose, 0, "");
 }
 
 // The slider of widths: as many lines as the grid has values; other weights have other bars.
@@ -196,6 +212,7 @@ const reportAndWidth = async (page, name) => {
 
 try {
   await checkPage("report", join(runDir, "report.html"), reportAndWidth);
+  await checkPage("sizes", join(sizesDir, "report.html"), sizesChecks);
   await checkPage("index", join(site, "index.html"), async (page, name) => {
     const links = await page.run(() => [...document.querySelectorAll("li a")].map((a) => a.getAttribute("href")));
     check(name("links to four pages"), links.length === 4 && links.every((file) => existsSync(join(site, file))), links);

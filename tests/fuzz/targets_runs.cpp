@@ -2,6 +2,7 @@
 #include "autograd/base/json.h"
 #include "experiments/report/diagnostic_figures.h"
 #include "experiments/report/figures.h"
+#include "experiments/report/fronts.h"
 #include "experiments/run/layer_study.h"
 #include "experiments/run/metrics.h"
 #include "experiments/run/results.h"
