@@ -101,7 +101,7 @@ arm_packages() {
   command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return
   mkdir -p "$store/lists/partial" "$store/cache/archives/partial" "$1"
   : >>"$store/status"
-  options=(-qq -o APT::Architecture=arm64 -o APT::Architectures::=arm64 -o "Dir::State=$store"
+  options=(-qq -o APT::Sandbox::User=root -o APT::Architecture=arm64 -o APT::Architectures::=arm64 -o "Dir::State=$store"
     -o "Dir::State::status=$store/status" -o "Dir::Cache=$store/cache")
   apt-get "${options[@]}" update || return
   for package in libopenblas-pthread-dev catch2; do
