@@ -36,8 +36,8 @@ class SeedRun {
         seed_(seed),
         stream_(static_cast<std::uint64_t>(seed)),
         folder_(run.dir.path() / ("seed-" + std::to_string(seed))),
-        teacher_(load_teacher(run.config)),
-        scored_on_(scored_hash(run.config, run.data)) {
+        scored_on_(scored_hash(run.config, run.data)),
+        teacher_(load_teacher(run.config)) {
     results_.seed = seed;
     fs::create_directories(folder_ / "rows");
     remove_stale_temporaries(run.dir.path() / "models", RunDir::is_model);
