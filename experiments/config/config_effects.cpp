@@ -193,10 +193,15 @@ std::vector<Effect> make_effects() {
          return any(u, [](const Row& r) { return r.method == &quant::kRtnPercentile; });
        }},
       {"activations.bits", kNoRows, by_rows},
+      {"activations.grid", kInputs, nullptr, has_inputs},
       {"activations.range", kInputs, nullptr, has_inputs},
       {"activations.symmetric", kInputs, nullptr, has_inputs},
-      {"activations.asymmetric", "activations.symmetric = true, and a row with activations",
-       [](const Uses& u) { return u.config.activations.spec.symmetric; }, has_inputs},
+      {"activations.asymmetric",
+       "activations.symmetric = true, activations.grid = \"integer\", and a row with activations",
+       [](const Uses& u) {
+         return u.config.activations.spec.symmetric && u.config.activations.spec.is_integer();
+       },
+       has_inputs},
       {"activations.observer", "activations.range = \"static\", and a row with activations",
        static_ranges, has_static_inputs},
       {"activations.percentile",

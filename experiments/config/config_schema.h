@@ -121,6 +121,9 @@ struct ActivationsConfig {
   static void visit(Self& self, V& v) {
     v(self.bits,
       {"bits", "2 to 8; each width of quant.bits runs with each; 0 = fp32", between(0, 8)});
+    v(self.spec.grid, {"grid",
+                       "integer: the model multiplies integers; e4m3: rounded to FP8 (8 bits, range "
+                       "dynamic), the model multiplies fp32, by weights on any grid"});
     v(self.spec.range, {"range", "every token's own, or one per layer from calibration text"});
     v(self.spec.symmetric, {"symmetric", "about 0; false = with a zero point"});
     v(self.asymmetric,

@@ -23,6 +23,7 @@ std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const Row
     if (field.starts_with("asymmetric")) origins.fail("activations." + field, parts);
     if (field == "grid") origins.fail(grid, parts);
     throw;
+    if (field == "input grid") origins.fail("activations.grid", parts);
   }
 }
 

@@ -10,15 +10,16 @@
 namespace notch::experiments {
 namespace {
 
-/// "channel", "tensor", "group 32"; "channel a8" with activations of 8 bits: rows are compared with
-/// rows of the same.
-std::string granularity_text(const quant::Spec& spec, int activations) {
+/// "channel", "tensor", "group 32"; "channel a8" with activations of 8 bits, "channel e4m3" of FP8: rows
+/// are compared with rows of the same.
+std::string granularity_text(const quant::Spec& spec, int activations,
+                             const quant::ActivationSpec& of) {
   std::string text(quant::name_of(spec.granularity));
   if (spec.granularity == quant::Granularity::group) text += str(" ", spec.group_size);
   if (spec.scale == quant::ScaleType::e8m0 || spec.scale == quant::ScaleType::nested) {
     text += str(' ', quant::name_of(spec.scale));
   }
-  if (activations > 0) text += str(" a", activations);
+  if (activations > 0) text += of.is_integer() ? str(" a", activations) : str(' ', word_of(of.grid));
   return text;
 }
 
@@ -82,7 +83,7 @@ RowResult planned_result(const ExperimentConfig& config, const RowConfig& planne
   const quant::Spec spec = row_spec(planned);
   row.label = planned.label;
   row.bits = planned.bits;
-  row.granularity = granularity_text(spec, planned.activations);
+  row.granularity = granularity_text(spec, planned.activations, config.activations.spec);
   row.grid = quant::grid_text(spec);
   row.trained = method.trains();
   row.distilled = method.distills;

@@ -9,6 +9,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
+#include "quant/kernels/round.h"
 #include "quant/kernels/round_blocks.h"
 
 namespace notch::quant {
@@ -144,6 +145,26 @@ void quantize_rows(const ActivationCodes& out, std::span<float> dequantized,
       else
         add_units(sums, codes, shape.units(), shape.unit(), shape.padded_unit());
     }
+  });
+}
+
+void round_rows_to_floats(std::span<real> out, std::span<const real> x, std::int64_t M,
+                          std::int64_t K, const Grid& grid) {
+  check(std::ssize(x) == M * K && out.size() == x.size(), "round_rows_to_floats", "got ", x.size(),
+        " values and ", out.size(), " places for [", M, ", ", K, "]");
+  parallel_for(M, [&](Index t) {
+    const auto row = x.subspan(static_cast<std::size_t>(t * K), static_cast<std::size_t>(K));
+    const auto to = out.subspan(static_cast<std::size_t>(t * K), row.size());
+    if (!all_finite(row)) {
+      std::ranges::fill(to, std::numeric_limits<real>::quiet_NaN());
+      return;
+    }
+    const MinMax range = min_max(row);
+    const real largest = std::max(-range.lo, range.hi);
+    const real scale =
+        largest > 0 ? std::max(largest / grid.highest(), std::numeric_limits<real>::denorm_min())
+                    : real{1};
+    fake_quant(to, row, {.scales = {&scale, 1}, .size = K}, grid);
   });
 }
 

@@ -4,6 +4,8 @@
 // with a signed zero point z, x ~ (q - z) · scale, both stored with IntegerShape::code_offset()
 // added. Rows are padded to the layout of the weights they meet.
 //
+// Codes of float types are not multiplied: round_rows_to_floats gives what they stand for at once.
+//
 // A row with a NaN or an infinity gets scale NaN and codes equal to its zero point: every output of
 // that token is NaN, and the check that guards losses and gradients sees it.
 #pragma once
@@ -11,6 +13,8 @@
 #include <cstdint>
 #include <span>
 
+#include "autograd/base/real.h"
+#include "quant/kernels/grid.h"
 #include "quant/kernels/integer_linear.h"
 
 namespace notch::quant {
@@ -38,5 +42,11 @@ std::int32_t largest_magnitude(const float* x, std::int64_t n);
 void quantize_rows(const ActivationCodes& out, std::span<float> dequantized,
                    std::span<const float> x, std::int64_t M, const IntegerShape& shape,
                    const RowGrid& grid);
+
+/// x̂ [M, K] of x on the levels of a float type (Grid::mantissa above 0):
+///   x̂ = level nearest to x / scale, times scale = max|x| / highest, row by row
+/// A row of zeros has scale 1, one with a NaN or an infinity becomes NaN. `out` may be `x`. Parallel.
+void round_rows_to_floats(std::span<real> out, std::span<const real> x, std::int64_t M,
+                          std::int64_t K, const Grid& grid);
 
 }  // namespace notch::quant

@@ -65,7 +65,7 @@ void plan_inputs(const Plan& plan, std::span<Candidate> all) {
     for (Candidate& c : all) {
       if (!c.input || !c.is_named(pattern)) continue;
       hit = true;
-      c.input->symmetric = false;
+      c.input->symmetric = !c.input->is_integer();
     }
     if (!hit) fail_without_match(str("asymmetric[", i, "]"), pattern, all);
   }
@@ -117,7 +117,7 @@ std::vector<Target> resolve(const Plan& plan, nn::Model& model) {
     if (!c.spec) continue;
     c.target.spec = *c.spec;
     validate(c.target.spec, c.target.weight->value.cols(), c.target.name);
-    if (c.input && !grid_of(c.target.spec).levels.empty()) {
+    if (c.input && c.input->is_integer() && !grid_of(c.target.spec).levels.empty()) {
       throw Error({.where = c.target.name,
                    .what = "quantized activations are multiplied with integers, which this grid's "
                            "levels are not",

@@ -26,6 +26,16 @@ bool has_percentile(const ActivationSpec& spec) {
 }  // namespace
 
 void validate(const ActivationSpec& spec, std::string_view where) {
+  if (!spec.is_integer() &&
+      (spec.bits != 8 || !spec.symmetric || spec.range != ActivationRange::dynamic)) {
+    throw Error({.where = std::string(where),
+                 .what = str("activations on ", word_of(spec.grid), " have 8 bits, no zero point and ",
+                             "every token's own range"),
+                 .field = "input grid",
+                 .found = str(spec.bits, " bits, ", spec.symmetric ? "symmetric, " : "asymmetric, ",
+                              name_of(spec.range)),
+                 .expected = "bits = 8, symmetric = true, range = \"dynamic\""});
+  }
   const bool width = spec.bits >= 2 && spec.bits <= 8;
   if (width && spec.percentile > 50 && spec.percentile <= 100) return;
   throw Error({.where = std::string(where),
@@ -56,6 +66,7 @@ void check_calibrated(const ActivationSpec& spec, const UnitScale& at, std::stri
 }
 
 RowGrid row_grid(const ActivationSpec& spec, const UnitScale& at) {
+  check(spec.is_integer(), "row grid", "codes of ", word_of(spec.grid), " are no integers");
   const Grid grid = grid_of(unit_spec(spec));
   if (spec.range == ActivationRange::dynamic) {
     return {.qmin = grid.qmin, .qmax = grid.qmax, .asymmetric = !spec.symmetric};
@@ -70,6 +81,7 @@ std::string_view name_of(ActivationRange range) { return word_of(range); }
 std::string_view name_of(ObserverRule rule) { return word_of(rule); }
 
 std::string name_of(const ActivationSpec& spec) {
+  if (!spec.is_integer()) return str(word_of(spec.grid), ' ', name_of(spec.range));
   const std::string name =
       str("int", spec.bits, spec.symmetric ? " symmetric " : " asymmetric ", name_of(spec.range));
   if (spec.range == ActivationRange::dynamic) return name;
@@ -89,14 +101,15 @@ Json to_json(const ActivationSpec& spec) {
   json.set("bits", spec.bits).set("symmetric", spec.symmetric).set("range", name_of(spec.range));
   if (spec.range == ActivationRange::fixed) json.set("observer", name_of(spec.observer));
   if (has_percentile(spec)) json.set("percentile", spec.percentile);
+  if (!spec.is_integer()) json.set("grid", word_of(spec.grid));
   return json;
 }
 
 ActivationSpec activation_spec_from_json(const Json& json, std::string_view where) {
   for (const auto& [key, value] : json.as_object(where)) {
     if (key != "bits" && key != "symmetric" && key != "range" && key != "observer" &&
-        key != "percentile") {
-      refuse(where, "activations", key, "bits, symmetric, range, observer, percentile");
+        key != "percentile" && key != "grid") {
+      refuse(where, "activations", key, "bits, symmetric, range, observer, percentile, grid");
     }
   }
   const auto word = [&](const char* key, auto parse) {
@@ -118,6 +131,16 @@ ActivationSpec activation_spec_from_json(const Json& json, std::string_view wher
     spec.percentile = json.at("percentile", where).as_number(str(where, ": percentile"));
     if (!(spec.percentile > 50 && spec.percentile <= 100)) {
       refuse(where, "percentile", str(spec.percentile), "above 50, up to 100");
+    }
+  }
+  if (json.find("grid")) {
+    spec.grid = word("grid", [](std::string_view text, std::string_view in) {
+      return parse_name<InputGrid>(names(InputGrid{}), text, in);
+    });
+    try {
+      validate(spec, where);
+    } catch (const Error& e) {
+      refuse(where, "grid", e.parts().found, e.parts().expected);
     }
   }
   // Nothing is silently skipped: a key that means nothing here was meant for something else.

@@ -4,7 +4,9 @@
 // at 8 bits with zero point 0, and asymmetric [-128, 127] with a zero point; the kernels store them
 // as bytes with 128 added. A dynamic range belongs to one token (one row of x) and is taken from
 // it, in training and in evaluation alike. A static range is one per layer: found by an observer on
-// calibration text (quant/numbers/observers.h) or learned, then frozen and stored. Separate from Spec
+// calibration text (quant/numbers/observers.h) or learned, then frozen and stored. Codes of a float type
+// (InputGrid::e4m3) are not multiplied as integers: their values are, in fp32, by whatever the weights
+// stand for; their ranges are dynamic. Separate from Spec
 // because weights and activations share neither the units nor the time at which scales are known.
 #pragma once
 
@@ -37,23 +39,35 @@ constexpr auto names(ObserverRule) {
                                          "entropy"};
 }
 
+/// What the codes of an input stand for.
+enum class InputGrid : std::uint8_t {
+  integer,  ///< whole numbers: products are those of integers
+  e4m3,     ///< FP8 (GridKind::e4m3), scale = max|x| / 448
+};
+constexpr auto names(InputGrid) { return std::array<std::string_view, 2>{"integer", "e4m3"}; }
+
 struct ActivationSpec {
-  int bits = 8;  ///< 2 .. 8
+  int bits = 8;  ///< 2 .. 8; e4m3: 8
   bool symmetric = true;
   ActivationRange range = ActivationRange::dynamic;
   ObserverRule observer = ObserverRule::percentile;  ///< of static ranges
   double percentile = 99.99;  ///< of the values, in (50, 100]; for ObserverRule::percentile
+  InputGrid grid = InputGrid::integer;
+  bool is_integer() const { return grid == InputGrid::integer; }
   bool operator==(const ActivationSpec&) const = default;
 };
 
-/// The grid as that of a weight that is one unit: narrow or asymmetric, scale f32.
+/// The grid as that of a weight that is one unit: narrow, asymmetric or e4m3, scale f32.
 constexpr Spec unit_spec(const ActivationSpec& spec) {
   return {.bits = spec.bits,
-          .grid = spec.symmetric ? GridKind::narrow : GridKind::asymmetric,
+          .grid = spec.grid == InputGrid::e4m3 ? GridKind::e4m3
+                  : spec.symmetric             ? GridKind::narrow
+                                               : GridKind::asymmetric,
           .granularity = Granularity::tensor};
 }
 
-/// Usage error naming `where` when bits are outside 2..8 or the percentile outside (50, 100].
+/// Usage error naming `where` when bits are outside 2..8 or the percentile outside (50, 100], or what
+/// e4m3 does not have.
 void validate(const ActivationSpec& spec, std::string_view where);
 
 /// A spec with, for static ranges, the frozen scale and zero point: what a model file stores.
@@ -76,19 +90,19 @@ void validate(const InputQuantizer& input, std::string_view where);
 
 /// Usage error naming `op` for a spec that is not valid or a static range without a scale.
 void check_calibrated(const ActivationSpec& spec, const UnitScale& at, std::string_view op);
-/// The grid of rows as the kernels take it; `at` where the range is static.
+/// The grid of integers as the kernels take it; `at` where the range is static.
 RowGrid row_grid(const ActivationSpec& spec, const UnitScale& at);
 
 std::string_view name_of(ActivationRange range);  ///< "dynamic", "static"
 std::string_view name_of(ObserverRule rule);      ///< "minmax", "moving_average", "percentile", …
-/// For reports: "int8 symmetric dynamic", "int8 asymmetric static mse".
+/// For reports: "int8 symmetric dynamic", "int8 asymmetric static mse", "e4m3 dynamic".
 std::string name_of(const ActivationSpec& spec);
 /// The reverse; usage error naming `where`, with a suggestion.
 ActivationRange parse_activation_range(std::string_view text, std::string_view where);
 ObserverRule parse_observer_rule(std::string_view text, std::string_view where);
 
 /// {"bits":8,"symmetric":true,"range":"static","observer":"percentile","percentile":99.99}; the
-/// last two only where they mean something. Reading checks keys and values (Fault::input naming
+/// last two only where they mean something, "grid" only of e4m3. Reading checks keys and values (Fault::input naming
 /// `where`).
 Json to_json(const ActivationSpec& spec);
 ActivationSpec activation_spec_from_json(const Json& json, std::string_view where);

@@ -103,6 +103,10 @@ struct QuantizeInput {
     input.find_range(f);
     check_calibrated(input.spec, input.at, name);
     const Tensor y = f.out(x.shape);
+    if (!input.spec.is_integer()) {
+      round_rows_to_floats(y.flat(), x.flat(), x.rows(), x.cols(), grid_of(unit_spec(input.spec)));
+      return y;
+    }
 #ifdef NOTCH_DOUBLE
     round_rows(y.flat(), x.flat(), x.cols(), input.spec, input.at);
 #else
@@ -280,6 +284,8 @@ Var apply(Var x, const InputMap& how) {
 
 Var quantized_linear(Var x, Var w, std::optional<Var> bias, const StepInput& how,
                      const PackedWeights* packed) {
+  check(how.input.spec.is_integer(), QuantizedLinear::name, "codes of ", name_of(how.input.spec),
+        " are no integers");
   InputList list;
   list.add(x);
   const int w_at = list.add(w), bias_at = bias ? list.add(*bias) : 0;

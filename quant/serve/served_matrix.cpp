@@ -65,7 +65,7 @@ ServedMatrix::ServedMatrix(const Spec& spec, Index rows, Index cols,
     : rows_(rows),
       cols_(cols),
       input_(input),
-      matrix_(layout_of(spec, rows, cols, input.has_value())) {}
+      matrix_(layout_of(spec, rows, cols, input && input->spec.is_integer())) {}
 
 ServedMatrix::ServedMatrix(const QTensor& q, const std::optional<InputQuantizer>& input)
     : ServedMatrix(q.spec, q.rows, q.cols, input) {
@@ -82,7 +82,7 @@ Index ServedMatrix::bytes() const {
 
 int ServedMatrix::products() const {
   if (std::holds_alternative<ServedLanes>(matrix_)) return 0;
-  return input_ ? 1 : static_cast<int>(kDigits);
+  return multiplies_codes() ? 1 : static_cast<int>(kDigits);
 }
 
 void ServedMatrix::dequantize_row(std::span<float> out, Index row) const {
@@ -116,9 +116,16 @@ void ServedMatrix::for_pieces(const Context& context, const Body& body) const {
 void ServedMatrix::multiply(const Forward& f, std::span<real> y, std::span<const real> x,
                             std::span<const real> bias, Index M) const {
 #ifdef NOTCH_DOUBLE
-  check(!input_, "served_product", "the double build multiplies no integers");
+  check(!multiplies_codes(), "served_product", "the double build multiplies no integers");
 #else
-  if (input_) return multiply_codes(f, y, x, bias, M);
+  if (multiplies_codes()) return multiply_codes(f, y, x, bias, M);
+#endif
+  if (input_) {
+    const std::span<real> rounded = f.scratch(M * cols_);
+    round_rows_to_floats(rounded, x, M, cols_, grid_of(unit_spec(input_->spec)));
+    x = rounded;
+  }
+#ifndef NOTCH_DOUBLE
   if (const auto* lanes = std::get_if<ServedLanes>(&matrix_)) {
     if (M <= kFewRows) return lanes->multiply(f, y, x, bias, M);
   } else if (digits_pay(M)) {

@@ -3,7 +3,8 @@
 //
 // How it lies, and so which kernel multiplies, is decided once, when it is made:
 //   rounded inputs                panels, codes by codes (quant/kernels/integer_linear.h)
-//   inputs in floating point      panels, digits by codes (quant/kernels/split_rows.h)
+//   inputs in floating point,     panels, digits by codes (quant/kernels/split_rows.h)
+//     or on a float type's numbers
 //   … and a codebook, or units
 //   that panels fill up too much  lanes, floats by unpacked weights (quant/kernels/packed.h)
 #pragma once
@@ -37,6 +38,8 @@ class ServedMatrix {
   std::int64_t rows() const { return rows_; }
   std::int64_t cols() const { return cols_; }
   bool rounds_inputs() const { return input_.has_value(); }
+  /// Whether they become integers.
+  bool multiplies_codes() const { return input_ && input_->spec.is_integer(); }
   /// 8-bit products that one of a weight and an input takes: 1 of codes, 3 of digits; 0: it is one of
   /// floats.
   int products() const;

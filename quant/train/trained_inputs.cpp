@@ -61,7 +61,7 @@ TrainedInputs::TrainedInputs(nn::Model& model, std::span<const Target> targets,
     Layer& layer = layers_[t.weight];
     layer.input = *t.input;
     layer.weights = shape_of(t.spec, t.weight->value.rows(), t.weight->value.cols());
-    validate(layer.weights, t.name.c_str());
+    if (t.input->spec.is_integer()) validate(layer.weights, t.name.c_str());
     if (learning == InputLearning::fixed || !fixed) continue;
     layer.log_scale = &params.add(t.weight->name + ".input_log_scale", {1});
     if (!t.input->spec.symmetric) {
@@ -78,6 +78,8 @@ TrainedInputs::TrainedInputs(nn::Model& model, std::span<const Target> targets,
       [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) -> Var {
         const auto at = layers_.find(linear.weight);
         if (!active_ || at == layers_.end()) return next(g, linear, x);
+        if (!at->second.input.spec.is_integer())
+          return next(g, linear, quantize_input(x, step_input(g, at->second)));
         const Var w = linear.hooks->weight(g, *linear.weight);
         const std::optional<Var> bias = linear.bias_in(g);
         const StepInput how = step_input(g, at->second);
@@ -153,7 +155,7 @@ std::optional<PackedWeights> TrainedInputs::packed(Graph& g, const Param& weight
   return std::nullopt;
 #else
   const auto at = layers_.find(&weight);
-  if (at == layers_.end()) return std::nullopt;
+  if (at == layers_.end() || !at->second.input.spec.is_integer()) return std::nullopt;
   const IntegerShape& shape = at->second.weights;
   return lay_out(shape, g.memory(this, &weight, static_cast<std::size_t>(packed_bytes(shape))));
 #endif

@@ -87,6 +87,7 @@ methods = ["rtn"]
 control = false
 [activations]
 bits = [6]
+grid = "e4m3"
 range = "static"
 symmetric = false
 asymmetric = []
