@@ -5,6 +5,7 @@
 #include "autograd/base/error.h"
 #include "experiments/config/config_items.h"
 #include "quant/methods/rtn.h"
+#include "quant/methods/spqr.h"
 
 namespace notch::experiments {
 namespace {
@@ -216,6 +217,14 @@ std::vector<Effect> make_effects() {
       {"calib.temperature", "calib.source = \"self\", and a row that is calibrated",
        [](const Uses& u) { return u.config.calib.source == "self"; }, calibrates},
       {"gptq.true_sequential", kCalibrated, nullptr, calibrates},
+      {"gptq.act_order", "a row of gptq or its descendants but spqr", nullptr,
+       [](const Uses& u) {
+         return any(u, [](const Row& r) {
+           return r.has([](const quant::Method& m) {
+             return m.round && m.reads("gptq") && &m != &quant::kSpqr;
+           });
+         });
+       }},
       {"gptq.static_groups", "gptq.act_order = false, and a row of gptq in groups",
        [](const Uses& u) {
          return set_somewhere(u, [](const auto& c) { return !c.quant.options.gptq.act_order; });

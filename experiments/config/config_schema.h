@@ -93,8 +93,8 @@ struct QuantConfig {
     v(self.group_size,
       {"group_size", "weights per group; implies granularity group", between(0, 65536)});
     v(self.scale, {"scale",
-                   "stored type of scales; e8m0: powers of two, nested: scales of scales, 8 bits "
-                   "each (post-training)",
+                   "stored type of scales; e8m0: powers of two, nested and bilevel: scales of scales, "
+                   "8 and 3 bits each (post-training)",
                    one_of(words_of<quant::ScaleType>())});
     v(self.embedding, {"embedding", "token table: 8 bits, the row's bits, or fp32",
                        one_of({"int8", "same", "fp32"})});

@@ -71,8 +71,8 @@ std::vector<Flag> quantize_flags() {
         .words = quant::grid_names()},
        {.name = "scale",
         .value = "TYPE",
-        .help = "stored type of scales; f16_7: halves of seven bits, e8m0: powers of two, nested: "
-                "scales of scales",
+        .help = "stored type of scales; f16_7: halves of seven bits, e8m0: powers of two, nested, "
+                "bilevel: scales of scales",
         .fallback = "f32",
         .words = words_of<quant::ScaleType>()},
        {.name = "embedding",

@@ -3,6 +3,7 @@
 #include "experiments/config/config_effects.h"
 #include "experiments/run/setup.h"
 #include "quant/methods/methods.h"
+#include "quant/methods/spqr.h"
 
 namespace notch::experiments {
 namespace {
@@ -22,8 +23,8 @@ std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const Row
     }
     if (field.starts_with("asymmetric")) origins.fail("activations." + field, parts);
     if (field == "grid") origins.fail(grid, parts);
-    throw;
     if (field == "input grid") origins.fail("activations.grid", parts);
+    throw;
   }
 }
 
@@ -81,12 +82,23 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     if (row.bits == 0) continue;
     const std::vector<quant::Target> targets = resolve_row(config, row, grid, *shapes, origins);
     const quant::Method& method = quant::method(row.method);
-    if (method.trains() && method.training != quant::Training::adapters && row.scale == "nested") {
-      origins.fail(grid.starts_with("row") ? grid.substr(0, grid.find('.')) + ".scale" : "quant.scale",
-                   {.what = str(row.method, " trains with the scales that it stores, and nested "
-                                            "ones are chosen after the codes"),
-                    .found = "nested",
+    const quant::Spec spec = row_spec(row);
+    const auto own_key = [&](const char* name) {
+      return str(grid.starts_with("row") ? grid.substr(0, grid.find('.')) : "quant", '.', name);
+    };
+    if (method.trains() && method.training != quant::Training::adapters &&
+        quant::has_scales_of_scales(spec.scale)) {
+      origins.fail(own_key("scale"),
+                   {.what = str(row.method, " trains with the scales that it stores, and ", row.scale,
+                                " ones are chosen by the codes"),
+                    .found = row.scale,
                     .expected = "f32, f16, bf16 or e8m0"});
+    }
+    if (&method == &quant::kSpqr && spec.granularity == quant::Granularity::tensor) {
+      origins.fail(own_key("granularity"),
+                   {.what = "the outliers of spqr are those of a group or a row",
+                    .found = "tensor",
+                    .expected = "group or channel"});
     }
     const ExperimentConfig own = row_config(config, row);
     const std::string own_row = grid.starts_with("row") ? grid.substr(0, grid.find('.')) : "";

@@ -16,7 +16,7 @@ std::string granularity_text(const quant::Spec& spec, int activations,
                              const quant::ActivationSpec& of) {
   std::string text(quant::name_of(spec.granularity));
   if (spec.granularity == quant::Granularity::group) text += str(" ", spec.group_size);
-  if (spec.scale == quant::ScaleType::e8m0 || spec.scale == quant::ScaleType::nested) {
+  if (spec.scale == quant::ScaleType::e8m0 || quant::has_scales_of_scales(spec.scale)) {
     text += str(' ', quant::name_of(spec.scale));
   }
   if (activations > 0) text += of.is_integer() ? str(" a", activations) : str(' ', word_of(of.grid));

@@ -290,6 +290,8 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
       plan.table = quant::with_bits(plan.weights, 8);
       plan.table->granularity = quant::Granularity::channel;
       plan.table->scale = quant::parse_scale_type(config.quant.scale, "quant.scale");
+      // Bilevel scales are for groups: eight steps between the tokens' would cost 8 bits their use.
+      if (plan.table->scale == quant::ScaleType::bilevel) plan.table->scale = quant::ScaleType::f16;
       plan.table->group_size = 0;
     }
   }

@@ -16,6 +16,7 @@
 #include "quant/methods/options.h"
 #include "quant/methods/prune.h"
 #include "quant/methods/rtn.h"
+#include "quant/numbers/nested_scales.h"
 
 namespace notch::quant {
 namespace {
@@ -24,11 +25,13 @@ using Index = std::int64_t;
 
 constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
-/// Σ (w - ŵ)² over live columns.
-double weight_error(std::span<const real> w, const QTensor& q, const ColumnOrder& order) {
+/// Σ (w - ŵ)² over live columns, `rests` being part of ŵ.
+double weight_error(std::span<const real> w, const QTensor& q, std::span<const real> rests,
+                    const ColumnOrder& order) {
   std::vector<std::uint8_t> live(at(q.cols));
   for (std::size_t i = 0; i < live.size(); ++i) live[at(order.perm[i])] = order.live[i];
-  const std::vector<real> rounded = dequantize(q);
+  std::vector<real> rounded = dequantize(q);
+  for (std::size_t i = 0; i < rests.size(); ++i) rounded[i] += rests[i];
   std::vector<double> errors(at(q.rows));
   parallel_for(q.rows, [&](Index r) {
     for (Index c = 0; c < q.cols; ++c) {
@@ -42,8 +45,24 @@ double weight_error(std::span<const real> w, const QTensor& q, const ColumnOrder
 
 /// tr(dW H dWᵀ) of what the sweep minimises, which adds λ‖dW‖².
 double undamped(double error, double lambda, std::span<const real> w, const QTensor& q,
-                const ColumnOrder& order) {
-  return std::max(0.0, error - lambda * weight_error(w, q, order));
+                std::span<const real> rests, const ColumnOrder& order) {
+  return std::max(0.0, error - lambda * weight_error(w, q, rests, order));
+}
+
+/// The gain above which a weight is an outlier: threshold · mean of var over rows(w_j) R_jj² over the
+/// columns j.
+double gain_of_outliers(double threshold, std::span<const real> w, Index rows, Index cols,
+                        const ColumnOrder& order, const HessianFactor& factor) {
+  double sum = 0;
+  for (Index i = 0; i < cols; ++i) {
+    if (order.live[at(i)] == 0 || rows < 2) continue;
+    const auto weight = [&](Index r) { return static_cast<double>(w[at(r * cols + order.perm[at(i)])]); };
+    double mean = 0, squares = 0;
+    for (Index r = 0; r < rows; ++r) mean += weight(r) / static_cast<double>(rows);
+    for (Index r = 0; r < rows; ++r) squares += (weight(r) - mean) * (weight(r) - mean);
+    sum += squares / static_cast<double>(rows - 1) * factor.diagonal[at(i)] * factor.diagonal[at(i)];
+  }
+  return threshold * sum / static_cast<double>(std::max<Index>(cols, 1));
 }
 
 /// Scales and ratios of k standard deviations per unit.
@@ -182,7 +201,7 @@ std::vector<double> Hessian::drift() const {
 
 GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
                 std::span<const double> H, const GptqOptions& options, std::string_view where,
-                std::span<const std::uint8_t> keep) {
+                std::span<const std::uint8_t> keep, const Outliers& outliers) {
   check(options.damp >= 0 && options.damp <= 1, where, "gptq damping ", options.damp,
         " is outside 0 to 1");
   check(options.block >= 1, where, "gptq block ", options.block, " is less than 1 column");
@@ -198,15 +217,20 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
         options.deviations, " is not positive and finite");
   check(keep.empty() || keep.size() == w.size(), where, "the mask has ", keep.size(),
         " elements for ", w.size(), " weights");
+  check(!outliers.any() || (outliers.threshold > 0 && outliers.rests), where,
+        "outliers from a threshold of ", outliers.threshold, " need one above 0, and a place");
+  check(!outliers.any() || spec.granularity != Granularity::tensor, where,
+        "outliers are those of a range, and all of the matrix has one; choose granularity group or "
+        "channel");
   // Ranges are those of what is left.
   const std::vector<real> left = keep.empty() ? std::vector<real>{} : kept_weights(w, keep);
   const std::span<const real> ranged = keep.empty() ? w : std::span<const real>(left);
   const bool groups = spec.granularity == Granularity::group;
   // In any other order than that in which a mask was chosen, pruned weights cost twice and more
   // (experiments/LOG.md).
-  const bool act_order =
-      options.act_order && std::ranges::find(keep, std::uint8_t{0}) == keep.end();
-  const bool static_groups = groups && (options.static_groups || act_order);
+  const bool act_order = options.act_order && !outliers.any() &&
+                         std::ranges::find(keep, std::uint8_t{0}) == keep.end();
+  const bool static_groups = groups && !outliers.any() && (options.static_groups || act_order);
   // Round-to-nearest is the yardstick. It also checks the weights and the spec.
   Ranges ranges = choose_scales(ranged, rows, cols, spec, options.range(), where);
   GptqResult result{.q = quantize(ranged, rows, cols, spec, ranges.at, where)};
@@ -222,17 +246,24 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
   std::vector<double> losses(at(rows), 0.0);
   const auto total = [&] { return std::accumulate(losses.begin(), losses.end(), 0.0); };
   measure(order, factor, w, result.q, losses);
-  report.rtn_error = undamped(total(), cholesky.lambda, w, result.q, order);
+  report.rtn_error = undamped(total(), cholesky.lambda, w, result.q, {}, order);
   if (options.clip == Clip::deviations) set_deviations(ranged, options, result.q, ranges.ratios);
+  if (spec.scale == ScaleType::bilevel && !tensor) reserve_bilevel(result.q);
+  if (outliers.any()) outliers.rests->assign(w.size(), 0);
+  const std::span<real> rests = outliers.any() ? std::span(*outliers.rests) : std::span<real>{};
   const auto run = [&] {
     sweep({.order = order,
            .factor = factor,
            .options = options,
-           .dynamic_groups = groups && !static_groups,
+           .dynamic_groups = outliers.any() || (groups && !static_groups),
            .search_clip = searches && !tensor,
            .ratios = ranges.ratios,
            .keep = keep,
-           .ranged = ranged},
+           .ranged = ranged,
+           .least_gain = outliers.any() ? gain_of_outliers(outliers.threshold, w, rows, cols, order,
+                                                           factor)
+                                        : 0,
+           .rests = rests},
           w, result.q, losses);
   };
   if (searches && tensor) search_tensor_clip(ranged, ranges.ratios[0], result.q, losses, run);
@@ -251,16 +282,16 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
     }
   }
   report.damped_error = total();
-  report.error = undamped(report.damped_error, cholesky.lambda, w, result.q, order);
+  report.error = undamped(report.damped_error, cholesky.lambda, w, result.q, rests, order);
   return result;
 }
 
 Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
-                      const GptqOptions& options) {
+                      const GptqOptions& options, const Outliers& outliers) {
   // One-hot inputs have a diagonal Hessian, with which GPTQ is round-to-nearest.
   if (matrix.H == nullptr) return {.q = round_nearest(matrix.target, options.range())};
   GptqResult result = gptq(target, matrix.rows(), matrix.cols(), matrix.target.spec,
-                           matrix.H->matrix(), options, matrix.target.name, matrix.keep);
+                           matrix.H->matrix(), options, matrix.target.name, matrix.keep, outliers);
   const GptqReport& r = result.report;
   return {.q = std::move(result.q),
           .measures = {{"output_error", r.error},

@@ -20,6 +20,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -141,6 +142,14 @@ struct GptqReport {
   double rtn_error = 0;           ///< undamped, of round-to-nearest with the same range rule
 };  // of an asymmetric target: against that target, not against the original weights
 
+/// SpQR's (quant/methods/spqr.h): which weights of a group are kept beside the codes, and what of them.
+struct Outliers {
+  /// In mean errors of rounding a column to 0: the leave-one-out gain above which a weight is one.
+  double threshold = std::numeric_limits<double>::infinity();
+  std::vector<real>* rests = nullptr;  ///< gets w - ŵ [rows, cols] of float16, 0 where there is none
+  bool any() const { return threshold < std::numeric_limits<double>::infinity(); }
+};
+
 struct GptqResult {
   QTensor q{};  ///< codes in the original order of columns
   GptqReport report{};
@@ -150,16 +159,17 @@ struct GptqResult {
 /// diagonal H, the result equals quantize(w, choose_scales(w, range)) exactly. Where `keep` [rows,
 /// cols] is 0 the code is that of 0, and the columns after it make up for the weight as they do for a
 /// rounding error (SparseGPT's update, Frantar and Alistarh 2023, arXiv:2301.00774); columns then go in
-/// their own order, in which such masks are chosen. Parallel over rows.
+/// their own order, in which such masks are chosen. With outliers, too, and scales are chosen group
+/// after group. Parallel over rows.
 /// Errors name `where`: usage (sizes, options); numeric (a weight or H not finite, a negative H_ii,
 /// no factorization even with damp = 1).
 GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
                 std::span<const double> H, const GptqOptions& options, std::string_view where,
-                std::span<const std::uint8_t> keep = {});
+                std::span<const std::uint8_t> keep = {}, const Outliers& outliers = {});
 
 /// `gptq` of a target for a matrix, under its mask; round-to-nearest where there is no Hessian.
 Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
-                      const GptqOptions& options);
+                      const GptqOptions& options, const Outliers& outliers = {});
 /// The same with the weights as the target, those that are pruned as they were: the sweep makes up for
 /// them too.
 Rounded round_by_gptq(const MatrixView& matrix, const GptqOptions& options);

@@ -6,10 +6,13 @@
 #include <limits>
 #include <vector>
 
+#include "autograd/base/half.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/methods/column_update.h"
+#include "quant/methods/leave_one_out.h"
 #include "quant/numbers/named_mask.h"
+#include "quant/numbers/nested_scales.h"
 #include "quant/numbers/ranges.h"
 
 namespace notch::quant {
@@ -24,17 +27,6 @@ constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 // the error that all of them do.
 constexpr Index kManyColumns = 256;
 constexpr std::size_t kTrials = 3;
-
-/// Rows [first, first + rows) of w in the order of the sweep, as a strip; zeros beyond.
-std::vector<real> strip_of(std::span<const real> w, Index first, Index rows,
-                           const ColumnOrder& order) {
-  const Index K = std::ssize(order.perm);
-  std::vector<real> strip(at(K * kStripRows));
-  for (Index r = 0; r < rows; ++r)
-    for (Index i = 0; i < K; ++i)
-      strip[at(i * kStripRows + r)] = w[at((first + r) * K + order.perm[at(i)])];
-  return strip;
-}
 
 /// Up to kStripRows rows on their way through all columns. Everything is kept in the order of the
 /// sweep, column after column, and so that a column's rows lie side by side.
@@ -52,7 +44,9 @@ class Strip {
         original_(strip_of(w, first, rows_, sweep.order)),
         W_(original_),
         D_(at(std::min(s_.options.block, K_) * kStripRows)),
-        codes_(original_.size()) {
+        codes_(original_.size()),
+        outlier_(s_.rests.empty() ? 0 : original_.size()),
+        rest_(outlier_.size()) {
     if (s_.keep.empty()) return;
     keep_.assign(original_.size(), 1);
     for (Index r = 0; r < rows_; ++r)
@@ -68,14 +62,19 @@ class Strip {
       end = s_.dynamic_groups ? begin + unit_cols_ : K_;
       if (s_.dynamic_groups) first_scales(begin, end);
       if (s_.search_clip) search_scales(begin, end);
+      const bool bilevel = !q_.at.nested.empty();
+      if (bilevel) round_scales(begin);
       // The search leaves codes and losses of its choice; what it did not do is move later columns.
-      if (!s_.search_clip || end < K_) advance(begin, end, K_);
+      if (!s_.search_clip || end < K_ || bilevel || !rest_.empty()) advance(begin, end, K_);
       for (Index r = 0; r < rows_; ++r) total[at(r)] += losses_[at(r)];
     }
     std::copy_n(total.begin(), rows_, losses.begin() + first_);
     for (Index r = 0; r < rows_; ++r)
       for (Index i = 0; i < K_; ++i)
         q_.codes[at((first_ + r) * K_ + s_.order.perm[at(i)])] = codes_[at(i * kStripRows + r)];
+    for (Index r = 0; r < (rest_.empty() ? 0 : rows_); ++r)
+      for (Index i = 0; i < K_; ++i)
+        s_.rests[at((first_ + r) * K_ + s_.order.perm[at(i)])] = rest_[at(i * kStripRows + r)];
   }
 
  private:
@@ -141,10 +140,54 @@ class Strip {
     bases_.clear();
     for (Index r = 0; r < rows_; ++r) {
       for (Index c = 0; c < n; ++c) weights[at(c)] = group[at(c * kStripRows + r)];
-      bases_.push_back({min_max(weights), first_ratio(weights, q_.spec, s_.options)});
+      const std::vector<real> others =
+          rest_.empty() ? std::vector<real>{} : without_outliers(r, begin, weights);
+      const std::span<const real> ranged = others.empty() ? weights : others;
+      bases_.push_back({min_max(ranged), first_ratio(ranged, q_.spec, s_.options)});
       set_scale(unit_at(r, 0, begin), bases_.back().extremes, bases_.back().ratio);
     }
     std::ranges::copy(targets, group.begin());
+  }
+
+  /// Of `weights`, row r of the columns from `begin` on, those that are no outliers.
+  std::vector<real> without_outliers(Index r, Index begin, std::span<const real> weights) {
+    std::vector<double> a;
+    for (Index c = begin; c < begin + std::ssize(weights); ++c) a.push_back(weight_of(c));
+    const std::vector<double> gains = leave_one_out_gains(weights, a, q_.spec);
+    std::vector<real> others;
+    for (std::size_t c = 0; c < gains.size(); ++c) {
+      const bool is = gains[c] > s_.least_gain;
+      outlier_[(at(begin) + c) * kStripRows + at(r)] = is;
+      if (!is) others.push_back(weights[c]);
+    }
+    return others;
+  }
+
+  /// Bilevel scales: those of kBilevelRows rows together. The first level stays where it was.
+  void round_scales(Index begin) {
+    for (Index first = 0; first < rows_; first += kBilevelRows) {
+      for (Index u = 0; u < segment_units(); ++u) {
+        const Index column = s_.dynamic_groups ? begin / unit_cols_ : u;
+        const std::span<const real> all = s_.ranged;
+        std::array<std::uint8_t, kBilevelRows> counts{};
+        std::array<real, kBilevelRows> before{};
+        const Index n = std::min(kBilevelRows, rows_ - first);
+        for (Index r = 0; r < n; ++r) {
+          const std::size_t unit = unit_at(first + r, u, begin);
+          const MinMax of = min_max(all.subspan(unit * at(unit_cols_), at(unit_cols_)));
+          counts[at(r)] = of.lo < of.hi;
+          before[at(r)] = q_.at.scales[unit];
+        }
+        round_bilevel(q_, first_ + first, column, counts);
+        for (Index r = 0; has_zero_points(q_.spec) && r < n; ++r) {
+          const std::size_t unit = unit_at(first + r, u, begin);
+          const real lowest = grid_.lowest(q_.at.zero_points[unit]) * before[at(r)];
+          const real zero = static_cast<real>(grid_.qmin) - lowest / q_.at.scales[unit];
+          q_.at.zero_points[unit] = static_cast<std::int8_t>(round_clamped(
+              zero, static_cast<real>(grid_.qmin), static_cast<real>(grid_.qmax)));
+        }
+      }
+    }
   }
 
   /// For each row, the multiple of its ratios with which rounding the segment loses least: of 1 and
@@ -237,8 +280,12 @@ class Strip {
   Forecast foresee(Index begin, Index end) {
     Forecast losses{};
     group_ = -1;
-    for (Index i = begin; i < end; ++i)
+    for (Index i = begin; i < end; ++i) {
+      const Forecast before = losses;
       forecast_losses(column(i), static_cast<real>(weight_of(i)), losses.data());
+      for (std::size_t r = 0; !rest_.empty() && r < losses.size(); ++r)
+        if (outlier_[at(i * kStripRows) + r] != 0) losses[r] = before[r];
+    }
     return losses;
   }
 
@@ -293,9 +340,25 @@ class Strip {
     rounded.moved = D;
     rounded.losses = losses_.data();
     rounded.codes = codes.data();
+    const Losses before = losses_;
     round_column(rounded, weight_of(i));
+    if (!rest_.empty()) keep_rests(i, codes, before, D);
     for (std::size_t r = 0; r < codes.size(); ++r)
       codes_[at(i * kStripRows) + r] = static_cast<std::int8_t>(codes[r] + zero_point_[r]);
+  }
+
+  /// What the codes of outliers leave is kept, in float16; only what that leaves is lost.
+  void keep_rests(Index i, std::span<const std::int16_t> codes, const Losses& before, real* D) {
+    for (std::size_t n = at(i * kStripRows), r = 0; r < codes.size(); ++n, ++r) {
+      if (outlier_[n] == 0) continue;
+      const int z = zero_point_[r];
+      const real rounded = grid_.level(codes[r] + z, z) * scale_[r];
+      const float rest = static_cast<float>(W_[n] - rounded);
+      rest_[n] = from_f16(to_f16(std::min(std::max(rest, -kMaxF16), kMaxF16)));
+      const double loss = weight_of(i) * static_cast<double>(W_[n] - rounded - rest_[n]);
+      losses_[r] = before[r] + loss * loss;
+      D[r] = original_[n] - (rounded + rest_[n]);
+    }
   }
 
   void load_scales() {
@@ -317,6 +380,8 @@ class Strip {
   std::vector<real> W_, D_;  ///< targets; moves of a block's columns
   Keep keep_;                ///< as Sweep's; empty where nothing is pruned
   std::vector<std::int8_t> codes_;
+  std::vector<std::uint8_t> outlier_;  ///< empty where nothing is kept apart, as its rests
+  std::vector<real> rest_;
   Index group_ = -1;         ///< of columns, whose scales are loaded
   std::vector<Base> bases_;  ///< of the segment's units, row by row
   std::array<real, kStripRows> scale_ = filled(1), lo_{}, hi_{};
@@ -332,57 +397,9 @@ class Strip {
 
 }  // namespace
 
-real first_ratio(std::span<const real> unit, const Spec& spec, const GptqOptions& options) {
-  if (options.clip != Clip::deviations) return choose_unit(unit, spec, options.range()).ratio;
-  double sum = 0, squares = 0;
-  for (const real w : unit) sum += static_cast<double>(w);
-  const double mean = sum / static_cast<double>(unit.size());
-  for (const real w : unit) {
-    const double d = static_cast<double>(w) - mean;
-    squares += d * d;
-  }
-  const MinMax extremes = min_max(unit);
-  const real largest = std::max(extremes.hi, -extremes.lo);
-  if (squares == 0 || largest == 0) return 1;
-  const double deviation = std::sqrt(squares / static_cast<double>(unit.size()));
-  return static_cast<real>(options.deviations * deviation / static_cast<double>(largest));
-}
-
-real searched_ratio(real first, double multiple) {
-  const real ratio = static_cast<real>(static_cast<double>(first) * multiple);
-  return multiple > 1 ? std::min(ratio, std::max(first, real{1})) : ratio;
-}
-
 void sweep(const Sweep& sweep, std::span<const real> w, QTensor& q, std::span<double> losses) {
   parallel_for((q.rows + kStripRows - 1) / kStripRows,
                [&](Index strip) { Strip(sweep, w, strip * kStripRows, q).run(losses); });
-}
-
-void measure(const ColumnOrder& order, const HessianFactor& factor, std::span<const real> w,
-             const QTensor& q, std::span<double> losses) {
-  const Index K = q.cols;
-  const std::vector<real> rounded = dequantize(q);
-  parallel_for((q.rows + kStripRows - 1) / kStripRows, [&](Index strip) {
-    const Index first = strip * kStripRows, rows = std::min(kStripRows, q.rows - first);
-    std::vector<real> moves = strip_of(w, first, rows, order);
-    const std::vector<real> to = strip_of(rounded, first, rows, order);
-    for (std::size_t i = 0; i < moves.size(); ++i) moves[i] -= to[i];
-    std::vector<real> moved(moves.size());
-    std::array<double, kStripRows> sums{};
-    for (Index begin = 0; begin < K; begin += kPanelCols) {
-      // R has zeros below its diagonal and ones on it.
-      const Index end = std::min(K, begin + kPanelCols);
-      update_columns(moved.data(), moves.data(), factor.R, 0, end, begin, end);
-      for (Index j = begin; j < end; ++j) {
-        const double weight = order.live[at(j)] != 0 ? factor.diagonal[at(j)] : 0;
-        for (std::size_t r = 0; r < sums.size(); ++r) {
-          const double loss = weight * static_cast<double>(moved[at(j * kStripRows) + r]);
-          sums[r] += loss * loss;
-        }
-      }
-    }
-    std::copy_n(sums.begin(), rows, losses.begin() + first);
-  });
 }
 
 }  // namespace notch::quant

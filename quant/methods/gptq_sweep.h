@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "autograd/base/real.h"
 #include "quant/methods/gptq.h"
@@ -22,10 +23,12 @@ struct Sweep {
   std::span<const std::uint8_t>
       keep{};                      ///< [rows, cols], 0 where ŵ = 0 whatever the target; or nothing
   std::span<const real> ranged{};  ///< w, 0 where that is so: the extremes of ranges
+  double least_gain = 0;    ///< leave-one-out gain of outliers (quant/methods/spqr.h) …
+  std::span<real> rests{};  ///< … of which this gets w - ŵ, in float16; or nothing: no outliers
 };
 
-/// Rounds w [q.rows, q.cols]: writes q.codes and, of dynamic groups and with a search, the scales;
-/// other scales are read. losses[r] = Σ_j (t_j - ŵ_j)² R_jj² over live columns, t the weights as
+/// Rounds w [q.rows, q.cols]: writes q.codes and, of dynamic groups, with a search and of bilevel ones,
+/// the scales; other scales are read. losses[r] = Σ_j (t_j - ŵ_j)² R_jj² over live columns, t the weights as
 /// they are when they are rounded; not finite where a row diverged. Parallel over rows.
 void sweep(const Sweep& sweep, std::span<const real> w, QTensor& q, std::span<double> losses);
 
@@ -33,6 +36,11 @@ void sweep(const Sweep& sweep, std::span<const real> w, QTensor& q, std::span<do
 /// any codes. Of the sweep's own it is what the sweep reports, up to rounding. Parallel over rows.
 void measure(const ColumnOrder& order, const HessianFactor& factor, std::span<const real> w,
              const QTensor& q, std::span<double> losses);
+
+/// Rows [first, first + rows) of w in the order of the sweep, as a strip (quant/methods/column_update.h);
+/// zeros beyond.
+std::vector<real> strip_of(std::span<const real> w, std::int64_t first, std::int64_t rows,
+                           const ColumnOrder& order);
 
 /// The ratio (quant/numbers/ranges.h) of a unit by the options' rule, before any search.
 real first_ratio(std::span<const real> unit, const Spec& spec, const GptqOptions& options);

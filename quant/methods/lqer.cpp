@@ -107,8 +107,7 @@ Doubles eigenvectors(Doubles A, Index p) {
 Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
   Rounded out = round_by_gptq(matrix, options.gptq);
   const Target& t = matrix.target;
-  const bool looked_up = t.linear == nullptr || t.linear->name != t.name;
-  if (matrix.H == nullptr || looked_up) return out;
+  if (matrix.H == nullptr || matrix.is_table()) return out;
   std::vector<real> error = dequantize(out.q);
   for (std::size_t i = 0; i < error.size(); ++i) error[i] = matrix.w[i] - error[i];
   LowRank found =

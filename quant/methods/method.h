@@ -53,6 +53,8 @@ struct MatrixView {
   std::span<const std::uint8_t> keep{};  ///< 0 where a weight has to stay 0; empty: nowhere
   std::span<const real> dense{};         ///< the weights before pruning; empty: w
   std::span<const real> before() const { return dense.empty() ? w : dense; }
+  /// Whether its rows are also, or only, looked up: a product beside it would be missing there.
+  bool is_table() const { return target.linear == nullptr || target.linear->name != target.name; }
   std::int64_t rows() const { return target.weight->value.rows(); }
   std::int64_t cols() const { return target.weight->value.cols(); }
 };

@@ -18,6 +18,7 @@
 #include "quant/methods/rtn.h"
 #include "quant/methods/signround.h"
 #include "quant/methods/smoothquant.h"
+#include "quant/methods/spqr.h"
 #include "quant/methods/trained.h"
 
 namespace notch::quant {
@@ -26,9 +27,10 @@ namespace {
 constexpr std::array kMethods{&kRtn,         &kRtnMse,      &kRtnPercentile, &kRtnEntropy,
                               &kGptq,        &kGptaq,       &kHqq,           &kAwq,
                               &kSmoothQuant, &kRtnHadamard, &kLlmInt8,       &kGptqHadamard,
-                              &kLqer,        &kAdaRound,    &kSignRound,     &kGsq,
-                              &kBlockAp,     &kQatSte,      &kQatLsq,        &kQatSteKd,
-                              &kQatLsqKd,    &kQatQuest,    &kQlora,         &kEfficientQat};
+                              &kLqer,        &kSpqr,        &kAdaRound,      &kSignRound,
+                              &kGsq,         &kBlockAp,     &kQatSte,        &kQatLsq,
+                              &kQatSteKd,    &kQatLsqKd,    &kQatQuest,      &kQlora,
+                              &kEfficientQat};
 
 }  // namespace
 

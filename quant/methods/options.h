@@ -13,6 +13,7 @@
 #include "quant/methods/rtn.h"
 #include "quant/methods/signround.h"
 #include "quant/methods/smoothquant.h"
+#include "quant/methods/spqr.h"
 
 namespace notch::quant {
 
@@ -25,6 +26,7 @@ struct PostTrainingOptions {
   SmoothQuantOptions smoothquant{};
   LlmInt8Options llm_int8{};
   LqerOptions lqer{};
+  SpqrOptions spqr{};
   AdaRoundOptions adaround{};
   SignRoundOptions signround{};
   GsqOptions gsq{};
@@ -53,6 +55,9 @@ struct PostTrainingOptions {
                               .of_rows = true});
     v.section(self.lqer, {.name = "lqer",
                           .help = "a low-rank correction of GPTQ's error, in 16 bits",
+                          .of_rows = true});
+    v.section(self.spqr, {.name = "spqr",
+                          .help = "GPTQ with the worst weights kept in 16 bits beside the codes",
                           .of_rows = true});
     v.section(self.adaround, {.name = "adaround",
                               .help = "up or down, learned from the outputs of blocks",

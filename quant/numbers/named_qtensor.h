@@ -13,13 +13,19 @@ namespace notch::quant {
 
 /// A thin product in floating point beside a layer's quantized one:
 ///   y = x' ŵᵀ + b + (x downᵀ) upᵀ,   or with channels   y = x' ŵᵀ + b + x[channels] upᵀ
-/// where x' has zeros in those channels. Numbers are of float16.
+/// where x' has zeros in those channels, or a sparse one, with starts,   y = x' ŵᵀ + b + x Sᵀ
+/// where row r of S has values[starts[r] … starts[r + 1]) in the columns beside them, which ascend.
+/// Numbers are of float16.
 struct SideProduct {
   std::vector<std::int32_t> channels{};  ///< ascending
   std::vector<real> down{};              ///< [rank, cols]; empty with channels
   std::vector<real> up{};                ///< [rows, rank]
-  std::int64_t rank = 0;
+  std::int64_t rank = 0;                 ///< 0 of a sparse one
+  std::vector<std::int32_t> starts{};    ///< [rows + 1]
+  std::vector<std::uint16_t> columns{};  ///< [starts.back()]
+  std::vector<real> values{};
 
+  bool is_sparse() const { return !starts.empty(); }
   bool operator==(const SideProduct&) const = default;
 };
 

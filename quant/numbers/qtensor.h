@@ -20,7 +20,7 @@ namespace notch::quant {
 struct Scales {
   std::vector<real> scales{};
   std::vector<std::int8_t> zero_points{};
-  /// ScaleType::nested alone: the scales' stored form (quant/numbers/nested_scales.h). Empty until
+  /// Of scales with scales of their own: their stored form (quant/numbers/nested_scales.h). Empty until
   /// nest_scales, and in a part of a matrix.
   std::vector<std::uint8_t> nested{};
 };

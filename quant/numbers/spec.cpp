@@ -1,5 +1,6 @@
 #include "quant/numbers/spec.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -19,7 +20,7 @@ constexpr std::array<std::string_view, 3> kGranularities{"tensor", "channel", "g
 
 constexpr int kBiasE8m0 = 127;
 
-bool is_unsigned(ScaleType type) { return type == ScaleType::e8m0 || type == ScaleType::nested; }
+bool is_unsigned(ScaleType type) { return type == ScaleType::e8m0 || has_scales_of_scales(type); }
 
 /// Rejects a spec that no matrix could have; what validate checks besides the shape.
 void check_fields(const Spec& spec, Fault fault, std::string_view where) {
@@ -73,7 +74,7 @@ std::int64_t nested_blocks(std::int64_t units) { return (units + kNestedBlock - 
 
 Spec held_spec(Spec spec) {
   if (spec.scale == ScaleType::e8m0) spec.scale = ScaleType::bf16;
-  if (spec.scale == ScaleType::nested) spec.scale = ScaleType::f32;
+  if (has_scales_of_scales(spec.scale)) spec.scale = ScaleType::f32;
   return spec;
 }
 
@@ -128,13 +129,18 @@ std::int64_t packed_bytes(const Spec& spec, std::int64_t n) {
 
 StorageBytes storage_bytes(const Spec& spec, std::int64_t rows, std::int64_t cols) {
   const std::int64_t units = unit_count(spec, rows, cols);
-  StorageBytes bytes{.codes = rows * packed_bytes(spec, cols),
-                     .scales = units * scale_bytes(spec.scale)};
-  if (spec.scale == ScaleType::nested) bytes.scales += 4 * nested_blocks(units) + 4;
-  if (has_zero_points(spec) && units > 0) {
-    const std::int64_t zero_rows = spec.granularity == Granularity::tensor ? 1 : rows;
-    bytes.zero_points = zero_rows * packed_bytes(spec, units / zero_rows);
+  StorageBytes bytes{.codes = rows * packed_bytes(spec, cols)};
+  const std::int64_t unit_rows =
+      spec.granularity == Granularity::tensor ? 1 : std::max<std::int64_t>(rows, 1);
+  const std::int64_t per_row = units / unit_rows;
+  if (spec.scale == ScaleType::bilevel) {
+    const std::int64_t blocks = (unit_rows + kBilevelRows - 1) / kBilevelRows;
+    bytes.scales = unit_rows * ((per_row * kBilevelBits + 7) / 8) + 4 * blocks * per_row;
+  } else {
+    bytes.scales = units * scale_bytes(spec.scale);
+    if (spec.scale == ScaleType::nested) bytes.scales += 4 * nested_blocks(units) + 4;
   }
+  if (has_zero_points(spec)) bytes.zero_points = unit_rows * packed_bytes(spec, per_row);
   return bytes;
 }
 
@@ -148,6 +154,7 @@ real max_scale(ScaleType type) {
   switch (type) {
     case ScaleType::f32:
     case ScaleType::nested:
+    case ScaleType::bilevel:
       break;
     case ScaleType::f16:
       return kMaxF16;
@@ -201,6 +208,8 @@ std::int64_t scale_bytes(ScaleType type) {
     case ScaleType::e8m0:
     case ScaleType::nested:
       return 1;
+    case ScaleType::bilevel:
+      check(false, "scales", "bilevel ones share bytes: ask storage_bytes");
   }
   return 4;
 }
@@ -278,8 +287,8 @@ Spec spec_from_json(const Json& json, std::string_view where) {
 }
 
 std::vector<std::uint8_t> pack_scales(std::span<const real> scales, ScaleType type) {
-  check(type != ScaleType::nested, "scales",
-        "nested ones are packed together with their quantizer");
+  check(!has_scales_of_scales(type), "scales", name_of(type),
+        " ones are packed together with their quantizer");
   const std::size_t width = static_cast<std::size_t>(scale_bytes(type));
   std::vector<std::uint8_t> bytes(scales.size() * width);
   for (std::size_t u = 0; u < scales.size(); ++u) {

@@ -59,12 +59,22 @@ enum class ScaleType : std::uint8_t {
   /// Double quantization: eight bits each, with the largest of each 256 and the mean of all in f32;
   /// chosen after the codes, of scales that were f32 till then (quant/numbers/nested_scales.h).
   nested,
+  /// SpQR's scales of scales: three bits each, with a step and a minimum in f16 for those of 16 rows
+  /// (the same file). A sweep of GPTQ chooses them before its codes, other methods as nested ones.
+  bilevel,
 };
 constexpr auto names(ScaleType) {
-  return std::array<std::string_view, 6>{"f32", "f16", "bf16", "f16_7", "e8m0", "nested"};
+  return std::array<std::string_view, 7>{"f32",  "f16",    "bf16",   "f16_7",
+                                         "e8m0", "nested", "bilevel"};
 }
 inline constexpr std::int64_t kNestedBlock = 256;  ///< nested scales that share their own scale
 std::int64_t nested_blocks(std::int64_t units);
+inline constexpr std::int64_t kBilevelRows = 16;  ///< rows whose bilevel scales share theirs
+inline constexpr int kBilevelBits = 3;
+/// Whether scales are stored with scales of their own.
+constexpr bool has_scales_of_scales(ScaleType type) {
+  return type == ScaleType::nested || type == ScaleType::bilevel;
+}
 
 struct Spec {
   int bits = 8;  ///< 2 .. 8 on most grids
@@ -102,7 +112,8 @@ std::int64_t packed_bytes(const Spec& spec, std::int64_t n);
 /// The stored size of a quantized matrix in bytes (layout: quant/store/pack.h), exactly.
 struct StorageBytes {
   std::int64_t codes = 0;        ///< rows · packed_bytes(cols)
-  std::int64_t scales = 0;       ///< units · 4, 2 or 1; nested: and 4 for each 256 and 4
+  std::int64_t scales = 0;       ///< units · 4, 2 or 1; nested: and 4 for each 256 and 4; bilevel:
+                                 ///< packed like zero points, and 4 for each 16 rows of a column
   std::int64_t zero_points = 0;  ///< packed like codes, one row per matrix row; 0 if symmetric
   std::int64_t total() const { return codes + scales + zero_points; }
 };
@@ -123,7 +134,7 @@ real round_scale(real s, ScaleType type);
 /// The largest finite number of a scale type, as `real`.
 real max_scale(ScaleType type);
 
-/// Of each: 4 for f32, 2 for f16, bf16 and f16_7, 1 for e8m0 and nested.
+/// Of each: 4 for f32, 2 for f16, bf16 and f16_7, 1 for e8m0 and nested. Not of bilevel ones.
 std::int64_t scale_bytes(ScaleType type);
 
 std::string_view name_of(Granularity granularity);  ///< "tensor", "channel", "group"
@@ -146,7 +157,7 @@ ScaleType parse_scale_type(std::string_view text, std::string_view where);
 Json to_json(const Spec& spec);
 Spec spec_from_json(const Json& json, std::string_view where);
 
-/// Scales as they are stored, and back; not of nested ones.
+/// Scales as they are stored, and back; not of those with scales of their own.
 std::vector<std::uint8_t> pack_scales(std::span<const real> scales, ScaleType type);
 std::vector<real> unpack_scales(std::span<const std::uint8_t> bytes, ScaleType type);
 

@@ -8,6 +8,11 @@ RunnableChange::RunnableChange(const InputChange& change, std::int64_t cols)
     : map{.multiply = change.multiply, .signs = change.signs} {
   if (!change.side) return;
   const SideProduct& side = *change.side;
+  if (side.is_sparse()) {
+    sparse = side;
+    width = cols;
+    return;
+  }
   rank = side.rank;
   up = side.up;
   down = side.down;
@@ -22,6 +27,12 @@ RunnableChange::RunnableChange(const InputChange& change, std::int64_t cols)
 }
 
 std::optional<Var> side_product(Var x, const RunnableChange& change) {
+  if (const auto& s = change.sparse) {
+    return sparse_linear(x, {.starts = s->starts,
+                             .columns = s->columns,
+                             .values = s->values,
+                             .cols = change.width});
+  }
   if (change.rank == 0) return std::nullopt;
   const std::int64_t cols = x.value().cols();
   const auto factor = [&](const std::vector<real>& values, std::int64_t rows, std::int64_t width) {

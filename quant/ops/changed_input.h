@@ -9,6 +9,7 @@
 #include "autograd/graph.h"
 #include "quant/numbers/activation.h"
 #include "quant/numbers/named_qtensor.h"
+#include "quant/ops/sparse_linear.h"
 
 namespace notch::quant {
 
@@ -16,14 +17,16 @@ namespace notch::quant {
 struct RunnableChange {
   InputMap map{};                ///< of x; zeros where the side product has the channels
   std::vector<real> down{}, up{};  ///< [rank, cols], [rows, rank]
-  std::int64_t rank = 0;         ///< 0: no side product
+  std::int64_t rank = 0;         ///< 0: no side product, or a sparse one
+  std::optional<SideProduct> sparse{};
+  std::int64_t width = 0;  ///< of x, where it is sparse
 
   RunnableChange() = default;
   /// Of a layer with so many inputs.
   RunnableChange(const InputChange& change, std::int64_t cols);
 };
 
-/// (x downᵀ) upᵀ; nothing without a side product. The change must outlive the step.
+/// (x downᵀ) upᵀ or x Sᵀ; nothing without a side product. The change must outlive the step.
 std::optional<Var> side_product(Var x, const RunnableChange& change);
 
 }  // namespace notch::quant

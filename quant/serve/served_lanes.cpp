@@ -50,6 +50,7 @@ StoredScale stored_scale(ScaleType type) {
       break;
     case ScaleType::e8m0:
     case ScaleType::nested:
+    case ScaleType::bilevel:
       check(false, "served lanes", "scales are held as f32, f16 or bf16");
   }
   return StoredScale::f32;

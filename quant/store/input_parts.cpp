@@ -17,7 +17,8 @@ struct List {
 constexpr std::array kLists{List{"input_multipliers", &InputPartNames::multipliers},
                             List{"input_rotations", &InputPartNames::rotations},
                             List{"side_products", &InputPartNames::sides},
-                            List{"side_channels", &InputPartNames::channels}};
+                            List{"side_channels", &InputPartNames::channels},
+                            List{"sparse_products", &InputPartNames::sparse}};
 
 std::int64_t sign_bytes(std::int64_t cols) { return (cols + 7) / 8; }
 
@@ -53,6 +54,17 @@ InputParts::InputParts(const NamedQTensor& tensor, const std::string& name) {
   }
   if (!change.side) return;
   const SideProduct& side = *change.side;
+  if (side.is_sparse()) {
+    const std::int64_t n = std::ssize(side.values);
+    add(nn::real_tensor(name + ".side_values", {n}, side.values, nn::DType::f16), 2 * n);
+    add(nn::raw_tensor(name + ".side_columns", nn::DType::u16, {n},
+                       std::as_bytes(std::span(side.columns))),
+        2 * n);
+    add(nn::raw_tensor(name + ".side_starts", nn::DType::i32, {rows + 1},
+                       std::as_bytes(std::span(side.starts))),
+        4 * (rows + 1));
+    return;
+  }
   add(nn::real_tensor(name + ".side_up", {rows, side.rank}, side.up, nn::DType::f16),
       2 * rows * side.rank);
   if (side.channels.empty()) {
@@ -69,7 +81,7 @@ void InputPartNames::add(const NamedQTensor& tensor, const std::string& name) {
   if (!tensor.change.multiply.empty()) multipliers.insert(name);
   if (!tensor.change.signs.empty()) rotations.insert(name);
   if (!tensor.change.side) return;
-  sides.insert(name);
+  (tensor.change.side->is_sparse() ? sparse : sides).insert(name);
   if (!tensor.change.side->channels.empty()) channels.insert(name);
 }
 
@@ -130,6 +142,14 @@ InputEntries::InputEntries(const InputPartNames& names, const std::string& name,
   if (names.rotations.contains(name)) {
     signs_ = require(".input_signs", {sign_bytes(cols)}, nn::DType::u8);
   }
+  if (names.sparse.contains(name)) {
+    const nn::TensorEntry* entry = file.file().find(name + ".side_values");
+    const std::int64_t n = entry ? entry->size() : 0;
+    values_ = require(".side_values", {n}, nn::DType::f16);
+    columns_ = require(".side_columns", {n}, nn::DType::u16);
+    starts_ = require(".side_starts", {rows + 1}, nn::DType::i32);
+    return;
+  }
   if (!names.sides.contains(name)) return;
   // The file says the rank; anything that fits both factors is one.
   const nn::TensorEntry* entry = file.file().find(name + ".side_up");
@@ -169,6 +189,7 @@ InputChange InputEntries::read(const nn::WeightFile& file) const {
     for (std::int64_t j = cols_; j < 8 * std::ssize(bits); ++j)
       if (negative(j)) refuse(path, signs_->name, "a bit after the last sign", "0");
   }
+  if (values_) read_sparse(file, change.side.emplace());
   if (!up_) return change;
   SideProduct& side = change.side.emplace();
   side.up = reals(file, *up_);
@@ -186,6 +207,29 @@ InputChange InputEntries::read(const nn::WeightFile& file) const {
     before = c;
   }
   return change;
+}
+
+void InputEntries::read_sparse(const nn::WeightFile& file, SideProduct& side) const {
+  const std::string path = file.file().path().string();
+  side.values = reals(file, *values_);
+  side.columns.resize(side.values.size());
+  file.file().read_bytes(*columns_, std::as_writable_bytes(std::span(side.columns)));
+  side.starts.resize(static_cast<std::size_t>(starts_->size()));
+  file.file().read_bytes(*starts_, std::as_writable_bytes(std::span(side.starts)));
+  const auto n = static_cast<std::int32_t>(side.values.size());
+  if (side.starts.front() != 0 || side.starts.back() != n || !std::ranges::is_sorted(side.starts)) {
+    refuse(path, starts_->name, str(side.starts.front(), " to ", side.starts.back()),
+           str("ascending from 0 to ", n));
+  }
+  for (std::size_t row = 0; row + 1 < side.starts.size(); ++row) {
+    std::int64_t before = -1;
+    for (std::int32_t i = side.starts[row]; i < side.starts[row + 1]; ++i) {
+      const std::int64_t column = side.columns[static_cast<std::size_t>(i)];
+      if (column <= before || column >= cols_)
+        refuse(path, columns_->name, str(column), str("ascending in a row, below ", cols_));
+      before = column;
+    }
+  }
 }
 
 }  // namespace notch::quant

@@ -6,6 +6,10 @@
 //   F.side_up           F16 [rows, rank]      of a side product, "side_products", with one of
 //   F.side_down         F16 [rank, cols]
 //   F.side_channels     I32 [rank]            "side_channels": ascending
+// or of a sparse one, which stands in "sparse_products" alone:
+//   F.side_values       F16 [n]               row after row
+//   F.side_columns      U16 [n]               of the values, ascending in a row
+//   F.side_starts       I32 [rows + 1]        where the rows start: from 0 to n
 // quant/numbers/named_qtensor.h says what they mean.
 #pragma once
 
@@ -39,7 +43,7 @@ class InputParts {
 
 /// The names of the layers that have parts, by kind: what a quantization_config says of them.
 struct InputPartNames {
-  std::set<std::string> multipliers{}, rotations{}, sides{}, channels{};
+  std::set<std::string> multipliers{}, rotations{}, sides{}, channels{}, sparse{};
 
   void add(const NamedQTensor& tensor, const std::string& file_name);
   /// Sets the lists that are not empty.
@@ -57,16 +61,19 @@ class InputEntries {
   InputEntries(const InputPartNames& names, const std::string& file_name, std::int64_t rows,
                std::int64_t cols, nn::WeightFile& file);
   /// Fault::input for a multiplier that is not finite and above 0, a side product that is not finite,
-  /// channels that do not ascend inside the input, padding bits.
+  /// channels or columns that do not ascend inside the input, rows that do not follow each other,
+  /// padding bits.
   InputChange read(const nn::WeightFile& file) const;
 
  private:
   std::vector<real> reals(const nn::WeightFile& file, const nn::TensorEntry& entry) const;
+  void read_sparse(const nn::WeightFile& file, SideProduct& side) const;
 
   std::string name_;
   std::int64_t cols_ = 0;
   const nn::TensorEntry *multiplier_ = nullptr, *signs_ = nullptr, *up_ = nullptr,
-                        *down_ = nullptr, *channels_ = nullptr;
+                        *down_ = nullptr, *channels_ = nullptr, *values_ = nullptr,
+                        *columns_ = nullptr, *starts_ = nullptr;
 };
 
 }  // namespace notch::quant

@@ -282,19 +282,12 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
     } else {
       sources.push_back(bytes_source(t.name + ".codes", nn::DType::u8, shapes.codes, p.codes));
     }
-    const auto scales = [&](const char* part, nn::DType dtype, nn::FileShape shape,
-                            std::int64_t from, std::int64_t n) {
-      sources.push_back(
-          nn::raw_tensor(t.name + part, dtype, std::move(shape),
-                         std::as_bytes(std::span(p.scales).subspan(static_cast<std::size_t>(from),
-                                                                   static_cast<std::size_t>(n)))));
-    };
-    const std::int64_t units = std::ssize(q->at.scales);
-    scales(".scale", dtype_of(q->spec.scale), shapes.scale, 0, units * scale_bytes(q->spec.scale));
-    if (q->spec.scale == ScaleType::nested) {
-      const std::int64_t blocks = shapes.nested_scale[0];
-      scales(".scale_scale", nn::DType::f32, shapes.nested_scale, units, 4 * blocks);
-      scales(".scale_mean", nn::DType::f32, {1}, units + 4 * blocks, 4);
+    std::span<const std::uint8_t> scales = p.scales;
+    for (ScalePart& part : scale_parts(q->spec, q->rows, q->cols)) {
+      const auto bytes = scales.first(static_cast<std::size_t>(part.bytes()));
+      scales = scales.subspan(bytes.size());
+      sources.push_back(nn::raw_tensor(t.name + part.name, part.dtype, std::move(part.shape),
+                                       std::as_bytes(bytes)));
     }
     if (has_zero_points(q->spec)) {
       sources.push_back(bytes_source(t.name + ".zero", nn::DType::u8, shapes.zero, p.zero_points));

@@ -17,6 +17,8 @@
 // Nested scales (quant/numbers/nested_scales.h) are bytes in F.scale, and
 //   F.scale_scale  F32 [ceil(units / 256)]
 //   F.scale_mean   F32 [1]
+// Bilevel ones (the same file) 3 bits each, packed like codes, in F.scale U8 [rows, bytes], and
+//   F.scale_step, F.scale_minimum  F16 [ceil(rows / 16), units per row]
 // quant/store/input_parts.h has what stands beside layers whose input a method changed.
 // quantization_config: {"quant_method": "notch", "version": 1, "bits": …, "tensors": {F: spec, …},
 // "activations": {F: spec, …}, …}; the rest is for the reader's information. With "coding": "rans"

@@ -63,7 +63,8 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
       tensor(t.name + ".codes", nn::DType::u8, shapes.codes);
     }
     size.scale_bytes += stored.scales;
-    tensor(t.name + ".scale", dtype_of(q->spec.scale), shapes.scale);
+    for (ScalePart& part : scale_parts(q->spec, q->rows, q->cols))
+      tensor(t.name + part.name, part.dtype, std::move(part.shape));
     size.zero_point_bytes += stored.zero_points;
     if (has_zero_points(q->spec)) tensor(t.name + ".zero", nn::DType::u8, shapes.zero);
     if (has_stored_range(*named)) {
@@ -71,10 +72,6 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
       size.zero_point_bytes += 1;
       tensor(t.name + ".input_scale", nn::DType::f32, {1});
       tensor(t.name + ".input_zero", nn::DType::i8, {1});
-    }
-    if (q->spec.scale == ScaleType::nested) {
-      tensor(t.name + ".scale_scale", nn::DType::f32, shapes.nested_scale);
-      tensor(t.name + ".scale_mean", nn::DType::f32, {1});
     }
     const InputParts parts(*named, t.name);
     size.float_bytes += parts.bytes();

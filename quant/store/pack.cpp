@@ -98,7 +98,7 @@ PackedTensor pack(const QTensor& q) {
   require_whole(q, "pack");
   PackedTensor packed{.spec = q.spec, .rows = q.rows, .cols = q.cols};
   packed.codes = pack_codes(q.codes, q.rows, q.cols, q.spec);
-  if (q.spec.scale == ScaleType::nested) {
+  if (has_scales_of_scales(q.spec.scale)) {
     packed.scales = q.at.nested;
     check_length(packed.scales.size(), storage_bytes(q.spec, q.rows, q.cols).scales, "nested scales",
                  "pack");
@@ -130,9 +130,9 @@ QTensor unpack(const PackedTensor& packed, std::string_view where) {
   check_length(packed.scales.size(), sizes.scales, "scales", where);
   check_length(packed.zero_points.size(), sizes.zero_points, "zero_points", where);
   q.codes = unpack_codes(packed.codes, q.rows, q.cols, q.spec, where);
-  if (q.spec.scale == ScaleType::nested) {
+  if (has_scales_of_scales(q.spec.scale)) {
     q.at.nested = packed.scales;
-    q.at.scales = unnest_scales(packed.scales, unit_count(q.spec, q.rows, q.cols), where);
+    q.at.scales = unnest_scales(packed.scales, q.spec, q.rows, q.cols, where);
   } else {
     q.at.scales = unpack_scales(packed.scales, q.spec.scale);
   }

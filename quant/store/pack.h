@@ -6,7 +6,7 @@
 // stored as (q - qmin) / 2, the codes of ternary as base-3 digits, five to a byte.
 // Zero points: the same layout with one row per matrix row and one column per unit of the row (per
 // tensor: one row of one). Scales: little-endian f32, f16, bf16 or e8m0 in the order of units; nested
-// ones as quant/numbers/nested_scales.h has them. Readers
+// and bilevel ones as quant/numbers/nested_scales.h has them. Readers
 // check everything: a code outside the grid (15 on the narrow 4-bit grid), a padding bit set and a
 // wrong length are Fault::input naming the tensor.
 #pragma once

@@ -35,6 +35,7 @@ inline nn::DType dtype_of(ScaleType type) {
     case ScaleType::e8m0:
       return nn::DType::f8_e8m0;
     case ScaleType::nested:
+    case ScaleType::bilevel:
       return nn::DType::u8;
     case ScaleType::f32:
       break;
@@ -67,12 +68,11 @@ inline bool has_stored_range(const NamedQTensor& t) {
 
 /// The shapes of the stored parts.
 struct StoredShapes {
-  nn::FileShape codes{}, scale{}, zero{}, nested_scale{};
+  nn::FileShape codes{}, scale{}, zero{};
 };
 
 inline StoredShapes stored_shapes(const Spec& spec, std::int64_t rows, std::int64_t cols) {
   StoredShapes s{.codes = {rows, packed_bytes(spec, cols)}};
-  s.nested_scale = {nested_blocks(unit_count(spec, rows, cols))};
   if (spec.granularity == Granularity::tensor) {
     s.scale = {1};
     s.zero = {1, 1};
@@ -80,8 +80,38 @@ inline StoredShapes stored_shapes(const Spec& spec, std::int64_t rows, std::int6
   }
   const std::int64_t units_per_row = unit_count(spec, rows, cols) / rows;
   s.scale = {rows, units_per_row};
+  if (spec.scale == ScaleType::bilevel) s.scale[1] = (units_per_row * kBilevelBits + 7) / 8;
   s.zero = {rows, packed_bytes(spec, units_per_row)};
   return s;
+}
+
+/// A tensor of those that hold the scales, which lie one behind the other in PackedTensor::scales.
+struct ScalePart {
+  const char* name;
+  nn::DType dtype;
+  nn::FileShape shape;
+
+  std::int64_t bytes() const {
+    std::int64_t n = nn::element_bits(dtype) / 8;
+    for (const std::int64_t extent : shape) n *= extent;
+    return n;
+  }
+};
+
+inline std::vector<ScalePart> scale_parts(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  const std::int64_t units = unit_count(spec, rows, cols);
+  std::vector<ScalePart> parts{
+      {".scale", dtype_of(spec.scale), stored_shapes(spec, rows, cols).scale}};
+  if (spec.scale == ScaleType::nested) {
+    parts.push_back({".scale_scale", nn::DType::f32, {nested_blocks(units)}});
+    parts.push_back({".scale_mean", nn::DType::f32, {1}});
+  } else if (spec.scale == ScaleType::bilevel) {
+    const std::int64_t unit_rows = spec.granularity == Granularity::tensor ? 1 : rows;
+    const nn::FileShape shape{(unit_rows + kBilevelRows - 1) / kBilevelRows, units / unit_rows};
+    parts.push_back({".scale_step", nn::DType::f16, shape});
+    parts.push_back({".scale_minimum", nn::DType::f16, shape});
+  }
+  return parts;
 }
 
 /// One quantized tensor of an open file: asked for first, read after everything has been checked.
@@ -90,9 +120,9 @@ struct PackedEntry {
   std::string name{};
   Spec spec{};
   std::optional<ActivationSpec> input{};
-  const nn::TensorEntry *codes = nullptr, *coded = nullptr, *scale = nullptr, *zero = nullptr;
+  const nn::TensorEntry *codes = nullptr, *coded = nullptr, *zero = nullptr;
   const nn::TensorEntry* mask = nullptr;
-  const nn::TensorEntry *nested_scale = nullptr, *nested_mean = nullptr;
+  std::vector<const nn::TensorEntry*> scales{};  ///< as scale_parts has them
   const nn::TensorEntry *input_scale = nullptr, *input_zero = nullptr;
   InputEntries change;
 
@@ -116,11 +146,8 @@ struct PackedEntry {
     } else {
       codes = &require(file, ".codes", shapes.codes, nn::DType::u8);
     }
-    scale = &require(file, ".scale", shapes.scale, dtype_of(spec.scale));
-    if (spec.scale == ScaleType::nested) {
-      nested_scale = &require(file, ".scale_scale", shapes.nested_scale, nn::DType::f32);
-      nested_mean = &require(file, ".scale_mean", {1}, nn::DType::f32);
-    }
+    for (const ScalePart& part : scale_parts(spec, rows, cols))
+      scales.push_back(&require(file, part.name, part.shape, part.dtype));
     if (has_zero_points(spec)) zero = &require(file, ".zero", shapes.zero, nn::DType::u8);
     if (!input || input->range != ActivationRange::fixed) return;
     input_scale = &require(file, ".input_scale", {1}, nn::DType::f32);
@@ -172,8 +199,8 @@ struct PackedEntry {
     } else {
       packed.codes = rows_of(*codes);
     }
-    check(!nested_scale || n == all, name, "nested scales are read together");
-    packed.scales = nested_scale ? nested_units(file) : units_of(*scale);
+    check(scales.size() == 1 || n == all, name, "scales of scales are read together");
+    packed.scales = scales.size() > 1 ? scales_of_scales(file) : units_of(*scales[0]);
     if (zero) packed.zero_points = units_of(*zero);
     return unpack(packed, first == 0 ? where(file) : str(where(file), " from row ", first));
   }
@@ -204,10 +231,10 @@ struct PackedEntry {
     return spread_codes(kept, keep, spec, rows, cols, zeros);
   }
 
-  /// Nested scales of the whole matrix, as they are stored.
-  std::vector<std::uint8_t> nested_units(const nn::WeightFile& file) const {
+  /// Scales of the whole matrix and their own, as they are stored.
+  std::vector<std::uint8_t> scales_of_scales(const nn::WeightFile& file) const {
     std::vector<std::uint8_t> bytes;
-    for (const nn::TensorEntry* entry : {scale, nested_scale, nested_mean}) {
+    for (const nn::TensorEntry* entry : scales) {
       const std::size_t at = bytes.size();
       bytes.resize(at + entry->bytes);
       file.file().read_bytes(*entry, std::as_writable_bytes(std::span(bytes).subspan(at)));
@@ -223,7 +250,7 @@ struct PackedEntry {
     const std::int64_t rows = param->value.rows(), cols = param->value.cols();
     const std::int64_t few = kPieceWeights / std::max<std::int64_t>(1, cols);
     const std::int64_t piece =
-        coded || mask || nested_scale ? rows : std::max(kStep, few / kStep * kStep);
+        coded || mask || scales.size() > 1 ? rows : std::max(kStep, few / kStep * kStep);
     ServedMatrix matrix(spec, rows, cols, read_input(file));
     for (std::int64_t first = 0; first < rows; first += piece)
       matrix.set_rows(first, read_rows(file, first, std::min(piece, rows - first)));

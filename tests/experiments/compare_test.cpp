@@ -111,8 +111,8 @@ TEST_CASE("A finished comparison says the same in every format") {
       CHECK(json.at("condition", "t").as_number("t") >= 1);
       CHECK(json.at("dead_inputs", "t").as_int("t") == 0);
     }
-    // gptq, gptaq, gptq-hadamard, lqer and gsq; 2 seeds, 3 widths, fp32 and its control
-    CHECK(layers.size() == 5 * 12);
+    // gptq, gptaq, gptq-hadamard, lqer, spqr and gsq; 2 seeds, 3 widths, fp32 and its control
+    CHECK(layers.size() == 6 * 12);
     for (const SeedResults& seed : run.seeds) {
       for (const RowResult& row : seed.rows) {
         const auto share = row.figures.find("gptq_error_share");

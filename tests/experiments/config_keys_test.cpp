@@ -126,6 +126,8 @@ alpha = 0.5
 threshold = 4
 [lqer]
 rank = 2
+[spqr]
+threshold = 0.5
 [adaround]
 steps = 3
 windows = 2

@@ -221,6 +221,11 @@ std::vector<std::string> quantized_seeds(quant::Coding coding) {
   add("rtn-hadamard", w8a8, {});
   add("lqer", int4, {.lqer = {.rank = 2}});
   add("llm-int8", w8a8, {.llm_int8 = {.threshold = 0.5}});
+  Spec bilevel = groups;
+  bilevel.bits = 3;
+  bilevel.scale = ScaleType::bilevel;
+  add("spqr", {.weights = bilevel, .activations = ActivationSpec{.grid = InputGrid::e4m3}},
+      {.spqr = {.threshold = 0.01}});
   const auto model = small_gpt();
   const Quantized pruned = prune(*model, resolve(int4, *model), text, {.prune = half});
   seeds.push_back(saved(*model, &pruned, quant::Coding::packed, nn::DType::f16));

@@ -5,6 +5,7 @@
 #include "quant/ops/offset_round.h"
 #include "quant/ops/rotation.h"
 #include "quant/ops/soft_codes.h"
+#include "quant/ops/sparse_linear.h"
 #include "tests/catch.h"
 #include "tests/gradients/gradcheck.h"
 
@@ -23,6 +24,20 @@ TEST_CASE("gradients of a rotation") {
     test::require_gradients({.op = "rotate", .inputs = {{shape}}, .recipe = [](Graph&, Vars in) {
                                return quant::rotate(in[0], signs);
                              }});
+  }
+}
+
+TEST_CASE("gradients of a sparse product") {
+  // [4, 6], of which the second row is empty.
+  static const std::vector<std::int32_t> starts{0, 2, 2, 3, 6};
+  static const std::vector<std::uint16_t> columns{1, 4, 0, 1, 2, 5};
+  static const std::vector<real> values = test::draw({{6}}, 3);
+  for (const Shape& shape : {Shape{6}, Shape{3, 6}, Shape{2, 2, 6}}) {
+    test::require_gradients(
+        {.op = "sparse_linear", .inputs = {{shape}}, .recipe = [](Graph&, Vars in) {
+           return quant::sparse_linear(
+               in[0], {.starts = starts, .columns = columns, .values = values, .cols = 6});
+         }});
   }
 }
 

@@ -1,10 +1,11 @@
-// Double quantization: the map by its published construction, sizes by QLoRA's figure, values by
-// the formula.
+// Scales of scales: the map by its published construction, sizes by QLoRA's and SpQR's figures, values
+// by the formula.
 #include "quant/numbers/nested_scales.h"
 
 #include <algorithm>
 #include <cmath>
 
+#include "quant/methods/gptq.h"
 #include "quant/numbers/ranges.h"
 #include "quant/serve/served_matrix.h"
 #include "quant/store/pack.h"
@@ -129,6 +130,106 @@ TEST_CASE("a model with nested scales comes back whole and in pieces") {
   const RunnableModel runnable = load_runnable(dir.path());
   const std::vector<real> got = logits(*runnable.model), wanted = logits(*model);
   for (std::size_t i = 0; i < got.size(); ++i) CHECK(got[i] == Approx(wanted[i]).margin(1e-4));
+}
+
+Spec bilevel(std::int64_t group) {
+  return {.bits = 3,
+          .grid = GridKind::asymmetric,
+          .granularity = Granularity::group,
+          .group_size = group,
+          .scale = ScaleType::bilevel};
+}
+
+TEST_CASE("3 bits in groups of 16 with bilevel scales take 3.5 bits") {
+  // The paper's b + (b_s + b_z)/16 + 64/(16 · 16) less the half of the last that zero points, being
+  // codes, do not have.
+  CHECK(bits_per_weight(bilevel(16), 1024, 1024) ==
+        Approx(3 + 6.0 / 16 + 32.0 / (16 * 16)).epsilon(1e-12));
+  // A last block of few rows has a step and a minimum too, a row's codes fill whole bytes.
+  CHECK(storage_bytes(bilevel(4), 17, 12).scales == 17 * 2 + 2 * 3 * 4);
+}
+
+TEST_CASE("a bilevel scale is the nearest of eight") {
+  for (const std::int64_t rows : {std::int64_t{5}, std::int64_t{16}, std::int64_t{40}}) {
+    const std::int64_t cols = 96, group = 8, per_row = cols / group;
+    std::vector<real> w = normal_matrix(rows * cols, 8);
+    for (std::size_t i = 0; i < w.size(); ++i)
+      w[i] *= static_cast<real>(std::exp(std::sin(double(i / 8))));
+    std::fill(w.begin(), w.begin() + group, real{0});  // its scale is 1
+    const QTensor before = unnested(w, rows, cols, bilevel(group));
+    QTensor q = before;
+    nest_scales(q);
+    CHECK(q.codes == before.codes);
+    for (std::int64_t first = 0; first < rows; first += 16) {
+      for (std::int64_t u = 0; u < per_row; ++u) {
+        double lo = 1e9, hi = 0;
+        const auto scale = [&](const QTensor& of, std::int64_t r) {
+          return double(of.at.scales[std::size_t(r * per_row + u)]);
+        };
+        const std::int64_t end = std::min(rows, first + 16);
+        for (std::int64_t r = first; r < end; ++r) {
+          if (r == 0 && u == 0) continue;
+          lo = std::min(lo, scale(before, r)), hi = std::max(hi, scale(before, r));
+        }
+        for (std::int64_t r = first; r < end; ++r) {
+          CHECK(scale(q, r) >= lo * (1 - 1e-3));
+          CHECK(scale(q, r) <= hi * (1 + 1e-3));
+          if (r == 0 && u == 0) continue;
+          // Half a step, and what float16 moves of minimum and step.
+          CHECK(std::fabs(scale(q, r) - scale(before, r)) <= (hi - lo) / 14 + 2e-3 * hi);
+        }
+      }
+    }
+    const QTensor once = q;
+    nest_scales(q);
+    CHECK(q == once);
+    CHECK(unpack(pack(q), "t") == once);
+    CHECK(std::ssize(pack(q).scales) == storage_bytes(q.spec, rows, cols).scales);
+    PackedTensor broken = pack(q);
+    std::fill(broken.scales.end() - 2, broken.scales.end(), std::uint8_t{0});
+    CHECK(error_of([&] { unpack(broken, "t"); }).fault == Fault::input);
+    broken = pack(q);
+    broken.scales[std::size_t(4)] |= 0xf0;  // 12 scales of 3 bits: 36 bits, and 4 behind them
+    CHECK(error_of([&] { unpack(broken, "t"); }).fault == Fault::input);
+  }
+}
+
+TEST_CASE("GPTQ chooses its codes for the bilevel scales that are stored") {
+  // With a diagonal Hessian it rounds to nearest: by the scales of the file, whatever they were before.
+  const std::int64_t rows = 20, cols = 32;
+  const std::vector<real> w = normal_matrix(rows * cols, 12);
+  std::vector<double> H(cols * cols, 0.0);
+  for (std::size_t i = 0; i < std::size_t(cols); ++i) H[i * (cols + 1)] = 1;
+  for (const bool act_order : {false, true}) {
+    for (const Clip clip : {Clip::absmax, Clip::output}) {
+      const QTensor q = gptq(w, rows, cols, bilevel(8), H,
+                             {.act_order = act_order, .clip = clip}, "t").q;
+      CHECK(unpack(pack(q), "t") == q);
+      CHECK(quantize(w, rows, cols, q.spec, q.at, "t").codes == q.codes);
+    }
+  }
+}
+
+TEST_CASE("a model with bilevel scales comes back whole and in pieces") {
+  for (const Granularity granularity : {Granularity::group, Granularity::channel, Granularity::tensor}) {
+    const auto model = make_gpt();
+    Spec spec = bilevel(4);
+    spec.granularity = granularity;
+    if (granularity != Granularity::group) spec.group_size = 0;
+    const Quantized q = rounded(*model, {.weights = spec, .table = spec});
+    const TemporaryDirectory dir;
+    save_quantized(*model, q, dir.path());
+    const LoadedModel back = load_any(dir.path());
+    for (const NamedQTensor& t : q.tensors) {
+      const auto at = std::ranges::find(back.tensors, t.name, &NamedQTensor::name);
+      REQUIRE(at != back.tensors.end());
+      CHECK(at->q == t.q);
+    }
+    CHECK(same_bits(logits(*back.model), logits(*model)));
+    const RunnableModel runnable = load_runnable(dir.path());
+    const std::vector<real> got = logits(*runnable.model), wanted = logits(*model);
+    for (std::size_t i = 0; i < got.size(); ++i) CHECK(got[i] == Approx(wanted[i]).margin(1e-4));
+  }
 }
 
 }  // namespace
