@@ -180,7 +180,8 @@ std::vector<Command> make_commands() {
             "the report of a finished run again, or one of the parts of a run, or of several sizes",
         .examples = {"notch report runs/quick", "notch report runs/quick-shard-*-of-3 --out all",
                      "notch report runs/headtohead seeds=1337,42 --out two",
-                     "notch report --sizes runs/small runs/large --out sizes"},
+                     "notch report --sizes runs/small runs/large --out sizes",
+                     "notch report runs/headtohead --methods 'qat-*,gptq*'"},
         .positionals = {{.name = "RUN_DIR",
                          .help = "directories of `notch run`, of one configuration but for seeds, "
                                  "methods and rows; with --sizes of several",
@@ -192,6 +193,10 @@ std::vector<Command> make_commands() {
                               {.name = "sizes",
                                .help = "runs of models of different sizes, scored on one text: "
                                        "their fronts in one plot, each beside its own control"},
+                              {.name = "methods",
+                               .value = "LIST",
+                               .help = "these rows alone, by method, label or name ('qat-*,gptq*'), "
+                                       "with fp32 and their controls; files are written to --out"},
                               wide_flag()}),
         .overrides = true},
        report_command},

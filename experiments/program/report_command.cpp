@@ -8,6 +8,7 @@
 #include "autograd/base/files.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/report/chosen_rows.h"
 #include "experiments/report/parts.h"
 #include "experiments/report/sizes.h"
 #include "experiments/run/layer_study.h"
@@ -39,8 +40,11 @@ void require_out(const Args& args) {
                .hint = "name the directory for the report of all of them: --out DIR"});
 }
 
+/// No directory: nothing was written.
 std::string where_it_lies(const std::string& hash, const fs::path& directory) {
-  return str("\nhash     ", hash, "\nresults  ", (directory / "results.md").string(),
+  const std::string out = str("\nhash     ", hash, '\n');
+  if (directory.empty()) return out;
+  return str(out, "results  ", (directory / "results.md").string(),
              "\nreport   ", (directory / "report.html").string(), '\n');
 }
 
@@ -130,17 +134,36 @@ Flag wide_flag() {
 
 int report_command(const Args& args) {
   require_report_keys(args);
-  if (args.has("sizes")) return report_sizes(args);
+  if (args.has("sizes")) {
+    if (args.has("methods")) {
+      throw Error({.where = "notch report",
+                   .what = "--sizes shows each run's own best rows",
+                   .field = "--methods",
+                   .hint = "leave one of the two out"});
+    }
+    return report_sizes(args);
+  }
   std::vector<RunPart> parts;
   for (const std::string& directory : args.positionals) {
     parts.push_back(open_part(directory, args.overrides));
   }
   sort_shards(parts);
-  if (parts.size() > 1) require_out(args);
+  if (parts.size() > 1 && !args.has("methods")) require_out(args);
   const ExperimentConfig config = merged_config(parts);
   const Data data = load_data(config, token_cache());
-  const std::vector<SeedResults> seeds = read_results(parts, config, scored_hash(config, data));
+  std::vector<SeedResults> seeds = read_results(parts, config, scored_hash(config, data));
+  const std::optional<std::string> patterns = args.value("methods");
+  if (patterns) seeds = chosen_rows(std::move(seeds), *patterns, "notch report");
   const Report report(config, data, seeds);
+  if (patterns) {  // the run's own report has all rows, and so has a directory that stands for it
+    fs::path out;
+    if (args.has("out")) {
+      fs::create_directories(out = new_directory(args));
+      report.write(out);
+    }
+    print_report(args, report, seeds, out);
+    return 0;
+  }
   const RunDir dir = args.has("out") ? RunDir(new_directory(args), Earlier::refuse)
                                      : RunDir(parts.front().directory, Earlier::resume);
   if (args.has("out")) write_parts(dir, parts, config, seeds);

@@ -169,3 +169,30 @@ TEST_CASE("a shard missing, cut otherwise or unfinished is named") {
   check_refused(program.notch("run tiny.toml --shard 2/2 --out cut"), 2);  // one seed, one row
   check_refused(program.notch("run tiny.toml --shard 3/2 --out cut"), 2);
 }
+
+TEST_CASE("a report of some rows compares these alone") {
+  const Program program;
+  REQUIRE(program
+              .shell("notch run tiny.toml quant.methods=rtn,rtn-mse,gptq,qat-ste quant.bits=4,3 "
+                     "quant.control=true qat.steps=2 --out run -q && cp -r run before")
+              .code == 0);
+  const auto lines = [&](const std::string& command) {
+    return program.shell(command + " | wc -l").out;
+  };
+  const Outcome some = program.notch("report run --methods 'rtn*,gptq' --output csv");
+  CAPTURE(some.err);
+  REQUIRE(some.code == 0);
+  CHECK(some.out.find("\nrtn-mse,") != std::string::npos);
+  CHECK(some.out.find("\ngptq,") != std::string::npos);
+  CHECK(some.out.find("\nfp32,") != std::string::npos);
+  CHECK(some.out.find("qat-ste") == std::string::npos);
+  // Nothing was written, and elsewhere Holm counts the pairs of what is left: one at each of two widths.
+  CHECK(program.shell("diff -r before run").code == 0);
+  REQUIRE(program.notch("report run --methods gptq --out some -q").code == 0);
+  CHECK(program.shell("grep -c qat some/pairs.csv").code == 1);
+  CHECK(lines("tail -n +2 some/pairs.csv") == lines("printf 'a\nb\n'"));  // gptq, and of the control
+  CHECK(program.shell("test -e some/seed-1 -o -e some/config.resolved.toml").code == 1);
+  const Outcome refused = program.notch("report run --methods 'gtpq,rtn'");
+  check_refused(refused, 2);
+  CHECK(refused.err.find("gtpq") != std::string::npos);
+}
