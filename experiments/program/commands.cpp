@@ -286,7 +286,7 @@ std::vector<Command> make_commands() {
       {{.name = "inspect",
         .summary = "tensors, ranges, codes and sizes of a model, checkpoint or .safetensors file",
         .examples = {"notch inspect MODEL_DIR", "notch inspect runs/quick/seed-1337/ckpt/fp32",
-                     "notch inspect MODEL_DIR --memory --batch 8"},
+                     "notch inspect MODEL_DIR --memory --batch 8", "notch inspect MODEL_DIR --svd"},
         .positionals = {{.name = "PATH", .help = "a directory or a .safetensors file"}},
         .flags = with_output(
             {{.name = "memory", .help = "what running it takes: weights, KV cache, activations"},
@@ -295,6 +295,9 @@ std::vector<Command> make_commands() {
               .help = "with --memory: tokens of a sequence",
               .fallback = "the model's; 4096"},
              {.name = "batch", .value = "N", .help = "with --memory: sequences", .fallback = "1"},
+             {.name = "svd",
+              .help = "the singular values of every Linear: where they bend, and the ranks that hold "
+                      "90 and 99 % of their energy"},
              no_verify_flag()})},
        inspect_command},
       {{.name = "verify",

@@ -9,6 +9,7 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/program/gguf_files.h"
+#include "experiments/program/inspect_spectrum.h"
 #include "experiments/program/tensor_statistics.h"
 #include "nn/checkpoint.h"
 #include "nn/manifest.h"
@@ -245,8 +246,17 @@ int inspect_command(const Args& args) {
                  .field = str("--", flag),
                  .hint = "give --memory too, or leave it out"});
   }
+  if (args.has("memory") && args.has("svd")) {
+    throw Error({.where = "notch inspect",
+                 .what = "two questions at a time",
+                 .field = "--svd",
+                 .found = "--memory --svd",
+                 .expected = "one of them"});
+  }
   if (args.has("memory")) {
     inspect_memory(args, path);
+  } else if (args.has("svd")) {
+    inspect_spectrum(args, path);
   } else if (nn::is_gguf(path)) {
     inspect_gguf(args, path);
   } else if (!fs::is_directory(path)) {
