@@ -52,7 +52,10 @@ export class Browser {
   }
 
   async close() {
+    // Until it is gone it writes into its profile, which is removed then.
+    const gone = new Promise((resolve) => this.child.once("exit", resolve));
     await this.send("Browser.close").catch(() => this.child.kill());
+    await gone;
   }
 }
 
