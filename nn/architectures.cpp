@@ -24,11 +24,13 @@ constexpr std::array kArchitectures{
                  .title = "GPT-2",
                  .context = "n_positions",
                  .inner = "n_inner",
+                 .layers = "n_layer",
                  .make = make_gpt2},
     Architecture{.model_type = "llama",
                  .title = "Llama",
                  .context = "max_position_embeddings",
                  .inner = "intermediate_size",
+                 .layers = "num_hidden_layers",
                  .make = make_llama},
 };
 

@@ -1,5 +1,5 @@
-// notch narrow: a smaller model of a floating-point one, without the channels of its MLPs that text uses
-// least.
+// notch narrow: a smaller model of a floating-point one, without the blocks and the channels of its MLPs
+// that text needs least.
 #include <algorithm>
 #include <numeric>
 
@@ -7,6 +7,7 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "nn/narrow.h"
+#include "nn/shallow.h"
 
 namespace notch::experiments {
 namespace {
@@ -33,11 +34,15 @@ struct Windows {
 
 Verb narrow_verb() {
   return {.name = "narrow",
-          .summary = "a smaller model without the channels of its MLPs that a text uses least",
-          .examples = {"notch narrow MODEL_DIR --inner 192 --text train.txt --out narrow"},
+          .summary = "a smaller model without the blocks and MLP channels that a text needs least",
+          .examples = {"notch narrow MODEL_DIR --inner 192 --text train.txt --out narrow",
+                       "notch narrow MODEL_DIR --layers 10 --text train.txt --out shallow"},
           .positionals = {{.name = "MODEL_DIR", .help = "a model in floating point"}},
           .flags = {
-              {.name = "inner", .value = "N", .help = "channels that are left"},
+              {.name = "inner", .value = "N", .help = "channels in each MLP that are left"},
+              {.name = "layers",
+               .value = "N",
+               .help = "blocks that are left; they are chosen before channels"},
               {.name = "text",
                .value = "FILE",
                .help = "what they are measured on: the training text",
@@ -64,21 +69,24 @@ int narrow_command(const Args& args) {
                  .what = "quantized or pruned already",
                  .hint = "narrow the model it was made from"});
   }
-  const std::int64_t inner = from.model().sizes().n_inner;
-  if (!args.has("inner")) {
+  const nn::Sizes& sizes = from.model().sizes();
+  if (!args.has("inner") && !args.has("layers")) {
     throw Error({.where = "--inner",
-                 .what = "missing",
-                 .expected = str("1 to ", inner, ", the channels that are left"),
+                 .what = "missing, and no --layers",
+                 .expected = str("1 to ", sizes.n_inner,
+                                 ", the channels that are left, or --layers 1 to ", sizes.n_layer),
                  .hint = "groups of 32 fit a multiple of 32"});
   }
-  const std::int64_t left = args.integer("inner", 0, 1, inner);
+  const std::int64_t left = args.integer("inner", sizes.n_inner, 1, sizes.n_inner);
+  const std::int64_t layers = args.integer("layers", sizes.n_layer, 1, sizes.n_layer);
   const TokenizedText text = open_text(args, *args.value("text"), from);
   const Windows windows(text.tokens, from.model().sizes().block_size,
                         args.integer("windows", 128, 1, 1'000'000));
+  const nn::Shallow shallow = nn::shallow(from.model(), layers, windows.batches);
   const std::vector<std::vector<double>> importance =
-      nn::inner_importance(from.model(), windows.batches);
+      nn::inner_importance(*shallow.model, windows.batches);
   const std::vector<std::vector<std::int64_t>> keep = nn::most_important(importance, left);
-  const std::unique_ptr<nn::Model> small = nn::narrowed(from.model(), keep);
+  const std::unique_ptr<nn::Model> small = nn::narrowed(*shallow.model, keep);
   std::error_code ignored;  // DirectoryWriter says what is wrong
   fs::create_directories(out.parent_path(), ignored);
   {
@@ -88,14 +96,22 @@ int narrow_command(const Args& args) {
     dir.commit();
   }
   Table table({{.key = "block", .decimals = 0},
-               {.key = "kept_pct", .title = "of the output's power kept, %", .decimals = 2}});
+               {.key = "kept_pct", .title = "of the output's power kept, %", .decimals = 2},
+               {.key = "loss_rise", .title = "loss without it", .decimals = 4, .sign = true}});
+  std::vector<std::int64_t> stays;
+  for (std::int64_t b = 0; b < sizes.n_layer; ++b)
+    if (std::ranges::find(shallow.removed, b, &nn::RemovedBlock::block) == shallow.removed.end())
+      stays.push_back(b);
   for (std::size_t b = 0; b < keep.size(); ++b) {
     double kept = 0;
     for (const std::int64_t i : keep[b]) kept += importance[b][static_cast<std::size_t>(i)];
     const double all = std::accumulate(importance[b].begin(), importance[b].end(), 0.0);
-    table.add_row({number(static_cast<double>(b)), number(all > 0 ? 100 * kept / all : 100)});
+    table.add_row({number(static_cast<double>(stays[b])), number(all > 0 ? 100 * kept / all : 100),
+                   missing()});
   }
-  print_table(args, table);
+  for (const nn::RemovedBlock& r : shallow.removed)
+    table.add_row({number(static_cast<double>(r.block)), missing(), number(r.rise)});
+  print_table(args, table.without_empty_columns());
   for (const std::string& line : size_lines(open_artefact(args, out))) say(args, line);
   note(args, str("written to ", out.string(), "; ", from.file_bytes, " bytes before"));
   return 0;

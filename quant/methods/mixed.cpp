@@ -5,6 +5,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/kernels/blas.h"
+#include "nn/text_loss.h"
 #include "quant/methods/allocation.h"
 #include "quant/methods/post_training.h"
 
@@ -13,31 +14,9 @@ namespace {
 
 constexpr const char* kWhere = "mixed precision";
 
-/// Every token but the last of a window predicts the next one.
-std::vector<std::int32_t> successors(const nn::Tokens& tokens) {
-  std::vector<std::int32_t> out(tokens.ids.size(), -1);
-  for (std::size_t t = 0; t + 1 < out.size(); ++t) {
-    if ((t + 1) % static_cast<std::size_t>(tokens.T) != 0) out[t] = tokens.ids[t + 1];
-  }
-  return out;
-}
-
 nn::Tokens window(const nn::Tokens& all, std::int64_t b) {
   const auto T = static_cast<std::size_t>(all.T);
   return {all.ids.subspan(static_cast<std::size_t>(b) * T, T), 1, all.T};
-}
-
-double mean_loss(Graph& graph, nn::Model& model, std::span<const nn::Tokens> text) {
-  double sum = 0, tokens = 0;
-  for (const nn::Tokens& batch : text) {
-    graph.begin(Graph::Mode::inference);
-    const double scored = static_cast<double>(batch.B * (batch.T - 1));
-    const std::vector<std::int32_t> targets = successors(batch);
-    const Var loss = model.loss(graph, {.tokens = batch, .targets = targets});
-    sum += scored * static_cast<double>(loss.value().flat()[0]);
-    tokens += scored;
-  }
-  return sum / tokens;
 }
 
 /// F of every weight of `layers`: T E[g²] over windows.
@@ -55,7 +34,7 @@ std::map<std::string, std::vector<real>> fisher(const nn::Model& model,
       own->params().zero_gradients();
       graph.begin(Graph::Mode::training);
       const nn::Tokens one = window(batch, b);
-      const std::vector<std::int32_t> targets = successors(one);
+      const std::vector<std::int32_t> targets = nn::successors(one);
       graph.backward(own->loss(graph, {.tokens = one, .targets = targets}));
       for (const Target& t : layers) {
         const std::span<const real> g = own->params().find(t.weight->name)->grad.flat();
@@ -125,7 +104,7 @@ class Measurement {
         output = output_errors(*rounded);
       }
       if (!base_) {
-        base_ = mean_loss(graph_, model_, text_);
+        base_ = nn::mean_loss(graph_, model_, text_);
         fisher_ = fisher(model_, text_, layers_);
       }
       Sensitivity s = stored(t, bits);
@@ -138,7 +117,7 @@ class Measurement {
         s.fisher += 0.5 * static_cast<double>(F[i]) * dw * dw;
       }
       std::ranges::copy(moved, w.begin());
-      s.rise = mean_loss(graph_, model_, text_) - *base_;
+      s.rise = nn::mean_loss(graph_, model_, text_) - *base_;
       std::ranges::copy(before, w.begin());
       s.hessian = output.at(t.name);
       if (store.keep) store.keep(s);
@@ -189,7 +168,7 @@ class Measurement {
         });
     for (const nn::Tokens& batch : text_) {
       graph_.begin(Graph::Mode::inference);
-      const std::vector<std::int32_t> targets = successors(batch);
+      const std::vector<std::int32_t> targets = nn::successors(batch);
       model_.loss(graph_, {.tokens = batch, .targets = targets});
       tokens += static_cast<double>(batch.B * batch.T);
     }

@@ -1,4 +1,6 @@
 // Pruned and narrowed models on the command line.
+#include <cmath>
+
 #include "tests/experiments/program.h"
 
 namespace notch {
@@ -67,6 +69,19 @@ TEST_CASE("narrow writes a smaller model that runs") {
   check_refused(program.notch("narrow " + model + " --inner 65 --text text.txt --out x"), 2);
   check_refused(program.notch("narrow " + model + " --inner 8 --out x"), 2);
   check_refused(program.notch(narrow + "--inner 8"), 2);
+
+  const std::vector<Json> all = rows_of(program.notch(
+      "narrow " + model + " --text text.txt --layers 1 --inner 48 --out shallow -o json"));
+  REQUIRE(all.size() == 2);  // the block that stays, then the one that goes
+  CHECK(value(all[0], "kept_pct") > 75);
+  CHECK(std::isfinite(value(all[1], "loss_rise")));
+  CHECK(value(all[0], "block") + value(all[1], "block") == 1);
+  const double was = value(first_row(program.notch("eval " + model + " --text text.txt -o json")), "loss");
+  CHECK(value(first_row(program.notch("eval shallow --text text.txt -o json")), "loss") !=
+        was);
+  CHECK(program.notch("export shallow --gguf shallow.gguf -q").code == 0);
+  CHECK(program.notch("quantize shallow --method rtn --bits 8 --out q8 -q").code == 0);
+  check_refused(program.notch("narrow " + model + " --layers 3 --text text.txt --out x"), 2);
   CHECK_FALSE(fs::exists(program / "x"));
 }
 
