@@ -7,6 +7,7 @@
 #include "autograd/base/names.h"
 #include "experiments/config/config.h"
 #include "experiments/config/config_items.h"
+#include "experiments/config/pipeline.h"
 #include "quant/methods/methods.h"
 #include "quant/numbers/format.h"
 
@@ -141,10 +142,8 @@ void check_groups(const ExperimentConfig& config, std::string_view granularity, 
 template <class T>
 void check_distinct(const std::vector<T>& list, const std::string& key, const Origins& origins) {
   for (std::size_t i = 1; i < list.size(); ++i) {
-    if (std::find(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(i), list[i]) ==
-        list.begin() + static_cast<std::ptrdiff_t>(i)) {
-      continue;
-    }
+    const auto here = list.begin() + static_cast<std::ptrdiff_t>(i);
+    if (std::find(list.begin(), here, list[i]) == here) continue;
     origins.fail(key, {.what = str(list[i], " is listed twice")});
   }
 }
@@ -218,8 +217,7 @@ void check_settings(const ExperimentConfig& config, const RowConfig& row, const 
     const std::string_view section = name.substr(0, name.find('.'));
     const bool of_method = std::ranges::any_of(
         items, [&](const Item& item) { return item.of_rows && item.name == section; });
-    const bool steps =
-        name == "qat.steps" || name == "qat.fraction" || name == "qat.batch_size";
+    const bool steps = name == "qat.steps" || name == "qat.fraction" || name == "qat.batch_size";
     if (!of_method || steps || name == "distill.teacher") {
       origins.fail(key, {.what = steps       ? "all rows of a table train equally long"
                                  : of_method ? "a table has one teacher"
@@ -279,7 +277,7 @@ void check_rows(const ExperimentConfig& config, const Origins& origins) {
       origins.fail(key + ".method",
                    {.what = "the row has no method", .hint = "for example method = \"rtn\""});
     }
-    if (is_reference(row.method)) check_reference(row, key, origins);
+    if (is_reference(row.method) && row.pipeline.empty()) check_reference(row, key, origins);
     if (!is_reference(row.method)) {
       if (row.bits == 0) {
         origins.fail(key + ".bits",
@@ -297,8 +295,7 @@ void check_rows(const ExperimentConfig& config, const Origins& origins) {
     const auto same_name = [&](const RowConfig& other) {
       return shown(other) == shown(row) && other.bits == row.bits && other.grid == row.grid &&
              other.granularity == row.granularity && other.group_size == row.group_size &&
-             other.scale == row.scale &&
-             other.activations == row.activations;
+             other.scale == row.scale && other.activations == row.activations;
     };
     if (std::find_if(config.row.begin(), config.row.begin() + static_cast<std::ptrdiff_t>(i),
                      same_name) != config.row.begin() + static_cast<std::ptrdiff_t>(i)) {
@@ -390,12 +387,14 @@ void check_quant(const ExperimentConfig& config, const Origins& origins) {
 void validate(const ExperimentConfig& config, const Origins& origins) {
   check_name(config, origins);
   check_seeds(config, origins);
+  check_pipelines(config, origins);
   check_model(config, origins);
   check_train(config, origins);
   check_quant(config, origins);
   check_activations(config, origins);
   check_qat(config, "", origins);
   check_rows(config, origins);
+  check_pipeline_settings(config, origins);
   check_data(config, origins);
 }
 

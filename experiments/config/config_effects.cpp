@@ -15,6 +15,11 @@ template <class Which>
 bool any(const Uses& uses, Which which) {
   return std::ranges::any_of(uses.rows, which);
 }
+/// Those in half precision as well.
+template <class Which>
+bool any_at_all(const Uses& uses, Which which) {
+  return any(uses, which) || std::ranges::any_of(uses.halves, which);
+}
 
 bool trains_base(const Uses& u) { return u.config.train.steps > 0; }
 bool by_rows(const Uses& u) { return u.config.row.empty(); }
@@ -32,9 +37,7 @@ bool adapts(const Uses& u) {
   return any(u, [](const Row& r) { return r.method->training == quant::Training::adapters; });
 }
 bool forks(const Uses& u) { return u.forks(); }
-bool calibrates(const Uses& u) {
-  return any(u, &Row::calibrates) || std::ranges::any_of(u.halves, &Row::calibrates);
-}
+bool calibrates(const Uses& u) { return any_at_all(u, &Row::calibrates); }
 bool rounds(const Uses& u) {
   return any(u, [](const Row& r) { return !r.trains(); });
 }
@@ -47,9 +50,7 @@ bool mixes(const Uses& u) {
 bool teaches_base(const Uses& u) {
   return trains_base(u) && !u.config.distill.teacher.empty();
 }
-bool distills(const Uses& u) {
-  return teaches_base(u) || any(u, [](const Row& r) { return r.method->distills; });
-}
+bool distills(const Uses& u) { return teaches_base(u) || any_at_all(u, &Row::has_teacher); }
 bool has_inputs(const Uses& u) {
   return any(u, [](const Row& r) { return r.row.activations > 0; });
 }
@@ -102,15 +103,16 @@ constexpr const char* kRoundsWeights = "a row of a qat-ste or qat-lsq method";
 constexpr const char* kAdapted = "a row of qlora";
 constexpr const char* kCalibrated =
     "a row of a method with statistics, or with static ranges of activations";
-constexpr const char* kDistilled = "a row of a -kd method, or fp32 with a distill.teacher";
+constexpr const char* kDistilled =
+    "a row of a -kd method or with a stage \"distill\", or fp32 with a distill.teacher";
 constexpr const char* kTaught =
-    "distill.alpha above 0, and a row of a -kd method or fp32 with a distill.teacher";
+    "distill.alpha above 0, and a row of a -kd method, a stage \"distill\" or fp32 with a distill.teacher";
 constexpr const char* kInputs = "a row with activations.bits above 0";
 
 /// Whether the experiment or one of its rows has a value.
 template <class Which>
 bool set_somewhere(const Uses& u, Which which) {
-  return which(u.config) || any(u, [&](const Row& r) { return which(r.config); });
+  return which(u.config) || any_at_all(u, [&](const Row& r) { return which(r.config); });
 }
 /// A warm start goes on with the grids that it starts from.
 bool looks_for_grids(const QatConfig& qat) { return qat.from == "fp32" || qat.from == "scratch"; }
@@ -121,7 +123,8 @@ bool taught(const Uses& u) {
 }
 bool learns_from_teacher(const Uses& u) {
   return (teaches_base(u) && u.config.distill.alpha > 0) ||
-         any(u, [](const Row& r) { return r.method->distills && r.config.distill.alpha > 0; });
+         any_at_all(
+             u, [](const Row& r) { return r.has_teacher() && r.config.distill.alpha > 0; });
 }
 bool mixed(const Uses& u) {
   return set_somewhere(u, [](const auto& c) { return !c.quant.options.mixed.widths.empty(); });
@@ -129,8 +132,7 @@ bool mixed(const Uses& u) {
 /// Whether a row that can be pruned is what `which` asks for.
 template <class Which>
 bool any_pruned(const Uses& u, Which which) {
-  const auto pruned = [&](const Row& r) { return r.prune().on() && which(r); };
-  return any(u, pruned) || std::ranges::any_of(u.halves, pruned);
+  return any_at_all(u, [&](const Row& r) { return r.prune().on() && which(r); });
 }
 bool static_ranges(const Uses& u) {
   return set_somewhere(
@@ -275,8 +277,8 @@ std::vector<Effect> make_effects() {
       {"qat.batch_size", kForked, nullptr, forks},
       {"qat.lr_scale", "the control, or a trained row that has no distill.lr_scale", nullptr,
        [](const Uses& u) {
-         return u.control || any(u, [](const Row& r) {
-                  return r.forks() && !(r.method->distills && r.config.distill.lr_scale > 0);
+         return u.control || any_at_all(u, [](const Row& r) {
+                  return r.forks() && !(r.has_teacher() && r.config.distill.lr_scale > 0);
                 });
        }},
       {"qat.min_lr_scale", "qat.schedule = \"cosine\" or \"linear\", and rows that train",
@@ -294,7 +296,7 @@ std::vector<Effect> make_effects() {
        },
        [](const Uses& u) {
          return any(u, [](const Row& r) {
-           return r.method->training == quant::Training::lsq && looks_for_grids(r.config.qat);
+           return r.learns_steps() && looks_for_grids(r.config.qat);
          });
        }},
       {"qat.step_lr", "a row of a qat-lsq method or of efficient-qat, or learned ranges of activations",
@@ -303,8 +305,7 @@ std::vector<Effect> make_effects() {
          return any(u, [](const Row& r) {
            using enum quant::InputLearning;
            const quant::InputLearning inputs = r.config.qat.inputs;
-           return r.method->training == quant::Training::lsq ||
-                  r.method->training == quant::Training::scales ||
+           return r.learns_steps() || r.method->training == quant::Training::scales ||
                   (trains_inputs(r) && r.has_static_inputs() && (inputs == lsq || inputs == pact));
          });
        }},
@@ -313,8 +314,8 @@ std::vector<Effect> make_effects() {
       {"qat.start", kTrained, nullptr, trains},
       {"qat.freeze", kRoundsWeights, nullptr, trains_ranges},
       {"qat.dampen", kRoundsWeights, nullptr, trains_ranges},
-      {"qat.ema", "the control, or a row of a method that trains", nullptr,
-       [](const Uses& u) { return u.control || trains(u); }},
+      {"qat.ema", "the control, or a row that trains", nullptr,
+       [](const Uses& u) { return u.forks() || trains(u); }},
       {"qat.inputs", "a row of a method that trains, not qlora, with static ranges of activations", nullptr,
        trains_static_inputs},
       {"qat.pact_decay", "qat.inputs = \"pact\", and a row that learns such ranges",
@@ -333,9 +334,9 @@ std::vector<Effect> make_effects() {
       {"distill.hidden", kDistilled, nullptr, distills},
       {"distill.alpha", kDistilled, nullptr, distills},
       {"distill.reverse", kTaught, taught, learns_from_teacher},
-      {"distill.lr_scale", "a row of a -kd method that trains after fp32", nullptr,
+      {"distill.lr_scale", "a row that learns from fp32 alone and trains after it", nullptr,
        [](const Uses& u) {
-         return any(u, [](const Row& r) { return r.method->distills && r.forks(); });
+         return any_at_all(u, [](const Row& r) { return r.has_teacher() && r.forks(); });
        }},
   };
 }
@@ -381,7 +382,7 @@ const std::vector<std::string_view>& always_effective() {
       "quant.at", "quant.at[].bits", "quant.layers[].pattern", "quant.layers[].bits",
       "row[].method", "row[].bits", "row[].grid", "row[].granularity", "row[].group_size",
       "row[].scale",
-      "row[].activations", "row[].label"};
+      "row[].activations", "row[].label", "row[].pipeline"};
   return keys;
 }
 
@@ -402,7 +403,8 @@ Uses uses_of(const ExperimentConfig& config) {
     (half ? uses.halves : uses.rows)
         .push_back({.row = row,
                     .config = row_config(config, row),
-                    .method = half ? &kHalf : &quant::method(row.method)});
+                    .method = half ? &kHalf : &quant::method(row.method),
+                    .stages = parse_pipeline(row.pipeline)});
   }
   return uses;
 }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "experiments/config/config.h"
+#include "experiments/config/pipeline.h"
 #include "quant/methods/methods.h"
 #include "quant/methods/prune.h"
 
@@ -29,8 +30,23 @@ struct Uses {
     ExperimentConfig config{};  ///< the row's
     const quant::Method* method = nullptr;
 
-    bool trains() const { return method->trains(); }
-    bool forks() const { return trains() && config.qat.from != "scratch"; }
+    std::vector<PipelineStage> stages{};  ///< of one with a pipeline
+
+    /// Through rounding.
+    bool trains() const {
+      return has([](const quant::Method& m) { return m.trains(); });
+    }
+    bool forks() const {
+      return stages.empty() ? trains() && config.qat.from != "scratch"
+                            : std::ranges::any_of(stages, &PipelineStage::trains) &&
+                                  std::ranges::none_of(stages, &PipelineStage::begins_again);
+    }
+    bool learns_steps() const {
+      return has([](const quant::Method& m) { return m.training == quant::Training::lsq; });
+    }
+    bool has_teacher() const {
+      return method->distills || std::ranges::any_of(stages, &PipelineStage::has_teacher);
+    }
     /// What gives a trained row its first codes; null where it begins with weights, or from scratch.
     const quant::Method* start() const {
       return quant::start_of(*method, config.qat.from);
@@ -38,7 +54,10 @@ struct Uses {
     /// Whether the method, or the one it begins with, holds what `which` asks for.
     template <class Which>
     bool has(Which which) const {
-      return which(*method) || (start() && which(*start()));
+      return which(*method) || (start() && which(*start())) ||
+             std::ranges::any_of(stages, [&](const PipelineStage& s) {
+               return s.method && which(*s.method);
+             });
     }
     bool rounds_with(std::string_view section) const {
       return has([&](const quant::Method& m) { return m.round && m.reads(section); });
@@ -48,18 +67,28 @@ struct Uses {
     }
     const quant::PruneOptions& prune() const { return config.quant.options.prune; }
     bool calibrates() const {
-      const quant::Pruner* pruner = quant::find_pruner(prune().method);
-      return has_static_inputs() || (pruner && pruner->needs_inputs) ||
+      const auto reads = [](const quant::PruneOptions& options) {
+        const quant::Pruner* pruner = quant::find_pruner(options.method);
+        return pruner && pruner->needs_inputs;
+      };
+      const auto stage_reads = [&](const PipelineStage& s) {
+        using enum PipelineStage::Kind;
+        return s.kind == neurons || s.kind == layers || reads(s.prune);
+      };
+      return has_static_inputs() || reads(prune()) || std::ranges::any_of(stages, stage_reads) ||
              has([](const quant::Method& m) { return m.needs.reads_text(); });
     }
   };
   const ExperimentConfig& config;
   bool control = false;
   std::vector<Row> rows{};    ///< the quantized ones
-  std::vector<Row> halves{};  ///< those in half precision, which may be pruned
+  std::vector<Row> halves{};  ///< those in half precision, which may be pruned, also in stages
 
   /// Whether anything is trained after fp32.
-  bool forks() const { return control || std::ranges::any_of(rows, &Row::forks); }
+  bool forks() const {
+    return control || std::ranges::any_of(rows, &Row::forks) ||
+           std::ranges::any_of(halves, &Row::forks);
+  }
 };
 Uses uses_of(const ExperimentConfig& config);
 

@@ -7,6 +7,7 @@
 #include "autograd/base/names.h"
 #include "experiments/config/config.h"
 #include "experiments/config/config_items.h"
+#include "experiments/config/pipeline.h"
 
 namespace notch::experiments {
 
@@ -235,6 +236,7 @@ void imply(ExperimentConfig& config, const Origins& origins) {
   for (RowConfig& row : config.row) {
     if (row.group_size > 0 && row.granularity == "inherit") row.granularity = "group";
   }
+  imply_pipelines(config.row);
 }
 
 }  // namespace

@@ -243,6 +243,7 @@ struct RowConfig {
   int activations = 0;
   std::string label{};
   std::vector<std::string> set{};
+  std::vector<std::string> pipeline{};  ///< experiments/config/pipeline.h
   bool operator==(const RowConfig&) const = default;
 
   template <class Self, class V>
@@ -261,6 +262,11 @@ struct RowConfig {
     v(self.set,
       {"set",
        "settings of this row alone, of [calib] and of methods' sections: [\"qat.start=0.5\"]"});
+    v(self.pipeline,
+      {"pipeline",
+       "in the place of method and bits, stages in order: [\"prune 2:4\", \"distill\", \"gptq 4\"]; "
+       "prune N:M|50% [magnitude|wanda|sparsegpt], prune neurons 25%, prune layers 1, train, distill, "
+       "rewind [STEP], redraw, METHOD BITS"});
   }
 };
 

@@ -12,6 +12,7 @@
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/run/dry_run.h"
+#include "experiments/run/pipeline_row.h"
 #include "experiments/run/resume.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/signals.h"
@@ -231,6 +232,11 @@ void Session::announce(const Args& args, const LoadedConfig& loaded) const {
                  config_.seeds.size() == 1 ? " seed" : " seeds"));
   for (const ExperimentConfig& each : calibrations(config_)) {
     note(args, "calib    " + calibration_text(each, tokens.train.size()));
+  }
+  for (const RowConfig& row : planned_rows(config_)) {
+    if (row.pipeline.empty()) continue;
+    note(args, str("stages   ", row_name(config_, row), ": ",
+                   describe_pipeline(row_config(config_, row), row)));
   }
   if (!shard_.is_whole()) {
     std::size_t rows = 0;

@@ -37,9 +37,9 @@ void add_rows(Plot& plot, const std::vector<RowResult>& rows, const HeightOf& he
   std::map<std::pair<std::string, std::string>, std::size_t> series;  // of a name and granularity
   for (const RowResult& r : rows) {
     const double bits = r.size.bits_per_weight();
-    if (r.granularity.empty() && r.method != "fp16") continue;
+    if (r.granularity.empty() && r.bits != 16) continue;
     const std::string name = label(r);
-    if (r.method != "fp16") {
+    if (r.bits != 16) {
       Place& place = places[str("int", r.bits, granularities.size() > 1 ? " " : "",
                                 granularities.size() > 1 ? r.granularity : std::string{})];
       place.sum += bits;

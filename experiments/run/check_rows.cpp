@@ -1,6 +1,7 @@
 // Rows against the shapes of the model, before anything is trained: experiments/run/setup.h.
 #include "autograd/base/error.h"
 #include "experiments/config/config_effects.h"
+#include "experiments/run/pipeline_row.h"
 #include "experiments/run/setup.h"
 #include "quant/methods/methods.h"
 #include "quant/methods/spqr.h"
@@ -62,6 +63,19 @@ void check_training(const ExperimentConfig& config, const quant::Method& method,
   }
 }
 
+/// The model that a row's stages leave; what does not fit it is refused at the row's line.
+std::unique_ptr<nn::Model> shapes_of(const ExperimentConfig& config, const RowConfig& row,
+                                     const std::string& grid, nn::Model& shapes,
+                                     const Origins& origins) {
+  try {
+    return shapes_after(config, row, shapes);
+  } catch (const Error& e) {
+    ErrorParts parts = e.parts();
+    parts.what = str(parts.where, ": ", parts.what);
+    origins.fail(grid.substr(0, grid.find('.')) + ".pipeline", std::move(parts));
+  }
+}
+
 }  // namespace
 
 void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& origins) {
@@ -79,8 +93,11 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
   for (const RowConfig& row : planned_rows(config)) {
     while (listed < config.row.size() && config.row[listed].method == "fp32") ++listed;
     const std::string grid = config.row.empty() ? "quant.grid" : str("row[", listed++, "].grid");
+    const auto left =
+        row.pipeline.empty() ? nullptr : shapes_of(config, row, grid, *shapes, origins);
     if (row.bits == 0) continue;
-    const std::vector<quant::Target> targets = resolve_row(config, row, grid, *shapes, origins);
+    const std::vector<quant::Target> targets =
+        resolve_row(config, row, grid, left ? *left : *shapes, origins);
     const quant::Method& method = quant::method(row.method);
     const quant::Spec spec = row_spec(row);
     const auto own_key = [&](const char* name) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <set>
 #include <utility>
@@ -13,7 +14,9 @@
 #include "experiments/run/layer_study.h"
 #include "experiments/run/merge_products.h"
 #include "experiments/run/mixed_row.h"
+#include "experiments/run/pipeline_row.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/row_files.h"
 #include "experiments/run/sample_text.h"
 #include "experiments/run/signals.h"
 #include "experiments/run/teacher.h"
@@ -100,21 +103,23 @@ class SeedRun {
 
   bool quantized_rows(const ExperimentConfig& config, const RowConfig& planned) {
     const RowResult row = planned_result(run_.config, planned);
-    if (planned.method == "fp16") {
+    const bool in_stages = !planned.pipeline.empty();
+    if (!in_stages && planned.method == "fp16") {
       return make(row, [&](RowResult& r, const fs::path& dir) {
         return half_row(config, planned, r, dir);
       });
     }
-    const quant::Method& method = quant::method(planned.method);
-    const quant::Plan plan = row_plan(run_.config, planned);
-    if (row.trained) {
+    if (!in_stages && row.trained) {
       return make(row, [&](RowResult& r, const fs::path& dir) {
-        return train_row(config, method, plan, r, dir);
+        return train_row(config, quant::method(planned.method), row_plan(run_.config, planned), r,
+                         dir);
       });
     }
     const auto post = [&](const nn::Model& from) {
       return [&](RowResult& r, const fs::path& dir) {
-        return round_row(config, method, plan, from, r, dir);
+        return in_stages ? pipeline_row(config, planned, from, r, dir)
+                         : round_row(config, quant::method(planned.method),
+                                     row_plan(run_.config, planned), from, r, dir);
       };
     };
     if (!make(row, post(*fork_))) return false;
@@ -126,20 +131,36 @@ class SeedRun {
   /// In half precision, whole or pruned.
   bool half_row(const ExperimentConfig& config, const RowConfig& planned, RowResult& row,
                 const fs::path& dir) {
-    if (!config.quant.options.prune.on()) {
-      nn::save_model(*fork_, dir, Json::object(), nn::DType::f16);
-      return true;
-    }
     RowConfig whole = planned;
     whole.bits = 8;  // of the plan only its layers count
     const auto model = nn::clone(*fork_);
     Json about = Json::object();
-    const quant::Plan plan = row_plan(config, whole);
-    const quant::Quantized pruned = rounded(config, nullptr, plan, *model, row, about);
-    note_pruned(pruned, row);
-    about.set("method", row.method);
-    if (!row.label.empty()) about.set("label", row.label);
-    quant::save_quantized(*model, pruned, dir, about, quant::Coding::packed, nn::DType::f16);
+    quant::Quantized pruned;
+    if (config.quant.options.prune.on())
+      pruned = rounded(config, nullptr, row_plan(config, whole), *model, row, about);
+    save_row(*model, pruned, row, dir, std::move(about));
+    return true;
+  }
+
+  /// Stage after stage, from `first`.
+  bool pipeline_row(const ExperimentConfig& config, const RowConfig& planned,
+                    const nn::Model& first, RowResult& row, const fs::path& dir) {
+    Json about = Json::object();
+    about.set("pipeline", pipeline_json(config, planned));
+    const RowTools tools{
+        .round = [&](const ExperimentConfig& own, const quant::Method* method,
+                     const quant::Plan& plan,
+                     nn::Model& model) { return rounded(own, method, plan, model, row, about); },
+        .train =
+            [&](const quant::Method& method, const quant::Plan& plan, const TrainSettings& settings,
+                nn::Model& model, const quant::Quantized* grids,
+                std::span<const quant::NamedMask> masks) {
+              return through_rounding(config, method, plan, settings, model, grids, masks, row);
+            }};
+    const std::optional<PipelineModel> made =
+        run_pipeline(run_, seed_, config, planned, first, teacher(), tools, row);
+    if (!made) return false;
+    save_row(*made->model, made->quantized, row, dir, std::move(about));
     return true;
   }
 
@@ -236,58 +257,73 @@ class SeedRun {
     Json about = Json::object();
     const auto [model, grids] = start(config, method, plan, settings, row, about);
     if (!model) return false;
-    std::vector<quant::Target> targets = quant::resolve(plan, *model);
-    const quant::PruneOptions& prune = config.quant.options.prune;
-    const bool grows = prune.on() && prune.rounds > 1;
     std::vector<quant::NamedMask> masks;
     if (grids) {
       masks = grids->masks;
-    } else if (grows) {
-      masks = quant::whole_masks(*model, targets);
-    } else if (prune.on()) {
+    } else if (grows(config)) {
+      masks = quant::whole_masks(*model, quant::resolve(plan, *model));
+    } else if (config.quant.options.prune.on()) {
       masks = rounded(config, nullptr, plan, *model, row, about).masks;
     }
-    if (grids) {
-      for (std::size_t i = 0; i < targets.size(); ++i) targets[i].input = grids->tensors[i].input;
-    } else if (std::ranges::any_of(targets, quant::needs_calibration)) {
-      const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
-      quant::calibrate(*model, targets, calibration.batches());
-    }
-    quant::QuantizedTraining training(*model, method, targets,
-                                      training_options(config, method, stream_),
-                                      grids ? &*grids : nullptr);
-    if (!masks.empty())
-      training.hold(masks, grows && method.trains_weights() ? std::optional(prune) : std::nullopt);
-    training.watch();
-    nn::Model* teacher = !method.distills ? nullptr : teacher_ ? teacher_.get() : fork_.get();
-    const TrainParts parts = taught({.model = *model,
-                                     .additions = training.additions(),
-                                     .frozen = !method.trains_weights()},
-                                    config.distill, teacher);
-    if (!fit(settings, parts, row)) return false;
-    quant::Quantized quantized = training.convert();
-    if (method.training == quant::Training::adapters && config.qlora.merge) {
+    nn::Model& trained = *model;
+    const auto merge = [&](quant::Quantized& quantized) {
+      if (method.training != quant::Training::adapters || !config.qlora.merge) return;
       MergedProducts merged = merge_products(
-          config, run_.data, *model, *fork_, quantized, [&](nn::Model& dense) {
+          config, run_.data, trained, *fork_, quantized, [&](nn::Model& dense) {
             return rounded(config, quant::start_of(method, config.qat.from), plan, dense, row, about);
           });
       row.figures.emplace(quant::kMergeFigure.key, merged.cost);
       quantized = std::move(merged.quantized);
-    }
-    save_row(*model, quantized, row, dir, std::move(about));
+    };
+    const std::optional<quant::Quantized> quantized = through_rounding(
+        config, method, plan, settings, trained, grids ? &*grids : nullptr, masks, row, merge);
+    if (!quantized) return false;
+    save_row(trained, *quantized, row, dir, std::move(about));
     return true;
+  }
+
+  /// Whether masks become larger while the row trains.
+  static bool grows(const ExperimentConfig& config) {
+    return config.quant.options.prune.on() && config.quant.options.prune.rounds > 1;
+  }
+  nn::Model* teacher() const { return teacher_ ? teacher_.get() : fork_.get(); }
+
+  /// Trains under masks to the integers, on the grids of others where it goes on from there; nothing
+  /// when a stop was requested. `after` sees them while the model still is the one that was trained.
+  std::optional<quant::Quantized> through_rounding(
+      const ExperimentConfig& config, const quant::Method& method, const quant::Plan& plan,
+      const TrainSettings& settings, nn::Model& model, const quant::Quantized* grids,
+      std::span<const quant::NamedMask> masks, RowResult& row,
+      const std::function<void(quant::Quantized&)>& after = [](quant::Quantized&) {}) {
+    std::vector<quant::Target> targets = quant::resolve(plan, model);
+    if (grids) {
+      for (std::size_t i = 0; i < targets.size(); ++i) targets[i].input = grids->tensors[i].input;
+    } else if (std::ranges::any_of(targets, quant::needs_calibration)) {
+      const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
+      quant::calibrate(model, targets, calibration.batches());
+    }
+    quant::QuantizedTraining training(model, method, targets,
+                                      training_options(config, method, stream_), grids);
+    if (!masks.empty()) {
+      training.hold(masks, grows(config) && method.trains_weights()
+                               ? std::optional(config.quant.options.prune)
+                               : std::nullopt);
+    }
+    training.watch();
+    const TrainParts parts = taught({.model = model,
+                                     .additions = training.additions(),
+                                     .frozen = !method.trains_weights()},
+                                    config.distill, method.distills ? teacher() : nullptr);
+    if (!fit(settings, parts, row)) return std::nullopt;
+    quant::Quantized quantized = training.convert();
+    after(quantized);
+    return quantized;
   }
 
   void save_row(const nn::Model& model, const quant::Quantized& quantized, RowResult& row,
                 const fs::path& dir, Json about) {
-    row.moved = quant::require_activity(quantized, row.name);
-    row.layers = std::ssize(quantized.layers);
-    note_pruned(quantized, row);
-    about.set("method", row.method);
-    if (!row.label.empty()) about.set("label", row.label);
-    quant::save_quantized(model, quantized, dir, about);
-    run_.progress.note(str(row.name, ": ", row.layers, " matrices quantized, rounding moved ",
-                           static_cast<int>(1000 * row.moved + 0.5) / 10.0, " % of their weights"));
+    const std::string said = write_model(model, quantized, row, dir, std::move(about));
+    if (!said.empty()) run_.progress.note(said);
   }
 
   bool fit(const TrainSettings& settings, const TrainParts& parts, RowResult& row) {
@@ -300,7 +336,7 @@ class SeedRun {
   bool make(RowResult row, const Build& build) {
     const fs::path file = folder_ / "rows" / (row.name + ".json");
     if (fs::exists(file) && fs::exists(path(row.name) / nn::kWeightsFile)) {
-      if (std::optional<RowResult> found = finished(file, row.name)) {
+      if (auto found = finished_row(file, path(row.name), row.name, run_.progress)) {
         follow_plan(*found, row);
         if (found->scored_on != scored_on_) {
           found->build = then_build(found->build, build_text());
@@ -332,51 +368,16 @@ class SeedRun {
     // The artefact has replaced them. fp32's stay: a longer training would start from their
     // moments.
     if (row.name != kBaseRow) {
-      fs::remove_all(run_.dir.checkpoints(seed_) / row.name);
-      fs::remove_all(run_.dir.checkpoints(seed_) / before_rounding(row.name));
+      remove_checkpoints(run_.dir, seed_, row.name);
     }
     if (run_.time) run_.time->end(row.name, seconds_now() - began);
     results_.rows.push_back(std::move(row));
     return true;
   }
 
-  /// The row of a file whose model is the one that was scored; nothing, with a note, of any other.
-  std::optional<RowResult> finished(const fs::path& file, const std::string& name) const {
-    std::string trouble = "the artefact is not the one that was scored";
-    try {
-      RowResult row = row_from_text(read_file(file), file.string());
-      if (row.name != name || row.eval.window_tokens.empty()) {
-        trouble = file.string() + " is not of this row";
-      } else if (row.sha256 ==
-                     sha256_file(path(name) / nn::kWeightsFile, kernels::sha256_blocks()) &&
-                 nn::is_intact(path(name))) {
-        return row;
-      }
-    } catch (const Error& e) {
-      if (e.fault() != Fault::input) throw;
-      trouble = e.what();
-    }
-    run_.progress.note(str(name, ": ", trouble, "; made again"));
-    return std::nullopt;
-  }
-
   void score(RowResult& row) {
-    nn::require_intact(path(row.name));
-    quant::LoadedModel loaded = quant::load_any(path(row.name));
-    const fs::path weights = path(row.name) / nn::kWeightsFile;
-    row.sha256 = sha256_file(weights, kernels::sha256_blocks());
+    const quant::LoadedModel loaded = read_model(path(row.name), row);
     row.scored_on = scored_on_;
-    row.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
-    row.size = quant::predict_size(
-        *loaded.model, {.tensors = std::move(loaded.tensors), .masks = std::move(loaded.masks)},
-        row.method == "fp16" ? 16 : 32);
-    if (row.size.file_bytes() != row.file_bytes) {
-      throw Error({.fault = Fault::mismatch,
-                   .where = weights.string(),
-                   .what = "the file has other bytes than predicted",
-                   .found = str(row.file_bytes),
-                   .expected = str(row.size.file_bytes())});
-    }
     const ScoredText text = scored_text(run_.config, run_.data);
     row.eval = evaluate(*loaded.model, text.tokens, text.bytes_per_token, fork_.get());
     row.accuracy.reset();

@@ -7,6 +7,7 @@
 
 #include "autograd/base/files.h"
 #include "autograd/base/unsynced_writes.h"
+#include "experiments/config/pipeline.h"
 #include "experiments/run/compare.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/signals.h"
@@ -39,6 +40,19 @@ bool names_blocks(const ExperimentConfig& config) {
          std::ranges::any_of(config.activations.asymmetric, numbered);
 }
 
+/// The most blocks and the most parts of a training that the stages of a row take.
+struct Takes {
+  int blocks = 0, parts = 0;
+};
+Takes takes_of(const RowConfig& row) {
+  Takes out;
+  for (const PipelineStage& s : parse_pipeline(row.pipeline)) {
+    if (s.kind == PipelineStage::Kind::layers) out.blocks += static_cast<int>(s.count);
+    out.parts += s.trains();
+  }
+  return out;
+}
+
 /// The run with a small model and as little of everything as each part of it needs.
 ExperimentConfig small(const ExperimentConfig& config, int context) {
   ExperimentConfig out = config;
@@ -66,6 +80,11 @@ ExperimentConfig small(const ExperimentConfig& config, int context) {
   out.calib.windows = 1;
   out.row = planned_rows(config);
   for (RowConfig& row : out.row) {
+    const Takes takes = takes_of(row);
+    if (takes.blocks > 0) out.model.n_layer = std::max(out.model.n_layer, takes.blocks + 1);
+    out.qat.steps = std::max(out.qat.steps, takes.parts);
+    for (std::string& stage : row.pipeline)
+      if (stage.starts_with("rewind ")) stage = "rewind 1";
     // Of two steps the second must see the rounding.
     if (row_config(config, row).qat.start > 0) row.set.emplace_back("qat.start=0.5");
   }

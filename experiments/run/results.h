@@ -23,6 +23,8 @@ namespace notch::experiments {
 using Figures = std::map<std::string, double, std::less<>>;
 
 inline constexpr std::string_view kBaseRow = "fp32", kControlRow = "fp32-continue";
+/// RowResult::method of a row that is made in stages; its label says which.
+inline constexpr std::string_view kPipelineMethod = "pipeline";
 
 /// Of experiments/run/sample_text.h.
 struct TextSample {

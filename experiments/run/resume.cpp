@@ -129,12 +129,8 @@ void require_same_contents(const Json& before, const Json& now, const Experiment
   }
 }
 
-/// "rtn-int4-seed7" or "qat-lsq-int4-before": the row they are of.
+/// "rtn-int4-seed7": the row it is of.
 std::string without_seed(const std::string& name) { return name.substr(0, name.rfind("-seed")); }
-std::string without_before(const std::string& name) {
-  constexpr std::string_view kBefore = "-before";
-  return name.ends_with(kBefore) ? name.substr(0, name.size() - kBefore.size()) : name;
-}
 
 /// Removes what was made of other settings; the rows of which something was there. A row that is
 /// not in the table any more keeps its model, not its results: nothing says later what they mean.
@@ -166,7 +162,7 @@ std::set<std::string> remove_outdated(const fs::path& run, const Artefacts& befo
   for (const fs::path& seed : seeds) {
     remove(seed / "rows", [](const fs::path& file) { return file.stem().string(); });
     remove(seed / "ckpt",
-           [](const fs::path& folder) { return without_before(folder.filename().string()); });
+           [](const fs::path& folder) { return row_of_phase(folder.filename().string()); });
   }
   remove(run / "models", [&](const fs::path& folder) {
     const std::string row = without_seed(folder.filename().string());

@@ -4,6 +4,7 @@
 
 #include "autograd/base/names.h"
 #include "experiments/run/mixed_row.h"
+#include "experiments/run/pipeline_row.h"
 #include "experiments/run/setup.h"
 #include "experiments/show/table.h"
 
@@ -50,9 +51,29 @@ std::string control_name(const ExperimentConfig& run, const TrainSettings& setti
 /// What a row trains with, but for its quantizer and when that begins.
 TrainSettings shared_settings(const ExperimentConfig& run, const RowConfig& row, std::uint64_t seed,
                               const std::string& phase) {
-  TrainSettings s = rounding_settings(row_config(run, row), seed, quant::method(row.method), phase);
+  const ExperimentConfig own = row_config(run, row);
+  TrainSettings s = row.pipeline.empty()
+                        ? rounding_settings(own, seed, quant::method(row.method), phase)
+                        : pipeline_settings(own, seed, parse_pipeline(row.pipeline), phase);
   s.first_step = 0;
   return s;
+}
+
+/// What the stages of a pipeline say of the row.
+void describe_stages(const ExperimentConfig& config, const RowConfig& planned, RowResult& row) {
+  const std::vector<PipelineStage> stages = parse_pipeline(planned.pipeline);
+  const ExperimentConfig own = row_config(config, planned);
+  row.method = kPipelineMethod;
+  row.trained = std::ranges::any_of(stages, &PipelineStage::trains);
+  row.distilled = std::ranges::any_of(stages, &PipelineStage::has_teacher);
+  row.aims_at_data = std::ranges::any_of(stages, [&](const PipelineStage& s) {
+    return s.trains() && (!s.has_teacher() || own.distill.alpha < 1);
+  });
+  if (std::ranges::any_of(stages, &PipelineStage::begins_again)) {
+    row.control = kBaseRow;
+  } else if (row.aims_at_data && config.quant.control) {
+    row.control = control_name(config, shared_settings(config, planned, 0, ""));
+  }
 }
 
 bool is_quantized(const RowConfig& row) { return row.bits > 0; }
@@ -77,6 +98,7 @@ RowResult planned_result(const ExperimentConfig& config, const RowConfig& planne
   if (!is_quantized(planned)) {
     row.bits = 16;
     row.label = planned.label;
+    if (!planned.pipeline.empty()) describe_stages(config, planned, row);
     return row;
   }
   const quant::Method& method = quant::method(planned.method);
@@ -85,6 +107,10 @@ RowResult planned_result(const ExperimentConfig& config, const RowConfig& planne
   row.bits = planned.bits;
   row.granularity = granularity_text(spec, planned.activations, config.activations.spec);
   row.grid = quant::grid_text(spec);
+  if (!planned.pipeline.empty()) {
+    describe_stages(config, planned, row);
+    return row;
+  }
   row.trained = method.trains();
   row.distilled = method.distills;
   const ExperimentConfig own = row_config(config, planned);
@@ -173,6 +199,15 @@ void note_pruned(const quant::Quantized& quantized, RowResult& row) {
     weights += static_cast<double>(m.keep.size());
   }
   if (weights > 0) row.figures.emplace(quant::kPrunedFigure.key, pruned / weights);
+}
+
+std::string row_of_phase(const std::string& phase) {
+  constexpr std::string_view kBefore = "-before", kStage = "-stage";
+  if (phase.ends_with(kBefore)) return phase.substr(0, phase.size() - kBefore.size());
+  const std::size_t at = phase.rfind(kStage);
+  const bool stage = at != phase.npos && at + kStage.size() < phase.size() &&
+                     phase.find_first_not_of("0123456789", at + kStage.size()) == phase.npos;
+  return stage ? phase.substr(0, at) : phase;
 }
 
 std::vector<std::string> all_row_names(const ExperimentConfig& config) {

@@ -50,4 +50,7 @@ std::vector<std::string> all_row_names(const ExperimentConfig& config);
 /// Adds the share of zeros among the weights of pruned matrices to the row's figures.
 void note_pruned(const quant::Quantized& quantized, RowResult& row);
 
+/// The row that trains in a phase: of "qat-lsq-int4-before" and "x-int4-stage2" what is before that.
+std::string row_of_phase(const std::string& phase);
+
 }  // namespace notch::experiments

@@ -95,7 +95,7 @@ RunTime::RunTime(const ExperimentConfig& config, const ReadTokens& reads, const 
   }
   for (const RowResult& r : planned_results(config)) {
     if (!times.contains(r.name)) continue;
-    // Rows with settings of their own are told apart by their labels.
+    // Rows with settings of their own are told apart by their labels, and so are pipelines.
     const std::string& name = kind_of_[r.name] = str(r.method, ' ', r.label);
     Kind& kind = kinds_[name];
     kind.left += times.at(r.name);

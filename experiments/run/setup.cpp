@@ -21,7 +21,8 @@ namespace notch::experiments {
 namespace {
 
 // Streams of a seed that must not coincide: each use of randomness has its own.
-constexpr std::uint64_t kForkStream = 1, kCalibrationStream = 2, kTaskSeed = 3, kAdapterStream = 4;
+constexpr std::uint64_t kForkStream = 1, kCalibrationStream = 2, kTaskSeed = 3, kAdapterStream = 4,
+                        kRedrawStream = 5;
 
 bool scores_test(const DataConfig& d) { return d.test_fraction > 0 && d.score == "test"; }
 
@@ -220,6 +221,8 @@ TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) 
           .keep_last = t.keep_last,
           .precision = t.matmul == "bf16" ? kernels::Precision::bf16 : kernels::Precision::full};
 }
+
+std::uint64_t redraw_seed(std::uint64_t seed) { return mix64(seed + kRedrawStream); }
 
 quant::QatOptions qat_options(const ExperimentConfig& config) {
   quant::QatOptions options = config.qat;

@@ -64,6 +64,9 @@ std::unique_ptr<nn::Model> first_model(const ExperimentConfig& config, int vocab
 TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed);
 TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase);
 
+/// Of the weights that a stage "redraw" draws: other numbers than fp32 began with.
+std::uint64_t redraw_seed(std::uint64_t seed);
+
 /// What a row that trains through rounding does in a step: [qat], and of [train] the backward.
 quant::QatOptions qat_options(const ExperimentConfig& config);
 /// All that a method's training reads, for the run of a seed.

@@ -5,6 +5,7 @@
 
 #include "autograd/base/error.h"
 #include "quant/methods/magnitude.h"
+#include "quant/numbers/format.h"
 
 namespace notch::quant {
 namespace {
@@ -84,6 +85,23 @@ void zero_pruned(ParamStore& params, std::span<const NamedMask> masks) {
     const std::span<real> w = matrix_of(params, m).value.flat();
     for (std::size_t i = 0; i < w.size(); ++i)
       if (m.keep[i] == 0) w[i] = 0;
+  }
+}
+
+void zero_pruned(Quantized& quantized, std::span<const NamedMask> masks) {
+  for (const NamedMask& m : masks) {
+    const auto at = std::ranges::find(quantized.tensors, m.name, &NamedQTensor::name);
+    check(at != quantized.tensors.end() && at->q.codes.size() == m.keep.size(), m.name,
+          "a mask of ", m.keep.size(), " weights is of none of the integers");
+    QTensor& q = at->q;
+    require_zero(q.spec, m.name);
+    const Grid grid = grid_of(q.spec);
+    const auto unit = static_cast<std::size_t>(unit_size(q.spec, q.rows, q.cols));
+    for (std::size_t i = 0; i < m.keep.size(); ++i) {
+      if (m.keep[i] != 0) continue;
+      const int z = q.at.zero_points.empty() ? 0 : q.at.zero_points[i / unit];
+      q.codes[i] = static_cast<std::int8_t>(grid.nearest(0, z));
+    }
   }
 }
 

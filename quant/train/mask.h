@@ -49,5 +49,8 @@ class Mask : public nn::Addition {
 
 /// Zeroes in `params` what masks have pruned.
 void zero_pruned(ParamStore& params, std::span<const NamedMask> masks);
+/// The same of integers: the code of zero in the place of what is pruned, scales as they are. Usage error
+/// for a mask that is of none of them, or of one whose grid has no zero.
+void zero_pruned(Quantized& quantized, std::span<const NamedMask> masks);
 
 }  // namespace notch::quant

@@ -1,0 +1,272 @@
+#include "experiments/run/pipeline_row.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "autograd/base/clock.h"
+#include "autograd/base/error.h"
+#include "experiments/run/compare.h"
+#include "experiments/run/fit.h"
+#include "experiments/run/setup.h"
+#include "experiments/run/teacher.h"
+#include "experiments/show/table.h"
+#include "nn/architectures.h"
+#include "nn/narrow.h"
+#include "nn/shallow.h"
+#include "quant/methods/prune.h"
+#include "quant/train/mask.h"
+#include "quant/train/warm_start.h"
+
+namespace notch::experiments {
+namespace {
+
+using Kind = PipelineStage::Kind;
+
+/// Of a row that may end without integers the layers are those of any width.
+quant::Plan plan_of(const ExperimentConfig& config, RowConfig row) {
+  if (row.bits == 0) row.bits = 8;
+  return row_plan(config, row);
+}
+
+std::vector<StepRange> ranges_of(const ExperimentConfig& config,
+                                 std::span<const PipelineStage> stages) {
+  return step_ranges(stages, qat_steps(config), config.train.steps);
+}
+
+class Stages {
+ public:
+  Stages(const RunContext& run, std::int64_t seed, const ExperimentConfig& config,
+         const RowConfig& row, nn::Model* teacher, const RowTools& tools, RowResult& result)
+      : run_(run),
+        seed_(seed),
+        stream_(static_cast<std::uint64_t>(seed)),
+        config_(config),
+        row_(row),
+        stages_(parse_pipeline(row.pipeline)),
+        ranges_(ranges_of(config, stages_)),
+        plan_(plan_of(config, row)),
+        teacher_(teacher),
+        tools_(tools),
+        result_(result) {}
+
+  std::optional<PipelineModel> run(const nn::Model& first) {
+    model_ = nn::clone(first);
+    for (std::size_t i = 0; i < stages_.size(); ++i) {
+      run_.progress.note(str(result_.name, ": stage ", i + 1, " of ", stages_.size(), ", ",
+                             stages_[i].text,
+                             ranges_[i].size() > 0 ? str(", ", ranges_[i].size(), " steps") : ""));
+      if (!step(i)) return std::nullopt;
+    }
+    integers_.masks = std::move(masks_);
+    return PipelineModel{.model = std::move(model_), .quantized = std::move(integers_)};
+  }
+
+ private:
+  /// Whether it came to its end.
+  bool step(std::size_t i) {
+    const PipelineStage& s = stages_[i];
+    switch (s.kind) {
+      case Kind::prune:
+        prune(s);
+        return true;
+      case Kind::neurons:
+      case Kind::layers:
+        take_out(s);
+        return true;
+      case Kind::rewind:
+        return rewind(i);
+      case Kind::redraw:
+        model_->init(redraw_seed(stream_));
+        return true;
+      case Kind::train:
+      case Kind::distill:
+        return train(i);
+      case Kind::round:
+        if (s.method->trains()) return train_through_rounding(i);
+        round(*s.method);
+        return true;
+    }
+    return true;
+  }
+
+  void prune(const PipelineStage& s) {
+    ExperimentConfig own = config_;
+    own.quant.options.prune = s.prune;
+    quant::Plan plan = plan_;
+    plan.activations.reset();
+    std::vector<quant::NamedMask> masks = tools_.round(own, nullptr, plan, *model_).masks;
+    for (std::size_t m = 0; m < masks_.size(); ++m)  // what was pruned before stays so
+      std::ranges::transform(masks[m].keep, masks_[m].keep, masks[m].keep.begin(), std::bit_and{});
+    masks_ = std::move(masks);
+    if (integers_.tensors.empty()) return;
+    quant::zero_pruned(integers_, masks_);
+    quant::zero_pruned(latent_->params(), masks_);
+  }
+
+  void take_out(const PipelineStage& s) {
+    const double began = seconds_now();
+    const Calibration text(config_, *model_, run_.data.source.tokens.train, stream_);
+    const nn::Sizes& sizes = model_->sizes();
+    if (s.kind == Kind::layers) {
+      nn::Shallow shallow = nn::shallow(*model_, sizes.n_layer - s.count, text.batches());
+      for (const nn::RemovedBlock& r : shallow.removed) {
+        run_.progress.note(str(result_.name, ": block ", r.block, " goes, the loss changes by ",
+                               printed("%+.4f", r.rise)));
+      }
+      model_ = std::move(shallow.model);
+    } else {
+      const std::int64_t left = channels_left(sizes.n_inner, s.share, row_.group_size);
+      run_.progress.note(str(result_.name, ": ", left, " of ", sizes.n_inner, " channels stay"));
+      model_ = nn::narrowed(
+          *model_, nn::most_important(nn::inner_importance(*model_, text.batches()), left));
+    }
+    result_.seconds += seconds_now() - began;
+  }
+
+  /// The first steps of fp32's training are made again: they give the weights of then.
+  bool rewind(std::size_t i) {
+    model_ = first_model(config_, run_.data.source.tokenizer.vocab_size(), stream_);
+    if (stages_[i].count == 0) return true;
+    TrainSettings s = base_settings(config_, stream_);
+    s.phase = phase(i);
+    s.end_step = stages_[i].count;
+    s.ema = 0;
+    return fit(run_, seed_, s, {.model = *model_}, result_);
+  }
+
+  bool train(std::size_t i) {
+    TrainParts parts =
+        taught({.model = *model_}, config_.distill, stages_[i].has_teacher() ? teacher_ : nullptr);
+    std::optional<quant::Mask> mask;
+    if (!masks_.empty()) parts.additions.push_back(&mask.emplace(*model_, masks_));
+    if (!fit(run_, seed_, settings(i), parts, result_)) return false;
+    if (mask) mask->settle();
+    return true;
+  }
+
+  void round(const quant::Method& method) {
+    latent_ = nn::clone(*model_);
+    ExperimentConfig own = config_;
+    if (!masks_.empty()) own.quant.options.prune.method = "zeros";
+    integers_ = tools_.round(own, &method, plan_, *model_);
+  }
+
+  bool train_through_rounding(std::size_t i) {
+    const bool goes_on = !integers_.tensors.empty();
+    if (goes_on) {
+      quant::return_to_cells(model_->params(), latent_->params(), integers_);
+      quant::zero_pruned(model_->params(), masks_);
+    }
+    std::optional<quant::Quantized> made = tools_.train(
+        *stages_[i].method, plan_, settings(i), *model_, goes_on ? &integers_ : nullptr, masks_);
+    if (!made) return false;
+    integers_ = std::move(*made);
+    latent_ = nn::clone(*model_);
+    for (const quant::NamedQTensor& t : integers_.tensors)
+      quant::dequantize(t.q, model_->params().find(t.name)->value.flat());
+    return true;
+  }
+
+  std::string phase(std::size_t i) const { return str(result_.name, "-stage", i + 1); }
+
+  TrainSettings settings(std::size_t i) const {
+    TrainSettings s = pipeline_settings(config_, stream_, stages_, phase(i));
+    s.first_step = ranges_[i].first;
+    s.end_step = ranges_[i].last;
+    return s;
+  }
+
+  const RunContext& run_;
+  std::int64_t seed_;
+  std::uint64_t stream_;
+  const ExperimentConfig& config_;
+  const RowConfig& row_;
+  std::vector<PipelineStage> stages_;
+  std::vector<StepRange> ranges_;
+  quant::Plan plan_;
+  nn::Model* teacher_;
+  const RowTools& tools_;
+  RowResult& result_;
+  std::unique_ptr<nn::Model> model_, latent_;  // latent_: the weights behind the integers
+  quant::Quantized integers_;
+  std::vector<quant::NamedMask> masks_;
+};
+
+}  // namespace
+
+std::optional<PipelineModel> run_pipeline(const RunContext& run, std::int64_t seed,
+                                          const ExperimentConfig& config, const RowConfig& row,
+                                          const nn::Model& first, nn::Model* teacher,
+                                          const RowTools& tools, RowResult& result) {
+  return Stages(run, seed, config, row, teacher, tools, result).run(first);
+}
+
+std::unique_ptr<nn::Model> shapes_after(const ExperimentConfig& config, const RowConfig& row,
+                                        nn::Model& shapes) {
+  std::unique_ptr<nn::Model> out = shapes.twin(nn::Model::Values::shapes_only);
+  for (const PipelineStage& s : parse_pipeline(row.pipeline)) {
+    if (s.kind == Kind::prune) {
+      for (const quant::Target& t : quant::resolve(plan_of(config, row), *out))
+        if (quant::is_prunable(*out, t))
+          quant::require_pattern(s.prune, t.weight->value.cols(), t.name);
+    }
+    if (s.kind != Kind::neurons && s.kind != Kind::layers) continue;
+    Json json = out->config_json();
+    const nn::Architecture& a = nn::architecture_of(json, s.text);
+    if (s.kind == Kind::layers) {
+      json.set(a.layers, out->sizes().n_layer - s.count);
+    } else {
+      const std::int64_t inner = out->sizes().n_inner,
+                         left = channels_left(inner, s.share, row.group_size);
+      check(left < inner, s.text, "no part of the ", inner, " channels can go: groups of ",
+            row.group_size, " have to fit the rest");
+      json.set(a.inner, left);
+    }
+    out = nn::make_model(json, s.text, nn::Model::Values::shapes_only);
+  }
+  return out;
+}
+
+TrainSettings pipeline_settings(const ExperimentConfig& config, std::uint64_t seed,
+                                std::span<const PipelineStage> stages, std::string phase) {
+  if (std::ranges::any_of(stages, &PipelineStage::begins_again)) {
+    TrainSettings s = base_settings(config, seed);
+    s.phase = std::move(phase);
+    return s;
+  }
+  const bool all_taught = std::ranges::all_of(
+      stages, [](const PipelineStage& s) { return !s.trains() || s.has_teacher(); });
+  ExperimentConfig own = config;
+  const bool own_rate = all_taught && config.distill.lr_scale > 0;
+  if (own_rate) own.qat.lr_scale = config.distill.lr_scale;
+  TrainSettings s = fork_settings(own, seed, std::move(phase));
+  if (own_rate) s.rate_key = "distill.lr_scale";
+  return s;
+}
+
+std::string describe_pipeline(const ExperimentConfig& config, const RowConfig& row) {
+  const std::vector<PipelineStage> stages = parse_pipeline(row.pipeline);
+  const std::vector<StepRange> ranges = ranges_of(config, stages);
+  std::string out;
+  std::int64_t steps = 0;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const std::int64_t n = ranges[i].size();
+    out += str(i == 0 ? "" : ", ", stages[i].text, n > 0 ? str(" (", n, " steps)") : "");
+    steps += n;
+  }
+  return str(out, "; ", steps, " steps of training");
+}
+
+Json pipeline_json(const ExperimentConfig& config, const RowConfig& row) {
+  const std::vector<PipelineStage> stages = parse_pipeline(row.pipeline);
+  const std::vector<StepRange> ranges = ranges_of(config, stages);
+  Json::Array all;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    Json one = Json::object();
+    one.set("stage", stages[i].text).set("steps", ranges[i].size());
+    all.push_back(std::move(one));
+  }
+  return Json(std::move(all));
+}
+
+}  // namespace notch::experiments

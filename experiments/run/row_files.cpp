@@ -1,0 +1,83 @@
+#include "experiments/run/row_files.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "autograd/base/error.h"
+#include "autograd/base/files.h"
+#include "autograd/kernels/sha256.h"
+#include "experiments/run/row_facts.h"
+#include "nn/integrity.h"
+#include "quant/store/model_files.h"
+
+namespace notch::experiments {
+std::string write_model(const nn::Model& model, const quant::Quantized& quantized, RowResult& row,
+                        const fs::path& dir, Json about) {
+  const bool half = quantized.tensors.empty();
+  if (half && quantized.masks.empty()) {
+    nn::save_model(model, dir, Json::object(), nn::DType::f16);
+    return {};
+  }
+  if (!half) {
+    row.moved = quant::require_activity(quantized, row.name);
+    row.layers = std::ssize(quantized.layers);
+  }
+  note_pruned(quantized, row);
+  about.set("method", row.method);
+  if (!row.label.empty()) about.set("label", row.label);
+  quant::save_quantized(model, quantized, dir, about, quant::Coding::packed,
+                        half ? nn::DType::f16 : nn::DType::f32);
+  if (half) return {};
+  return str(row.name, ": ", row.layers, " matrices quantized, rounding moved ",
+             static_cast<int>(1000 * row.moved + 0.5) / 10.0, " % of their weights");
+}
+
+quant::LoadedModel read_model(const fs::path& dir, RowResult& row) {
+  nn::require_intact(dir);
+  quant::LoadedModel loaded = quant::load_any(dir);
+  const fs::path weights = dir / nn::kWeightsFile;
+  row.sha256 = sha256_file(weights, kernels::sha256_blocks());
+  row.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
+  row.size = quant::predict_size(
+      *loaded.model, {.tensors = std::move(loaded.tensors), .masks = std::move(loaded.masks)},
+      row.bits == 16 ? 16 : 32);
+  if (row.size.file_bytes() != row.file_bytes) {
+    throw Error({.fault = Fault::mismatch,
+                 .where = weights.string(),
+                 .what = "the file has other bytes than predicted",
+                 .found = str(row.file_bytes),
+                 .expected = str(row.size.file_bytes())});
+  }
+  return loaded;
+}
+
+std::optional<RowResult> finished_row(const fs::path& file, const fs::path& model,
+                                      const std::string& name, Progress& progress) {
+  std::string trouble = "the artefact is not the one that was scored";
+  try {
+    RowResult row = row_from_text(read_file(file), file.string());
+    if (row.name != name || row.eval.window_tokens.empty()) {
+      trouble = file.string() + " is not of this row";
+    } else if (row.sha256 == sha256_file(model / nn::kWeightsFile, kernels::sha256_blocks()) &&
+               nn::is_intact(model)) {
+      return row;
+    }
+  } catch (const Error& e) {
+    if (e.fault() != Fault::input) throw;
+    trouble = e.what();
+  }
+  progress.note(str(name, ": ", trouble, "; made again"));
+  return std::nullopt;
+}
+
+void remove_checkpoints(const RunDir& dir, std::int64_t seed, const std::string& row) {
+  std::error_code none;
+  std::vector<fs::path> phases;
+  for (fs::directory_iterator at(dir.checkpoints(seed), none), end; !none && at != end;
+       at.increment(none)) {
+    if (row_of_phase(at->path().filename().string()) == row) phases.push_back(at->path());
+  }
+  for (const fs::path& phase : phases) fs::remove_all(phase);
+}
+
+}  // namespace notch::experiments

@@ -1,0 +1,37 @@
+// What a row writes and what a resumed run finds of it: its model, its row file, its checkpoints.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "autograd/base/json.h"
+#include "experiments/run/results.h"
+#include "experiments/run/run_dir.h"
+#include "experiments/show/progress.h"
+#include "nn/model.h"
+#include "quant/methods/quantized.h"
+
+namespace notch::experiments {
+
+/// Writes the row's model directory, and what rounding did into the row: integers, or where there are none
+/// half precision, without the weights that are pruned. `about` is merged into quantization_config, which
+/// a model without integers and masks has not. Returns what to tell of it, "" for nothing. Throws as
+/// quant::require_activity and quant::save_quantized.
+std::string write_model(const nn::Model& model, const quant::Quantized& quantized, RowResult& row,
+                        const std::filesystem::path& dir, Json about);
+
+/// The model in `dir`, read back; its hash and its bytes go into the row. Throws as nn::require_intact and
+/// quant::load_any, and Fault::mismatch where the file has other bytes than predicted.
+quant::LoadedModel read_model(const std::filesystem::path& dir, RowResult& row);
+
+/// The row of `file` whose model in `model` is the one that was scored; nothing, with a note, of any
+/// other.
+std::optional<RowResult> finished_row(const std::filesystem::path& file,
+                                      const std::filesystem::path& model, const std::string& name,
+                                      Progress& progress);
+
+/// Removes the checkpoints of all phases in which the row trains.
+void remove_checkpoints(const RunDir& dir, std::int64_t seed, const std::string& row);
+
+}  // namespace notch::experiments
