@@ -200,6 +200,7 @@ std::vector<Command> make_commands() {
                               wide_flag()}),
         .overrides = true},
        report_command},
+      {advise_verb(), advise_command},
       {{.name = "quantize",
         .summary = "put a model on fewer bits, without training",
         .examples =

@@ -14,6 +14,7 @@ namespace notch::experiments {
 int run_command(const Args& args);
 int train_command(const Args& args);
 int report_command(const Args& args);
+int advise_command(const Args& args);
 int quantize_command(const Args& args);
 int narrow_command(const Args& args);
 int export_command(const Args& args);
@@ -35,6 +36,7 @@ int doctor_command(const Args& args);
 
 // The flags of a verb may stand beside what reads them.
 Verb narrow_verb();
+Verb advise_verb();
 std::vector<Flag> sample_flags();
 
 struct Command {

@@ -1,0 +1,340 @@
+// notch advise: which model of a run to use in so much memory, and the command that makes it.
+//
+// It answers from what was measured: bytes and losses of the run's rows, speeds where `notch bench RUN_DIR`
+// took them. Nothing is looked up in a table of other models; what was not measured is said.
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <functional>
+#include <optional>
+#include <set>
+
+#include "autograd/base/error.h"
+#include "autograd/base/files.h"
+#include "autograd/base/shell_word.h"
+#include "experiments/bench/memory_report.h"
+#include "experiments/config/config_items.h"
+#include "experiments/program/command_tools.h"
+#include "experiments/program/commands.h"
+#include "experiments/program/gguf_files.h"
+#include "experiments/report/parts.h"
+#include "experiments/report/statistics.h"
+#include "experiments/run/row_facts.h"
+#include "experiments/show/roofline.h"
+#include "nn/onnx_model.h"
+#include "quant/store/gptq_checkpoint.h"
+#include "quant/store/onnx_codes.h"
+
+namespace notch::experiments {
+namespace {
+
+/// "2GiB", "500 MB", "65536": bytes.
+double memory_of(const std::string& text) {
+  constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"", 1},     {"B", 1},         {"kB", 1e3},      {"MB", 1e6},
+      {"GB", 1e9}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  while (unit.starts_with(' ')) unit.remove_prefix(1);
+  const auto at = std::ranges::find(kUnits, unit, &std::pair<std::string_view, double>::first);
+  if (error != std::errc() || at == std::end(kUnits) || !(value > 0) || !std::isfinite(value)) {
+    throw Error({.where = "--memory",
+                 .what = "no amount of memory",
+                 .found = text,
+                 .expected = "a number and B, kB, MB, GB, KiB, MiB or GiB: 2GiB"});
+  }
+  return value * at->second;
+}
+
+/// A run by its directory or that of one of its models.
+RunPart run_of(const fs::path& path) {
+  if (fs::exists(path / kResolvedConfig)) return open_part(path);
+  const fs::path dir = fs::absolute(path).lexically_normal();
+  const fs::path model = dir.has_filename() ? dir : dir.parent_path();
+  const fs::path run = model.parent_path().parent_path();
+  if (model.parent_path().filename() == "models" && fs::exists(run / kResolvedConfig))
+    return open_part(run);
+  require_model_directory(path);
+  throw Error(
+      {.fault = Fault::input,
+       .where = path.string(),
+       .what = "nothing was measured of this model",
+       .expected = "a run's directory, or a model in one",
+       .hint = str("`notch run TEXT model.from=", shell_word(path.string()),
+                   " --bits 8,4 --methods rtn,gptq` measures; then advise on its runs/TEXT")});
+}
+
+std::vector<SeedResults> results_of(const RunPart& run) {
+  const fs::path first =
+      run.directory / str("seed-", run.config.seeds.front()) / "rows" / str(kBaseRow, ".json");
+  if (!fs::exists(first)) {
+    throw Error({.fault = Fault::input,
+                 .where = run.directory.string(),
+                 .what = "the run has no rows yet",
+                 .hint = "`notch run --resume` finishes it"});
+  }
+  const std::string scored_on = row_from_text(read_file(first), first.string()).scored_on;
+  return read_results({run}, run.config, scored_on);
+}
+
+struct Candidate {
+  const RowResult* row = nullptr;
+  fs::path model{};
+  double loss = 0;                            ///< mean over seeds
+  std::optional<double> memory{};             ///< nothing: the model is not there
+  std::optional<double> tokens_per_second{};  ///< of decoding one sequence
+};
+
+std::vector<Candidate> candidates_of(const RunPart& run, const Statistics& statistics,
+                                     std::int64_t context, std::int64_t batch) {
+  Roofline speeds;
+  if (const fs::path file = run.directory / kRoofline; fs::exists(file))
+    speeds = roofline_from_json(Json::parse(read_file(file), file.string()), file.string());
+  std::vector<Candidate> all;
+  for (const RowResult& row : statistics.rows()) {
+    Candidate& c = all.emplace_back(Candidate{.row = &row, .loss = statistics.loss(row.name)});
+    const std::string name = str(row.name, "-seed", run.config.seeds.front());
+    c.model = run.directory / "models" / name;
+    for (const RooflineDot& dot : speeds.dots)
+      if (dot.name == name && dot.phase == "decode" && dot.batch == batch)
+        c.tokens_per_second = dot.tokens_per_second();
+    if (!fs::exists(c.model / nn::kConfigFile)) continue;
+    const auto shapes =
+        nn::make_model(nn::read_config_json(c.model), c.model, nn::Model::Values::shapes_only);
+    const std::int64_t longest = shapes->sizes().block_size;
+    const MemoryNeed need = memory_need(memory_shape(*shapes, name), {},
+                                        context > 0 ? std::min(context, longest) : longest, batch);
+    c.memory = static_cast<double>(row.file_bytes + need.kv_cache + need.activations);
+  }
+  std::ranges::stable_sort(all, {}, [](const Candidate& c) {
+    return std::isfinite(c.loss) ? c.loss : std::numeric_limits<double>::infinity();
+  });
+  return all;
+}
+
+/// What programs run, and how a model gets there without being rounded again.
+struct Platform {
+  std::string_view name{};
+  std::string_view flags{};  ///< of `notch export`, with {} for the file or directory; "" for none
+  /// Writes it as that program reads it, or throws what it cannot hold.
+  void (*write)(const Artefact& from, const fs::path& to) = nullptr;
+};
+
+constexpr Platform kPlatforms[] = {
+    {.name = "cpu"},
+    {.name = "llama.cpp",
+     .flags = "--gguf {}.gguf --gguf-type F32",
+     .write = [](const Artefact& from,
+                 const fs::path& to) { save_gguf(from, {.type = "F32"}, to / "model.gguf"); }},
+    {.name = "gptq",
+     .flags = "--format gptq --out {}-gptq",
+     .write =
+         [](const Artefact& from, const fs::path& to) {
+           quant::save_gptq(from.model(), {.tensors = from.loaded.tensors}, to,
+                            quant::GptqZeros::v1);
+         }},
+    {.name = "onnx",
+     .flags = "--onnx {}.onnx",
+     .write = [](const Artefact& from, const fs::path& to) {
+       quant::OnnxCodes weights(from.loaded.tensors);
+       nn::onnx_graph(from.model(), weights, false).write(to / "model.onnx", "model");
+     }}};
+
+const Platform& platform_of(const Args& args) {
+  const std::string name = args.value("target").value_or("cpu");
+  return *std::ranges::find(kPlatforms, name, &Platform::name);
+}
+
+/// Why the platform cannot hold the model as it is, or "": by writing it once.
+std::string trouble_of(const Args& args, const Platform& platform, const fs::path& model) {
+  if (!platform.write) return "";
+  try {
+    const DirectoryWriter folder(fs::temp_directory_path() / "notch-advise");
+    platform.write(open_artefact(args, model), folder.temporary());
+  } catch (const Error& e) {
+    if (e.fault() == Fault::io) throw;
+    return e.what();
+  }
+  return "";
+}
+
+/// [{method = "gptq", bits = 4}]: what the row does not take over from the run.
+std::string inline_row(const ExperimentConfig& run, RowConfig row) {
+  if (row.granularity == run.quant.granularity && row.group_size == run.quant.group_size) {
+    row.granularity = RowConfig{}.granularity;
+    row.group_size = 0;
+  }
+  if (row.grid == grid_of_width(run, row.bits)) row.grid = RowConfig{}.grid;
+  if (row.scale == run.quant.scale) row.scale = RowConfig{}.scale;
+  ExperimentConfig config;
+  config.row = {row};
+  for (const Item& item : items_of(config)) {
+    if (item.name != "row" || !item.section.empty()) continue;
+    std::string fields;
+    for (std::size_t f = 0; f < item.element_fields.size(); ++f) {
+      const Item& field = item.elements[0][f];
+      if (field.value != item.element_fields[f].value)
+        fields += str(fields.empty() ? "" : ", ", field.name, " = ", field.value);
+    }
+    return str("[{", fields, "}]");
+  }
+  return "[]";
+}
+
+/// The command that makes a row of the run again, and nothing else but what it is made of.
+std::string command_for(const RunPart& run, const RowResult& row) {
+  RowConfig made{.method = std::string(kBaseRow)};
+  for (const RowConfig& planned : planned_rows(run.config)) {
+    const RowResult result = planned_result(run.config, planned);
+    const std::vector<RowResult> twins = of_controls(run.config, result);
+    if (result.name == row.name ||
+        std::ranges::find(twins, row.name, &RowResult::name) != twins.end())
+      made = planned;
+  }
+  const std::string config = (run.directory / kResolvedConfig).string();
+  const std::string seed = str(" seeds=", run.config.seeds.front());
+  if (row.name == kBaseRow) return str("notch train ", shell_word(config), seed, " --out advised");
+  return str("notch run ", shell_word(config), seed, ' ',
+             shell_word("row=" + inline_row(run.config, made)), " --out advised");
+}
+
+std::string unmeasured(const RunPart& run, const std::vector<Candidate>& all,
+                       const Platform& platform) {
+  std::vector<std::string> out;
+  const auto slow = std::ranges::count_if(
+      all, [](const Candidate& c) { return !c.tokens_per_second.has_value(); });
+  if (slow > 0) {
+    out.push_back(str("the speed of ", slow, " of ", all.size(), " models (`notch bench ",
+                      shell_word(run.directory.string()),
+                      "` takes that of fp32 and one of each width)"));
+  }
+  if (platform.write) out.push_back(str("speed and memory in ", platform.name));
+  if (run.config.seeds.size() == 1) out.emplace_back("how another seed orders the models");
+  out.emplace_back("other texts than the run's, and methods and widths that it did not make");
+  return and_list(out);
+}
+
+}  // namespace
+
+Verb advise_verb() {
+  std::vector<std::string_view> targets;
+  for (const Platform& p : kPlatforms) targets.push_back(p.name);
+  return {.name = "advise",
+          .summary = "which model of a run to use in so much memory, from what the run measured",
+          .examples = {"notch advise runs/quick --memory 300kB",
+                       "notch advise runs/book --memory 2GiB --target llama.cpp --context 512"},
+          .positionals = {{.name = "RUN_DIR|MODEL_DIR",
+                           .help = "a directory of `notch run`, or one of its models"}},
+          .flags = {{.name = "memory",
+                     .letter = 'm',
+                     .value = "SIZE",
+                     .help = "for weights, KV cache and activations: 2GiB, 500MB"},
+                    {.name = "target",
+                     .value = "NAME",
+                     .help = "what runs it; others than notch on this CPU have to hold it exactly",
+                     .fallback = "cpu",
+                     .words = std::move(targets)},
+                    {.name = "context",
+                     .value = "N",
+                     .help = "tokens of a sequence",
+                     .fallback = "the model's"},
+                    {.name = "batch", .value = "N", .help = "sequences", .fallback = "1"},
+                    no_verify_flag(),
+                    output_flag()}};
+}
+
+int advise_command(const Args& args) {
+  if (!args.has("memory")) {
+    throw Error({.where = "--memory",
+                 .what = "missing",
+                 .expected = "what there is for weights, KV cache and activations: --memory 2GiB"});
+  }
+  const double memory = memory_of(*args.value("memory"));
+  const Platform& platform = platform_of(args);
+  const std::int64_t context = args.integer("context", 0, 1, 10'000'000);
+  const std::int64_t batch = args.integer("batch", 1, 1, 100'000);
+  const RunPart run = run_of(args.positionals[0]);
+  const std::vector<SeedResults> seeds = results_of(run);
+  const Statistics statistics(seeds);
+  const std::vector<Candidate> all = candidates_of(run, statistics, context, batch);
+
+  Table table({{.key = "row", .text = true},
+               {.key = "loss", .decimals = 4},
+               {.key = "bytes", .bytes = true},
+               {.key = "memory", .bytes = true},
+               {.key = "tokens_per_second", .title = "tokens/s", .decimals = 0},
+               {.key = "fits", .text = true}});
+  std::vector<const Candidate*> fitting;
+  const Candidate* least = nullptr;
+  for (const Candidate& c : all) {
+    const bool fits = c.memory && *c.memory <= memory && std::isfinite(c.loss);
+    if (fits) fitting.push_back(&c);
+    if (c.memory && (!least || *c.memory < *least->memory)) least = &c;
+    table.add_row({text(c.row->name), number(c.loss),
+                   number(static_cast<double>(c.row->file_bytes)),
+                   c.memory ? number(*c.memory) : missing(),
+                   c.tokens_per_second ? number(*c.tokens_per_second) : missing(),
+                   c.memory ? text(fits ? "yes" : "no") : text("no model")});
+  }
+  if (!least) {
+    throw Error({.fault = Fault::input,
+                 .where = run.directory.string(),
+                 .what = "none of the run's models is there",
+                 .hint = "`notch run --resume` makes them again"});
+  }
+  if (fitting.empty()) {
+    throw Error({.where = "--memory",
+                 .what = "no model of the run fits",
+                 .found = bytes_text(memory),
+                 .expected = str("at least ", bytes_text(*least->memory), ", which ",
+                                 least->row->name, " takes"),
+                 .hint = "run fewer bits or a smaller model, or give a shorter --context"});
+  }
+  print_table(args, table.without_empty_columns());
+  // Of what cannot be told apart from the lowest loss the smallest goes first.
+  const Candidate& lowest = *fitting.front();
+  const auto as_good = [&](const Candidate* c) {
+    return c == &lowest || !statistics.difference(c->row->name, lowest.row->name).resolved();
+  };
+  std::vector<const Candidate*> order = fitting;
+  const auto rest = std::ranges::stable_partition(order, as_good);
+  std::ranges::stable_sort(order.begin(), rest.begin(), {},
+                           [](const Candidate* c) { return c->row->file_bytes; });
+  for (const Candidate* c : order) {
+    if (const std::string trouble = trouble_of(args, platform, c->model); !trouble.empty()) {
+      say(args,
+          str("passed over: ", c->row->name, ": ", platform.name, " cannot hold it: ", trouble));
+      continue;
+    }
+    const Difference d = statistics.difference(c->row->name, lowest.row->name);
+    say(args, str("\nuse      ", c->row->name, ": loss ", printed("%.4f", c->loss), ", ",
+                  bytes_text(static_cast<double>(c->row->file_bytes)), ", ", bytes_text(*c->memory),
+                  " of ", bytes_text(memory), " in use"));
+    say(args, c == &lowest ? str("why      the lowest loss of the ", fitting.size(), " that fit")
+              : as_good(c)
+                  ? str("why      the smallest whose loss is not told apart from the lowest, ",
+                        lowest.row->name, "'s (", printed("%+.4f", d.mean), " [",
+                        printed("%+.4f", d.low), ", ", printed("%+.4f", d.high), "])")
+                  : str("why      the lowest loss that ", platform.name, " holds, ",
+                        printed("%+.4f", d.mean), " from ", lowest.row->name, "'s"));
+    say(args, str("lies in  ", c->model.string()));
+    say(args, str("made by  ", command_for(run, *c->row)));
+    if (!platform.flags.empty()) {
+      std::string flags(platform.flags);
+      flags.replace(flags.find("{}"), 2, c->row->name);
+      say(args, str("then     notch export ", shell_word(c->model.string()), ' ', flags));
+    }
+    say(args,
+        str("measured loss on the run's scored text and bytes; memory is the file's with fp32 KV "
+            "cache and activations, computed from the sizes"));
+    say(args, str("not      ", unmeasured(run, all, platform)));
+    return 0;
+  }
+  throw Error({.fault = Fault::input,
+               .where = str("--target ", platform.name),
+               .what = str("none of the ", fitting.size(), " models that fit can be held exactly"),
+               .hint = "`notch export --requantize` rounds once more, and says what that costs"});
+}
+
+}  // namespace notch::experiments
