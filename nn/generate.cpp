@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "autograd/base/elementary.h"
 #include "nn/reader.h"
 
 namespace notch::nn {
@@ -94,7 +95,7 @@ std::span<const double> Sampler::weights(std::span<const real> logits) {
   candidates_.resize(logits.size());
   for (std::size_t i = 0; i < logits.size(); ++i) {
     const double below = static_cast<double>(logits[i]) - max;  // first: a tiny T cannot overflow
-    candidates_[i] = {static_cast<std::int32_t>(i), std::exp(below / sampling_.temperature)};
+    candidates_[i] = {static_cast<std::int32_t>(i), elementary::exp(below / sampling_.temperature)};
   }
   const auto k = static_cast<std::size_t>(sampling_.top_k);
   if (k > 0 && k < candidates_.size()) {

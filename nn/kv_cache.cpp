@@ -56,8 +56,8 @@ kernels::AttentionShape prompt_shape(const KvShape& s, std::int64_t T) {
   return {.B = s.batch, .T = T, .NH = s.n_head, .HS = s.head_size(), .KV = s.kv_heads()};
 }
 
-NOTCH_VECTOR void attend_exact(real* out, const real* q, const real* keys, const real* values,
-                               std::int64_t seen, std::int64_t HS, real* p) {
+NOTCH_VECTOR(void, attend_exact, real* out, const real* q, const real* keys, const real* values,
+             std::int64_t seen, std::int64_t HS, real* p) {
   kernels::attend_head(out, q, keys, values, seen, HS, p);
 }
 

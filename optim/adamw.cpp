@@ -1,8 +1,8 @@
 #include "optim/adamw.h"
 
-#include <cmath>
 #include <utility>
 
+#include "autograd/base/elementary.h"
 #include "autograd/kernels/adamw.h"
 
 namespace notch::optim {
@@ -32,8 +32,8 @@ void AdamW::update(const FlatRun& run, double lr, double grad_scale) {
                   .beta2 = config_.beta2,
                   .eps = config_.eps,
                   .weight_decay = run.group->weight_decay,
-                  .bias_correction1 = 1 - std::pow(config_.beta1, t),
-                  .bias_correction2 = 1 - std::pow(config_.beta2, t),
+                  .bias_correction1 = 1 - elementary::pow(config_.beta1, t),
+                  .bias_correction2 = 1 - elementary::pow(config_.beta2, t),
                   .grad_scale = grad_scale});
 }
 

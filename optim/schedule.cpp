@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 
 namespace notch::optim {
@@ -13,7 +14,7 @@ double Schedule::operator()(std::int64_t step) const {
   if (step >= steps) return min_lr;
   const double r = static_cast<double>(step - warmup) / static_cast<double>(steps - warmup);
   if (decay == Decay::linear) return lr - r * (lr - min_lr);
-  return min_lr + 0.5 * (1 + std::cos(std::numbers::pi * r)) * (lr - min_lr);
+  return min_lr + 0.5 * (1 + elementary::cos(std::numbers::pi * r)) * (lr - min_lr);
 }
 
 void Schedule::validate() const {

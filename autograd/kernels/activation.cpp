@@ -4,6 +4,7 @@
 
 #include "autograd/base/extents.h"
 #include "autograd/kernels/chunks.h"
+#include "autograd/kernels/lanes.h"
 #include "autograd/kernels/vmath.h"
 
 namespace notch::kernels {
@@ -65,25 +66,12 @@ NOTCH_INLINE void backward_loop(real* dx, const real* dout, const real* x, bool 
   }
 }
 
-// target_clones does not apply to templates: one cloned pair per function.
-#define NOTCH_MAP(F)                                                                              \
-  NOTCH_VECTOR void map(F, real* out, const real* x, Index n) { map_loop<F>(out, x, n); }         \
-  NOTCH_VECTOR void backward(F, real* dx, const real* dout, const real* x, bool fresh, Index n) { \
-    backward_loop<F>(dx, dout, x, fresh, n);                                                      \
-  }
-NOTCH_MAP(GeluExact)
-NOTCH_MAP(GeluTanh)
-NOTCH_MAP(Exp)
-NOTCH_MAP(Tanh)
-NOTCH_MAP(Sigmoid)
-#undef NOTCH_MAP
-
-NOTCH_VECTOR void gated(real* out, const real* gate, const real* up, Index n) {
+NOTCH_VECTOR(void, gated, real* out, const real* gate, const real* up, Index n) {
   for (Index i = 0; i < n; ++i) out[i] = gate[i] * vmath::sigmoid(gate[i]) * up[i];
 }
 
-NOTCH_VECTOR void gate_backward(real* dgate, const real* dout, const real* gate, const real* up,
-                                Index n) {
+NOTCH_VECTOR(void, gate_backward, real* dgate, const real* dout, const real* gate, const real* up,
+             Index n) {
   // silu(x) = x σ(x): silu' = σ + x σ (1 - σ)
   for (Index i = 0; i < n; ++i) {
     const real s = vmath::sigmoid(gate[i]);
@@ -91,23 +79,25 @@ NOTCH_VECTOR void gate_backward(real* dgate, const real* dout, const real* gate,
   }
 }
 
-NOTCH_VECTOR void up_backward(real* dup, const real* dout, const real* gate, Index n) {
+NOTCH_VECTOR(void, up_backward, real* dup, const real* dout, const real* gate, Index n) {
   for (Index i = 0; i < n; ++i) dup[i] += dout[i] * (gate[i] * vmath::sigmoid(gate[i]));
 }
 
 template <class F>
-void run(F f, std::span<real> out, std::span<const real> x) {
+void run(F, std::span<real> out, std::span<const real> x) {
+  constexpr Vectorised<&map_loop<F>> map{};
   require_extent("activation", std::ssize(x), out, x);
   for_chunks(std::ssize(x), [&](Index first, Index last) {
-    map(f, out.data() + first, x.data() + first, last - first);
+    map(out.data() + first, x.data() + first, last - first);
   });
 }
 template <class F>
-void run_backward(F f, std::span<real> dx, std::span<const real> dout, std::span<const real> x,
+void run_backward(F, std::span<real> dx, std::span<const real> dout, std::span<const real> x,
                   bool fresh = false) {
+  constexpr Vectorised<&backward_loop<F>> backward{};
   require_extent("activation backward", std::ssize(x), dx, dout, x);
   for_chunks(std::ssize(x), [&](Index first, Index last) {
-    backward(f, dx.data() + first, dout.data() + first, x.data() + first, fresh, last - first);
+    backward(dx.data() + first, dout.data() + first, x.data() + first, fresh, last - first);
   });
 }
 

@@ -17,8 +17,8 @@ struct AdamwFactors {
   real b1, c1, b2, c2, k, eps, keep, rate, root;
 };
 
-NOTCH_VECTOR void adamw_loop(real* w, real* m, real* v, const real* g, const AdamwFactors f,
-                             Index n) {
+NOTCH_VECTOR(void, adamw_loop, real* w, real* m, real* v, const real* g, const AdamwFactors f,
+             Index n) {
   for (Index i = 0; i < n; ++i) {
     const real gi = f.k * g[i];
     const real mi = f.b1 * m[i] + f.c1 * gi;
@@ -28,18 +28,18 @@ NOTCH_VECTOR void adamw_loop(real* w, real* m, real* v, const real* g, const Ada
     w[i] = f.keep * w[i] - f.rate * mi / (f.root * std::sqrt(vi) + f.eps);
   }
 }
-NOTCH_VECTOR void sgd_loop(real* w, const real* g, real keep, real rate, Index n) {
+NOTCH_VECTOR(void, sgd_loop, real* w, const real* g, real keep, real rate, Index n) {
   for (Index i = 0; i < n; ++i) w[i] = keep * w[i] - rate * g[i];
 }
-NOTCH_VECTOR void momentum_loop(real* w, real* velocity, const real* g, real keep, real rate,
-                                real momentum, real k, Index n) {
+NOTCH_VECTOR(void, momentum_loop, real* w, real* velocity, const real* g, real keep, real rate,
+             real momentum, real k, Index n) {
   for (Index i = 0; i < n; ++i) {
     const real u = momentum * velocity[i] + k * g[i];
     velocity[i] = u;
     w[i] = keep * w[i] - rate * u;
   }
 }
-NOTCH_VECTOR void ema_loop(real* shadow, const real* w, real decay, real rest, Index n) {
+NOTCH_VECTOR(void, ema_loop, real* shadow, const real* w, real decay, real rest, Index n) {
   for (Index i = 0; i < n; ++i) shadow[i] = decay * shadow[i] + rest * w[i];
 }
 

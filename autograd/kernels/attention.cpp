@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
 #include "autograd/base/rng.h"
@@ -74,7 +75,7 @@ struct Block {
 };
 
 /// out [rows, hs] = x [rows, HS], zero in the columns from HS on.
-NOTCH_VECTOR void pack(real* out, const real* x, Index rows, Index HS, Index hs, Index ldx) {
+NOTCH_VECTOR(void, pack, real* out, const real* x, Index rows, Index HS, Index hs, Index ldx) {
   for (Index r = 0; r < rows; ++r) {
     for (Index c = 0; c < HS; ++c) out[r * hs + c] = x[r * ldx + c];
     for (Index c = HS; c < hs; ++c) out[r * hs + c] = 0;
@@ -121,8 +122,8 @@ Rows panels(real* copy, const real* x, Index rows, Index HS, Index hs, Index ldx
 
 /// Products q kᵀ to e^(scale · (product - max)), 0 after the row's own position; sums [rows] of
 /// them and lse [rows] of the scores.
-NOTCH_VECTOR void exponentials(real* scores, real* sums, real* lse, const Block& block, Index ld,
-                               real scale) {
+NOTCH_VECTOR(void, exponentials, real* scores, real* sums, real* lse, const Block& block, Index ld,
+             real scale) {
   for (Index i = 0; i < block.rows; ++i) {
     real* p = scores + i * ld;
     const Index width = block.width(i);
@@ -132,13 +133,14 @@ NOTCH_VECTOR void exponentials(real* scores, real* sums, real* lse, const Block&
     const double sum =
         lane_sum(width, [=](Index j) { return p[j] = vmath::exp_nonpositive(scale * (p[j] - m)); });
     sums[i] = static_cast<real>(sum);
-    lse[i] = static_cast<real>(static_cast<double>(scale) * static_cast<double>(m) + std::log(sum));
+    lse[i] = static_cast<real>(static_cast<double>(scale) * static_cast<double>(m) +
+                               elementary::log(sum));
   }
 }
 
 /// out rows = o rows / sums: cheaper here than on the probabilities.
-NOTCH_VECTOR void normalize(real* out, const real* o, const real* sums, Index rows, Index HS,
-                            Index ld_out, Index hs) {
+NOTCH_VECTOR(void, normalize, real* out, const real* o, const real* sums, Index rows, Index HS,
+             Index ld_out, Index hs) {
   for (Index i = 0; i < rows; ++i) {
     const real factor = 1 / sums[i];
     for (Index c = 0; c < HS; ++c) out[i * ld_out + c] = o[i * hs + c] * factor;
@@ -147,8 +149,8 @@ NOTCH_VECTOR void normalize(real* out, const real* o, const real* sums, Index ro
 
 /// Products q kᵀ to probabilities and dp to dscores:
 ///   p = exp(s - lse), s = scale · q kᵀ;  ds = scale · p · (dp - delta), delta = Σ dp p
-NOTCH_VECTOR void softmax_gradient(real* scores, real* dscores, const real* lse, const real* delta,
-                                   const Block& block, Index ld, real scale) {
+NOTCH_VECTOR(void, softmax_gradient, real* scores, real* dscores, const real* lse,
+             const real* delta, const Block& block, Index ld, real scale) {
   for (Index i = 0; i < block.rows; ++i) {
     real *p = scores + i * ld, *ds = dscores + i * ld;
     const real l = lse[i], d = delta[i];
@@ -165,8 +167,8 @@ NOTCH_VECTOR void softmax_gradient(real* scores, real* dscores, const real* lse,
 }
 
 /// delta [rows] = Σ_c dout · out of each row, which equals Σ dp p.
-NOTCH_VECTOR void row_dots(real* delta, const real* dout, const real* out, Index rows, Index HS,
-                           Index ld) {
+NOTCH_VECTOR(void, row_dots, real* delta, const real* dout, const real* out, Index rows, Index HS,
+             Index ld) {
   for (Index i = 0; i < rows; ++i) {
     const real *a = dout + i * ld, *b = out + i * ld;
     delta[i] = static_cast<real>(lane_sum(HS, [=](Index c) { return a[c] * b[c]; }));
@@ -174,8 +176,8 @@ NOTCH_VECTOR void row_dots(real* delta, const real* dout, const real* out, Index
 }
 
 /// y rows += x rows, or = where y is fresh.
-NOTCH_VECTOR void add_rows(real* y, const real* x, Index rows, Index HS, Index ldy, Index hs,
-                           bool fresh) {
+NOTCH_VECTOR(void, add_rows, real* y, const real* x, Index rows, Index HS, Index ldy, Index hs,
+             bool fresh) {
   for (Index r = 0; r < rows; ++r) {
     if (fresh) {
       for (Index c = 0; c < HS; ++c) y[r * ldy + c] = x[r * hs + c];
@@ -186,7 +188,7 @@ NOTCH_VECTOR void add_rows(real* y, const real* x, Index rows, Index HS, Index l
 }
 
 /// Multiplies a block's probabilities (or their gradients) by the dropout mask / (1 - p).
-NOTCH_VECTOR void drop(real* p, const Block& block, const AttentionShape& s, Index ld) {
+NOTCH_VECTOR(void, drop, real* p, const Block& block, const AttentionShape& s, Index ld) {
   const float limit = static_cast<float>(s.dropout);
   const real keep = static_cast<real>(1 / (1 - s.dropout));
   const std::uint64_t key = s.dropout_key;

@@ -71,8 +71,8 @@ struct Operand {
 };
 
 /// Packs `count` (at most 32) neighbours in i from k on, completed with zeros.
-NOTCH_VECTOR void pack(std::uint32_t* out, const Operand& operand, Index i, Index count, Index k,
-                       Index depth) {
+NOTCH_VECTOR(void, pack, std::uint32_t* out, const Operand& operand, Index i, Index count, Index k,
+             Index depth) {
   constexpr Index kEdge = 2 * kBlock;
   static_assert(kEdge == kBf16Tile);
   alignas(64) float completed[kEdge * kEdge];

@@ -10,6 +10,7 @@
 #include <new>
 #include <type_traits>
 
+#include "autograd/base/arithmetic.h"
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
@@ -17,6 +18,8 @@
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/gemv.h"
 #include "autograd/kernels/matmul.h"
+#include "autograd/kernels/portable_gemm.h"
+#include "autograd/kernels/triangular.h"
 
 // LAPACK lives in libopenblas as well, but Debian ships no LAPACKE there.
 extern "C" {
@@ -119,6 +122,7 @@ void serial(std::span<Real> out, std::span<const Real> a, std::span<const Real> 
   const GemmOptions o = resolve(out, a, b, M, N, K, options);
   if (M == 0 || N == 0) return;
   if (K == 0) return clear(out, M, N, o);
+  if (is_portable()) return portable_gemm(out.data(), a.data(), b.data(), M, N, K, o);
   call(out.data(), a.data(), b.data(), M, N, K, o);
 }
 
@@ -159,6 +163,7 @@ void tiled(std::span<Real> out, std::span<const Real> a, std::span<const Real> b
   const GemmOptions o = resolve(out, a, b, M, N, K, options);
   if (M == 0 || N == 0) return;
   if (K == 0) return clear(out, M, N, o);
+  if (is_portable()) return portable_gemm(out.data(), a.data(), b.data(), M, N, K, o);
   if constexpr (std::is_same_v<Real, real>)
     if (o.alpha == 1 && matmul_pays(M, N, K, o.trans_a)) {
       matmul({.out = out.data(),
@@ -247,7 +252,7 @@ void linear_forward(std::span<real> out, std::span<const real> x, std::span<cons
   static_cast<void>(precision);  // for gradient checks everything is double
 #endif
   if (M <= kGemvRows) return gemv(out, x, w, bias, M, N, K);
-  if (matmul_pays(M, N, K)) {
+  if (is_portable() || matmul_pays(M, N, K)) {
     matmul({.out = out.data(),
             .a = x.data(),
             .b = w.data(),
@@ -301,11 +306,15 @@ int cholesky(std::span<double> a, Index N) {
     const char uplo = 'U';
     const int n = size(k);
     int info = 0;
-    dpotrf_(&uplo, &n, block(k, k), &ld, &info);
+    if (is_portable())
+      info = factor_lower(block(k, k), n, N);
+    else
+      dpotrf_(&uplo, &n, block(k, k), &ld, &info);
     if (info != 0) return static_cast<int>(first(k)) + info;
     const Index below = tiles - k - 1;
     parallel_for(below, [&](Index i) {  // A_rk = A_rk L_kk⁻ᵀ
       const Index r = k + 1 + i;
+      if (is_portable()) return divide_by_transpose(block(r, k), N, size(r), block(k, k), N, n);
       pin_blas();
       cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, size(r), n, 1.0,
                   block(k, k), ld, block(r, k), ld);
@@ -314,6 +323,10 @@ int cholesky(std::span<double> a, Index N) {
       Index r = k + 1, left = i;
       while (left > r - k - 1) left -= r++ - k;
       const Index c = k + 1 + left;
+      if (is_portable()) {
+        subtract_product(block(r, c), N, block(r, k), block(c, k), N, size(r), size(c), n, r == c);
+        return;
+      }
       pin_blas();
       if (r == c) {
         cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, size(r), n, -1.0, block(r, k), ld, 1.0,
@@ -332,6 +345,11 @@ void cholesky_solve_serial(std::span<double> b, std::span<const double> l, Index
   require_extent("cholesky_solve", extent("cholesky_solve", {N, N}), l);
   check(std::max(M, N) <= std::numeric_limits<int>::max(), "cholesky_solve", "M = ", M,
         ", N = ", N);
+  if (is_portable()) {
+    divide_by_transpose(b.data(), N, M, l.data(), N, N);
+    divide_by(b.data(), N, M, l.data(), N, N);
+    return;
+  }
   pin_blas();
   for (const CBLAS_TRANSPOSE transpose : {CblasTrans, CblasNoTrans})
     cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, transpose, CblasNonUnit, static_cast<int>(M),

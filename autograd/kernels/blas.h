@@ -1,5 +1,8 @@
 // Matrix products and factorizations. blas.cpp is the only file that knows OpenBLAS.
 //
+// In portable arithmetic (base/arithmetic.h) none of this is OpenBLAS's: products are matmul.h's, the
+// factorization is triangular.h's.
+//
 // All matrices are row-major. `gemm` cuts the output into tiles that depend on the shape only and
 // runs each tile as one single-threaded OpenBLAS call on our own pool: the bits of a result cannot
 // depend on the number of threads. OpenBLAS is pinned to one thread in every thread that calls it.

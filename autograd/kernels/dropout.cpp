@@ -10,13 +10,13 @@ namespace {
 
 using Index = std::int64_t;
 
-NOTCH_VECTOR void forward_loop(real* out, const real* x, real keep, float p, std::uint64_t key,
-                               Index first, Index last) {
+NOTCH_VECTOR(void, forward_loop, real* out, const real* x, real keep, float p, std::uint64_t key,
+             Index first, Index last) {
   for (Index i = first; i < last; ++i)
     out[i] = counter_uniform(key, static_cast<std::uint64_t>(i)) < p ? real{0} : x[i] * keep;
 }
-NOTCH_VECTOR void backward_loop(real* dx, const real* dout, real keep, float p, std::uint64_t key,
-                                Index first, Index last) {
+NOTCH_VECTOR(void, backward_loop, real* dx, const real* dout, real keep, float p, std::uint64_t key,
+             Index first, Index last) {
   // out = u < p ? 0 : x / (1 - p)
   for (Index i = first; i < last; ++i)
     dx[i] += counter_uniform(key, static_cast<std::uint64_t>(i)) < p ? real{0} : dout[i] * keep;

@@ -11,22 +11,22 @@ namespace {
 
 using Index = std::int64_t;
 
-NOTCH_VECTOR void add_loop(real* out, const real* a, const real* b, Index n) {
+NOTCH_VECTOR(void, add_loop, real* out, const real* a, const real* b, Index n) {
   for (Index i = 0; i < n; ++i) out[i] = a[i] + b[i];
 }
-NOTCH_VECTOR void scale_loop(real* out, const real* x, real alpha, Index n) {
+NOTCH_VECTOR(void, scale_loop, real* out, const real* x, real alpha, Index n) {
   for (Index i = 0; i < n; ++i) out[i] = alpha * x[i];
 }
-NOTCH_VECTOR void accumulate_loop(real* y, const real* x, real alpha, Index n) {
+NOTCH_VECTOR(void, accumulate_loop, real* y, const real* x, real alpha, Index n) {
   for (Index i = 0; i < n; ++i) y[i] += alpha * x[i];
 }
-NOTCH_VECTOR void product_loop(real* y, const real* a, const real* b, Index n) {
+NOTCH_VECTOR(void, product_loop, real* y, const real* a, const real* b, Index n) {
   for (Index i = 0; i < n; ++i) y[i] += a[i] * b[i];
 }
-NOTCH_VECTOR double sum_loop(const real* x, Index n) {
+NOTCH_VECTOR(double, sum_loop, const real* x, Index n) {
   return lane_sum(n, [=](Index i) { return x[i]; });
 }
-NOTCH_VECTOR double dot_loop(const real* a, const real* b, Index n) {
+NOTCH_VECTOR(double, dot_loop, const real* a, const real* b, Index n) {
   return lane_sum(n, [=](Index i) { return a[i] * b[i]; });
 }
 
@@ -34,7 +34,7 @@ constexpr Index kBiasCols = 64;
 constexpr Index kBiasRows = 64;
 
 /// Column sums of dout's columns [0, cols), cols ≤ kBiasCols, in blocks of kBiasRows rows.
-NOTCH_VECTOR void bias_columns(real* dbias, const real* dout, Index rows, Index cols, Index ld) {
+NOTCH_VECTOR(void, bias_columns, real* dbias, const real* dout, Index rows, Index cols, Index ld) {
   double total[kBiasCols] = {};
   for (Index first = 0; first < rows; first += kBiasRows) {
     const Index last = std::min(rows, first + kBiasRows);

@@ -11,13 +11,13 @@ namespace {
 
 using Index = std::int64_t;
 
-NOTCH_VECTOR void add_rows(real* out, const real* a, const real* b, Index n) {
+NOTCH_VECTOR(void, add_rows, real* out, const real* a, const real* b, Index n) {
   for (Index i = 0; i < n; ++i) out[i] = a[i] + b[i];
 }
 
 /// dtable[ids[i]] += dout[i] for all i, on `cols` columns of rows that are C apart.
-NOTCH_VECTOR void scatter_columns(real* dtable, const real* dout, const std::int32_t* ids, Index n,
-                                  Index cols, Index C) {
+NOTCH_VECTOR(void, scatter_columns, real* dtable, const real* dout, const std::int32_t* ids,
+             Index n, Index cols, Index C) {
   for (Index i = 0; i < n; ++i) {
     real* d = dtable + ids[i] * C;
     const real* g = dout + i * C;

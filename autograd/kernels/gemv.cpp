@@ -26,6 +26,9 @@ NOTCH_INLINE void load(Lanes& v, const real* p) { std::memcpy(&v, p, sizeof v); 
 /// taken lane by lane); elsewhere nothing may be fused that is not asked for.
 template <bool kContracts>
 NOTCH_INLINE void add_product(Lanes& sum, const Lanes& a, const Lanes& b) {
+#if defined(__clang__)
+#pragma clang fp contract(fast)
+#endif
   if constexpr (kContracts) {
     sum += a * b;
   } else {
@@ -103,8 +106,8 @@ void tile_portable(const Product& p, Index begin, Index end) { tile<false>(p, be
 
 RunTile choose_tile() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return tile_512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return tile_256;
+  if (isa() == Isa::avx512) return tile_512;
+  if (isa() == Isa::avx2) return tile_256;
 #endif
   return tile_portable;
 }

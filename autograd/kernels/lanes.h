@@ -1,33 +1,88 @@
 // How the kernels are vectorised: plain loops that the compiler turns into vector code, compiled
 // once per instruction set (NOTCH_VECTOR), and reductions with a fixed number of lanes.
 //
-// NOTCH_VECTOR goes before the definition of a function that holds loops: target_clones compiles it
-// for AVX-512, AVX2 and the base, the loader picks by CPU. Unlike NOTCH_CLONES (base/simd.h), whose
-// users need the same bits from every clone, it lets a*b+c become one fused operation where the CPU
-// has it: training promises equal bits for one CPU type only. Lambdas given to parallel_for are not
-// cloned: they call a NOTCH_VECTOR function. What such a function calls in its loops must be
-// NOTCH_INLINE.
+// NOTCH_VECTOR(Result, name, parameters) begins a function that holds loops. Its body is compiled for
+// AVX-512, for AVX2 and for the base, and a call runs what base/arithmetic.h says. Unlike
+// NOTCH_CLONES (base/simd.h), whose users need the same bits from every clone always, native
+// arithmetic lets a*b+c become one fused operation where the CPU has it (with GCC; clang decides that
+// in the source, so its loops are never contracted): for that the body is compiled twice more.
+// Lambdas given to parallel_for call such a function, they are not compiled like one. What the body
+// calls in its loops must be NOTCH_INLINE.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <limits>
 
+#include "autograd/base/arithmetic.h"
 #include "autograd/base/real.h"
 
-#if defined(__x86_64__) && defined(__linux__) && !defined(NOTCH_SANITIZED)
-#define NOTCH_VECTOR_TARGETS target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")
+#define NOTCH_INLINE __attribute__((always_inline)) inline
+
+// For one variant of a kernel. NOTCH_TARGET also contracts; our products, whose every multiply-add is
+// to be fused, are the same with either compiler (register_tile.h).
+#if defined(__x86_64__)
+#define NOTCH_ISA(isa) __attribute__((target(isa)))
 #if defined(__clang__)
-#pragma clang fp contract(fast)
-#define NOTCH_VECTOR __attribute__((NOTCH_VECTOR_TARGETS))
+#define NOTCH_TARGET(isa) NOTCH_ISA(isa)
 #else
-#define NOTCH_VECTOR __attribute__((NOTCH_VECTOR_TARGETS, optimize("fp-contract=fast")))
+#define NOTCH_TARGET(isa) __attribute__((target(isa), optimize("fp-contract=fast")))
 #endif
-#else
-#define NOTCH_VECTOR
 #endif
 
-#define NOTCH_INLINE __attribute__((always_inline)) inline
+// Under sanitizers one code has enough instrumentation to compile.
+#if defined(__x86_64__) && !defined(NOTCH_SANITIZED)
+#define NOTCH_MANY_CODES 1
+#else
+#define NOTCH_MANY_CODES 0
+#endif
+
+namespace notch::kernels {
+
+/// A function of loops in all its codes: what NOTCH_VECTOR makes of one.
+template <auto kLoop>
+struct Vectorised;
+template <class Result, class... Args, Result (*kLoop)(Args...)>
+struct Vectorised<kLoop> {
+#if NOTCH_MANY_CODES
+  NOTCH_ISA("arch=x86-64-v3") static Result avx2(Args... args) { return kLoop(args...); }
+  NOTCH_ISA("arch=x86-64-v4") static Result avx512(Args... args) { return kLoop(args...); }
+  NOTCH_TARGET("arch=x86-64-v3") static Result contracted_avx2(Args... args) {
+    return kLoop(args...);
+  }
+  NOTCH_TARGET("arch=x86-64-v4") static Result contracted_avx512(Args... args) {
+    return kLoop(args...);
+  }
+#endif
+  static Result plain(Args... args) { return kLoop(args...); }
+
+  Result operator()(Args... args) const {
+#if NOTCH_MANY_CODES
+    switch (loop_code()) {
+      case LoopCode::avx2:
+        return avx2(args...);
+      case LoopCode::avx512:
+        return avx512(args...);
+      case LoopCode::contracted_avx2:
+        return contracted_avx2(args...);
+      case LoopCode::contracted_avx512:
+        return contracted_avx512(args...);
+      default:
+        break;
+    }
+#endif
+    return plain(args...);
+  }
+};
+
+}  // namespace notch::kernels
+
+#define NOTCH_VECTOR(Result, name, ...)                           \
+  struct name##_loop {                                            \
+    static NOTCH_INLINE Result run(__VA_ARGS__);                  \
+  };                                                              \
+  constexpr notch::kernels::Vectorised<&name##_loop::run> name{}; \
+  Result name##_loop::run(__VA_ARGS__)
 
 namespace notch::kernels {
 

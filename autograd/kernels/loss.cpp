@@ -1,8 +1,8 @@
 #include "autograd/kernels/loss.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/extents.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
@@ -13,14 +13,14 @@ namespace {
 
 using Index = std::int64_t;
 
-NOTCH_VECTOR double loss_row(const real* x, std::int32_t target, Index V) {
+NOTCH_VECTOR(double, loss_row, const real* x, std::int32_t target, Index V) {
   const real m = lane_max(x, V);
   const double sum = lane_sum(V, [=](Index i) { return vmath::exp_nonpositive(x[i] - m); });
   // In double from here: x[target] - m is exact enough, and the loss may be small.
-  return std::log(sum) - (static_cast<double>(x[target]) - static_cast<double>(m));
+  return elementary::log(sum) - (static_cast<double>(x[target]) - static_cast<double>(m));
 }
 
-NOTCH_VECTOR double loss_gradient_row(real* x, std::int32_t target, double scale, Index V) {
+NOTCH_VECTOR(double, loss_gradient_row, real* x, std::int32_t target, double scale, Index V) {
   const real m = lane_max(x, V);
   const double picked = static_cast<double>(x[target]) - static_cast<double>(m);
   const double sum = lane_sum(V, [=](Index i) { return x[i] = vmath::exp_nonpositive(x[i] - m); });
@@ -28,7 +28,7 @@ NOTCH_VECTOR double loss_gradient_row(real* x, std::int32_t target, double scale
   const real factor = static_cast<real>(scale / sum);
   for (Index i = 0; i < V; ++i) x[i] *= factor;
   x[target] -= static_cast<real>(scale);
-  return std::log(sum) - picked;
+  return elementary::log(sum) - picked;
 }
 
 struct RowLoss {
@@ -43,8 +43,8 @@ struct RowStats {
   double sum_hard = 0, sum_x = 0, sum_t = 0, reverse_gap = 0;
 };
 
-NOTCH_VECTOR RowLoss distillation_row(RowStats& stats, const real* x, const real* t,
-                                      std::int32_t target, const Distillation& how, Index V) {
+NOTCH_VECTOR(RowLoss, distillation_row, RowStats& stats, const real* x, const real* t,
+             std::int32_t target, const Distillation& how, Index V) {
   const real k = static_cast<real>(1 / how.tau);
   const real mx = lane_max(x, V), mt = lane_max(t, V);
   const double hard = lane_sum(V, [=](Index i) { return vmath::exp_nonpositive(x[i] - mx); });
@@ -59,7 +59,7 @@ NOTCH_VECTOR RowLoss distillation_row(RowStats& stats, const real* x, const real
     const real d = e * (u - (x[i] - mx) * k);
     return e == 0 ? real{0} : d;
   });
-  const double normalizers = std::log(soft) - std::log(teacher);
+  const double normalizers = elementary::log(soft) - elementary::log(teacher);
   double divergence = gap / teacher + normalizers;
   double reverse_gap = 0;
   if (how.reverse > 0) {
@@ -71,14 +71,14 @@ NOTCH_VECTOR RowLoss distillation_row(RowStats& stats, const real* x, const real
     reverse_gap = sum / soft;
     divergence = (1 - how.reverse) * divergence + how.reverse * (reverse_gap - normalizers);
   }
-  const double ce = std::log(hard) - (static_cast<double>(x[target]) - static_cast<double>(mx));
+  const double ce =
+      elementary::log(hard) - (static_cast<double>(x[target]) - static_cast<double>(mx));
   stats = {mx, mt, hard, soft, teacher, reverse_gap};
   return {(1 - how.alpha) * ce + how.alpha * how.tau * how.tau * divergence, ce};
 }
 
-NOTCH_VECTOR void distillation_gradient_row(real* x, const real* t, const RowStats& stats,
-                                            std::int32_t target, const Distillation& how,
-                                            double scale, Index V) {
+NOTCH_VECTOR(void, distillation_gradient_row, real* x, const real* t, const RowStats& stats,
+             std::int32_t target, const Distillation& how, double scale, Index V) {
   // dx = scale · ((1 - alpha) (softmax(x) - onehot)
   //               + alpha · tau · ((1 - reverse) (q - p) + reverse · q (v - u - Σ q (v - u)))),
   // q = softmax(x/tau), p = softmax(t/tau); log q - log p is v - u up to a constant, which cancels.

@@ -21,53 +21,74 @@ constexpr Index kPassCols = 1024;  // a pass packs its part of b for all tasks: 
 constexpr Index kPassDepth = 2048;
 constexpr Index kSmall = 196608;  // elements that fit into a second-level cache
 
+/// Whether a gradient of weights (trans_a) is small: long sums for few elements.
+template <class Real>
+bool is_short(const MatmulOf<Real>& m) {
+  return m.M * m.N <= kSmall;
+}
+
 /// Whether b's whole panels are read where they lie. Packing is another pass over b: it pays if b
 /// must be transposed, and if many blocks of rows read one that no cache holds.
-bool reads_in_place(const Matmul& m) { return !m.trans_b && (m.trans_a || m.N * m.K <= kSmall); }
+template <class Real>
+bool reads_in_place(const MatmulOf<Real>& m) {
+  return !m.trans_b && (m.trans_a ? is_short(m) : m.N * m.K <= kSmall);
+}
 
 /// The first of b's panels that is packed, as [K, 32]; those before it are read in place.
-Index first_packed(const Matmul& m) { return reads_in_place(m) ? m.N / kPanelCols : 0; }
+template <class Real>
+Index first_packed(const MatmulOf<Real>& m) {
+  return reads_in_place(m) ? m.N / kPanelCols : 0;
+}
 
 /// A block of an operand: x(i, k) = at[i · step + k · k_step].
+template <class Real>
 struct Strided {
-  const real* at = nullptr;
+  const Real* at = nullptr;
   Index step = 0, k_step = 0;
 };
 
 /// Rows [row, row + rows) of the output times panels [first, last) of b.
-template <class Tile>
-NOTCH_INLINE void block(const Matmul& m, const real* packed, Index row, Index rows, Index first,
-                        Index last) {
-  alignas(64) real last_rows[kPanelRows * kDepth];
-  alignas(64) real edge[kPanelRows * kPanelCols];
+template <class Tile, class Real>
+NOTCH_INLINE void block(const MatmulOf<Real>& m, const Real* packed, Index row, Index rows,
+                        Index first, Index last) {
+  alignas(64) Real last_rows[kPanelRows * kDepth];
+  alignas(64) Real edge[kPanelRows * kPanelCols];
+  alignas(64) Real transposed[kRows * kDepth];
+  // Of a transposed operand, neighbours in k lie a row apart: where many panels read them, on a page
+  // of memory each, a copy with only these rows pays.
+  const bool packs_a = m.trans_a && !is_short(m);
   const Index full = rows / kPanelRows * kPanelRows, unpacked = first_packed(m);
   const Index passes = (m.K + kDepth - 1) / kDepth, step = (m.K + passes - 1) / passes;
   for (Index k = 0; k < m.K; k += step) {
     const Index depth = std::min(step, m.K - k);
-    const Strided block_a = m.trans_a ? Strided{m.a + k * m.lda + row, 1, m.lda}
-                                      : Strided{m.a + row * m.lda + k, m.lda, 1};
+    Strided<Real> block_a{m.a + row * m.lda + k, m.lda, 1};
+    if (m.trans_a) block_a = {m.a + k * m.lda + row, 1, m.lda};
+    if (packs_a) {
+      for (Index d = 0; d < depth; ++d)
+        std::copy_n(block_a.at + d * m.lda, rows, transposed + d * kRows);
+      block_a = {transposed, 1, kRows};
+    }
     if (full < rows)  // an incomplete group of rows, completed with zeros
       for (Index r = 0; r < kPanelRows; ++r)
         for (Index d = 0; d < depth; ++d)
           last_rows[r * kDepth + d] =
               full + r < rows ? block_a.at[(full + r) * block_a.step + d * block_a.k_step]
-                              : real{0};
+                              : Real{0};
     for (Index panel = first; panel < last; ++panel) {
       const Index col = panel * kPanelCols, width = std::min(kPanelCols, m.N - col);
       const bool in_place = panel < unpacked;
-      const real* b =
+      const Real* b =
           in_place ? m.b + k * m.ldb + col : packed + ((panel - unpacked) * m.K + k) * kPanelCols;
       const Index ldb = in_place ? m.ldb : kPanelCols;
       for (Index i = 0; i < rows; i += kPanelRows) {
-        const Strided a = i < full
-                              ? Strided{block_a.at + i * block_a.step, block_a.step, block_a.k_step}
-                              : Strided{last_rows, kDepth, 1};
-        real* out = m.out + (row + i) * m.ld_out + col;
+        Strided<Real> a{last_rows, kDepth, 1};
+        if (i < full) a = {block_a.at + i * block_a.step, block_a.step, block_a.k_step};
+        Real* out = m.out + (row + i) * m.ld_out + col;
         // Stores to memory that is in no cache would hold up a short product.
         if (k == 0 && i + kPanelRows < full)
           prefetch<true>(out + kPanelRows * m.ld_out, kPanelRows, width, m.ld_out);
         const bool resume = m.accumulate || k > 0;
-        const real* init = resume ? out : m.bias ? m.bias + col : nullptr;
+        const Real* init = resume ? out : m.bias ? m.bias + col : nullptr;
         const Index ld_init = resume ? m.ld_out : 0;
         if (i < full && width == kPanelCols) {
           Tile::multiply_panel(out, m.ld_out, init, ld_init, a.at, a.step, a.k_step, b, ldb, depth);
@@ -78,7 +99,7 @@ NOTCH_INLINE void block(const Matmul& m, const real* packed, Index row, Index ro
         for (Index r = 0; r < kPanelRows; ++r)
           for (Index c = 0; c < kPanelCols; ++c)
             edge[r * kPanelCols + c] =
-                init && r < height && c < width ? init[r * ld_init + c] : real{0};
+                init && r < height && c < width ? init[r * ld_init + c] : Real{0};
         Tile::multiply_panel(edge, kPanelCols, edge, kPanelCols, a.at, a.step, a.k_step, b, ldb,
                              depth);
         for (Index r = 0; r < height; ++r)
@@ -88,34 +109,48 @@ NOTCH_INLINE void block(const Matmul& m, const real* packed, Index row, Index ro
   }
 }
 
-using Block = void (*)(const Matmul&, const real*, Index, Index, Index, Index);
-
 #if defined(__x86_64__)
+template <class Real>
 NOTCH_TARGET("avx512f,fma")
-void block_512(const Matmul& m, const real* b, Index row, Index rows, Index first, Index last) {
-  block<Tile512>(m, b, row, rows, first, last);
+void block_512(const MatmulOf<Real>& m, const Real* b, Index row, Index rows, Index first,
+               Index last) {
+  block<Tile512Of<Real>>(m, b, row, rows, first, last);
 }
+template <class Real>
 NOTCH_TARGET("avx2,fma")
-void block_256(const Matmul& m, const real* b, Index row, Index rows, Index first, Index last) {
-  block<Tile256>(m, b, row, rows, first, last);
+void block_256(const MatmulOf<Real>& m, const Real* b, Index row, Index rows, Index first,
+               Index last) {
+  block<Tile256Of<Real>>(m, b, row, rows, first, last);
 }
 #endif
-void block_128(const Matmul& m, const real* b, Index row, Index rows, Index first, Index last) {
-  block<Tile128>(m, b, row, rows, first, last);
+template <class Real>
+void block_128(const MatmulOf<Real>& m, const Real* b, Index row, Index rows, Index first,
+               Index last) {
+  block<Tile128Of<Real>>(m, b, row, rows, first, last);
+}
+template <class Real>
+void block_fused(const MatmulOf<Real>& m, const Real* b, Index row, Index rows, Index first,
+                 Index last) {
+  block<FusedTileOf<Real>>(m, b, row, rows, first, last);
 }
 
-Block choose_block() {
+template <class Real>
+using Block = void (*)(const MatmulOf<Real>&, const Real*, Index, Index, Index, Index);
+
+template <class Real>
+Block<Real> choose_block() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return block_512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return block_256;
+  if (isa() == Isa::avx512) return block_512<Real>;
+  if (isa() == Isa::avx2) return block_256<Real>;
 #endif
-  return block_128;
+  return is_portable() ? block_fused<Real> : block_128<Real>;
 }
 
 /// Panel `panel` of b: out [K, 32] = b, zero beyond N.
-void pack_panel(real* out, const Matmul& m, Index panel) {
+template <class Real>
+void pack_panel(Real* out, const MatmulOf<Real>& m, Index panel) {
   const Index col = panel * kPanelCols, width = std::min(kPanelCols, m.N - col);
-  if (width < kPanelCols) std::fill_n(out, m.K * kPanelCols, real{0});
+  if (width < kPanelCols) std::fill_n(out, m.K * kPanelCols, Real{0});
   if (m.trans_b) {
     transpose(out, m.b + col * m.ldb, width, m.K, kPanelCols, m.ldb);
   } else {
@@ -123,17 +158,19 @@ void pack_panel(real* out, const Matmul& m, Index panel) {
   }
 }
 
-void run_pass(const Matmul& m) {
-  thread_local std::vector<real> buffer;
+template <class Real>
+void run_pass(const MatmulOf<Real>& m) {
+  thread_local std::vector<Real> buffer;
   const Index panels = (m.N + kPanelCols - 1) / kPanelCols, first = first_packed(m);
   const auto elements = static_cast<std::size_t>((panels - first) * kPanelCols * m.K);
   if (buffer.size() < elements) buffer.resize(elements);
-  real* const packed = buffer.data();
+  Real* const packed = buffer.data();
   parallel_for(panels - first,
                [&](Index p) { pack_panel(packed + p * m.K * kPanelCols, m, first + p); });
-  const Block run = choose_block();
+  const Block<Real> run = choose_block<Real>();
   const Index row_blocks = (m.M + kRows - 1) / kRows;
-  const Index splits = std::clamp<Index>((m.trans_a ? kLongTasks : kTasks) / row_blocks, 1, panels);
+  const Index tasks = m.trans_a && is_short(m) ? kLongTasks : kTasks;
+  const Index splits = std::clamp<Index>(tasks / row_blocks, 1, panels);
   parallel_for(row_blocks * splits, [&](Index task) {
     const Index row = task / splits * kRows, part = task % splits;
     run(m, packed, row, std::min(kRows, m.M - row), panels * part / splits,
@@ -141,17 +178,16 @@ void run_pass(const Matmul& m) {
   });
 }
 
-}  // namespace
-
-void matmul(const Matmul& m) {
+template <class Real>
+void multiply(const MatmulOf<Real>& m) {
   if (m.K <= 0) {  // no pass would write the output
     if (m.accumulate) return;
     for (Index r = 0; r < m.M; ++r) {
-      real* out = m.out + r * m.ld_out;
+      Real* out = m.out + r * m.ld_out;
       if (m.bias) {
         std::copy_n(m.bias, m.N, out);
       } else {
-        std::fill_n(out, m.N, real{0});
+        std::fill_n(out, m.N, Real{0});
       }
     }
     return;
@@ -159,7 +195,7 @@ void matmul(const Matmul& m) {
   if (reads_in_place(m)) return run_pass(m);
   for (Index col = 0; col < m.N; col += kPassCols)
     for (Index k = 0; k < m.K; k += kPassDepth) {
-      Matmul pass = m;
+      MatmulOf<Real> pass = m;
       pass.N = std::min(kPassCols, m.N - col);
       pass.K = std::min(kPassDepth, m.K - k);
       pass.out += col;
@@ -170,6 +206,11 @@ void matmul(const Matmul& m) {
       run_pass(pass);
     }
 }
+
+}  // namespace
+
+void matmul(const MatmulOf<float>& m) { multiply(m); }
+void matmul(const MatmulOf<double>& m) { multiply(m); }
 
 bool matmul_pays(Index M, Index N, Index K, bool trans_a) {
 #if defined(__x86_64__)

@@ -24,8 +24,8 @@ NOTCH_INLINE void normalize_row(real* out, const real* x, const real* gamma, con
   }
 }
 
-NOTCH_VECTOR void forward_row(real* out, real* mean, real* rstd, const real* x, const real* gamma,
-                              const real* beta, Index C, double eps) {
+NOTCH_VECTOR(void, forward_row, real* out, real* mean, real* rstd, const real* x, const real* gamma,
+             const real* beta, Index C, double eps) {
   const double n = static_cast<double>(C);
   const real mu = static_cast<real>(lane_sum(C, [=](Index i) { return x[i]; }) / n);
   const double squares = lane_sum(C, [=](Index i) { return (x[i] - mu) * (x[i] - mu); });
@@ -35,15 +35,15 @@ NOTCH_VECTOR void forward_row(real* out, real* mean, real* rstd, const real* x, 
   normalize_row(out, x, gamma, beta, mu, scale, C);
 }
 
-NOTCH_VECTOR void normalize_rows(real* out, const real* x, const real* gamma, const real* beta,
-                                 const real* mean, const real* rstd, Index rows, Index C) {
+NOTCH_VECTOR(void, normalize_rows, real* out, const real* x, const real* gamma, const real* beta,
+             const real* mean, const real* rstd, Index rows, Index C) {
   for (Index r = 0; r < rows; ++r)
     normalize_row(out + r * C, x + r * C, gamma, beta, mean[r], rstd[r], C);
 }
 
 /// Adds one row to dgamma and dbeta (either may be null) and, unless dx is null, to dx.
-NOTCH_VECTOR void backward_row(real* dx, real* dgamma, real* dbeta, const real* dout, const real* x,
-                               const real* gamma, real mean, real rstd, Index C) {
+NOTCH_VECTOR(void, backward_row, real* dx, real* dgamma, real* dbeta, const real* dout,
+             const real* x, const real* gamma, real mean, real rstd, Index C) {
   // out = n · gamma + beta, n = (x - mean) · rstd
   if (dgamma)
     for (Index c = 0; c < C; ++c) dgamma[c] += dout[c] * ((x[c] - mean) * rstd);
@@ -63,21 +63,21 @@ NOTCH_INLINE void scale_row(real* out, const real* x, const real* gamma, real rs
   for (Index c = 0; c < C; ++c) out[c] = x[c] * rstd * gamma[c];
 }
 
-NOTCH_VECTOR void rms_row(real* out, real* rstd, const real* x, const real* gamma, Index C,
-                          double eps) {
+NOTCH_VECTOR(void, rms_row, real* out, real* rstd, const real* x, const real* gamma, Index C,
+             double eps) {
   const double squares = lane_sum(C, [=](Index i) { return x[i] * x[i]; });
   *rstd = static_cast<real>(1 / std::sqrt(squares / static_cast<double>(C) + eps));
   scale_row(out, x, gamma, *rstd, C);
 }
 
-NOTCH_VECTOR void scale_rows(real* out, const real* x, const real* gamma, const real* rstd,
-                             Index rows, Index C) {
+NOTCH_VECTOR(void, scale_rows, real* out, const real* x, const real* gamma, const real* rstd,
+             Index rows, Index C) {
   for (Index r = 0; r < rows; ++r) scale_row(out + r * C, x + r * C, gamma, rstd[r], C);
 }
 
 /// Adds one row to dgamma and dx; either may be null.
-NOTCH_VECTOR void rms_backward_row(real* dx, real* dgamma, const real* dout, const real* x,
-                                   const real* gamma, real rstd, Index C) {
+NOTCH_VECTOR(void, rms_backward_row, real* dx, real* dgamma, const real* dout, const real* x,
+             const real* gamma, real rstd, Index C) {
   // out = n · gamma, n = x · rstd
   if (dgamma)
     for (Index c = 0; c < C; ++c) dgamma[c] += dout[c] * (x[c] * rstd);

@@ -33,22 +33,24 @@ NOTCH_TARGET("avx512f,fma") void product_512(const PanelProduct& p) { product<Ti
 NOTCH_TARGET("avx2,fma") void product_256(const PanelProduct& p) { product<Tile256>(p); }
 #endif
 void product_128(const PanelProduct& p) { product<Tile128>(p); }
+void product_fused(const PanelProduct& p) { product<FusedTile>(p); }
 
 }  // namespace
 
 void panel_product(const PanelProduct& p) {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return product_512(p);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return product_256(p);
+  if (isa() == Isa::avx512) return product_512(p);
+  if (isa() == Isa::avx2) return product_256(p);
 #endif
-  product_128(p);
+  is_portable() ? product_fused(p) : product_128(p);
 }
 
 namespace {
 
 /// out [4, 4] = xᵀ in registers. Portable: two rounds of interleaving.
-NOTCH_INLINE void transpose4(real* out, const real* x, Index ld_out, Index ldx) {
-  typedef real Row __attribute__((vector_size(4 * sizeof(real))));
+template <class Real>
+NOTCH_INLINE void transpose4(Real* out, const Real* x, Index ld_out, Index ldx) {
+  typedef Real Row __attribute__((vector_size(4 * sizeof(Real))));
   Row a[4];
   for (int i = 0; i < 4; ++i) std::memcpy(&a[i], x + i * ldx, sizeof(Row));
   const Row low02 = __builtin_shufflevector(a[0], a[2], 0, 4, 1, 5);
@@ -62,9 +64,8 @@ NOTCH_INLINE void transpose4(real* out, const real* x, Index ld_out, Index ldx) 
   for (int i = 0; i < 4; ++i) std::memcpy(out + i * ld_out, &columns[i], sizeof(Row));
 }
 
-}  // namespace
-
-void transpose(real* out, const real* x, Index rows, Index cols, Index ld_out, Index ldx) {
+template <class Real>
+void transpose_strips(Real* out, const Real* x, Index rows, Index cols, Index ld_out, Index ldx) {
   // Strips of a cache line's columns: every line of x is read once, and what is written stays in
   // the first-level cache until it is complete.
   constexpr Index kStrip = 16;
@@ -76,6 +77,15 @@ void transpose(real* out, const real* x, Index rows, Index cols, Index ld_out, I
   for (Index r = 0; r < rows; ++r)
     for (Index c = r < full_rows ? full_cols : 0; c < cols; ++c)
       out[c * ld_out + r] = x[r * ldx + c];
+}
+
+}  // namespace
+
+void transpose(float* out, const float* x, Index rows, Index cols, Index ld_out, Index ldx) {
+  transpose_strips(out, x, rows, cols, ld_out, ldx);
+}
+void transpose(double* out, const double* x, Index rows, Index cols, Index ld_out, Index ldx) {
+  transpose_strips(out, x, rows, cols, ld_out, ldx);
 }
 
 }  // namespace notch::kernels

@@ -34,7 +34,9 @@ struct PanelProduct {
 void panel_product(const PanelProduct& product);
 
 /// out [cols, rows] = xᵀ for x [rows, cols]; row distances ld_out and ldx.
-void transpose(real* out, const real* x, std::int64_t rows, std::int64_t cols, std::int64_t ld_out,
-               std::int64_t ldx);
+void transpose(float* out, const float* x, std::int64_t rows, std::int64_t cols,
+               std::int64_t ld_out, std::int64_t ldx);
+void transpose(double* out, const double* x, std::int64_t rows, std::int64_t cols,
+               std::int64_t ld_out, std::int64_t ldx);
 
 }  // namespace notch::kernels

@@ -1,7 +1,8 @@
 #include "autograd/kernels/rotary.h"
 
-#include <cmath>
+#include <vector>
 
+#include "autograd/base/elementary.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 
@@ -10,7 +11,7 @@ namespace {
 
 using Index = std::int64_t;
 
-NOTCH_VECTOR void turn_row(real* out, const real* x, const real* angles, Index H, Index HS) {
+NOTCH_VECTOR(void, turn_row, real* out, const real* x, const real* angles, Index H, Index HS) {
   const Index half = HS / 2;
   const real *cosines = angles, *sines = angles + half;
   for (Index h = 0; h < H; ++h) {
@@ -23,8 +24,8 @@ NOTCH_VECTOR void turn_row(real* out, const real* x, const real* angles, Index H
   }
 }
 
-NOTCH_VECTOR void add_turned_back(real* dx, const real* dout, const real* angles, Index H,
-                                  Index HS) {
+NOTCH_VECTOR(void, add_turned_back, real* dx, const real* dout, const real* angles, Index H,
+             Index HS) {
   const Index half = HS / 2;
   const real *cosines = angles, *sines = angles + half;
   for (Index h = 0; h < H; ++h) {
@@ -52,14 +53,14 @@ void rotary_table(std::span<real> table, std::int64_t positions, std::int64_t HS
   std::vector<double> speeds(static_cast<std::size_t>(half));
   for (Index i = 0; i < half; ++i)
     speeds[static_cast<std::size_t>(i)] =
-        std::pow(theta, -2 * static_cast<double>(i) / static_cast<double>(HS));
+        elementary::pow(theta, -2 * static_cast<double>(i) / static_cast<double>(HS));
   for_rows(positions, 64 * HS, [&](Index first, Index last) {
     for (Index t = first; t < last; ++t) {
       real* row = table.data() + t * HS;
       for (Index i = 0; i < half; ++i) {
         const double angle = static_cast<double>(t) * speeds[static_cast<std::size_t>(i)];
-        row[i] = static_cast<real>(std::cos(angle));
-        row[i + half] = static_cast<real>(std::sin(angle));
+        row[i] = static_cast<real>(elementary::cos(angle));
+        row[i + half] = static_cast<real>(elementary::sin(angle));
       }
     }
   });

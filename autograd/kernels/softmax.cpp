@@ -1,7 +1,6 @@
 #include "autograd/kernels/softmax.h"
 
-#include <cmath>
-
+#include "autograd/base/elementary.h"
 #include "autograd/base/extents.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
@@ -12,23 +11,23 @@ namespace {
 
 using Index = std::int64_t;
 
-NOTCH_VECTOR void softmax_row(real* out, const real* x, Index C) {
+NOTCH_VECTOR(void, softmax_row, real* out, const real* x, Index C) {
   const real m = lane_max(x, C);
   const double sum = lane_sum(C, [=](Index i) { return out[i] = vmath::exp(x[i] - m); });
   const real scale = static_cast<real>(1 / sum);
   for (Index c = 0; c < C; ++c) out[c] *= scale;
 }
 
-NOTCH_VECTOR void softmax_backward_row(real* dx, const real* dout, const real* out, Index C) {
+NOTCH_VECTOR(void, softmax_backward_row, real* dx, const real* dout, const real* out, Index C) {
   // out = exp(x) / Σ exp(x): dx = out · (dout - Σ dout·out)
   const real sum = static_cast<real>(lane_sum(C, [=](Index i) { return dout[i] * out[i]; }));
   for (Index c = 0; c < C; ++c) dx[c] += out[c] * (dout[c] - sum);
 }
 
-NOTCH_VECTOR double log_sum_exp_row(const real* x, Index C) {
+NOTCH_VECTOR(double, log_sum_exp_row, const real* x, Index C) {
   const real m = lane_max(x, C);
   const double sum = lane_sum(C, [=](Index i) { return vmath::exp(x[i] - m); });
-  return static_cast<double>(m) + std::log(sum);
+  return static_cast<double>(m) + elementary::log(sum);
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ struct Edge {
 };
 
 /// Rows [begin, end) of x [rows, N] into the panels.
-NOTCH_VECTOR void pack(real* packed, const real* x, Index rows, Index N, Index begin, Index end) {
+NOTCH_VECTOR(void, pack, real* packed, const real* x, Index rows, Index N, Index begin, Index end) {
   const Index whole = N / kPanelCols, rest = N % kPanelCols;
   for (Index r = begin; r < end; ++r) {
     const real* from = x + r * N;
@@ -39,7 +39,7 @@ NOTCH_VECTOR void pack(real* packed, const real* x, Index rows, Index N, Index b
   }
 }
 
-NOTCH_VECTOR void add_row(double* out, const real* x, Index n) {
+NOTCH_VECTOR(void, add_row, double* out, const real* x, Index n) {
   for (Index i = 0; i < n; ++i) out[i] += static_cast<double>(x[i]);
 }
 

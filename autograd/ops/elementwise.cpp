@@ -3,8 +3,8 @@
 #include "autograd/kernels/elementwise.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "autograd/base/elementary.h"
 #include "autograd/kernels/dropout.h"
 #include "autograd/ops.h"
 
@@ -15,7 +15,7 @@ namespace {
 
 struct Log {
   static constexpr std::string_view name = "log";
-  static real f(real x) { return std::log(x); }
+  static real f(real x) { return elementary::log(x); }
   static real df(real x, real) { return 1 / x; }
 };
 struct Relu {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "autograd/base/arithmetic.h"
 #include "autograd/base/half.h"
 #include "autograd/base/simd.h"
 #include "quant/kernels/packed_isa.h"
@@ -207,17 +208,7 @@ void packed_rows_portable(const PackedCall& call, Index begin, Index end) {
   }
 }
 
-Isa best_isa() {
-#if defined(__x86_64__)
-  static const Isa best = [] {
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Isa::portable;
-    return __builtin_cpu_supports("avx512f") ? Isa::avx512 : Isa::avx2;
-  }();
-  return best;
-#else
-  return Isa::portable;
-#endif
-}
+Isa best_isa() { return static_cast<Isa>(notch::isa()); }
 
 void packed_gemv(float* out, Index ld_out, const float* x, Index ld_x, Index M, const PackedRows& w,
                  const float* bias, Index begin, Index end, Isa isa) {

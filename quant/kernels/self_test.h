@@ -4,16 +4,13 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <vector>
+
+#include "autograd/base/kernel_trial.h"
 
 namespace notch::quant {
 
-struct KernelTrial {
-  std::string kernel{};       ///< "integer avx512_vnni", "narrow avx2", "lanes avx512", …
-  std::int64_t products = 0;  ///< that were compared
-  std::string difference{};   ///< the first product that was not the same; empty: none
-};
+using notch::KernelTrial;
 
 /// `products` random products for every kernel and variant: sizes, widths of 1 to 8 bits, groups,
 /// zero points, codebooks, types of scales. And as many rows through the roundings of activations,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/base/elementary.h"
 #include "autograd/ops.h"
 #include "quant/methods/learned_rounding.h"
 #include "quant/methods/options.h"
@@ -18,7 +19,9 @@ std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 constexpr double kStretch = 1.2, kShift = -0.1;  // ζ - γ, γ of eq. 23
 
-double rectified(double v) { return std::clamp(kStretch / (1 + std::exp(-v)) + kShift, 0.0, 1.0); }
+double rectified(double v) {
+  return std::clamp(kStretch / (1 + elementary::exp(-v)) + kShift, 0.0, 1.0);
+}
 
 class UpOrDown final : public LearnedRounding {
  public:
@@ -51,7 +54,7 @@ class UpOrDown final : public LearnedRounding {
       const double share =
           hi > lo ? std::clamp(static_cast<double>((v - lo) / (hi - lo)), 0.0, 1.0) : 0;
       const double sigma = std::clamp((share - kShift) / kStretch, 1e-4, 1 - 1e-4);
-      place_->value.data[i] = static_cast<real>(std::log(sigma / (1 - sigma)));
+      place_->value.data[i] = static_cast<real>(elementary::log(sigma / (1 - sigma)));
     });
   }
 
@@ -93,8 +96,8 @@ class UpOrDown final : public LearnedRounding {
     for_numbers(*place_, [&](Index i) {
       const double v = static_cast<double>(place_->value.data[i]), h = rectified(v);
       if (h <= 0 || h >= 1) return;
-      const double sigma = 1 / (1 + std::exp(-v)), u = 2 * h - 1;
-      const double slope = -beta * std::pow(std::fabs(u), beta - 1) * std::copysign(2.0, u);
+      const double sigma = 1 / (1 + elementary::exp(-v)), u = 2 * h - 1;
+      const double slope = -beta * elementary::pow(std::fabs(u), beta - 1) * std::copysign(2.0, u);
       place_->grad.data[i] += static_cast<real>(weight * slope * kStretch * sigma * (1 - sigma));
     });
   }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/kernels/blas.h"
 #include "quant/methods/rtn.h"
@@ -27,13 +28,13 @@ std::vector<real> scales_of(std::span<const double> magnitudes, double exponent)
   double low = std::numeric_limits<double>::infinity(), high = 0;
   for (const double m : magnitudes) {
     if (m <= 0) continue;
-    low = std::min(low, std::pow(m, exponent));
-    high = std::max(high, std::pow(m, exponent));
+    low = std::min(low, elementary::pow(m, exponent));
+    high = std::max(high, elementary::pow(m, exponent));
   }
   std::vector<real> s(magnitudes.size(), 1);
   for (std::size_t j = 0; j < s.size(); ++j) {
     if (magnitudes[j] > 0)
-      s[j] = static_cast<real>(std::pow(magnitudes[j], exponent) / std::sqrt(low * high));
+      s[j] = static_cast<real>(elementary::pow(magnitudes[j], exponent) / std::sqrt(low * high));
   }
   return s;
 }

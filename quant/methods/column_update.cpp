@@ -57,10 +57,13 @@ void update_256(real* W, const real* D, const PackedFactor& R, Index first, Inde
 void update_columns(real* W, const real* D, const PackedFactor& R, Index first, Index terms,
                     Index begin, Index end) {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return update_512(W, D, R, first, terms, begin, end);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return update_256(W, D, R, first, terms, begin, end);
+  if (isa() == notch::Isa::avx512) return update_512(W, D, R, first, terms, begin, end);
+  if (isa() == notch::Isa::avx2) return update_256(W, D, R, first, terms, begin, end);
 #endif
+  if (is_portable()) {
+    update<kernels::FusedTile, kernels::Tile<16, 1, 2, true>>(W, D, R, first, terms, begin, end);
+    return;
+  }
   update<kernels::Tile128, kernels::Tile<16, 1, 2>>(W, D, R, first, terms, begin, end);
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <numbers>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/methods/gptq.h"
@@ -65,7 +66,7 @@ class Matrix {
     });
     for (std::size_t u = 0; u < q.at.scales.size(); ++u)
       q.at.scales[u] =
-          round_scale(q.at.scales[u] * std::exp(log_scales_->value.data[u]), q.spec.scale);
+          round_scale(q.at.scales[u] * elementary::exp(log_scales_->value.data[u]), q.spec.scale);
     return q;
   }
 
@@ -161,12 +162,12 @@ class Refiner {
     learning_ = true;
     for (int step = 0; step < options_.steps; ++step) {
       const double done = static_cast<double>(step) / options_.steps;
-      temperature_ = std::pow(options_.temperature, done);
+      temperature_ = elementary::pow(options_.temperature, done);
       store_.zero_gradients();
       graph_.begin(Graph::Mode::training);
       const Var loss = loss_of(lessons_[static_cast<std::size_t>(step) % lessons_.size()]);
       graph_.backward(loss);
-      const double rate = 0.55 + 0.45 * std::cos(std::numbers::pi * done);
+      const double rate = 0.55 + 0.45 * elementary::cos(std::numbers::pi * done);
       for (Lion& l : of_logits) l.step(rate * options_.lr);
       for (Lion& l : of_scales) l.step(rate * options_.scale_lr);
     }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/methods/options.h"
@@ -17,14 +18,16 @@ constexpr std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 /// sign(r) max(0, |r| - |r|ᵖ⁻¹ / β); |0|ᵖ⁻¹ is infinite and takes nothing out.
 double shrink(double r, double p, double beta) {
   const double size = std::fabs(r);
-  return size == 0 ? 0 : std::copysign(std::max(0.0, size - std::pow(size, p - 1) / beta), r);
+  return size == 0 ? 0
+                   : std::copysign(std::max(0.0, size - elementary::pow(size, p - 1) / beta), r);
 }
 
 /// Σ |w - ŵ|ᵖ
 double error_of(std::span<const real> w, std::span<const real> rounded, double p) {
   double sum = 0;
   for (std::size_t i = 0; i < w.size(); ++i)
-    sum += std::pow(std::fabs(static_cast<double>(w[i]) - static_cast<double>(rounded[i])), p);
+    sum +=
+        elementary::pow(std::fabs(static_cast<double>(w[i]) - static_cast<double>(rounded[i])), p);
   return sum;
 }
 

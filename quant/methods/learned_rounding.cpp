@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/ops.h"
 #include "quant/methods/shipped_inputs.h"
@@ -28,7 +29,7 @@ std::vector<real> copy(Var v) {
 double distance(std::span<const real> a, std::span<const real> b) {
   double sum = 0;
   for (std::size_t i = 0; i < a.size(); ++i)
-    sum += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+    sum += elementary::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
   return sum;
 }
 

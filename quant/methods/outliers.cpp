@@ -1,8 +1,8 @@
 #include "quant/methods/outliers.h"
 
-#include <cmath>
 #include <vector>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "quant/methods/input_divisors.h"
@@ -24,7 +24,7 @@ void add_outliers(nn::Model& model, int channels, std::uint64_t seed) {
         real& d = divisors[rng.below(static_cast<std::uint64_t>(width))];
         if (d != 1) continue;
         const double factor =
-            kLeastOutlier * std::pow(kLargestOutlier / kLeastOutlier, rng.uniform());
+            kLeastOutlier * elementary::pow(kLargestOutlier / kLeastOutlier, rng.uniform());
         d = static_cast<real>(1 / factor);
         ++made;
       }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/kernels/blas.h"
 #include "quant/methods/calibration.h"
@@ -67,7 +68,7 @@ double error_of(const Target& t, std::span<const real> sample, std::span<const r
   const std::vector<real> got = product(rounded_input(t, over(sample, s), K), weights, K);
   double error = 0;
   for (std::size_t i = 0; i < got.size(); ++i)
-    error += std::pow(static_cast<double>(got[i]) - static_cast<double>(wanted[i]), 2);
+    error += elementary::pow(static_cast<double>(got[i]) - static_cast<double>(wanted[i]), 2);
   return error;
 }
 
@@ -90,7 +91,8 @@ std::vector<real> smoothing(std::span<const Target* const> targets, std::span<co
   for (std::size_t j = 0; j < s.size(); ++j) {
     const auto x = static_cast<double>(largest[j]);
     if (x == 0 || weights[j] == 0) continue;
-    const auto found = static_cast<real>(std::pow(x, alpha) / std::pow(weights[j], 1 - alpha));
+    const auto found =
+        static_cast<real>(elementary::pow(x, alpha) / elementary::pow(weights[j], 1 - alpha));
     if (std::isfinite(found) && found > 0) s[j] = found;
   }
   return s;

@@ -1,10 +1,10 @@
 #include "quant/methods/tied_table.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <vector>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/thread_pool.h"
 
 namespace notch::quant {
@@ -17,7 +17,7 @@ double spread(std::span<const real> logits) {
   const double top = static_cast<double>(*std::ranges::max_element(logits));
   double sum = 0, squares = 0;
   for (const real z : logits) {
-    const double e = std::exp(static_cast<double>(z) - top);
+    const double e = elementary::exp(static_cast<double>(z) - top);
     sum += e;
     squares += e * e;
   }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/param.h"
 
@@ -51,8 +52,8 @@ class Adam {
         second_(static_cast<std::size_t>(p.value.size())) {}
   void step(double lr) {
     ++steps_;
-    const auto rate = static_cast<real>(lr / (1 - std::pow(0.9, steps_)));
-    const auto correction = static_cast<real>(1 / (1 - std::pow(0.999, steps_)));
+    const auto rate = static_cast<real>(lr / (1 - elementary::pow(0.9, steps_)));
+    const auto correction = static_cast<real>(1 / (1 - elementary::pow(0.999, steps_)));
     for_numbers(*p_, [&](std::int64_t i) {
       const real g = p_->grad.data[i];
       real &m = first_[static_cast<std::size_t>(i)], &v = second_[static_cast<std::size_t>(i)];

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <numeric>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 
@@ -88,7 +89,7 @@ double divergence(std::span<const Bin> bins, std::size_t n, std::size_t levels, 
   double sum = 0;
   for (std::size_t i = 0; i < p.size(); ++i) {
     const double share = p[i] / p_total;
-    sum += share * std::log(share / (q[i] / q_total));
+    sum += share * elementary::log(share / (q[i] / q_total));
   }
   return sum;
 }

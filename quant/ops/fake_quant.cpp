@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/fake_quant.h"
 #include "quant/kernels/round.h"
@@ -268,7 +269,7 @@ Var fake_quant_gaussian(Var w, const Spec& spec, double of_normal, const PackedW
 }
 
 real lsq_step(real start, real log_scale, ScaleType type) {
-  return round_scale(start * std::exp(log_scale), type);
+  return round_scale(start * elementary::exp(log_scale), type);
 }
 
 }  // namespace notch::quant

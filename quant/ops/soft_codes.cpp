@@ -1,8 +1,8 @@
 #include "quant/ops/soft_codes.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/thread_pool.h"
 
 namespace notch::quant {
@@ -26,7 +26,7 @@ struct SoftCodesOp {
     const real* const logits = f.in(0).data;
     scales = f.keep(std::ssize(codes.scales));
     for (std::size_t u = 0; u < scales.size(); ++u)
-      scales[u] = codes.scales[u] * std::exp(f.in(1).data[u]);
+      scales[u] = codes.scales[u] * elementary::exp(f.in(1).data[u]);
     parallel_for(codes.rows, [&](std::int64_t row) {
       for (std::int64_t i = row * codes.cols; i < (row + 1) * codes.cols; ++i) {
         const real* const l = logits + kNeighbours * i;
@@ -34,7 +34,7 @@ struct SoftCodesOp {
         const real top = std::max({l[0], l[1], l[2]});
         real sum = 0, level = 0;
         for (std::int64_t k = 0; k < kNeighbours; ++k) {
-          p[k] = std::exp((l[k] - top) / temperature);
+          p[k] = elementary::exp((l[k] - top) / temperature);
           sum += p[k];
         }
         for (std::int64_t k = 0; k < kNeighbours; ++k) {

@@ -31,8 +31,8 @@ std::uint16_t to_finite_f16(real x) {
   return to_f16(std::clamp(static_cast<float>(x), -kMaxF16, kMaxF16));
 }
 
-NOTCH_VECTOR void attend_halves(real* out, const real* q, const std::uint16_t* keys,
-                                const std::uint16_t* values, Index seen, Index HS, real* p) {
+NOTCH_VECTOR(void, attend_halves, real* out, const real* q, const std::uint16_t* keys,
+             const std::uint16_t* values, Index seen, Index HS, real* p) {
   kernels::attend_head(out, q, keys, values, seen, HS, p);
 }
 
@@ -44,7 +44,7 @@ struct Int8Head {
   Index quantized, seen, HS, padded;
 };
 
-NOTCH_VECTOR void attend_bytes(real* out, const real* q, const Int8Head& h, real* p) {
+NOTCH_VECTOR(void, attend_bytes, real* out, const real* q, const Int8Head& h, real* p) {
   constexpr Index kBlock = Int8KvCache::kBlock, kRing = Int8KvCache::kRing;
   real* scaled = p + round_up(h.seen, kKeyBlock);
   real* sum = scaled + h.padded;

@@ -8,6 +8,7 @@
 #include <limits>
 #include <optional>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
@@ -203,8 +204,9 @@ void Diagnostics::describe(Layer& layer, std::size_t index, LayerDiagnostics& ou
   out.clipped = 1 - inside / n;
   for (double& share : out.reversals) share /= n;
   for (double& share : out.boundary) share /= std::max(between, 1.0);
-  for (const real s : units.at().scales) log_scales += std::log(std::abs(static_cast<double>(s)));
-  out.step = std::exp(log_scales / static_cast<double>(units.at().scales.size()));
+  for (const real s : units.at().scales)
+    log_scales += elementary::log(std::abs(static_cast<double>(s)));
+  out.step = elementary::exp(log_scales / static_cast<double>(units.at().scales.size()));
 }
 
 void Diagnostics::compare_gradients(const std::function<void()>& gradients, std::uint64_t key,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "quant/methods/magnitude.h"
 #include "quant/numbers/format.h"
@@ -51,7 +52,7 @@ void Mask::before_update(double r) {
   const double n = growing_->rounds, due = std::min(n, 1 + std::floor(2 * r * n));
   if (static_cast<double>(done_[0]) >= due) return;
   done_[0] = static_cast<real>(due);
-  const double share = 1 - std::pow(1 - due / n, 3);
+  const double share = 1 - elementary::pow(1 - due / n, 3);
   for (Node& node : nodes_) {
     const Param& p = *node.weight;
     std::vector<double> scores = magnitudes_of(p.value.flat());

@@ -1,9 +1,9 @@
 #include "quant/train/qat.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numbers>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/fake_quant.h"
 #include "quant/kernels/oscillation.h"
@@ -224,7 +224,7 @@ void FakeQuantizer::before_update(double r) {
   inputs_->add_decay(options_.pact_decay);
   if (options_.dampen == 0) return;
   refuse_links_below("qat.dampen");
-  const double weight = options_.dampen * (1 - std::cos(std::numbers::pi * r)) / 2;
+  const double weight = options_.dampen * (1 - elementary::cos(std::numbers::pi * r)) / 2;
   for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {
     Param& p = *node.target.weight;
     dampen_backward(p.grad.flat(), p.value.flat(), {node.now.scales, node.now.zero_points, unit}, g,

@@ -1,7 +1,6 @@
 #include "quant/train/trained_inputs.h"
 
-#include <cmath>
-
+#include "autograd/base/elementary.h"
 #include "quant/kernels/quantize_rows.h"
 
 namespace notch::quant {
@@ -143,7 +142,7 @@ void TrainedInputs::add_decay(double decay) {
     const Grid grid = grid_of(unit_spec(layer.input.spec));
     const double low = layer.offset ? static_cast<double>(layer.offset->value.data[0]) : 0;
     const double width = static_cast<double>(layer.input.at.scale) *
-                         std::exp(static_cast<double>(layer.log_scale->value.data[0])) *
+                         elementary::exp(static_cast<double>(layer.log_scale->value.data[0])) *
                          (layer.offset ? grid.qmax - grid.qmin : grid.qmax);
     layer.log_scale->grad.data[0] += static_cast<real>(2 * decay * (low + width) * width);
   }
