@@ -53,6 +53,7 @@ Seconds time_layer(const quant::Target& target, std::int64_t tokens,
 
 Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::string> layers) {
   const ExperimentConfig& config = subject.config;
+  use_products(config);
   const auto model = make_model(config, subject.vocab_size);
   model->init(kSeed);
   const RowConfig row{.method = "gptq",

@@ -268,6 +268,7 @@ double TrainingBench::floor_share(std::size_t i) const {
 }
 
 TrainingBench bench_training(const BenchSubject& subject, const BenchOptions& options) {
+  use_products(subject.config);
   const std::vector<std::unique_ptr<Arm>> arms = make_arms(subject, options.recipes);
   nn::Model& model = arms.at(0)->model();
   TrainingBench bench{.name = subject.name,

@@ -377,7 +377,8 @@ const std::vector<std::string_view>& always_effective() {
       "model.n_embd", "model.n_inner", "model.block_size", "model.tie_embeddings", "model.outliers",
       "train.steps", "train.batch_size", "train.grad_accum", "train.lr", "train.optimizer", "train.clip",
       "train.order", "train.eval_every", "train.eval_windows", "train.checkpoint_every",
-      "train.keep_last", "train.log_every", "train.matmul", "quant.control",
+      "train.keep_last", "train.log_every", "train.matmul", "train.products",
+      "quant.control",
       // A width that no row has is an element of which nothing else is used.
       "quant.at", "quant.at[].bits", "quant.layers[].pattern", "quant.layers[].bits",
       "row[].method", "row[].bits", "row[].grid", "row[].granularity", "row[].group_size",

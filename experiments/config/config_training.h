@@ -118,6 +118,7 @@ struct TrainConfig {
   int keep_last = 2;
   int log_every = 10;
   std::string matmul = "fp32";
+  std::string products = "openblas";
   quant::InputBackward backward = quant::InputBackward::fp32;
   bool operator==(const TrainConfig&) const = default;
 
@@ -134,6 +135,9 @@ struct TrainConfig {
     v(self.schedule, {"schedule", "after the warm-up"});
     v(self.optimizer, {"optimizer", "update rule", one_of({"adamw", "sgd"})});
     v(self.matmul, {"matmul", "operands of the products with weights", one_of({"fp32", "bf16"})});
+    v(self.products,
+      {"products", "by OpenBLAS, or portable: every number the same bits on any x86-64 CPU",
+       one_of({"openblas", "portable"})});
     v(self.backward, {"backward", "qat- rows: products for gradients of rounded inputs"});
     v(self.beta1, {"beta1", "adamw: decay of the first moment", from_below(0, 1)});
     v(self.beta2, {"beta2", "adamw: decay of the second moment", from_below(0, 1)});

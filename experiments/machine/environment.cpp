@@ -145,6 +145,7 @@ Json describe_environment(const EnvironmentInputs& inputs) {
   env.set("cpu", or_null(cpu_model()));
   env.set("cores", static_cast<int>(std::thread::hardware_concurrency()));
   env.set("threads", inputs.threads);
+  env.set("products", or_null(inputs.products));
   Json openblas = Json::object();
   for (const auto& [key, value] : inputs.openblas) openblas.set(key, value);
   env.set("openblas", std::move(openblas));

@@ -15,6 +15,7 @@ namespace notch::experiments {
 struct EnvironmentInputs {
   std::vector<std::string> command_line{};
   int threads = 0;
+  std::string products{};  ///< train.products
   /// For example {"config", openblas_get_config()}, {"core", …} and the OPENBLAS_* variables.
   std::vector<std::pair<std::string, std::string>> openblas{};
 };

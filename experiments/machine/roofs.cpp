@@ -18,7 +18,8 @@ constexpr std::int64_t kTileWords = 32768;  // a quarter of a mebibyte
 
 /// Everything read, combined: the compiler must not leave a load out. With `ahead`, what lies that
 /// many words further is prefetched.
-NOTCH_VECTOR std::uint64_t read_words(const std::uint64_t* p, std::int64_t n, std::int64_t ahead) {
+NOTCH_VECTOR(std::uint64_t, read_words, const std::uint64_t* p, std::int64_t n,
+             std::int64_t ahead) {
   constexpr std::int64_t kChains = 64, kLine = 8;
   std::uint64_t found[kChains] = {};
   for (std::int64_t i = 0; i + kChains <= n; i += kChains) {

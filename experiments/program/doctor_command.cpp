@@ -9,11 +9,13 @@
 #include <sstream>
 #include <thread>
 
+#include "autograd/base/arithmetic.h"
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
 #include "autograd/base/sha256.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
+#include "autograd/kernels/self_test.h"
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
@@ -91,13 +93,39 @@ std::string bits_with(int n_threads) {
 
 void require(bool ok, std::string_view says, std::string what, std::string hint) {
   if (ok) {
-    line("ok", says);
+    if (!says.empty()) line("ok", says);
     return;
   }
   throw Error({.fault = Fault::mismatch,
                .where = "notch doctor",
                .what = std::move(what),
                .hint = std::move(hint)});
+}
+
+/// What `train.products = "portable"` promises: each kernel of training against plain C++, and the
+/// gradients of a whole model in every variant.
+void check_portable(int n_threads) {
+  constexpr std::int64_t kTrials = 3;
+  std::string names;
+  for (const KernelTrial& trial : kernels::try_portable_kernels(kTrials, 1)) {
+    names += str(names.empty() ? "" : ", ", trial.kernel);
+    require(trial.difference.empty(), {},
+            str("portable ", trial.kernel, " differ from plain C++: ", trial.difference),
+            "train.products = \"portable\" does not hold here: report this with the lines above");
+  }
+  const ScopedArithmetic portable(Arithmetic::portable);
+  std::string expected;
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+    if (isa > best_isa()) continue;
+    const ForcedIsa forced(isa);
+    const std::string found = bits_with(n_threads);
+    if (isa == Isa::portable) expected = found;
+    require(found == expected, {}, "a model's portable gradients differ between kernels",
+            "train.products = \"portable\" does not hold here: report this with the lines above");
+  }
+  line("ok",
+       str("portable products: a model's gradients and the kernels have the bits of plain C++",
+           names.empty() ? "; this processor has no others" : ": ", names));
 }
 
 }  // namespace
@@ -142,6 +170,7 @@ int doctor_command(const Args& args) {
             "above");
   }
   require(true, str("the bits of plain C++ in random products: ", kernels), {}, {});
+  check_portable(n);
   for (const std::string& warning : openblas_warnings()) line("warning", warning);
   return 0;
 }

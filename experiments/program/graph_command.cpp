@@ -64,6 +64,7 @@ Subject subject_of(const Args& args) {
   }
   if (!fs::is_regular_file(path) && path.extension() != ".toml") return model_subject(args, path);
   const ExperimentConfig config = load_config(path, args.overrides, Rows::other).config;
+  use_products(config);
   const int vocab_size = config.data.tokenizer == "byte"  ? 256
                          : config.data.tokenizer == "bpe" ? config.data.bpe_vocab
                                                           : kCharacters;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/base/arithmetic.h"
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
 #include "autograd/base/shell_word.h"
@@ -174,6 +175,7 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   require_inputs_kept(args, config_, directory);
   check_processor(config_, kernels::bf16_available(), loaded.origins);
   use_threads(args, config_.threads);
+  use_products(config_);
   data_ = load_data(config_, token_cache());
   check_rows(config_, data_.source.tokenizer.vocab_size(), loaded.origins);
   for (const ExperimentConfig& c : calibrations(config_)) {
@@ -196,15 +198,21 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   dir_.emplace(directory, earlier);
   keep_shard(directory, shard_);
   const std::vector<std::string> changes = begin_run(*dir_, config_, data_);
-  dir_->write_env(describe_environment(
-      {.command_line = command_line(), .threads = threads(), .openblas = openblas_facts()}));
+  dir_->write_env(describe_environment({.command_line = command_line(),
+                                        .threads = threads(),
+                                        .products = config_.train.products,
+                                        .openblas = openblas_facts()}));
   announce(args, loaded);
   for (const std::string& change : changes) note(args, change);
 }
 
 void Session::announce(const Args& args, const LoadedConfig& loaded) const {
   note(args, banner());
-  for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
+  if (is_portable()) {
+    note(args, "products portable: the same bits on any x86-64 CPU, none of them by OpenBLAS");
+  } else {
+    for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
+  }
   if (loaded.from_text) {
     note(args, str("a text    trained on with usual settings; `notch config ",
                    shell_word(args.positionals[0]), " > my.toml` writes them down"));

@@ -121,7 +121,9 @@ class Rescore {
  public:
   Rescore(const fs::path& run, const std::vector<std::string>& overrides)
       : config_(load_config(run / kResolvedConfig, overrides).config),
-        data_(load_data(config_, token_cache())) {}
+        data_(load_data(config_, token_cache())) {
+    use_products(config_);
+  }
 
   std::string row(const RowResult& row, const fs::path& model) const {
     if (!row.scored_on.empty() && row.scored_on != scored_hash(config_, data_)) {

@@ -89,6 +89,7 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
         << " windows "
         << (config.calib.source == "self" ? "written by the model" : "of the training split");
   }
+  if (config.train.products == "portable") out << "; portable products";
   out << '\n';
   return out.str();
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/loss.h"
@@ -131,7 +132,7 @@ Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, dou
   out.loss = kernels::tree_sum(out.window_losses) / scored;
   require_finite(out.loss, "the loss");
   out.bits_per_byte = out.loss / std::numbers::ln2 / bytes_per_token;
-  out.perplexity = std::exp(out.loss);
+  out.perplexity = elementary::exp(out.loss);
   if (base) {
     out.from_base = Divergence{.kl_mean = kernels::tree_sum(all_divergences) / scored,
                                .same_top = static_cast<double>(same_top) / scored};

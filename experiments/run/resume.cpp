@@ -47,7 +47,7 @@ ExperimentConfig of_rows(ExperimentConfig config, std::vector<RowConfig> rows, b
   used.seeds.clear();
   used.data = {};  // fp32's
   used.model = {};
-  used.train = {.backward = used.train.backward};
+  used.train = {.products = used.train.products, .backward = used.train.backward};
   if (!used.distill.teacher.empty()) used.distill.teacher = "a directory";
   used.quant.at.clear();  // they are in the sections, as those of `set`
   for (RowConfig& row : rows) row.set.clear();

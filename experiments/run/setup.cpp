@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "autograd/base/arithmetic.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
 #include "autograd/base/thread_pool.h"
@@ -388,6 +389,10 @@ void check_processor(const ExperimentConfig& config, bool has_bf16, const Origin
                                 .found = "bf16",
                                 .expected = "AVX512-BF16 or AMX",
                                 .hint = "train.matmul = \"fp32\""});
+}
+
+void use_products(const ExperimentConfig& config) {
+  set_arithmetic(config.train.products == "portable" ? Arithmetic::portable : Arithmetic::native);
 }
 
 }  // namespace notch::experiments

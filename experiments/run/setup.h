@@ -114,6 +114,9 @@ class Calibration {
 /// (kernels::bf16_available). To read or report such a run nothing is needed.
 void check_processor(const ExperimentConfig& config, bool has_bf16, const Origins& origins = {});
 
+/// train.products: sets the arithmetic of this process (base/arithmetic.h).
+void use_products(const ExperimentConfig& config);
+
 /// Checks every row against a model's shapes (patterns, groups, widths, known methods) without
 /// training.
 /// `origins` lets an error point at the line that set the value.

@@ -71,6 +71,7 @@ checkpoint_every = 2
 keep_last = 1
 log_every = 1
 matmul = "bf16"
+products = "portable"
 backward = "int8"
 [quant]
 format = "q8_0"

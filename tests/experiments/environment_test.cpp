@@ -55,8 +55,11 @@ TEST_CASE("a damaged .git gives no commit and no error") {
 }
 
 TEST_CASE("the environment names machine, compiler and binary") {
-  const Json env = describe_environment(
-      {.command_line = {"notch", "run"}, .threads = 2, .openblas = {{"core", "Haswell"}}});
+  const Json env = describe_environment({.command_line = {"notch", "run"},
+                                         .threads = 2,
+                                         .products = "portable",
+                                         .openblas = {{"core", "Haswell"}}});
+  CHECK(env.at("products", "").as_string("") == "portable");
   CHECK(env.at("threads", "").as_int("") == 2);
   CHECK(env.at("openblas", "").at("core", "").as_string("") == "Haswell");
   CHECK(env.at("command_line", "").as_array("").size() == 2);
