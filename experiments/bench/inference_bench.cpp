@@ -104,7 +104,8 @@ void add_rows(Roofline& bench, const Lane& lane, const InferenceSubject& subject
 
 }  // namespace
 
-std::vector<InferenceSubject> shape_subjects(const std::string& shape) {
+std::vector<InferenceSubject> shape_subjects(const std::string& shape,
+                                             std::optional<std::int64_t> context) {
   nn::GptConfig config;
   if (shape == "S") {
     config = {.vocab_size = 256, .block_size = 512, .n_layer = 6, .n_head = 6, .n_embd = 384};
@@ -117,6 +118,7 @@ std::vector<InferenceSubject> shape_subjects(const std::string& shape) {
                  .found = shape,
                  .expected = "S or M"});
   }
+  if (context) config.block_size = static_cast<int>(*context);
   std::vector<InferenceSubject> all;
   auto model = std::make_unique<nn::Gpt>(config);
   model->init(1);

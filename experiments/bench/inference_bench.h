@@ -1,6 +1,7 @@
 // Prompt and decoding speed of models, beside the roofs of the machine they ran on.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,10 @@ struct InferenceSubject {
 };
 
 /// A shape with random weights, S (6 layers of 384 channels, a byte vocabulary) or M (12 of 768,
-/// GPT-2's): fp32, and packed in the usual ways. Speed does not depend on the weights.
-std::vector<InferenceSubject> shape_subjects(const std::string& shape);
+/// GPT-2's): fp32, and packed in the usual ways. Speed does not depend on the weights. `context`
+/// stands in for the shape's own.
+std::vector<InferenceSubject> shape_subjects(const std::string& shape,
+                                             std::optional<std::int64_t> context = {});
 
 /// Dots: per model and batch a prompt and decoding. A pass is all sequences; its seconds are the best
 /// of all rounds, its operations 2 per weight and token and 4 per key and channel, its bytes the

@@ -77,6 +77,13 @@ MemoryNeed memory_need(const MemoryShape& s, const MemoryUse& use, std::int64_t 
           .activations = 4 * batch * (context * per_token + s.vocab)};
 }
 
+std::int64_t training_need(const MemoryShape& s, std::int64_t parameters, std::int64_t tokens) {
+  const std::int64_t kv = s.channels / s.n_head * s.kv_heads;
+  // attn's input is normed x, its output the projection's input, and two sums of the residual stream
+  const std::int64_t kept = s.n_layer * (4 * s.channels + 2 * kv + s.mlp_matrices * s.hidden);
+  return 16 * parameters + 4 * tokens * kept;
+}
+
 std::string kv_note(const MemoryShape& shape, std::int64_t context, std::int64_t batch) {
   using quant::KvKind;
   const auto cache = [&](KvKind kind) {

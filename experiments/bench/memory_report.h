@@ -49,6 +49,13 @@ struct MemoryNeed {
 MemoryNeed memory_need(const MemoryShape& shape, const MemoryUse& use, std::int64_t context,
                        std::int64_t batch);
 
+/// Bytes that a training step of `tokens` tokens holds, of an fp32 model with `parameters` weights: the
+/// weights, their gradients and AdamW's two moments; and what the tape keeps for the backward pass, per
+/// token and layer the inputs of the two projections and norms, queries, keys and values, and the
+/// MLP's matrices of activations, before and after the nonlinearity. Gradients of activations, logits
+/// and workspaces come and go and are not counted.
+std::int64_t training_need(const MemoryShape& shape, std::int64_t parameters, std::int64_t tokens);
+
 /// Which wider types keep keys and values in less memory than INT8 does, as a sentence; "" if none.
 std::string kv_note(const MemoryShape& shape, std::int64_t context, std::int64_t batch);
 

@@ -7,6 +7,7 @@
 
 #include "autograd/base/error.h"
 #include "experiments/bench/inference_bench.h"
+#include "experiments/bench/sweep.h"
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
@@ -17,18 +18,22 @@
 namespace notch::experiments {
 namespace {
 
-std::vector<std::int64_t> batches_of(const std::string& list) {
+constexpr std::int64_t kMostSequences = 1024;
+
+std::vector<std::int64_t> sizes_of(const std::string& list, std::string_view flag,
+                                   std::int64_t most) {
   std::vector<std::int64_t> all;
   std::istringstream in(list);
   for (std::string word; std::getline(in, word, ',');) {
     std::int64_t n = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), n);
-    if (error != std::errc() || end != word.data() + word.size() || n < 1 || n > 1024) {
-      throw Error({.fault = Fault::usage,
-                   .where = "--batch",
-                   .what = "not a list of batch sizes",
-                   .found = list,
-                   .expected = "numbers from 1 to 1024 with commas between them: 1,4,8"});
+    if (error != std::errc() || end != word.data() + word.size() || n < 1 || n > most) {
+      throw Error(
+          {.fault = Fault::usage,
+           .where = str(flag),
+           .what = "not a list of sizes",
+           .found = list,
+           .expected = str("numbers from 1 to ", most, " with commas between them: 1,4,8")});
     }
     all.push_back(n);
   }
@@ -57,14 +62,61 @@ std::vector<fs::path> models_of(const RunPart& run) {
   return out;
 }
 
+/// --sweep: of models, or of a shape in fp32 and as most models are served.
+int sweep_command(const Args& args) {
+  constexpr double kShare = 0.5;  // of the memory that is free now
+  constexpr std::int64_t kMostContext = 1 << 20;
+  SweepOptions options{.kv = kv_kind(args),
+                       .memory = kShare * proc_bytes("/proc/meminfo", "MemAvailable:")};
+  if (const auto contexts = args.value("sweep"); contexts && !contexts->empty())
+    options.contexts = sizes_of(*contexts, "--sweep", kMostContext);
+  if (const auto batches = args.value("batch"))
+    options.batches = sizes_of(*batches, "--batch", kMostSequences);
+  const std::string shape = args.value("shape").value_or("S");
+  std::vector<InferenceSubject> subjects;
+  for (const std::string& dir : args.positionals) {
+    RunnableArtefact artefact = open_runnable(args, dir);
+    subjects.push_back({artefact.path.filename().string(), std::move(artefact.runnable)});
+  }
+  const bool of_shape = subjects.empty();
+  if (of_shape) {
+    for (InferenceSubject& s :
+         shape_subjects(shape, std::ranges::max(options.contexts) + kSweepDecoded)) {
+      if (s.name == "fp32" || s.name == "int4 g32, int8 inputs") subjects.push_back(std::move(s));
+    }
+  }
+  note(args, banner());
+  for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
+  Sweep sweep;
+  sweep_inference(sweep, subjects, options);
+  if (of_shape) sweep_training(sweep, shape, options);
+  say(args,
+      "one pass each; predicted: operations at the measured peak or bytes at the measured "
+      "bandwidth, the longer\n");
+  const std::string format = args.value("output").value_or("");
+  if (format == "csv" || format == "json") {
+    print_table(args, sweep_records(sweep));
+  } else {
+    print_table(args, sweep_table(sweep));
+    say(args, "\ntraining in fp32: memory of the process beside what a step must keep\n");
+    if (!sweep.training.empty()) print_table(args, training_memory_table(sweep));
+  }
+  for (const std::string& what : sweep.left_out) note(args, "left out: " + what);
+  if (const auto file = args.value("svg"))
+    write_file(behind_link(*file), svg::file_of(svg_of(sweep_plot(sweep))));
+  return 0;
+}
+
 }  // namespace
 
 int bench_inference_command(const Args& args) {
   use_threads(args);
-  InferenceOptions options{.batches = batches_of(args.value("batch").value_or("1,4,8")),
-                           .prompt = args.integer("prompt", 0, 1, 1'000'000),
-                           .rounds = static_cast<int>(args.integer("rounds", 5, 1, 1000)),
-                           .kv = kv_kind(args)};
+  if (args.has("sweep")) return sweep_command(args);
+  InferenceOptions options{
+      .batches = sizes_of(args.value("batch").value_or("1,4,8"), "--batch", kMostSequences),
+      .prompt = args.integer("prompt", 0, 1, 1'000'000),
+      .rounds = static_cast<int>(args.integer("rounds", 5, 1, 1000)),
+      .kv = kv_kind(args)};
   std::vector<InferenceSubject> subjects;
   std::vector<fs::path> models(args.positionals.begin(), args.positionals.end());
   const bool of_run = models.size() == 1 && fs::exists(models[0] / kResolvedConfig);
