@@ -25,7 +25,6 @@ std::vector<std::int8_t> rotation_signs(std::int64_t cols) {
 constinit const Method kRtnHadamard{
     .name = "rtn-hadamard",
     .source = "Ashkboos et al. 2024",
-    .needs = {.hessian = true},
     .transform = rotated,
     .round = [](const MatrixView& matrix, const PostTrainingOptions&) -> Rounded {
       return {.q = round_nearest(matrix.target, RangeRule::absmax)};

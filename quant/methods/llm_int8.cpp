@@ -26,7 +26,7 @@ std::vector<std::int32_t> outlier_channels(std::span<const real> largest, double
 constinit const Method kLlmInt8{
     .name = "llm-int8",
     .source = "Dettmers et al. 2022",
-    .needs = {.hessian = true, .magnitudes = true},
+    .needs = {.text = true, .magnitudes = true},
     .transform =
         [](std::span<const Target* const>, const Hessian& H, const PostTrainingOptions& options) {
           Transform by{.apart = outlier_channels(H.largest(), options.llm_int8.threshold)};

@@ -2,7 +2,7 @@
 // whole stage, or with true-sequential order each step by itself).
 //
 //   for every group:  transform inputs and the weights that read them, where the method does (a pass
-//                     over the text)
+//                     over the text, if it looks at the inputs)
 //                     find the static ranges of the inputs                         (a pass)
 //                     collect the second moments of the inputs                     (a pass)
 //                     round the matrices
@@ -54,7 +54,11 @@ class Walk {
   Quantized run() {
     check(!needs_text(&method_, targets_, options_) || !text_.empty(), method_.name,
           "needs calibration text and got none");
-    if (collects() || std::ranges::any_of(targets_, needs_calibration)) walk_stages();
+    if (collects() || transforms_by_text() || std::ranges::any_of(targets_, needs_calibration)) {
+      walk_stages();
+    } else if (method_.transform) {
+      for (const nn::Stage& stage : model_.stages()) transform(stage.steps);
+    }
     // What is left: everything for methods without statistics, tables that are only looked up.
     for (const Target& t : targets_) {
       if (!done_.contains(t.weight)) round(t, nullptr);
@@ -134,8 +138,8 @@ class Walk {
   }
 
   Moments moments(Group group, bool drifts) {
+    if (!collects()) return {};  // a group without targets is gone through all the same
     Moments all = empty_moments(group);
-    if (!collects()) return all;  // a group without targets is gone through all the same
     std::map<const nn::Linear*, std::vector<real>> reference;
     for (std::size_t b = 0; b < states_.batches(); ++b) {
       if (drifts) {
@@ -158,10 +162,11 @@ class Walk {
   }
 
   bool collects() const { return method_.needs.hessian || (pruner_ && pruner_->needs_inputs); }
+  /// A rotation, which looks at no input, needs no pass over the text.
+  bool transforms_by_text() const { return method_.transform && method_.needs.magnitudes; }
 
   Moments empty_moments(Group group) const {
     Moments all;
-    if (!collects()) return all;
     std::int64_t tokens = 0;
     for (const nn::Tokens& t : text_) tokens += t.B * t.T;
     const std::int64_t every =
@@ -205,7 +210,7 @@ class Walk {
   /// What a method transforms is an input as it is before it is rounded, so that is what it is told of.
   void transform(Group group) {
     Moments all = empty_moments(group);
-    for (std::size_t b = 0; b < states_.batches(); ++b) {
+    for (std::size_t b = 0; transforms_by_text() && b < states_.batches(); ++b) {
       visit_inputs(group, b, in_floats_, [&](const nn::Linear& l, Var x) {
         if (const auto H = all.find(&l); H != all.end()) H->second.accumulate(x.value().flat());
       });

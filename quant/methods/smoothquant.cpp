@@ -127,7 +127,7 @@ Smoothing smoothing_of(std::span<const Target* const> targets, const Hessian& H,
 constinit const Method kSmoothQuant{
     .name = "smoothquant",
     .source = "Xiao et al. 2022",
-    .needs = {.hessian = true, .magnitudes = true, .sample = true},
+    .needs = {.text = true, .magnitudes = true, .sample = true},
     .transform =
         [](std::span<const Target* const> targets, const Hessian& H,
            const PostTrainingOptions& options) {

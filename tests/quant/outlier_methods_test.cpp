@@ -312,6 +312,32 @@ TEST_CASE("each takes back what outliers cost 8-bit inputs") {
   }
 }
 
+TEST_CASE("methods read as much text as they look at") {
+  for (const AnyModel& model : models()) {
+    const auto products = [&](std::string_view name, std::span<const nn::Tokens> text) {
+      AnyModel work = copy_of(model);
+      int n = 0;
+      const nn::Attachment counting = work.get().hooks().linear_chain.attach(
+          [&n](Graph& g, const nn::Linear& l, Var x, const auto& next) {
+            ++n;
+            return next(g, l, x);
+          });
+      post_training(work.get(), method(name), resolve({.weights = {.bits = 8}}, work.get()), text,
+                    {});
+      return n;
+    };
+    const Text text(20, 8);
+    const nn::Tokens tokens = text.tokens();
+    CHECK(products("rtn-hadamard", {}) == 0);
+    // AWQ looks at the magnitudes of inputs, transforms, and at the moments of what comes of it;
+    // the others at the first alone.
+    const int twice = products("awq", {&tokens, 1}), once = products("smoothquant", {&tokens, 1});
+    CHECK(once > 0);
+    CHECK(once < twice);
+    CHECK(products("llm-int8", {&tokens, 1}) < twice);
+  }
+}
+
 TEST_CASE("what changes an input is refused where a file has it wrong") {
   AnyModel model = models()[0];
   const auto broken = [&](const auto& damage) {
