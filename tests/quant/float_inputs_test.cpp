@@ -59,7 +59,8 @@ TEST_CASE("every value becomes the nearest E4M3 number") {
   std::vector<real> x = normal_matrix(kRows * kCols, 5);
   for (std::int64_t r = 0; r < kRows; ++r)  // tokens of very different size, and spread
     for (std::int64_t c = 0; c < kCols; ++c)
-      x[std::size_t(r * kCols + c)] *= static_cast<real>(std::pow(10, double(r) - 4) * std::exp(-0.3 * double(c)));
+      x[std::size_t(r * kCols + c)] *=
+          static_cast<real>(std::pow(10, double(r) - 4) * std::exp(-0.3 * double(c)));
   const std::vector<real> got = rounded_rows(x, kCols);
   for (std::int64_t r = 0; r < kRows; ++r) {
     const std::span<const real> row = std::span(x).subspan(std::size_t(r * kCols), kCols);
