@@ -116,7 +116,8 @@ bool ends_with_part(std::string_view name, const std::vector<std::string>& stems
            return name.starts_with(stem) &&
                   (name.substr(stem.size()) == ".codes" || name.substr(stem.size()) == ".coded" ||
                    name.substr(stem.size()).starts_with(".scale") ||
-                   name.substr(stem.size()) == ".zero");
+                   name.substr(stem.size()) == ".zero" ||
+                   name.substr(stem.size()) == ".codebooks");
          });
 }
 

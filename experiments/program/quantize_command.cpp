@@ -288,6 +288,7 @@ int quantize_command(const Args& args) {
   nn::Model& model = from.model();
   quant::Plan plan = row_plan(config, row);
   std::vector<quant::Target> targets = quant::resolve(plan, model);
+  quant::require_grids(method, plan, targets);
 
   Json about = Json::object();
   std::optional<Calibration> calibration;

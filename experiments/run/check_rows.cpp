@@ -9,13 +9,16 @@
 namespace notch::experiments {
 namespace {
 
-/// The targets of a row; what the plan has from a key of the configuration is refused there. `grid`:
-/// the key of the row's.
+/// The targets of a row; what the plan has from a key of the configuration is refused there, and a grid that
+/// the method does not know. `grid`: the key of the row's.
 std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const RowConfig& row,
                                               const std::string& grid, nn::Model& model,
                                               const Origins& origins) {
   try {
-    return quant::resolve(row_plan(config, row), model);
+    const quant::Plan plan = row_plan(config, row);
+    std::vector<quant::Target> targets = quant::resolve(plan, model);
+    quant::require_grids(quant::method(row.method), plan, targets);
+    return targets;
   } catch (const Error& e) {
     const std::string& field = e.parts().field;
     ErrorParts parts = e.parts();

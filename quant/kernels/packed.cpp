@@ -35,14 +35,14 @@ NOTCH_INLINE void codes_at(std::uint32_t (&u)[kPackedLanes], const std::uint8_t*
     u[l] = ((low[l] >> shift) | (split ? high[l] << rest : 0u)) & mask;
 }
 
-/// Levels of the same columns: q - z, as floats, or a codebook's.
+/// Levels of the same columns: q - z, as floats, or those of a codebook.
 NOTCH_INLINE void values_at(float (&v)[kPackedLanes], const PackedRows& w, const std::uint8_t* row,
-                            Index j, int zero) {
+                            Index j, int zero, const float* levels) {
   if (w.bits == 8) {
     std::int8_t q[kPackedLanes];
     std::memcpy(q, row + j * kPackedLanes, sizeof q);
-    if (w.levels) {
-      for (Index l = 0; l < kPackedLanes; ++l) v[l] = w.levels[q[l] - w.qmin];
+    if (levels) {
+      for (Index l = 0; l < kPackedLanes; ++l) v[l] = levels[q[l] - w.qmin];
       return;
     }
     for (Index l = 0; l < kPackedLanes; ++l) v[l] = static_cast<float>(q[l] - zero);
@@ -50,8 +50,8 @@ NOTCH_INLINE void values_at(float (&v)[kPackedLanes], const PackedRows& w, const
   }
   std::uint32_t u[kPackedLanes];
   codes_at(u, row, j, w.bits);
-  if (w.levels) {
-    for (Index l = 0; l < kPackedLanes; ++l) v[l] = w.levels[u[l]];
+  if (levels) {
+    for (Index l = 0; l < kPackedLanes; ++l) v[l] = levels[u[l]];
     return;
   }
   const int offset = w.qmin - zero;
@@ -80,11 +80,11 @@ int zero_of(const PackedRows& w, Index row, Index unit) {
 void weights_at(float (&v)[kPackedLanes], const PackedRows& w, const std::uint8_t* codes, Index row,
                 Index j) {
   const Index units = units_per_row(w), first = j * kPackedLanes / w.unit;
-  if (units == 1) return values_at(v, w, codes, j, zero_of(w, row, 0));
+  if (units == 1) return values_at(v, w, codes, j, zero_of(w, row, 0), unit_levels(w, row, 0));
   for (Index unit = first; unit < units && unit * w.unit < (j + 1) * kPackedLanes; ++unit) {
     float part[kPackedLanes], scale = 0;
     unit_scales(&scale, w, row, unit, 1);
-    values_at(part, w, codes, j, zero_of(w, row, unit));
+    values_at(part, w, codes, j, zero_of(w, row, unit), unit_levels(w, row, unit));
     for (Index l = 0; l < kPackedLanes; ++l)
       if (const Index k = j * kPackedLanes + l; k >= unit * w.unit && k < (unit + 1) * w.unit)
         v[l] = part[l] * scale;
@@ -162,7 +162,7 @@ NOTCH_CLONES void dequantize_portable(std::span<float> out, const PackedRows& w,
     unit_scales(&scale, w, row, unit, 1);
     const int zero = zero_of(w, row, unit);
     for (Index j = unit * w.unit / kPackedLanes; j * kPackedLanes < (unit + 1) * w.unit; ++j) {
-      values_at(v, w, codes, j, zero);
+      values_at(v, w, codes, j, zero, unit_levels(w, row, unit));
       for (Index l = 0; l < kPackedLanes; ++l) v[l] *= scale;
       put(j, v);
     }

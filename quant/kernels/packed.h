@@ -12,7 +12,7 @@
 //   Σ are the lanes of autograd/kernels/gemv.h and their fold, over fma(w[k], x[k], ·)
 //   tensor, channel:  w[k] = float(q[k] - z)              y = fl(fl(Σ) · scale) + bias
 //   groups:           w[k] = fl(float(q[k] - z) · scale)  y = Σ + bias
-// where a codebook has its level in place of float(q[k] - z).
+// where a codebook has its level in place of float(q[k] - z). Levels of a unit's own come with scales of 1.
 // So in groups the result equals, bit for bit, gemv's on the dequantized weights.
 #pragma once
 
@@ -29,7 +29,8 @@ struct PackedRows {
   const std::uint8_t* codes = nullptr;  ///< repacked_row_bytes apart, aligned to 64
   const std::byte* scales = nullptr;    ///< [rows, cols / unit], as `scale` says
   const std::int8_t* zeros = nullptr;   ///< likewise; null: all 0
-  const float* levels = nullptr;        ///< of a codebook, by q - qmin: [16], with 8 bits [256]; null: integers
+  const float* levels = nullptr;  ///< of a codebook, by q - qmin: [16], with 8 bits [256]; null: integers
+  std::int64_t level_step = 0;    ///< 16: every unit has its own levels, in the order of scales; 0: all the same
   StoredScale scale = StoredScale::f32;
   int bits = 8;
   int qmin = -127;

@@ -24,6 +24,11 @@ struct PackedCall {
 void unit_scales(float* out, const PackedRows& w, std::int64_t row, std::int64_t first,
                  std::int64_t n);
 
+/// The levels of a unit of a row; null where there are none.
+inline const float* unit_levels(const PackedRows& w, std::int64_t row, std::int64_t unit) {
+  return w.level_step == 0 ? w.levels : w.levels + (row * (w.cols / w.unit) + unit) * w.level_step;
+}
+
 /// dequantize_row.
 void packed_unpack_avx2(float* out, const PackedRows& w, std::int64_t row);
 void packed_unpack_avx512(float* out, const PackedRows& w, std::int64_t row);

@@ -75,7 +75,8 @@ struct Dots {
     for (int r = 0; r < R; ++r)
       decoders[r].set(
           units.scales[r][at],
-          (Decoder::kBits == 8 ? 0 : w.qmin) - (units.zeros[r] ? units.zeros[r][at] : 0), w.levels);
+          (Decoder::kBits == 8 ? 0 : w.qmin) - (units.zeros[r] ? units.zeros[r][at] : 0),
+          unit_levels(w, row + r, unit));
     ++unit;
     unit_end += w.unit;
   }
@@ -180,7 +181,8 @@ NOTCH_ISA_FUNCTION void unpack(float* out, const PackedRows& w, Index row) {
     if (at == 0) load_units(units, w, row, unit);
     Decoder decoder;
     decoder.set(units.scales[0][at],
-                (kBits == 8 ? 0 : w.qmin) - (units.zeros[0] ? units.zeros[0][at] : 0), w.levels);
+                (kBits == 8 ? 0 : w.qmin) - (units.zeros[0] ? units.zeros[0][at] : 0),
+                unit_levels(w, row, unit));
     for (const Index end = k + w.unit; k < end; k += kPackedLanes) {
       Floats v;
       if constexpr (kBits == 8) {

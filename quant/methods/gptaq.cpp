@@ -62,6 +62,7 @@ constinit const Method kGptaq{.name = "gptaq",
                               .source = "Li et al. 2025",
                               .needs = {.hessian = true, .drift = true},
                               .round = round,
+                              .own_levels = true,
                               .section = "gptq",
                               .layer_figures = kGptqLayerFigures,
                               .row_figures = kGptqRowFigures};

@@ -14,9 +14,11 @@
 #include "quant/methods/gptq_factor.h"
 #include "quant/methods/gptq_sweep.h"
 #include "quant/methods/options.h"
+#include "quant/methods/own_levels_sweep.h"
 #include "quant/methods/prune.h"
 #include "quant/methods/rtn.h"
 #include "quant/numbers/nested_scales.h"
+#include "quant/numbers/own_levels.h"
 
 namespace notch::quant {
 namespace {
@@ -63,6 +65,13 @@ double gain_of_outliers(double threshold, std::span<const real> w, Index rows, I
     sum += squares / static_cast<double>(rows - 1) * factor.diagonal[at(i)] * factor.diagonal[at(i)];
   }
   return threshold * sum / static_cast<double>(std::max<Index>(cols, 1));
+}
+
+/// What an error of each column costs by itself.
+std::vector<double> diagonal(std::span<const double> H, Index cols, double lambda) {
+  std::vector<double> weights;
+  for (Index i = 0; i < cols; ++i) weights.push_back(H[at(i * cols + i)] + lambda);
+  return weights;
 }
 
 /// Scales and ratios of k standard deviations per unit.
@@ -226,11 +235,15 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
   const std::vector<real> left = keep.empty() ? std::vector<real>{} : kept_weights(w, keep);
   const std::span<const real> ranged = keep.empty() ? w : std::span<const real>(left);
   const bool groups = spec.granularity == Granularity::group;
+  const bool own_levels = has_own_levels(spec);
+  check(!own_levels || keep.empty(), where, "levels of the ", name_of(spec.grid),
+        " grid have no zero for what is pruned");
   // In any other order than that in which a mask was chosen, pruned weights cost twice and more
-  // (experiments/LOG.md).
-  const bool act_order = options.act_order && !outliers.any() &&
+  // (experiments/LOG.md). Columns that share a word are neighbours.
+  const bool act_order = options.act_order && !outliers.any() && !has_words(spec) &&
                          std::ranges::find(keep, std::uint8_t{0}) == keep.end();
-  const bool static_groups = groups && !outliers.any() && (options.static_groups || act_order);
+  const bool static_groups =
+      groups && !outliers.any() && (options.static_groups || act_order || own_levels);
   // Round-to-nearest is the yardstick. It also checks the weights and the spec.
   Ranges ranges = choose_scales(ranged, rows, cols, spec, options.range(), where);
   GptqResult result{.q = quantize(ranged, rows, cols, spec, ranges.at, where)};
@@ -242,13 +255,14 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
   cholesky.L = {};
   cholesky.storage.reset();
   const bool tensor = spec.granularity == Granularity::tensor;
-  const bool searches = options.clip == Clip::output;
+  const bool searches = options.clip == Clip::output && !own_levels;
   std::vector<double> losses(at(rows), 0.0);
   const auto total = [&] { return std::accumulate(losses.begin(), losses.end(), 0.0); };
   measure(order, factor, w, result.q, losses);
   report.rtn_error = undamped(total(), cholesky.lambda, w, result.q, {}, order);
-  if (options.clip == Clip::deviations) set_deviations(ranged, options, result.q, ranges.ratios);
-  if (spec.scale == ScaleType::bilevel && !tensor) reserve_bilevel(result.q);
+  if (options.clip == Clip::deviations && !own_levels)
+    set_deviations(ranged, options, result.q, ranges.ratios);
+  if (spec.scale == ScaleType::bilevel && !tensor && !own_levels) reserve_bilevel(result.q);
   if (outliers.any()) outliers.rests->assign(w.size(), 0);
   const std::span<real> rests = outliers.any() ? std::span(*outliers.rests) : std::span<real>{};
   const auto run = [&] {
@@ -267,7 +281,14 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
           w, result.q, losses);
   };
   if (searches && tensor) search_tensor_clip(ranged, ranges.ratios[0], result.q, losses, run);
-  run();
+  if (own_levels) {
+    if (spec.grid == GridKind::learned) {
+      result.q.at = choose_levels(w, rows, cols, spec, where, diagonal(H, cols, cholesky.lambda));
+    }
+    round_own_levels(order, factor, w, options.clip == Clip::output, result.q, losses);
+  } else {
+    run();
+  }
 
   report.damp = cholesky.damp;
   report.dead_columns = order.dead;
@@ -311,6 +332,7 @@ constinit const Method kGptq{
     .needs = {.hessian = true},
     .round = [](const MatrixView& matrix,
                 const PostTrainingOptions& options) { return round_by_gptq(matrix, options.gptq); },
+    .own_levels = true,
     .section = "gptq",
     .layer_figures = kGptqLayerFigures,
     .row_figures = kGptqRowFigures};

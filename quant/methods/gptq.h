@@ -160,7 +160,9 @@ struct GptqResult {
 /// cols] is 0 the code is that of 0, and the columns after it make up for the weight as they do for a
 /// rounding error (SparseGPT's update, Frantar and Alistarh 2023, arXiv:2301.00774); columns then go in
 /// their own order, in which such masks are chosen. With outliers, too, and scales are chosen group
-/// after group. Parallel over rows.
+/// after group. Grids with levels of the matrix's own: learned levels count a column's errors by H_jj + λ
+/// (as SqueezeLLM does), the rest is quant/methods/own_levels_sweep.h; what Clip::output searches is there,
+/// other rules change nothing. Parallel over rows.
 /// Errors name `where`: usage (sizes, options); numeric (a weight or H not finite, a negative H_ii,
 /// no factorization even with damp = 1).
 GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,

@@ -28,7 +28,8 @@ constinit const Method kRtnHadamard{
     .transform = rotated,
     .round = [](const MatrixView& matrix, const PostTrainingOptions&) -> Rounded {
       return {.q = round_nearest(matrix.target, RangeRule::absmax)};
-    }};
+    },
+    .own_levels = true};
 
 constinit const Method kGptqHadamard{
     .name = "gptq-hadamard",
@@ -37,6 +38,7 @@ constinit const Method kGptqHadamard{
     .transform = rotated,
     .round = [](const MatrixView& matrix,
                 const PostTrainingOptions& options) { return round_by_gptq(matrix, options.gptq); },
+    .own_levels = true,
     .section = "gptq",
     .layer_figures = kGptqLayerFigures,
     .row_figures = kGptqRowFigures};

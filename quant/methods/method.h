@@ -113,6 +113,10 @@ struct Method {
   /// Codes for one matrix; null where they follow from training.
   Rounded (*round)(const MatrixView& matrix, const PostTrainingOptions& options) = nullptr;
   bool adds_side_products = false;  ///< `round` does
+  /// `round` knows grids whose levels are the matrix's own (quant/numbers/own_levels.h).
+  bool own_levels = false;
+  /// The only grid that a row of it names; null: any. Layers that are kept on others it rounds, too.
+  std::optional<GridKind> grid{};
   /// Better codes for the whole model, from those of `round`; null: they stay. Reads the text.
   void (*refine)(const Refinement& work, const PostTrainingOptions& options) = nullptr;
   Training training = Training::none;

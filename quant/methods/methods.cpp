@@ -5,6 +5,7 @@
 
 #include "autograd/base/error.h"
 #include "quant/methods/adaround.h"
+#include "quant/methods/aqlm.h"
 #include "quant/methods/awq.h"
 #include "quant/methods/block_ap.h"
 #include "quant/methods/gptaq.h"
@@ -20,6 +21,7 @@
 #include "quant/methods/smoothquant.h"
 #include "quant/methods/spqr.h"
 #include "quant/methods/trained.h"
+#include "quant/numbers/format.h"
 
 namespace notch::quant {
 namespace {
@@ -27,14 +29,40 @@ namespace {
 constexpr std::array kMethods{&kRtn,         &kRtnMse,      &kRtnPercentile, &kRtnEntropy,
                               &kGptq,        &kGptaq,       &kHqq,           &kAwq,
                               &kSmoothQuant, &kRtnHadamard, &kLlmInt8,       &kGptqHadamard,
-                              &kLqer,        &kSpqr,        &kAdaRound,      &kSignRound,
-                              &kGsq,         &kBlockAp,     &kQatSte,        &kQatLsq,
-                              &kQatSteKd,    &kQatLsqKd,    &kQatQuest,      &kQlora,
-                              &kEfficientQat};
+                              &kLqer,        &kSpqr,        &kAqlm,          &kAdaRound,
+                              &kSignRound,   &kGsq,         &kBlockAp,       &kQatSte,
+                              &kQatLsq,      &kQatSteKd,    &kQatLsqKd,      &kQatQuest,
+                              &kQlora,       &kEfficientQat};
 
 }  // namespace
 
 std::span<const Method* const> methods() { return kMethods; }
+
+void require_grid(const Method& method, const Spec& spec, std::string_view where) {
+  const bool known = method.own_levels && (!method.grid || *method.grid == spec.grid);
+  if (!format_of(spec.grid).has_own_levels() || known) return;
+  std::string can;
+  for (const Method* m : kMethods) {
+    if (m->own_levels && (!m->grid || *m->grid == spec.grid))
+      can += str(can.empty() ? "" : ", ", m->name);
+  }
+  throw Error({.where = std::string(where),
+               .what = str(method.name, " has no codes of a grid whose levels are the matrix's own"),
+               .field = "grid",
+               .found = std::string(name_of(spec.grid)),
+               .expected = grids_with([](const Format& f) { return !f.has_own_levels(); }),
+               .hint = "of this grid have " + can});
+}
+
+void require_grids(const Method& method, const Plan& plan, std::span<const Target> targets) {
+  for (const Target& t : targets) require_grid(method, t.spec, t.name);
+  if (!method.grid || plan.weights.grid == *method.grid) return;
+  throw Error({.where = std::string(method.name),
+               .what = "its codes are of another grid",
+               .field = "grid",
+               .found = std::string(name_of(plan.weights.grid)),
+               .expected = std::string(name_of(*method.grid))});
+}
 
 const Method* find_method(std::string_view name) {
   const auto at = std::ranges::find(kMethods, name, &Method::name);

@@ -13,6 +13,11 @@ namespace notch::quant {
 /// All rows, in the order in which lists and tables name them.
 std::span<const Method* const> methods();
 
+/// Usage error naming `where` for a grid that the method has no codes of.
+void require_grid(const Method& method, const Spec& spec, std::string_view where);
+/// The same for a plan and what it resolves to, of which a method of one grid must have that.
+void require_grids(const Method& method, const Plan& plan, std::span<const Target> targets);
+
 /// The row of that name; null for any other.
 const Method* find_method(std::string_view name);
 /// The row of that name; usage error with method_hint for any other.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "quant/methods/adaround.h"
+#include "quant/methods/aqlm.h"
 #include "quant/methods/block_ap.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/gsq.h"
@@ -27,6 +28,7 @@ struct PostTrainingOptions {
   LlmInt8Options llm_int8{};
   LqerOptions lqer{};
   SpqrOptions spqr{};
+  AqlmOptions aqlm{};
   AdaRoundOptions adaround{};
   SignRoundOptions signround{};
   GsqOptions gsq{};
@@ -58,6 +60,9 @@ struct PostTrainingOptions {
                           .of_rows = true});
     v.section(self.spqr, {.name = "spqr",
                           .help = "GPTQ with the worst weights kept in 16 bits beside the codes",
+                          .of_rows = true});
+    v.section(self.aqlm, {.name = "aqlm",
+                          .help = "additive codebooks, trained on the output of each layer",
                           .of_rows = true});
     v.section(self.adaround, {.name = "adaround",
                               .help = "up or down, learned from the outputs of blocks",

@@ -19,6 +19,7 @@
 #include "quant/kernels/hadamard.h"
 #include "quant/methods/calibration.h"
 #include "quant/methods/input_divisors.h"
+#include "quant/methods/methods.h"
 #include "quant/methods/prune.h"
 #include "quant/methods/rtn.h"
 #include "quant/methods/text_states.h"
@@ -370,6 +371,7 @@ Quantized post_training(nn::Model& model, const Method& method, std::span<const 
                         std::span<const nn::Tokens> calibration,
                         const PostTrainingOptions& options) {
   check(method.round != nullptr, method.name, "does not round after training");
+  for (const Target& t : targets) require_grid(method, t.spec, t.name);
   check(!method.refine || !options.prune.on(), method.name,
         "learns every code of a matrix and would fill what is pruned");
   const std::unique_ptr<nn::Model> before = method.refine ? nn::clone(model) : nullptr;

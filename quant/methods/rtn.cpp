@@ -21,11 +21,13 @@ QTensor round_nearest(const Target& t, RangeRule rule, double percentile) {
 constinit const Method kRtn{.name = "rtn",
                             .source = "round to nearest, absmax range",
                             .family = Family::baseline,
-                            .round = round<RangeRule::absmax>};
+                            .round = round<RangeRule::absmax>,
+                            .own_levels = true};
 constinit const Method kRtnMse{.name = "rtn-mse",
                                .source = "round to nearest, least-squares range",
                                .family = Family::baseline,
-                               .round = round<RangeRule::mse>};
+                               .round = round<RangeRule::mse>,
+                               .own_levels = true};
 constinit const Method kRtnPercentile{
     .name = "rtn-percentile",
     .source = "round to nearest, a share of the weights inside the range",

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "autograd/base/error.h"
 #include "quant/numbers/names.h"
@@ -59,6 +60,20 @@ constexpr int kLastFp4 = 0x7, kLastE4m3 = 0x7e, kLastE5m2 = 0x7b;
 constexpr auto kFp4 = float_levels<kLastFp4>(1, 0);
 constexpr auto kE4m3 = float_levels<kLastE4m3>(3, -6);
 constexpr auto kE5m2 = float_levels<kLastE5m2>(2, -14);
+
+constexpr auto kUnknown = [] {
+  std::array<real, kMostLevels> levels{};
+  levels.fill(std::numeric_limits<real>::quiet_NaN());
+  return levels;
+}();
+
+/// The codes of a format whose levels are the matrix's own. Whoever took them for levels would get NaN.
+constexpr Grid own_codes(int bits) {
+  const int last = (1 << bits) - 1;
+  return {.qmin = 0,
+          .qmax = last,
+          .levels = std::span(kUnknown).first(static_cast<std::size_t>(last) + 1)};
+}
 
 constexpr std::array kFormats{
     Format{.kind = GridKind::narrow,
@@ -139,6 +154,27 @@ constexpr std::array kFormats{
                              .mantissa = 2,
                              .lowest_exponent = -14};
                }},
+    Format{.kind = GridKind::learned,
+           .name = "learned",
+           .help = "k-means of each unit",
+           .fewest_bits = 2,
+           .most_bits = 4,
+           .grid = own_codes,
+           .levels = Levels::unit},
+    Format{.kind = GridKind::e8p,
+           .name = "e8p",
+           .help = "QuIP#'s lattice, eight columns together",
+           .fewest_bits = 2,
+           .most_bits = 2,
+           .grid = own_codes,
+           .levels = Levels::lattice},
+    Format{.kind = GridKind::additive,
+           .name = "additive",
+           .help = "AQLM's codebooks, eight columns together",
+           .fewest_bits = 2,
+           .most_bits = 4,
+           .grid = own_codes,
+           .levels = Levels::codebooks},
 };
 
 constexpr auto kNames = [] {

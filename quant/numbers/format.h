@@ -23,6 +23,17 @@ enum class ScaleOf : std::uint8_t {
   width,         ///< max w - min w, with a zero point
 };
 
+/// What a code stands for.
+enum class Levels : std::uint8_t {
+  grid,  ///< a level of its grid, the same for all units
+  // And those of the matrix itself (quant/numbers/own_levels.h):
+  unit,       ///< one of the list of its unit
+  lattice,    ///< eight together are a word, a point of E8P
+  codebooks,  ///< eight together are a word, a sum of vectors of codebooks
+};
+/// Columns that share a word.
+inline constexpr std::int64_t kWordColumns = 8;
+
 /// How codes become bytes (quant/store/pack.h).
 enum class Packing : std::uint8_t {
   bits,   ///< (q - qmin) / step in `bits` bits
@@ -34,10 +45,15 @@ struct Format {
   std::string_view name{};
   std::string_view help{};  ///< more than the name says, in a few words
   int fewest_bits = 2, most_bits = 8;
-  Grid (*grid)(int bits) = nullptr;
+  Grid (*grid)(int bits) = nullptr;  ///< with own levels: its codes; the levels are NaN
   ScaleOf scale = ScaleOf::magnitude;
   Packing packing = Packing::bits;
+  Levels levels = Levels::grid;
 
+  constexpr bool has_own_levels() const { return levels != Levels::grid; }
+  constexpr bool has_words() const {
+    return levels == Levels::lattice || levels == Levels::codebooks;
+  }
   constexpr bool has_bits(std::int64_t bits) const {
     return bits >= fewest_bits && bits <= most_bits;
   }

@@ -8,6 +8,7 @@
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/numbers/format.h"
+#include "quant/numbers/own_levels.h"
 
 namespace notch::quant {
 namespace {
@@ -36,9 +37,26 @@ Units units_of(const Scales& at, std::int64_t first, std::int64_t n, std::int64_
   return units;
 }
 
+/// A part of a matrix has the codebooks of the whole, of which it knows the two possible sizes.
+bool has_codebooks(const Scales& at, const Spec& spec) {
+  const std::int64_t numbers = std::ssize(at.codebooks);
+  return numbers == codebook_numbers(spec, 1, 1) ||
+         numbers == codebook_numbers(spec, 1, kManyWeights);
+}
+
 void check_scale_counts(const Scales& at, const Spec& spec, std::int64_t units, Fault fault,
                         std::string_view where) {
   const std::int64_t zeros = has_zero_points(spec) ? units : 0;
+  if (!has_codebooks(at, spec)) {
+    throw Error({.fault = fault,
+                 .where = std::string(where),
+                 .what = "wrong number of numbers in codebooks",
+                 .field = "codebooks",
+                 .found = str(at.codebooks.size()),
+                 .expected = str(codebook_numbers(spec, 1, 1), " or ",
+                                 codebook_numbers(spec, 1, kManyWeights))});
+  }
+  units *= scales_per_unit(spec);
   if (std::ssize(at.scales) == units && std::ssize(at.zero_points) == zeros) return;
   throw Error({.fault = fault,
                .where = std::string(where),
@@ -59,7 +77,7 @@ void require_whole(const QTensor& q, std::string_view where) {
 bool QTensor::operator==(const QTensor& other) const {
   return spec == other.spec && rows == other.rows && cols == other.cols && codes == other.codes &&
          at.scales == other.at.scales && at.zero_points == other.at.zero_points &&
-         at.nested == other.at.nested;
+         at.nested == other.at.nested && at.codebooks == other.at.codebooks;
 }
 
 void require_finite(std::span<const real> w, std::int64_t cols, std::string_view where) {
@@ -83,9 +101,9 @@ QTensor quantize(std::span<const real> w, std::int64_t rows, std::int64_t cols, 
   const std::int64_t units = unit_count(spec, rows, cols);
   check_scale_counts(scales, spec, units, Fault::usage, where);
   require_finite(w, cols, where);
-  for (std::int64_t u = 0; u < units; ++u) {
-    const real s = scales.scales[static_cast<std::size_t>(u)];
-    if (std::isfinite(s) && s != 0) continue;
+  for (std::size_t u = 0; u < scales.scales.size(); ++u) {
+    const real s = scales.scales[u];
+    if (std::isfinite(s) && (s != 0 || format_of(spec.grid).levels == Levels::unit)) continue;
     throw Error({.fault = Fault::numeric,
                  .where = std::string(where),
                  .what = str("scale ", u, " cannot be divided by"),
@@ -96,6 +114,10 @@ QTensor quantize(std::span<const real> w, std::int64_t rows, std::int64_t cols, 
   QTensor q{.spec = spec, .rows = rows, .cols = cols};
   q.codes.resize(w.size());
   q.at = std::move(scales);
+  if (has_own_levels(spec)) {
+    encode(q, w);
+    return q;
+  }
   const Grid grid = grid_of(spec);
   const std::int64_t unit = unit_size(spec, rows, cols);
   for_unit_runs(units, unit, [&](std::int64_t first, std::int64_t n) {
@@ -109,6 +131,7 @@ void dequantize(const QTensor& q, std::span<real> out) {
   check(out.size() == q.codes.size(), "dequantize", "got room for ", out.size(), " weights, need ",
         q.codes.size());
   require_whole(q, "dequantize");
+  if (has_own_levels(q.spec)) return decode(q, out);
   const std::int64_t units = unit_count(q.spec, q.rows, q.cols);
   const std::int64_t unit = unit_size(q.spec, q.rows, q.cols);
   const Grid grid = grid_of(q.spec);
@@ -152,6 +175,23 @@ void validate(const QTensor& q, std::string_view where) {
   const auto& zeros = q.at.zero_points;
   if (const auto z = std::find_if(zeros.begin(), zeros.end(), outside); z != zeros.end()) {
     fail(str("zero point ", z - zeros.begin()), str(int{*z}), range);
+  }
+  for (std::size_t i = 0; i < q.at.codebooks.size(); ++i) {
+    if (!std::isfinite(q.at.codebooks[i])) {
+      fail(str("codebook number ", i), str(q.at.codebooks[i]), "finite");
+    }
+  }
+  if (format_of(q.spec.grid).levels == Levels::unit) {
+    const auto each = static_cast<std::size_t>(scales_per_unit(q.spec));
+    for (std::size_t i = 0; i < q.at.scales.size(); ++i) {
+      const real level = q.at.scales[i];
+      const bool ascends = i % each == 0 || level >= q.at.scales[i - 1];
+      if (!std::isfinite(level) || !ascends) {
+        fail(str("level ", i % each, " of unit ", i / each), str(level),
+             "finite and not below the one before");
+      }
+    }
+    return;
   }
   const bool may_be_negative = format_of(q.spec.grid).has_signed_scale();
   for (std::size_t u = 0; u < q.at.scales.size(); ++u) {

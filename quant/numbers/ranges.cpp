@@ -13,6 +13,7 @@
 #include "quant/numbers/format.h"
 #include "quant/numbers/names.h"
 #include "quant/numbers/observers.h"
+#include "quant/numbers/own_levels.h"
 
 namespace notch::quant {
 namespace {
@@ -207,6 +208,14 @@ Ranges choose_scales(std::span<const real> w, std::int64_t rows, std::int64_t co
   check(rule != RangeRule::lsq_paper || !has_zero_points(spec), where,
         "range rule lsq_paper is for symmetric grids; use absmax or mse with the asymmetric grid");
   require_finite(w, cols, where);
+  if (has_own_levels(spec)) {
+    check(rule == RangeRule::absmax || rule == RangeRule::mse, where, "levels of the ",
+          name_of(spec.grid), " grid follow from squared errors, not from the range rule ",
+          name_of(rule));
+    return {.at = choose_levels(w, rows, cols, spec, where),
+            .ratios =
+                std::vector<real>(static_cast<std::size_t>(unit_count(spec, rows, cols)), real{1})};
+  }
   const std::size_t units = static_cast<std::size_t>(unit_count(spec, rows, cols));
   const std::size_t unit = static_cast<std::size_t>(unit_size(spec, rows, cols));
   Ranges ranges;

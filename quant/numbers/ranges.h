@@ -80,7 +80,8 @@ struct Ranges {
   std::vector<real> ratios{};
 };
 
-/// The scales of w [rows, cols]; `percentile` in (50, 100]. Parallel over units.
+/// The scales of w [rows, cols]; `percentile` in (50, 100]. Parallel over units. Formats with levels of their
+/// own (quant/numbers/own_levels.h) get those of least squared error by absmax and mse alike, ratios of 1.
 /// Errors name `where`: usage (spec does not fit, lsq_paper on an asymmetric grid); numeric (a
 /// weight is not finite, or a scale is larger than its stored type can hold).
 Ranges choose_scales(std::span<const real> w, std::int64_t rows, std::int64_t cols,

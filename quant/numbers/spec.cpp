@@ -45,6 +45,15 @@ void check_fields(const Spec& spec, Fault fault, std::string_view where) {
                  .found = std::string(name_of(spec.scale)),
                  .expected = "f32, f16, bf16 or f16_7"});
   }
+  const bool lists = format_of(spec.grid).levels == Levels::unit;
+  if (lists && (is_unsigned(spec.scale) || spec.scale == ScaleType::f16_7)) {
+    throw Error({.fault = fault,
+                 .where = std::string(where),
+                 .what = str("levels of the ", name_of(spec.grid), " grid are any numbers"),
+                 .field = "scale",
+                 .found = std::string(name_of(spec.scale)),
+                 .expected = "f32, f16 or bf16"});
+  }
   if (spec.granularity == Granularity::group) {
     if (spec.group_size < 1) {
       fail("group_size", spec.group_size, "granularity group needs a group size", "at least 1");
@@ -95,6 +104,16 @@ void validate(const Spec& spec, std::int64_t in_features, std::string_view where
                  .expected = str("a divisor of ", in_features),
                  .hint = "choose a divisor, or granularity channel"});
   }
+  const bool groups = spec.granularity == Granularity::group;
+  const std::int64_t together = groups ? spec.group_size : in_features;
+  if (format_of(spec.grid).has_words() && together % kWordColumns != 0) {
+    throw Error({.fault = Fault::usage,
+                 .where = std::string(where),
+                 .what = str("words of the ", name_of(spec.grid), " grid have eight columns each"),
+                 .field = groups ? "group_size" : "grid",
+                 .found = groups ? str("groups of ", together) : str(together, " inputs"),
+                 .expected = str("a multiple of ", kWordColumns)});
+  }
 }
 
 std::int64_t unit_size(const Spec& spec, std::int64_t rows, std::int64_t cols) {
@@ -115,6 +134,16 @@ std::int64_t unit_count(const Spec& spec, std::int64_t rows, std::int64_t cols) 
   return weights == 0 ? 0 : weights / unit_size(spec, rows, cols);
 }
 
+std::int64_t scales_per_unit(const Spec& spec) {
+  return format_of(spec.grid).levels == Levels::unit ? std::int64_t{1} << spec.bits : 1;
+}
+
+std::int64_t codebook_numbers(const Spec& spec, std::int64_t rows, std::int64_t cols) {
+  if (format_of(spec.grid).levels != Levels::codebooks) return 0;
+  const bool large = extent("spec", {rows, cols}) >= kManyWeights;
+  return kWordColumns * spec.bits * (large ? 256 : 2 * 16);
+}
+
 std::int64_t packed_bytes(const Spec& spec, std::int64_t n) {
   check_fields(spec, Fault::usage, "spec");
   extent("spec", {n, spec.bits});
@@ -129,7 +158,8 @@ std::int64_t packed_bytes(const Spec& spec, std::int64_t n) {
 
 StorageBytes storage_bytes(const Spec& spec, std::int64_t rows, std::int64_t cols) {
   const std::int64_t units = unit_count(spec, rows, cols);
-  StorageBytes bytes{.codes = rows * packed_bytes(spec, cols)};
+  StorageBytes bytes{.codes = rows * packed_bytes(spec, cols),
+                     .codebooks = codebook_numbers(spec, rows, cols) * scale_bytes(ScaleType::f16)};
   const std::int64_t unit_rows =
       spec.granularity == Granularity::tensor ? 1 : std::max<std::int64_t>(rows, 1);
   const std::int64_t per_row = units / unit_rows;
@@ -137,7 +167,7 @@ StorageBytes storage_bytes(const Spec& spec, std::int64_t rows, std::int64_t col
     const std::int64_t blocks = (unit_rows + kBilevelRows - 1) / kBilevelRows;
     bytes.scales = unit_rows * ((per_row * kBilevelBits + 7) / 8) + 4 * blocks * per_row;
   } else {
-    bytes.scales = units * scale_bytes(spec.scale);
+    bytes.scales = units * scales_per_unit(spec) * scale_bytes(spec.scale);
     if (spec.scale == ScaleType::nested) bytes.scales += 4 * nested_blocks(units) + 4;
   }
   if (has_zero_points(spec)) bytes.zero_points = unit_rows * packed_bytes(spec, per_row);
@@ -196,6 +226,8 @@ real round_scale(real s, ScaleType type) {
   if (std::fabs(stored) > max_scale(type)) return std::copysign(max_scale(type), s);
   return stored;
 }
+
+real round_level(real level, ScaleType type) { return level == 0 ? 0 : round_scale(level, type); }
 
 std::int64_t scale_bytes(ScaleType type) {
   switch (type) {

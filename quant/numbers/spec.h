@@ -44,6 +44,12 @@ enum class GridKind : std::uint8_t {
   e4m3,  ///< FP8 of 4 exponent bits, up to 448; E4M3 has a NaN and no infinity (Micikevicius et al.
          ///< 2022, arXiv:2209.05433). A code is the byte without its sign, and the sign
   e5m2,  ///< FP8 of 5 exponent bits, up to 57344
+  learned,  ///< 2^b levels of each unit's own, stored where others have its scale; of 2 to 4 bits.
+            ///< SqueezeLLM, Kim et al. 2023 (arXiv:2306.07629)
+  e8p,  ///< 2 bits: eight columns share a word, one of 65,536 points of a lattice. QuIP#, Tseng et
+        ///< al. 2024 (arXiv:2402.04396)
+  additive,  ///< eight columns share a word of indices into the matrix's codebooks, whose vectors
+             ///< are added. AQLM, Egiazarian et al. 2024 (arXiv:2401.06118)
 };
 
 /// The type in which scales are stored; they are rounded to it before they are used.
@@ -99,12 +105,20 @@ Spec held_spec(Spec spec);
 Spec with_bits(Spec spec, int bits);
 
 /// Usage error naming `where` when the grid does not have so many bits, or a group size is given
-/// without Granularity::group, or the group size does not divide `in_features` (the matrix's cols).
+/// without Granularity::group, the group size does not divide `in_features` (the matrix's cols), or
+/// columns that share a word are not all in one group.
 void validate(const Spec& spec, std::int64_t in_features, std::string_view where);
 
 /// Weights per scale, and number of scales, of a [rows, cols] matrix.
 std::int64_t unit_size(const Spec& spec, std::int64_t rows, std::int64_t cols);
 std::int64_t unit_count(const Spec& spec, std::int64_t rows, std::int64_t cols);
+
+/// Numbers that a unit stores: its scale, or the 2^bits levels of the learned grid, ascending.
+std::int64_t scales_per_unit(const Spec& spec);
+/// Numbers in the codebooks of a matrix: 0 unless they are additive (quant/numbers/additive_codes.h). From
+/// kManyWeights on a codebook has 256 vectors, below 16.
+inline constexpr std::int64_t kManyWeights = 131072;
+std::int64_t codebook_numbers(const Spec& spec, std::int64_t rows, std::int64_t cols);
 
 /// Bytes of `n` packed codes: ceil(n·bits / 8), ternary ceil(n / 5).
 std::int64_t packed_bytes(const Spec& spec, std::int64_t n);
@@ -113,9 +127,11 @@ std::int64_t packed_bytes(const Spec& spec, std::int64_t n);
 struct StorageBytes {
   std::int64_t codes = 0;        ///< rows · packed_bytes(cols)
   std::int64_t scales = 0;       ///< units · 4, 2 or 1; nested: and 4 for each 256 and 4; bilevel:
-                                 ///< packed like zero points, and 4 for each 16 rows of a column
+                                 ///< packed like zero points, and 4 for each 16 rows of a column;
+                                 ///< learned levels: of each level
+  std::int64_t codebooks = 0;    ///< two for each number
   std::int64_t zero_points = 0;  ///< packed like codes, one row per matrix row; 0 if symmetric
-  std::int64_t total() const { return codes + scales + zero_points; }
+  std::int64_t total() const { return codes + scales + codebooks + zero_points; }
 };
 StorageBytes storage_bytes(const Spec& spec, std::int64_t rows, std::int64_t cols);
 
@@ -130,6 +146,9 @@ double bits_per_weight(const Spec& spec, std::int64_t rows, std::int64_t cols);
 /// the scale is a number of `real` whatever the type: rounding would hide the derivatives that
 /// build exists to check.
 real round_scale(real s, ScaleType type);
+
+/// The same of a level, which may be 0.
+real round_level(real level, ScaleType type);
 
 /// The largest finite number of a scale type, as `real`.
 real max_scale(ScaleType type);

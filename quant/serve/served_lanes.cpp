@@ -6,6 +6,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
+#include "quant/numbers/format.h"
 
 namespace notch::quant {
 namespace {
@@ -66,6 +67,8 @@ int held_bits(const Spec& spec) {
 ServedLanes::ServedLanes(const Spec& spec, Index rows, Index cols)
     : spec_(held_spec(spec)), codes_(reals_of(rows * repacked_row_bytes(cols, held_bits(spec)))) {
   validate(spec, cols, "served lanes");
+  check(!format_of(spec.grid).has_words(), "served lanes", "columns of the ", name_of(spec.grid),
+        " grid share words");
   const bool per_tensor = spec.granularity == Granularity::tensor;
   rows_ = {.codes = reinterpret_cast<const std::uint8_t*>(codes_.flat().data()),
            .scale = stored_scale(spec_.scale),
@@ -77,7 +80,16 @@ ServedLanes::ServedLanes(const Spec& spec, Index rows, Index cols)
   const auto units = static_cast<std::size_t>(per_tensor ? rows : unit_count(spec, rows, cols));
   scales_.resize(units * static_cast<std::size_t>(scale_bytes(spec_.scale)));
   if (has_zero_points(spec)) zeros_.resize(units);
-  if (const Grid grid = grid_of(spec); !grid.levels.empty()) {
+  if (format_of(spec.grid).levels == Levels::unit) {
+    // Levels of a unit come without a scale, and one list of a matrix is one for each row.
+    rows_.scale = StoredScale::f32;
+    rows_.level_step = kMostLevels;
+    const std::vector<float> ones(units, 1);
+    scales_.resize(units * sizeof(float));
+    std::memcpy(scales_.data(), ones.data(), scales_.size());
+    levels_.assign(units * kMostLevels, 0);
+    rows_.levels = levels_.data();
+  } else if (const Grid grid = grid_of(spec); !grid.levels.empty()) {
     levels_.assign(rows_.bits == 8 ? 256 : kMostLevels, 0);
     std::ranges::transform(grid.levels, levels_.begin(), [](real v) { return float(v); });
     rows_.levels = levels_.data();
@@ -105,6 +117,7 @@ void ServedLanes::set_rows(Index first_row, const QTensor& part) {
                  rows_.bits, rows_.qmin);
   });
   // One scale per tensor is one for each row here.
+  if (rows_.level_step > 0) return set_levels(first_row, part);
   const Index copies = spec_.granularity == Granularity::tensor ? part.rows : 1;
   const std::vector<std::uint8_t> scales = pack_scales(part.at.scales, spec_.scale);
   const Index units = first_row * (cols / rows_.unit);
@@ -113,6 +126,17 @@ void ServedLanes::set_rows(Index first_row, const QTensor& part) {
   for (Index i = 0; i < copies; ++i) {
     std::memcpy(scale_to + i * std::ssize(scales), scales.data(), scales.size());
     std::ranges::copy(part.at.zero_points, zero_to + i * std::ssize(part.at.zero_points));
+  }
+}
+
+void ServedLanes::set_levels(Index first_row, const QTensor& part) {
+  const Index per_row = rows_.cols / rows_.unit, each = scales_per_unit(spec_);
+  const bool one = spec_.granularity == Granularity::tensor;
+  for (Index u = 0; u < part.rows * per_row; ++u) {
+    std::transform(part.at.scales.begin() + (one ? 0 : u * each),
+                   part.at.scales.begin() + (one ? 1 : u + 1) * each,
+                   levels_.begin() + (first_row * per_row + u) * kMostLevels,
+                   [](real v) { return static_cast<float>(v); });
   }
 }
 
@@ -140,6 +164,8 @@ Index ServedLanes::bytes() const {
 
 Index ServedLanes::bytes(const Spec& spec, Index rows, Index cols) {
   const Index units = spec.granularity == Granularity::tensor ? rows : unit_count(spec, rows, cols);
+  const bool lists = format_of(spec.grid).levels == Levels::unit;
+  if (lists) return rows * repacked_row_bytes(cols, held_bits(spec)) + units * (4 + kMostLevels * 4);
   const Index levels = grid_of(spec).levels.empty() ? 0 : held_bits(spec) == 8 ? 256 : kMostLevels;
   return rows * repacked_row_bytes(cols, held_bits(spec)) +
          units * (scale_bytes(held_spec(spec).scale) + (has_zero_points(spec) ? 1 : 0)) +

@@ -1,6 +1,6 @@
 // ServedLanes: a weight matrix of a loaded model as floats are multiplied with it, repacked for the
-// kernels of quant/kernels/packed.h. For codebooks, whose levels are no integers, and for units that
-// panels would fill up with zeros.
+// kernels of quant/kernels/packed.h. For codebooks, whose levels are no integers, those of every unit's own
+// included, and for units that panels would fill up with zeros.
 #pragma once
 
 #include <cstdint>
@@ -38,6 +38,8 @@ class ServedLanes {
   static std::int64_t bytes(const Spec& spec, std::int64_t rows, std::int64_t cols);
 
  private:
+  void set_levels(std::int64_t first_row, const QTensor& part);
+
   Spec spec_;
   FlatBlock codes_;
   std::vector<std::byte> scales_;

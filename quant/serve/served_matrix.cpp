@@ -33,9 +33,10 @@ bool fits_panels(const Spec& spec, Index rows, Index cols) {
   return 4 * ServedPanels::bytes(spec, rows, cols) <= 5 * ServedLanes::bytes(spec, rows, cols);
 }
 
-std::variant<ServedPanels, ServedLanes> layout_of(const Spec& spec, Index rows, Index cols,
-                                                  bool rounds_inputs) {
+std::variant<ServedPanels, ServedLanes, ServedWords> layout_of(const Spec& spec, Index rows,
+                                                               Index cols, bool rounds_inputs) {
   validate(spec, cols, "served matrix");
+  if (!rounds_inputs && has_words(spec)) return ServedWords(spec, rows, cols);
   if (rounds_inputs || fits_panels(spec, rows, cols)) return ServedPanels(spec, rows, cols);
   return ServedLanes(spec, rows, cols);
 }
@@ -81,7 +82,7 @@ Index ServedMatrix::bytes() const {
 }
 
 int ServedMatrix::products() const {
-  if (std::holds_alternative<ServedLanes>(matrix_)) return 0;
+  if (!std::holds_alternative<ServedPanels>(matrix_)) return 0;
   return multiplies_codes() ? 1 : static_cast<int>(kDigits);
 }
 
@@ -128,7 +129,7 @@ void ServedMatrix::multiply(const Forward& f, std::span<real> y, std::span<const
 #ifndef NOTCH_DOUBLE
   if (const auto* lanes = std::get_if<ServedLanes>(&matrix_)) {
     if (M <= kFewRows) return lanes->multiply(f, y, x, bias, M);
-  } else if (digits_pay(M)) {
+  } else if (std::holds_alternative<ServedPanels>(matrix_) && digits_pay(M)) {
     return multiply_digits(f, y, x, bias, M);
   }
 #endif

@@ -7,6 +7,8 @@
 //     or on a float type's numbers
 //   … and a codebook, or units
 //   that panels fill up too much  lanes, floats by unpacked weights (quant/kernels/packed.h)
+//   … and columns that share
+//   words                         as they are stored; products are of dequantized pieces (served_words.h)
 #pragma once
 
 #include <cstdint>
@@ -19,6 +21,7 @@
 #include "quant/numbers/activation.h"
 #include "quant/serve/served_lanes.h"
 #include "quant/serve/served_panels.h"
+#include "quant/serve/served_words.h"
 
 namespace notch::quant {
 
@@ -67,7 +70,7 @@ class ServedMatrix {
 
   std::int64_t rows_ = 0, cols_ = 0;
   std::optional<InputQuantizer> input_;
-  std::variant<ServedPanels, ServedLanes> matrix_;
+  std::variant<ServedPanels, ServedLanes, ServedWords> matrix_;
 };
 
 /// y = x ŵᵀ + bias: x [.., K], bias [N] -> [.., N]; x is rounded first where `w` says so (bit for bit

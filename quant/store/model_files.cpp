@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "nn/integrity.h"
+#include "quant/numbers/format.h"
 #include "quant/store/entropy_coder.h"
 #include "quant/store/gptq_checkpoint.h"
 #include "quant/store/pack.h"
@@ -116,6 +117,10 @@ void check_fits(const Spec& spec, const nn::FileTensor& t, const std::string& wh
   if (spec.granularity == Granularity::group && cols % spec.group_size != 0) {
     refuse(where, field, str("groups of ", spec.group_size), str("a divisor of ", cols));
   }
+  const std::int64_t together = spec.granularity == Granularity::group ? spec.group_size : cols;
+  if (format_of(spec.grid).has_words() && together % kWordColumns != 0) {
+    refuse(where, field, str(together, " columns together"), str("a multiple of ", kWordColumns));
+  }
 }
 
 /// A table that is only looked up has no input.
@@ -160,6 +165,10 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
       continue;
     }
     check_fits(spec->second, t, where);
+    if (masked && format_of(spec->second.grid).has_own_levels()) {
+      refuse(where, "masks", str(t.name, " on the ", name_of(spec->second.grid), " grid"),
+             "a grid with a zero");
+    }
     const auto input = inputs.find(t.name);
     check_multiplies(*model, t, input != inputs.end(), "activations", where);
     const char* const list = parts.list_of(t.name);
@@ -288,6 +297,10 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
       scales = scales.subspan(bytes.size());
       sources.push_back(nn::raw_tensor(t.name + part.name, part.dtype, std::move(part.shape),
                                        std::as_bytes(bytes)));
+    }
+    if (!p.codebooks.empty()) {
+      sources.push_back(
+          bytes_source(t.name + ".codebooks", nn::DType::f16, shapes.codebooks, p.codebooks));
     }
     if (has_zero_points(q->spec)) {
       sources.push_back(bytes_source(t.name + ".zero", nn::DType::u8, shapes.zero, p.zero_points));

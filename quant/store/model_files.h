@@ -14,6 +14,9 @@
 //   F.mask   U8  [rows, ceil(cols / 8)]   bit c of a row: whether weight c is kept
 // and has only the codes that are kept, F.codes U8 [bytes]; in floating point in place of F:
 //   F.kept   F32 or F16  [weights kept]
+// The learned grid has 2^bits levels in F.scale where others have a scale, [rows, units per row · 2^bits] or
+// [2^bits]; an additive one has also
+//   F.codebooks  F16  [codebooks, vectors, 8]   (quant/numbers/additive_codes.h)
 // Nested scales (quant/numbers/nested_scales.h) are bytes in F.scale, and
 //   F.scale_scale  F32 [ceil(units / 256)]
 //   F.scale_mean   F32 [1]
@@ -48,7 +51,9 @@ enum class Coding : std::uint8_t {
 struct SizeReport {
   std::int64_t weights = 0;    ///< parameters of the model, quantized or not
   std::int64_t quantized = 0;  ///< of these, quantized
-  std::int64_t code_bytes = 0, scale_bytes = 0, zero_point_bytes = 0;
+  std::int64_t code_bytes = 0;
+  std::int64_t scale_bytes = 0;  ///< with learned levels and codebooks
+  std::int64_t zero_point_bytes = 0;
   std::int64_t mask_bytes = 0;    ///< which weights are pruned: one bit each
   std::int64_t table_bytes = 0;   ///< frequencies and states of entropy-coded codes; packed: 0
   std::int64_t float_bytes = 0;   ///< tensors that stay in floating point

@@ -62,10 +62,11 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
       size.code_bytes += stored.codes;
       tensor(t.name + ".codes", nn::DType::u8, shapes.codes);
     }
-    size.scale_bytes += stored.scales;
+    size.scale_bytes += stored.scales + stored.codebooks;
     for (ScalePart& part : scale_parts(q->spec, q->rows, q->cols))
       tensor(t.name + part.name, part.dtype, std::move(part.shape));
     size.zero_point_bytes += stored.zero_points;
+    if (stored.codebooks > 0) tensor(t.name + ".codebooks", nn::DType::f16, shapes.codebooks);
     if (has_zero_points(q->spec)) tensor(t.name + ".zero", nn::DType::u8, shapes.zero);
     if (has_stored_range(*named)) {
       size.scale_bytes += 4;

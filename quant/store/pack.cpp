@@ -105,6 +105,7 @@ PackedTensor pack(const QTensor& q) {
   } else {
     packed.scales = pack_scales(q.at.scales, q.spec.scale);
   }
+  packed.codebooks = pack_scales(q.at.codebooks, ScaleType::f16);
   if (has_zero_points(q.spec) && !q.codes.empty()) {
     const std::int64_t rows = zero_rows(q.spec, q.rows);
     packed.zero_points =
@@ -125,7 +126,12 @@ QTensor unpack(const PackedTensor& packed, std::string_view where) {
                  .found = str("[", q.rows, ", ", q.cols, "]"),
                  .expected = str("0 to ", kMaxEdge)});
   }
-  validate(QTensor{.spec = packed.spec, .rows = 0, .cols = packed.cols}, where);
+  q.at.codebooks = unpack_scales(packed.codebooks, ScaleType::f16);
+  validate(QTensor{.spec = packed.spec,
+                   .rows = 0,
+                   .cols = packed.cols,
+                   .at = {.codebooks = q.at.codebooks}},
+           where);
   const StorageBytes sizes = storage_bytes(packed.spec, packed.rows, packed.cols);
   check_length(packed.scales.size(), sizes.scales, "scales", where);
   check_length(packed.zero_points.size(), sizes.zero_points, "zero_points", where);

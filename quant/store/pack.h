@@ -6,7 +6,8 @@
 // stored as (q - qmin) / 2, the codes of ternary as base-3 digits, five to a byte.
 // Zero points: the same layout with one row per matrix row and one column per unit of the row (per
 // tensor: one row of one). Scales: little-endian f32, f16, bf16 or e8m0 in the order of units; nested
-// and bilevel ones as quant/numbers/nested_scales.h has them. Readers
+// and bilevel ones as quant/numbers/nested_scales.h has them. Of the learned grid levels stand in their place, and
+// a word of eight columns takes `bits` bytes, lowest first. Codebooks: f16 [codebooks, vectors, 8]. Readers
 // check everything: a code outside the grid (15 on the narrow 4-bit grid), a padding bit set and a
 // wrong length are Fault::input naming the tensor.
 #pragma once
@@ -28,7 +29,7 @@ std::vector<std::uint8_t> pack_codes(std::span<const std::int8_t> codes, std::in
 std::vector<std::int8_t> unpack_codes(std::span<const std::uint8_t> bytes, std::int64_t rows,
                                       std::int64_t cols, const Spec& spec, std::string_view where);
 
-/// The three stored parts; their sizes are storage_bytes(spec, rows, cols).
+/// The stored parts; their sizes are storage_bytes(spec, rows, cols).
 struct PackedTensor {
   Spec spec{};
   std::int64_t rows = 0;
@@ -36,6 +37,7 @@ struct PackedTensor {
   std::vector<std::uint8_t> codes{};
   std::vector<std::uint8_t> scales{};
   std::vector<std::uint8_t> zero_points{};  ///< empty for the symmetric grids
+  std::vector<std::uint8_t> codebooks{};    ///< of the whole matrix; empty unless they are additive
 };
 
 /// Exact both ways: unpack(pack(q)) == q. (In the double build scales are rounded to the type.)

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "nn/model_dir.h"
+#include "quant/numbers/format.h"
 #include "quant/numbers/nested_scales.h"
 #include "quant/serve/served_matrix.h"
 #include "quant/store/entropy_coder.h"
@@ -68,18 +69,23 @@ inline bool has_stored_range(const NamedQTensor& t) {
 
 /// The shapes of the stored parts.
 struct StoredShapes {
-  nn::FileShape codes{}, scale{}, zero{};
+  nn::FileShape codes{}, scale{}, zero{}, codebooks{};
 };
 
 inline StoredShapes stored_shapes(const Spec& spec, std::int64_t rows, std::int64_t cols) {
   StoredShapes s{.codes = {rows, packed_bytes(spec, cols)}};
+  if (const std::int64_t numbers = codebook_numbers(spec, rows, cols); numbers > 0) {
+    const std::int64_t vectors = rows * cols >= kManyWeights ? 256 : 16;
+    s.codebooks = {numbers / vectors / kWordColumns, vectors, kWordColumns};
+  }
+  const std::int64_t each = scales_per_unit(spec);
   if (spec.granularity == Granularity::tensor) {
-    s.scale = {1};
+    s.scale = {each};
     s.zero = {1, 1};
     return s;
   }
   const std::int64_t units_per_row = unit_count(spec, rows, cols) / rows;
-  s.scale = {rows, units_per_row};
+  s.scale = {rows, units_per_row * each};
   if (spec.scale == ScaleType::bilevel) s.scale[1] = (units_per_row * kBilevelBits + 7) / 8;
   s.zero = {rows, packed_bytes(spec, units_per_row)};
   return s;
@@ -123,6 +129,7 @@ struct PackedEntry {
   const nn::TensorEntry *codes = nullptr, *coded = nullptr, *zero = nullptr;
   const nn::TensorEntry* mask = nullptr;
   std::vector<const nn::TensorEntry*> scales{};  ///< as scale_parts has them
+  const nn::TensorEntry* codebooks = nullptr;
   const nn::TensorEntry *input_scale = nullptr, *input_zero = nullptr;
   InputEntries change;
 
@@ -148,6 +155,8 @@ struct PackedEntry {
     }
     for (const ScalePart& part : scale_parts(spec, rows, cols))
       scales.push_back(&require(file, part.name, part.shape, part.dtype));
+    if (!shapes.codebooks.empty())
+      codebooks = &require(file, ".codebooks", shapes.codebooks, nn::DType::f16);
     if (has_zero_points(spec)) zero = &require(file, ".zero", shapes.zero, nn::DType::u8);
     if (!input || input->range != ActivationRange::fixed) return;
     input_scale = &require(file, ".input_scale", {1}, nn::DType::f32);
@@ -181,11 +190,13 @@ struct PackedEntry {
                              static_cast<std::uint64_t>(first * row));
       return bytes;
     };
-    const auto units_of = [&](const nn::TensorEntry& entry) {
-      if (spec.granularity != Granularity::tensor) return rows_of(entry);
+    const auto whole = [&](const nn::TensorEntry& entry) {
       std::vector<std::uint8_t> bytes(entry.bytes);  // the same for all rows
       file.file().read_bytes(entry, std::as_writable_bytes(std::span(bytes)));
       return bytes;
+    };
+    const auto units_of = [&](const nn::TensorEntry& entry) {
+      return spec.granularity == Granularity::tensor ? whole(entry) : rows_of(entry);
     };
     if (mask) {
       check(n == all, name, "rows of a pruned matrix are read together");
@@ -202,6 +213,7 @@ struct PackedEntry {
     check(scales.size() == 1 || n == all, name, "scales of scales are read together");
     packed.scales = scales.size() > 1 ? scales_of_scales(file) : units_of(*scales[0]);
     if (zero) packed.zero_points = units_of(*zero);
+    if (codebooks) packed.codebooks = whole(*codebooks);
     return unpack(packed, first == 0 ? where(file) : str(where(file), " from row ", first));
   }
 

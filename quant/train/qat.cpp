@@ -11,6 +11,7 @@
 #include "quant/methods/hadamard.h"
 #include "quant/numbers/format.h"
 #include "quant/numbers/gaussian_fit.h"
+#include "quant/numbers/own_levels.h"
 #include "quant/ops/rotation.h"
 
 namespace notch::quant {
@@ -49,6 +50,8 @@ FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<cons
   check(!targets.empty(), "qat", "no layer to quantize");
   for (const Target& t : targets) {
     const Tensor& w = t.weight->value;
+    check(!has_own_levels(t.spec), t.name, "levels of the ", name_of(t.spec.grid),
+          " grid are the matrix's own, and training knows grids alone");
     check(training != Training::lsq || options.lsq_init != LsqInit::paper || start ||
               !has_zero_points(t.spec),
           t.name, "qat.lsq_init = \"paper\" knows no zero points; set mse or absmax");

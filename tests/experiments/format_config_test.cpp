@@ -57,5 +57,24 @@ TEST_CASE("a format and a key that contradicts it are refused") {
   CHECK(error_of([] { load("format = \"q4_9\""); }).hint.find("q4_") != std::string::npos);
 }
 
+TEST_CASE("a method without own levels is refused by the grid's key") {
+  const auto checked = [](const std::string& quant) {
+    const LoadedConfig loaded = load(quant + "\nscale = \"f16\"\ncontrol = false");
+    validate(loaded.config, loaded.origins);
+    check_rows(loaded.config, 64, loaded.origins);
+  };
+  const auto refused = [&](const std::string& quant) {
+    return error_of([&] { checked(quant); });
+  };
+  CHECK(refused("methods = [\"hqq\"]\nbits = [2]\ngrid = \"learned\"").field == "quant.grid");
+  CHECK(refused("methods = [\"qat-ste\"]\nbits = [2]\ngrid = \"e8p\"").field == "quant.grid");
+  CHECK(refused("methods = [\"aqlm\"]\nbits = [2]\ngrid = \"e8p\"").field == "quant.grid");
+  const ErrorParts e = refused("methods = [\"aqlm\"]\nbits = [2]");
+  CHECK(e.field == "quant.grid");
+  CHECK(e.expected == "additive");
+  CHECK_NOTHROW(checked("methods = [\"aqlm\", \"gptq\"]\nbits = [2]\ngrid = \"additive\""));
+  CHECK_NOTHROW(checked("methods = [\"gptq-hadamard\"]\nbits = [2]\ngrid = \"e8p\""));
+}
+
 }  // namespace
 }  // namespace notch::experiments

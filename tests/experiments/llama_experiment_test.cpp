@@ -79,7 +79,7 @@ TEST_CASE("every method runs on a Llama, and its rows are Llamas") {
     CHECK(std::isfinite(row.eval.loss));
     CHECK(row.eval.loss < std::log(60.0));  // better than one character as likely as another
   }
-  CHECK(methods.size() == quant::method_names().size() + 1);
+  CHECK(methods.size() == config.quant.methods.size() + 1);
   CHECK(nn::load_model(path / "models/fp32-seed1")->architecture() == "llama");
   // Killed and begun again, nothing is made anew.
   CHECK(results_hash(run_all(config, data, path, Earlier::resume)) == results_hash(seeds));

@@ -197,7 +197,10 @@ std::vector<std::string> quantized_seeds(quant::Coding coding) {
                                 {.weights = {.bits = 2, .grid = GridKind::ternary}},
                                 {.weights = {.bits = 4, .grid = GridKind::nf4}},
                                 {.weights = scaled(GridKind::nf4, ScaleType::nested)},
-                                {.weights = scaled(GridKind::fp4, ScaleType::e8m0)}};
+                                {.weights = scaled(GridKind::fp4, ScaleType::e8m0)},
+                                {.weights = {.bits = 2, .grid = GridKind::learned},
+                                 .table = Spec{.bits = 2, .grid = GridKind::additive}},
+                                {.weights = {.bits = 2, .grid = GridKind::e8p}}};
   std::vector<std::string> seeds;
   for (const Plan& plan : plans) {
     const auto model = small_gpt();

@@ -39,7 +39,7 @@ std::vector<Row> rows() {
   for (const Granularity g : {Granularity::tensor, Granularity::channel, Granularity::group}) {
     for (const Format& format : formats()) {
       for (const int bits : {1, 2, 4, 8}) {
-        if (!format.has_bits(bits)) continue;
+        if (!format.has_bits(bits) || format.has_own_levels()) continue;
         for (const Ste ste : {Ste::clipped, Ste::plain}) {
           const Spec spec{.bits = bits,
                           .grid = format.kind,

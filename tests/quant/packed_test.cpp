@@ -1,6 +1,7 @@
 // Packed products against the definition, element by element, and variant against variant.
 #include "quant/kernels/packed.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -35,7 +36,8 @@ Matrix make(const Spec& spec, std::int64_t rows, std::int64_t cols, std::uint64_
   m.q = quantize(w, rows, cols, spec, choose_scales(w, rows, cols, spec, RangeRule::absmax, "w").at,
                  "w");
   m.stored = pack(m.q);
-  const int bits = spec.bits + (spec.grid == GridKind::seq ? 1 : 0);
+  const bool lists = spec.grid == GridKind::learned;
+  const int bits = lists ? 4 : spec.bits + (spec.grid == GridKind::seq ? 1 : 0);
   const Grid grid = grid_of(spec);
   if (!grid.levels.empty()) {
     REQUIRE((bits == 4 || bits == 8));
@@ -62,13 +64,23 @@ Matrix make(const Spec& spec, std::int64_t rows, std::int64_t cols, std::uint64_
     for (std::int64_t r = 1; r < rows; ++r) m.scales.insert(m.scales.end(), one.begin(), one.end());
     if (!m.zeros.empty()) m.zeros.assign(static_cast<std::size_t>(rows), m.zeros[0]);
   }
+  if (lists) {  // sixteen levels for each unit, with scales of 1
+    const std::size_t each = std::size_t{1} << spec.bits, units = m.q.at.scales.size() / each;
+    m.levels.assign(16 * units, 0);
+    for (std::size_t i = 0; i < m.q.at.scales.size(); ++i)
+      m.levels[i / each * 16 + i % each] = static_cast<float>(m.q.at.scales[i]);
+    const std::vector<float> ones(units, 1);
+    m.scales.resize(units * sizeof(float));
+    std::memcpy(m.scales.data(), ones.data(), m.scales.size());
+  }
   m.rows = {.codes = m.aligned,
             .scales = m.scales.data(),
             .zeros = m.zeros.empty() ? nullptr : m.zeros.data(),
             .levels = m.levels.empty() ? nullptr : m.levels.data(),
-            .scale = held == ScaleType::f32   ? StoredScale::f32
-                     : held == ScaleType::f16 ? StoredScale::f16
-                                              : StoredScale::bf16,
+            .level_step = lists ? 16 : 0,
+            .scale = lists || held == ScaleType::f32 ? StoredScale::f32
+                     : held == ScaleType::f16        ? StoredScale::f16
+                                                     : StoredScale::bf16,
             .bits = bits,
             .qmin = qmin,
             .rows = rows,
@@ -87,11 +99,12 @@ float documented(const QTensor& q, std::int64_t row, const float* x, float bias)
     const int z = q.at.zero_points.empty() ? 0 : q.at.zero_points[u];
     const int code = q.codes[static_cast<std::size_t>(row * K + k)];
     const Grid grid = grid_of(q.spec);
-    const float v =
-        grid.levels.empty()
-            ? static_cast<float>(code - z)
-            : static_cast<float>(grid.levels[static_cast<std::size_t>(code - grid.qmin)]);
-    scale = static_cast<float>(q.at.scales[u]);
+    const bool lists = q.spec.grid == GridKind::learned;
+    const std::size_t level = static_cast<std::size_t>(code - grid.qmin);
+    const float v = lists ? static_cast<float>(q.at.scales[(u << q.spec.bits) + level])
+                    : grid.levels.empty() ? static_cast<float>(code - z)
+                                          : static_cast<float>(grid.levels[level]);
+    scale = lists ? 1 : static_cast<float>(q.at.scales[u]);
     const float w = groups ? v * scale : v;
     lanes[k % 16] = std::fma(w, x[k], lanes[k % 16]);
   }
@@ -175,6 +188,29 @@ TEST_CASE("packed products look up a codebook at any length and group") {
                     .group_size = group,
                     .scale = ScaleType::f16},
                    5, 20 * group);
+}
+
+TEST_CASE("packed products look up the levels of every unit") {
+  for (const int bits : {2, 3, 4}) {
+    const Spec rows{.bits = bits, .grid = GridKind::learned};
+    for (const std::int64_t cols : {7, 100, 768}) check_products(rows, 6, cols);
+    for (const std::int64_t group : {64, 16, 48, 20, 6}) {
+      Spec groups = rows;
+      groups.granularity = Granularity::group;
+      groups.group_size = group;
+      check_products(groups, 5, 20 * group);
+      const Matrix m = make(groups, 3, 20 * group, 9);
+      const std::vector<real> expected = dequantize(m.q);
+      std::vector<float> row(static_cast<std::size_t>(20 * group));
+      for (const Isa isa : variants()) {
+        for (std::size_t r = 0; r < 3; ++r) {
+          dequantize_row(row, m.rows, static_cast<std::int64_t>(r), isa);
+          CHECK(std::equal(row.begin(), row.end(),
+                           expected.begin() + std::ptrdiff_t(r * row.size())));
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("a repacked row dequantizes to the same bits as the matrix") {

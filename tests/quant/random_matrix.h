@@ -31,13 +31,13 @@ inline std::vector<real> correlated_inputs(std::int64_t n, std::int64_t K, std::
   return x;
 }
 
-/// Every grid, width, granularity and scale type, for matrices whose cols `group` divides.
+/// Every grid of given levels, width, granularity and scale type, for matrices whose cols `group` divides.
 inline std::vector<quant::Spec> all_specs(std::int64_t group) {
   using namespace quant;
   std::vector<Spec> specs;
   for (int bits = 1; bits <= 8; ++bits) {
     for (const Format& format : formats()) {
-      if (!format.has_bits(bits)) continue;
+      if (!format.has_bits(bits) || format.has_own_levels()) continue;
       for (const Granularity g : {Granularity::tensor, Granularity::channel, Granularity::group}) {
         for (const ScaleType scale :
              {ScaleType::f32, ScaleType::f16, ScaleType::bf16, ScaleType::e8m0}) {
