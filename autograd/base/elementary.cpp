@@ -87,6 +87,24 @@ double own_pow(double x, double y) {
   return own_exp(y * own_log(x));
 }
 
+double own_erfc(double x) {
+  if (std::isnan(x)) return x;
+  const double a = std::fabs(x), e = own_exp(-a * a);
+  double tail = 0;
+  if (a < 3) {
+    // erf a = 2/√π e^(-a²) Σ 2ⁿ a^(2n+1) / (2n+1)!!: no term is negative
+    double term = a, sum = a;
+    for (int n = 1; n < 70; ++n) sum += term *= 2 * a * a / (2 * n + 1);
+    tail = 1 - 2 * std::numbers::inv_sqrtpi * e * sum;
+  } else {
+    // erfc a = e^(-a²)/√π / (a + (1/2)/(a + (2/2)/(a + (3/2)/(a + …
+    double fraction = a;
+    for (int n = 60; n > 0; --n) fraction = a + n / 2.0 / fraction;
+    tail = e * std::numbers::inv_sqrtpi / fraction;
+  }
+  return x < 0 ? 2 - tail : tail;
+}
+
 /// sin x for quarter 0 and cos x for quarter 1: sin(x + quarter · π/2).
 double own_sine(double x, int quarter) {
   // x = n π/2 + r, |r| <= π/4; series to r^19 and r^18, rest below 1e-19
@@ -112,6 +130,7 @@ float log(float x) {
   return is_portable() ? static_cast<float>(own_log(static_cast<double>(x))) : std::log(x);
 }
 double pow(double x, double y) { return is_portable() ? own_pow(x, y) : std::pow(x, y); }
+double erfc(double x) { return is_portable() ? own_erfc(x) : std::erfc(x); }
 double sin(double x) {
   return is_portable() && std::fabs(x) <= kLargestAngle ? own_sine(x, 0) : std::sin(x);
 }

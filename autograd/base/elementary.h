@@ -1,4 +1,4 @@
-// exp, log, pow, sin and cos of a double for whatever decides a result: the C library's, or, in
+// exp, log, pow, erfc, sin and cos of a double for whatever decides a result: the C library's, or, in
 // portable arithmetic (base/arithmetic.h), our own from +, -, *, / and powers of two alone, which
 // IEEE 754 defines to the last bit. Two C libraries, and two CPUs under one, may differ there.
 //
@@ -15,6 +15,7 @@ double log(double x);  ///< -inf at 0, NaN below
 float log(float x);
 double pow(double x, double y);  ///< of x < 0: whole y
 /// |x| up to 2^20 in portable arithmetic; a larger one is the C library's.
+double erfc(double x);  ///< within 8 units in the last place of 1
 double sin(double x);
 double cos(double x);
 

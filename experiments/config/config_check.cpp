@@ -116,11 +116,6 @@ void check_train(const ExperimentConfig& config, const Origins& origins) {
                                   .found = str("min_lr = ", t.min_lr, " with lr = ", t.lr),
                                   .expected = "min_lr <= lr"});
   }
-  if (t.products == "portable" && t.matmul == "bf16") {
-    origins.fail("train.products", {.what = "bfloat16 products have other bits on every instruction set",
-                                    .found = "portable with train.matmul = \"bf16\"",
-                                    .expected = "train.matmul = \"fp32\", or products = \"openblas\""});
-  }
 }
 
 void check_groups(const ExperimentConfig& config, std::string_view granularity, int group_size,

@@ -383,7 +383,14 @@ Calibration::Calibration(const ExperimentConfig& config, const nn::Model& model,
 }
 
 void check_processor(const ExperimentConfig& config, bool has_bf16, const Origins& origins) {
-  if (config.train.matmul != "bf16" || has_bf16) return;
+  if (config.train.matmul != "bf16") return;
+  if (config.train.products == "portable") {
+    origins.fail("train.products", {.fault = Fault::usage,
+                                    .what = "bfloat16 products differ between instruction sets",
+                                    .found = "portable, with train.matmul = \"bf16\"",
+                                    .expected = "openblas, or train.matmul = \"fp32\""});
+  }
+  if (has_bf16) return;
   origins.fail("train.matmul", {.fault = Fault::usage,
                                 .what = "this processor multiplies no bfloat16 numbers",
                                 .found = "bf16",

@@ -111,7 +111,8 @@ class Calibration {
 };
 
 /// Refuses to train what this processor cannot: train.matmul = "bf16" without instructions for it
-/// (kernels::bf16_available). To read or report such a run nothing is needed.
+/// (kernels::bf16_available), or portable products of bfloat16 numbers, whose bits every instruction
+/// set has of its own. To read or report such a run nothing is needed.
 void check_processor(const ExperimentConfig& config, bool has_bf16, const Origins& origins = {});
 
 /// train.products: sets the arithmetic of this process (base/arithmetic.h).

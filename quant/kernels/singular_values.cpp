@@ -6,6 +6,7 @@
 #include <functional>
 #include <numeric>
 
+#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 
@@ -85,7 +86,7 @@ std::vector<double> singular_values(std::span<const real> A, Index rows, Index c
     std::vector<double> sigma(static_cast<std::size_t>(p));
     for (Index i = 0; i < p; ++i) {
       double sum = 0;
-      for (Index j = 0; j < q; ++j) sum += std::pow(B[static_cast<std::size_t>(i * q + j)], 2);
+      for (Index j = 0; j < q; ++j) sum += elementary::pow(B[static_cast<std::size_t>(i * q + j)], 2);
       sigma[static_cast<std::size_t>(i)] = largest * std::sqrt(sum);
     }
     std::ranges::sort(sigma, std::greater<>());

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numbers>
 
+#include "autograd/base/elementary.h"
 #include "quant/methods/learned_rounding.h"
 #include "quant/methods/options.h"
 #include "quant/methods/rtn.h"
@@ -48,7 +49,7 @@ class Trained final : public LearnedRounding {
       least_ = mean_;
       keep();
     }
-    const double rate = (1 + std::cos(std::numbers::pi * done)) / 2;
+    const double rate = (1 + elementary::cos(std::numbers::pi * done)) / 2;
     of_weights_->step(rate * options_.lr);
     of_scales_->step(rate * options_.scale_lr);
   }

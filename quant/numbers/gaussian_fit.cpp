@@ -5,6 +5,7 @@
 #include <limits>
 #include <numbers>
 
+#include "autograd/base/elementary.h"
 #include "quant/numbers/ranges.h"
 
 namespace notch::quant {
@@ -14,8 +15,8 @@ namespace {
 double error_up_to(double t, double c) {
   if (t == -std::numeric_limits<double>::infinity()) return 0;
   if (t == std::numeric_limits<double>::infinity()) return 1 + c * c;
-  const double below = 0.5 * std::erfc(-t / std::numbers::sqrt2);
-  const double density = std::exp(-t * t / 2) / std::sqrt(2 * std::numbers::pi);
+  const double below = 0.5 * elementary::erfc(-t / std::numbers::sqrt2);
+  const double density = elementary::exp(-t * t / 2) / std::sqrt(2 * std::numbers::pi);
   return (1 + c * c) * below + (2 * c - t) * density;
 }
 

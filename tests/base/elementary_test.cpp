@@ -25,7 +25,8 @@ double ulps(double found, long double expected, double of) {
 TEST_CASE("own exp, log, pow, sin and cos are within the errors that they state") {
   const ScopedArithmetic portable(Arithmetic::portable);
   Rng rng(3);
-  double worst_exp = 0, worst_log = 0, worst_near_one = 0, worst_turn = 0, worst_pow = 0;
+  double worst_exp = 0, worst_log = 0, worst_near_one = 0, worst_turn = 0, worst_erfc = 0,
+         worst_pow = 0;
   for (int i = 0; i < 20000; ++i) {
     const double x = 700 * (2 * rng.uniform() - 1);
     worst_exp = std::max(worst_exp, ulps(elementary::exp(x), expl(x), elementary::exp(x)));
@@ -38,6 +39,8 @@ TEST_CASE("own exp, log, pow, sin and cos are within the errors that they state"
     const double angle = rng.uniform() * (i % 2 == 0 ? 0x1p20 : 10) * (i % 3 == 0 ? -1 : 1);
     worst_turn = std::max({worst_turn, ulps(elementary::sin(angle), sinl(angle), 1),
                            ulps(elementary::cos(angle), cosl(angle), 1)});
+    const double spread = 12 * (rng.uniform() - 0.5);
+    worst_erfc = std::max(worst_erfc, ulps(elementary::erfc(spread), erfcl(spread), 1));
     const double base = std::exp(4 * (rng.uniform() - 0.5)), exponent = 100 * (rng.uniform() - 0.5);
     const double power = elementary::pow(base, exponent);
     worst_pow = std::max(worst_pow, ulps(power, powl(base, exponent), power) /
@@ -47,6 +50,7 @@ TEST_CASE("own exp, log, pow, sin and cos are within the errors that they state"
   CHECK(worst_log <= 2);
   CHECK(worst_near_one <= 2);
   CHECK(worst_turn <= 2);
+  CHECK(worst_erfc <= 8);
   CHECK(worst_pow <= 1);
 }
 
@@ -83,6 +87,7 @@ TEST_CASE("in native arithmetic they are the C library's, to the bit") {
     CHECK(elementary::exp(x) == std::exp(x));
     CHECK(elementary::log(x) == std::log(x));
     CHECK(elementary::pow(x, 0.7) == std::pow(x, 0.7));
+    CHECK(elementary::erfc(x) == std::erfc(x));
     CHECK(elementary::sin(x) == std::sin(x));
     CHECK(elementary::cos(x) == std::cos(x));
     CHECK(elementary::exp(static_cast<float>(x)) == std::exp(static_cast<float>(x)));

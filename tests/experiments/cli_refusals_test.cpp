@@ -60,6 +60,10 @@ TEST_CASE("bf16 products are refused where the processor has none") {
   ExperimentConfig full = loaded.config;
   full.train.matmul = "fp32";
   check_processor(full, false);
+  full.train.products = "portable";
+  check_processor(full, false);
+  full.train.matmul = "bf16";
+  CHECK(test::error_of([&] { check_processor(full, true); }).field == "train.products");
   const ErrorParts parts =
       test::error_of([&] { check_processor(loaded.config, false, loaded.origins); });
   CHECK(parts.fault == Fault::usage);
