@@ -5,6 +5,9 @@
 // about, in autograd/lifetimes.h. A parameter's value and gradient belong to its ParamStore.
 //
 // Limits: one graph per thread; no gradients of gradients; a Var dies at the next begin().
+//
+// autograd/ is tensors, parameters, the tape, and in autograd/ops/ a struct per op.
+// May include: autograd/kernels, autograd/base.
 #pragma once
 
 #include <cstdint>

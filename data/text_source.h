@@ -1,4 +1,7 @@
 // TextSource: the one entry point of experiments: from a few settings to a tokenizer and token ids.
+//
+// data/ makes token ids of text: corpora, tokenizers, batches. Nothing in it computes with floats.
+// May include: data/verbs, autograd/base.
 #pragma once
 
 #include <cstdint>

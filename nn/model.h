@@ -1,4 +1,7 @@
 // What training, quantization, generation and files ask of a model.
+//
+// nn/ is models: layers, GPT-2 and Llama, hooks for who changes how they compute, and their files.
+// May include: autograd.
 #pragma once
 
 #include <cstdint>

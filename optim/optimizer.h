@@ -3,6 +3,9 @@
 // Order of a step: zero_gradients, forward, backward, grad_norm and require_finite (optim/clip.h),
 // step. To accumulate over n batches run backward n times, each seeded with 1/n
 // (Graph::backward(loss, 1/n)): the gradients add up to the mean's, and norm and clip need no care.
+//
+// optim/ moves parameters by their gradients: optimizers, schedules, clipping, averages.
+// May include: autograd.
 #pragma once
 
 #include <cstdint>

@@ -23,6 +23,7 @@ struct Include {
 
 struct Room {
   std::string folder;
+  std::string main_header;               // says what the room is for and repeats may_include
   std::vector<std::string> may_include;  // besides itself; a folder stands for its rooms as well
 };
 
@@ -30,39 +31,48 @@ struct Room {
 const std::vector<Room>& rooms() {
   static const std::string base = "autograd/base", x = "experiments/", q = "quant/";
   static const std::vector<Room> table = {
-      {"tests", {"experiments", "quant", "nn", "optim", "data", "autograd"}},
+      {"tests", "", {"experiments", "quant", "nn", "optim", "data", "autograd"}},
       {x + "program",
+       "commands.h",
        {x + "lessons", x + "bench", x + "report", x + "run", x + "train", x + "config", x + "show",
         x + "machine", "quant", "optim", "nn", "data", "autograd"}},
       {x + "lessons",
+       "lesson.h",
        {x + "config", x + "show", x + "machine", "quant", "optim", "nn", "data", "autograd"}},
-      {x + "report", {x + "run", x + "config", x + "show", x + "machine", "quant", base}},
+      {x + "report",
+       "report.h",
+       {x + "run", x + "config", x + "show", x + "machine", "quant", base}},
       {x + "bench",
+       "training_bench.h",
        {x + "run", x + "train", x + "config", x + "show", x + "machine", "quant", "optim", "nn",
         "data", "autograd"}},
       {x + "run",
+       "compare.h",
        {x + "train", x + "config", x + "show", x + "machine", "quant", "optim", "nn", "data",
         "autograd"}},
       // What takes part in training besides the model is an nn::Addition, whatever it is.
-      {x + "train", {x + "machine", "optim", "nn", "data", "autograd"}},
-      {x + "config", {"quant", "optim", "nn", "data", "autograd"}},
-      {x + "show", {base}},
-      {x + "machine", {q + "kernels", "autograd"}},
-      {q + "store", {q + "serve", q + "methods", q + "numbers", q + "kernels", "nn", "autograd"}},
+      {x + "train", "training_phase.h", {x + "machine", "optim", "nn", "data", "autograd"}},
+      {x + "config", "config.h", {"quant", "optim", "nn", "data", "autograd"}},
+      {x + "show", "table.h", {base}},
+      {x + "machine", "machine.h", {q + "kernels", "autograd"}},
+      {q + "store",
+       "model_files.h",
+       {q + "serve", q + "methods", q + "numbers", q + "kernels", "nn", "autograd"}},
       {q + "train",
+       "qat.h",
        {q + "serve", q + "methods", q + "ops", q + "numbers", q + "kernels", "nn", "autograd"}},
-      {q + "methods", {q + "ops", q + "numbers", q + "kernels", "nn", "autograd"}},
-      {q + "serve", {q + "ops", q + "numbers", q + "kernels", "nn", "autograd"}},
-      {q + "ops", {q + "numbers", q + "kernels", "autograd"}},
-      {q + "numbers", {q + "kernels", "autograd"}},
-      {q + "kernels", {base}},
-      {"optim", {"autograd"}},
-      {"nn", {"autograd"}},
-      {"data/verbs", {base}},
-      {"data", {"data/verbs", base}},
-      {"autograd", {"autograd/kernels", base}},
-      {"autograd/kernels", {base}},
-      {base, {}},
+      {q + "methods", "method.h", {q + "ops", q + "numbers", q + "kernels", "nn", "autograd"}},
+      {q + "serve", "served_matrix.h", {q + "ops", q + "numbers", q + "kernels", "nn", "autograd"}},
+      {q + "ops", "fake_quant.h", {q + "numbers", q + "kernels", "autograd"}},
+      {q + "numbers", "spec.h", {q + "kernels", "autograd"}},
+      {q + "kernels", "grid.h", {base}},
+      {"optim", "optimizer.h", {"autograd"}},
+      {"nn", "model.h", {"autograd"}},
+      {"data/verbs", "verbs.h", {base}},
+      {"data", "text_source.h", {"data/verbs", base}},
+      {"autograd", "graph.h", {"autograd/kernels", base}},
+      {"autograd/kernels", "reference.h", {base}},
+      {base, "error.h", {}},
   };
   return table;
 }
@@ -74,10 +84,16 @@ bool is_inside(const std::string& path, const std::string& folder) {
 // The folder of rooms() that `file` (a path from the repository's root) lies in, or "".
 std::string layer_of(const std::string& file) {
   std::string longest;
-  for (const auto& [folder, allowed] : rooms()) {
-    if (is_inside(file, folder) && folder.size() > longest.size()) longest = folder;
+  for (const Room& room : rooms()) {
+    if (is_inside(file, room.folder) && room.folder.size() > longest.size()) longest = room.folder;
   }
   return longest;
+}
+
+std::string listed(const Room& room) {
+  std::string list;
+  for (const std::string& folder : room.may_include) list += (list.empty() ? "" : ", ") + folder;
+  return list.empty() ? "nothing of Notch" : list;
 }
 
 bool in_kernels(const std::string& file) {
@@ -119,9 +135,17 @@ std::string violation(const std::string& file, const Include& include) {
   for (const std::string& folder : room->may_include) {
     if (is_inside(to, folder)) return "";
   }
-  std::string list;
-  for (const std::string& folder : room->may_include) list += (list.empty() ? "" : ", ") + folder;
-  return says + "; " + from + " may include: " + list;
+  return says + "; " + from + " may include: " + listed(*room);
+}
+
+// The comment that `file` begins with, as one line.
+std::string leading_comment(const fs::path& file) {
+  std::ifstream in(file);
+  std::string all;
+  for (std::string line; std::getline(in, line) && line.rfind("//", 0) == 0;) {
+    all += line.substr(2);
+  }
+  return all;
 }
 
 struct Source {
@@ -174,6 +198,18 @@ TEST_CASE("no file includes from a layer above or beside its own") {
     }
   }
   CHECK(includes > 100);  // the files were found and read
+}
+
+TEST_CASE("every room says in its main header what it is and may include") {
+  const fs::path root = NOTCH_SOURCE_DIR;
+  for (const Room& room : rooms()) {
+    if (room.main_header.empty()) continue;
+    const std::string header = room.folder + "/" + room.main_header;
+    const std::string says = leading_comment(root / header);
+    INFO(header);
+    CHECK(says.find(" " + room.folder + "/ ") != says.npos);
+    CHECK(says.find(" May include: " + listed(room) + ".") != says.npos);
+  }
 }
 
 TEST_CASE("no source file is much longer than 400 lines") {

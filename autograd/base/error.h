@@ -2,6 +2,9 @@
 //
 // One form: `where: what is wrong, with both values; what to do`. The parts stay apart in the object,
 // so that tests compare fields and never wording.
+//
+// autograd/base/ is what every program needs: errors, files, text forms, random numbers, threads.
+// May include: nothing of Notch.
 #pragma once
 
 #include <filesystem>

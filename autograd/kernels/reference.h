@@ -3,6 +3,9 @@
 // Tests compare the kernels with these, and a reader who wants to know what a kernel computes reads
 // them first. Inputs are `real`, everything else is double; results are returned, gradients
 // included.
+//
+// autograd/kernels/ computes, forward and backward, on spans and sizes; it knows no tensor, no tape.
+// May include: autograd/base.
 #pragma once
 
 #include <cmath>

@@ -9,6 +9,9 @@
 //
 // Sentences whose hash falls into one of 16 classes are kept for the task: no example of the task,
 // whatever its seed, occurs in any generated text, whatever its seed.
+//
+// data/verbs/ is this generator.
+// May include: autograd/base.
 #pragma once
 
 #include <cstdint>

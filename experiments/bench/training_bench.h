@@ -4,6 +4,10 @@
 // On a shared machine times drift, so everything that is compared is interleaved: a round runs
 // some steps of every recipe and then the products, and ratios are formed inside a round. A round's
 // time is its fastest step; the result is the median over rounds.
+//
+// experiments/bench/ measures speed and memory.
+// May include: experiments/run, experiments/train, experiments/config, experiments/show,
+// experiments/machine, quant, optim, nn, data, autograd.
 #pragma once
 
 #include <cstdint>

@@ -4,6 +4,9 @@
 // type or a value out of range is Fault::usage with file:line:column, the line itself and a
 // suggestion; so is a combination of values that cannot work (`validate`), and a key that changes
 // nothing (experiments/config/config_effects.h), before anything runs.
+//
+// experiments/config/ is keys, what they mean and whether they go together; it starts nothing.
+// May include: quant, optim, nn, data, autograd.
 #pragma once
 
 #include <filesystem>

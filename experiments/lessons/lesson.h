@@ -5,6 +5,10 @@
 // and keeps it under a key: tests/lessons/ runs every lesson and compares all of them with values
 // that were derived in another way. To add a lesson: its file, its row in lessons.cpp, its table in
 // tests/lessons/expected/.
+//
+// experiments/lessons/ is these pages and their exercises.
+// May include: experiments/config, experiments/show, experiments/machine, quant, optim, nn, data,
+// autograd.
 #pragma once
 
 #include <filesystem>

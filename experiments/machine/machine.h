@@ -2,6 +2,9 @@
 //
 // OpenBLAS picks its kernels when it is loaded, and an environment variable that was set for
 // another program can make it pick slow ones without a word. So every run says which it got.
+//
+// experiments/machine/ finds out what the machine is and can do.
+// May include: quant/kernels, autograd.
 #pragma once
 
 #include <functional>

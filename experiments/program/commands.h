@@ -3,6 +3,11 @@
 // One file per verb, `<verb>_command.cpp`; notch.cpp parses and dispatches. A command returns the
 // program's exit code (0, or 130 or 143 when it was interrupted) and throws notch::Error otherwise.
 // Data goes to stdout, progress and notes to stderr.
+//
+// experiments/program/ is the command line: a file per verb, and what verbs share.
+// May include: experiments/lessons, experiments/bench, experiments/report, experiments/run,
+// experiments/train, experiments/config, experiments/show, experiments/machine, quant, optim, nn,
+// data, autograd.
 #pragma once
 
 #include <vector>

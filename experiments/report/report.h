@@ -1,4 +1,8 @@
 // Report: what a run says, once computed and said the same on the screen and in every file.
+//
+// experiments/report/ reads the results of runs and says what they mean; it computes no model.
+// May include: experiments/run, experiments/config, experiments/show, experiments/machine, quant,
+// autograd/base.
 #pragma once
 
 #include <filesystem>

@@ -4,6 +4,10 @@
 // post-training methods, from controls as well (experiments/run/row_facts.h). Each artefact is written to
 // models/<row>-seed<N>, read back, and scored on what was read. What an interrupted run finished is
 // not done again.
+//
+// experiments/run/ makes the rows of a run, keeps and scores them.
+// May include: experiments/train, experiments/config, experiments/show, experiments/machine, quant,
+// optim, nn, data, autograd.
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,9 @@
 // One table is built once and rendered in every format: the file and the screen cannot disagree.
 // The screen and Markdown round to the column's decimals; CSV carries nine significant digits
 // (integers in full), JSON the fewest digits that read back equal.
+//
+// experiments/show/ draws what it is given, tables, plots, progress, and knows nothing of runs.
+// May include: autograd/base.
 #pragma once
 
 #include <cstddef>

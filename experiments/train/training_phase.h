@@ -4,6 +4,9 @@
 // part beside the model (nn/addition.h: a fake quantizer, a mask, figures) and in the teacher, not in
 // the step. Nothing here knows what quantization is. The loop, with what is written down and drawn
 // on the way, is experiments/run/fit.cpp; the bench drives single steps of several phases in turn.
+//
+// experiments/train/ is a training step and its checkpoints.
+// May include: experiments/machine, optim, nn, data, autograd.
 #pragma once
 
 #include <cstdint>

@@ -7,6 +7,9 @@
 // One inline function per kind decides which code is nearest; the loops of round.h, fake_quant.h,
 // oscillation.h and of GPTQ call it through with_rounding. So fake-quant weights equal dequantized
 // codes bit for bit, and GPTQ without correlations equals round-to-nearest, by construction.
+//
+// quant/kernels/ rounds and multiplies on spans: grids, panels, one file per instruction set.
+// May include: autograd/base.
 #pragma once
 
 #include <algorithm>

@@ -4,6 +4,9 @@
 // rounding (`training`, quant/train/qat.h). All methods take the same plan, the same calibration text and
 // the same evaluation; they end in QTensors. A method is a file that ends in its row,
 // `const Method kName{…}`; quant/methods/methods.cpp lists the rows.
+//
+// quant/methods/ turns weights into codes after training, and prunes: a file per method.
+// May include: quant/ops, quant/numbers, quant/kernels, nn, autograd.
 #pragma once
 
 #include <cstdint>

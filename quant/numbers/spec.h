@@ -10,6 +10,9 @@
 //   channel  one unit per row
 //   group    cols / group_size units per row
 // so unit u covers weights [u·unit_size, (u+1)·unit_size) whatever the granularity.
+//
+// quant/numbers/ is what a quantized matrix is: specs, formats, ranges, scales, QTensor.
+// May include: quant/kernels, autograd.
 #pragma once
 
 #include <array>

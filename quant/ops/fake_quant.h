@@ -3,6 +3,9 @@
 // Three ops on the tape, added without touching autograd/. Forward is the arithmetic of
 // quant/kernels/round.h, the same that packs the weights later: what training sees and what is
 // shipped are equal bit for bit.
+//
+// quant/ops/ is the ops that quantization puts on the tape, each with its gradient.
+// May include: quant/numbers, quant/kernels, autograd.
 #pragma once
 
 #include <array>

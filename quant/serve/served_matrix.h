@@ -9,6 +9,9 @@
 //   that panels fill up too much  lanes, floats by unpacked weights (quant/kernels/packed.h)
 //   … and columns that share
 //   words                         as they are stored; products are of dequantized pieces (served_words.h)
+//
+// quant/serve/ runs models whose weights are codes.
+// May include: quant/ops, quant/numbers, quant/kernels, nn, autograd.
 #pragma once
 
 #include <cstdint>

@@ -28,6 +28,9 @@
 // the codes are entropy-coded:
 //   F.coded  U8  [bytes]  in place of F.codes (quant/store/entropy_coder.h)
 // Directories of quant_method "gptq" are read too (quant/store/gptq_checkpoint.h).
+//
+// quant/store/ is file formats: directories, GGUF, GPTQ, ONNX, entropy coding, exact bytes.
+// May include: quant/serve, quant/methods, quant/numbers, quant/kernels, nn, autograd.
 #pragma once
 
 #include <memory>

@@ -4,6 +4,9 @@
 // lives in its own ParamStore, which the optimizer gets as a group of its own. The training loop
 // belongs to the caller. convert() gives the integers: dequantized, they are bit for bit what the
 // last forward saw.
+//
+// quant/train/ is what takes part in training for the sake of codes, each an nn::Addition.
+// May include: quant/serve, quant/methods, quant/ops, quant/numbers, quant/kernels, nn, autograd.
 #pragma once
 
 #include <array>
