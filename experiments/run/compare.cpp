@@ -40,6 +40,7 @@ class SeedRun {
         stream_(static_cast<std::uint64_t>(seed)),
         folder_(run.dir.path() / ("seed-" + std::to_string(seed))),
         scored_on_(scored_hash(run.config, run.data)),
+        texts_(run.data.source.tokens.train, stream_),
         teacher_(load_teacher(run.config)) {
     results_.seed = seed;
     fs::create_directories(folder_ / "rows");
@@ -59,20 +60,19 @@ class SeedRun {
     const bool done = make(row, [&](RowResult& r, const fs::path& dir) {
       const auto model = first_model(run_.config, run_.data.source.tokenizer.vocab_size(), stream_);
       const TrainSettings settings = base_settings(run_.config, stream_);
-      const TrainParts parts =
-          taught({.model = *model}, run_.config.distill, teacher_.get());
+      const TrainParts parts = taught({.model = *model}, run_.config.distill, teacher_.get());
       if (settings.schedule.steps > 0 && !fit(settings, parts, r)) return false;
       quant::add_outliers(*model, run_.config.model.outliers, stream_);
       nn::save_model(*model, dir);
       return true;
     });
-    if (!done) return std::nullopt;
-    return results_.rows.back();
+    return done ? std::optional(results_.rows.back()) : std::nullopt;
   }
 
   std::optional<SeedResults> all() {
     if (!base()) return std::nullopt;
     fork_ = quant::load_any(path(kBaseRow)).model;
+    base_.emplace(*fork_, scored_text(run_.config, run_.data).tokens);
     const std::vector<std::string> rows = rows_of(run_.config, run_.shard, seed_);
     const std::set<std::string> wanted(rows.begin(), rows.end());
     if (!keep_study(folder_, results_, run_.config, run_.data, *fork_, run_.progress))
@@ -137,7 +137,7 @@ class SeedRun {
     Json about = Json::object();
     quant::Quantized pruned;
     if (config.quant.options.prune.on())
-      pruned = rounded(config, nullptr, row_plan(config, whole), *model, row, about);
+      pruned = rounded(config, nullptr, row_plan(config, whole), *model, row, about, fork_.get());
     save_row(*model, pruned, row, dir, std::move(about));
     return true;
   }
@@ -169,31 +169,30 @@ class SeedRun {
                  const fs::path& dir) {
     const auto model = nn::clone(from);
     Json about = Json::object();
-    const quant::Quantized quantized = rounded(config, &method, plan, *model, row, about);
+    const quant::Quantized quantized = rounded(config, &method, plan, *model, row, about, &from);
     if (!method.row_figures.empty()) log_layers(method, quantized, row);
     save_row(*model, quantized, row, dir, std::move(about));
     return true;
   }
 
-  /// Rounds `model` after training, or with no method prunes it alone; the time is the row's, the
-  /// calibration text is noted in `about`.
+  /// Rounds `model`, a copy of `writer` unless that is null, or with no method prunes it alone. Notes
+  /// calibration text in `about`; the time but for making it is the row's.
   quant::Quantized rounded(const ExperimentConfig& config, const quant::Method* method,
-                           const quant::Plan& plan, nn::Model& model, RowResult& row, Json& about) {
-    const double began = seconds_now();
+                           const quant::Plan& plan, nn::Model& model, RowResult& row, Json& about,
+                           const nn::Model* writer = nullptr) {
     std::vector<quant::Target> targets = quant::resolve(plan, model);
     // Made only where it is used: text that the model writes itself takes longer than rounding.
-    std::optional<Calibration> calibration;
+    std::shared_ptr<const Calibration> calibration;
     if (quant::needs_text(method, targets, config.quant.options)) {
-      calibration.emplace(config, model, run_.data.source.tokens.train, stream_);
+      calibration = writer ? texts_.of(config, *writer) : texts_.alone(config, model);
       Json facts = Json::object();
-      facts.set("source", config.calib.source)
-          .set("tokens", calibration->tokens())
-          .set("sha256", calibration->sha256());
+      facts.set("source", config.calib.source).set("tokens", calibration->tokens());
+      facts.set("sha256", calibration->sha256());
       if (config.calib.source == "self") facts.set("temperature", config.calib.temperature);
       about.set("calibration", facts);
     }
-    const std::span<const nn::Tokens> text =
-        calibration ? calibration->batches() : std::span<const nn::Tokens>{};
+    const auto text = calibration ? calibration->batches() : std::span<const nn::Tokens>{};
+    const double began = seconds_now();
     if (method && !row.trained && mixes(config, *method)) {
       const fs::path kept = folder_ / "rows" / (row.name + ".sensitivity");
       const MixedPlan own = mixed_plan(config, *method, plan, model, text,
@@ -230,7 +229,7 @@ class SeedRun {
     if (config.qat.from == "scratch") {
       model.init(stream_);
     } else if (const quant::Method* first = quant::start_of(method, config.qat.from)) {
-      begin.grids = rounded(config, first, plan, model, row, about);
+      begin.grids = rounded(config, first, plan, model, row, about, fork_.get());
       about.set("start", first->name);
     }
     if (!method.trains_weights()) {
@@ -268,9 +267,10 @@ class SeedRun {
     nn::Model& trained = *model;
     const auto merge = [&](quant::Quantized& quantized) {
       if (method.training != quant::Training::adapters || !config.qlora.merge) return;
-      MergedProducts merged = merge_products(
-          config, run_.data, trained, *fork_, quantized, [&](nn::Model& dense) {
-            return rounded(config, quant::start_of(method, config.qat.from), plan, dense, row, about);
+      MergedProducts merged =
+          merge_products(config, run_.data, trained, *fork_, quantized, [&](nn::Model& dense) {
+            return rounded(config, quant::start_of(method, config.qat.from), plan, dense, row,
+                           about);
           });
       row.figures.emplace(quant::kMergeFigure.key, merged.cost);
       quantized = std::move(merged.quantized);
@@ -299,8 +299,7 @@ class SeedRun {
     if (grids) {
       for (std::size_t i = 0; i < targets.size(); ++i) targets[i].input = grids->tensors[i].input;
     } else if (std::ranges::any_of(targets, quant::needs_calibration)) {
-      const Calibration calibration(config, *fork_, run_.data.source.tokens.train, stream_);
-      quant::calibrate(model, targets, calibration.batches());
+      quant::calibrate(model, targets, texts_.of(config, *fork_)->batches());
     }
     quant::QuantizedTraining training(model, method, targets,
                                       training_options(config, method, stream_), grids);
@@ -310,10 +309,9 @@ class SeedRun {
                                : std::nullopt);
     }
     training.watch();
-    const TrainParts parts = taught({.model = model,
-                                     .additions = training.additions(),
-                                     .frozen = !method.trains_weights()},
-                                    config.distill, method.distills ? teacher() : nullptr);
+    const TrainParts parts = taught(
+        {.model = model, .additions = training.additions(), .frozen = !method.trains_weights()},
+        config.distill, method.distills ? teacher() : nullptr);
     if (!fit(settings, parts, row)) return std::nullopt;
     quant::Quantized quantized = training.convert();
     after(quantized);
@@ -379,11 +377,11 @@ class SeedRun {
     const quant::LoadedModel loaded = read_model(path(row.name), row);
     row.scored_on = scored_on_;
     const ScoredText text = scored_text(run_.config, run_.data);
-    row.eval = evaluate(*loaded.model, text.tokens, text.bytes_per_token, fork_.get());
+    row.eval = base_ ? evaluate(*loaded.model, text.bytes_per_token, *base_)
+                     : evaluate(*loaded.model, text.tokens, text.bytes_per_token);
     row.accuracy.reset();
-    if (!run_.data.task.empty()) {
+    if (!run_.data.task.empty())
       row.accuracy = task_accuracy(*loaded.model, run_.data.source.tokenizer, run_.data.task);
-    }
     row.sample = sample_text(*loaded.model, run_.data.source.tokenizer, text.tokens, stream_);
     run_.progress.note(str(row.name, ": ", text.name, " loss ", round4(row.eval.loss), ", ",
                            row.file_bytes, " bytes"));
@@ -396,8 +394,10 @@ class SeedRun {
   std::uint64_t stream_;
   fs::path folder_;
   std::string scored_on_;
+  CalibrationTexts texts_;
   SeedResults results_;
   std::unique_ptr<nn::Model> fork_, teacher_;
+  std::optional<KeptLogits> base_;  // of fork_, on what rows are scored on
   std::map<std::string, std::unique_ptr<nn::Model>> controls_;
 };
 

@@ -9,7 +9,6 @@
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/loss.h"
 #include "data/batches.h"
-#include "experiments/run/logit_pieces.h"
 
 namespace notch::experiments {
 namespace {
@@ -70,29 +69,26 @@ void require_finite(double loss, std::string_view what) {
                .hint = "the model holds a NaN or an infinity; `notch inspect` names the tensor"});
 }
 
-}  // namespace
-
 Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
-                    nn::Model* base, const EvaluationLimits& limits) {
-  check(!base || base->sizes().vocab_size == model.sizes().vocab_size, "evaluate",
-        "the base has vocab_size ", base ? base->sizes().vocab_size : 0, ", the model ",
-        model.sizes().vocab_size);
+                    KeptLogits* base, const EvaluationLimits& limits) {
+  const auto vocabulary = [](const nn::Model& m) { return m.sizes().vocab_size; };
+  check(!base || vocabulary(base->model()) == vocabulary(model), "evaluate",
+        "the base has vocab_size ", base ? vocabulary(base->model()) : 0, ", the model ",
+        vocabulary(model));
   Evaluation out;
   LogitPieces pieces(model);
-  std::optional<LogitPieces> base_pieces;
-  if (base) base_pieces.emplace(*base);
+  if (base) base->restart();
   std::vector<double> losses, divergences, all_divergences;
   std::vector<std::uint8_t> same;
   std::int64_t same_top = 0;
-  const std::int64_t V = model.sizes().vocab_size;
+  const std::int64_t V = vocabulary(model);
   for_window_batches(
       tokens, model.sizes().block_size, limits.windows,
-      [&](const WindowBatch& batch, std::int64_t) {
+      [&](const WindowBatch& batch, std::int64_t window) {
         const nn::Tokens ids{batch.inputs, batch.B, batch.T};
         const std::int64_t rows = batch.B * batch.T;
         losses.resize(static_cast<std::size_t>(rows));
         pieces.read(ids);
-        if (base) base_pieces->read(ids);
         divergences.resize(losses.size());
         same.resize(losses.size());
         for_pieces(model, rows, [&](std::int64_t first, std::int64_t n) {
@@ -105,7 +101,7 @@ Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, dou
             kernels::cross_entropy_forward(part(losses), q, part(batch.targets), n, V);
             return;
           }
-          const std::span<const real> p = base_pieces->logits(first, n);
+          const std::span<const real> p = base->logits(ids, window, first, n);
           // Distillation with alpha = tau = 1 is KL(base || model), with the cross-entropy beside
           // it.
           kernels::distillation_forward(part(divergences), part(losses), q, p, part(batch.targets),
@@ -140,6 +136,19 @@ Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, dou
     out.from_base->kl_99 = percentile(all_divergences, 0.99);
   }
   return out;
+}
+
+}  // namespace
+
+Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
+                    nn::Model* base, const EvaluationLimits& limits) {
+  std::optional<KeptLogits> once;
+  if (base) once.emplace(*base, tokens, 0);
+  return evaluate(model, tokens, bytes_per_token, once ? &*once : nullptr, limits);
+}
+
+Evaluation evaluate(nn::Model& model, double bytes_per_token, KeptLogits& base) {
+  return evaluate(model, base.text(), bytes_per_token, &base, {});
 }
 
 std::vector<TaskSequence> task_sequences(const data::Tokenizer& tokenizer,

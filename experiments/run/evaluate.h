@@ -12,6 +12,7 @@
 
 #include "data/tokenizer.h"
 #include "data/verbs/verbs.h"
+#include "experiments/run/logit_pieces.h"
 #include "nn/model.h"
 
 namespace notch::experiments {
@@ -40,6 +41,8 @@ struct EvaluationLimits {
 /// share the vocabulary. Throws Fault::numeric when a loss is not finite.
 Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
                     nn::Model* base = nullptr, const EvaluationLimits& limits = {});
+/// The same, the same bits, for one of many models that are compared with a base on its text.
+Evaluation evaluate(nn::Model& model, double bytes_per_token, KeptLogits& base);
 
 /// A question of the task with one of its labels, as tokens.
 struct TaskSequence {

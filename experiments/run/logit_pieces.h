@@ -2,8 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
+#include <utility>
+#include <vector>
 
 #include "nn/model.h"
 
@@ -35,6 +39,44 @@ class LogitPieces {
   nn::Model& model_;
   Graph graph_, head_graph_;
   Tensor hidden_{};
+};
+
+/// The logits of one text that is read again and again, window after window and piece after piece:
+/// those that fit into `bytes` are computed once, the others every time.
+class KeptLogits {
+ public:
+  KeptLogits(nn::Model& model, std::span<const std::uint16_t> text,
+             std::size_t bytes = std::size_t{1} << 28)
+      : model_(model), text_(text), pieces_(model), left_(bytes) {}
+
+  nn::Model& model() const { return model_; }
+  std::span<const std::uint16_t> text() const { return text_; }
+
+  /// The text is read from its beginning.
+  void restart() { window_ = -1; }
+  /// [n, V] of rows [first, first + n) of `batch`, windows of the text from number `window` on.
+  std::span<const real> logits(const nn::Tokens& batch, std::int64_t window, std::int64_t first,
+                               std::int64_t n) {
+    const auto kept = kept_.find({window, first});
+    const auto size = static_cast<std::size_t>(n * model_.sizes().vocab_size);
+    if (kept != kept_.end() && kept->second.size() == size) return kept->second;
+    if (window_ != window) pieces_.read(batch);
+    window_ = window;
+    const std::span<const real> made = pieces_.logits(first, n);
+    if (kept == kept_.end() && made.size_bytes() <= left_) {
+      left_ -= made.size_bytes();
+      kept_.emplace(std::pair{window, first}, std::vector<real>(made.begin(), made.end()));
+    }
+    return made;
+  }
+
+ private:
+  nn::Model& model_;
+  std::span<const std::uint16_t> text_;
+  LogitPieces pieces_;
+  std::size_t left_;
+  std::int64_t window_ = -1;  // the batch that has been read begins with it
+  std::map<std::pair<std::int64_t, std::int64_t>, std::vector<real>> kept_;
 };
 
 /// body(first row, rows) for all pieces.

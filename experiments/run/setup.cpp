@@ -382,6 +382,21 @@ Calibration::Calibration(const ExperimentConfig& config, const nn::Model& model,
       notch::sha256({reinterpret_cast<const char*>(ids_.data()), ids_.size() * sizeof(ids_[0])});
 }
 
+std::shared_ptr<const Calibration> CalibrationTexts::of(const ExperimentConfig& config,
+                                                        const nn::Model& writer) {
+  const nn::Model* by = config.calib.source == "self" ? &writer : nullptr;
+  for (const Made& m : made_) {
+    if (m.writer == by && m.calib == config.calib) return m.text;
+  }
+  made_.push_back({config.calib, by, alone(config, writer)});
+  return made_.back().text;
+}
+
+std::shared_ptr<const Calibration> CalibrationTexts::alone(const ExperimentConfig& config,
+                                                           const nn::Model& writer) const {
+  return std::make_shared<const Calibration>(config, writer, train_, seed_);
+}
+
 void check_processor(const ExperimentConfig& config, bool has_bf16, const Origins& origins) {
   if (config.train.matmul != "bf16") return;
   if (config.train.products == "portable") {

@@ -110,6 +110,29 @@ class Calibration {
   std::string sha256_;
 };
 
+/// The calibration texts of a seed: one for all rows that want the same.
+class CalibrationTexts {
+ public:
+  CalibrationTexts(std::span<const std::uint16_t> train, std::uint64_t seed)
+      : train_(train), seed_(seed) {}
+
+  /// As Calibration; of one `writer`, which must outlive this, the same text is made once.
+  std::shared_ptr<const Calibration> of(const ExperimentConfig& config, const nn::Model& writer);
+  /// For a model that does not stay.
+  std::shared_ptr<const Calibration> alone(const ExperimentConfig& config,
+                                           const nn::Model& writer) const;
+
+ private:
+  struct Made {
+    CalibConfig calib{};
+    const nn::Model* writer = nullptr;  ///< null: nobody, it is of the training split
+    std::shared_ptr<const Calibration> text{};
+  };
+  std::span<const std::uint16_t> train_;
+  std::uint64_t seed_;
+  std::vector<Made> made_{};
+};
+
 /// Refuses to train what this processor cannot: train.matmul = "bf16" without instructions for it
 /// (kernels::bf16_available), or portable products of bfloat16 numbers, whose bits every instruction
 /// set has of its own. To read or report such a run nothing is needed.

@@ -90,5 +90,32 @@ TEST_CASE("calibration text beyond the memory is refused at its line") {
   CHECK(parts.hint.find(" 450 ") != std::string::npos);  // half of 900
 }
 
+TEST_CASE("rows that want the same calibration text share it") {
+  ExperimentConfig config;
+  config.model = {.n_layer = 1, .n_head = 1, .n_embd = 2, .block_size = 5};
+  config.calib.windows = 3;
+  const auto a = make_model(config, 50), b = make_model(config, 50);
+  a->init(1);
+  b->init(2);
+  std::vector<std::uint16_t> train;
+  for (std::uint16_t t = 0; t < 43; ++t) train.push_back(t);
+  CalibrationTexts texts(train, 1);
+  const auto of_train = texts.of(config, *a);
+  CHECK(of_train->sha256() == Calibration(config, *a, train, 1).sha256());
+  CHECK(texts.of(config, *b) == of_train);  // nobody writes it
+
+  config.calib.source = "self";
+  const auto by_a = texts.of(config, *a), by_b = texts.of(config, *b);
+  CHECK(by_a != of_train);
+  CHECK(by_a != by_b);
+  CHECK(by_b->sha256() == Calibration(config, *b, train, 1).sha256());
+  CHECK(texts.of(config, *a) == by_a);
+  const auto alone = texts.alone(config, *a);
+  CHECK(alone != by_a);
+  CHECK(alone->sha256() == by_a->sha256());
+  config.calib.temperature = 0.5;
+  CHECK(texts.of(config, *a) != by_a);
+}
+
 }  // namespace
 }  // namespace notch::experiments

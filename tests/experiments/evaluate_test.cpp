@@ -96,6 +96,40 @@ TEST_CASE("A vocabulary scored in pieces scores as one that fits") {
   CHECK(e.from_base->kl_mean == Approx(kl).epsilon(1e-4));
 }
 
+TEST_CASE("A base computes once what is kept of it, and gives the same bits") {
+  const auto base = make_gpt(tiny_config(), 1);
+  const std::vector<std::uint16_t> tokens =
+      random_tokens(18 * 8 + 5 + 1);  // of two lengths: 2 passes
+  int passes = 0;
+  const nn::Attachment counting = base->hooks().embedding_chain.attach(
+      [&](Graph& g, const nn::Embedding& table, const nn::Tokens& ids, const auto& next) {
+        ++passes;
+        return next(g, table, ids);
+      });
+  const std::size_t first = 18 * 8 * 11 * sizeof(real), rest = 5 * 11 * sizeof(real);
+  const auto passes_of_two = [&](std::size_t bytes) {
+    passes = 0;
+    KeptLogits kept(*base, tokens, bytes);
+    for (const std::uint64_t seed : {2, 3}) {
+      const auto model = make_gpt(tiny_config(), seed);
+      const Evaluation e = evaluate(*model, 1, kept);
+      const int so_far = passes;
+      const Evaluation alone = evaluate(*model, tokens, 1, base.get());
+      passes = so_far;
+      CHECK(e.window_losses == alone.window_losses);
+      CHECK(e.from_base->kl_mean == alone.from_base->kl_mean);
+      CHECK(e.from_base->kl_99 == alone.from_base->kl_99);
+      CHECK(e.from_base->same_top == alone.from_base->same_top);
+    }
+    return passes;
+  };
+  const int none = passes_of_two(0);
+  REQUIRE(none > 0);
+  CHECK(passes_of_two(first + rest) == none / 2);
+  CHECK(passes_of_two(first + rest - 1) == none * 3 / 4);
+  CHECK(passes_of_two(rest) == none * 3 / 4);
+}
+
 TEST_CASE("The divergence from a base is Σ p ln(p/q) token by token") {
   const auto model = make_gpt(tiny_config(), 1), base = make_gpt(tiny_config(), 2);
   const std::vector<std::uint16_t> tokens = random_tokens(150);
