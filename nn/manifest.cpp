@@ -25,7 +25,7 @@ void write_manifest(const fs::path& dir, const std::vector<std::string>& files) 
   for (const std::string& file : files) {
     Json entry = Json::object();
     entry.set("bytes", std::uint64_t{fs::file_size(dir / file)});
-    entry.set("sha256", sha256_file(dir / file, kernels::sha256_blocks()));
+    entry.set("sha256", kernels::sha256_file(dir / file));
     entries.set(file, std::move(entry));
   }
   Json manifest = Json::object();
@@ -69,7 +69,7 @@ void check_listed(const fs::path& dir, const ListedFile& file) {
     refuse_file(path, "", "damaged: the size differs from the manifest's", str(size, " bytes"),
                 str(file.bytes, " bytes"));
   }
-  const std::string actual = sha256_file(path, kernels::sha256_blocks());
+  const std::string actual = kernels::sha256_file(path);
   if (actual != file.sha256) {
     refuse_file(path, "", "damaged: SHA-256 differs from the manifest's", actual, file.sha256);
   }

@@ -22,16 +22,6 @@ namespace {
 /// Losses of the same bits on the same machine; another processor may round otherwise.
 constexpr double kSameLoss = 1e-5;
 
-std::vector<fs::path> entries_of(const fs::path& dir) {
-  std::vector<fs::path> entries;
-  std::error_code error;
-  for (fs::directory_iterator at(dir, error), end; !error && at != end; at.increment(error)) {
-    entries.push_back(at->path());
-  }
-  std::ranges::sort(entries);
-  return entries;
-}
-
 class Findings {
  public:
   explicit Findings(fs::path root) : root_(std::move(root)) {}
@@ -154,7 +144,7 @@ void verify_row(Findings& findings, const fs::path& file, const fs::path& model,
     const RowResult row = row_from_text(read_file(file), file.string(), &has_digest);
     // A report of several parts keeps their rows, not their models.
     if (!fs::exists(model.parent_path())) return str(state(has_digest), "; no models here");
-    const std::string found = sha256_file(model / nn::kWeightsFile, kernels::sha256_blocks());
+    const std::string found = kernels::sha256_file(model / nn::kWeightsFile);
     if (found != row.sha256) {
       throw Error({.fault = Fault::mismatch,
                    .where = model.string(),

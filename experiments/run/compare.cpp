@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "autograd/base/clock.h"
-#include "autograd/kernels/sha256.h"
 #include "experiments/machine/machine.h"
 #include "experiments/run/fit.h"
 #include "experiments/run/layer_study.h"

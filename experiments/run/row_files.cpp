@@ -36,7 +36,7 @@ quant::LoadedModel read_model(const fs::path& dir, RowResult& row) {
   nn::require_intact(dir);
   quant::LoadedModel loaded = quant::load_any(dir);
   const fs::path weights = dir / nn::kWeightsFile;
-  row.sha256 = sha256_file(weights, kernels::sha256_blocks());
+  row.sha256 = kernels::sha256_file(weights);
   row.file_bytes = static_cast<std::int64_t>(fs::file_size(weights));
   row.size = quant::predict_size(
       *loaded.model, {.tensors = std::move(loaded.tensors), .masks = std::move(loaded.masks)},
@@ -58,7 +58,7 @@ std::optional<RowResult> finished_row(const fs::path& file, const fs::path& mode
     RowResult row = row_from_text(read_file(file), file.string());
     if (row.name != name || row.eval.window_tokens.empty()) {
       trouble = file.string() + " is not of this row";
-    } else if (row.sha256 == sha256_file(model / nn::kWeightsFile, kernels::sha256_blocks()) &&
+    } else if (row.sha256 == kernels::sha256_file(model / nn::kWeightsFile) &&
                nn::is_intact(model)) {
       return row;
     }

@@ -17,15 +17,6 @@ namespace {
 
 constexpr const char* kInputsFile = "inputs.json";
 
-std::vector<fs::path> entries_of(const fs::path& directory) {
-  std::vector<fs::path> entries;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
-    entries.push_back(it->path());
-  }
-  return entries;
-}
-
 bool is_written_by_runs(std::string_view name) {
   static constexpr std::string_view kNames[] = {
       kResolvedConfig, kInputsFile,  "env.json",    "metrics.jsonl", "results.csv",
@@ -167,6 +158,16 @@ Json RunDir::inputs() const {
 
 void RunDir::write_env(const Json& environment) const {
   write_file(path_ / "env.json", environment.dump(2) + "\n");
+}
+
+std::vector<fs::path> entries_of(const fs::path& directory) {
+  std::vector<fs::path> entries;
+  std::error_code error;
+  for (fs::directory_iterator at(directory, error), end; !error && at != end; at.increment(error)) {
+    entries.push_back(at->path());
+  }
+  std::ranges::sort(entries);
+  return entries;
 }
 
 }  // namespace notch::experiments

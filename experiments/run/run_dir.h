@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "autograd/base/json.h"
 #include "experiments/run/metrics.h"
@@ -59,5 +60,8 @@ class RunDir {
   std::unique_ptr<RunLock> lock_;
   Metrics metrics_;
 };
+
+/// What lies in a directory, in the order of names; nothing where it cannot be read.
+std::vector<std::filesystem::path> entries_of(const std::filesystem::path& directory);
 
 }  // namespace notch::experiments

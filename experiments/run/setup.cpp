@@ -44,11 +44,10 @@ std::vector<data::TenseExample> task_questions(const DataConfig& d) {
 
 /// SHA-256 of a model directory's config.json and weights, in the order of the files' names.
 std::string hash_of_model(const std::filesystem::path& dir) {
-  const Sha256Blocks blocks = kernels::sha256_blocks();
   Sha256 all;
-  all.update(sha256_file(dir / nn::kConfigFile, blocks));
+  all.update(kernels::sha256_file(dir / nn::kConfigFile));
   for (const nn::SafetensorsFile& file : nn::open_weights(dir))
-    all.update(sha256_file(file.path(), blocks));
+    all.update(kernels::sha256_file(file.path()));
   return all.hex();
 }
 

@@ -87,13 +87,7 @@ class Drawing {
   }
 
   std::string text() {
-    out_ = str("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", plot_.width, ' ',
-               svg::px(height_), "\" width=\"", plot_.width, "\" height=\"", svg::px(height_),
-               "\" role=\"img\" font-family=\"DejaVu Sans, Verdana, Helvetica, Arial, "
-               "sans-serif\">\n<title>",
-               escaped_markup(plot_.title), "</title>\n<desc>", escaped_markup(description(plot_)),
-               "</desc>\n<rect width=\"", plot_.width, "\" height=\"", svg::px(height_),
-               "\" fill=\"", svg::kPaper, "\"/>\n");
+    out_ = svg::opening(str(plot_.width), svg::px(height_), plot_.title, description(plot_));
     out_ += svg::text_at(kLeft, 20, plot_.title, {.size = 14, .more = " font-weight=\"bold\""});
     axes();
     places();

@@ -88,13 +88,8 @@ std::string roofline_svg(const Roofline& roofline) {
   }
   while (std::max(roofline.sgemm, roofline.integer) / 1e9 > a.y_high) a.y_high *= 10;
 
-  std::string out = str("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", kWidth, ' ',
-                        kHeight, "\" width=\"", kWidth, "\" height=\"", kHeight,
-                        "\" role=\"img\" font-family=\"DejaVu Sans, Verdana, Helvetica, Arial, "
-                        "sans-serif\">\n<title>",
-                        "Speed under the roofs of this machine</title>\n<desc>",
-                        escaped_markup(description(roofline)), "</desc>\n<rect width=\"", kWidth,
-                        "\" height=\"", kHeight, "\" fill=\"", svg::kPaper, "\"/>\n");
+  std::string out = svg::opening(str(kWidth), str(kHeight), "Speed under the roofs of this machine",
+                                 description(roofline));
   out += ticks(a);
   out +=
       level(a, roofline.sgemm / 1e9, str("sgemm ", std::lround(roofline.sgemm / 1e9), " Gops/s"));

@@ -154,6 +154,17 @@ std::string px(double x) {
   return text;
 }
 
+std::string opening(std::string_view width, std::string_view height, std::string_view title,
+                    std::string_view description) {
+  return str("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", width, ' ', height,
+             "\" width=\"", width, "\" height=\"", height,
+             "\" role=\"img\" font-family=\"DejaVu Sans, Verdana, Helvetica, Arial, "
+             "sans-serif\">\n<title>",
+             escaped_markup(title), "</title>\n<desc>", escaped_markup(description),
+             "</desc>\n<rect width=\"", width, "\" height=\"", height, "\" fill=\"", kPaper,
+             "\"/>\n");
+}
+
 double text_width(std::string_view text) {
   return kCharacter * static_cast<double>(characters(text));
 }

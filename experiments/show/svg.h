@@ -51,6 +51,10 @@ std::string file_of(std::string_view element);
 
 std::string px(double x);
 
+/// How a picture begins, up to its paper: sizes in pixels as they are to be written.
+std::string opening(std::string_view width, std::string_view height, std::string_view title,
+                    std::string_view description);
+
 /// About the width of a text of size 12, in pixels.
 double text_width(std::string_view text);
 

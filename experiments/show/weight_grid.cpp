@@ -99,17 +99,13 @@ std::string weight_grid(const std::vector<WeightHistogram>& all, int bits) {
   };
   const double at = noise_x(static_cast<std::size_t>(bits - kLowest), first.sqnr_db.size());
   const double db = first.sqnr_db[static_cast<std::size_t>(bits - kLowest)];
-  std::string out = str(
-      "<figure id=\"weights\" data-weights=\"", escaped_markup(data_of(all)), "\" data-bits=\"",
-      bits,
-      "\">\n<div class=\"plot\">\n<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 680 "
-      "230\" "
-      "width=\"680\" height=\"230\" role=\"img\" font-family=\"DejaVu Sans, Verdana, Helvetica, "
-      "Arial, sans-serif\">\n<title>Weights and the values of a grid</title>\n<desc>",
-      escaped_markup(told(first, bits)),
-      ". Left: how often weights lie where in the range of their scale, and a line for every value "
-      "that a weight can be rounded to. Right: signal to rounding noise over the width.</desc>\n");
-  out += str("<rect width=\"680\" height=\"230\" fill=\"", svg::kPaper, "\"/>\n");
+  std::string out = str("<figure id=\"weights\" data-weights=\"", escaped_markup(data_of(all)),
+                        "\" data-bits=\"", bits, "\">\n<div class=\"plot\">\n");
+  out += svg::opening(
+      "680", "230", "Weights and the values of a grid",
+      told(first, bits) +
+          ". Left: how often weights lie where in the range of their scale, and a line for every "
+          "value that a weight can be rounded to. Right: signal to rounding noise over the width.");
   out += path("bars", bars(heights(first.shares)), "fill=\"#b5cfe2\"");
   out += path("grid", grid(bits), "fill=\"none\" stroke=\"#c04600\" stroke-width=\"1\"");
   for (const auto& [x, name] :

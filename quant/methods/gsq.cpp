@@ -13,6 +13,7 @@
 #include "quant/methods/gptq.h"
 #include "quant/methods/options.h"
 #include "quant/methods/shipped_inputs.h"
+#include "quant/methods/text_states.h"
 #include "quant/methods/update_rules.h"
 #include "quant/ops/soft_codes.h"
 
@@ -115,17 +116,12 @@ std::vector<Lesson> lessons(const nn::Model& reference, std::span<const nn::Toke
                             Index windows) {
   std::vector<Lesson> all;
   Graph g;
-  for (const nn::Tokens& batch : text) {
-    for (Index first = 0; first < batch.B; first += windows) {
-      const Index n = std::min(windows, batch.B - first);
-      Lesson lesson{
-          .tokens = {batch.ids.subspan(at(first * batch.T), at(n * batch.T)), n, batch.T}};
-      g.begin(Graph::Mode::inference);
-      const std::span<const real> h = reference.hidden(g, lesson.tokens).value().flat();
-      lesson.hidden.assign(h.begin(), h.end());
-      lesson.targets.assign(lesson.tokens.ids.size(), 0);
-      all.push_back(std::move(lesson));
-    }
+  for (const nn::Tokens& part : in_pieces(text, windows)) {
+    g.begin(Graph::Mode::inference);
+    const std::span<const real> h = reference.hidden(g, part).value().flat();
+    all.push_back({.tokens = part,
+                   .hidden = {h.begin(), h.end()},
+                   .targets = std::vector<std::int32_t>(part.ids.size(), 0)});
   }
   return all;
 }

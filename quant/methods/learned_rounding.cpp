@@ -9,6 +9,7 @@
 #include "autograd/base/error.h"
 #include "autograd/ops.h"
 #include "quant/methods/shipped_inputs.h"
+#include "quant/methods/text_states.h"
 
 namespace notch::quant {
 namespace {
@@ -42,19 +43,13 @@ class Walk {
         reference_(nn::clone(work.reference)),
         inputs_(work.model, work.targets, work.quantized) {
     Graph reference;
-    for (const nn::Tokens& batch : work.text) {
-      for (Index first = 0; first < batch.B; first += windows) {
-        const Index n = std::min<Index>(windows, batch.B - first);
-        const nn::Tokens part{batch.ids.subspan(static_cast<std::size_t>(first * batch.T),
-                                                static_cast<std::size_t>(n * batch.T)),
-                              n, batch.T};
-        graph_.begin(Graph::Mode::inference);
-        reference.begin(Graph::Mode::inference);
-        const Var x = work.model.embed(graph_, part);
-        states_.push_back({.shape = x.shape(),
-                           .shipped = copy(x),
-                           .wanted = copy(reference_->embed(reference, part))});
-      }
+    for (const nn::Tokens& part : in_pieces(work.text, windows)) {
+      graph_.begin(Graph::Mode::inference);
+      reference.begin(Graph::Mode::inference);
+      const Var x = work.model.embed(graph_, part);
+      states_.push_back({.shape = x.shape(),
+                         .shipped = copy(x),
+                         .wanted = copy(reference_->embed(reference, part))});
     }
     weight_ =
         work.model.hooks().weight_chain.attach([this](Graph& g, Param& p, const auto& next) -> Var {

@@ -1,8 +1,23 @@
 #include "quant/methods/text_states.h"
 
+#include <algorithm>
+
 #include "autograd/ops.h"
 
 namespace notch::quant {
+
+std::vector<nn::Tokens> in_pieces(std::span<const nn::Tokens> text, std::int64_t windows) {
+  std::vector<nn::Tokens> pieces;
+  for (const nn::Tokens& batch : text) {
+    for (std::int64_t first = 0; first < batch.B; first += windows) {
+      const std::int64_t n = std::min(windows, batch.B - first);
+      pieces.push_back({batch.ids.subspan(static_cast<std::size_t>(first * batch.T),
+                                          static_cast<std::size_t>(n * batch.T)),
+                        n, batch.T});
+    }
+  }
+  return pieces;
+}
 
 TextStates::TextStates(nn::Model& model, std::span<const nn::Tokens> text) {
   for (const nn::Tokens& tokens : text) {

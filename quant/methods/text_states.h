@@ -15,6 +15,9 @@
 
 namespace notch::quant {
 
+/// The same text in pieces of at most so many windows.
+std::vector<nn::Tokens> in_pieces(std::span<const nn::Tokens> text, std::int64_t windows);
+
 class TextStates {
  public:
   using Group = std::span<const nn::Step>;
