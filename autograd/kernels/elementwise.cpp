@@ -20,9 +20,6 @@ NOTCH_VECTOR(void, scale_loop, real* out, const real* x, real alpha, Index n) {
 NOTCH_VECTOR(void, accumulate_loop, real* y, const real* x, real alpha, Index n) {
   for (Index i = 0; i < n; ++i) y[i] += alpha * x[i];
 }
-NOTCH_VECTOR(void, product_loop, real* y, const real* a, const real* b, Index n) {
-  for (Index i = 0; i < n; ++i) y[i] += a[i] * b[i];
-}
 NOTCH_VECTOR(double, sum_loop, const real* x, Index n) {
   return lane_sum(n, [=](Index i) { return x[i]; });
 }
@@ -75,12 +72,6 @@ void accumulate(std::span<real> y, std::span<const real> x, double alpha) {
   require_extent("accumulate", std::ssize(y), y, x);
   for_chunks(std::ssize(y), [&](Index first, Index last) {
     accumulate_loop(y.data() + first, x.data() + first, static_cast<real>(alpha), last - first);
-  });
-}
-void accumulate_product(std::span<real> y, std::span<const real> a, std::span<const real> b) {
-  require_extent("accumulate_product", std::ssize(y), y, a, b);
-  for_chunks(std::ssize(y), [&](Index first, Index last) {
-    product_loop(y.data() + first, a.data() + first, b.data() + first, last - first);
   });
 }
 

@@ -18,8 +18,6 @@ void add(std::span<real> out, std::span<const real> a, std::span<const real> b);
 void scale(std::span<real> out, std::span<const real> x, double alpha);
 /// y += alpha · x.
 void accumulate(std::span<real> y, std::span<const real> x, double alpha = 1);
-/// y += a · b, element by element.
-void accumulate_product(std::span<real> y, std::span<const real> a, std::span<const real> b);
 
 /// out [rows, C] = x [rows, C] + bias [C]; `out` may be `x`.
 void bias_forward(std::span<real> out, std::span<const real> x, std::span<const real> bias,

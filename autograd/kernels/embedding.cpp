@@ -11,10 +11,6 @@ namespace {
 
 using Index = std::int64_t;
 
-NOTCH_VECTOR(void, add_rows, real* out, const real* a, const real* b, Index n) {
-  for (Index i = 0; i < n; ++i) out[i] = a[i] + b[i];
-}
-
 /// dtable[ids[i]] += dout[i] for all i, on `cols` columns of rows that are C apart.
 NOTCH_VECTOR(void, scatter_columns, real* dtable, const real* dout, const std::int32_t* ids,
              Index n, Index cols, Index C) {
@@ -58,36 +54,6 @@ void embedding_backward(std::span<real> dtable, std::span<const real> dout,
     const Index first = tile * kCols;
     scatter_columns(dtable.data() + first, dout.data() + first, ids.data(), n,
                     std::min(kCols, C - first), C);
-  });
-}
-
-void token_position_forward(std::span<real> out, std::span<const real> wte,
-                            std::span<const real> wpe, std::span<const std::int32_t> ids,
-                            std::int64_t B, std::int64_t T, std::int64_t C, std::int64_t first) {
-  const Index n = extent("embedding", {B, T});
-  require_extent("embedding", extent("embedding", {n, C}), out);
-  require_extent("embedding", n, ids);
-  require_extent("embedding", extent("embedding", {first + T, C}), wpe);
-  check(first >= 0, "embedding", "position ", first);
-  require_rows("embedding", wte, ids.first(static_cast<std::size_t>(n)), C);
-  for_rows(B * T, C, [&](Index begin, Index end) {
-    for (Index i = begin; i < end; ++i)
-      add_rows(out.data() + i * C, wte.data() + ids.data()[i] * C, wpe.data() + (first + i % T) * C,
-               C);
-  });
-}
-
-void batch_sum_backward(std::span<real> drows, std::span<const real> dout, std::int64_t B,
-                        std::int64_t T, std::int64_t C) {
-  require_extent("batch sum", extent("batch sum", {B, T, C}), dout);
-  require_extent("batch sum", extent("batch sum", {T, C}), drows);
-  for_rows(T, B * C, [&](Index first, Index last) {
-    for (Index t = first; t < last; ++t)
-      for (Index b = 0; b < B; ++b) {
-        // out[b, t] = ... + rows[t]
-        real* d = drows.data() + t * C;
-        add_rows(d, d, dout.data() + (b * T + t) * C, C);
-      }
   });
 }
 

@@ -121,10 +121,6 @@ UnitRange observed_range(std::span<const real> unit, MinMax seen, const Spec& sp
 
 std::string_view name_of(RangeRule rule) { return kRules[static_cast<std::size_t>(rule)]; }
 
-RangeRule parse_range_rule(std::string_view text, std::string_view where) {
-  return parse_name<RangeRule>(kRules, text, where);
-}
-
 UnitScale scale_range(MinMax range, const Spec& spec, real ratio) {
   if (range.lo == 0 && range.hi == 0) return zero_unit(spec);
   UnitScale at{.scale = round_scale(raw_scale(range, spec, ratio), spec.scale)};

@@ -31,7 +31,6 @@ enum class RangeRule : std::uint8_t {
 inline constexpr double kWeightPercentile = 99.9;  ///< of RangeRule::percentile
 
 std::string_view name_of(RangeRule rule);  ///< "absmax", "mse", "lsq_paper", …
-RangeRule parse_range_rule(std::string_view text, std::string_view where);
 
 struct UnitScale {
   real scale = 1;

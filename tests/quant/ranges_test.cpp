@@ -248,11 +248,4 @@ TEST_CASE("entropy does not clip a short row to nothing") {
   }
 }
 
-TEST_CASE("range rules have names, and a wrong one is a usage error") {
-  for (const RangeRule rule : {RangeRule::absmax, RangeRule::mse, RangeRule::lsq_paper}) {
-    CHECK(parse_range_rule(name_of(rule), "plan") == rule);
-  }
-  CHECK(error_of([] { parse_range_rule("mss", "plan"); }).fault == Fault::usage);
-}
-
 }  // namespace

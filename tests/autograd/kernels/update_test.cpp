@@ -94,25 +94,6 @@ TEST_CASE("embedding gathers rows and scatters gradients of repeated ids") {
   CHECK(worst_error(dtable, expected, 1) < 1e-6);
 }
 
-TEST_CASE("token and position rows are added, with gradients for both") {
-  const std::int64_t B = 3, T = 4, C = 33;
-  const std::vector<std::int32_t> ids = {0, 1, 2, 3, 4, 4, 4, 4, 3, 2, 1, 0};
-  const Reals wte = normals(5 * C, 6), wpe = normals(10 * C, 7), dout = normals(B * T * C, 8);
-  Reals out(dout.size());
-  kernels::token_position_forward(out, wte, wpe, ids, B, T, C, 2);
-  ref::Values drows(static_cast<std::size_t>(T * C), 1.0);
-  for (std::int64_t i = 0; i < B * T * C; ++i) {
-    const std::int64_t c = i % C, t = i / C % T;
-    CHECK(out[static_cast<std::size_t>(i)] ==
-          wte[static_cast<std::size_t>(ids[static_cast<std::size_t>(i / C)] * C + c)] +
-              wpe[static_cast<std::size_t>((2 + t) * C + c)]);
-    ref::at(drows, t * C + c) += ref::at(dout, i);
-  }
-  Reals found(drows.size(), real{1});
-  kernels::batch_sum_backward(found, dout, B, T, C);
-  CHECK(worst_error(found, drows, 1) < 1e-6);
-}
-
 TEST_CASE("dropout keeps the expectation, backward uses the same mask") {
   const std::int64_t n = 200000;
   const Reals x(static_cast<std::size_t>(n), real{1});
@@ -164,14 +145,13 @@ TEST_CASE("adamw takes the steps of Loshchilov and Hutter's algorithm 2") {
 
 TEST_CASE("sgd, weight average and flat kernels follow their formulas") {
   const Reals a = normals(20000, 11), b = normals(20000, 12);
-  Reals w = a, u = b, plain = a, shadow = a, y = a, z(a.size()), p = a;
+  Reals w = a, u = b, plain = a, shadow = a, y = a, z(a.size());
   kernels::sgd(w, u, b, {.lr = 0.1, .momentum = 0.9, .weight_decay = 0.2, .grad_scale = 2});
   kernels::sgd(plain, {}, b, {.lr = 0.1, .grad_scale = 2});
   kernels::ema(shadow, b, 0.75);
   kernels::accumulate(y, b, -3);
   kernels::add(z, a, b);
   kernels::scale(z, z, 2);
-  kernels::accumulate_product(p, a, b);
   for (std::size_t i = 0; i < a.size(); ++i) {
     const double x = a[i], g = b[i], velocity = 0.9 * g + 2 * g;
     CHECK(u[i] == Approx(velocity).epsilon(1e-6));
@@ -180,7 +160,6 @@ TEST_CASE("sgd, weight average and flat kernels follow their formulas") {
     CHECK(shadow[i] == Approx(0.75 * x + 0.25 * g).margin(1e-6));
     CHECK(y[i] == Approx(x - 3 * g).margin(2e-6));
     CHECK(z[i] == Approx(2 * (x + g)).margin(2e-6));
-    CHECK(p[i] == Approx(x + x * g).margin(2e-6));
   }
   kernels::fill(z, 4);
   CHECK(z == Reals(z.size(), real{4}));
