@@ -200,7 +200,7 @@ TEST_CASE("no file includes from a layer above or beside its own") {
   CHECK(includes > 100);  // the files were found and read
 }
 
-TEST_CASE("every room says in its main header what it is and may include") {
+TEST_CASE("each room's main header says what it may include") {
   const fs::path root = NOTCH_SOURCE_DIR;
   for (const Room& room : rooms()) {
     if (room.main_header.empty()) continue;

@@ -22,7 +22,7 @@ double ulps(double found, long double expected, double of) {
 
 }  // namespace
 
-TEST_CASE("own exp, log, pow, sin and cos are within the errors that they state") {
+TEST_CASE("own exp, log, pow, sin and cos err as they state") {
   const ScopedArithmetic portable(Arithmetic::portable);
   Rng rng(3);
   double worst_exp = 0, worst_log = 0, worst_near_one = 0, worst_turn = 0, worst_erfc = 0,

@@ -81,7 +81,7 @@ TEST_CASE("a training writes down what is due, and checkpoints") {
   CHECK(nn::latest_checkpoint(run.dir.checkpoints(1) / "fp32").step == 8);
 }
 
-TEST_CASE("a training that died writes the same when it is gone on with") {
+TEST_CASE("a training that died goes on to the same bits") {
   Run whole, died;
   whole.train(0);
   CHECK_THROWS_AS(died.train(5), std::runtime_error);

@@ -79,7 +79,7 @@ TEST_CASE("channels that are left fit groups and kernels") {
   CHECK(channels_left(64, 0.01, 0) == 56);  // some go
 }
 
-TEST_CASE("stages and orders that cannot be are refused by their place") {
+TEST_CASE("stages and orders that cannot be are refused") {
   struct Case {
     Words words{};
     const char *field = "", *says = "";
@@ -94,8 +94,8 @@ TEST_CASE("stages and orders that cannot be are refused by their place") {
       Case{{"prune neurons 2"}, "pipeline[0]", "no share"},
       Case{{"prune layers 0"}, "pipeline[0]", "no number"}, Case{{"gptq"}, "pipeline[0]", "width"},
       Case{{"gptq 9"}, "pipeline[0]", "width"}, Case{{"gptq 4 50%"}, "pipeline[0]", "too many"},
-      Case{{"prune 50%", "redraw 3"}, "pipeline[1]", "too many"}, Case{{""}, "pipeline[0]", "unknown"},
-      Case{{"train 0%"}, "pipeline[0]", "no share"},
+      Case{{"prune 50%", "redraw 3"}, "pipeline[1]", "too many"},
+      Case{{""}, "pipeline[0]", "unknown"}, Case{{"train 0%"}, "pipeline[0]", "no share"},
       Case{{"gptq 4", "train"}, "pipeline[1]", "integers"},
       Case{{"gptq 4", "distill"}, "pipeline[1]", "integers"},
       Case{{"gptq 4", "rtn 4"}, "pipeline[1]", "rounded already"},

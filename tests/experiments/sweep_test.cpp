@@ -21,7 +21,7 @@ TEST_CASE("a training step's memory is predicted from the shape") {
   CHECK(training_need(shape, 1000, 3) == 16 * 1000 + 4 * 3 * 2 * 112);
 }
 
-TEST_CASE("a sweep measures the cells that fit and says what it left out") {
+TEST_CASE("a sweep says which cells it left out") {
   nn::GptConfig config{.vocab_size = 32, .block_size = 40, .n_layer = 2, .n_head = 2, .n_embd = 16};
   auto model = std::make_unique<nn::Gpt>(config);
   model->init(1);
@@ -53,7 +53,7 @@ TEST_CASE("a sweep measures the cells that fit and says what it left out") {
   CHECK(plot.series.size() == 8);  // two batches, prompts and decoding, measured and predicted
 }
 
-TEST_CASE("notch bench --sweep writes a table and a figure, and refuses what is no list") {
+TEST_CASE("notch bench --sweep writes a table and a figure") {
   const Program program;
   const Outcome outcome =
       program.notch("bench --shape S --sweep=8,16 --batch 1,2 -o csv --svg growth.svg");

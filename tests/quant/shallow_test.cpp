@@ -93,7 +93,7 @@ TEST_CASE("blocks that add nothing are taken out and change nothing") {
   }
 }
 
-TEST_CASE("the block without which the loss rises least goes, again and again") {
+TEST_CASE("the block that the loss needs least goes first") {
   for (const std::unique_ptr<Model>& model : models()) {
     INFO(model->architecture());
     const Text text(5);

@@ -67,7 +67,7 @@ void check_chain(Index M, Index N, Index K) {
 
 }  // namespace
 
-TEST_CASE("a portable product is one chain of fused multiply-adds over ascending k") {
+TEST_CASE("a portable product is one chain over ascending k") {
   const ScopedArithmetic portable(Arithmetic::portable);
   for (const auto& [M, N, K] : {std::tuple<Index, Index, Index>{1, 1, 1},
                                 {5, 70, 33},
@@ -79,7 +79,7 @@ TEST_CASE("a portable product is one chain of fused multiply-adds over ascending
   }
 }
 
-TEST_CASE("in portable arithmetic every variant of every kernel has the bits of plain C++") {
+TEST_CASE("every portable variant has the bits of plain C++") {
   const std::vector<KernelTrial> trials = kernels::try_portable_kernels(12, 5);
   CHECK(trials.size() == 7 * (variants().size() - 1));
   for (const KernelTrial& t : trials) {
@@ -110,7 +110,7 @@ TEST_CASE("any number of threads gives the bits of a portable product") {
   CHECK(same_bits(results[0], results[2]));
 }
 
-TEST_CASE("native arithmetic contracts where the processor can, portable does not") {
+TEST_CASE("native arithmetic contracts, portable does not") {
 #if NOTCH_MANY_CODES && !defined(__clang__)
   if (best_isa() == Isa::portable) return;
   const Reals x = normals(1000, 1);
@@ -127,9 +127,7 @@ TEST_CASE("native arithmetic contracts where the processor can, portable does no
 #endif
 }
 
-TEST_CASE(
-    "a portable factorization multiplies back to the matrix and names the minor that is not "
-    "positive") {
+TEST_CASE("a portable factorization multiplies back") {
   const ScopedArithmetic portable(Arithmetic::portable);
   const Index N = 600;  // tiles of 256 with a rest
   const auto x = numbers<double>(N * N, 4);
