@@ -58,11 +58,14 @@ double gain_of_outliers(double threshold, std::span<const real> w, Index rows, I
   double sum = 0;
   for (Index i = 0; i < cols; ++i) {
     if (order.live[at(i)] == 0 || rows < 2) continue;
-    const auto weight = [&](Index r) { return static_cast<double>(w[at(r * cols + order.perm[at(i)])]); };
+    const auto weight = [&](Index r) {
+      return static_cast<double>(w[at(r * cols + order.perm[at(i)])]);
+    };
     double mean = 0, squares = 0;
     for (Index r = 0; r < rows; ++r) mean += weight(r) / static_cast<double>(rows);
     for (Index r = 0; r < rows; ++r) squares += (weight(r) - mean) * (weight(r) - mean);
-    sum += squares / static_cast<double>(rows - 1) * factor.diagonal[at(i)] * factor.diagonal[at(i)];
+    sum +=
+        squares / static_cast<double>(rows - 1) * factor.diagonal[at(i)] * factor.diagonal[at(i)];
   }
   return threshold * sum / static_cast<double>(std::max<Index>(cols, 1));
 }
@@ -228,9 +231,11 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
         " elements for ", w.size(), " weights");
   check(!outliers.any() || (outliers.threshold > 0 && outliers.rests), where,
         "outliers from a threshold of ", outliers.threshold, " need one above 0, and a place");
-  check(!outliers.any() || spec.granularity != Granularity::tensor, where,
-        "outliers are those of a range, and all of the matrix has one; choose granularity group or "
-        "channel");
+  if (outliers.any() && spec.granularity == Granularity::tensor) {
+    throw Error({.where = std::string(where),
+                 .what = "outliers are those of a range, and all of the matrix has one",
+                 .hint = "choose granularity group or channel"});
+  }
   // Ranges are those of what is left.
   const std::vector<real> left = keep.empty() ? std::vector<real>{} : kept_weights(w, keep);
   const std::span<const real> ranged = keep.empty() ? w : std::span<const real>(left);
@@ -274,9 +279,9 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
            .ratios = ranges.ratios,
            .keep = keep,
            .ranged = ranged,
-           .least_gain = outliers.any() ? gain_of_outliers(outliers.threshold, w, rows, cols, order,
-                                                           factor)
-                                        : 0,
+           .least_gain = outliers.any()
+                             ? gain_of_outliers(outliers.threshold, w, rows, cols, order, factor)
+                             : 0,
            .rests = rests},
           w, result.q, losses);
   };

@@ -129,6 +129,9 @@ threshold = 4
 rank = 2
 [spqr]
 threshold = 0.5
+[aqlm]
+rounds = 5
+beam = 7
 [adaround]
 steps = 3
 windows = 2
@@ -225,9 +228,8 @@ TEST_CASE("a row sets keys of every method's section, of no other") {
   const std::vector<Item> items = items_of({});
   for (const Item& item : items) {
     if (item.kind == Kind::section || item.section.empty()) continue;
-    const bool trained_alike =
-        item.key() == "qat.steps" || item.key() == "qat.fraction" ||
-        item.key() == "qat.batch_size" || item.key() == "distill.teacher";
+    const bool trained_alike = item.key() == "qat.steps" || item.key() == "qat.fraction" ||
+                               item.key() == "qat.batch_size" || item.key() == "distill.teacher";
     const bool of_method = item.section == "calib" || item.section == "distill" ||
                            item.section == "mixed" || item.section == "prune" ||
                            std::ranges::find(quant::methods(), item.section,

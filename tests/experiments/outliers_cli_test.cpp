@@ -30,7 +30,8 @@ Inspected inspected(const Program& program, const std::string& model, std::strin
 double data_bytes(const Program& program, const std::string& model) {
   const std::string file = read_file(program / (model + "/model.safetensors"));
   std::uint64_t header = 0;
-  for (int b = 7; b >= 0; --b) header = header << 8 | static_cast<unsigned char>(file[std::size_t(b)]);
+  for (int b = 7; b >= 0; --b)
+    header = header << 8 | static_cast<unsigned char>(file[std::size_t(b)]);
   return double(file.size() - 8 - header);
 }
 
@@ -40,9 +41,10 @@ TEST_CASE("SpQR is inspected byte for byte, and runs") {
   const Program program;
   const std::string model = program.train();
   const std::string quantize = "quantize " + model + " --bits 3 --text text.txt ";
-  const Outcome made = program.notch(
-      quantize + "--method spqr --group 4 --grid asymmetric --scale bilevel --out small "
-                 "spqr.threshold=0.05");
+  const Outcome made =
+      program.notch(quantize +
+                    "--method spqr --group 4 --grid asymmetric --scale bilevel --out small "
+                    "spqr.threshold=0.05");
   CAPTURE(made.err);
   REQUIRE(made.code == 0);
   const Inspected lines = inspected(program, "small", ".side_values");
@@ -52,7 +54,8 @@ TEST_CASE("SpQR is inspected byte for byte, and runs") {
   CHECK(program.notch("sample small -p quick -n 8").code == 0);
   CHECK(program.notch("verify small").code == 0);
   // No outlier, no sparse product.
-  REQUIRE(program.notch(quantize + "--method spqr --group 4 --out none spqr.threshold=1e9").code == 0);
+  REQUIRE(program.notch(quantize + "--method spqr --group 4 --out none spqr.threshold=1e9").code ==
+          0);
   CHECK(inspected(program, "none", ".side_values").ends == 0);
   check_refused(program.notch(quantize + "--method spqr --per-tensor --out x"), 2);
   check_refused(program.notch(quantize + "--method spqr --out x spqr.threshold=0"), 2);
@@ -61,7 +64,7 @@ TEST_CASE("SpQR is inspected byte for byte, and runs") {
 
 TEST_CASE("FP8 activations go with any grid, at 8 bits") {
   const Program program;
-  const std::string quantize = "quantize " + program.train() + " --method rtn ";
+  const std::string quantize = "quantize " + program.train() + " --method rtn -q ";
   const Outcome made = program.notch(
       quantize + "--bits 8 --grid e4m3 --activations 8 --out fp8 activations.grid=e4m3");
   CAPTURE(made.err);
@@ -69,8 +72,8 @@ TEST_CASE("FP8 activations go with any grid, at 8 bits") {
   CHECK(read_file(program / "fp8/config.json").find("\"grid\": \"e4m3\"") != std::string::npos);
   CHECK(program.notch("eval fp8 --text text.txt").code == 0);
   CHECK(program.notch("sample fp8 -p quick -n 8").code == 0);
-  check_refused(
-      program.notch(quantize + "--bits 8 --activations 4 --out x activations.grid=e4m3"), 2);
+  check_refused(program.notch(quantize + "--bits 8 --activations 4 --out x activations.grid=e4m3"),
+                2);
   check_refused(program.notch(quantize + "--bits 8 --activations 8 --activation-range static "
                                          "--text text.txt --out x activations.grid=e4m3"),
                 2);

@@ -29,6 +29,7 @@ inline ExperimentConfig tiny_experiment() {
   c.train.eval_every = 0;
   c.train.checkpoint_every = 0;
   c.quant.bits = {8, 4, 2};
+  c.quant.methods.clear();
   for (const quant::Method* m : quant::methods())  // those that are of one grid alone are left out
     if (!m->grid) c.quant.methods.emplace_back(m->name);
   c.calib.windows = 8;

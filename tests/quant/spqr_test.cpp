@@ -49,8 +49,8 @@ struct Expected {
 
 /// Algorithm 1 of the paper for rows of w [rows, K]: U upper with (H + λI)⁻¹ = Uᵀ U, and errors over
 /// U_jj that move the columns after j.
-Expected paper_spqr(const std::vector<real>& w, std::int64_t rows, std::int64_t K, std::int64_t group,
-                    int bits, const Matrix& H, double damp, double threshold) {
+Expected paper_spqr(const std::vector<real>& w, std::int64_t rows, std::int64_t K,
+                    std::int64_t group, int bits, const Matrix& H, double damp, double threshold) {
   double trace = 0;
   for (std::int64_t j = 0; j < K; ++j) trace += H[at(j * K + j)];
   Matrix A = H, inverse = identity(K, 1);
@@ -80,7 +80,8 @@ Expected paper_spqr(const std::vector<real>& w, std::int64_t rows, std::int64_t 
     for (std::int64_t r = 0; r < rows; ++r) sum += double(w[at(r * K + j)]);
     for (std::int64_t r = 0; r < rows; ++r)
       squares += std::pow(double(w[at(r * K + j)]) - sum / double(rows), 2);
-    tau += threshold * squares / double(rows - 1) / (U[at(j * K + j)] * U[at(j * K + j)]) / double(K);
+    tau +=
+        threshold * squares / double(rows - 1) / (U[at(j * K + j)] * U[at(j * K + j)]) / double(K);
   }
   Expected out;
   for (std::int64_t r = 0; r < rows; ++r) {
@@ -134,6 +135,7 @@ Spec small_groups(int bits, std::int64_t group) {
 
 TEST_CASE("a leave-one-out gain is what leaving the weight out gains") {
   for (const Format& format : formats()) {
+    if (format.has_own_levels()) continue;  // SpQR does not know them
     const Spec spec{.bits = format.has_bits(3) ? 3 : format.fewest_bits, .grid = format.kind};
     for (const std::int64_t n : {1, 2, 9, 16}) {
       std::vector<real> w = heavy(n, static_cast<std::uint64_t>(n) + 40);
@@ -176,10 +178,9 @@ TEST_CASE("SpQR gives the paper's codes and outliers") {
       for (const double threshold : {0.05, 0.2, 1e9}) {
         INFO("seed " << seed << " group " << group << " threshold " << threshold);
         std::vector<real> rests;
-        const GptqResult got =
-            gptq(w, kRows, kCols, small_groups(3, group), H,
-                 {.act_order = false, .clip = Clip::absmax}, "t", {},
-                 {.threshold = threshold, .rests = &rests});
+        const GptqResult got = gptq(w, kRows, kCols, small_groups(3, group), H,
+                                    {.act_order = false, .clip = Clip::absmax}, "t", {},
+                                    {.threshold = threshold, .rests = &rests});
         const Expected want = paper_spqr(w, kRows, kCols, group, 3, H, 0.01, threshold);
         double loss = 0;
         for (const double l : want.loss) loss += l;
