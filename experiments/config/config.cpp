@@ -200,8 +200,8 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
 std::vector<std::string_view> first_weights() {
   std::vector<std::string_view> words = {"fp32"};
   for (const quant::Method* m : quant::methods()) {
-    // What a method left to be done with inputs is not trained.
-    if (m->round && !m->changes_inputs()) words.push_back(m->name);
+    // What a method left to be done with inputs is not trained; nor are grids of one method alone.
+    if (m->round && !m->changes_inputs() && !m->grid) words.push_back(m->name);
   }
   words.push_back("scratch");
   return words;

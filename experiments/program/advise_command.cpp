@@ -103,8 +103,14 @@ std::vector<Candidate> candidates_of(const RunPart& run, const Statistics& stati
     const auto shapes =
         nn::make_model(nn::read_config_json(c.model), c.model, nn::Model::Values::shapes_only);
     const std::int64_t longest = shapes->sizes().block_size;
-    const MemoryNeed need = memory_need(memory_shape(*shapes, name), {},
-                                        context > 0 ? std::min(context, longest) : longest, batch);
+    if (context > longest) {
+      throw Error({.where = "--context",
+                   .what = str("longer than that of ", name),
+                   .found = str(context),
+                   .expected = str("at most ", longest)});
+    }
+    const MemoryNeed need =
+        memory_need(memory_shape(*shapes, name), {}, context > 0 ? context : longest, batch);
     c.memory = static_cast<double>(row.file_bytes + need.kv_cache + need.activations);
   }
   std::ranges::stable_sort(all, {}, [](const Candidate& c) {
@@ -148,10 +154,11 @@ const Platform& platform_of(const Args& args) {
 
 /// Why the platform cannot hold the model as it is, or "": by writing it once.
 std::string trouble_of(const Args& args, const Platform& platform, const fs::path& model) {
+  const Artefact artefact = open_artefact(args, model);  // gone or damaged: nothing to advise
   if (!platform.write) return "";
   try {
     const DirectoryWriter folder(fs::temp_directory_path() / "notch-advise");
-    platform.write(open_artefact(args, model), folder.temporary());
+    platform.write(artefact, folder.temporary());
   } catch (const Error& e) {
     if (e.fault() == Fault::io) throw;
     return e.what();

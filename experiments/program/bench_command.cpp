@@ -34,10 +34,44 @@ BenchSubject subject_of(const std::string& name, const std::vector<std::string>&
           .tokens = std::move(data.source.tokens.train)};
 }
 
+/// Every form of the verb measures something else: what it does not read is refused.
+void require_flags(const Args& args, const std::string& what) {
+  const bool trains = what == "train" || what == "gptq";
+  const std::string form = trains ? what : args.has("sweep") ? "--sweep" : "models";
+  const auto refuse = [&](std::string field, std::string hint) {
+    throw Error({.where = "notch bench",
+                 .what = "has no effect on a measurement of " + form,
+                 .field = std::move(field),
+                 .hint = std::move(hint)});
+  };
+  struct Reads {
+    std::string_view flag, forms;
+  };
+  constexpr Reads kReads[] = {
+      {"recipe", "train"},
+      {"steps", "train"},
+      {"ops", "train"},
+      {"layer", "gptq"},
+      {"rounds", "train gptq models"},
+      {"batch", "models --sweep"},
+      {"prompt", "models"},
+      {"sweep", "--sweep"},
+      {"kv-cache", "models --sweep"},
+      {"svg", "models --sweep"},
+  };
+  for (const Reads& r : kReads) {
+    if (!args.has(std::string(r.flag)) || r.forms.find(form) != std::string_view::npos) continue;
+    refuse(str("--", r.flag), str("it is for ", r.forms));
+  }
+  if (!trains && !args.overrides.empty())
+    refuse(args.overrides.front(), "keys are for notch bench train and gptq");
+}
+
 }  // namespace
 
 int bench_command(const Args& args) {
   const std::string what = args.positionals.empty() ? "" : args.positionals[0];
+  require_flags(args, what);
   if (what != "train" && what != "gptq") return bench_inference_command(args);
   const BenchOptions options{.recipes = listed(args.value("recipe").value_or("fp32")),
                              .rounds = static_cast<int>(args.integer("rounds", 5, 1, 1000)),

@@ -103,11 +103,11 @@ Table results_table(const Statistics& statistics) {
                    number(row.bits),
                    row.granularity.empty() ? missing() : text(row.granularity),
                    control_cell(seeds.front(), row),
-                   number(row.size.bits_per_weight()),
+                   plain([](const RowResult& x) { return x.size.bits_per_weight(); }),
                    row.size.quantized > 0
                        ? plain([](const RowResult& x) { return x.size.coded_bits_per_weight(); })
                        : missing(),
-                   number(static_cast<double>(row.file_bytes)),
+                   plain([](const RowResult& x) { return static_cast<double>(x.file_bytes); }),
                    cell([](const RowResult& x) { return x.eval.loss; }),
                    is_base ? missing() : number_in(change.mean, change.low, change.high),
                    plain([](const RowResult& x) { return x.eval.bits_per_byte; }),
@@ -136,7 +136,8 @@ Table size_table(const SeedResults& seed) {
                {.key = "codes", .decimals = 3},
                {.key = "scales", .decimals = 3},
                {.key = "zero_points", .title = "zero points", .decimals = 3},
-               {.key = "fp32", .decimals = 3},
+               {.key = "masks", .decimals = 3},
+               {.key = "rest", .decimals = 3},
                {.key = "bits_per_weight", .title = "bits/weight", .decimals = 3},
                {.key = "code_entropy", .title = "entropy per code", .decimals = 3},
                {.key = "coded_per_code", .title = "coded per code", .decimals = 3},
@@ -152,6 +153,7 @@ Table size_table(const SeedResults& seed) {
         {text(label(r)), number(r.bits), number(per_weight(s.code_bytes)),
          number(per_weight(s.scale_bytes)),
          s.zero_point_bytes > 0 ? number(per_weight(s.zero_point_bytes)) : missing(),
+         s.mask_bytes > 0 ? number(per_weight(s.mask_bytes)) : missing(),
          number(per_weight(s.float_bytes)), number(s.bits_per_weight()), number(s.code_entropy),
          number(8 * static_cast<double>(s.coded_bytes) / static_cast<double>(s.quantized)),
          number(s.coded_bits_per_weight()), number(static_cast<double>(r.file_bytes))});

@@ -12,8 +12,8 @@ namespace {
 /// The targets of a row; what the plan has from a key of the configuration is refused there, and a grid that
 /// the method does not know. `grid`: the key of the row's.
 std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const RowConfig& row,
-                                              const std::string& grid, nn::Model& model,
-                                              const Origins& origins) {
+                                       const std::string& grid, nn::Model& model,
+                                       const Origins& origins) {
   try {
     const quant::Plan plan = row_plan(config, row);
     std::vector<quant::Target> targets = quant::resolve(plan, model);
@@ -42,27 +42,34 @@ void check_training(const ExperimentConfig& config, const quant::Method& method,
     origins.fail(at, {.what = std::move(what), .found = std::move(found), .hint = std::move(hint)});
   };
   const std::string& from = config.qat.from;
+  if (method.trains() && !method.distills && from == "scratch" && !config.distill.teacher.empty()) {
+    refuse("qat.from", "fp32, its control, learns from distill.teacher, and this row would not",
+           "scratch", "a row of a -kd method, or qat.from = \"fp32\"");
+  }
   if (method.trains() && !method.trains_weights()) {
     if (from == "scratch")
-      refuse("qat.from", str(method.name, " trains beside codes, which random weights have none of"),
-             "scratch", "qat.from = \"fp32\", or a post-training method");
+      refuse("qat.from",
+             str(method.name, " trains beside codes, which random weights have none of"), "scratch",
+             "qat.from = \"fp32\", or a post-training method");
     if (config.qat.start > 0)
       refuse("qat.start", str(method.name, " trains beside codes from the first step on"),
              str(config.qat.start), "qat.start = 0");
   }
   if (method.training != Training::gaussian) return;
   if (quant::start_of(method, from))
-    refuse("qat.from", str(method.name, " rotates weights before it rounds, and the codes of ", from,
-                           " are of weights that were not"),
+    refuse("qat.from",
+           str(method.name, " rotates weights before it rounds, and the codes of ", from,
+               " are of weights that were not"),
            from, "qat.from = \"fp32\" or \"scratch\"");
   if (config.quant.options.prune.on())
     refuse("prune.method", str(method.name, " rotates weights, and zeros do not stay"),
            config.quant.options.prune.method, "a row that does not prune");
   for (const quant::Target& t : targets) {
     if (quant::has_zero_points(t.spec))
-      refuse("quant.grid", str(method.name, " fits a normal distribution about 0, and ", t.name,
-                               " has zero points"),
-             std::string(quant::name_of(t.spec.grid)), "a symmetric grid");
+      refuse(
+          "quant.grid",
+          str(method.name, " fits a normal distribution about 0, and ", t.name, " has zero points"),
+          std::string(quant::name_of(t.spec.grid)), "a symmetric grid");
   }
 }
 
@@ -109,8 +116,8 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     if (method.trains() && method.training != quant::Training::adapters &&
         quant::has_scales_of_scales(spec.scale)) {
       origins.fail(own_key("scale"),
-                   {.what = str(row.method, " trains with the scales that it stores, and ", row.scale,
-                                " ones are chosen by the codes"),
+                   {.what = str(row.method, " trains with the scales that it stores, and ",
+                                row.scale, " ones are chosen by the codes"),
                     .found = row.scale,
                     .expected = "f32, f16, bf16 or e8m0"});
     }
@@ -123,8 +130,8 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     const ExperimentConfig own = row_config(config, row);
     const std::string own_row = grid.starts_with("row") ? grid.substr(0, grid.find('.')) : "";
     check_training(own, method, targets, own_row, origins);
-    if (method.training != quant::Training::lsq ||
-        own.qat.lsq_init != quant::LsqInit::paper || own.qat.from != "fp32") {
+    if (method.training != quant::Training::lsq || own.qat.lsq_init != quant::LsqInit::paper ||
+        own.qat.from != "fp32") {
       continue;
     }
     for (const quant::Target& t : targets) {

@@ -303,9 +303,10 @@ class SeedRun {
     quant::QuantizedTraining training(model, method, targets,
                                       training_options(config, method, stream_), grids);
     if (!masks.empty()) {
-      training.hold(masks, grows(config) && method.trains_weights()
-                               ? std::optional(config.quant.options.prune)
-                               : std::nullopt);
+      training.hold(targets, masks,
+                    grows(config) && method.trains_weights()
+                        ? std::optional(config.quant.options.prune)
+                        : std::nullopt);
     }
     training.watch();
     const TrainParts parts = taught(

@@ -131,12 +131,16 @@ class Stages {
     s.phase = phase(i);
     s.end_step = stages_[i].count;
     s.ema = 0;
-    return fit(run_, seed_, s, {.model = *model_}, result_);
+    return fit(run_, seed_, s, taught({.model = *model_}, run_.config.distill, base_teacher()),
+               result_);
   }
 
   bool train(std::size_t i) {
-    TrainParts parts =
-        taught({.model = *model_}, config_.distill, stages_[i].has_teacher() ? teacher_ : nullptr);
+    const bool again = trains_again(stages_, i);
+    TrainParts parts = taught({.model = *model_}, again ? run_.config.distill : config_.distill,
+                              stages_[i].has_teacher() ? teacher_
+                              : again                  ? base_teacher()
+                                                       : nullptr);
     std::optional<quant::Mask> mask;
     if (!masks_.empty()) parts.additions.push_back(&mask.emplace(*model_, masks_));
     if (!fit(run_, seed_, settings(i), parts, result_)) return false;
@@ -165,6 +169,11 @@ class Stages {
     for (const quant::NamedQTensor& t : integers_.tensors)
       quant::dequantize(t.q, model_->params().find(t.name)->value.flat());
     return true;
+  }
+
+  /// Whom fp32 learned from, which its training once more does too; null for the labels.
+  nn::Model* base_teacher() const {
+    return run_.config.distill.teacher.empty() ? nullptr : teacher_;
   }
 
   std::string phase(std::size_t i) const { return str(result_.name, "-stage", i + 1); }

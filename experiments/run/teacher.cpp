@@ -1,5 +1,7 @@
 #include "experiments/run/teacher.h"
 
+#include <filesystem>
+
 #include "autograd/base/error.h"
 #include "nn/architectures.h"
 #include "nn/model_dir.h"
@@ -16,6 +18,10 @@ void require_teacher(const ExperimentConfig& config, const data::Tokenizer& toke
                  .found = std::move(found),
                  .expected = std::move(expected)});
   };
+  if (!std::filesystem::exists(std::filesystem::path(dir) / nn::kConfigFile)) {
+    refuse("no model stands there", dir,
+           "a directory with config.json and model.safetensors; those of a run are in its models/");
+  }
   const data::Tokenizer own = data::Tokenizer::load(dir);
   if (own.definition_hash() != tokenizer.definition_hash()) {
     refuse(

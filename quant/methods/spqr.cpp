@@ -11,6 +11,15 @@ Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
   GptqOptions own = options.gptq;
   own.act_order = own.static_groups = false;
   if (matrix.H == nullptr || matrix.is_table()) return round_by_gptq(matrix, own);
+  if (matrix.target.spec.scale == ScaleType::nested) {
+    throw Error({.where = matrix.target.name,
+                 .what =
+                     "what spqr keeps apart makes up for the scales that codes were chosen with, "
+                     "and nested ones change after that",
+                 .field = "scale",
+                 .found = "nested",
+                 .expected = "bilevel, f32, f16, bf16 or e8m0"});
+  }
   std::vector<real> rests;
   Rounded out = round_by_gptq(matrix, matrix.before(), own,
                               {.threshold = options.spqr.threshold, .rests = &rests});

@@ -47,9 +47,10 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
     if (mask) shapes.codes = {stored.codes = packed_bytes(q->spec, kept)};
     std::vector<std::uint8_t> coded;
     if (entropy == Entropy::measured || coding == Coding::entropy) {
-      coded = encode_codes(mask ? kept_of<std::int8_t>(q->codes, mask->keep) : q->codes,
-                           grid_of(q->spec));
-      size.code_entropy += code_entropy(q->codes) * static_cast<double>(t.shape.size());
+      const std::vector<std::int8_t> codes =
+          mask ? kept_of<std::int8_t>(q->codes, mask->keep) : q->codes;
+      coded = encode_codes(codes, grid_of(q->spec));
+      size.code_entropy += code_entropy(codes) * static_cast<double>(codes.size());
     }
     size.quantized += t.shape.size();
     size.coded_bytes += std::ssize(coded);

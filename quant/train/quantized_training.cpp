@@ -1,6 +1,9 @@
 #include "quant/train/quantized_training.h"
 
+#include <algorithm>
+
 #include "autograd/base/error.h"
+#include "quant/methods/prune.h"
 
 namespace notch::quant {
 
@@ -20,8 +23,13 @@ QuantizedTraining::QuantizedTraining(nn::Model& model, const Method& method,
   }
 }
 
-void QuantizedTraining::hold(std::span<const NamedMask> masks,
+void QuantizedTraining::hold(std::span<const Target> targets, std::span<const NamedMask> masks,
                              const std::optional<PruneOptions>& growing) {
+  for (const NamedMask& mask : masks) {
+    const auto target = std::ranges::find(
+        targets, mask.name, [](const Target& t) -> const std::string& { return t.weight->name; });
+    if (target != targets.end()) require_zero(target->spec, target->name);
+  }
   check(training_ != Training::gaussian, "prune", "weights that are rotated have no zeros to hold");
   if (fake_) {
     mask_.emplace(model_, masks, growing);

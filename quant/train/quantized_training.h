@@ -30,9 +30,10 @@ class QuantizedTraining {
   QuantizedTraining(nn::Model& model, const Method& method, std::span<const Target> targets,
                     const TrainingOptions& options, const Quantized* start = nullptr);
 
-  /// Weights that are pruned stay so (quant/train/mask.h). Usage error where weights are rotated, or for
-  /// masks that grow in codes that stay.
-  void hold(std::span<const NamedMask> masks, const std::optional<PruneOptions>& growing = {});
+  /// Weights of `targets` that are pruned stay so (quant/train/mask.h). Usage error where weights are
+  /// rotated, for a grid without a zero, or for masks that grow in codes that stay.
+  void hold(std::span<const Target> targets, std::span<const NamedMask> masks,
+            const std::optional<PruneOptions>& growing = {});
   /// Figures of the quantizer, where weights are trained. Once, after hold.
   void watch();
 

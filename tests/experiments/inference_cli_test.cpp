@@ -47,6 +47,12 @@ TEST_CASE("bench measures models beside their roofs and draws them") {
   CHECK(svg.find("inf") == std::string::npos);
   CHECK(program.notch("bench --shape Q").code == 2);
   CHECK(program.notch("bench " + model + " --batch 0").code == 2);
+  // What a form of the verb does not read is no silent part of it.
+  for (const std::string& other : {model + " --recipe qat-ste", model + " quant.bits=3",
+                                   std::string("train --shape N --sweep=8"), model + " --sweep=8 --prompt 4"}) {
+    CAPTURE(other);
+    test::check_refused(program.notch("bench -q -r 1 " + other), 2);
+  }
   CHECK(program.notch("inspect " + model + " --memory --batch 2 -o csv").code == 0);
 }
 

@@ -59,6 +59,7 @@ TEST_CASE("SpQR is inspected byte for byte, and runs") {
   CHECK(inspected(program, "none", ".side_values").ends == 0);
   check_refused(program.notch(quantize + "--method spqr --per-tensor --out x"), 2);
   check_refused(program.notch(quantize + "--method spqr --out x spqr.threshold=0"), 2);
+  check_refused(program.notch(quantize + "--method spqr --group 4 --scale nested --out x"), 2);
   check_refused(program.notch("export small --format gptq --out x"), 3);
 }
 
