@@ -13,6 +13,7 @@
 #include "autograd/base/thread_pool.h"
 #include "data/corpus.h"
 #include "experiments/program/gguf_files.h"
+#include "experiments/run/run_dir.h"
 #include "nn/integrity.h"
 #include "nn/manifest.h"
 #include "quant/store/gptq_checkpoint.h"
@@ -22,20 +23,14 @@ namespace {
 
 /// For someone who named a run: "its models are …".
 std::string models_of_run(const fs::path& dir) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(dir / "models", error), end; !error && it != end;
-       it.increment(error)) {
-    names.push_back((dir / "models" / it->path().filename()).string());
-  }
-  if (names.empty()) return "";
-  std::ranges::sort(names);
+  const std::vector<fs::path> models = entries_of(dir / "models");
+  if (models.empty()) return "";
   std::string hint = "this is a run; its models are";
   constexpr std::size_t kShown = 4;
-  for (std::size_t i = 0; i < std::min(names.size(), kShown); ++i) {
-    hint += (i == 0 ? " " : ", ") + names[i];
+  for (std::size_t i = 0; i < std::min(models.size(), kShown); ++i) {
+    hint += (i == 0 ? " " : ", ") + models[i].string();
   }
-  return names.size() > kShown ? str(hint, ", … (", names.size(), ")") : hint;
+  return models.size() > kShown ? str(hint, ", … (", models.size(), ")") : hint;
 }
 
 bool is_half(const std::vector<nn::SafetensorsFile>& files) {

@@ -47,11 +47,7 @@ class SeedRun {
     remove_stale_temporaries(folder_ / "rows", [](std::string_view name) {
       return name.ends_with(".json") || name.ends_with(".sensitivity");
     });
-    std::error_code none;
-    for (fs::directory_iterator at(folder_ / "ckpt", none), end; !none && at != end;
-         at.increment(none)) {
-      nn::remove_stale_checkpoints(at->path());
-    }
+    for (const fs::path& phase : entries_of(folder_ / "ckpt")) nn::remove_stale_checkpoints(phase);
   }
 
   std::optional<RowResult> base() {

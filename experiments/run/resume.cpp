@@ -10,6 +10,7 @@
 #include "autograd/base/files.h"
 #include "experiments/config/config_effects.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/run_dir.h"
 
 namespace notch::experiments {
 namespace {
@@ -143,12 +144,7 @@ std::set<std::string> remove_outdated(const fs::path& run, const Artefacts& befo
   };
   std::set<std::string> removed;
   const auto remove = [&](const fs::path& folder, const auto& row_of) {
-    std::error_code none;
-    std::vector<fs::path> entries;
-    for (fs::directory_iterator at(folder, none), end; !none && at != end; at.increment(none)) {
-      entries.push_back(at->path());
-    }
-    for (const fs::path& entry : entries) {
+    for (const fs::path& entry : entries_of(folder)) {
       const std::string row = row_of(entry);
       if (!outdated(row)) continue;
       fs::remove_all(entry);

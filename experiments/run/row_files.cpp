@@ -71,13 +71,9 @@ std::optional<RowResult> finished_row(const fs::path& file, const fs::path& mode
 }
 
 void remove_checkpoints(const RunDir& dir, std::int64_t seed, const std::string& row) {
-  std::error_code none;
-  std::vector<fs::path> phases;
-  for (fs::directory_iterator at(dir.checkpoints(seed), none), end; !none && at != end;
-       at.increment(none)) {
-    if (row_of_phase(at->path().filename().string()) == row) phases.push_back(at->path());
+  for (const fs::path& phase : entries_of(dir.checkpoints(seed))) {
+    if (row_of_phase(phase.filename().string()) == row) fs::remove_all(phase);
   }
-  for (const fs::path& phase : phases) fs::remove_all(phase);
 }
 
 }  // namespace notch::experiments

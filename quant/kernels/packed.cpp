@@ -208,8 +208,6 @@ void packed_rows_portable(const PackedCall& call, Index begin, Index end) {
   }
 }
 
-Isa best_isa() { return static_cast<Isa>(notch::isa()); }
-
 void packed_gemv(float* out, Index ld_out, const float* x, Index ld_x, Index M, const PackedRows& w,
                  const float* bias, Index begin, Index end, Isa isa) {
   const PackedCall call{out, ld_out, x, ld_x, M, &w, bias};

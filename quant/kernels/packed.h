@@ -20,6 +20,8 @@
 #include <cstdint>
 #include <span>
 
+#include "autograd/base/arithmetic.h"
+
 namespace notch::quant {
 
 enum class StoredScale : std::uint8_t { f32, f16, bf16 };
@@ -29,8 +31,10 @@ struct PackedRows {
   const std::uint8_t* codes = nullptr;  ///< repacked_row_bytes apart, aligned to 64
   const std::byte* scales = nullptr;    ///< [rows, cols / unit], as `scale` says
   const std::int8_t* zeros = nullptr;   ///< likewise; null: all 0
-  const float* levels = nullptr;  ///< of a codebook, by q - qmin: [16], with 8 bits [256]; null: integers
-  std::int64_t level_step = 0;    ///< 16: every unit has its own levels, in the order of scales; 0: all the same
+  const float* levels =
+      nullptr;  ///< of a codebook, by q - qmin: [16], with 8 bits [256]; null: integers
+  std::int64_t level_step =
+      0;  ///< 16: every unit has its own levels, in the order of scales; 0: all the same
   StoredScale scale = StoredScale::f32;
   int bits = 8;
   int qmin = -127;
@@ -44,19 +48,15 @@ std::int64_t repacked_row_bytes(std::int64_t cols, int bits);
 void repack_row(std::span<std::uint8_t> out, std::span<const std::int8_t> codes, int bits,
                 int qmin);
 
-enum class Isa : std::uint8_t { portable, avx2, avx512 };
-/// The best this CPU has.
-Isa best_isa();
-
 /// out [cols] = the weights of one row: level(q - z) · scale, bit for bit quant/kernels/round.h's.
 void dequantize_row(std::span<float> out, const PackedRows& w, std::int64_t row,
-                    Isa isa = best_isa());
+                    Isa isa = notch::isa());
 
 /// out[m · ld_out + n] = x [M, cols] · wᵀ + bias for n in [begin, end). Rows of x lie ld_x apart,
 /// ld_x a multiple of 16 and at least cols; the elements after cols are 0. bias may be null, or
 /// [rows]. Serial: the caller cuts the rows of w.
 void packed_gemv(float* out, std::int64_t ld_out, const float* x, std::int64_t ld_x, std::int64_t M,
                  const PackedRows& w, const float* bias, std::int64_t begin, std::int64_t end,
-                 Isa isa = best_isa());
+                 Isa isa = notch::isa());
 
 }  // namespace notch::quant

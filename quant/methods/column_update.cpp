@@ -57,8 +57,8 @@ void update_256(real* W, const real* D, const PackedFactor& R, Index first, Inde
 void update_columns(real* W, const real* D, const PackedFactor& R, Index first, Index terms,
                     Index begin, Index end) {
 #if defined(__x86_64__)
-  if (isa() == notch::Isa::avx512) return update_512(W, D, R, first, terms, begin, end);
-  if (isa() == notch::Isa::avx2) return update_256(W, D, R, first, terms, begin, end);
+  if (isa() == Isa::avx512) return update_512(W, D, R, first, terms, begin, end);
+  if (isa() == Isa::avx2) return update_256(W, D, R, first, terms, begin, end);
 #endif
   if (is_portable()) {
     update<kernels::FusedTile, kernels::Tile<16, 1, 2, true>>(W, D, R, first, terms, begin, end);

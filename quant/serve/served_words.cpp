@@ -50,13 +50,13 @@ void ServedWords::set_rows(Index first_row, const QTensor& part) {
 void ServedWords::dequantize_row(std::span<float> out, Index row) const {
   const Index words = cols_ / kWordColumns;
   const Index unit = cols_ == 0 ? 1 : unit_size(spec_, rows_, cols_);
-  const bool lattice = codebooks_.empty();
+  std::optional<Codebooks> sums;  // none: the words are points of the lattice
+  if (!codebooks_.empty()) sums.emplace(spec_, codebooks_);
   const std::uint8_t* from = words_.data() + row * words * spec_.bits;
   for (Index i = 0; i < words; ++i, from += spec_.bits) {
     std::uint32_t word = 0;
     for (int b = 0; b < spec_.bits; ++b) word |= std::uint32_t{from[b]} << (8 * b);
-    const Vector8 v = lattice ? e8p_point(static_cast<std::uint16_t>(word))
-                              : Codebooks(spec_, codebooks_).sum(word);
+    const Vector8 v = sums ? sums->sum(word) : e8p_point(static_cast<std::uint16_t>(word));
     const real scale = scales_[at((row * cols_ + i * kWordColumns) / unit)];
     for (Index j = 0; j < kWordColumns; ++j)
       out[at(i * kWordColumns + j)] = static_cast<float>(v[at(j)] * scale);

@@ -13,7 +13,7 @@
 #include "tests/catch.h"
 #include "tests/quant/quantized_models.h"
 #include "tests/quant/random_matrix.h"
-#include "tests/quant/tiny_models.h"
+#include "tests/quant/rounded_copy.h"
 
 namespace {
 
@@ -21,20 +21,11 @@ using namespace notch;
 using namespace notch::quant;
 using namespace notch::test;
 
-struct Run {
-  AnyModel model{};
-  Quantized q{};
-};
-Run run(const AnyModel& original, std::string_view name, const Spec& spec,
-        const GsqOptions& options = {}, bool rounds_inputs = false) {
-  Run out{.model = copy_of(original)};
-  const Text text(20, 8), more(21, 8);
-  const std::vector<nn::Tokens> tokens{text.tokens(), more.tokens()};
+RoundedCopy run(const AnyModel& original, std::string_view name, const Spec& spec,
+                const GsqOptions& options = {}, bool rounds_inputs = false) {
   Plan plan{.weights = spec, .table = spec};
   if (rounds_inputs) plan.activations = ActivationSpec{};
-  out.q = post_training(out.model.get(), method(name), resolve(plan, out.model.get()), tokens,
-                        {.gsq = options});
-  return out;
+  return rounded_copy(original, name, plan, {.gsq = options});
 }
 
 /// Mean KL(fp32 || quantized) over texts, in double.
@@ -88,8 +79,8 @@ TEST_CASE("refined codes are nearer to fp32's output than GPTQ's") {
   for (const Spec& spec : {Spec{.bits = 3}, Spec{.bits = 2, .grid = GridKind::seq}}) {
     for (const bool rounds_inputs : {false, true}) {
       INFO(name_of(spec) << (rounds_inputs ? ", 8-bit inputs" : ""));
-      const Run gptq = run(original, "gptq", spec, {}, rounds_inputs);
-      const Run gsq = run(original, "gsq", spec, {}, rounds_inputs);
+      const RoundedCopy gptq = run(original, "gptq", spec, {}, rounds_inputs);
+      const RoundedCopy gsq = run(original, "gsq", spec, {}, rounds_inputs);
       const double start = total(gsq.q.layers, "kl_start"), end = total(gsq.q.layers, "kl_end");
       CHECK(end < 0.7 * start);
       if (rounds_inputs) continue;  // what follows has no rounded inputs
@@ -112,7 +103,8 @@ TEST_CASE("a refined code is GPTQ's or a neighbour of it, on the grid") {
         .group_size = 6},
         Spec{.bits = 2, .grid = GridKind::ternary, .granularity = Granularity::tensor}}) {
     INFO(name_of(spec));
-    const Run gptq = run(original, "gptq", spec), gsq = run(original, "gsq", spec, {.lr = 0.1});
+    const RoundedCopy gptq = run(original, "gptq", spec),
+                      gsq = run(original, "gsq", spec, {.lr = 0.1});
     const Grid grid = grid_of(spec);
     bool moved = false;
     for (std::size_t i = 0; i < gsq.q.tensors.size(); ++i) {
@@ -135,8 +127,8 @@ TEST_CASE("refining that does not help leaves GPTQ's codes") {
   const AnyModel original = trained();
   const Spec spec{.bits = 8};
   // One step of enormous scales ruins the model, so the start is kept.
-  const Run gptq = run(original, "gptq", spec);
-  const Run gsq = run(original, "gsq", spec, {.steps = 1, .lr = 1, .scale_lr = 3});
+  const RoundedCopy gptq = run(original, "gptq", spec);
+  const RoundedCopy gsq = run(original, "gsq", spec, {.steps = 1, .lr = 1, .scale_lr = 3});
   for (std::size_t i = 0; i < gptq.q.tensors.size(); ++i)
     CHECK(gptq.q.tensors[i].q == gsq.q.tensors[i].q);
   CHECK(total(gsq.q.layers, "kl_start") == total(gsq.q.layers, "kl_end"));

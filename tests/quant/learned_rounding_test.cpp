@@ -10,7 +10,7 @@
 #include "quant/ops/offset_round.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
-#include "tests/quant/tiny_models.h"
+#include "tests/quant/rounded_copy.h"
 
 namespace {
 
@@ -18,20 +18,11 @@ using namespace notch;
 using namespace notch::quant;
 using namespace notch::test;
 
-struct Run {
-  AnyModel model{};
-  Quantized q{};
-};
-Run run(const AnyModel& original, std::string_view name, const Spec& spec,
-        const PostTrainingOptions& options = {}, bool rounds_inputs = false) {
-  Run out{.model = copy_of(original)};
-  const Text text(20, 8), more(21, 8);
-  const std::vector<nn::Tokens> tokens{text.tokens(), more.tokens()};
+RoundedCopy run(const AnyModel& original, std::string_view name, const Spec& spec,
+                const PostTrainingOptions& options = {}, bool rounds_inputs = false) {
   Plan plan{.weights = spec};
   if (rounds_inputs) plan.activations = ActivationSpec{};
-  out.q =
-      post_training(out.model.get(), method(name), resolve(plan, out.model.get()), tokens, options);
-  return out;
+  return rounded_copy(original, name, plan, options);
 }
 
 double distance(const AnyModel& a, const AnyModel& b, std::uint64_t seed) {
@@ -76,7 +67,7 @@ TEST_CASE("AdaRound takes the level below or above, ranges stay") {
                            .granularity = Granularity::group,
                            .group_size = 6}}) {
     INFO(name_of(spec));
-    const Run ada = run(original, "adaround", spec), rtn = run(original, "rtn-mse", spec);
+    const RoundedCopy ada = run(original, "adaround", spec), rtn = run(original, "rtn-mse", spec);
     const Grid grid = grid_of(spec);
     std::size_t moved = 0;
     for (std::size_t i = 0; i < ada.q.tensors.size(); ++i) {
@@ -108,10 +99,10 @@ TEST_CASE("learned rounding lowers the error of blocks, and of the model") {
   const AnyModel original = gpt();
   for (const bool rounds_inputs : {false, true}) {
     const Spec spec{.bits = 3};
-    const Run rtn = run(original, "rtn-mse", spec, {}, rounds_inputs);
+    const RoundedCopy rtn = run(original, "rtn-mse", spec, {}, rounds_inputs);
     for (const char* name : {"adaround", "signround", "block-ap"}) {
       INFO(name << (rounds_inputs ? " with 8-bit inputs" : ""));
-      const Run learned = run(original, name, spec, {}, rounds_inputs);
+      const RoundedCopy learned = run(original, name, spec, {}, rounds_inputs);
       int blocks = 0;
       for (const LayerReport& l : learned.q.layers) {
         if (l.measures.empty()) continue;
@@ -132,8 +123,8 @@ TEST_CASE("learned rounding lowers the error of blocks, and of the model") {
 TEST_CASE("SignRound moves codes by one at most, and says where not") {
   const AnyModel original = gpt();
   const Spec spec{.bits = 4, .grid = GridKind::asymmetric};
-  const Run sign = run(original, "signround", spec, {.signround = {.ranges = false}});
-  const Run rtn = run(original, "rtn-mse", spec);
+  const RoundedCopy sign = run(original, "signround", spec, {.signround = {.ranges = false}});
+  const RoundedCopy rtn = run(original, "rtn-mse", spec);
   bool moved = false;
   for (std::size_t i = 0; i < sign.q.tensors.size(); ++i) {
     const QTensor &a = sign.q.tensors[i].q, &b = rtn.q.tensors[i].q;
@@ -144,7 +135,7 @@ TEST_CASE("SignRound moves codes by one at most, and says where not") {
     }
   }
   CHECK(moved);
-  const Run ranged = run(original, "signround", spec);
+  const RoundedCopy ranged = run(original, "signround", spec);
   CHECK(ranged.q.tensors[0].q.at.scales != rtn.q.tensors[0].q.at.scales);
   CHECK(error_of([&] { run(original, "signround", {.bits = 4, .grid = GridKind::nf4}); }).field ==
         "grid");

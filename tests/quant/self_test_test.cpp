@@ -23,6 +23,6 @@ TEST_CASE("every kernel equals the portable one on random products") {
   CHECK(has("integer avx2") == available(IntegerKernel::avx2));
   CHECK(has("narrow avx512_vnni") == available(IntegerKernel::avx512_vnni));
   CHECK(has("integer amx") == available(IntegerKernel::amx));
-  CHECK(has("lanes avx512") == (best_isa() == Isa::avx512));
+  CHECK(has("lanes avx512") == (notch::best_isa() == notch::Isa::avx512));
   CHECK_FALSE(has("integer portable"));  // it is what the others are compared with
 }
