@@ -116,12 +116,15 @@ class Parser {
     std::string all;
     for (const std::string& word : words) all += (all.empty() ? "" : ", ") + word;
     const std::string near = did_you_mean(value, words);
+    std::string hint = near.empty() ? std::string{} : "did you mean " + near + "?";
+    // -o FOLDER is what many programs take.
+    if (hint.empty() && is_long_flag("--out")) hint = "the place for results is --out " + value;
     throw Error({.where = where_,
                  .what = "unknown word",
                  .field = shown,
                  .found = value,
                  .expected = all,
-                 .hint = near.empty() ? std::string{} : "did you mean " + near + "?"});
+                 .hint = hint});
   }
 
   [[noreturn]] void fail_unknown(const std::string& shown, const std::string& name) const {
