@@ -25,6 +25,13 @@ inline constexpr std::string_view kDigestName = "sha256 of 1 MiB pieces";
 inline constexpr std::size_t kDigestPiece = std::size_t{1} << 20, kHexDigits = 64;
 using PieceHash = std::array<unsigned char, 32>;
 
+/// What a digest says of its file.
+enum class Digest {
+  holds,     ///< the file is as it was written
+  none,      ///< it has none: another program's file, or an earlier build's
+  rewritten  ///< it came with a copy of the metadata into a file of other tensors, or by an edit
+};
+
 /// notch.sha256 of a header and the hashes of the pieces.
 std::string digest_hex(std::string_view header, std::span<const PieceHash> pieces);
 

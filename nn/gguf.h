@@ -25,6 +25,7 @@
 
 #include "autograd/base/file_reader.h"
 #include "autograd/base/nothing.h"
+#include "nn/digest.h"
 
 namespace notch::nn {
 
@@ -91,9 +92,9 @@ class GgufFile {
   /// Bytes [first, first + out.size()) of the tensor.
   void read(const GgufTensor& tensor, std::span<std::byte> out, std::uint64_t first = 0) const;
 
-  /// Reads all of the file and compares it with its digest: true when they agree, false when it has
-  /// none, or one of a file of another size. Throws Fault::input when they differ.
-  bool verify() const;
+  /// Reads all of the file and compares it with its digest, which says the size of its file, too:
+  /// in one of another size it is a copy. Throws Fault::input when they differ.
+  Digest verify() const;
 
  private:
   explicit GgufFile(const fs::path& path) : file_(path) {}

@@ -4,9 +4,9 @@
 
 namespace notch::nn {
 
-bool GgufFile::verify() const {
+Digest GgufFile::verify() const {
   const GgufValue *kind = find(kDigestKey), *digest = find(kSha256Key);
-  if (!kind && !digest) return false;
+  if (!kind && !digest) return Digest::none;
   const std::size_t size = of_bytes(0).size();
   const auto text_of = [size](const GgufValue* value) {
     const auto* text = value ? std::get_if<std::string>(value) : nullptr;
@@ -19,7 +19,7 @@ bool GgufFile::verify() const {
                    expected);
   }
   if (name.substr(0, name_end) != kDigestName) refuse_digest(path(), name);
-  if (name.substr(name_end) != of_bytes(file_bytes())) return false;
+  if (name.substr(name_end) != of_bytes(file_bytes())) return Digest::rewritten;
   const auto read = [&](std::uint64_t first, std::span<std::byte> out) {
     file_.read_at(first, out);
     for (std::uint64_t at = digest_begin_; at < digest_begin_ + kHexDigits; ++at) {
@@ -31,7 +31,7 @@ bool GgufFile::verify() const {
     refuse_damaged(path(), kSha256Key, "damaged: its bytes are not those that were written", found,
                    expected.substr(0, kHexDigits));
   }
-  return true;
+  return Digest::holds;
 }
 
 }  // namespace notch::nn

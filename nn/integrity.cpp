@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "autograd/base/json.h"
+#include "autograd/kernels/sha256.h"
 #include "nn/manifest.h"
 #include "nn/model_dir.h"
 
@@ -13,11 +15,33 @@ constexpr const char* kOnPurpose =
     "undo the change or get the file again; if it was made on purpose, remove manifest.json, or "
     "give --no-verify";
 
-/// What `check` says about `file`: false for no digest, or the error that it throws.
-FileState state_of(std::string file, const std::function<bool()>& check) {
+bool is_whole_json(const fs::path& file) {
+  if (file.extension() != ".json") return false;
+  try {
+    Json::parse(read_file(file), file.string());
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+Digest listed(const fs::path& dir, const ListedFile& file) {
+  const fs::path path = dir / file.name;
+  std::error_code error;
+  const std::uintmax_t size = fs::file_size(path, error);
+  if (!error && size != file.bytes && is_whole_json(path) &&
+      kernels::sha256_file(path) != file.sha256) {
+    return Digest::rewritten;
+  }
+  check_listed(dir, file);
+  return Digest::holds;
+}
+
+/// What `check` says about `file`, or the error that it throws.
+FileState state_of(std::string file, const std::function<Digest()>& check) {
   FileState state{.file = std::move(file)};
   try {
-    state.has_digest = check();
+    state.digest = check();
   } catch (const Error& e) {
     state.damage = e;
   }
@@ -43,7 +67,7 @@ std::vector<FileState> check_model(const fs::path& dir) {
   std::vector<FileState> states;
   FileState opened = state_of(std::string(kWeightsFile), [&] {
     weights = open_weights(dir);
-    return true;
+    return Digest::holds;
   });
   if (opened.damage) states.push_back(std::move(opened));
   for (const SafetensorsFile& file : weights) {
@@ -53,32 +77,33 @@ std::vector<FileState> check_model(const fs::path& dir) {
   std::error_code error;
   // Who copies the files that a model needs may leave it behind.
   if (!ours || !fs::exists(dir / kManifestFile, error)) return states;
-  std::vector<ListedFile> listed;
+  std::vector<ListedFile> files;
   states.push_back(state_of(std::string(kManifestFile), [&] {
-    listed = read_manifest(dir);
-    return true;
+    files = read_manifest(dir);
+    return Digest::holds;
   }));
-  for (const ListedFile& file : listed) {
-    states.push_back(state_of(file.name, [&] {
-      check_listed(dir, file);
-      return true;
-    }));
+  for (const ListedFile& file : files) {
+    states.push_back(state_of(file.name, [&] { return listed(dir, file); }));
   }
   return states;
 }
 
 bool is_intact(const fs::path& dir) {
-  return std::ranges::none_of(check_model(dir),
-                              [](const FileState& file) { return file.damage.has_value(); });
+  return std::ranges::none_of(check_model(dir), [](const FileState& file) {
+    return file.damage || file.digest == Digest::rewritten;
+  });
 }
 
-void require_intact(const fs::path& dir) {
+std::vector<std::string> require_intact(const fs::path& dir) {
+  std::vector<std::string> rewritten;
   for (const FileState& state : check_model(dir)) {
+    if (state.digest == Digest::rewritten) rewritten.push_back(state.file);
     if (!state.damage) continue;
     ErrorParts parts = state.damage->parts();
     if (parts.hint.empty()) parts.hint = kOnPurpose;
     throw Error(std::move(parts));
   }
+  return rewritten;
 }
 
 }  // namespace notch::nn

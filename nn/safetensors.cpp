@@ -146,16 +146,7 @@ TensorSource raw_tensor(std::string name, DType dtype, FileShape shape,
 
 namespace {
 
-Metadata with_digest(Metadata metadata, std::string hex) {
-  metadata[std::string(kDigestKey)] = kDigestName;
-  metadata[std::string(kSha256Key)] = std::move(hex);
-  return metadata;
-}
-
-}  // namespace
-
-std::int64_t safetensors_bytes(std::vector<TensorSource> tensors, const Metadata& metadata) {
-  sort_for_file(tensors);
+std::int64_t data_bytes(const std::vector<TensorSource>& tensors) {
   std::int64_t total = 0;
   for (const TensorSource& t : tensors) {
     std::int64_t bytes = 0;
@@ -163,8 +154,15 @@ std::int64_t safetensors_bytes(std::vector<TensorSource> tensors, const Metadata
           to_text(t.shape));
     total += bytes;
   }
-  const Metadata all = with_digest(metadata, std::string(kHexDigits, '0'));
-  return total + std::ssize(header_text("safetensors_bytes", tensors, all)) +
+  return total;
+}
+
+}  // namespace
+
+std::int64_t safetensors_bytes(std::vector<TensorSource> tensors, const Metadata& metadata) {
+  sort_for_file(tensors);
+  const Metadata all = with_digest(metadata, std::string(kDigestName));  // as long as any
+  return data_bytes(tensors) + std::ssize(header_text("safetensors_bytes", tensors, all)) +
          static_cast<std::int64_t>(sizeof(std::uint64_t));
 }
 
@@ -178,8 +176,10 @@ void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
   names.clear();  // the views die in the sort
   sort_for_file(tensors);
   // The digest is known when all has been written, and then takes the place of its zeros.
-  const std::string zeros(kHexDigits, '0');
-  const Metadata all = with_digest(metadata, zeros);
+  const std::string outline =
+      header_text(path, tensors, with_digest(metadata, std::string(kDigestName)));
+  const std::uint64_t bytes = static_cast<std::uint64_t>(data_bytes(tensors));
+  const Metadata all = with_digest(metadata, digest_kind(outline, bytes));
   const std::string header = header_text(path, tensors, all);
 
   FileWriter file(path);
@@ -199,7 +199,7 @@ void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
           " bytes, but ", written, " were given");
   }
   const std::string member = json_quote(kSha256Key) + ": \"";
-  const std::size_t at = header.find(member + zeros);
+  const std::size_t at = header.find(member + all.at(std::string(kSha256Key)));
   check(at != header.npos, path.string(), "has no place for its digest");
   const std::vector<PieceHash> pieces = hasher.finish();
   file.overwrite(sizeof header_bytes + at + member.size(),

@@ -9,10 +9,13 @@
 //
 // Our files tell whether they are whole. Two members of the metadata, so that no flipped bit makes
 // the digest vanish:
-//   notch.digest  "sha256 of 1 MiB pieces"
+//   notch.digest  "sha256 of N": N the bytes of the file without the padding of its header, in 12
+//                 digits; earlier builds wrote "sha256 of 1 MiB pieces", and no size
 //   notch.sha256  what nn/digest.h says, in hexadecimal, of the tensors' data; the header is the one
-//                 that the writer makes without notch.sha256, so that another program may lay its
-//                 text out anew
+//                 that the writer makes without notch.sha256 and with the words of earlier builds, so
+//                 that another program may lay its text out anew
+// Who edits tensors and copies the metadata, as many scripts do, has a file of another size than N, of
+// which the digest says nothing. (A flipped bit does not change the size, and what is cut off is missed.)
 // It tells of damage, not of who wrote the file: that takes a signature.
 #pragma once
 
@@ -27,6 +30,7 @@
 
 #include "autograd/base/file_reader.h"
 #include "autograd/tensor.h"
+#include "nn/digest.h"
 
 namespace notch::nn {
 
@@ -132,9 +136,8 @@ class SafetensorsFile {
   /// notch.sha256, or "": another program's file, or an earlier build's.
   const std::string& digest() const { return digest_; }
 
-  /// Reads all of the file and compares it with its digest: true when they agree, false when it has
-  /// none. Throws Fault::input when they differ.
-  bool verify() const;
+  /// Reads all of the file and compares it with its digest. Throws Fault::input when they differ.
+  Digest verify() const;
 
   /// Elements [first, first + out.size()) as reals. Exact, but f64 read into float is rounded half
   /// to even (too large: infinite). Throws Fault::input when the type is not a floating one, and

@@ -27,6 +27,10 @@ void sort_for_file(std::vector<TensorSource>& tensors);
 std::string header_text(const fs::path& path, const std::vector<TensorSource>& tensors,
                         const Metadata& metadata);
 
+/// notch.digest: the bytes of a file whose header, which may be padded, is in front of so many of data.
+std::string digest_kind(std::string_view header, std::uint64_t data_bytes);
+/// `metadata` with both members of the digest, zeros for the hash.
+Metadata with_digest(Metadata metadata, std::string kind);
 /// The header that the digest is of, from metadata without the digest.
 std::string digest_header(const fs::path& path, const std::vector<TensorSource>& tensors,
                           Metadata metadata);

@@ -166,6 +166,18 @@ void print_table(const Args& args, const Table& table) {
   std::cout << render(table, format ? parse_table_format(*format) : TableFormat::screen);
 }
 
+namespace {
+
+void require_intact(const Args& args, const fs::path& dir) {
+  if (args.has("no-verify")) return;
+  for (const std::string& file : nn::require_intact(dir)) {
+    note(args, str("note: ", (dir / file).string(),
+                   " was rewritten by hand or by another program; taken as it is"));
+  }
+}
+
+}  // namespace
+
 RunnableArtefact open_runnable(const Args& args, const fs::path& dir) {
   if (nn::is_gguf(dir)) {
     Artefact a = open_gguf(args, dir);
@@ -175,7 +187,7 @@ RunnableArtefact open_runnable(const Args& args, const fs::path& dir) {
     return {.path = dir, .runnable = std::move(model), .tokenizer = std::move(a.tokenizer)};
   }
   require_model_directory(dir);
-  if (!args.has("no-verify")) nn::require_intact(dir);
+  require_intact(args, dir);
   RunnableArtefact a{
       .path = dir, .runnable = quant::load_runnable(dir), .tokenizer = data::Tokenizer::load(dir)};
   nn::require_tokens(*a.runnable.model, a.tokenizer.vocab_size(), dir);
@@ -185,7 +197,7 @@ RunnableArtefact open_runnable(const Args& args, const fs::path& dir) {
 Artefact open_artefact(const Args& args, const fs::path& dir) {
   if (nn::is_gguf(dir)) return open_gguf(args, dir);
   require_model_directory(dir);
-  if (!args.has("no-verify")) nn::require_intact(dir);
+  require_intact(args, dir);
   Artefact a{.path = dir, .loaded = quant::load_any(dir), .tokenizer = data::Tokenizer::load(dir)};
   nn::require_tokens(a.model(), a.tokenizer.vocab_size(), dir);
   const std::vector<nn::SafetensorsFile> files = nn::open_weights(dir);

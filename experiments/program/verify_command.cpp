@@ -26,7 +26,7 @@ class Findings {
  public:
   explicit Findings(fs::path root) : root_(std::move(root)) {}
 
-  /// "ok" or "no digest"; a thrown Error says what is wrong.
+  /// What `check` says of it; a thrown Error says what is wrong.
   void examine(const fs::path& file, const std::function<std::string()>& check) {
     try {
       add(file, check(), "");
@@ -62,7 +62,17 @@ class Findings {
   std::int64_t files_ = 0, damaged_ = 0;
 };
 
-std::string state(bool has_digest) { return has_digest ? "ok" : "no digest"; }
+std::string state(nn::Digest digest) {
+  switch (digest) {
+    case nn::Digest::none:
+      return "no digest";
+    case nn::Digest::rewritten:
+      return "rewritten";
+    case nn::Digest::holds:
+      break;
+  }
+  return "ok";
+}
 
 void verify_model(Findings& findings, const fs::path& dir) {
   bool whole = true;
@@ -71,7 +81,7 @@ void verify_model(Findings& findings, const fs::path& dir) {
     if (file.damage) {
       findings.damaged(dir / file.file, *file.damage);
     } else {
-      findings.add(dir / file.file, state(file.has_digest), "");
+      findings.add(dir / file.file, state(file.digest), "");
     }
   }
   if (!whole) return;
@@ -88,7 +98,7 @@ void verify_checkpoint(Findings& findings, const fs::path& dir) {
     for (const nn::ListedFile& file : nn::read_manifest(dir)) {
       findings.examine(dir / file.name, [&] {
         nn::check_listed(dir, file);
-        return state(true);
+        return state(nn::Digest::holds);
       });
     }
   } catch (const Error& e) {
@@ -142,8 +152,9 @@ void verify_row(Findings& findings, const fs::path& file, const fs::path& model,
   findings.examine(file, [&] {
     bool has_digest = false;
     const RowResult row = row_from_text(read_file(file), file.string(), &has_digest);
+    const std::string whole = state(has_digest ? nn::Digest::holds : nn::Digest::none);
     // A report of several parts keeps their rows, not their models.
-    if (!fs::exists(model.parent_path())) return str(state(has_digest), "; no models here");
+    if (!fs::exists(model.parent_path())) return whole + "; no models here";
     const std::string found = kernels::sha256_file(model / nn::kWeightsFile);
     if (found != row.sha256) {
       throw Error({.fault = Fault::mismatch,
@@ -152,7 +163,7 @@ void verify_row(Findings& findings, const fs::path& file, const fs::path& model,
                    .found = found,
                    .expected = row.sha256});
     }
-    return rescore ? rescore->row(row, model) : state(has_digest);
+    return rescore ? rescore->row(row, model) : whole;
   });
 }
 

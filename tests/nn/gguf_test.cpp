@@ -152,7 +152,7 @@ TEST_CASE("every flipped bit of a GGUF file is noticed") {
   const TemporaryDirectory dir;
   write_gguf(dir / "f.gguf", entries(), sources());
   const std::string good = read_file(dir / "f.gguf");
-  CHECK(GgufFile::open(dir / "f.gguf").verify());
+  CHECK(GgufFile::open(dir / "f.gguf").verify() == Digest::holds);
   for (std::size_t bit = 32; bit < 8 * good.size(); ++bit) {  // after the magic
     std::string bad = good;
     bad[bit / 8] = static_cast<char>(static_cast<unsigned char>(bad[bit / 8]) ^ (1u << bit % 8));
@@ -165,12 +165,12 @@ TEST_CASE("every flipped bit of a GGUF file is noticed") {
 TEST_CASE("a GGUF file without a digest of its own has none") {
   const TemporaryDirectory dir;
   put_file(dir / "f.gguf", by_hand());
-  CHECK_FALSE(GgufFile::open(dir / "f.gguf").verify());
+  CHECK(GgufFile::open(dir / "f.gguf").verify() == Digest::none);
   // Another program's, with all of our metadata and some more.
   const std::string digits(64, 'a');
   std::string bytes = by_hand(digits);
   put_file(dir / "f.gguf", bytes);
   CHECK(error_of([&] { GgufFile::open(dir / "f.gguf").verify(); }).found.size() == 64);
   put_file(dir / "f.gguf", bytes + std::string(32, '\0'));
-  CHECK_FALSE(GgufFile::open(dir / "f.gguf").verify());
+  CHECK(GgufFile::open(dir / "f.gguf").verify() == Digest::rewritten);
 }

@@ -2,6 +2,8 @@
 #include "nn/integrity.h"
 
 #include <algorithm>
+#include <cstring>
+#include <tuple>
 
 #include "nn/llama.h"
 #include "nn/manifest.h"
@@ -46,7 +48,8 @@ TEST_CASE("a flipped bit of any byte of a model's files is noticed") {
   save(dir.path());
   const std::vector<FileState> states = check_model(dir.path());
   CHECK(states.size() == 5);
-  CHECK(std::ranges::all_of(states, [](const FileState& s) { return s.has_digest && !s.damage; }));
+  CHECK(std::ranges::all_of(
+      states, [](const FileState& s) { return s.digest == Digest::holds && !s.damage; }));
   test::check_flips_noticed(dir.path());
 }
 
@@ -68,9 +71,15 @@ TEST_CASE("a flipped bit of a Llama's files or of half floats is noticed") {
 TEST_CASE("the file that differs is named, with what was written") {
   const TemporaryDirectory dir;
   save(dir.path());
-  for (const char* name : {"config.json", "vocab.json", "merges.txt"}) {
+  // As long as before; what is no JSON, in any length.
+  for (const auto& [name, was, is] :
+       {std::tuple{"config.json", "\"vocab_size\": 11", "\"vocab_size\": 12"},
+        {"vocab.json", "0", "1"},
+        {"merges.txt", "\n", ""}}) {
     const std::string good = read_file(dir / name);
-    put_file(dir / name, good + "\n");
+    const std::size_t at = good.find(was);
+    REQUIRE(at != std::string::npos);
+    put_file(dir / name, std::string(good).replace(at, std::strlen(was), is));
     CAPTURE(name);
     CHECK(damaged(dir.path()) == Names{name});
     const ErrorParts parts = error_of([&] { require_intact(dir.path()); });
@@ -81,6 +90,28 @@ TEST_CASE("the file that differs is named, with what was written") {
   }
   fs::remove(dir / "merges.txt");
   CHECK(damaged(dir.path()) == Names{"merges.txt"});
+}
+
+TEST_CASE("what was edited and is whole is taken, and said") {
+  const TemporaryDirectory dir;
+  save(dir.path());
+  CHECK(require_intact(dir.path()).empty());
+  const std::string config = read_file(dir / "config.json"),
+                    vocabulary = read_file(dir / "vocab.json");
+  put_file(dir / "config.json", config + " ");
+  put_file(dir / "vocab.json", "{\"a\": 0, \"<pad>\": 1}\n");
+  CHECK(require_intact(dir.path()) == Names{"config.json", "vocab.json"});
+  CHECK_FALSE(is_intact(dir.path()));
+  // Cut off is not edited, and neither is a manifest that names another size.
+  put_file(dir / "config.json", config.substr(0, config.size() / 2));
+  put_file(dir / "vocab.json", vocabulary);
+  CHECK(damaged(dir.path()) == Names{"config.json"});
+  put_file(dir / "config.json", config);
+  std::string manifest = read_file(dir / kManifestFile);
+  const std::size_t at = manifest.find("\"bytes\": ") + 9;
+  manifest.insert(at, "1");
+  put_file(dir / kManifestFile, manifest);
+  CHECK(damaged(dir.path()).size() == 1);
 }
 
 TEST_CASE("without the manifest, or with another program's, a model is taken") {
@@ -98,6 +129,6 @@ TEST_CASE("without the manifest, or with another program's, a model is taken") {
                std::string(11, ' ') + "data");
   const std::vector<FileState> states = check_model(dir.path());
   REQUIRE(states.size() == 1);
-  CHECK_FALSE(states[0].has_digest);
+  CHECK(states[0].digest == Digest::none);
   CHECK_FALSE(states[0].damage);
 }

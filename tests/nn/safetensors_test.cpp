@@ -56,12 +56,13 @@ TEST_CASE("a written file has the layout of the format, byte for byte") {
                      real_tensor("w", {1, 2}, w), real_tensor("b", {}, std::span(w).first(1))},
                     {{"format", "pt"}});
   std::string header =
-      "{\"__metadata__\": {\"format\": \"pt\", \"notch.digest\": \"sha256 of 1 MiB pieces\", "
-      // Python's hashlib: sha256(header without this member || sha256(data))
+      "{\"__metadata__\": {\"format\": \"pt\", \"notch.digest\": \"sha256 of 000000000374\", "
+      // Python's hashlib: sha256(header without this member, as of earlier builds || sha256(data))
       "\"notch.sha256\": \"16b61aabf7a327a8543f9ba00486b5df92d1ce77b9c72463cd64e794238d5edd\"}, "
       "\"b\": {\"dtype\": \"F32\", \"shape\": [], \"data_offsets\": [0, 4]}, "
       "\"w\": {\"dtype\": \"F32\", \"shape\": [1, 2], \"data_offsets\": [4, 12]}, "
       "\"codes\": {\"dtype\": \"U8\", \"shape\": [3], \"data_offsets\": [12, 15]}}";
+  CHECK(8 + header.size() + 15 == 374);
   while (header.size() % 8 != 0) header += ' ';
   // IEEE 754: 1.0f = 3f800000, -2.0f = c0000000.
   const std::string data(
@@ -160,8 +161,8 @@ TEST_CASE("the digest is that of its definition, over pieces and without data") 
   const SafetensorsFile a = SafetensorsFile::open(dir / "a"), b = SafetensorsFile::open(dir / "b");
   CHECK(a.digest() == "99b17c2b320154a561fa9dcb5c875b2f4efca46867aace9fc26354b07a5108f7");
   CHECK(b.digest() == "6b4f853aa23ce8b491dcba63ad40aad0e985704c9720745d7ee48cf2c40ace95");
-  CHECK(a.verify());
-  CHECK(b.verify());
+  CHECK(a.verify() == Digest::holds);
+  CHECK(b.verify() == Digest::holds);
   std::string bytes = read_file(dir / "a");
   for (const std::size_t at :
        {bytes.size() - 1, bytes.size() - (3u << 19), bytes.size() - 2'000'000}) {
@@ -183,13 +184,15 @@ TEST_CASE("a file without a digest has none, one with half of it is damaged") {
              file_bytes("{" + metadata + "\"w\":" + entry("\"U8\"", "[4]", "[0,4]") + "}", 4));
     return SafetensorsFile::open(dir / "a");
   };
-  CHECK_FALSE(opened("").verify());
-  CHECK_FALSE(opened("\"__metadata__\":{\"format\":\"pt\",\"sha256\":\"00\"},").verify());
+  CHECK(opened("").verify() == Digest::none);
+  CHECK(opened("\"__metadata__\":{\"format\":\"pt\",\"sha256\":\"00\"},").verify() == Digest::none);
   for (const char* metadata :
        {R"("__metadata__":{"notch.digest":"sha256 of 1 MiB pieces"},)",
         R"("__metadata__":{"notch.sha256":"00"},)",
         R"("__metadata__":{"notch.sha256":"00","notch.digest":"sha256 of 1 MiB pieces"},)",
-        R"("__metadata__":{"notch.sha256":"00","notch.digest":"sha512"},)"}) {
+        R"("__metadata__":{"notch.sha256":"00","notch.digest":"sha512"},)",
+        R"("__metadata__":{"notch.sha256":"00","notch.digest":"sha256 of 00000000012"},)",
+        R"("__metadata__":{"notch.sha256":"00","notch.digest":"sha256 of 0000000001x2"},)"}) {
     CAPTURE(metadata);
     const SafetensorsFile file = opened(metadata);
     CHECK(error_of([&] { file.verify(); }).fault == Fault::input);
@@ -209,7 +212,27 @@ TEST_CASE("another program may lay the header out anew") {
   Json::Object members = header.as_object("header");
   std::ranges::reverse(members);
   put_file(dir / "b", file_bytes(Json(members).dump(3), 0) + bytes.substr(8 + header_bytes));
-  CHECK(SafetensorsFile::open(dir / "b").verify());
+  CHECK(SafetensorsFile::open(dir / "b").verify() == Digest::holds);
+}
+
+TEST_CASE("a digest that came with copied metadata says nothing") {
+  const TemporaryDirectory dir;
+  const std::vector<real> w{1, 2, 3};
+  write_safetensors(dir / "a", {real_tensor("w", {3}, w)}, {{"k", "v"}});
+  const std::string bytes = read_file(dir / "a");
+  const std::size_t unpadded = bytes.rfind('}') + 1 + 3 * sizeof(float);
+  CHECK(bytes.find(str("sha256 of 000000000", unpadded, '"')) != std::string::npos);
+  const std::string metadata = bytes.substr(8, bytes.find('}') - 7);
+  const auto state_of = [&](const std::string& tensors, std::size_t data) {
+    put_file(dir / "b", file_bytes(str(metadata, ", ", tensors, "}"), data));
+    return SafetensorsFile::open(dir / "b").verify();
+  };
+  // Another name, another shape; the same ones with other values are damage.
+  CHECK(state_of("\"_orig_mod.w\":" + entry("\"F32\"", "[3]", "[0,12]"), 12) == Digest::rewritten);
+  CHECK(state_of("\"w\":" + entry("\"F32\"", "[16]", "[0,64]"), 64) == Digest::rewritten);
+  const ErrorParts parts =
+      error_of([&] { state_of("\"w\":" + entry("\"F32\"", "[3]", "[0,12]"), 12); });
+  CHECK(parts.fault == Fault::input);
 }
 
 TEST_CASE("a file cut at any byte is refused as input") {
