@@ -5,8 +5,9 @@
 #   tests/checks.sh NAME... [-- options of ctest]
 #
 #   clang      everything compiled by clang with warnings as errors, in build-clang/
-#   threads    the pool, training steps and a run with two threads, whose model writes its calibration
-#              text, under the thread sanitizer, in build-tsan/
+#   threads    the pool, kernels and training steps, a run of every kind of method with two threads, whose
+#              model writes its calibration text, quantize and sample, under the thread sanitizer, in
+#              build-tsan/
 #   sanitize   all tests under the address and undefined-behaviour sanitizers, in build-asan/
 #   arm        everything compiled for aarch64, in build-arm/, and with qemu-user the tests of the
 #              rooms up to optim/; OpenBLAS and Catch2 for it come from the distribution (apt, unpacked
@@ -52,6 +53,9 @@ configure() {
   rm -f "$build.log"
 }
 
+# -O1: compiled in two thirds of the time of -O2, and there is more to read in a trace.
+sanitizers() { configure "$1" -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O1 "-DNOTCH_SANITIZE=$2"; }
+
 # make_in NAME [targets]
 make_in() {
   local build=$root/build-$1
@@ -74,22 +78,27 @@ clang_check() {
 }
 
 threads_check() {
-  local build=$root/build-tsan out
-  configure tsan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DNOTCH_SANITIZE=thread
-  make_in tsan test_base test_nn notch
+  local build=$root/build-tsan out methods=gptq,gptaq,awq,lqer,spqr,adaround,block-ap,qat-ste,qat-lsq-kd,qlora
+  sanitizers tsan thread
+  make_in tsan test_base test_kernels test_nn notch
   export OPENBLAS_NUM_THREADS=1 TSAN_OPTIONS=halt_on_error=1
   "$build/test_base" "*region*,*thread*,*tile*,parallel_for*"
+  "$build/test_kernels" "*threads*"
   "$build/test_nn" "*threads*,*learns*"
   out=$(mktemp -d)
   trap 'rm -rf "$out"' RETURN
-  "$build/notch" run "$root/experiments/quick.toml" --threads 2 --out "$out/run" -q train.steps=20 \
-    data.sentences=400 data.task_examples=24 train.eval_every=10 calib.source=self calib.windows=4 \
-    quant.bits=4 quant.methods=gptq,qat-lsq qat.steps=10
+  "$build/notch" run "$root/experiments/quick.toml" --threads 2 --out "$out/run" -q model.n_layer=1 model.n_embd=32 \
+    model.n_head=2 train.steps=20 train.warmup=-1 train.eval_every=10 data.sentences=400 data.task_examples=24 \
+    calib.source=self calib.windows=4 quant.bits=4 quant.methods="$methods" activations.bits=8 qat.steps=10
+  "$build/notch" sample "$out/run/models/fp32-seed1337" -n 600 --threads 2 >"$out/text"
+  "$build/notch" quantize "$out/run/models/fp32-seed1337" --method gptq --bits 4 --group 16 --threads 2 \
+    --text "$out/text" --out "$out/small"
+  "$build/notch" sample "$out/run/models/fp32-seed1337" --draft "$out/small" -n 40 --threads 2
   echo "threads: nothing found"
 }
 
 sanitize_check() {
-  configure asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DNOTCH_SANITIZE=address,undefined
+  sanitizers asan address,undefined
   make_in asan
   tests_in asan "${chosen[@]}"
   echo "sanitize: nothing found"

@@ -5,7 +5,8 @@
 #                               followed by --resume: the hash must be that of an undisturbed run
 #   tests/soak.sh threads       the same run with 1, 2, 3 and 4 threads: one hash
 #   tests/soak.sh fuzz [N [S]]  N (20,000) inputs of every fuzz target from seed S (1), each within a
-#                               second and 64 MiB and twice its size (tests/fuzz.sh: with libFuzzer)
+#                               second and 64 MiB and twice its size; those of parsers that need no engine
+#                               also under sanitizers (tests/fuzz.sh: with libFuzzer)
 #   tests/soak.sh flips         every bit of every byte of small files of each kind is flipped and noticed
 #   tests/soak.sh faults        a run whose disk fails, or whose power does, at every single call
 #
@@ -151,8 +152,9 @@ threads_part() {
 }
 
 fuzz_part() {
-  targets test_fuzz
+  targets test_fuzz test_parsers
   NOTCH_FUZZ_INPUTS=$1 NOTCH_FUZZ_SEED=$2 "$root/build/test_fuzz"
+  NOTCH_FUZZ_INPUTS=$1 NOTCH_FUZZ_SEED=$2 "$root/build/test_parsers"
   echo "fuzz: $1 inputs of every target from seed $2"
 }
 

@@ -70,13 +70,14 @@ Json template_of(const std::string& token, std::int32_t id) {
   return all;
 }
 
-std::optional<std::int32_t> first_of_template(const Json& processor) {
+/// `tokens`: how many there are.
+std::optional<std::int32_t> first_of_template(const Json& processor, std::int64_t tokens) {
   constexpr std::string_view kWhere = "tokenizer.json: post_processor";
   const Json* type = processor.find("type");
   if (!type || !type->is_string()) return {};
   if (type->as_string(kWhere) == "Sequence") {
     for (const Json& each : processor.at("processors", kWhere).as_array(kWhere)) {
-      if (const auto found = first_of_template(each)) return found;
+      if (const auto found = first_of_template(each, tokens)) return found;
     }
     return {};
   }
@@ -88,14 +89,23 @@ std::optional<std::int32_t> first_of_template(const Json& processor) {
   const Json::Array& ids =
       processor.at("special_tokens", kWhere).at(name, kWhere).at("ids", kWhere).as_array(kWhere);
   if (ids.size() != 1) return {};
-  return static_cast<std::int32_t>(ids.front().as_int(kWhere));
+  const std::int64_t first = ids.front().as_int(kWhere);
+  if (first < 0 || first >= tokens) {
+    throw Error({.fault = Fault::input,
+                 .where = std::string(kWhere),
+                 .what = "puts a token before every text that the tokenizer does not have",
+                 .field = name,
+                 .found = str(first),
+                 .expected = str("an id from 0 to ", tokens - 1)});
+  }
+  return static_cast<std::int32_t>(first);
 }
 
 }  // namespace
 
 std::optional<std::int32_t> token_before(const data::Vocabulary& vocabulary) {
-  return vocabulary.post_processor.is_object() ? first_of_template(vocabulary.post_processor)
-                                               : std::optional<std::int32_t>{};
+  if (!vocabulary.post_processor.is_object()) return {};
+  return first_of_template(vocabulary.post_processor, std::ssize(vocabulary.tokens));
 }
 
 quant::GgufVocabulary gguf_vocabulary(const data::Tokenizer& tokenizer) {

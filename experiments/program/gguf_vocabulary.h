@@ -19,7 +19,7 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& vocabulary,
                                const std::filesystem::path& file);
 
 /// The token that a tokenizer.json's TemplateProcessing (or a GGUF's add_bos_token) puts before a
-/// text; nothing if it puts none there. `encode` never does.
+/// text; nothing if it puts none there. `encode` never does. Fault::input for an id without a token.
 std::optional<std::int32_t> token_before(const data::Vocabulary& vocabulary);
 
 }  // namespace notch::experiments

@@ -11,6 +11,7 @@
 #include "experiments/run/signals.h"
 #include "experiments/show/table.h"
 #include "quant/methods/rtn.h"
+#include "quant/numbers/width.h"
 
 namespace notch::experiments {
 namespace {
@@ -209,7 +210,7 @@ ModelStudy study_from_json(const Json& json, std::string_view where) {
     out.rows.push_back(row.as_string(where));
   }
   for (const Json& b : json.at("bits", where).as_array(where)) {
-    out.bits.push_back(static_cast<int>(b.as_int(where)));
+    out.bits.push_back(quant::width_from_json(b, where));
   }
   for (const Json& l : json.at("layers", where).as_array(where)) {
     LayerStudy& layer = out.layers.emplace_back();

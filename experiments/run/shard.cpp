@@ -111,15 +111,16 @@ Shard shard_in(const std::filesystem::path& directory) {
   if (!fs::exists(file)) return {};
   const std::string where = file.string();
   const Json json = Json::parse(read_file(file), where);
-  const Shard out{.index = static_cast<int>(json.at("shard", where).as_int(where)),
-                  .of = static_cast<int>(json.at("of", where).as_int(where))};
-  if (out.index < 1 || out.index > out.of || out.of > kMost) {
+  const std::int64_t index = json.at("shard", where).as_int(where),
+                     of = json.at("of", where).as_int(where);
+  if (index < 1 || index > of || of > kMost) {
     throw Error({.fault = Fault::input,
                  .where = where,
                  .what = "not a part of a run",
-                 .found = name_of(out)});
+                 .found = str(index, '/', of),
+                 .expected = str("i/n with 1 <= i <= n <= ", kMost)});
   }
-  return out;
+  return {.index = static_cast<int>(index), .of = static_cast<int>(of)};
 }
 
 void keep_shard(const std::filesystem::path& directory, const Shard& shard) {

@@ -8,6 +8,7 @@
 #include "nn/text_loss.h"
 #include "quant/methods/allocation.h"
 #include "quant/methods/post_training.h"
+#include "quant/numbers/width.h"
 
 namespace notch::quant {
 namespace {
@@ -210,7 +211,7 @@ Json to_json(const Sensitivity& s) {
 
 Sensitivity sensitivity_from_json(const Json& json, std::string_view where) {
   return {.layer = json.at("layer", where).as_string(where),
-          .bits = static_cast<int>(json.at("bits", where).as_int(where)),
+          .bits = width_from_json(json.at("bits", where), where),
           .bytes = json.at("bytes", where).as_int(where),
           .rise = json.at("rise", where).as_number(where),
           .hessian = json.at("hessian", where).as_number(where),

@@ -79,17 +79,29 @@ TEST_CASE("added tokens and the token before a text survive GGUF") {
   // As tokenizer.json has it, behind another processor.
   data::Vocabulary w = v;
   w.post_processor = Json::parse(
-      R"({"type": "Sequence", "processors": [{"type": "ByteLevel"}, {"type": "TemplateProcessing",
+      str(R"({"type": "Sequence", "processors": [{"type": "ByteLevel"}, {"type": "TemplateProcessing",
           "single": [{"SpecialToken": {"id": "<|begin|>", "type_id": 0}},
                      {"Sequence": {"id": "A", "type_id": 0}}],
-          "special_tokens": {"<|begin|>": {"id": "<|begin|>", "ids": [290],
-                                           "tokens": ["<|begin|>"]}}}]})",
+          "special_tokens": {"<|begin|>": {"id": "<|begin|>", "tokens": ["<|begin|>"], "ids": [)",
+          id, "]}}}]}"),
       "t");
-  CHECK(token_before(w) == std::optional<std::int32_t>{290});
+  CHECK(token_before(w) == id);
   w.post_processor = Json::parse(
       R"({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A", "type_id": 0}}]})",
       "t");
   CHECK_FALSE(token_before(w));
+  // 2^32 + 3 was token 3, and -1 went to the model.
+  for (const std::string& none : {std::string("4294967299"), std::string("-1"), str(id + 2)}) {
+    w.post_processor = Json::parse(
+        str(R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<b>"}}],
+               "special_tokens": {"<b>": {"ids": [)",
+            none, "]}}}"),
+        "t");
+    const ErrorParts e = error_of([&] { token_before(w); });
+    CHECK(e.fault == Fault::input);
+    CHECK(e.found == none);
+    CHECK(e.expected == str("an id from 0 to ", id + 1));
+  }
 }
 
 TEST_CASE("what is no byte-level BPE is refused by its key") {

@@ -88,6 +88,9 @@ TEST_CASE("a directory holds one part") {
   CHECK_THROWS_AS(keep_shard(scratch.path(), {}), Error);
   write_file(scratch / "shard.json", "{\"shard\": 4, \"of\": 3}");
   CHECK_THROWS_AS(shard_in(scratch.path()), Error);
+  // 2^32 + 2 and 2^32 + 3 are not 2 and 3.
+  write_file(scratch / "shard.json", "{\"shard\": 4294967298, \"of\": 4294967299}");
+  CHECK_THROWS_AS(shard_in(scratch.path()), Error);
   CHECK(shard_directory("runs/a", {2, 3}) == "runs/a-shard-2-of-3");
   CHECK(shard_directory("runs/a", {}) == "runs/a");
 }

@@ -2,7 +2,9 @@
 //
 // A target takes any bytes and returns 0: what is no input of its parser has been refused by an Error
 // that says so, and of what it has read the properties hold that its own writer promises. Anything
-// else leaves it: another exception, a Finding, or a crash.
+// else leaves it: another exception, a Finding, or a crash. Parsers that need no engine stand in
+// tests/fuzz/, where every build runs them under sanitizers too (test_parsers), the others in
+// tests/fuzz/models/.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +18,9 @@
 #include "autograd/base/error.h"
 #include "tests/fuzz/files.h"
 
+namespace notch::data {
+class Tokenizer;
+}
 namespace notch::nn {
 class Model;
 }
@@ -43,13 +48,8 @@ struct Target {
 const std::vector<Target>& targets();
 const Target* find_target(std::string_view name);
 
-// Of the files targets_text.cpp, targets_tokens.cpp, targets_models.cpp, targets_gguf.cpp,
-// targets_runs.cpp.
-std::vector<Target> text_targets();
-std::vector<Target> token_targets();
-std::vector<Target> model_targets();
-std::vector<Target> gguf_targets();
-std::vector<Target> run_targets();
+/// Of a file targets_*.cpp, before main: a program has the targets of those that it links. Returns true.
+bool add_targets(std::vector<Target> some);
 
 inline std::string_view text_of(const std::uint8_t* data, std::size_t size) {
   return {reinterpret_cast<const char*>(data), size};
@@ -60,6 +60,9 @@ inline std::vector<std::string> none() { return {}; }
 bool taken(const std::function<void()>& parse);
 /// How often it did, so far: a fuzzer whose inputs are all refused at the first check finds nothing.
 long times_taken();
+
+/// A tokenizer gives back the text that it takes, and any text's first token, if it has one, is its own.
+void check_tokenizer(const data::Tokenizer& tokenizer, std::string_view text);
 
 /// Logits of one token: of a model of any values.
 void answer_a_token(const nn::Model& model);

@@ -1,11 +1,13 @@
 // Tokenizers' files, texts, and the cache of their tokens.
 #include <algorithm>
 
+#include "autograd/base/json.h"
 #include "autograd/base/sha256.h"
 #include "autograd/base/unsynced_writes.h"
 #include "data/corpus.h"
 #include "data/token_cache.h"
 #include "data/tokenizer.h"
+#include "experiments/program/gguf_vocabulary.h"
 #include "tests/fuzz/targets.h"
 #include "tests/nn/plain_file.h"
 
@@ -15,13 +17,6 @@ namespace {
 using data::Tokenizer;
 
 constexpr std::string_view kSample = "The cat's 12 hats,\n\xc3\xa9\xf0\x9f\x98\x80 <|endoftext|>x";
-
-void check_tokenizer(const Tokenizer& tokenizer, std::string_view text) {
-  std::vector<std::int32_t> ids;
-  if (taken([&] { ids = tokenizer.encode(text); })) {
-    require(tokenizer.decode(ids) == text, "a text that does not come back: ", text);
-  }
-}
 
 /// Saved and loaded, it is the same.
 void check_saved(const Tokenizer& tokenizer) {
@@ -137,13 +132,43 @@ std::vector<std::string> token_cache_seeds() {
   return {"A" + bytes, "\xc1" + bytes};
 }
 
+/// A post-processor that puts an id before a text which no token has.
+std::vector<std::string> tokenizer_json_past() {
+  std::vector<std::string> past;
+  for (const std::string& seed : tokenizer_json_seeds()) {
+    for (const char* id : {"4294967296", "-1", "70000"}) {
+      Files files = unpack(seed);
+      Json json = Json::parse(files.front().second, files.front().first);
+      json.set(
+          "post_processor",
+          Json::parse(str(R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id":)",
+                          R"("<b>", "type_id": 0}}], "special_tokens": {"<b>": {"id": "<b>",)",
+                          R"("ids": [)", id, R"(], "tokens": ["<b>"]}}})"),
+                      "past"));
+      files.front().second = json.dump();
+      past.push_back(pack(files));
+    }
+  }
+  return past;
+}
+
+const bool added =
+    add_targets({{"vocabulary", fuzz_tokenizer, vocabulary_seeds, none},
+                 {"tokenizer_json", fuzz_tokenizer, tokenizer_json_seeds, tokenizer_json_past},
+                 {"corpus", fuzz_corpus, corpus_seeds, none},
+                 {"token_cache", fuzz_token_cache, token_cache_seeds, none}});
+
 }  // namespace
 
-std::vector<Target> token_targets() {
-  return {{"vocabulary", fuzz_tokenizer, vocabulary_seeds, none},
-          {"tokenizer_json", fuzz_tokenizer, tokenizer_json_seeds, none},
-          {"corpus", fuzz_corpus, corpus_seeds, none},
-          {"token_cache", fuzz_token_cache, token_cache_seeds, none}};
+void check_tokenizer(const Tokenizer& tokenizer, std::string_view text) {
+  std::vector<std::int32_t> ids;
+  if (taken([&] { ids = tokenizer.encode(text); })) {
+    require(tokenizer.decode(ids) == text, "a text that does not come back: ", text);
+  }
+  taken([&] {
+    const std::optional<std::int32_t> first = experiments::token_before(tokenizer.vocabulary());
+    require(!first || (*first >= 0 && *first < tokenizer.vocab_size()), "a token of no text");
+  });
 }
 
 }  // namespace notch::test::fuzz

@@ -219,6 +219,14 @@ TEST_CASE("a measurement that was kept is not made again") {
   CHECK(read.layer == kept[3].layer);
   CHECK(read.bytes == kept[3].bytes);
   CHECK(read.fisher == kept[3].fisher);
+  // 2^32 + 4 is not 4.
+  for (const std::int64_t none : {std::int64_t{4294967300}, std::int64_t{0}, std::int64_t{-4}}) {
+    Json other = json;
+    other.set("bits", none);
+    const ErrorParts e = test::error_of([&] { sensitivity_from_json(other, "line"); });
+    CHECK(e.fault == Fault::input);
+    CHECK(e.found == str(none));
+  }
 }
 
 TEST_CASE("mixed widths refuse what cannot be weighed") {

@@ -1,8 +1,13 @@
 // GGUF files: models of every block type, of both architectures.
+#include <cmath>
+
 #include "autograd/base/unsynced_writes.h"
+#include "data/tokenizer.h"
+#include "experiments/program/gguf_vocabulary.h"
 #include "nn/gguf.h"
 #include "nn/llama.h"
 #include "quant/numbers/presets.h"
+#include "quant/store/gguf_importance.h"
 #include "quant/store/gguf_model.h"
 #include "tests/fuzz/targets.h"
 #include "tests/nn/plain_file.h"
@@ -15,15 +20,32 @@ int fuzz_gguf(const std::uint8_t* data, std::size_t size) {
   const fs::path path = scratch() / "a.gguf";
   put_file(path, text_of(data, size));
   taken([&] {
-    const nn::GgufFile file = nn::GgufFile::open(path);
-    taken([&] { file.verify(); });
-    for (const nn::GgufTensor& t : file.tensors()) {
-      std::vector<std::byte> bytes(t.bytes);
-      file.read(t, bytes);
+    const quant::GgufModel read = quant::load_gguf(path);
+    answer_a_token(*read.model);
+    check_tokenizer(experiments::gguf_tokenizer(read.vocabulary, path), "a bab <|endoftext|>");
+  });
+  return 0;
+}
+
+int fuzz_imatrix(const std::uint8_t* data, std::size_t size) {
+  const fs::path path = scratch() / "imatrix.gguf";
+  put_file(path, text_of(data, size));
+  taken([&] {
+    for (const auto& [tensor, columns] : quant::load_importance(path)) {
+      for (const float x : columns) require(x >= 0 && std::isfinite(x), tensor, ": ", x);
     }
   });
-  taken([&] { answer_a_token(*quant::load_gguf(path).model); });
   return 0;
+}
+
+std::vector<std::string> imatrix_seeds() {
+  const UnsyncedWrites fast;
+  const fs::path path = scratch() / "seed.gguf";
+  quant::ImportanceMatrix matrix{.text = "a.txt", .chunks = 1, .chunk_tokens = 8};
+  matrix.of["blk.0.attn_q.weight"] = {.sums = {1, 0.5, 1e-9, 4}, .tokens = 8};
+  matrix.of["blk.0.ffn_down.weight"] = {.sums = {2, 3}, .tokens = 0};
+  quant::save_importance(matrix, path);
+  return {read_file(path)};
 }
 
 std::string saved(const nn::Model& model, const std::vector<quant::NamedQTensor>& tensors,
@@ -92,8 +114,8 @@ std::vector<std::string> gguf_seeds() {
   return seeds;
 }
 
+const bool added = add_targets(
+    {{"gguf", fuzz_gguf, gguf_seeds, none}, {"imatrix", fuzz_imatrix, imatrix_seeds, none}});
+
 }  // namespace
-
-std::vector<Target> gguf_targets() { return {{"gguf", fuzz_gguf, gguf_seeds, none}}; }
-
 }  // namespace notch::test::fuzz

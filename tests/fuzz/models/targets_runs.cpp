@@ -6,6 +6,7 @@
 #include "experiments/run/layer_study.h"
 #include "experiments/run/metrics.h"
 #include "experiments/run/results.h"
+#include "experiments/run/shard.h"
 #include "experiments/show/plot.h"
 #include "experiments/show/roofline.h"
 #include "quant/methods/mixed.h"
@@ -106,7 +107,17 @@ int fuzz_kept(const std::uint8_t* data, std::size_t size) {
     roofline_svg(roofline);
     to_json(roofline);
   }
-  taken([&] { quant::sensitivity_from_json(json, "sensitivity"); });
+  taken([&] {
+    const quant::Sensitivity layer = quant::sensitivity_from_json(json, "sensitivity");
+    require(json.at("bits", "").as_int("") == layer.bits, "another width: ", layer.bits);
+  });
+  const fs::path dir = scratch() / "kept";
+  put_files(dir, {{kShardFile, std::string(text_of(data, size))}});
+  taken([&] {
+    const Shard shard = shard_in(dir);
+    require(json.at("of", "").as_int("") == shard.of && 1 <= shard.index && shard.index <= shard.of,
+            "another part of a run: ", name_of(shard));
+  });
   return 0;
 }
 
@@ -125,15 +136,19 @@ std::vector<std::string> kept_seeds() {
                            .roof_seconds = 1,
                            .products = 1});
   const quant::Sensitivity layer{.layer = "h.0.mlp.c_fc", .bits = 3, .bytes = 9, .rise = 0.25};
-  return {to_json(study).dump(), to_json(roofline).dump(), quant::to_json(layer).dump()};
+  return {to_json(study).dump(), to_json(roofline).dump(), quant::to_json(layer).dump(),
+          R"({"shard": 2, "of": 3})"};
 }
+
+/// Numbers that an int does not hold: they were taken without their upper half.
+std::vector<std::string> kept_past() {
+  return {R"({"shard":4294967298,"of":4294967299})",
+          R"({"layer":"a","bits":4294967300,"bytes":1,"rise":0,"hessian":0,"fisher":0})"};
+}
+
+const bool added = add_targets({{"row", fuzz_row, row_seeds, row_past},
+                                {"metrics", fuzz_metrics, metrics_seeds, metrics_past},
+                                {"kept", fuzz_kept, kept_seeds, kept_past}});
 
 }  // namespace
-
-std::vector<Target> run_targets() {
-  return {{"row", fuzz_row, row_seeds, row_past},
-          {"metrics", fuzz_metrics, metrics_seeds, metrics_past},
-          {"kept", fuzz_kept, kept_seeds, none}};
-}
-
 }  // namespace notch::test::fuzz
