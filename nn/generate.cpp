@@ -133,6 +133,11 @@ std::int32_t sample(std::span<const real> logits, const Sampling& sampling, Rng&
   return Sampler(sampling).draw(logits, rng);
 }
 
+std::int64_t positions_needed(const Sizes& sizes, std::int64_t prompt, std::int64_t n) {
+  const std::int64_t block = sizes.block_size;
+  return prompt >= block || n >= block - prompt ? block : prompt + n;
+}
+
 std::vector<std::int32_t> generate(const Model& model, std::span<const std::int32_t> prompt,
                                    std::int64_t n, const Sampling& sampling, Rng& rng,
                                    const OnToken& on_token, KvCache* cache) {
@@ -145,8 +150,12 @@ std::vector<std::int32_t> generate(const Model& model, std::span<const std::int3
     return std::span(std::as_const(text)).last(std::min(count, text.size()));
   };
 
+  KvShape shape = kv_shape(model.sizes());
+  shape.capacity = positions_needed(model.sizes(), std::ssize(prompt), n);
+  check(!cache || cache->capacity() >= shape.capacity, "generate", "the cache holds ",
+        cache ? cache->capacity() : 0, " of ", shape.capacity, " positions");
   std::unique_ptr<KvCache> own;
-  if (!cache) own = std::make_unique<Fp32KvCache>(kv_shape(model.sizes()));
+  if (!cache) own = std::make_unique<Fp32KvCache>(shape);
   Reader reader(model, cache ? *cache : *own);
   reader.forget();
   std::size_t unread = block;  // at the end of the text

@@ -71,14 +71,18 @@ std::int32_t sample(std::span<const real> logits, const Sampling& sampling, Rng&
 /// Told each new token as it is chosen; returning false ends generation.
 using OnToken = std::function<bool(std::int32_t token)>;
 
+/// Positions that a cache needs for `n` tokens after a prompt of `prompt` tokens: never more than
+/// block_size, however long the context.
+std::int64_t positions_needed(const Sizes& sizes, std::int64_t prompt, std::int64_t n);
+
 /// Up to `n` tokens that follow `prompt`, without the prompt.
 ///
 /// The prompt's last block_size tokens are read; earlier ones have no effect. They go through the
 /// model in one pass, and then one token per step, each seeing all before it. When block_size
 /// positions are used, the cache is emptied and the last max(1, block_size / 2) tokens are read
-/// again as a new prompt. `cache` is emptied first and holds block_size positions; null: FP32.
-/// Throws Fault::usage for an empty prompt, an id outside the vocabulary, n < 0 or bad sampling;
-/// Fault::numeric as `sample`.
+/// again as a new prompt. `cache` is emptied first and holds positions_needed; null: FP32.
+/// Throws Fault::usage for an empty prompt, an id outside the vocabulary, n < 0, bad sampling or a
+/// smaller cache; Fault::numeric as `sample`.
 std::vector<std::int32_t> generate(const Model& model, std::span<const std::int32_t> prompt,
                                    std::int64_t n, const Sampling& sampling, Rng& rng,
                                    const OnToken& on_token = {}, KvCache* cache = nullptr);

@@ -146,9 +146,11 @@ Speculation speculate(const Model& model, KvCache& cache, const Draft& draft,
   check(draft.cost >= 0, "speculate", "a proposal cannot cost ", draft.cost);
   check(draft.tokens >= 1 && draft.tokens <= kMostProposed, "speculate", draft.tokens,
         " proposals per pass; expected 1 to ", kMostProposed);
+  check(n >= 0, "speculate", "n is ", n, "; expected at least 0");
   const std::int64_t block = std::min(model.sizes().block_size, draft.model.sizes().block_size);
-  check(cache.capacity() >= block && draft.cache.capacity() >= block, "speculate",
-        "the caches hold ", cache.capacity(), " and ", draft.cache.capacity(), " of ", block,
+  const std::int64_t needed = positions_needed({.block_size = block}, std::ssize(prompt), n);
+  check(cache.capacity() >= needed && draft.cache.capacity() >= needed, "speculate",
+        "the caches hold ", cache.capacity(), " and ", draft.cache.capacity(), " of ", needed,
         " positions");
 
   Follower large(model, cache, sampling), small(draft.model, draft.cache, sampling);

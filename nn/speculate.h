@@ -25,7 +25,7 @@ namespace notch::nn {
 
 struct Draft {
   const Model& model;
-  KvCache& cache;           ///< holds the smaller block_size of the two models
+  KvCache& cache;           ///< holds positions_needed, as the model's
   std::int64_t tokens = 7;  ///< proposed per pass of the large model, at most: 1 to 7
   /// What a proposal costs, drafted and judged, over a pass of the large model. At 0 nothing is
   /// saved by proposing fewer.
@@ -44,8 +44,8 @@ struct Speculation {
 };
 
 /// As generate, by speculation. The window moves as generate's, with the smaller block_size of the
-/// two models. Both caches hold that many positions and are emptied first. Throws Fault::usage when
-/// the models' vocabularies differ.
+/// two models; with it both caches hold positions_needed (generate.h). They are emptied first. Throws
+/// Fault::usage as generate, and when the models' vocabularies differ.
 Speculation speculate(const Model& model, KvCache& cache, const Draft& draft,
                       std::span<const std::int32_t> prompt, std::int64_t n,
                       const Sampling& sampling, Rng& rng, const OnToken& on_token = {});

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "nn/gpt.h"
+#include "nn/llama.h"
 #include "tests/catch.h"
 #include "tests/nn/rounding_bound.h"
 
@@ -237,6 +238,30 @@ TEST_CASE("generation repeats from the same seed and stops when told") {
       generate(*model, prompt, 40, sampling, c, [n = 0](std::int32_t) mutable { return ++n < 3; });
   CHECK(stopped.size() == 3);
   CHECK(generate(*model, prompt, 0, sampling, c).empty());
+}
+
+TEST_CASE("a cache holds what the text needs, not the whole context") {
+  // Positions that no memory could hold: keys and values of 2^40 tokens.
+  Llama model({.vocab_size = 13,
+               .block_size = std::int64_t{1} << 40,
+               .n_layer = 1,
+               .n_head = 2,
+               .n_kv_head = 2,
+               .n_embd = 16,
+               .n_inner = 16});
+  model.init(1);
+  const std::vector<std::int32_t> prompt{4, 7, 1};
+  CHECK(positions_needed(model.sizes(), 3, 5) == 8);
+  CHECK(positions_needed({.block_size = 6}, 3, 5) == 6);
+  CHECK(positions_needed({.block_size = 6}, 30, 5) == 6);
+  CHECK(positions_needed(model.sizes(), 3, std::numeric_limits<std::int64_t>::max()) ==
+        model.sizes().block_size);
+  Rng a(5), b(5), c(5);
+  const auto text = generate(model, prompt, 5, {}, a);
+  CHECK(text.size() == 5);
+  Fp32KvCache enough(1, 2, 16, 8), small(1, 2, 16, 7);
+  CHECK(generate(model, prompt, 5, {}, b, {}, &enough) == text);
+  CHECK(error_of([&] { generate(model, prompt, 5, {}, c, {}, &small); }).fault == Fault::usage);
 }
 
 TEST_CASE("an empty prompt or one of another vocabulary is refused") {

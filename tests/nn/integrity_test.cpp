@@ -26,6 +26,7 @@ namespace {
 
 // With files as a tokenizer leaves them.
 void save(const fs::path& dir) {
+  write_file(dir / "tokenizer.json", "{\"model\": {\"vocab\": {\"a\": 0}}}");
   write_file(dir / "vocab.json", "{\"a\": 0}\n");
   write_file(dir / "merges.txt", "#version: 0.2\n");
   save_model(*random_model(small()), dir);
@@ -47,7 +48,7 @@ TEST_CASE("a flipped bit of any byte of a model's files is noticed") {
   const TemporaryDirectory dir;
   save(dir.path());
   const std::vector<FileState> states = check_model(dir.path());
-  CHECK(states.size() == 5);
+  CHECK(states.size() == 6);
   CHECK(std::ranges::all_of(
       states, [](const FileState& s) { return s.digest == Digest::holds && !s.damage; }));
   test::check_flips_noticed(dir.path());

@@ -209,8 +209,18 @@ TEST_CASE("models of padded tables speculate over the ids that have text") {
       }
     }
   }
+  // Caches of the text alone are enough, one position less is not.
+  Fp32KvCache c(1, 2, 16, 14), d(1, 2, 16, 14), less(1, 2, 16, 13);
+  Rng one(3), two(3);
+  CHECK(speculate(*large, c, {*small, d, 3}, prompt, 12, {}, one).tokens ==
+        speculate(*large, a, {*small, b, 3}, prompt, 12, {}, two).tokens);
   Rng rng(3);
-  CHECK(error_of([&] {
-          speculate(*large, a, {*small_wide, b, 3}, prompt, 2, {}, rng);
-        }).fault == Fault::usage);
+  const auto refused = [&](KvCache& cache, const Gpt& draft, std::int64_t n) {
+    return error_of([&] {
+             speculate(*large, cache, {draft, b, 3}, prompt, n, {}, rng);
+           }).fault == Fault::usage;
+  };
+  CHECK(refused(less, *small, 12));
+  CHECK(refused(a, *small, -1));
+  CHECK(refused(a, *small_wide, 2));
 }

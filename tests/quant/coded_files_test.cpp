@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "quant/store/entropy_coder.h"
+#include "quant/store/gptq_checkpoint.h"
 #include "quant/store/model_files.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
@@ -98,6 +99,15 @@ TEST_CASE("a flipped bit of any byte of a packed or coded model is noticed") {
     save_quantized(*model, q, dir.path(), Json::object(), coding);
     check_flips_noticed(dir.path());
   }
+}
+
+TEST_CASE("a flipped bit of any byte of a GPTQ checkpoint is noticed") {
+  const auto model =
+      make_gpt({.vocab_size = 8, .block_size = 4, .n_layer = 1, .n_head = 1, .n_embd = 8});
+  const Quantized q = rounded(*model, {.weights = {.bits = 4, .scale = ScaleType::f16}});
+  const TemporaryDirectory dir;
+  save_gptq(*model, q, dir.path(), GptqZeros::v1);
+  check_flips_noticed(dir.path());
 }
 
 TEST_CASE("streams of one symbol may not ask for more than models need") {
