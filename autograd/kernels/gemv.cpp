@@ -24,12 +24,12 @@ NOTCH_INLINE void load(Lanes& v, const real* p) { std::memcpy(&v, p, sizeof v); 
 
 /// sum = fl(a·b + sum) in every lane. Inside NOTCH_TARGET the compiler fuses (and std::fma would be
 /// taken lane by lane); elsewhere nothing may be fused that is not asked for.
-template <bool kContracts>
+template <bool kTarget>
 NOTCH_INLINE void add_product(Lanes& sum, const Lanes& a, const Lanes& b) {
 #if defined(__clang__)
 #pragma clang fp contract(fast)
 #endif
-  if constexpr (kContracts) {
+  if constexpr (kTarget && kContracts) {
     sum += a * b;
   } else {
     for (Index l = 0; l < kLaneCount; ++l) sum[l] = std::fma(a[l], b[l], sum[l]);
@@ -45,7 +45,7 @@ NOTCH_INLINE real fold_lanes(const Lanes& sum) {
 /// One row of w times kM rows of x. One row at a time, so that a core reads memory in order: four
 /// rows side by side reached two thirds of the bandwidth. (A row's sum is a chain of additions, but
 /// the next row's begins before it ends.)
-template <bool kContracts, int kM>
+template <bool kTarget, int kM>
 NOTCH_INLINE void dots(real* out, Index ld_out, const real* x, const real* w, const real* bias,
                        Index K) {
   Lanes sum[kM] = {};
@@ -56,7 +56,7 @@ NOTCH_INLINE void dots(real* out, Index ld_out, const real* x, const real* w, co
     for (int m = 0; m < kM; ++m) {
       Lanes xm;
       load(xm, x + m * K + k);
-      add_product<kContracts>(sum[m], row, xm);
+      add_product<kTarget>(sum[m], row, xm);
     }
   }
   if (whole < K) {  // completed with zeros
@@ -66,7 +66,7 @@ NOTCH_INLINE void dots(real* out, Index ld_out, const real* x, const real* w, co
     for (int m = 0; m < kM; ++m) {
       Lanes xm{};
       std::memcpy(&xm, x + m * K + whole, n);
-      add_product<kContracts>(sum[m], row, xm);
+      add_product<kTarget>(sum[m], row, xm);
     }
   }
   for (int m = 0; m < kM; ++m) out[m * ld_out] = fold_lanes(sum[m]) + (bias ? *bias : real{0});
@@ -78,17 +78,17 @@ struct Product {
   Index M, N, K;
 };
 
-template <bool kContracts>
+template <bool kTarget>
 NOTCH_INLINE void tile(const Product& p, Index begin, Index end) {
   for (Index n = begin; n < end; ++n) {
     const real* w = p.w + n * p.K;
     const real* bias = p.bias ? p.bias + n : nullptr;
     Index m = 0;
     for (; m + 4 <= p.M; m += 4)
-      dots<kContracts, 4>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
+      dots<kTarget, 4>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
     for (; m + 2 <= p.M; m += 2)
-      dots<kContracts, 2>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
-    for (; m < p.M; ++m) dots<kContracts, 1>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
+      dots<kTarget, 2>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
+    for (; m < p.M; ++m) dots<kTarget, 1>(p.out + m * p.N + n, p.N, p.x + m * p.K, w, bias, p.K);
   }
 }
 

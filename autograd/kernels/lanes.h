@@ -20,13 +20,15 @@
 #define NOTCH_INLINE __attribute__((always_inline)) inline
 
 // For one variant of a kernel. NOTCH_TARGET also contracts; our products, whose every multiply-add is
-// to be fused, are the same with either compiler (register_tile.h).
+// to be fused, are the same with either compiler (register_tile.h). GCC contracts in a pass that -O1
+// has only where it is asked for.
 #if defined(__x86_64__)
 #define NOTCH_ISA(isa) __attribute__((target(isa)))
 #if defined(__clang__)
 #define NOTCH_TARGET(isa) NOTCH_ISA(isa)
 #else
-#define NOTCH_TARGET(isa) __attribute__((target(isa), optimize("fp-contract=fast")))
+#define NOTCH_TARGET(isa) \
+  __attribute__((target(isa), optimize("fp-contract=fast", "expensive-optimizations")))
 #endif
 #endif
 
@@ -38,6 +40,14 @@
 #endif
 
 namespace notch::kernels {
+
+/// Whether the compiler makes one fused operation of a product and a sum inside NOTCH_TARGET: without
+/// optimization it does not (nor does GCC with -Og, whose products have other bits).
+#if defined(__OPTIMIZE__)
+inline constexpr bool kContracts = true;
+#else
+inline constexpr bool kContracts = false;
+#endif
 
 /// A function of loops in all its codes: what NOTCH_VECTOR makes of one.
 template <auto kLoop>

@@ -70,7 +70,7 @@ struct TileOf {
       for (int r = 0; r < R; ++r) {
         const Real x = a[r * a_row + k * a_k];
         for (int v = 0; v < kVectors; ++v) {
-          if constexpr (kFused) {
+          if constexpr (kFused || !kContracts) {
             for (int l = 0; l < kWidth; ++l) sum[r][v][l] = std::fma(x, row[v][l], sum[r][v][l]);
           } else {
             sum[r][v] += x * row[v];
