@@ -162,11 +162,15 @@ fs::path save_checkpoint(const fs::path& root, std::int64_t step,
   write_manifest(dir, files);
   writer.commit();
 
+  keep_checkpoints(root, step, keep_last);
+  return path;
+}
+
+void keep_checkpoints(const fs::path& root, std::int64_t step, int keep_last) {
   int kept = 0;
   for (const Found& found : list_checkpoints(root)) {
     if (found.step > step || ++kept > keep_last) remove_checkpoint(found.path);
   }
-  return path;
 }
 
 LatestCheckpoint latest_checkpoint(const fs::path& root) {

@@ -40,13 +40,17 @@ CheckpointPart checkpoint_part(std::string file, const ParamStore& params);
 void remove_stale_checkpoints(const fs::path& root);
 
 /// Writes <root>/step-<step> (root is created; a checkpoint of the same step is replaced) and
-/// returns its path. Once it is in place, the others are removed but for the `keep_last` - 1 newest
-/// before it: checkpoints of later steps belong to a history that was given up, and would otherwise
-/// be resumed from. What is stale in root is removed. Throws Fault::io, and Fault::usage for
-/// bad parts (file or tensor names, sizes), step < 0 or keep_last < 1.
+/// returns its path. Once it is in place, keep_checkpoints removes others. What is stale in root is
+/// removed. Throws Fault::io, and Fault::usage for bad parts (file or tensor names, sizes), step < 0
+/// or keep_last < 1.
 fs::path save_checkpoint(const fs::path& root, std::int64_t step,
                          const std::vector<CheckpointPart>& parts, const Json& state,
                          int keep_last);
+
+/// Removes all checkpoints in root but that of `step` and the `keep_last` - 1 newest before it: those of
+/// later steps belong to a history that was given up, and would otherwise be resumed from. Also for who
+/// goes on from that step: a writer that was killed behind its rename has removed none.
+void keep_checkpoints(const fs::path& root, std::int64_t step, int keep_last);
 
 /// A checkpoint that was passed over, and why.
 struct DamagedCheckpoint {

@@ -103,11 +103,11 @@ bool in_kernels(const std::string& file) {
 // What is wrong with `file` including `include`, or "".
 std::string violation(const std::string& file, const Include& include) {
   static const std::set<std::string> posix = {
-      "dirent.h",       "errno.h",       "fcntl.h",     "poll.h",     "sched.h",
-      "signal.h",       "stdlib.h",      "termios.h",   "time.h",     "unistd.h",
-      "sys/file.h",     "sys/ioctl.h",   "sys/mman.h",  "sys/stat.h", "sys/time.h",
-      "sys/resource.h", "sys/statvfs.h", "sys/types.h", "sys/wait.h", "sys/sysinfo.h",
-      "sys/utsname.h"};
+      "dirent.h",       "errno.h",       "fcntl.h",      "poll.h",     "sched.h",
+      "signal.h",       "stdlib.h",      "termios.h",    "time.h",     "unistd.h",
+      "sys/file.h",     "sys/ioctl.h",   "sys/mman.h",   "sys/stat.h", "sys/time.h",
+      "sys/resource.h", "sys/statvfs.h", "sys/types.h",  "sys/wait.h", "sys/sysinfo.h",
+      "sys/utsname.h",  "sys/ptrace.h",  "sys/syscall.h"};
   static const std::set<std::string> processor = {"immintrin.h", "arm_neon.h", "cpuid.h",
                                                   "sys/auxv.h", "asm/hwcap.h"};
   const std::string says = file + " includes " + include.name;

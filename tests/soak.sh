@@ -3,6 +3,7 @@
 #
 #   tests/soak.sh kill [N]      N (30) SIGKILLs and as many SIGTERMs at random moments of a run, each
 #                               followed by --resume: the hash must be that of an undisturbed run
+#   tests/soak.sh calls         a short run killed at every single system call that changes files
 #   tests/soak.sh threads       the same run with 1, 2, 3 and 4 threads: one hash
 #   tests/soak.sh fuzz [N [S]]  N (20,000) inputs of every fuzz target from seed S (1), each within a
 #                               second and 64 MiB and twice its size; those of parsers that need no engine
@@ -139,6 +140,12 @@ kill_part() {
   disturb TERM "$1" stopped "$seconds"
 }
 
+calls_part() {
+  targets test_experiments
+  NOTCH_EVERY=1 "$root/build/test_experiments" "a run that is killed *"
+  echo "calls: killed at every one, resumed to the same end"
+}
+
 threads_part() {
   local n first=
   for n in 1 2 3 4; do
@@ -161,7 +168,7 @@ fuzz_part() {
 flips_part() {
   targets test_nn test_quant
   local program
-  for program in test_nn test_quant; do NOTCH_EVERY=1 "$root/build/$program" "*flip*"; done
+  for program in test_nn test_quant; do "$root/build/$program" "*flip*"; done
   echo "flips: every one was noticed"
 }
 
@@ -170,7 +177,7 @@ faults_part() {
   "$root/build/test_base" "*fail*"
   "$root/build/test_nn" "*fail*"
   "$root/build/test_fuzz" "*without memory*"
-  NOTCH_EVERY=1 "$root/build/test_experiments" "a run *"
+  NOTCH_EVERY=1 "$root/build/test_experiments" "a run whose disk *,a run in a power *"
   echo "faults: every call failed once, and from then on"
 }
 
@@ -178,6 +185,7 @@ case ${1:-} in
   fuzz) fuzz_part "${2:-20000}" "${3:-1}" ;;
   flips) flips_part ;;
   faults) faults_part ;;
+  calls) calls_part ;;
   kill) build; small_experiment; kill_part "${2:-30}" ;;
   threads) build; small_experiment; threads_part ;;
   *) usage ;;

@@ -338,6 +338,7 @@ class SeedRun {
           write_file(file, row_text(*found));
         }
         if (run_.time) run_.time->found(row.name, found->seconds);
+        forget_training(row.name);  // a kill may have come before
         results_.rows.push_back(std::move(*found));
         return true;
       }
@@ -359,14 +360,16 @@ class SeedRun {
       throw Error(std::move(parts));
     }
     write_file(file, row_text(row));
-    // The artefact has replaced them. fp32's stay: a longer training would start from their
-    // moments.
-    if (row.name != kBaseRow) {
-      remove_checkpoints(run_.dir, seed_, row.name);
-    }
+    forget_training(row.name);
     if (run_.time) run_.time->end(row.name, seconds_now() - began);
     results_.rows.push_back(std::move(row));
     return true;
+  }
+
+  /// The artefact has replaced its checkpoints. fp32's stay: a longer training would start from their
+  /// moments.
+  void forget_training(const std::string& row) const {
+    if (row != kBaseRow) remove_checkpoints(run_.dir, seed_, row);
   }
 
   void score(RowResult& row) {

@@ -224,6 +224,16 @@ TEST_CASE("only the newest are kept, and a history that was given up goes") {
   CHECK(back == run);
 }
 
+TEST_CASE("who goes on from a checkpoint keeps it and the ones before it") {
+  const TemporaryDirectory dir;
+  Run run;
+  for (std::int64_t step = 1; step <= 5; ++step) {
+    save_checkpoint(dir.path(), step, run.parts(), state_of(step), 9);
+  }
+  keep_checkpoints(dir.path(), 4, 2);
+  CHECK(entries(dir.path()) == std::vector<std::string>{"step-000003", "step-000004"});
+}
+
 TEST_CASE("bad requests are refused before anything is written") {
   const TemporaryDirectory dir;
   Run run;
