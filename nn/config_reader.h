@@ -1,14 +1,22 @@
 // ConfigReader: members of a config.json, for the architectures that read one. Internal to nn/.
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
 #include "autograd/base/json.h"
+#include "nn/model.h"
 
 namespace notch::nn {
+
+/// Of the member "notch" in a config.json, which says what other programs' keys do not.
+inline constexpr std::int64_t kFormatVersion = 1;
 
 /// Reads members of one object; the path and the key are in every error.
 class ConfigReader {
@@ -59,6 +67,41 @@ class ConfigReader {
     if (value) value->as_object(where(key));
     return value;
   }
+  /// The member "notch", which has this program's version; nullptr when it is absent.
+  const Json* notch() const {
+    const Json* own = object("notch");
+    if (!own) return nullptr;
+    const std::int64_t version = own->at("version", where("notch")).as_int(where("notch.version"));
+    if (version == kFormatVersion) return own;
+    refuse("notch.version", "written by another version of Notch", std::to_string(version),
+           std::to_string(kFormatVersion));
+  }
+  /// Its "ranks" (Sizes::ranks): of each block four, at most `most`. None where it has no such key.
+  std::vector<std::int64_t> ranks(std::int64_t n_layer,
+                                  const std::array<std::int64_t, 4>& most) const {
+    constexpr std::string_view kKey = "notch.ranks";
+    const Json* all = notch() ? notch()->find("ranks") : nullptr;
+    std::vector<std::int64_t> out;
+    if (!all) return out;
+    const Json::Array& blocks = all->as_array(where(kKey));
+    if (std::ssize(blocks) != n_layer) {
+      refuse(kKey, "not of every block", str(blocks.size(), " lists"), str(n_layer, " lists"));
+    }
+    for (const Json& block : blocks) {
+      const Json::Array& four = block.as_array(where(kKey));
+      if (four.size() != most.size()) {
+        refuse(kKey, "not of every step of a block", str(four.size(), " numbers"),
+               str(most.size(), " numbers"));
+      }
+      for (std::size_t i = 0; i < four.size(); ++i) {
+        const std::int64_t rank = four[i].as_int(where(kKey));
+        if (rank < 0 || rank > most[i])
+          refuse(kKey, "out of range", std::to_string(rank), str("0 to ", most[i]));
+        out.push_back(rank);
+      }
+    }
+    return out;
+  }
   [[noreturn]] void refuse(std::string_view key, std::string what, std::string found,
                            std::string expected, std::string hint = "") const {
     refuse_file(path_, key, std::move(what), std::move(found), std::move(expected),
@@ -70,5 +113,27 @@ class ConfigReader {
   const Json& json_;
   const fs::path& path_;
 };
+
+/// Sizes::ranks as `notch.ranks` has them: a list per block.
+inline Json ranks_json(std::span<const std::int64_t> ranks) {
+  Json::Array blocks;
+  for (std::size_t i = 0; i < ranks.size(); i += 4) {
+    Json::Array block;
+    for (const std::int64_t rank : ranks.subspan(i, 4)) block.emplace_back(rank);
+    blocks.emplace_back(std::move(block));
+  }
+  return Json(std::move(blocks));
+}
+
+/// What a description says of heads and factors that are not the usual ones, "" for nothing.
+inline std::string parts_text(const Sizes& s) {
+  std::string out;
+  if (s.attention() != s.n_embd) out += str(", heads of ", s.head_dim);
+  if (!s.ranks.empty()) {
+    const auto factored = std::ranges::count_if(s.ranks, [](std::int64_t r) { return r > 0; });
+    out += str(", ", factored, " of ", s.ranks.size(), " steps in two factors");
+  }
+  return out;
+}
 
 }  // namespace notch::nn

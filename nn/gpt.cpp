@@ -12,16 +12,20 @@ Var CausalSelfAttention::mix(Var qkv, KvCache* cache) const {
 }
 
 Var CausalSelfAttention::operator()(Graph& g, Var x, KvCache* cache) const {
-  const Var qkv = c_attn(g, x);   // [B, T, 3C]
-  const Var y = mix(qkv, cache);  // [B, T, C]
-  const Var projected = c_proj(g, y);
+  const Var in = reduced(c_attn_down, g, x);
+  const Var qkv = c_attn(g, in);  // [B, T, 3A]
+  const Var y = mix(qkv, cache);  // [B, T, A]
+  const Var out = reduced(c_proj_down, g, y);
+  const Var projected = c_proj(g, out);
   return notch::dropout(projected, dropout);
 }
 
 Var Mlp4::operator()(Graph& g, Var x) const {
-  const Var hidden = c_fc(g, x);  // [B, T, n_inner]
+  const Var in = reduced(c_fc_down, g, x);
+  const Var hidden = c_fc(g, in);  // [B, T, n_inner]
   const Var activated = notch::gelu(hidden, gelu);
-  const Var projected = c_proj(g, activated);  // [B, T, C]
+  const Var out = reduced(c_proj_down, g, activated);
+  const Var projected = c_proj(g, out);  // [B, T, C]
   return notch::dropout(projected, dropout);
 }
 
@@ -46,28 +50,36 @@ std::vector<Step> Block::steps() {
       s = {.residual = add(s.residual, notch::dropout(y[0], dropout))};
     };
   };
-  return {{.linears = {&attn.c_attn},
-           .norm = &ln_1,
-           .input = [this](Graph& g, const State& s) { return ln_1(g, s.residual); },
-           .take = [this](Graph&, State& s, std::span<const Var> y) { s.inner = attn.mix(y[0]); }},
-          {.linears = {&attn.c_proj},
-           .source = &attn.c_attn,
-           .source_row = 2 * attn.c_proj.in_features(),
-           .input = branch,
-           .take = join(attn.dropout)},
-          {.linears = {&mlp.c_fc},
-           .norm = &ln_2,
-           .input = [this](Graph& g, const State& s) { return ln_2(g, s.residual); },
-           .take = [this](Graph&, State& s,
-                          std::span<const Var> y) { s.inner = notch::gelu(y[0], mlp.gelu); }},
-          {.linears = {&mlp.c_proj}, .input = branch, .take = join(mlp.dropout)}};
+  std::vector<Step> all;
+  add_factored(
+      all, attn.c_attn_down,
+      {.linears = {&attn.c_attn},
+       .norm = &ln_1,
+       .input = [this](Graph& g, const State& s) { return ln_1(g, s.residual); },
+       .take = [this](Graph&, State& s, std::span<const Var> y) { s.inner = attn.mix(y[0]); }});
+  add_factored(all, attn.c_proj_down,
+               {.linears = {&attn.c_proj},
+                .source = &attn.c_attn,
+                .source_row = attn.c_attn.out_features() / 3 * 2,
+                .input = branch,
+                .take = join(attn.dropout)});
+  add_factored(all, mlp.c_fc_down,
+               {.linears = {&mlp.c_fc},
+                .norm = &ln_2,
+                .input = [this](Graph& g, const State& s) { return ln_2(g, s.residual); },
+                .take = [this](Graph&, State& s,
+                               std::span<const Var> y) { s.inner = notch::gelu(y[0], mlp.gelu); }});
+  add_factored(all, mlp.c_proj_down,
+               {.linears = {&mlp.c_proj}, .input = branch, .take = join(mlp.dropout)});
+  return all;
 }
 
 Gpt::Gpt(const GptConfig& c, Values values) : config_(c) {
   check(c.vocab_size > 0 && c.block_size > 0 && c.n_layer > 0 && c.n_head > 0 && c.n_embd > 0,
         "gpt", "a size is not positive: vocab_size ", c.vocab_size, ", block_size ", c.block_size,
         ", n_layer ", c.n_layer, ", n_head ", c.n_head, ", n_embd ", c.n_embd);
-  check(c.n_embd % c.n_head == 0, "gpt", "n_head = ", c.n_head,
+  check(c.head_dim >= 0, "gpt", "head_dim = ", c.head_dim, " is below 0");
+  check(c.head_dim > 0 || c.n_embd % c.n_head == 0, "gpt", "n_head = ", c.n_head,
         " does not divide n_embd = ", c.n_embd);
   check(c.dropout >= 0 && c.dropout < 1, "gpt", "dropout = ", c.dropout, " is not in [0, 1)");
   check(c.n_inner >= 0 && c.layer_norm_epsilon > 0, "gpt", "n_inner = ", c.n_inner,
@@ -78,8 +90,12 @@ Gpt::Gpt(const GptConfig& c, Values values) : config_(c) {
             .n_layer = c.n_layer,
             .n_head = c.n_head,
             .n_kv_head = c.n_head,
+            .head_dim = c.head_dim > 0 ? c.head_dim : C / c.n_head,
             .n_embd = C,
-            .n_inner = c.hidden()};
+            .n_inner = c.hidden(),
+            .ranks = c.ranks};
+  const std::int64_t A = sizes_.attention();
+  FactorShapes factors(params_, hooks_, sizes_);
   const auto norm = [&](const std::string& name) {
     return make_layernorm(params_, name, C, c.bias, c.layer_norm_epsilon);
   };
@@ -87,19 +103,20 @@ Gpt::Gpt(const GptConfig& c, Values values) : config_(c) {
   position_table_ = make_embedding(params_, hooks_, "wpe", c.block_size, C);
   for (int l = 0; l < c.n_layer; ++l) {
     const std::string name = "h." + std::to_string(l);
-    const auto dense = [&](const char* layer, std::int64_t out, std::int64_t in) {
-      return make_linear(params_, hooks_, name + layer, out, in, c.bias);
+    const auto dense = [&](Linear& down, const char* layer, std::int64_t out, std::int64_t in) {
+      const std::int64_t inputs = factors.next(down, name + layer, out, in);
+      return make_linear(params_, hooks_, name + layer, out, inputs, c.bias);
     };
     Block b{.name = name};
     b.ln_1 = norm(name + ".ln_1");
-    b.attn.c_attn = dense(".attn.c_attn", 3 * C, C);
-    b.attn.c_proj = dense(".attn.c_proj", C, C);
+    b.attn.c_attn = dense(b.attn.c_attn_down, ".attn.c_attn", 3 * A, C);
+    b.attn.c_proj = dense(b.attn.c_proj_down, ".attn.c_proj", C, A);
     b.attn.n_head = c.n_head;
     b.attn.layer = l;
     b.attn.dropout = c.dropout;
     b.ln_2 = norm(name + ".ln_2");
-    b.mlp.c_fc = dense(".mlp.c_fc", c.hidden(), C);
-    b.mlp.c_proj = dense(".mlp.c_proj", C, c.hidden());
+    b.mlp.c_fc = dense(b.mlp.c_fc_down, ".mlp.c_fc", c.hidden(), C);
+    b.mlp.c_proj = dense(b.mlp.c_proj_down, ".mlp.c_proj", C, c.hidden());
     b.mlp.gelu = c.gelu;
     b.mlp.dropout = c.dropout;
     h_.push_back(std::move(b));

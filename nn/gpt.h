@@ -25,23 +25,26 @@ struct GptConfig {
   bool tie_embeddings = true;  ///< lm_head is wte
   std::int64_t n_inner = 0;    ///< channels between the two Linears of the MLP; 0: 4 n_embd
   double layer_norm_epsilon = 1e-5;
+  std::int64_t head_dim = 0;          ///< channels of a head; 0: n_embd / n_head
+  std::vector<std::int64_t> ranks{};  ///< Sizes::ranks: c_attn, c_proj, c_fc, c_proj of each block
 
   std::int64_t hidden() const { return n_inner > 0 ? n_inner : 4 * n_embd; }
   bool operator==(const GptConfig&) const = default;
 };
 
-/// x [B, T, C] -> [B, T, C]: every position looks at itself and the ones before it.
+/// x [B, T, C] -> [B, T, C]: every position looks at itself and the ones before it. A = n_head · head_dim,
+/// which is C unless heads were taken out.
 struct CausalSelfAttention {
-  Linear c_attn{}, c_proj{};
+  Linear c_attn_down{}, c_attn{}, c_proj_down{}, c_proj{};
   int n_head = 1, layer = 0;
   double dropout = 0;
-  Var mix(Var qkv, KvCache* cache = nullptr) const;  ///< [B, T, 3C] -> [B, T, C]
+  Var mix(Var qkv, KvCache* cache = nullptr) const;  ///< [B, T, 3A] -> [B, T, A]
   Var operator()(Graph& g, Var x, KvCache* cache) const;
 };
 
 /// x [B, T, C] -> [B, T, C] through n_inner channels and a GELU.
 struct Mlp4 {
-  Linear c_fc{}, c_proj{};
+  Linear c_fc_down{}, c_fc{}, c_proj_down{}, c_proj{};
   Gelu gelu = Gelu::exact;
   double dropout = 0;
   Var operator()(Graph& g, Var x) const;
@@ -63,8 +66,9 @@ struct Block {
 
 class Gpt final : public Model {
  public:
-  /// Declares the parameters. Throws (usage) when heads do not divide channels, a size is not
-  /// positive, or dropout is not in [0, 1).
+  /// Declares the parameters. Throws (usage) when heads do not divide channels and head_dim is not
+  /// given, a size is not positive, a rank is above its matrix' smaller side, or dropout is not in
+  /// [0, 1).
   explicit Gpt(const GptConfig& config, Values values = Values::allocate);
 
   const GptConfig& config() const { return config_; }

@@ -10,7 +10,6 @@ namespace notch::nn {
 namespace {
 
 constexpr double kEpsilon = 1e-5;  // GPT2Config's layer_norm_epsilon
-constexpr std::int64_t kFormatVersion = 1;
 constexpr std::string_view kPrefix = "transformer.";
 
 Gelu parse_activation(const ConfigReader& in) {
@@ -94,6 +93,8 @@ Json config_json(const GptConfig& c) {
       .set("torch_dtype", "float32");
   Json notch = Json::object();
   notch.set("version", kFormatVersion).set("bias", c.bias);
+  if (c.head_dim > 0) notch.set("head_dim", c.head_dim);
+  if (!c.ranks.empty()) notch.set("ranks", ranks_json(c.ranks));
   json.set("notch", std::move(notch));
   return json;
 }
@@ -111,7 +112,15 @@ GptConfig parse_gpt_config(const Json& json, const fs::path& path) {
   c.n_layer = static_cast<int>(in.size("n_layer", "num_hidden_layers", 1 << 12));
   c.n_embd = in.size("n_embd", "hidden_size", 1 << 20);
   c.n_head = static_cast<int>(in.size("n_head", "num_attention_heads", c.n_embd));
-  if (c.n_embd % c.n_head != 0) {
+  const Json* notch = in.notch();
+  if (notch && notch->find("head_dim")) {
+    c.head_dim = notch->at("head_dim", "").as_int(in.where("notch.head_dim"));
+    if (c.head_dim < 1 || c.head_dim > 1 << 16) {
+      in.refuse("notch.head_dim", "out of range", std::to_string(c.head_dim),
+                str("1 to ", 1 << 16));
+    }
+    if (c.head_dim * c.n_head == c.n_embd) c.head_dim = 0;
+  } else if (c.n_embd % c.n_head != 0) {
     in.refuse("n_head", "does not divide n_embd", std::to_string(c.n_head),
               str("a divisor of ", c.n_embd));
   }
@@ -123,15 +132,11 @@ GptConfig parse_gpt_config(const Json& json, const fs::path& path) {
   c.dropout = parse_dropout(in);
   c.tie_embeddings = in.flag("tie_word_embeddings", true);
   c.bias = true;
-  if (const Json* notch = in.object("notch")) {
-    const ConfigReader own(*notch, path);
-    const std::int64_t version =
-        notch->at("version", in.where("notch")).as_int(in.where("notch.version"));
-    if (version != kFormatVersion) {
-      in.refuse("notch.version", "written by another version of Notch", std::to_string(version),
-                std::to_string(kFormatVersion));
-    }
-    c.bias = own.flag("bias", true);
+  if (notch) {
+    c.bias = ConfigReader(*notch, path).flag("bias", true);
+    const std::int64_t C = c.n_embd, A = c.n_head * (c.head_dim > 0 ? c.head_dim : C / c.n_head);
+    c.ranks = in.ranks(c.n_layer, {std::min(3 * A, C), std::min(C, A), std::min(c.hidden(), C),
+                                   std::min(C, c.hidden())});
   }
   return c;
 }
@@ -140,7 +145,7 @@ Json Gpt::config_json() const { return nn::config_json(config_); }
 
 std::string Gpt::description() const {
   return str(config_.tie_embeddings ? "tied head" : "own head", config_.bias ? "" : ", no biases",
-             config_.gelu == Gelu::exact ? ", exact GELU" : ", tanh GELU");
+             config_.gelu == Gelu::exact ? ", exact GELU" : ", tanh GELU", parts_text(sizes_));
 }
 
 FileNames Gpt::file_names() const {
@@ -166,7 +171,7 @@ std::vector<FileTensor> Gpt::file_tensors() const {
     const bool weight = p.name.ends_with(".weight");
     tensors.push_back(
         {&p, file_name(p.name), transposed ? Shape{shape[1], shape[0]} : shape, transposed});
-    if (!config_.bias && layer && weight) {
+    if (!config_.bias && layer && weight && !p.name.ends_with(".down.weight")) {
       const std::string stem = p.name.substr(0, p.name.size() - std::string_view("weight").size());
       tensors.push_back({nullptr, file_name(stem + "bias"), Shape{shape[0]}, false});
     }

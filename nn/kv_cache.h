@@ -22,7 +22,7 @@ namespace notch::nn {
 struct KvShape {
   int n_layer = 0;
   int n_head = 0;
-  std::int64_t channels = 0;
+  std::int64_t channels = 0;  ///< of all heads
   std::int64_t capacity = 0;  ///< positions
   std::int64_t batch = 1;
   int n_kv_head = 0;  ///< heads of keys and values, a divisor of n_head; 0: n_head

@@ -49,6 +49,8 @@ Var Linear::operator()(Graph& g, Var x) const {
   return hooks->linear_chain(g, *this, x);
 }
 
+Var reduced(const Linear& down, Graph& g, Var x) { return down.weight ? down(g, x) : x; }
+
 Var Embedding::operator()(Graph& g, const Tokens& tokens) const {
   const LabelScope scope(g, name);
   return hooks->embedding_chain(g, *this, tokens);

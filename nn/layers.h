@@ -23,6 +23,10 @@ struct Linear {
   Var operator()(Graph& g, Var x) const;
 };
 
+/// What the matrices after it multiply: `down` of x, their first factor, or x itself where they are
+/// whole and `down` has no weight.
+Var reduced(const Linear& down, Graph& g, Var x);
+
 /// Rows of weight [V, C].
 struct Embedding {
   std::string name{};

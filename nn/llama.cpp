@@ -11,6 +11,14 @@
 #include "nn/config_reader.h"
 
 namespace notch::nn {
+namespace {
+
+/// Channels of a head; 0 where that cannot be said and the constructor refuses.
+std::int64_t head_of(const LlamaConfig& c) {
+  return c.head_dim != 0 ? c.head_dim : c.n_head > 0 ? c.n_embd / c.n_head : 0;
+}
+
+}  // namespace
 
 const Tensor& RotaryPositions::table(std::int64_t used) const {
   constexpr std::uint64_t kLeast = 1024;
@@ -37,18 +45,22 @@ Var GroupedSelfAttention::mix(Var q, Var k, Var v, KvCache* cache) const {
 }
 
 Var GroupedSelfAttention::operator()(Graph& g, Var x, KvCache* cache) const {
-  const Var q = q_proj(g, x);  // [B, T, C]
-  const Var k = k_proj(g, x);  // [B, T, KV·HS]
-  const Var v = v_proj(g, x);
-  const Var y = mix(q, k, v, cache);  // [B, T, C]
-  return o_proj(g, y);
+  const Var in = reduced(qkv_down, g, x);
+  const Var q = q_proj(g, in);  // [B, T, A]
+  const Var k = k_proj(g, in);  // [B, T, KV·HS]
+  const Var v = v_proj(g, in);
+  const Var y = mix(q, k, v, cache);  // [B, T, A]
+  const Var out = reduced(o_down, g, y);
+  return o_proj(g, out);
 }
 
 Var GatedMlp::operator()(Graph& g, Var x) const {
-  const Var gate = gate_proj(g, x);  // [B, T, n_inner]
-  const Var up = up_proj(g, x);
+  const Var in = reduced(gate_up_down, g, x);
+  const Var gate = gate_proj(g, in);  // [B, T, n_inner]
+  const Var up = up_proj(g, in);
   const Var inner = swiglu(gate, up);
-  return down_proj(g, inner);  // [B, T, C]
+  const Var out = reduced(down_down, g, inner);
+  return down_proj(g, out);  // [B, T, C]
 }
 
 Var LlamaBlock::attend(Graph& g, Var x, KvCache* cache) const {
@@ -71,36 +83,46 @@ std::vector<Step> LlamaBlock::steps() {
     s = {.residual = add(s.residual, y[0])};
   };
   // A row of v reaches several heads' columns where queries share it.
-  const bool shared = self_attn.v_proj.out_features() < self_attn.o_proj.in_features();
-  return {{.linears = {&self_attn.q_proj, &self_attn.k_proj, &self_attn.v_proj},
-           .norm = &input_layernorm,
-           .input = [this](Graph& g, const State& s) { return input_layernorm(g, s.residual); },
-           .take = [this](Graph&, State& s,
-                          std::span<const Var> y) { s.inner = self_attn.mix(y[0], y[1], y[2]); }},
-          {.linears = {&self_attn.o_proj},
-           .source = shared ? nullptr : &self_attn.v_proj,
-           .input = branch,
-           .take = join},
-          {.linears = {&mlp.gate_proj, &mlp.up_proj},
-           .norm = &post_attention_layernorm,
-           .input = [this](Graph& g,
-                           const State& s) { return post_attention_layernorm(g, s.residual); },
-           .take = [](Graph&, State& s, std::span<const Var> y) { s.inner = swiglu(y[0], y[1]); }},
-          {.linears = {&mlp.down_proj}, .source = &mlp.up_proj, .input = branch, .take = join}};
+  const bool shared = self_attn.v_proj.out_features() < self_attn.q_proj.out_features();
+  std::vector<Step> all;
+  add_factored(
+      all, self_attn.qkv_down,
+      {.linears = {&self_attn.q_proj, &self_attn.k_proj, &self_attn.v_proj},
+       .norm = &input_layernorm,
+       .input = [this](Graph& g, const State& s) { return input_layernorm(g, s.residual); },
+       .take = [this](Graph&, State& s,
+                      std::span<const Var> y) { s.inner = self_attn.mix(y[0], y[1], y[2]); }});
+  add_factored(all, self_attn.o_down,
+               {.linears = {&self_attn.o_proj},
+                .source = shared ? nullptr : &self_attn.v_proj,
+                .input = branch,
+                .take = join});
+  add_factored(
+      all, mlp.gate_up_down,
+      {.linears = {&mlp.gate_proj, &mlp.up_proj},
+       .norm = &post_attention_layernorm,
+       .input = [this](Graph& g,
+                       const State& s) { return post_attention_layernorm(g, s.residual); },
+       .take = [](Graph&, State& s, std::span<const Var> y) { s.inner = swiglu(y[0], y[1]); }});
+  add_factored(
+      all, mlp.down_down,
+      {.linears = {&mlp.down_proj}, .source = &mlp.up_proj, .input = branch, .take = join});
+  return all;
 }
 
 Llama::Llama(const LlamaConfig& c, Values values)
-    : config_(c), positions_(c.block_size, c.n_head > 0 ? c.n_embd / c.n_head : 0, c.rope_theta) {
+    : config_(c), positions_(c.block_size, head_of(c), c.rope_theta) {
   check(c.vocab_size > 0 && c.block_size > 0 && c.n_layer > 0 && c.n_head > 0 && c.n_kv_head > 0 &&
             c.n_embd > 0 && c.n_inner > 0,
         "llama", "a size is not positive: vocab_size ", c.vocab_size, ", block_size ", c.block_size,
         ", n_layer ", c.n_layer, ", n_head ", c.n_head, ", n_kv_head ", c.n_kv_head, ", n_embd ",
         c.n_embd, ", n_inner ", c.n_inner);
-  check(c.n_embd % c.n_head == 0, "llama", "n_head = ", c.n_head,
+  check(c.head_dim >= 0, "llama", "head_dim = ", c.head_dim, " is below 0");
+  check(c.head_dim > 0 || c.n_embd % c.n_head == 0, "llama", "n_head = ", c.n_head,
         " does not divide n_embd = ", c.n_embd);
   check(c.n_head % c.n_kv_head == 0, "llama", "n_kv_head = ", c.n_kv_head,
         " does not divide n_head = ", c.n_head);
-  const std::int64_t C = c.n_embd, HS = C / c.n_head, KC = HS * c.n_kv_head;
+  const std::int64_t C = c.n_embd, HS = head_of(c), A = HS * c.n_head, KC = HS * c.n_kv_head;
   check(HS % 2 == 0, "llama", "a head of ", HS, " channels has no pairs to turn; n_embd = ", C,
         ", n_head = ", c.n_head);
   sizes_ = {.vocab_size = c.vocab_size,
@@ -108,9 +130,12 @@ Llama::Llama(const LlamaConfig& c, Values values)
             .n_layer = c.n_layer,
             .n_head = c.n_head,
             .n_kv_head = c.n_kv_head,
+            .head_dim = HS,
             .n_embd = C,
             .n_inner = c.n_inner,
-            .mlp_matrices = 3};
+            .mlp_matrices = 3,
+            .ranks = c.ranks};
+  FactorShapes factors(params_, hooks_, sizes_);
   const auto dense = [&](const std::string& name, std::int64_t out, std::int64_t in) {
     return make_linear(params_, hooks_, name, out, in, false);
   };
@@ -122,17 +147,21 @@ Llama::Llama(const LlamaConfig& c, Values values)
     LlamaBlock b{.name = "model.layers." + std::to_string(l)};
     const std::string attn = b.name + ".self_attn.", mlp = b.name + ".mlp.";
     b.input_layernorm = norm(b.name + ".input_layernorm");
-    b.self_attn.q_proj = dense(attn + "q_proj", C, C);
-    b.self_attn.k_proj = dense(attn + "k_proj", KC, C);
-    b.self_attn.v_proj = dense(attn + "v_proj", KC, C);
-    b.self_attn.o_proj = dense(attn + "o_proj", C, C);
+    std::int64_t in = factors.next(b.self_attn.qkv_down, attn + "qkv_proj", A + 2 * KC, C);
+    b.self_attn.q_proj = dense(attn + "q_proj", A, in);
+    b.self_attn.k_proj = dense(attn + "k_proj", KC, in);
+    b.self_attn.v_proj = dense(attn + "v_proj", KC, in);
+    in = factors.next(b.self_attn.o_down, attn + "o_proj", C, A);
+    b.self_attn.o_proj = dense(attn + "o_proj", C, in);
     b.self_attn.n_head = c.n_head;
     b.self_attn.layer = l;
     b.self_attn.positions = &positions_;
     b.post_attention_layernorm = norm(b.name + ".post_attention_layernorm");
-    b.mlp.gate_proj = dense(mlp + "gate_proj", c.n_inner, C);
-    b.mlp.up_proj = dense(mlp + "up_proj", c.n_inner, C);
-    b.mlp.down_proj = dense(mlp + "down_proj", C, c.n_inner);
+    in = factors.next(b.mlp.gate_up_down, mlp + "gate_up_proj", 2 * c.n_inner, C);
+    b.mlp.gate_proj = dense(mlp + "gate_proj", c.n_inner, in);
+    b.mlp.up_proj = dense(mlp + "up_proj", c.n_inner, in);
+    in = factors.next(b.mlp.down_down, mlp + "down_proj", C, c.n_inner);
+    b.mlp.down_proj = dense(mlp + "down_proj", C, in);
     layers_.push_back(std::move(b));
   }
   norm_ = norm("model.norm");
@@ -205,12 +234,19 @@ Json Llama::config_json() const {
       .set("bos_token_id", Json())
       .set("eos_token_id", Json())
       .set("torch_dtype", "float32");
+  // LlamaConfig's own key; where it says nothing new it stays out, as transformers takes it.
+  if (c.head_dim > 0) json.set("head_dim", c.head_dim);
+  if (!c.ranks.empty()) {
+    Json notch = Json::object();
+    notch.set("version", kFormatVersion).set("ranks", ranks_json(c.ranks));
+    json.set("notch", std::move(notch));
+  }
   return json;
 }
 
 std::string Llama::description() const {
   return str(config_.tie_embeddings ? "tied head" : "own head", ", ", config_.n_inner,
-             " channels in the MLP, rotary base ", config_.rope_theta);
+             " channels in the MLP, rotary base ", config_.rope_theta, parts_text(sizes_));
 }
 
 FileNames Llama::file_names() const {
@@ -233,17 +269,19 @@ LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& pa
   c.n_kv_head = in.find("num_key_value_heads")
                     ? static_cast<int>(in.size("num_key_value_heads", c.n_head))
                     : c.n_head;
-  if (c.n_embd % c.n_head != 0 || c.n_embd / c.n_head % 2 != 0) {
-    in.refuse("num_attention_heads", "does not cut hidden_size into heads of an even size",
-              std::to_string(c.n_head), str("a divisor of ", c.n_embd / 2));
+  if (in.find("head_dim")) c.head_dim = in.size("head_dim", 1 << 16);
+  if (c.head_dim % 2 != 0) {
+    in.refuse("head_dim", "heads have pairs of channels", std::to_string(c.head_dim),
+              "an even number");
   }
+  if (c.head_dim == 0 && (c.n_embd % c.n_head != 0 || c.n_embd / c.n_head % 2 != 0)) {
+    in.refuse("num_attention_heads", "does not cut hidden_size into heads of an even size",
+              std::to_string(c.n_head), str("a divisor of ", c.n_embd / 2, ", or a head_dim"));
+  }
+  if (c.head_dim * c.n_head == c.n_embd) c.head_dim = 0;
   if (c.n_head % c.n_kv_head != 0) {
     in.refuse("num_key_value_heads", "does not divide num_attention_heads",
               std::to_string(c.n_kv_head), str("a divisor of ", c.n_head));
-  }
-  if (in.find("head_dim") && in.size("head_dim", 1 << 16) != c.n_embd / c.n_head) {
-    in.refuse("head_dim", "not supported", std::to_string(in.size("head_dim", 1 << 16)),
-              str("hidden_size / num_attention_heads = ", c.n_embd / c.n_head));
   }
   if (const std::string act = in.text("hidden_act", "silu"); act != "silu" && act != "swish") {
     in.refuse("hidden_act", "unknown activation", json_quote(act), "\"silu\"");
@@ -285,6 +323,11 @@ LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& pa
     in.refuse("rms_norm_eps", "out of range", str(c.rms_norm_eps), "at least 0");
   }
   c.tie_embeddings = in.flag("tie_word_embeddings", false);
+  if (in.notch()) {
+    const std::int64_t C = c.n_embd, HS = head_of(c), A = HS * c.n_head, KC = HS * c.n_kv_head;
+    c.ranks = in.ranks(c.n_layer, {std::min(A + 2 * KC, C), std::min(C, A),
+                                   std::min(2 * c.n_inner, C), std::min(C, c.n_inner)});
+  }
   return c;
 }
 

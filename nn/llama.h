@@ -27,7 +27,9 @@ struct LlamaConfig {
   std::int64_t n_inner = 352;  ///< channels inside the MLP; 8/3 n_embd or more
   double rope_theta = 10000;
   double rms_norm_eps = 1e-5;
-  bool tie_embeddings = false;  ///< lm_head is embed_tokens
+  bool tie_embeddings = false;        ///< lm_head is embed_tokens
+  std::int64_t head_dim = 0;          ///< channels of a head; 0: n_embd / n_head
+  std::vector<std::int64_t> ranks{};  ///< Sizes::ranks: q k v, o, gate up, down of each block
 
   bool operator==(const LlamaConfig&) const = default;
 };
@@ -53,19 +55,20 @@ class RotaryPositions {
   mutable std::deque<Table> tables_;  // each longer than the one before
 };
 
-/// x [B, T, C] -> [B, T, C]: every position looks at itself and the ones before it.
+/// x [B, T, C] -> [B, T, C]: every position looks at itself and the ones before it. A = n_head · HS, HS
+/// channels of a head, which is C unless head_dim says otherwise.
 struct GroupedSelfAttention {
-  Linear q_proj{}, k_proj{}, v_proj{}, o_proj{};
+  Linear qkv_down{}, q_proj{}, k_proj{}, v_proj{}, o_down{}, o_proj{};
   int n_head = 1, layer = 0;
   const RotaryPositions* positions = nullptr;
-  /// Rotates q [B, T, C] and k [B, T, KV·HS] and attends -> [B, T, C].
+  /// Rotates q [B, T, A] and k [B, T, KV·HS] and attends -> [B, T, A].
   Var mix(Var q, Var k, Var v, KvCache* cache = nullptr) const;
   Var operator()(Graph& g, Var x, KvCache* cache) const;
 };
 
 /// x [B, T, C] -> [B, T, C]: down(silu(gate x) · up x).
 struct GatedMlp {
-  Linear gate_proj{}, up_proj{}, down_proj{};
+  Linear gate_up_down{}, gate_proj{}, up_proj{}, down_down{}, down_proj{};
   Var operator()(Graph& g, Var x) const;
 };
 
@@ -83,7 +86,8 @@ struct LlamaBlock {
 class Llama final : public Model {
  public:
   /// Declares the parameters. Throws (usage) when a size is not positive, heads do not divide
-  /// channels or heads of keys do not divide heads, or a head has an odd number of channels.
+  /// channels and head_dim is not given, heads of keys do not divide heads, a head has an odd number
+  /// of channels, or a rank is above its matrix' smaller side.
   explicit Llama(const LlamaConfig& config, Values values = Values::allocate);
 
   const LlamaConfig& config() const { return config_; }
@@ -108,7 +112,7 @@ class Llama final : public Model {
 /// The configuration that a config.json of transformers' LlamaConfig describes; the sizes must be
 /// there. Throws Fault::input, field = the key, for what this model cannot do exactly: scaled,
 /// partial or interleaved rotary embeddings, another activation, biases, windows shorter than the
-/// context, a head_dim that is not n_embd / n_head.
+/// context.
 LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& path);
 
 }  // namespace notch::nn

@@ -1,5 +1,8 @@
 #include "nn/model.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace notch::nn {
 
 void Step::run(Graph& g, State& s) const {
@@ -9,6 +12,19 @@ void Step::run(Graph& g, State& s) const {
     for (const Linear* linear : linears) products.push_back((*linear)(g, x));
   }
   take(g, s, products);
+}
+
+void add_factored(std::vector<Step>& steps, Linear& down, Step whole) {
+  if (down.weight) {
+    steps.push_back({.linears = {&down},
+                     .norm = std::exchange(whole.norm, nullptr),
+                     .source = std::exchange(whole.source, &down),
+                     .source_row = std::exchange(whole.source_row, 0),
+                     .input = std::move(whole.input),
+                     .take = [](Graph&, State& s, std::span<const Var> y) { s.inner = y[0]; }});
+    whole.input = [](Graph&, const State& s) { return s.inner; };
+  }
+  steps.push_back(std::move(whole));
 }
 
 std::vector<Linear*> Stage::linears() const {
@@ -75,10 +91,26 @@ std::unique_ptr<Model> clone(const Model& model) {
   return copy;
 }
 
+FactorShapes::FactorShapes(ParamStore& params, const Hooks& hooks, const Sizes& sizes)
+    : params_(params), hooks_(hooks), ranks_(sizes.ranks) {
+  check(ranks_.empty() || std::ssize(ranks_) == kStepsOfBlock * sizes.n_layer, "ranks", "are ",
+        ranks_.size(), " for ", sizes.n_layer, " blocks of ", kStepsOfBlock, " steps");
+}
+
+std::int64_t FactorShapes::next(Linear& down, const std::string& name, std::int64_t out,
+                                std::int64_t in) {
+  const std::int64_t rank = ranks_.empty() ? 0 : ranks_[at_++];
+  if (rank == 0) return in;
+  check(rank > 0 && rank <= std::min(out, in), name, "a rank of ", rank, " for a matrix of [", out,
+        ", ", in, "]");
+  down = make_linear(params_, hooks_, name + ".down", rank, in, false);
+  return rank;
+}
+
 KvShape kv_shape(const Sizes& s, std::int64_t batch) {
   return {.n_layer = s.n_layer,
           .n_head = s.n_head,
-          .channels = s.n_embd,
+          .channels = s.attention(),
           .capacity = s.block_size,
           .batch = batch,
           .n_kv_head = s.n_kv_head};

@@ -47,6 +47,10 @@ struct Step {
   void run(Graph& g, State& s) const;
 };
 
+/// The steps of matrices that are products of two: of `down`, which they share, and of `whole`, which
+/// reads what it gives. Of a `down` without a weight `whole` alone. Adds them to `steps`.
+void add_factored(std::vector<Step>& steps, Linear& down, Step whole);
+
 /// A piece of a model between two hidden states, for methods that go block by block: its steps in
 /// order. A step without linears is what stands between products (a final norm).
 struct Stage {
@@ -57,6 +61,9 @@ struct Stage {
   Var run(Graph& g, Var x) const;
 };
 
+/// Steps of a block: into the attention and out of it, into the MLP and out of it.
+inline constexpr int kStepsOfBlock = 4;
+
 /// What memory and work follow from, whatever the architecture.
 struct Sizes {
   std::int64_t vocab_size = 0;
@@ -64,9 +71,15 @@ struct Sizes {
   int n_layer = 0;
   int n_head = 0;     ///< 0 without attention
   int n_kv_head = 0;  ///< heads of keys and values: n_head, or fewer where queries share them
+  std::int64_t head_dim = 0;  ///< channels of a head; n_embd / n_head unless heads were taken out
   std::int64_t n_embd = 0;
   std::int64_t n_inner = 0;  ///< channels inside the MLP
   int mlp_matrices = 2;      ///< 3 with a gate
+  /// Of two factors in place of the matrices of a step, block by block and step by step; 0: they are
+  /// whole. Empty: all are.
+  std::vector<std::int64_t> ranks{};
+
+  std::int64_t attention() const { return n_head * head_dim; }  ///< channels of all heads
 
   bool operator==(const Sizes&) const = default;
 };
@@ -162,6 +175,23 @@ class Model {
 
 /// A model of the same configuration and values. Hooks are not copied.
 std::unique_ptr<Model> clone(const Model& model);
+
+/// Makes the first factors of a model's matrices while it is constructed, step after step.
+class FactorShapes {
+ public:
+  /// Usage error for ranks that are not one per step of each block.
+  FactorShapes(ParamStore& params, const Hooks& hooks, const Sizes& sizes);
+  /// Inputs of the matrices of the next step, which have `out` rows together and read `in` channels: its
+  /// rank, of a `down` called `<name>.down` [rank, in] that this makes, or `in` where they are whole.
+  /// Usage error for a rank above both sides.
+  std::int64_t next(Linear& down, const std::string& name, std::int64_t out, std::int64_t in);
+
+ private:
+  ParamStore& params_;
+  const Hooks& hooks_;
+  std::span<const std::int64_t> ranks_;
+  std::size_t at_ = 0;
+};
 
 /// The cache shape of a model's whole context.
 KvShape kv_shape(const Sizes& sizes, std::int64_t batch = 1);

@@ -7,6 +7,7 @@
 
 #include "autograd/base/error.h"
 #include "nn/architectures.h"
+#include "nn/resized.h"
 
 namespace notch::nn {
 namespace {
@@ -21,6 +22,8 @@ struct Inner {
 
 std::vector<Inner> inner_of(Model& model) {
   const std::int64_t inner = model.sizes().n_inner;
+  check(model.sizes().ranks.empty(), "narrow",
+        "the matrices are in two factors: take channels out before");
   std::vector<Inner> all;
   for (const Stage& stage : model.stages()) {
     std::vector<const Step*> steps;
@@ -111,12 +114,7 @@ std::unique_ptr<Model> narrowed(Model& model, std::span<const std::vector<std::i
   Json config = model.config_json();
   config.set(architecture_of(config, "narrow").inner, n);
   std::unique_ptr<Model> out = make_model(config, "narrow", Model::Values::allocate);
-  // Everything of the same shape is the same, all else is cut below.
-  for (Param& p : out->params().params()) {
-    const Param* from = model.params().find(p.name);
-    if (from && from->value.shape == p.value.shape)
-      std::ranges::copy(from->value.flat(), p.value.data);
-  }
+  copy_alike(model.params(), out->params());  // all else is cut below
   const auto rows = [&](const Param* from, const std::vector<std::int64_t>& kept) {
     if (!from) return;
     Tensor& to = out->params().find(from->name)->value;

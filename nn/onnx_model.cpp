@@ -146,7 +146,7 @@ class Builder {
   std::string extent(const std::string& x, std::int64_t axis) {
     return g.add("Gather", {g.add("Shape", {x}), g.integer(axis)});
   }
-  std::int64_t head_size() const { return sizes_.n_embd / sizes_.n_head; }
+  std::int64_t head_size() const { return sizes_.head_dim; }
   /// [B, T, n·HS] -> [B, n, T, HS].
   std::string heads(const std::string& x, std::int64_t n) {
     return g.add("Transpose", {g.add("Reshape", {x, g.integers({0, 0, n, head_size()})})},
@@ -232,6 +232,13 @@ std::string OnnxWeights::rows(OnnxGraph& g, const Param& table, const std::strin
 }
 
 OnnxGraph onnx_graph(const Model& model, OnnxWeights& weights, bool cache) {
+  if (!model.sizes().ranks.empty()) {
+    throw Error({.fault = Fault::input,
+                 .where = "onnx",
+                 .what = "no graph of matrices in two factors",
+                 .field = "notch.ranks",
+                 .hint = "export the model that they were made of"});
+  }
   Builder b(model, weights, cache);
   std::string x;
   if (const auto* g = dynamic_cast<const Gpt*>(&model)) {

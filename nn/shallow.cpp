@@ -29,6 +29,8 @@ std::vector<std::string> blocks_of(Model& model) {
 
 std::unique_ptr<Model> with_blocks(Model& model, std::span<const std::int64_t> keep) {
   const std::vector<std::string> blocks = blocks_of(model);
+  check(model.sizes().ranks.empty(), kWhere,
+        "the matrices are in two factors: take blocks out before");
   check(!keep.empty() && keep.front() >= 0 && keep.back() < std::ssize(blocks) &&
             std::ranges::adjacent_find(keep, std::greater_equal{}) == keep.end(),
         kWhere, "keeps other than some of ", blocks.size(), " blocks, ascending");

@@ -29,7 +29,7 @@ std::size_t elements(std::int64_t rows, std::int64_t cols) {
 double step_flops(const nn::Model& model, std::int64_t B) {
   const nn::Sizes& c = model.sizes();
   const auto tokens = static_cast<double>(B * c.block_size);
-  const auto C = static_cast<double>(c.n_embd), L = static_cast<double>(c.n_layer);
+  const auto C = static_cast<double>(c.attention()), L = static_cast<double>(c.n_layer);
   const auto matrices = static_cast<double>(model.matrix_weights());
   return tokens * (6 * matrices + 12 * L * C * static_cast<double>(c.block_size));
 }
@@ -40,7 +40,7 @@ GemmFloor::GemmFloor(nn::Model& model, std::int64_t B)
       head_rows_(head_rows(B * model.sizes().block_size, model.sizes().vocab_size)) {
   const nn::Sizes& c = model.sizes();
   const std::int64_t M = B * c.block_size;
-  std::int64_t widest = 3 * c.n_embd;
+  std::int64_t widest = 3 * c.attention();
   for (const nn::Linear* l : model.linears())
     widest = std::max({widest, l->in_features(), l->out_features()});
   x_.assign(elements(M, widest), kFill);
@@ -62,7 +62,7 @@ void GemmFloor::linear(const Param& weight, std::int64_t rows) {
 /// Per head: S = q kᵀ, o = S v; dS = do vᵀ, dv = Sᵀ do, dq = dS k, dk = dSᵀ q.
 void GemmFloor::attention() {
   const nn::Sizes& c = model_.sizes();
-  const std::int64_t T = c.block_size, NH = c.n_head, C = c.n_embd, HS = C / NH;
+  const std::int64_t T = c.block_size, NH = c.n_head, HS = c.head_dim, C = c.attention();
   parallel_for(B_ * NH, [&](std::int64_t i) {
     // q, k, v lie side by side in [B, T, 3C]; so do their gradients. q stands in for do.
     const std::size_t first = elements(i / NH * T, 3 * C) + elements(i % NH, HS);

@@ -80,7 +80,7 @@ void add_rows(Roofline& bench, const Lane& lane, const InferenceSubject& subject
   const auto B = static_cast<double>(lane.batch), T = static_cast<double>(o.prompt);
   const double weights = static_cast<double>(model.matrix_weights());
   const double head = static_cast<double>(c.vocab_size * c.n_embd);
-  const double per_key = 4.0 * c.n_layer * static_cast<double>(c.n_embd);
+  const double per_key = 4.0 * c.n_layer * static_cast<double>(c.attention());
   const double held = T + static_cast<double>(o.decode) / 2;  // positions, on average
   const double cache_row =
       static_cast<double>(lane.cache->bytes()) / static_cast<double>(lane.cache->capacity());

@@ -20,6 +20,7 @@ MemoryShape llama(const Llama& l) {
           .n_layer = l.n_layer,
           .channels = l.channels,
           .n_head = l.n_head,
+          .head_dim = l.channels / l.n_head,
           .kv_heads = l.kv_heads,
           .hidden = l.hidden,
           .mlp_matrices = 3,
@@ -47,6 +48,7 @@ MemoryShape memory_shape(const nn::Model& model, std::string name) {
           .n_layer = c.n_layer,
           .channels = c.n_embd,
           .n_head = c.n_head,
+          .head_dim = c.head_dim,
           .kv_heads = c.n_kv_head,
           .hidden = c.n_inner,
           .mlp_matrices = c.mlp_matrices,
@@ -65,22 +67,22 @@ std::vector<MemoryUse> usual_uses() {
 
 MemoryNeed memory_need(const MemoryShape& s, const MemoryUse& use, std::int64_t context,
                        std::int64_t batch) {
-  const std::int64_t head = s.channels / s.n_head;
   const nn::KvShape kv{.n_layer = static_cast<int>(s.n_layer),
                        .n_head = static_cast<int>(s.kv_heads),
-                       .channels = s.kv_heads * head,
+                       .channels = s.kv_heads * s.head_dim,
                        .capacity = context,
                        .batch = batch};
-  const std::int64_t per_token = 2 * s.channels + s.mlp_matrices * s.hidden;
+  const std::int64_t per_token = s.channels + s.n_head * s.head_dim + s.mlp_matrices * s.hidden;
   return {.weights = bytes(s.matrices, use.matrix_bits) + bytes(s.others, use.other_bits),
           .kv_cache = quant::kv_cache_bytes(use.kv, kv),
           .activations = 4 * batch * (context * per_token + s.vocab)};
 }
 
 std::int64_t training_need(const MemoryShape& s, std::int64_t parameters, std::int64_t tokens) {
-  const std::int64_t kv = s.channels / s.n_head * s.kv_heads;
+  const std::int64_t kv = s.head_dim * s.kv_heads, heads = s.head_dim * s.n_head;
   // attn's input is normed x, its output the projection's input, and two sums of the residual stream
-  const std::int64_t kept = s.n_layer * (4 * s.channels + 2 * kv + s.mlp_matrices * s.hidden);
+  const std::int64_t kept =
+      s.n_layer * (3 * s.channels + heads + 2 * kv + s.mlp_matrices * s.hidden);
   return 16 * parameters + 4 * tokens * kept;
 }
 

@@ -17,6 +17,7 @@ namespace notch::experiments {
 struct MemoryShape {
   std::string name{};
   std::int64_t n_layer = 0, channels = 0, n_head = 0;
+  std::int64_t head_dim = 0;      ///< channels of a head
   std::int64_t kv_heads = 0;      ///< fewer than n_head where heads share keys and values
   std::int64_t hidden = 0;        ///< of the MLP
   std::int64_t mlp_matrices = 2;  ///< 3 with a gate

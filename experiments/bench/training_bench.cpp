@@ -304,7 +304,7 @@ std::vector<std::string> describe(const TrainingBench& b) {
               c.vocab_size, "; ", b.parameters, " parameters, ", b.tokens(), " tokens per step"),
           str("   FLOP per step = tokens x (6 x matrix parameters with the head + 12 x layers x "
               "channels x context) = ",
-              b.tokens(), " x (6 x ", b.matrix_weights, " + 12 x ", c.n_layer, " x ", c.n_embd,
+              b.tokens(), " x (6 x ", b.matrix_weights, " + 12 x ", c.n_layer, " x ", c.attention(),
               " x ", c.block_size, ") = ", b.flops / 1e9, " G, attention counted full")};
 }
 

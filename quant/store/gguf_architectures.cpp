@@ -51,7 +51,7 @@ std::string llama_tensor(const std::string& param) {
 
 std::int64_t llama_row(const nn::Model& model, const std::string& param, std::int64_t row) {
   if (!param.ends_with("q_proj.weight") && !param.ends_with("k_proj.weight")) return row;
-  const std::int64_t S = model.sizes().n_embd / model.sizes().n_head, at = row % S;
+  const std::int64_t S = model.sizes().head_dim, at = row % S;
   return row - at + at % 2 * (S / 2) + at / 2;
 }
 
@@ -59,6 +59,14 @@ std::uint32_t u32(std::int64_t n) { return static_cast<std::uint32_t>(n); }
 
 std::vector<nn::GgufEntry> gpt2_configuration(const nn::Model& model) {
   const nn::GptConfig& c = dynamic_cast<const nn::Gpt&>(model).config();
+  if (c.head_dim > 0) {
+    throw Error({.fault = Fault::input,
+                 .where = "gguf",
+                 .what = "llama.cpp's gpt2 has heads of n_embd / n_head channels",
+                 .field = "notch.head_dim",
+                 .found = str(c.n_head, " heads of ", c.head_dim, " with ", c.n_embd, " channels"),
+                 .hint = "a llama model says the channels of a head"});
+  }
   return {{"gpt2.context_length", u32(c.block_size)},
           {"gpt2.embedding_length", u32(c.n_embd)},
           {"gpt2.block_count", u32(c.n_layer)},
@@ -69,16 +77,24 @@ std::vector<nn::GgufEntry> gpt2_configuration(const nn::Model& model) {
 
 std::vector<nn::GgufEntry> llama_configuration(const nn::Model& model) {
   const nn::LlamaConfig& c = dynamic_cast<const nn::Llama&>(model).config();
-  return {{"llama.vocab_size", u32(c.vocab_size)},
-          {"llama.context_length", u32(c.block_size)},
-          {"llama.embedding_length", u32(c.n_embd)},
-          {"llama.block_count", u32(c.n_layer)},
-          {"llama.feed_forward_length", u32(c.n_inner)},
-          {"llama.attention.head_count", u32(c.n_head)},
-          {"llama.attention.head_count_kv", u32(c.n_kv_head)},
-          {"llama.attention.layer_norm_rms_epsilon", static_cast<float>(c.rms_norm_eps)},
-          {"llama.rope.dimension_count", u32(c.n_embd / c.n_head)},
-          {"llama.rope.freq_base", static_cast<float>(c.rope_theta)}};
+  std::vector<nn::GgufEntry> own;
+  if (c.head_dim > 0) {  // else llama.cpp divides embedding_length by head_count
+    for (const char* key : {"llama.attention.key_length", "llama.attention.value_length"})
+      own.push_back({key, u32(c.head_dim)});
+  }
+  std::vector<nn::GgufEntry> all{
+      {"llama.vocab_size", u32(c.vocab_size)},
+      {"llama.context_length", u32(c.block_size)},
+      {"llama.embedding_length", u32(c.n_embd)},
+      {"llama.block_count", u32(c.n_layer)},
+      {"llama.feed_forward_length", u32(c.n_inner)},
+      {"llama.attention.head_count", u32(c.n_head)},
+      {"llama.attention.head_count_kv", u32(c.n_kv_head)},
+      {"llama.attention.layer_norm_rms_epsilon", static_cast<float>(c.rms_norm_eps)},
+      {"llama.rope.dimension_count", u32(model.sizes().head_dim)},
+      {"llama.rope.freq_base", static_cast<float>(c.rope_theta)}};
+  all.insert(all.end(), own.begin(), own.end());
+  return all;
 }
 
 std::int64_t count(const nn::GgufFile& file, const std::string& key, std::int64_t most = 1 << 24) {
@@ -164,17 +180,27 @@ std::unique_ptr<nn::Model> make_llama(const nn::GgufFile& file, bool tied) {
                     .n_inner = count(file, "llama.feed_forward_length"),
                     .tie_embeddings = tied};
   c.n_kv_head = static_cast<int>(count_or(file, "llama.attention.head_count_kv", c.n_head));
-  if (c.n_embd % 2 != 0) {
-    refuse_file(file.path(), "llama.embedding_length", "heads have pairs of channels",
-                str(c.n_embd), "an even number");
+  if (file.find("llama.attention.key_length")) {
+    c.head_dim = count(file, "llama.attention.key_length", 1 << 16);
+    if (c.head_dim % 2 != 0) {
+      refuse_file(file.path(), "llama.attention.key_length", "heads have pairs of channels",
+                  str(c.head_dim), "an even number");
+    }
+    if (c.head_dim * c.n_head == c.n_embd) c.head_dim = 0;
   }
-  require_divisor(file, "llama.attention.head_count", c.n_head, c.n_embd / 2,
-                  "does not cut the channels into heads of an even size");
+  if (c.head_dim == 0) {
+    if (c.n_embd % 2 != 0) {
+      refuse_file(file.path(), "llama.embedding_length", "heads have pairs of channels",
+                  str(c.n_embd), "an even number");
+    }
+    require_divisor(file, "llama.attention.head_count", c.n_head, c.n_embd / 2,
+                    "does not cut the channels into heads of an even size");
+  }
   require_divisor(file, "llama.attention.head_count_kv", c.n_kv_head, c.n_head,
                   "does not divide the heads");
-  for (const char* key : {"llama.rope.dimension_count", "llama.attention.key_length",
-                          "llama.attention.value_length"}) {
-    const std::int64_t S = c.n_embd / c.n_head, n = count_or(file, key, S);
+  const std::int64_t S = c.head_dim > 0 ? c.head_dim : c.n_embd / c.n_head;
+  for (const char* key : {"llama.rope.dimension_count", "llama.attention.value_length"}) {
+    const std::int64_t n = count_or(file, key, S);
     if (n != S) refuse_file(file.path(), key, "not the channels of a head", str(n), str(S));
   }
   c.rms_norm_eps = number(file, "llama.attention.layer_norm_rms_epsilon", 0, 1);

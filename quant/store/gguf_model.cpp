@@ -267,6 +267,13 @@ std::vector<Requantized> save_gguf(const nn::Model& model, const std::vector<Nam
                  .found = model.architecture(),
                  .expected = gguf_architecture_names()});
   }
+  if (!model.sizes().ranks.empty()) {
+    throw Error({.fault = Fault::input,
+                 .where = "gguf",
+                 .what = "llama.cpp has no matrices in two factors",
+                 .field = "notch.ranks",
+                 .hint = "export the model that they were made of"});
+  }
   check(options.type != nullptr, "gguf", "no type for matrices in floating point");
   check(std::ssize(vocabulary.tokens) == model.sizes().vocab_size, "gguf", "the vocabulary has ",
         vocabulary.tokens.size(), " tokens, the model ", model.sizes().vocab_size);

@@ -157,6 +157,10 @@ std::vector<std::uint8_t> gptq_values(std::span<const std::uint32_t> words, int 
 void save_gptq(const nn::Model& model, const Quantized& quantized, const fs::path& dir,
                GptqZeros zeros) {
   check(!quantized.tensors.empty(), dir.string(), "nothing is quantized");
+  if (!model.sizes().ranks.empty()) {
+    refuse_file(kFormat, "notch.ranks", "its readers have no matrices in two factors", "factors",
+                "whole matrices: quantize the model that they were made of");
+  }
   const Linears linears(model);
   const nn::FileNames names = model.file_names();
   // Some readers look for the whole name only.

@@ -51,6 +51,7 @@ TEST_CASE("an int8 cache that saves nothing is said to") {
   std::set<bool> seen;
   for (const int heads : {4, 16, 64}) {
     shape.n_head = shape.kv_heads = heads;
+    shape.head_dim = 256 / heads;
     for (const std::int64_t context : {1, 32, 64, 95, 96, 128, 160, 256, 512, 1024, 4096}) {
       CAPTURE(heads, context);
       const auto bytes = [&](quant::KvKind kind) {

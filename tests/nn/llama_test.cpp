@@ -241,6 +241,10 @@ TEST_CASE("a Llama's config is read, or refused by its key") {
   };
   CHECK(parsed("num_key_value_heads", Json()).n_kv_head == 4);  // older files have no such key
   CHECK(parsed("head_dim", 4) == tiny());
+  CHECK(parsed("head_dim", 8).head_dim == 8);
+  const Llama wide(parsed("head_dim", 8));  // 4 heads of 8 read 16 channels
+  CHECK(wide.params().find("model.layers.0.self_attn.o_proj.weight")->value.shape == Shape{16, 32});
+  CHECK(parse_llama_config(wide.config_json(), "c.json") == wide.config());
   CHECK(parsed("tie_word_embeddings", Json()).tie_embeddings == false);
   CHECK(parsed("rope_parameters", Json::object().set("rope_theta", 9.0)).rope_theta == 9);
   // What says that nothing is scaled, hidden or left unturned; keys of SmolLM2 that tell nothing.
@@ -265,7 +269,8 @@ TEST_CASE("a Llama's config is read, or refused by its key") {
       {"num_attention_heads", 16},
       {"num_key_value_heads", 3},
       {"num_key_value_heads", 8},
-      {"head_dim", 8},
+      {"head_dim", 3},
+      {"head_dim", 0},
       {"hidden_act", "gelu"},
       {"attention_bias", true},
       {"mlp_bias", true},

@@ -166,7 +166,9 @@ TEST_CASE("a GGUF file that says more than the model computes is refused") {
   CHECK(field_of([](auto&) {}) == "loads");
   for (const auto& [key, value] : std::vector<std::pair<const char*, nn::GgufValue>>{
            {"llama.rope.scaling.type", std::string("linear")},
-           {"llama.attention.key_length", u32{32}},
+           {"llama.attention.key_length", u32{31}},
+           {"llama.attention.value_length", u32{32}},
+           {"llama.rope.dimension_count", u32{8}},
            {"llama.attention.head_count_kv", u32{3}},
            {"llama.attention.head_count", u32{3}},
            {"llama.attention.layer_norm_rms_epsilon", -1.0f},

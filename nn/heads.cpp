@@ -1,0 +1,157 @@
+#include "nn/heads.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "autograd/base/error.h"
+#include "nn/resized.h"
+
+namespace notch::nn {
+namespace {
+
+using Index = std::int64_t;
+constexpr const char* kWhere = "heads";
+
+constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+/// The linears of a block that make queries, keys and values, and the one that reads what they mix.
+struct Attention {
+  std::vector<Linear*> writers{};
+  Linear* reader = nullptr;
+};
+
+std::vector<Attention> attentions_of(Model& model) {
+  const Sizes& s = model.sizes();
+  check(s.n_head > 0, kWhere, "the model has no attention");
+  check(s.ranks.empty(), kWhere, "the matrices are in two factors: take heads out before");
+  std::vector<Attention> all;
+  for (const Stage& stage : model.stages()) {
+    if (stage.linears().empty()) continue;
+    const Step &in = stage.steps.at(0), &out = stage.steps.at(1);
+    check(out.linears.size() == 1 && out.linears[0]->in_features() == s.attention(), stage.name,
+          "does not begin with an attention of ", s.attention(), " channels");
+    all.push_back({in.linears, out.linears[0]});
+  }
+  return all;
+}
+
+/// What each head of a block adds, from the sum over positions of y_G y_Gᵀ of each: [heads][n, n].
+std::vector<double> powers(const Linear& reader, const std::vector<double>& moments, Index heads,
+                           Index n) {
+  const Index cols = reader.in_features();
+  std::vector<double> out(at(heads), 0.0);
+  for (Index h = 0; h < heads; ++h) {
+    const double* const M = moments.data() + h * n * n;
+    for (Index r = 0; r < reader.out_features(); ++r) {
+      const real* const w = reader.weight->value.data + r * cols + h * n;
+      for (Index i = 0; i < n; ++i) {
+        double along = 0;
+        for (Index j = 0; j < n; ++j) along += M[i * n + j] * static_cast<double>(w[j]);
+        out[at(h)] += static_cast<double>(w[i]) * along;
+      }
+    }
+  }
+  return out;
+}
+
+/// All indices below `size` in the parts of them, of which each has `heads` runs, that `keep` names.
+std::vector<Index> runs_of(const std::vector<Index>& keep, Index size, Index parts, Index heads) {
+  const Index part = size / parts, run = part / heads;
+  std::vector<Index> out;
+  for (Index p = 0; p < parts; ++p)
+    for (const Index h : keep)
+      for (Index i = 0; i < run; ++i) out.push_back(p * part + h * run + i);
+  return out;
+}
+
+void take_rows(const Param* from, ParamStore& to, const std::vector<Index>& rows) {
+  if (!from) return;
+  real* out = to.find(from->name)->value.data;
+  const Index width = from->value.size() / from->value.shape[0];
+  for (const Index r : rows) out = std::copy_n(from->value.data + r * width, width, out);
+}
+
+void take_columns(const Param& from, ParamStore& to, const std::vector<Index>& columns) {
+  real* out = to.find(from.name)->value.data;
+  for (Index r = 0; r < from.value.rows(); ++r)
+    for (const Index c : columns) *out++ = from.value.data[r * from.value.cols() + c];
+}
+
+}  // namespace
+
+std::vector<std::vector<double>> head_importance(Model& model, std::span<const Tokens> text) {
+  check(!text.empty(), kWhere, "needs text and got none");
+  const std::vector<Attention> blocks = attentions_of(model);
+  const Index heads = model.sizes().n_kv_head, A = model.sizes().attention(), n = A / heads;
+  std::map<const Linear*, std::vector<double>> moments;
+  for (const Attention& b : blocks) moments[b.reader].assign(at(heads * n * n), 0.0);
+  double positions = 0;
+  {
+    const Attachment watch = model.hooks().linear_chain.attach(
+        [&](Graph& g, const Linear& linear, Var x, const auto& next) {
+          if (const auto found = moments.find(&linear); found != moments.end()) {
+            const std::span<const real> all = x.value().flat();
+            for (std::size_t row = 0; row < all.size(); row += at(A)) {
+              for (Index h = 0; h < heads; ++h) {
+                const real* const y = all.data() + row + h * n;
+                double* const M = found->second.data() + h * n * n;
+                for (Index i = 0; i < n; ++i)
+                  for (Index j = 0; j < n; ++j)
+                    M[i * n + j] += static_cast<double>(y[i]) * static_cast<double>(y[j]);
+              }
+            }
+          }
+          return next(g, linear, x);
+        });
+    Graph g;
+    for (const Tokens& tokens : text) {
+      g.begin(Graph::Mode::inference);
+      model.hidden(g, tokens);
+      positions += static_cast<double>(tokens.B * tokens.T);
+    }
+  }
+  std::vector<std::vector<double>> all;
+  for (const Attention& b : blocks) {
+    std::vector<double>& of_block =
+        all.emplace_back(powers(*b.reader, moments.at(b.reader), heads, n));
+    for (Index h = 0; h < heads; ++h) {
+      of_block[at(h)] /= positions;
+      if (std::isfinite(of_block[at(h)])) continue;
+      throw Error({.fault = Fault::numeric,
+                   .where = b.reader->name,
+                   .what = "an activation or a weight is not finite",
+                   .field = str("head ", h)});
+    }
+  }
+  return all;
+}
+
+std::unique_ptr<Model> with_heads_of(Model& model, std::span<const std::vector<Index>> keep) {
+  const std::vector<Attention> blocks = attentions_of(model);
+  check(keep.size() == blocks.size(), kWhere, "got lists for ", keep.size(), " of ", blocks.size(),
+        " blocks");
+  const Index heads = model.sizes().n_kv_head, n = std::ssize(keep[0]);
+  for (const std::vector<Index>& block : keep) {
+    check(n >= 1 && std::ssize(block) == n && std::ranges::is_sorted(block) && block[0] >= 0 &&
+              block.back() < heads && std::ranges::adjacent_find(block) == block.end(),
+          kWhere, "a block keeps other than ", n, " of ", heads, " heads, ascending");
+  }
+  std::unique_ptr<Model> out = with_heads(model, n, Model::Values::allocate);
+  ParamStore& to = out->params();
+  copy_alike(model.params(), to);
+  for (std::size_t b = 0; b < blocks.size(); ++b) {
+    const auto& [writers, reader] = blocks[b];
+    for (const Linear* l : writers) {
+      // One matrix makes queries, keys and values, or each has its own.
+      const Index parts = writers.size() == 1 ? 3 : 1;
+      const std::vector<Index> rows = runs_of(keep[b], l->out_features(), parts, heads);
+      take_rows(l->weight, to, rows);
+      take_rows(l->bias, to, rows);
+    }
+    take_columns(*reader->weight, to, runs_of(keep[b], reader->in_features(), 1, heads));
+  }
+  return out;
+}
+
+}  // namespace notch::nn

@@ -1,0 +1,70 @@
+#include "nn/resized.h"
+
+#include <algorithm>
+
+#include "autograd/base/error.h"
+#include "nn/gpt.h"
+#include "nn/llama.h"
+
+namespace notch::nn {
+namespace {
+
+constexpr const char* kWhere = "resized";
+
+/// A model of what `change` makes of the configuration, whichever it is.
+template <class Change>
+std::unique_ptr<Model> changed(const Model& model, Model::Values values, const Change& change) {
+  if (const auto* gpt = dynamic_cast<const Gpt*>(&model)) {
+    GptConfig config = gpt->config();
+    change(config);
+    return std::make_unique<Gpt>(config, values);
+  }
+  if (const auto* llama = dynamic_cast<const Llama*>(&model)) {
+    LlamaConfig config = llama->config();
+    change(config);
+    return std::make_unique<Llama>(config, values);
+  }
+  throw Error({.where = kWhere,
+               .what = "not an architecture of blocks with attention",
+               .found = model.architecture(),
+               .expected = "gpt2 or llama"});
+}
+
+}  // namespace
+
+std::unique_ptr<Model> with_heads(const Model& model, std::int64_t heads, Model::Values values) {
+  const Sizes& s = model.sizes();
+  check(heads >= 1 && heads <= s.n_kv_head, kWhere, heads, " heads of keys; the model has ",
+        s.n_kv_head);
+  const auto queries = static_cast<int>(heads * (s.n_head / s.n_kv_head));
+  return changed(model, values, [&](auto& config) {
+    config.head_dim = queries * s.head_dim == s.n_embd ? 0 : s.head_dim;
+    config.n_head = queries;
+    if constexpr (requires { config.n_kv_head; }) config.n_kv_head = static_cast<int>(heads);
+  });
+}
+
+std::unique_ptr<Model> with_ranks(const Model& model, std::span<const std::int64_t> ranks,
+                                  Model::Values values) {
+  check(model.sizes().ranks.empty(), kWhere, "the matrices are in two factors already");
+  return changed(model, values, [&](auto& config) {
+    // Whole matrices alone are the model as it was.
+    if (std::ranges::count(ranks, 0) < std::ssize(ranks))
+      config.ranks.assign(ranks.begin(), ranks.end());
+  });
+}
+
+std::vector<StepShape> step_shapes(const Sizes& s) {
+  const std::int64_t C = s.n_embd, A = s.attention(), keys = s.n_kv_head * s.head_dim;
+  return {{A + 2 * keys, C}, {C, A}, {(s.mlp_matrices - 1) * s.n_inner, C}, {C, s.n_inner}};
+}
+
+void copy_alike(const ParamStore& from, ParamStore& to) {
+  for (Param& p : to.params()) {
+    const Param* same = from.find(p.name);
+    if (same && same->value.shape == p.value.shape)
+      std::ranges::copy(same->value.flat(), p.value.data);
+  }
+}
+
+}  // namespace notch::nn
