@@ -41,6 +41,39 @@ bool rotate_pair(double* a, double* b, Index n, double least) {
   return true;
 }
 
+double dot(const double* a, const double* b, Index n) {
+  double sum = 0;
+  for (Index i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+/// Rotates the rows of B [p, q] until all are orthogonal.
+void rotate_rows_apart(std::vector<double>& B, Index p, Index q, std::string_view where) {
+  const double least =
+      4 * 0x1p-52 * std::sqrt(static_cast<double>(q));  // what sums of q terms leave
+  // All pairs in rounds of disjoint ones, as in a tournament: the last stays, the others move on.
+  const Index players = p + p % 2;
+  std::vector<Index> seat(static_cast<std::size_t>(players));
+  std::iota(seat.begin(), seat.end(), Index{0});
+  for (int sweep = 0; sweep < kMostSweeps; ++sweep) {
+    std::atomic<bool> moved = false;
+    for (Index round = 0; round + 1 < players; ++round) {
+      parallel_for(players / 2, [&](Index pair) {
+        const auto [first, second] =
+            std::minmax(seat[static_cast<std::size_t>(pair)],
+                        seat[static_cast<std::size_t>(players - 1 - pair)]);
+        if (second >= p) return;  // nobody's turn
+        if (rotate_pair(B.data() + first * q, B.data() + second * q, q, least)) moved = true;
+      });
+      std::rotate(seat.begin(), seat.end() - 2, seat.end() - 1);
+    }
+    if (!moved) return;
+  }
+  throw Error({.fault = Fault::numeric,
+               .where = std::string(where),
+               .what = str("the rows are not orthogonal after ", kMostSweeps, " sweeps")});
+}
+
 }  // namespace
 
 std::vector<double> singular_values(std::span<const real> A, Index rows, Index cols,
@@ -66,35 +99,66 @@ std::vector<double> singular_values(std::span<const real> A, Index rows, Index c
       B[static_cast<std::size_t>(i * q + j)] =
           static_cast<double>(A[static_cast<std::size_t>(turned ? j * cols + i : i * cols + j)]) /
           largest;
-  const double least = 4 * 0x1p-52 * std::sqrt(static_cast<double>(q));  // what sums of q terms leave
-  // All pairs in rounds of disjoint ones, as in a tournament: the last stays, the others move on.
-  const Index players = p + p % 2;
-  std::vector<Index> seat(static_cast<std::size_t>(players));
-  std::iota(seat.begin(), seat.end(), Index{0});
-  for (int sweep = 0; sweep < kMostSweeps; ++sweep) {
-    std::atomic<bool> moved = false;
-    for (Index round = 0; round + 1 < players; ++round) {
-      parallel_for(players / 2, [&](Index pair) {
-        const auto [first, second] = std::minmax(seat[static_cast<std::size_t>(pair)],
-                                                 seat[static_cast<std::size_t>(players - 1 - pair)]);
-        if (second >= p) return;  // nobody's turn
-        if (rotate_pair(B.data() + first * q, B.data() + second * q, q, least)) moved = true;
-      });
-      std::rotate(seat.begin(), seat.end() - 2, seat.end() - 1);
-    }
-    if (moved) continue;
-    std::vector<double> sigma(static_cast<std::size_t>(p));
-    for (Index i = 0; i < p; ++i) {
-      double sum = 0;
-      for (Index j = 0; j < q; ++j) sum += elementary::pow(B[static_cast<std::size_t>(i * q + j)], 2);
-      sigma[static_cast<std::size_t>(i)] = largest * std::sqrt(sum);
-    }
-    std::ranges::sort(sigma, std::greater<>());
-    return sigma;
+  rotate_rows_apart(B, p, q, where);
+  std::vector<double> sigma(static_cast<std::size_t>(p));
+  for (Index i = 0; i < p; ++i) {
+    double sum = 0;
+    for (Index j = 0; j < q; ++j) sum += elementary::pow(B[static_cast<std::size_t>(i * q + j)], 2);
+    sigma[static_cast<std::size_t>(i)] = largest * std::sqrt(sum);
   }
-  throw Error({.fault = Fault::numeric,
-               .where = std::string(where),
-               .what = str("the rows are not orthogonal after ", kMostSweeps, " sweeps")});
+  std::ranges::sort(sigma, std::greater<>());
+  return sigma;
+}
+
+Eigenvectors eigenvectors_of(std::vector<double> A, Index n, std::string_view where) {
+  check(std::ssize(A) == n * n, where, "got ", A.size(), " numbers for a matrix of [", n, ", ", n,
+        "]");
+  double largest = 0;
+  for (const double v : A) {
+    if (!std::isfinite(v)) {
+      throw Error({.fault = Fault::numeric,
+                   .where = std::string(where),
+                   .what = "a matrix that is not finite has no eigenvectors"});
+    }
+    largest = std::max(largest, std::fabs(v));
+  }
+  Eigenvectors out{.values = std::vector<double>(static_cast<std::size_t>(n), 0.0),
+                   .vectors = std::vector<double>(A.size(), 0.0)};
+  if (largest == 0) return out;
+  for (double& v : A) v /= largest;
+  rotate_rows_apart(A, n, n, where);
+  std::vector<double> lengths;
+  for (Index i = 0; i < n; ++i)
+    lengths.push_back(std::sqrt(dot(A.data() + i * n, A.data() + i * n, n)));
+  std::vector<std::size_t> order(lengths.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, std::greater<>(), [&](std::size_t i) { return lengths[i]; });
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const double length = lengths[order[i]];
+    out.values[i] = largest * length;
+    const auto row = A.begin() + static_cast<std::ptrdiff_t>(order[i]) * n;
+    if (length > 0)
+      std::transform(row, row + n, out.vectors.begin() + static_cast<std::ptrdiff_t>(i) * n,
+                     [&](double v) { return v / length; });
+  }
+  return out;
+}
+
+void orthonormalise(std::vector<double>& V, Index p, Index n) {
+  for (Index i = 0; i < p; ++i) {
+    double* const v = V.data() + i * n;
+    const double before = std::sqrt(dot(v, v, n));
+    for (int pass = 0; pass < 2; ++pass) {
+      for (Index j = 0; j < i; ++j) {
+        const double* const u = V.data() + j * n;
+        const double along = dot(u, v, n);
+        for (Index k = 0; k < n; ++k) v[k] -= along * u[k];
+      }
+    }
+    const double length = std::sqrt(dot(v, v, n));
+    const double factor = length > 1e-10 * before ? 1 / length : 0;
+    for (Index k = 0; k < n; ++k) v[k] *= factor;
+  }
 }
 
 Index rank_of_energy(std::span<const double> sigma, double share) {

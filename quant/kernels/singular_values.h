@@ -21,6 +21,17 @@ namespace notch::quant {
 std::vector<double> singular_values(std::span<const real> A, std::int64_t rows, std::int64_t cols,
                                     std::string_view where);
 
+/// Eigenvalues of a symmetric positive semidefinite matrix, largest first, and their vectors: rows of [n, n].
+struct Eigenvectors {
+  std::vector<double> values{}, vectors{};
+};
+/// Of A [n, n], by the same rotations of its rows, which leave λ_i v_iᵀ. The vector of a 0 is zeros. Errors
+/// as above.
+Eigenvectors eigenvectors_of(std::vector<double> A, std::int64_t n, std::string_view where);
+
+/// Rows of V [p, n] made orthonormal, twice for the digits; what depends on those before becomes 0.
+void orthonormalise(std::vector<double>& V, std::int64_t p, std::int64_t n);
+
 /// The rank whose singular values hold this share of the energy Σ σ²: the least k with
 /// Σ_{i<k} σ_i² >= share · Σ σ_i². 0 for a matrix of zeros.
 std::int64_t rank_of_energy(std::span<const double> sigma, double share);

@@ -8,6 +8,7 @@
 #include "autograd/base/half.h"
 #include "autograd/base/rng.h"
 #include "autograd/kernels/blas.h"
+#include "quant/kernels/singular_values.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/options.h"
 
@@ -28,30 +29,6 @@ Doubles times(std::span<const double> A, std::span<const double> B, Index M, Ind
   Doubles out(at(M * N));
   kernels::gemm(out, A, B, M, N, K, {.trans_b = transposed});
   return out;
-}
-
-double dot(const double* a, const double* b, Index n) {
-  double sum = 0;
-  for (Index i = 0; i < n; ++i) sum += a[i] * b[i];
-  return sum;
-}
-
-/// Rows of V [p, n] made orthonormal, twice for the digits; what depends on those before becomes 0.
-void orthonormalise(Doubles& V, Index p, Index n) {
-  for (Index i = 0; i < p; ++i) {
-    double* const v = V.data() + i * n;
-    const double before = std::sqrt(dot(v, v, n));
-    for (int pass = 0; pass < 2; ++pass) {
-      for (Index j = 0; j < i; ++j) {
-        const double* const u = V.data() + j * n;
-        const double along = dot(u, v, n);
-        for (Index k = 0; k < n; ++k) v[k] -= along * u[k];
-      }
-    }
-    const double length = std::sqrt(dot(v, v, n));
-    const double factor = length > 1e-10 * before ? 1 / length : 0;
-    for (Index k = 0; k < n; ++k) v[k] *= factor;
-  }
 }
 
 real stored(double v, std::string_view where) {

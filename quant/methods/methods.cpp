@@ -8,6 +8,7 @@
 #include "quant/methods/aqlm.h"
 #include "quant/methods/awq.h"
 #include "quant/methods/block_ap.h"
+#include "quant/methods/factored.h"
 #include "quant/methods/gptaq.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/gsq.h"
@@ -127,6 +128,7 @@ const std::vector<RowFigure>& row_figures() {
       }
     }
     figures.push_back(kPrunedFigure);
+    figures.push_back(kLeftFigure);
     figures.push_back(kMergeFigure);
     return figures;
   }();
