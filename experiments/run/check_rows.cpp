@@ -1,10 +1,13 @@
 // Rows against the shapes of the model, before anything is trained: experiments/run/setup.h.
+#include <algorithm>
+
 #include "autograd/base/error.h"
 #include "experiments/config/config_effects.h"
 #include "experiments/run/pipeline_row.h"
 #include "experiments/run/setup.h"
 #include "quant/methods/methods.h"
 #include "quant/methods/spqr.h"
+#include "quant/train/adapters.h"
 
 namespace notch::experiments {
 namespace {
@@ -33,7 +36,7 @@ std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const Row
 }
 
 /// What a way of training cannot begin with, or go together with. `row`: the key of the row, or "".
-void check_training(const ExperimentConfig& config, const quant::Method& method,
+void check_training(const ExperimentConfig& config, const quant::Method& method, nn::Model& model,
                     std::span<const quant::Target> targets, const std::string& row,
                     const Origins& origins) {
   using quant::Training;
@@ -54,6 +57,18 @@ void check_training(const ExperimentConfig& config, const quant::Method& method,
     if (config.qat.start > 0)
       refuse("qat.start", str(method.name, " trains beside codes from the first step on"),
              str(config.qat.start), "qat.start = 0");
+  }
+  if (method.training == Training::adapters) {
+    const std::vector<nn::Linear*> linears = model.linears();
+    for (const quant::Target& t : targets) {
+      if (std::ranges::find(linears, t.linear) == linears.end()) continue;
+      try {
+        quant::require_rank(config.qlora, *t.weight, t.name);
+      } catch (const Error& e) {
+        refuse("qlora.rank", str(t.name, ": ", e.parts().what), e.parts().found,
+               e.parts().expected);
+      }
+    }
   }
   if (method.training != Training::gaussian) return;
   if (quant::start_of(method, from))
@@ -129,7 +144,7 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     }
     const ExperimentConfig own = row_config(config, row);
     const std::string own_row = grid.starts_with("row") ? grid.substr(0, grid.find('.')) : "";
-    check_training(own, method, targets, own_row, origins);
+    check_training(own, method, left ? *left : *shapes, targets, own_row, origins);
     if (method.training != quant::Training::lsq || own.qat.lsq_init != quant::LsqInit::paper ||
         own.qat.from != "fp32") {
       continue;

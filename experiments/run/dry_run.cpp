@@ -11,11 +11,13 @@
 #include "experiments/run/compare.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/signals.h"
+#include "quant/methods/methods.h"
 
 namespace notch::experiments {
 namespace {
 
 constexpr int kWidth = 64, kContext = 16, kBlocks = 2, kSteps = 2, kVocabulary = 512;
+constexpr int kLeastSide = 2;  // of matrices: a head of keys has two channels at least
 
 /// The narrowest width that powers of two up to kWidth and all groups divide as they divide the
 /// model's.
@@ -85,6 +87,10 @@ ExperimentConfig small(const ExperimentConfig& config, int context) {
     out.qat.steps = std::max(out.qat.steps, takes.parts);
     for (std::string& stage : row.pipeline)
       if (stage.starts_with("rewind ")) stage = "rewind 1";
+    // Ranks that fit the model, which check_rows has looked at, need not fit this one.
+    if (const quant::Method* m = quant::find_method(row.method);
+        m && m->training == quant::Training::adapters)
+      row.set.emplace_back(str("qlora.rank=", kLeastSide));
     // Of two steps the second must see the rounding.
     if (row_config(config, row).qat.start > 0) row.set.emplace_back("qat.start=0.5");
   }

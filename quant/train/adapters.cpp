@@ -41,6 +41,17 @@ std::vector<real> stored(const Param& p, double factor) {
 
 }  // namespace
 
+void require_rank(const QloraOptions& options, const Param& weight, std::string_view where) {
+  const std::int64_t most = std::min(weight.value.rows(), weight.value.cols());
+  if (options.rank <= most) return;
+  throw Error({.where = std::string(where),
+               .what = str("a product beside a matrix of ", weight.value.shape,
+                           " has no more than its smaller side"),
+               .field = "qlora.rank",
+               .found = str(options.rank),
+               .expected = str("at most ", most)});
+}
+
 Adapters::Adapters(nn::Model& model, std::span<const Target> targets, const Quantized& base,
                    const QloraOptions& options, std::uint64_t seed)
     : base_(base) {
@@ -56,7 +67,8 @@ Adapters::Adapters(nn::Model& model, std::span<const Target> targets, const Quan
     layer.input = tensor->input;
     if (std::ranges::find(linears, t.linear) == linears.end()) continue;
     const std::int64_t rows = tensor->q.rows, cols = tensor->q.cols;
-    const std::int64_t rank = std::min({std::int64_t{options.rank}, rows, cols});
+    const std::int64_t rank = options.rank;
+    require_rank(options, *t.weight, t.name);
     layer.down = &params_.add(t.weight->name + ".adapter_down", {rank, cols});
     layer.up = &params_.add(t.weight->name + ".adapter_up", {rows, rank});
     layer.factor = options.alpha / static_cast<double>(rank);

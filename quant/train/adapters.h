@@ -47,10 +47,13 @@ struct QloraOptions {
   }
 };
 
+/// Usage error, field = "qlora.rank", for a rank above the matrix' smaller side.
+void require_rank(const QloraOptions& options, const Param& weight, std::string_view where);
+
 class Adapters : public nn::Addition {
  public:
   /// Attaches to a model whose targets need no values (packed_twin). Usage error where `base` lacks a
-  /// target or left something to be done with inputs.
+  /// target or left something to be done with inputs, and as require_rank.
   Adapters(nn::Model& model, std::span<const Target> targets, const Quantized& base,
            const QloraOptions& options, std::uint64_t seed);
 

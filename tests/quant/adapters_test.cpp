@@ -169,6 +169,15 @@ TEST_CASE("adapters learn beside rounded inputs") {
     CHECK(served[i] == Approx(trained[i]).epsilon(1e-4).margin(1e-4));
 }
 
+TEST_CASE("adapters of a rank above a matrix' smaller side are refused") {
+  CHECK_NOTHROW(begin(gpt(), kNf4, {.rank = 12}));
+  const ErrorParts parts = error_of([] { begin(gpt(), kNf4, {.rank = 13}); });
+  CHECK(parts.fault == Fault::usage);
+  CHECK(parts.field == "qlora.rank");
+  CHECK(parts.found == "13");
+  CHECK(parts.expected == "at most 12");
+}
+
 TEST_CASE("adapters are the same for every number of threads") {
   const int before = threads();
   std::vector<real> reference;
