@@ -339,7 +339,7 @@ Table bench_table(const std::vector<TrainingBench>& benches) {
                      r.allocations < 0 ? missing() : number(r.allocations)});
     }
   }
-  return table.without_empty_columns();
+  return table;
 }
 
 Table bench_split_table(const std::vector<TrainingBench>& benches) {

@@ -76,7 +76,7 @@ void take_model(LoadedConfig& loaded) {
   if (!fs::is_directory(from, error)) {
     const bool is_file = fs::exists(from, error);
     origins.fail("model.from",
-                 {.fault = Fault::io,
+                 {.fault = is_file ? Fault::input : Fault::io,
                   .what = is_file ? "a file, not a model directory" : "there is no such directory",
                   .found = from,
                   .expected = "a directory with config.json, the weights and the tokenizer",

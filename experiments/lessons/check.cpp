@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "autograd/base/error.h"
+#include "autograd/base/temporary_folder.h"
 
 namespace notch::lessons {
 namespace {
@@ -45,7 +46,7 @@ int run(std::vector<std::string> command) {
 class Workplace {
  public:
   Workplace() {
-    std::string name = (fs::temp_directory_path() / "notch-lesson-XXXXXX").string();
+    std::string name = (temporary_folder() / "notch-lesson-XXXXXX").string();
     check(::mkdtemp(name.data()) != nullptr, name, "cannot be made: ", ::strerror(errno));
     path = name;
   }

@@ -12,6 +12,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
 #include "autograd/base/shell_word.h"
+#include "autograd/base/temporary_folder.h"
 #include "experiments/bench/memory_report.h"
 #include "experiments/config/config_items.h"
 #include "experiments/program/command_tools.h"
@@ -157,7 +158,7 @@ std::string trouble_of(const Args& args, const Platform& platform, const fs::pat
   const Artefact artefact = open_artefact(args, model);  // gone or damaged: nothing to advise
   if (!platform.write) return "";
   try {
-    const DirectoryWriter folder(fs::temp_directory_path() / "notch-advise");
+    const DirectoryWriter folder(temporary_folder() / "notch-advise");
     platform.write(artefact, folder.temporary());
   } catch (const Error& e) {
     if (e.fault() == Fault::io) throw;
@@ -298,7 +299,7 @@ int advise_command(const Args& args) {
                                  least->row->name, " takes"),
                  .hint = "run fewer bits or a smaller model, or give a shorter --context"});
   }
-  print_table(args, table.without_empty_columns());
+  print_table(args, table);
   // Of what cannot be told apart from the lowest loss the smallest goes first.
   const Candidate& lowest = *fitting.front();
   const auto as_good = [&](const Candidate* c) {

@@ -96,7 +96,8 @@ class Parser {
       }
       value = arguments_[++at_];
     }
-    if (value.empty() && !may_be_empty(*found) && !value_is_optional(*found)) {
+    const bool left_out = value_is_optional(*found) && equals == std::string::npos;
+    if (value.empty() && !may_be_empty(*found) && !left_out) {
       fail(where_, shown, "is empty", str("write ", shown, ' ', found->value, ", or leave it out"));
     }
     check_word(*found, shown, value);

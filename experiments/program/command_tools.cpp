@@ -95,13 +95,14 @@ void require_model_directory(const fs::path& dir) {
   const bool exists = fs::exists(dir);
   const nn::OtherWeights other = nn::other_weights(dir);
   const std::string run = models_of_run(dir);
+  const bool is_file = exists && !fs::is_directory(dir);
   throw Error(
-      {.fault = Fault::io,
+      {.fault = is_file ? Fault::input : Fault::io,
        .where = dir.string(),
-       .what = !exists                 ? "there is no such directory"
-               : fs::is_directory(dir) ? "not a model directory"
-                                       : "a file, not a model directory",
-       .found = exists && fs::is_directory(dir)
+       .what = !exists   ? "there is no such directory"
+               : is_file ? "a file, neither GGUF nor a model directory"
+                         : "not a model directory",
+       .found = exists && !is_file
                     ? str("no config.json", other.form.empty() ? "" : ", but ", other.form)
                     : "",
        .expected =
@@ -159,6 +160,18 @@ fs::path new_directory(const Args& args) {
   if (!fs::is_directory(out, error)) fail(out.string() + " is a file", "choose a new directory");
   if (!fs::is_empty(out, error)) fail(out.string() + " exists", "choose a new directory");
   return behind_link(out);
+}
+
+void make_directory(const fs::path& dir) {
+  std::error_code error;
+  fs::create_directories(dir, error);
+  std::error_code ignored;
+  if (fs::is_directory(dir, ignored)) return;
+  throw Error({.fault = Fault::io,
+               .where = dir.string(),
+               .what = str("cannot create the directory: ",
+                           error ? error.message() : "a file has this name"),
+               .hint = "choose a folder that can be written"});
 }
 
 void print_table(const Args& args, const Table& table) {

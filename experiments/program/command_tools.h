@@ -39,7 +39,11 @@ void say(const Args& args, std::string_view line);
 /// holds something, and for what cannot become one.
 std::filesystem::path new_directory(const Args& args);
 
-/// The table on stdout: as -o says, or aligned for the screen.
+/// Makes it and what is above it, where it is not there yet.
+void make_directory(const std::filesystem::path& dir);
+
+/// The table on stdout: as -o says, or aligned for the screen. People see the columns that have a
+/// value, programs all.
 void print_table(const Args& args, const Table& table);
 
 /// A model directory, read and checked.
@@ -60,8 +64,8 @@ struct RunnableArtefact {
   data::Tokenizer tokenizer = data::Tokenizer::bytes();
 };
 
-/// Throws Fault::io unless `dir` has a config.json; for the directory of a run the hint names its
-/// models.
+/// Unless `dir` has a config.json throws Fault::io, Fault::input for a file; for the directory of a
+/// run the hint names its models.
 void require_model_directory(const std::filesystem::path& dir);
 
 /// Throws Fault::io or Fault::input; also where the files are not those that were written, unless

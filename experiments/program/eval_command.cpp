@@ -69,7 +69,7 @@ Table make_table(const Artefact& model, const TokenizedText& text, const Evaluat
                  from_base(&Divergence::same_top, 100), number(static_cast<double>(tokens)),
                  number(static_cast<double>(text.bytes)), number(model.size.bits_per_weight()),
                  number(static_cast<double>(model.file_bytes))});
-  return table.without_empty_columns();
+  return table;
 }
 
 /// What llama-perplexity prints, line by line.

@@ -157,6 +157,17 @@ int export_command(const Args& args) {
   }
   const Artefact written = open_artefact(args, out);
   for (const std::string& line : size_lines(written)) say(args, line);
+  if (written.loaded.coding == quant::Coding::entropy) {
+    const std::int64_t packed =
+        quant::predict_size(written.model(),
+                            {.tensors = written.loaded.tensors, .masks = written.loaded.masks})
+            .file_bytes();
+    // Few codes do not pay for the tables of their frequencies.
+    if (packed <= written.file_bytes) {
+      note(args,
+           str("note: this is no smaller than --format packed, which takes ", packed, " bytes"));
+    }
+  }
   note(args, str("written to ", out.string(), "; ", from.file_bytes, " bytes before"));
   return 0;
 }

@@ -90,6 +90,12 @@ int sweep_command(const Args& args) {
   Sweep sweep;
   sweep_inference(sweep, subjects, options);
   if (of_shape) sweep_training(sweep, shape, options);
+  if (sweep.cells.empty() && sweep.training.empty()) {
+    throw Error({.where = "notch bench --sweep",
+                 .what = "nothing was measured",
+                 .found = sweep.left_out.front(),
+                 .hint = "give shorter contexts or smaller batches: --sweep=N,… --batch N,…"});
+  }
   say(args,
       "one pass each; predicted: operations at the measured peak or bytes at the measured "
       "bandwidth, the longer\n");

@@ -108,7 +108,7 @@ void inspect_file(const Args& args, const fs::path& path) {
   say_file(args, file);
   Table table = make_table();
   for (const nn::TensorEntry& entry : file.entries()) add_entry(table, file, entry);
-  print_table(args, table.without_empty_columns());
+  print_table(args, table);
 }
 
 bool ends_with_part(std::string_view name, const std::vector<std::string>& stems) {
@@ -152,7 +152,7 @@ void inspect_model(const Args& args, const fs::path& dir) {
       for (const nn::TensorEntry& entry : file.entries()) add_entry(table, file, entry);
     }
   }
-  print_table(args, table.without_empty_columns());
+  print_table(args, table);
   // After the table, so that a model that cannot be used is shown before it is refused.
   for (const std::string& line : size_lines(open_artefact(args, dir))) say(args, line);
 }
@@ -214,7 +214,7 @@ void inspect_checkpoint(const Args& args, const fs::path& dir) {
       add_entry(table, file, entry, part.stem().string() + ": ");
     }
   }
-  print_table(args, table.without_empty_columns());
+  print_table(args, table);
 }
 
 bool has_checkpoints(const fs::path& dir) {

@@ -111,7 +111,7 @@ int narrow_command(const Args& args) {
   }
   for (const nn::RemovedBlock& r : shallow.removed)
     table.add_row({number(static_cast<double>(r.block)), missing(), number(r.rise)});
-  print_table(args, table.without_empty_columns());
+  print_table(args, table);
   for (const std::string& line : size_lines(open_artefact(args, out))) say(args, line);
   note(args, str("written to ", out.string(), "; ", from.file_bytes, " bytes before"));
   return 0;

@@ -123,7 +123,7 @@ int new_command(const Args& args) {
         "' cannot name a program; use letters, digits, _ and -");
   check(!fs::exists(out) || (fs::is_directory(out) && fs::is_empty(out)), "notch new", out.string(),
         " exists; choose a new directory");
-  fs::create_directories(out);
+  make_directory(out);
   write_file(out / "CMakeLists.txt",
              filled(filled(kCMake, "NAME", name), "PACKAGE", package_directory()));
   write_file(out / "main.cpp", kMain);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <new>
 #include <stdexcept>
@@ -96,7 +97,11 @@ int run(const std::vector<std::string>& arguments) {
         4);
   } catch (const std::length_error& e) {
     return report(str("more than memory can be asked for: ", e.what()), 4);
-  } catch (const std::system_error& e) {  // of files and of threads
+  } catch (const std::filesystem::filesystem_error& e) {
+    const std::string where = e.path1().empty() ? "the file system" : e.path1().string();
+    return report(Error({.fault = Fault::io, .where = where, .what = e.code().message()}).what(),
+                  static_cast<int>(Fault::io));
+  } catch (const std::system_error& e) {  // of threads
     return report(printable_lines(e.what()), static_cast<int>(Fault::io));
   } catch (const std::exception& e) {
     return report(str("unexpected: ", printable_lines(e.what())), 1);

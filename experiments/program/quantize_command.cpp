@@ -216,7 +216,7 @@ Table layer_table(const quant::Method& method, const quant::Quantized& quantized
     }
     table.add_row(std::move(cells));
   }
-  return table.without_empty_columns();
+  return table;
 }
 
 /// The flag that makes a model with inputs in floating point faster, and by how much here: measured

@@ -59,7 +59,7 @@ void write_parts(const RunDir& dir, const std::vector<RunPart>& parts, Experimen
   }
   for (const SeedResults& s : seeds) {
     const fs::path folder = dir.path() / str("seed-", s.seed) / "rows";
-    fs::create_directories(folder);
+    make_directory(folder);
     for (const RowResult& r : s.rows) {
       write_file(folder / (r.name + ".json"), row_text(r));
     }
@@ -101,7 +101,7 @@ int report_sizes(const Args& args) {
   require_out(args);
   const SizesReport report(std::move(runs));
   const fs::path directory = new_directory(args);
-  fs::create_directories(directory);
+  make_directory(directory);
   report.write(directory);
   if (const auto format = args.value("output")) {
     std::cout << render(report.table(), parse_table_format(*format));
@@ -158,7 +158,7 @@ int report_command(const Args& args) {
   if (patterns) {  // the run's own report has all rows, and so has a directory that stands for it
     fs::path out;
     if (args.has("out")) {
-      fs::create_directories(out = new_directory(args));
+      make_directory(out = new_directory(args));
       report.write(out);
     }
     print_report(args, report, seeds, out);

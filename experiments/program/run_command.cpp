@@ -80,7 +80,7 @@ int train_command(const Args& args) {
                    text(model_path(session.context(), row->name, seed).string()),
                    text(row->sha256)});
   }
-  std::cout << render(table.without_empty_columns(), format);
+  std::cout << render(table, format);
   return 0;
 }
 

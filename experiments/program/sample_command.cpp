@@ -80,18 +80,24 @@ std::string rate(double per_second) { return str(std::llround(per_second), " tok
 /// A model and its cache.
 struct Generator {
   RunnableArtefact artefact;
-  std::unique_ptr<nn::KvCache> cache;
+  std::unique_ptr<nn::KvCache> cache{};
 
-  Generator(const Args& args, const fs::path& dir, quant::KvKind kind)
-      : artefact(open_runnable(args, dir)),
-        cache(quant::make_kv_cache(kind, nn::kv_shape(model().sizes()))) {}
+  Generator(const Args& args, const fs::path& dir) : artefact(open_runnable(args, dir)) {}
   const nn::Model& model() const { return *artefact.runnable.model; }
+  /// What a text of so many tokens needs, not the model's whole context.
+  void make_cache(quant::KvKind kind, std::size_t prompt, std::int64_t n) {
+    nn::KvShape shape = nn::kv_shape(model().sizes());
+    shape.capacity = nn::positions_needed(model().sizes(), static_cast<std::int64_t>(prompt), n);
+    cache = quant::make_kv_cache(kind, shape);
+  }
 };
+
+constexpr std::int64_t kTimed = 8;  // tokens
 
 /// Tokens per second of the model by itself, where its cache stands.
 double plain_rate(Generator& g, std::int32_t token) {
   nn::Reader reader(g.model(), *g.cache);
-  const std::int64_t steps = std::min<std::int64_t>(8, reader.room());
+  const std::int64_t steps = std::min(kTimed, reader.room());
   double best = 0;
   for (std::int64_t i = 0; i < steps; ++i) {
     const double start = seconds_now();
@@ -156,13 +162,13 @@ int sample_command(const Args& args) {
   Rng rng(static_cast<std::uint64_t>(args.integer("seed", 1337, 0, 9'000'000'000'000'000'000)));
   use_threads(args);
   const quant::KvKind kv = kv_kind(args);
-  Generator large(args, args.positionals[0], kv);
+  Generator large(args, args.positionals[0]);
   const data::Tokenizer& tokenizer = large.artefact.tokenizer;
   // A model may have more ids than its tokenizer (a padded table); those have no text.
   sampling.ids = tokenizer.vocab_size();
   std::unique_ptr<Generator> small;
   if (const auto draft = args.value("draft")) {
-    small = std::make_unique<Generator>(args, *draft, kv);
+    small = std::make_unique<Generator>(args, *draft);
     require_same_tokenizer(large.artefact, small->artefact);
   }
   const std::string begun = args.value("prompt").value_or("");
@@ -171,6 +177,8 @@ int sample_command(const Args& args) {
     const std::vector<std::uint16_t> ids = encode(tokenizer, begun, "--prompt");
     prompt.assign(ids.begin(), ids.end());
   }
+  large.make_cache(kv, prompt.size(), small ? n + kTimed : n);
+  if (small) small->make_cache(kv, prompt.size(), n);
 
   install_signal_handlers();
   std::cout << begun << std::flush;

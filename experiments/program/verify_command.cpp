@@ -52,7 +52,7 @@ class Findings {
 
   std::int64_t files() const { return files_; }
   std::int64_t damaged() const { return damaged_; }
-  Table table() const { return table_.without_empty_columns(); }
+  const Table& table() const { return table_; }
 
  private:
   fs::path root_;

@@ -55,7 +55,8 @@ std::vector<std::string> markdown_cells(std::string_view line) {
 
 /// The Markdown rendering with other marks between its cells, so that page and results.md show the
 /// same digits.
-std::string html_table(const Table& table) {
+std::string html_table(const Table& all) {
+  const Table table = all.without_empty_columns();
   // The region scrolls, so a keyboard has to reach it.
   std::string out =
       "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"table\"><table>\n";

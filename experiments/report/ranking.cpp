@@ -162,7 +162,7 @@ Table matrix(const WidthRanking& w) {
     std::vector<Cell> cells{text(label(*w.rows[i]))};
     for (std::size_t j = 0; j < w.rows.size(); ++j) {
       if (i == j) {
-        cells.push_back(missing());
+        cells.push_back(text("-"));
         continue;
       }
       const Pair& pair = w.pair(w.rows[i], w.rows[j]);

@@ -95,8 +95,9 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
 }
 
 std::string column_notes(const Table& table, const std::vector<SeedResults>& seeds) {
+  const std::vector<Column> columns = table.without_empty_columns().columns();
   const auto has = [&](std::string_view key) {
-    return std::ranges::find(table.columns(), key, &Column::key) != table.columns().end();
+    return std::ranges::find(columns, key, &Column::key) != columns.end();
   };
   std::string out =
       "Every row was scored once, from the file it wrote, after all training; no checkpoint was "

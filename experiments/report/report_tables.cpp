@@ -125,7 +125,7 @@ Table results_table(const Statistics& statistics) {
                    }),
                    plain([](const RowResult& x) { return x.seconds; })});
   }
-  return table.without_empty_columns();
+  return table;
 }
 
 /// Where the bits are: per weight of the whole model, first seed (another seed's codes have another
@@ -158,7 +158,7 @@ Table size_table(const SeedResults& seed) {
          number(8 * static_cast<double>(s.coded_bytes) / static_cast<double>(s.quantized)),
          number(s.coded_bits_per_weight()), number(static_cast<double>(r.file_bytes))});
   }
-  return table.without_empty_columns();
+  return table;
 }
 
 Table figures_table(const std::vector<SeedResults>& seeds) {
@@ -183,7 +183,7 @@ Table figures_table(const std::vector<SeedResults>& seeds) {
     }
     table.add_row(std::move(cells));
   }
-  return table.without_empty_columns();
+  return table;
 }
 
 }  // namespace notch::experiments

@@ -193,7 +193,7 @@ Table short_table(const Statistics& statistics, const std::vector<WidthSummary>&
     cells.push_back(number(statistics.loss(lowest->name)));
     table.add_row(std::move(cells));
   }
-  return table.without_empty_columns();
+  return table;
 }
 
 std::string short_notes(const std::vector<WidthSummary>& widths) {

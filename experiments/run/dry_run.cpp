@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
 #include <numeric>
 
 #include "autograd/base/files.h"
+#include "autograd/base/temporary_folder.h"
 #include "autograd/base/unsynced_writes.h"
 #include "experiments/config/pipeline.h"
 #include "experiments/run/compare.h"
@@ -165,18 +165,6 @@ std::string key_of(const ExperimentConfig& config, std::string_view artefact) {
     out.hint = "its values do not work together: change one, or leave the row out";
   }
   origins.fail(is_key(parts.field) ? parts.field : key_of(config, row), std::move(out));
-}
-
-/// What TMPDIR names may be gone.
-fs::path temporary_folder() {
-  std::error_code failed;
-  const fs::path folder = fs::temp_directory_path(failed);
-  if (!failed) return folder;
-  const char* named = std::getenv("TMPDIR");
-  throw Error({.fault = Fault::io,
-               .where = named ? str("TMPDIR=", named) : "/tmp",
-               .what = "there is no such folder for temporary files: " + failed.message(),
-               .hint = "let TMPDIR name a folder that can be written"});
 }
 
 }  // namespace

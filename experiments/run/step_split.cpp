@@ -89,7 +89,7 @@ Table split_table(const std::vector<NamedSplit>& splits) {
                    above_zero(all.backward), above_zero(all.optimizer), number(split.total),
                    number(100), all.floor < 0 ? missing() : number(all.floor)});
   }
-  return table.without_empty_columns();
+  return table;
 }
 
 }  // namespace notch::experiments

@@ -237,20 +237,19 @@ std::string bytes_text(double bytes, bool binary) {
 Table Table::without_empty_columns() const {
   std::vector<std::size_t> kept;
   for (std::size_t c = 0; c < columns_.size(); ++c) {
-    if (std::all_of(rows_.begin(), rows_.end(),
-                    [&](const std::vector<Cell>& row) { return row[c].index() == 0; })) {
-      continue;
-    }
-    kept.push_back(c);
+    const bool is_empty = std::ranges::all_of(
+        rows_, [&](const std::vector<Cell>& row) { return row[c].index() == 0; });
+    if (!is_empty || rows_.empty()) kept.push_back(c);
   }
   return with_columns(kept);
 }
 
 Table Table::fitted(int characters) const {
-  std::vector<std::size_t> kept(columns_.size());
+  Table out = without_empty_columns();
+  std::vector<std::size_t> kept(out.columns_.size());
   std::iota(kept.begin(), kept.end(), std::size_t{0});
   while (kept.size() > 1) {
-    const std::string shown = aligned(with_columns(kept), false);
+    const std::string shown = aligned(out.with_columns(kept), false);
     std::size_t longest = 0;
     for (std::size_t at = 0; at < shown.size();) {
       const std::size_t end = shown.find('\n', at);
@@ -260,7 +259,7 @@ Table Table::fitted(int characters) const {
     if (longest <= static_cast<std::size_t>(std::max(characters, 1))) break;
     kept.pop_back();
   }
-  return with_columns(kept);
+  return out.with_columns(kept);
 }
 
 std::string wrapped(std::string_view words, int characters) {
@@ -306,12 +305,13 @@ TableFormat parse_table_format(std::string_view word) {
                .expected = "md, csv or json"});
 }
 
+// Programs get every column, so that two runs' files have the same ones; people those with a value.
 std::string render(const Table& table, TableFormat format) {
   switch (format) {
     case TableFormat::screen:
-      return aligned(table, false);
+      return aligned(table.without_empty_columns(), false);
     case TableFormat::markdown:
-      return aligned(table, true);
+      return aligned(table.without_empty_columns(), true);
     case TableFormat::csv:
       return csv(table);
     case TableFormat::json:

@@ -91,6 +91,10 @@ TEST_CASE("advice for another program is a model that it holds") {
   CHECK(after(gguf, "use      ").starts_with("fp32"));
   CHECK(gguf.out.find("passed over: rtn-int4") != std::string::npos);
   CHECK(program.shell(after(gguf, "then     ")).code == 0);
+  const Outcome nowhere =
+      program.shell("TMPDIR=/nowhere notch advise run --memory 1GiB --target gptq");
+  CHECK(nowhere.code == 4);
+  CHECK(nowhere.err.find("TMPDIR=/nowhere: ") != std::string::npos);
   check_refused(program.notch("advise run --memory 100B"), 2);
   check_refused(program.notch("advise run --memory 2GiBs"), 2);
   check_refused(program.notch("advise run --memory -1MB"), 2);

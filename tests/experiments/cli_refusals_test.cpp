@@ -199,6 +199,7 @@ TEST_CASE("every verb refuses a model that is missing or damaged") {
       CHECK(outcome.err.starts_with("error: "));
     }
     CHECK(with("words").code == 4);
+    CHECK(with("text.txt").code == 3);
     CHECK(with("run").err.find("run/models/fp32-seed1337") != std::string::npos);
   }
   CHECK(program.entries() == before);
@@ -278,7 +279,7 @@ TEST_CASE("an empty value is refused by its name for every flag") {
   for (const Command& command : commands()) {
     const Verb& verb = command.verb;
     for (const Flag& flag : verb.flags) {
-      if (flag.value.empty() || flag.value.starts_with('[') || flag.value == "TEXT") continue;
+      if (flag.value.empty() || flag.value == "TEXT") continue;
       CAPTURE(verb.name, flag.name);
       const Outcome outcome = program.notch(str(verb.name, " x --", flag.name, "="));
       check_refused(outcome, 2);

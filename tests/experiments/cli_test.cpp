@@ -279,6 +279,15 @@ TEST_CASE("export codes a quantized model shorter, without loss") {
   CHECK(value(coded, "loss") == value(q, "loss"));
   CHECK(value(coded, "file_bytes") ==
         static_cast<double>(fs::file_size(program / "coded/model.safetensors")));
+  // A few hundred codes of 8 bits do not pay for a table of their frequencies.
+  REQUIRE(program.notch("quantize " + model + " --method rtn --bits 8 --out wide").code == 0);
+  const Outcome larger = program.notch("export wide --format coded --out larger");
+  CAPTURE(larger.err);
+  CHECK(fs::file_size(program / "larger/model.safetensors") >=
+        fs::file_size(program / "wide/model.safetensors"));
+  CHECK(larger.err.find(str("--format packed, which takes ",
+                            fs::file_size(program / "wide/model.safetensors"))) !=
+        std::string::npos);
   const Outcome inspected = program.notch("inspect coded");
   REQUIRE(inspected.code == 0);
   for (const char* part : {"codes", "tables", "scales", "fp32", "header"}) {

@@ -193,7 +193,7 @@ TEST_CASE("A finished comparison says the same in every format") {
     const std::size_t rows = run.seeds[0].rows.size();
     std::vector<std::string> keys;
     // Whether a share can be given with two seeds is up to the numbers.
-    for (const Column& c : table.columns()) {
+    for (const Column& c : table.without_empty_columns().columns()) {
       if (!c.key.ends_with("recovery_percent")) keys.push_back(c.key);
     }
     CHECK(keys == std::vector<std::string>{
@@ -207,8 +207,8 @@ TEST_CASE("A finished comparison says the same in every format") {
     const std::string csv = read_file(run.path() / "results.csv");
     CHECK(csv == render(table, TableFormat::csv));
     CHECK(lines(csv) == rows + 1);
-    for (const std::string& key : keys)
-      CHECK(csv.substr(0, csv.find('\n')).find(key) != std::string::npos);
+    for (const Column& c : table.columns())  // those without a value, too
+      CHECK(csv.substr(0, csv.find('\n')).find(c.key) != std::string::npos);
 
     const std::string jsonl = read_file(run.path() / "results.jsonl");
     CHECK(lines(jsonl) == rows);

@@ -109,6 +109,18 @@ TEST_CASE("a missing or unfinished part is named") {
   REQUIRE(program.notch("report a b seeds=1,2 --out all -q").code == 0);
 }
 
+TEST_CASE("a report says which directory it cannot make") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml -q").code == 0);
+  REQUIRE(program.notch("run tiny.toml model.n_embd=8 --out small -q").code == 0);
+  for (const char* how : {"run --out", "run --methods rtn --out", "run small --sizes --out"}) {
+    CAPTURE(how);
+    const Outcome refused = program.notch(std::string("report ") + how + " text.txt/below");
+    check_refused(refused, 4);
+    CHECK(refused.err.find("text.txt/below: cannot create") != std::string::npos);
+  }
+}
+
 TEST_CASE("shards made side by side are the whole run, byte for byte") {
   const Program program;
   const std::string run =

@@ -63,8 +63,13 @@ TEST_CASE("notch bench --sweep writes a table and a figure") {
   CHECK(outcome.out.starts_with("model,what,context,batch,measured,predicted\n"));
   CHECK(outcome.out.find("fp32,training_bytes,16,2,") != std::string::npos);
   CHECK(read_file(program / "growth.svg").find("<svg") != std::string::npos);
-  for (const char* bad : {"--sweep=0", "--sweep=8,x", "--sweep --batch 0"}) {
+  for (const char* bad : {"--sweep=0", "--sweep=8,x", "--sweep --batch 0", "--sweep="}) {
     CAPTURE(bad);
     CHECK(program.notch(str("bench --shape S ", bad)).code == 2);
   }
+  // A context of 8 tokens has no room for any of these prompts.
+  const Outcome nothing =
+      program.notch(str("bench ", program.train(), " --sweep=8,16 --batch 1 -q"));
+  check_refused(nothing, 2);
+  CHECK(nothing.err.find("nothing was measured") != std::string::npos);
 }

@@ -112,10 +112,17 @@ TEST_CASE("a table takes the rows of another with the same columns") {
   CHECK(test::error_of([&] { table.append(other_columns()); }).fault == Fault::usage);
 }
 
-TEST_CASE("columns without any value can be left out") {
-  Table table({{.key = "a"}, {.key = "b"}});
+TEST_CASE("people do not see columns without any value, programs do") {
+  Table table({{.key = "a"}, {.key = "b", .spread = true}});
+  CHECK(table.without_empty_columns().columns().size() == 2);
   table.add_row({number(1), missing()});
   CHECK(table.without_empty_columns().columns().size() == 1);
+  CHECK(render(table, TableFormat::csv) == "a,b,b_sd\n1,,\n");
+  CHECK(render(table, TableFormat::json_lines) == R"({"a": 1, "b": null, "b_sd": null})"
+                                                  "\n");
+  CHECK(render(table, TableFormat::screen) ==
+        render(table.without_empty_columns(), TableFormat::screen));
+  CHECK(render(table, TableFormat::markdown).find('b') == std::string::npos);
   table.add_row({missing(), number(2)});
   CHECK(table.without_empty_columns().columns().size() == 2);
 }

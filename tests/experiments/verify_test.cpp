@@ -123,7 +123,7 @@ TEST_CASE("a row file notices every flipped bit") {
   row.eval = {.loss = 1.5, .window_losses = {3, 4.5}, .window_tokens = {2, 3}};
   const std::string good = experiments::row_text(row);
   CHECK(experiments::row_text(experiments::row_from_text(good, "r")) == good);
-  for (std::size_t bit = 0; bit < 8 * (good.size() - 1); ++bit) {  // but for the line's end
+  for (std::size_t bit = 0; bit < 8 * good.size(); ++bit) {
     std::string bad = good;
     bad[bit / 8] = static_cast<char>(static_cast<unsigned char>(bad[bit / 8]) ^ (1u << bit % 8));
     CAPTURE(bad);
