@@ -72,8 +72,7 @@ struct Uses {
         return pruner && pruner->needs_inputs;
       };
       const auto stage_reads = [&](const PipelineStage& s) {
-        using enum PipelineStage::Kind;
-        return s.kind == neurons || s.kind == layers || reads(s.prune);
+        return s.reads_text() || reads(s.prune);
       };
       return has_static_inputs() || reads(prune()) || std::ranges::any_of(stages, stage_reads) ||
              has([](const quant::Method& m) { return m.needs.reads_text(); });

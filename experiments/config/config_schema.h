@@ -264,9 +264,11 @@ struct RowConfig {
        "settings of this row alone, of [calib] and of methods' sections: [\"qat.start=0.5\"]"});
     v(self.pipeline,
       {"pipeline",
-       "in the place of method and bits, stages in order: [\"prune 2:4\", \"distill\", \"gptq 4\"]; "
-       "prune N:M|50% [magnitude|wanda|sparsegpt], prune neurons 25%, prune layers 1, train, distill, "
-       "rewind [STEP], redraw, METHOD BITS"});
+       "in the place of method and bits, stages in order: [\"prune 2:4\", \"distill\", \"gptq "
+       "4\"]; "
+       "prune N:M|50% [magnitude|wanda|sparsegpt], prune heads 25%, prune neurons 25%, prune "
+       "layers 1, "
+       "svd 90%|bytes 50% [whitened|plain], train, distill, rewind [STEP], redraw, METHOD BITS"});
   }
 };
 

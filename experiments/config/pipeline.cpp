@@ -53,6 +53,8 @@ class StageReader {
     const std::string kind = next();
     if (kind == "prune") {
       read_prune();
+    } else if (kind == "svd") {
+      read_svd();
     } else if (kind == "train" || kind == "distill") {
       out_.kind = kind == "train" ? Kind::train : Kind::distill;
       read_share();
@@ -84,17 +86,14 @@ class StageReader {
 
   void read_prune() {
     const std::string what = next();
-    if (what == "heads") {
-      refuse(
-          "a head fewer leaves n_embd / n_head channels in each of the rest, which config.json "
-          "cannot keep as they were",
-          what, "neurons or layers");
-    }
-    if (what == "neurons") {
-      out_.kind = Kind::neurons;
+    if (what == "heads" || what == "neurons") {
+      out_.kind = what == "heads" ? Kind::heads : Kind::neurons;
       const std::string share = next();
       const std::optional<double> gone = percent(share);
-      if (!gone || *gone == 1) refuse("no share of the channels", share, "1% to 99%");
+      if (!gone || *gone == 1) {
+        refuse(what == "heads" ? "no share of the heads" : "no share of the channels", share,
+               "1% to 99%");
+      }
       out_.share = *gone;
       return;
     }
@@ -108,13 +107,31 @@ class StageReader {
     } else if (const std::optional<double> zeros = percent(what); zeros && *zeros < 1) {
       out_.prune.sparsity = *zeros;
     } else {
-      refuse("not what can be pruned", what, "2:4, 4:8, 1% to 99%, neurons or layers");
+      refuse("not what can be pruned", what, "2:4, 4:8, 1% to 99%, heads, neurons or layers");
     }
     const std::string by = has_next() ? next() : "sparsegpt";
     const std::vector<std::string_view> all = quant::PruneOptions::words();
     if (by == "none" || by == "zeros" || std::ranges::find(all, by) == all.end())
       refuse("not a way to choose weights", by, "magnitude, wanda or sparsegpt");
     out_.prune.method = by;
+  }
+
+  void read_svd() {
+    out_.kind = Kind::svd;
+    std::string word = next();
+    out_.svd.weights = word == "bytes";
+    if (out_.svd.weights) word = next();
+    const std::optional<double> share = percent(word);
+    if (!share || (out_.svd.weights && *share == 1)) {
+      refuse(out_.svd.weights ? "no share of the matrices' bytes" : "no share of the energy", word,
+             out_.svd.weights ? "1% to 99%" : "1% to 100%, or bytes and a share of them");
+    }
+    out_.svd.share = *share;
+    if (!has_next()) return;
+    const std::string by = next();
+    if (by != "whitened" && by != "plain")
+      refuse("not a way to weigh errors", by, "whitened, by text, or plain");
+    out_.svd.whitened = by == "whitened";
   }
 
   void read_share() {
@@ -138,11 +155,11 @@ class StageReader {
     out_.method = quant::find_method(name);
     if (!out_.method) {
       std::vector<std::string> known = quant::method_names();
-      for (const char* word : {"prune", "train", "distill", "rewind", "redraw"})
+      for (const char* word : {"prune", "svd", "train", "distill", "rewind", "redraw"})
         known.push_back(word);
       const std::string near = did_you_mean(name, known);
       refuse("an unknown stage", name,
-             "prune, train, distill, rewind, redraw or a method: " + quant::method_list(),
+             "prune, svd, train, distill, rewind, redraw or a method: " + quant::method_list(),
              near.empty() ? near : str("did you mean \"", near, "\"?"));
     }
     const std::string word = next();
@@ -189,11 +206,19 @@ class Order {
     switch (s.kind) {
       case Kind::prune:
         return prune(s);
+      case Kind::heads:
       case Kind::neurons:
       case Kind::layers:
-        refuse_after_integers("take out channels and blocks first");
-        if (zeros_ > 0) refuse("comes after single weights were pruned", "take it out first");
+      case Kind::svd:
+        refuse_after_integers(s.kind == Kind::svd ? "make factors first"
+                                                  : "take out heads, channels and blocks first");
+        if (zeros_ > 0) refuse("comes after single weights were pruned", "do it first");
+        if (factored_) {
+          refuse("comes after the matrices became two factors",
+                 s.kind == Kind::svd ? "leave one out" : "do it first");
+        }
         structured_ = true;
+        factored_ = s.kind == Kind::svd;
         return;
       case Kind::rewind:
       case Kind::redraw:
@@ -286,7 +311,7 @@ class Order {
   std::size_t at_ = 0;
   std::optional<std::size_t> integers_{};
   double zeros_ = 0;
-  bool structured_ = false;
+  bool structured_ = false, factored_ = false;
 };
 
 }  // namespace
@@ -294,6 +319,12 @@ class Order {
 bool PipelineStage::trains() const {
   return kind == Kind::train || kind == Kind::distill || (method && method->trains());
 }
+
+bool PipelineStage::resizes() const {
+  return kind == Kind::heads || kind == Kind::neurons || kind == Kind::layers || kind == Kind::svd;
+}
+
+bool PipelineStage::reads_text() const { return resizes() && (kind != Kind::svd || svd.whitened); }
 
 bool PipelineStage::has_teacher() const {
   return kind == Kind::distill || (method && method->distills);
@@ -337,17 +368,6 @@ std::vector<StepRange> step_ranges(std::span<const PipelineStage> stages, std::i
     first = out[parts[k]].last;
   }
   return out;
-}
-
-std::int64_t channels_left(std::int64_t inner, double gone, std::int64_t group) {
-  constexpr std::int64_t kUnits = 8;
-  const std::int64_t of_groups = std::max<std::int64_t>(1, group);
-  std::int64_t step = std::gcd(inner, std::int64_t{32});
-  while (step > 1 && inner / std::lcm(step, of_groups) < kUnits) step /= 2;
-  const std::int64_t unit = std::lcm(step, of_groups), units = inner / unit;
-  if (units < 2 || inner % unit != 0) return inner;  // groups that do not fit are refused elsewhere
-  const double left = static_cast<double>(inner) * (1 - gone) / static_cast<double>(unit);
-  return std::clamp<std::int64_t>(std::llround(left), 1, units - 1) * unit;
 }
 
 void imply_pipelines(std::vector<RowConfig>& rows) {

@@ -1,8 +1,12 @@
 // Pipelines: what is done to a model in order, as the words of a row.
 //
 //   prune 2:4 | 50% [BY]  half of the weights, or a share, become zero: by magnitude, wanda, sparsegpt (default)
+//   prune heads 25%       this share of the heads is taken out, with the queries that share one (nn/heads.h)
 //   prune neurons 25%     this share of the channels inside the MLPs is taken out (nn/narrow.h)
 //   prune layers 1        so many blocks are taken out (nn/shallow.h)
+//   svd 90% | bytes 50% [BY]  matrices become products of two smaller ones that hold this share of their energy,
+//                         or take this share of their bytes: whitened by text (default) or plain
+//                         (quant/methods/factored.h)
 //   train [50%]           in floating point, on labels; pruned weights stay zero
 //   distill [50%]         the same from fp32's outputs, with [distill]
 //   rewind [K] | redraw   weights of step K (0) of fp32's training, or drawn anew; the next stage trains them
@@ -22,23 +26,40 @@
 #include <vector>
 
 #include "experiments/config/config.h"
+#include "quant/methods/factored.h"
 #include "quant/methods/method.h"
 #include "quant/methods/prune.h"
 
 namespace notch::experiments {
 
 struct PipelineStage {
-  enum class Kind : std::uint8_t { prune, neurons, layers, train, distill, rewind, redraw, round };
+  enum class Kind : std::uint8_t {
+    prune,
+    heads,
+    neurons,
+    layers,
+    svd,
+    train,
+    distill,
+    rewind,
+    redraw,
+    round
+  };
   Kind kind = Kind::prune;
   std::string text{};                     ///< as it was written
   quant::PruneOptions prune{};            ///< prune: its method, pattern and sparsity
-  double share = 0;                       ///< neurons: that go; training: of the row's steps, 0: not said
+  quant::FactorOptions svd{};             ///< svd, but for the unit
+  double share = 0;  ///< heads, neurons: that go; training: of the row's steps, 0: not said
   std::int64_t count = 0;                 ///< layers: that go; rewind: the step
   const quant::Method* method = nullptr;  ///< round
   int bits = 0;                           ///< round
 
   bool trains() const;
   bool has_teacher() const;
+  /// Whether its model has other matrices than the one before.
+  bool resizes() const;
+  /// Whether it looks at calibration text, whatever rounds.
+  bool reads_text() const;
   /// Whether fp32's training begins again after it.
   bool begins_again() const { return kind == Kind::rewind || kind == Kind::redraw; }
 };
@@ -61,8 +82,14 @@ std::vector<StepRange> step_ranges(std::span<const PipelineStage> stages, std::i
                                    std::int64_t base_steps);
 
 /// Channels that are left of `inner`: the nearest multiple of a row's groups and of 32, of a smaller power
-/// of two where `inner` would have less than eight of those; some go and some stay.
+/// of two where `inner` would have less than eight of those; some stay. All do where a share rounds to
+/// nothing, which whoever asks refuses.
 std::int64_t channels_left(std::int64_t inner, double gone, std::int64_t group);
+/// Heads of keys that are left of `heads`, each of which has `channels` with its queries': likewise, the
+/// nearest number whose channels the groups divide.
+std::int64_t heads_left(std::int64_t heads, std::int64_t channels, double gone, std::int64_t group);
+/// What ranks of a row are multiples of: its groups, and the 8 columns that kernels and patterns take at once.
+std::int64_t rank_unit(std::int64_t group);
 
 /// Gives rows with a pipeline the method and the width that its last integers have ("fp16" without) and,
 /// where they have none, a label of its words. A pipeline that does not read changes nothing.

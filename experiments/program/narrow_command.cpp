@@ -1,13 +1,16 @@
-// notch narrow: a smaller model of a floating-point one, without the blocks and the channels of its MLPs
-// that text needs least.
+// notch narrow: a smaller model of a floating-point one, without the blocks, the heads and the channels of
+// its MLPs that text needs least, or with its matrices as products of two.
 #include <algorithm>
 #include <numeric>
 
 #include "autograd/base/error.h"
+#include "experiments/config/pipeline.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "nn/heads.h"
 #include "nn/narrow.h"
 #include "nn/shallow.h"
+#include "quant/methods/factored.h"
 
 namespace notch::experiments {
 namespace {
@@ -30,28 +33,87 @@ struct Windows {
   }
 };
 
+/// The share that the most important keep of a block's importance, in percent.
+double kept_of(const std::vector<double>& importance, const std::vector<std::int64_t>& keep) {
+  double kept = 0;
+  for (const std::int64_t i : keep) kept += importance[static_cast<std::size_t>(i)];
+  const double all = std::accumulate(importance.begin(), importance.end(), 0.0);
+  return all > 0 ? 100 * kept / all : 100;
+}
+
+/// What --svd says, a stage's words after "svd", for a model of these sizes: ranks are multiples of 32, of a
+/// smaller power of two where the smallest such factors had more than half of the bytes.
+quant::FactorOptions factor_options(const std::string& words, const nn::Sizes& sizes) {
+  quant::FactorOptions options;
+  try {
+    const std::vector<std::string> stage{"svd " + words};
+    options = parse_pipeline(stage)[0].svd;
+  } catch (const Error& e) {
+    ErrorParts parts = e.parts();
+    parts.where = "--svd";
+    parts.field.clear();
+    throw Error(std::move(parts));
+  }
+  const auto least = [&](std::int64_t unit) {
+    return quant::weights_share(sizes, quant::least_ranks(sizes, unit));
+  };
+  options.unit = 32;
+  while (options.unit > 1 && least(options.unit) > 0.5) options.unit /= 2;
+  if (options.weights && options.share < least(options.unit)) {
+    throw Error({.where = "--svd",
+                 .what = str("the smallest factors, of rank ", options.unit, ", have more"),
+                 .found = words,
+                 .expected = str("at least ", printed("%.1f", 100 * least(options.unit)), "%")});
+  }
+  return options;
+}
+
+/// The model in factors; refused where none of its matrices gets smaller.
+quant::Factored in_factors(nn::Model& model, const std::string& words,
+                           std::span<const nn::Tokens> text) {
+  quant::Factored made = quant::factored(model, factor_options(words, model.sizes()), text);
+  if (!made.model->sizes().ranks.empty()) return made;
+  throw Error({.where = "--svd",
+               .what = "no matrix gets smaller: so much of their energy takes all of their ranks",
+               .found = words,
+               .expected = "a smaller share",
+               .hint = "notch inspect MODEL_DIR --svd shows their spectra"});
+}
+
 }  // namespace
 
 Verb narrow_verb() {
-  return {.name = "narrow",
-          .summary = "a smaller model without the blocks and MLP channels that a text needs least",
-          .examples = {"notch narrow MODEL_DIR --inner 192 --text train.txt --out narrow",
-                       "notch narrow MODEL_DIR --layers 10 --text train.txt --out shallow"},
-          .positionals = {{.name = "MODEL_DIR", .help = "a model in floating point"}},
-          .flags = {
-              {.name = "inner", .value = "N", .help = "channels in each MLP that are left"},
-              {.name = "layers",
-               .value = "N",
-               .help = "blocks that are left; they are chosen before channels"},
-              {.name = "text",
-               .value = "FILE",
-               .help = "what they are measured on: the training text",
-               .reads = true},
-              {.name = "windows", .value = "N", .help = "of it, from the start", .fallback = "128"},
-              {.name = "out", .value = "DIR", .help = "the directory to write"},
-              no_verify_flag(),
-              threads_flag(),
-              output_flag()}};
+  return {
+      .name = "narrow",
+      .summary =
+          "a smaller model without the blocks, heads and MLP channels that a text needs "
+          "least, or with matrices in two factors",
+      .examples = {"notch narrow MODEL_DIR --inner 192 --text train.txt --out narrow",
+                   "notch narrow MODEL_DIR --layers 10 --heads 8 --text train.txt --out small",
+                   "notch narrow MODEL_DIR --svd 90% --text train.txt --out factored"},
+      .positionals = {{.name = "MODEL_DIR", .help = "a model in floating point"}},
+      .flags = {
+          {.name = "inner", .value = "N", .help = "channels in each MLP that are left"},
+          {.name = "layers",
+           .value = "N",
+           .help = "blocks that are left; they are chosen before heads and channels"},
+          {.name = "heads",
+           .value = "N",
+           .help = "heads that are left, with all that share one of keys"},
+          {.name = "svd",
+           .value = "SHARE",
+           .help =
+               "then matrices as two factors that hold this share of their energy on the text, "
+               "90%, or take this share of their bytes, \"bytes 50%\"; ranks are multiples of 32, in small models of less"},
+          {.name = "text",
+           .value = "FILE",
+           .help = "what they are measured on: the training text",
+           .reads = true},
+          {.name = "windows", .value = "N", .help = "of it, from the start", .fallback = "128"},
+          {.name = "out", .value = "DIR", .help = "the directory to write"},
+          no_verify_flag(),
+          threads_flag(),
+          output_flag()}};
 }
 
 int narrow_command(const Args& args) {
@@ -59,7 +121,7 @@ int narrow_command(const Args& args) {
   if (!args.has("text")) {
     throw Error({.where = "--text",
                  .what = "missing",
-                 .hint = "channels are measured on the text the model was trained on"});
+                 .hint = "what stays is measured on the text the model was trained on"});
   }
   use_threads(args);
   const Artefact from = open_artefact(args, args.positionals[0]);
@@ -70,23 +132,45 @@ int narrow_command(const Args& args) {
                  .hint = "narrow the model it was made from"});
   }
   const nn::Sizes& sizes = from.model().sizes();
-  if (!args.has("inner") && !args.has("layers")) {
-    throw Error({.where = "--inner",
-                 .what = "missing, and no --layers",
-                 .expected = str("1 to ", sizes.n_inner,
-                                 ", the channels that are left, or --layers 1 to ", sizes.n_layer),
-                 .hint = "groups of 32 fit a multiple of 32"});
+  if (!args.has("inner") && !args.has("layers") && !args.has("heads") && !args.has("svd")) {
+    throw Error(
+        {.where = "--inner",
+         .what = "missing, and no --layers, --heads or --svd",
+         .expected = str("1 to ", sizes.n_inner, ", the channels that are left, --layers 1 to ",
+                         sizes.n_layer, ", --heads 1 to ", sizes.n_head, ", or --svd 90%"),
+         .hint = "groups of 32 fit a multiple of 32"});
+  }
+  const std::int64_t heads = args.integer("heads", sizes.n_head, 1, sizes.n_head);
+  const std::int64_t sharing = sizes.n_head / sizes.n_kv_head;
+  if (heads % sharing != 0) {
+    throw Error({.where = "--heads",
+                 .what = "heads that share one of keys go together",
+                 .found = str(heads),
+                 .expected = str("a multiple of ", sharing)});
   }
   const std::int64_t left = args.integer("inner", sizes.n_inner, 1, sizes.n_inner);
   const std::int64_t layers = args.integer("layers", sizes.n_layer, 1, sizes.n_layer);
-  const TokenizedText text = open_text(args, *args.value("text"), from);
-  const Windows windows(text.tokens, from.model().sizes().block_size,
+  const TokenizedText read = open_text(args, *args.value("text"), from);
+  const Windows windows(read.tokens, from.model().sizes().block_size,
                         args.integer("windows", 128, 1, 1'000'000));
-  const nn::Shallow shallow = nn::shallow(from.model(), layers, windows.batches);
-  const std::vector<std::vector<double>> importance =
-      nn::inner_importance(*shallow.model, windows.batches);
-  const std::vector<std::vector<std::int64_t>> keep = nn::most_important(importance, left);
-  const std::unique_ptr<nn::Model> small = nn::narrowed(*shallow.model, keep);
+  nn::Shallow shallow = nn::shallow(from.model(), layers, windows.batches);
+  std::unique_ptr<nn::Model> small = std::move(shallow.model);
+  std::vector<double> heads_kept(static_cast<std::size_t>(layers), 100);
+  if (args.has("heads")) {
+    const auto importance = nn::head_importance(*small, windows.batches);
+    const auto keep = nn::most_important(importance, heads / sharing);
+    std::ranges::transform(importance, keep, heads_kept.begin(), kept_of);
+    small = nn::with_heads_of(*small, keep);
+  }
+  const auto importance = nn::inner_importance(*small, windows.batches);
+  const auto keep = nn::most_important(importance, left);
+  small = nn::narrowed(*small, keep);
+  std::vector<quant::FactoredMatrix> matrices;
+  if (const auto words = args.value("svd")) {
+    quant::Factored made = in_factors(*small, *words, windows.batches);
+    small = std::move(made.model);
+    matrices = std::move(made.matrices);
+  }
   std::error_code ignored;  // DirectoryWriter says what is wrong
   fs::create_directories(out.parent_path(), ignored);
   {
@@ -95,23 +179,36 @@ int narrow_command(const Args& args) {
     nn::save_model(*small, dir.temporary());
     dir.commit();
   }
-  Table table({{.key = "block", .decimals = 0},
-               {.key = "kept_pct", .title = "of the output's power kept, %", .decimals = 2},
-               {.key = "loss_rise", .title = "loss without it", .decimals = 4, .sign = true}});
+  Table table(
+      {{.key = "block", .decimals = 0},
+       {.key = "heads_kept_pct", .title = "of the attention's power kept, %", .decimals = 2},
+       {.key = "kept_pct", .title = "of the output's power kept, %", .decimals = 2},
+       {.key = "loss_rise", .title = "loss without it", .decimals = 4, .sign = true}});
   std::vector<std::int64_t> stays;
   for (std::int64_t b = 0; b < sizes.n_layer; ++b)
     if (std::ranges::find(shallow.removed, b, &nn::RemovedBlock::block) == shallow.removed.end())
       stays.push_back(b);
   for (std::size_t b = 0; b < keep.size(); ++b) {
-    double kept = 0;
-    for (const std::int64_t i : keep[b]) kept += importance[b][static_cast<std::size_t>(i)];
-    const double all = std::accumulate(importance[b].begin(), importance[b].end(), 0.0);
-    table.add_row({number(static_cast<double>(stays[b])), number(all > 0 ? 100 * kept / all : 100),
-                   missing()});
+    table.add_row({number(static_cast<double>(stays[b])),
+                   args.has("heads") ? number(heads_kept[b]) : missing(),
+                   number(kept_of(importance[b], keep[b])), missing()});
   }
   for (const nn::RemovedBlock& r : shallow.removed)
-    table.add_row({number(static_cast<double>(r.block)), missing(), number(r.rise)});
+    table.add_row({number(static_cast<double>(r.block)), missing(), missing(), number(r.rise)});
   print_table(args, table);
+  if (!matrices.empty()) {
+    Table ranks({{.key = "matrix", .text = true},
+                 {.key = "rows", .decimals = 0},
+                 {.key = "columns", .decimals = 0},
+                 {.key = "rank", .decimals = 0},
+                 {.key = "energy_pct", .title = "of its energy kept, %", .decimals = 2}});
+    for (const quant::FactoredMatrix& m : matrices) {
+      ranks.add_row(
+          {text(m.name), number(static_cast<double>(m.rows)), number(static_cast<double>(m.cols)),
+           m.rank > 0 ? number(static_cast<double>(m.rank)) : missing(), number(100 * m.kept)});
+    }
+    print_table(args, ranks);
+  }
   for (const std::string& line : size_lines(open_artefact(args, out))) say(args, line);
   note(args, str("written to ", out.string(), "; ", from.file_bytes, " bytes before"));
   return 0;

@@ -141,7 +141,7 @@ class SeedRun {
   bool pipeline_row(const ExperimentConfig& config, const RowConfig& planned,
                     const nn::Model& first, RowResult& row, const fs::path& dir) {
     Json about = Json::object();
-    about.set("pipeline", pipeline_json(config, planned));
+    about.set("pipeline", Json());  // its place; what stages found is known in the end
     const RowTools tools{
         .round = [&](const ExperimentConfig& own, const quant::Method* method,
                      const quant::Plan& plan,
@@ -155,6 +155,7 @@ class SeedRun {
     const std::optional<PipelineModel> made =
         run_pipeline(run_, seed_, config, planned, first, teacher(), tools, row);
     if (!made) return false;
+    about.set("pipeline", pipeline_json(config, planned, made->done));
     save_row(*made->model, made->quantized, row, dir, std::move(about));
     return true;
   }

@@ -11,8 +11,11 @@
 #include "experiments/run/teacher.h"
 #include "experiments/show/table.h"
 #include "nn/architectures.h"
+#include "nn/heads.h"
 #include "nn/narrow.h"
+#include "nn/resized.h"
 #include "nn/shallow.h"
+#include "quant/methods/factored.h"
 #include "quant/methods/prune.h"
 #include "quant/train/mask.h"
 #include "quant/train/warm_start.h"
@@ -33,6 +36,15 @@ std::vector<StepRange> ranges_of(const ExperimentConfig& config,
   return step_ranges(stages, qat_steps(config), config.train.steps);
 }
 
+std::int64_t heads_left_of(const nn::Sizes& sizes, double gone, std::int64_t group) {
+  return heads_left(sizes.n_kv_head, sizes.attention() / sizes.n_kv_head, gone, group);
+}
+
+/// ", in groups of 32", or "" without groups.
+std::string group_text(const RowConfig& row) {
+  return row.group_size > 0 ? str(", in groups of ", row.group_size) : "";
+}
+
 class Stages {
  public:
   Stages(const RunContext& run, std::int64_t seed, const ExperimentConfig& config,
@@ -51,6 +63,8 @@ class Stages {
 
   std::optional<PipelineModel> run(const nn::Model& first) {
     model_ = nn::clone(first);
+    const double before = block_weights(*model_);
+    done_.resize(stages_.size());
     for (std::size_t i = 0; i < stages_.size(); ++i) {
       run_.progress.note(str(result_.name, ": stage ", i + 1, " of ", stages_.size(), ", ",
                              stages_[i].text,
@@ -58,7 +72,11 @@ class Stages {
       if (!step(i)) return std::nullopt;
     }
     integers_.masks = std::move(masks_);
-    return PipelineModel{.model = std::move(model_), .quantized = std::move(integers_)};
+    if (std::ranges::any_of(stages_, &PipelineStage::resizes)) {
+      result_.figures.emplace(quant::kLeftFigure.key, block_weights(*model_) / before);
+    }
+    return PipelineModel{
+        .model = std::move(model_), .quantized = std::move(integers_), .done = std::move(done_)};
   }
 
  private:
@@ -69,9 +87,11 @@ class Stages {
       case Kind::prune:
         prune(s);
         return true;
+      case Kind::heads:
       case Kind::neurons:
       case Kind::layers:
-        take_out(s);
+      case Kind::svd:
+        resize(i);
         return true;
       case Kind::rewind:
         return rewind(i);
@@ -103,24 +123,69 @@ class Stages {
     quant::zero_pruned(latent_->params(), masks_);
   }
 
-  void take_out(const PipelineStage& s) {
+  /// Another model in the place of this one: smaller, or in factors.
+  void resize(std::size_t i) {
+    const PipelineStage& s = stages_[i];
     const double began = seconds_now();
-    const Calibration text(config_, *model_, run_.data.source.tokens.train, stream_);
-    const nn::Sizes& sizes = model_->sizes();
-    if (s.kind == Kind::layers) {
-      nn::Shallow shallow = nn::shallow(*model_, sizes.n_layer - s.count, text.batches());
-      for (const nn::RemovedBlock& r : shallow.removed) {
-        run_.progress.note(str(result_.name, ": block ", r.block, " goes, the loss changes by ",
-                               printed("%+.4f", r.rise)));
+    std::optional<Calibration> made;
+    if (s.reads_text()) made.emplace(config_, *model_, run_.data.source.tokens.train, stream_);
+    const std::span<const nn::Tokens> text = made ? made->batches() : std::span<const nn::Tokens>{};
+    switch (s.kind) {
+      case Kind::layers:
+        done_[i] = take_out_blocks(s, text);
+        break;
+      case Kind::heads: {
+        const nn::Sizes sizes = model_->sizes();
+        const std::int64_t left = heads_left_of(sizes, s.share, row_.group_size);
+        model_ = nn::with_heads_of(*model_,
+                                   nn::most_important(nn::head_importance(*model_, text), left));
+        done_[i] = str(model_->sizes().n_head, " of ", sizes.n_head, " heads stay");
+        break;
       }
-      model_ = std::move(shallow.model);
-    } else {
-      const std::int64_t left = channels_left(sizes.n_inner, s.share, row_.group_size);
-      run_.progress.note(str(result_.name, ": ", left, " of ", sizes.n_inner, " channels stay"));
-      model_ = nn::narrowed(
-          *model_, nn::most_important(nn::inner_importance(*model_, text.batches()), left));
+      case Kind::neurons: {
+        const std::int64_t all = model_->sizes().n_inner;
+        const std::int64_t left = channels_left(all, s.share, row_.group_size);
+        model_ =
+            nn::narrowed(*model_, nn::most_important(nn::inner_importance(*model_, text), left));
+        done_[i] = str(left, " of ", all, " channels stay");
+        break;
+      }
+      default:
+        done_[i] = factor(s.svd, text);
     }
+    run_.progress.note(str(result_.name, ": ", done_[i]));
     result_.seconds += seconds_now() - began;
+  }
+
+  std::string take_out_blocks(const PipelineStage& s, std::span<const nn::Tokens> text) {
+    nn::Shallow shallow = nn::shallow(*model_, model_->sizes().n_layer - s.count, text);
+    model_ = std::move(shallow.model);
+    std::string out;
+    for (const nn::RemovedBlock& r : shallow.removed) {
+      out += str(out.empty() ? "" : ", ", "block ", r.block, " goes, the loss changes by ",
+                 printed("%+.4f", r.rise));
+    }
+    return out;
+  }
+
+  std::string factor(quant::FactorOptions options, std::span<const nn::Tokens> text) {
+    options.unit = rank_unit(row_.group_size);
+    quant::Factored made = quant::factored(*model_, options, text);
+    model_ = std::move(made.model);
+    std::string ranks;
+    double least = 1;
+    for (const quant::FactoredMatrix& m : made.matrices) {
+      ranks += str(ranks.empty() ? "" : " ", m.rank > 0 ? str(m.rank) : std::string("whole"));
+      least = std::min(least, m.kept);
+    }
+    return str("ranks ", ranks, ", each with ", printed("%.1f", 100 * least),
+               " % of its energy or more");
+  }
+
+  static double block_weights(nn::Model& model) {
+    double n = 0;
+    for (const nn::Linear* l : model.linears()) n += static_cast<double>(l->weight->value.size());
+    return n;
   }
 
   /// The first steps of fp32's training are made again: they give the weights of then.
@@ -199,7 +264,42 @@ class Stages {
   std::unique_ptr<nn::Model> model_, latent_;  // latent_: the weights behind the integers
   quant::Quantized integers_;
   std::vector<quant::NamedMask> masks_;
+  std::vector<std::string> done_;
 };
+
+/// What a stage that resizes leaves of these shapes.
+std::unique_ptr<nn::Model> resized(const PipelineStage& s, const RowConfig& row,
+                                   const nn::Model& shapes) {
+  constexpr auto kShapes = nn::Model::Values::shapes_only;
+  const nn::Sizes& sizes = shapes.sizes();
+  if (s.kind == Kind::heads) {
+    const std::int64_t left = heads_left_of(sizes, s.share, row.group_size);
+    check(left < sizes.n_kv_head, s.text, "rounds to none of ", sizes.n_kv_head, " heads of ",
+          sizes.attention() / sizes.n_kv_head, " channels", group_text(row));
+    return nn::with_heads(shapes, left, kShapes);
+  }
+  if (s.kind == Kind::svd) {
+    const std::vector<std::int64_t> ranks = quant::least_ranks(sizes, rank_unit(row.group_size));
+    const double least = quant::weights_share(sizes, ranks);
+    const std::string smallest =
+        str("the smallest factors, of rank ", rank_unit(row.group_size), group_text(row), ", have ",
+            printed("%.1f", 100 * least), " % of the matrices' bytes");
+    check(least < 1, s.text, smallest);
+    check(!s.svd.weights || s.svd.share >= least, s.text, smallest);
+    return nn::with_ranks(shapes, ranks, kShapes);
+  }
+  Json json = shapes.config_json();
+  const nn::Architecture& a = nn::architecture_of(json, s.text);
+  if (s.kind == Kind::layers) {
+    json.set(a.layers, sizes.n_layer - s.count);
+  } else {
+    const std::int64_t left = channels_left(sizes.n_inner, s.share, row.group_size);
+    check(left < sizes.n_inner, s.text, "no part of the ", sizes.n_inner,
+          " channels can go: the nearest that fits kernels", group_text(row), " is all of them");
+    json.set(a.inner, left);
+  }
+  return nn::make_model(json, s.text, kShapes);
+}
 
 }  // namespace
 
@@ -219,19 +319,7 @@ std::unique_ptr<nn::Model> shapes_after(const ExperimentConfig& config, const Ro
         if (quant::is_prunable(*out, t))
           quant::require_pattern(s.prune, t.weight->value.cols(), t.name);
     }
-    if (s.kind != Kind::neurons && s.kind != Kind::layers) continue;
-    Json json = out->config_json();
-    const nn::Architecture& a = nn::architecture_of(json, s.text);
-    if (s.kind == Kind::layers) {
-      json.set(a.layers, out->sizes().n_layer - s.count);
-    } else {
-      const std::int64_t inner = out->sizes().n_inner,
-                         left = channels_left(inner, s.share, row.group_size);
-      check(left < inner, s.text, "no part of the ", inner, " channels can go: groups of ",
-            row.group_size, " have to fit the rest");
-      json.set(a.inner, left);
-    }
-    out = nn::make_model(json, s.text, nn::Model::Values::shapes_only);
+    if (s.resizes()) out = resized(s, row, *out);
   }
   return out;
 }
@@ -266,13 +354,15 @@ std::string describe_pipeline(const ExperimentConfig& config, const RowConfig& r
   return str(out, "; ", steps, " steps of training");
 }
 
-Json pipeline_json(const ExperimentConfig& config, const RowConfig& row) {
+Json pipeline_json(const ExperimentConfig& config, const RowConfig& row,
+                   std::span<const std::string> done) {
   const std::vector<PipelineStage> stages = parse_pipeline(row.pipeline);
   const std::vector<StepRange> ranges = ranges_of(config, stages);
   Json::Array all;
   for (std::size_t i = 0; i < stages.size(); ++i) {
     Json one = Json::object();
     one.set("stage", stages[i].text).set("steps", ranges[i].size());
+    if (!done[i].empty()) one.set("done", done[i]);
     all.push_back(std::move(one));
   }
   return Json(std::move(all));

@@ -39,6 +39,8 @@ struct RowTools {
 struct PipelineModel {
   std::unique_ptr<nn::Model> model{};
   quant::Quantized quantized{};  ///< integers and masks; without integers the model is what ships
+  std::vector<std::string>
+      done{};  ///< by stage, what its words leave open: "48 of 64 channels stay"
 };
 
 /// `first` after all stages of the row, whose configuration `config` is; nothing when a stop was
@@ -49,8 +51,9 @@ std::optional<PipelineModel> run_pipeline(const RunContext& run, std::int64_t se
                                           const nn::Model& first, nn::Model* teacher,
                                           const RowTools& tools, RowResult& result);
 
-/// The model that the stages leave, without values. Usage error for a pattern that does not divide a
-/// layer's inputs.
+/// The model that the stages leave, without values; where ranks follow from values, in the smallest factors.
+/// Usage error for a pattern that does not divide a layer's inputs, for a share that rounds to nothing and
+/// for one that no factors reach.
 std::unique_ptr<nn::Model> shapes_after(const ExperimentConfig& config, const RowConfig& row,
                                         nn::Model& shapes);
 
@@ -60,7 +63,8 @@ TrainSettings pipeline_settings(const ExperimentConfig& config, std::uint64_t se
 
 /// "prune 2:4, distill (60 steps), gptq 4; 60 steps of training".
 std::string describe_pipeline(const ExperimentConfig& config, const RowConfig& row);
-/// For quantization_config: [{"stage": "distill", "steps": 60}, …].
-Json pipeline_json(const ExperimentConfig& config, const RowConfig& row);
+/// For config.json: [{"stage": "distill", "steps": 60}, …], with what PipelineModel::done says of each.
+Json pipeline_json(const ExperimentConfig& config, const RowConfig& row,
+                   std::span<const std::string> done);
 
 }  // namespace notch::experiments

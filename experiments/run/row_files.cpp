@@ -11,11 +11,30 @@
 #include "quant/store/model_files.h"
 
 namespace notch::experiments {
+namespace {
+
+void name_row(const RowResult& row, Json& about) {
+  about.set("method", row.method);
+  if (!row.label.empty()) about.set("label", row.label);
+}
+
+/// What config.json says beside the model's own of one that is not quantized; nothing of fp32 itself in half
+/// precision, of which there is nothing to say.
+Json made_by(const RowResult& row, Json about) {
+  Json more = Json::object();
+  if (about.as_object("about").empty()) return more;
+  name_row(row, about);
+  more.set(kRowKey, std::move(about));
+  return more;
+}
+
+}  // namespace
+
 std::string write_model(const nn::Model& model, const quant::Quantized& quantized, RowResult& row,
                         const fs::path& dir, Json about) {
   const bool half = quantized.tensors.empty();
   if (half && quantized.masks.empty()) {
-    nn::save_model(model, dir, Json::object(), nn::DType::f16);
+    nn::save_model(model, dir, made_by(row, std::move(about)), nn::DType::f16);
     return {};
   }
   if (!half) {
@@ -23,8 +42,7 @@ std::string write_model(const nn::Model& model, const quant::Quantized& quantize
     row.layers = std::ssize(quantized.layers);
   }
   note_pruned(quantized, row);
-  about.set("method", row.method);
-  if (!row.label.empty()) about.set("label", row.label);
+  name_row(row, about);
   quant::save_quantized(model, quantized, dir, about, quant::Coding::packed,
                         half ? nn::DType::f16 : nn::DType::f32);
   if (half) return {};

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "autograd/base/json.h"
 #include "experiments/run/results.h"
@@ -14,9 +15,12 @@
 
 namespace notch::experiments {
 
+/// The member of config.json that says how a model in floating point was made.
+inline constexpr std::string_view kRowKey = "notch_row";
+
 /// Writes the row's model directory, and what rounding did into the row: integers, or where there are none
-/// half precision, without the weights that are pruned. `about` is merged into quantization_config, which
-/// a model without integers and masks has not. Returns what to tell of it, "" for nothing. Throws as
+/// half precision, without the weights that are pruned. `about` is merged into quantization_config, or where
+/// there are no integers and masks is kRowKey. Returns what to tell of it, "" for nothing. Throws as
 /// quant::require_activity and quant::save_quantized.
 std::string write_model(const nn::Model& model, const quant::Quantized& quantized, RowResult& row,
                         const std::filesystem::path& dir, Json about);

@@ -4,6 +4,7 @@
 #include "experiments/config/config_effects.h"
 #include "experiments/config/pipeline.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/setup.h"
 #include "tests/catch.h"
 
 namespace notch::experiments {
@@ -41,6 +42,11 @@ TEST_CASE("stages of a pipeline are read word by word") {
   CHECK(small[0].count == 2);
   CHECK(small[1].kind == Kind::neurons);
   CHECK(small[1].share == 0.25);
+  const auto factors = parse_pipeline(Words{"prune heads 50%", "svd bytes 40% plain", "gptq 4"});
+  CHECK(factors[0].kind == Kind::heads);
+  CHECK(factors[0].share == 0.5);
+  CHECK(factors[1].svd == quant::FactorOptions{.share = 0.4, .weights = true, .whitened = false});
+  CHECK(parse_pipeline(Words{"svd 90%"})[0].svd == quant::FactorOptions{.share = 0.9});
   const auto ticket = parse_pipeline(Words{"prune 80% magnitude", "rewind 20", "train", "gptq 4"});
   CHECK(ticket[1].count == 20);
   CHECK(trains_again(ticket, 2));
@@ -76,7 +82,39 @@ TEST_CASE("channels that are left fit groups and kernels") {
   CHECK(channels_left(32, 0.25, 0) == 24);  // a multiple of 4: eight of them are 32
   CHECK(channels_left(20, 0.25, 0) == 16);  // 15, to a multiple of 2
   CHECK(channels_left(64, 0.99, 0) == 8);   // some stay
-  CHECK(channels_left(64, 0.01, 0) == 56);  // some go
+  CHECK(channels_left(64, 0.01, 0) == 64);  // 63.36, to a multiple of 8: none goes
+}
+
+TEST_CASE("heads and ranks that are left fit groups") {
+  CHECK(heads_left(12, 64, 0.25, 0) == 9);
+  CHECK(heads_left(12, 64, 0.01, 0) == 12);  // 11.88: none goes
+  CHECK(heads_left(4, 16, 0.9, 0) == 1);     // one stays
+  CHECK(heads_left(4, 16, 0.25, 32) == 4);   // two heads fill a group: 1.5 pairs, to 2
+  CHECK(heads_left(4, 16, 0.5, 32) == 2);
+  CHECK(heads_left(6, 48, 0.5, 32) == 4);  // pairs of 96: 1.5, to 2
+  CHECK(rank_unit(0) == 8);
+  CHECK(rank_unit(32) == 32);
+  CHECK(rank_unit(12) == 24);
+}
+
+TEST_CASE("a share that rounds to nothing is refused at its row") {
+  const auto refused = [](const std::string& words, const std::string& model) {
+    const LoadedConfig loaded = load("pipeline = [" + words + "]", "[model]\n" + model);
+    return test::error_of([&] { check_rows(loaded.config, 256, loaded.origins); });
+  };
+  const std::string model = "n_embd = 64\nn_head = 4\nn_layer = 2\n";
+  for (const char* words : {"'prune neurons 1%'", "'prune heads 10%'", "'svd bytes 10%'",
+                            "'prune heads 25%', 'rtn 4'"}) {
+    INFO(words);
+    const ErrorParts parts = refused(words, model + "[quant]\ngroup_size = 32\n");
+    CHECK(parts.fault == Fault::usage);
+    CHECK(parts.field == "row[0].pipeline");
+  }
+  // Ranks of 8 in matrices of [192, 64], [64, 64], [256, 64], [64, 256]: 8 (256 + 128 + 320 + 320) of 49,152.
+  CHECK(refused("'svd bytes 16%'", model).what.find("16.7 %") != std::string::npos);
+  const LoadedConfig fits =
+      load("pipeline = ['prune heads 25%', 'svd bytes 20%']", "[model]\n" + model);
+  CHECK_NOTHROW(check_rows(fits.config, 256, fits.origins));
 }
 
 TEST_CASE("stages and orders that cannot be are refused") {
@@ -90,7 +128,15 @@ TEST_CASE("stages and orders that cannot be are refused") {
       Case{{"prune 2:5"}, "pipeline[0]", "not what can be pruned"},
       Case{{"prune 100%"}, "pipeline[0]", "not what can be pruned"},
       Case{{"prune 50% zeros"}, "pipeline[0]", "not a way"},
-      Case{{"prune heads 25%"}, "pipeline[0]", "n_embd / n_head"},
+      Case{{"prune heads 2"}, "pipeline[0]", "no share of the heads"},
+      Case{{"svd"}, "pipeline[0]", "no share of the energy"},
+      Case{{"svd bytes 100%"}, "pipeline[0]", "no share of the matrices' bytes"},
+      Case{{"svd 90% wanda"}, "pipeline[0]", "not a way to weigh"},
+      Case{{"gptq 4", "svd 90%"}, "pipeline[1]", "integers"},
+      Case{{"prune 2:4", "svd 90%"}, "pipeline[1]", "single weights"},
+      Case{{"svd 90%", "svd 80%"}, "pipeline[1]", "two factors"},
+      Case{{"svd 90%", "prune heads 50%"}, "pipeline[1]", "two factors"},
+      Case{{"svd 90%", "prune 50%", "redraw", "train"}, "pipeline[2]", "smaller model"},
       Case{{"prune neurons 2"}, "pipeline[0]", "no share"},
       Case{{"prune layers 0"}, "pipeline[0]", "no number"}, Case{{"gptq"}, "pipeline[0]", "width"},
       Case{{"gptq 9"}, "pipeline[0]", "width"}, Case{{"gptq 4 50%"}, "pipeline[0]", "too many"},
@@ -131,6 +177,7 @@ TEST_CASE("orders that can be are taken") {
       Words{"gptq 4", "prune 2:4 magnitude", "qat-lsq 4"}, Words{"qat-ste 4", "qat-lsq-kd 4"},
       Words{"prune 25% magnitude", "train", "prune 2:4 wanda", "train", "gptq 3"},
       Words{"prune layers 1", "prune neurons 25%", "distill", "prune 4:8", "hqq 8"},
+      Words{"prune heads 25%", "svd bytes 50% plain", "distill", "prune 2:4", "gptq 4"},
       Words{"prune 20% magnitude", "rewind", "train", "prune 36% magnitude", "rewind", "train"});
   CHECK_NOTHROW(parse_pipeline(good));
 }
@@ -223,6 +270,9 @@ TEST_CASE("settings count where a stage uses them") {
   CHECK_FALSE(unused(floats, "qat.lr_scale=1"));
   CHECK_FALSE(unused(floats, "calib.windows=9"));
   CHECK_FALSE(unused("'prune neurons 25%'", "calib.windows=9"));
+  CHECK_FALSE(unused("'prune heads 50%'", "calib.windows=9"));
+  CHECK_FALSE(unused("'svd 90%'", "calib.windows=9"));
+  CHECK(unused("'svd 90% plain'", "calib.windows=9"));
   CHECK_FALSE(unused("'gptq 4', 'qat-ste 4'", "gptq.damp=0.1"));
   CHECK_FALSE(unused("'qat-lsq 4', 'qat-ste 4'", "qat.step_lr=0.1"));
   CHECK(unused(floats, "qat.ste=plain"));

@@ -4,6 +4,7 @@
 
 #include "autograd/base/half.h"
 #include "experiments/run/pipeline_row.h"
+#include "nn/architectures.h"
 #include "nn/narrow.h"
 #include "nn/shallow.h"
 #include "quant/store/model_files.h"
@@ -192,6 +193,43 @@ TEST_CASE("smaller models are trained and rounded in stages") {
     const std::span<const real> is = weights(alone, p.name), was = p.value.flat();
     for (std::size_t i = 0; i < is.size(); ++i) REQUIRE(is[i] == from_f16(to_f16(was[i])));
   }
+}
+
+TEST_CASE("heads and low rank are stages of a row") {
+  ExperimentConfig config =
+      with_rows(row("heads", "'prune heads 50%'") + row("half", "'svd bytes 70%', 'distill'") +
+                row("codes", "'svd bytes 70%', 'distill', 'gptq 4'") +
+                row("trained", "'svd bytes 70% plain', 'qat-lsq 4'") +
+                row("both", "'prune heads 50%', 'svd 60%', 'rtn 8'"));
+  config.quant.control = false;
+  config.calib.windows = 4;
+  const Finished run(config);
+  const quant::LoadedModel base = run.load("fp32"), heads = run.load("heads-fp16");
+  CHECK(heads.model->sizes().n_head == 1);
+  CHECK(heads.model->sizes().head_dim == 8);
+  // Of [48, 16], [16, 16], [64, 16], [16, 64] half of the first two goes.
+  CHECK(run.of("heads-fp16").figures.at("weights_left") == Approx(1 - 512.0 / 3072));
+  for (const char* name : {"half-fp16", "codes-int4", "trained-int4"}) {
+    INFO(name);
+    const quant::LoadedModel small = run.load(name);
+    // Ranks of 8: 8 (48 + 16), whole as 8 (16 + 16) = 16 · 16, 8 (64 + 16) twice, of 3,072.
+    CHECK(small.model->sizes().ranks == std::vector<std::int64_t>{8, 0, 8, 8});
+    CHECK(run.of(name).figures.at("weights_left") == Approx(2048.0 / 3072));
+  }
+  CHECK(run.load("half-fp16").tensors.empty());
+  CHECK(run.of("half-fp16").file_bytes < run.of("heads-fp16").file_bytes);
+  // Each factor has codes of its own: three pairs and a whole matrix.
+  CHECK(std::ranges::count_if(run.load("codes-int4").tensors, [](const quant::NamedQTensor& t) {
+          return t.name.starts_with("h.");
+        }) == 7);
+  CHECK(run.of("codes-int4").file_bytes < run.of("half-fp16").file_bytes);
+  CHECK(run.load("both-int8").model->sizes().n_head == 1);
+  // What is in floating point says how it was made, and in what.
+  const Json made = nn::read_config_json(run.directory / "run/models/half-fp16-seed1");
+  const Json stages = made.at("notch_row", "").at("pipeline", "");
+  CHECK(stages.as_array("")[0].at("done", "").as_string("").starts_with("ranks 8 whole 8 8"));
+  CHECK(stages.as_array("")[1].at("stage", "").as_string("") == "distill");
+  CHECK(run_all(config, run.data, run.directory / "run", Earlier::resume)[0].rows.size() == 6);
 }
 
 TEST_CASE("a ticket goes back to where fp32 was") {
