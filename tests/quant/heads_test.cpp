@@ -155,7 +155,7 @@ TEST_CASE("lists of heads that do not fit a model are refused") {
   CHECK(error_of([&] { head_importance(*model, {}); }).fault == Fault::usage);
 }
 
-TEST_CASE("GGUF says the channels of llama's heads and has no key for gpt2's") {
+TEST_CASE("GGUF has a key for the heads of a Llama alone") {
   quant::GgufVocabulary letters;
   for (char c = 'a'; c < 'a' + 11; ++c) {
     letters.tokens.push_back(std::string(1, c));
