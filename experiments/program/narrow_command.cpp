@@ -125,13 +125,13 @@ int narrow_command(const Args& args) {
   }
   use_threads(args);
   const Artefact from = open_artefact(args, args.positionals[0]);
-  if (!from.loaded.tensors.empty() || !from.loaded.masks.empty()) {
+  const nn::Sizes& sizes = from.model().sizes();
+  if (!from.loaded.tensors.empty() || !from.loaded.masks.empty() || !sizes.ranks.empty()) {
     throw Error({.fault = Fault::input,
                  .where = from.path.string(),
-                 .what = "quantized or pruned already",
+                 .what = "quantized, pruned or in two factors already",
                  .hint = "narrow the model it was made from"});
   }
-  const nn::Sizes& sizes = from.model().sizes();
   if (!args.has("inner") && !args.has("layers") && !args.has("heads") && !args.has("svd")) {
     throw Error(
         {.where = "--inner",

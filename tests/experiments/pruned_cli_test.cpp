@@ -85,5 +85,49 @@ TEST_CASE("narrow writes a smaller model that runs") {
   CHECK_FALSE(fs::exists(program / "x"));
 }
 
+TEST_CASE("narrow takes out heads and makes factors") {
+  const Program program;
+  const std::string model = program.train();
+  const std::string narrow = "narrow " + model + " --text text.txt --out ";
+  const auto runs = [&](const std::string& dir) {
+    return first_row(program.notch("eval " + dir + " --text text.txt -o json")).find("loss") !=
+           nullptr;
+  };
+  const std::vector<Json> heads = rows_of(program.notch(narrow + "single --heads 1 -o json"));
+  REQUIRE(heads.size() == 2);
+  for (const Json& block : heads) {
+    CHECK(value(block, "heads_kept_pct") > 0);
+    CHECK(value(block, "heads_kept_pct") < 100);
+    CHECK(value(block, "kept_pct") == Approx(100));
+  }
+  CHECK(runs("single"));
+  CHECK(program.notch("quantize single --method rtn --bits 4 --out single4 -q").code == 0);
+  CHECK(runs("single4"));
+  // GPT-2 has no key for heads of other than n_embd / n_head channels.
+  const Outcome gguf = program.notch("export single --gguf single.gguf");
+  check_refused(gguf, 3);
+  CHECK(gguf.err.find("notch.head_dim") != std::string::npos);
+
+  const Outcome factored = program.notch(narrow + "thin --svd 'bytes 60%'");
+  INFO(factored.err);
+  REQUIRE(factored.code == 0);
+  CHECK(factored.out.find("h.1.mlp.c_proj") != std::string::npos);
+  CHECK(fs::file_size(program / "thin/model.safetensors") <
+        fs::file_size(program / (model + "/model.safetensors")));
+  CHECK(runs("thin"));
+  CHECK(program.notch("quantize thin --method gptq --bits 8 --text text.txt --out thin8 -q").code ==
+        0);
+  CHECK(runs("thin8"));
+  CHECK(program.notch("sample thin8 -p the -n 4").code == 0);
+  check_refused(program.notch("export thin --onnx thin.onnx"), 3);
+  check_refused(program.notch("export thin --gguf thin.gguf"), 3);
+  check_refused(program.notch("narrow thin --inner 8 --text text.txt --out x"), 3);
+  for (const char* wrong : {"--heads 3", "--heads 0", "--svd 0%", "--svd 'bytes 1%'", "--svd 100%"}) {
+    INFO(wrong);
+    check_refused(program.notch(narrow + "x " + wrong), 2);
+  }
+  CHECK_FALSE(fs::exists(program / "x"));
+}
+
 }  // namespace
 }  // namespace notch
