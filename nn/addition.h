@@ -30,6 +30,12 @@ struct Remark {
   Json value{};
 };
 
+/// Where in its training an update stands.
+struct Moment {
+  double r = 0;   ///< it is that of step r · steps, 0 <= r < 1
+  double lr = 0;  ///< the learning rate of the model's parameters
+};
+
 class Addition {
  public:
   Addition() = default;
@@ -43,7 +49,7 @@ class Addition {
   virtual std::vector<NamedValues> state() { return {}; }
   /// Between backward and the update of step r · steps, 0 <= r < 1.
   virtual void before_update(double r) { static_cast<void>(r); }
-  virtual void after_update() {}
+  virtual void after_update(const Moment& at) { static_cast<void>(at); }
   /// Asked after some steps. `gradients` runs the model forward and backward over a batch, always
   /// the same, into the gradients of its parameters; what is random in it, and here, follows from
   /// `key`. Changes nothing that a later step sees.

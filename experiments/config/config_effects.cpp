@@ -30,13 +30,29 @@ bool trains(const Uses& u) { return any(u, &Row::trains); }
 /// Whether a row's weights go through ranges that follow them, or that it learns.
 bool trains_ranges(const Uses& u) {
   return any(u, [](const Row& r) {
-    return r.method->training == quant::Training::ste || r.method->training == quant::Training::lsq;
+    return r.has([](const quant::Method& m) {
+      return m.training == quant::Training::ste || m.training == quant::Training::lsq;
+    });
   });
 }
 bool adapts(const Uses& u) {
-  return any(u, [](const Row& r) { return r.method->training == quant::Training::adapters; });
+  return any(u, [](const Row& r) {
+    return r.has([](const quant::Method& m) { return m.training == quant::Training::adapters; });
+  });
 }
 bool forks(const Uses& u) { return u.forks(); }
+/// Whether weights are trained after fp32: scales and products alone have a rate of their own, and none of
+/// them decays.
+bool forks_weights(const Row& r) {
+  if (!r.forks()) return false;
+  if (r.stages.empty()) return r.method->trains_weights();
+  return std::ranges::any_of(r.stages, [](const PipelineStage& s) {
+    return s.trains() && (!s.method || s.method->trains_weights());
+  });
+}
+bool forks_weights(const Uses& u) {
+  return u.control || any_at_all(u, [](const Row& r) { return forks_weights(r); });
+}
 bool calibrates(const Uses& u) { return any_at_all(u, &Row::calibrates); }
 bool rounds(const Uses& u) {
   return any(u, [](const Row& r) { return !r.trains(); });
@@ -57,8 +73,11 @@ bool has_inputs(const Uses& u) {
 bool has_static_inputs(const Uses& u) { return any(u, &Row::has_static_inputs); }
 /// Whether ranges of activations, too, are what it trains.
 bool trains_inputs(const Row& r) {
-  return r.trains() && r.method->training != quant::Training::adapters;
+  return r.has([](const quant::Method& m) {
+    return m.trains() && m.training != quant::Training::adapters;
+  });
 }
+bool trains_scales(const quant::Method& m) { return m.training == quant::Training::scales; }
 bool trains_static_inputs(const Uses& u) {
   return any(u, [](const Row& r) { return trains_inputs(r) && r.has_static_inputs(); });
 }
@@ -98,6 +117,8 @@ constexpr const char* kGpt2 = "model.architecture = \"gpt2\"";
 constexpr const char* kLlama = "model.architecture = \"llama\"";
 constexpr const char* kRounded = "a row that is rounded after training";
 constexpr const char* kMixed = "mixed.widths, and a row that is rounded after training";
+constexpr const char* kForkedWeights =
+    "quant.control = true, or a row that trains weights after fp32";
 constexpr const char* kTrained = "a row of a method that trains";
 constexpr const char* kRoundsWeights = "a row of a qat-ste or qat-lsq method";
 constexpr const char* kAdapted = "a row of qlora";
@@ -168,8 +189,11 @@ std::vector<Effect> make_effects() {
       {"train.beta1", "train.optimizer = \"adamw\"", adamw},
       {"train.beta2", "train.optimizer = \"adamw\"", adamw},
       {"train.eps", "train.optimizer = \"adamw\"", adamw},
-      {"train.backward", "a row of a method that trains, not qlora, with activations.bits above 0",
-       nullptr,
+      {"train.backward",
+       "activations.grid = \"integer\", and a row of a method that trains, not qlora, with activations",
+       [](const Uses& u) {
+         return set_somewhere(u, [](const auto& c) { return c.activations.spec.is_integer(); });
+       },
        [](const Uses& u) {
          return any(u, [](const Row& r) { return trains_inputs(r) && r.row.activations > 0; });
        }},
@@ -275,10 +299,10 @@ std::vector<Effect> make_effects() {
       {"qat.fraction", "qat.steps = 0, and the control or a row that trains after fp32",
        [](const Uses& u) { return u.config.qat.steps == 0; }, forks},
       {"qat.batch_size", kForked, nullptr, forks},
-      {"qat.lr_scale", "the control, or a trained row that has no distill.lr_scale", nullptr,
+      {"qat.lr_scale", "the control, or a row that trains weights and has no distill.lr_scale", nullptr,
        [](const Uses& u) {
          return u.control || any_at_all(u, [](const Row& r) {
-                  return r.forks() && !(r.has_teacher() && r.config.distill.lr_scale > 0);
+                  return forks_weights(r) && !(r.has_teacher() && r.config.distill.lr_scale > 0);
                 });
        }},
       {"qat.min_lr_scale", "qat.schedule = \"cosine\" or \"linear\", and rows that train",
@@ -305,15 +329,16 @@ std::vector<Effect> make_effects() {
          return any(u, [](const Row& r) {
            using enum quant::InputLearning;
            const quant::InputLearning inputs = r.config.qat.inputs;
-           return r.learns_steps() || r.method->training == quant::Training::scales ||
+           return r.learns_steps() || r.has(trains_scales) ||
                   (trains_inputs(r) && r.has_static_inputs() && (inputs == lsq || inputs == pact));
          });
        }},
-      {"qat.weight_decay", kForked, nullptr, forks},
+      {"qat.weight_decay", kForkedWeights, nullptr, forks_weights},
       {"qat.from", kTrained, nullptr, trains},
       {"qat.start", kTrained, nullptr, trains},
       {"qat.freeze", kRoundsWeights, nullptr, trains_ranges},
       {"qat.dampen", kRoundsWeights, nullptr, trains_ranges},
+      {"qat.cage", kRoundsWeights, nullptr, trains_ranges},
       {"qat.ema", "the control, or a row that trains", nullptr,
        [](const Uses& u) { return u.forks() || trains(u); }},
       {"qat.inputs", "a row of a method that trains, not qlora, with static ranges of activations", nullptr,
@@ -366,48 +391,6 @@ const std::vector<Effect>& effects() {
     return made;
   }();
   return all;
-}
-
-const std::vector<std::string_view>& always_effective() {
-  static const std::vector<std::string_view> keys = {
-      "name", "seeds", "out", "threads", "row", "data.kind", "data.tokenizer", "data.val_fraction",
-      "data.test_fraction",
-      // Without a test split, "val" is what happens and "test" is the default.
-      "data.score", "model.from", "model.architecture", "model.n_layer", "model.n_head",
-      "model.n_embd", "model.n_inner", "model.block_size", "model.tie_embeddings", "model.outliers",
-      "train.steps", "train.batch_size", "train.grad_accum", "train.lr", "train.optimizer", "train.clip",
-      "train.order", "train.eval_every", "train.eval_windows", "train.checkpoint_every",
-      "train.keep_last", "train.log_every", "train.matmul", "train.products",
-      "quant.control",
-      // A width that no row has is an element of which nothing else is used.
-      "quant.at", "quant.at[].bits", "quant.layers[].pattern", "quant.layers[].bits",
-      "row[].method", "row[].bits", "row[].grid", "row[].granularity", "row[].group_size",
-      "row[].scale",
-      "row[].activations", "row[].label", "row[].pipeline"};
-  return keys;
-}
-
-const std::vector<std::string_view>& without_numbers() {
-  static const std::vector<std::string_view> keys = {"name", "out", "threads", "train.eval_every",
-                                                     "train.eval_windows", "train.checkpoint_every",
-                                                     "train.keep_last", "train.log_every",
-                                                     // GPTQ's result does not depend on it.
-                                                     "gptq.block"};
-  return keys;
-}
-
-Uses uses_of(const ExperimentConfig& config) {
-  Uses uses{.config = config, .control = config.quant.control};
-  static constexpr quant::Method kHalf{.name = "fp16"};
-  for (const RowConfig& row : planned_rows(config)) {
-    const bool half = row.bits == 0;
-    (half ? uses.halves : uses.rows)
-        .push_back({.row = row,
-                    .config = row_config(config, row),
-                    .method = half ? &kHalf : &quant::method(row.method),
-                    .stages = parse_pipeline(row.pipeline)});
-  }
-  return uses;
 }
 
 }  // namespace notch::experiments

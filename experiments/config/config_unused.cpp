@@ -1,5 +1,5 @@
 // Keys without effect: found by the table of experiments/config/config_effects.cpp, set back to their defaults,
-// or refused.
+// or refused; and the keys that the table does not ask about.
 #include <algorithm>
 
 #include "autograd/base/error.h"
@@ -115,6 +115,48 @@ void reset_all(LoadedConfig& loaded, const std::vector<Unused>& unused) {
 }
 
 }  // namespace
+
+const std::vector<std::string_view>& always_effective() {
+  static const std::vector<std::string_view> keys = {
+      "name", "seeds", "out", "threads", "row", "data.kind", "data.tokenizer", "data.val_fraction",
+      "data.test_fraction",
+      // Without a test split, "val" is what happens and "test" is the default.
+      "data.score", "model.from", "model.architecture", "model.n_layer", "model.n_head",
+      "model.n_embd", "model.n_inner", "model.block_size", "model.tie_embeddings", "model.outliers",
+      "train.steps", "train.batch_size", "train.grad_accum", "train.lr", "train.optimizer", "train.clip",
+      "train.order", "train.eval_every", "train.eval_windows", "train.checkpoint_every",
+      "train.keep_last", "train.log_every", "train.matmul", "train.products",
+      "quant.control",
+      // A width that no row has is an element of which nothing else is used.
+      "quant.at", "quant.at[].bits", "quant.layers[].pattern", "quant.layers[].bits",
+      "row[].method", "row[].bits", "row[].grid", "row[].granularity", "row[].group_size",
+      "row[].scale",
+      "row[].activations", "row[].label", "row[].pipeline"};
+  return keys;
+}
+
+const std::vector<std::string_view>& without_numbers() {
+  static const std::vector<std::string_view> keys = {"name", "out", "threads", "train.eval_every",
+                                                     "train.eval_windows", "train.checkpoint_every",
+                                                     "train.keep_last", "train.log_every",
+                                                     // GPTQ's result does not depend on it.
+                                                     "gptq.block"};
+  return keys;
+}
+
+Uses uses_of(const ExperimentConfig& config) {
+  Uses uses{.config = config, .control = config.quant.control};
+  static constexpr quant::Method kHalf{.name = "fp16"};
+  for (const RowConfig& row : planned_rows(config)) {
+    const bool half = row.bits == 0;
+    (half ? uses.halves : uses.rows)
+        .push_back({.row = row,
+                    .config = row_config(config, row),
+                    .method = half ? &kHalf : &quant::method(row.method),
+                    .stages = parse_pipeline(row.pipeline)});
+  }
+  return uses;
+}
 
 ExperimentConfig numbers_of(ExperimentConfig config) {
   LoadedConfig loaded{.config = std::move(config)};

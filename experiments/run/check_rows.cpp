@@ -1,4 +1,5 @@
-// Rows against the shapes of the model, before anything is trained: experiments/run/setup.h.
+// What a run refuses before anything is trained: rows against the shapes of the model, and the processor
+// (experiments/run/setup.h).
 #include <algorithm>
 
 #include "autograd/base/error.h"
@@ -12,6 +13,15 @@
 namespace notch::experiments {
 namespace {
 
+/// The row's method, or those of its stages.
+std::vector<const quant::Method*> methods_of(const RowConfig& row) {
+  if (row.pipeline.empty()) return {&quant::method(row.method)};
+  std::vector<const quant::Method*> all;
+  for (const PipelineStage& s : parse_pipeline(row.pipeline))
+    if (s.method) all.push_back(s.method);
+  return all;
+}
+
 /// The targets of a row; what the plan has from a key of the configuration is refused there, and a grid that
 /// the method does not know. `grid`: the key of the row's.
 std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const RowConfig& row,
@@ -20,7 +30,8 @@ std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const Row
   try {
     const quant::Plan plan = row_plan(config, row);
     std::vector<quant::Target> targets = quant::resolve(plan, model);
-    quant::require_grids(quant::method(row.method), plan, targets);
+    for (const quant::Method* method : methods_of(row))
+      quant::require_grids(*method, plan, targets);
     return targets;
   } catch (const Error& e) {
     const std::string& field = e.parts().field;
@@ -128,10 +139,14 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     const auto own_key = [&](const char* name) {
       return str(grid.starts_with("row") ? grid.substr(0, grid.find('.')) : "quant", '.', name);
     };
-    if (method.trains() && method.training != quant::Training::adapters &&
-        quant::has_scales_of_scales(spec.scale)) {
+    const std::vector<const quant::Method*> all = methods_of(row);
+    const auto trains_scales = [](const quant::Method* m) {
+      return m->trains() && m->training != quant::Training::adapters;
+    };
+    const auto with_scales = std::ranges::find_if(all, trains_scales);
+    if (with_scales != all.end() && quant::has_scales_of_scales(spec.scale)) {
       origins.fail(own_key("scale"),
-                   {.what = str(row.method, " trains with the scales that it stores, and ",
+                   {.what = str((*with_scales)->name, " trains with the scales that it stores, and ",
                                 row.scale, " ones are chosen by the codes"),
                     .found = row.scale,
                     .expected = "f32, f16, bf16 or e8m0"});
@@ -159,6 +174,22 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
            .hint = "qat.lsq_init = \"mse\""});
     }
   }
+}
+
+void check_processor(const ExperimentConfig& config, bool has_bf16, const Origins& origins) {
+  if (config.train.matmul != "bf16") return;
+  if (config.train.products == "portable") {
+    origins.fail("train.products", {.fault = Fault::usage,
+                                    .what = "bfloat16 products differ between instruction sets",
+                                    .found = "portable, with train.matmul = \"bf16\"",
+                                    .expected = "openblas, or train.matmul = \"fp32\""});
+  }
+  if (has_bf16) return;
+  origins.fail("train.matmul", {.fault = Fault::usage,
+                                .what = "this processor multiplies no bfloat16 numbers",
+                                .found = "bf16",
+                                .expected = "AVX512-BF16 or AMX",
+                                .hint = "train.matmul = \"fp32\""});
 }
 
 }  // namespace notch::experiments

@@ -235,7 +235,8 @@ quant::TrainingOptions training_options(const ExperimentConfig& config,
   quant::TrainingOptions options{
       .qat = qat_options(config), .qlora = config.qlora, .seed = mix64(seed + kAdapterStream)};
   // These are of ranges that follow weights, or learn from them.
-  if (method.training == quant::Training::gaussian) options.qat.freeze = options.qat.dampen = 0;
+  if (method.training == quant::Training::gaussian)
+    options.qat.freeze = options.qat.dampen = options.qat.cage = 0;
   return options;
 }
 
@@ -258,6 +259,11 @@ TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, 
   return s;
 }
 
+double step_rate(const ExperimentConfig& config, const quant::Method& method) {
+  return method.training == quant::Training::adapters ? config.train.lr * config.qlora.lr_scale
+                                                      : config.qat.step_lr;
+}
+
 TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t seed,
                                 const quant::Method& method, std::string phase) {
   ExperimentConfig own = config;
@@ -268,7 +274,7 @@ TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t se
   s.ema = config.qat.ema;
   if (s.rate_key == "qat.lr_scale" && method.distills && config.distill.lr_scale > 0)
     s.rate_key = "distill.lr_scale";
-  if (method.training == quant::Training::adapters) s.step_lr = config.train.lr * config.qlora.lr_scale;
+  s.step_lr = step_rate(config, method);
   s.first_step = std::llround(config.qat.start * static_cast<double>(s.schedule.steps));
   return s;
 }
@@ -394,22 +400,6 @@ std::shared_ptr<const Calibration> CalibrationTexts::of(const ExperimentConfig& 
 std::shared_ptr<const Calibration> CalibrationTexts::alone(const ExperimentConfig& config,
                                                            const nn::Model& writer) const {
   return std::make_shared<const Calibration>(config, writer, train_, seed_);
-}
-
-void check_processor(const ExperimentConfig& config, bool has_bf16, const Origins& origins) {
-  if (config.train.matmul != "bf16") return;
-  if (config.train.products == "portable") {
-    origins.fail("train.products", {.fault = Fault::usage,
-                                    .what = "bfloat16 products differ between instruction sets",
-                                    .found = "portable, with train.matmul = \"bf16\"",
-                                    .expected = "openblas, or train.matmul = \"fp32\""});
-  }
-  if (has_bf16) return;
-  origins.fail("train.matmul", {.fault = Fault::usage,
-                                .what = "this processor multiplies no bfloat16 numbers",
-                                .found = "bf16",
-                                .expected = "AVX512-BF16 or AMX",
-                                .hint = "train.matmul = \"fp32\""});
 }
 
 void use_products(const ExperimentConfig& config) {

@@ -73,6 +73,9 @@ quant::QatOptions qat_options(const ExperimentConfig& config);
 quant::TrainingOptions training_options(const ExperimentConfig& config,
                                         const quant::Method& method, std::uint64_t seed);
 
+/// Peak learning rate of what a method trains besides the model's parameters.
+double step_rate(const ExperimentConfig& config, const quant::Method& method);
+
 /// Of a row that trains through rounding: fork_settings with the distilled rows' learning rate, or
 /// base_settings from scratch; without the part before rounding begins.
 TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t seed,

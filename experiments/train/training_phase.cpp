@@ -65,8 +65,9 @@ UpdateReport TrainingPhase::step() {
   const double start = seconds_now();
   const std::int64_t step = done();
   loss_ = gradients(step, graph_);
-  for (nn::Addition* addition : parts_.additions)
-    addition->before_update(static_cast<double>(step) / static_cast<double>(steps()));
+  const nn::Moment at{.r = static_cast<double>(step) / static_cast<double>(steps()),
+                      .lr = s_.schedule(s_.first_step + step)};
+  for (nn::Addition* addition : parts_.additions) addition->before_update(at.r);
   const optim::GradNorm norm = [&] {
     const Profile::Scope timing(parts_.profile, "gradient norm", {}, Pass::optimizer);
     return optim::grad_norm(optimizer_->groups(), s_.clip);
@@ -74,17 +75,16 @@ UpdateReport TrainingPhase::step() {
   if (!std::isfinite(loss_) || !std::isfinite(norm.norm) || !std::isfinite(norm.norm_outside)) {
     explain(step, norm);
   }
-  const double lr = s_.schedule(s_.first_step + step);
   {
     const Profile::Scope timing(parts_.profile, "update", {}, Pass::optimizer);
-    optimizer_->step(lr, norm.scale);
-    for (nn::Addition* addition : parts_.additions) addition->after_update();
+    optimizer_->step(at.lr, norm.scale);
+    for (nn::Addition* addition : parts_.additions) addition->after_update(at);
     if (ema_) ema_->update();
   }
   if (parts_.profile) parts_.profile->add_step(seconds_now() - start);
   return {.step = step + 1,
           .loss = loss_,
-          .lr = lr,
+          .lr = at.lr,
           .grad_norm = norm.norm,
           .tokens = batch_.B * batch_.T * s_.grad_accum};
 }

@@ -73,4 +73,22 @@ NOTCH_CLONES void dampen_backward(std::span<real> dw, std::span<const real> w, c
   });
 }
 
+NOTCH_CLONES void draw_to_levels(std::span<real> w, const Units& units, const Grid& grid,
+                                 double share) {
+  require_units("draw to levels", units, w);
+  const real part = static_cast<real>(share);
+  with_rounding(grid, [&](const auto& round) NOTCH_GRID_INLINE {
+    for (std::size_t u = 0; u < units.scales.size(); ++u) {
+      const real scale = units.scales[u];
+      const int z = units.zero(u);
+      const real first = grid.lowest(z), last = grid.highest(z);
+      real* in = of_unit(w, u, units.size);
+      for (std::int64_t i = 0; i < units.size; ++i) {
+        const real gap = in[i] - round(in[i] / scale, first, last) * scale;
+        in[i] -= part * gap;
+      }
+    }
+  });
+}
+
 }  // namespace notch::quant

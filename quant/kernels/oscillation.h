@@ -39,4 +39,7 @@ void observe_oscillation(const OscillationState& state, std::span<real> w, const
 void dampen_backward(std::span<real> dw, std::span<const real> w, const Units& units,
                      const Grid& grid, double factor);
 
+/// w -= share · (w - ŵ) for all weights, also those outside the range: no code changes.
+void draw_to_levels(std::span<real> w, const Units& units, const Grid& grid, double share);
+
 }  // namespace notch::quant

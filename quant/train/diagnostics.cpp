@@ -153,7 +153,8 @@ Diagnostics::Diagnostics(FakeQuantizer& fake) : fake_(fake) {
   }
 }
 
-void Diagnostics::after_update() {
+void Diagnostics::after_update(const nn::Moment& at) {
+  static_cast<void>(at);
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     Layer& layer = layers_[l];
     const MatrixGrid units(fake_, l);

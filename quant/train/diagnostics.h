@@ -45,7 +45,7 @@ class Diagnostics : public nn::Addition {
   explicit Diagnostics(FakeQuantizer& fake);
 
   /// Follows the codes. Of several additions it comes after those that move weights.
-  void after_update() override;
+  void after_update(const nn::Moment& at) override;
   /// report() as "quantizer".
   std::optional<nn::Remark> remark(const std::function<void()>& gradients,
                                    std::uint64_t key) override;

@@ -235,7 +235,20 @@ void FakeQuantizer::before_update(double r) {
   });
 }
 
-void FakeQuantizer::after_update() {
+void FakeQuantizer::draw_to_codes(const nn::Moment& at) {
+  if (options_.cage == 0) return;
+  refuse_links_below("qat.cage");
+  const double rise = std::max(0.0, (at.r - kCageSilence) / (1 - kCageSilence));
+  const double share = std::min(1.0, at.lr * options_.cage * rise);
+  if (share == 0) return;
+  for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {
+    draw_to_levels(node.target.weight->value.flat(), {node.now.scales, node.now.zero_points, unit},
+                   g, share);
+  });
+}
+
+void FakeQuantizer::after_update(const nn::Moment& at) {
+  draw_to_codes(at);
   if (options_.freeze == 0) return;
   refuse_links_below("qat.freeze");
   for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {

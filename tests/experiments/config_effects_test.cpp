@@ -162,6 +162,7 @@ TEST_CASE("a value ruled out by another in its file is refused there") {
       {"[distill]\nalpha = 0.0\ntemperature = 2.0\n", "distill.temperature"},
       {"[distill]\nalpha = 0.0\nreverse = 0.5\n", "distill.reverse"},
       {"[activations]\nbits = 8\nobserver = 'mse'\n", "activations.observer"},
+      {"[activations]\nbits = 8\ngrid = 'e4m3'\n[train]\nbackward = 'int8'\n", "train.backward"},
       {"[quant]\nbits = 4\n[[row]]\nmethod = 'rtn'\nbits = 2\n", "quant.bits"},
       {"[activations]\nbits = 8\n[[row]]\nmethod = 'rtn'\nbits = 2\n", "activations.bits"},
       {"[[row]]\nmethod = 'rtn'\nbits = 2\nlabel = 'a'\nset = ['gptq.damp=0.5']\n", "row[0].set"},
@@ -174,6 +175,22 @@ TEST_CASE("a value ruled out by another in its file is refused there") {
     CHECK(parts.field == c.field);
     CHECK(parts.what == "has no effect here");
     CHECK_FALSE(parts.expected.empty());
+  }
+}
+
+TEST_CASE("what trains beside codes has a learning rate of its own and no decay") {
+  for (const char* method : {"qlora", "efficient-qat"}) {
+    for (const char* key : {"qat.lr_scale", "qat.weight_decay"}) {
+      INFO(method << ' ' << key);
+      const auto experiment = [&](const std::string& methods, bool control) {
+        return Experiment(str("[quant]\nmethods = [", methods, "]\ncontrol = ",
+                              control ? "true" : "false", "\n"));
+      };
+      const std::string alone = str('\'', method, '\''), set = str(key, "=0.75");
+      CHECK(experiment(alone, false).error({set}).field == key);
+      CHECK_NOTHROW(experiment(alone, true).load({set}));
+      CHECK_NOTHROW(experiment(alone + ", 'qat-ste'", false).load({set}));
+    }
   }
 }
 

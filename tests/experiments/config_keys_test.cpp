@@ -167,6 +167,7 @@ from = "scratch"
 start = 0.5
 freeze = 0.02
 dampen = 0.1
+cage = 50
 ema = 0.9
 inputs = "pact"
 pact_decay = 0.01

@@ -17,7 +17,7 @@ namespace {
 class PowerCut final : public nn::Addition {
  public:
   explicit PowerCut(int after) : left_(after) {}
-  void after_update() override {
+  void after_update(const nn::Moment&) override {
     if (left_-- == 1) throw std::runtime_error("power cut");
   }
 

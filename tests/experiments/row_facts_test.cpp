@@ -73,7 +73,7 @@ TEST_CASE("A control is named by how its training differs") {
   const auto control = [](std::vector<std::string> set, std::string method = "qat-lsq") {
     return facts(std::move(method), std::move(set)).control;
   };
-  CHECK(control({"qat.ste=plain", "qat.step_lr=0.1", "qat.dampen=1"}) == "fp32-continue");
+  CHECK(control({"qat.ste=plain", "qat.step_lr=0.1", "qat.dampen=1", "qat.cage=9"}) == "fp32-continue");
   CHECK(control({"qat.lr_scale=0.25"}) == "fp32-continue");
   CHECK(control({"qat.lr_scale=0.5"}) == "fp32-continue-lr=0.001");
   CHECK(control({"qat.min_lr_scale=0.1"}) == "fp32-continue-min_lr_scale=0.1");

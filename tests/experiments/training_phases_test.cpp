@@ -66,7 +66,7 @@ std::vector<Arm> arms() {
   all.push_back({.name = "lsq-ema", .training = quant::Training::lsq});
   all.back().settings.ema = 0.7;
   all.push_back({.name = "freezing", .training = quant::Training::lsq});
-  all.back().qat = {.freeze = 0.01, .dampen = 0.1};
+  all.back().qat = {.freeze = 0.01, .dampen = 0.1, .cage = 20};
   all.push_back({.name = "lsq-inputs", .training = quant::Training::lsq, .rounds_inputs = true});
   all.push_back({.name = "pact", .training = quant::Training::ste, .rounds_inputs = true});
   all.back().qat = {.inputs = quant::InputLearning::pact};

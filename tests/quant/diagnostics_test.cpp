@@ -96,7 +96,7 @@ TEST_CASE("Codes that leave and come back are changes, turns, or neither") {
   };
   for (std::size_t step = 0; step < 9; ++step) {
     for (const auto& [i, codes] : paths) m.put(i, codes[step]);
-    m.diagnostics->after_update();
+    m.diagnostics->after_update({});
   }
   const LayerDiagnostics d = m.report();
   CHECK(d.changed == Approx(4 / kN));  // 1 to 5, 1 to 2 twice, 1 to 0
@@ -110,7 +110,7 @@ TEST_CASE("Codes that leave and come back are changes, turns, or neither") {
     CHECK(m.report().changed == 0);
     m.put(1, 4);  // it was going up
     m.put(6, 2);
-    m.diagnostics->after_update();
+    m.diagnostics->after_update({});
     const LayerDiagnostics later = m.report();
     CHECK(later.changed == Approx(2 / kN));
     CHECK(later.reversals[1] == Approx(1 / kN));
@@ -123,7 +123,7 @@ TEST_CASE("Codes that leave and come back are changes, turns, or neither") {
                       other.diagnostics->state()[0].values.begin());
     for (Watched* w : {&m, &other}) {
       w->put(4, 1);
-      w->diagnostics->after_update();
+      w->diagnostics->after_update({});
     }
     const LayerDiagnostics a = m.report(), b = other.report();
     CHECK(a.changed == b.changed);
@@ -136,7 +136,7 @@ TEST_CASE("A weight can turn more often than is counted") {
   Watched m(0);
   for (int step = 0; step < 300; ++step) {
     m.put(step % 2 == 0 ? -7 : 7);
-    m.diagnostics->after_update();
+    m.diagnostics->after_update({});
   }
   const auto state = m.diagnostics->state();
   for (const real v : state[0].values) {

@@ -266,7 +266,7 @@ void train_watched(const Quantizing& q, int steps, double lr) {
         p.value.data[i] -= static_cast<real>(lr) * p.grad.data[i];
       }
     }
-    q.quantizer->after_update();
+    q.quantizer->after_update({});
   }
 }
 
