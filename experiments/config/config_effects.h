@@ -47,9 +47,12 @@ struct Uses {
     bool has_teacher() const {
       return method->distills || std::ranges::any_of(stages, &PipelineStage::has_teacher);
     }
-    /// What gives a trained row its first codes; null where it begins with weights, or from scratch.
+    /// What gives a trained row its first codes, before its stages where it has some; null where it begins
+    /// with weights, or from scratch.
     const quant::Method* start() const {
-      return quant::start_of(*method, config.qat.from);
+      if (stages.empty()) return quant::start_of(*method, config.qat.from);
+      const auto first = std::ranges::find_if(stages, [](const PipelineStage& s) { return s.method; });
+      return first == stages.end() ? nullptr : first->method->base;
     }
     /// Whether the method, or the one it begins with, holds what `which` asks for.
     template <class Which>

@@ -179,6 +179,12 @@ double zeros_of(const quant::PruneOptions& prune) {
   return of > 0 ? 1 - static_cast<double>(kept) / static_cast<double>(of) : prune.sparsity;
 }
 
+/// Whether it leaves more than codes of the weights that it began with.
+bool leaves_more(const quant::Method& m) {
+  return m.changes_inputs() || m.training == quant::Training::gaussian ||
+         m.training == quant::Training::adapters;
+}
+
 /// What stages have done to a model, for what the next one can.
 class Order {
  public:
@@ -245,7 +251,7 @@ class Order {
       refuse("sparsegpt moves the weights that stay, and integers stay where they are",
              "prune them by magnitude or wanda, or before they are rounded");
     }
-    if (integers_ && integers().method->changes_inputs()) {
+    if (integers_ && leaves_more(*integers().method)) {
       refuse(str(integers().method->name, " has changed what the weights mean"),
              "prune before it rounds");
     }
@@ -260,11 +266,16 @@ class Order {
 
   void round(const PipelineStage& s) {
     const quant::Method& m = *s.method;
-    if (m.trains() && m.training != quant::Training::ste && m.training != quant::Training::lsq)
-      refuse(str(m.name, " trains something else than the weights of the stage before"),
-             "qat-ste or qat-lsq, or a row of its own");
-    if (zeros_ > 0 && m.refine)
-      refuse(str(m.name, " learns every code and would fill what is pruned"), "another method");
+    if (m.training == quant::Training::gaussian) {
+      if (integers_)
+        refuse(str("rotates weights, and the codes of \"", integers().text, "\" are of others"),
+               "let it begin with floating point");
+      if (zeros_ > 0) refuse("rotates weights, and zeros do not stay", "another method");
+    }
+    const quant::Method* filling = m.refine ? &m : integers_ || !m.base ? nullptr : m.base;
+    if (zeros_ > 0 && filling && filling->refine)
+      refuse(str(filling->name, " learns every code and would fill what is pruned"),
+             m.refine ? "another method" : str("let it begin with \"gptq ", s.bits, "\""));
     if (integers_ && !m.trains()) {
       refuse(str("\"", integers().text, "\" has rounded already"),
              str("leave one out; to go on from integers: \"qat-lsq ", integers().bits, "\""));
@@ -274,8 +285,11 @@ class Order {
                  integers().text, "\""),
              "give both one width");
     }
-    if (integers_ && integers().method->changes_inputs()) {
-      refuse(str(integers().method->name, " leaves changed inputs, which are not trained"),
+    if (integers_ && leaves_more(*integers().method)) {
+      const bool beside = integers().method->training == quant::Training::adapters;
+      refuse(str(integers().method->name, " leaves ",
+                 beside ? "products beside codes, which this would not see"
+                        : "changed inputs, which are not trained"),
              "begin from another method's codes");
     }
     integers_ = at_;

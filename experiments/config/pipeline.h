@@ -10,9 +10,10 @@
 //   train [50%]           in floating point, on labels; pruned weights stay zero
 //   distill [50%]         the same from fp32's outputs, with [distill]
 //   rewind [K] | redraw   weights of step K (0) of fp32's training, or drawn anew; the next stage trains them
-//   METHOD BITS [50%]     rounds, or trains through rounding: gptq 4, qat-lsq 4
+//   METHOD BITS [50%]     rounds, trains through rounding or beside codes: gptq 4, qat-lsq 4, qlora 4
 //
-// Each stage begins with what the last one left. The row has the settings of its sections in all stages.
+// Each stage begins with what the last one left; efficient-qat and qlora where nothing was rounded with
+// the codes of block-ap and rtn. The row has the settings of its sections in all stages.
 // Those that train share the steps of [qat], as their percents say or evenly: they are parts of one
 // schedule, so the row sees the control's text in the control's order at its learning rates. After
 // rewind and redraw a stage has fp32's whole training again instead (from step K), and fp32 is what the

@@ -55,6 +55,8 @@ void check_settings(const ExperimentConfig& config, const RowConfig& row, const 
               "the stage before says what training begins with");
   require_off(own.qat.start == 0, "qat.start",
               "a stage \"train 50%\" before rounding says as much");
+  require_off(!own.qlora.merge, "qlora.merge",
+              "a row of qlora, whose qat.from says by which method the sum is rounded");
   if (stages[0].kind == PipelineStage::Kind::distill && own.distill.alpha == 1 &&
       own.distill.teacher.empty())
     refuse(0, "fp32 is its own teacher here and learns nothing", "prune or train it first");

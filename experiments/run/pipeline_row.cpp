@@ -17,6 +17,7 @@
 #include "nn/shallow.h"
 #include "quant/methods/factored.h"
 #include "quant/methods/prune.h"
+#include "quant/train/adapters.h"
 #include "quant/train/mask.h"
 #include "quant/train/warm_start.h"
 
@@ -221,6 +222,7 @@ class Stages {
   }
 
   bool train_through_rounding(std::size_t i) {
+    if (!stages_[i].method->trains_weights()) return train_beside_codes(i);
     const bool goes_on = !integers_.tensors.empty();
     if (goes_on) {
       quant::return_to_cells(model_->params(), latent_->params(), integers_);
@@ -229,11 +231,27 @@ class Stages {
     std::optional<quant::Quantized> made = tools_.train(
         *stages_[i].method, plan_, settings(i), *model_, goes_on ? &integers_ : nullptr, masks_);
     if (!made) return false;
-    integers_ = std::move(*made);
     latent_ = nn::clone(*model_);
+    take(std::move(*made));
+    return true;
+  }
+
+  bool train_beside_codes(std::size_t i) {
+    const quant::Method& method = *stages_[i].method;
+    if (integers_.tensors.empty()) round(*method.base);
+    const auto packed = quant::packed_twin(*model_, integers_);
+    std::optional<quant::Quantized> made =
+        tools_.train(method, plan_, settings(i), *packed, &integers_, masks_);
+    if (!made) return false;
+    take(std::move(*made));
+    return true;
+  }
+
+  /// The integers are these, and the model is what they say.
+  void take(quant::Quantized made) {
+    integers_ = std::move(made);
     for (const quant::NamedQTensor& t : integers_.tensors)
       quant::dequantize(t.q, model_->params().find(t.name)->value.flat());
-    return true;
   }
 
   /// Whom fp32 learned from, which its training once more does too; null for the labels.
@@ -247,6 +265,7 @@ class Stages {
     TrainSettings s = pipeline_settings(config_, stream_, stages_, phase(i));
     s.first_step = ranges_[i].first;
     s.end_step = ranges_[i].last;
+    if (stages_[i].method) s.step_lr = step_rate(config_, *stages_[i].method);
     return s;
   }
 

@@ -154,8 +154,16 @@ TEST_CASE("stages and orders that cannot be are refused") {
       Case{{"prune 2:4", "prune 50% magnitude"}, "pipeline[1]", "no more"},
       Case{{"prune 25%", "prune 50%"}, "pipeline[1]", "pruned already"},
       Case{{"prune 2:4", "gsq 4"}, "pipeline[1]", "fill"},
-      Case{{"qlora 4"}, "pipeline[0]", "something else"},
-      Case{{"prune 2:4", "qat-quest 4"}, "pipeline[1]", "something else"},
+      Case{{"prune 2:4", "efficient-qat 4"}, "pipeline[1]", "block-ap learns every code"},
+      Case{{"prune 2:4", "qat-quest 4"}, "pipeline[1]", "zeros do not stay"},
+      Case{{"gptq 4", "qat-quest 4"}, "pipeline[1]", "\"gptq 4\" are of others"},
+      Case{{"qat-quest 4", "qat-lsq 4"}, "pipeline[1]", "changed inputs"},
+      Case{{"qat-quest 4", "prune 2:4 wanda"}, "pipeline[1]", "changed"},
+      Case{{"qlora 4", "qat-lsq 4"}, "pipeline[1]", "products beside"},
+      Case{{"qlora 4", "qlora 4"}, "pipeline[1]", "products beside"},
+      Case{{"qlora 4", "prune 2:4 wanda"}, "pipeline[1]", "changed"},
+      Case{{"awq 4", "qlora 4"}, "pipeline[1]", "changed inputs"},
+      Case{{"gptq 4", "efficient-qat 3"}, "pipeline[1]", "4 bits"},
       Case{{"rewind", "train"}, "pipeline[0]", "nothing is pruned"},
       Case{{"prune 50%", "rewind"}, "pipeline[1]", "nothing trains"},
       Case{{"prune neurons 25%", "prune 50%", "rewind", "train"}, "pipeline[2]", "smaller model"},
@@ -176,6 +184,8 @@ TEST_CASE("orders that can be are taken") {
   const auto good = GENERATE(
       Words{"gptq 4", "prune 2:4 magnitude", "qat-lsq 4"}, Words{"qat-ste 4", "qat-lsq-kd 4"},
       Words{"prune 25% magnitude", "train", "prune 2:4 wanda", "train", "gptq 3"},
+      Words{"gptq 4", "efficient-qat 4", "qat-lsq 4", "qlora 4"}, Words{"train", "qat-quest 4"},
+      Words{"prune 2:4", "gptq 4", "efficient-qat 4", "prune 75% wanda", "qlora 4"},
       Words{"prune layers 1", "prune neurons 25%", "distill", "prune 4:8", "hqq 8"},
       Words{"prune heads 25%", "svd bytes 50% plain", "distill", "prune 2:4", "gptq 4"},
       Words{"prune 20% magnitude", "rewind", "train", "prune 36% magnitude", "rewind", "train"});
@@ -238,6 +248,7 @@ TEST_CASE("what contradicts a pipeline is refused at its line") {
       Case{"pipeline = ['gptq 4']", "[prune]\nmethod = 'wanda'\n", "row[0].pipeline"},
       Case{"pipeline = ['gptq 4']\nlabel = 'x'\nset = ['qat.from=gptq']", "", "row[0].pipeline"},
       Case{"pipeline = ['train', 'qat-lsq 4']", "[qat]\nstart = 0.5\n", "row[0].pipeline"},
+      Case{"pipeline = ['qlora 4']\nlabel = 'x'\nset = ['qlora.merge=true']", "", "row[0].pipeline"},
       Case{"pipeline = ['gptq 4']", "[mixed]\nwidths = [2, 4]\n", "row[0].pipeline"},
       Case{"pipeline = ['prune layers 4', 'gptq 4']", "[model]\nn_layer = 4\n",
            "row[0].pipeline[0]"},
@@ -275,6 +286,14 @@ TEST_CASE("settings count where a stage uses them") {
   CHECK(unused("'svd 90% plain'", "calib.windows=9"));
   CHECK_FALSE(unused("'gptq 4', 'qat-ste 4'", "gptq.damp=0.1"));
   CHECK_FALSE(unused("'qat-lsq 4', 'qat-ste 4'", "qat.step_lr=0.1"));
+  CHECK_FALSE(unused("'qlora 4'", "qlora.rank=4"));
+  CHECK_FALSE(unused("'gptq 4', 'efficient-qat 4', 'qlora 4'", "qat.step_lr=0.1"));
+  CHECK_FALSE(unused("'efficient-qat 4', 'qlora 4'", "block_ap.steps=9"));
+  CHECK_FALSE(unused("'train', 'gptq 4', 'qlora 4'", "qat.lr_scale=1"));
+  CHECK(unused("'gptq 4', 'efficient-qat 4'", "block_ap.steps=9"));
+  CHECK(unused("'gptq 4', 'efficient-qat 4', 'qlora 4'", "qat.lr_scale=1"));
+  CHECK(unused("'gptq 4', 'efficient-qat 4'", "qat.weight_decay=0.1"));
+  CHECK(unused("'gptq 4', 'efficient-qat 4'", "qlora.rank=4"));
   CHECK(unused(floats, "qat.ste=plain"));
   CHECK(unused(rounded, "qat.lr_scale=1"));
   CHECK(unused(rounded, "calib.windows=9"));

@@ -99,6 +99,45 @@ TEST_CASE("a pipeline is the rows that do the same in another way") {
   CHECK(run.of("train-alone-fp16").file_bytes < run.of("fp32").file_bytes);
 }
 
+TEST_CASE("stages train beside codes and rotated weights as rows do") {
+  const auto of = [](const char* method, const char* label, const char* set) {
+    return str("[[row]]\nmethod = '", method, "'\nbits = 3\nlabel = '", label, "'\nset = [", set, "]\n");
+  };
+  ExperimentConfig config = with_rows(
+      of("efficient-qat", "scales", "'block_ap.steps=4'") +
+      of("efficient-qat", "gptq-scales", "'qat.from=gptq'") + of("qlora", "products", "") +
+      of("qlora", "gptq-products", "'qat.from=gptq', 'qlora.rank=2', 'qlora.lr_scale=3'") +
+      of("qat-quest", "quest", "") +
+      "[[row]]\nlabel = 's'\npipeline = ['efficient-qat 3']\nset = ['block_ap.steps=4']\n" +
+      row("gs", "'gptq 3', 'efficient-qat 3'") + row("p", "'qlora 3'") +
+      "[[row]]\nlabel = 'gp'\npipeline = ['gptq 3', 'qlora 3']\n"
+      "set = ['qlora.rank=2', 'qlora.lr_scale=3']\n" +
+      row("q", "'qat-quest 3'") + row("qs", "'gptq 3', 'qat-lsq 3', 'efficient-qat 3'") +
+      row("held", "'prune 2:4 magnitude', 'gptq 3', 'efficient-qat 3', 'qlora 3'"));
+  config.quant.control = false;
+  const Finished run(config);
+  for (const auto& [one, other] : {std::pair{"scales-int3", "s-int3"},
+                                   {"gptq-scales-int3", "gs-int3"},
+                                   {"products-int3", "p-int3"},
+                                   {"gptq-products-int3", "gp-int3"},
+                                   {"quest-int3", "q-int3"}}) {
+    INFO(one << ' ' << other);
+    CHECK(run.of(one).eval.loss == run.of(other).eval.loss);
+    CHECK(run.of(one).size.bytes() == run.of(other).size.bytes());
+  }
+  // Scales that are trained behind a training: its codes stay.
+  const quant::LoadedModel scales = run.load("qs-int3"), held = run.load("held-int3");
+  CHECK(std::ranges::all_of(scales.tensors, [](const auto& t) { return t.change.empty(); }));
+  REQUIRE(held.masks.size() == 4);
+  for (const quant::NamedMask& m : held.masks) {
+    const auto at = std::ranges::find(held.tensors, m.name, &quant::NamedQTensor::name);
+    CHECK(at->change.side.has_value());
+    const std::vector<real> w = quant::dequantize(at->q);
+    for (std::size_t i = 0; i < w.size(); ++i) REQUIRE((m.keep[i] != 0 || w[i] == 0));
+    CHECK(std::ranges::count(m.keep, 0) == std::ssize(m.keep) / 2);
+  }
+}
+
 TEST_CASE("a mask is held by every stage after it") {
   const Finished run(with_rows(
       row("floats", "'prune 2:4 magnitude', 'distill', 'gptq 4'") +
