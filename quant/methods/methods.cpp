@@ -40,12 +40,15 @@ constexpr std::array kMethods{&kRtn,         &kRtnMse,      &kRtnPercentile, &kR
 std::span<const Method* const> methods() { return kMethods; }
 
 void require_grid(const Method& method, const Spec& spec, std::string_view where) {
-  const bool known = method.own_levels && (!method.grid || *method.grid == spec.grid);
-  if (!format_of(spec.grid).has_own_levels() || known) return;
+  const Format& format = format_of(spec.grid);
+  // Lists of levels are trained, words are not.
+  const auto known = [&](const Method& m) {
+    return m.own_levels && (!m.grid || *m.grid == spec.grid) && !(m.trains() && format.has_words());
+  };
+  if (!format.has_own_levels() || known(method)) return;
   std::string can;
   for (const Method* m : kMethods) {
-    if (m->own_levels && (!m->grid || *m->grid == spec.grid))
-      can += str(can.empty() ? "" : ", ", m->name);
+    if (known(*m)) can += str(can.empty() ? "" : ", ", m->name);
   }
   throw Error({.where = std::string(where),
                .what = str(method.name, " has no codes of a grid whose levels are the matrix's own"),

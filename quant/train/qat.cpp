@@ -12,6 +12,7 @@
 #include "quant/numbers/format.h"
 #include "quant/numbers/gaussian_fit.h"
 #include "quant/numbers/own_levels.h"
+#include "quant/ops/learned_codebook.h"
 #include "quant/ops/rotation.h"
 
 namespace notch::quant {
@@ -27,6 +28,13 @@ std::size_t unit_of(const Target& t) {
 RangeRule rule_of(LsqInit init) {
   if (init == LsqInit::paper) return RangeRule::lsq_paper;
   return init == LsqInit::absmax ? RangeRule::absmax : RangeRule::mse;
+}
+
+/// body(first level of a unit, its levels, unit) for every unit of lists of levels.
+template <class Body>
+void for_lists(const Spec& spec, std::size_t levels, const Body& body) {
+  const auto list = static_cast<std::size_t>(scales_per_unit(spec));
+  for (std::size_t u = 0; u * list < levels; ++u) body(u * list, list, u);
 }
 
 /// The scales that `start` has for a target.
@@ -50,8 +58,13 @@ FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<cons
   check(!targets.empty(), "qat", "no layer to quantize");
   for (const Target& t : targets) {
     const Tensor& w = t.weight->value;
-    check(!has_own_levels(t.spec), t.name, "levels of the ", name_of(t.spec.grid),
-          " grid are the matrix's own, and training knows grids alone");
+    check(!has_words(t.spec), t.name, "words of the ", name_of(t.spec.grid),
+          " grid are not trained; its levels would be on the grid learned");
+    check(!has_own_levels(t.spec) ||
+              (training != Training::gaussian && options.freeze == 0 && options.dampen == 0 &&
+               options.cage == 0),
+          t.name, "levels of the ", name_of(t.spec.grid),
+          " grid move; qat-quest, qat.freeze, qat.dampen and qat.cage know grids that stay");
     check(training != Training::lsq || options.lsq_init != LsqInit::paper || start ||
               !has_zero_points(t.spec),
           t.name, "qat.lsq_init = \"paper\" knows no zero points; set mse or absmax");
@@ -66,6 +79,13 @@ FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<cons
       const std::size_t n = w.flat().size();
       for (auto* each : {&node.code, &node.direction, &node.frequency}) each->resize(n);
       node.frozen.assign(n, kNotFrozen);
+    }
+    if (has_own_levels(t.spec)) {
+      node.first = node.now.scales;
+      if (training == Training::ste) continue;
+      node.log_scale = &params_->add(t.weight->name + ".level_shift", {std::ssize(node.first)});
+      params_->allocate_values();  // zeros: the first levels
+      continue;
     }
     if (training == Training::ste) {
       node.anchors = anchor_ranges(w.flat(), node.now, t.spec);
@@ -95,6 +115,12 @@ FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<cons
     if (substitutes_) return g.param(substitutes_->params()[node.index]);
     const std::optional<PackedWeights> integers = inputs_->packed(g, p);
     const PackedWeights* packed = integers ? &*integers : nullptr;
+    if (has_own_levels(node.target.spec)) {
+      const Spec& spec = node.target.spec;
+      return node.log_scale
+                 ? fake_quant_shifted(w, g.param(*node.log_scale), spec, node.first, options_.ste)
+                 : fake_quant_listed(w, spec, node.first, options_.ste);
+    }
     if (training_ == Training::ste) {
       return fake_quant_ste(w, node.target.spec, node.anchors, options_.ste, packed);
     }
@@ -172,6 +198,16 @@ void FakeQuantizer::find_scales(const Node& node, Scales& at) const {
   const Spec& spec = node.target.spec;
   const std::span<const real> w = node.seen;
   const std::size_t unit = unit_of(node.target);
+  if (has_own_levels(spec)) {
+    at.scales = node.first;
+    if (!node.log_scale) return;
+    const std::span<const real> shift = std::as_const(*node.log_scale).value.flat();
+    for_lists(spec, node.first.size(), [&](std::size_t at_first, std::size_t n, std::size_t) {
+      shift_levels(std::span(at.scales).subspan(at_first, n),
+                   std::span(node.first).subspan(at_first, n), shift.subspan(at_first, n), spec.scale);
+    });
+    return;
+  }
   for (std::size_t u = 0; u < at.scales.size(); ++u) {
     if (training_ == Training::lsq) {
       at.scales[u] = lsq_step(node.first[u], node.log_scale->value.data[u], spec.scale);
@@ -249,6 +285,16 @@ void FakeQuantizer::draw_to_codes(const nn::Moment& at) {
 
 void FakeQuantizer::after_update(const nn::Moment& at) {
   draw_to_codes(at);
+  for (auto& [p, node] : nodes_) {
+    if (node.log_scale || !has_own_levels(node.target.spec)) continue;
+    const Spec& spec = node.target.spec;
+    const std::span<const real> w = look(node);
+    const std::size_t unit = unit_of(node.target);
+    for_lists(spec, node.first.size(), [&](std::size_t at_first, std::size_t n, std::size_t u) {
+      const auto levels = std::span(node.first).subspan(at_first, n);
+      refit_levels(levels, levels, w.subspan(u * unit, unit), spec.scale);
+    });
+  }
   if (options_.freeze == 0) return;
   refuse_links_below("qat.freeze");
   for_nodes([&](Node& node, const Grid& g, std::int64_t unit) {

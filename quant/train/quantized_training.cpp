@@ -4,6 +4,7 @@
 
 #include "autograd/base/error.h"
 #include "quant/methods/prune.h"
+#include "quant/numbers/own_levels.h"
 
 namespace notch::quant {
 
@@ -40,7 +41,11 @@ void QuantizedTraining::hold(std::span<const Target> targets, std::span<const Na
 }
 
 void QuantizedTraining::watch() {
-  if (fake_) diagnostics_.emplace(*fake_);
+  if (!fake_) return;
+  // Figures are of steps and of the distance to the next one.
+  for (std::size_t i = 0; i < fake_->size(); ++i)
+    if (has_own_levels(fake_->target(i).spec)) return;
+  diagnostics_.emplace(*fake_);
 }
 
 std::vector<nn::Addition*> QuantizedTraining::additions() {

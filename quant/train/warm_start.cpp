@@ -4,6 +4,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
+#include "quant/numbers/own_levels.h"
 
 namespace notch::quant {
 namespace {
@@ -11,17 +12,19 @@ namespace {
 /// One row of a matrix.
 void place(std::span<real> w, std::span<const real> before, const QTensor& q, std::int64_t row) {
   constexpr double kUnbounded = std::numeric_limits<double>::infinity();
-  const Grid grid = grid_of(q.spec);
+  const bool own = has_own_levels(q.spec);
+  const std::int64_t unit = unit_size(q.spec, q.rows, q.cols);
+  Grid grid = own ? Grid{} : grid_of(q.spec);
   const auto level = [&](int code) { return static_cast<double>(grid.level(code)); };
   /// As far from a level to another one as its cell goes.
   const auto edge = [&](int from, int to) {
     return level(from) + (level(to) - level(from)) * (0.5 - kCellMargin);
   };
-  const std::int64_t unit = unit_size(q.spec, q.rows, q.cols);
   for (std::int64_t c = 0; c < q.cols; ++c) {
     const std::int64_t i = row * q.cols + c;
     const auto u = static_cast<std::size_t>(i / unit), at = static_cast<std::size_t>(c);
-    const double s = static_cast<double>(q.at.scales[u]);
+    if (own) grid = unit_grid(q, i / unit);
+    const double s = own ? 1 : static_cast<double>(q.at.scales[u]);
     const int z = q.at.zero_points.empty() ? 0 : q.at.zero_points[u];
     const int code = q.codes[static_cast<std::size_t>(i)];
     const double lo = code == grid.qmin ? -kUnbounded : edge(code, code - grid.step);

@@ -19,7 +19,8 @@ inline constexpr double kCellMargin = 1.0 / 16;
 /// Gives the weights that `rounded` names, in `params`, the values nearest to those in `before` that
 /// round to the same codes: with v = w/s + z, a step of codes h and a code q
 ///   v = clamp(v_before, q - h/2 + m, q + h/2 - m),  m = kCellMargin h,
-/// without the lower bound at the lowest code and without the upper one at the highest. In double,
+/// without the lower bound at the lowest code and without the upper one at the highest; with levels of the
+/// unit's own v = w, and half of the way to the neighbouring level for h/2. In double,
 /// stored as `real`. Usage error when a matrix is missing in either or has another shape.
 void return_to_cells(ParamStore& params, const ParamStore& before, const Quantized& rounded);
 

@@ -1,0 +1,193 @@
+#include "quant/ops/learned_codebook.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numeric>
+
+#include "autograd/base/thread_pool.h"
+#include "quant/kernels/fake_quant.h"
+#include "quant/kernels/round.h"
+#include "quant/numbers/format.h"
+
+namespace notch::quant {
+namespace {
+
+constexpr real kOne = 1;
+
+/// A list of levels as a grid with the scale 1.
+Grid grid_of_levels(std::span<const real> levels) {
+  const std::size_t n = levels.size();
+  const real reach = std::max(levels[1] - levels[0], levels[n - 1] - levels[n - 2]) / 2;
+  return {.qmax = static_cast<int>(n) - 1, .reach = reach, .levels = levels};
+}
+
+real spread(std::span<const real> levels) {
+  double squares = 0;
+  for (const real v : levels) squares += static_cast<double>(v) * static_cast<double>(v);
+  return static_cast<real>(std::sqrt(squares / static_cast<double>(levels.size())));
+}
+
+/// Which parameter each level is of, after they were put in order.
+using Order = std::array<std::size_t, kMostLevels>;
+Order order_of(std::span<const real> first, std::span<const real> shift, ScaleType type,
+               std::span<real> to) {
+  std::array<real, kMostLevels> values{};
+  Order order{};
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const real a = spread(first);
+  for (std::size_t j = 0; j < first.size(); ++j)
+    values[j] = round_level(first[j] + a * shift[j], type);
+  std::stable_sort(order.begin(), order.begin() + std::ssize(first),
+                   [&](std::size_t i, std::size_t j) { return values[i] < values[j]; });
+  for (std::size_t j = 0; j < to.size(); ++j) to[j] = values[order[j]];
+  return order;
+}
+
+struct ListShape {
+  std::int64_t units = 0, unit = 0, levels = 0;
+  template <class T>
+  std::span<T> weights(std::span<T> all, std::int64_t u) const {
+    return all.subspan(static_cast<std::size_t>(u * unit), static_cast<std::size_t>(unit));
+  }
+  template <class T>
+  std::span<T> list(std::span<T> all, std::int64_t u) const {
+    return all.subspan(static_cast<std::size_t>(u * levels), static_cast<std::size_t>(levels));
+  }
+  /// body(unit) in parallel, about 16,000 weights at a time.
+  template <class Body>
+  void for_units(const Body& body) const {
+    const std::int64_t step = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, unit));
+    parallel_for((units + step - 1) / step, [&](std::int64_t i) {
+      for (std::int64_t u = i * step; u < std::min(units, (i + 1) * step); ++u) body(u);
+    });
+  }
+};
+
+ListShape lists_of(const Tensor& w, const Spec& spec, std::size_t levels, std::string_view op) {
+  check(w.shape.rank() == 2, op, "w is ", w.shape, "; wanted [rows, cols]");
+  validate(spec, w.cols(), op);
+  check(format_of(spec.grid).levels == Levels::unit, op, "the ", name_of(spec.grid),
+        " grid has no list of levels per unit");
+  const ListShape s{unit_count(spec, w.rows(), w.cols()), unit_size(spec, w.rows(), w.cols()),
+                    scales_per_unit(spec)};
+  check(static_cast<std::int64_t>(levels) == s.units * s.levels, op, levels, " levels for ", s.units,
+        " units of ", s.levels);
+  return s;
+}
+
+/// Both ops: they differ in where the levels come from.
+struct ListRounding {
+  Spec spec;
+  Ste ste;
+  std::span<const real> start;
+  std::span<const real> levels = start;  // [units · 2^bits]
+
+  Tensor rounded(Forward& f, const ListShape& s) const {
+    const Tensor w = f.in(0), y = f.out(w.shape);
+    s.for_units([&](std::int64_t u) {
+      fake_quant(s.weights(y.flat(), u), s.weights(std::span<const real>(w.flat()), u),
+                 {.scales = {&kOne, 1}, .size = s.unit}, grid_of_levels(s.list(levels, u)));
+    });
+    return y;
+  }
+  void pass(Backward& b, const ListShape& s) const {
+    if (ste == Ste::plain) return b.pass_dout(0);
+    const Tensor w = b.in(0);
+    const auto dw = b.grad(0);
+    if (dw.empty()) return;
+    const auto dout = b.dout();
+    s.for_units([&](std::int64_t u) {
+      clipped_ste_backward(s.weights(dw, u), s.weights(dout, u),
+                           s.weights(std::span<const real>(w.flat()), u),
+                           {.scales = {&kOne, 1}, .size = s.unit}, grid_of_levels(s.list(levels, u)));
+    });
+  }
+};
+
+struct FakeQuantListed : ListRounding {
+  static constexpr std::string_view name = "fake_quant_listed";
+
+  Tensor forward(Forward& f) { return recompute(f); }
+  Tensor recompute(Forward& f) const {
+    return rounded(f, lists_of(f.in(0), spec, start.size(), name));
+  }
+  void backward(Backward& b) const { pass(b, lists_of(b.in(0), spec, start.size(), name)); }
+};
+
+struct FakeQuantShifted : ListRounding {
+  static constexpr std::string_view name = "fake_quant_shifted";
+
+  Tensor forward(Forward& f) {
+    const Tensor w = f.in(0), shift = f.in(1);
+    const ListShape s = lists_of(w, spec, start.size(), name);
+    check(shift.size() == std::ssize(start), name, "shift is ", shift.shape, " for ", start.size(),
+          " levels");
+    const std::span<real> shifted = f.keep(std::ssize(start));
+    for (std::int64_t u = 0; u < s.units; ++u) {
+      shift_levels(s.list(shifted, u), s.list(start, u),
+                   s.list(std::span<const real>(shift.flat()), u), spec.scale);
+    }
+    levels = shifted;
+    return rounded(f, s);
+  }
+  Tensor recompute(Forward& f) const {
+    return rounded(f, lists_of(f.in(0), spec, start.size(), name));
+  }
+  void backward(Backward& b) const {
+    const Tensor w = b.in(0), shift = b.in(1);
+    const ListShape s = lists_of(w, spec, start.size(), name);
+    pass(b, s);
+    const auto dshift = b.grad(1);
+    if (dshift.empty()) return;
+    const auto dout = b.dout();
+    s.for_units([&](std::int64_t u) {
+      const auto first = s.list(start, u);
+      std::array<real, kMostLevels> scratch{};
+      const Order order = order_of(first, s.list(std::span<const real>(shift.flat()), u), spec.scale,
+                                   std::span(scratch).first(first.size()));
+      const Grid grid = grid_of_levels(s.list(levels, u));
+      std::array<double, kMostLevels> sums{};
+      const auto in = s.weights(std::span<const real>(w.flat()), u), d = s.weights(dout, u);
+      for (std::size_t i = 0; i < in.size(); ++i)
+        sums[static_cast<std::size_t>(grid.nearest(in[i]))] += static_cast<double>(d[i]);
+      const auto to = s.list(dshift, u);
+      const double a = static_cast<double>(spread(first));
+      for (std::size_t j = 0; j < to.size(); ++j) to[order[j]] += static_cast<real>(a * sums[j]);
+    });
+  }
+};
+
+}  // namespace
+
+void refit_levels(std::span<real> to, std::span<const real> now, std::span<const real> w,
+                  ScaleType type) {
+  const Grid grid = grid_of_levels(now);
+  std::array<double, kMostLevels> sums{};
+  std::array<std::int64_t, kMostLevels> counts{};
+  for (const real v : w) {
+    const auto j = static_cast<std::size_t>(grid.nearest(v));
+    sums[j] += static_cast<double>(v);
+    ++counts[j];
+  }
+  for (std::size_t j = 0; j < to.size(); ++j) {
+    to[j] = counts[j] == 0
+                ? now[j]
+                : round_level(static_cast<real>(sums[j] / static_cast<double>(counts[j])), type);
+  }
+}
+
+void shift_levels(std::span<real> to, std::span<const real> first, std::span<const real> shift,
+                  ScaleType type) {
+  order_of(first, shift, type, to);
+}
+
+Var fake_quant_listed(Var w, const Spec& spec, std::span<const real> levels, Ste ste) {
+  return w.tape().record(FakeQuantListed{{spec, ste, levels}}, {w});
+}
+
+Var fake_quant_shifted(Var w, Var shift, const Spec& spec, std::span<const real> first, Ste ste) {
+  return w.tape().record(FakeQuantShifted{{spec, ste, first}}, {w, shift});
+}
+
+}  // namespace notch::quant
