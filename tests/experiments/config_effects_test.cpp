@@ -178,7 +178,7 @@ TEST_CASE("a value ruled out by another in its file is refused there") {
   }
 }
 
-TEST_CASE("what trains beside codes has a learning rate of its own and no decay") {
+TEST_CASE("what trains beside codes has its own learning rate") {
   for (const char* method : {"qlora", "efficient-qat"}) {
     for (const char* key : {"qat.lr_scale", "qat.weight_decay"}) {
       INFO(method << ' ' << key);

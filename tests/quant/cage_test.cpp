@@ -86,7 +86,7 @@ TEST_CASE("CAGE closes a growing share of the gap to the codes") {
   }
 }
 
-TEST_CASE("CAGE draws at parameters that nothing else changes before they are rounded") {
+TEST_CASE("CAGE draws at parameters that no link changes") {
   Quantizing q(Training::lsq);
   const nn::Attachment below = q.model->hooks().weight_chain.attach(
       [](Graph& g, Param& p, const auto& next) -> Var { return next(g, p); });

@@ -37,7 +37,7 @@ void check_parity(const nn::Model& model, FakeQuantizer& quantizer) {
   CHECK(same_bits(test::logits_of(model, text), test::logits_of(*shipped, text)));
 }
 
-TEST_CASE("a model that trains on learned levels computes with what it ships") {
+TEST_CASE("training on learned levels computes with what ships") {
   for (const Training training : {Training::ste, Training::lsq}) {
     for (const Spec& spec : specs()) {
       INFO(name_of(spec) << (training == Training::ste ? " ste" : " lsq"));
