@@ -44,7 +44,7 @@ Quantized run(nn::Model& model, const Method& m, const Plan& plan) {
 }
 
 bool knows(const Method& m, const Spec& spec) {
-  return m.own_levels && (!m.grid || *m.grid == spec.grid);
+  return m.round && m.own_levels && (!m.grid || *m.grid == spec.grid);
 }
 
 TEST_CASE("own levels come back from files of the predicted bytes") {
