@@ -149,6 +149,7 @@ void Tokenizer::save(const fs::path& directory) const {
                  .hint = "choose a place that can be written"});
   }
   write_file(directory / "tokenizer.json", tokenizer_json(vocabulary_));
+  write_file(directory / "tokenizer_config.json", tokenizer_config_json(vocabulary_));
   if (!fits_vocab_files(vocabulary_)) return;
   write_file(directory / "vocab.json", vocab_json(vocabulary_));
   write_file(directory / "merges.txt", merges_text(vocabulary_));

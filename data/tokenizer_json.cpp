@@ -69,7 +69,9 @@ class Part {
   std::string path(std::string_view key) const {
     return key_.empty() ? std::string(key) : str(key_, '.', key);
   }
-  std::string where(std::string_view path) const { return str(file_, ": ", path); }
+  std::string where(std::string_view path) const {
+    return path.empty() ? file_ : str(file_, ": ", path);
+  }
   const std::string& file() const { return file_; }
   const Json& json() const { return json_; }
 
@@ -270,6 +272,17 @@ std::string tokenizer_json(const Vocabulary& vocabulary) {
       .set("post_processor", vocabulary.post_processor)
       .set("decoder", std::move(decoder))
       .set("model", std::move(model));
+  return json.dump() + "\n";
+}
+
+std::string tokenizer_config_json(const Vocabulary& vocabulary) {
+  Json json = Json::object();
+  json.set("tokenizer_class", "PreTrainedTokenizerFast").set("clean_up_tokenization_spaces", false);
+  for (const AddedToken& a : vocabulary.added) {
+    if (vocabulary.tokens[static_cast<std::size_t>(a.id)] != kEndOfText) continue;
+    const std::string end(kEndOfText);  // GPT-2's convention, as in config.json
+    json.set("bos_token", end).set("eos_token", end);
+  }
   return json.dump() + "\n";
 }
 

@@ -13,6 +13,12 @@ namespace notch::data {
 /// The text of the file.
 std::string tokenizer_json(const Vocabulary& vocabulary);
 
+/// The text of tokenizer_config.json, which Tokenizer::save puts beside it: without it transformers'
+/// JavaScript opens no tokenizer. It names the class that has no rules besides tokenizer.json's, says
+/// that text is decoded as it was (the default takes spaces away before punctuation), and what ends
+/// a text if there is such a token.
+std::string tokenizer_config_json(const Vocabulary& vocabulary);
+
 /// Reads the file. What would change the tokens and is not one of these is refused by its key and
 /// name (Fault::input): model BPE; pre-tokenizer ByteLevel, alone or after Digits or after a Split
 /// with one of the patterns of SplitPattern; no normalizer; decoder ByteLevel; added tokens that

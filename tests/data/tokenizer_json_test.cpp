@@ -156,6 +156,22 @@ TEST_CASE("all three kinds are written as one file and as GPT-2's") {
   }
 }
 
+TEST_CASE("tokenizer_config.json is what transformers asks for beside tokenizer.json") {
+  const auto saved = [](const Tokenizer& t) {
+    test::TemporaryDirectory d;
+    t.save(d.path());
+    return Json::parse(read_file(d / "tokenizer_config.json"), "t");
+  };
+  // AutoTokenizer's class for a tokenizer.json alone; without the flag decode("a .") is "a.".
+  const Json plain = saved(Tokenizer::bytes());
+  CHECK(plain.at("tokenizer_class", "t").as_string("t") == "PreTrainedTokenizerFast");
+  CHECK(plain.at("clean_up_tokenization_spaces", "t").dump() == "false");
+  CHECK(plain.find("eos_token") == nullptr);
+  File f;
+  f.added = str("[", added("<|endoftext|>", 6, false), "]");
+  CHECK(saved(load(f.text())).at("eos_token", "t").as_string("t") == "<|endoftext|>");
+}
+
 TEST_CASE("ignore_merges makes a word that is a token that token") {
   File f;
   f.vocab = R"({"a": 0, "b": 1, "c": 2, "ab": 3, "bc": 4, "abc": 5})";
