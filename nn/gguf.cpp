@@ -299,8 +299,8 @@ GgufFile GgufFile::open(const fs::path& path) {
   if (const GgufValue* own = file.find(kAlignmentKey)) {
     const auto* number = std::get_if<std::uint32_t>(own);
     if (!number || *number == 0 || *number > 65536 || !std::has_single_bit(*number)) {
-      in.fail(std::string(kAlignmentKey), "no alignment", "another value",
-              "a power of two up to 65536");
+      in.fail(std::string(kAlignmentKey), "no alignment",
+              number ? str(*number) : "a value of another type", "a power of two up to 65536");
     }
     alignment = *number;
   }
@@ -325,7 +325,11 @@ GgufFile GgufFile::open(const fs::path& path) {
     }
     const auto type = in.number<std::uint32_t>("tensor type");
     t.type = gguf_type(type);
-    if (!t.type) in.fail(t.name, "a type that this program does not know", str(type), "see README");
+    if (!t.type) {
+      std::string known;
+      for (const GgufType& each : kTypes) known.append(known.empty() ? "" : ", ").append(each.name);
+      in.fail(t.name, "a type that this program does not know", str(type), known);
+    }
     if (t.extents[0] % t.type->block != 0) {
       in.fail(t.name, "a row that its blocks do not divide", str(t.extents[0]),
               str("a multiple of ", t.type->block));

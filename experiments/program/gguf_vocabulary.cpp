@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <unordered_map>
 
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
@@ -139,9 +140,18 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
   }
   data::Vocabulary out;
   std::vector<std::optional<std::string>> bytes;  // of tokens that merges may name
+  std::unordered_map<std::string_view, std::size_t> ids;
   for (std::size_t id = 0; id < v.tokens.size(); ++id) {
     const std::string& spelling = v.tokens[id];
     const std::int32_t kind = v.kinds.empty() ? Kind::kNormal : v.kinds[id];
+    if (kind < Kind::kNormal || kind > Kind::kByte) {
+      refuse_file(file, str("tokenizer.ggml.token_type[", id, "]"), "no kind of token", str(kind),
+                  str(int{Kind::kNormal}, " to ", int{Kind::kByte}));
+    }
+    if (const auto [first, is_new] = ids.emplace(spelling, id); !is_new) {
+      refuse_file(file, str("tokenizer.ggml.tokens[", id, "]"), "a token that appears twice",
+                  str(spelling, " as token ", first->second, ", too"), "another for every id");
+    }
     bytes.push_back(kind == Kind::kNormal ? data::unspell(spelling) : std::nullopt);
     if (spelling.empty() || (kind == Kind::kNormal && !bytes.back())) {
       refuse_file(file, str("tokenizer.ggml.tokens[", id, "]"),
@@ -156,13 +166,14 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
   }
   data::MergeReader reader(bytes, data::MergeReader::Parts::any);
   for (std::size_t i = 0; i < v.merges.size(); ++i) {
-    const std::string where = str(file.string(), ": tokenizer.ggml.merges[", i, "]");
+    const std::string key = str("tokenizer.ggml.merges[", i, "]");
     const std::size_t space = v.merges[i].find(' ');
     if (space == std::string::npos) {
-      refuse_file(file, where, "no merge", v.merges[i], "two tokens with one space between them");
+      refuse_file(file, key, "no merge", v.merges[i], "two tokens with one space between them");
     }
     const std::string_view merge = v.merges[i];
-    out.merges.push_back(reader.merge(merge.substr(0, space), merge.substr(space + 1), where));
+    out.merges.push_back(reader.merge(merge.substr(0, space), merge.substr(space + 1),
+                                      str(file.string(), ": ", key)));
   }
   out.ignore_merges = pre->ignore_merges;
   if (!out.merges.empty() || out.ignore_merges) out.pre_tokenizer = pre->words;

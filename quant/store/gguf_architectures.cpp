@@ -116,6 +116,12 @@ double number(const nn::GgufFile& file, const std::string& key, double low, doub
   return std::stod(str(value));
 }
 
+double epsilon(const nn::GgufFile& file, const std::string& key) {
+  const double value = number(file, key, 0, 1);
+  if (value == 0) refuse_file(file.path(), key, "out of range", "0", "above 0, up to 1");
+  return value;
+}
+
 /// Refuses a key of the architecture that is not among these: it may change what is computed.
 void require_known(const nn::GgufFile& file, std::string_view prefix,
                    std::span<const std::string_view> known) {
@@ -154,7 +160,7 @@ std::unique_ptr<nn::Model> make_gpt2(const nn::GgufFile& file, bool tied) {
   require_divisor(file, "gpt2.attention.head_count", c.n_head, c.n_embd,
                   "does not cut the channels into heads");
   c.n_inner = count(file, "gpt2.feed_forward_length");
-  c.layer_norm_epsilon = number(file, "gpt2.attention.layer_norm_epsilon", 0, 1);
+  c.layer_norm_epsilon = epsilon(file, "gpt2.attention.layer_norm_epsilon");
   return std::make_unique<nn::Gpt>(c, nn::Model::Values::shapes_only);
 }
 
@@ -203,7 +209,7 @@ std::unique_ptr<nn::Model> make_llama(const nn::GgufFile& file, bool tied) {
     const std::int64_t n = count_or(file, key, S);
     if (n != S) refuse_file(file.path(), key, "not the channels of a head", str(n), str(S));
   }
-  c.rms_norm_eps = number(file, "llama.attention.layer_norm_rms_epsilon", 0, 1);
+  c.rms_norm_eps = epsilon(file, "llama.attention.layer_norm_rms_epsilon");
   c.rope_theta = file.find("llama.rope.freq_base")
                      ? number(file, "llama.rope.freq_base", 1e-30, 1e30)
                      : 10000;  // llama.cpp's

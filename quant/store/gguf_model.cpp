@@ -6,6 +6,7 @@
 #include <set>
 
 #include "autograd/base/error.h"
+#include "nn/safetensors.h"
 #include "quant/store/gguf_architectures.h"
 #include "quant/store/gguf_blocks.h"
 #include "quant/store/gguf_encode.h"
@@ -213,8 +214,10 @@ void require_tensors(const nn::GgufFile& file, const GgufArchitecture& architect
     std::vector<std::int64_t> extents;
     for (std::size_t d = static_cast<std::size_t>(p.value.shape.rank()); d-- > 0;)
       extents.push_back(p.value.shape[static_cast<int>(d)]);
-    if (t->extents != extents)
-      refuse_file(file.path(), name, "of another shape than the metadata says");
+    if (t->extents != extents) {
+      refuse_file(file.path(), name, "of another shape than the metadata says",
+                  nn::to_text(t->extents), nn::to_text(extents));
+    }
   }
   for (const nn::GgufTensor& t : file.tensors()) {
     if (!wanted.contains(t.name))

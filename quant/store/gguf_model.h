@@ -17,7 +17,7 @@ namespace notch::quant {
 /// A tokenizer as the file holds it (tokenizer.ggml.*, model "gpt2").
 struct GgufVocabulary {
   /// What a token is, in llama.cpp's numbers (llama_token_type).
-  enum Kind : std::int32_t { kNormal = 1, kControl = 3, kUserDefined = 4 };
+  enum Kind : std::int32_t { kNormal = 1, kControl = 3, kUserDefined = 4, kByte = 6 };
 
   std::vector<std::string> tokens{};  ///< by id, in GPT-2's printable spelling
   std::vector<std::int32_t> kinds{};  ///< one for each token, or nothing: all normal

@@ -18,6 +18,7 @@ struct Settings {
   std::int64_t group = 0;  ///< 0: all inputs
   GptqZeros zeros = GptqZeros::v1;
   bool head = false;
+  bool any_order = false;  ///< of the groups: only g_idx tells which
 };
 
 Settings read_settings(const Json& about, const fs::path& path) {
@@ -36,7 +37,7 @@ Settings read_settings(const Json& about, const fs::path& path) {
   s.bits = static_cast<int>(bits);
   const std::int64_t group = about.at("group_size", where).as_int(where + ".group_size");
   if (group != -1 && (group < 1 || group > (1 << 20)))
-    refuse_key("group_size", str(group), "-1, or 1 and more");
+    refuse_key("group_size", str(group), "-1, or 1 to 1048576");
   s.group = group == -1 ? 0 : group;
   const Json* format = find("checkpoint_format");
   const std::string layout =
@@ -45,6 +46,7 @@ Settings read_settings(const Json& about, const fs::path& path) {
     refuse_key("checkpoint_format", layout, str(kV1, " or ", kV2));
   s.zeros = layout == kV2 ? GptqZeros::v2 : GptqZeros::v1;
   if (const Json* head = find("lm_head")) s.head = head->as_bool(where + ".lm_head");
+  if (const Json* order = find("desc_act")) s.any_order = order->as_bool(where + ".desc_act");
   if (const Json* type = find("pack_dtype")) {
     const std::string& word = type->as_string(where + ".pack_dtype");
     if (word != "int32") refuse_key("pack_dtype", word, "int32");
@@ -87,7 +89,9 @@ Stored require_matrix(const nn::FileTensor& t, Param& param, const Settings& set
   s.codes = require(kParts[0], s.layer.codes_shape(), true);
   s.zeros = require(kParts[1], s.layer.zeros_shape(), true);
   s.scales = require(kParts[2], s.layer.scales_shape(), false);
-  if (file.find(s.stem + std::string(kParts[3]))) s.groups = require(kParts[3], {in}, true);
+  if (settings.any_order || file.find(s.stem + std::string(kParts[3]))) {
+    s.groups = require(kParts[3], {in}, true);
+  }
   return s;
 }
 

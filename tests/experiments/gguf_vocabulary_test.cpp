@@ -115,7 +115,10 @@ TEST_CASE("what is no byte-level BPE is refused by its key") {
   };
   CHECK(field([](auto& v) { v.pre = "tekken"; }) == "tokenizer.ggml.pre");
   CHECK(field([](auto& v) { v.tokens[7] = "\xe2\x96\x81the"; }) == "tokenizer.ggml.tokens[7]");
-  CHECK(field([](auto& v) { v.merges[3] = "the"; }).find("merges[3]") != std::string::npos);
+  CHECK(field([](auto& v) { v.tokens[9] = v.tokens[8]; }) == "tokenizer.ggml.tokens[9]");
+  CHECK(field([](auto& v) { v.kinds[7] = 0; }) == "tokenizer.ggml.token_type[7]");
+  CHECK(field([](auto& v) { v.kinds[7] = 7; }) == "tokenizer.ggml.token_type[7]");
+  CHECK(field([](auto& v) { v.merges[3] = "the"; }) == "tokenizer.ggml.merges[3]");
   // What merges and tokens say of each other: data::MergeReader.
   CHECK(error_of([&] {
           quant::GgufVocabulary v = good;

@@ -172,6 +172,7 @@ TEST_CASE("a GGUF file that says more than the model computes is refused") {
            {"llama.attention.head_count_kv", u32{3}},
            {"llama.attention.head_count", u32{3}},
            {"llama.attention.layer_norm_rms_epsilon", -1.0f},
+           {"llama.attention.layer_norm_rms_epsilon", 0.0f},
            {"llama.block_count", u32{0}},
            {"llama.embedding_length", std::string("64")},
            {"general.architecture", std::string("qwen3")},

@@ -72,9 +72,10 @@ std::vector<T> values_in(const fs::path& dir, const std::string& name) {
   return values;
 }
 
-/// The directory's tensors with `change` applied to the bytes of one of them.
+/// The directory's tensors with `change` applied to the bytes of one of them, and without `removed`.
 template <class T, class Change>
-void rewrite(const fs::path& dir, const std::string& name, const Change& change) {
+void rewrite(const fs::path& dir, const std::string& name, const Change& change,
+             const std::string& removed = "") {
   const nn::SafetensorsFile file = nn::SafetensorsFile::open(dir / nn::kWeightsFile);
   std::vector<std::vector<std::byte>> bytes;
   std::vector<nn::TensorSource> sources;
@@ -89,8 +90,10 @@ void rewrite(const fs::path& dir, const std::string& name, const Change& change)
     }
   }
   std::size_t i = 0;
-  for (const nn::TensorEntry& e : file.entries())
-    sources.push_back(nn::raw_tensor(e.name, e.dtype, e.shape, bytes[i++]));
+  for (const nn::TensorEntry& e : file.entries()) {
+    if (e.name != removed) sources.push_back(nn::raw_tensor(e.name, e.dtype, e.shape, bytes[i]));
+    ++i;
+  }
   nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources));
 }
 
@@ -332,4 +335,14 @@ TEST_CASE("others' GPTQ checkpoints are read, or refused by tensor or key") {
   CHECK_NOTHROW(load_any(dir.path()));
   rewrite<std::uint16_t>(dir.path(), stem + ".scales", [](auto& s) { s[2] = 0x7c00; });
   CHECK(error_of([&] { load_any(dir.path()); }).fault == Fault::input);  // an infinite scale
+
+  // Without g_idx the groups are those of the inputs in their order, unless the config denies it.
+  const auto drop = [&] {
+    rewrite<std::uint16_t>(
+        dir.path(), stem + ".scales", [](auto& s) { s[2] = 0x3c00; }, stem + ".g_idx");
+  };
+  drop();
+  CHECK(field() == stem + ".g_idx");
+  with("desc_act", Json(false));
+  CHECK_NOTHROW(load_any(dir.path()));
 }
