@@ -1,3 +1,9 @@
+// Weights are read and not mapped. What is used as it stands is read straight into its place: 538 MB of a Llama's
+// floats from the page cache take 0.25 s of processor time, and the whole start of a program on them 0.31 s. A mapping
+// that is copied takes 0.30 s and twice the memory; one that is left in place would save most of the 0.25 s, for
+// floats of 32 bits that are not turned (GPT-2's are) and whose digest nobody compares. It would bind a running
+// model to its file: who writes over it changes the weights, who cuts it off or pulls the disk ends the process by
+// SIGBUS, where read_at throws an Error; and a failing read could not be tried by tests (file_calls.h).
 #include "autograd/base/file_reader.h"
 
 #include <fcntl.h>
