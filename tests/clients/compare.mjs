@@ -1,10 +1,13 @@
 // Compares the tokens that `notch tokenize` wrote with those of a client's tokenizer:
 //
-//   node compare.mjs gpt-3-encoder | tokenizers | @huggingface/tokenizers   TOKENIZER_DIR TEXT TOKENS
+//   node compare.mjs CLIENT TOKENIZER_DIR TEXT TOKENS
+//
+// CLIENT: gpt-3-encoder, tokenizers, @huggingface/tokenizers or @huggingface/transformers.
 //
 // Prints the number of tokens and of those that differ; exit code 1 when any does.
 import { createRequire } from 'node:module';
 import { readFileSync } from 'node:fs';
+import { pathToFileURL } from 'node:url';
 
 const [client, directory, textFile, tokensFile] = process.argv.slice(2);
 const require = createRequire(process.cwd() + '/');
@@ -32,6 +35,12 @@ if (client === 'gpt-3-encoder') {
   const tokenizer = Tokenizer.fromFile(directory + '/tokenizer.json');
   const encoding = await tokenizer.encode(text, null, { addSpecialTokens: false });
   take(encoding.getIds());
+} else if (client === '@huggingface/transformers') {
+  const { AutoTokenizer, env } = await import(pathToFileURL(require.resolve(client)).href);
+  env.allowRemoteModels = false;
+  env.localModelPath = process.cwd() + '/';
+  const tokenizer = await AutoTokenizer.from_pretrained(directory);
+  for (const piece of pieces()) take(tokenizer.encode(piece, { add_special_tokens: false }));
 } else {
   const { Tokenizer } = require('@huggingface/tokenizers');
   const file = JSON.parse(readFileSync(directory + '/tokenizer.json', 'utf8'));
