@@ -69,7 +69,13 @@ std::vector<FileState> check_model(const fs::path& dir) {
     weights = open_weights(dir);
     return Digest::holds;
   });
-  if (opened.damage) states.push_back(std::move(opened));
+  if (opened.damage) {
+    // No digest was looked at: neither of kOnPurpose's ways out would open it.
+    ErrorParts parts = opened.damage->parts();
+    if (parts.hint.empty()) parts.hint = "get all files of the model again";
+    opened.damage = Error(std::move(parts));
+    states.push_back(std::move(opened));
+  }
   for (const SafetensorsFile& file : weights) {
     ours = ours || !file.digest().empty();
     states.push_back(state_of(file.path().filename().string(), [&] { return file.verify(); }));

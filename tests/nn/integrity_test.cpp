@@ -86,11 +86,17 @@ TEST_CASE("the file that differs is named, with what was written") {
     const ErrorParts parts = error_of([&] { require_intact(dir.path()); });
     CHECK(parts.fault == Fault::input);
     CHECK(parts.where == dir / name);
-    CHECK_FALSE(parts.hint.empty());
+    CHECK(parts.hint.find("--no-verify") != std::string::npos);
     put_file(dir / name, good);
   }
   fs::remove(dir / "merges.txt");
   CHECK(damaged(dir.path()) == Names{"merges.txt"});
+  // What cannot be opened is none of that: no change on purpose, and --no-verify would not help.
+  put_file(dir / "model.safetensors", "x");
+  const ErrorParts parts = error_of([&] { require_intact(dir.path()); });
+  CHECK(parts.where == dir / "model.safetensors");
+  CHECK_FALSE(parts.hint.empty());
+  CHECK(parts.hint.find("--no-verify") == std::string::npos);
 }
 
 TEST_CASE("what was edited and is whole is taken, and said") {
