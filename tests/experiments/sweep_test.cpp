@@ -14,6 +14,7 @@ TEST_CASE("a training step's memory is predicted from the shape") {
   const MemoryShape shape{.n_layer = 2,
                           .channels = 8,
                           .n_head = 1,
+                          .head_dim = 8,
                           .kv_heads = 1,
                           .hidden = 32,
                           .mlp_matrices = 2,
