@@ -10,7 +10,7 @@
 namespace notch::nn {
 
 std::string digest_hex(std::string_view header, std::span<const PieceHash> pieces) {
-  Sha256 hash(kernels::sha256_blocks());
+  kernels::Sha256 hash;
   hash.update(header);
   for (const PieceHash& piece : pieces) hash.update(piece.data(), piece.size());
   return hash.hex();
@@ -30,7 +30,7 @@ void PieceHasher::update(std::span<const std::byte> bytes) {
     held_ += n;
     if (held_ < kDigestPiece) return;
     done_.push_back(hash_.bytes());
-    hash_ = Sha256(kernels::sha256_blocks());
+    hash_ = {};
     held_ = 0;
   }
 }
@@ -48,7 +48,7 @@ std::vector<PieceHash> hash_pieces(
     const std::uint64_t first = static_cast<std::uint64_t>(i) * kDigestPiece;
     std::vector<std::byte> piece(std::min<std::uint64_t>(kDigestPiece, bytes - first));
     read(first, piece);
-    Sha256 hash(kernels::sha256_blocks());
+    kernels::Sha256 hash;
     hash.update(piece.data(), piece.size());
     pieces[static_cast<std::size_t>(i)] = hash.bytes();
   });

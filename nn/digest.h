@@ -46,7 +46,7 @@ class PieceHasher {
   std::vector<PieceHash> finish();
 
  private:
-  Sha256 hash_{kernels::sha256_blocks()};
+  kernels::Sha256 hash_{};
   std::size_t held_ = 0;  // bytes in it
   std::vector<PieceHash> done_{};
 };

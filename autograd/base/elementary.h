@@ -14,8 +14,8 @@ float exp(float x);    ///< portable: that of the double, rounded
 double log(double x);  ///< -inf at 0, NaN below
 float log(float x);
 double pow(double x, double y);  ///< of x < 0: whole y
-/// |x| up to 2^20 in portable arithmetic; a larger one is the C library's.
 double erfc(double x);  ///< within 8 units in the last place of 1
+/// |x| up to 2^20 in portable arithmetic; the sine and cosine of a larger one are the C library's.
 double sin(double x);
 double cos(double x);
 

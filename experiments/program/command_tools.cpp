@@ -207,17 +207,27 @@ RunnableArtefact open_runnable(const Args& args, const fs::path& dir) {
   return a;
 }
 
+namespace {
+
+/// Of the tensors of a model directory.
+quant::SizeReport size_of(const Artefact& a, quant::Entropy entropy) {
+  const quant::SizeReport size = quant::predict_size(
+      a.model(), {.tensors = a.loaded.tensors, .masks = a.loaded.masks},
+      is_half(nn::open_weights(a.path)) ? 16 : 32, a.loaded.coding, entropy, a.loaded.streams);
+  return quant::gptq_config(a.path, nn::read_config_json(a.path)) ? quant::gptq_size(size, a.path)
+                                                                  : size;
+}
+
+}  // namespace
+
 Artefact open_artefact(const Args& args, const fs::path& dir) {
   if (nn::is_gguf(dir)) return open_gguf(args, dir);
   require_model_directory(dir);
   require_intact(args, dir);
   Artefact a{.path = dir, .loaded = quant::load_any(dir), .tokenizer = data::Tokenizer::load(dir)};
   nn::require_tokens(a.model(), a.tokenizer.vocab_size(), dir);
-  const std::vector<nn::SafetensorsFile> files = nn::open_weights(dir);
-  a.size = quant::predict_size(a.model(), {.tensors = a.loaded.tensors, .masks = a.loaded.masks},
-                               is_half(files) ? 16 : 32, a.loaded.coding);
-  if (quant::gptq_config(dir, nn::read_config_json(dir))) a.size = quant::gptq_size(a.size, dir);
-  for (const nn::SafetensorsFile& file : files) {
+  a.size = size_of(a, quant::Entropy::unknown);
+  for (const nn::SafetensorsFile& file : nn::open_weights(dir)) {
     a.file_bytes += static_cast<std::int64_t>(fs::file_size(file.path()));
   }
   return a;
@@ -247,7 +257,9 @@ std::string part_line(std::string_view part, std::int64_t bytes, const quant::Si
 }  // namespace
 
 std::vector<std::string> size_lines(const Artefact& artefact) {
-  const quant::SizeReport& s = artefact.size;
+  const quant::SizeReport s = artefact.size.quantized == 0
+                                  ? artefact.size
+                                  : size_of(artefact, quant::Entropy::measured);
   std::vector<std::string> lines = {
       str(artefact.file_bytes, " bytes in model.safetensors: ", fixed3(s.bits_per_weight()),
           " bits per weight over ", s.weights, " weights")};
@@ -265,8 +277,12 @@ std::vector<std::string> size_lines(const Artefact& artefact) {
   if (coded) lines.push_back(part_line("tables", s.table_bytes, s, "frequencies of the codes"));
   if (s.mask_bytes > 0)
     lines.push_back(part_line("masks", s.mask_bytes, s, "one bit per weight of pruned matrices"));
-  lines.push_back(part_line("scales", s.scale_bytes, s, ""));
+  if (s.scale_bytes > 0) lines.push_back(part_line("scales", s.scale_bytes, s, ""));
+  if (s.level_bytes > 0)
+    lines.push_back(part_line("levels", s.level_bytes, s, "and codebooks, the matrices' own"));
   if (s.zero_point_bytes > 0) lines.push_back(part_line("zero points", s.zero_point_bytes, s, ""));
+  if (s.side_bytes > 0)
+    lines.push_back(part_line("beside", s.side_bytes, s, "products and factors of inputs"));
   lines.push_back(part_line("fp32", s.float_bytes, s,
                             str(s.weights - s.quantized, " weights that are not quantized")));
   lines.push_back(part_line("header", s.header_bytes, s, "names and shapes"));

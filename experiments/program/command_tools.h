@@ -51,7 +51,7 @@ struct Artefact {
   std::filesystem::path path{};
   quant::LoadedModel loaded{};
   data::Tokenizer tokenizer = data::Tokenizer::bytes();
-  quant::SizeReport size{};     ///< of the tensors
+  quant::SizeReport size{};     ///< of the tensors; of packed codes without their entropy
   std::int64_t file_bytes = 0;  ///< model.safetensors with its header
 
   nn::Model& model() const { return *loaded.model; }

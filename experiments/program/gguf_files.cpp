@@ -77,7 +77,7 @@ Artefact open_gguf(const Args& args, const fs::path& file) {
   quant::GgufModel read = quant::load_gguf(file);
   Artefact a{.path = file, .tokenizer = gguf_tokenizer(read.vocabulary, file)};
   a.loaded.model = std::move(read.model);
-  a.size = quant::predict_size(a.model(), {}, 32, a.loaded.coding);
+  a.size = quant::predict_size(a.model(), {});
   a.file_bytes = static_cast<std::int64_t>(fs::file_size(file));
   return a;
 }

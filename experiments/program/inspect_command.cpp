@@ -13,7 +13,8 @@
 #include "experiments/program/tensor_statistics.h"
 #include "nn/checkpoint.h"
 #include "nn/manifest.h"
-#include "quant/store/entropy_coder.h"
+#include "quant/numbers/find_named.h"
+#include "quant/numbers/format.h"
 #include "quant/store/gptq_checkpoint.h"
 #include "quant/store/pack.h"
 #include "quant/store/pruned_tensor.h"
@@ -33,6 +34,8 @@ Table make_table() {
                 {.key = "not_finite", .title = "not finite", .decimals = 0},
                 {.key = "scale_min", .title = "scale min", .decimals = 6},
                 {.key = "scale_max", .title = "scale max", .decimals = 6},
+                {.key = "level_min", .title = "level min", .decimals = 5},
+                {.key = "level_max", .title = "level max", .decimals = 5},
                 {.key = "codes_used", .title = "codes used", .text = true},
                 {.key = "entropy", .decimals = 3},
                 {.key = "histogram_pct", .title = "codes %", .text = true}});
@@ -59,7 +62,7 @@ void add_entry(Table& table, const nn::SafetensorsFile& file, const nn::TensorEn
                  known(&TensorStatistics::min), known(&TensorStatistics::max),
                  known(&TensorStatistics::mean), known(&TensorStatistics::rms),
                  s ? count_if_any(s->not_finite) : missing(), missing(), missing(), missing(),
-                 missing(), missing()});
+                 missing(), missing(), missing(), missing()});
 }
 
 /// A quantized matrix: its weights as the model sees them, and its codes.
@@ -79,20 +82,28 @@ void add_quantized(Table& table, const std::string& name, const quant::QTensor& 
   }
   quant::StorageBytes bytes = quant::storage_bytes(q.spec, q.rows, q.cols);
   std::vector<std::int8_t> codes = q.codes;
-  if (const quant::NamedMask* mask = quant::find_mask(loaded.masks, param)) {
+  if (const quant::NamedMask* mask = quant::find_named(loaded.masks, param)) {
     codes = quant::kept_of<std::int8_t>(q.codes, mask->keep);  // the mask has a line of its own
     bytes.codes = quant::packed_bytes(q.spec, std::ssize(codes));
   }
   if (loaded.coding == quant::Coding::entropy) {
-    bytes.codes = std::ssize(quant::encode_codes(codes, grid));
+    bytes.codes = std::ssize(loaded.streams.at(param));
   }
-  const auto [low, high] = std::ranges::minmax(q.at.scales);
+  // Levels of a matrix's own stand where other grids have scales, or in codebooks.
+  const bool lists = quant::format_of(q.spec.grid).levels == quant::Levels::unit;
+  const auto extremes = [](bool shown, const std::vector<real>& of) {
+    if (!shown || of.empty()) return std::pair{missing(), missing()};
+    const auto [low, high] = std::ranges::minmax(of);
+    return std::pair{number(static_cast<double>(low)), number(static_cast<double>(high))};
+  };
+  const auto [scale_low, scale_high] = extremes(!lists, q.at.scales);
+  const auto [level_low, level_high] = extremes(true, lists ? q.at.scales : q.at.codebooks);
   const TensorStatistics s = statistics(quant::dequantize(q));
   table.add_row({text(name), text(quant::name_of(q.spec)),
                  text(str("[", q.rows, ", ", q.cols, "]")),
                  number(static_cast<double>(bytes.total())), number(s.min), number(s.max),
-                 number(s.mean), number(s.rms), missing(), number(static_cast<double>(low)),
-                 number(static_cast<double>(high)), text(str(used, "/", grid.size())),
+                 number(s.mean), number(s.rms), missing(), scale_low, scale_high, level_low,
+                 level_high, text(str(used, "/", grid.size())),
                  number(quant::code_entropy(q.codes)), text_if_any(histogram)});
 }
 

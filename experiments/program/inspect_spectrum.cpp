@@ -7,6 +7,7 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/show/table.h"
 #include "quant/kernels/singular_values.h"
+#include "quant/numbers/find_named.h"
 
 namespace notch::experiments {
 namespace {
@@ -54,9 +55,9 @@ void inspect_spectrum(const Args& args, const std::filesystem::path& dir) {
   if (!artefact.model().head_is_tied()) linears.push_back(&artefact.model().head());
   for (const nn::Linear* l : linears) {
     const std::int64_t rows = l->weight->value.rows(), cols = l->weight->value.cols();
-    const auto at = std::ranges::find(artefact.loaded.tensors, l->weight->name,
-                                      &quant::NamedQTensor::name);
-    const bool quantized = at != artefact.loaded.tensors.end();  // it may have no other values
+    const quant::NamedQTensor* const at =
+        quant::find_named(artefact.loaded.tensors, l->weight->name);
+    const bool quantized = at != nullptr;  // it may have no other values
     const std::vector<real> values = quantized ? quant::dequantize(at->q) : std::vector<real>{};
     const std::vector<double> sigma = quant::singular_values(
         quantized ? std::span<const real>(values) : l->weight->value.flat(), rows, cols, l->name);

@@ -280,8 +280,10 @@ void Report::write(const std::filesystem::path& dir) const {
   if (Table size = size_table(seeds_.front()); !size.rows().empty()) {
     page.sections.push_back(
         {.title = "Size",
-         .notes = "Bits per weight of the whole model, part by part, and of a code: its order-0 "
-                  "entropy, and what `notch export --format coded` takes for it with its tables. "
+         .notes = "Bits per weight of the whole model, part by part (levels: lists and codebooks of "
+                  "the matrices' own; beside: products in floating point and factors of inputs), and "
+                  "of a code: its order-0 entropy, and what `notch export --format coded` takes for "
+                  "it with its tables. "
                   "Seed " +
                   std::to_string(seeds_.front().seed) + ".\n",
          .tables = {std::move(size)}});

@@ -135,8 +135,10 @@ Table size_table(const SeedResults& seed) {
                {.key = "bits", .decimals = 0},
                {.key = "codes", .decimals = 3},
                {.key = "scales", .decimals = 3},
+               {.key = "levels", .decimals = 3},
                {.key = "zero_points", .title = "zero points", .decimals = 3},
                {.key = "masks", .decimals = 3},
+               {.key = "side_products", .title = "beside", .decimals = 3},
                {.key = "rest", .decimals = 3},
                {.key = "bits_per_weight", .title = "bits/weight", .decimals = 3},
                {.key = "code_entropy", .title = "entropy per code", .decimals = 3},
@@ -147,14 +149,14 @@ Table size_table(const SeedResults& seed) {
     const quant::SizeReport& s = r.size;
     if (s.quantized == 0) continue;
     const auto per_weight = [&](std::int64_t bytes) {
-      return 8 * static_cast<double>(bytes) / static_cast<double>(s.weights);
+      return number(8 * static_cast<double>(bytes) / static_cast<double>(s.weights));
     };
+    const auto if_any = [&](std::int64_t bytes) { return bytes > 0 ? per_weight(bytes) : missing(); };
     table.add_row(
-        {text(label(r)), number(r.bits), number(per_weight(s.code_bytes)),
-         number(per_weight(s.scale_bytes)),
-         s.zero_point_bytes > 0 ? number(per_weight(s.zero_point_bytes)) : missing(),
-         s.mask_bytes > 0 ? number(per_weight(s.mask_bytes)) : missing(),
-         number(per_weight(s.float_bytes)), number(s.bits_per_weight()), number(s.code_entropy),
+        {text(label(r)), number(r.bits), per_weight(s.code_bytes), if_any(s.scale_bytes),
+         if_any(s.level_bytes), if_any(s.zero_point_bytes), if_any(s.mask_bytes),
+         if_any(s.side_bytes), per_weight(s.float_bytes), number(s.bits_per_weight()),
+         number(s.code_entropy),
          number(8 * static_cast<double>(s.coded_bytes) / static_cast<double>(s.quantized)),
          number(s.coded_bits_per_weight()), number(static_cast<double>(r.file_bytes))});
   }

@@ -34,8 +34,11 @@ void visit(Row& r, const Visitor& v) {
   v("quantized_weights", r.size.quantized);
   v("code_bytes", r.size.code_bytes);
   v("scale_bytes", r.size.scale_bytes);
+  v("level_bytes", r.size.level_bytes);
   v("zero_point_bytes", r.size.zero_point_bytes);
+  v("mask_bytes", r.size.mask_bytes);
   v("table_bytes", r.size.table_bytes);
+  v("side_bytes", r.size.side_bytes);
   v("float_bytes", r.size.float_bytes);
   v("header_bytes", r.size.header_bytes);
   v("coded_bytes", r.size.coded_bytes);
@@ -132,7 +135,8 @@ struct Reader {
   void operator()(std::string_view key, T& value) const {
     const bool added_later = key == "label" || key == "aims_at_data" || key == "control" ||
                              key == "unlike_control" || key == "build" || key == "scored_on" ||
-                             key == "prompt" || key == "sample";
+                             key == "prompt" || key == "sample" || key == "level_bytes" ||
+                             key == "mask_bytes" || key == "side_bytes";
     if (added_later && !in.find(key)) return;
     read(in.at(key, where), str(where, ": ", key), value);
   }
@@ -212,8 +216,11 @@ void require_possible(const RowResult& row, std::string_view where) {
       {"quantized_weights", row.size.quantized},
       {"code_bytes", row.size.code_bytes},
       {"scale_bytes", row.size.scale_bytes},
+      {"level_bytes", row.size.level_bytes},
       {"zero_point_bytes", row.size.zero_point_bytes},
+      {"mask_bytes", row.size.mask_bytes},
       {"table_bytes", row.size.table_bytes},
+      {"side_bytes", row.size.side_bytes},
       {"float_bytes", row.size.float_bytes},
       {"header_bytes", row.size.header_bytes},
       {"coded_bytes", row.size.coded_bytes},

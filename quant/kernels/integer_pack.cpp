@@ -6,6 +6,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
+#include "quant/kernels/integer_limits.h"
 #include "quant/kernels/integer_linear.h"
 #include "quant/kernels/round_blocks.h"
 
@@ -18,8 +19,6 @@ constexpr Index kPanel = IntegerShape::kPanel;
 constexpr Index kDot = 4;       // inputs that one lane of a dot-product instruction adds
 constexpr Index kPiece = 1024;  // codes rounded at a time: they stay in the first-level cache
 constexpr Index kAlign = 64;
-constexpr Index kMaxInputs = 65536;
-constexpr Index kMaxInputsWithZeroPoints = 32768;
 
 constexpr Index round_up(Index n, Index step) { return (n + step - 1) / step * step; }
 
@@ -107,9 +106,9 @@ void validate(const IntegerShape& s, const char* where) {
   check(s.N >= 1 && s.K >= 1, where, "a matrix of [", s.N, ", ", s.K, "] has no weights");
   check(s.group >= 0 && (s.group == 0 || s.K % s.group == 0), where, "groups of ", s.group,
         " do not divide ", s.K, " inputs");
-  check(s.K <= kMaxInputs, where, s.K, " inputs; a sum in int32 is exact up to ", kMaxInputs);
-  check(!s.zero_points || s.unit() <= kMaxInputsWithZeroPoints, where, s.unit(),
-        " inputs per zero point; a sum in int32 is exact up to ", kMaxInputsWithZeroPoints);
+  check(s.K <= kMostInputs, where, s.K, " inputs; a sum in int32 is exact up to ", kMostInputs);
+  check(!s.zero_points || s.unit() <= kMostWithZeroPoints, where, s.unit(),
+        " inputs per zero point; a sum in int32 is exact up to ", kMostWithZeroPoints);
 }
 
 std::int64_t packed_bytes(const IntegerShape& shape) {

@@ -264,7 +264,7 @@ double output_error(std::span<const real> w, const QTensor& q, std::span<const d
 
 Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
   const Target& t = matrix.target;
-  if (t.spec.grid != GridKind::additive) return round_by_gptq(matrix, options.gptq);
+  if (t.spec.grid != GridKind::additive) return round_by_gptq(matrix, options);
   Rounded out{.q = round_nearest(t, RangeRule::absmax)};
   if (matrix.H == nullptr || matrix.w.empty()) return out;
   const Doubles H = matrix.H->matrix();

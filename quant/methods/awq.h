@@ -35,8 +35,8 @@ struct AwqScales {
   double rtn_error = 0;  ///< with s = 1
 };
 
-/// The scales of the input that `targets` (matrices of the same K columns) read, whose moments, with
-/// magnitudes, are H. Numeric error for moments or weights that are not finite.
+/// The scales of the input that `targets` (matrices of the same K columns) read, of which H keeps moments
+/// and magnitudes. Numeric error for moments or weights that are not finite.
 AwqScales awq_scales(std::span<const Target* const> targets, const Hessian& H);
 
 /// Round to nearest with each unit's range the multiple of its extremes that makes

@@ -5,7 +5,6 @@
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
-#include "quant/methods/gptq_factor.h"
 #include "quant/methods/options.h"
 
 namespace notch::quant {
@@ -17,25 +16,27 @@ constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
   const std::vector<double> drift = matrix.H ? matrix.H->drift() : std::vector<double>{};
-  if (drift.empty()) return round_by_gptq(matrix, options.gptq);
-  const std::vector<real> target =
-      asymmetric_target(matrix.before(), matrix.rows(), matrix.cols(), matrix.H->matrix(), drift,
-                        options.gptq, matrix.target.name);
-  return round_by_gptq(matrix, target, options.gptq);
+  if (drift.empty()) return round_by_gptq(matrix, options);
+  const std::string& where = matrix.target.name;
+  const std::int64_t rows = matrix.rows(), cols = matrix.cols();
+  const std::vector<double> H = matrix.H->matrix();
+  DampedCholesky natural = natural_cholesky(H, cols, options.gptq.damp, where);
+  const std::vector<real> target = asymmetric_target(matrix.before(), rows, natural, drift,
+                                                     options.gptq.asymmetric, where);
+  return measured(gptq(target, rows, cols, matrix.target.spec, H, options.gptq, where, matrix.keep,
+                       {}, &natural));
 }
 
 }  // namespace
 
-std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows, std::int64_t cols,
-                                    std::span<const double> H, std::span<const double> drift,
-                                    const GptqOptions& options, std::string_view where) {
-  check(options.asymmetric >= 0 && options.asymmetric <= 1, where, "gptq asymmetric ",
-        options.asymmetric, " is outside 0 to 1");
-  check(std::ssize(w) == rows * cols && std::ssize(H) == cols * cols && H.size() == drift.size(),
-        where, "got ", w.size(), " weights, ", H.size(), " and ", drift.size(),
-        " second moments for a matrix of [", rows, ", ", cols, "]");
-  const DampedCholesky cholesky =
-      damped_cholesky(H, order_columns(H, cols, false, where), options.damp, where);
+std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows,
+                                    const DampedCholesky& natural, std::span<const double> drift,
+                                    double asymmetric, std::string_view where) {
+  const Index cols = natural.K;
+  check(asymmetric >= 0 && asymmetric <= 1, where, "gptq asymmetric ", asymmetric,
+        " is outside 0 to 1");
+  check(std::ssize(w) == rows * cols && std::ssize(drift) == cols * cols, where, "got ", w.size(),
+        " weights and ", drift.size(), " second moments for a matrix of [", rows, ", ", cols, "]");
   std::vector<real> target(w.size());
   constexpr Index kRows = 64;
   parallel_for((rows + kRows - 1) / kRows, [&](Index tile) {
@@ -50,10 +51,10 @@ std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows, 
         std::reverse(move.begin() + r * cols, move.begin() + (r + 1) * cols);
     };
     reverse_rows();
-    kernels::cholesky_solve_serial(move, cholesky.L, n, cols);
+    kernels::cholesky_solve_serial(move, natural.L, n, cols);
     reverse_rows();
     for (std::size_t i = 0; i < W.size(); ++i)
-      target[at(first * cols) + i] = static_cast<real>(W[i] + options.asymmetric * move[i]);
+      target[at(first * cols) + i] = static_cast<real>(W[i] + asymmetric * move[i]);
   });
   return target;
 }

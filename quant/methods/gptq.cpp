@@ -113,19 +113,24 @@ void search_tensor_clip(std::span<const real> w, real first, QTensor& q,
 
 }  // namespace
 
-Hessian::Hessian(std::int64_t in_features, bool magnitudes, std::int64_t sample_every)
+Hessian::Hessian(std::int64_t in_features, const KeptInputs& kept)
     : in_features_(in_features),
-      sum_(at(extent("hessian", {in_features, in_features})), 0.0),
-      magnitudes_(at(magnitudes ? in_features : 0), 0.0),
+      sum_(kept.moments ? at(extent("hessian", {in_features, in_features})) : 0, 0.0),
+      magnitudes_(kept.magnitudes ? at(extent("hessian", {in_features})) : 0, 0.0),
       largest_(magnitudes_.size()),
-      sample_every_(sample_every) {}
+      sample_every_(kept.sample_every) {}
+
+void Hessian::require_moments() const {
+  check(std::ssize(sum_) == in_features_ * in_features_, "hessian", "the second moments of ",
+        in_features_, " inputs were not asked for");
+}
 
 void Hessian::accumulate(std::span<const real> x) {
   const Index n = in_features_ == 0 ? 0 : std::ssize(x) / in_features_;
   check(n * in_features_ == std::ssize(x), "hessian", "got ", x.size(), " numbers, not rows of ",
         in_features_);
   if (n == 0) return;
-  kernels::syrk(sum_, x, n, in_features_);
+  if (!sum_.empty()) kernels::syrk(sum_, x, n, in_features_);
   constexpr Index kColumns = 64;
   const Index channels = std::ssize(magnitudes_);
   parallel_for((channels + kColumns - 1) / kColumns, [&](Index part) {
@@ -146,6 +151,7 @@ void Hessian::accumulate(std::span<const real> x) {
 }
 
 void Hessian::accumulate(std::span<const real> x, std::span<const real> reference) {
+  require_moments();
   check(x.size() == reference.size(), "hessian", "got ", x.size(), " inputs and ", reference.size(),
         " of the reference");
   accumulate(x);
@@ -177,6 +183,8 @@ void Hessian::scale(double factor) {
 void Hessian::add(const Hessian& other) {
   check(other.in_features_ == in_features_, "hessian", "got second moments of ", other.in_features_,
         " inputs for ", in_features_);
+  require_moments();
+  other.require_moments();
   if (other.rows_ == 0) return;
   const double weight =
       static_cast<double>(std::max<Index>(rows_, 1)) / static_cast<double>(other.rows_);
@@ -185,6 +193,7 @@ void Hessian::add(const Hessian& other) {
 
 std::vector<double> Hessian::matrix() const {
   const Index K = in_features_;
+  require_moments();
   const double n = static_cast<double>(std::max<Index>(rows_, 1));
   std::vector<double> H(sum_.size());
   // By square tiles: one side of the mirror is always read or written across rows.
@@ -213,7 +222,8 @@ std::vector<double> Hessian::drift() const {
 
 GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
                 std::span<const double> H, const GptqOptions& options, std::string_view where,
-                std::span<const std::uint8_t> keep, const Outliers& outliers) {
+                std::span<const std::uint8_t> keep, const Outliers& outliers,
+                DampedCholesky* natural) {
   check(options.damp >= 0 && options.damp <= 1, where, "gptq damping ", options.damp,
         " is outside 0 to 1");
   check(options.block >= 1, where, "gptq block ", options.block, " is less than 1 column");
@@ -255,7 +265,11 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
   GptqReport& report = result.report;
   report.static_groups = static_groups;
   const ColumnOrder order = order_columns(H, cols, act_order, where);
-  DampedCholesky cholesky = damped_cholesky(H, order, options.damp, where);
+  DampedCholesky cholesky = natural ? std::move(*natural) : DampedCholesky{};
+  if (!natural || act_order) {
+    cholesky = {};  // its memory goes before the other factor's comes
+    cholesky = damped_cholesky(H, order, options.damp, where);
+  }
   const HessianFactor factor = pack_factor(cholesky);
   cholesky.L = {};
   cholesky.storage.reset();
@@ -316,8 +330,11 @@ Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
                       const GptqOptions& options, const Outliers& outliers) {
   // One-hot inputs have a diagonal Hessian, with which GPTQ is round-to-nearest.
   if (matrix.H == nullptr) return {.q = round_nearest(matrix.target, options.range())};
-  GptqResult result = gptq(target, matrix.rows(), matrix.cols(), matrix.target.spec,
-                           matrix.H->matrix(), options, matrix.target.name, matrix.keep, outliers);
+  return measured(gptq(target, matrix.rows(), matrix.cols(), matrix.target.spec,
+                       matrix.H->matrix(), options, matrix.target.name, matrix.keep, outliers));
+}
+
+Rounded measured(GptqResult result) {
   const GptqReport& r = result.report;
   return {.q = std::move(result.q),
           .measures = {{"output_error", r.error},
@@ -327,16 +344,15 @@ Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
                        {"dead_inputs", static_cast<double>(r.dead_columns)}}};
 }
 
-Rounded round_by_gptq(const MatrixView& matrix, const GptqOptions& options) {
-  return round_by_gptq(matrix, matrix.before(), options);
+Rounded round_by_gptq(const MatrixView& matrix, const PostTrainingOptions& options) {
+  return round_by_gptq(matrix, matrix.before(), options.gptq);
 }
 
 constinit const Method kGptq{
     .name = "gptq",
     .source = "Frantar et al. 2022",
     .needs = {.hessian = true},
-    .round = [](const MatrixView& matrix,
-                const PostTrainingOptions& options) { return round_by_gptq(matrix, options.gptq); },
+    .round = round_by_gptq,
     .own_levels = true,
     .section = "gptq",
     .layer_figures = kGptqLayerFigures,

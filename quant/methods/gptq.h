@@ -34,13 +34,20 @@
 
 namespace notch::quant {
 
+struct DampedCholesky;
+
+/// What a Hessian keeps of the inputs.
+struct KeptInputs {
+  bool moments = true;
+  bool magnitudes = false;        ///< the mean and the maximum of |x_j|
+  std::int64_t sample_every = 0;  ///< n: every n-th row; 0: none
+};
+
 /// The second moment of a layer's inputs, H = (1/n) Σ x xᵀ [K, K]: products of up to 1024 rows in
 /// float (the bound is kernels::syrk's), summed in double.
 class Hessian {
  public:
-  /// With `magnitudes` it keeps those of the channels as well, with `sample_every` = n every n-th row.
-  explicit Hessian(std::int64_t in_features, bool magnitudes = false,
-                   std::int64_t sample_every = 0);
+  explicit Hessian(std::int64_t in_features, const KeptInputs& kept = {});
 
   /// Adds rows x [n, K]. Parallel. How rows are divided among calls changes the rounding only.
   void accumulate(std::span<const real> x);
@@ -55,18 +62,21 @@ class Hessian {
 
   std::int64_t in_features() const { return in_features_; }
   std::int64_t rows() const { return rows_; }  ///< n: tokens seen so far
-  /// H [K, K], both triangles; all zero when nothing was accumulated.
+  /// H [K, K], both triangles; all zero when nothing was accumulated. Usage error, here and where
+  /// moments are added, if none are kept.
   std::vector<double> matrix() const;
   /// C = (1/n) Σ (x̃ - x)ᵀ x [K, K], not symmetric; empty unless a reference was given.
   std::vector<double> drift() const;
-  /// (1/n) Σ |x_j| [K], empty unless they were asked for; all zero when nothing was accumulated.
+  /// (1/n) Σ |x_j| [K], empty unless magnitudes are kept; all zero when nothing was accumulated.
   std::vector<double> magnitudes() const;
-  /// max |x_j| [K], where magnitudes were asked for; else empty.
+  /// max |x_j| [K], where magnitudes are kept; else empty.
   std::span<const real> largest() const { return largest_; }
   /// The rows that were kept, [.., K]: rows 0, n, 2n … of all that were accumulated.
   std::span<const real> sample() const { return sample_; }
 
  private:
+  void require_moments() const;
+
   std::int64_t in_features_ = 0;
   std::int64_t rows_ = 0;
   std::vector<double> sum_{};  ///< upper triangle
@@ -164,17 +174,22 @@ struct GptqResult {
 /// (as SqueezeLLM does), the rest is quant/methods/own_levels_sweep.h; what Clip::output searches is there,
 /// other rules change nothing. Parallel over rows.
 /// Errors name `where`: usage (sizes, options); numeric (a weight or H not finite, a negative H_ii,
-/// no factorization even with damp = 1).
+/// no factorization even with damp = 1). `natural`: H's factor in the columns' own order
+/// (quant/methods/gptq_factor.h), with the same damping, of a caller that had to make it; it is used
+/// up, and spares the factorization where columns go in that order.
 GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
                 std::span<const double> H, const GptqOptions& options, std::string_view where,
-                std::span<const std::uint8_t> keep = {}, const Outliers& outliers = {});
+                std::span<const std::uint8_t> keep = {}, const Outliers& outliers = {},
+                DampedCholesky* natural = nullptr);
 
 /// `gptq` of a target for a matrix, under its mask; round-to-nearest where there is no Hessian.
 Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
                       const GptqOptions& options, const Outliers& outliers = {});
 /// The same with the weights as the target, those that are pruned as they were: the sweep makes up for
 /// them too.
-Rounded round_by_gptq(const MatrixView& matrix, const GptqOptions& options);
+Rounded round_by_gptq(const MatrixView& matrix, const PostTrainingOptions& options);
+/// A result with what GPTQ and its descendants report of it.
+Rounded measured(GptqResult result);
 
 /// What GPTQ and its descendants report.
 inline constexpr LayerFigure kGptqLayerFigures[] = {{"output_error", "output error", 6},

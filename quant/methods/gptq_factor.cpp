@@ -96,6 +96,13 @@ DampedCholesky damped_cholesky(std::span<const double> H, const ColumnOrder& o, 
                .hint = "use more calibration text"});
 }
 
+DampedCholesky natural_cholesky(std::span<const double> H, Index K, double damp,
+                                std::string_view where) {
+  check(std::ssize(H) == K * K, where, "the Hessian has ", H.size(), " elements, need ", K, " x ",
+        K);
+  return damped_cholesky(H, order_columns(H, K, false, where), damp, where);
+}
+
 HessianFactor pack_factor(const DampedCholesky& c) {
   const Index K = c.K;
   HessianFactor f{.diagonal = std::vector<double>(at(K)), .R = PackedFactor(K)};

@@ -40,6 +40,9 @@ struct DampedCholesky {
 /// on with ten times as much (0.01 after 0), up to 1. Numeric error naming `where` beyond that.
 DampedCholesky damped_cholesky(std::span<const double> H, const ColumnOrder& order, double damp,
                                std::string_view where);
+/// The same in the columns' own order.
+DampedCholesky natural_cholesky(std::span<const double> H, std::int64_t K, double damp,
+                                std::string_view where);
 
 /// R as the sweep reads it.
 struct HessianFactor {

@@ -11,6 +11,7 @@
 #include "quant/kernels/singular_values.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/options.h"
+#include "quant/numbers/nested_scales.h"
 
 namespace notch::quant {
 namespace {
@@ -82,9 +83,10 @@ Doubles eigenvectors(Doubles A, Index p) {
 }
 
 Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
-  Rounded out = round_by_gptq(matrix, options.gptq);
+  Rounded out = round_by_gptq(matrix, options);
   const Target& t = matrix.target;
   if (matrix.H == nullptr || matrix.is_table()) return out;
+  nest_scales(out.q);  // what is made up for is the error of the scales that are stored
   std::vector<real> error = dequantize(out.q);
   for (std::size_t i = 0; i < error.size(); ++i) error[i] = matrix.w[i] - error[i];
   LowRank found =

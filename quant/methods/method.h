@@ -32,8 +32,10 @@ struct Needs {
   bool text = false;        ///< nothing of them, but the calibration text itself
   bool hessian = false;     ///< their second moments
   bool drift = false;       ///< and how far they have drifted from the model's before rounding
-  bool magnitudes = false;  ///< and the mean and the maximum of |x| of each channel
-  bool sample = false;      ///< and about kSampleRows of them
+  /// Of `transform` alone: the mean and the maximum of |x| of each channel, with the second moments if
+  /// `hessian`;
+  bool magnitudes = false;
+  bool sample = false;  ///< and about kSampleRows of them
   bool reads_text() const { return text || hessian; }
 };
 
@@ -109,8 +111,8 @@ struct Method {
   std::string_view source{};
   Family family = Family::post_training;
   Needs needs{};
-  /// Of the targets that read one input, whose moments (of the input as it is in floating point) are
-  /// H; null: none. Needs the Hessian.
+  /// Of the targets that read one input, of which (as it is in floating point) H keeps what `needs`
+  /// names; null: none.
   Transform (*transform)(std::span<const Target* const> targets, const Hessian& H,
                          const PostTrainingOptions& options) = nullptr;
   /// Codes for one matrix; null where they follow from training.

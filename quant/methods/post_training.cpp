@@ -140,7 +140,7 @@ class Walk {
 
   Moments moments(Group group, bool drifts) {
     if (!collects()) return {};  // a group without targets is gone through all the same
-    Moments all = empty_moments(group);
+    Moments all = empty_moments(group, {});
     std::map<const nn::Linear*, std::vector<real>> reference;
     for (std::size_t b = 0; b < states_.batches(); ++b) {
       if (drifts) {
@@ -166,16 +166,22 @@ class Walk {
   /// A rotation, which looks at no input, needs no pass over the text.
   bool transforms_by_text() const { return method_.transform && method_.needs.magnitudes; }
 
-  Moments empty_moments(Group group) const {
+  Moments empty_moments(Group group, const KeptInputs& kept) const {
     Moments all;
-    std::int64_t tokens = 0;
-    for (const nn::Tokens& t : text_) tokens += t.B * t.T;
-    const std::int64_t every =
-        method_.needs.sample ? std::max<std::int64_t>(1, tokens / kSampleRows) : 0;
     for_targets(group, [&](const Target& t) {
-      all.emplace(t.linear, Hessian(t.linear->in_features(), method_.needs.magnitudes, every));
+      all.emplace(t.linear, Hessian(t.linear->in_features(), kept));
     });
     return all;
+  }
+
+  /// What a transform is told of.
+  KeptInputs transformed_by() const {
+    std::int64_t tokens = 0;
+    for (const nn::Tokens& t : text_) tokens += t.B * t.T;
+    return {.moments = method_.needs.hessian && transforms_by_text(),
+            .magnitudes = method_.needs.magnitudes,
+            .sample_every =
+                method_.needs.sample ? std::max<std::int64_t>(1, tokens / kSampleRows) : 0};
   }
 
   void find_ranges(Group group) {
@@ -210,7 +216,7 @@ class Walk {
 
   /// What a method transforms is an input as it is before it is rounded, so that is what it is told of.
   void transform(Group group) {
-    Moments all = empty_moments(group);
+    Moments all = empty_moments(group, transformed_by());
     for (std::size_t b = 0; transforms_by_text() && b < states_.batches(); ++b) {
       visit_inputs(group, b, in_floats_, [&](const nn::Linear& l, Var x) {
         if (const auto H = all.find(&l); H != all.end()) H->second.accumulate(x.value().flat());

@@ -33,8 +33,6 @@ void drop_smallest(std::span<const double> scores, std::span<std::uint8_t> keep,
 
 }  // namespace
 
-std::span<const Pruner* const> pruners() { return kPruners; }
-
 std::vector<std::string_view> PruneOptions::words() {
   std::vector<std::string_view> all{"none"};
   for (const Pruner* p : kPruners) all.push_back(p->name);

@@ -63,7 +63,6 @@ struct Pruner {
   Pruned (*prune)(const MatrixView& matrix, const PruneOptions& options) = nullptr;
 };
 
-std::span<const Pruner* const> pruners();
 /// The row of that name; null for "none"; usage error for any other.
 const Pruner* find_pruner(std::string_view name);
 

@@ -47,8 +47,8 @@ struct Smoothing {
   double rtn_error = 0;  ///< with α = 0
 };
 
-/// The smoothing of the input that `targets` read, whose moments, with magnitudes and a sample, are H:
-/// of that α, or searched where it is negative.
+/// The smoothing of the input that `targets` read, of which H keeps magnitudes and a sample: of that α,
+/// or searched where it is negative.
 Smoothing smoothing_of(std::span<const Target* const> targets, const Hessian& H, double alpha);
 
 extern const Method kSmoothQuant;

@@ -10,7 +10,7 @@ namespace {
 Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
   GptqOptions own = options.gptq;
   own.act_order = own.static_groups = false;
-  if (matrix.H == nullptr || matrix.is_table()) return round_by_gptq(matrix, own);
+  if (matrix.H == nullptr || matrix.is_table()) return round_by_gptq(matrix, matrix.before(), own);
   if (matrix.target.spec.scale == ScaleType::nested) {
     throw Error({.where = matrix.target.name,
                  .what =

@@ -9,6 +9,7 @@
 
 #include "autograd/base/elementary.h"
 #include "autograd/base/thread_pool.h"
+#include "autograd/kernels/adamw.h"
 #include "autograd/param.h"
 
 namespace notch::quant {
@@ -43,7 +44,7 @@ class Lion {
   std::vector<real> moment_;
 };
 
-/// Adam (Kingma and Ba 2014, arXiv:1412.6980), algorithm 1, β = 0.9, 0.999.
+/// Adam (Kingma and Ba 2014, arXiv:1412.6980), algorithm 1, β = 0.9, 0.999: AdamW without decay.
 class Adam {
  public:
   explicit Adam(Param& p)
@@ -52,15 +53,10 @@ class Adam {
         second_(static_cast<std::size_t>(p.value.size())) {}
   void step(double lr) {
     ++steps_;
-    const auto rate = static_cast<real>(lr / (1 - elementary::pow(0.9, steps_)));
-    const auto correction = static_cast<real>(1 / (1 - elementary::pow(0.999, steps_)));
-    for_numbers(*p_, [&](std::int64_t i) {
-      const real g = p_->grad.data[i];
-      real &m = first_[static_cast<std::size_t>(i)], &v = second_[static_cast<std::size_t>(i)];
-      m = real(0.9) * m + real(0.1) * g;
-      v = real(0.999) * v + real(0.001) * g * g;
-      p_->value.data[i] -= rate * m / (std::sqrt(v * correction) + real(1e-8));
-    });
+    kernels::AdamwStep step{.lr = lr};
+    step.bias_correction1 = 1 - elementary::pow(step.beta1, steps_);
+    step.bias_correction2 = 1 - elementary::pow(step.beta2, steps_);
+    kernels::adamw(p_->value.flat(), first_, second_, p_->grad.flat(), step);
   }
 
  private:

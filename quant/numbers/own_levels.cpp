@@ -105,12 +105,21 @@ void for_rows(Index rows, Index cols, const Body& body) {
 
 constexpr real kOne = 1;
 
-/// body(first, size, unit's grid) for every unit of learned levels, in parallel.
-template <class Body>
-void for_lists(const QTensor& q, const Body& body) {
+/// unit(first, size, its grid) for every unit of learned levels, or word(coder, first, scale) for every
+/// word of eight columns, in parallel.
+template <class OfUnit, class OfWord>
+void for_parts(const QTensor& q, const OfUnit& unit, const OfWord& word) {
   const Index units = unit_count(q.spec, q.rows, q.cols);
-  const Index size = units == 0 ? 0 : unit_size(q.spec, q.rows, q.cols);
-  parallel_for(units, [&](Index u) { body(u * size, size, unit_grid(q, u)); });
+  const Index size = units == 0 ? 1 : unit_size(q.spec, q.rows, q.cols);
+  if (!has_words(q.spec)) {
+    parallel_for(units, [&](Index u) { unit(u * size, size, unit_grid(q, u)); });
+    return;
+  }
+  const WordCoder coder(q.spec, q.at.codebooks);
+  for_rows(q.rows, q.cols, [&](Index r) {
+    for (Index i = r * q.cols; i < (r + 1) * q.cols; i += kWordColumns)
+      word(coder, i, q.at.scales[at(i / size)]);
+  });
 }
 
 }  // namespace
@@ -193,42 +202,30 @@ void put_word(std::int8_t* codes, std::uint32_t word, int bits) {
 
 void encode(QTensor& q, std::span<const real> w) {
   q.codes.resize(w.size());
-  if (!has_words(q.spec)) {
-    for_lists(q, [&](Index first, Index size, const Grid& levels) {
-      round_codes(part(q.codes, first, size), part(w, first, size),
-                  {.scales = {&kOne, 1}, .size = size}, levels);
-    });
-    return;
-  }
-  const WordCoder coder(q.spec, q.at.codebooks);
-  const Index size = q.codes.empty() ? 1 : unit_size(q.spec, q.rows, q.cols);
-  for_rows(q.rows, q.cols, [&](Index r) {
-    for (Index i = r * q.cols; i < (r + 1) * q.cols; i += kWordColumns) {
-      Vector8 v{};
-      for (Index j = 0; j < kWordColumns; ++j)
-        v[at(j)] = w[at(i + j)] / q.at.scales[at(i / size)];
-      put_word(q.codes.data() + i, coder.nearest(v), q.spec.bits);
-    }
-  });
+  for_parts(
+      q,
+      [&](Index first, Index size, const Grid& levels) {
+        round_codes(part(q.codes, first, size), part(w, first, size),
+                    {.scales = {&kOne, 1}, .size = size}, levels);
+      },
+      [&](const WordCoder& coder, Index first, real scale) {
+        Vector8 v{};
+        for (Index j = 0; j < kWordColumns; ++j) v[at(j)] = w[at(first + j)] / scale;
+        put_word(q.codes.data() + first, coder.nearest(v), q.spec.bits);
+      });
 }
 
 void decode(const QTensor& q, std::span<real> out) {
-  if (!has_words(q.spec)) {
-    for_lists(q, [&](Index first, Index size, const Grid& levels) {
-      dequantize_codes(part(out, first, size), part(q.codes, first, size),
-                       {.scales = {&kOne, 1}, .size = size}, levels);
-    });
-    return;
-  }
-  const WordCoder coder(q.spec, q.at.codebooks);
-  const Index size = q.codes.empty() ? 1 : unit_size(q.spec, q.rows, q.cols);
-  for_rows(q.rows, q.cols, [&](Index r) {
-    for (Index i = r * q.cols; i < (r + 1) * q.cols; i += kWordColumns) {
-      const Vector8 v = coder.vector(word_of(q.codes.data() + i, q.spec.bits));
-      const real scale = q.at.scales[at(i / size)];
-      for (Index j = 0; j < kWordColumns; ++j) out[at(i + j)] = v[at(j)] * scale;
-    }
-  });
+  for_parts(
+      q,
+      [&](Index first, Index size, const Grid& levels) {
+        dequantize_codes(part(out, first, size), part(q.codes, first, size),
+                         {.scales = {&kOne, 1}, .size = size}, levels);
+      },
+      [&](const WordCoder& coder, Index first, real scale) {
+        const Vector8 v = coder.vector(word_of(q.codes.data() + first, q.spec.bits));
+        for (Index j = 0; j < kWordColumns; ++j) out[at(first + j)] = v[at(j)] * scale;
+      });
 }
 
 }  // namespace notch::quant

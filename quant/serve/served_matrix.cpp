@@ -6,6 +6,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
+#include "quant/kernels/integer_limits.h"
 #include "quant/kernels/quantize_rows.h"
 #include "quant/kernels/split_rows.h"
 
@@ -26,10 +27,9 @@ std::span<T> part(std::span<T> all, Index first, Index n) {
 
 /// Whether the kernels' integers can hold it.
 bool fits_panels(const Spec& spec, Index rows, Index cols) {
-  constexpr Index kMost = 65536, kMostWithZeros = 32768;  // integer_linear.h's validate
-  if (!grid_of(spec).levels.empty() || cols > kMost) return false;
+  if (!grid_of(spec).levels.empty() || cols > kMostInputs) return false;
   const Index unit = spec.granularity == Granularity::group ? spec.group_size : cols;
-  if (has_zero_points(spec) && unit > kMostWithZeros) return false;
+  if (has_zero_points(spec) && unit > kMostWithZeroPoints) return false;
   return 4 * ServedPanels::bytes(spec, rows, cols) <= 5 * ServedLanes::bytes(spec, rows, cols);
 }
 

@@ -7,6 +7,7 @@
 
 #include "autograd/base/error.h"
 #include "nn/safetensors.h"
+#include "quant/numbers/find_named.h"
 #include "quant/store/gguf_architectures.h"
 #include "quant/store/gguf_blocks.h"
 #include "quant/store/gguf_encode.h"
@@ -55,8 +56,8 @@ class Writer {
   const nn::GgufType* most = nullptr;  ///< of the matrices of blocks
 
   void add(const Param& p, const std::string& as) {
-    const auto quantized = std::ranges::find(tensors_, p.name, &NamedQTensor::name);
-    if (quantized != tensors_.end() && in_blocks(p)) {
+    const NamedQTensor* const quantized = find_named(tensors_, p.name);
+    if (quantized && in_blocks(p)) {
       add_quantized(*quantized, as);
       return;
     }

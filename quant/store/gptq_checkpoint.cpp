@@ -8,6 +8,7 @@
 
 #include "autograd/base/half.h"
 #include "nn/integrity.h"
+#include "quant/numbers/find_named.h"
 #include "quant/numbers/format.h"
 #include "quant/store/gptq_layout.h"
 
@@ -117,11 +118,6 @@ nn::TensorSource source_of(std::string name, nn::DType dtype, nn::FileShape shap
   return nn::raw_tensor(std::move(name), dtype, std::move(shape), std::as_bytes(std::span(values)));
 }
 
-const NamedQTensor* find(const std::vector<NamedQTensor>& tensors, std::string_view param) {
-  const auto at = std::ranges::find(tensors, param, &NamedQTensor::name);
-  return at == tensors.end() ? nullptr : &*at;
-}
-
 }  // namespace
 
 std::vector<std::uint32_t> gptq_stream(std::span<const std::uint8_t> values, int bits) {
@@ -173,7 +169,7 @@ void save_gptq(const nn::Model& model, const Quantized& quantized, const fs::pat
   const NamedQTensor& first = quantized.tensors.front();
   bool symmetric = true, head = false;
   for (nn::FileTensor t : model.file_tensors()) {
-    const NamedQTensor* tensor = t.param ? find(quantized.tensors, t.param->name) : nullptr;
+    const NamedQTensor* tensor = t.param ? find_named(quantized.tensors, t.param->name) : nullptr;
     t.name = full_name(t.name);
     if (!tensor) {
       if (linears.has(t.param, false)) {

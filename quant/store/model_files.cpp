@@ -223,9 +223,12 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
       matrices.emplace(entry.param, entry.read_served(file));
       continue;
     }
-    NamedQTensor tensor{entry.param->name, entry.read(file), entry.read_input(file), {}};
+    Keep keep = entry.read_keep(file);
+    NamedQTensor tensor{entry.param->name, entry.read(file, keep), entry.read_input(file), {}};
     if (const auto at = changes.find(entry.param); at != changes.end()) tensor.change = at->second;
-    if (entry.mask) loaded.masks.push_back({tensor.name, entry.read_keep(file)});
+    if (entry.mask) loaded.masks.push_back({tensor.name, std::move(keep)});
+    if (entry.coded)
+      loaded.streams.emplace(tensor.name, PackedEntry::read_bytes(file, *entry.coded));
     if (!tensor.input) dequantize(tensor.q, entry.param->value.flat());
     loaded.tensors.push_back(std::move(tensor));
   }
@@ -243,11 +246,10 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
                     const Json& about, Coding coding, nn::DType floats) {
   check(!quantized.tensors.empty() || !quantized.masks.empty(), dir.string(),
         "nothing is quantized");
-  const OfParams tensors(quantized.tensors);
-  const OfParams all_masks(quantized.masks);
   std::vector<nn::TensorSource> sources;
   std::vector<PackedTensor> packed;  // the sources refer to its bytes
   packed.reserve(quantized.tensors.size());
+  CodedStreams streams;
   std::deque<StoredRange> ranges;
   std::deque<std::vector<std::uint8_t>> masks;
   std::deque<std::vector<real>> kept;
@@ -257,8 +259,8 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
   const int float_bits = floats == nn::DType::f16 ? 16 : 32;
   int bits = quantized.tensors.empty() ? float_bits : 8;
   for (const nn::FileTensor& t : model.file_tensors()) {
-    const NamedQTensor* tensor = tensors.find(t);
-    const NamedMask* mask = all_masks.find(t);
+    const NamedQTensor* tensor = find_named(quantized.tensors, t);
+    const NamedMask* mask = find_named(quantized.masks, t);
     if (mask) {
       pruned.push(t.name);
       const auto& bytes =
@@ -285,9 +287,9 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
       shapes.codes = {std::ssize(p.codes)};
     }
     if (coding == Coding::entropy) {
-      p.codes = encode_codes(codes, grid_of(q->spec));
+      const auto& stream = streams[tensor->name] = encode_codes(codes, grid_of(q->spec));
       sources.push_back(
-          bytes_source(t.name + ".coded", nn::DType::u8, {std::ssize(p.codes)}, p.codes));
+          bytes_source(t.name + ".coded", nn::DType::u8, {std::ssize(stream)}, stream));
     } else {
       sources.push_back(bytes_source(t.name + ".codes", nn::DType::u8, shapes.codes, p.codes));
     }
@@ -334,7 +336,7 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
   nn::seal_model(dir);
 
   const std::int64_t predicted =
-      predict_size(model, quantized, float_bits, coding, Entropy::unknown).file_bytes();
+      predict_size(model, quantized, float_bits, coding, Entropy::unknown, streams).file_bytes();
   const auto written = static_cast<std::int64_t>(fs::file_size(dir / nn::kWeightsFile));
   if (predicted == written) return;
   throw Error({.fault = Fault::mismatch,

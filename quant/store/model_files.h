@@ -33,6 +33,8 @@
 // May include: quant/serve, quant/methods, quant/numbers, quant/kernels, nn, autograd.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -55,18 +57,21 @@ struct SizeReport {
   std::int64_t weights = 0;    ///< parameters of the model, quantized or not
   std::int64_t quantized = 0;  ///< of these, quantized
   std::int64_t code_bytes = 0;
-  std::int64_t scale_bytes = 0;  ///< with learned levels and codebooks
+  std::int64_t scale_bytes = 0;
+  std::int64_t level_bytes = 0;  ///< levels of the matrices' own: lists and codebooks
   std::int64_t zero_point_bytes = 0;
   std::int64_t mask_bytes = 0;    ///< which weights are pruned: one bit each
   std::int64_t table_bytes = 0;   ///< frequencies and states of entropy-coded codes; packed: 0
   std::int64_t float_bytes = 0;   ///< tensors that stay in floating point
+  std::int64_t side_bytes = 0;    ///< products beside the codes, what inputs are multiplied by, signs
   std::int64_t header_bytes = 0;  ///< names and shapes, in the file
   std::int64_t coded_bytes = 0;   ///< what the codes take entropy-coded, tables included
   double code_entropy = 0;        ///< order-0 entropy in bits per quantized weight: each tensor by
                                   ///< itself, weighted by its size
 
   std::int64_t bytes() const {
-    return code_bytes + mask_bytes + table_bytes + scale_bytes + zero_point_bytes + float_bytes;
+    return code_bytes + mask_bytes + table_bytes + scale_bytes + level_bytes + zero_point_bytes +
+           side_bytes + float_bytes;
   }
   std::int64_t file_bytes() const { return bytes() + header_bytes; }
   /// Bits per parameter of the whole model: all tensors, without the header.
@@ -78,9 +83,14 @@ struct SizeReport {
 /// Whether codes are entropy-coded to know how short they could be, although they are stored packed.
 enum class Entropy : std::uint8_t { measured, unknown };
 
-/// The bytes an artefact will have; `float_bits` of what is not quantized.
+/// Entropy-coded codes, by the names of their parameters.
+using CodedStreams = std::map<std::string, std::vector<std::uint8_t>>;
+
+/// The bytes an artefact will have; `float_bits` of what is not quantized. Codes whose stream is given
+/// are not encoded again.
 SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int float_bits = 32,
-                        Coding coding = Coding::packed, Entropy entropy = Entropy::measured);
+                        Coding coding = Coding::packed, Entropy entropy = Entropy::measured,
+                        const CodedStreams& streams = {});
 
 /// Writes the directory (an existing one is being filled: a DirectoryWriter's temporary). The
 /// parameters that `quantized` does not name are written as they are in `model`, in the type `floats`
@@ -99,6 +109,7 @@ struct LoadedModel {
   std::vector<NamedMask> masks{};       ///< of what is pruned
   Json quantization_config{};           ///< null for a floating-point model
   Coding coding = Coding::packed;
+  CodedStreams streams{};  ///< as the file has them; empty where codes are packed
   /// Attached to the model; null where no method has changed an input.
   std::unique_ptr<InputChanges> changes{};
   std::unique_ptr<ServedLayers> served{};  ///< attached to the model; null where nothing is

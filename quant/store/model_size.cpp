@@ -17,24 +17,22 @@ double SizeReport::coded_bits_per_weight() const {
 }
 
 SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int float_bits,
-                        Coding coding, Entropy entropy) {
+                        Coding coding, Entropy entropy, const CodedStreams& streams) {
   SizeReport size;
-  const OfParams tensors(quantized.tensors);
-  const OfParams masks(quantized.masks);
   std::vector<nn::TensorSource> outline;  // names, types and shapes, nothing to write
   const auto tensor = [&](std::string name, nn::DType dtype, nn::FileShape shape) {
     outline.push_back({.name = std::move(name), .dtype = dtype, .shape = std::move(shape)});
   };
   for (const nn::FileTensor& t : model.file_tensors()) {
     if (t.param) size.weights += t.shape.size();
-    const NamedMask* mask = masks.find(t);
+    const NamedMask* mask = find_named(quantized.masks, t);
     const std::int64_t kept = mask ? count_kept(mask->keep) : t.shape.size();
     if (mask) {
       const nn::FileShape shape = mask_shape(*t.param);
       size.mask_bytes += shape[0] * shape[1];
       tensor(t.name + ".mask", nn::DType::u8, shape);
     }
-    const NamedQTensor* named = tensors.find(t);
+    const NamedQTensor* named = find_named(quantized.tensors, t);
     if (!named) {
       size.float_bytes += kept * float_bits / 8;
       tensor(mask ? t.name + ".kept" : t.name, float_bits == 16 ? nn::DType::f16 : nn::DType::f32,
@@ -45,11 +43,13 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
     StorageBytes stored = storage_bytes(q->spec, q->rows, q->cols);
     StoredShapes shapes = stored_shapes(q->spec, q->rows, q->cols);
     if (mask) shapes.codes = {stored.codes = packed_bytes(q->spec, kept)};
-    std::vector<std::uint8_t> coded;
+    std::vector<std::uint8_t> encoded;
+    const auto given = streams.find(named->name);
+    const std::vector<std::uint8_t>& coded = given == streams.end() ? encoded : given->second;
     if (entropy == Entropy::measured || coding == Coding::entropy) {
       const std::vector<std::int8_t> codes =
           mask ? kept_of<std::int8_t>(q->codes, mask->keep) : q->codes;
-      coded = encode_codes(codes, grid_of(q->spec));
+      if (given == streams.end()) encoded = encode_codes(codes, grid_of(q->spec));
       size.code_entropy += code_entropy(codes) * static_cast<double>(codes.size());
     }
     size.quantized += t.shape.size();
@@ -63,7 +63,10 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
       size.code_bytes += stored.codes;
       tensor(t.name + ".codes", nn::DType::u8, shapes.codes);
     }
-    size.scale_bytes += stored.scales + stored.codebooks;
+    // A list of levels stands where other grids have their scales.
+    (format_of(q->spec.grid).levels == Levels::unit ? size.level_bytes : size.scale_bytes) +=
+        stored.scales;
+    size.level_bytes += stored.codebooks;
     for (ScalePart& part : scale_parts(q->spec, q->rows, q->cols))
       tensor(t.name + part.name, part.dtype, std::move(part.shape));
     size.zero_point_bytes += stored.zero_points;
@@ -76,7 +79,7 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
       tensor(t.name + ".input_zero", nn::DType::i8, {1});
     }
     const InputParts parts(*named, t.name);
-    size.float_bytes += parts.bytes();
+    size.side_bytes += parts.bytes();
     for (const nn::TensorSource& part : parts.sources()) tensor(part.name, part.dtype, part.shape);
   }
   if (size.quantized > 0) size.code_entropy /= static_cast<double>(size.quantized);

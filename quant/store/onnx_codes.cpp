@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "quant/numbers/find_named.h"
 #include "quant/numbers/format.h"
 
 namespace notch::quant {
@@ -198,8 +199,7 @@ OnnxCodes::OnnxCodes(const std::vector<NamedQTensor>& tensors) : tensors_(tensor
 }
 
 const NamedQTensor* OnnxCodes::find(const Param& p) const {
-  const auto at = std::ranges::find(tensors_, p.name, &NamedQTensor::name);
-  return at == tensors_.end() ? nullptr : &*at;
+  return find_named(tensors_, p.name);
 }
 
 std::string OnnxCodes::product(nn::OnnxGraph& g, const Param& weight, const std::string& x) {

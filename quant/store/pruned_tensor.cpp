@@ -80,11 +80,6 @@ void validate(std::span<const std::uint8_t> keep, const QTensor& q, std::string_
   check(expected == q.codes, where, "a weight that is pruned is not 0");
 }
 
-const NamedMask* find_mask(std::span<const NamedMask> masks, std::string_view param) {
-  const auto found = std::ranges::find(masks, param, &NamedMask::name);
-  return found == masks.end() ? nullptr : &*found;
-}
-
 nn::FileShape mask_shape(const Param& matrix) {
   return {matrix.value.rows(), mask_row(matrix.value.cols())};
 }

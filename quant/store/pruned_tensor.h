@@ -46,8 +46,6 @@ std::vector<std::int8_t> spread_codes(std::span<const std::int8_t> kept,
 /// is 0.
 void validate(std::span<const std::uint8_t> keep, const QTensor& q, std::string_view where);
 
-const NamedMask* find_mask(std::span<const NamedMask> masks, std::string_view param);
-
 /// A pruned tensor of an open file that is not quantized: F.mask and F.kept.
 class KeptWeights {
  public:

@@ -10,11 +10,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "nn/model_dir.h"
+#include "quant/numbers/find_named.h"
 #include "quant/numbers/format.h"
 #include "quant/numbers/nested_scales.h"
 #include "quant/serve/served_matrix.h"
@@ -47,21 +47,11 @@ inline nn::DType dtype_of(ScaleType type) {
 /// Of every file of quantized weights.
 inline const nn::Metadata kMetadata{{"format", "pt"}};
 
-/// Finds a model's tensors in a list that names them by their parameters.
+/// What a list that names parameters has of a model's tensor; null: nothing.
 template <class Named>
-class OfParams {
- public:
-  explicit OfParams(const std::vector<Named>& all) {
-    for (const Named& t : all) by_name_.emplace(t.name, &t);
-  }
-  const Named* find(const nn::FileTensor& t) const {
-    const auto at = t.param ? by_name_.find(t.param->name) : by_name_.end();
-    return at == by_name_.end() ? nullptr : at->second;
-  }
-
- private:
-  std::unordered_map<std::string_view, const Named*> by_name_;
-};
+const Named* find_named(const std::vector<Named>& all, const nn::FileTensor& t) {
+  return t.param ? find_named(all, t.param->name) : nullptr;
+}
 
 inline bool has_stored_range(const NamedQTensor& t) {
   return t.input && t.input->spec.range == ActivationRange::fixed;
@@ -179,8 +169,10 @@ struct PackedEntry {
     return file.file().path().string() + ": " + name;
   }
 
-  /// `n` rows from `first` on, checked. (Their numbers in an error count from `first`.)
-  QTensor read_rows(const nn::WeightFile& file, std::int64_t first, std::int64_t n) const {
+  /// `n` rows from `first` on, checked; of a pruned matrix all, `keep` being its mask. (Their numbers in
+  /// an error count from `first`.)
+  QTensor read_rows(const nn::WeightFile& file, std::int64_t first, std::int64_t n,
+                    const Keep& keep) const {
     const std::int64_t all = param->value.rows();
     PackedTensor packed{.spec = spec, .rows = n, .cols = param->value.cols()};
     const auto rows_of = [&](const nn::TensorEntry& entry) {
@@ -190,54 +182,50 @@ struct PackedEntry {
                              static_cast<std::uint64_t>(first * row));
       return bytes;
     };
-    const auto whole = [&](const nn::TensorEntry& entry) {
-      std::vector<std::uint8_t> bytes(entry.bytes);  // the same for all rows
-      file.file().read_bytes(entry, std::as_writable_bytes(std::span(bytes)));
-      return bytes;
-    };
     const auto units_of = [&](const nn::TensorEntry& entry) {
-      return spec.granularity == Granularity::tensor ? whole(entry) : rows_of(entry);
+      return spec.granularity == Granularity::tensor ? read_bytes(file, entry) : rows_of(entry);
     };
     if (mask) {
       check(n == all, name, "rows of a pruned matrix are read together");
-      packed.codes = pack_codes(read_pruned(file), n, packed.cols, spec);
+      packed.codes = pack_codes(read_pruned(file, keep), n, packed.cols, spec);
     } else if (coded) {
       check(n == all, name, "coded rows are read together");
-      std::vector<std::uint8_t> bytes(coded->bytes);
-      file.file().read_bytes(*coded, std::as_writable_bytes(std::span(bytes)));
-      packed.codes = pack_codes(decode_codes(bytes, n * packed.cols, grid_of(spec), where(file)), n,
-                                packed.cols, spec);
+      packed.codes = pack_codes(
+          decode_codes(read_bytes(file, *coded), n * packed.cols, grid_of(spec), where(file)), n,
+          packed.cols, spec);
     } else {
       packed.codes = rows_of(*codes);
     }
     check(scales.size() == 1 || n == all, name, "scales of scales are read together");
     packed.scales = scales.size() > 1 ? scales_of_scales(file) : units_of(*scales[0]);
     if (zero) packed.zero_points = units_of(*zero);
-    if (codebooks) packed.codebooks = whole(*codebooks);
+    if (codebooks) packed.codebooks = read_bytes(file, *codebooks);  // the same for all rows
     return unpack(packed, first == 0 ? where(file) : str(where(file), " from row ", first));
   }
 
+  static std::vector<std::uint8_t> read_bytes(const nn::WeightFile& file,
+                                              const nn::TensorEntry& entry) {
+    std::vector<std::uint8_t> bytes(entry.bytes);
+    file.file().read_bytes(entry, std::as_writable_bytes(std::span(bytes)));
+    return bytes;
+  }
+
+  /// Which weights of a pruned matrix are kept; empty of any other.
   Keep read_keep(const nn::WeightFile& file) const {
-    return read_mask(file, *mask, param->value.rows(), param->value.cols());
+    return mask ? read_mask(file, *mask, param->value.rows(), param->value.cols()) : Keep{};
   }
 
   /// The codes of a pruned matrix, zeros included.
-  std::vector<std::int8_t> read_pruned(const nn::WeightFile& file) const {
-    const auto bytes_of = [&](const nn::TensorEntry& entry) {
-      std::vector<std::uint8_t> bytes(entry.bytes);
-      file.file().read_bytes(entry, std::as_writable_bytes(std::span(bytes)));
-      return bytes;
-    };
+  std::vector<std::int8_t> read_pruned(const nn::WeightFile& file, const Keep& keep) const {
     const std::int64_t rows = param->value.rows(), cols = param->value.cols();
-    const Keep keep = read_keep(file);
     const std::int64_t n = count_kept(keep);
     const std::vector<std::int8_t> kept =
-        coded ? decode_codes(bytes_of(*coded), n, grid_of(spec), where(file))
-              : unpack_codes(bytes_of(*codes), 1, n, spec, where(file));
+        coded ? decode_codes(read_bytes(file, *coded), n, grid_of(spec), where(file))
+              : unpack_codes(read_bytes(file, *codes), 1, n, spec, where(file));
     std::vector<std::int8_t> zeros;
     if (zero) {
       const std::int64_t zero_rows = spec.granularity == Granularity::tensor ? 1 : rows;
-      zeros = unpack_codes(bytes_of(*zero), zero_rows, unit_count(spec, rows, cols) / zero_rows,
+      zeros = unpack_codes(read_bytes(file, *zero), zero_rows, unit_count(spec, rows, cols) / zero_rows,
                            spec, where(file));
     }
     return spread_codes(kept, keep, spec, rows, cols, zeros);
@@ -247,14 +235,15 @@ struct PackedEntry {
   std::vector<std::uint8_t> scales_of_scales(const nn::WeightFile& file) const {
     std::vector<std::uint8_t> bytes;
     for (const nn::TensorEntry* entry : scales) {
-      const std::size_t at = bytes.size();
-      bytes.resize(at + entry->bytes);
-      file.file().read_bytes(*entry, std::as_writable_bytes(std::span(bytes).subspan(at)));
+      const std::vector<std::uint8_t> part = read_bytes(file, *entry);
+      bytes.insert(bytes.end(), part.begin(), part.end());
     }
     return bytes;
   }
 
-  QTensor read(const nn::WeightFile& file) const { return read_rows(file, 0, param->value.rows()); }
+  QTensor read(const nn::WeightFile& file, const Keep& keep) const {
+    return read_rows(file, 0, param->value.rows(), keep);
+  }
 
   /// Repacked in pieces, so that no second copy of a large tensor exists.
   ServedMatrix read_served(const nn::WeightFile& file) const {
@@ -263,9 +252,10 @@ struct PackedEntry {
     const std::int64_t few = kPieceWeights / std::max<std::int64_t>(1, cols);
     const std::int64_t piece =
         coded || mask || scales.size() > 1 ? rows : std::max(kStep, few / kStep * kStep);
+    const Keep keep = read_keep(file);
     ServedMatrix matrix(spec, rows, cols, read_input(file));
     for (std::int64_t first = 0; first < rows; first += piece)
-      matrix.set_rows(first, read_rows(file, first, std::min(piece, rows - first)));
+      matrix.set_rows(first, read_rows(file, first, std::min(piece, rows - first), keep));
     return matrix;
   }
 

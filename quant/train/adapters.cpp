@@ -6,16 +6,12 @@
 #include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "autograd/ops.h"
+#include "quant/numbers/find_named.h"
 #include "quant/ops/half_rounded.h"
 #include "quant/ops/input_ops.h"
 
 namespace notch::quant {
 namespace {
-
-const NamedQTensor* tensor_of(const Quantized& quantized, const std::string& name) {
-  const auto at = std::ranges::find(quantized.tensors, name, &NamedQTensor::name);
-  return at == quantized.tensors.end() ? nullptr : &*at;
-}
 
 bool is_position(nn::Model& model, const Param& p) {
   const nn::Embedding* positions = model.position_table();
@@ -58,7 +54,7 @@ Adapters::Adapters(nn::Model& model, std::span<const Target> targets, const Quan
   ServedLayers::Matrices matrices;
   const std::vector<nn::Linear*> linears = model.linears();
   for (const Target& t : targets) {
-    const NamedQTensor* tensor = tensor_of(base, t.weight->name);
+    const NamedQTensor* tensor = find_named(base.tensors, t.weight->name);
     check(tensor != nullptr, t.name, "the base of the adapters does not have it");
     check(tensor->change.empty(), t.name, "the base of the adapters changes its input");
     if (is_position(model, *t.weight)) continue;
@@ -117,8 +113,7 @@ Quantized Adapters::convert() const {
   Quantized out = base_;
   for (const auto& [weight, layer] : layers_) {
     if (!layer.down) continue;
-    const auto at = std::ranges::find(out.tensors, weight->name, &NamedQTensor::name);
-    at->change.side = SideProduct{.down = stored(*layer.down, 1),
+    find_named(out.tensors, weight->name)->change.side = SideProduct{.down = stored(*layer.down, 1),
                                   .up = stored(*layer.up, layer.factor),
                                   .rank = layer.down->value.rows()};
   }
@@ -128,7 +123,7 @@ Quantized Adapters::convert() const {
 std::unique_ptr<nn::Model> packed_twin(const nn::Model& model, const Quantized& quantized) {
   std::unique_ptr<nn::Model> twin = model.twin(nn::Model::Values::shapes_only);
   twin->params().allocate_values([&](const Param& p) {
-    return is_position(*twin, p) || tensor_of(quantized, p.name) == nullptr;
+    return is_position(*twin, p) || find_named(quantized.tensors, p.name) == nullptr;
   });
   for (Param& p : twin->params().params()) {
     if (p.value.data) std::ranges::copy(model.params().find(p.name)->value.flat(), p.value.data);

@@ -6,6 +6,7 @@
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "quant/methods/magnitude.h"
+#include "quant/numbers/find_named.h"
 #include "quant/numbers/format.h"
 
 namespace notch::quant {
@@ -91,8 +92,8 @@ void zero_pruned(ParamStore& params, std::span<const NamedMask> masks) {
 
 void zero_pruned(Quantized& quantized, std::span<const NamedMask> masks) {
   for (const NamedMask& m : masks) {
-    const auto at = std::ranges::find(quantized.tensors, m.name, &NamedQTensor::name);
-    check(at != quantized.tensors.end() && at->q.codes.size() == m.keep.size(), m.name,
+    NamedQTensor* const at = find_named(quantized.tensors, m.name);
+    check(at && at->q.codes.size() == m.keep.size(), m.name,
           "a mask of ", m.keep.size(), " weights is of none of the integers");
     QTensor& q = at->q;
     require_zero(q.spec, m.name);

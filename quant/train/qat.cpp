@@ -9,6 +9,7 @@
 #include "quant/kernels/oscillation.h"
 #include "quant/kernels/round.h"
 #include "quant/methods/hadamard.h"
+#include "quant/numbers/find_named.h"
 #include "quant/numbers/format.h"
 #include "quant/numbers/gaussian_fit.h"
 #include "quant/numbers/own_levels.h"
@@ -39,8 +40,8 @@ void for_lists(const Spec& spec, std::size_t levels, const Body& body) {
 
 /// The scales that `start` has for a target.
 const Scales& scales_in(const Quantized& start, const Target& t) {
-  const auto at = std::ranges::find(start.tensors, t.weight->name, &NamedQTensor::name);
-  check(at != start.tensors.end(), t.name, "the model that training starts from does not have it");
+  const NamedQTensor* const at = find_named(start.tensors, t.weight->name);
+  check(at != nullptr, t.name, "the model that training starts from does not have it");
   check(at->q.spec == t.spec, t.name, "is on ", name_of(at->q.spec), " in the model that training ",
         "starts from, and to be trained on ", name_of(t.spec));
   return at->q.at;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/base/error.h"
+#include "quant/numbers/find_named.h"
 #include "quant/ops/scaled_codes.h"
 
 namespace notch::quant {
@@ -11,11 +12,11 @@ ScaleTraining::ScaleTraining(nn::Model& model, std::span<const Target> targets,
                              const Quantized& codes, const QatOptions& options)
     : first_(codes), pact_decay_(options.pact_decay) {
   for (const Target& t : targets) {
-    const auto at = std::ranges::find(first_.tensors, t.weight->name, &NamedQTensor::name);
-    check(at != first_.tensors.end(), t.name, "the codes that training begins with do not have it");
+    const NamedQTensor* const at = find_named(first_.tensors, t.weight->name);
+    check(at != nullptr, t.name, "the codes that training begins with do not have it");
     check(at->change.empty(), t.name, "a layer whose input was changed is not trained");
     Node& node = nodes_[t.weight];
-    node.index = static_cast<std::size_t>(at - first_.tensors.begin());
+    node.index = static_cast<std::size_t>(at - first_.tensors.data());
     node.log_scales = &params_.add(t.weight->name + ".log_scale", {std::ssize(at->q.at.scales)});
   }
   params_.allocate_values();  // zeros: the first scales

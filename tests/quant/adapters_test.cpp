@@ -18,11 +18,7 @@ using namespace notch;
 using namespace notch::quant;
 using namespace notch::test;
 
-const Spec kNf4{.bits = 4,
-                .grid = GridKind::nf4,
-                .granularity = Granularity::group,
-                .group_size = 4,
-                .scale = ScaleType::nested};
+const Spec kNf4 = nested_nf4(4);
 
 std::vector<Spec> specs() {
   return {

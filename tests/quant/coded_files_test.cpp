@@ -49,6 +49,22 @@ TEST_CASE("an entropy-coded directory holds the same integers and its size") {
   }
 }
 
+TEST_CASE("codes that have a stream are not encoded for their size") {
+  const auto model = make_gpt(tiny_config());
+  const Quantized q = rounded(*model, {.weights = {.bits = 4}});
+  const TemporaryDirectory dir;
+  save_quantized(*model, q, dir.path(), Json::object(), Coding::entropy);
+  CodedStreams streams = load_any(dir.path()).streams;
+  REQUIRE(streams.size() == q.tensors.size());
+  const auto bytes = [&] {
+    return predict_size(*model, q, 32, Coding::entropy, Entropy::measured, streams).bytes();
+  };
+  const std::int64_t whole = tensor_bytes(dir.path());
+  CHECK(bytes() == whole);
+  streams.begin()->second.resize(streams.begin()->second.size() + 3);  // no encoder's
+  CHECK(bytes() == whole + 3);
+}
+
 TEST_CASE("another coding or a damaged coded tensor is refused by name") {
   const auto model = make_gpt(tiny_config());
   const Quantized q = rounded(*model, {.weights = {.bits = 4}});

@@ -203,7 +203,7 @@ TEST_CASE("the asymmetric target solves its equations, no drift no move") {
   double mean = 0;
   for (std::int64_t i = 0; i < kCols; ++i) mean += H[at(i * kCols + i)] / double(kCols - 1);
   const auto target = [&](double share) {
-    return asymmetric_target(w, kRows, kCols, H, C, {.damp = damp, .asymmetric = share}, "t");
+    return asymmetric_target(w, kRows, natural_cholesky(H, kCols, damp, "t"), C, share, "t");
   };
   const std::vector<real> full = target(1), half = target(0.5);
   double worst = 0, worst_half = 0;
@@ -231,12 +231,10 @@ TEST_CASE("the asymmetric target solves its equations, no drift no move") {
   CHECK(worst < 2e-5);
   CHECK(worst_half < 1e-6);
   const Matrix still(C.size(), 0.0);
-  CHECK(asymmetric_target(w, kRows, kCols, H, still, {.asymmetric = 1}, "t") == w);
-  CHECK(error_of([&] {
-          asymmetric_target(w, kRows, kCols, H, C, {.asymmetric = 1.5}, "t");
-        }).fault == Fault::usage);
-  CHECK(error_of([&] { asymmetric_target(w, kRows, kCols, H, {}, {}, "t"); }).fault ==
-        Fault::usage);
+  const DampedCholesky factor = natural_cholesky(H, kCols, damp, "t");
+  CHECK(asymmetric_target(w, kRows, factor, still, 1, "t") == w);
+  CHECK(error_of([&] { asymmetric_target(w, kRows, factor, C, 1.5, "t"); }).fault == Fault::usage);
+  CHECK(error_of([&] { asymmetric_target(w, kRows, factor, {}, 0, "t"); }).fault == Fault::usage);
 }
 
 TEST_CASE("asymmetric targets miss float outputs by less on drifted inputs") {
@@ -265,8 +263,9 @@ TEST_CASE("asymmetric targets miss float outputs by less on drifted inputs") {
         }
       return sum;
     };
-    better += missed(asymmetric_target(w, kRows, kCols, H, statistics.drift(), {.asymmetric = 1},
-                                       "t")) < missed(w);
+    const std::vector<real> target = asymmetric_target(
+        w, kRows, natural_cholesky(H, kCols, GptqOptions{}.damp, "t"), statistics.drift(), 1, "t");
+    better += missed(target) < missed(w);
   }
   CHECK(better == 20);
 }

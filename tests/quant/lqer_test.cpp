@@ -5,7 +5,9 @@
 #include <cmath>
 
 #include "quant/methods/gptq.h"
+#include "quant/methods/options.h"
 #include "quant/methods/post_training.h"
+#include "quant/numbers/nested_scales.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/quant/quantized_models.h"
@@ -110,6 +112,31 @@ TEST_CASE("with all ranks nothing is left but the rounding of the factors") {
   CHECK(p.left(found.side) < 1e-5 * p.left({}));  // of no factors: the whole error
 }
 
+TEST_CASE("LQER's product makes up for the scales that are stored") {
+  const std::int64_t rows = 24, cols = 64;
+  ParamStore params;
+  Param& weight = params.add("w", {rows, cols});
+  params.allocate_values();
+  std::ranges::copy(normal_matrix(rows * cols, 11), weight.value.data);
+  Hessian H(cols);
+  H.accumulate(correlated_inputs(300, cols, 12));
+  nn::Linear linear{.name = "w", .weight = &weight};
+  for (const ScaleType scale : {ScaleType::nested, ScaleType::bilevel}) {
+    const Target target{
+        .name = "w",
+        .weight = &weight,
+        .spec = {.bits = 3, .granularity = Granularity::group, .group_size = 16, .scale = scale},
+        .linear = &linear};
+    const quant::Rounded out =
+        kLqer.round({.target = target, .w = weight.value.flat(), .H = &H}, {.lqer = {.rank = 4}});
+    QTensor stored = out.q;
+    nest_scales(stored);
+    std::vector<real> error = dequantize(stored);
+    for (std::size_t i = 0; i < error.size(); ++i) error[i] = weight.value.data[i] - error[i];
+    CHECK(low_rank(error, rows, cols, H.matrix(), 4, "w").side == out.side);
+  }
+}
+
 TEST_CASE("LQER is GPTQ's codes and a product beside them, in files too") {
   for (const bool rounds_inputs : {false, true}) {
     const auto original = make_gpt();
@@ -151,6 +178,7 @@ TEST_CASE("LQER is GPTQ's codes and a product beside them, in files too") {
       const Quantized without = run(*gptq, "gptq", 1);
       plain = predict_size(*gptq, without).bytes();
       CHECK(predict_size(*model, q).bytes() == plain + factors);
+      CHECK(predict_size(*model, q).side_bytes == factors);
       CHECK(q.tensors[0].q == without.tensors[0].q);  // the first layer's inputs are the same
     }
   }

@@ -3,9 +3,12 @@
 #include "quant/train/mask.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
+#include "quant/kernels/hadamard.h"
+#include "quant/methods/hadamard.h"
 #include "quant/methods/magnitude.h"
 #include "quant/store/model_files.h"
 #include "quant/train/qat.h"
@@ -79,6 +82,56 @@ TEST_CASE("GPTQ under a mask is OBQ with its pruned weights at zero") {
     CHECK(gptq(w, kRows, kCols, {.bits = 4}, H, {}, "t", Keep(w.size(), 1)).q ==
           gptq(w, kRows, kCols, {.bits = 4}, H, {}, "t").q);
   }
+}
+
+TEST_CASE("after a rotation the mask is that of rotated weights, GPTQ's too") {
+  nn::GptConfig config = tiny_config();
+  config.n_embd = 32;
+  const auto original = make_gpt(config), model = make_gpt(config);
+  const Text text(20, 8);
+  const nn::Tokens tokens = text.tokens();
+  Plan plan{.weights = {.bits = 4}, .rules = {{"wte", {}}, {"wpe", {}}}};
+  const Quantized q = post_training(
+      *model, method("gptq-hadamard"), resolve(plan, *model), {&tokens, 1},
+      {.gptq = {.act_order = false, .clip = Clip::absmax}, .prune = {.method = "magnitude"}});
+  // The matrix of the definition, signs first: its 32 columns are one block.
+  constexpr std::int64_t K = 32;
+  const std::vector<std::int8_t> signs = rotation_signs(K);
+  REQUIRE(hadamard_block(K) == K);
+  const auto rotated = [&](std::span<const real> rows) {
+    std::vector<double> out(rows.size(), 0.0);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      for (std::size_t j = 0; j < at(K); ++j) {
+        const std::size_t k = i % at(K);
+        const double sign = signs[j] * (std::popcount(j & k) % 2 == 0 ? 1 : -1);
+        out[i] += sign * double(rows[i - k + j]) / std::sqrt(double(K));
+      }
+    return out;
+  };
+  const nn::Linear& first = *original->linears()[0];  // its inputs are not rounded yet
+  std::vector<double> x;
+  const nn::Attachment seeing = original->hooks().linear_chain.attach(
+      [&](Graph& g, const nn::Linear& l, Var in, const auto& next) {
+        if (&l == &first) x = rotated(in.value().flat());
+        return next(g, l, in);
+      });
+  logits_of(*original, text);
+  Matrix H(at(K * K), 0.0);
+  for (std::size_t t = 0; t < x.size(); t += at(K))
+    for (std::size_t i = 0; i < H.size(); ++i)
+      H[i] += x[t + i / at(K)] * x[t + i % at(K)] / (double(x.size()) / double(K));
+  const std::vector<double> w = rotated(first.weight->value.flat());
+  std::vector<double> sizes;
+  for (const double v : w) sizes.push_back(std::abs(v));
+  std::ranges::nth_element(sizes, sizes.begin() + std::ssize(sizes) / 2);
+  Keep keep;
+  for (const double v : w) keep.push_back(std::abs(v) >= sizes[sizes.size() / 2]);
+  REQUIRE(q.masks[0].name == first.weight->name);
+  CHECK(q.masks[0].keep == keep);
+  const std::vector<real> narrow(w.begin(), w.end());
+  CHECK(q.tensors[0].change.signs == signs);
+  CHECK(q.tensors[0].q.codes ==
+        reference::gptq(narrow, std::ssize(w) / K, K, K, 7, H, 0.01, ascending(K), keep));
 }
 
 TEST_CASE("under a mask all rules leave zeros and the search helps") {

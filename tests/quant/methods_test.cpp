@@ -165,7 +165,9 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
     }
     if (tables.contains(t.weight)) H.add(lookups);
     if (drifts) {
-      w = asymmetric_target(w, rows, cols, H.matrix(), H.drift(), options.gptq, t.name);
+      w = asymmetric_target(w, rows,
+                            natural_cholesky(H.matrix(), cols, options.gptq.damp, t.name),
+                            H.drift(), options.gptq.asymmetric, t.name);
     }
     const GptqResult expected = gptq(w, rows, cols, t.spec, H.matrix(), options.gptq, t.name);
     CHECK(at->q == expected.q);
@@ -219,6 +221,8 @@ TEST_CASE("GPTAQ's target knows what a layer got before any rounding") {
     }
   }
   check_codes_by_hand(gpt(), kPlan, {.gptq = {.asymmetric = 1}}, "gptaq");
+  // The target's factor is also that of the sweep, whose order it has here.
+  check_codes_by_hand(gpt(), kPlan, {.gptq = {.act_order = false}}, "gptaq");
 }
 
 TEST_CASE("without a share of the drift, or before any, GPTAQ is GPTQ") {

@@ -17,15 +17,6 @@ using test::logits_of;
 using test::same_bits;
 using test::Text;
 
-std::vector<std::unique_ptr<Model>> models() {
-  std::vector<std::unique_ptr<Model>> all;
-  GptConfig config = test::tiny_config();
-  config.bias = true;
-  all.push_back(test::make_gpt(config));
-  all.push_back(test::make_llama());
-  return all;
-}
-
 /// The matrices that read the inner channels.
 std::vector<Param*> readers(Model& model) {
   std::vector<Param*> out;
@@ -36,7 +27,7 @@ std::vector<Param*> readers(Model& model) {
 }
 
 TEST_CASE("channels that nothing reads are taken out and change nothing") {
-  for (const std::unique_ptr<Model>& model : models()) {
+  for (const std::unique_ptr<Model>& model : test::gpt_and_llama(2)) {
     INFO(model->architecture());
     const std::int64_t inner = model->sizes().n_inner;
     const std::vector<Param*> all = readers(*model);
@@ -66,7 +57,7 @@ TEST_CASE("channels that nothing reads are taken out and change nothing") {
 }
 
 TEST_CASE("importance is the mean square of what a channel adds") {
-  for (const std::unique_ptr<Model>& model : models()) {
+  for (const std::unique_ptr<Model>& model : test::gpt_and_llama(2)) {
     INFO(model->architecture());
     const Text text(3);
     const std::vector<Tokens> batches{text.tokens()};

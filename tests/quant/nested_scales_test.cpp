@@ -20,11 +20,7 @@ using namespace notch;
 using namespace notch::quant;
 using namespace notch::test;
 
-const Spec kNf4{.bits = 4,
-                .grid = GridKind::nf4,
-                .granularity = Granularity::group,
-                .group_size = 64,
-                .scale = ScaleType::nested};
+const Spec kNf4 = nested_nf4(64);
 
 /// Rows of very different size, so that scales are spread.
 std::vector<real> uneven(std::int64_t rows, std::int64_t cols) {

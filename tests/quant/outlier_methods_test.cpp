@@ -160,7 +160,7 @@ TEST_CASE("the searched strength has the least error of twenty") {
     std::vector<real> x;
     for (std::int64_t i = 0; i < tokens * K; ++i)
       x.push_back(static_cast<real>((i % K == 2 ? 50 : 1 + 0.1 * double(i % K)) * rng.normal()));
-    Hessian H(K, true, 1);
+    Hessian H(K, {.moments = false, .magnitudes = true, .sample_every = 1});
     H.accumulate(x);
     CHECK(std::ssize(H.sample()) == tokens * K);
     Target t{.name = "w", .weight = &w, .spec = {.bits = 4}};
@@ -310,6 +310,28 @@ TEST_CASE("each takes back what outliers cost 8-bit inputs") {
       CHECK(distance(got.scored, got.run) < 0.01 * cost);
     }
   }
+}
+
+TEST_CASE("a transform that needs no second moments has none summed") {
+  const auto summed = [](bool asks) {
+    const Method m{.name = "sums",
+                   .needs = {.text = true, .hessian = asks, .magnitudes = true},
+                   .transform =
+                       [](std::span<const Target* const>, const Hessian& H,
+                          const PostTrainingOptions&) {
+                         H.matrix();
+                         return Transform{};
+                       },
+                   .round = method("rtn").round};
+    const AnyModel model = models()[0];
+    const Text text(20, 8);
+    const nn::Tokens tokens = text.tokens();
+    post_training(model.get(), m, resolve({.weights = {.bits = 8}}, model.get()), {&tokens, 1}, {});
+  };
+  CHECK_NOTHROW(summed(true));
+  CHECK(error_of([&] { summed(false); }).where == "hessian");
+  CHECK_FALSE(method("smoothquant").needs.hessian);
+  CHECK_FALSE(method("llm-int8").needs.hessian);
 }
 
 TEST_CASE("methods read as much text as they look at") {

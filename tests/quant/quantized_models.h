@@ -10,6 +10,15 @@
 
 namespace notch::test {
 
+/// QLoRA's numbers: NF4 with double-quantized scales.
+inline quant::Spec nested_nf4(int group_size) {
+  return {.bits = 4,
+          .grid = quant::GridKind::nf4,
+          .granularity = quant::Granularity::group,
+          .group_size = group_size,
+          .scale = quant::ScaleType::nested};
+}
+
 inline nn::GptConfig config_of(bool tied, bool bias) {
   nn::GptConfig config = tiny_config();
   config.tie_embeddings = tied;

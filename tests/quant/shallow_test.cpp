@@ -17,25 +17,6 @@ using test::logits_of;
 using test::same_bits;
 using test::Text;
 
-std::vector<std::unique_ptr<Model>> models() {
-  std::vector<std::unique_ptr<Model>> all;
-  GptConfig config = test::tiny_config();
-  config.bias = true;
-  config.n_layer = 4;
-  all.push_back(test::make_gpt(config));
-  auto llama = std::make_unique<Llama>(LlamaConfig{.vocab_size = 11,
-                                                   .block_size = 8,
-                                                   .n_layer = 4,
-                                                   .n_head = 4,
-                                                   .n_kv_head = 2,
-                                                   .n_embd = 16,
-                                                   .n_inner = 20,
-                                                   .rope_theta = 100});
-  test::randomise(llama->params(), 7);
-  all.push_back(std::move(llama));
-  return all;
-}
-
 /// Makes what a block adds to the stream zero.
 void silence(Model& model, int block) {
   for (Param& p : model.params().params()) {
@@ -69,7 +50,7 @@ TEST_CASE("the mean loss is that of the next tokens in a window") {
 }
 
 TEST_CASE("blocks that add nothing are taken out and change nothing") {
-  for (const std::unique_ptr<Model>& model : models()) {
+  for (const std::unique_ptr<Model>& model : test::gpt_and_llama(4)) {
     INFO(model->architecture());
     silence(*model, 1);
     silence(*model, 3);
@@ -94,7 +75,7 @@ TEST_CASE("blocks that add nothing are taken out and change nothing") {
 }
 
 TEST_CASE("the block that the loss needs least goes first") {
-  for (const std::unique_ptr<Model>& model : models()) {
+  for (const std::unique_ptr<Model>& model : test::gpt_and_llama(4)) {
     INFO(model->architecture());
     const Text text(5);
     const std::vector<Tokens> batches{text.tokens()};

@@ -7,6 +7,7 @@
 #include "quant/methods/magnitude.h"
 #include "quant/methods/sparsegpt.h"
 #include "quant/methods/wanda.h"
+#include "quant/numbers/find_named.h"
 #include "quant/store/model_files.h"
 #include "quant/store/pruned_tensor.h"
 #include "tests/base/temporary_directory.h"
@@ -221,7 +222,7 @@ TEST_CASE("a pruned model is read back, in the bytes that were predicted") {
         for (const NamedQTensor& t : loaded.tensors)  // in the file's order
           CHECK(t.q == std::ranges::find(q.tensors, t.name, &NamedQTensor::name)->q);
         REQUIRE(loaded.masks.size() == q.masks.size());
-        for (const NamedMask& m : loaded.masks) CHECK(m.keep == find_mask(q.masks, m.name)->keep);
+        for (const NamedMask& m : loaded.masks) CHECK(m.keep == find_named(q.masks, m.name)->keep);
         CHECK(same_bits(logits_of(*loaded.model, Text(3)), logits_of(*model, Text(3))));
         const RunnableModel runs = load_runnable(directory.path());
         const std::vector<real> served = logits_of(*runs.model, Text(3)),

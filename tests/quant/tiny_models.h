@@ -63,6 +63,20 @@ inline std::unique_ptr<nn::Llama> make_llama(bool tied = true, std::uint64_t see
   return model;
 }
 
+/// A GPT with biases and a Llama, of so many blocks.
+inline std::vector<std::unique_ptr<nn::Model>> gpt_and_llama(int n_layer) {
+  std::vector<std::unique_ptr<nn::Model>> all;
+  nn::GptConfig gpt = tiny_config();
+  gpt.bias = true;
+  gpt.n_layer = n_layer;
+  all.push_back(make_gpt(gpt));
+  nn::LlamaConfig llama = make_llama()->config();
+  llama.n_layer = n_layer;
+  all.push_back(std::make_unique<nn::Llama>(llama));
+  randomise(all.back()->params(), 7);
+  return all;
+}
+
 /// A model of any kind.
 struct AnyModel {
   std::shared_ptr<nn::Model> model{};
