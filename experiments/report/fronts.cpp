@@ -24,7 +24,8 @@ struct Height {
 using HeightOf = std::function<std::optional<Height>(const RowResult&)>;
 
 /// A mark for every quantized row (and fp16) at its bits per weight, a series for every method.
-void add_rows(Plot& plot, const std::vector<RowResult>& rows, const HeightOf& height_of) {
+void add_rows(Plot& plot, const Statistics& statistics, const HeightOf& height_of) {
+  const std::vector<RowResult>& rows = statistics.rows();
   std::set<std::string> granularities;
   for (const RowResult& r : rows) {
     if (!r.granularity.empty()) granularities.insert(r.granularity);
@@ -36,7 +37,7 @@ void add_rows(Plot& plot, const std::vector<RowResult>& rows, const HeightOf& he
   std::map<std::string, Place> places;
   std::map<std::pair<std::string, std::string>, std::size_t> series;  // of a name and granularity
   for (const RowResult& r : rows) {
-    const double bits = r.size.bits_per_weight();
+    const double bits = statistics.bits_per_weight(r.name);
     if (r.granularity.empty() && r.bits != 16) continue;
     const std::string name = label(r);
     if (r.bits != 16) {
@@ -87,10 +88,12 @@ void add_levels(Plot& plot, const SeedResults& seed, const char* format,
   }
 }
 
-std::string hollow_words(const std::vector<RowResult>& rows) {
-  return std::ranges::any_of(rows, &RowResult::on_control)
-             ? " Hollow marks are made from a control (fp32 with the extra steps of QAT)."
-             : "";
+/// What both captions say of the marks and where they stand.
+std::string mark_words(const Statistics& statistics) {
+  return str(statistics.seeds().size() > 1 ? " Bits per weight are means over the seeds." : "",
+             std::ranges::any_of(statistics.rows(), &RowResult::on_control)
+                 ? " Hollow marks are made from a control (fp32 with the extra steps of QAT)."
+                 : "");
 }
 
 }  // namespace
@@ -141,7 +144,7 @@ Figure loss_figure(const Statistics& statistics) {
                       .y_label = "loss − fp32 loss, nats",
                       .may_be_log = true}};
   Plot& plot = out.plot;
-  add_rows(plot, statistics.rows(), [&](const RowResult& r) -> std::optional<Height> {
+  add_rows(plot, statistics, [&](const RowResult& r) -> std::optional<Height> {
     const Difference change = statistics.difference(r.name, kBaseRow);
     const double half = change.high - change.mean;
     if (!std::isfinite(change.mean)) {
@@ -163,7 +166,7 @@ Figure loss_figure(const Statistics& statistics) {
   out.caption +=
       "Lower is better. Bars: 95 % interval of the paired change. Left of and below the frontier "
       "there is no row: none is both smaller and better than those on it." +
-      hollow_words(statistics.rows());
+      mark_words(statistics);
   return out;
 }
 
@@ -175,7 +178,7 @@ Figure accuracy_figure(const Statistics& statistics, std::size_t questions) {
                       .y_most = 100}};
   Plot& plot = out.plot;
   const std::vector<SeedResults>& seeds = statistics.seeds();
-  add_rows(plot, statistics.rows(), [&](const RowResult& r) -> std::optional<Height> {
+  add_rows(plot, statistics, [&](const RowResult& r) -> std::optional<Height> {
     const auto right = mean_accuracy(seeds, r, questions);
     if (!right) return std::nullopt;
     return Height{.mean = right->percent,
@@ -196,7 +199,7 @@ Figure accuracy_figure(const Statistics& statistics, std::size_t questions) {
       seeds.size() > 1 ? " and the seeds" : "",
       ". All rows answer the same questions: two differ by more than chance sooner than their "
       "bars suggest.",
-      hollow_words(statistics.rows()));
+      mark_words(statistics));
   return out;
 }
 

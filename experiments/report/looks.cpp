@@ -1,26 +1,30 @@
 #include "experiments/report/looks.h"
 
-#include <span>
+#include <array>
+#include <cstddef>
 
 #include "quant/methods/methods.h"
 
 namespace notch::experiments {
 namespace {
 
+/// A family's: n marks, and then the same again in the next colours.
+struct FamilyLooks {
+  std::array<std::string_view, 6> colors;
+  std::array<Mark, 4> marks;
+};
+
 /// Okabe and Ito's colours, the lighter ones a little darker for thin lines on white, and shades of
 /// them.
-constexpr Look kBaseline[] = {{"#444444", Mark::circle},
-                              {"#1a75aa", Mark::square},
-                              {"#6b6b6b", Mark::hexagon},
-                              {"#46707f", Mark::bar}};
-constexpr Look kPostTraining[] = {{"#0062a3", Mark::diamond},
-                                  {"#5b3f8c", Mark::triangle_right},
-                                  {"#1c6f6f", Mark::triangle_left},
-                                  {"#3560c4", Mark::plus}};
-constexpr Look kTrained[] = {{"#8f5d00", Mark::triangle_up},
-                             {"#c04600", Mark::triangle_down},
-                             {"#5c7300", Mark::spark},
-                             {"#00704f", Mark::star}};
+constexpr FamilyLooks kBaseline{
+    {"#444444", "#1a75aa", "#6b6b6b", "#46707f", "#222222", "#5d6872"},
+    {Mark::circle, Mark::square, Mark::hexagon, Mark::bar}};
+constexpr FamilyLooks kPostTraining{
+    {"#0062a3", "#5b3f8c", "#1c6f6f", "#3560c4", "#0b4560", "#4a4f6e"},
+    {Mark::diamond, Mark::triangle_right, Mark::triangle_left, Mark::plus}};
+constexpr FamilyLooks kTrained{
+    {"#8f5d00", "#c04600", "#5c7300", "#00704f", "#6e4a2a", "#8a3324"},
+    {Mark::triangle_up, Mark::triangle_down, Mark::spark, Mark::star}};
 constexpr Look kHalf{"#9b4278", Mark::cross}, kOther{"#9b4278", Mark::plus};
 
 }  // namespace
@@ -29,17 +33,16 @@ Look look_of(std::string_view name) {
   if (name == "fp16") return kHalf;
   const quant::Method* method = quant::find_method(name);
   if (!method) return kOther;
-  const std::span<const Look> looks =
-      method->family == quant::Family::baseline        ? std::span<const Look>(kBaseline)
-      : method->family == quant::Family::post_training ? std::span<const Look>(kPostTraining)
-                                                       : std::span<const Look>(kTrained);
+  const FamilyLooks& looks = method->family == quant::Family::baseline        ? kBaseline
+                             : method->family == quant::Family::post_training ? kPostTraining
+                                                                              : kTrained;
   std::size_t before = 0;
   for (const quant::Method* other : quant::methods()) {
     if (other == method) break;
     before += other->family == method->family;
   }
-  const std::size_t n = looks.size();
-  return {looks[(before + before / n) % n].color, looks[before % n].mark};
+  const std::size_t n = looks.marks.size();
+  return {looks.colors[(before % n + before / n) % looks.colors.size()], looks.marks[before % n]};
 }
 
 }  // namespace notch::experiments

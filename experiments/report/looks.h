@@ -14,8 +14,8 @@ struct Look {
 
 inline constexpr std::string_view kControlColor = "#7a5195";
 
-/// By family, in the order of the list of methods. No two methods of a family look alike: after four
-/// the marks come again in other colours.
+/// By family, in the order of the list of methods. No two methods of a family look alike, up to 24 of
+/// them: after four the marks come again in other colours.
 Look look_of(std::string_view method);
 
 }  // namespace notch::experiments

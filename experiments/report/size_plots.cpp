@@ -46,8 +46,6 @@ double seeds_half(const std::vector<double>& values) {
   return t_quantile(0.975, n - 1) * m.deviation / std::sqrt(n);
 }
 
-double kilobytes(const RowResult& row) { return static_cast<double>(row.file_bytes) / 1000; }
-
 /// Where a point stands; not finite: it is not shown.
 struct Place {
   double x = 0, y = 0;
@@ -119,9 +117,7 @@ void add_fronts(Plot& plot, const std::vector<SizeSeen>& sizes, Best best) {
   plot.series.insert(plot.series.begin(), fronts.begin(), fronts.end());
 }
 
-std::string in_bytes(const RowResult& row) {
-  return str(" in ", bytes_text(static_cast<double>(row.file_bytes)));
-}
+std::string in_bytes(const SizePoint& p) { return str(" in ", bytes_text(p.bytes())); }
 
 Figure front_figure(const std::vector<SizeSeen>& sizes, const std::vector<SizePoint>& points) {
   Figure out{.plot = {.title = "Loss against bytes",
@@ -136,9 +132,9 @@ Figure front_figure(const std::vector<SizeSeen>& sizes, const std::vector<SizePo
     }
     several = several || losses.size() > 1;
     const double loss = p.size->statistics->loss(p.row->name), half = seeds_half(losses);
-    return Place{kilobytes(*p.row), loss, half,
+    return Place{p.bytes() / 1000, loss, half,
                  str("loss ", printed("%.4f", loss),
-                     losses.size() > 1 ? " ± " + printed("%.4f", half) : "", in_bytes(*p.row))};
+                     losses.size() > 1 ? " ± " + printed("%.4f", half) : "", in_bytes(p))};
   });
   add_fronts(out.plot, sizes, Best::lowest);
   out.caption = str(
@@ -159,7 +155,8 @@ Figure cost_figure(const std::vector<SizeSeen>& sizes, const std::vector<SizePoi
   }
   add_points(out.plot, sizes, rounded, true, [](const SizePoint& p) {
     const Difference& cost = p.best->cost;
-    const double bits = p.row->size.bits_per_weight(), half = cost.high - cost.mean;
+    const double bits = p.size->statistics->bits_per_weight(p.row->name),
+                 half = cost.high - cost.mean;
     return Place{bits, cost.mean, half,
                  str(printed("%+.4f", cost.mean), " ± ", printed("%.4f", half), " nats against ",
                      p.size->statistics->reference_of(*p.row), " at ", printed("%.2f", bits),
@@ -191,9 +188,9 @@ Figure accuracy_by_size(const std::vector<SizeSeen>& sizes, const std::vector<Si
   add_points(out.plot, sizes, points, false, [](const SizePoint& p) {
     const auto right = mean_accuracy(p.size->statistics->seeds(), *p.row, p.size->questions);
     if (!right) return Place{.y = std::nan("")};
-    return Place{kilobytes(*p.row), right->percent, right->half,
+    return Place{p.bytes() / 1000, right->percent, right->half,
                  str(printed("%.1f", right->percent), " ± ", printed("%.1f", right->half),
-                     " % right", in_bytes(*p.row))};
+                     " % right", in_bytes(p))};
   });
   add_fronts(out.plot, sizes, Best::highest);
   out.caption = "Higher is better. Bars: 95 % interval, from the number of questions and the seeds.";
@@ -226,7 +223,7 @@ std::vector<SizePoint> size_front(const std::vector<SizePoint>& points) {
     if (std::isfinite(loss(p))) sorted.push_back(p);
   }
   std::ranges::stable_sort(sorted, [&](const SizePoint& a, const SizePoint& b) {
-    const std::int64_t x = a.row->file_bytes, y = b.row->file_bytes;
+    const double x = a.bytes(), y = b.bytes();
     return x != y ? x < y : loss(a) < loss(b);
   });
   std::vector<SizePoint> out;

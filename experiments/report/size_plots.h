@@ -27,6 +27,7 @@ struct SizePoint {
   const RowResult* row = nullptr;
   const FamilyBest* best = nullptr;  ///< null for fp32 and the control
   std::string width{};               ///< "4 bits", "fp32"
+  double bytes() const { return size->statistics->file_bytes(row->name); }
 };
 std::vector<SizePoint> size_points(const std::vector<SizeSeen>& sizes);
 

@@ -67,7 +67,7 @@ Json common_environment(const std::vector<const Json*>& environments) {
 }
 
 std::string place_text(const SizePoint& p) {
-  return str(bytes_text(static_cast<double>(p.row->file_bytes)), " (", p.best ? p.width : "fp32",
+  return str(bytes_text(p.bytes()), " (", p.best ? p.width : "fp32",
              ", loss ", printed("%.4f", p.size->statistics->loss(p.row->name)), ')');
 }
 

@@ -124,6 +124,21 @@ std::size_t Statistics::index(std::string_view row) const {
 
 double Statistics::loss(std::string_view row) const { return measured_[index(row)]; }
 
+template <class Get>
+double Statistics::mean(std::string_view row, const Get& get) const {
+  double sum = 0;
+  for (const SeedResults& s : seeds_) sum += get(required(s, row));
+  return sum / static_cast<double>(seeds_.size());
+}
+
+double Statistics::file_bytes(std::string_view row) const {
+  return mean(row, [](const RowResult& r) { return static_cast<double>(r.file_bytes); });
+}
+
+double Statistics::bits_per_weight(std::string_view row) const {
+  return mean(row, [](const RowResult& r) { return r.size.bits_per_weight(); });
+}
+
 Difference Statistics::difference(std::string_view a, std::string_view b) const {
   return contrast({{index(a), 1}, {index(b), -1}});
 }

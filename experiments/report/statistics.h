@@ -85,6 +85,9 @@ class Statistics {
 
   /// Mean over seeds of the loss of a row.
   double loss(std::string_view row) const;
+  /// Means over seeds of what it takes: seeds may have other outliers, and other widths of layers.
+  double file_bytes(std::string_view row) const;
+  double bits_per_weight(std::string_view row) const;
 
   /// Loss of `a` minus loss of `b`.
   Difference difference(std::string_view a, std::string_view b) const;
@@ -108,6 +111,8 @@ class Statistics {
     double weight = 0;
   };
   std::size_t index(std::string_view row) const;
+  template <class Get>
+  double mean(std::string_view row, const Get& get) const;
   Difference contrast(const std::vector<Term>& terms) const;
   std::optional<std::string> rtn_row(const RowResult& row, std::string_view reference) const;
   std::optional<Recovery> recovery(const RowResult& row, std::string_view reference) const;

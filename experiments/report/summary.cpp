@@ -4,9 +4,11 @@
 #include <cctype>
 #include <cmath>
 #include <iterator>
+#include <limits>
 
 #include "autograd/base/error.h"
 #include "quant/methods/methods.h"
+#include "quant/methods/prune.h"
 
 namespace notch::experiments {
 namespace {
@@ -26,6 +28,17 @@ std::string spoken(const FamilyBest& best) {
 }
 
 constexpr double kTiny = 0.0005;  // nats
+/// Bits per weight that a row of the width may take to be compared at it: a tenth more than the
+/// smallest that is not pruned. Products and levels beside codes can take as much as the codes.
+double most_bits(const Statistics& statistics, const WidthRanking& w) {
+  constexpr double kTenthMore = 1.1;
+  double least = std::numeric_limits<double>::infinity();
+  for (const RowResult* r : w.rows) {
+    if (!r->figures.contains(quant::kPrunedFigure.key))
+      least = std::min(least, statistics.bits_per_weight(r->name));
+  }
+  return kTenthMore * least;
+}
 
 /// Two digits of a loss, "0.0031"; four decimals of a tiny one.
 std::string two_digits(double nats) {
@@ -40,6 +53,7 @@ FamilyBest best_of(const Statistics& statistics, const WidthRanking& w, Family f
   for (const RowResult* r : w.rows) {
     const quant::Method* method = quant::find_method(r->method);
     if (!method || method->family != family || !counts(*r)) continue;
+    if (statistics.bits_per_weight(r->name) > most_bits(statistics, w)) continue;
     const Difference cost = statistics.difference(r->name, statistics.reference_of(*r));
     if (!std::isfinite(cost.mean) || (best.row && cost.mean >= best.cost.mean)) continue;
     best.row = r;
@@ -90,6 +104,11 @@ std::vector<WidthSummary> summaries(const Statistics& statistics,
     const auto counterpart = [&](const RowResult& r) { return r.on_control && r.control == from; };
     const bool has_counterparts =
         std::ranges::any_of(w.rows, [&](const RowResult* r) { return counterpart(*r); });
+    for (const RowResult* r : w.rows) {
+      const double bits = statistics.bits_per_weight(r->name);
+      if (bits > most_bits(statistics, w))
+        summary.larger.push_back(str(label(*r), " (", printed("%.1f", bits), ')'));
+    }
     for (const Family family : kFamilies) {
       const FamilyBest best = family == Family::trained
                                   ? trained
@@ -163,7 +182,8 @@ Table short_table(const Statistics& statistics, const std::vector<WidthSummary>&
                {.key = "loss", .title = "best loss", .decimals = 4}});
   const auto reference = [&](const RowResult& row, std::string_view title) {
     table.add_row({text(title), missing(), missing(), missing(),
-                   number(static_cast<double>(row.file_bytes)), number(row.size.bits_per_weight()),
+                   number(statistics.file_bytes(row.name)),
+                   number(statistics.bits_per_weight(row.name)),
                    number(statistics.loss(row.name))});
   };
   const SeedResults& seed = statistics.seeds().front();
@@ -188,8 +208,8 @@ Table short_table(const Statistics& statistics, const std::vector<WidthSummary>&
         lowest = at->row;
       }
     }
-    cells.push_back(number(static_cast<double>(lowest->file_bytes)));
-    cells.push_back(number(lowest->size.bits_per_weight()));
+    cells.push_back(number(statistics.file_bytes(lowest->name)));
+    cells.push_back(number(statistics.bits_per_weight(lowest->name)));
     cells.push_back(number(statistics.loss(lowest->name)));
     table.add_row(std::move(cells));
   }
@@ -198,6 +218,15 @@ Table short_table(const Statistics& statistics, const std::vector<WidthSummary>&
 
 std::string short_notes(const std::vector<WidthSummary>& widths) {
   if (widths.empty()) return "";
+  std::string larger;
+  for (const WidthSummary& w : widths) {
+    if (w.larger.empty()) continue;
+    larger += str(larger.empty() ? " Not compared, for a tenth more bits per weight than others of "
+                                   "their width, or more: "
+                                 : "; ",
+                  w.title, ": ", and_list(w.larger));
+  }
+  if (!larger.empty()) larger += '.';
   const bool of_control = std::ranges::any_of(widths, [](const WidthSummary& w) {
     return std::ranges::any_of(w.families, [](const FamilyBest& f) { return f.row->on_control; });
   });
@@ -207,7 +236,8 @@ std::string short_notes(const std::vector<WidthSummary>& widths) {
       "width, or not told apart from it.",
       of_control ? " Beside QAT that learned from the text, the others are made from the "
                    "control, fp32 trained on for as long, so that all saw the same."
-                 : "");
+                 : "",
+      larger);
 }
 
 }  // namespace notch::experiments

@@ -13,7 +13,7 @@
 
 namespace notch::experiments {
 
-/// The row of a family that rounding costs least.
+/// The row of a family that rounding costs least, among those of nearly equal bytes.
 struct FamilyBest {
   quant::Family family{};
   const RowResult* row = nullptr;
@@ -28,6 +28,9 @@ struct WidthSummary {
   /// zero, corrected for all pairs of the width as its ranking is.
   std::vector<Difference> behind{};
   std::vector<bool> resolved{};
+  /// Rows that the families leave out, with their bits per weight: they take a tenth more than the
+  /// smallest of the width that is not pruned, or still more.
+  std::vector<std::string> larger{};
   /// Whether all of `behind` are equivalent to zero (within kEquivalent nats).
   bool alike() const;
 };

@@ -12,6 +12,7 @@
 #include "experiments/report/report.h"
 #include "quant/methods/methods.h"
 #include "tests/base/temporary_directory.h"
+#include "tests/experiments/made_rows.h"
 #include "tests/experiments/picture.h"
 
 using namespace notch;
@@ -23,21 +24,9 @@ namespace {
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 RowResult row(std::string name, std::string method, int bits, double loss) {
-  RowResult r{.name = std::move(name), .method = std::move(method), .bits = bits};
-  if (bits < 16) r.granularity = "channel";
-  r.on_control = r.name.starts_with("control-");
-  r.trained = r.aims_at_data = r.method.starts_with("qat") || r.method == "fp32-continue";
-  if (r.on_control || (r.trained && bits < 16)) r.control = kControlRow;
-  r.eval.loss = loss;
-  for (const double noise : {-0.02, 0.01, 0.01}) {
-    r.eval.window_tokens.push_back(10);
-    r.eval.window_losses.push_back(10 * (loss + noise * (loss - 1)));
-  }
-  r.size = {.weights = 1000, .quantized = 900};
-  r.size.code_bytes = 900 * bits / 8;
-  r.size.float_bytes = 400;
-  r.sha256 = std::string(64, 'a');
-  return r;
+  const double scale = loss - 1;
+  return test::made_row(std::move(name), std::move(method), bits, loss,
+                        {-0.02 * scale, 0.01 * scale, 0.01 * scale});
 }
 
 /// A table as a run makes it: int2 is far worse than the rest, trained rows are below fp32.

@@ -4,20 +4,13 @@
 #include <cmath>
 
 #include "tests/catch.h"
+#include "tests/experiments/picture.h"
 
 using namespace notch;
 using namespace notch::experiments;
+using notch::test::count;
 
 namespace {
-
-std::size_t count(std::string_view text, std::string_view part) {
-  std::size_t n = 0;
-  for (std::size_t at = text.find(part); at != std::string_view::npos;
-       at = text.find(part, at + part.size())) {
-    ++n;
-  }
-  return n;
-}
 
 RowResult wrote(std::string name, std::string text) {
   RowResult r{.name = name, .method = std::move(name)};

@@ -11,6 +11,7 @@
 #include "experiments/show/svg.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/experiments/made_rows.h"
 
 using namespace notch;
 using namespace notch::experiments;
@@ -18,22 +19,9 @@ using namespace notch::experiments;
 namespace {
 
 RowResult row(std::string name, std::string method, int bits, double loss) {
-  RowResult r{.name = std::move(name), .method = std::move(method), .bits = bits};
-  if (bits < 16) r.granularity = "channel";
-  r.on_control = r.name.starts_with("control-");
-  r.trained = r.aims_at_data = r.method.starts_with("qat") || r.method == "fp32-continue";
-  if (r.on_control || (r.trained && bits < 16)) r.control = kControlRow;
-  r.eval.loss = loss;
-  for (const double noise : {-1e-5, 2e-5, -1e-5}) {
-    r.eval.window_tokens.push_back(10);
-    r.eval.window_losses.push_back(10 * (loss + noise * (1 + loss)));
-  }
-  r.size = {.weights = 1000, .quantized = 900};
-  r.size.code_bytes = 900 * bits / 8;
-  r.size.float_bytes = 400;
-  r.file_bytes = 1000 + 100 * bits;
-  r.sha256 = std::string(64, 'a');
-  return r;
+  const double scale = 1 + loss;
+  return test::made_row(std::move(name), std::move(method), bits, loss,
+                        {-1e-5 * scale, 2e-5 * scale, -1e-5 * scale});
 }
 
 /// fp32 1.5; the control 1.4 for its extra steps, so that every trained row is below fp32. At 4 bits
@@ -122,6 +110,50 @@ TEST_CASE("what the ranking ties the headline ties") {
   REQUIRE(d.resolved());
   CHECK(headline(summaries_of(statistics))
             .starts_with("At 4 bits QAT and GPTQ cannot be told apart, RTN 0.029 nats behind; "));
+}
+
+TEST_CASE("a row of other bytes than its width's is named and not compared") {
+  std::vector<SeedResults> seeds = example();
+  const auto best = [&] {
+    const std::vector<WidthSummary> widths = summaries_of(Statistics(seeds));
+    const auto at = std::ranges::find(widths[1].families, quant::Family::post_training,
+                                      &FamilyBest::family);
+    return std::pair{at->row->name, short_notes(widths)};
+  };
+  // Of fp32 and of the control; the latter costs less than GPTQ's 0.0041.
+  for (auto [name, loss] : {std::pair{"spqr-int4", 1.5001}, {"control-spqr-int4", 1.4005}})
+    seeds.front().rows.push_back(row(name, "spqr", 4, loss));
+  CHECK(best().first == "control-spqr-int4");
+  CHECK(best().second.find("Not compared") == std::string::npos);
+  // 8 (450 + 400 + beside) / 1000 bits: 6.8 without, a tenth more is 7.48.
+  for (const auto& [beside, bits] : {std::pair{84, ""}, {86, "7.5"}, {500, "10.8"}}) {
+    CAPTURE(beside);
+    for (std::size_t i = seeds.front().rows.size() - 2; i < seeds.front().rows.size(); ++i)
+      seeds.front().rows[i].size.side_bytes = beside;
+    const bool left_out = *bits != 0;
+    CHECK(best().first == (left_out ? "control-gptq-int4" : "control-spqr-int4"));
+    const std::string words = str("4 bits: spqr of control (", bits, ") and spqr (", bits, ").");
+    CHECK((best().second.find(words) != std::string::npos) == left_out);
+  }
+}
+
+TEST_CASE("sizes in the short table are means over seeds") {
+  std::vector<SeedResults> seeds{example().front(), example().front()};
+  seeds[1].seed = 2;
+  for (RowResult& r : seeds[1].rows) {
+    r.file_bytes += 1000;
+    r.size.float_bytes += 100;
+  }
+  const Statistics statistics(seeds);
+  CHECK(statistics.file_bytes("fp32") == 1000 + 100 * 32 + 500);
+  CHECK(statistics.bits_per_weight("gptq-int4") == Approx(8 * (450 + 400 + 50) / 1000.0));
+  const Table table = short_table(statistics, summaries_of(statistics));
+  const auto column = [&](std::string_view key) {
+    return static_cast<std::size_t>(std::ranges::find(table.columns(), key, &Column::key) -
+                                    table.columns().begin());
+  };
+  CHECK(std::get<Number>(table.rows().back()[column("size")]).value == 1000 + 100 * 4 + 500);
+  CHECK(std::get<Number>(table.rows().back()[column("bits_per_weight")]).value == Approx(7.2));
 }
 
 TEST_CASE("without a control beside it a row is judged against fp32") {

@@ -3,22 +3,11 @@
 
 #include "experiments/show/plot.h"
 #include "tests/catch.h"
+#include "tests/experiments/picture.h"
 
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
-
-std::size_t count(std::string_view text, std::string_view part) {
-  std::size_t n = 0;
-  for (std::size_t at = text.find(part); at != std::string_view::npos;
-       at = text.find(part, at + part.size())) {
-    ++n;
-  }
-  return n;
-}
-
-}  // namespace
+using notch::test::count;
 
 TEST_CASE("contrast is WCAG's") {
   // The extremes by definition; the greys from WebAIM's contrast checker: #767676 is the lightest
