@@ -4,9 +4,11 @@
 #include <charconv>
 
 #include "experiments/config/config_items.h"
+#include "experiments/config/pipeline.h"
 #include "experiments/run/evaluate.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/setup.h"
+#include "quant/methods/post_training.h"
 
 namespace notch::experiments {
 namespace {
@@ -37,6 +39,34 @@ double refined_contexts(const ExperimentConfig& config, const quant::Method& met
     contexts *= value;
   }
   return contexts;
+}
+
+/// Tokens forward that a method takes to make codes of a model, its refinement included; with no method,
+/// what pruning alone takes.
+double rounding_work(const ExperimentConfig& config, const quant::Method* method,
+                     double calibration) {
+  if (!quant::needs_text(method, {}, config.quant.options)) return 0;
+  const double refined = method ? refined_contexts(config, *method) * config.model.block_size : 0;
+  return kCalibration * calibration + kTraining * kRefined * refined;
+}
+
+/// The same for all that a row rounds and prunes after the training of fp32 or its control: before its
+/// own training too, and in every stage of a pipeline.
+double rounding_work(const ExperimentConfig& config, const RowConfig& planned, double calibration) {
+  const ExperimentConfig own = row_config(config, planned);
+  if (planned.pipeline.empty()) {
+    const quant::Method* method = quant::find_method(planned.method);
+    return rounding_work(
+        own, method && method->trains() ? quant::start_of(*method, own.qat.from) : method,
+        calibration);
+  }
+  double work = 0;
+  for (const PipelineStage& stage : parse_pipeline(planned.pipeline)) {
+    ExperimentConfig at = own;
+    at.quant.options.prune = stage.prune;
+    if (!stage.trains()) work += rounding_work(at, stage.method, calibration);
+  }
+  return work;
 }
 
 double training_work(const TrainSettings& s, double context, double validation) {
@@ -84,14 +114,12 @@ RunTime::RunTime(const ExperimentConfig& config, const ReadTokens& reads, const 
                std::min(reads.validation, kStudyWindows * context);
     }
   }
-  std::map<std::string, double> refined;  // tokens, of a row
+  std::map<std::string, double> rounding;  // of a row
   for (const RowConfig& planned : planned_rows(config)) {
-    const quant::Method* method = quant::find_method(planned.method);
-    if (!method) continue;
-    const double tokens = refined_contexts(row_config(config, planned), *method) * context;
+    const double work = rounding_work(config, planned, reads.calibration);
     const RowResult row = planned_result(config, planned);
-    refined[row.name] = tokens;
-    for (const RowResult& other : of_controls(config, row)) refined[other.name] = tokens;
+    rounding[row.name] = work;
+    for (const RowResult& other : of_controls(config, row)) rounding[other.name] = work;
   }
   for (const RowResult& r : planned_results(config)) {
     if (!times.contains(r.name)) continue;
@@ -101,15 +129,15 @@ RunTime::RunTime(const ExperimentConfig& config, const ReadTokens& reads, const 
     kind.left += times.at(r.name);
     // A row is compared with fp32 token by token, so that both read the text.
     kind.score = reads.task + reads.scored * (r.name == kBaseRow ? 1 : 2);
-    kind.work = kind.score;
-    const quant::Method* method = quant::find_method(r.method);
+    kind.work = kind.score + rounding[r.name];
     if (r.trained || r.name == kBaseRow) {
       const bool whole = r.name == kBaseRow || r.control == kBaseRow;
       const double training = training_work(whole ? base : fork, context, reads.validation);
-      const double teacher = r.distilled ? (kTraining + 1) / kTraining : 1;
+      // A teacher that is named teaches fp32 as well, and is taken to be as large.
+      const bool taught =
+          r.distilled || (r.name == kBaseRow && !config.distill.teacher.empty());
+      const double teacher = taught ? (kTraining + 1) / kTraining : 1;
       kind.work += training * teacher * (r.granularity.empty() ? 1 : kRounded);
-    } else if (method && method->needs.reads_text()) {
-      kind.work += kCalibration * reads.calibration + kTraining * kRefined * refined[r.name];
     }
   }
 }

@@ -154,6 +154,47 @@ TEST_CASE("refining codes takes an update for a training step") {
   CHECK(left.steps == Approx(300 + 30 + 2 * 300).epsilon(0.3));
 }
 
+/// In steps, what is left of a run of fp32 and these rows when fp32 begins.
+double steps_of(ExperimentConfig config, std::vector<RowConfig> rows) {
+  config.seeds = {1};
+  config.train.batch_size = 8;
+  config.quant.control = false;
+  config.row = std::move(rows);
+  return RunTime(config, {}).begin(kBaseRow).steps;
+}
+
+TEST_CASE("refining codes counts where training or a pipeline follows") {
+  ExperimentConfig config;
+  config.quant.options.block_ap.steps = config.quant.options.adaround.steps = 500;
+  config.quant.options.block_ap.windows = config.quant.options.adaround.windows = 8;
+  config.qat.steps = 100;
+  const auto row = [](const char* method) { return RowConfig{.method = method, .bits = 4}; };
+  const double refined = steps_of(config, {row("block-ap")}) - steps_of(config, {row("rtn")});
+  CHECK(refined == Approx(500).epsilon(0.3));
+  // efficient-qat trains the scales of block-ap's codes: what both take.
+  const double trained = steps_of(config, {row("qat-ste")}) - steps_of(config, {row("rtn")});
+  CHECK(steps_of(config, {row("efficient-qat")}) - steps_of(config, {row("rtn")}) ==
+        Approx(trained + refined));
+  ExperimentConfig warm = config;
+  warm.qat.from = "block-ap";
+  CHECK(steps_of(warm, {row("qat-lsq")}) == Approx(steps_of(config, {row("efficient-qat")})));
+  RowConfig staged{
+      .method = "adaround", .bits = 4, .label = "staged", .pipeline = {"train", "adaround 4"}};
+  CHECK(steps_of(config, {staged}) - steps_of(config, {row("rtn")}) ==
+        Approx(trained + refined).epsilon(0.1));
+}
+
+TEST_CASE("a teacher goes forward beside fp32") {
+  ExperimentConfig config = example();
+  config.train.eval_every = 0;
+  config.quant.control = false;
+  config.row = {{.method = "fp32"}};
+  const auto of_other_seed = [&] { return RunTime(config, {}).begin(kBaseRow).steps; };
+  CHECK(of_other_seed() == Approx(1000));
+  config.distill.teacher = "teacher";
+  CHECK(of_other_seed() == Approx(1000 * 4 / 3.0));  // forward once more beside three times
+}
+
 TEST_CASE("methods that refine have updates and windows as keys") {
   for (const quant::Method* method : quant::methods()) {
     if (!method->refine) continue;
