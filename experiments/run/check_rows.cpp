@@ -4,9 +4,11 @@
 
 #include "autograd/base/error.h"
 #include "experiments/config/config_effects.h"
+#include "experiments/config/pipeline.h"
 #include "experiments/run/pipeline_row.h"
 #include "experiments/run/setup.h"
 #include "quant/methods/methods.h"
+#include "quant/methods/prune.h"
 #include "quant/methods/spqr.h"
 #include "quant/train/adapters.h"
 
@@ -46,14 +48,51 @@ std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const Row
   }
 }
 
+/// Refuses at a key, or at the row's where it has set that one itself. `row`: "" for none.
+[[noreturn]] void refuse_at(const Origins& origins, const std::string& row, const char* key,
+                            ErrorParts parts) {
+  origins.fail(origins.has(key) || row.empty() ? std::string(key) : row, std::move(parts));
+}
+
+/// What zeros of a row do not go together with. `grid` and `row`: as elsewhere here.
+void check_pruning(const ExperimentConfig& config, const RowConfig& planned,
+                   std::span<const quant::Target> targets, nn::Model& model,
+                   const std::string& grid, const std::string& row, const Origins& origins) {
+  const std::vector<PipelineStage> stages = parse_pipeline(planned.pipeline);
+  const std::string& by = config.quant.options.prune.method;
+  const bool prunes = config.quant.options.prune.on();
+  if (!prunes &&
+      std::ranges::find(stages, PipelineStage::Kind::prune, &PipelineStage::kind) == stages.end())
+    return;
+  const quant::Method& method = quant::method(planned.method);
+  const quant::Method* codes =
+      method.trains() ? quant::start_of(method, config.qat.from) : &method;
+  if (prunes && codes && codes->refine) {
+    refuse_at(origins, row, "prune.method",
+              {.what = str(codes->name, " learns every code of a matrix and would fill what is pruned"),
+               .found = by,
+               .hint = "another method, or prune.method = \"none\" for this row"});
+  }
+  try {
+    for (const quant::Target& t : targets) {
+      if (!quant::is_prunable(model, t)) continue;
+      quant::require_zero(t.spec, t.name);
+      quant::require_pattern(config.quant.options.prune, t.weight->value.cols(), t.name);
+    }
+  } catch (const Error& e) {
+    if (e.parts().field == "grid") origins.fail(grid, e.parts());
+    refuse_at(origins, row, "prune.pattern", e.parts());
+  }
+}
+
 /// What a way of training cannot begin with, or go together with. `row`: the key of the row, or "".
 void check_training(const ExperimentConfig& config, const quant::Method& method, nn::Model& model,
                     std::span<const quant::Target> targets, const std::string& row,
                     const Origins& origins) {
   using quant::Training;
   const auto refuse = [&](const char* key, std::string what, std::string found, std::string hint) {
-    const std::string at = origins.has(key) || row.empty() ? std::string(key) : row;
-    origins.fail(at, {.what = std::move(what), .found = std::move(found), .hint = std::move(hint)});
+    refuse_at(origins, row, key,
+              {.what = std::move(what), .found = std::move(found), .hint = std::move(hint)});
   };
   const std::string& from = config.qat.from;
   if (method.trains() && !method.distills && from == "scratch" && !config.distill.teacher.empty()) {
@@ -132,8 +171,8 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     const auto left =
         row.pipeline.empty() ? nullptr : shapes_of(config, row, grid, *shapes, origins);
     if (row.bits == 0) continue;
-    const std::vector<quant::Target> targets =
-        resolve_row(config, row, grid, left ? *left : *shapes, origins);
+    nn::Model& model = left ? *left : *shapes;
+    const std::vector<quant::Target> targets = resolve_row(config, row, grid, model, origins);
     const quant::Method& method = quant::method(row.method);
     const quant::Spec spec = row_spec(row);
     const auto own_key = [&](const char* name) {
@@ -159,7 +198,8 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     }
     const ExperimentConfig own = row_config(config, row);
     const std::string own_row = grid.starts_with("row") ? grid.substr(0, grid.find('.')) : "";
-    check_training(own, method, left ? *left : *shapes, targets, own_row, origins);
+    check_training(own, method, model, targets, own_row, origins);
+    check_pruning(own, row, targets, model, grid, own_row, origins);
     if (method.training != quant::Training::lsq || own.qat.lsq_init != quant::LsqInit::paper ||
         own.qat.from != "fp32") {
       continue;

@@ -56,6 +56,9 @@ TEST_CASE("rows that prune ship zeros and are found again") {
     CHECK(row(name).figures.at("pruned") == Approx(zeros));
     const quant::LoadedModel loaded = load(name);
     REQUIRE(loaded.masks.size() == 4);  // the Linears of one block
+    CHECK(row(name).size.mask_bytes > 0);
+    const std::string text = read_file(directory / "run" / "seed-1" / "rows" / str(name, ".json"));
+    CHECK(row_from_text(text, "row").size.bytes() == row(name).size.bytes());
     for (const quant::NamedMask& m : loaded.masks) {
       const std::span<const real> w = loaded.model->params().find(m.name)->value.flat();
       double zero = 0;
@@ -101,6 +104,29 @@ TEST_CASE("settings of pruning without effect are refused") {
   c.row = {{.method = "fp32", .label = "x"}};
   CHECK(error_of([&] { validate(c); }).field == "row[0].label");
   CHECK(row_name(c, pruned("fp16", 0, "x", {})) == "x-fp16");
+}
+
+TEST_CASE("what would fill zeros or has no zero is refused before a run") {
+  const auto refused = [](const RowConfig& row) {
+    ExperimentConfig c = pruning_experiment();
+    c.row = {row};
+    return error_of([&] { check_rows(c, 60); }).field;
+  };
+  const std::string zeros = "prune.method=magnitude";
+  for (const char* method : {"adaround", "signround", "gsq", "block-ap", "efficient-qat"}) {
+    INFO(method);
+    CHECK(refused(pruned(method, 4, "x", {zeros})) == "row[0]");
+  }
+  CHECK(refused(pruned("qat-lsq", 4, "x", {zeros, "qat.from=adaround"})) == "row[0]");
+  for (const char* method : {"rtn", "gptq", "qat-ste"}) {
+    RowConfig row = pruned(method, 2, "x", {zeros});
+    row.grid = "seq";
+    CHECK(refused(row) == "row[0].grid");
+  }
+  RowConfig staged{.method = "gptq", .bits = 2, .grid = "seq", .label = "x"};
+  staged.pipeline = {"prune 50%", "gptq 2"};
+  CHECK(refused(staged) == "row[0].grid");
+  CHECK_NOTHROW(check_rows(pruning_experiment(), 60));
 }
 
 }  // namespace
