@@ -1,14 +1,12 @@
 #include "experiments/run/compare.h"
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <map>
 #include <set>
 #include <utility>
 
 #include "autograd/base/clock.h"
-#include "experiments/machine/machine.h"
 #include "experiments/run/fit.h"
 #include "experiments/run/layer_study.h"
 #include "experiments/run/merge_products.h"
@@ -16,11 +14,8 @@
 #include "experiments/run/pipeline_row.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/row_files.h"
-#include "experiments/run/sample_text.h"
-#include "experiments/run/signals.h"
+#include "experiments/run/row_maker.h"
 #include "experiments/run/teacher.h"
-#include "nn/checkpoint.h"
-#include "nn/integrity.h"
 #include "quant/methods/calibration.h"
 #include "quant/methods/outliers.h"
 #include "quant/methods/post_training.h"
@@ -37,22 +32,13 @@ class SeedRun {
       : run_(run),
         seed_(seed),
         stream_(static_cast<std::uint64_t>(seed)),
-        folder_(run.dir.path() / ("seed-" + std::to_string(seed))),
-        scored_on_(scored_hash(run.config, run.data)),
+        rows_(run, seed),
         texts_(run.data.source.tokens.train, stream_),
-        teacher_(load_teacher(run.config)) {
-    results_.seed = seed;
-    fs::create_directories(folder_ / "rows");
-    remove_stale_temporaries(run.dir.path() / "models", RunDir::is_model);
-    remove_stale_temporaries(folder_ / "rows", [](std::string_view name) {
-      return name.ends_with(".json") || name.ends_with(".sensitivity");
-    });
-    for (const fs::path& phase : entries_of(folder_ / "ckpt")) nn::remove_stale_checkpoints(phase);
-  }
+        teacher_(load_teacher(run.config)) {}
 
   std::optional<RowResult> base() {
     RowResult row{.name = std::string(kBaseRow), .method = std::string(kBaseRow)};
-    const bool done = make(row, [&](RowResult& r, const fs::path& dir) {
+    const bool done = rows_.make(row, [&](RowResult& r, const fs::path& dir) {
       const auto model = first_model(run_.config, run_.data.source.tokenizer.vocab_size(), stream_);
       const TrainSettings settings = base_settings(run_.config, stream_);
       const TrainParts parts = taught({.model = *model}, run_.config.distill, teacher_.get());
@@ -61,16 +47,16 @@ class SeedRun {
       nn::save_model(*model, dir);
       return true;
     });
-    return done ? std::optional(results_.rows.back()) : std::nullopt;
+    return done ? std::optional(rows_.results().rows.back()) : std::nullopt;
   }
 
   std::optional<SeedResults> all() {
     if (!base()) return std::nullopt;
-    fork_ = quant::load_any(path(kBaseRow)).model;
-    base_.emplace(*fork_, scored_text(run_.config, run_.data).tokens);
+    fork_ = quant::load_any(rows_.model(kBaseRow)).model;
+    rows_.compare_with(*fork_);
     const std::vector<std::string> rows = rows_of(run_.config, run_.shard, seed_);
     const std::set<std::string> wanted(rows.begin(), rows.end());
-    if (!keep_study(folder_, results_, run_.config, run_.data, *fork_, run_.progress))
+    if (!keep_study(rows_.folder(), rows_.results(), run_.config, run_.data, *fork_, run_.progress))
       return std::nullopt;
     for (const Control& planned : controls(run_.config, stream_)) {
       if (wanted.contains(planned.name) && !control(planned)) return std::nullopt;
@@ -79,20 +65,18 @@ class SeedRun {
       if (!wanted.contains(planned_result(run_.config, planned).name)) continue;
       if (!quantized_rows(row_config(run_.config, planned), planned)) return std::nullopt;
     }
-    return std::move(results_);
+    return std::move(rows_.results());
   }
 
  private:
-  fs::path path(std::string_view row) const { return model_path(run_, row, seed_); }
-
   bool control(const Control& planned) {
-    const bool done = make(planned_result(planned), [&](RowResult& r, const fs::path& dir) {
+    const bool done = rows_.make(planned_result(planned), [&](RowResult& r, const fs::path& dir) {
       const auto model = nn::clone(*fork_);
       if (!fit(planned.settings, {.model = *model}, r)) return false;
       nn::save_model(*model, dir);
       return true;
     });
-    if (done) controls_[planned.name] = quant::load_any(path(planned.name)).model;
+    if (done) controls_[planned.name] = quant::load_any(rows_.model(planned.name)).model;
     return done;
   }
 
@@ -100,12 +84,12 @@ class SeedRun {
     const RowResult row = planned_result(run_.config, planned);
     const bool in_stages = !planned.pipeline.empty();
     if (!in_stages && planned.method == "fp16") {
-      return make(row, [&](RowResult& r, const fs::path& dir) {
+      return rows_.make(row, [&](RowResult& r, const fs::path& dir) {
         return half_row(config, planned, r, dir);
       });
     }
     if (!in_stages && row.trained) {
-      return make(row, [&](RowResult& r, const fs::path& dir) {
+      return rows_.make(row, [&](RowResult& r, const fs::path& dir) {
         return train_row(config, quant::method(planned.method), row_plan(run_.config, planned), r,
                          dir);
       });
@@ -117,9 +101,9 @@ class SeedRun {
                                      row_plan(run_.config, planned), from, r, dir);
       };
     };
-    if (!make(row, post(*fork_))) return false;
+    if (!rows_.make(row, post(*fork_))) return false;
     return std::ranges::all_of(of_controls(run_.config, row), [&](const RowResult& of_control) {
-      return make(of_control, post(*controls_.at(of_control.control)));
+      return rows_.make(of_control, post(*controls_.at(of_control.control)));
     });
   }
 
@@ -190,7 +174,7 @@ class SeedRun {
     const auto text = calibration ? calibration->batches() : std::span<const nn::Tokens>{};
     const double began = seconds_now();
     if (method && !row.trained && mixes(config, *method)) {
-      const fs::path kept = folder_ / "rows" / (row.name + ".sensitivity");
+      const fs::path kept = rows_.folder() / "rows" / (row.name + ".sensitivity");
       const MixedPlan own = mixed_plan(config, *method, plan, model, text,
                                        run_.data.source.tokens.train, stream_, kept);
       about.set("mixed", to_json(own.mixed, config.quant.options.mixed));
@@ -325,79 +309,12 @@ class SeedRun {
     return experiments::fit(run_, seed_, settings, parts, row);
   }
 
-  /// Makes an artefact, reads it back, scores it and writes its row file; or finds that done.
-  /// `build` fills the model directory and the row, and says whether it came to its end.
-  template <class Build>
-  bool make(RowResult row, const Build& build) {
-    const fs::path file = folder_ / "rows" / (row.name + ".json");
-    if (fs::exists(file) && fs::exists(path(row.name) / nn::kWeightsFile)) {
-      if (auto found = finished_row(file, path(row.name), row.name, run_.progress)) {
-        follow_plan(*found, row);
-        if (found->scored_on != scored_on_) {
-          found->build = then_build(found->build, build_text());
-          score(*found);
-          write_file(file, row_text(*found));
-        }
-        if (run_.time) run_.time->found(row.name, found->seconds);
-        forget_training(row.name);  // a kill may have come before
-        results_.rows.push_back(std::move(*found));
-        return true;
-      }
-    }
-    if (stop_requested()) return false;
-    const double began = seconds_now();
-    if (run_.time) run_.progress.run(run_.time->begin(row.name));
-    row.build = build_text();
-    fs::create_directories(path(row.name).parent_path());
-    try {
-      DirectoryWriter dir(path(row.name));
-      run_.data.source.tokenizer.save(dir.temporary());
-      if (!build(row, dir.temporary())) return false;
-      dir.commit();
-      score(row);
-    } catch (const Error& e) {
-      ErrorParts parts = e.parts();
-      if (parts.where != row.name) parts.where = str(row.name, ": ", parts.where);
-      throw Error(std::move(parts));
-    }
-    write_file(file, row_text(row));
-    forget_training(row.name);
-    if (run_.time) run_.time->end(row.name, seconds_now() - began);
-    results_.rows.push_back(std::move(row));
-    return true;
-  }
-
-  /// The artefact has replaced its checkpoints. fp32's stay: a longer training would start from their
-  /// moments.
-  void forget_training(const std::string& row) const {
-    if (row != kBaseRow) remove_checkpoints(run_.dir, seed_, row);
-  }
-
-  void score(RowResult& row) {
-    const quant::LoadedModel loaded = read_model(path(row.name), row);
-    row.scored_on = scored_on_;
-    const ScoredText text = scored_text(run_.config, run_.data);
-    row.eval = base_ ? evaluate(*loaded.model, text.bytes_per_token, *base_)
-                     : evaluate(*loaded.model, text.tokens, text.bytes_per_token);
-    row.accuracy.reset();
-    if (!run_.data.task.empty())
-      row.accuracy = task_accuracy(*loaded.model, run_.data.source.tokenizer, run_.data.task);
-    row.sample = sample_text(*loaded.model, run_.data.source.tokenizer, text.tokens, stream_);
-    run_.progress.note(str(row.name, ": ", text.name, " loss ", round4(row.eval.loss), ", ",
-                           row.file_bytes, " bytes"));
-  }
-
-  static double round4(double x) { return std::round(1e4 * x) / 1e4; }
-
   RunContext run_;
   std::int64_t seed_;
   std::uint64_t stream_;
-  fs::path folder_;
-  std::string scored_on_;
+  RowMaker rows_;
   CalibrationTexts texts_;
-  SeedResults results_;
   std::unique_ptr<nn::Model> fork_, teacher_;
-  std::optional<KeptLogits> base_;  // of fork_, on what rows are scored on
   std::map<std::string, std::unique_ptr<nn::Model>> controls_;
 };
 
