@@ -102,7 +102,9 @@ class Pool {
   }
 
   void run(std::int64_t n, void (*call)(const void*, std::int64_t), const void* body) {
-    if (inside_region || n == 1 || size() == 1) return run_inline(n, call, body);
+    // A single tile occupies no thread but this one: regions below it still have the pool.
+    if (n == 1) return call(body, 0);
+    if (inside_region || size() == 1) return run_inline(n, call, body);
     const std::unique_lock<std::mutex> lock(region_, std::try_to_lock);
     if (!lock) return run_inline(n, call, body);  // another thread's region has the pool
     start();
@@ -129,8 +131,9 @@ class Pool {
   }
 
  private:
-  static void run_inline(std::int64_t n, void (*call)(const void*, std::int64_t),
-                         const void* body) {
+  // Not inlined: its name in a profile is what experiments/bench/serial_share.py looks for.
+  [[gnu::noinline]] static void run_inline(std::int64_t n, void (*call)(const void*, std::int64_t),
+                                           const void* body) {
     const Inside inside;
     for (std::int64_t i = 0; i < n; ++i) call(body, i);
   }

@@ -20,9 +20,9 @@ namespace detail {
 void parallel_run(std::int64_t n, void (*call)(const void* body, std::int64_t i), const void* body);
 }
 
-/// Runs body(i) once for each i in [0, n) and returns when all are done. Called inside a body it
-/// runs inline. Of the exceptions that bodies throw, the one of the lowest i is rethrown here. No
-/// heap allocation.
+/// Runs body(i) once for each i in [0, n) and returns when all are done. Called inside one of several
+/// bodies it runs inline. Of the exceptions that bodies throw, the one of the lowest i is rethrown
+/// here. No heap allocation.
 template <class Body>
 void parallel_for(std::int64_t n, const Body& body) {
   detail::parallel_run(

@@ -1,6 +1,7 @@
 #include "quant/numbers/own_levels.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -71,25 +72,36 @@ void for_words(std::span<const real> unit, const Body& body) {
   }
 }
 
+/// The squared error of a unit on the lattice with that scale.
+double lattice_error(std::span<const real> unit, real scale) {
+  double error = 0;
+  for_words(unit, [&](std::size_t, const Vector8& w) {
+    Vector8 v = w;
+    for (real& c : v) c /= scale;
+    const Vector8 point = e8p_point(e8p_nearest(v));
+    for (std::size_t i = 0; i < w.size(); ++i) {
+      const double d = static_cast<double>(w[i]) - static_cast<double>(point[i] * scale);
+      error += d * d;
+    }
+  });
+  return error;
+}
+
+/// Tries its scales in parallel: the unit may be the whole matrix.
 real lattice_scale(std::span<const real> unit, ScaleType type) {
   const real size = root_mean_square(unit);
+  if (size == 0) return round_scale(size, type);
+  constexpr Index kTrials = kHighestTwentieth - kLowestTwentieth + 1;
+  std::array<real, at(kTrials)> scales{};
+  std::array<double, at(kTrials)> errors{};
+  parallel_for(kTrials, [&](Index i) {
+    scales[at(i)] = round_scale(size * static_cast<real>(kLowestTwentieth + i) / 20, type);
+    errors[at(i)] = lattice_error(unit, scales[at(i)]);
+  });
   real best = round_scale(size, type);
-  if (size == 0) return best;
   double least = std::numeric_limits<double>::infinity();
-  for (int k = kLowestTwentieth; k <= kHighestTwentieth; ++k) {
-    const real scale = round_scale(size * static_cast<real>(k) / 20, type);
-    double error = 0;
-    for_words(unit, [&](std::size_t, const Vector8& w) {
-      Vector8 v = w;
-      for (real& c : v) c /= scale;
-      const Vector8 point = e8p_point(e8p_nearest(v));
-      for (std::size_t i = 0; i < w.size(); ++i) {
-        const double d = static_cast<double>(w[i]) - static_cast<double>(point[i] * scale);
-        error += d * d;
-      }
-    });
-    if (error < least) least = error, best = scale;
-  }
+  for (std::size_t i = 0; i < errors.size(); ++i)
+    if (errors[i] < least) least = errors[i], best = scales[i];
   return best;
 }
 

@@ -171,6 +171,16 @@ TEST_CASE("a nested region runs inline in order and passes exceptions on") {
   }
 }
 
+TEST_CASE("below a region of one tile the pool is free") {
+  const AllThreadsAfterwards restore;
+  set_threads(2);
+  std::atomic<int> arrived{0};
+  parallel_for(1, [&](std::int64_t) {
+    parallel_for(2, [&](std::int64_t) { meet(arrived, 2); });
+  });
+  CHECK(arrived == 2);
+}
+
 TEST_CASE("regions of several threads at once do not disturb each other") {
   const AllThreadsAfterwards restore;
   set_threads(3);
