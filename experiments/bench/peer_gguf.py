@@ -1,11 +1,12 @@
 """A Notch or Hugging Face GPT-2 directory (FP32) as a GGUF file, to time llama.cpp on the same shape.
 
-    peer_gguf.py MODEL_DIR OUT.gguf f32|q8_0|q6_k|q4_0
+    peer_gguf.py MODEL_DIR OUT.gguf f32|q8_0|q6_k|q4_0|q2_k
 
 Matrices get the type, rounded to nearest in its blocks; norms, biases and positions stay f32. The head is written as a
 copy of the token table, as that program wants it. The values are right, but no more is done for quality than rounding:
 this is for measuring speed. Blocks (d: half): q8_0 d, 32 int8; q4_0 d, 32 nibbles q + 8, element j low and j + 16 high
-of byte j; q6_k 256 codes q + 32 as low nibbles and high pairs of bits, 16 int8 scales, d.
+of byte j; q6_k 256 codes q + 32 as low nibbles and high pairs of bits, 16 int8 scales, d; q2_k 16 scales of 4 bits, minima
+above them, 256 codes of 2 bits, d of the scales, d of the minima.
 """
 import json
 import struct
@@ -13,7 +14,7 @@ import sys
 
 import numpy as np
 
-TYPES = {"f32": (0, 0), "q4_0": (2, 2), "q8_0": (8, 7), "q6_k": (14, 18)}  # of tensors, of the file
+TYPES = {"f32": (0, 0), "q4_0": (2, 2), "q8_0": (8, 7), "q2_k": (10, 10), "q6_k": (14, 18)}  # of tensors, of the file
 
 
 def tensors_of(path):
@@ -62,8 +63,20 @@ def q6_k(w):
     return np.hstack(parts)
 
 
+def q2_k(w):
+    x = w.reshape(-1, 16, 16)
+    minimum = -np.minimum(x.min(2), 0)
+    scale = (x.max(2) + minimum) / np.float32(3)
+    d, dmin = (v.max(1, keepdims=True) / np.float32(15) for v in (scale, minimum))
+    s, m = np.rint(divide(scale, d)), np.rint(divide(minimum, dmin))
+    q = np.clip(np.rint(divide(x + (dmin * m)[:, :, None], (d * s)[:, :, None])), 0, 3)
+    q = q.astype(np.uint8).reshape(-1, 2, 4, 32)
+    codes = q[:, :, 0] | q[:, :, 1] << 2 | q[:, :, 2] << 4 | q[:, :, 3] << 6
+    return np.hstack([s.astype(np.uint8) | m.astype(np.uint8) << 4, codes.reshape(-1, 64), halves(d), halves(dmin)])
+
+
 def encode(w, kind):
-    return {"f32": lambda x: x, "q8_0": q8_0, "q4_0": q4_0, "q6_k": q6_k}[kind](w).tobytes()
+    return {"f32": lambda x: x, "q8_0": q8_0, "q4_0": q4_0, "q6_k": q6_k, "q2_k": q2_k}[kind](w).tobytes()
 
 
 def renamed(name, w):

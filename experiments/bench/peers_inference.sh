@@ -7,8 +7,8 @@
 #
 # S: 6 layers x 384 channels, 256 tokens; M: 12 x 768, GPT-2's 50257; random weights, the same for all. A prompt of 256
 # tokens (logits of the last position), then one token per pass, batch 1. Each round runs Notch and then its peers, each
-# reporting its fastest pass (ik: the mean of two repetitions); ratios are formed inside a round and the median over
-# rounds is printed (above 1, Notch is faster). Keys and values: Notch and ONNX Runtime FP32, the others FP16.
+# reporting its fastest pass (ik's decoding: the fastest four in a row); ratios are formed inside a round and the median
+# over rounds is printed (above 1, Notch is faster). Keys and values: Notch and ONNX Runtime FP32, the others FP16.
 #   llama  llama.cpp, from LLAMA_LIBS (a folder with libllama and libggml) or the npm package node-llama-cpp, which brings
 #          builds for every kind of processor; NODE_LLAMA, a folder where that is installed
 #   ik     ik_llama.cpp's llama-bench with its types repacked for rows of this CPU (-rtr 1), from IK_LLAMA (the folder of
@@ -28,7 +28,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=experiments/setup.sh
 source "$here/../setup.sh"
 
-shapes=S,M rounds=5 threads=$notch_jobs types=fp32,int8,int6,int4 peers=llama,ik,ort
+shapes=S,M rounds=5 threads=$notch_jobs types=fp32,int8,int6,int4,int2 peers=llama,ik,ort
 while [ $# -gt 0 ]; do
   case $1 in
     --shape) shapes=$2 ;;
@@ -122,15 +122,15 @@ done
 
 # Each prints "<prompt tokens/s> <decode tokens/s>" of one round.
 run_notch() {
-  "$notch" bench "$1" -q --batch 1 --prompt 256 --rounds 1 --threads "$threads" -o csv |
+  "$notch" bench "$1" -q --batch 1 --prompt 256 --rounds 3 --threads "$threads" -o csv |
     awk -F, 'NR == 1 { for (i = 1; i <= NF; ++i) at[$i] = i } NR > 1 { print $at["tokens_per_s"] }' | paste -sd ' '
 }
 run_llama() { GGML_BACKENDS=$llama_libs "$work/llama" "$1" "$threads" 256 16 2; }
-run_ik() { # a prompt, and 16 tokens after one
-  "$ik/llama-bench" -m "$1" -t "$threads" -p 256 -n 0 -gp 256,16 -rtr 1 -r 2 -o csv 2>/dev/null |
-    "$python" -c 'import csv, sys
-rows = list(csv.DictReader(sys.stdin))
-print(*[next(r["avg_ts"] for r in rows if (int(r["n_gen"]) > 0) == decode) for decode in (False, True)])'
+run_ik() { # prompts, and four tokens after each of as many others
+  "$ik/llama-bench" -m "$1" -t "$threads" -p 256 -n 0 -gp 256,4 -rtr 1 -r 4 -o json 2>/dev/null |
+    "$python" -c 'import json, sys
+rows = json.load(sys.stdin)
+print(*[max(next(r["samples_ts"] for r in rows if (r["n_gen"] > 0) == decode)) for decode in (False, True)])'
 }
 run_ort() { node "$here/peer_onnx.mjs" "${1%:*}" "${1#*:}" "$threads" 256 16 2; }
 
@@ -216,6 +216,15 @@ for shape in ${shapes//,/ }; do
       "ik:ik_llama.cpp q4_0 repacked:$work/q4_0.gguf" "ort:ONNX Runtime 4 bits, level 4:$work/w4.onnx:4"
     row 'int4 in groups of 32, fp32 activations' "$work/$shape-w4" "llama:llama.cpp q4_0:$work/q4_0.gguf" \
       "ik:ik_llama.cpp q4_0 repacked:$work/q4_0.gguf" "ort:ONNX Runtime 4 bits, level 1:$work/w4.onnx:1"
+  fi
+  if wants int2 && [ "$shape" = M ]; then
+    gguf q2_k
+    quantized w2a8 --bits 2 -g 32 --scale f16 -a 8 --embedding same
+    quantized w2 --bits 2 -g 32 --scale f16 --embedding same
+    row 'int2 in groups of 32, int8 activations' "$work/$shape-w2a8" "llama:llama.cpp q2_k:$work/q2_k.gguf" \
+      "ik:ik_llama.cpp q2_k repacked:$work/q2_k.gguf"
+    row 'int2 in groups of 32, fp32 activations' "$work/$shape-w2" "llama:llama.cpp q2_k:$work/q2_k.gguf" \
+      "ik:ik_llama.cpp q2_k repacked:$work/q2_k.gguf"
   fi
   rm -rf "${work:?}/$shape"* "$work"/*.gguf "$work"/*.onnx
 done
