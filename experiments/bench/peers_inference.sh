@@ -129,7 +129,7 @@ run_llama() { GGML_BACKENDS=$llama_libs "$work/llama" "$1" "$threads" 256 16 2; 
 run_ik() { # prompts, and four tokens after each of as many others
   "$ik/llama-bench" -m "$1" -t "$threads" -p 256 -n 0 -gp 256,4 -rtr 1 -r 4 -o json 2>/dev/null |
     "$python" -c 'import json, sys
-rows = json.load(sys.stdin)
+rows = json.loads("".join(line for line in sys.stdin if not line.startswith("WARNING")))  # some of ggml in between
 print(*[max(next(r["samples_ts"] for r in rows if (r["n_gen"] > 0) == decode)) for decode in (False, True)])'
 }
 run_ort() { node "$here/peer_onnx.mjs" "${1%:*}" "${1#*:}" "$threads" 256 16 2; }

@@ -17,7 +17,7 @@ using Index = std::int64_t;
 
 constexpr Index kFewRows = 16;           // of floats: beyond, dequantizing for gemm pays
 constexpr Index kPieceWeights = 786432;  // dequantized at a time: 3 MiB
-constexpr Index kSplitTokens = 32;       // their digits, and the three products of each, at a time
+constexpr Index kWideRows = 4096;        // of products: more are a head's
 
 template <class T>
 std::span<T> part(std::span<T> all, Index first, Index n) {
@@ -45,6 +45,10 @@ std::variant<ServedPanels, ServedLanes, ServedWords> layout_of(const Spec& spec,
 [[maybe_unused]] bool digits_pay(Index M) {
   return M <= kFewRows || best_integer_kernel() >= IntegerKernel::avx_vnni;
 }
+
+/// Tokens whose digits and three products each are held at a time: the kernels read weights once for
+/// so many rows; fewer where a token's products are many.
+[[maybe_unused]] Index split_tokens(Index rows) { return rows > kWideRows ? 32 : 96; }
 
 template <class Context>
 ActivationCodes codes_for(const Context& c, const IntegerShape& shape, Index tokens) {
@@ -151,11 +155,11 @@ void ServedMatrix::multiply_codes(const Forward& f, std::span<float> y, std::spa
 void ServedMatrix::multiply_digits(const Forward& f, std::span<float> y, std::span<const float> x,
                                    std::span<const float> bias, Index M) const {
   const auto& panels = std::get<ServedPanels>(matrix_);
-  const Index most = kDigits * std::min(M, kSplitTokens);
+  const Index step = split_tokens(rows_), most = kDigits * std::min(M, step);
   const ActivationCodes digits = codes_for(f, panels.shape(), most);
   const std::span<float> products = f.scratch<float>(most * rows_);
-  for (Index t = 0; t < M; t += kSplitTokens) {
-    const Index n = std::min(kSplitTokens, M - t);
+  for (Index t = 0; t < M; t += step) {
+    const Index n = std::min(step, M - t);
     const ActivationCodes now = first_of(digits, panels.shape(), kDigits * n);
     const std::span<float> three = part(products, 0, kDigits * n * rows_);
     split_rows(now, part(x, t * cols_, n * cols_), n, panels.shape());
