@@ -1,10 +1,11 @@
 // Values of an experiment that are each in range and still cannot work together; those of single rows
 // are in config_check_rows.cpp. Everything is checked before a run allocates or writes anything.
+#include "experiments/config/config_check.h"
+
 #include <algorithm>
 
 #include "autograd/base/error.h"
 #include "autograd/base/names.h"
-#include "experiments/config/config_check.h"
 #include "experiments/config/pipeline.h"
 #include "quant/numbers/format.h"
 

@@ -257,9 +257,8 @@ std::string part_line(std::string_view part, std::int64_t bytes, const quant::Si
 }  // namespace
 
 std::vector<std::string> size_lines(const Artefact& artefact) {
-  const quant::SizeReport s = artefact.size.quantized == 0
-                                  ? artefact.size
-                                  : size_of(artefact, quant::Entropy::measured);
+  const quant::SizeReport s =
+      artefact.size.quantized == 0 ? artefact.size : size_of(artefact, quant::Entropy::measured);
   std::vector<std::string> lines = {
       str(artefact.file_bytes, " bytes in model.safetensors: ", fixed3(s.bits_per_weight()),
           " bits per weight over ", s.weights, " weights")};

@@ -194,12 +194,12 @@ Figure accuracy_figure(const Statistics& statistics, std::size_t questions) {
     return right ? right->percent : std::nan("");
   };
   add_levels(plot, seeds.front(), "%.1f %%", percent, percent);
-  out.caption = str(
-      "Higher is better. Bars: 95 % interval, from the ", questions, " questions",
-      seeds.size() > 1 ? " and the seeds" : "",
-      ". All rows answer the same questions: two differ by more than chance sooner than their "
-      "bars suggest.",
-      mark_words(statistics));
+  out.caption =
+      str("Higher is better. Bars: 95 % interval, from the ", questions, " questions",
+          seeds.size() > 1 ? " and the seeds" : "",
+          ". All rows answer the same questions: two differ by more than chance sooner than their "
+          "bars suggest.",
+          mark_words(statistics));
   return out;
 }
 

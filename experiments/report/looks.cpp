@@ -16,15 +16,13 @@ struct FamilyLooks {
 
 /// Okabe and Ito's colours, the lighter ones a little darker for thin lines on white, and shades of
 /// them.
-constexpr FamilyLooks kBaseline{
-    {"#444444", "#1a75aa", "#6b6b6b", "#46707f", "#222222", "#5d6872"},
-    {Mark::circle, Mark::square, Mark::hexagon, Mark::bar}};
+constexpr FamilyLooks kBaseline{{"#444444", "#1a75aa", "#6b6b6b", "#46707f", "#222222", "#5d6872"},
+                                {Mark::circle, Mark::square, Mark::hexagon, Mark::bar}};
 constexpr FamilyLooks kPostTraining{
     {"#0062a3", "#5b3f8c", "#1c6f6f", "#3560c4", "#0b4560", "#4a4f6e"},
     {Mark::diamond, Mark::triangle_right, Mark::triangle_left, Mark::plus}};
-constexpr FamilyLooks kTrained{
-    {"#8f5d00", "#c04600", "#5c7300", "#00704f", "#6e4a2a", "#8a3324"},
-    {Mark::triangle_up, Mark::triangle_down, Mark::spark, Mark::star}};
+constexpr FamilyLooks kTrained{{"#8f5d00", "#c04600", "#5c7300", "#00704f", "#6e4a2a", "#8a3324"},
+                               {Mark::triangle_up, Mark::triangle_down, Mark::spark, Mark::star}};
 constexpr Look kHalf{"#9b4278", Mark::cross}, kOther{"#9b4278", Mark::plus};
 
 }  // namespace

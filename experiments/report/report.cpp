@@ -280,12 +280,13 @@ void Report::write(const std::filesystem::path& dir) const {
   if (Table size = size_table(seeds_.front()); !size.rows().empty()) {
     page.sections.push_back(
         {.title = "Size",
-         .notes = "Bits per weight of the whole model, part by part (levels: lists and codebooks of "
-                  "the matrices' own; beside: products in floating point and factors of inputs), and "
-                  "of a code: its order-0 entropy, and what `notch export --format coded` takes for "
-                  "it with its tables. "
-                  "Seed " +
-                  std::to_string(seeds_.front().seed) + ".\n",
+         .notes =
+             "Bits per weight of the whole model, part by part (levels: lists and codebooks of "
+             "the matrices' own; beside: products in floating point and factors of inputs), and "
+             "of a code: its order-0 entropy, and what `notch export --format coded` takes for "
+             "it with its tables. "
+             "Seed " +
+             std::to_string(seeds_.front().seed) + ".\n",
          .tables = {std::move(size)}});
   }
   if (Table figures = figures_table(seeds_); !figures.rows().empty()) {

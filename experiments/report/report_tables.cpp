@@ -151,7 +151,9 @@ Table size_table(const SeedResults& seed) {
     const auto per_weight = [&](std::int64_t bytes) {
       return number(8 * static_cast<double>(bytes) / static_cast<double>(s.weights));
     };
-    const auto if_any = [&](std::int64_t bytes) { return bytes > 0 ? per_weight(bytes) : missing(); };
+    const auto if_any = [&](std::int64_t bytes) {
+      return bytes > 0 ? per_weight(bytes) : missing();
+    };
     table.add_row(
         {text(label(r)), number(r.bits), per_weight(s.code_bytes), if_any(s.scale_bytes),
          if_any(s.level_bytes), if_any(s.zero_point_bytes), if_any(s.mask_bytes),

@@ -67,8 +67,8 @@ Json common_environment(const std::vector<const Json*>& environments) {
 }
 
 std::string place_text(const SizePoint& p) {
-  return str(bytes_text(p.bytes()), " (", p.best ? p.width : "fp32",
-             ", loss ", printed("%.4f", p.size->statistics->loss(p.row->name)), ')');
+  return str(bytes_text(p.bytes()), " (", p.best ? p.width : "fp32", ", loss ",
+             printed("%.4f", p.size->statistics->loss(p.row->name)), ')');
 }
 
 /// Tables under one another, each line begun by its model: every column once, after the one that it

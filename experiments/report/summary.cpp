@@ -181,10 +181,9 @@ Table short_table(const Statistics& statistics, const std::vector<WidthSummary>&
                {.key = "bits_per_weight", .title = "bits/weight", .decimals = 2},
                {.key = "loss", .title = "best loss", .decimals = 4}});
   const auto reference = [&](const RowResult& row, std::string_view title) {
-    table.add_row({text(title), missing(), missing(), missing(),
-                   number(statistics.file_bytes(row.name)),
-                   number(statistics.bits_per_weight(row.name)),
-                   number(statistics.loss(row.name))});
+    table.add_row(
+        {text(title), missing(), missing(), missing(), number(statistics.file_bytes(row.name)),
+         number(statistics.bits_per_weight(row.name)), number(statistics.loss(row.name))});
   };
   const SeedResults& seed = statistics.seeds().front();
   reference(*find_row(seed, kBaseRow), kBaseRow);

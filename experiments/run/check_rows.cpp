@@ -65,13 +65,13 @@ void check_pruning(const ExperimentConfig& config, const RowConfig& planned,
       std::ranges::find(stages, PipelineStage::Kind::prune, &PipelineStage::kind) == stages.end())
     return;
   const quant::Method& method = quant::method(planned.method);
-  const quant::Method* codes =
-      method.trains() ? quant::start_of(method, config.qat.from) : &method;
+  const quant::Method* codes = method.trains() ? quant::start_of(method, config.qat.from) : &method;
   if (prunes && codes && codes->refine) {
-    refuse_at(origins, row, "prune.method",
-              {.what = str(codes->name, " learns every code of a matrix and would fill what is pruned"),
-               .found = by,
-               .hint = "another method, or prune.method = \"none\" for this row"});
+    refuse_at(
+        origins, row, "prune.method",
+        {.what = str(codes->name, " learns every code of a matrix and would fill what is pruned"),
+         .found = by,
+         .hint = "another method, or prune.method = \"none\" for this row"});
   }
   try {
     for (const quant::Target& t : targets) {

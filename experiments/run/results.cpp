@@ -212,20 +212,13 @@ void require_possible(const RowResult& row, std::string_view where) {
   }
   require(row.bits >= 1 && row.bits <= 32, "bits", str(row.bits), "1 to 32");
   const std::pair<const char*, std::int64_t> counts[] = {
-      {"weights", row.size.weights},
-      {"quantized_weights", row.size.quantized},
-      {"code_bytes", row.size.code_bytes},
-      {"scale_bytes", row.size.scale_bytes},
-      {"level_bytes", row.size.level_bytes},
-      {"zero_point_bytes", row.size.zero_point_bytes},
-      {"mask_bytes", row.size.mask_bytes},
-      {"table_bytes", row.size.table_bytes},
-      {"side_bytes", row.size.side_bytes},
-      {"float_bytes", row.size.float_bytes},
-      {"header_bytes", row.size.header_bytes},
-      {"coded_bytes", row.size.coded_bytes},
-      {"file_bytes", row.file_bytes},
-      {"layers", row.layers}};
+      {"weights", row.size.weights},           {"quantized_weights", row.size.quantized},
+      {"code_bytes", row.size.code_bytes},     {"scale_bytes", row.size.scale_bytes},
+      {"level_bytes", row.size.level_bytes},   {"zero_point_bytes", row.size.zero_point_bytes},
+      {"mask_bytes", row.size.mask_bytes},     {"table_bytes", row.size.table_bytes},
+      {"side_bytes", row.size.side_bytes},     {"float_bytes", row.size.float_bytes},
+      {"header_bytes", row.size.header_bytes}, {"coded_bytes", row.size.coded_bytes},
+      {"file_bytes", row.file_bytes},          {"layers", row.layers}};
   for (const auto& [field, n] : counts) {
     require(n >= 0 && n <= kMost, field, str(n), str("0 to ", kMost));
   }

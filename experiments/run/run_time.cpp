@@ -134,8 +134,7 @@ RunTime::RunTime(const ExperimentConfig& config, const ReadTokens& reads, const 
       const bool whole = r.name == kBaseRow || r.control == kBaseRow;
       const double training = training_work(whole ? base : fork, context, reads.validation);
       // A teacher that is named teaches fp32 as well, and is taken to be as large.
-      const bool taught =
-          r.distilled || (r.name == kBaseRow && !config.distill.teacher.empty());
+      const bool taught = r.distilled || (r.name == kBaseRow && !config.distill.teacher.empty());
       const double teacher = taught ? (kTraining + 1) / kTraining : 1;
       kind.work += training * teacher * (r.granularity.empty() ? 1 : kRounded);
     }

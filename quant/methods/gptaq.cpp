@@ -21,8 +21,8 @@ Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
   const std::int64_t rows = matrix.rows(), cols = matrix.cols();
   const std::vector<double> H = matrix.H->matrix();
   DampedCholesky natural = natural_cholesky(H, cols, options.gptq.damp, where);
-  const std::vector<real> target = asymmetric_target(matrix.before(), rows, natural, drift,
-                                                     options.gptq.asymmetric, where);
+  const std::vector<real> target =
+      asymmetric_target(matrix.before(), rows, natural, drift, options.gptq.asymmetric, where);
   return measured(gptq(target, rows, cols, matrix.target.spec, H, options.gptq, where, matrix.keep,
                        {}, &natural));
 }

@@ -330,8 +330,8 @@ Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,
                       const GptqOptions& options, const Outliers& outliers) {
   // One-hot inputs have a diagonal Hessian, with which GPTQ is round-to-nearest.
   if (matrix.H == nullptr) return {.q = round_nearest(matrix.target, options.range())};
-  return measured(gptq(target, matrix.rows(), matrix.cols(), matrix.target.spec,
-                       matrix.H->matrix(), options, matrix.target.name, matrix.keep, outliers));
+  return measured(gptq(target, matrix.rows(), matrix.cols(), matrix.target.spec, matrix.H->matrix(),
+                       options, matrix.target.name, matrix.keep, outliers));
 }
 
 Rounded measured(GptqResult result) {
@@ -348,14 +348,13 @@ Rounded round_by_gptq(const MatrixView& matrix, const PostTrainingOptions& optio
   return round_by_gptq(matrix, matrix.before(), options.gptq);
 }
 
-constinit const Method kGptq{
-    .name = "gptq",
-    .source = "Frantar et al. 2022",
-    .needs = {.hessian = true},
-    .round = round_by_gptq,
-    .own_levels = true,
-    .section = "gptq",
-    .layer_figures = kGptqLayerFigures,
-    .row_figures = kGptqRowFigures};
+constinit const Method kGptq{.name = "gptq",
+                             .source = "Frantar et al. 2022",
+                             .needs = {.hessian = true},
+                             .round = round_by_gptq,
+                             .own_levels = true,
+                             .section = "gptq",
+                             .layer_figures = kGptqLayerFigures,
+                             .row_figures = kGptqRowFigures};
 
 }  // namespace notch::quant

@@ -31,15 +31,14 @@ constinit const Method kRtnHadamard{
     },
     .own_levels = true};
 
-constinit const Method kGptqHadamard{
-    .name = "gptq-hadamard",
-    .source = "Frantar et al. 2022, Ashkboos et al. 2024",
-    .needs = {.hessian = true},
-    .transform = rotated,
-    .round = round_by_gptq,
-    .own_levels = true,
-    .section = "gptq",
-    .layer_figures = kGptqLayerFigures,
-    .row_figures = kGptqRowFigures};
+constinit const Method kGptqHadamard{.name = "gptq-hadamard",
+                                     .source = "Frantar et al. 2022, Ashkboos et al. 2024",
+                                     .needs = {.hessian = true},
+                                     .transform = rotated,
+                                     .round = round_by_gptq,
+                                     .own_levels = true,
+                                     .section = "gptq",
+                                     .layer_figures = kGptqLayerFigures,
+                                     .row_figures = kGptqRowFigures};
 
 }  // namespace notch::quant

@@ -178,10 +178,10 @@ class Walk {
   KeptInputs transformed_by() const {
     std::int64_t tokens = 0;
     for (const nn::Tokens& t : text_) tokens += t.B * t.T;
-    return {.moments = method_.needs.hessian && transforms_by_text(),
-            .magnitudes = method_.needs.magnitudes,
-            .sample_every =
-                method_.needs.sample ? std::max<std::int64_t>(1, tokens / kSampleRows) : 0};
+    return {
+        .moments = method_.needs.hessian && transforms_by_text(),
+        .magnitudes = method_.needs.magnitudes,
+        .sample_every = method_.needs.sample ? std::max<std::int64_t>(1, tokens / kSampleRows) : 0};
   }
 
   void find_ranges(Group group) {

@@ -198,9 +198,7 @@ OnnxCodes::OnnxCodes(const std::vector<NamedQTensor>& tensors) : tensors_(tensor
   for (const NamedQTensor& t : tensors) check_tensor(t);
 }
 
-const NamedQTensor* OnnxCodes::find(const Param& p) const {
-  return find_named(tensors_, p.name);
-}
+const NamedQTensor* OnnxCodes::find(const Param& p) const { return find_named(tensors_, p.name); }
 
 std::string OnnxCodes::product(nn::OnnxGraph& g, const Param& weight, const std::string& x) {
   const NamedQTensor* t = find(weight);

@@ -113,9 +113,10 @@ Quantized Adapters::convert() const {
   Quantized out = base_;
   for (const auto& [weight, layer] : layers_) {
     if (!layer.down) continue;
-    find_named(out.tensors, weight->name)->change.side = SideProduct{.down = stored(*layer.down, 1),
-                                  .up = stored(*layer.up, layer.factor),
-                                  .rank = layer.down->value.rows()};
+    find_named(out.tensors, weight->name)->change.side =
+        SideProduct{.down = stored(*layer.down, 1),
+                    .up = stored(*layer.up, layer.factor),
+                    .rank = layer.down->value.rows()};
   }
   return out;
 }

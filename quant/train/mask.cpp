@@ -93,8 +93,8 @@ void zero_pruned(ParamStore& params, std::span<const NamedMask> masks) {
 void zero_pruned(Quantized& quantized, std::span<const NamedMask> masks) {
   for (const NamedMask& m : masks) {
     NamedQTensor* const at = find_named(quantized.tensors, m.name);
-    check(at && at->q.codes.size() == m.keep.size(), m.name,
-          "a mask of ", m.keep.size(), " weights is of none of the integers");
+    check(at && at->q.codes.size() == m.keep.size(), m.name, "a mask of ", m.keep.size(),
+          " weights is of none of the integers");
     QTensor& q = at->q;
     require_zero(q.spec, m.name);
     const Grid grid = grid_of(q.spec);

@@ -116,8 +116,8 @@ TEST_CASE("a row of other bytes than its width's is named and not compared") {
   std::vector<SeedResults> seeds = example();
   const auto best = [&] {
     const std::vector<WidthSummary> widths = summaries_of(Statistics(seeds));
-    const auto at = std::ranges::find(widths[1].families, quant::Family::post_training,
-                                      &FamilyBest::family);
+    const auto at =
+        std::ranges::find(widths[1].families, quant::Family::post_training, &FamilyBest::family);
     return std::pair{at->row->name, short_notes(widths)};
   };
   // Of fp32 and of the control; the latter costs less than GPTQ's 0.0041.

@@ -314,15 +314,15 @@ TEST_CASE("each takes back what outliers cost 8-bit inputs") {
 
 TEST_CASE("a transform that needs no second moments has none summed") {
   const auto summed = [](bool asks) {
-    const Method m{.name = "sums",
-                   .needs = {.text = true, .hessian = asks, .magnitudes = true},
-                   .transform =
-                       [](std::span<const Target* const>, const Hessian& H,
-                          const PostTrainingOptions&) {
-                         H.matrix();
-                         return Transform{};
-                       },
-                   .round = method("rtn").round};
+    const Method m{
+        .name = "sums",
+        .needs = {.text = true, .hessian = asks, .magnitudes = true},
+        .transform =
+            [](std::span<const Target* const>, const Hessian& H, const PostTrainingOptions&) {
+              H.matrix();
+              return Transform{};
+            },
+        .round = method("rtn").round};
     const AnyModel model = models()[0];
     const Text text(20, 8);
     const nn::Tokens tokens = text.tokens();

@@ -60,10 +60,10 @@ TEST_CASE("own levels come back from files of the predicted bytes") {
       CHECK(size.bytes() == tensor_bytes(dir.path()));
       std::int64_t levels = 0;
       for (const NamedQTensor& t : q.tensors)
-        levels += 2 * std::ssize(t.q.at.codebooks) +
-                  (spec.grid == GridKind::learned
-                       ? scale_bytes(spec.scale) * std::ssize(t.q.at.scales)
-                       : 0);
+        levels +=
+            2 * std::ssize(t.q.at.codebooks) +
+            (spec.grid == GridKind::learned ? scale_bytes(spec.scale) * std::ssize(t.q.at.scales)
+                                            : 0);
       CHECK(size.level_bytes == levels);
       CHECK((size.scale_bytes == 0) == (spec.grid == GridKind::learned));
       const LoadedModel back = load_any(dir.path());
