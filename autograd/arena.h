@@ -14,7 +14,7 @@ namespace notch {
 
 class Arena {
  public:
-  /// At least `bytes` bytes at a multiple of 64. Contents are unspecified.
+  /// Hands out at least `bytes` bytes at a multiple of 64. Contents are unspecified.
   void* allocate(std::size_t bytes);
   /// Returns a block for reuse in this step. `bytes` as given to allocate.
   void release(void* block, std::size_t bytes);

@@ -51,9 +51,9 @@ class Lifetimes {
   void add_leaf();
   /// An op begins: memory for its state.
   void* begin_op(std::size_t state_bytes);
-  /// Its node has been appended.
+  /// The node of the op that began has been appended.
   void add_op(bool needs_grad);
-  /// It has run.
+  /// The op of node `id` has run.
   void end_forward(std::uint32_t id, const Node& node, std::span<const std::uint32_t> inputs);
   void end_backward();
   /// The sweep has passed `id`. The loss stays readable.
@@ -70,7 +70,7 @@ class Lifetimes {
   void read(std::uint32_t id) { of_[id].read = true; }
   /// The value of `id`, which is there, stays as long as one that is not transient.
   void settle(std::uint32_t id) { of_[id].transient = false; }
-  /// It stays until begin().
+  /// The value of `id` stays until begin().
   void keep_value(std::uint32_t id) { of_[of_[id].owner].kept_by_caller = true; }
 
   const Arena& arena() const { return arena_; }
@@ -81,7 +81,7 @@ class Lifetimes {
     void* data = nullptr;
     std::size_t bytes = 0;
   };
-  /// Of a node.
+  /// What is known of the memory of a node.
   struct Life {
     Block value{};             // none: a leaf's or a view's
     std::uint32_t owner = 0;   // the node whose memory the value is (itself unless a view)
@@ -91,7 +91,7 @@ class Lifetimes {
     bool transient = false;
     bool read = false;  // an op has read the value that is in memory
   };
-  /// Of a node of the last inference.
+  /// What the last inference found of a node.
   struct Planned {
     const void* op = nullptr;
     std::uint32_t first_input = 0, n_inputs = 0, last_use = kNever;

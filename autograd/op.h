@@ -46,7 +46,7 @@ class Forward {
   bool training() const;
   /// A key that is a pure function of (graph key, node): the seed of counter_uniform.
   std::uint64_t key() const;
-  /// Of the matrix products of this step's training.
+  /// The precision of this step's matrix products.
   kernels::Precision precision() const;
 
  private:

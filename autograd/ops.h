@@ -65,7 +65,7 @@ Var causal_attention(Var qkv, int n_head, double dropout = 0);
 /// The same of queries [B, T, C] and of keys and values [B, T, KV · HS], HS = C / n_head, KV a
 /// divisor of n_head: query head h reads head h / (n_head / KV) of keys.
 Var causal_attention(Var q, Var k, Var v, int n_head, double dropout = 0);
-/// Each head of x [B, T, H · HS] turned by its position's angles (kernels/rotary.h has the formula
+/// Turns each head of x [B, T, H · HS] by its position's angles (kernels/rotary.h has the formula
 /// and the convention): position t by row first + t of `table` [positions, HS], made by
 /// kernels::rotary_table, which must outlive the step.
 Var rotary(Var x, const Tensor& table, std::int64_t first = 0);

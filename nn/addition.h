@@ -47,7 +47,7 @@ class Addition {
   virtual ParamStore* trained() { return nullptr; }
   /// What checkpoints keep besides those.
   virtual std::vector<NamedValues> state() { return {}; }
-  /// Between backward and the update of step r · steps, 0 <= r < 1.
+  /// Acts between backward and the update of step r · steps, 0 <= r < 1.
   virtual void before_update(double r) { static_cast<void>(r); }
   virtual void after_update(const Moment& at) { static_cast<void>(at); }
   /// Asked after some steps. `gradients` runs the model forward and backward over a batch, always

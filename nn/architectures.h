@@ -19,8 +19,8 @@ struct Architecture {
   std::string_view context{};     ///< the key of the longest sequence in config_json()
   std::string_view inner{};       ///< and that of the channels inside the MLP
   std::string_view layers{};      ///< and that of the blocks
-  /// Of what config.json says; `path` is for errors. Throws Fault::input, field = the key, for what
-  /// the model cannot compute exactly.
+  /// The model of a config.json; `path` is for errors. Throws Fault::input, field = the key, for
+  /// what the model cannot compute exactly.
   std::unique_ptr<Model> (*make)(const Json& config, const fs::path& path, Model::Values values);
 };
 std::span<const Architecture> architectures();

@@ -21,7 +21,7 @@ inline constexpr std::int64_t kFormatVersion = 1;
 /// Reads members of one object; the path and the key are in every error.
 class ConfigReader {
  public:
-  /// Both must outlive this. Throws Fault::input when `json` is no object.
+  /// Reads `json`, of the file `path`; both must outlive this. Fault::input when it is no object.
   ConfigReader(const Json& json, const fs::path& path) : json_(json), path_(path) {
     json.as_object(path.string());
   }

@@ -49,7 +49,7 @@ struct GgufType {
 
 /// Every type of a model's tensors that this program knows, by id; nullptr for any other.
 const GgufType* gguf_type(std::uint32_t id);
-/// By its name ("F32", "Q4_0"); nullptr.
+/// The type of that name ("F32", "Q4_0"); nullptr: there is none.
 const GgufType* gguf_type(std::string_view name);
 
 /// A tensor to be written: row-major [rows][cols]; a vector has one row.

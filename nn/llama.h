@@ -40,8 +40,8 @@ class RotaryPositions {
  public:
   RotaryPositions(std::int64_t positions, std::int64_t HS, double theta)
       : positions_(positions), HS_(HS), theta_(theta) {}
-  /// At least the first `used` positions, and no more than there are. A table stays when a longer one is
-  /// made, in steps of two, as a tape may still read it.
+  /// Angles of at least the first `used` positions, and no more than there are. A table stays when
+  /// a longer one is made, in steps of two, as a tape may still read it.
   const Tensor& table(std::int64_t used) const;
 
  private:

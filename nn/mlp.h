@@ -28,7 +28,7 @@ class Mlp final : public Model {
   std::vector<Stage> stages() override;
   Var embed(Graph& g, const Tokens& tokens, const KvCache* cache = nullptr) const override;
   Var hidden(Graph& g, const Tokens& tokens, KvCache* cache = nullptr) const override;
-  /// It has no file of its own kind: these are for the interface's sake.
+  /// What a file would hold of it: for the interface's sake, there are no files of an Mlp.
   std::string architecture() const override { return "mlp"; }
   Json config_json() const override;
   std::string description() const override { return "each token by itself"; }

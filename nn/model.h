@@ -138,7 +138,7 @@ class Model {
   virtual void init(std::uint64_t seed) = 0;
   /// A model of the same configuration, without values of its own or hooks.
   virtual std::unique_ptr<Model> twin(Values values = Values::allocate) const = 0;
-  /// Of training; 0 in an architecture that has none.
+  /// Sets the dropout of training; an architecture without one ignores it.
   virtual void set_dropout(double) {}
   virtual std::vector<Stage> stages() = 0;  ///< the last one ends in the input of the head
   /// Rows [B, T, C] of the tokens. With a cache, positions start at cache->length().

@@ -39,7 +39,8 @@ OtherWeights other_weights(const fs::path& dir);
 /// `require`, then check_no_others, and only then allocate and read.
 class WeightFile {
  public:
-  /// Of a model that is to be filled. The tensor of a tied table may have the name of the head.
+  /// Opens the weights of a model that is to be filled. The tensor of a tied table may have the
+  /// name of the head.
   WeightFile(const fs::path& dir, const Model& model);
   /// The one file of a quantized directory. Throws Fault::input when there are several.
   const SafetensorsFile& file() const;

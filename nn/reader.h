@@ -10,7 +10,7 @@ namespace notch::nn {
 
 class Reader {
  public:
-  /// Both must outlive this. The cache is used as it is.
+  /// Reads on from what the cache holds. Both must outlive this.
   Reader(const Model& model, KvCache& cache) : model_(model), cache_(cache) {}
 
   /// Positions that can still be read.

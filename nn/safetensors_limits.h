@@ -23,7 +23,7 @@ inline constexpr std::size_t kPiece = std::size_t{1} << 15;  // elements convert
 
 /// The order of a file's tensors.
 void sort_for_file(std::vector<TensorSource>& tensors);
-/// Of tensors in that order, padded. An error is about `path`.
+/// The header of tensors in that order, padded. An error is about `path`.
 std::string header_text(const fs::path& path, const std::vector<TensorSource>& tensors,
                         const Metadata& metadata);
 

@@ -12,7 +12,7 @@ namespace notch::nn {
 /// The token after each; -1 after the last of a window.
 std::vector<std::int32_t> successors(const Tokens& tokens);
 
-/// In nats per predicted token, over all batches.
+/// The mean loss in nats per predicted token, over all batches.
 double mean_loss(Graph& graph, const Model& model, std::span<const Tokens> text);
 
 }  // namespace notch::nn

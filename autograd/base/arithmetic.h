@@ -17,7 +17,7 @@ namespace notch {
 
 enum class Arithmetic : std::uint8_t { native, portable };
 Arithmetic arithmetic();
-/// Not to be called while kernels run.
+/// Sets the arithmetic of all kernels; not to be called while kernels run.
 void set_arithmetic(Arithmetic a);
 inline bool is_portable() { return arithmetic() == Arithmetic::portable; }
 

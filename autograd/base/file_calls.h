@@ -8,7 +8,7 @@
 
 namespace notch {
 
-/// As POSIX has them: -1 and errno. `exchange` is renameat2 with RENAME_EXCHANGE.
+/// System calls as POSIX has them: -1 and errno. `exchange` is renameat2 with RENAME_EXCHANGE.
 struct FileCalls {
   int (*open)(const char* path, int flags, mode_t mode) = nullptr;
   int (*close)(int fd) = nullptr;
@@ -26,7 +26,7 @@ struct FileCalls {
 const FileCalls& file_calls();
 /// The system's.
 const FileCalls& system_file_calls();
-/// From now on `calls`, which must outlive their use; while no other thread uses files.
+/// Puts `calls` in use, which must outlive it; while no other thread uses files.
 void use_file_calls(const FileCalls& calls);
 
 }  // namespace notch

@@ -13,7 +13,7 @@ struct LargeBlockFree {
 };
 using LargeBlock = std::unique_ptr<std::byte[], LargeBlockFree>;
 
-/// At least `bytes` bytes at a multiple of 64, contents unspecified. From 2 MiB on they lie at a
+/// Allocates at least `bytes` bytes at a multiple of 64, unspecified. From 2 MiB on they lie at a
 /// multiple of 2 MiB and Linux is asked for huge pages: a training step and the decoding of a token
 /// read tens of megabytes once, and with small pages the translation of their addresses was 1 to
 /// 7 % of a step (4 layers x 128 channels to 6 x 384). A refusal costs speed, nothing else.

@@ -57,8 +57,8 @@ struct Grid {
   int step = 1;    ///< distance of neighbouring codes; 2: the odd numbers
   real reach = 0;  ///< the range is [lowest - reach, highest + reach]: what counts as not clipped
   std::span<const real> levels{};  ///< of qmin, qmin + 1, …, qmax; empty: a code is its own level
-  /// Of a float type, whose numbers the levels are: bits behind the point, and the exponent below
-  /// which numbers are subnormal. 0 bits: of none.
+  /// The float type whose numbers the levels are: bits behind the point, and the exponent below
+  /// which numbers are subnormal. 0 bits: there is none.
   int mantissa = 0, lowest_exponent = 0;
 
   /// Whether the codes are all integers from qmin to qmax, each its own level.
@@ -107,7 +107,7 @@ struct Units {
 /// Roundings: the level nearest to v of those between lo and hi, which are lowest(z) and
 /// highest(z), and the code of a level, less the zero point.
 
-/// To integers, half to even.
+/// Rounds to integers, half to even.
 struct ToInteger {
   NOTCH_GRID_INLINE real operator()(real v, real lo, real hi) const {
     return round_clamped(v, lo, hi);
@@ -115,15 +115,17 @@ struct ToInteger {
   NOTCH_GRID_INLINE int code(real, real level) const { return static_cast<int>(level); }
 };
 
-/// To odd numbers: a number between two codes on an even number goes up; 0 counts as positive.
+/// Rounds to odd numbers: a number between two codes on an even number goes up; 0 counts as
+/// positive.
 struct ToOdd {
   NOTCH_GRID_INLINE real operator()(real v, real lo, real hi) const { return round_odd(v, lo, hi); }
   NOTCH_GRID_INLINE int code(real, real level) const { return static_cast<int>(level); }
 };
 
-/// To the levels of a codebook, by comparison with the midpoints between them, which are rounded to
-/// `real`: v goes up where it is greater, so a tie goes to the lower level (as in bitsandbytes).
-/// Beyond the ends, and at ±infinity, it is the first or the last level. NaN stays NaN.
+/// Rounds to the levels of a codebook, by comparison with the midpoints between them, which are
+/// rounded to `real`: v goes up where it is greater, so a tie goes to the lower level (as in
+/// bitsandbytes). Beyond the ends, and at ±infinity, it is the first or the last level. NaN stays
+/// NaN.
 struct ToLevel {
   explicit ToLevel(const Grid& g) : qmin(g.qmin) {
     levels.fill(g.highest());
@@ -148,9 +150,9 @@ struct ToLevel {
   std::array<real, kMostLevels> levels, midpoints;  // midpoints[i]: below it, level i - 1 is nearer
 };
 
-/// To the numbers of a float type, as floats are rounded: half to even, subnormal below the lowest
-/// exponent, beyond the last one to the last. The code is the magnitude's bits with the sign. Never
-/// gives -0. NaN stays NaN.
+/// Rounds to the numbers of a float type, as floats are rounded: half to even, subnormal below the
+/// lowest exponent, beyond the last one to the last. The code is the magnitude's bits with the
+/// sign. Never gives -0. NaN stays NaN.
 struct ToFloat {
   using Bits = std::conditional_t<sizeof(real) == 4, std::int32_t, std::int64_t>;
   static constexpr int kFraction = sizeof(real) == 4 ? 23 : 52;

@@ -16,7 +16,7 @@ namespace notch::quant {
 
 std::int64_t hadamard_block(std::int64_t cols);
 
-/// Each row of x [rows, signs.size()] rotated in place. Parallel; the same bits for any number of
+/// Rotates each row of x [rows, signs.size()] in place. Parallel; the same bits for any number of
 /// threads and every instruction set.
 void rotate_rows(std::span<real> x, std::span<const std::int8_t> signs);
 /// The inverse.

@@ -62,7 +62,8 @@ struct StripColumn {
 /// ŵ = level nearest to target / scale · scale, as quant/kernels/round.h rounds.
 void round_column(const StripColumn& column, double weight);
 
-/// Only the losses of that, in `real`: losses += (weight · (target - ŵ))².
+/// Adds the losses alone that rounding the column would leave, in `real`: losses += (weight ·
+/// (target - ŵ))².
 void forecast_losses(const StripColumn& column, real weight, real* losses);
 
 }  // namespace notch::quant

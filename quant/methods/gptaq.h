@@ -23,7 +23,7 @@ std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows,
                                     const DampedCholesky& natural, std::span<const double> drift,
                                     double asymmetric, std::string_view where);
 
-/// Where the drift is not known, as of a tied table, it is GPTQ.
+/// GPTQ of asymmetric targets; where no drift is known, as of a tied table, GPTQ.
 extern const Method kGptaq;
 
 }  // namespace notch::quant

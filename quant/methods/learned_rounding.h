@@ -22,8 +22,8 @@ class LearnedRounding {
   virtual void begin() = 0;
   /// The weights of this step. The matrix must outlive it.
   virtual Var weights(Graph& g) = 0;
-  /// After a backward pass; `done` in [0, 1) is the share of the steps before this one, `loss` L of this
-  /// step's windows.
+  /// Updates after a backward pass; `done` in [0, 1) is the share of the steps before this one,
+  /// `loss` L of this step's windows.
   virtual void step(double done, double loss) = 0;
   /// The matrix on its codes.
   virtual QTensor settled() const = 0;

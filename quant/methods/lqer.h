@@ -35,9 +35,9 @@ struct LowRank {
   double caught = 0;  ///< what of tr(E H Eᵀ) the factors take away, before they are rounded
 };
 
-/// Of the error E [rows, cols] with H [cols, cols] (symmetric): min(rank, rows, cols) factors, by
-/// subspace iteration from fixed random vectors. Numeric error naming `where` for what is not finite
-/// or no float16.
+/// The product for the error E [rows, cols] with H [cols, cols] (symmetric): min(rank, rows, cols)
+/// factors, by subspace iteration from fixed random vectors. Numeric error naming `where` for what
+/// is not finite or no float16.
 LowRank low_rank(std::span<const real> error, std::int64_t rows, std::int64_t cols,
                  std::span<const double> H, int rank, std::string_view where);
 

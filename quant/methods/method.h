@@ -32,7 +32,7 @@ struct Needs {
   bool text = false;        ///< nothing of them, but the calibration text itself
   bool hessian = false;     ///< their second moments
   bool drift = false;       ///< and how far they have drifted from the model's before rounding
-  /// Of `transform` alone: the mean and the maximum of |x| of each channel, with the second moments if
+  /// For `transform` alone: the mean and the maximum of |x| of each channel, with the second moments if
   /// `hessian`;
   bool magnitudes = false;
   bool sample = false;  ///< and about kSampleRows of them
@@ -69,7 +69,7 @@ struct MatrixView {
 struct Transform {
   /// The channels are divided by these and the columns multiplied by them.
   std::vector<real> divide{};
-  /// Both are rotated (quant/kernels/hadamard.h), with these signs.
+  /// Input and matrices are rotated (quant/kernels/hadamard.h), with these signs.
   std::vector<std::int8_t> signs{};
   /// These channels are multiplied beside the rest, with float16 weights. Ascending.
   std::vector<std::int32_t> apart{};
@@ -111,8 +111,8 @@ struct Method {
   std::string_view source{};
   Family family = Family::post_training;
   Needs needs{};
-  /// Of the targets that read one input, of which (as it is in floating point) H keeps what `needs`
-  /// names; null: none.
+  /// What becomes of the one input that `targets` read, of which (as it is in floating point) H
+  /// keeps what `needs` names; null: none.
   Transform (*transform)(std::span<const Target* const> targets, const Hessian& H,
                          const PostTrainingOptions& options) = nullptr;
   /// Codes for one matrix; null where they follow from training.
@@ -134,7 +134,7 @@ struct Method {
   std::span<const RowFigure> row_figures{};
 
   bool trains() const { return training != Training::none; }
-  /// Or else beside codes that stay.
+  /// Whether training changes weights, or else scales or adapters beside codes that stay.
   bool trains_weights() const {
     return training != Training::scales && training != Training::adapters;
   }

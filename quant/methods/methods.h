@@ -10,7 +10,7 @@
 
 namespace notch::quant {
 
-/// All rows, in the order in which lists and tables name them.
+/// All methods, in the order in which lists and tables name them.
 std::span<const Method* const> methods();
 
 /// Usage error naming `where` for a grid that the method has no codes of.

@@ -94,7 +94,7 @@ std::vector<real> kept_weights(std::span<const real> w, std::span<const std::uin
 /// What rows report of their matrices that are pruned.
 inline constexpr RowFigure kPrunedFigure{"pruned", "zeros of pruned matrices, %", 1, true, nullptr};
 
-/// Kept of every M, and M: 2 and 4; 0 and 0 for unstructured.
+/// How many weights are kept of every M, and M: 2 and 4; 0 and 0 for unstructured.
 struct PatternSize {
   int kept = 0, of = 0;
 };

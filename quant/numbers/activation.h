@@ -84,8 +84,8 @@ struct InputMap {
   std::optional<InputQuantizer> round{};
 };
 
-/// For artefacts that were read: Fault::input naming `where` unless a static scale is positive and
-/// finite and the zero point is a code (0 on a symmetric grid).
+/// Checks what was read from an artefact: Fault::input naming `where` unless a static scale is
+/// positive and finite and the zero point is a code (0 on a symmetric grid).
 void validate(const InputQuantizer& input, std::string_view where);
 
 /// Usage error naming `op` for a spec that is not valid or a static range without a scale.
@@ -95,7 +95,7 @@ RowGrid row_grid(const ActivationSpec& spec, const UnitScale& at);
 
 std::string_view name_of(ActivationRange range);  ///< "dynamic", "static"
 std::string_view name_of(ObserverRule rule);      ///< "minmax", "moving_average", "percentile", …
-/// For reports: "int8 symmetric dynamic", "int8 asymmetric static mse", "e4m3 dynamic".
+/// A spec in words: "int8 symmetric dynamic", "int8 asymmetric static mse", "e4m3 dynamic".
 std::string name_of(const ActivationSpec& spec);
 /// The reverse; usage error naming `where`, with a suggestion.
 ActivationRange parse_activation_range(std::string_view text, std::string_view where);

@@ -25,7 +25,7 @@ struct Codebooks {
   std::int64_t books = 0, entries = 0;
   std::span<const real> values{};  ///< [books, entries, 8]
 
-  /// Those of a matrix with such a spec.
+  /// The codebooks of a matrix with such a spec; `all`: their numbers.
   Codebooks(const Spec& spec, std::span<const real> all);
   Codebooks(std::int64_t n, std::int64_t each, std::span<const real> all)
       : books(n), entries(each), values(all) {}

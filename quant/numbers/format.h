@@ -63,7 +63,7 @@ struct Format {
   std::string bits_text() const;
 };
 
-/// In the order of GridKind.
+/// All formats, in the order of GridKind.
 std::span<const Format> formats();
 const Format& format_of(GridKind kind);
 

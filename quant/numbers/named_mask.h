@@ -10,7 +10,7 @@ namespace notch::quant {
 /// One flag per weight, [rows, cols] row-major: 1 is kept, 0 is pruned, and then the weight is 0.
 using Keep = std::vector<std::uint8_t>;
 
-/// By the name of the parameter.
+/// A mask by the name of its parameter.
 struct NamedMask {
   std::string name{};
   Keep keep{};

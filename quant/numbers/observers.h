@@ -71,7 +71,7 @@ class Observer {
   /// is not whole rows.
   void observe(std::span<const real> x);
 
-  /// Before any value: {0, 0}.
+  /// The extremes seen in a channel; before any value {0, 0}.
   MinMax range(std::int64_t channel = 0) const;
   std::int64_t count() const { return count_; }  ///< values seen
 

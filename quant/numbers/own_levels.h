@@ -31,7 +31,7 @@ bool has_words(const Spec& spec);
 Scales choose_levels(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
                      std::string_view where, std::span<const double> column_weights = {});
 
-/// Of the learned format: the levels of one unit as a grid with scale 1, codes from 0.
+/// The levels of one unit of the learned format as a grid with scale 1, codes from 0.
 Grid unit_grid(const QTensor& q, std::int64_t unit);
 
 /// Words to vectors and back, of one matrix.

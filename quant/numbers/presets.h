@@ -17,10 +17,10 @@ struct Preset {
   Spec spec{};
 };
 
-/// From the fewest bytes to the most.
+/// All presets, from the fewest bytes to the most.
 std::span<const Preset> presets();
 std::vector<std::string_view> preset_names();
-/// Each with its spec, for help texts.
+/// Every preset with its spec, for help texts.
 const std::string& preset_help();
 /// nullptr for a name that is not in the table.
 const Preset* find_preset(std::string_view name);

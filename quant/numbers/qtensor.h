@@ -54,7 +54,7 @@ void require_whole(const QTensor& q, std::string_view where);
 void dequantize(const QTensor& q, std::span<real> out);
 std::vector<real> dequantize(const QTensor& q);
 
-/// For artefacts that were read from a file: Fault::input naming `where` unless sizes fit the spec,
+/// Checks what was read from a file: Fault::input naming `where` unless sizes fit the spec,
 /// codes and zero points are inside the grid, and scales are finite, not 0, and positive unless the
 /// format has signed ones; levels finite and ascending, codebooks' numbers finite.
 void validate(const QTensor& q, std::string_view where);

@@ -56,7 +56,7 @@ UnitScale scale_range(MinMax range, const Spec& spec, real ratio);
 struct RangeAnchor {
   real scale = 1, zero_point = 0, lo = 0, hi = 0;
 };
-/// Those of w's units, which have the scales `at`. `w` are whole units.
+/// The anchors of w's units, which have the scales `at`. `w` are whole units.
 std::vector<RangeAnchor> anchor_ranges(std::span<const real> w, const Scales& at, const Spec& spec);
 /// The range moves as the extremes do; with e the extent (max|w|, signed_value: the value of largest
 /// magnitude, width: hi - lo) of the weights now and e₀ at the anchor, in double:

@@ -156,7 +156,8 @@ real round_level(real level, ScaleType type);
 /// The largest finite number of a scale type, as `real`.
 real max_scale(ScaleType type);
 
-/// Of each: 4 for f32, 2 for f16, bf16 and f16_7, 1 for e8m0 and nested. Not of bilevel ones.
+/// Bytes of a stored scale: 4 for f32, 2 for f16, bf16 and f16_7, 1 for e8m0 and nested. Not of
+/// bilevel ones.
 std::int64_t scale_bytes(ScaleType type);
 
 std::string_view name_of(Granularity granularity);  ///< "tensor", "channel", "group"
@@ -165,8 +166,8 @@ std::string_view name_of(ScaleType type);           ///< "f32", "f16", …
 /// The grid with its codes: "narrow [-7,7]", "seq ±1,3" (the odd numbers from -3 to 3); a codebook
 /// has its name alone.
 std::string grid_text(const Spec& spec);
-/// For reports: "int4 narrow [-7,7] group 32 f16", "int8 narrow [-127,127] channel f32"; a codebook:
-/// "4-bit NAME group 64 f32".
+/// A spec in words: "int4 narrow [-7,7] group 32 f16", "int8 narrow [-127,127] channel f32"; a
+/// codebook: "4-bit NAME group 64 f32".
 std::string name_of(const Spec& spec);
 
 /// The reverse; usage error naming `where`, with a suggestion, for any other text.

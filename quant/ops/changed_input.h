@@ -22,7 +22,7 @@ struct RunnableChange {
   std::int64_t width = 0;  ///< of x, where it is sparse
 
   RunnableChange() = default;
-  /// Of a layer with so many inputs.
+  /// The change of a layer with so many inputs.
   RunnableChange(const InputChange& change, std::int64_t cols);
 };
 

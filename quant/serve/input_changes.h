@@ -11,7 +11,7 @@ namespace notch::quant {
 /// Attach it before the links that multiply (it is then the outermost): they get the changed inputs.
 class InputChanges {
  public:
-  /// By the parameters of the layers. The model must outlive this.
+  /// Attaches changes, by the parameters of their layers. The model must outlive this.
   InputChanges(nn::Model& model, const std::map<const Param*, InputChange>& changes);
   InputChanges(const InputChanges&) = delete;  // the link refers to this object
   InputChanges& operator=(const InputChanges&) = delete;

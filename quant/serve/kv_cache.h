@@ -36,7 +36,7 @@ class Int8KvCache final : public nn::KvCache {
   explicit Int8KvCache(const nn::KvShape& shape);
   std::int64_t bytes() const override;
 
-  /// Of `seen` positions, how many the last query reads as integers.
+  /// How many of `seen` positions the last query reads as integers.
   static constexpr std::int64_t quantized(std::int64_t seen) {
     return seen < 2 * kBlock ? 0 : (seen / kBlock - 1) * kBlock;
   }

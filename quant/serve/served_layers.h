@@ -20,7 +20,7 @@ class ServedLayers {
   using Matrices = std::map<const Param*, ServedMatrix>;
   /// Attaches to the model, which must outlive this.
   ServedLayers(nn::Model& model, Matrices matrices);
-  /// Of the tensors that have an input: layers that multiply integers.
+  /// Serves the tensors that have an input: layers that multiply integers.
   ServedLayers(nn::Model& model, std::span<const NamedQTensor> tensors);
   ServedLayers(const ServedLayers&) = delete;  // the links refer to this object
   ServedLayers& operator=(const ServedLayers&) = delete;

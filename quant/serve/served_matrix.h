@@ -30,8 +30,8 @@ namespace notch::quant {
 
 class ServedMatrix {
  public:
-  /// To be filled by set_rows. `input`: how a product's inputs are rounded, if they are; usage error
-  /// for a codebook then.
+  /// Makes room, to be filled by set_rows. `input`: how a product's inputs are rounded, if they
+  /// are; usage error for a codebook then.
   ServedMatrix(const Spec& spec, std::int64_t rows, std::int64_t cols,
                const std::optional<InputQuantizer>& input = {});
   explicit ServedMatrix(const QTensor& q, const std::optional<InputQuantizer>& input = {});

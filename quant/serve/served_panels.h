@@ -16,7 +16,8 @@ namespace notch::quant {
 
 class ServedPanels {
  public:
-  /// To be filled by set_rows. Usage error for sizes that the kernels do not have, or a codebook.
+  /// Makes room, to be filled by set_rows. Usage error for sizes that the kernels do not have, or a
+  /// codebook.
   ServedPanels(const Spec& spec, std::int64_t rows, std::int64_t cols);
   explicit ServedPanels(const QTensor& q);
 

@@ -14,7 +14,7 @@ namespace notch::quant {
 
 class ServedWords {
  public:
-  /// To be filled by set_rows.
+  /// Makes room, to be filled by set_rows.
   ServedWords(const Spec& spec, std::int64_t rows, std::int64_t cols);
 
   /// Rows from `first_row` on, a matrix of the same spec, width and codebooks. Parallel.

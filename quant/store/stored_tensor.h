@@ -44,7 +44,7 @@ inline nn::DType dtype_of(ScaleType type) {
   return nn::DType::f32;
 }
 
-/// Of every file of quantized weights.
+/// The metadata of every file of quantized weights.
 inline const nn::Metadata kMetadata{{"format", "pt"}};
 
 /// What a list that names parameters has of a model's tensor; null: nothing.

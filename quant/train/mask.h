@@ -28,7 +28,7 @@ class Mask : public nn::Addition {
   std::vector<nn::NamedValues> state() override;
   void before_update(double r) override;
 
-  /// As they are now.
+  /// The masks as they are now.
   std::vector<NamedMask> masks() const;
   /// Zeroes the pruned weights themselves: for a model that ships them as they are.
   void settle();

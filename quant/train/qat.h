@@ -110,8 +110,8 @@ class FakeQuantizer : public nn::Addition {
   /// ("<parameter>.oscillation.frequency").
   std::vector<nn::NamedValues> state() override;
 
-  /// Between backward and the update of step r·steps: adds the gradients of dampening and of PACT's
-  /// decay.
+  /// Acts between backward and the update of step r·steps: adds the gradients of dampening and of
+  /// PACT's decay.
   void before_update(double r) override;
   /// With `cage`: draws weights to their codes. With `freeze`: notes which codes moved back, holds frozen
   /// weights in place.
