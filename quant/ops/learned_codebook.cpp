@@ -137,11 +137,9 @@ struct FakeQuantShifted : ListRounding {
   void backward(Backward& b) const {
     const Tensor w = b.in(0), shift = b.in(1);
     const ListShape s = lists_of(w, spec, start.size(), name);
-    pass(b, s);
     const auto dshift = b.grad(1);
-    if (dshift.empty()) return;
     const auto dout = b.dout();
-    s.for_units([&](std::int64_t u) {
+    if (!dshift.empty()) s.for_units([&](std::int64_t u) {
       const auto first = s.list(start, u);
       std::array<real, kMostLevels> scratch{};
       const Order order = order_of(first, s.list(std::span<const real>(shift.flat()), u), spec.scale,
@@ -155,6 +153,7 @@ struct FakeQuantShifted : ListRounding {
       const double a = static_cast<double>(spread(first));
       for (std::size_t j = 0; j < to.size(); ++j) to[order[j]] += static_cast<real>(a * sums[j]);
     });
+    pass(b, s);  // last: it may give dout away
   }
 };
 
