@@ -207,9 +207,11 @@ Table short_table(const Statistics& statistics, const std::vector<WidthSummary>&
         lowest = at->row;
       }
     }
-    cells.push_back(number(statistics.file_bytes(lowest->name)));
-    cells.push_back(number(statistics.bits_per_weight(lowest->name)));
-    cells.push_back(number(statistics.loss(lowest->name)));
+    for (const double figure :
+         {statistics.file_bytes(lowest->name), statistics.bits_per_weight(lowest->name),
+          statistics.loss(lowest->name)}) {
+      cells.push_back(number(figure));
+    }
     table.add_row(std::move(cells));
   }
   return table;

@@ -26,7 +26,7 @@ struct Problem {
   Hessian H;
 
   Problem(std::int64_t n, std::int64_t k, const Spec& spec, std::uint64_t seed)
-      : rows(n), cols(k), x(static_cast<std::size_t>(64 * k)), H(k, true) {
+      : rows(n), cols(k), x(static_cast<std::size_t>(64 * k)), H(k, {.magnitudes = true}) {
     Rng rng(seed, 5);
     Param& w = params.add("w", {n, k});
     params.allocate_values();
