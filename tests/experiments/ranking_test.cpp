@@ -98,7 +98,7 @@ TEST_CASE("The matrix has effects above and p-values below") {
   CHECK(cell(0, 4) == "0.3900 *");
   CHECK(cell(4, 0) == "<1e-4");
   CHECK(cell(0, 1) == "0.0300");  // qat-ste's windows disagree
-  CHECK(table.rows()[2][3].index() == 0);
+  CHECK(cell(2, 2) == "-");
   CHECK(pairs_table(rankings(statistics)).rows().size() == 11);
 }
 
