@@ -100,7 +100,8 @@ class ConfigReader {
         out.push_back(rank);
       }
     }
-    return out;
+    const bool factored = std::ranges::any_of(out, [](std::int64_t rank) { return rank > 0; });
+    return factored ? out : std::vector<std::int64_t>{};
   }
   [[noreturn]] void refuse(std::string_view key, std::string what, std::string found,
                            std::string expected, std::string hint = "") const {

@@ -183,7 +183,7 @@ class FactorShapes {
   FactorShapes(ParamStore& params, const Hooks& hooks, const Sizes& sizes);
   /// Inputs of the matrices of the next step, which have `out` rows together and read `in` channels: its
   /// rank, of a `down` called `<name>.down` [rank, in] that this makes, or `in` where they are whole.
-  /// Usage error for a rank above both sides.
+  /// Usage error for a rank above either.
   std::int64_t next(Linear& down, const std::string& name, std::int64_t out, std::int64_t in);
 
  private:

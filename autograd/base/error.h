@@ -8,6 +8,7 @@
 #pragma once
 
 #include <filesystem>
+#include <locale>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -48,10 +49,12 @@ class Error : public std::runtime_error {
   ErrorParts parts_;
 };
 
-/// Concatenates its arguments as a stream would. (GCC 12 has no <format>.)
+/// Concatenates its arguments as a stream of the "C" locale would: texts go into files. (GCC 12 has no
+/// <format>.)
 template <class... Parts>
 std::string str(const Parts&... parts) {
   std::ostringstream out;
+  out.imbue(std::locale::classic());
   (out << ... << parts);
   return out.str();
 }

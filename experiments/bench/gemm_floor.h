@@ -15,9 +15,9 @@
 namespace notch::experiments {
 
 /// Multiplications and additions of one step over B windows, full attention:
-///   tokens · (6 · matrix parameters, head included + 12 · n_layer · n_embd · T)
-/// (2 per weight forward, 4 backward; scores and their use are 4 · T · n_embd forward, twice that
-/// backward).
+///   tokens · (6 · matrix parameters, head included + 12 · n_layer · A · T)
+/// with A the channels of all heads, n_embd as a rule (2 per weight forward, 4 backward; scores and their
+/// use are 4 · T · A forward, twice that backward).
 double step_flops(const nn::Model& model, std::int64_t B);
 
 class GemmFloor {

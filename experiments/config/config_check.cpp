@@ -69,6 +69,7 @@ void check_llama(const ModelConfig& m, const Origins& origins) {
 
 void check_model(const ExperimentConfig& config, const Origins& origins) {
   const ModelConfig& m = config.model;
+  if (!m.from.empty()) return;  // its directory has been checked, and may have lost heads
   if (m.n_embd % m.n_head != 0) {
     origins.fail("model.n_head", {.what = "the heads do not divide the channels",
                                   .found = str("n_head = ", m.n_head, " with n_embd = ", m.n_embd),

@@ -83,7 +83,7 @@ void check_groups(const ExperimentConfig& config, std::string_view granularity, 
                        .hint = groups ? "set group_size, for example 32"
                                       : "set group_size = 0, or granularity = \"group\""});
   }
-  // The inputs of a block's matrices are n_embd or 4 n_embd channels.
+  // Most inputs of a block's matrices; the targets themselves are asked where the shapes are known.
   if (groups && config.model.n_embd % group_size != 0) {
     origins.fail(key,
                  {.what = "the groups do not divide the inputs of the layers",

@@ -160,7 +160,8 @@ int export_command(const Args& args) {
   if (written.loaded.coding == quant::Coding::entropy) {
     const std::int64_t packed =
         quant::predict_size(written.model(),
-                            {.tensors = written.loaded.tensors, .masks = written.loaded.masks})
+                            {.tensors = written.loaded.tensors, .masks = written.loaded.masks}, 32,
+                            quant::Coding::packed, quant::Entropy::unknown)
             .file_bytes();
     // Few codes do not pay for the tables of their frequencies.
     if (packed <= written.file_bytes) {

@@ -45,6 +45,7 @@ Subject model_subject(const Args& args, const fs::path& path) {
                   .config = loaded.config};
   const nn::Sizes& c = subject.model->sizes();
   ModelConfig& m = subject.config.model;
+  m.from = path.string();
   m.architecture = subject.model->architecture();
   m.n_embd = static_cast<int>(c.n_embd);
   m.n_head = static_cast<int>(c.n_head);

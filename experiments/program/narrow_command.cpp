@@ -68,18 +68,6 @@ quant::FactorOptions factor_options(const std::string& words, const nn::Sizes& s
   return options;
 }
 
-/// The model in factors; refused where none of its matrices gets smaller.
-quant::Factored in_factors(nn::Model& model, const std::string& words,
-                           std::span<const nn::Tokens> text) {
-  quant::Factored made = quant::factored(model, factor_options(words, model.sizes()), text);
-  if (!made.model->sizes().ranks.empty()) return made;
-  throw Error({.where = "--svd",
-               .what = "no matrix gets smaller: so much of their energy takes all of their ranks",
-               .found = words,
-               .expected = "a smaller share",
-               .hint = "notch inspect MODEL_DIR --svd shows their spectra"});
-}
-
 }  // namespace
 
 Verb narrow_verb() {
@@ -102,9 +90,9 @@ Verb narrow_verb() {
            .help = "heads that are left, with all that share one of keys"},
           {.name = "svd",
            .value = "SHARE",
-           .help =
-               "then matrices as two factors that hold this share of their energy on the text, "
-               "90%, or take this share of their bytes, \"bytes 50%\"; ranks are multiples of 32, in small models of less"},
+           .help = "then matrices as two factors that hold this share of their energy on the text, "
+                   "90%, or take this share of their bytes, \"bytes 50%\"; ranks are multiples of "
+                   "32, in small models of less"},
           {.name = "text",
            .value = "FILE",
            .help = "what they are measured on: the training text",
@@ -167,7 +155,8 @@ int narrow_command(const Args& args) {
   small = nn::narrowed(*small, keep);
   std::vector<quant::FactoredMatrix> matrices;
   if (const auto words = args.value("svd")) {
-    quant::Factored made = in_factors(*small, *words, windows.batches);
+    quant::Factored made =
+        quant::factored(*small, factor_options(*words, small->sizes()), windows.batches);
     small = std::move(made.model);
     matrices = std::move(made.matrices);
   }
@@ -195,7 +184,8 @@ int narrow_command(const Args& args) {
   }
   for (const nn::RemovedBlock& r : shallow.removed)
     table.add_row({number(static_cast<double>(r.block)), missing(), missing(), number(r.rise)});
-  print_table(args, table);
+  // One table for a program that reads it.
+  if (matrices.empty() || !args.has("output")) print_table(args, table);
   if (!matrices.empty()) {
     Table ranks({{.key = "matrix", .text = true},
                  {.key = "rows", .decimals = 0},

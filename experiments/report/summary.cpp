@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "autograd/base/error.h"
+#include "quant/methods/factored.h"
 #include "quant/methods/methods.h"
 #include "quant/methods/prune.h"
 
@@ -28,14 +29,15 @@ std::string spoken(const FamilyBest& best) {
 }
 
 constexpr double kTiny = 0.0005;  // nats
-/// Bits per weight that a row of the width may take to be compared at it: a tenth more than the
-/// smallest that is not pruned. Products and levels beside codes can take as much as the codes.
-double most_bits(const Statistics& statistics, const WidthRanking& w) {
+/// Bytes that a row of the width may take to be compared at it: a tenth more than the smallest that has
+/// all its weights. Products and levels beside codes can take as much as the codes.
+double most_bytes(const Statistics& statistics, const WidthRanking& w) {
   constexpr double kTenthMore = 1.1;
   double least = std::numeric_limits<double>::infinity();
   for (const RowResult* r : w.rows) {
-    if (!r->figures.contains(quant::kPrunedFigure.key))
-      least = std::min(least, statistics.bits_per_weight(r->name));
+    if (!r->figures.contains(quant::kPrunedFigure.key) &&
+        !r->figures.contains(quant::kLeftFigure.key))
+      least = std::min(least, statistics.file_bytes(r->name));
   }
   return kTenthMore * least;
 }
@@ -53,7 +55,7 @@ FamilyBest best_of(const Statistics& statistics, const WidthRanking& w, Family f
   for (const RowResult* r : w.rows) {
     const quant::Method* method = quant::find_method(r->method);
     if (!method || method->family != family || !counts(*r)) continue;
-    if (statistics.bits_per_weight(r->name) > most_bits(statistics, w)) continue;
+    if (statistics.file_bytes(r->name) > most_bytes(statistics, w)) continue;
     const Difference cost = statistics.difference(r->name, statistics.reference_of(*r));
     if (!std::isfinite(cost.mean) || (best.row && cost.mean >= best.cost.mean)) continue;
     best.row = r;
@@ -105,9 +107,9 @@ std::vector<WidthSummary> summaries(const Statistics& statistics,
     const bool has_counterparts =
         std::ranges::any_of(w.rows, [&](const RowResult* r) { return counterpart(*r); });
     for (const RowResult* r : w.rows) {
-      const double bits = statistics.bits_per_weight(r->name);
-      if (bits > most_bits(statistics, w))
-        summary.larger.push_back(str(label(*r), " (", printed("%.1f", bits), ')'));
+      const double bytes = statistics.file_bytes(r->name);
+      if (bytes > most_bytes(statistics, w))
+        summary.larger.push_back(str(label(*r), " (", printed("%.1f", bytes / 1000), " kB)"));
     }
     for (const Family family : kFamilies) {
       const FamilyBest best = family == Family::trained
@@ -222,8 +224,8 @@ std::string short_notes(const std::vector<WidthSummary>& widths) {
   std::string larger;
   for (const WidthSummary& w : widths) {
     if (w.larger.empty()) continue;
-    larger += str(larger.empty() ? " Not compared, for a tenth more bits per weight than others of "
-                                   "their width, or more: "
+    larger += str(larger.empty() ? " Not compared, for a tenth more bytes than others of their "
+                                   "width, or more: "
                                  : "; ",
                   w.title, ": ", and_list(w.larger));
   }

@@ -28,8 +28,8 @@ struct WidthSummary {
   /// zero, corrected for all pairs of the width as its ranking is.
   std::vector<Difference> behind{};
   std::vector<bool> resolved{};
-  /// Rows that the families leave out, with their bits per weight: they take a tenth more than the
-  /// smallest of the width that is not pruned, or still more.
+  /// Rows that the families leave out, with their bytes: a tenth more than the smallest of the
+  /// width that has all its weights, or still more.
   std::vector<std::string> larger{};
   /// Whether all of `behind` are equivalent to zero (within kEquivalent nats).
   bool alike() const;

@@ -291,6 +291,7 @@ std::unique_ptr<nn::Model> resized(const PipelineStage& s, const RowConfig& row,
                                    const nn::Model& shapes) {
   constexpr auto kShapes = nn::Model::Values::shapes_only;
   const nn::Sizes& sizes = shapes.sizes();
+  check(sizes.ranks.empty(), s.text, "the matrices of the model are in two factors already");
   if (s.kind == Kind::heads) {
     const std::int64_t left = heads_left_of(sizes, s.share, row.group_size);
     check(left < sizes.n_kv_head, s.text, "rounds to none of ", sizes.n_kv_head, " heads of ",

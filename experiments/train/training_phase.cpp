@@ -259,7 +259,8 @@ std::vector<nn::DamagedCheckpoint> TrainingPhase::resume() {
   loss_ = state.at("loss", where).as_number(where);
   const Json* build = state.find("build");
   build_ = then_build(build ? build->as_string(where) : std::string{}, parts_.build);
-  nn::keep_checkpoints(parts_.checkpoints, latest.step, s_.keep_last);
+  // What was passed over may be whole, and only not have been readable now.
+  if (latest.skipped.empty()) nn::keep_checkpoints(parts_.checkpoints, latest.step, s_.keep_last);
   return std::move(latest.skipped);
 }
 

@@ -173,6 +173,13 @@ Factored factored(nn::Model& model, const FactorOptions& options,
   const double energy =
       options.weights ? energy_of_weights(all, options.share, options.unit) : options.share;
   const std::vector<Index> ranks = ranks_of(all, energy, options.unit);
+  if (std::ranges::all_of(ranks, [](Index r) { return r == 0; })) {
+    throw Error({.where = std::string(kWhere),
+                 .what = "no matrix gets smaller: so much of their energy takes all of their ranks",
+                 .found = str(options.share),
+                 .expected = "a smaller share",
+                 .hint = "notch inspect MODEL_DIR --svd shows their spectra"});
+  }
   Factored out{.model = nn::with_ranks(model, ranks, nn::Model::Values::allocate)};
   ParamStore& to = out.model->params();
   nn::copy_alike(model.params(), to);

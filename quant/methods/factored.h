@@ -51,7 +51,8 @@ struct Factored {
 };
 
 /// The model in factors. `text` is read where the options are whitened. Usage error for a share that is
-/// not in (0, 1], a unit below 1, factors already and missing text; numeric for what is not finite.
+/// not in (0, 1] or with which no matrix gets smaller, a unit below 1, factors already and missing text;
+/// numeric for what is not finite.
 Factored factored(nn::Model& model, const FactorOptions& options, std::span<const nn::Tokens> text);
 
 /// The ranks of the smallest factors that a unit allows, as Sizes::ranks, and the share of the blocks'

@@ -238,6 +238,25 @@ const GgufArchitecture* gguf_architecture(std::string_view name) {
   return at == kArchitectures.end() ? nullptr : &*at;
 }
 
+const GgufArchitecture& gguf_architecture_of(const nn::Model& model) {
+  const GgufArchitecture* found = gguf_architecture(model.architecture());
+  if (!found) {
+    throw Error({.fault = Fault::input,
+                 .where = "gguf",
+                 .what = "llama.cpp has no names for this architecture",
+                 .found = model.architecture(),
+                 .expected = gguf_architecture_names()});
+  }
+  if (!model.sizes().ranks.empty()) {
+    throw Error({.fault = Fault::input,
+                 .where = "gguf",
+                 .what = "llama.cpp has no matrices in two factors",
+                 .field = "notch.ranks",
+                 .hint = "take the model that they were made of"});
+  }
+  return *found;
+}
+
 std::string gguf_architecture_names() {
   std::string names;
   for (const GgufArchitecture& a : kArchitectures)

@@ -39,6 +39,8 @@ struct GgufArchitecture {
 
 /// The row of a name, nullptr if there is none.
 const GgufArchitecture* gguf_architecture(std::string_view name);
+/// The row of a model. Fault::input for one that llama.cpp has no names for.
+const GgufArchitecture& gguf_architecture_of(const nn::Model& model);
 /// "gpt2 or llama"
 std::string gguf_architecture_names();
 

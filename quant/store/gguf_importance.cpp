@@ -38,17 +38,11 @@ void add_squares(const Tensor& x, std::string_view layer, InputSquares& to) {
 }  // namespace
 
 void add_importance(nn::Model& model, const nn::Tokens& tokens, ImportanceMatrix& matrix) {
-  const GgufArchitecture* architecture = gguf_architecture(model.architecture());
-  if (!architecture) {
-    throw Error({.where = "importance matrix",
-                 .what = "llama.cpp has no names for this architecture",
-                 .found = model.architecture(),
-                 .expected = gguf_architecture_names()});
-  }
+  const GgufArchitecture& architecture = gguf_architecture_of(model);
   const nn::Attachment link = model.hooks().linear_chain.attach(
       [&](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
         if (linear.weight != model.head().weight) {
-          const std::string name = architecture->tensor(linear.weight->name);
+          const std::string name = architecture.tensor(linear.weight->name);
           add_squares(x.value(), linear.name, matrix.of[name]);
         }
         return next(g, linear, x);

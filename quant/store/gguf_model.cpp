@@ -264,37 +264,24 @@ GgufVocabulary vocabulary_of(const nn::GgufFile& file, std::int64_t size) {
 std::vector<Requantized> save_gguf(const nn::Model& model, const std::vector<NamedQTensor>& tensors,
                                    const GgufVocabulary& vocabulary, const GgufOptions& options,
                                    const std::string& name, const fs::path& path) {
-  const GgufArchitecture* architecture = gguf_architecture(model.architecture());
-  if (!architecture) {
-    throw Error({.where = "gguf",
-                 .what = "not an architecture that is written as GGUF",
-                 .found = model.architecture(),
-                 .expected = gguf_architecture_names()});
-  }
-  if (!model.sizes().ranks.empty()) {
-    throw Error({.fault = Fault::input,
-                 .where = "gguf",
-                 .what = "llama.cpp has no matrices in two factors",
-                 .field = "notch.ranks",
-                 .hint = "export the model that they were made of"});
-  }
+  const GgufArchitecture& architecture = gguf_architecture_of(model);
   check(options.type != nullptr, "gguf", "no type for matrices in floating point");
   check(std::ssize(vocabulary.tokens) == model.sizes().vocab_size, "gguf", "the vocabulary has ",
         vocabulary.tokens.size(), " tokens, the model ", model.sizes().vocab_size);
-  Writer writer(model, *architecture, tensors, options);
+  Writer writer(model, architecture, tensors, options);
   for (const Param& p : model.params().params()) {
-    writer.add(p, architecture->tensor(p.name));
+    writer.add(p, architecture.tensor(p.name));
     const bool table =
         model.token_table().weight == &p || model.head().weight == &p || p.name.starts_with("wpe.");
-    if (!architecture->biases || table || !p.name.ends_with(".weight")) continue;
+    if (!architecture.biases || table || !p.name.ends_with(".weight")) continue;
     const std::string bias = p.name.substr(0, p.name.size() - 6) + "bias";
-    if (!model.params().find(bias)) writer.add_zeros(architecture->tensor(bias), p.value.shape[0]);
+    if (!model.params().find(bias)) writer.add_zeros(architecture.tensor(bias), p.value.shape[0]);
   }
-  if (architecture->head_twice && model.head_is_tied()) {
+  if (architecture.head_twice && model.head_is_tied()) {
     writer.add(*model.token_table().weight, "output.weight");
   }
   nn::write_gguf(path,
-                 metadata_of(*architecture, model, vocabulary,
+                 metadata_of(architecture, model, vocabulary,
                              writer.most ? *writer.most : *options.type, name),
                  writer.sources);
   return std::move(writer.requantized);

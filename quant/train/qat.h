@@ -102,11 +102,11 @@ class FakeQuantizer : public nn::Addition {
                 const QatOptions& options, const Quantized* start = nullptr);
 
   /// log(step size / first step size) per unit, named "<parameter>.log_scale", and learned input
-  /// ranges; empty for STE.
+  /// ranges; of grids with levels of their own what moves these, "<parameter>.level_shift"; empty for STE.
   ParamStore& params() { return *params_; }
   ParamStore* trained() override { return params_->params().empty() ? nullptr : params_.get(); }
   /// What checkpoints keep besides: what the start has fixed (STE's "<parameter>.anchor", LSQ's
-  /// "<parameter>.first_scale" and ".zero_point") and what is known of oscillations
+  /// "<parameter>.first_scale" and ".zero_point"; levels of the matrix's own as they are) and what is known of oscillations
   /// ("<parameter>.oscillation.frequency").
   std::vector<nn::NamedValues> state() override;
 

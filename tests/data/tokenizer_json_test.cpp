@@ -156,7 +156,7 @@ TEST_CASE("all three kinds are written as one file and as GPT-2's") {
   }
 }
 
-TEST_CASE("tokenizer_config.json is what transformers asks for beside tokenizer.json") {
+TEST_CASE("tokenizer_config.json is what transformers asks for") {
   const auto saved = [](const Tokenizer& t) {
     test::TemporaryDirectory d;
     t.save(d.path());

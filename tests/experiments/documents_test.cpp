@@ -86,7 +86,7 @@ std::vector<double> numbers(const Row& row, std::initializer_list<const char*> k
 
 }  // namespace
 
-TEST_CASE("the head-to-head of RESULTS.md is that of its recorded run") {
+TEST_CASE("RESULTS.md has the recorded head-to-head") {
   const auto rows = recorded("headtohead.jsonl");
   const auto lines = table("experiments/RESULTS.md", "| method | bits | bits/weight | bytes |");
   REQUIRE(lines.size() > 40);

@@ -106,7 +106,7 @@ TEST_CASE("settings of pruning without effect are refused") {
   CHECK(row_name(c, pruned("fp16", 0, "x", {})) == "x-fp16");
 }
 
-TEST_CASE("what would fill zeros or has no zero is refused before a run") {
+TEST_CASE("what fills zeros or has no zero is refused first") {
   const auto refused = [](const RowConfig& row) {
     ExperimentConfig c = pruning_experiment();
     c.row = {row};

@@ -163,7 +163,7 @@ double steps_of(ExperimentConfig config, std::vector<RowConfig> rows) {
   return RunTime(config, {}).begin(kBaseRow).steps;
 }
 
-TEST_CASE("refining codes counts where training or a pipeline follows") {
+TEST_CASE("refining counts where training or a pipeline follows") {
   ExperimentConfig config;
   config.quant.options.block_ap.steps = config.quant.options.adaround.steps = 500;
   config.quant.options.block_ap.windows = config.quant.options.adaround.windows = 8;

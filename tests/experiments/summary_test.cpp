@@ -9,6 +9,7 @@
 #include "autograd/base/files.h"
 #include "experiments/report/report.h"
 #include "experiments/show/svg.h"
+#include "quant/methods/factored.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/experiments/made_rows.h"
@@ -112,7 +113,7 @@ TEST_CASE("what the ranking ties the headline ties") {
             .starts_with("At 4 bits QAT and GPTQ cannot be told apart, RTN 0.029 nats behind; "));
 }
 
-TEST_CASE("a row of other bytes than its width's is named and not compared") {
+TEST_CASE("a row of other bytes than its width's is named alone") {
   std::vector<SeedResults> seeds = example();
   const auto best = [&] {
     const std::vector<WidthSummary> widths = summaries_of(Statistics(seeds));
@@ -125,16 +126,24 @@ TEST_CASE("a row of other bytes than its width's is named and not compared") {
     seeds.front().rows.push_back(row(name, "spqr", 4, loss));
   CHECK(best().first == "control-spqr-int4");
   CHECK(best().second.find("Not compared") == std::string::npos);
-  // 8 (450 + 400 + beside) / 1000 bits: 6.8 without, a tenth more is 7.48.
-  for (const auto& [beside, bits] : {std::pair{84, ""}, {86, "7.5"}, {500, "10.8"}}) {
+  // 1400 bytes without anything beside the codes, a tenth more is 1540.
+  for (const auto& [beside, kilobytes] : {std::pair{139, ""}, {141, "1.5 kB"}, {700, "2.1 kB"}}) {
     CAPTURE(beside);
     for (std::size_t i = seeds.front().rows.size() - 2; i < seeds.front().rows.size(); ++i)
-      seeds.front().rows[i].size.side_bytes = beside;
-    const bool left_out = *bits != 0;
+      seeds.front().rows[i].file_bytes = 1400 + beside;
+    const bool left_out = *kilobytes != 0;
     CHECK(best().first == (left_out ? "control-gptq-int4" : "control-spqr-int4"));
-    const std::string words = str("4 bits: spqr of control (", bits, ") and spqr (", bits, ").");
+    const std::string words =
+        str("4 bits: spqr of control (", kilobytes, ") and spqr (", kilobytes, ").");
     CHECK((best().second.find(words) != std::string::npos) == left_out);
   }
+  // A smaller model is no reason to leave out those that have all their weights.
+  RowResult small = row("svd-gptq-int4", "gptq", 4, 1.8);
+  small.file_bytes = 700;
+  small.figures[std::string(quant::kLeftFigure.key)] = 50;
+  const std::string before = best().second;
+  seeds.front().rows.push_back(small);
+  CHECK(best().second == before);
 }
 
 TEST_CASE("sizes in the short table are means over seeds") {

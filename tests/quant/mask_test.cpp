@@ -84,7 +84,7 @@ TEST_CASE("GPTQ under a mask is OBQ with its pruned weights at zero") {
   }
 }
 
-TEST_CASE("after a rotation the mask is that of rotated weights, GPTQ's too") {
+TEST_CASE("after a rotation the mask is that of rotated weights") {
   nn::GptConfig config = tiny_config();
   config.n_embd = 32;
   const auto original = make_gpt(config), model = make_gpt(config);
