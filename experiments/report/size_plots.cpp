@@ -76,10 +76,8 @@ void add_points(Plot& plot, const std::vector<SizeSeen>& sizes,
       const auto same = [&](const PlotSeries& s) { return s.name == shape.name; };
       auto at = std::ranges::find_if(own, same);
       if (at == own.end()) {
-        own.push_back({.name = std::string(shape.name),
-                       .color = color,
-                       .mark = shape.mark,
-                       .line = lines});
+        own.push_back(
+            {.name = std::string(shape.name), .color = color, .mark = shape.mark, .line = lines});
         at = own.end() - 1;
       }
       at->points.push_back({.x = place.x,
@@ -137,10 +135,10 @@ Figure front_figure(const std::vector<SizeSeen>& sizes, const std::vector<SizePo
                      losses.size() > 1 ? " ± " + printed("%.4f", half) : "", in_bytes(p))};
   });
   add_fronts(out.plot, sizes, Best::lowest);
-  out.caption = str(
-      "Lower is better. A line is what one size reaches in at most so many bytes. ",
-      several ? "Bars: 95 % interval over the seeds. " : "One seed each: no bars. ",
-      "Of every family the row is drawn that rounding costs least at its width; the table has all.");
+  out.caption = str("Lower is better. A line is what one size reaches in at most so many bytes. ",
+                    several ? "Bars: 95 % interval over the seeds. " : "One seed each: no bars. ",
+                    "Of every family the row is drawn that rounding costs least at its width; the "
+                    "table has all.");
   return out;
 }
 
@@ -193,7 +191,8 @@ Figure accuracy_by_size(const std::vector<SizeSeen>& sizes, const std::vector<Si
                      " % right", in_bytes(p))};
   });
   add_fronts(out.plot, sizes, Best::highest);
-  out.caption = "Higher is better. Bars: 95 % interval, from the number of questions and the seeds.";
+  out.caption =
+      "Higher is better. Bars: 95 % interval, from the number of questions and the seeds.";
   return out;
 }
 
@@ -205,12 +204,24 @@ std::vector<SizePoint> size_points(const std::vector<SizeSeen>& sizes) {
     const SeedResults& seed = size.statistics->seeds().front();
     for (const std::string_view name : {kBaseRow, kControlRow}) {
       const RowResult* row = find_row(seed, name);
-      if (row) out.push_back({.size = &size, .row = row, .width = "32 bits"});
+      if (row)
+        out.push_back({.size = &size, .row = row, .width = name == kBaseRow ? "fp32" : "control"});
     }
     for (const WidthSummary& w : *size.widths) {
       for (const FamilyBest& best : w.families) {
         out.push_back({.size = &size, .row = best.row, .best = &best, .width = w.title});
       }
+    }
+  }
+  return out;
+}
+
+std::vector<SizePoint> all_points(const std::vector<SizeSeen>& sizes) {
+  std::vector<SizePoint> out = size_points(sizes);
+  for (const SizeSeen& size : sizes) {
+    for (const RowResult& row : size.statistics->rows()) {
+      const bool has_place = row.name == kBaseRow || row.name == kControlRow;
+      if (!has_place) out.push_back({.size = &size, .row = &row, .width = str(row.bits, " bits")});
     }
   }
   return out;

@@ -26,10 +26,12 @@ struct SizePoint {
   const SizeSeen* size = nullptr;
   const RowResult* row = nullptr;
   const FamilyBest* best = nullptr;  ///< null for fp32 and the control
-  std::string width{};               ///< "4 bits", "fp32"
+  std::string width{};               ///< "4 bits", "fp32", "control"
   double bytes() const { return size->statistics->file_bytes(row->name); }
 };
+/// fp32, control and the best of each family at each width; and all rows besides.
 std::vector<SizePoint> size_points(const std::vector<SizeSeen>& sizes);
+std::vector<SizePoint> all_points(const std::vector<SizeSeen>& sizes);
 
 /// Of these, by their bytes, those that have a lower loss than all that are as small or smaller.
 std::vector<SizePoint> size_front(const std::vector<SizePoint>& points);

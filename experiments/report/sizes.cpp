@@ -67,7 +67,7 @@ Json common_environment(const std::vector<const Json*>& environments) {
 }
 
 std::string place_text(const SizePoint& p) {
-  return str(bytes_text(p.bytes()), " (", p.best ? p.width : "fp32", ", loss ",
+  return str(bytes_text(p.bytes()), " (", p.width, ", loss ",
              printed("%.4f", p.size->statistics->loss(p.row->name)), ')');
 }
 
@@ -189,7 +189,7 @@ std::string SizesReport::headline() const {
   for (const auto& s : sizes_) {
     seen.push_back({.title = s->title, .statistics = &s->statistics, .widths = &s->widths});
   }
-  const std::vector<SizePoint> front = size_front(size_points(seen));
+  const std::vector<SizePoint> front = size_front(all_points(seen));
   std::string out = "Lowest loss in so many bytes: ";
   for (std::size_t first = 0, last = 0; first < front.size(); first = last + 1) {
     last = first;

@@ -136,7 +136,14 @@ double Statistics::file_bytes(std::string_view row) const {
 }
 
 double Statistics::bits_per_weight(std::string_view row) const {
-  return mean(row, [](const RowResult& r) { return r.size.bits_per_weight(); });
+  double sum = 0;
+  for (const SeedResults& s : seeds_) {
+    const quant::SizeReport& own = required(s, row).size;
+    const RowResult* base = find_row(s, kBaseRow);
+    const std::int64_t weights = base && base->size.weights > 0 ? base->size.weights : own.weights;
+    sum += 8 * static_cast<double>(own.bytes()) / static_cast<double>(weights);
+  }
+  return sum / static_cast<double>(seeds_.size());
 }
 
 Difference Statistics::difference(std::string_view a, std::string_view b) const {

@@ -87,6 +87,7 @@ class Statistics {
   double loss(std::string_view row) const;
   /// Means over seeds of what it takes: seeds may have other outliers, and other widths of layers.
   double file_bytes(std::string_view row) const;
+  /// Of fp32's weights, of which a smaller model has fewer.
   double bits_per_weight(std::string_view row) const;
 
   /// Loss of `a` minus loss of `b`.

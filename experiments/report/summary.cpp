@@ -56,10 +56,12 @@ FamilyBest best_of(const Statistics& statistics, const WidthRanking& w, Family f
     const quant::Method* method = quant::find_method(r->method);
     if (!method || method->family != family || !counts(*r)) continue;
     if (statistics.file_bytes(r->name) > most_bytes(statistics, w)) continue;
-    const Difference cost = statistics.difference(r->name, statistics.reference_of(*r));
+    const std::string reference = statistics.reference_of(*r);
+    const Difference cost = statistics.difference(r->name, reference);
     if (!std::isfinite(cost.mean) || (best.row && cost.mean >= best.cost.mean)) continue;
     best.row = r;
     best.cost = cost;
+    best.of_control = reference != kBaseRow;
   }
   return best;
 }
@@ -170,8 +172,11 @@ std::string headline(const std::vector<WidthSummary>& widths) {
   if (!tiny.empty()) {
     costs.insert(costs.begin(), str("less than ", kTiny, " nats per token at ", at_widths(tiny)));
   }
-  return out + str("Against full precision trained as long the best costs ", and_list(costs),
-                   "; 0.01 nats are 1 % of perplexity.");
+  const bool all_trained = std::ranges::all_of(
+      widths, [](const WidthSummary& w) { return w.families.front().of_control; });
+  return out + str("Against ",
+                   all_trained ? "full precision trained as long" : "its own full precision",
+                   " the best costs ", and_list(costs), "; 0.01 nats are 1 % of perplexity.");
 }
 
 Table short_table(const Statistics& statistics, const std::vector<WidthSummary>& widths) {
@@ -181,7 +186,7 @@ Table short_table(const Statistics& statistics, const std::vector<WidthSummary>&
                {.key = "qat", .title = "QAT", .text = true},
                {.key = "size", .bytes = true},
                {.key = "bits_per_weight", .title = "bits/weight", .decimals = 2},
-               {.key = "loss", .title = "best loss", .decimals = 4}});
+               {.key = "loss", .title = "its loss", .decimals = 4}});
   const auto reference = [&](const RowResult& row, std::string_view title) {
     table.add_row(
         {text(title), missing(), missing(), missing(), number(statistics.file_bytes(row.name)),

@@ -17,7 +17,8 @@ namespace notch::experiments {
 struct FamilyBest {
   quant::Family family{};
   const RowResult* row = nullptr;
-  Difference cost{};  ///< its loss minus its reference's
+  Difference cost{};        ///< its loss minus its reference's
+  bool of_control = false;  ///< the reference is a control, not fp32
 };
 
 struct WidthSummary {

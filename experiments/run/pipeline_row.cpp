@@ -265,6 +265,8 @@ class Stages {
     TrainSettings s = pipeline_settings(config_, stream_, stages_, phase(i));
     s.first_step = ranges_[i].first;
     s.end_step = ranges_[i].last;
+    if (ranges_[i].last < s.schedule.steps)
+      s.ema = 0;  // of a training there is one average, at its end
     if (stages_[i].method) s.step_lr = step_rate(config_, *stages_[i].method);
     return s;
   }
