@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -105,5 +106,34 @@ using DistillationGradient = std::vector<double> (*)(std::span<const double> stu
 void judge_distillation(Judge& judge,
                         std::vector<double> (*softmax)(std::span<const double> z, double T),
                         DistillationLoss loss, DistillationGradient gradient);
+
+/// 14. Bits per code that the best naming of these codes needs; GiB of a model whose codes cost `bits`
+/// each and in which every `group` weights share a scale of `scale_bits`.
+void judge_entropy(Judge& judge, double (*entropy)(const std::vector<int>& codes),
+                   double (*gib)(double weights, double bits, int scale_bits, int group));
+
+struct Machine {
+  double peak = 0, bandwidth = 0;  ///< FLOP per second, bytes per second
+};
+struct Served {
+  double weights = 0, weight_bytes = 0;  ///< how many, and bytes of each
+  double layers = 0, channels = 0;
+  double cache_bytes = 0;  ///< of one number in the KV cache
+};
+/// One pass of a model over some tokens.
+struct Pass {
+  double seconds = 0;
+  bool waits_for_memory = false;
+};
+/// 15. Bytes of the keys and values of `tokens` tokens; a pass over `at_once` tokens behind `before`.
+void judge_roofline(Judge& judge, double (*cache)(const Served& model, double tokens),
+                    Pass (*pass)(const Machine& machine, const Served& model, double at_once,
+                                 double before));
+
+using Bytes = std::vector<std::uint8_t>;
+/// 16. The number of a 16-bit float's two bytes; the weights of a packed matrix, row-major.
+void judge_hexdump(Judge& judge, double (*f16)(std::uint8_t low, std::uint8_t high),
+                   Vector (*weights)(const Bytes& codes, const Bytes& scales, std::size_t rows,
+                                     std::size_t cols, int bits));
 
 }  // namespace notch::lessons

@@ -3,14 +3,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <sstream>
 
 #include "tests/catch.h"
 
 using namespace notch;
 using lessons::AdamState;
+using lessons::Bytes;
 using lessons::Floats;
 using lessons::Judge;
+using lessons::Machine;
+using lessons::Pass;
+using lessons::Served;
 using lessons::Vector;
 
 namespace {
@@ -156,4 +161,74 @@ TEST_CASE("the judge of loops finds gradients that are not zeroed") {
     return last;
   };
   CHECK(says(answer(lessons::judge_overfit, wrong), "set gradients to zero before each backward"));
+}
+
+TEST_CASE("the judge of entropy finds nats and scales left out") {
+  const auto nats = [](const std::vector<int>& codes) {
+    std::map<int, double> counts;
+    double sum = 0;
+    for (const int code : codes) counts[code] += 1 / static_cast<double>(codes.size());
+    for (const auto& [code, p] : counts) sum -= p * std::log(p);
+    return sum;
+  };
+  const auto decimal = [](double weights, double bits, int scale_bits, int group) {
+    return weights * (bits + double(scale_bits) / group) / 8e9;
+  };
+  const std::string text = answer(lessons::judge_entropy, nats, decimal);
+  CHECK(says(text, "log2, not the natural logarithm"));
+  CHECK(says(text, "10^9 bytes are a GB"));
+  const auto in_integers = [](double weights, double bits, int scale_bits, int group) {
+    return weights * (bits + scale_bits / group) / 8 / 1073741824;
+  };
+  CHECK(says(answer(lessons::judge_entropy, nats, in_integers), "received 4, expected 4.5"));
+}
+
+TEST_CASE("the judge of roofs finds times added and weights read again") {
+  const auto keys_only = [](const Served& model, double tokens) {
+    return model.layers * model.channels * model.cache_bytes * tokens;
+  };
+  const auto added = [](const Machine& machine, const Served& model, double at_once, double) {
+    return Pass{model.weights * model.weight_bytes / machine.bandwidth +
+                    2 * model.weights * at_once / machine.peak,
+                true};
+  };
+  const std::string sum = answer(lessons::judge_roofline, keys_only, added);
+  CHECK(says(sum, "received 262144, expected 524288"));
+  CHECK(says(sum, "so do not add them"));
+  CHECK(says(sum, "512 tokens at once: waits for memory (1: yes): received 1, expected 0"));
+  CHECK(says(sum, "another 2e9 to read"));
+  const auto each = [](const Machine& machine, const Served& model, double at_once, double) {
+    return Pass{at_once * model.weights * model.weight_bytes / machine.bandwidth, true};
+  };
+  CHECK(says(answer(lessons::judge_roofline, keys_only, each), "one reading of the weights"));
+}
+
+TEST_CASE("the judge of packed rows finds wrong orders") {
+  const auto big_endian = [](std::uint8_t low, std::uint8_t high) {
+    const int word = high + 256 * low;
+    return (1 + word % 1024 / 1024.0) * std::pow(2, word / 1024 % 32 - 15);
+  };
+  const auto high_first = [](const Bytes& codes, const Bytes&, std::size_t, std::size_t cols, int) {
+    Vector w;
+    for (std::size_t c = 0; c < cols; ++c) {
+      w.push_back((c % 2 == 0 ? codes[c / 2] / 16 : codes[c / 2] % 16) - 7);
+    }
+    return w;
+  };
+  const std::string text = answer(lessons::judge_hexdump, big_endian, high_first);
+  CHECK(says(text, "3c00: e = 15"));
+  CHECK(says(text, "row 3e 78 01, scale 1, element 0: received -4, expected 7"));
+  const auto run_on = [](const Bytes& codes, const Bytes&, std::size_t rows, std::size_t cols,
+                         int bits) {
+    Vector w;
+    for (std::size_t i = 0; i < rows * cols; ++i) {
+      int stored = 0;
+      for (std::size_t k = 0, n = i * std::size_t(bits); k < std::size_t(bits); ++k, ++n) {
+        stored += (codes[n / 8] >> n % 8 & 1) << k;
+      }
+      w.push_back(stored - (1 << (bits - 1)) + 1);
+    }
+    return w;
+  };
+  CHECK(says(answer(lessons::judge_hexdump, big_endian, run_on), "every row begins a new byte"));
 }

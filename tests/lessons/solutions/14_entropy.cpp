@@ -1,0 +1,36 @@
+// Exercise 14. How short codes can be, and what the model weighs then.
+//
+//   notch lesson check 14                 judges this file
+//   notch lesson check 14 mine.cpp        judges a copy of it
+//
+// Replace every BLANK.
+#include <cmath>
+#include <map>
+#include <vector>
+
+#include "experiments/lessons/judges.h"
+
+namespace {
+
+/// Σ p log2(1/p), p the share of each code that occurs: bits per code of the best naming.
+double entropy(const std::vector<int>& codes) {
+  std::map<int, double> counts;
+  double sum = 0;
+  for (const int code : codes) ++counts[code];
+  for (const auto& [code, count] : counts) {
+    const double share = count / static_cast<double>(codes.size());
+    sum += share * std::log2(1 / share);
+  }
+  return sum;
+}
+
+/// The model's size in GiB. A code costs `bits` (the entropy, if they are coded), and every `group`
+/// weights share a scale of `scale_bits`.
+double gib(double weights, double bits, int scale_bits, int group) {
+  const double per_weight = bits + static_cast<double>(scale_bits) / group;
+  return weights * per_weight / 8 / (1024.0 * 1024 * 1024);
+}
+
+}  // namespace
+
+EXERCISE(judge_entropy, entropy, gib)
