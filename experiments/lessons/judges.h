@@ -9,6 +9,7 @@
 
 #include "autograd/graph.h"
 #include "experiments/lessons/exercise.h"
+#include "experiments/lessons/scalar_gpt.h"
 #include "nn/gpt.h"
 
 namespace notch::lessons {
@@ -135,5 +136,38 @@ using Bytes = std::vector<std::uint8_t>;
 void judge_hexdump(Judge& judge, double (*f16)(std::uint8_t low, std::uint8_t high),
                    Vector (*weights)(const Bytes& codes, const Bytes& scales, std::size_t rows,
                                      std::size_t cols, int bits));
+
+/// Losses of one seed: fp32; its nearest codes; QAT from it; and the control, fp32 trained for QAT's
+/// steps, and that one's nearest codes.
+struct SeedLosses {
+  double fp32 = 0, rtn = 0, qat = 0, control = 0, control_rtn = 0;
+};
+struct Difference {
+  double mean = 0, error = 0;  ///< error: standard error of the mean
+};
+/// 17. What the bits cost QAT; which share of that of rounding QAT recovers.
+void judge_controls(Judge& judge, Difference (*cost)(const std::vector<SeedLosses>& seeds),
+                    double (*recovered)(const std::vector<SeedLosses>& seeds));
+
+/// 18. On the tape of scalar_gpt.h: RMSNorm of x; one head of attention; ŵ of a weight on 4 bits.
+void judge_names(Judge& judge,
+                 ScalarGpt::Row (*rms_norm)(ScalarTape& tape, const ScalarGpt::Row& x),
+                 ScalarGpt::Row (*attend)(ScalarTape& tape, const ScalarGpt::Row& q,
+                                          const std::vector<ScalarGpt::Row>& keys,
+                                          const std::vector<ScalarGpt::Row>& values),
+                 int (*rounded)(ScalarTape& tape, int w, double s));
+
+/// A row as a file has it.
+struct StoredRow {
+  std::vector<int> codes{};
+  float scale = 1;
+};
+/// 19. Three programs to be mended: whether a weight gets a gradient; codes with a scale of 16 bits;
+/// the best of AWQ's powers. And the number that shows the second: Σ (ŵ - w)² of what is stored.
+void judge_mistakes(Judge& judge,
+                    bool (*has_gradient)(double w, double s, int z, int qmin, int qmax),
+                    StoredRow (*stored)(const Floats& w, int qmax),
+                    double (*best_power)(double (*error)(double power)),
+                    double (*damage)(const Floats& w, const StoredRow& row));
 
 }  // namespace notch::lessons

@@ -11,12 +11,16 @@
 using namespace notch;
 using lessons::AdamState;
 using lessons::Bytes;
+using lessons::Difference;
 using lessons::Floats;
 using lessons::Judge;
 using lessons::Machine;
 using lessons::Pass;
+using lessons::ScalarTape;
+using lessons::SeedLosses;
 using lessons::Served;
 using lessons::Vector;
+using Row = lessons::ScalarGpt::Row;
 
 namespace {
 
@@ -231,4 +235,67 @@ TEST_CASE("the judge of packed rows finds wrong orders") {
     return w;
   };
   CHECK(says(answer(lessons::judge_hexdump, big_endian, run_on), "every row begins a new byte"));
+}
+
+TEST_CASE("the judge of controls finds the wrong row") {
+  const auto from_fp32 = [](const std::vector<SeedLosses>& seeds) {
+    Difference out;
+    for (const SeedLosses& s : seeds) out.mean += (s.qat - s.fp32) / double(seeds.size());
+    return out;
+  };
+  const auto of_fp32 = [](const std::vector<SeedLosses>& seeds) {
+    double saved = 0, lost = 0;
+    for (const SeedLosses& s : seeds) saved += s.rtn - s.qat, lost += s.rtn - s.fp32;
+    return saved / lost;
+  };
+  const std::string text = answer(lessons::judge_controls, from_fp32, of_fp32);
+  CHECK(says(text, "received -0.9, expected 0.1"));
+  CHECK(says(text, "is the control\n"));
+  CHECK(says(text, "longer training is not recovery"));
+  const auto unpaired = [](const std::vector<SeedLosses>& seeds) {
+    const double n = double(seeds.size());
+    double qat = 0, control = 0, squares = 0;
+    for (const SeedLosses& s : seeds) qat += s.qat / n, control += s.control / n;
+    for (const SeedLosses& s : seeds) {
+      squares += std::pow(s.qat - qat, 2) + std::pow(s.control - control, 2);
+    }
+    return Difference{qat - control, std::sqrt(squares / (n - 1) / n)};
+  };
+  CHECK(says(answer(lessons::judge_controls, unpaired, of_fp32), "subtract first"));
+}
+
+TEST_CASE("the judge of the scalar GPT finds numbers that are not nodes") {
+  const auto cut_off = [](ScalarTape& tape, const Row& x) {
+    double squares = 0;
+    for (const int node : x) squares += tape.value(node) * tape.value(node) / double(x.size());
+    Row y;
+    for (const int node : x) y.push_back(tape.scale(node, 1 / std::sqrt(squares + 1e-5)));
+    return y;
+  };
+  const auto unscaled = [](ScalarTape& tape, const Row& q, const std::vector<Row>& keys,
+                           const std::vector<Row>& values) {
+    Row weights, out;
+    for (const Row& key : keys) {
+      Row products;
+      for (std::size_t i = 0; i < q.size(); ++i) products.push_back(tape.mul(q[i], key[i]));
+      weights.push_back(tape.exp(tape.sum(products)));
+    }
+    const int inverse = tape.power(tape.sum(weights), -1);
+    for (std::size_t c = 0; c < values[0].size(); ++c) {
+      Row parts;
+      for (std::size_t t = 0; t < keys.size(); ++t) {
+        parts.push_back(tape.mul(tape.mul(weights[t], inverse), values[t][c]));
+      }
+      out.push_back(tape.sum(parts));
+    }
+    return out;
+  };
+  const auto everywhere = [](ScalarTape& tape, int w, double s) {
+    return tape.make(std::clamp(std::nearbyint(tape.value(w) / s), -7.0, 7.0) * s, w, 1);
+  };
+  const std::string text = answer(lessons::judge_names, cut_off, unscaled, everywhere);
+  CHECK(says(text, "gradient of rms_norm at (3, -1, 1, 1)"));
+  CHECK(says(text, "a number is not a node made from the others"));
+  CHECK(says(text, "scores are divided by √size"));
+  CHECK(says(text, "their gradients, element 3: received 1, expected 0"));
 }
