@@ -352,6 +352,9 @@ GgufFile GgufFile::open(const fs::path& path) {
               str("a file of ", file.file_bytes()));
     }
   }
+  if (file.file_bytes() > data + expected)
+    in.fail("", "bytes after the last tensor", str("a file of ", file.file_bytes()),
+            str("at most ", data + expected));
   return file;
 }
 

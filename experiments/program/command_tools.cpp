@@ -179,17 +179,17 @@ void print_table(const Args& args, const Table& table) {
   std::cout << render(table, format ? parse_table_format(*format) : TableFormat::screen);
 }
 
-namespace {
+void note_rewritten(const Args& args, const fs::path& file, nn::Digest digest) {
+  if (digest != nn::Digest::rewritten) return;
+  note(args, str("note: ", file.string(),
+                 " was rewritten by hand or by another program; taken as it is"));
+}
 
 void require_intact(const Args& args, const fs::path& dir) {
   if (args.has("no-verify")) return;
-  for (const std::string& file : nn::require_intact(dir)) {
-    note(args, str("note: ", (dir / file).string(),
-                   " was rewritten by hand or by another program; taken as it is"));
-  }
+  for (const std::string& file : nn::require_intact(dir))
+    note_rewritten(args, dir / file, nn::Digest::rewritten);
 }
-
-}  // namespace
 
 RunnableArtefact open_runnable(const Args& args, const fs::path& dir) {
   if (nn::is_gguf(dir)) {

@@ -11,6 +11,7 @@
 #include "data/tokenizer.h"
 #include "experiments/program/args.h"
 #include "experiments/show/table.h"
+#include "nn/digest.h"
 #include "quant/serve/kv_cache.h"
 #include "quant/store/model_files.h"
 
@@ -31,6 +32,10 @@ Flag kv_cache_flag();
 
 /// A line on stderr, unless --quiet.
 void note(const Args& args, std::string_view line);
+/// Notes a file that was rewritten since it was written here.
+void note_rewritten(const Args& args, const fs::path& file, nn::Digest digest);
+/// Throws for a damaged file of a model directory and notes what was rewritten; --no-verify does neither.
+void require_intact(const Args& args, const fs::path& dir);
 
 /// A line beside a table: on stdout for people, on stderr when -o asks for a table alone.
 void say(const Args& args, std::string_view line);

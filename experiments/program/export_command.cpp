@@ -127,6 +127,10 @@ void save_floats(const Artefact& from, nn::DType dtype, const fs::path& dir) {
 int export_command(const Args& args) {
   if (args.has("onnx-cache") && !args.has("onnx"))
     fail("--onnx-cache", "is of an ONNX file", "--onnx FILE");
+  for (const char* flag : {"gguf-type", "requantize", "imatrix"}) {
+    if (args.has(flag) && !args.has("gguf"))
+      fail(str("--", flag), "is of a GGUF file", "--gguf FILE");
+  }
   if (const auto file = args.value("onnx")) return export_onnx(args, *file);
   if (const auto file = args.value("gguf")) return export_gguf(args, *file);
   const std::optional<std::string> format = args.value("format");

@@ -1,5 +1,7 @@
 #include "experiments/program/gguf_files.h"
 
+#include <algorithm>
+#include <array>
 #include <type_traits>
 
 #include "autograd/base/error.h"
@@ -26,7 +28,7 @@ void take_token_ids(const Artefact& artefact, quant::GgufVocabulary& vocabulary)
 }
 
 void require_intact(const Args& args, const nn::GgufFile& file) {
-  if (!args.has("no-verify")) file.verify();
+  if (!args.has("no-verify")) note_rewritten(args, file.path(), file.verify());
 }
 
 std::string shown(const nn::GgufValue& value) {
@@ -62,6 +64,18 @@ std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufEx
   quant::GgufVocabulary vocabulary = gguf_vocabulary(artefact.tokenizer);
   take_token_ids(artefact, vocabulary);
   quant::GgufOptions options{.type = t, .requantize = how.requantize};
+  constexpr std::array<std::string_view, 4> kWeighing{"Q4_0", "Q4_1", "Q5_0", "Q5_1"};
+  const bool weighs = artefact.loaded.tensors.empty() &&
+                      std::ranges::find(kWeighing, t->name) != kWeighing.end();
+  if (!how.imatrix.empty() && !weighs) {
+    throw Error({.where = "notch export",
+                 .what = artefact.loaded.tensors.empty()
+                             ? "has no effect: this type's blocks do not weigh columns"
+                             : "has no effect: codes are written as they are",
+                 .field = "--imatrix",
+                 .found = str("--gguf-type ", t->name),
+                 .expected = "a model in floating point and Q4_0, Q4_1, Q5_0 or Q5_1"});
+  }
   if (!how.imatrix.empty()) {
     options.importance = [of = quant::load_importance(how.imatrix)](const std::string& tensor) {
       const auto at = of.find(tensor);
@@ -78,6 +92,9 @@ Artefact open_gguf(const Args& args, const fs::path& file) {
   Artefact a{.path = file, .tokenizer = gguf_tokenizer(read.vocabulary, file)};
   a.loaded.model = std::move(read.model);
   a.size = quant::predict_size(a.model(), {});
+  a.size.float_bytes = 0;  // blocks, whatever is in them
+  for (const nn::GgufTensor& tensor : nn::GgufFile::open(file).tensors())
+    a.size.float_bytes += static_cast<std::int64_t>(tensor.bytes);
   a.file_bytes = static_cast<std::int64_t>(fs::file_size(file));
   return a;
 }

@@ -184,7 +184,7 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   }
   // Here too, so that a model that cannot be read is refused before the directory is made.
   if (!config_.model.from.empty()) {
-    nn::require_intact(config_.model.from);
+    require_intact(args, config_.model.from);
     first_model(config_, data_.source.tokenizer.vocab_size(), 0);
   }
   dry_run(config_, data_, loaded.origins);

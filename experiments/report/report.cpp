@@ -229,7 +229,7 @@ std::string Report::screen(int characters) const {
   std::string out;
   if (!widths_.empty()) out += lines(started(config_) + headline(widths_)) + "\n";
   out += render(short_table(statistics_, widths_).fitted(characters), TableFormat::screen) + "\n";
-  out += lines(short_notes(widths_));
+  out += lines(short_notes(statistics_, widths_));
   if (seeds_.size() == 1) out += lines(kOneSeed);
   if (const std::string builds = build_notes(seeds_); !builds.empty()) out += "\n" + lines(builds);
   return out;
@@ -300,8 +300,8 @@ void Report::write(const std::filesystem::path& dir) const {
   if (!widths_.empty()) {
     page.headline = started(config_) + headline(widths_);
     page.brief = brief;
-    page.brief_notes = short_notes(widths_);
   }
+  page.brief_notes = short_notes(statistics_, widths_);
   std::string markdown =
       str("# ", config_.name, "\n\n", page.headline, page.headline.empty() ? "" : "\n\n",
           render(brief, TableFormat::markdown), '\n', page.brief_notes, "\n\n## All rows\n\n",

@@ -224,8 +224,15 @@ Table short_table(const Statistics& statistics, const std::vector<WidthSummary>&
   return table;
 }
 
-std::string short_notes(const std::vector<WidthSummary>& widths) {
-  if (widths.empty()) return "";
+std::string short_notes(const Statistics& statistics, const std::vector<WidthSummary>& widths) {
+  const auto others = std::ranges::count_if(statistics.rows(), [](const RowResult& r) {
+    return r.name != kBaseRow && r.name != kControlRow && !quant::find_method(r.method);
+  });
+  const std::string elsewhere =
+      others > 0 ? str("Pipelines and rows that are not quantized, ", others,
+                       " here, are in results.md; --wide shows them.")
+                 : "";
+  if (widths.empty()) return elsewhere;
   std::string larger;
   for (const WidthSummary& w : widths) {
     if (w.larger.empty()) continue;
@@ -245,7 +252,7 @@ std::string short_notes(const std::vector<WidthSummary>& widths) {
       of_control ? " Beside QAT that learned from the text, the others are made from the "
                    "control, fp32 trained on for as long, so that all saw the same."
                  : "",
-      larger);
+      larger, elsewhere.empty() ? "" : " ", elsewhere);
 }
 
 }  // namespace notch::experiments

@@ -49,6 +49,6 @@ std::string headline(const std::vector<WidthSummary>& widths);
 Table short_table(const Statistics& statistics, const std::vector<WidthSummary>& widths);
 
 /// How to read it, in three lines.
-std::string short_notes(const std::vector<WidthSummary>& widths);
+std::string short_notes(const Statistics& statistics, const std::vector<WidthSummary>& widths);
 
 }  // namespace notch::experiments

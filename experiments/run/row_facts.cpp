@@ -67,7 +67,7 @@ void describe_stages(const ExperimentConfig& config, const RowConfig& planned, R
   row.trained = std::ranges::any_of(stages, &PipelineStage::trains);
   row.distilled = std::ranges::any_of(stages, &PipelineStage::has_teacher);
   row.aims_at_data = std::ranges::any_of(stages, [&](const PipelineStage& s) {
-    return s.trains() && (!s.has_teacher() || own.distill.alpha < 1);
+    return s.trains() && (!s.has_teacher() || own.distill.alpha < 1 || !own.distill.teacher.empty());
   });
   if (std::ranges::any_of(stages, &PipelineStage::begins_again)) {
     row.control = kBaseRow;
@@ -117,7 +117,9 @@ RowResult planned_result(const ExperimentConfig& config, const RowConfig& planne
   if (row.label.empty() && mixes(own, method)) row.label = str(method.name, "-mixed");
   if (!row.trained) return row;
   const bool starts_late = rounding_settings(own, 0, method, "").first_step > 0;
-  row.aims_at_data = !method.distills || own.distill.alpha < 1 || starts_late;
+  // Another teacher than fp32 is no aim at fp32 either.
+  row.aims_at_data =
+      !method.distills || own.distill.alpha < 1 || starts_late || !own.distill.teacher.empty();
   const TrainSettings settings = shared_settings(config, planned, 0, "");
   if (own.qat.from == "scratch") {
     row.control = kBaseRow;

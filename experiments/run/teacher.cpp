@@ -4,6 +4,7 @@
 
 #include "autograd/base/error.h"
 #include "nn/architectures.h"
+#include "nn/integrity.h"
 #include "nn/model_dir.h"
 
 namespace notch::experiments {
@@ -22,6 +23,7 @@ void require_teacher(const ExperimentConfig& config, const data::Tokenizer& toke
     refuse("no model stands there", dir,
            "a directory with config.json and model.safetensors; those of a run are in its models/");
   }
+  nn::require_intact(dir);
   const data::Tokenizer own = data::Tokenizer::load(dir);
   if (own.definition_hash() != tokenizer.definition_hash()) {
     refuse(

@@ -62,10 +62,11 @@ void require_grids(const Method& method, const Plan& plan, std::span<const Targe
   for (const Target& t : targets) require_grid(method, t.spec, t.name);
   if (!method.grid || plan.weights.grid == *method.grid) return;
   throw Error({.where = std::string(method.name),
-               .what = "its codes are of another grid",
+               .what = str(method.name, "'s codes are of a grid of its own"),
                .field = "grid",
                .found = std::string(name_of(plan.weights.grid)),
-               .expected = std::string(name_of(*method.grid))});
+               .expected = std::string(name_of(*method.grid)),
+               .hint = "a row of its own in [[row]], or --grid; experiments/codebooks.toml has one"});
 }
 
 const Method* find_method(std::string_view name) {

@@ -284,8 +284,10 @@ Var apply(Var x, const InputMap& how) {
 
 Var quantized_linear(Var x, Var w, std::optional<Var> bias, const StepInput& how,
                      const PackedWeights* packed) {
-  check(how.input.spec.is_integer(), QuantizedLinear::name, "codes of ", name_of(how.input.spec),
-        " are no integers");
+  // The name is made only where it is wanted: a step allocates nothing.
+  if (!how.input.spec.is_integer()) {
+    check(false, QuantizedLinear::name, "codes of ", name_of(how.input.spec), " are no integers");
+  }
   InputList list;
   list.add(x);
   const int w_at = list.add(w), bias_at = bias ? list.add(*bias) : 0;

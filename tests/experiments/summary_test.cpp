@@ -116,10 +116,11 @@ TEST_CASE("what the ranking ties the headline ties") {
 TEST_CASE("a row of other bytes than its width's is named alone") {
   std::vector<SeedResults> seeds = example();
   const auto best = [&] {
-    const std::vector<WidthSummary> widths = summaries_of(Statistics(seeds));
+    const Statistics statistics(seeds);
+    const std::vector<WidthSummary> widths = summaries_of(statistics);
     const auto at =
         std::ranges::find(widths[1].families, quant::Family::post_training, &FamilyBest::family);
-    return std::pair{at->row->name, short_notes(widths)};
+    return std::pair{at->row->name, short_notes(statistics, widths)};
   };
   // Of fp32 and of the control; the latter costs less than GPTQ's 0.0041.
   for (auto [name, loss] : {std::pair{"spqr-int4", 1.5001}, {"control-spqr-int4", 1.4005}})
@@ -144,6 +145,10 @@ TEST_CASE("a row of other bytes than its width's is named alone") {
   const std::string before = best().second;
   seeds.front().rows.push_back(small);
   CHECK(best().second == before);
+  RowResult stages = row("prune-gptq-int4", "pipeline", 4, 1.8);
+  seeds.front().rows.push_back(stages);
+  CHECK(best().second == before + " Pipelines and rows that are not quantized, 1 here, are in "
+                                  "results.md; --wide shows them.");
 }
 
 TEST_CASE("sizes in the short table are means over seeds") {

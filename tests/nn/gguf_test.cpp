@@ -161,11 +161,15 @@ TEST_CASE("a GGUF file without a digest of its own has none") {
   const TemporaryDirectory dir;
   put_file(dir / "f.gguf", by_hand());
   CHECK(GgufFile::open(dir / "f.gguf").verify() == Digest::none);
-  // Another program's, with all of our metadata and some more.
+  // Another program's, with all of our metadata and a size of another file.
   const std::string digits(64, 'a');
   std::string bytes = by_hand(digits);
   put_file(dir / "f.gguf", bytes);
   CHECK(error_of([&] { GgufFile::open(dir / "f.gguf").verify(); }).found.size() == 64);
-  put_file(dir / "f.gguf", bytes + std::string(32, '\0'));
+  put_file(dir / "f.gguf", bytes + std::string(1, '\0'));
+  CHECK(error_of([&] { GgufFile::open(dir / "f.gguf"); }).what == "bytes after the last tensor");
+  const std::string size = "00000000000000000576 bytes";
+  for (std::size_t at = bytes.find(size); at != bytes.npos; at = bytes.find(size, at)) bytes[at + 19] = '7';
+  put_file(dir / "f.gguf", bytes);
   CHECK(GgufFile::open(dir / "f.gguf").verify() == Digest::rewritten);
 }
