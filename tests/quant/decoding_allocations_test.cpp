@@ -1,9 +1,11 @@
-// Decoding with packed weights and every cache: the heap is not asked once shapes repeat.
+// Decoding with packed weights and every cache, and training through rounded weights and inputs: the heap is
+// not asked once shapes repeat.
 #include "nn/generate.h"
 #include "nn/reader.h"
 #include "quant/serve/kv_cache.h"
 #include "quant/serve/served_layers.h"
 #include "quant/store/model_files.h"
+#include "quant/train/qat.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/count_allocations.h"
@@ -39,6 +41,29 @@ TEST_CASE("from the third token on a packed model decodes without the heap") {
                 for (int i = 0; i < 100; ++i) step();  // the int8 cache closes blocks on the way
               }) == 0);
       }
+    }
+  }
+}
+
+TEST_CASE("a step with rounded weights and inputs asks nothing of the heap") {
+  for (const bool activations : {false, true}) {
+    for (const Training training : {Training::ste, Training::lsq}) {
+      CAPTURE(activations, training == Training::ste);
+      const auto model = test::make_gpt();
+      Plan plan{.weights = {.bits = 8}, .table = Spec{.bits = 8}};
+      if (activations) plan.activations = ActivationSpec{};
+      FakeQuantizer quantizer(*model, training, resolve(plan, *model), {});
+      model->params().allocate_gradients();
+      quantizer.params().allocate_gradients();
+      const test::Text text(3);
+      Graph g;
+      std::uint64_t i = 0;
+      const auto step = [&] {
+        g.begin(Graph::Mode::training, i++);
+        g.backward(model->loss(g, text.batch(), {}));
+      };
+      for (int warm = 0; warm < 3; ++warm) step();
+      CHECK(test::allocations_of(step) == 0);
     }
   }
 }
