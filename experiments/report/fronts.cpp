@@ -36,6 +36,7 @@ void add_rows(Plot& plot, const Statistics& statistics, const HeightOf& height_o
   };
   std::map<std::string, Place> places;
   std::map<std::pair<std::string, std::string>, std::size_t> series;  // of a name and granularity
+  std::map<std::string, std::vector<std::string>> labels_of;          // a method's
   for (const RowResult& r : rows) {
     const double bits = statistics.bits_per_weight(r.name);
     if (r.granularity.empty() && r.bits != 16) continue;
@@ -48,7 +49,10 @@ void add_rows(Plot& plot, const Statistics& statistics, const HeightOf& height_o
     }
     const auto [at, is_new] = series.try_emplace({name, r.granularity}, plot.series.size());
     if (is_new) {
-      const Look look = look_of(r.method);
+      std::vector<std::string>& labels = labels_of[r.method];
+      const auto known = std::ranges::find(labels, shown_method(r));
+      const Look look = look_of(r.method, static_cast<std::size_t>(known - labels.begin()));
+      if (known == labels.end()) labels.push_back(shown_method(r));
       // One entry of the legend for all that is made by a method; points say the rest.
       plot.series.push_back({.name = shown_method(r),
                              .color = std::string(look.color),

@@ -27,7 +27,7 @@ constexpr Look kHalf{"#9b4278", Mark::cross}, kOther{"#9b4278", Mark::plus};
 
 }  // namespace
 
-Look look_of(std::string_view name) {
+Look look_of(std::string_view name, std::size_t variant) {
   if (name == "fp16") return kHalf;
   const quant::Method* method = quant::find_method(name);
   if (!method) return kOther;
@@ -40,7 +40,8 @@ Look look_of(std::string_view name) {
     before += other->family == method->family;
   }
   const std::size_t n = looks.marks.size();
-  return {looks.colors[(before % n + before / n) % looks.colors.size()], looks.marks[before % n]};
+  return {looks.colors[(before % n + before / n + 2 * variant) % looks.colors.size()],
+          looks.marks[(before + variant) % n]};
 }
 
 }  // namespace notch::experiments
