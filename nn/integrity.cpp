@@ -18,7 +18,7 @@ constexpr const char* kOnPurpose =
 bool is_whole_json(const fs::path& file) {
   if (file.extension() != ".json") return false;
   try {
-    Json::parse(read_file(file), file.string());
+    Json::parse(read_file(file), file.string(), true);  // as config.json is read: Infinity, too
     return true;
   } catch (const Error&) {
     return false;

@@ -179,16 +179,21 @@ void print_table(const Args& args, const Table& table) {
   std::cout << render(table, format ? parse_table_format(*format) : TableFormat::screen);
 }
 
-void note_rewritten(const Args& args, const fs::path& file, nn::Digest digest) {
+std::vector<std::string>& last_notes() {
+  static std::vector<std::string> notes;
+  return notes;
+}
+
+void note_rewritten(const fs::path& file, nn::Digest digest) {
   if (digest != nn::Digest::rewritten) return;
-  note(args, str("note: ", file.string(),
-                 " was rewritten by hand or by another program; taken as it is"));
+  last_notes().push_back(
+      str("note: ", file.string(), " was rewritten by hand or by another program; taken as it is"));
 }
 
 void require_intact(const Args& args, const fs::path& dir) {
   if (args.has("no-verify")) return;
   for (const std::string& file : nn::require_intact(dir))
-    note_rewritten(args, dir / file, nn::Digest::rewritten);
+    note_rewritten(dir / file, nn::Digest::rewritten);
 }
 
 RunnableArtefact open_runnable(const Args& args, const fs::path& dir) {

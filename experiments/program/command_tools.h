@@ -32,8 +32,10 @@ Flag kv_cache_flag();
 
 /// A line on stderr, unless --quiet.
 void note(const Args& args, std::string_view line);
-/// Notes a file that was rewritten since it was written here.
-void note_rewritten(const Args& args, const fs::path& file, nn::Digest digest);
+/// What is said on stderr when the command is done: of little weight beside what it says itself.
+std::vector<std::string>& last_notes();
+/// Notes, as one of these, a file that was rewritten since it was written here.
+void note_rewritten(const fs::path& file, nn::Digest digest);
 /// Throws for a damaged file of a model directory and notes what was rewritten; --no-verify does neither.
 void require_intact(const Args& args, const fs::path& dir);
 

@@ -28,7 +28,7 @@ void take_token_ids(const Artefact& artefact, quant::GgufVocabulary& vocabulary)
 }
 
 void require_intact(const Args& args, const nn::GgufFile& file) {
-  if (!args.has("no-verify")) note_rewritten(args, file.path(), file.verify());
+  if (!args.has("no-verify")) note_rewritten(file.path(), file.verify());
 }
 
 std::string shown(const nn::GgufValue& value) {

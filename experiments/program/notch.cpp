@@ -49,7 +49,9 @@ int dispatch(const std::vector<std::string>& arguments) {
       return 0;
     }
     require_inputs_kept(command.verb, args);
-    return command.run(args);
+    const int code = command.run(args);
+    for (const std::string& line : last_notes()) note(args, line);
+    return code;
   }
   return static_cast<int>(Fault::usage);
 }

@@ -109,6 +109,9 @@ TEST_CASE("what was edited and is whole is taken, and said") {
   put_file(dir / "vocab.json", "{\"a\": 0, \"<pad>\": 1}\n");
   CHECK(require_intact(dir.path()) == Names{"config.json", "vocab.json"});
   CHECK_FALSE(is_intact(dir.path()));
+  // Python's json writes what JSON has no word for; the key is not read.
+  put_file(dir / "config.json", "{\"task_params\": {\"limit\": Infinity}, " + config.substr(1));
+  CHECK(require_intact(dir.path()) == Names{"config.json", "vocab.json"});
   // Cut off is not edited, and neither is a manifest that names another size.
   put_file(dir / "config.json", config.substr(0, config.size() / 2));
   put_file(dir / "vocab.json", vocabulary);
