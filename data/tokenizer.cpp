@@ -130,8 +130,14 @@ Tokenizer Tokenizer::train(std::string_view text, int vocab_size) {
 }
 
 Tokenizer Tokenizer::load(const fs::path& directory) {
-  const fs::path whole = directory / "tokenizer.json";
-  return of(fs::exists(whole) ? read_tokenizer_json(whole) : read_vocab_files(directory));
+  const fs::path whole = directory / "tokenizer.json", words = directory / "vocab.json";
+  if (!fs::exists(whole)) return of(read_vocab_files(directory));
+  Vocabulary vocabulary = read_tokenizer_json(whole);
+  // Scripts that add tokens edit vocab.json; the tokenizer.json that we wrote is then the older of the two.
+  const bool was_edited = fits_vocab_files(vocabulary) && fs::exists(words) &&
+                          read_file(whole) == tokenizer_json(vocabulary) &&
+                          read_file(words) != vocab_json(vocabulary);
+  return of(was_edited ? read_vocab_files(directory) : std::move(vocabulary));
 }
 
 Tokenizer Tokenizer::of(Vocabulary vocabulary) {

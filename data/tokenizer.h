@@ -43,7 +43,8 @@ class Tokenizer {
   static Tokenizer train(std::string_view text, int vocab_size);
 
   /// Reads tokenizer.json or, in a directory without it, vocab.json and merges.txt: what `save`
-  /// wrote, or another program. The kind follows from the vocabulary: merges mean bpe; none and,
+  /// wrote, or another program. These two also where tokenizer.json is as `save` wrote it and vocab.json
+  /// is not: scripts that add tokens edit that one. The kind follows from the vocabulary: merges mean bpe; none and,
   /// but for added tokens, the 256 bytes in their order mean byte; none and other bytes mean char.
   /// Errors as read_tokenizer_json and read_vocab_files.
   static Tokenizer load(const fs::path& directory);

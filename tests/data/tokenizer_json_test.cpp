@@ -156,6 +156,22 @@ TEST_CASE("all three kinds are written as one file and as GPT-2's") {
   }
 }
 
+TEST_CASE("a token added to vocab.json alone is a token") {
+  const test::TemporaryDirectory d;
+  Tokenizer::train("low low low lower", 260).save(d.path());
+  const std::string words = read_file(d / "vocab.json");
+  std::string more = words;
+  more.replace(more.rfind('}'), 1,
+               str(", \"<|endoftext|>\": ", Tokenizer::load(d.path()).vocab_size(), "}"));
+  write_file(d / "vocab.json", more);
+  const Tokenizer edited = Tokenizer::load(d.path());
+  CHECK(edited.vocab_size() == Json::parse(words, "v").as_object("v").size() + 1);
+  CHECK(edited.encode("<|endoftext|>").size() == 1);
+  // Who wrote tokenizer.json anew means that one.
+  write_file(d / "tokenizer.json", read_file(d / "tokenizer.json") + "\n");
+  CHECK(Tokenizer::load(d.path()).vocab_size() + 1 == edited.vocab_size());
+}
+
 TEST_CASE("tokenizer_config.json is what transformers asks for") {
   const auto saved = [](const Tokenizer& t) {
     test::TemporaryDirectory d;
