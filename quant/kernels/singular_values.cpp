@@ -9,7 +9,6 @@
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
-#include "autograd/kernels/blas.h"
 
 namespace notch::quant {
 namespace {
@@ -160,13 +159,6 @@ void orthonormalise(std::vector<double>& V, Index p, Index n) {
     const double factor = length > 1e-10 * before ? 1 / length : 0;
     for (Index k = 0; k < n; ++k) v[k] *= factor;
   }
-}
-
-std::vector<double> times(std::span<const double> A, std::span<const double> B, Index M, Index N,
-                          Index K, bool transposed) {
-  std::vector<double> out(static_cast<std::size_t>(M * N));
-  kernels::gemm(out, A, B, M, N, K, {.trans_b = transposed});
-  return out;
 }
 
 Index rank_of_energy(std::span<const double> sigma, double share) {

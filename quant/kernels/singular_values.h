@@ -32,10 +32,6 @@ Eigenvectors eigenvectors_of(std::vector<double> A, std::int64_t n, std::string_
 /// Rows of V [p, n] made orthonormal, twice for the digits; what depends on those before becomes 0.
 void orthonormalise(std::vector<double>& V, std::int64_t p, std::int64_t n);
 
-/// A [M, K] times B [K, N], or Bᵀ of B [N, K].
-std::vector<double> times(std::span<const double> A, std::span<const double> B, std::int64_t M,
-                          std::int64_t N, std::int64_t K, bool transposed = false);
-
 /// The rank whose singular values hold this share of the energy Σ σ²: the least k with
 /// Σ_{i<k} σ_i² >= share · Σ σ_i². 0 for a matrix of zeros.
 std::int64_t rank_of_energy(std::span<const double> sigma, double share);

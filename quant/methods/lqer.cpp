@@ -7,6 +7,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/half.h"
 #include "autograd/base/rng.h"
+#include "autograd/kernels/blas.h"
 #include "quant/kernels/singular_values.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/options.h"
@@ -22,6 +23,14 @@ constexpr int kIterations = 40;
 constexpr Index kSpare = 8;  // vectors beyond the rank, for the iteration's sake
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+/// A [M, K] times B [K, N].
+Doubles times(std::span<const double> A, std::span<const double> B, Index M, Index N, Index K,
+              bool transposed = false) {
+  Doubles out(at(M * N));
+  kernels::gemm(out, A, B, M, N, K, {.trans_b = transposed});
+  return out;
+}
 
 real stored(double v, std::string_view where) {
   const real half = static_cast<real>(from_f16(to_f16(static_cast<float>(v))));
