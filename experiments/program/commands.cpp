@@ -242,8 +242,9 @@ std::vector<Command> make_commands() {
                    .value = "TYPE",
                    .help =
                        "of what is not quantized already (default F16); quantized codes stay what "
-                       "they are",
-                   .words = {"F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"}},
+                       "they are (TQ1_0: in such blocks where they are ternary)",
+                   .words = {"F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL",
+                             "TQ2_0", "TQ1_0"}},
                   {.name = "onnx",
                    .value = "FILE",
                    .help = "write one file for ONNX Runtime instead; codes stay what they are",

@@ -1,7 +1,5 @@
 #include "experiments/program/gguf_files.h"
 
-#include <algorithm>
-#include <array>
 #include <type_traits>
 
 #include "autograd/base/error.h"
@@ -55,18 +53,17 @@ std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufEx
                                           const fs::path& file) {
   const nn::GgufType* t = nn::gguf_type(how.type);
   if (!t || !quant::has_encoder(*t)) {
-    throw Error({.where = "notch export",
-                 .what = "no encoder of this type",
-                 .field = "--gguf-type",
-                 .found = std::string(how.type),
-                 .expected = "F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0 or Q4_1"});
+    throw Error(
+        {.where = "notch export",
+         .what = "no encoder of this type",
+         .field = "--gguf-type",
+         .found = std::string(how.type),
+         .expected = "F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, IQ4_NL, TQ1_0 or TQ2_0"});
   }
   quant::GgufVocabulary vocabulary = gguf_vocabulary(artefact.tokenizer);
   take_token_ids(artefact, vocabulary);
   quant::GgufOptions options{.type = t, .requantize = how.requantize};
-  constexpr std::array<std::string_view, 4> kWeighing{"Q4_0", "Q4_1", "Q5_0", "Q5_1"};
-  const bool weighs = artefact.loaded.tensors.empty() &&
-                      std::ranges::find(kWeighing, t->name) != kWeighing.end();
+  const bool weighs = artefact.loaded.tensors.empty() && quant::weighs_columns(*t);
   if (!how.imatrix.empty() && !weighs) {
     throw Error({.where = "notch export",
                  .what = artefact.loaded.tensors.empty()
@@ -74,7 +71,7 @@ std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufEx
                              : "has no effect: codes are written as they are",
                  .field = "--imatrix",
                  .found = str("--gguf-type ", t->name),
-                 .expected = "a model in floating point and Q4_0, Q4_1, Q5_0 or Q5_1"});
+                 .expected = "a model in floating point and Q4_0, Q4_1, Q5_0, Q5_1 or IQ4_NL"});
   }
   if (!how.imatrix.empty()) {
     options.importance = [of = quant::load_importance(how.imatrix)](const std::string& tensor) {

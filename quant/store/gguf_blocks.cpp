@@ -11,10 +11,6 @@
 namespace notch::quant {
 namespace {
 
-/// Of IQ4_NL (ggml-common.h, kvalues_iq4nl).
-constexpr std::array<int, 16> kUnevenLevels{-127, -104, -83, -65, -49, -35, -22, -10,
-                                            1,    13,   25,  38,  53,  69,  89,  113};
-
 struct Small {
   std::uint32_t id = 0;
   int bits = 0;          // of a code
@@ -60,7 +56,7 @@ SmallBlock unpack_small(const Small& type, std::span<const std::byte> b) {
     const auto byte = std::to_integer<unsigned>(b[at + j % (kSmallBlock / 2)]);
     const unsigned low = j < kSmallBlock / 2 ? byte & 15 : byte >> 4;
     block.q[j] = static_cast<int>(low | (fifth >> j & 1) << 4) - type.offset;
-    if (type.id == kUneven) block.q[j] = kUnevenLevels[low];
+    if (type.id == kUneven) block.q[j] = kIq4NlLevels[low];
   }
   return block;
 }
@@ -85,7 +81,7 @@ void decode_block(const nn::GgufType& type, std::span<const std::byte> b, std::s
 
 void pack_small(const nn::GgufType& type, const SmallBlock& block, std::vector<std::byte>& out) {
   const Small* const small = small_of(type);
-  check(small && small->id != kUneven, type.name, "is no type of evenly spaced blocks of 32");
+  check(small != nullptr, type.name, "is no type of blocks of 32");
   put(out, to_f16(block.d));
   if (small->minimum) put(out, to_f16(block.m));
   if (small->bits == 8) {
@@ -93,7 +89,9 @@ void pack_small(const nn::GgufType& type, const SmallBlock& block, std::vector<s
     return;
   }
   const auto code = [&](std::size_t j) {
-    return static_cast<unsigned>(block.q[j] + small->offset);
+    if (small->id != kUneven) return static_cast<unsigned>(block.q[j] + small->offset);
+    return static_cast<unsigned>(std::ranges::find(kIq4NlLevels, block.q[j]) -
+                                 kIq4NlLevels.begin());
   };
   if (small->bits == 5) {
     std::uint32_t fifth = 0;

@@ -6,7 +6,7 @@
 // Q4_1    20     d, m, 16 bytes, without the 8                    d·q + m
 // Q5_0    22     d, u32 of fifth bits, 16 bytes, 16 for the 8     d·q
 // Q5_1    24     d, m, u32, 16 bytes                              d·q + m
-// IQ4_NL  18     d, 16 bytes of places in a table of levels       d·T[place]
+// IQ4_NL  18     d, 16 bytes of places in kIq4NlLevels            d·q, q one of these levels
 // Those of 256 weights are in quant/store/gguf_superblocks.h, what llama.cpp would write for weights
 // in gguf_encode.h, a quantized matrix's own codes in gguf_exact.h.
 // Source: ggml-common.h and ggml-quants.c of llama.cpp.
@@ -30,7 +30,11 @@ struct SmallBlock {
   std::array<int, kSmallBlock> q{};
 };
 
-/// The bytes of a block, appended. Q4_0, Q4_1, Q5_0, Q5_1 or Q8_0; q fits and d and m are rounded to halves.
+/// Of IQ4_NL: finer about 0, which is none of them (kvalues_iq4nl).
+inline constexpr std::array<int, 16> kIq4NlLevels{-127, -104, -83, -65, -49, -35, -22, -10,
+                                                  1,    13,   25,  38,  53,  69,  89,  113};
+
+/// The bytes of a block of a type above, appended; q fits and d and m are rounded to halves.
 void pack_small(const nn::GgufType& type, const SmallBlock& block, std::vector<std::byte>& out);
 
 /// The values of whole blocks, in float as llama.cpp's dequantize_row. Any type of nn::gguf_type.

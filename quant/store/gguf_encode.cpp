@@ -7,9 +7,23 @@
 #include "autograd/base/error.h"
 #include "autograd/base/half.h"
 #include "quant/store/gguf_blocks.h"
+#include "quant/store/gguf_superblocks.h"
 
 namespace notch::quant {
 namespace {
+
+struct Encoder {
+  std::uint32_t id = 0;
+  bool weighs = false;
+};
+constexpr std::array kEncoders{Encoder{0},       Encoder{1},        Encoder{2, true},
+                               Encoder{3, true}, Encoder{6, true},  Encoder{7, true},
+                               Encoder{8},       Encoder{20, true}, Encoder{30},
+                               Encoder{34},      Encoder{35}};
+const Encoder* encoder_of(const nn::GgufType& type) {
+  const auto at = std::ranges::find(kEncoders, type.id, &Encoder::id);
+  return at == kEncoders.end() ? nullptr : &*at;
+}
 
 using Block = std::span<const float, kSmallBlock>;
 
@@ -18,7 +32,7 @@ int nearest(float v) { return static_cast<int>((v + 0x1.8p23f) - 0x1.8p23f); }
 
 float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
 
-float extreme_of(Block x) {
+float extreme_of(std::span<const float> x) {
   float extreme = 0;
   for (const float v : x)
     if (std::abs(v) > std::abs(extreme)) extreme = v;
@@ -139,6 +153,55 @@ SmallBlock fitted_range(Block x, int top, Block weight) {
   return block;
 }
 
+/// best_index_int8's level.
+float nearest_level(float v) {
+  const auto to_float = [](int level) { return static_cast<float>(level); };
+  const auto above = std::ranges::upper_bound(kIq4NlLevels, v, {}, to_float);
+  if (above == kIq4NlLevels.begin()) return to_float(kIq4NlLevels.front());
+  if (above == kIq4NlLevels.end()) return to_float(kIq4NlLevels.back());
+  const float lower = to_float(above[-1]), upper = to_float(*above);
+  return v - lower < upper - v ? lower : upper;
+}
+
+/// quantize_row_iq4_nl_impl(32, 32, x, …, 7).
+SmallBlock fitted_levels(Block x, Block weight) {
+  constexpr float kNothing = 1e-15f, kFirst = kIq4NlLevels.front();
+  constexpr int kTries = 7;
+  const float extreme = extreme_of(x);
+  SmallBlock block;
+  float best = 0;
+  const auto attempt = [&](float inverse, bool first) {
+    float wqx = 0, wqq = 0;
+    for (std::size_t j = 0; j < kSmallBlock; ++j) {
+      const float q = nearest_level(inverse * x[j]);
+      wqx += weight[j] * q * x[j];
+      wqq += weight[j] * q * q;
+    }
+    if (!(wqq > 0) || (!first && !(wqx * wqx > best * wqq))) return;
+    block.d = wqx / wqq;
+    best = block.d * wqx;
+  };
+  if (std::abs(extreme) >= kNothing) {
+    attempt(1 / (-extreme / kFirst), true);
+    for (int i = -kTries; i <= kTries; ++i)
+      attempt((static_cast<float>(i) + kFirst) / extreme, false);
+  }
+  const float id = reciprocal(block.d);
+  std::ranges::transform(x, block.q.begin(),
+                         [id](float v) { return static_cast<int>(nearest_level(id * v)); });
+  return block;
+}
+
+/// quantize_row_tq1_0_ref and _tq2_0_ref.
+SuperBlock ternary(std::span<const float, kSuperBlock> x) {
+  SuperBlock block{.d = std::abs(extreme_of(x))};
+  block.scale.fill(1);
+  const float id = reciprocal(block.d);
+  std::ranges::transform(x, block.q.begin(),
+                         [id](float v) { return static_cast<int>(std::round(v * id)); });
+  return block;
+}
+
 void encode_float(const nn::GgufType& type, float v, std::vector<std::byte>& out) {
   const auto put = [&](const auto& value) {
     const auto bytes = std::as_bytes(std::span(&value, 1));
@@ -151,6 +214,7 @@ void encode_float(const nn::GgufType& type, float v, std::vector<std::byte>& out
 SmallBlock encode_block(const nn::GgufType& type, Block x, Block weight, bool weighted) {
   const int half = type.name.starts_with("Q4") ? 8 : 16, top = 2 * half - 1;
   if (type.name == "Q8_0") return q8(x);
+  if (type.name == "IQ4_NL") return fitted_levels(x, weight);
   if (type.name.ends_with("_0"))
     return weighted ? fitted_scale(x, half, weight) : signed_max(x, half);
   return weighted ? fitted_range(x, top, weight) : from_minimum(x, top);
@@ -158,8 +222,11 @@ SmallBlock encode_block(const nn::GgufType& type, Block x, Block weight, bool we
 
 }  // namespace
 
-bool has_encoder(const nn::GgufType& type) {
-  return std::ranges::count(std::array{0u, 1u, 2u, 3u, 6u, 7u, 8u, 30u}, type.id) > 0;
+bool has_encoder(const nn::GgufType& type) { return encoder_of(type) != nullptr; }
+
+bool weighs_columns(const nn::GgufType& type) {
+  const Encoder* encoder = encoder_of(type);
+  return encoder && encoder->weighs;
 }
 
 void encode_blocks(const nn::GgufType& type, std::span<const real> row, std::vector<std::byte>& out,
@@ -174,14 +241,29 @@ void encode_blocks(const nn::GgufType& type, std::span<const real> row, std::vec
     for (const real v : row) encode_float(type, static_cast<float>(v), out);
     return;
   }
-  float squares = 0;
-  for (const real v : row) squares += static_cast<float>(v) * static_cast<float>(v);
-  const float mean_square = squares / static_cast<float>(row.size());
+  if (block == kSuperBlock) {
+    std::array<float, kSuperBlock> x{};
+    for (std::size_t i = 0; i < row.size(); i += kSuperBlock) {
+      std::ranges::transform(row.subspan(i, kSuperBlock), x.begin(),
+                             [](real v) { return static_cast<float>(v); });
+      pack_super(type, ternary(x), out);
+    }
+    return;
+  }
+  const auto squares = [](std::span<const real> w) {
+    float sum = 0;
+    for (const real v : w) sum += static_cast<float>(v) * static_cast<float>(v);
+    return sum;
+  };
+  const bool levels = type.name == "IQ4_NL";
+  float variance = squares(row) / static_cast<float>(row.size());
   std::array<float, kSmallBlock> x{}, weight{};
   for (std::size_t i = 0; i < row.size(); i += kSmallBlock) {
+    if (levels) variance = squares(row.subspan(i, kSmallBlock)) * (2.0f / kSmallBlock);
     for (std::size_t j = 0; j < kSmallBlock; ++j) {
       x[j] = static_cast<float>(row[i + j]);
-      if (!importance.empty()) weight[j] = importance[i + j] * std::sqrt(mean_square + x[j] * x[j]);
+      if (levels) weight[j] = x[j] * x[j];
+      if (!importance.empty()) weight[j] = importance[i + j] * std::sqrt(variance + x[j] * x[j]);
     }
     pack_small(type, encode_block(type, x, weight, !importance.empty()), out);
   }

@@ -113,7 +113,8 @@ bool holds_minimum(const Levels& w) {
 
 }  // namespace
 
-const nn::GgufType& exact_type(const QTensor& q, std::string_view where) {
+const nn::GgufType& exact_type(const QTensor& q, std::string_view where,
+                               const nn::GgufType* wanted) {
   const auto refuse = [&](std::string what, std::string hint) {
     throw Error({.where = std::string(where),
                  .what = std::move(what),
@@ -146,6 +147,7 @@ const nn::GgufType& exact_type(const QTensor& q, std::string_view where) {
   };
   const auto minimum = [&](int bits) { return small && w.top() < 1 << bits && holds_minimum(w); };
   // By bytes per weight.
+  if (wanted && wanted->name == "TQ1_0" && super(wanted->name)) return *wanted;
   if (super("TQ2_0")) return *nn::gguf_type("TQ2_0");
   if (super("Q2_K")) return *nn::gguf_type("Q2_K");
   if (super("Q3_K")) return *nn::gguf_type("Q3_K");

@@ -21,9 +21,9 @@ std::vector<nn::GgufEntry> metadata_of(const GgufArchitecture& architecture, con
                                        const std::string& name) {
   // What most of the file is, by llama.cpp's numbers (enum llama_ftype); of K types the plain mixture.
   static const std::map<std::string_view, std::uint32_t> kFileTypes = {
-      {"F32", 0},   {"F16", 1},   {"Q4_0", 2},  {"Q4_1", 3},  {"Q8_0", 7},
-      {"Q5_0", 8},  {"Q5_1", 9},  {"Q2_K", 10}, {"Q3_K", 11}, {"Q4_K", 14},
-      {"Q5_K", 16}, {"Q6_K", 18}, {"BF16", 32}, {"TQ2_0", 37}};
+      {"F32", 0},     {"F16", 1},   {"Q4_0", 2},   {"Q4_1", 3},  {"Q8_0", 7},  {"Q5_0", 8},
+      {"Q5_1", 9},    {"Q2_K", 10}, {"Q3_K", 11},  {"Q4_K", 14}, {"Q5_K", 16}, {"Q6_K", 18},
+      {"IQ4_NL", 25}, {"BF16", 32}, {"TQ1_0", 36}, {"TQ2_0", 37}};
   std::vector<nn::GgufEntry> all{{"general.architecture", std::string(architecture.name)},
                                  {"general.name", name},
                                  {"general.file_type", kFileTypes.at(type.name)},
@@ -93,7 +93,7 @@ class Writer {
     const QTensor& q = t.q;
     const nn::GgufType* type = nullptr;
     try {
-      type = &exact_type(q, t.name);
+      type = &exact_type(q, t.name, options_.type);
     } catch (const Error& e) {
       if (!options_.requantize || e.parts().fault != Fault::usage) throw;
       add_again(t, as, e.parts().what);

@@ -32,7 +32,8 @@ struct GgufVocabulary {
 using Importance = std::function<std::span<const float>(const std::string& tensor)>;
 
 struct GgufOptions {
-  const nn::GgufType* type = nullptr;  ///< of matrices in floating point
+  /// Of matrices in floating point; TQ1_0: of codes that it holds, too (exact_type).
+  const nn::GgufType* type = nullptr;
   /// Quantized tensors that no block holds exactly are rounded once more, to `type`, instead of being
   /// refused.
   bool requantize = false;

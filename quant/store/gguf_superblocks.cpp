@@ -13,7 +13,8 @@ namespace {
 /// Bits of all codes: chunks of `width` bytes, in which run r of `width` codes has bits
 /// [r·bits, (r + 1)·bits) of each byte.
 struct Plane {
-  std::size_t at = 0, width = 32, bits = 0;  // bits 0: there is none
+  std::size_t at = 0, width = 32,
+              bits = 0;  // bits 0: there is none, and of `low`, digits of base 3
 
   std::size_t byte(std::size_t i) const { return at + i / (width * 8 / bits) * width + i % width; }
   std::size_t shift(std::size_t i) const { return i % (width * 8 / bits) / width * bits; }
@@ -36,9 +37,20 @@ constexpr std::array kLayouts{
     Layout{12, {0, 15, 0, 63, 63, 32}, {16, 32, 4}, {}, Scales::six_and_six, 4, 0, 2},
     Layout{13, {0, 31, 0, 63, 63, 32}, {48, 32, 4}, {16, 32, 1}, Scales::six_and_six, 4, 0, 2},
     Layout{14, {-32, 31, -128, 127, 0, 16}, {0, 64, 4}, {128, 32, 2}, Scales::bytes, 192, 208, 0},
+    Layout{34, {-1, 1, 1, 1, 0, 256}, {}, {}, Scales::none, 0, 52, 0},
     Layout{35, {-1, 2, 1, 1, 0, 256}, {0, 32, 2}, {}, Scales::none, 0, 64, 0},
 };
-constexpr std::uint32_t kTq1 = 34;
+
+/// Where TQ1_0 has weight i: digit n of a byte. Runs of 32 bytes, of 16, and of 4 with four digits.
+struct Digit {
+  std::size_t byte, n;
+};
+constexpr Digit digit_of(std::size_t i) {
+  if (i < 160) return {i % 32, i / 32};
+  if (i < 240) return {32 + i % 16, (i - 160) / 16};
+  return {48 + i % 4, (i - 240) / 4};
+}
+constexpr std::array<unsigned, 5> kPowersOf3{1, 3, 9, 27, 81};
 
 const Layout* layout_of(const nn::GgufType& type) {
   const auto at = std::ranges::find(kLayouts, type.id, &Layout::id);
@@ -137,21 +149,20 @@ void write_scales(const Layout& l, const SuperBlock& block, std::span<std::byte>
   }
 }
 
-/// Three values to a byte's fraction: digit n of byte b is floor(3·(b·3^n mod 256) / 256).
-SuperBlock unpack_tq1(std::span<const std::byte> bytes) {
-  constexpr std::array<unsigned, 5> kPowers{1, 3, 9, 27, 81};
-  SuperBlock block{.d = half_at(bytes, 52)};
-  block.scale.fill(1);
-  const auto digit = [&](std::size_t byte, std::size_t n) {
-    return static_cast<int>((byte_at(bytes, byte) * kPowers[n] % 256 * 3) >> 8) - 1;
-  };
-  // Runs of 32 bytes, of 16, and of 4 with four digits.
+/// Digit n of byte b is floor(3·(b·3^n mod 256) / 256): the byte is a fraction of 256.
+unsigned read_digit(std::span<const std::byte> bytes, Digit at) {
+  return (byte_at(bytes, at.byte) * kPowersOf3[at.n] % 256 * 3) >> 8;
+}
+
+void write_digits(const SuperBlock& block, int lowest, std::span<std::byte> bytes) {
+  std::array<unsigned, 52> numbers{};
   for (std::size_t i = 0; i < kSuperBlock; ++i) {
-    block.q[i] = i < 160   ? digit(i % 32, i / 32)
-                 : i < 240 ? digit(32 + i % 16, (i - 160) / 16)
-                           : digit(48 + i % 4, (i - 240) / 4);
+    const Digit at = digit_of(i);
+    numbers[at.byte] += static_cast<unsigned>(block.q[i] - lowest) * kPowersOf3[4 - at.n];
   }
-  return block;
+  constexpr unsigned kNumbers = 243;
+  for (std::size_t b = 0; b < numbers.size(); ++b)
+    bytes[b] = static_cast<std::byte>((numbers[b] * 256 + kNumbers - 1) / kNumbers);
 }
 
 }  // namespace
@@ -164,7 +175,6 @@ const SuperRange* super_range(const nn::GgufType& type) {
 SuperBlock unpack_super(const nn::GgufType& type, std::span<const std::byte> bytes) {
   check(std::ssize(bytes) == type.bytes, type.name, "a block has ", type.bytes, " bytes, not ",
         bytes.size());
-  if (type.id == kTq1) return unpack_tq1(bytes);
   const Layout* l = layout_of(type);
   check(l != nullptr, type.name, "is no type of blocks of 256");
   SuperBlock block{.d = half_at(bytes, l->d_at)};
@@ -174,7 +184,7 @@ SuperBlock unpack_super(const nn::GgufType& type, std::span<const std::byte> byt
     return byte_at(bytes, p.byte(i)) >> p.shift(i) & p.mask();
   };
   for (std::size_t i = 0; i < kSuperBlock; ++i) {
-    unsigned q = part(l->low, i);
+    unsigned q = l->low.bits > 0 ? part(l->low, i) : read_digit(bytes, digit_of(i));
     if (l->high.bits > 0) q |= part(l->high, i) << l->low.bits;
     block.q[i] = static_cast<int>(q) + l->range.q_low;
   }
@@ -183,13 +193,14 @@ SuperBlock unpack_super(const nn::GgufType& type, std::span<const std::byte> byt
 
 void pack_super(const nn::GgufType& type, const SuperBlock& block, std::vector<std::byte>& out) {
   const Layout* l = layout_of(type);
-  check(l != nullptr, type.name, "is no type of blocks of 256 that is written");
+  check(l != nullptr, type.name, "is no type of blocks of 256");
   const std::size_t begin = out.size();
   out.resize(begin + static_cast<std::size_t>(type.bytes));
   const auto bytes = std::span(out).subspan(begin);
   put_half(bytes, l->d_at, block.d);
   if (l->range.minimum_high > 0) put_half(bytes, l->dmin_at, block.dmin);
   write_scales(*l, block, bytes);
+  if (l->low.bits == 0) return write_digits(block, l->range.q_low, bytes);
   for (std::size_t i = 0; i < kSuperBlock; ++i) {
     const auto q = static_cast<unsigned>(block.q[i] - l->range.q_low);
     add_bits(bytes, l->low.byte(i), q & l->low.mask(), l->low.shift(i));

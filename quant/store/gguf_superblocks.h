@@ -9,7 +9,9 @@
 // Q5_K    176    0 … 31     0 … 63 (32)       0 … 63    d, dmin, sc[12], qh[32], qs[128]
 // Q6_K    210    -32 … 31   -128 … 127 (16)   -         ql[128], qh[64], sc[16], d
 // TQ2_0   66     -1 … 2     1                 -         qs[64], d
-// TQ1_0   54     -1 … 1     1                 -         qs[48], qh[4], d; five codes to a byte
+// TQ1_0   54     -1 … 1     1                 -         qs[48], qh[4], d
+// A byte of TQ1_0 has five codes, one of qh four and the code -1: base 3, the first weighs most, the number n below
+// 243 stored as ceil(n · 256 / 243).
 // Source: ggml-common.h and ggml-quants.c of llama.cpp, the dequantize_row functions.
 #pragma once
 
@@ -38,7 +40,7 @@ struct SuperRange {
   std::size_t weights_per_scale = 16;  ///< 256: one for the whole block, the half itself
 };
 
-/// nullptr for a type that is not in the table, or (TQ1_0) is only read.
+/// nullptr for a type that is not in the table.
 const SuperRange* super_range(const nn::GgufType& type);
 
 /// One block of a type of the table.

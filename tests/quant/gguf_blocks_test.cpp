@@ -1,5 +1,4 @@
-// Blocks by hand: a block whose codes can be read off, and the properties of llama.cpp's encoders
-// (ggml-quants.c, quantize_row_*_ref) written out a second time in double.
+// Blocks by hand: a block whose codes can be read off, and what a quantized matrix is written as.
 #include "quant/store/gguf_blocks.h"
 
 #include <cmath>
@@ -8,7 +7,6 @@
 #include "autograd/base/half.h"
 #include "autograd/base/rng.h"
 #include "quant/numbers/ranges.h"
-#include "quant/store/gguf_encode.h"
 #include "quant/store/gguf_exact.h"
 #include "quant/store/gguf_superblocks.h"
 #include "tests/catch.h"
@@ -119,6 +117,19 @@ TEST_CASE("blocks of 256 by hand") {
   check_runs(decoded("IQ4_NL", {{1, 0x38}, {5, 0x2f}}), {{0, 31, -63.5, {{3, 56.5}, {19, -41.5}}}});
 }
 
+TEST_CASE("five ternary codes share a byte and come back") {
+  Rng rng(13, 1);
+  for (int trial = 0; trial < 20; ++trial) {
+    SuperBlock block{.d = 0.25f};
+    block.scale.fill(1);
+    for (int& q : block.q) q = static_cast<int>(rng.below(3)) - 1;
+    std::vector<std::byte> packed;
+    pack_super(type("TQ1_0"), block, packed);
+    REQUIRE(packed.size() == 54);
+    CHECK(unpack_super(type("TQ1_0"), packed).q == block.q);
+  }
+}
+
 TEST_CASE("a block of 256 is packed into the bytes it was unpacked from") {
   Rng rng(11, 1);
   for (const char* name : {"Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "TQ2_0"}) {
@@ -157,46 +168,6 @@ TEST_CASE("Q6_K's four runs lie where llama.cpp looks for them") {
         const std::size_t at = 128 * n + 32 * run + l;
         CHECK(out[at] == static_cast<real>(0.5f * static_cast<float>(scale) *
                                            static_cast<float>(q[run] - 32)));
-      }
-    }
-  }
-}
-
-TEST_CASE("encoders choose llama.cpp's scales and codes") {
-  Rng rng(5, 2);
-  for (int trial = 0; trial < 50; ++trial) {
-    std::vector<real> x(32);
-    for (real& v : x) v = static_cast<real>(rng.normal());
-    if (trial == 0) std::ranges::fill(x, real{0});
-    for (const auto& [name, bits, with_minimum] : {std::tuple{"Q4_0", 4, false},
-                                                   {"Q5_0", 5, false},
-                                                   {"Q4_1", 4, true},
-                                                   {"Q5_1", 5, true},
-                                                   {"Q8_0", 8, false}}) {
-      CAPTURE(name, trial);
-      std::vector<std::byte> block;
-      encode_blocks(type(name), x, block);
-      REQUIRE(std::ssize(block) == type(name).bytes);
-      std::vector<real> back(32);
-      decode_blocks(type(name), block, back);
-      // A code is the nearest one, so the error is half a step; the clamped end of the signed ranges
-      // loses up to a whole one, and d is rounded to a half.
-      float largest = 0;
-      for (const real v : x) largest = std::max(largest, std::abs(static_cast<float>(v)));
-      const auto [low, high] = std::ranges::minmax(x);
-      const double step = with_minimum ? (double{high} - double{low}) / ((1 << bits) - 1)
-                          : bits == 8  ? largest / 127.0
-                                       : largest / std::exp2(bits - 1);
-      for (std::size_t j = 0; j < 32; ++j) {
-        const double bound =
-            step * (with_minimum || bits == 8 ? 0.5 : 1.0) + 2e-3 * (largest + 1e-9);
-        CHECK(std::abs(double{back[j]} - double{x[j]}) <= bound);
-      }
-      // The value of largest magnitude is the end that has a code: exact up to d's rounding.
-      if (!with_minimum && bits < 8) {
-        const auto extreme = std::ranges::max_element(x, {}, [](real v) { return std::abs(v); });
-        CHECK(double{back[static_cast<std::size_t>(extreme - x.begin())]} ==
-              Approx(double{*extreme}).epsilon(1e-3).margin(1e-9));
       }
     }
   }
@@ -244,6 +215,33 @@ TEST_CASE("trained codes and scales stand in the blocks bit for bit") {
     decode_blocks(t, blocks, back);
     CHECK(back == dequantize(q));
   }
+}
+
+TEST_CASE("ternary codes go to TQ1_0 where it is asked for and holds them") {
+  Rng rng(14, 3);
+  const auto chosen = [&](int bits, GridKind grid) {
+    std::vector<real> w(2 * 512);
+    for (real& v : w) v = static_cast<real>(rng.normal());
+    const Spec spec{.bits = bits,
+                    .grid = grid,
+                    .granularity = Granularity::group,
+                    .group_size = 256,
+                    .scale = ScaleType::f16};
+    Ranges ranges = choose_scales(w, 2, 512, spec, RangeRule::mse, "w");
+    const QTensor q = quantize(w, 2, 512, spec, std::move(ranges.at), "w");
+    const nn::GgufType& t = exact_type(q, "w", &type("TQ1_0"));
+    std::vector<std::byte> blocks;
+    for (std::int64_t r = 0; r < 2; ++r) exact_blocks(t, q, r, blocks);
+    std::vector<real> back(w.size());
+    decode_blocks(t, blocks, back);
+    CHECK(back == dequantize(q));
+    return t.name;
+  };
+  CHECK(chosen(2, GridKind::ternary) == "TQ1_0");
+  CHECK(chosen(2, GridKind::narrow) == "TQ1_0");
+  CHECK(chosen(1, GridKind::seq) == "TQ1_0");
+  CHECK(chosen(2, GridKind::seq) == "Q2_K");
+  CHECK(chosen(3, GridKind::full) == "Q3_K");
 }
 
 TEST_CASE("a common divisor of 16 scales is a block's d") {

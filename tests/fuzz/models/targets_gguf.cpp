@@ -61,7 +61,7 @@ std::string saved(const nn::Model& model, const std::vector<quant::NamedQTensor>
   return read_file(path);
 }
 
-/// The file with the blocks of a tensor in a type that has no encoder: zeros.
+/// The file with the blocks of a tensor in another type: zeros.
 std::string with_zeros(const std::string& bytes, std::string_view tensor, std::string_view type) {
   const fs::path path = scratch() / "seed.gguf", changed = scratch() / "changed.gguf";
   put_file(path, bytes);
@@ -92,7 +92,7 @@ std::vector<std::string> gguf_seeds() {
   std::vector<std::string> seeds;
   const auto gpt =
       make_gpt({.vocab_size = 4, .block_size = 4, .n_layer = 1, .n_head = 1, .n_embd = 32});
-  for (const char* type : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"})
+  for (const char* type : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL"})
     seeds.push_back(saved(*gpt, {}, type));
   // Superblocks of 256 weights: in the matrix that multiplies the inner channels.
   for (const std::string_view type : {"q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "tq2_0"}) {
@@ -109,8 +109,7 @@ std::vector<std::string> gguf_seeds() {
         rounded(llama, {.rules = {{"*", {}}, {"*.down_proj", find_preset(type)->spec}}});
     seeds.push_back(saved(llama, q.tensors, "Q4_0"));
   }
-  for (const char* type : {"IQ4_NL", "TQ1_0"})
-    seeds.push_back(with_zeros(seeds.back(), "blk.0.ffn_down.weight", type));
+  seeds.push_back(with_zeros(seeds.back(), "blk.0.ffn_down.weight", "TQ1_0"));
   return seeds;
 }
 
