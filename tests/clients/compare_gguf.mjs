@@ -1,18 +1,20 @@
 // Compares llama.cpp, through node-llama-cpp, with what `notch` makes of the same file:
 //
-//   node compare_gguf.mjs FILE.gguf TEXT TOKENS CTX CHUNKS PERPLEXITY TOLERANCE [DUMP.safetensors SHARE]
+//   node compare_gguf.mjs FILE.gguf TEXT TOKENS CTX CHUNKS PERPLEXITY TOLERANCE [DUMP.safetensors SHARE TOPS]
 //
 // TOKENS is what `notch tokenize` wrote of TEXT, PERPLEXITY what `notch eval --protocol llama` found on
 // its first CHUNKS chunks of CTX tokens, DUMP what `notch eval --dump-logits` wrote. Prints both numbers, in how many
 // of the dump's positions the most likely token is the same, and how far apart our logits of the two are where it is
 // not. Exit code 1 when a token of the text differs, the perplexities do by more than TOLERANCE of one ("inf": however
-// far), the most likely tokens are the same in less than SHARE, or others than near ties (0.1 nats) differ.
+// far), the most likely tokens are the same in less than SHARE, or others than near ties (0.1 nats) differ. The most
+// likely tokens of the dump's positions are written to TOPS, one a line.
 import { createRequire } from 'node:module';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { readDump, top } from './dump.mjs';
 
-const [file, textFile, tokensFile, ctx, chunks, ours, tolerance, dumpFile, share] = process.argv.slice(2);
+const [file, textFile, tokensFile, ctx, chunks, ours, tolerance, dumpFile, share, topsFile] =
+  process.argv.slice(2);
 const entry = createRequire(process.cwd() + '/').resolve('node-llama-cpp');
 const { getLlama } = await import(pathToFileURL(entry).href);
 const llama = await getLlama({ build: 'never', gpu: false, logLevel: 'error', maxThreads: 1 });
@@ -51,6 +53,7 @@ await context.dispose();
 const theirs = Math.exp(sum / count);
 const apart = Math.abs(theirs / Number(ours) - 1);
 let same = 0, positions = 0, gap = 0;
+const tops = [];
 if (dumpFile) {
   const dump = readDump(dumpFile), N = dump.length, V = dump.vocabulary;
   context = await contextOf(N);
@@ -61,16 +64,18 @@ if (dumpFile) {
       let best = 0, most = -1;
       for (const [token, p] of out[i]) if (p > most) [best, most] = [token, p];
       const at = (w * N + i) * V, ours = top(dump.logits, at, V);
+      tops.push(best);
       same += best === ours;
       gap = Math.max(gap, dump.logits[at + ours] - dump.logits[at + best]);
       positions++;
     }
   }
 }
-const tops = dumpFile ? `, same top token in ${(100 * same / positions).toFixed(2)} % of ${positions}, ` +
+if (topsFile) writeFileSync(topsFile, tops.map((token) => `${token}\n`).join(''));
+const shares = dumpFile ? `, same top token in ${(100 * same / positions).toFixed(2)} % of ${positions}, ` +
   `others at most ${gap.toFixed(4)} nats apart` : '';
 console.log(`${file}: ${tokens.length} tokens, ${differing} differ; ` +
-  `perplexity ${theirs.toFixed(6)} and ${ours}, ${(100 * apart).toFixed(4)} % apart${tops}`);
+  `perplexity ${theirs.toFixed(6)} and ${ours}, ${(100 * apart).toFixed(4)} % apart${shares}`);
 const within = tolerance === 'inf' || apart <= Number(tolerance);
 const sameTops = !dumpFile || (same >= Number(share) * positions && gap <= 0.1);
 const right = lines.length === tokens.length && differing === 0 && within && sameTops;

@@ -43,6 +43,12 @@ TEST_CASE("a model goes to GGUF and comes back with the same codes") {
   REQUIRE(program.notch(encode + "weighed.gguf --imatrix i.gguf").code == 0);
   CHECK(fs::file_size(program / "plain.gguf") == fs::file_size(program / "weighed.gguf"));
   CHECK(read_file(program / "plain.gguf") != read_file(program / "weighed.gguf"));
+  const std::string weigh = "export " + model + " --imatrix i.gguf --gguf ";
+  REQUIRE(program.notch(weigh + "uneven.gguf --gguf-type IQ4_NL -q").code == 0);
+  CHECK(program.notch("inspect uneven.gguf").out.find("IQ4_NL") != std::string::npos);
+  const Outcome ternary = program.notch(weigh + "ternary.gguf --gguf-type TQ2_0");
+  CHECK(ternary.code == 2);
+  CHECK(ternary.err.find("do not weigh columns") != std::string::npos);
 }
 
 TEST_CASE("what GGUF does not hold is refused or rounded once more") {
