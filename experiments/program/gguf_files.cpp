@@ -84,13 +84,14 @@ std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufEx
 }
 
 Artefact open_gguf(const Args& args, const fs::path& file) {
-  require_intact(args, nn::GgufFile::open(file));
+  const nn::GgufFile gguf = nn::GgufFile::open(file);
+  require_intact(args, gguf);
   quant::GgufModel read = quant::load_gguf(file);
   Artefact a{.path = file, .tokenizer = gguf_tokenizer(read.vocabulary, file)};
   a.loaded.model = std::move(read.model);
   a.size = quant::predict_size(a.model(), {});
   a.size.float_bytes = 0;  // blocks, whatever is in them
-  for (const nn::GgufTensor& tensor : nn::GgufFile::open(file).tensors())
+  for (const nn::GgufTensor& tensor : gguf.tensors())
     a.size.float_bytes += static_cast<std::int64_t>(tensor.bytes);
   a.file_bytes = static_cast<std::int64_t>(fs::file_size(file));
   return a;
