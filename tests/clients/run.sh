@@ -21,11 +21,11 @@
 # models: logits of GPT-2's 124M and a 135M Llama's shape with random weights beside PyTorch's
 # (Debian: python3-torch), how long they take to load and with how much memory.
 #
-# gguf: node-llama-cpp loads a GPT-2 and a Llama of every type, finds the same tokens, the same perplexity within
-# 0.02 % (F32) and 0.1 %, and the same most likely token but for near ties (it rounds activations to 8 bits);
-# @huggingface/gguf reads each file. Where PyTorch rounds the inputs of our floats as llama.cpp does, the most likely
-# token is llama.cpp's in 99.5 %. Blocks are those of llama.cpp's quantizer, and what it alone writes (K types of
-# floats) is read; with `notch imatrix`'s file it writes what we do.
+# gguf: node-llama-cpp loads a GPT-2 and a Llama of every type, finds the same tokens (of vocabularies of bytes and
+# characters too), the same perplexity within 0.02 % (F32) and 0.1 %, and the same most likely token but for near ties
+# (it rounds activations to 8 bits); @huggingface/gguf reads each file. Where PyTorch rounds the inputs of our floats as
+# llama.cpp does, the most likely token is llama.cpp's in 99.5 %. Blocks are those of llama.cpp's quantizer, and what it
+# alone writes (K types of floats) is read; with `notch imatrix`'s file it writes what we do.
 #
 # trained: models trained on q4_0 and q2_k are scored by llama.cpp beside its own Q4_0 and Q2_K of the control: of the
 # loss that these add QAT takes back 60 and 80 % or more (NOTCH_DATA has tinyshakespeare.txt).
@@ -310,6 +310,13 @@ part_gguf() {
   install node-llama-cpp || return 0
   [ -n "$torch" ] || skip "llama.cpp's rounding of inputs" "needs python3 with torch"
   head -c 40000 mixed.txt | iconv -c -f utf-8 -t utf-8 >short.txt 2>iconv.log || true  # fails where the end is half a character
+  for kind in byte char; do
+    "$notch" train short.txt -q --out "$kind" "data.tokenizer=$kind" data.val_fraction=0.1 data.test_fraction=0.1 \
+      model.gelu=tanh model.n_layer=1 model.n_head=1 model.n_embd=32 model.block_size=64 \
+      train.steps=1 train.warmup=0 train.eval_windows=1 train.batch_size=1 >/dev/null
+    "$notch" export "$kind/models/fp32-seed1337" --gguf "$kind.gguf" --gguf-type F32 -q
+    check "the vocabulary of $kind: node-llama-cpp" same_gguf "$kind.gguf" 0.0002
+  done
   for architecture in gpt2 llama; do
     # llama.cpp computes GELU by tanh; K types take 256 inputs at a time.
     own="model.gelu=tanh"
