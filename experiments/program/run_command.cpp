@@ -7,6 +7,7 @@
 #include "experiments/program/commands.h"
 #include "experiments/program/report_command.h"
 #include "experiments/program/session.h"
+#include "experiments/run/row_files.h"
 #include "experiments/run/signals.h"
 
 namespace notch::experiments {
@@ -77,7 +78,7 @@ int train_command(const Args& args) {
     table.add_row({number(static_cast<double>(seed)), number(row->eval.loss),
                    number(row->eval.bits_per_byte), number(row->eval.perplexity),
                    row->accuracy ? number(100 * *row->accuracy) : missing(), number(row->seconds),
-                   text(model_path(session.context(), row->name, seed).string()),
+                   text(model_path(session.dir(), seed, row->name).string()),
                    text(row->sha256)});
   }
   std::cout << render(table, format);

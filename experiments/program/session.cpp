@@ -16,6 +16,7 @@
 #include "experiments/run/pipeline_row.h"
 #include "experiments/run/resume.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/row_files.h"
 #include "experiments/run/signals.h"
 #include "nn/integrity.h"
 
@@ -198,6 +199,11 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   dir_.emplace(directory, earlier);
   keep_shard(directory, shard_);
   const std::vector<std::string> changes = begin_run(*dir_, config_, data_);
+  for (const std::int64_t seed : seeds_of(config_, shard_)) {
+    for (const std::string& row : rows_of(config_, shard_, seed)) {
+      if (has_row(*dir_, seed, row)) time_->there(seed, row);
+    }
+  }
   dir_->write_env(describe_environment({.command_line = command_line(),
                                         .threads = threads(),
                                         .products = config_.train.products,

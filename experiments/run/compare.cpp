@@ -320,10 +320,6 @@ class SeedRun {
 
 }  // namespace
 
-std::filesystem::path model_path(const RunContext& run, std::string_view row, std::int64_t seed) {
-  return run.dir.model(str(row, "-seed", seed));
-}
-
 std::optional<RowResult> train_base(const RunContext& run, std::int64_t seed) {
   RunContext alone = run;
   alone.time = nullptr;  // no rows follow

@@ -42,7 +42,4 @@ std::optional<RowResult> train_base(const RunContext& run, std::int64_t seed);
 /// All rows of a seed that are the shard's, fp32 first. Nothing when a stop was requested.
 std::optional<SeedResults> compare(const RunContext& run, std::int64_t seed);
 
-/// models/<row>-seed<N>.
-std::filesystem::path model_path(const RunContext& run, std::string_view row, std::int64_t seed);
-
 }  // namespace notch::experiments

@@ -1,12 +1,12 @@
 #include "experiments/run/row_maker.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include "autograd/base/clock.h"
 #include "experiments/machine/machine.h"
 #include "experiments/run/row_facts.h"
-#include "experiments/run/row_files.h"
 #include "experiments/run/sample_text.h"
 #include "experiments/run/setup.h"
 #include "experiments/run/signals.h"
@@ -39,8 +39,8 @@ void RowMaker::compare_with(nn::Model& base) {
 }
 
 bool RowMaker::make(RowResult row, const Build& build) {
-  const fs::path file = folder_ / "rows" / (row.name + ".json");
-  if (fs::exists(file) && fs::exists(model(row.name) / nn::kWeightsFile)) {
+  const fs::path file = row_file(run_.dir, seed_, row.name);
+  if (has_row(run_.dir, seed_, row.name)) {
     if (auto found = finished_row(file, model(row.name), row.name, run_.progress)) {
       follow_plan(*found, row);
       if (found->scored_on != scored_on_) {
@@ -48,7 +48,7 @@ bool RowMaker::make(RowResult row, const Build& build) {
         score(*found);
         write_file(file, row_text(*found));
       }
-      if (run_.time) run_.time->found(row.name, found->seconds);
+      if (run_.time) run_.time->found(seed_, row.name, found->seconds);
       forget_training(row.name);  // a kill may have come before
       results_.rows.push_back(std::move(*found));
       return true;
@@ -56,7 +56,8 @@ bool RowMaker::make(RowResult row, const Build& build) {
   }
   if (stop_requested()) return false;
   const double began = seconds_now();
-  if (run_.time) run_.progress.run(run_.time->begin(row.name));
+  double scoring = 0;
+  if (run_.time) run_.progress.run(run_.time->begin(seed_, row.name));
   row.build = build_text();
   fs::create_directories(model(row.name).parent_path());
   try {
@@ -64,7 +65,9 @@ bool RowMaker::make(RowResult row, const Build& build) {
     run_.data.source.tokenizer.save(dir.temporary());
     if (!build(row, dir.temporary())) return false;
     dir.commit();
+    scoring = seconds_now();
     score(row);
+    scoring = seconds_now() - scoring;
   } catch (const Error& e) {
     ErrorParts parts = e.parts();
     if (parts.where != row.name) parts.where = str(row.name, ": ", parts.where);
@@ -72,7 +75,9 @@ bool RowMaker::make(RowResult row, const Build& build) {
   }
   write_file(file, row_text(row));
   forget_training(row.name);
-  if (run_.time) run_.time->end(row.name, seconds_now() - began);
+  // Of a training that an earlier session began this one saw the rest alone.
+  if (run_.time)
+    run_.time->end(row.name, std::max(seconds_now() - began, row.seconds + scoring));
   results_.rows.push_back(std::move(row));
   return true;
 }

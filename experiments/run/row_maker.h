@@ -10,6 +10,7 @@
 
 #include "experiments/run/compare.h"
 #include "experiments/run/evaluate.h"
+#include "experiments/run/row_files.h"
 
 namespace notch::experiments {
 
@@ -27,7 +28,9 @@ class RowMaker {
   /// From now on rows are compared with this model token by token.
   void compare_with(nn::Model& base);
 
-  std::filesystem::path model(std::string_view row) const { return model_path(run_, row, seed_); }
+  std::filesystem::path model(std::string_view row) const {
+    return model_path(run_.dir, seed_, row);
+  }
   const std::filesystem::path& folder() const { return folder_; }  ///< of the seed
   SeedResults& results() { return results_; }
 

@@ -141,9 +141,14 @@ RunTime::RunTime(const ExperimentConfig& config, const ReadTokens& reads, const 
   }
 }
 
-RunLeft RunTime::begin(std::string_view row) {
+void RunTime::there(std::int64_t seed, std::string_view row) {
+  if (there_.emplace(seed, row).second) --kind(row).left;
+}
+
+RunLeft RunTime::begin(std::int64_t seed, std::string_view row) {
   RunLeft left{.row = row_ + 1, .rows = rows_};
-  const Kind& now = kind(row);
+  Kind& now = kind(row);
+  if (there_.erase({seed, std::string(row)}) > 0) ++now.left;  // it was damaged
   // The pace of what was done; before that, of fp32's steps.
   const double pace = spent_work_ > 0 ? spent_seconds_ / spent_work_ : 0;
   double work = now.score + (row_ == 0 ? study_ : 0);
@@ -151,6 +156,9 @@ RunLeft RunTime::begin(std::string_view row) {
     const int others = std::max(k.left - (&k == &now ? 1 : 0), 0);
     if (k.made > 0) {
       left.seconds += others * k.seconds / k.made;
+    } else if (k.found > 0) {
+      left.seconds += others * k.found_seconds / k.found;
+      work += others * k.score;
     } else {
       work += others * k.work;
     }
@@ -173,13 +181,15 @@ void RunTime::end(std::string_view row, double seconds) {
   ++row_;
 }
 
-void RunTime::found(std::string_view row, double seconds) {
+void RunTime::found(std::int64_t seed, std::string_view row, double seconds) {
   Kind& now = kind(row);
   if (now.work > now.score) {
     spent_seconds_ += seconds;
     spent_work_ += now.work - now.score;
   }
-  now.left = std::max(now.left - 1, 0);
+  now.found_seconds += seconds;
+  ++now.found;
+  if (there_.erase({seed, std::string(row)}) == 0) now.left = std::max(now.left - 1, 0);
   ++row_;
 }
 

@@ -6,9 +6,12 @@
 // what a row takes is known best from another of the same method, whatever its width and seed.
 #pragma once
 
+#include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "experiments/run/results.h"
@@ -34,24 +37,27 @@ class RunTime {
   /// The rows of a part of a run, of all its seeds.
   RunTime(const ExperimentConfig& config, const ReadTokens& reads, const Shard& shard = {});
 
+  /// It lies there, to be found done when its turn comes, and takes no time.
+  void there(std::int64_t seed, std::string_view row);
   /// What is left after the training of the row that is begun now; its scoring included.
-  RunLeft begin(std::string_view row);
-  /// It took so long, scoring included.
+  RunLeft begin(std::int64_t seed, std::string_view row);
+  /// It took so long, scoring included, over all sessions.
   void end(std::string_view row, double seconds);
   /// It was found done, and had taken so long without its scoring.
-  void found(std::string_view row, double seconds);
+  void found(std::int64_t seed, std::string_view row, double seconds);
 
  private:
   struct Kind {
     double work = 0;   ///< tokens forward that making and scoring one takes
     double score = 0;  ///< of it, scoring
-    double seconds = 0;
-    int made = 0, left = 0;
+    double seconds = 0, found_seconds = 0;  ///< with scoring of those made, without it of those found
+    int made = 0, found = 0, left = 0;
   };
   Kind& kind(std::string_view row) { return kinds_.at(kind_of_.at(std::string(row))); }
 
   std::map<std::string, std::string, std::less<>> kind_of_{};  ///< of a row, by its name
   std::map<std::string, Kind> kinds_{};
+  std::set<std::pair<std::int64_t, std::string>> there_{};
   double step_work_ = 1;                       ///< of a step of fp32
   double study_ = 0;                           ///< of the first seed's matrices, after its fp32
   double spent_seconds_ = 0, spent_work_ = 0;  ///< by what was made or found

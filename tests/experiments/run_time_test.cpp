@@ -7,11 +7,15 @@
 #include "experiments/config/config.h"
 #include "experiments/config/config_items.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/row_maker.h"
+#include "nn/model_dir.h"
 #include "quant/methods/methods.h"
-#include "tests/catch.h"
+#include "tests/base/temporary_directory.h"
+#include "tests/experiments/tiny_experiment.h"
 
 using namespace notch;
 using namespace notch::experiments;
+using namespace notch::test;
 
 namespace {
 
@@ -99,7 +103,7 @@ TEST_CASE("the time left is near the truth from the first row on") {
   int row = 0;
   for (int seed = 0; seed < 2; ++seed) {
     for (const RowResult& r : rows) {
-      const RunLeft left = time.begin(r.name);
+      const RunLeft left = time.begin(config.seeds[static_cast<std::size_t>(seed)], r.name);
       CAPTURE(seed, r.name);
       CHECK(left.row == ++row);
       CHECK(left.rows == 2 * static_cast<int>(rows.size()));
@@ -121,19 +125,76 @@ TEST_CASE("the time left is near the truth from the first row on") {
 TEST_CASE("rows that were found done give the pace") {
   const ExperimentConfig config = example();
   RunTime time(config, example_reads(config));
-  time.found(kBaseRow, 100);
-  const RunLeft left = time.begin(kControlRow);
+  time.found(1, kBaseRow, 100);
+  const RunLeft left = time.begin(1, kControlRow);
   CHECK(left.row == 2);
   CHECK(left.steps == 0);
   // The other seed's fp32, and of both seeds what follows a control: 100 + 10 + 2 · (14 + 14 + 4).
   CHECK(left.seconds == Approx(174).epsilon(0.1));
 }
 
+TEST_CASE("rows that lie there take no time, wherever they stand in the run") {
+  const ExperimentConfig config = example();
+  RunTime time(config, example_reads(config));
+  // Of the second seed all but qat-ste at 4 bits, which was made with other settings.
+  const auto there = [](const RowResult& r) { return r.name != "qat-ste-int4"; };
+  const std::vector<RowResult> rows = planned_results(config);
+  for (const RowResult& r : rows) {
+    if (there(r)) time.there(2, r.name);
+  }
+  time.found(1, kBaseRow, 100);
+  // The control's scoring, two trained rows and four rounded ones; the other seed's row.
+  CHECK(time.begin(1, kControlRow).seconds == Approx(1 + 2 * 14 + 4 + 14).epsilon(0.2));
+  for (const RowResult& r : rows) {
+    if (r.name == kBaseRow) continue;
+    time.begin(1, r.name);
+    time.end(r.name, cost(r));
+  }
+  int found = 0;
+  for (const RowResult& r : rows) {
+    if (!there(r)) break;
+    time.found(2, r.name, cost(r) - 1);
+    ++found;
+  }
+  const RunLeft left = time.begin(2, "qat-ste-int4");
+  CHECK(left.row == static_cast<int>(rows.size()) + found + 1);
+  CHECK(left.seconds == Approx(1).epsilon(0.2));  // its scoring
+  // One that turns out to be damaged is made again.
+  RunTime other(config, example_reads(config));
+  for (const RowResult& r : rows) {
+    if (r.name != kBaseRow) other.there(1, r.name);
+    other.there(2, r.name);
+  }
+  other.found(1, kBaseRow, 100);
+  CHECK(other.begin(1, "qat-ste-int8").seconds == Approx(1).epsilon(0.1));
+}
+
+TEST_CASE("what an earlier session trained of a row is not taken for its pace") {
+  const TemporaryDirectory directory;
+  ExperimentConfig config = tiny_experiment();
+  config.seeds = {1};
+  const Data data = load_data(config, {});
+  const RunDir dir(directory / "run", Earlier::refuse);
+  std::ostringstream out;
+  Progress progress({.out = &out});
+  RunTime time(config, read_tokens(config, data));
+  RowMaker rows({config, data, dir, progress, false, &time}, 1);
+  rows.make({.name = std::string(kBaseRow), .method = std::string(kBaseRow)},
+            [&](RowResult& row, const fs::path& model) {
+              nn::save_model(*first_model(config, data.source.tokenizer.vocab_size(), 1), model);
+              row.seconds = 1e6;  // all but the end of it in another session
+              return true;
+            });
+  const double of_control =
+      static_cast<double>(fork_settings(config, 1, "").schedule.steps) / config.train.steps;
+  CHECK(time.begin(1, kControlRow).seconds > 1e6 * of_control);
+}
+
 TEST_CASE("a shard's time is that of its rows") {
   const ExperimentConfig config = example();
   const ReadTokens reads = example_reads(config);
   RunTime whole(config, reads), half(config, reads, {.index = 2, .of = 2});
-  const RunLeft all = whole.begin(kBaseRow), left = half.begin(kBaseRow);
+  const RunLeft all = whole.begin(1, kBaseRow), left = half.begin(2, kBaseRow);
   CHECK(left.rows * 2 == all.rows);
   CHECK(left.steps < all.steps / 2);
 }
@@ -149,7 +210,7 @@ TEST_CASE("refining codes takes an update for a training step") {
                 {.method = "adaround", .bits = 4, .label = "short", .set = {"adaround.steps=30"}},
                 {.method = "adaround", .bits = 2, .label = "wide", .set = {"adaround.windows=16"}}};
   RunTime time(config, {});
-  const RunLeft left = time.begin(kBaseRow);
+  const RunLeft left = time.begin(1, kBaseRow);
   CHECK(left.rows == 4);
   CHECK(left.steps == Approx(300 + 30 + 2 * 300).epsilon(0.3));
 }
@@ -160,7 +221,7 @@ double steps_of(ExperimentConfig config, std::vector<RowConfig> rows) {
   config.train.batch_size = 8;
   config.quant.control = false;
   config.row = std::move(rows);
-  return RunTime(config, {}).begin(kBaseRow).steps;
+  return RunTime(config, {}).begin(1, kBaseRow).steps;
 }
 
 TEST_CASE("refining counts where training or a pipeline follows") {
@@ -189,7 +250,7 @@ TEST_CASE("a teacher goes forward beside fp32") {
   config.train.eval_every = 0;
   config.quant.control = false;
   config.row = {{.method = "fp32"}};
-  const auto of_other_seed = [&] { return RunTime(config, {}).begin(kBaseRow).steps; };
+  const auto of_other_seed = [&] { return RunTime(config, {}).begin(1, kBaseRow).steps; };
   CHECK(of_other_seed() == Approx(1000));
   config.distill.teacher = "teacher";
   CHECK(of_other_seed() == Approx(1000 * 4 / 3.0));  // forward once more beside three times
@@ -207,27 +268,46 @@ TEST_CASE("methods that refine have updates and windows as keys") {
   }
 }
 
-TEST_CASE("after a tenth of a run its end is known to a fifth") {
+/// A session of quick.toml on a clock of its own: what it says is left, from a tenth of it on. An earlier one
+/// made the first rows, trained half of the next, and `last` rows at the end are there as well.
+void check_times(std::size_t first, std::size_t last) {
   const ExperimentConfig config = quick();
   const std::vector<RowResult> rows = planned_results(config);
   const Measured measured;
+  const std::int64_t seed = config.seeds[0];
+  const auto there = [&](std::size_t i) { return i < first || i + last >= rows.size(); };
+  const auto before = [&](std::size_t i) {  // of its training, earlier
+    return first > 0 && i == first ? measured.training(rows[i]) / 2 : 0;
+  };
+  RunTime time(config, kQuickReads);
   double total = 0;
-  for (const RowResult& r : rows) total += measured.all(r);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (there(i)) {
+      time.there(seed, rows[i].name);
+    } else {
+      total += measured.all(rows[i]) - before(i);
+    }
+  }
   double now = 0;
   std::ostringstream out;
   Progress progress({.seconds = [&] { return now; }, .out = &out});
-  RunTime time(config, kQuickReads);
   int checks = 0;
-  for (const RowResult& r : rows) {
-    progress.run(time.begin(r.name));
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    const RowResult& r = rows[row];
+    if (there(row)) {
+      time.found(seed, r.name, measured.training(r));
+      continue;
+    }
+    progress.run(time.begin(seed, r.name));
     const double began = now;
     const bool trains = r.trained || r.name == kBaseRow;
     const int steps = r.name == kBaseRow ? 2000 : 200;
-    if (trains) progress.begin(r.name, steps, 0, 1);
-    for (int i = 1; trains && i <= steps; ++i) {
-      now = began + measured.training(r) * i / steps;
+    const int done = before(row) > 0 ? steps / 2 : 0;
+    if (trains) progress.begin(r.name, steps, done, 1);
+    for (int i = done + 1; trains && i <= steps; ++i) {
+      now = began + measured.training(r) * (i - done) / steps;
       progress.report({.step = i, .loss = 1, .tokens = 1216});
-      // A tenth of the run, and near its end.
+      // A tenth of the session, and near its end.
       if (now >= 0.1 * total && now <= 0.9 * total) {
         const double truth = total - now;
         CAPTURE(r.name, i, now, total);
@@ -237,8 +317,20 @@ TEST_CASE("after a tenth of a run its end is known to a fifth") {
       out.str({});
     }
     progress.end();
-    now = began + measured.all(r);
+    now = began + measured.all(r) - before(row);
     time.end(r.name, measured.all(r));
   }
-  CHECK(checks > 1000);
+  CHECK(checks > 400);
+}
+
+TEST_CASE("after a tenth of a run its end is known to a fifth") { check_times(0, 0); }
+
+TEST_CASE("after a tenth of a resumed run, too") {
+  // After fp32 in the control; in the first row of QAT; where the last rows are there already.
+  for (const std::size_t first : {1, 8}) {
+    for (const std::size_t last : {0, 6}) {
+      CAPTURE(first, last);
+      check_times(first, last);
+    }
+  }
 }
