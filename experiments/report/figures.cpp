@@ -18,6 +18,7 @@ struct Curve {
   std::vector<PlotPoint> training{};
   std::vector<PlotPoint> validation{};
   std::vector<PlotPoint> rate{};
+  std::vector<PlotPoint> norm{};
 };
 
 /// By run ("seed-1337/fp32").
@@ -33,6 +34,7 @@ std::map<std::string, Curve> read_curves(std::string_view metrics) {
     add("loss", curve.training);
     add("val_loss", curve.validation);
     add("lr", curve.rate);
+    add("grad_norm", curve.norm);
   });
   return curves;
 }
@@ -155,6 +157,33 @@ Figure validation_figure(const std::map<std::string, Curve>& curves, const SeedR
   return out;
 }
 
+/// Of the first seed: fp32's, or those of the phases after the fork.
+Figure norm_figure(const std::map<std::string, Curve>& curves, const SeedResults& seed,
+                   bool after_fork) {
+  Figure out{
+      .plot = {.title = str("Gradient norm ", after_fork ? "after the fork" : "of fp32", ", seed ",
+                            seed.seed),
+               .x_label = after_fork ? "step after the fork" : "step",
+               .y_label = "gradient norm",
+               .height = 220},
+      .caption = "Of all gradients together, before clipping; smoothed over a twentieth of the "
+                 "training."};
+  for (const RowResult& row : seed.rows) {
+    const bool is_control = row.granularity.empty() && row.name.starts_with(kControlRow);
+    const bool is_trained = row.trained && !row.granularity.empty() && row.control != kBaseRow;
+    const auto found = curves.find(str("seed-", seed.seed, '/', row.name));
+    if (!(after_fork ? is_control || is_trained : row.name == kBaseRow)) continue;
+    if (found == curves.end() || found->second.norm.empty()) continue;
+    out.plot.series.push_back(
+        {.name = is_control ? control_title(row.name) : shown_method(row),
+         .color = std::string(is_control ? kControlColor : look_of(row.method).color),
+         .line = true,
+         .end_label = !after_fork ? "" : is_control ? control_title(row.name) : row.name,
+         .points = smoothed(found->second.norm)});
+  }
+  return out;
+}
+
 Figure fork_figure(const std::map<std::string, Curve>& curves, const SeedResults& seed) {
   Figure out{.plot = {.title = str("Training after the fork, seed ", seed.seed),
                       .x_label = "step after the fork",
@@ -198,8 +227,10 @@ std::vector<Figure> curve_figures(std::string_view metrics, const std::vector<Se
   const std::map<std::string, Curve> curves = read_curves(metrics);
   std::vector<Figure> out;
   const SeedResults& first = seeds.front();
-  for (Figure& f : std::vector{fp32_figure(curves, seeds), rate_figure(curves, first),
-                               fork_figure(curves, first), validation_figure(curves, first)}) {
+  for (Figure& f :
+       std::vector{fp32_figure(curves, seeds), norm_figure(curves, first, false),
+                   rate_figure(curves, first), fork_figure(curves, first),
+                   validation_figure(curves, first), norm_figure(curves, first, true)}) {
     if (!f.plot.series.empty()) out.push_back(std::move(f));
   }
   return out;

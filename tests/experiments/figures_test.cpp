@@ -180,6 +180,32 @@ TEST_CASE("a phase after the fork is drawn against its own control") {
   CHECK(series[1].points.at(0).y == Approx(0.25));
 }
 
+TEST_CASE("gradient norms are drawn of fp32 and of what follows the fork") {
+  SeedResults seed = example(1);
+  std::ranges::find(seed.rows, "qat-ste-int8", &RowResult::name)->control = kBaseRow;  // scratch
+  std::string metrics;
+  double norm = 1;
+  for (const char* run : {"fp32", "fp32-continue", "qat-ste-int4", "qat-ste-int8"}) {
+    for (int step = 1; step <= 3; ++step) {
+      metrics += str("{\"run\": \"seed-1/", run, "\", \"step\": ", step, ", \"grad_norm\": ", norm,
+                     "}\n");
+    }
+    norm *= 2;
+  }
+  const std::vector<Figure> curves = curve_figures(metrics, {seed});
+  REQUIRE(curves.size() == 2);
+  CHECK(curves[0].plot.title == "Gradient norm of fp32, seed 1");
+  REQUIRE(curves[0].plot.series.size() == 1);
+  CHECK(curves[0].plot.series[0].points.at(2).x == 3);
+  CHECK(curves[0].plot.series[0].points.at(2).y == 1);
+  REQUIRE(curves[1].plot.series.size() == 2);
+  CHECK(curves[1].plot.series[0].name == "control");
+  CHECK(curves[1].plot.series[0].points.at(1).y == 2);
+  CHECK(curves[1].plot.series[1].end_label == "qat-ste-int4");
+  CHECK(curves[1].plot.series[1].points.at(1).y == 4);
+  check_picture(svg_of(curves[1].plot), 0);
+}
+
 TEST_CASE("right answers have the interval of so many questions") {
   std::vector<SeedResults> seeds{{.seed = 1, .rows = {row("fp32", "fp32", 32, 1.5)}}};
   seeds[0].rows.push_back(row("rtn-int4", "rtn", 4, 1.6));
