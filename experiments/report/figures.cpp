@@ -160,13 +160,13 @@ Figure validation_figure(const std::map<std::string, Curve>& curves, const SeedR
 /// Of the first seed: fp32's, or those of the phases after the fork.
 Figure norm_figure(const std::map<std::string, Curve>& curves, const SeedResults& seed,
                    bool after_fork) {
-  Figure out{
-      .plot = {.title = str("Gradient norm ", after_fork ? "after the fork" : "of fp32", ", seed ",
-                            seed.seed),
-               .x_label = after_fork ? "step after the fork" : "step",
-               .y_label = "gradient norm",
-               .height = 220},
-      .caption = "Of all gradients together, before clipping; smoothed over a twentieth of the "
+  Figure out{.plot = {.title = str("Gradient norm ", after_fork ? "after the fork" : "of fp32",
+                                   ", seed ", seed.seed),
+                      .x_label = after_fork ? "step after the fork" : "step",
+                      .y_label = "gradient norm",
+                      .height = 220},
+             .caption =
+                 "Of all gradients together, before clipping; smoothed over a twentieth of the "
                  "training."};
   for (const RowResult& row : seed.rows) {
     const bool is_control = row.granularity.empty() && row.name.starts_with(kControlRow);
@@ -178,7 +178,9 @@ Figure norm_figure(const std::map<std::string, Curve>& curves, const SeedResults
         {.name = is_control ? control_title(row.name) : shown_method(row),
          .color = std::string(is_control ? kControlColor : look_of(row.method).color),
          .line = true,
-         .end_label = !after_fork ? "" : is_control ? control_title(row.name) : row.name,
+         .end_label = !after_fork  ? ""
+                      : is_control ? control_title(row.name)
+                                   : row.name,
          .points = smoothed(found->second.norm)});
   }
   return out;

@@ -76,8 +76,7 @@ bool RowMaker::make(RowResult row, const Build& build) {
   write_file(file, row_text(row));
   forget_training(row.name);
   // Of a training that an earlier session began this one saw the rest alone.
-  if (run_.time)
-    run_.time->end(row.name, std::max(seconds_now() - began, row.seconds + scoring));
+  if (run_.time) run_.time->end(row.name, std::max(seconds_now() - began, row.seconds + scoring));
   results_.rows.push_back(std::move(row));
   return true;
 }

@@ -33,7 +33,8 @@ double refined_contexts(const ExperimentConfig& config, const quant::Method& met
   if (!method.refine) return 0;
   double contexts = 1;
   for (const Item& item : items_of(config)) {
-    if (item.section != method.section || (item.name != "steps" && item.name != "windows")) continue;
+    if (item.section != method.section || (item.name != "steps" && item.name != "windows"))
+      continue;
     double value = 0;
     std::from_chars(item.value.data(), item.value.data() + item.value.size(), value);
     contexts *= value;

@@ -50,7 +50,8 @@ class RunTime {
   struct Kind {
     double work = 0;   ///< tokens forward that making and scoring one takes
     double score = 0;  ///< of it, scoring
-    double seconds = 0, found_seconds = 0;  ///< with scoring of those made, without it of those found
+    double seconds = 0,
+           found_seconds = 0;  ///< with scoring of those made, without it of those found
     int made = 0, found = 0, left = 0;
   };
   Kind& kind(std::string_view row) { return kinds_.at(kind_of_.at(std::string(row))); }

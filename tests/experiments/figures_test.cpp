@@ -180,15 +180,15 @@ TEST_CASE("a phase after the fork is drawn against its own control") {
   CHECK(series[1].points.at(0).y == Approx(0.25));
 }
 
-TEST_CASE("gradient norms are drawn of fp32 and of what follows the fork") {
+TEST_CASE("gradient norms are drawn before and after the fork") {
   SeedResults seed = example(1);
   std::ranges::find(seed.rows, "qat-ste-int8", &RowResult::name)->control = kBaseRow;  // scratch
   std::string metrics;
   double norm = 1;
   for (const char* run : {"fp32", "fp32-continue", "qat-ste-int4", "qat-ste-int8"}) {
     for (int step = 1; step <= 3; ++step) {
-      metrics += str("{\"run\": \"seed-1/", run, "\", \"step\": ", step, ", \"grad_norm\": ", norm,
-                     "}\n");
+      metrics +=
+          str("{\"run\": \"seed-1/", run, "\", \"step\": ", step, ", \"grad_norm\": ", norm, "}\n");
     }
     norm *= 2;
   }

@@ -133,7 +133,7 @@ TEST_CASE("rows that were found done give the pace") {
   CHECK(left.seconds == Approx(174).epsilon(0.1));
 }
 
-TEST_CASE("rows that lie there take no time, wherever they stand in the run") {
+TEST_CASE("rows that lie there take no time, wherever they stand") {
   const ExperimentConfig config = example();
   RunTime time(config, example_reads(config));
   // Of the second seed all but qat-ste at 4 bits, which was made with other settings.
@@ -169,7 +169,7 @@ TEST_CASE("rows that lie there take no time, wherever they stand in the run") {
   CHECK(other.begin(1, "qat-ste-int8").seconds == Approx(1).epsilon(0.1));
 }
 
-TEST_CASE("what an earlier session trained of a row is not taken for its pace") {
+TEST_CASE("an earlier session's share of a row is no pace") {
   const TemporaryDirectory directory;
   ExperimentConfig config = tiny_experiment();
   config.seeds = {1};
