@@ -1,87 +1,52 @@
-// The numbers of the README's and RESULTS' tables are those of the recorded runs, experiments/results/*.jsonl, which
-// `notch run` wrote as results.jsonl; each is the recorded one, rounded to the decimals that are printed.
-#include <algorithm>
-#include <cmath>
-#include <map>
-#include <sstream>
+// The numbers of the README's and RESULTS' tables of runs are those of the recorded runs in experiments/results/, whose
+// .jsonl and .md `notch run` wrote as results.jsonl and results.md; each is the recorded one, rounded to the decimals
+// that are printed. What was measured beside other programs is in measured_documents_test.cpp.
+#include "tests/experiments/documents.h"
 
-#include "autograd/base/files.h"
-#include "autograd/base/json.h"
+#include <set>
+
+#include "experiments/config/config.h"
+#include "experiments/run/setup.h"
 #include "quant/methods/methods.h"
-#include "tests/catch.h"
 
 using namespace notch;
+using namespace notch::experiments;
+using namespace notch::test;
 
 namespace {
 
-using Row = std::map<std::string, double>;  // the columns that have a number
+/// Lines between the heading that begins so and the next one of its kind.
+std::vector<std::string> section(const char* document, const std::string& heading) {
+  std::vector<std::string> lines = lines_of(document);
+  const auto begin = std::ranges::find(lines, heading);
+  REQUIRE(begin != lines.end());
+  const auto end =
+      std::find_if(begin + 1, lines.end(), [](const auto& l) { return l.starts_with("## "); });
+  return {begin + 1, end};
+}
 
-fs::path file_of(const char* name) { return fs::path(NOTCH_SOURCE_DIR) / name; }
-
-/// By method and bits, as in "gptq seq of control, 2".
-std::map<std::string, Row> recorded(const char* name) {
-  std::map<std::string, Row> rows;
-  std::istringstream lines(read_file(file_of("experiments/results") / name));
-  for (std::string line; std::getline(lines, line);) {
-    const Json json = Json::parse(line, name);
-    Row row;
-    for (const auto& [key, value] : json.as_object(name)) {
-      if (value.is_number()) row[key] = value.as_number(name);
+/// What a section quotes, in tables, between fences and behind >, stands so in the recorded results.md; how many lines.
+std::size_t check_quoted(const std::vector<std::string>& lines, const char* record) {
+  const std::vector<std::string> all = lines_of(str("experiments/results/", record).c_str());
+  const std::set<std::string> written(all.begin(), all.end());
+  bool fenced = false;
+  std::size_t quoted = 0;
+  for (const std::string& line : lines) {
+    const bool cited = line.starts_with("> ");
+    if (line.starts_with("```")) {
+      fenced = !fenced;
+    } else if ((fenced || cited || line.starts_with("| ")) && !line.empty()) {
+      CAPTURE(record, line);
+      CHECK(written.contains(cited ? line.substr(2) : line));
+      ++quoted;
     }
-    rows[str(json.at("method", name).as_string(name), ", ", row.at("bits"))] = row;
   }
-  return rows;
+  return quoted;
 }
 
-/// The cells of the lines below the first line that begins so, up to one that is no row.
-std::vector<std::vector<std::string>> table(const char* document, const std::string& first) {
-  std::vector<std::vector<std::string>> rows;
-  std::istringstream lines(read_file(file_of(document)));
-  std::string line;
-  while (std::getline(lines, line) && !line.starts_with(first)) {
-  }
-  std::getline(lines, line);  // |---|---:|
-  while (std::getline(lines, line) && line.starts_with("| ")) {
-    std::vector<std::string> cells;
-    std::istringstream columns(line.substr(1));
-    for (std::string cell; std::getline(columns, cell, '|');) {
-      const std::size_t begin = cell.find_first_not_of(' '), end = cell.find_last_not_of(' ');
-      cells.push_back(begin == cell.npos ? "" : cell.substr(begin, end - begin + 1));
-    }
-    rows.push_back(cells);
-  }
-  return rows;
-}
-
-/// The numbers of a cell: "+0.0311 [+0.0223, +0.0400]" has three, "1,234" one and "-" none.
-void check_cell(const std::string& cell, const std::vector<double>& expected) {
-  constexpr const char* kDigits = "0123456789";
-  std::size_t found = 0;
-  for (std::size_t at = cell.find_first_of(kDigits); at != cell.npos;) {
-    std::size_t end = std::min(cell.find_first_not_of("0123456789.,", at), cell.size());
-    while (cell[end - 1] == ',') --end;
-    std::string digits = cell.substr(at, end - at);
-    std::erase(digits, ',');
-    const std::size_t point = digits.find('.');
-    const double unit =
-        point == digits.npos ? 1 : std::pow(10.0, -static_cast<double>(digits.size() - point - 1));
-    const double sign = at > 0 && cell[at - 1] == '-' ? -1 : 1;
-    CAPTURE(cell, digits);
-    REQUIRE(found < expected.size());
-    CHECK(std::abs(sign * std::stod(digits) - expected[found]) <= 0.5001 * unit);
-    ++found;
-    at = cell.find_first_of(kDigits, end);
-  }
-  CAPTURE(cell);
-  CHECK(found == expected.size());
-}
-
-std::vector<double> numbers(const Row& row, std::initializer_list<const char*> keys) {
-  std::vector<double> values;
-  for (const char* key : keys) {
-    if (const auto at = row.find(key); at != row.end()) values.push_back(at->second);
-  }
-  return values;
+double weights_of(const char* config, int vocabulary) {
+  const ExperimentConfig c = parse_config(read_file(file_of(config)), config).config;
+  return static_cast<double>(first_model(c, vocabulary, 1)->params().count());
 }
 
 }  // namespace
@@ -109,6 +74,58 @@ TEST_CASE("RESULTS.md has the recorded head-to-head") {
   }
 }
 
+TEST_CASE("RESULTS.md quotes the recorded runs") {
+  CHECK(check_quoted(section("experiments/RESULTS.md", "## The quick experiment"), "quick.md") >
+        30);
+  std::vector<std::string> verdicts = section("experiments/RESULTS.md", "## The head-to-head");
+  std::erase_if(verdicts, [](const std::string& line) { return line.starts_with("| "); });
+  CHECK(check_quoted(verdicts, "headtohead.md") > 5);
+}
+
+TEST_CASE("RESULTS.md says of the head-to-head what was recorded") {
+  const auto rows = recorded("headtohead.jsonl");
+  const auto of = [&](const char* name, const char* key) { return rows.at(name).at(key); };
+  const auto lead = [&](const char* rounded, const char* trained) {
+    return of(rounded, "loss") - of(trained, "loss");
+  };
+  const char* document = "experiments/RESULTS.md";
+  check_cell(passage(document, "QAT leads by", " nats"),
+             {lead("gptaq of control, 3", "qat-lsq, 3")});
+  const std::string beats =
+      passage("experiments/results/headtohead.md", "qat-lsq beats gptaq of control by", ";");
+  check_cell(passage(document, "(p =", "), at 2 bits"),
+             {std::stod(beats.substr(beats.find("p = ") + 4))});
+  check_cell(passage(document, "at 2 bits by", ". GPTAQ, which"),
+             {2, lead("gptaq seq of control, 2", "qat-lsq seq, 2")});
+  check_cell(passage(document, "takes back", "% of what"),
+             {of("gptaq, 4", "recovery_percent"), of("gptaq, 3", "recovery_percent"),
+              of("gptaq seq, 2", "recovery_percent")});
+  check_cell(passage(document, "(KL ", " at 4, 3 and 2 bits"),
+             {of("qat-lsq-kd-alone, 4", "kl_mean"), of("qat-lsq-kd-alone, 3", "kl_mean"),
+              of("qat-lsq-kd-alone seq, 2", "kl_mean")});
+  check_cell(passage(document, "R 93", " %)"), {of("qat-lsq-kd-alone, 4", "recovery_percent"),
+                                                of("qat-lsq-kd-alone, 3", "recovery_percent"),
+                                                of("qat-lsq-kd-alone seq, 2", "recovery_percent")});
+}
+
+TEST_CASE("RESULTS.md says of a second size what was recorded") {
+  const auto rows = recorded("sizes-0.8M-short.jsonl");
+  const auto least = [&](const std::string& method, int bits, const std::string& within = "") {
+    double loss = 1e9;
+    for (const auto& [name, row] : rows) {
+      const bool counts = name.starts_with(method) && row.at("bits") == bits;
+      if (counts && name.find(within) != name.npos) loss = std::min(loss, row.at("loss"));
+    }
+    return loss;
+  };
+  const char* document = "experiments/RESULTS.md";
+  check_cell(passage(document, "(from GPTQ", "), at 2 bits LSQ"),
+             {least("lsq-gptq", 4), least("lsq-fp32", 4), least("gptaq", 4, "of control")});
+  check_cell(passage(document, "*loses* to GPTAQ of the control (", ") and LSQ"),
+             {least("lsq-fp32", 2), least("gptaq", 2, "of control")});
+  check_cell(passage(document, "codes wins (", "). The rule"), {least("lsq-gptq", 2)});
+}
+
 TEST_CASE("the README's first table is of the head-to-head") {
   const auto rows = recorded("headtohead.jsonl");
   const auto lines = table("README.md", "| tinyshakespeare");
@@ -126,6 +143,24 @@ TEST_CASE("the README's first table is of the head-to-head") {
   check_cell(lines.back()[2], numbers(rounded, {"bytes"}));
   check_cell(lines.back()[3], {rounded.at("loss"), trained.at("loss")});
   check_cell(lines.back()[4], {rounded.at("loss_change"), trained.at("loss_change")});
+  // Of 65 characters.
+  check_cell(passage("README.md", "| tinyshakespeare, ", " weights"),
+             {weights_of("experiments/headtohead.toml", 65)});
+}
+
+TEST_CASE("the README's first screen has all that a stranger needs") {
+  std::vector<std::string> lines = lines_of("README.md");
+  lines.resize(25);
+  const auto has = [&](const std::string& part) {
+    return std::ranges::any_of(lines, [&](const auto& l) { return l.find(part) != l.npos; });
+  };
+  for (const char* part :
+       {"# Notch", "](experiments/report/headtohead.svg)", "| tinyshakespeare",
+        "experiments/run.sh", "tests/run.sh", "- **Learn**", "- **Compare**", "- **Extend**"}) {
+    CAPTURE(part);
+    CHECK(has(part));
+  }
+  CHECK(fs::exists(file_of("experiments/report/headtohead.svg")));
 }
 
 TEST_CASE("the README's table of methods is of methods.toml") {
