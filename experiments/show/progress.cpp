@@ -162,9 +162,16 @@ void Progress::draw(const StepReport& step, double elapsed, double left) {
   std::string times = "  " + format_duration(elapsed) + "<" + format_duration(left);
   const std::string run =
       str("  row ", run_.row, "/", run_.rows, " ", format_duration(run_left()), " left");
-  const bool fits = head.size() + position.size() + times.size() + run.size() + 2 <
-                    static_cast<std::size_t>(std::max(options_.columns, 1));
-  if (run_.rows > 0 && fits) times += run;
+  const auto fit = [&](const std::string& text) {
+    return head.size() + position.size() + text.size() + 2 <
+           static_cast<std::size_t>(std::max(options_.columns, 1));
+  };
+  // On a narrow terminal the run's end tells more than the phase's.
+  if (run_.rows > 0 && fit(times + run)) {
+    times += run;
+  } else if (run_.rows > 0 && fit(run)) {
+    times = run;
+  }
   // In order of importance; on a narrow terminal the last ones are left out.
   std::vector<std::string> fields;
   if (step.loss) fields.push_back(printed("  loss %.4f", *step.loss));

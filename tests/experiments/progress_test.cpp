@@ -167,4 +167,10 @@ TEST_CASE("progress tells how much of the whole run is left") {
   bar.now += 0.5;
   bar.progress.report(step(1, 2));
   CHECK(bar.take().find("row 3/8 2m10s left") != std::string::npos);
+  Screen narrow(true, false, 40);
+  narrow.progress.run({.row = 3, .rows = 8, .seconds = 60, .steps = 40});
+  narrow.progress.begin("", 100);
+  narrow.now += 0.5;
+  narrow.progress.report(step(1, 2));
+  CHECK(narrow.take() == "\r  1%    1/100  row 3/8 2m10s left\x1b[K");
 }
