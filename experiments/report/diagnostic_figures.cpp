@@ -203,14 +203,18 @@ std::vector<HeatMap> diagnostic_maps(std::string_view metrics,
       turned{.title = "Codes that turned back, last report",
              .notes =
                  "Share of a layer's weights, in percent, whose code went up after it had gone "
-                 "down, or the reverse, since the report before: oscillation."};
+                 "down, or the reverse, since the report before: oscillation."},
+      stepped{.title = "Step sizes, last report",
+              .notes =
+                  "A layer's mean step over that of the first report: LSQ learns it, other methods "
+                  "follow the weights."};
   for (const RowResult& row : seeds.front().rows) {
     const auto found = reports.find(str("seed-", seeds.front().seed, '/', row.name));
     if (!row.trained || found == reports.end()) continue;
-    const Report& last = found->second.back();
+    const Report &first = found->second.front(), &last = found->second.back();
     const std::vector<std::string> names = layer_names(last);
     if (names.empty()) continue;
-    if (cosine.rows.empty()) cosine.rows = turned.rows = names;
+    if (cosine.rows.empty()) cosine.rows = turned.rows = stepped.rows = names;
     if (names != cosine.rows) continue;  // a row with a plan of its own
     cosine.columns.push_back({.title = row.name,
                               .group = "cosine",
@@ -221,9 +225,16 @@ std::vector<HeatMap> diagnostic_maps(std::string_view metrics,
                               .group = "turned",
                               .decimals = 2,
                               .values = by_layer(last, "reversals", turned_percent)});
+    std::vector<double> steps = by_layer(last, "step", number_of);
+    const std::vector<double> begun = by_layer(first, "step", number_of);
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      steps[i] = i < begun.size() ? steps[i] / begun[i] : std::nan("");
+    }
+    stepped.columns.push_back(
+        {.title = row.name, .group = "step", .decimals = 3, .values = std::move(steps)});
   }
   std::vector<HeatMap> out;
-  for (HeatMap* map : {&cosine, &turned}) {
+  for (HeatMap* map : {&cosine, &turned, &stepped}) {
     const auto complete = [&](const HeatColumn& c) { return c.values.size() == map->rows.size(); };
     if (!map->columns.empty() && std::ranges::all_of(map->columns, complete)) {
       out.push_back(std::move(*map));

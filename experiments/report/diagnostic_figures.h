@@ -27,7 +27,8 @@ std::vector<FigureGroup> diagnostic_figures(std::string_view metrics,
 
 /// What of them differs by layer: of every trained row of the first seed its last report's cosine
 /// between the straight-through gradient and that of the expected loss, and the share of weights
-/// whose code turned back since the report before. Nothing without such reports.
+/// whose code turned back since the report before, and its step size over the first report's. Nothing
+/// without such reports.
 std::vector<HeatMap> diagnostic_maps(std::string_view metrics,
                                      const std::vector<SeedResults>& seeds);
 

@@ -165,8 +165,8 @@ class Drawing {
     }
     out_ += svg::text_at((kLeft + right_) / 2, bottom_ + 36, across, {.anchor = "middle"});
     const double middle = (kTop + bottom_) / 2;
-    const std::string turn = str(" transform=\"rotate(-90 16 ", svg::px(middle), ")\"");
-    out_ += svg::text_at(16, middle, label, {.anchor = "middle", .more = turn});
+    const std::string turn = str(" transform=\"rotate(-90 12 ", svg::px(middle), ")\"");
+    out_ += svg::text_at(12, middle, label, {.anchor = "middle", .more = turn});
   }
 
   /// Names of places in one line; those that would run into each other share a label.

@@ -78,6 +78,31 @@ TEST_CASE("pictures are means over layers, lines are trained rows") {
                                                 {0.9375, 75}});
 }
 
+TEST_CASE("maps have the last report of every layer") {
+  const std::string metrics =
+      str(report("seed-7/qat-lsq-int4", 10, kFirst), report("seed-7/qat-lsq-int4", 20, kSecond),
+          report("seed-7/qat-lsq-int2", 10, kFirst));
+  const std::vector<HeatMap> maps = diagnostic_maps(metrics, kSeeds);
+  REQUIRE(maps.size() == 3);
+  const auto check = [&](std::size_t map, std::string_view title,
+                         const std::vector<std::vector<double>>& expected) {
+    INFO(title);
+    CHECK(maps[map].title == title);
+    CHECK(maps[map].rows == std::vector<std::string>{"a", "b"});
+    REQUIRE(maps[map].columns.size() == expected.size());
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      REQUIRE(maps[map].columns[i].values.size() == 2);
+      for (std::size_t k = 0; k < 2; ++k) {
+        const double value = maps[map].columns[i].values[k], wanted = expected[i][k];
+        CHECK((std::isnan(wanted) ? std::isnan(value) : value == Approx(wanted)));
+      }
+    }
+  };
+  check(0, "Straight-through gradient, last report", {{1, 0}, {0.5, std::nan("")}});
+  check(1, "Codes that turned back, last report", {{50, 50}, {0, 50}});
+  check(2, "Step sizes, last report", {{2, 0.5}, {1, 1}});  // 2 / 1 and 2 / 4
+}
+
 TEST_CASE("the page has the pictures of every width, if any") {
   const std::string metrics = report("seed-7/qat-lsq-int2", 10, kFirst);
   ReportPage page{.title = "t", .table = Table({{.key = "method", .text = true}})};
