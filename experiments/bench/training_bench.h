@@ -29,7 +29,7 @@ struct BenchSubject {
   std::vector<std::uint16_t> tokens{};
 };
 
-/// A shape of the README's table by its letter, on random tokens: N (nanoGPT's CPU recipe), T, S,
+/// A shape of RESULTS.md's table by its letter, on random tokens: N (nanoGPT's CPU recipe), T, S,
 /// M (GPT-2 124M); with biases, 4 bits where a recipe asks for bits. Throws
 /// Fault::usage for other names and for overrides that do not fit.
 BenchSubject bench_shape(std::string_view name, const std::vector<std::string>& overrides);

@@ -4,7 +4,7 @@
 
 namespace notch::test {
 
-// All by hand from the layout in the README. Scales: 0.1 lies in [1/16, 1/8), where binary16 has steps
+// All by hand from the layout in quant/store/README.md. Scales: 0.1 lies in [1/16, 1/8), where binary16 has steps
 // of 2^-14; 0.1 · 2^14 = 1638.4, so 1638 = 1024 + 614, exponent field 11: 2e66. 1/7 lies in
 // [1/8, 1/4), steps of 2^-13; 8192/7 = 1170.3, so 1170 = 1024 + 146, exponent field 12: 3092.
 // w/s: 7.0017, -3.5009 (with 0.1 a tie), 1.0002, 0, -6.0015; 7.0017, 3.5009, -1.7504, -7.0017, 5.2513.
