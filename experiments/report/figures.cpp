@@ -13,6 +13,7 @@ namespace notch::experiments {
 namespace {
 
 constexpr std::size_t kMaxPoints = 300, kMaxRaw = 1000;  // of a curve
+constexpr std::string_view kBaseColor = "#444444";
 
 struct Curve {
   std::vector<PlotPoint> training{};
@@ -124,40 +125,47 @@ Figure rate_figure(const std::map<std::string, Curve>& curves, const SeedResults
     for (const PlotPoint& p : found->second.rate) values.emplace_back(p.x, p.y);
     if (!drawn.insert(values).second) continue;  // most rows share the control's
     out.plot.series.push_back({.name = row.name == kBaseRow ? "fp32" : "after the fork",
-                               .color = row.name == kBaseRow ? "#444444" : "#7a5195",
+                               .color = std::string(row.name == kBaseRow ? kBaseColor : "#7a5195"),
                                .line = true,
                                .points = thinned(found->second.rate)});
   }
   return out;
 }
 
-/// Validation after the fork: the first seed's trained rows and their controls.
-Figure validation_figure(const std::map<std::string, Curve>& curves, const SeedResults& seed) {
-  Figure out{.plot = {.title = str("Validation after the fork, seed ", seed.seed),
-                      .x_label = "step after the fork",
-                      .y_label = "validation loss, nats per token",
-                      .height = 300},
-             .caption = "What is between a row and the control is the quantization gap."};
+/// The first seed's trained rows that follow fp32, and their controls; nothing without a trained row.
+template <class F>
+void add_after_fork(Plot& plot, const std::map<std::string, Curve>& curves, const SeedResults& seed,
+                    const F& points_of) {
   bool trained = false;
   for (const RowResult& row : seed.rows) {
     const bool is_control = row.granularity.empty() && row.name.starts_with(kControlRow);
     const bool is_trained = row.trained && !row.granularity.empty() && row.control != kBaseRow;
     const auto found = curves.find(str("seed-", seed.seed, '/', row.name));
     if ((!is_control && !is_trained) || found == curves.end()) continue;
-    if (found->second.validation.empty()) continue;
+    std::vector<PlotPoint> points = points_of(found->second);
+    if (points.empty()) continue;
     trained = trained || is_trained;
-    out.plot.series.push_back(
+    plot.series.push_back(
         {.name = is_control ? control_title(row.name) : shown_method(row),
          .color = std::string(is_control ? kControlColor : look_of(row.method).color),
          .line = true,
          .end_label = is_control ? control_title(row.name) : row.name,
-         .points = thinned(found->second.validation)});
+         .points = std::move(points)});
   }
-  if (!trained) out.plot.series.clear();
+  if (!trained) plot.series.clear();
+}
+
+Figure validation_figure(const std::map<std::string, Curve>& curves, const SeedResults& seed) {
+  Figure out{.plot = {.title = str("Validation after the fork, seed ", seed.seed),
+                      .x_label = "step after the fork",
+                      .y_label = "validation loss, nats per token",
+                      .height = 300},
+             .caption = "What is between a row and the control is the quantization gap."};
+  add_after_fork(out.plot, curves, seed, [](const Curve& c) { return thinned(c.validation); });
   return out;
 }
 
-/// Of the first seed: fp32's, or those of the phases after the fork.
+/// Of fp32 or of the phases after the fork, of the first seed.
 Figure norm_figure(const std::map<std::string, Curve>& curves, const SeedResults& seed,
                    bool after_fork) {
   Figure out{.plot = {.title = str("Gradient norm ", after_fork ? "after the fork" : "of fp32",
@@ -168,20 +176,14 @@ Figure norm_figure(const std::map<std::string, Curve>& curves, const SeedResults
              .caption =
                  "Of all gradients together, before clipping; smoothed over a twentieth of the "
                  "training."};
-  for (const RowResult& row : seed.rows) {
-    const bool is_control = row.granularity.empty() && row.name.starts_with(kControlRow);
-    const bool is_trained = row.trained && !row.granularity.empty() && row.control != kBaseRow;
-    const auto found = curves.find(str("seed-", seed.seed, '/', row.name));
-    if (!(after_fork ? is_control || is_trained : row.name == kBaseRow)) continue;
-    if (found == curves.end() || found->second.norm.empty()) continue;
-    out.plot.series.push_back(
-        {.name = is_control ? control_title(row.name) : shown_method(row),
-         .color = std::string(is_control ? kControlColor : look_of(row.method).color),
-         .line = true,
-         .end_label = !after_fork  ? ""
-                      : is_control ? control_title(row.name)
-                                   : row.name,
-         .points = smoothed(found->second.norm)});
+  if (after_fork) {
+    add_after_fork(out.plot, curves, seed, [](const Curve& c) { return smoothed(c.norm); });
+  } else if (const auto found = curves.find(str("seed-", seed.seed, '/', kBaseRow));
+             found != curves.end() && !found->second.norm.empty()) {
+    out.plot.series.push_back({.name = "fp32",
+                               .color = std::string(kBaseColor),
+                               .line = true,
+                               .points = smoothed(found->second.norm)});
   }
   return out;
 }

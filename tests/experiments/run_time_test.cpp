@@ -44,10 +44,9 @@ double cost(const RowResult& r) {
   return r.trained ? 14 : 1;
 }
 
-/// Seconds of experiments/quick.toml on idle cores, by experiments/RESULTS.md: what the training of
-/// each method's rows took, mean over widths. Their scoring is not in that table: it was timed beside
-/// 60 steps of QAT, of which it takes 0.92 (6.0 s and 6.5 s on a loaded machine); RESULTS.md has
-/// 5.3 s for 200 of them. fp32 is not compared with itself: half the text, all of the task.
+/// Seconds of experiments/quick.toml on idle cores, in November 2026: what the training of each
+/// method's rows took, mean over widths. Their scoring was timed beside 60 steps of QAT, of which it
+/// takes 0.92 (6.0 s and 6.5 s on a loaded machine); here 200 of them take 5.3 s. fp32 is not compared with itself: half the text, all of the task.
 struct Measured {
   static constexpr double kScore = 0.92 * 60 * 5.3 / 200;
   double training(const RowResult& r) const {
