@@ -62,15 +62,14 @@ void add_rows(Plot& plot, const Statistics& statistics, const HeightOf& height_o
     }
     const std::optional<Height> height = height_of(r);
     if (!height) continue;
-    plot.series[at->second].points.push_back({.x = bits,
-                                              .y = height->mean,
-                                              .error = height->half,
-                                              .note = str(name, " int", r.bits, ' ', r.granularity,
-                                                          ": ", height->words, " at ",
-                                                          printed("%.2f", bits),
-                                                          " bits per weight"),
-                                              .method = name,
-                                              .bits = str(r.bits)});
+    plot.series[at->second].points.push_back(
+        {.x = bits,
+         .y = height->mean,
+         .error = height->half,
+         .note = str(name, " int", r.bits, ' ', r.granularity, ": ", height->words, " at ",
+                     printed("%.2f", bits), " bits per weight"),
+         .method = name,
+         .bits = str(r.bits)});
   }
   for (PlotSeries& s : plot.series) std::ranges::stable_sort(s.points, {}, &PlotPoint::x);
   for (const auto& [name, place] : places) plot.places.push_back({name, place.sum / place.rows});
@@ -121,6 +120,11 @@ std::optional<MeanAccuracy> mean_accuracy(const std::vector<SeedResults>& seeds,
     square += t * t * m.deviation * m.deviation / count;
   }
   return MeanAccuracy{100 * m.mean, 100 * std::sqrt(square)};
+}
+
+std::string MeanAccuracy::words() const {
+  return printed("%.1f", percent) + " % right [" + printed("%.1f", std::max(percent - half, 0.0)) +
+         ", " + printed("%.1f", std::min(percent + half, 100.0)) + "]";
 }
 
 PlotSeries frontier(const std::vector<PlotSeries>& series, Best best) {
@@ -185,10 +189,7 @@ Figure accuracy_figure(const Statistics& statistics, std::size_t questions) {
   add_rows(plot, statistics, [&](const RowResult& r) -> std::optional<Height> {
     const auto right = mean_accuracy(seeds, r, questions);
     if (!right) return std::nullopt;
-    return Height{.mean = right->percent,
-                  .half = right->half,
-                  .words = str(printed("%.1f", right->percent), " ± ",
-                               printed("%.1f", right->half), " % right")};
+    return Height{.mean = right->percent, .half = right->half, .words = right->words()};
   });
   std::erase_if(plot.series, [](const PlotSeries& s) { return s.points.empty(); });
   if (plot.series.empty()) return out;

@@ -24,6 +24,8 @@ Figure loss_figure(const Statistics& statistics);
 /// where a seed has none.
 struct MeanAccuracy {
   double percent = 0, half = 0;
+  /// "55.0 % right [41.2, 68.8]"; the interval ends where shares do.
+  std::string words() const;
 };
 std::optional<MeanAccuracy> mean_accuracy(const std::vector<SeedResults>& seeds,
                                           const RowResult& row, std::size_t questions);

@@ -186,9 +186,7 @@ Figure accuracy_by_size(const std::vector<SizeSeen>& sizes, const std::vector<Si
   add_points(out.plot, sizes, points, false, [](const SizePoint& p) {
     const auto right = mean_accuracy(p.size->statistics->seeds(), *p.row, p.size->questions);
     if (!right) return Place{.y = std::nan("")};
-    return Place{p.bytes() / 1000, right->percent, right->half,
-                 str(printed("%.1f", right->percent), " ± ", printed("%.1f", right->half),
-                     " % right", in_bytes(p))};
+    return Place{p.bytes() / 1000, right->percent, right->half, right->words() + in_bytes(p)};
   });
   add_fronts(out.plot, sizes, Best::highest);
   out.caption =

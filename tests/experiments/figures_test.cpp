@@ -219,6 +219,8 @@ TEST_CASE("right answers have the interval of so many questions") {
   CHECK(p.y == 50);
   // Agresti and Coull: 48 of 96 become 50 of 100, 1.96 √(0.25 / 100) = 9.8 %.
   CHECK(p.error == Approx(9.79982).epsilon(1e-5));
+  CHECK(mean_accuracy(seeds, seeds[0].rows[1], 96)->words() == "50.0 % right [40.2, 59.8]");
+  CHECK(MeanAccuracy{.percent = 8.3, .half = 107.6}.words() == "8.3 % right [0.0, 100.0]");
   CHECK(figure.plot.levels.at(0).y == 87.5);
   // A second seed, 60 %: s² = 0.005, V_s = 0.0025, t_s of one degree of freedom 12.7062; of the
   // questions (96 · 0.55 + 2) / 100 = 0.548.
