@@ -141,7 +141,7 @@ std::string headline(const std::vector<WidthSummary>& widths) {
   std::vector<std::string> costs;
   for (const WidthSummary& w : widths) {
     const double cost = w.families.front().cost.mean;
-    if (std::abs(cost) < kTiny) {
+    if (cost < kTiny) {  // also below zero: rounding is no gain
       tiny.push_back(&w);
     } else {
       costs.push_back(str(two_digits(cost), tiny.empty() && costs.empty() ? " nats per token" : "",

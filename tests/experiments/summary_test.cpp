@@ -98,6 +98,15 @@ TEST_CASE("the headline judges rows by what rounding costs them") {
         "token at 8 bits and 0.001 at 4 bits; 0.01 nats are 1 % of perplexity.");
 }
 
+TEST_CASE("a row below its reference costs nothing") {
+  const std::vector<SeedResults> seeds{
+      {.seed = 1, .rows = {row("fp32", "fp32", 32, 1.5), row("rtn-int4", "rtn", 4, 1.499)}}};
+  const Statistics statistics(seeds);
+  CHECK(headline(summaries_of(statistics)) ==
+        "Against its own full precision the best costs less than 0.0005 nats per token at 4 bits; "
+        "0.01 nats are 1 % of perplexity.");
+}
+
 TEST_CASE("what the ranking ties the headline ties") {
   std::vector<SeedResults> seeds = example();
   // GPTQ is 0.0031 behind QAT, by 0.00065 in standard error: t = 4.8 with two degrees of freedom,
