@@ -221,6 +221,44 @@ TEST_CASE("the README has what training on q4_0 took back") {
               perplexity.at("qat-ste"), taken("qat-lsq"), taken("qat-ste")});
 }
 
+TEST_CASE("the README has what training on q2_k took back") {
+  // By the perplexities of the log's table: "6.021 (6.570)" is a model and its Q2_K.
+  const auto rows = table("experiments/LOG.md", "| seed | fp32 | control at 1/4 |");
+  REQUIRE(rows.size() == 4);
+  std::vector<double> of_fp32, of_control;
+  for (const auto& cells : {rows[0], rows[1]}) {  // the rows of fp32
+    const auto taken = [&](const std::string& reference) {
+      const double whole = std::stod(reference), trained = std::stod(cells.at(6));
+      const double rounded = std::stod(reference.substr(reference.find('(') + 1));
+      return 100 * (1 - std::log(trained / whole) / std::log(rounded / whole));
+    };
+    of_fp32.push_back(taken(cells[1]));
+    of_control.push_back(taken(cells[3]));
+  }
+  check_cell(passage("README.md", "`qat-lsq-kd` takes back", " % of what it adds to fp32"),
+             of_fp32);
+  check_cell(passage("README.md", "to fp32 and", " % of what it adds to the control"), of_control);
+}
+
+TEST_CASE("the README has how often rounded inputs change a token") {
+  const std::vector<Json> all = records("rounded_inputs.jsonl");
+  REQUIRE(all.size() == 4);
+  check_cell(passage("README.md", "2,000 steps, ", " positions"),
+             {2000, list(all[0], "positions").at(0)});
+  check_cell(passage("README.md", "llama.cpp finds", " in Q6_K"),
+             list(all[0], "llama_cpp_percent"));
+  check_cell(passage("README.md", "in Q6_K and", " in Q4_K and Q2_K"),
+             list(all[1], "llama_cpp_percent"));
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(list(all[i], "pytorch_percent") == list(all[i], "llama_cpp_percent"));
+    check_cell(passage("README.md", "llama.cpp's token in", ". Of"), list(all[i], "both_percent"));
+  }
+  CHECK(list(all[2], "llama_cpp_percent") == list(all[1], "llama_cpp_percent"));
+  check_cell(passage("README.md", "in Q8_0 it is", " of both"),
+             {list(all[3], "llama_cpp_percent").at(0), list(all[3], "pytorch_percent").at(0),
+              list(all[3], "both_percent").at(0)});
+}
+
 TEST_CASE("the README says what its first commands take") {
   for (const Json& r : records("times.jsonl")) {
     check_cell(passage("README.md", text(r, "of"), " in `"), list(r, "figures"));
