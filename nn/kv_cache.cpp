@@ -116,6 +116,27 @@ Fp32KvCache::Fp32KvCache(const KvShape& s)
       keys_(elements(s, kernels::round_up(s.capacity, kernels::kKeyBlock) * s.head_size())),
       values_(elements(s, s.capacity * kernels::padded_head(s.head_size()))) {}
 
+Fp32KvCache::Fp32KvCache(const Fp32KvCache& one, std::int64_t batch)
+    : Fp32KvCache([&] {
+        check(one.shape().batch == 1, "kv cache", "copies are of one sequence, not of ",
+              one.shape().batch);
+        KvShape shape = one.shape();
+        shape.batch = batch;
+        return shape;
+      }()) {
+  const auto layers = static_cast<std::size_t>(shape().n_layer);
+  const auto repeat = [&](std::span<const real> from, std::span<real> to) {
+    const std::size_t n = from.size() / layers;
+    for (std::size_t i = 0; i < layers * static_cast<std::size_t>(batch); ++i) {
+      std::ranges::copy(from.subspan(i / static_cast<std::size_t>(batch) * n, n),
+                        to.begin() + static_cast<std::ptrdiff_t>(i * n));
+    }
+  };
+  repeat(one.keys_.flat(), keys_.flat());
+  repeat(one.values_.flat(), values_.flat());
+  advance(one.length());
+}
+
 std::int64_t Fp32KvCache::bytes() const {
   return static_cast<std::int64_t>((keys_.size() + values_.size()) * sizeof(real));
 }

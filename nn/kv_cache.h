@@ -94,6 +94,8 @@ class KvCache {
 class Fp32KvCache final : public KvCache {
  public:
   explicit Fp32KvCache(const KvShape& shape);
+  /// `batch` copies of the only sequence that `one` holds: a prompt read once, however it goes on.
+  Fp32KvCache(const Fp32KvCache& one, std::int64_t batch);
   Fp32KvCache(int n_layer, int n_head, std::int64_t channels, std::int64_t capacity)
       : Fp32KvCache(KvShape{n_layer, n_head, channels, capacity}) {}
   std::int64_t bytes() const override;

@@ -151,19 +151,20 @@ Evaluation evaluate(nn::Model& model, double bytes_per_token, KeptLogits& base) 
   return evaluate(model, base.text(), bytes_per_token, &base, {});
 }
 
-std::vector<TaskSequence> task_sequences(const data::Tokenizer& tokenizer,
+std::vector<TaskQuestion> task_questions(const data::Tokenizer& tokenizer,
                                          std::span<const data::TenseExample> examples,
                                          std::int64_t context) {
   // The last token is only predicted.
   const std::size_t most = static_cast<std::size_t>(context) + 1;
-  std::vector<TaskSequence> sequences;
+  std::vector<TaskQuestion> questions;
   for (const data::TenseExample& e : examples) {
-    std::vector<std::int32_t> prompt = tokenizer.encode(e.prompt);
-    std::vector<std::vector<std::int32_t>> labels;
+    TaskQuestion& q = questions.emplace_back(tokenizer.encode(e.prompt));
     std::size_t longest = 0;
     for (const std::string& candidate : e.candidates) {
-      labels.push_back(tokenizer.encode(candidate));
-      longest = std::max(longest, labels.back().size());
+      q.labels.push_back(tokenizer.encode(candidate));
+      longest = std::max(longest, q.labels.back().size());
+      check(!q.prompt.empty() && !q.labels.back().empty(), "task",
+            "a question or label without text");
     }
     // All labels are compared after the same prompt: what the longest leaves room for.
     if (longest >= most) {
@@ -174,59 +175,66 @@ std::vector<TaskSequence> task_sequences(const data::Tokenizer& tokenizer,
                    .expected = str("at least ", longest),
                    .hint = "data.task_examples = 0 leaves the task out"});
     }
-    if (prompt.size() + longest > most) {
-      prompt.erase(prompt.begin(),
-                   prompt.begin() + static_cast<std::ptrdiff_t>(prompt.size() + longest - most));
-    }
-    for (const std::vector<std::int32_t>& label : labels) {
-      TaskSequence s{prompt, prompt.size()};
-      s.ids.insert(s.ids.end(), label.begin(), label.end());
-      sequences.push_back(std::move(s));
+    if (q.prompt.size() + longest > most) {
+      q.prompt.erase(q.prompt.begin(), q.prompt.begin() + static_cast<std::ptrdiff_t>(
+                                                              q.prompt.size() + longest - most));
     }
   }
-  return sequences;
+  return questions;
 }
 
-double task_accuracy(nn::Model& model, const data::Tokenizer& tokenizer,
-                     std::span<const data::TenseExample> examples) {
-  if (examples.empty()) return 0;
-  const std::int64_t context = model.sizes().block_size;
-  const std::vector<TaskSequence> sequences = task_sequences(tokenizer, examples, context);
-  // Sequences are padded to a common length; padding and prompts have no target.
-  std::vector<double> scores;
-  LogitPieces pieces(model);
-  const std::size_t per_batch =
-      static_cast<std::size_t>(std::max<std::int64_t>(1, kTokensPerBatch / (context + 1)));
-  for (std::size_t first = 0; first < sequences.size(); first += per_batch) {
-    const std::size_t B = std::min(per_batch, sequences.size() - first);
-    std::size_t T = 1;
-    for (std::size_t b = 0; b < B; ++b) T = std::max(T, sequences[first + b].ids.size() - 1);
-    std::vector<std::int32_t> inputs(B * T, 0), targets(B * T, -1);
-    for (std::size_t b = 0; b < B; ++b) {
-      const TaskSequence& s = sequences[first + b];
-      for (std::size_t t = 0; t + 1 < s.ids.size(); ++t) {
-        inputs[b * T + t] = s.ids[t];
-        if (t + 1 >= s.prompt) targets[b * T + t] = s.ids[t + 1];
-      }
-    }
-    pieces.read({inputs, static_cast<std::int64_t>(B), static_cast<std::int64_t>(T)});
-    std::vector<double> losses(B * T);
+namespace {
+
+/// −log p(label | prompt) of every label, in nats.
+std::vector<double> label_losses(nn::Model& model, LogitPieces& pieces, const TaskQuestion& q) {
+  const std::int64_t V = model.sizes().vocab_size, P = std::ssize(q.prompt);
+  const std::size_t B = q.labels.size();
+  std::size_t longest = 1;
+  for (const std::vector<std::int32_t>& label : q.labels) longest = std::max(longest, label.size());
+  const std::size_t T = longest - 1;  // the last token is only predicted
+  nn::KvShape shape = nn::kv_shape(model.sizes());
+  shape.capacity = P + static_cast<std::int64_t>(T);
+  nn::Fp32KvCache prompt(shape);
+  pieces.read({q.prompt, 1, P}, &prompt);
+
+  std::vector<double> out(B), losses(B * T);
+  std::vector<std::int32_t> inputs(B * T, 0), targets(B * T, -1);  // shorter labels are padded
+  const std::span<const real> next = pieces.logits(P - 1, 1);
+  for (std::size_t b = 0; b < B; ++b) {
+    const std::span<const std::int32_t> label = q.labels[b];
+    const auto at = static_cast<std::ptrdiff_t>(b * T);
+    kernels::cross_entropy_forward(std::span(out).subspan(b, 1), next, label.first(1), 1, V);
+    std::ranges::copy(label.first(label.size() - 1), inputs.begin() + at);
+    std::ranges::copy(label.subspan(1), targets.begin() + at);
+  }
+  if (T > 0) {
+    nn::Fp32KvCache labels(prompt, static_cast<std::int64_t>(B));
+    pieces.read({inputs, static_cast<std::int64_t>(B), static_cast<std::int64_t>(T)}, &labels);
     for_pieces(model, std::ssize(losses), [&](std::int64_t row, std::int64_t n) {
       const auto part = [&](auto& all) {
         return std::span(all).subspan(static_cast<std::size_t>(row), static_cast<std::size_t>(n));
       };
-      kernels::cross_entropy_forward(part(losses), pieces.logits(row, n), part(targets), n,
-                                     model.sizes().vocab_size);
+      kernels::cross_entropy_forward(part(losses), pieces.logits(row, n), part(targets), n, V);
     });
-    for (std::size_t b = 0; b < B; ++b) {
-      scores.push_back(kernels::tree_sum(std::span(losses).subspan(b * T, T)));
-    }
   }
-  std::size_t right = 0, at = 0;
-  for (const data::TenseExample& e : examples) {
-    const auto of_example = std::span(scores).subspan(at, e.candidates.size());
-    right += std::ranges::min_element(of_example) - of_example.begin() == e.correct;
-    at += e.candidates.size();
+  for (std::size_t b = 0; b < B; ++b) {
+    out[b] += kernels::tree_sum(std::span<const double>(losses).subspan(b * T, T));
+  }
+  return out;
+}
+
+}  // namespace
+
+double task_accuracy(nn::Model& model, const data::Tokenizer& tokenizer,
+                     std::span<const data::TenseExample> examples) {
+  if (examples.empty()) return 0;
+  const std::vector<TaskQuestion> questions =
+      task_questions(tokenizer, examples, model.sizes().block_size);
+  LogitPieces pieces(model);
+  std::size_t right = 0;
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    const std::vector<double> losses = label_losses(model, pieces, questions[i]);
+    right += std::ranges::min_element(losses) - losses.begin() == examples[i].correct;
   }
   return static_cast<double>(right) / static_cast<double>(examples.size());
 }

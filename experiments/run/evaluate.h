@@ -44,20 +44,21 @@ Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, dou
 /// The same, the same bits, for one of many models that are compared with a base on its text.
 Evaluation evaluate(nn::Model& model, double bytes_per_token, KeptLogits& base);
 
-/// A question of the task with one of its labels, as tokens.
-struct TaskSequence {
-  std::vector<std::int32_t> ids{};
-  std::size_t prompt = 0;  ///< so many ids are the question's
+/// A question of the task as tokens, and its candidates.
+struct TaskQuestion {
+  std::vector<std::int32_t> prompt{};
+  std::vector<std::vector<std::int32_t>> labels{};
 };
 
-/// Every question with each of its labels. Throws Fault::input for text without tokens, Fault::usage
-/// when a label leaves no room for a question in the context.
-std::vector<TaskSequence> task_sequences(const data::Tokenizer& tokenizer,
+/// Prompts that do not fit the context before the longest of their labels are cut on the left.
+/// Throws Fault::input for text without tokens, Fault::usage when a label leaves no room for a
+/// question in the context.
+std::vector<TaskQuestion> task_questions(const data::Tokenizer& tokenizer,
                                          std::span<const data::TenseExample> examples,
                                          std::int64_t context);
 
 /// Share of examples whose correct continuation is the most probable of the candidates (sum of
-/// token log-probabilities). Prompts that do not fit the context are cut on the left.
+/// token log-probabilities). A prompt is read once, into a cache, before all of its labels.
 double task_accuracy(nn::Model& model, const data::Tokenizer& tokenizer,
                      std::span<const data::TenseExample> examples);
 

@@ -23,9 +23,9 @@ class LogitPieces {
   static std::int64_t rows(const nn::Model& model) {
     return std::max<std::int64_t>(1, (std::int64_t{1} << 24) / model.sizes().vocab_size);
   }
-  void read(const nn::Tokens& tokens) {
+  void read(const nn::Tokens& tokens, nn::KvCache* cache = nullptr) {
     graph_.begin(Graph::Mode::inference);
-    hidden_ = model_.hidden(graph_, tokens).value();
+    hidden_ = model_.hidden(graph_, tokens, cache).value();
   }
   /// [n, V] of rows [first, first + n) of what was read last.
   std::span<const real> logits(std::int64_t first, std::int64_t n) {

@@ -83,9 +83,11 @@ double training_work(const TrainSettings& s, double context, double validation) 
 ReadTokens read_tokens(const ExperimentConfig& config, const Data& data) {
   ReadTokens out;
   out.scored = static_cast<double>(scored_text(config, data).tokens.size());
-  for (const TaskSequence& s :
-       task_sequences(data.source.tokenizer, data.task, config.model.block_size)) {
-    out.task += static_cast<double>(s.ids.size());
+  for (const TaskQuestion& q :
+       task_questions(data.source.tokenizer, data.task, config.model.block_size)) {
+    out.task += static_cast<double>(q.prompt.size());
+    for (const std::vector<std::int32_t>& label : q.labels)
+      out.task += static_cast<double>(label.size());
   }
   const auto split = static_cast<double>(data.source.tokens.val.size());
   const double windows = static_cast<double>(config.train.eval_windows) * config.model.block_size;

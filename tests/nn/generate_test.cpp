@@ -127,6 +127,26 @@ TEST_CASE("a cleared cache has no memory of what it held") {
   CHECK(again == logits_of(*model, random_tokens(6), &fresh));
 }
 
+TEST_CASE("copies of a cached prompt go on as the prompt would, each its own way") {
+  const auto model = lively_model(12);
+  const std::vector<std::int32_t> prompt = random_tokens(9, 4), ways = random_tokens(6, 8);
+  Fp32KvCache one(2, 2, 16, 12);
+  logits_of(*model, prompt, &one);
+  Fp32KvCache three(one, 3);
+  CHECK(three.length() == 9);
+  Graph g;
+  g.begin(Graph::Mode::inference);
+  const std::span<const real> all =
+      model->logits(g, {.ids = ways, .B = 3, .T = 2}, &three).value().flat();
+  for (std::size_t i = 0; i < 3; ++i) {
+    Fp32KvCache alone(2, 2, 16, 12);
+    logits_of(*model, prompt, &alone);
+    const std::vector<real> expected = logits_of(*model, std::span(ways).subspan(2 * i, 2), &alone);
+    CHECK(std::ranges::equal(all.subspan(i * expected.size(), expected.size()), expected));
+  }
+  CHECK(error_of([&] { Fp32KvCache(three, 2); }).fault == Fault::usage);
+}
+
 TEST_CASE("temperature 0 takes the first largest logit and draws nothing") {
   Rng rng(1);
   const Rng::State before = rng.state();
