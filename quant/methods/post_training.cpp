@@ -15,26 +15,18 @@
 #include <algorithm>
 #include <map>
 
-#include "autograd/base/half.h"
-#include "quant/kernels/hadamard.h"
 #include "quant/methods/calibration.h"
-#include "quant/methods/input_divisors.h"
+#include "quant/methods/changed_inputs.h"
 #include "quant/methods/methods.h"
 #include "quant/methods/prune.h"
+#include "quant/methods/round_matrix.h"
 #include "quant/methods/rtn.h"
-#include "quant/methods/text_states.h"
 #include "quant/methods/tied_table.h"
+#include "quant/methods/walked_text.h"
 #include "quant/numbers/nested_scales.h"
-#include "quant/ops/changed_input.h"
-#include "quant/ops/input_ops.h"
 
 namespace notch::quant {
 namespace {
-
-using Group = TextStates::Group;
-using Moments = std::map<const nn::Linear*, Hessian>;
-
-real as_f16(real v) { return from_f16(to_f16(static_cast<float>(v))); }
 
 class Walk {
  public:
@@ -47,8 +39,7 @@ class Walk {
         text_(text),
         options_(options) {
     for (const Target& t : targets_) {
-      if (t.input && !needs_calibration(t)) inputs_[t.linear].ready.map.round = t.input;
-      if (pruner_ && method_.round && is_prunable(model_, t)) require_zero(t.spec, t.name);
+      if (pruner_ && is_prunable(model_, t)) require_zero(t.spec, t.name);
     }
   }
 
@@ -66,60 +57,39 @@ class Walk {
     }
     Quantized out;
     for (const Target& t : targets_) {
-      if (Keep& keep = done_.at(t.weight).keep; !keep.empty())
-        out.masks.push_back({t.weight->name, std::move(keep)});
+      RoundedMatrix& done = done_.at(t.weight);
+      if (!done.keep.empty()) out.masks.push_back({t.weight->name, std::move(done.keep)});
       if (!method_.round) continue;
-      Input& input = inputs_[t.linear];
-      const std::optional<InputQuantizer>& found = input.ready.map.round;
-      out.tensors.push_back({t.weight->name, std::move(done_.at(t.weight).q),
-                             found ? found : t.input, std::move(input.change)});
-      out.layers.push_back(std::move(done_.at(t.weight).report));
+      out.tensors.push_back(inputs_.tensor(t, std::move(done.codes)));
+      out.layers.push_back(std::move(done.report));
     }
     return out;
   }
 
  private:
-  struct Done {
-    QTensor q{};
-    LayerReport report{};
-    Keep keep{};
-  };
-  /// Of a linear, as far as it is known.
-  struct Input {
-    InputChange change{};
-    RunnableChange ready{};  ///< and its range
-
-    void settle(std::int64_t cols) {
-      const std::optional<InputQuantizer> round = ready.map.round;
-      ready = RunnableChange(change, cols);
-      ready.map.round = round;
-    }
-  };
-
   void walk_stages() {
     const nn::Step head{.linears = {&model_.head()},
                         .input = [](Graph&, const nn::State& s) { return s.residual; }};
-    const bool tied = model_.head_is_tied() && target_of(model_.head());
+    const bool tied = model_.head_is_tied() && target_of(targets_, model_.head());
     std::optional<Hessian> lookups;
     if (method_.needs.hessian && tied) {
       // The loss that lookups are weighed by is that of rounded inputs, as far as ranges are known.
       const nn::Attachment rounding = model_.hooks().linear_chain.attach(
           [this](Graph& g, const nn::Linear& linear, Var x, const auto& next) {
-            return next(g, linear, shipped_(linear, x));
+            return next(g, linear, inputs_.shipped(linear, x));
           });
       lookups = lookup_moment(model_, text_);
     }
-    if (method_.needs.drift) reference_ = TextStates(model_, text_);
+    if (method_.needs.drift) walked_.begin_reference(model_, text_);
     const std::vector<std::vector<real>> tables = round_tables();
-    states_ = TextStates(model_, text_);
+    walked_.begin(model_, text_);
     for (const nn::Stage& stage : model_.stages()) {
       const std::size_t size = options_.gptq.true_sequential ? 1 : stage.steps.size();
       for (std::size_t i = 0; i < stage.steps.size(); i += size) {
         const Group group(stage.steps.data() + i, size);
         if (method_.transform) transform(group);
         round(group, observe(group, method_.needs.drift));
-        for (std::size_t b = 0; b < states_.batches(); ++b)
-          states_.advance(group, b, shipped_, {}, beside_);
+        walked_.advance(group);
       }
     }
     restore(tables);
@@ -130,49 +100,15 @@ class Walk {
     round({&head, 1}, moments);
   }
 
-  /// Finds the group's static input ranges over all calibration text, then the second moments of
-  /// its rounded inputs, where `drifts` beside what the model before rounding multiplies. Leaves
-  /// that model's states behind the group.
+  /// Finds the group's static input ranges, then the second moments of its rounded inputs.
   Moments observe(Group group, bool drifts) {
-    find_ranges(group);
-    return moments(group, drifts);
-  }
-
-  Moments moments(Group group, bool drifts) {
-    if (!collects()) return {};  // a group without targets is gone through all the same
-    Moments all = empty_moments(group, {});
-    std::map<const nn::Linear*, std::vector<real>> reference;
-    for (std::size_t b = 0; b < states_.batches(); ++b) {
-      if (drifts) {
-        reference_.advance(group, b, in_floats_, [&](const nn::Linear& l, Var x) {
-          if (!all.contains(&l)) return;
-          reference[&l].assign(x.value().flat().begin(), x.value().flat().end());
-        });
-      }
-      visit_inputs(group, b, shipped_, [&](const nn::Linear& l, Var x) {
-        const auto H = all.find(&l);
-        if (H == all.end()) return;
-        if (drifts) {
-          H->second.accumulate(x.value().flat(), reference.at(&l));
-        } else {
-          H->second.accumulate(x.value().flat());
-        }
-      });
-    }
-    return all;
+    walked_.find_ranges(group);
+    return collects() ? walked_.moments(group, drifts) : Moments();
   }
 
   bool collects() const { return method_.needs.hessian || (pruner_ && pruner_->needs_inputs); }
   /// A rotation, which looks at no input, needs no pass over the text.
   bool transforms_by_text() const { return method_.transform && method_.needs.magnitudes; }
-
-  Moments empty_moments(Group group, const KeptInputs& kept) const {
-    Moments all;
-    for_targets(group, [&](const Target& t) {
-      all.emplace(t.linear, Hessian(t.linear->in_features(), kept));
-    });
-    return all;
-  }
 
   /// What a transform is told of.
   KeptInputs transformed_by() const {
@@ -184,133 +120,36 @@ class Walk {
         .sample_every = method_.needs.sample ? std::max<std::int64_t>(1, tokens / kSampleRows) : 0};
   }
 
-  void find_ranges(Group group) {
-    std::map<const nn::Linear*, Observer> observers;
-    for_targets(group, [&](const Target& t) {
-      if (needs_calibration(t)) observers.emplace(t.linear, Observer(t.input->spec));
-    });
-    if (observers.empty()) return;
-    for (std::size_t b = 0; b < states_.batches(); ++b) {
-      visit_inputs(group, b, shipped_, [&](const nn::Linear& l, Var x) {
-        const auto at = observers.find(&l);
-        if (at != observers.end()) at->second.observe(x.value().flat());
-      });
-    }
-    for (const auto& [l, observer] : observers) {
-      const ActivationSpec& spec = target_of(*l)->input->spec;
-      inputs_[l].ready.map.round = InputQuantizer{spec, input_range(spec, observer, l->name)};
-    }
-  }
-
-  /// As far as the input of the group's last target: no product is made that none of them needs.
-  void visit_inputs(Group group, std::size_t batch, const TextStates::Input& input,
-                    const TextStates::Seen& seen) {
-    const auto has_target = [&](const nn::Step& step) {
-      return std::ranges::any_of(step.linears, [&](const nn::Linear* l) { return target_of(*l); });
-    };
-    while (!group.empty() && !has_target(group.back())) group = group.first(group.size() - 1);
-    if (!group.empty()) states_.visit(group, batch, input, seen, beside_);
-  }
-
-  // ---- transforms ----
-
-  /// What a method transforms is an input as it is before it is rounded, so that is what it is told of.
   void transform(Group group) {
-    Moments all = empty_moments(group, transformed_by());
-    for (std::size_t b = 0; transforms_by_text() && b < states_.batches(); ++b) {
-      visit_inputs(group, b, in_floats_, [&](const nn::Linear& l, Var x) {
-        if (const auto H = all.find(&l); H != all.end()) H->second.accumulate(x.value().flat());
-      });
-    }
+    const Moments all = walked_.unrounded(group, transformed_by());
     for (const nn::Step& step : group) {
-      std::vector<const Target*> readers;
-      for_targets({&step, 1}, [&](const Target& t) { readers.push_back(&t); });
+      const std::vector<const Target*> readers = targets_of(targets_, {&step, 1});
       if (readers.empty()) continue;
       const Transform by = method_.transform(readers, all.at(readers[0]->linear), options_);
       for (const Target* t : readers) moved_by_[t->weight] = by.measures;
       if (std::ranges::any_of(by.divide, [](real s) { return s != 1; })) {
-        divide_input(step, by.divide);
+        inputs_.divide(step, by.divide, step.source && done_.contains(step.source->weight));
       }
       for (const Target* t : readers) {
-        if (!by.signs.empty()) rotate_input(*t, by.signs);
-        if (!by.apart.empty()) set_apart(*t, by.apart);
+        if (!by.signs.empty()) inputs_.rotate(*t, by.signs);
+        if (!by.apart.empty()) inputs_.set_apart(*t, by.apart);
       }
     }
   }
-
-  /// The step's input becomes x_j / s_j, its columns w_ij s_j. What is before it absorbs the 1/s_j:
-  /// the norm, or the rows of a linear that reach the columns one to one; else the input's map does.
-  void divide_input(const nn::Step& step, std::span<const real> s) {
-    multiply_columns(step, s);
-    if (divide_before(step, s, step.source && done_.contains(step.source->weight))) return;
-    for (const nn::Linear* l : step.linears) {
-      Input& input = inputs_[l];
-      for (const real v : s) input.change.multiply.push_back(1 / v);
-      input.settle(l->in_features());
-    }
-  }
-
-  void rotate_input(const Target& t, std::span<const std::int8_t> signs) {
-    rotate_rows(t.weight->value.flat(), signs);
-    Input& input = inputs_[t.linear];
-    input.change.signs.assign(signs.begin(), signs.end());
-    input.settle(t.linear->in_features());
-  }
-
-  void set_apart(const Target& t, const std::vector<std::int32_t>& channels) {
-    const std::int64_t rows = t.weight->value.rows(), cols = t.weight->value.cols();
-    SideProduct side{.channels = channels, .rank = std::ssize(channels)};
-    for (std::int64_t r = 0; r < rows; ++r) {
-      for (const std::int32_t c : channels) {
-        real& w = t.weight->value.data[r * cols + c];
-        side.up.push_back(as_f16(w));
-        w = 0;
-      }
-    }
-    Input& input = inputs_[t.linear];
-    input.change.side = std::move(side);
-    input.settle(cols);
-  }
-
-  // ---- rounding ----
 
   void round(Group group, const Moments& moments) {
-    for_targets(group, [&](const Target& t) {
-      const auto H = moments.find(t.linear);
-      round(t, H == moments.end() ? nullptr : &H->second);
-    });
+    for (const Target* t : targets_of(targets_, group)) {
+      const auto H = moments.find(t->linear);
+      round(*t, H == moments.end() ? nullptr : &H->second);
+    }
   }
 
-  /// Chooses what is pruned and the codes of the rest, and puts their values into the parameter.
   void round(const Target& t, const Hessian* H) {
-    Done& done = done_[t.weight];
-    const std::span<real> w = t.weight->value.flat();
-    std::vector<real> dense;
-    if (pruner_ && is_prunable(model_, t)) {
-      Pruned pruned = pruner_->prune({.target = t, .w = w, .H = H}, options_.prune);
-      dense.assign(w.begin(), w.end());
-      std::ranges::copy(pruned.w, w.begin());
-      done.keep = std::move(pruned.keep);
-    }
-    if (!method_.round) return;
-    const MatrixView matrix{.target = t, .w = w, .H = H, .keep = done.keep, .dense = dense};
-    Rounded chosen = method_.round(matrix, options_);
-    done.q = std::move(chosen.q);
-    nest_scales(done.q);
-    if (chosen.side) {
-      Input& input = inputs_[t.linear];
-      input.change.side = std::move(chosen.side);
-      input.settle(t.weight->value.cols());
-    }
-    done.report.measures = std::move(chosen.measures);
+    const Pruner* pruner = pruner_ && is_prunable(model_, t) ? pruner_ : nullptr;
+    RoundedMatrix& done = done_[t.weight];
+    done = round_matrix(t, H, method_, pruner, options_);
+    if (done.side) inputs_.put_beside(t, std::move(*done.side));
     for (const Measure& m : moved_by_[t.weight]) done.report.measures.push_back(m);
-    done.report.name = t.name;
-    done.report.spec = t.spec;
-    const std::vector<real> rounded = dequantize(done.q);
-    for (std::size_t i = 0; i < done.keep.size(); ++i)
-      check(done.keep[i] != 0 || rounded[i] == 0, t.name, method_.name, " moved a pruned weight");
-    measure_rounding(matrix.before(), rounded, done.report);
-    std::ranges::copy(rounded, t.weight->value.data);
   }
 
   /// While the walk runs, tables stand at their round-to-nearest values; returns what they were.
@@ -336,18 +175,6 @@ class Walk {
     return std::ranges::any_of(model_.embeddings(),
                                [&](const nn::Embedding* e) { return e->weight == t.weight; });
   }
-  const Target* target_of(const nn::Linear& linear) const {
-    const auto at = std::ranges::find(targets_, &linear, &Target::linear);
-    return at == targets_.end() ? nullptr : &*at;
-  }
-  template <class Visit>
-  void for_targets(Group group, const Visit& visit) const {
-    for (const nn::Step& step : group) {
-      for (const nn::Linear* l : step.linears) {
-        if (const Target* t = target_of(*l)) visit(*t);
-      }
-    }
-  }
 
   nn::Model& model_;
   const Method& method_;
@@ -355,20 +182,10 @@ class Walk {
   std::span<const Target> targets_;
   std::span<const nn::Tokens> text_;
   const PostTrainingOptions& options_;
-  TextStates states_;     // of the model that ships
-  TextStates reference_;  // of the model before rounding, where the method asks for it
-  std::map<const Param*, Done> done_;
+  ChangedInputs inputs_{targets_};
+  WalkedText walked_{targets_, inputs_};
+  std::map<const Param*, RoundedMatrix> done_;
   std::map<const Param*, std::vector<Measure>> moved_by_;  // of transforms
-  std::map<const nn::Linear*, Input> inputs_;
-  const TextStates::Input in_floats_ = [](const nn::Linear&, Var x) { return x; };
-  const TextStates::Input shipped_ = [this](const nn::Linear& l, Var x) {
-    const auto at = inputs_.find(&l);
-    return at == inputs_.end() ? x : apply(x, at->second.ready.map);
-  };
-  const TextStates::Beside beside_ = [this](const nn::Linear& l, Var x) {
-    const auto at = inputs_.find(&l);
-    return at == inputs_.end() ? std::nullopt : side_product(x, at->second.ready);
-  };
 };
 
 }  // namespace
