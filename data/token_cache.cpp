@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "autograd/base/error.h"
+#include "autograd/base/orphans.h"
 #include "autograd/base/sha256.h"
 
 namespace notch::data {
@@ -89,7 +90,7 @@ void write_token_cache(const fs::path& directory, const std::string& key, const 
     std::error_code ignored;
     fs::create_directories(directory, ignored);
     const std::string name = key + ".bin";
-    remove_stale_temporaries(directory, [&](std::string_view base) { return base == name; });
+    remove_orphans(directory / name);  // another process may be writing the same
     FileWriter writer(directory / name);
     const auto put = [&](std::string_view bytes) {
       writer.write(bytes);

@@ -15,13 +15,13 @@
 #include <cerrno>
 #include <mutex>
 #include <new>
-#include <set>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "autograd/base/error.h"
 #include "autograd/base/file_calls.h"
+#include "autograd/base/temporaries.h"
 #include "autograd/base/unsynced_writes.h"
 
 namespace notch {
@@ -149,16 +149,6 @@ fs::path temporary_for(const fs::path& path) {
   return temporary;
 }
 
-/// What the writers have begun. Never destroyed: a thread may abandon it while the program ends.
-struct Temporaries {
-  std::mutex mutex{};
-  std::set<fs::path> begun{};
-};
-Temporaries& temporaries() {
-  static Temporaries& all = *new Temporaries;
-  return all;
-}
-
 /// The bytes of an open file; where `streams`, also those of a pipe, a socket or a terminal.
 std::string read_open(int fd, const fs::path& path, std::uint64_t max_bytes, bool streams) {
   struct stat info {};
@@ -268,8 +258,8 @@ FileWriter::FileWriter(fs::path path) : path_(destination(std::move(path))) {
   temporary_ = temporary_for(path_);
   ::unlink(temporary_.c_str());  // left by a killed process that had our number
   const std::lock_guard lock(temporaries().mutex);
-  fd_ = Descriptor(temporary_, O_WRONLY | O_CREAT | O_EXCL, "cannot create").release();
-  temporaries().begun.insert(temporary_);
+  fd_ = locked(Descriptor(temporary_, O_WRONLY | O_CREAT | O_EXCL, "cannot create").release());
+  temporaries().begun.emplace(temporary_, -1);
 }
 
 FileWriter::~FileWriter() {
@@ -277,7 +267,7 @@ FileWriter::~FileWriter() {
   if (temporary_.empty()) return;
   ::unlink(temporary_.c_str());
   const std::lock_guard lock(temporaries().mutex);
-  temporaries().begun.erase(temporary_);
+  temporaries().forget(temporary_);
 }
 
 void FileWriter::write(std::string_view bytes) { write(bytes.data(), bytes.size()); }
@@ -306,7 +296,7 @@ void FileWriter::commit() {
   {
     const std::lock_guard lock(temporaries().mutex);
     rename_checked(temporary_, path_);
-    temporaries().begun.erase(temporary_);
+    temporaries().forget(temporary_);
   }
   temporary_.clear();
   sync_directory(parent_of(path_));
@@ -330,7 +320,8 @@ DirectoryWriter::DirectoryWriter(fs::path path) : path_(destination(std::move(pa
   const std::lock_guard lock(temporaries().mutex);
   if (file_calls().mkdir(temporary_.c_str(), 0777) != 0)
     fail(temporary_, "cannot create directory", errno);
-  temporaries().begun.insert(temporary_);
+  temporaries().begun.emplace(
+      temporary_, locked(::open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
 }
 
 DirectoryWriter::~DirectoryWriter() {
@@ -338,7 +329,7 @@ DirectoryWriter::~DirectoryWriter() {
   std::error_code ignored;
   fs::remove_all(temporary_, ignored);
   const std::lock_guard lock(temporaries().mutex);
-  temporaries().begun.erase(temporary_);
+  temporaries().forget(temporary_);
 }
 
 void DirectoryWriter::commit() {
@@ -364,14 +355,14 @@ void DirectoryWriter::commit() {
     fail(path_, "cannot rename into place", errno);
   }
   committed_ = true;
-  temporaries().begun.erase(temporary_);
-  if (!old.empty()) temporaries().begun.insert(old);
+  temporaries().forget(temporary_);
+  if (!old.empty()) temporaries().begun.emplace(old, -1);
   lock.unlock();
   sync_directory(parent_of(path_));
   if (old.empty()) return;
   fs::remove_all(old, error);  // what stays is a stale temporary
   lock.lock();
-  temporaries().begun.erase(old);
+  temporaries().forget(old);
 }
 
 bool is_temporary_name(std::string_view name, std::string& base) {
@@ -406,7 +397,7 @@ void remove_stale_temporaries(const fs::path& directory,
 
 void abandon_temporaries() {
   temporaries().mutex.lock();  // for good
-  for (const fs::path& path : temporaries().begun) {
+  for (const auto& [path, lock] : temporaries().begun) {
     std::error_code error;
     // Again where files came while it was being emptied.
     for (int i = 0; i < 10 && fs::exists(fs::symlink_status(path, error)); ++i) {

@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "autograd/base/error.h"
+#include "autograd/base/orphans.h"
 
 namespace notch {
 
@@ -16,6 +17,12 @@ std::filesystem::path temporary_folder() {
                .where = named ? str("TMPDIR=", named) : "/tmp",
                .what = "there is no such folder for temporary files: " + failed.message(),
                .hint = "let TMPDIR name a folder that can be written"});
+}
+
+DirectoryWriter temporary_directory(std::string_view name) {
+  const fs::path path = temporary_folder() / name;
+  remove_orphans(path);
+  return DirectoryWriter(path);
 }
 
 }  // namespace notch

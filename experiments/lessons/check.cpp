@@ -1,7 +1,6 @@
 #include "experiments/lessons/check.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,22 +42,6 @@ int run(std::vector<std::string> command) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-class Workplace {
- public:
-  Workplace() {
-    std::string name = (temporary_folder() / "notch-lesson-XXXXXX").string();
-    check(::mkdtemp(name.data()) != nullptr, name, "cannot be made: ", ::strerror(errno));
-    path = name;
-  }
-  ~Workplace() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-  Workplace(const Workplace&) = delete;
-  Workplace& operator=(const Workplace&) = delete;
-  fs::path path;
-};
-
 }  // namespace
 
 fs::path skeleton(const Lesson& lesson) {
@@ -75,8 +58,8 @@ int check_exercise(const Lesson& lesson, const fs::path& file) {
                  .what = "is not a file",
                  .hint = str("cp ", skeleton(lesson).string(), " ", file.string())});
   }
-  const Workplace place;
-  const std::string program = (place.path / "exercise").string();
+  const DirectoryWriter place = temporary_directory("notch-lesson");
+  const std::string program = (place.temporary() / "exercise").string();
   std::vector<std::string> command;
   append(command, kCompile);
   command.insert(command.end(), {"-DNOTCH_STUDENT", "-x", "c++", fs::absolute(file).string(), "-x",

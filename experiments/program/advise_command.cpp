@@ -158,7 +158,7 @@ std::string trouble_of(const Args& args, const Platform& platform, const fs::pat
   const Artefact artefact = open_artefact(args, model);  // gone or damaged: nothing to advise
   if (!platform.write) return "";
   try {
-    const DirectoryWriter folder(temporary_folder() / "notch-advise");
+    const DirectoryWriter folder = temporary_directory("notch-advise");
     platform.write(artefact, folder.temporary());
   } catch (const Error& e) {
     if (e.fault() == Fault::io) throw;

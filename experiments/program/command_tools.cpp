@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "autograd/base/error.h"
+#include "autograd/base/orphans.h"
 #include "autograd/base/printable.h"
 #include "autograd/base/thread_pool.h"
 #include "data/corpus.h"
@@ -90,6 +91,11 @@ void require_inputs_kept(const Verb& verb, const Args& args) {
   }
 }
 
+void remove_orphans_of_outputs(const Verb& verb, const Args& args) {
+  for (const Flag& flag : verb.flags)
+    if (flag.writes && args.has(flag.name)) remove_orphans(behind_link(*args.value(flag.name)));
+}
+
 void require_model_directory(const fs::path& dir) {
   if (fs::exists(dir / nn::kConfigFile)) return;
   const bool exists = fs::exists(dir);
@@ -152,6 +158,7 @@ fs::path new_directory(const Args& args) {
   fs::path out = fs::path(*given).lexically_normal();
   if (!out.has_filename()) out = out.parent_path();
   std::error_code error;
+  remove_orphans(behind_link(out));
   const fs::file_status status = fs::symlink_status(out, error);
   if (!fs::exists(status)) return out;
   if (!fs::exists(out, error)) {

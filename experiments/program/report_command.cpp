@@ -1,6 +1,7 @@
 // notch report: the report of a finished run again, or one of several parts of a run or of runs of several sizes.
 #include "experiments/program/report_command.h"
 
+#include <functional>
 #include <iostream>
 #include <optional>
 
@@ -44,8 +45,8 @@ void require_out(const Args& args) {
 std::string where_it_lies(const std::string& hash, const fs::path& directory) {
   const std::string out = str("\nhash     ", hash, '\n');
   if (directory.empty()) return out;
-  return str(out, "results  ", (directory / "results.md").string(),
-             "\nreport   ", (directory / "report.html").string(), '\n');
+  return str(out, "results  ", (directory / "results.md").string(), "\nreport   ",
+             (directory / "report.html").string(), '\n');
 }
 
 /// The directory of one run from several parts, so that its report can be made again from there.
@@ -75,6 +76,14 @@ void write_parts(const RunDir& dir, const std::vector<RunPart>& parts, Experimen
   }
 }
 
+/// A new directory that has everything `write` puts there, or is not there.
+void write_directory(const fs::path& out, const std::function<void(const fs::path&)>& write) {
+  if (out.has_parent_path()) make_directory(out.parent_path());
+  DirectoryWriter directory(out);
+  write(directory.temporary());
+  directory.commit();
+}
+
 /// One report of runs that are of models of different sizes.
 int report_sizes(const Args& args) {
   std::vector<SizedRun> runs;
@@ -101,8 +110,7 @@ int report_sizes(const Args& args) {
   require_out(args);
   const SizesReport report(std::move(runs));
   const fs::path directory = new_directory(args);
-  make_directory(directory);
-  report.write(directory);
+  write_directory(directory, [&](const fs::path& dir) { report.write(dir); });
   if (const auto format = args.value("output")) {
     std::cout << render(report.table(), parse_table_format(*format));
     return 0;
@@ -158,17 +166,24 @@ int report_command(const Args& args) {
   if (patterns) {  // the run's own report has all rows, and so has a directory that stands for it
     fs::path out;
     if (args.has("out")) {
-      make_directory(out = new_directory(args));
-      report.write(out);
+      out = new_directory(args);
+      write_directory(out, [&](const fs::path& dir) { report.write(dir); });
     }
     print_report(args, report, seeds, out);
     return 0;
   }
-  const RunDir dir = args.has("out") ? RunDir(new_directory(args), Earlier::refuse)
-                                     : RunDir(parts.front().directory, Earlier::resume);
-  if (args.has("out")) write_parts(dir, parts, config, seeds);
-  report.write(dir.path());
-  print_report(args, report, seeds, dir.path());
+  const fs::path out = args.has("out") ? new_directory(args) : parts.front().directory;
+  if (args.has("out")) {
+    write_directory(out, [&](const fs::path& directory) {
+      const RunDir dir(directory, Earlier::refuse);
+      write_parts(dir, parts, config, seeds);
+      report.write(directory);
+    });
+  } else {
+    const RunDir dir(out, Earlier::resume);
+    report.write(out);
+  }
+  print_report(args, report, seeds, out);
   return 0;
 }
 

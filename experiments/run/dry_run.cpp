@@ -183,7 +183,7 @@ void dry_run(const ExperimentConfig& config, const Data& data, const Origins& or
   // The folder is removed on return, on a throw and for signals: what is in it needs no disk.
   const QuitLater tidy;
   const UnsyncedWrites fast;
-  const DirectoryWriter folder(temporary_folder() / "notch-dry-run");
+  const DirectoryWriter folder = temporary_directory("notch-dry-run");
   const RunDir dir(folder.temporary() / "run", Earlier::refuse);
   Progress progress({.quiet = true});
   try {

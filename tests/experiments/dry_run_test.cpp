@@ -190,6 +190,18 @@ TEST_CASE("a dry run that is stopped leaves nothing behind") {
   }
 }
 
+TEST_CASE("what killed dry runs left goes with the next") {
+  const test::Program program;
+  const test::Outcome outcome = program.shell(
+      "mkdir tmp; TMPDIR=$PWD/tmp; export TMPDIR; sleep 1000 & dead=$!; kill -9 $dead; wait $dead; "
+      "mkdir -p tmp/notch-dry-run.tmp-$dead/run tmp/notch-dry-run.tmp-$$/run; "
+      "notch run tiny.toml -q >run.log; code=$?; "
+      "rm -r tmp/notch-dry-run.tmp-$$; ls tmp; exit $code");
+  CAPTURE(outcome.err);
+  CHECK(outcome.code == 0);
+  CHECK(outcome.out.empty());
+}
+
 TEST_CASE("the program refuses a bad row at once and runs it mended") {
   const test::Program program;
   program.write("late.toml", R"(out = "late"

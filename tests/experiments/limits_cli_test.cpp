@@ -38,6 +38,39 @@ TEST_CASE("a file at its size limit is an error as a full disk is") {
   CHECK(outcome.err.find("free some space") != std::string::npos);
 }
 
+TEST_CASE("a report is whole or not there") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml -q").code == 0);
+  REQUIRE(program.notch("run tiny.toml model.n_embd=8 --out small -q").code == 0);
+  const auto before = program.entries();
+  for (const char* how : {"run --out", "run --methods rtn --out", "run small --sizes --out"}) {
+    CAPTURE(how);
+    // In blocks of 512 bytes: less than the page takes, more than the tables.
+    const Outcome outcome = program.shell(str("ulimit -f 40; notch report ", how, " all"));
+    check_refused(outcome, 4);
+    CHECK(program.entries() == before);
+  }
+}
+
+TEST_CASE("what killed commands left goes with the next") {
+  const Program program;
+  const std::string model = program.train();
+  const auto made = [&](const std::string& verb, const std::string& out) {
+    CAPTURE(verb, out);
+    const Outcome outcome = program.shell(
+        "sleep 1000 & dead=$!; kill -9 $dead; wait $dead; "
+        "mkdir " +
+        out + ".tmp-$dead other.tmp-$dead; " + "notch " + verb + " " + out +
+        " -q >log; code=$?; ls -d " + out + "*; rm -r other.tmp-$dead; exit $code");
+    CAPTURE(outcome.err);
+    CHECK(outcome.code == 0);
+    CHECK(outcome.out == out + "\n");
+  };
+  made("export " + model + " --format f16 --out", "half");
+  made("quantize " + model + " --method rtn --bits 4 --out", "small");
+  made("export " + model + " --gguf-type F16 --gguf", "model.gguf");
+}
+
 TEST_CASE("an interrupted command leaves nothing it had begun") {
   const Program program;
   const std::string model = program.train();
