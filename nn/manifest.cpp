@@ -13,6 +13,16 @@ namespace {
 constexpr std::int64_t kVersion = 1;
 constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 24;
 
+/// The file in `dir` that has the size and the hash of `file`, or "".
+std::string name_of_contents(const fs::path& dir, const ListedFile& file) {
+  std::error_code error, ignored;
+  for (fs::directory_iterator at(dir, error), end; !error && at != end; at.increment(error)) {
+    if (!at->is_regular_file(ignored) || at->file_size(ignored) != file.bytes) continue;
+    if (kernels::sha256_file(at->path()) == file.sha256) return at->path().filename().string();
+  }
+  return "";
+}
+
 }  // namespace
 
 bool is_plain_name(std::string_view name) {
@@ -64,7 +74,13 @@ void check_listed(const fs::path& dir, const ListedFile& file) {
   const fs::path path = dir / file.name;
   std::error_code error;
   const std::uintmax_t size = fs::file_size(path, error);
-  if (error) throw Error({.fault = Fault::io, .where = path.string(), .what = error.message()});
+  if (error) {
+    if (const std::string other = name_of_contents(dir, file); !other.empty()) {
+      refuse_file(dir / kManifestFile, file.name, "damaged: a name that no file has", file.name,
+                  other + ", which has this size and hash");
+    }
+    throw Error({.fault = Fault::io, .where = path.string(), .what = error.message()});
+  }
   if (size != file.bytes) {
     refuse_file(path, "", "damaged: the size differs from the manifest's", str(size, " bytes"),
                 str(file.bytes, " bytes"));

@@ -17,7 +17,7 @@ bool notices(const Check& check) {
   try {
     check();
   } catch (const Error& e) {
-    return e.fault() == Fault::input || e.fault() == Fault::io;
+    return e.fault() == Fault::input;
   }
   return false;
 }
