@@ -3,6 +3,8 @@
 #include <vector>
 
 #include "autograd/base/elementary.h"
+#include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 
@@ -46,9 +48,22 @@ void for_positions(std::span<const real> table, const RotaryShape& s, const Body
   });
 }
 
+void require_pairs(Index HS) {
+  check(HS % 2 == 0, "rotary", "heads of ", HS, " channels have no pairs; expected an even number");
+}
+
+void require_rotary(std::span<const real> out, std::span<const real> x, std::span<const real> table,
+                    const RotaryShape& s) {
+  require_extent("rotary", extent("rotary", {s.B, s.T, s.H, s.HS}), out, x);
+  require_extent("rotary", extent("rotary", {s.T, s.HS}), table);
+  require_pairs(s.HS);
+}
+
 }  // namespace
 
 void rotary_table(std::span<real> table, std::int64_t positions, std::int64_t HS, double theta) {
+  require_extent("rotary", extent("rotary", {positions, HS}), table);
+  require_pairs(HS);
   const Index half = HS / 2;
   std::vector<double> speeds(static_cast<std::size_t>(half));
   for (Index i = 0; i < half; ++i)
@@ -68,6 +83,7 @@ void rotary_table(std::span<real> table, std::int64_t positions, std::int64_t HS
 
 void rotary_forward(std::span<real> out, std::span<const real> x, std::span<const real> table,
                     const RotaryShape& s) {
+  require_rotary(out, x, table, s);
   const Index C = s.H * s.HS;
   for_positions(table, s, [&](Index r, const real* angles) {
     turn_row(out.data() + r * C, x.data() + r * C, angles, s.H, s.HS);
@@ -76,6 +92,7 @@ void rotary_forward(std::span<real> out, std::span<const real> x, std::span<cons
 
 void rotary_backward(std::span<real> dx, std::span<const real> dout, std::span<const real> table,
                      const RotaryShape& s) {
+  require_rotary(dx, dout, table, s);
   const Index C = s.H * s.HS;
   for_positions(table, s, [&](Index r, const real* angles) {
     add_turned_back(dx.data() + r * C, dout.data() + r * C, angles, s.H, s.HS);

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "autograd/base/error.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 
@@ -30,6 +31,9 @@ NOTCH_CLONES void transform_block(real* x, std::int64_t n) {
 /// signs ∘ before the blocks, or after them.
 void rotate(std::span<real> x, std::span<const std::int8_t> signs, bool back) {
   const std::int64_t cols = std::ssize(signs), rows = cols == 0 ? 0 : std::ssize(x) / cols;
+  check(rows * cols == std::ssize(x), "rotation", x.size(), " values are no rows of ", cols,
+        " channels, as many as there are signs");
+  check(x.empty() || (x.data() && signs.data()), "rotation", "values or signs are null");
   const std::int64_t block = hadamard_block(cols);
   constexpr std::int64_t kTile = 16384;
   const std::int64_t run = std::max<std::int64_t>(1, kTile / std::max<std::int64_t>(1, cols));

@@ -15,6 +15,7 @@
 #include "autograd/kernels/loss.h"
 #include "autograd/kernels/matmul.h"
 #include "autograd/kernels/norm.h"
+#include "autograd/kernels/rotary.h"
 #include "autograd/kernels/softmax.h"
 #include "autograd/ops.h"
 #include "tests/catch.h"
@@ -179,6 +180,12 @@ TEST_CASE("kernels refuse spans that are too short or negative sizes") {
         kernels::attention_forward(b, a, qkv, {.B = 1, .T = 1, .NH = 3, .HS = 1, .KV = 2}, b);
       },
       [&] { kernels::attention_forward(b, a, qkv, {.B = kHuge, .T = kHuge, .NH = 1, .HS = 4}, b); },
+      [&] { kernels::rotary_table(a, 2, 4, 1e4); },
+      [&] { kernels::rotary_table(b, 1, 3, 1e4); },
+      [&] { kernels::rotary_forward(b, b, a, {.B = 1, .T = 2, .H = 1, .HS = 4}); },
+      [&] { kernels::rotary_forward(b, a, b, {.B = 1, .T = 2, .H = 1, .HS = 4}); },
+      [&] { kernels::rotary_backward(a, b, b, {.B = 1, .T = 2, .H = 1, .HS = 4}); },
+      [&] { kernels::rotary_backward(b, b, b, {.B = 1, .T = 1, .H = 2, .HS = 3}); },
       [&] { kernels::adamw(b, b, a, b, {}); },
       [&] { kernels::sgd(b, a, b, {}); },
       [&] { kernels::ema(b, a, 0.5); },

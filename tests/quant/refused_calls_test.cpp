@@ -5,6 +5,7 @@
 
 #include "quant/kernels/bits.h"
 #include "quant/kernels/fake_quant.h"
+#include "quant/kernels/hadamard.h"
 #include "quant/kernels/round.h"
 #include "quant/methods/gptq.h"
 #include "quant/serve/served_matrix.h"
@@ -48,13 +49,25 @@ TEST_CASE("calls that no quantized tensor can have are refused") {
       [&] { ServedLanes matrix(tensor(4, 2)); },
       [&] { ServedLanes matrix(tensor(8, 1)); },
       [&] { ServedPanels matrix(tensor(8, 3)); },
-      [&] { round_codes(codes, w, {scales, {}, 0}, grid_of(spec)); },
-      [&] { round_codes(codes, w, {scales, {}, 5}, grid_of(spec)); },
-      [&] { fake_quant(out, w, {scales, codes, -4}, grid_of(spec)); },
-      [&] { dequantize_codes(std::span(out).first(4), codes, {scales, {}, 4}, grid_of(spec)); },
-      [&] { lsq_backward(out, std::span(out).first(1), w, w, {scales, {}, 4}, grid_of(spec), 1); },
+      [&] {
+        round_codes(codes, w, {scales, {}, 0}, grid_of(spec));
+      },
+      [&] {
+        round_codes(codes, w, {scales, {}, 5}, grid_of(spec));
+      },
+      [&] {
+        fake_quant(out, w, {scales, codes, -4}, grid_of(spec));
+      },
+      [&] {
+        dequantize_codes(std::span(out).first(4), codes, {scales, {}, 4}, grid_of(spec));
+      },
+      [&] {
+        lsq_backward(out, std::span(out).first(1), w, w, {scales, {}, 4}, grid_of(spec), 1);
+      },
       [&] { pack_row(bytes, codes, 4, grid_of(spec)); },
       [&] { unpack_row(codes, bytes, 0, grid_of(spec)); },
+      [&] { rotate_rows(out, std::span(codes).first(3)); },
+      [&] { rotate_rows_back(out, {}); },
       [&] { pack_trits(std::span(bytes).first(1), codes); },
       [&] { encode_codes(codes, {.qmin = 0, .qmax = 0, .step = 0}); },
       [&] { decode_codes(bytes, -1, grid_of(spec), "stream"); },
