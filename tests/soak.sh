@@ -4,15 +4,16 @@
 #   tests/soak.sh kill [N]      N (30) SIGKILLs and as many SIGTERMs at random moments of a run, each
 #                               followed by --resume: the hash must be that of an undisturbed run
 #   tests/soak.sh calls         a short run killed at every single system call that changes files
-#   tests/soak.sh threads       the same run with 1, 2, 3 and 4 threads: one hash
+#   tests/soak.sh threads       the same run with 1, 2, 3 ... 7 threads: one hash
 #   tests/soak.sh fuzz [N [S]]  N (20,000) inputs of every fuzz target from seed S (1), each within a
 #                               second and 64 MiB and twice its size; those of parsers that need no engine
 #                               also under sanitizers (tests/fuzz.sh: with libFuzzer)
 #   tests/soak.sh flips         every bit of every byte of small files of each kind is flipped and noticed
 #   tests/soak.sh faults        a run whose disk fails, or whose power does, at every single call
 #
-# tests/checks.sh has sanitizers and other compilers. Each part prints a line of summary and fails where something was found. $NOTCH names a built program;
-# otherwise build/ is built. $NOTCH_SOAK_CONFIG names another experiment than the small one below.
+# tests/checks.sh has sanitizers and other compilers. Each part prints a line of summary and fails where
+# something was found. $NOTCH names a built program; otherwise build/ is built. $NOTCH_SOAK_CONFIG names
+# another experiment than the small one below.
 set -eu
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 jobs=$(nproc)
@@ -38,6 +39,8 @@ build() {
 small_experiment() {
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
+  export TMPDIR=$work/tmp
+  mkdir "$TMPDIR"
   config=${NOTCH_SOAK_CONFIG:-$work/soak.toml}
   cat >"$work/soak.toml" <<'TOML'
 name  = "soak"
@@ -63,7 +66,7 @@ checkpoint_every = 7
 log_every        = 5
 [quant]
 bits    = [8, 4]
-methods = ["rtn", "rtn-mse", "gptq", "gptaq", "qat-ste", "qat-lsq", "qat-lsq-kd"]
+methods = ["rtn", "rtn-mse", "gptq", "gptaq", "awq", "qat-ste", "qat-lsq", "qat-lsq-kd", "qlora"]
 [activations]
 bits  = [0, 8]
 range = "static"
@@ -124,7 +127,7 @@ disturb() {
     done
     runs=$((runs + 1))
     [ "$(hash_of "$out")" = "$expected" ] || fail "SIG$signal: hash $(hash_of "$out"), not $expected"
-    [ -z "$(find "$work/$out" -name '*.tmp*' -print -quit)" ] || fail "a temporary was left behind"
+    [ -z "$(find "$work/$out" "$TMPDIR" -name '*.tmp*' -print -quit)" ] || fail "a temporary was left behind"
   done
   echo "SIG$signal: $hits interruptions over $runs runs, hash $expected"
 }
@@ -148,7 +151,7 @@ calls_part() {
 
 threads_part() {
   local n first=
-  for n in 1 2 3 4; do
+  for n in 1 2 3 4 5 6 7; do
     run "threads-$n" --threads "$n"
     [ -n "$first" ] || first=$(hash_of "threads-$n")
     [ -n "$first" ] || fail "no hash was printed"
