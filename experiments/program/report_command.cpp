@@ -45,8 +45,8 @@ void require_out(const Args& args) {
 std::string where_it_lies(const std::string& hash, const fs::path& directory) {
   const std::string out = str("\nhash     ", hash, '\n');
   if (directory.empty()) return out;
-  return str(out, "results  ", (directory / "results.md").string(), "\nreport   ",
-             (directory / "report.html").string(), '\n');
+  return str(out, "results  ", (directory / "results.md").string(),
+             "\nreport   ", (directory / "report.html").string(), '\n');
 }
 
 /// The directory of one run from several parts, so that its report can be made again from there.

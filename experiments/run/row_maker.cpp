@@ -6,6 +6,7 @@
 
 #include "autograd/base/clock.h"
 #include "experiments/machine/machine.h"
+#include "experiments/run/layer_study.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/sample_text.h"
 #include "experiments/run/setup.h"
@@ -28,6 +29,7 @@ RowMaker::RowMaker(const RunContext& run, std::int64_t seed)
   results_.seed = seed;
   fs::create_directories(folder_ / "rows");
   remove_stale_temporaries(run.dir.path() / "models", RunDir::is_model);
+  remove_stale_temporaries(folder_, [](std::string_view name) { return name == kLayerStudy; });
   remove_stale_temporaries(folder_ / "rows", [](std::string_view name) {
     return name.ends_with(".json") || name.ends_with(".sensitivity");
   });

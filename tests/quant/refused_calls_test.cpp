@@ -49,21 +49,11 @@ TEST_CASE("calls that no quantized tensor can have are refused") {
       [&] { ServedLanes matrix(tensor(4, 2)); },
       [&] { ServedLanes matrix(tensor(8, 1)); },
       [&] { ServedPanels matrix(tensor(8, 3)); },
-      [&] {
-        round_codes(codes, w, {scales, {}, 0}, grid_of(spec));
-      },
-      [&] {
-        round_codes(codes, w, {scales, {}, 5}, grid_of(spec));
-      },
-      [&] {
-        fake_quant(out, w, {scales, codes, -4}, grid_of(spec));
-      },
-      [&] {
-        dequantize_codes(std::span(out).first(4), codes, {scales, {}, 4}, grid_of(spec));
-      },
-      [&] {
-        lsq_backward(out, std::span(out).first(1), w, w, {scales, {}, 4}, grid_of(spec), 1);
-      },
+      [&] { round_codes(codes, w, {scales, {}, 0}, grid_of(spec)); },
+      [&] { round_codes(codes, w, {scales, {}, 5}, grid_of(spec)); },
+      [&] { fake_quant(out, w, {scales, codes, -4}, grid_of(spec)); },
+      [&] { dequantize_codes(std::span(out).first(4), codes, {scales, {}, 4}, grid_of(spec)); },
+      [&] { lsq_backward(out, std::span(out).first(1), w, w, {scales, {}, 4}, grid_of(spec), 1); },
       [&] { pack_row(bytes, codes, 4, grid_of(spec)); },
       [&] { unpack_row(codes, bytes, 0, grid_of(spec)); },
       [&] { rotate_rows(out, std::span(codes).first(3)); },
