@@ -99,8 +99,8 @@ fail() {
 }
 
 # disturb SIGNAL N OUT SECONDS: one run that gets the signal N times, each time at a random moment
-# of up to a fifth of what a whole run takes, so that a run is hit several times; begins again when
-# it has finished before its N signals are used up.
+# of up to half of what a whole run takes, so that it is hit several times, and beyond the dry run that
+# every start begins with; begins again when it has finished before its N signals are used up.
 disturb() {
   local signal=$1 signals=$2 out=$3 seconds=$4 hits=0 runs=0 flags code
   while [ "$hits" -lt "$signals" ]; do
@@ -108,7 +108,7 @@ disturb() {
     while :; do
       start "$out" "$flags"
       if [ "$hits" -lt "$signals" ]; then
-        sleep "$(awk -v r=$RANDOM -v s="$seconds" 'BEGIN { print r / 32768 * s / 5 }')"
+        sleep "$(awk -v r=$RANDOM -v s="$seconds" 'BEGIN { print r / 32768 * s / 2 }')"
         kill -s "$signal" "$pid" 2>/dev/null && hits=$((hits + 1))
       fi
       code=0
