@@ -227,7 +227,7 @@ std::vector<KernelTrial> try_portable_kernels(std::int64_t trials, std::uint64_t
     const Case c{.seed = rng.next(), .M = pick(150), .N = pick(100), .K = pick(300)};
     auto trial = all.begin();
     for (const auto& [work, name] : kWorks) {
-      const auto run = [&](Isa isa) {
+      const auto run = [&, work = work](Isa isa) {
         const ForcedIsa forced(isa);
         Bits bits;
         work(bits, c);

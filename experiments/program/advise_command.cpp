@@ -306,8 +306,8 @@ int advise_command(const Args& args) {
     return c == &lowest || !statistics.difference(c->row->name, lowest.row->name).resolved();
   };
   std::vector<const Candidate*> order = fitting;
-  const auto rest = std::ranges::stable_partition(order, as_good);
-  std::ranges::stable_sort(order.begin(), rest.begin(), {},
+  const auto rest = std::stable_partition(order.begin(), order.end(), as_good);
+  std::ranges::stable_sort(order.begin(), rest, {},
                            [](const Candidate* c) { return c->row->file_bytes; });
   for (const Candidate* c : order) {
     if (const std::string trouble = trouble_of(args, platform, c->model); !trouble.empty()) {

@@ -291,10 +291,11 @@ void FakeQuantizer::after_update(const nn::Moment& at) {
     const Spec& spec = node.target.spec;
     const std::span<const real> w = look(node);
     const std::size_t unit = unit_of(node.target);
-    for_lists(spec, node.first.size(), [&](std::size_t at_first, std::size_t n, std::size_t u) {
+    const auto refit = [&, &node = node](std::size_t at_first, std::size_t n, std::size_t u) {
       const auto levels = std::span(node.first).subspan(at_first, n);
       refit_levels(levels, levels, w.subspan(u * unit, unit), spec.scale);
-    });
+    };
+    for_lists(spec, node.first.size(), refit);
   }
   if (options_.freeze == 0) return;
   refuse_links_below("qat.freeze");
