@@ -25,6 +25,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr std::uint64_t kSeed = 1337;
+
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
@@ -107,7 +109,6 @@ class Arm {
     steps_ = 0;
   }
 
-  nn::Model& model() { return *model_; }
   double first_ms() const { return first_ms_; }
 
   void round(int steps) {
@@ -125,8 +126,6 @@ class Arm {
   }
 
  private:
-  static constexpr std::uint64_t kSeed = 1337;
-
   double step() {
     profile_.clear();
     const std::int64_t before = heap_allocations;
@@ -194,8 +193,9 @@ double sum_of(const std::vector<GemmFloor::Row>& rows) {
 void set_floors(StepSplit& split, const std::vector<GemmFloor::Row>& floors) {
   for (const GemmFloor::Row& row : floors) {
     const auto op = std::ranges::find_if(split.ops, [&](const OpTime& o) {
-      return o.layer == row.layer && !o.quantizer() &&
-             (o.op == row.op || (row.op == "linear" && o.op.find("linear") != o.op.npos));
+      const bool product = o.op == row.op || o.op == "served_product" ||
+                           (row.op == "linear" && o.op.find("linear") != o.op.npos);
+      return product && o.layer == row.layer && !o.quantizer();
     });
     if (op != split.ops.end()) op->floor = row.ms;
   }
@@ -238,8 +238,10 @@ BenchSubject bench_shape(std::string_view name, const std::vector<std::string>& 
   for (const std::string& change : overrides) apply_override(loaded, change);
   validate(config, loaded.origins);
   check_processor(config, kernels::bf16_available(), loaded.origins);
-  BenchSubject subject{
-      .name = std::string(name), .config = config, .vocab_size = shape->vocab_size};
+  BenchSubject subject{.name = std::string(name),
+                       .config = config,
+                       .vocab_size = shape->vocab_size,
+                       .origins = loaded.origins};
   subject.tokens.resize(std::size_t{1} << 18);
   Rng rng(1);
   for (std::uint16_t& token : subject.tokens) {
@@ -270,7 +272,11 @@ double TrainingBench::floor_share(std::size_t i) const {
 TrainingBench bench_training(const BenchSubject& subject, const BenchOptions& options) {
   use_products(subject.config);
   const std::vector<std::unique_ptr<Arm>> arms = make_arms(subject, options.recipes);
-  nn::Model& model = arms.at(0)->model();
+  // Its own: an arm that trains beside codes has no matrices, nor their gradients.
+  const std::unique_ptr<nn::Model> floats = make_model(subject.config, subject.vocab_size);
+  nn::Model& model = *floats;
+  model.init(kSeed);
+  model.params().allocate_gradients();
   TrainingBench bench{.name = subject.name,
                       .model = model.sizes(),
                       .batch_size = subject.config.train.batch_size,

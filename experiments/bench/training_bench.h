@@ -27,6 +27,7 @@ struct BenchSubject {
   ExperimentConfig config{};
   int vocab_size = 0;
   std::vector<std::uint16_t> tokens{};
+  Origins origins{};  ///< of the configuration's values
 };
 
 /// A shape of RESULTS.md's table by its letter, on random tokens: N (nanoGPT's CPU recipe), T, S,

@@ -1,12 +1,15 @@
 // notch bench train, and notch bench gptq: what training and GPTQ cost on this machine, and where
 // the time goes. (Without either: inference_command.cpp.)
+#include <algorithm>
 #include <iostream>
 #include <optional>
+#include <span>
 #include <sstream>
 
 #include "autograd/kernels/bf16_matmul.h"
 #include "experiments/bench/gptq_bench.h"
 #include "experiments/bench/training_bench.h"
+#include "experiments/config/config_effects.h"
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
@@ -31,13 +34,71 @@ BenchSubject subject_of(const std::string& name, const std::vector<std::string>&
   return {.name = config.name,
           .config = config,
           .vocab_size = data.source.tokenizer.vocab_size(),
-          .tokens = std::move(data.source.tokens.train)};
+          .tokens = std::move(data.source.tokens.train),
+          .origins = loaded.origins};
+}
+
+/// What no bench looks at: it has one seed, a constant rate, and starts where nothing was trained.
+constexpr std::string_view kOfRuns[] = {
+    "seeds",          "out",           "threads",      "row",
+    "quant.methods",  "quant.control", "mixed.",       "train.steps",
+    "train.schedule", "train.warmup",  "train.min_lr", "train.eval_",
+    "train.check",    "train.keep_",   "train.log_",   "qat.steps",
+    "qat.fraction",   "qat.batch_",    "qat.lr_",      "qat.min_lr_",
+    "qat.schedule",   "qat.weight_",   "qat.from",     "qat.start",
+    "qat.ema",        "qlora.lr_",     "qlora.merge",  "distill.teacher",
+    "distill.lr_"};
+/// Nor where the tokens are random.
+constexpr std::string_view kOfTexts[] = {"data.", "name", "model.from"};
+/// Nor where no step is made, but train.products.
+constexpr std::string_view kOfSteps[] = {"train.", "qat.", "qlora.", "distill.", "activations."};
+/// Nor where nothing is rounded.
+constexpr std::string_view kOfCodes[] = {"quant.", "activations.", "calib."};
+
+/// Values of the command line that change nothing of what is measured are refused: a bench runs
+/// `recipes`, whatever the configuration's rows are. `shape` is what the subject was made from.
+void require_effect(const BenchSubject& subject, const std::string& shape,
+                    const std::vector<std::string>& overrides,
+                    const std::vector<std::string>& recipes, bool trains) {
+  ExperimentConfig config = subject.config;
+  config.row.clear();
+  config.quant.control = false;
+  config.quant.methods.clear();
+  for (const std::string& name : recipes) {
+    if (quant::find_method(name)) config.quant.methods.push_back(name);
+  }
+  const bool rounds = !config.quant.methods.empty();
+  const std::string form = trains ? "notch bench train" : "notch bench gptq";
+  for (const std::string& change : overrides) {
+    const std::string key = change.substr(0, change.find_first_of(" ="));
+    const auto in = [&](std::span<const std::string_view> keys) {
+      return std::ranges::any_of(keys, [&](std::string_view k) { return key.starts_with(k); });
+    };
+    const bool unread = in(kOfRuns) || (is_bench_shape(shape) && in(kOfTexts)) ||
+                        (!trains && key != "train.products" && in(kOfSteps)) ||
+                        (!rounds && in(kOfCodes));
+    if (!unread) continue;
+    subject.origins.fail(
+        key, {.what = str("has no effect on ", form),
+              .hint = key == "quant.methods"    ? "--recipe names what is trained"
+                      : !rounds && in(kOfCodes) ? "--recipe qat-ste, for example, rounds"
+                                                : "leave it out"});
+  }
+  for (const Unused& u : unused_keys(config)) {
+    if (!subject.origins.is_override(u.origin)) continue;
+    subject.origins.fail(
+        u.origin,
+        {.what = str("has no effect on ", form),
+         .expected = std::string(u.effect->needs),
+         .hint = trains ? "leave it out, or name a --recipe that needs it" : "leave it out"});
+  }
 }
 
 /// Every form of the verb measures something else: what it does not read is refused.
 void require_flags(const Args& args, const std::string& what) {
   const bool trains = what == "train" || what == "gptq";
   const std::string form = trains ? what : args.has("sweep") ? "--sweep" : "models";
+  const bool named = !trains && !args.positionals.empty();
   const auto refuse = [&](std::string field, std::string hint) {
     throw Error({.where = "notch bench",
                  .what = "has no effect on a measurement of " + form,
@@ -65,6 +126,11 @@ void require_flags(const Args& args, const std::string& what) {
   }
   if (!trains && !args.overrides.empty())
     refuse(args.overrides.front(), "keys are for notch bench train and gptq");
+  if (trains && args.positionals.size() > 1)
+    refuse(args.positionals[1],
+           str("what is measured follows --shape: --shape ", args.positionals[1]));
+  if (named && args.has("shape")) refuse("--shape", "it stands for models, and some are named");
+  if (!named && args.has("no-verify")) refuse("--no-verify", "no model directory is opened");
 }
 
 }  // namespace
@@ -80,6 +146,9 @@ int bench_command(const Args& args) {
   std::vector<BenchSubject> subjects;
   for (const std::string& name : listed(args.value("shape").value_or("T"))) {
     subjects.push_back(subject_of(name, args.overrides));
+    require_effect(subjects.back(), name, args.overrides,
+                   what == "gptq" ? std::vector<std::string>{what} : options.recipes,
+                   what == "train");
   }
   note(args, banner());
   for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);

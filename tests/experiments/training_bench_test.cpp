@@ -76,6 +76,27 @@ TEST_CASE("a bench has every recipe, width and round") {
   CHECK(bench_table({bench}).rows().size() == 5);
 }
 
+TEST_CASE("a bench of what trains beside codes alone has a floor") {
+  const TrainingBench floats =
+      bench_training(tiny(), {.recipes = {"fp32"}, .rounds = 1, .steps = 1});
+  for (const char* recipe : {"qlora", "efficient-qat"}) {
+    INFO(recipe);
+    const TrainingBench bench =
+        bench_training(tiny(), {.recipes = {recipe}, .rounds = 1, .steps = 1});
+    REQUIRE(bench.recipes.size() == 1);
+    CHECK(bench.floor_ms.at(0) > 0);
+    CHECK(bench.flops == floats.flops);
+    CHECK(bench.parameters == floats.parameters);
+    if (recipe != std::string_view("qlora")) continue;
+    // The floor is that of the whole matrix' product, not of the small ones beside it.
+    const StepSplit& split = bench.recipes[0].split;
+    REQUIRE(find(split, "served_product", "mlp.c_fc"));
+    REQUIRE(find(split, "linear", "mlp.c_fc"));
+    CHECK(find(split, "served_product", "mlp.c_fc")->floor > 0);
+    CHECK(find(split, "linear", "mlp.c_fc")->floor < 0);
+  }
+}
+
 TEST_CASE("a bench's split names every op, with floors of products") {
   const TrainingBench bench =
       bench_training(tiny(), {.recipes = {"fp32", "qat-lsq-kd"}, .rounds = 1, .steps = 1});
@@ -136,6 +157,34 @@ TEST_CASE("notch bench refuses what it does not know") {
   CHECK(program.notch("bench sleep").code == 4);  // no such model directory
   CHECK(program.notch("bench train --shape X").code == 2);
   CHECK(program.notch("bench train --recipe gptq").code == 2);
+}
+
+TEST_CASE("a bench refuses what it does not look at") {
+  test::Program program;
+  const auto refused = [&](const std::string& arguments, const char* says) {
+    INFO(arguments);
+    const test::Outcome outcome = program.notch("bench " + arguments);
+    CHECK(outcome.code == 2);
+    CHECK(outcome.err.find(says) != std::string::npos);
+  };
+  refused("models/fp32 --shape S", "--shape");
+  refused("models/fp32 --sweep --shape S", "--shape");
+  refused("--shape S --no-verify", "--no-verify");
+  refused("train tiny.toml", "--shape tiny.toml");
+  const std::string tiny = "train --shape tiny.toml -r 1 --steps 1 ";
+  refused(tiny + "quant.methods=qat-ste", "--recipe");
+  refused(tiny + "quant.bits=3", "--recipe");      // fp32 has no codes
+  refused(tiny + "train.steps=7", "train.steps");  // --steps are a bench's
+  refused(tiny + "qat.lr_scale=2 --recipe qat-ste", "qat.lr_scale");
+  refused(tiny + "qlora.rank=2 --recipe qat-ste", "qlora.rank");
+  refused("train --shape N data.kind=verbs", "data.kind");  // random tokens
+  refused("gptq --shape tiny.toml train.lr=1", "train.lr");
+  refused("gptq --shape tiny.toml hqq.iterations=3", "hqq.iterations");
+  CHECK(program.notch("bench " + tiny + "train.lr=1e-4 qlora.rank=2 quant.bits=3 --recipe qlora")
+            .code == 0);
+  CHECK(
+      program.notch("bench gptq --shape tiny.toml --layer c_fc -r 1 gptq.damp=0.02 calib.windows=2")
+          .code == 0);
 }
 
 TEST_CASE("a profiled training tells its split on stderr") {
