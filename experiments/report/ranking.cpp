@@ -79,11 +79,13 @@ std::string best_sentence(const Statistics& statistics, const WidthRanking& w) {
   out += ".";
   std::vector<std::string> ties;
   for (std::size_t i = 1; i < w.rows.size(); ++i) {
-    if (!w.pair(&best, w.rows[i]).resolved()) ties.push_back(label(*w.rows[i]));
+    if (w.pair(&best, w.rows[i]).resolved()) continue;
+    ties.push_back(label(*w.rows[i]) + statistics.other_bytes(w.rows[i]->name, best.name));
   }
   if (const Pair* nearest = nearest_beaten(w)) {
-    out += str(" It beats ", label(*nearest->worse), " by ", nats(nearest->difference), ", ",
-               p_text(nearest->p), ".");
+    out += str(" It beats ", label(*nearest->worse),
+               statistics.other_bytes(nearest->worse->name, best.name), " by ",
+               nats(nearest->difference), ", ", p_text(nearest->p), ".");
   }
   if (!ties.empty()) out += str(" Not resolvable from it: ", and_list(ties), ".");
   return out;
@@ -105,9 +107,12 @@ std::string rounding_sentence(const Statistics& statistics, const WidthRanking& 
     if (&pair == nearest_beaten(w)) continue;  // already said
     out += out.empty() ? " To the best without training: " : "; ";
     if (pair.resolved()) {
-      out += str(label(*pair.better), " beats ", label(*pair.worse), " by ", nats(pair.difference));
+      out += str(label(*pair.better), " beats ", label(*pair.worse),
+                 statistics.other_bytes(pair.worse->name, pair.better->name), " by ",
+                 nats(pair.difference));
     } else {
-      out += str(label(*row), " not resolvable from ", label(**rounded), ", ",
+      out += str(label(*row), " not resolvable from ", label(**rounded),
+                 statistics.other_bytes((*rounded)->name, row->name), ", ",
                  change(statistics.difference(row->name, (*rounded)->name)));
     }
     out += ", " + p_text(pair.p);
@@ -140,6 +145,7 @@ std::vector<WidthRanking> rankings(const Statistics& statistics) {
       return std::isfinite(loss) ? loss : std::numeric_limits<double>::infinity();
     });
     for (std::size_t i = 0; i < w.rows.size(); ++i) {
+      w.bytes.push_back(statistics.file_bytes(w.rows[i]->name));
       for (std::size_t j = i + 1; j < w.rows.size(); ++j) {
         w.pairs.push_back(
             {w.rows[i], w.rows[j], statistics.difference(w.rows[j]->name, w.rows[i]->name)});
@@ -155,11 +161,16 @@ std::vector<WidthRanking> rankings(const Statistics& statistics) {
 }
 
 Table matrix(const WidthRanking& w) {
+  const auto [least, most] = std::ranges::minmax(w.bytes);
+  const bool other_bytes = most > (1 + kSameBytes) * least;
   std::vector<Column> columns{{.key = w.title, .text = true}};
+  if (other_bytes) columns.push_back({.key = "bytes", .decimals = 0});
   for (const RowResult* r : w.rows) columns.push_back({.key = label(*r), .text = true});
   Table table(std::move(columns));
   for (std::size_t i = 0; i < w.rows.size(); ++i) {
-    std::vector<Cell> cells{text(label(*w.rows[i]))};
+    const Cell name = text(label(*w.rows[i]));
+    std::vector<Cell> cells =
+        other_bytes ? std::vector<Cell>{name, number(w.bytes[i])} : std::vector<Cell>{name};
     for (std::size_t j = 0; j < w.rows.size(); ++j) {
       if (i == j) {
         cells.push_back(text("-"));
@@ -179,6 +190,8 @@ Table pairs_table(const std::vector<WidthRanking>& all) {
   Table table({{.key = "width", .text = true},
                {.key = "better", .text = true},
                {.key = "worse", .text = true},
+               {.key = "better_bytes", .decimals = 0},
+               {.key = "worse_bytes", .decimals = 0},
                {.key = "difference", .decimals = 4, .sign = true, .interval = true},
                {.key = "standard_error", .decimals = 5},
                {.key = "seeds_error", .decimals = 5},
@@ -186,12 +199,16 @@ Table pairs_table(const std::vector<WidthRanking>& all) {
                {.key = "p", .decimals = 5},
                {.key = "p_holm", .decimals = 5}});
   for (const WidthRanking& w : all) {
+    const auto bytes = [&](const RowResult* r) {
+      return number(
+          w.bytes[static_cast<std::size_t>(std::ranges::find(w.rows, r) - w.rows.begin())]);
+    };
     for (const Pair& pair : w.pairs) {
       const Difference& d = pair.difference;
       table.add_row({text(w.title), text(label(*pair.better)), text(label(*pair.worse)),
-                     number_in(d.mean, d.low, d.high), number(d.standard_error()),
-                     number(std::sqrt(d.seeds.variance)), number(std::sqrt(d.windows.variance)),
-                     number(d.p()), number(pair.p)});
+                     bytes(pair.better), bytes(pair.worse), number_in(d.mean, d.low, d.high),
+                     number(d.standard_error()), number(std::sqrt(d.seeds.variance)),
+                     number(std::sqrt(d.windows.variance)), number(d.p()), number(pair.p)});
     }
   }
   return table;
@@ -252,6 +269,19 @@ std::string verdict(const Statistics& statistics, const std::vector<WidthRanking
   }
   for (const WidthRanking& w : rankings) {
     out << best_sentence(statistics, w) << rounding_sentence(statistics, w) << '\n';
+  }
+  std::vector<std::string> unequal;
+  for (const RowResult& r : seed.rows) {
+    const Recoveries all = statistics.recoveries(r);
+    const std::optional<Recovery>& share = all.from_control ? all.from_control : all.from_fp32;
+    if (!share) continue;
+    const std::string bytes = statistics.other_bytes(r.name, share->rtn);
+    if (!bytes.empty()) unequal.push_back(title_of(r) + bytes);
+  }
+  if (!unequal.empty()) {
+    out << "These take back their share of round-to-nearest's loss (R, R_c) with other bytes than "
+           "it: "
+        << and_list(unequal) << ".\n";
   }
   if (!rankings.empty()) {
     out << "All this is of one model of " << seed.rows.front().size.weights

@@ -208,7 +208,9 @@ namespace {
 
 constexpr std::string_view kMatrixNotes =
     "Above the diagonal: nats by which the row beats the column (* where p < 0.05); below it: the "
-    "p-value, Holm-corrected over all pairs of the width. What seeds vary is judged from all pairs "
+    "p-value, Holm-corrected over all pairs of the width; with bytes where those of a width "
+    "differ. What "
+    "seeds vary is judged from all pairs "
     "together, on the scale of what rounding costs the two rows.\n";
 
 /// A report is the same wherever its run lies.

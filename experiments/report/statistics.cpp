@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "experiments/report/student.h"
+#include "experiments/show/table.h"
 #include "quant/methods/methods.h"
 
 namespace notch::experiments {
@@ -135,6 +136,12 @@ double Statistics::file_bytes(std::string_view row) const {
   return mean(row, [](const RowResult& r) { return static_cast<double>(r.file_bytes); });
 }
 
+std::string Statistics::other_bytes(std::string_view row, std::string_view than) const {
+  const double bytes = file_bytes(row), more = bytes - file_bytes(than);
+  if (!(std::abs(more) > kSameBytes * file_bytes(than))) return "";
+  return str(" (", printed("%+.0f", 100 * more / (bytes - more)), " % bytes)");
+}
+
 double Statistics::bits_per_weight(std::string_view row) const {
   double sum = 0;
   for (const SeedResults& s : seeds_) {
@@ -210,7 +217,8 @@ std::optional<Recovery> Statistics::recovery(const RowResult& row,
   const double a = square(cost.mean) - of_cost, c = square(taken.mean) - of_taken;
   const double b = cost.mean * taken.mean - (of_cost + of_taken - of_left) / 2;
   const double half = std::sqrt(std::max(0.0, b * b - a * c)) / a;
-  return Recovery{.share = taken.mean / cost.mean, .low = b / a - half, .high = b / a + half};
+  return Recovery{
+      .rtn = *rtn, .share = taken.mean / cost.mean, .low = b / a - half, .high = b / a + half};
 }
 
 std::string Statistics::reference_of(const RowResult& row) const {

@@ -56,6 +56,9 @@ Equivalence equivalence(const Difference& d, double margin = kEquivalent);
 /// 1, made monotone, at most 1.
 std::vector<double> holm(const std::vector<double>& p);
 
+/// Files whose sizes differ by this share at most count as equally large.
+inline constexpr double kSameBytes = 0.02;
+
 struct MeanSpread {
   double mean = 0;
   double deviation = -1;  ///< sample standard deviation over seeds; -1 with one seed
@@ -67,6 +70,7 @@ MeanSpread mean_spread(const std::vector<double>& values);
 /// L_rtn is the best round-to-nearest row (quant::Family::baseline) of the same width and
 /// granularity made from the reference.
 struct Recovery {
+  std::string rtn{};  ///< the row that it starts from
   double share = 0;
   double low = 0, high = 0;  ///< 95 % interval of the ratio (Fieller 1954)
 };
@@ -89,6 +93,9 @@ class Statistics {
   double file_bytes(std::string_view row) const;
   /// Of fp32's weights, of which a smaller model has fewer.
   double bits_per_weight(std::string_view row) const;
+  /// " (+19 % bytes)": what a row takes more, or less, than one that it is compared with; "" where
+  /// that is at most kSameBytes.
+  std::string other_bytes(std::string_view row, std::string_view than) const;
 
   /// Loss of `a` minus loss of `b`.
   Difference difference(std::string_view a, std::string_view b) const;

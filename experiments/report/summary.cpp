@@ -124,7 +124,8 @@ std::vector<WidthSummary> summaries(const Statistics& statistics,
     if (summary.families.empty()) continue;
     std::ranges::stable_sort(summary.families, {}, [](const FamilyBest& f) { return f.cost.mean; });
     const RowResult& first = *summary.families.front().row;
-    for (const FamilyBest& f : summary.families) {
+    for (FamilyBest& f : summary.families) {
+      f.bytes = statistics.other_bytes(f.row->name, first.name);
       const Difference d = statistics.cost_difference(*f.row, first);
       summary.behind.push_back(d);
       summary.resolved.push_back(f.row != &first && is_resolved(statistics, w, *f.row, first, d));
@@ -155,11 +156,11 @@ std::string headline(const std::vector<WidthSummary>& widths) {
     std::vector<std::string> best, behind;
     for (std::size_t i = 0; i < w.families.size(); ++i) {
       if (!w.resolved[i]) {
-        best.push_back(spoken(w.families[i]));
+        best.push_back(spoken(w.families[i]) + w.families[i].bytes);
         continue;
       }
-      behind.push_back(str(spoken(w.families[i]), ' ', two_digits(w.behind[i].mean),
-                           behind.empty() ? " nats behind" : ""));
+      behind.push_back(str(spoken(w.families[i]), w.families[i].bytes, ' ',
+                           two_digits(w.behind[i].mean), behind.empty() ? " nats behind" : ""));
     }
     out += str(out.empty() ? "At " : "; at ", w.title, ' ', and_list(best),
                best.size() == 1 ? " is best" : " cannot be told apart");
@@ -228,13 +229,18 @@ std::string short_notes(const Statistics& statistics, const std::vector<WidthSum
   const auto others = std::ranges::count_if(statistics.rows(), [](const RowResult& r) {
     return r.name != kBaseRow && r.name != kControlRow && !quant::find_method(r.method);
   });
-  const std::string elsewhere =
-      others > 0 ? str("Pipelines and rows that are not quantized, ", others,
-                       " here, are in results.md; --wide shows them.")
-                 : "";
+  const std::string elsewhere = others > 0
+                                    ? str("Pipelines and rows that are not quantized, ", others,
+                                          " here, are in results.md; --wide shows them.")
+                                    : "";
   if (widths.empty()) return elsewhere;
-  std::string larger;
+  std::string larger, beside;
   for (const WidthSummary& w : widths) {
+    for (const FamilyBest& f : w.families) {
+      if (f.bytes.empty()) continue;
+      beside += str(beside.empty() ? " Beside the best of its width: " : ", ", shown_method(*f.row),
+                    " at ", w.title, f.bytes);
+    }
     if (w.larger.empty()) continue;
     larger += str(larger.empty() ? " Not compared, for a tenth more bytes than others of their "
                                    "width, or more: "
@@ -242,6 +248,7 @@ std::string short_notes(const Statistics& statistics, const std::vector<WidthSum
                   w.title, ": ", and_list(w.larger));
   }
   if (!larger.empty()) larger += '.';
+  if (!beside.empty()) beside += '.';
   const bool of_control = std::ranges::any_of(widths, [](const WidthSummary& w) {
     return std::ranges::any_of(w.families, [](const FamilyBest& f) { return f.row->on_control; });
   });
@@ -252,7 +259,7 @@ std::string short_notes(const Statistics& statistics, const std::vector<WidthSum
       of_control ? " Beside QAT that learned from the text, the others are made from the "
                    "control, fp32 trained on for as long, so that all saw the same."
                  : "",
-      larger, elsewhere.empty() ? "" : " ", elsewhere);
+      beside, larger, elsewhere.empty() ? "" : " ", elsewhere);
 }
 
 }  // namespace notch::experiments

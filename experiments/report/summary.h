@@ -19,6 +19,7 @@ struct FamilyBest {
   const RowResult* row = nullptr;
   Difference cost{};        ///< its loss minus its reference's
   bool of_control = false;  ///< the reference is a control, not fp32
+  std::string bytes{};      ///< Statistics::other_bytes than the best family's
 };
 
 struct WidthSummary {

@@ -102,6 +102,41 @@ TEST_CASE("The matrix has effects above and p-values below") {
   CHECK(pairs_table(rankings(statistics)).rows().size() == 11);
 }
 
+TEST_CASE("Rows of unequal bytes are compared with these beside") {
+  std::vector<SeedResults> seeds = one_seed();
+  seeds[0].rows.push_back(of_control(row("rtn", 2.3, 4)));
+  const auto bytes = [&](std::string_view name, std::int64_t n) {
+    std::ranges::find(seeds[0].rows, name, &RowResult::name)->file_bytes = n;
+  };
+  for (RowResult& r : seeds[0].rows) r.file_bytes = 1000;
+  {
+    bytes("qat-lsq-kd-int4", 1020);  // 2 % more count as equal
+    const Statistics statistics(seeds);
+    CHECK(statistics.other_bytes("qat-lsq-kd-int4", "rtn-int4").empty());
+    CHECK(verdict(statistics, rankings(statistics)).find("bytes") == std::string::npos);
+    CHECK(matrix(rankings(statistics)[0]).columns().size() == 7);
+  }
+  bytes("qat-lsq-kd-int4", 1250);
+  const Statistics statistics(seeds);
+  CHECK(statistics.other_bytes("qat-lsq-kd-int4", "rtn-int4") == " (+25 % bytes)");
+  CHECK(statistics.other_bytes("rtn-int4", "qat-lsq-kd-int4") == " (-20 % bytes)");
+  const std::string text = verdict(statistics, rankings(statistics));
+  INFO(text);
+  const auto says = [&](std::string_view words) { return text.find(words) != std::string::npos; };
+  CHECK(says("It beats gptq of control (-20 % bytes) by 0.0400 nats"));
+  CHECK(says("Not resolvable from it: qat-ste (-20 % bytes)."));
+  CHECK(says("qat-lsq-kd beats gptq (-20 % bytes) by 0.0900 nats"));
+  CHECK(says("qat-ste not resolvable from gptq of control, -0.0100"));
+  CHECK(says("with other bytes than it: qat-lsq-kd INT4 (+25 % bytes).\n"));
+  const Table table = matrix(rankings(statistics)[0]);
+  CHECK(table.columns().at(1).key == "bytes");
+  CHECK(std::get<Number>(table.rows().at(0).at(1)).value == 1250);
+  CHECK(std::get<std::string>(table.rows().at(0).at(7)) == "0.3900 *");
+  CHECK(matrix(rankings(statistics)[1]).columns().at(1).key != "bytes");  // 8 bits
+  const std::string pairs = render(pairs_table(rankings(statistics)), TableFormat::csv);
+  CHECK(pairs.find("INT4 channel,qat-lsq-kd,rtn,1250,1000,") != std::string::npos);
+}
+
 TEST_CASE("Equivalence is tested from 6 bits upwards") {
   const std::vector<SeedResults> seeds = one_seed();
   const Table table = equivalence_table(Statistics(seeds));
