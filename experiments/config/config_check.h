@@ -1,6 +1,7 @@
 // What experiments and single rows are checked for alike. All throw Fault::usage at `key`.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,8 @@ inline constexpr std::string_view kNameCharacters =
 
 /// "1, 2, 4, 8": the divisors of n.
 std::string divisors(int n);
+/// A hint: the formats of quant.format whose groups divide so many inputs.
+std::string formats_with_groups(std::int64_t inputs);
 
 /// A size of groups there is with granularity = "group", where it divides the layers' inputs, and nowhere
 /// else.

@@ -6,8 +6,10 @@
 #include "autograd/base/names.h"
 #include "experiments/config/config_check.h"
 #include "experiments/config/config_items.h"
+#include "experiments/config/pipeline.h"
 #include "quant/methods/methods.h"
 #include "quant/numbers/format.h"
+#include "quant/numbers/presets.h"
 
 namespace notch::experiments {
 namespace {
@@ -37,23 +39,42 @@ void check_row_settings(const ExperimentConfig& config, const RowConfig& row,
   if (row.label.find_first_not_of(kNameCharacters) != std::string::npos) {
     origins.fail(key + ".label", {.what = "not usable in a file's name", .found = row.label});
   }
+  // What a table has of its own is known by its name: fp32-continue-lr=0.001, control-gptq-int4.
+  const auto is_of = [&](std::string_view own) {
+    return row.label == own || row.label.starts_with(str(own, '-'));
+  };
+  if (row.label == "fp32" || is_of("fp32-continue") || is_of("control")) {
+    origins.fail(key + ".label", {.what = "reserved for rows that the table adds itself",
+                                  .found = row.label,
+                                  .hint = str("for example \"my-", row.label, '"')});
+  }
   check_settings(config, row, key + ".set", origins);
 }
 
-/// Nothing of a row applies to the model as it is, or in half precision.
+/// Whether a stage leaves so many heads, channels or ranks that the row's groups divide them.
+bool keeps_groups(const PipelineStage& s) {
+  return s.resizes() && s.kind != PipelineStage::Kind::layers;
+}
+
+/// Nothing of a row applies to the model as it is, or in half precision, also where stages made it.
 void check_reference(const RowConfig& row, const std::string& key, const Origins& origins) {
+  const std::vector<PipelineStage> stages = parse_pipeline(row.pipeline);
   const auto refuse = [&](bool set, const char* field) {
     if (!set) return;
-    origins.fail(key + "." + field, {.what = row.method + " is not quantized",
+    origins.fail(key + "." + field, {.what = stages.empty() ? row.method + " is not quantized"
+                                                            : "no stage of this pipeline quantizes",
                                      .hint = str("remove ", field, " from this row")});
   };
   refuse(row.bits != 0, "bits");
-  refuse(row.group_size != 0, "group_size");
-  refuse(row.granularity != "inherit", "granularity");
+  if (std::ranges::none_of(stages, keeps_groups)) {
+    refuse(row.group_size != 0, "group_size");
+    refuse(row.granularity != "inherit", "granularity");
+  }
   refuse(row.grid != "inherit", "grid");
   refuse(row.scale != "inherit", "scale");
   refuse(row.activations != 0, "activations");
-  if (row.method == "fp16") {  // may be pruned
+  if (!stages.empty()) return;  // its own settings are those of its stages
+  if (row.method == "fp16") {   // may be pruned
     for (const std::string& setting : row.set)
       refuse(!setting.starts_with("prune.") && !setting.starts_with("calib."), "set");
     return;
@@ -70,6 +91,15 @@ std::string divisors(int n) {
     if (n % d == 0) list += (list.empty() ? "" : ", ") + std::to_string(d);
   }
   return list;
+}
+
+std::string formats_with_groups(std::int64_t inputs) {
+  std::string names;
+  for (const quant::Preset& p : quant::presets()) {
+    if (inputs % p.spec.group_size == 0) names += str(names.empty() ? "" : ", ", p.name);
+  }
+  return names.empty() ? str("no format's groups divide ", inputs, ": give bits instead of one")
+                       : "formats whose groups do: " + names;
 }
 
 void check_groups(const ExperimentConfig& config, std::string_view granularity, int group_size,
@@ -89,7 +119,9 @@ void check_groups(const ExperimentConfig& config, std::string_view granularity, 
                  {.what = "the groups do not divide the inputs of the layers",
                   .found = str("group_size = ", group_size, " with n_embd = ", config.model.n_embd),
                   .expected = "n_embd a multiple of group_size",
-                  .hint = "group_size can be " + divisors(config.model.n_embd)});
+                  .hint = config.quant.format == "none"
+                              ? "group_size can be " + divisors(config.model.n_embd)
+                              : formats_with_groups(config.model.n_embd)});
   }
 }
 
@@ -170,7 +202,7 @@ void check_listed_rows(const ExperimentConfig& config, const Origins& origins) {
       origins.fail(key + ".method",
                    {.what = "the row has no method", .hint = "for example method = \"rtn\""});
     }
-    if (is_reference(row.method) && row.pipeline.empty()) check_reference(row, key, origins);
+    if (is_reference(row.method)) check_reference(row, key, origins);
     if (!is_reference(row.method)) {
       if (row.bits == 0) {
         origins.fail(key + ".bits",

@@ -56,6 +56,14 @@ RunPart run_of(const fs::path& path) {
   const fs::path run = model.parent_path().parent_path();
   if (model.parent_path().filename() == "models" && fs::exists(run / kResolvedConfig))
     return open_part(run);
+  if (nn::is_gguf(path)) {
+    throw Error({.fault = Fault::input,
+                 .where = path.string(),
+                 .what = "a GGUF file, of which nothing was measured",
+                 .expected = "a run's directory, or a model in one",
+                 .hint = str("advise on the run it was exported from; `notch eval ",
+                             shell_word(path.string()), " --text TEXT` scores this file alone")});
+  }
   require_model_directory(path);
   throw Error(
       {.fault = Fault::input,
@@ -334,8 +342,11 @@ int advise_command(const Args& args) {
       say(args, str("then     notch export ", shell_word(c->model.string()), ' ', flags));
     }
     say(args,
-        str("measured loss on the run's scored text and bytes; memory is the file's with fp32 KV "
-            "cache and activations, computed from the sizes"));
+        str("measured loss on the run's scored text",
+            seeds.size() > 1 ? str(", the mean of ", seeds.size(),
+                                   " seeds, and bytes, those of seed ", seeds.front().seed)
+                             : " and bytes",
+            "; memory is the file's with fp32 KV cache and activations, computed from the sizes"));
     say(args, str("not      ", unmeasured(run, all, platform)));
     return 0;
   }

@@ -5,13 +5,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "autograd/base/error.h"
 #include "experiments/bench/input_speed.h"
+#include "experiments/config/config_check.h"
 #include "experiments/config/config_effects.h"
 #include "experiments/config/config_items.h"
 #include "experiments/machine/machine.h"
@@ -237,6 +240,21 @@ std::string faster_flag(const quant::Quantized& quantized, std::span<const quant
              " times as fast on a prompt and ", tenths(speed.decode), " times in decoding, here");
 }
 
+/// Groups that a --format brought along and a layer's inputs do not have are refused with formats
+/// whose groups they have: the size is no choice of its own.
+std::vector<quant::Target> targets_of(const Args& args, const quant::Plan& plan, nn::Model& model) {
+  try {
+    return quant::resolve(plan, model);
+  } catch (const Error& e) {
+    if (!args.has("format") || e.parts().field != "group_size") throw;
+    std::int64_t inputs = 0;
+    for (const nn::Linear* l : model.linears()) inputs = std::gcd(inputs, l->in_features());
+    ErrorParts parts = e.parts();
+    parts.hint = formats_with_groups(inputs);
+    throw Error(std::move(parts));
+  }
+}
+
 }  // namespace
 
 int quantize_command(const Args& args) {
@@ -287,7 +305,7 @@ int quantize_command(const Args& args) {
   config.model.architecture = from.model().architecture();
   nn::Model& model = from.model();
   quant::Plan plan = row_plan(config, row);
-  std::vector<quant::Target> targets = quant::resolve(plan, model);
+  std::vector<quant::Target> targets = targets_of(args, plan, model);
   quant::require_grids(method, plan, targets);
 
   Json about = Json::object();

@@ -74,4 +74,19 @@ TEST_CASE("what GGUF does not hold is refused or rounded once more") {
     CAPTURE(wrong);
     CHECK(program.notch(wrong).code == 2);
   }
+  // A format says its groups: the hint names those that fit, not another size.
+  for (const std::string& large :
+       {quantize + "--format q4_k --out r",
+        std::string("config tiny.toml model.n_embd=32 quant.format=q4_k")}) {
+    CAPTURE(large);
+    const Outcome outcome = program.notch(large);
+    CHECK(outcome.code == 2);
+    CHECK(outcome.err.find("hint: formats whose groups do: q4_0, q4_1, q5_0, q8_0\n") !=
+          std::string::npos);
+  }
+  // Of a file alone nothing was measured.
+  REQUIRE(program.notch("export m/models/fp32-seed1337 -q --gguf m.gguf").code == 0);
+  const Outcome advice = program.notch("advise m.gguf --memory 1GiB");
+  CHECK(advice.code == 3);
+  CHECK(advice.err.find("a GGUF file, of which nothing was measured") != std::string::npos);
 }

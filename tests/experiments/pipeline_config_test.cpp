@@ -248,7 +248,8 @@ TEST_CASE("what contradicts a pipeline is refused at its line") {
       Case{"pipeline = ['gptq 4']", "[prune]\nmethod = 'wanda'\n", "row[0].pipeline"},
       Case{"pipeline = ['gptq 4']\nlabel = 'x'\nset = ['qat.from=gptq']", "", "row[0].pipeline"},
       Case{"pipeline = ['train', 'qat-lsq 4']", "[qat]\nstart = 0.5\n", "row[0].pipeline"},
-      Case{"pipeline = ['qlora 4']\nlabel = 'x'\nset = ['qlora.merge=true']", "", "row[0].pipeline"},
+      Case{"pipeline = ['qlora 4']\nlabel = 'x'\nset = ['qlora.merge=true']", "",
+           "row[0].pipeline"},
       Case{"pipeline = ['gptq 4']", "[mixed]\nwidths = [2, 4]\n", "row[0].pipeline"},
       Case{"pipeline = ['prune layers 4', 'gptq 4']", "[model]\nn_layer = 4\n",
            "row[0].pipeline[0]"},
@@ -259,12 +260,24 @@ TEST_CASE("what contradicts a pipeline is refused at its line") {
       Case{"pipeline = ['prune 50%', 'rewind', 'train']", "[model]\noutliers = 1\n",
            "row[0].pipeline[1]"},
       Case{"pipeline = ['train', 'qat-lsq 4']", "[qat]\nsteps = 1\n", "row[0].pipeline"},
+      Case{"pipeline = ['prune 2:4']\ngrid = 'full'", "", "row[0].grid"},
+      Case{"pipeline = ['prune 2:4']\nscale = 'f16'", "", "row[0].scale"},
+      Case{"pipeline = ['prune 2:4', 'train']\nactivations = 8", "", "row[0].activations"},
+      Case{"pipeline = ['prune layers 1']\ngroup_size = 32", "", "row[0].group_size"},
+      Case{"pipeline = ['prune 2:4']\ngranularity = 'tensor'", "", "row[0].granularity"},
       Case{"pipeline = ['seq 1']", "", "row[0].pipeline[0]"});
   CAPTURE(bad.row, bad.more);
   const ErrorParts parts = test::error_of([&] { load(bad.row, bad.more); });
   CHECK(parts.fault == Fault::usage);
   CHECK(parts.field == bad.field);
   CHECK(parts.where.starts_with("x.toml:"));
+}
+
+TEST_CASE("groups of a pipeline decide what is left of its shapes") {
+  for (const char* words : {"'prune heads 25%'", "'prune neurons 25%', 'train'", "'svd 90%'"}) {
+    INFO(words);
+    CHECK(load(str("pipeline = [", words, "]\ngroup_size = 32")).config.row[0].group_size == 32);
+  }
 }
 
 TEST_CASE("settings count where a stage uses them") {

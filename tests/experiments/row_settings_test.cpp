@@ -1,5 +1,6 @@
 // The rows of an experiment: which there are, and settings of single rows and widths.
 #include "experiments/config/config.h"
+#include "experiments/run/results.h"
 #include "tests/catch.h"
 
 namespace notch::experiments {
@@ -45,6 +46,24 @@ TEST_CASE("a row trains with its width's settings, its own come last") {
   CHECK(slow.qat.lr_scale == 0.1);
   CHECK(slow.qat.ema == 0.5);
   CHECK(slow.train == config.train);
+}
+
+TEST_CASE("names of the table's own rows are no labels") {
+  const auto load = [](const std::string& label) {
+    const LoadedConfig loaded = parse_config(
+        "[[row]]\nmethod = \"gptq\"\nbits = 4\nlabel = \"" + label + "\"\n", "x.toml");
+    validate(loaded.config, loaded.origins);
+  };
+  for (const std::string& label :
+       {std::string(kBaseRow), std::string(kControlRow), str(kControlRow, "-lr"),
+        std::string("control"), std::string("control-gptq")}) {
+    INFO(label);
+    const ErrorParts parts = test::error_of([&] { load(label); });
+    CHECK(parts.fault == Fault::usage);
+    CHECK(parts.field == "row[0].label");
+    CHECK(parts.what.find("reserved") != std::string::npos);
+  }
+  for (const char* label : {"fp32-like", "controlled", "my-fp32"}) CHECK_NOTHROW(load(label));
 }
 
 TEST_CASE("a width's own grid holds for rows that name none") {
