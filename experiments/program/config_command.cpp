@@ -1,10 +1,11 @@
 // notch config: the reference of all keys, or the values an experiment resolves to.
 #include <iostream>
 
+#include "experiments/config/config.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
-#include "experiments/config/config.h"
 #include "experiments/program/session.h"
+#include "experiments/run/setup.h"
 
 namespace notch::experiments {
 
@@ -17,6 +18,11 @@ int config_command(const Args& args) {
   } else {
     loaded = load_config(args.positionals[0], overrides);
   }
+  // What `run` would refuse before it trains; no text is needed to see it. A run's own configuration
+  // may have outlived the directory it began with.
+  const std::string& from = loaded.config.model.from;
+  if (from.empty() || fs::exists(from))
+    check_rows(loaded.config, vocabulary_before_text(loaded.config), loaded.origins);
   for (const std::string& line : notes(loaded)) note(args, line);
   std::cout << (args.positionals.empty() ? annotated_toml(loaded.config) : to_toml(loaded.config));
   return 0;

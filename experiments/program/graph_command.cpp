@@ -12,6 +12,7 @@
 #include "autograd/print.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/program/session.h"
 #include "experiments/run/setup.h"
 #include "quant/methods/calibration.h"
 #include "quant/methods/post_training.h"
@@ -21,9 +22,6 @@ namespace notch::experiments {
 namespace {
 
 constexpr std::int64_t kPositions = 8;
-
-/// A character tokenizer's size follows from the text, which is not needed to draw a graph.
-constexpr int kCharacters = 64;
 
 struct Subject {
   std::unique_ptr<nn::Model> model{};
@@ -66,11 +64,9 @@ Subject subject_of(const Args& args) {
   if (!fs::is_regular_file(path) && path.extension() != ".toml") return model_subject(args, path);
   const ExperimentConfig config = load_config(path, args.overrides, Rows::other).config;
   use_products(config);
-  const int vocab_size = config.data.tokenizer == "byte"  ? 256
-                         : config.data.tokenizer == "bpe" ? config.data.bpe_vocab
-                                                          : kCharacters;
+  const int vocab_size = vocabulary_before_text(config);
   if (config.data.tokenizer == "char") {
-    note(args, str("a vocabulary of ", kCharacters, " stands in for the text's characters"));
+    note(args, str("a vocabulary of ", vocab_size, " stands in for the text's characters"));
   }
   std::unique_ptr<nn::Model> model = make_model(config, vocab_size);
   model->init(static_cast<std::uint64_t>(config.seeds.at(0)));

@@ -164,6 +164,13 @@ std::vector<std::string> overrides_of(const Args& args) {
   return overrides;
 }
 
+int vocabulary_before_text(const ExperimentConfig& config) {
+  constexpr int kCharacters = 64, kBytes = 256;
+  return config.data.tokenizer == "byte"  ? kBytes
+         : config.data.tokenizer == "bpe" ? config.data.bpe_vocab
+                                          : kCharacters;
+}
+
 Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet"))) {
   profile_ = args.has("profile");
   LoadedConfig loaded = load_config(args.positionals.at(0), overrides_of(args));

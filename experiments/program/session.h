@@ -43,6 +43,8 @@ std::vector<Flag> value_flags();
 std::vector<Flag> session_flags();
 /// Of `run` alone.
 Flag shard_flag();
+/// How many tokens a text that is not read counts as: a character tokenizer's follow from it.
+int vocabulary_before_text(const ExperimentConfig& config);
 /// The values of the command line, those of value_flags() among them.
 std::vector<std::string> overrides_of(const Args& args);
 

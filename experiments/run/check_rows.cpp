@@ -7,8 +7,10 @@
 #include "experiments/config/pipeline.h"
 #include "experiments/run/pipeline_row.h"
 #include "experiments/run/setup.h"
+#include "quant/methods/lqer.h"
 #include "quant/methods/methods.h"
 #include "quant/methods/prune.h"
+#include "quant/methods/side_rank.h"
 #include "quant/methods/spqr.h"
 #include "quant/train/adapters.h"
 
@@ -85,6 +87,23 @@ void check_pruning(const ExperimentConfig& config, const RowConfig& planned,
   }
 }
 
+/// The rank of products beside the matrices of blocks, by `require`. `row`: the key of the row, or "".
+template <class Require>
+void check_rank(const Require& require, nn::Model& model, std::span<const quant::Target> targets,
+                const char* key, const std::string& row, const Origins& origins) {
+  const std::vector<nn::Linear*> linears = model.linears();
+  for (const quant::Target& t : targets) {
+    if (std::ranges::find(linears, t.linear) == linears.end()) continue;
+    try {
+      require(*t.weight, t.name);
+    } catch (const Error& e) {
+      ErrorParts parts = e.parts();
+      parts.what = str(t.name, ": ", parts.what);
+      refuse_at(origins, row, key, std::move(parts));
+    }
+  }
+}
+
 /// What a way of training cannot begin with, or go together with. `row`: the key of the row, or "".
 void check_training(const ExperimentConfig& config, const quant::Method& method, nn::Model& model,
                     std::span<const quant::Target> targets, const std::string& row,
@@ -109,16 +128,10 @@ void check_training(const ExperimentConfig& config, const quant::Method& method,
              str(config.qat.start), "qat.start = 0");
   }
   if (method.training == Training::adapters) {
-    const std::vector<nn::Linear*> linears = model.linears();
-    for (const quant::Target& t : targets) {
-      if (std::ranges::find(linears, t.linear) == linears.end()) continue;
-      try {
-        quant::require_rank(config.qlora, *t.weight, t.name);
-      } catch (const Error& e) {
-        refuse("qlora.rank", str(t.name, ": ", e.parts().what), e.parts().found,
-               e.parts().expected);
-      }
-    }
+    const auto require = [&](const Param& weight, const std::string& name) {
+      quant::require_rank(config.qlora, weight, name);
+    };
+    check_rank(require, model, targets, "qlora.rank", row, origins);
   }
   if (method.training != Training::gaussian) return;
   if (quant::start_of(method, from))
@@ -184,11 +197,11 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     };
     const auto with_scales = std::ranges::find_if(all, trains_scales);
     if (with_scales != all.end() && quant::has_scales_of_scales(spec.scale)) {
-      origins.fail(own_key("scale"),
-                   {.what = str((*with_scales)->name, " trains with the scales that it stores, and ",
-                                row.scale, " ones are chosen by the codes"),
-                    .found = row.scale,
-                    .expected = "f32, f16, bf16 or e8m0"});
+      origins.fail(own_key("scale"), {.what = str((*with_scales)->name,
+                                                  " trains with the scales that it stores, and ",
+                                                  row.scale, " ones are chosen by the codes"),
+                                      .found = row.scale,
+                                      .expected = "f32, f16, bf16 or e8m0"});
     }
     if (&method == &quant::kSpqr && spec.granularity == quant::Granularity::tensor) {
       origins.fail(own_key("granularity"),
@@ -198,6 +211,12 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
     }
     const ExperimentConfig own = row_config(config, row);
     const std::string own_row = grid.starts_with("row") ? grid.substr(0, grid.find('.')) : "";
+    if (std::ranges::find(all, &quant::kLqer) != all.end()) {
+      const auto require = [&](const Param& weight, const std::string& name) {
+        quant::require_side_rank(own.quant.options.lqer.rank, "lqer.rank", weight, name);
+      };
+      check_rank(require, model, targets, "lqer.rank", own_row, origins);
+    }
     check_training(own, method, model, targets, own_row, origins);
     check_pruning(own, row, targets, model, grid, own_row, origins);
     if (method.training != quant::Training::lsq || own.qat.lsq_init != quant::LsqInit::paper ||

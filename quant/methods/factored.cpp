@@ -6,9 +6,9 @@
 #include <optional>
 
 #include "autograd/base/error.h"
-#include "autograd/kernels/blas.h"
 #include "nn/resized.h"
 #include "quant/kernels/singular_values.h"
+#include "quant/methods/double_product.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/text_states.h"
 
@@ -21,14 +21,6 @@ using Doubles = std::vector<double>;
 constexpr const char* kWhere = "svd";
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
-/// A [M, K] times B [K, N], or Bᵀ of B [N, K].
-Doubles times(std::span<const double> A, std::span<const double> B, Index M, Index N, Index K,
-              bool transposed = false) {
-  Doubles out(at(M * N));
-  kernels::gemm(out, A, B, M, N, K, {.trans_b = transposed});
-  return out;
-}
 
 /// What is known of the matrices of a step before ranks are chosen.
 struct Spectrum {

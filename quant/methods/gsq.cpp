@@ -182,6 +182,7 @@ class Refiner {
     }
     work_.quantized.layers[0].measures.push_back({"kl_start", before});
     work_.quantized.layers[0].measures.push_back({"kl_end", better ? after : before});
+    work_.quantized.layers[0].measures.push_back({"taken", better ? 1.0 : 0.0});
   }
 
  private:
@@ -238,7 +239,9 @@ constexpr RowFigure kRowFigures[] = {
     {"gsq_kl_start", "KL on calibration text, gptq", 5, false,
      [](std::span<const LayerReport> layers) { return total(layers, "kl_start"); }},
     {"gsq_kl_end", "refined", 5, false,
-     [](std::span<const LayerReport> layers) { return total(layers, "kl_end"); }}};
+     [](std::span<const LayerReport> layers) { return total(layers, "kl_end"); }},
+    {"gsq_taken", "learned codes taken, not gptq's kept, %", 0, true,
+     [](std::span<const LayerReport> layers) { return total(layers, "taken"); }}};
 
 }  // namespace
 

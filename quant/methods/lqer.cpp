@@ -7,10 +7,11 @@
 #include "autograd/base/error.h"
 #include "autograd/base/half.h"
 #include "autograd/base/rng.h"
-#include "autograd/kernels/blas.h"
 #include "quant/kernels/singular_values.h"
+#include "quant/methods/double_product.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/options.h"
+#include "quant/methods/side_rank.h"
 #include "quant/numbers/nested_scales.h"
 
 namespace notch::quant {
@@ -23,14 +24,6 @@ constexpr int kIterations = 40;
 constexpr Index kSpare = 8;  // vectors beyond the rank, for the iteration's sake
 
 std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
-/// A [M, K] times B [K, N].
-Doubles times(std::span<const double> A, std::span<const double> B, Index M, Index N, Index K,
-              bool transposed = false) {
-  Doubles out(at(M * N));
-  kernels::gemm(out, A, B, M, N, K, {.trans_b = transposed});
-  return out;
-}
 
 real stored(double v, std::string_view where) {
   const real half = static_cast<real>(from_f16(to_f16(static_cast<float>(v))));
@@ -86,6 +79,7 @@ Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
   Rounded out = round_by_gptq(matrix, options);
   const Target& t = matrix.target;
   if (matrix.H == nullptr || matrix.is_table()) return out;
+  require_side_rank(options.lqer.rank, "lqer.rank", *t.weight, t.name);
   nest_scales(out.q);  // what is made up for is the error of the scales that are stored
   std::vector<real> error = dequantize(out.q);
   for (std::size_t i = 0; i < error.size(); ++i) error[i] = matrix.w[i] - error[i];

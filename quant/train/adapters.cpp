@@ -6,6 +6,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "autograd/ops.h"
+#include "quant/methods/side_rank.h"
 #include "quant/numbers/find_named.h"
 #include "quant/ops/half_rounded.h"
 #include "quant/ops/input_ops.h"
@@ -38,14 +39,7 @@ std::vector<real> stored(const Param& p, double factor) {
 }  // namespace
 
 void require_rank(const QloraOptions& options, const Param& weight, std::string_view where) {
-  const std::int64_t most = std::min(weight.value.rows(), weight.value.cols());
-  if (options.rank <= most) return;
-  throw Error({.where = std::string(where),
-               .what = str("a product beside a matrix of ", weight.value.shape,
-                           " has no more than its smaller side"),
-               .field = "qlora.rank",
-               .found = str(options.rank),
-               .expected = str("at most ", most)});
+  require_side_rank(options.rank, "qlora.rank", weight, where);
 }
 
 Adapters::Adapters(nn::Model& model, std::span<const Target> targets, const Quantized& base,

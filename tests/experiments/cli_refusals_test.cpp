@@ -323,6 +323,23 @@ TEST_CASE("widths without methods are refused, and the reverse") {
   CHECK(program.notch("config tiny.toml -q 'row=[{method=\"fp32\"}]'").code == 0);
 }
 
+TEST_CASE("config refuses the rows that run refuses") {
+  const Program program;
+  for (const auto& [keys, field] :
+       {std::pair{"quant.methods=adaround prune.method=wanda", "prune.method"},
+        {"quant.methods=lqer lqer.rank=17", "lqer.rank"},  // the channels are 16
+        {"quant.methods=qlora qlora.rank=17", "qlora.rank"},
+        {"quant.methods=rtn quant.group_size=16 quant.granularity=tensor", "quant.group_size"}}) {
+    for (const char* verb : {"config", "run"}) {
+      INFO(verb << ' ' << keys);
+      const Outcome outcome = program.notch(str(verb, " tiny.toml -q ", keys));
+      check_refused(outcome, 2);
+      CHECK(outcome.err.find(field) != std::string::npos);
+    }
+  }
+  CHECK(program.notch("config tiny.toml -q quant.methods=lqer lqer.rank=16").code == 0);
+}
+
 TEST_CASE("the methods that are listed as expected are accepted") {
   const Program program;
   for (const char* reference : {"fp32", "fp16"}) {

@@ -49,6 +49,12 @@ double kl(const AnyModel& original, nn::Model& quantized, std::uint64_t first, i
   return sum / n;
 }
 
+double figure(const Quantized& q, std::string_view key) {
+  const auto at = std::ranges::find(kGsq.row_figures, key, &RowFigure::key);
+  REQUIRE(at != kGsq.row_figures.end());
+  return at->of(q.layers);
+}
+
 AnyModel trained() {
   return any_model([] {
     auto model = make_gpt();
@@ -83,6 +89,7 @@ TEST_CASE("refined codes are nearer to fp32's output than GPTQ's") {
       const RoundedCopy gsq = run(original, "gsq", spec, {}, rounds_inputs);
       const double start = total(gsq.q.layers, "kl_start"), end = total(gsq.q.layers, "kl_end");
       CHECK(end < 0.7 * start);
+      CHECK(figure(gsq.q, "gsq_taken") == 1);
       if (rounds_inputs) continue;  // what follows has no rounded inputs
       AnyModel before = gptq.model, after = gsq.model;
       CHECK(kl(original, before.get(), 20, 2) == Approx(start).epsilon(1e-3));
@@ -132,5 +139,6 @@ TEST_CASE("refining that does not help leaves GPTQ's codes") {
   for (std::size_t i = 0; i < gptq.q.tensors.size(); ++i)
     CHECK(gptq.q.tensors[i].q == gsq.q.tensors[i].q);
   CHECK(total(gsq.q.layers, "kl_start") == total(gsq.q.layers, "kl_end"));
+  CHECK(figure(gsq.q, "gsq_taken") == 0);
   CHECK(same_bits(values_of(gptq.model.params()), values_of(gsq.model.params())));
 }

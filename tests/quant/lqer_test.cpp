@@ -137,6 +137,26 @@ TEST_CASE("LQER's product makes up for the scales that are stored") {
   }
 }
 
+TEST_CASE("a rank above a matrix's smaller side is refused") {
+  ParamStore params;
+  Param& weight = params.add("w", {6, 8});
+  params.allocate_values();
+  std::ranges::copy(normal_matrix(48, 1), weight.value.data);
+  Hessian H(8);
+  H.accumulate(correlated_inputs(40, 8, 2));
+  nn::Linear linear{.name = "w", .weight = &weight};
+  const Target target{.name = "w", .weight = &weight, .spec = {.bits = 3}, .linear = &linear};
+  const auto round = [&](int rank) {
+    return kLqer.round({.target = target, .w = weight.value.flat(), .H = &H},
+                       {.lqer = {.rank = rank}});
+  };
+  CHECK(round(6).side->rank == 6);
+  const ErrorParts parts = error_of([&] { round(7); });
+  CHECK(parts.fault == Fault::usage);
+  CHECK(parts.field == "lqer.rank");
+  CHECK(parts.expected == "at most 6");
+}
+
 TEST_CASE("LQER is GPTQ's codes and a product beside them, in files too") {
   for (const bool rounds_inputs : {false, true}) {
     const auto original = make_gpt();
