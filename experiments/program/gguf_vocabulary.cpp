@@ -11,6 +11,7 @@ namespace notch::experiments {
 namespace {
 
 using Kind = quant::GgufVocabulary::Kind;
+constexpr std::int32_t kUndefined = 0;  // llama.cpp: whoever wrote the file said nothing of the token
 
 /// llama.cpp's names (src/llama-vocab.cpp) for the words of data::PreTokenizer. Of several names for
 /// one way the first is written.
@@ -144,15 +145,17 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
   for (std::size_t id = 0; id < v.tokens.size(); ++id) {
     const std::string& spelling = v.tokens[id];
     const std::int32_t kind = v.kinds.empty() ? Kind::kNormal : v.kinds[id];
-    if (kind < Kind::kNormal || kind > Kind::kByte) {
+    if (kind < kUndefined || kind > Kind::kByte) {
       refuse_file(file, str("tokenizer.ggml.token_type[", id, "]"), "no kind of token", str(kind),
-                  str(int{Kind::kNormal}, " to ", int{Kind::kByte}));
+                  str(kUndefined, " to ", int{Kind::kByte}));
     }
     if (const auto [first, is_new] = ids.emplace(spelling, id); !is_new) {
       refuse_file(file, str("tokenizer.ggml.tokens[", id, "]"), "a token that appears twice",
                   str(spelling, " as token ", first->second, ", too"), "another for every id");
     }
-    bytes.push_back(kind == Kind::kNormal ? data::unspell(spelling) : std::nullopt);
+    // Of an undefined one the spelling tells: llama.cpp looks for text among all of them.
+    const bool ordinary = kind == Kind::kNormal || kind == kUndefined;
+    bytes.push_back(ordinary ? data::unspell(spelling) : std::nullopt);
     if (spelling.empty() || (kind == Kind::kNormal && !bytes.back())) {
       refuse_file(file, str("tokenizer.ggml.tokens[", id, "]"),
                   "an ordinary token that is not spelled in GPT-2's byte alphabet", spelling,

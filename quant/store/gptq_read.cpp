@@ -61,6 +61,7 @@ struct Stored {
   Param* param = nullptr;
   std::string stem{};
   Layer layer{};
+  bool groups_named = false;  ///< by size, also where all inputs of the matrix are one
   const nn::TensorEntry *codes = nullptr, *zeros = nullptr, *scales = nullptr, *groups = nullptr;
 };
 
@@ -73,6 +74,7 @@ Stored require_matrix(const nn::FileTensor& t, Param& param, const Settings& set
              .in = in,
              .group = settings.group == 0 ? in : settings.group,
              .zeros = settings.zeros};
+  s.groups_named = settings.group > 0;
   if (in % s.layer.group != 0 || in * s.layer.bits % kWord != 0 ||
       out * s.layer.bits % kWord != 0) {
     refuse_file(
@@ -141,7 +143,7 @@ QTensor read_matrix(const nn::SafetensorsFile& file, const Stored& s) {
   QTensor q{.spec = {.bits = layer.bits, .scale = scale_type(s.scales->dtype)},
             .rows = layer.out,
             .cols = layer.in};
-  if (layer.group < layer.in) {
+  if (s.groups_named) {
     q.spec.granularity = Granularity::group;
     q.spec.group_size = layer.group;
   }

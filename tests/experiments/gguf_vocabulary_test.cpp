@@ -104,6 +104,19 @@ TEST_CASE("added tokens and the token before a text survive GGUF") {
   }
 }
 
+TEST_CASE("GGUF tokens of no kind are read by their spelling") {
+  quant::GgufVocabulary v = gguf_vocabulary(bpe(SplitPattern::gpt2));
+  const Tokenizer expected = gguf_tokenizer(v, "f.gguf");
+  v.kinds.assign(v.kinds.size(), 0);  // llama.cpp's LLAMA_TOKEN_TYPE_UNDEFINED
+  CHECK(gguf_tokenizer(v, "f.gguf").definition_hash() == expected.definition_hash());
+  v.tokens.push_back("<|a b|>");  // a space is no letter of the byte alphabet
+  v.kinds.push_back(0);
+  const Tokenizer more = gguf_tokenizer(v, "f.gguf");
+  REQUIRE(more.vocabulary().added.size() == 1);
+  CHECK(more.vocabulary().added[0].special);
+  CHECK(more.encode("<|a b|>").size() == 1);
+}
+
 TEST_CASE("what is no byte-level BPE is refused by its key") {
   const quant::GgufVocabulary good = gguf_vocabulary(bpe(SplitPattern::gpt2));
   const auto field = [&](auto change) {
@@ -116,7 +129,7 @@ TEST_CASE("what is no byte-level BPE is refused by its key") {
   CHECK(field([](auto& v) { v.pre = "tekken"; }) == "tokenizer.ggml.pre");
   CHECK(field([](auto& v) { v.tokens[7] = "\xe2\x96\x81the"; }) == "tokenizer.ggml.tokens[7]");
   CHECK(field([](auto& v) { v.tokens[9] = v.tokens[8]; }) == "tokenizer.ggml.tokens[9]");
-  CHECK(field([](auto& v) { v.kinds[7] = 0; }) == "tokenizer.ggml.token_type[7]");
+  CHECK(field([](auto& v) { v.kinds[7] = -1; }) == "tokenizer.ggml.token_type[7]");
   CHECK(field([](auto& v) { v.kinds[7] = 7; }) == "tokenizer.ggml.token_type[7]");
   CHECK(field([](auto& v) { v.merges[3] = "the"; }) == "tokenizer.ggml.merges[3]");
   // What merges and tokens say of each other: data::MergeReader.

@@ -189,6 +189,24 @@ TEST_CASE("codes, zero points and scales come back bit for bit") {
   }
 }
 
+TEST_CASE("groups as long as a matrix's inputs are written again") {
+  const auto model = gpt();  // 32 channels: one group in three Linears, four in mlp.c_proj
+  const Quantized q = rounded(*model, plan_of(4, GridKind::full, 32));
+  const TemporaryDirectory first, second;
+  save_gptq(*model, q, first.path(), GptqZeros::v1);
+  const LoadedModel back = load_any(first.path());
+  for (const NamedQTensor& t : back.tensors) {
+    INFO(t.name);
+    CHECK(t.q.spec.granularity == Granularity::group);
+    CHECK(t.q.spec.group_size == 32);
+  }
+  save_gptq(*back.model, {.tensors = back.tensors}, second.path(), GptqZeros::v1);
+  for (const char* file : {"config.json", "model.safetensors", "quantize_config.json"}) {
+    INFO(file);
+    CHECK(read_file(first / file) == read_file(second / file));
+  }
+}
+
 TEST_CASE("one scale per tensor is the same scale in every row") {
   const auto model = gpt();
   Plan plan = plan_of(8, GridKind::asymmetric);
