@@ -41,7 +41,9 @@ auto retry(const Call& call) {
   ErrorParts parts{.fault = Fault::io,
                    .where = path.string(),
                    .what = str(action, ": ", std::generic_category().message(error))};
-  if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
+  if (error == EFBIG) {
+    parts.hint = "the disk is not full: `ulimit -f`, or the file system, allows no longer file";
+  } else if (error == ENOSPC || error == EDQUOT) {
     const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
     struct statvfs disk {};
     if (::statvfs(folder.c_str(), &disk) == 0) {

@@ -89,6 +89,7 @@ int report_sizes(const Args& args) {
   std::vector<SizedRun> runs;
   for (const std::string& directory : args.positionals) {
     const RunPart part = open_part(directory, args.overrides);
+    require_own_seeds({part});
     if (!part.shard.is_whole()) {
       throw Error({.where = directory,
                    .what = "is a part of a run",
@@ -155,6 +156,7 @@ int report_command(const Args& args) {
   for (const std::string& directory : args.positionals) {
     parts.push_back(open_part(directory, args.overrides));
   }
+  require_own_seeds(parts);
   sort_shards(parts);
   if (parts.size() > 1 && !args.has("methods")) require_out(args);
   const ExperimentConfig config = merged_config(parts);

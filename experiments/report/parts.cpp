@@ -147,15 +147,39 @@ std::string out_of(const RunPart& part) {
 RunPart open_part(const fs::path& directory, const std::vector<std::string>& overrides) {
   const fs::path file = directory / kResolvedConfig;
   if (!fs::exists(file)) {
+    const bool exists = fs::exists(directory);
     throw Error(
-        {.fault = Fault::input,
+        {.fault = exists ? Fault::input : Fault::io,
          .where = directory.string(),
-         .what = fs::exists(directory) ? "there is no run here" : "there is no such directory",
+         .what = exists ? "there is no run here" : "there is no such directory",
          .expected = str("a directory with ", kResolvedConfig, ", as `notch run` makes it")});
   }
   return {.directory = directory,
           .config = load_config(file, overrides).config,
           .shard = shard_in(directory)};
+}
+
+void require_own_seeds(const std::vector<RunPart>& parts) {
+  std::vector<std::int64_t> own;
+  for (const RunPart& p : parts)
+    add_new(own, load_config(p.directory / kResolvedConfig).config.seeds);
+  std::ranges::sort(own);
+  for (const RunPart& p : parts) {
+    for (const std::int64_t seed : p.config.seeds) {
+      if (std::ranges::binary_search(own, seed)) continue;
+      std::string all;
+      for (const std::int64_t s : own) all += str(all.empty() ? "" : ",", s);
+      throw Error(
+          {.where = "notch report",
+           .what = parts.size() == 1 ? "the run has no such seed" : "no part has such a seed",
+           .field = "seeds",
+           .found = str(seed),
+           .expected = str("of ", all),
+           .hint =
+               str("`notch run ", shell_word((parts.front().directory / kResolvedConfig).string()),
+                   " seeds=", seed, " --out NEW` makes it")});
+    }
+  }
 }
 
 void sort_shards(std::vector<RunPart>& parts) {

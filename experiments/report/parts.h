@@ -23,9 +23,13 @@ struct RunPart {
 };
 
 /// The run in a directory, with `overrides` of its configuration. Throws Fault::input where there is
-/// none.
+/// none, Fault::io where there is no directory.
 RunPart open_part(const std::filesystem::path& directory,
                   const std::vector<std::string>& overrides = {});
+
+/// Usage error for seeds of the parts' configurations that none of the runs made or was to make, as an
+/// override can name.
+void require_own_seeds(const std::vector<RunPart>& parts);
 
 /// Shards in their order, so that what follows from the order of parts is as in one run. Usage error
 /// for shards of runs cut in another way; Fault::input where one is missing or there twice, by name.

@@ -14,16 +14,20 @@ namespace notch::experiments {
 
 namespace {
 
+/// What rounds to zero has no sign: "-0.00" would read as a difference.
+std::string without_sign_of_zero(std::string number) {
+  if (number.find_first_not_of("+-0.") == std::string::npos &&
+      (number.starts_with('-') || number.starts_with('+')))
+    number.erase(0, 1);
+  return number;
+}
+
 std::string fixed(double x, int decimals, bool sign) {
   if (std::isnan(x)) return "nan";
   if (std::isinf(x)) return x > 0 ? (sign ? "+inf" : "inf") : "-inf";
   char buffer[400];
   std::snprintf(buffer, sizeof buffer, sign ? "%+.*f" : "%.*f", decimals, x);
-  // What rounds to zero has no sign: "-0.00" would read as a difference.
-  std::string out = buffer;
-  if (out.find_first_not_of("+-0.") == std::string::npos && (out[0] == '-' || out[0] == '+'))
-    out.erase(0, 1);
-  return out;
+  return without_sign_of_zero(buffer);
 }
 
 std::string csv_number(double x) {
@@ -208,7 +212,7 @@ void Table::append(const Table& other) {
 std::string printed(const char* format, double value) {
   char text[64];
   std::snprintf(text, sizeof text, format, value);
-  return text;
+  return without_sign_of_zero(text);
 }
 
 std::string and_list(const std::vector<std::string>& names) {

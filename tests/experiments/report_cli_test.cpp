@@ -99,14 +99,24 @@ TEST_CASE("a missing or unfinished part is named") {
                      "notch run tiny.toml seeds=2,3 --out b -q && rm b/seed-3/rows/rtn-int8.json")
               .code == 0);
   const Outcome nothing = program.notch("report a c --out all");
-  check_refused(nothing, 3);
+  check_refused(nothing, 4);  // as other verbs say of a directory that is not there
   CHECK(nothing.err.find("error: c: ") == 0);
+  check_refused(program.notch("report . --out all"), 3);  // which is there, and no run
   const Outcome unfinished = program.notch("report a b --out all");
   check_refused(unfinished, 3);
   CHECK(unfinished.err.find("b: seed 3 lacks 1 of 2 rows, rtn-int8 first") != std::string::npos);
   CHECK(unfinished.err.find("b/config.resolved.toml --resume") != std::string::npos);
   CHECK_FALSE(fs::exists(program / "all"));
   REQUIRE(program.notch("report a b seeds=1,2 --out all -q").code == 0);
+  // A seed that was never to be made is not missing work: --resume would not make it.
+  for (const auto& [what, of] : {std::pair{"a", "of 1"}, {"a b --out more", "of 1,2,3"}}) {
+    CAPTURE(what);
+    const Outcome other = program.notch(str("report seeds=4 ", what));
+    check_refused(other, 2);
+    CHECK(other.err.find(of) != std::string::npos);
+    CHECK(other.err.find("--resume") == std::string::npos);
+    CHECK(other.err.find("seeds=4 --out NEW") != std::string::npos);
+  }
 }
 
 TEST_CASE("a report says which directory it cannot make") {

@@ -38,6 +38,14 @@ TEST_CASE("the screen aligns text left and numbers right") {
         "a|b,\"c\"        -   6.50         +3.9\n");
 }
 
+TEST_CASE("what rounds to zero in a sentence has no sign") {
+  CHECK(printed("%+.4f", -0.00004) == "0.0000");
+  CHECK(printed("%+.4f", 0.00004) == "0.0000");
+  CHECK(printed("%.2g", -0.0) == "0");
+  CHECK(printed("%+.4f", -0.00006) == "-0.0001");
+  CHECK(printed("%+.0f %%", 3.0) == "+3 %");
+}
+
 TEST_CASE("Markdown has aligned columns and escapes bars") {
   CHECK(render(example(), TableFormat::markdown) ==
         "| method   |   bytes |  perplexity |   d% |\n"
