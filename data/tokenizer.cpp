@@ -135,8 +135,8 @@ Tokenizer Tokenizer::load(const fs::path& directory) {
   Vocabulary vocabulary = read_tokenizer_json(whole);
   // Scripts that add tokens edit vocab.json; the tokenizer.json that we wrote is then the older of the two.
   const bool was_edited = fits_vocab_files(vocabulary) && fs::exists(words) &&
-                          read_file(whole) == tokenizer_json(vocabulary) &&
-                          read_file(words) != vocab_json(vocabulary);
+                          read_file(words) != vocab_json(vocabulary) &&
+                          read_file(whole) == tokenizer_json(vocabulary);
   return of(was_edited ? read_vocab_files(directory) : std::move(vocabulary));
 }
 

@@ -6,6 +6,7 @@
 
 #include "autograd/base/error.h"
 #include "nn/resized.h"
+#include "nn/watched_inputs.h"
 
 namespace notch::nn {
 namespace {
@@ -81,48 +82,30 @@ void take_columns(const Param& from, ParamStore& to, const std::vector<Index>& c
 }  // namespace
 
 std::vector<std::vector<double>> head_importance(Model& model, std::span<const Tokens> text) {
-  check(!text.empty(), kWhere, "needs text and got none");
   const std::vector<Attention> blocks = attentions_of(model);
   const Index heads = model.sizes().n_kv_head, A = model.sizes().attention(), n = A / heads;
   std::map<const Linear*, std::vector<double>> moments;
   for (const Attention& b : blocks) moments[b.reader].assign(at(heads * n * n), 0.0);
-  double positions = 0;
-  {
-    const Attachment watch = model.hooks().linear_chain.attach(
-        [&](Graph& g, const Linear& linear, Var x, const auto& next) {
-          if (const auto found = moments.find(&linear); found != moments.end()) {
-            const std::span<const real> all = x.value().flat();
-            for (std::size_t row = 0; row < all.size(); row += at(A)) {
-              for (Index h = 0; h < heads; ++h) {
-                const real* const y = all.data() + row + h * n;
-                double* const M = found->second.data() + h * n * n;
-                for (Index i = 0; i < n; ++i)
-                  for (Index j = 0; j < n; ++j)
-                    M[i * n + j] += static_cast<double>(y[i]) * static_cast<double>(y[j]);
-              }
-            }
-          }
-          return next(g, linear, x);
-        });
-    Graph g;
-    for (const Tokens& tokens : text) {
-      g.begin(Graph::Mode::inference);
-      model.hidden(g, tokens);
-      positions += static_cast<double>(tokens.B * tokens.T);
+  const auto see = [&](const Linear& linear, std::span<const real> all) {
+    const auto found = moments.find(&linear);
+    if (found == moments.end()) return;
+    for (std::size_t row = 0; row < all.size(); row += at(A)) {
+      for (Index h = 0; h < heads; ++h) {
+        const real* const y = all.data() + row + h * n;
+        double* const M = found->second.data() + h * n * n;
+        for (Index i = 0; i < n; ++i)
+          for (Index j = 0; j < n; ++j)
+            M[i * n + j] += static_cast<double>(y[i]) * static_cast<double>(y[j]);
+      }
     }
-  }
+  };
+  const double positions = watch_inputs(model, text, kWhere, see);
   std::vector<std::vector<double>> all;
   for (const Attention& b : blocks) {
     std::vector<double>& of_block =
         all.emplace_back(powers(*b.reader, moments.at(b.reader), heads, n));
-    for (Index h = 0; h < heads; ++h) {
-      of_block[at(h)] /= positions;
-      if (std::isfinite(of_block[at(h)])) continue;
-      throw Error({.fault = Fault::numeric,
-                   .where = b.reader->name,
-                   .what = "an activation or a weight is not finite",
-                   .field = str("head ", h)});
-    }
+    for (double& power : of_block) power /= positions;
+    require_finite(of_block, *b.reader, "head");
   }
   return all;
 }

@@ -8,9 +8,12 @@
 #include "autograd/base/error.h"
 #include "nn/architectures.h"
 #include "nn/resized.h"
+#include "nn/watched_inputs.h"
 
 namespace notch::nn {
 namespace {
+
+constexpr const char* kWhere = "narrow";
 
 constexpr std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
@@ -22,7 +25,7 @@ struct Inner {
 
 std::vector<Inner> inner_of(Model& model) {
   const std::int64_t inner = model.sizes().n_inner;
-  check(model.sizes().ranks.empty(), "narrow",
+  check(model.sizes().ranks.empty(), kWhere,
         "the matrices are in two factors: take channels out before");
   std::vector<Inner> all;
   for (const Stage& stage : model.stages()) {
@@ -37,36 +40,24 @@ std::vector<Inner> inner_of(Model& model) {
     check(pair, stage.name, "does not end in an MLP of ", inner, " channels");
     all.push_back({steps[steps.size() - 2]->linears, steps.back()->linears[0]});
   }
-  check(!all.empty(), "narrow", "the model has no blocks");
+  check(!all.empty(), kWhere, "the model has no blocks");
   return all;
 }
 
 }  // namespace
 
 std::vector<std::vector<double>> inner_importance(Model& model, std::span<const Tokens> text) {
-  check(!text.empty(), "narrow", "needs text and got none");
   const std::vector<Inner> blocks = inner_of(model);
   const auto n = at(model.sizes().n_inner);
   std::map<const Linear*, std::vector<double>> squares;
   for (const Inner& b : blocks) squares[b.reader].assign(n, 0.0);
-  double rows = 0;
-  {
-    const Attachment watch = model.hooks().linear_chain.attach(
-        [&](Graph& g, const Linear& linear, Var x, const auto& next) {
-          if (const auto found = squares.find(&linear); found != squares.end()) {
-            const std::span<const real> h = x.value().flat();
-            for (std::size_t i = 0; i < h.size(); ++i)
-              found->second[i % n] += static_cast<double>(h[i]) * static_cast<double>(h[i]);
-          }
-          return next(g, linear, x);
-        });
-    Graph g;
-    for (const Tokens& tokens : text) {
-      g.begin(Graph::Mode::inference);
-      model.hidden(g, tokens);
-      rows += static_cast<double>(tokens.B * tokens.T);
-    }
-  }
+  const auto see = [&](const Linear& linear, std::span<const real> h) {
+    const auto found = squares.find(&linear);
+    if (found == squares.end()) return;
+    for (std::size_t i = 0; i < h.size(); ++i)
+      found->second[i % n] += static_cast<double>(h[i]) * static_cast<double>(h[i]);
+  };
+  const double rows = watch_inputs(model, text, kWhere, see);
   std::vector<std::vector<double>> all;
   for (const Inner& b : blocks) {
     const std::span<const real> w = b.reader->weight->value.flat();
@@ -74,14 +65,8 @@ std::vector<std::vector<double>> inner_importance(Model& model, std::span<const 
     for (std::size_t i = 0; i < w.size(); ++i)
       norms[i % n] += static_cast<double>(w[i]) * static_cast<double>(w[i]);
     std::vector<double>& of_block = all.emplace_back(squares.at(b.reader));
-    for (std::size_t i = 0; i < n; ++i) {
-      of_block[i] *= norms[i] / rows;
-      if (std::isfinite(of_block[i])) continue;
-      throw Error({.fault = Fault::numeric,
-                   .where = b.reader->name,
-                   .what = "an activation or a weight is not finite",
-                   .field = str("channel ", i)});
-    }
+    for (std::size_t i = 0; i < n; ++i) of_block[i] *= norms[i] / rows;
+    require_finite(of_block, *b.reader, "channel");
   }
   return all;
 }
@@ -90,7 +75,7 @@ std::vector<std::vector<std::int64_t>> most_important(
     std::span<const std::vector<double>> importance, std::int64_t n) {
   std::vector<std::vector<std::int64_t>> keep;
   for (const std::vector<double>& block : importance) {
-    check(n >= 1 && n <= std::ssize(block), "narrow", n, " channels of ", block.size());
+    check(n >= 1 && n <= std::ssize(block), kWhere, n, " channels of ", block.size());
     std::vector<std::int64_t>& kept = keep.emplace_back(block.size());
     std::iota(kept.begin(), kept.end(), std::int64_t{0});
     std::ranges::stable_sort(
@@ -103,17 +88,17 @@ std::vector<std::vector<std::int64_t>> most_important(
 
 std::unique_ptr<Model> narrowed(Model& model, std::span<const std::vector<std::int64_t>> keep) {
   const std::vector<Inner> blocks = inner_of(model);
-  check(keep.size() == blocks.size(), "narrow", "got lists for ", keep.size(), " of ",
-        blocks.size(), " blocks");
+  check(keep.size() == blocks.size(), kWhere, "got lists for ", keep.size(), " of ", blocks.size(),
+        " blocks");
   const std::int64_t inner = model.sizes().n_inner, n = std::ssize(keep[0]);
   for (const std::vector<std::int64_t>& block : keep) {
     check(n >= 1 && std::ssize(block) == n && std::ranges::is_sorted(block) && block[0] >= 0 &&
               block.back() < inner && std::ranges::adjacent_find(block) == block.end(),
-          "narrow", "a block keeps other than ", n, " of ", inner, " channels, ascending");
+          kWhere, "a block keeps other than ", n, " of ", inner, " channels, ascending");
   }
   Json config = model.config_json();
-  config.set(architecture_of(config, "narrow").inner, n);
-  std::unique_ptr<Model> out = make_model(config, "narrow", Model::Values::allocate);
+  config.set(architecture_of(config, kWhere).inner, n);
+  std::unique_ptr<Model> out = make_model(config, kWhere, Model::Values::allocate);
   copy_alike(model.params(), out->params());  // all else is cut below
   const auto rows = [&](const Param* from, const std::vector<std::int64_t>& kept) {
     if (!from) return;

@@ -124,10 +124,10 @@ struct FakeQuantShifted : ListRounding {
     check(shift.size() == std::ssize(start), name, "shift is ", shift.shape, " for ", start.size(),
           " levels");
     const std::span<real> shifted = f.keep(std::ssize(start));
-    for (std::int64_t u = 0; u < s.units; ++u) {
+    s.for_units([&](std::int64_t u) {
       shift_levels(s.list(shifted, u), s.list(start, u),
                    s.list(std::span<const real>(shift.flat()), u), spec.scale);
-    }
+    });
     levels = shifted;
     return rounded(f, s);
   }

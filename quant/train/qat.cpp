@@ -31,11 +31,14 @@ RangeRule rule_of(LsqInit init) {
   return init == LsqInit::absmax ? RangeRule::absmax : RangeRule::mse;
 }
 
-/// body(first level of a unit, its levels, unit) for every unit of lists of levels.
+/// body(first level of a unit, its levels, unit) for every unit of lists of levels, in parallel.
 template <class Body>
 void for_lists(const Spec& spec, std::size_t levels, const Body& body) {
   const auto list = static_cast<std::size_t>(scales_per_unit(spec));
-  for (std::size_t u = 0; u * list < levels; ++u) body(u * list, list, u);
+  parallel_for(static_cast<std::int64_t>(levels / list), [&](std::int64_t i) {
+    const auto u = static_cast<std::size_t>(i);
+    body(u * list, list, u);
+  });
 }
 
 /// The scales that `start` has for a target.

@@ -10,6 +10,7 @@
 #include "quant/store/gguf_model.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/quant/smaller_models.h"
 #include "tests/quant/tiny_models.h"
 
 namespace notch::nn {
@@ -79,20 +80,11 @@ TEST_CASE("heads that nothing reads are taken out and change nothing") {
     CHECK(read->sizes() == small->sizes());
     CHECK(same_bits(logits_of(*read, text), now));
     // Through a cache, whose heads are as many.
-    Fp32KvCache cache(kv_shape(read->sizes(), text.B));
-    CHECK(cache.shape().head_size() == sizes.head_dim);
-    for (std::int64_t t = 0; t < text.T; ++t) {
-      std::vector<std::int32_t> ids;
-      for (std::int64_t b = 0; b < text.B; ++b)
-        ids.push_back(text.ids[std::size_t(b * text.T + t)]);
-      Graph g;
-      g.begin(Graph::Mode::inference);
-      const Var y = read->logits(g, {ids, text.B, 1}, &cache);
-      for (std::int64_t b = 0; b < text.B; ++b)
-        for (std::int64_t v = 0; v < 11; ++v)
-          CHECK(double(y.value().data[b * 11 + v]) ==
-                Approx(double(now[std::size_t((b * text.T + t) * 11 + v)])).margin(1e-4));
-    }
+    CHECK(kv_shape(read->sizes(), text.B).head_size() == sizes.head_dim);
+    const std::vector<real> one_by_one = test::logits_by_token(*read, text);
+    REQUIRE(one_by_one.size() == now.size());
+    for (std::size_t i = 0; i < now.size(); ++i)
+      CHECK(double(one_by_one[i]) == Approx(double(now[i])).margin(1e-4));
     // It is trained as any model.
     const std::vector<double> losses = test::train(*small, nullptr, text, 20);
     CHECK(losses.back() < losses.front());
@@ -107,29 +99,15 @@ TEST_CASE("a head's importance is the mean square of what it adds") {
     const auto importance = head_importance(*model, batches);
     // The last attention's projection seen from outside, with and without one head.
     Param* reader = readers(*model).back();
-    std::vector<real> seen;
-    const auto output = [&] {
-      const Attachment watch = model->hooks().linear_chain.attach(
-          [&](Graph& g, const Linear& linear, Var x, const auto& next) {
-            const Var y = next(g, linear, x);
-            if (linear.weight == reader) seen = test::copy(y.value().flat());
-            return y;
-          });
-      logits_of(*model, text);
-      return seen;
-    };
-    const std::vector<real> whole = output();
+    const std::vector<real> whole = test::output_of(*model, *reader, text);
     const std::int64_t heads = model->sizes().n_kv_head, cols = reader->value.cols();
     for (std::int64_t h = 0; h < heads; ++h) {
       const std::vector<real> kept = test::copy(reader->value.flat());
       silence(*reader, h, heads);
-      const std::vector<real> without = output();
+      const std::vector<real> without = test::output_of(*model, *reader, text);
       std::ranges::copy(kept, reader->value.data);
-      double sum = 0;
-      for (std::size_t k = 0; k < whole.size(); ++k)
-        sum += std::pow(double(whole[k]) - double(without[k]), 2);
       CHECK(importance.back()[std::size_t(h)] ==
-            Approx(sum / double(text.B * text.T)).epsilon(1e-3));
+            Approx(test::mean_square(whole, without, text)).epsilon(1e-3));
     }
     CHECK(cols == model->sizes().attention());
   }

@@ -7,6 +7,7 @@
 #include "nn/model_dir.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/quant/smaller_models.h"
 #include "tests/quant/tiny_models.h"
 
 namespace notch::nn {
@@ -65,18 +66,7 @@ TEST_CASE("importance is the mean square of what a channel adds") {
     // The last block's reader, seen from outside: its output with and without one channel.
     const std::vector<Param*> all = readers(*model);
     const Param* reader = all.back();
-    std::vector<real> seen;
-    const auto output = [&] {
-      const Attachment watch = model->hooks().linear_chain.attach(
-          [&](Graph& g, const Linear& linear, Var x, const auto& next) {
-            const Var y = next(g, linear, x);
-            if (linear.weight == reader) seen = test::copy(y.value().flat());
-            return y;
-          });
-      logits_of(*model, text);
-      return seen;
-    };
-    const std::vector<real> whole = output();
+    const std::vector<real> whole = test::output_of(*model, *reader, text);
     const std::int64_t inner = model->sizes().n_inner, C = reader->value.rows();
     for (const std::int64_t i : {std::int64_t{0}, inner / 2, inner - 1}) {
       std::vector<real> column;
@@ -84,14 +74,11 @@ TEST_CASE("importance is the mean square of what a channel adds") {
         column.push_back(reader->value.data[r * inner + i]);
         reader->value.data[r * inner + i] = 0;
       }
-      const std::vector<real> without = output();
+      const std::vector<real> without = test::output_of(*model, *reader, text);
       for (std::int64_t r = 0; r < C; ++r)
         reader->value.data[r * inner + i] = column[static_cast<std::size_t>(r)];
-      double sum = 0;
-      for (std::size_t k = 0; k < whole.size(); ++k)
-        sum += std::pow(double(whole[k]) - double(without[k]), 2);
-      const double mean = sum / double(text.B * text.T);
-      CHECK(importance.back()[static_cast<std::size_t>(i)] == Approx(mean).epsilon(1e-3));
+      CHECK(importance.back()[static_cast<std::size_t>(i)] ==
+            Approx(test::mean_square(whole, without, text)).epsilon(1e-3));
     }
   }
 }
