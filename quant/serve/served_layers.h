@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include "nn/model.h"
 #include "quant/numbers/named_qtensor.h"
@@ -33,12 +34,25 @@ class ServedLayers {
   nn::Attachment linear_, loss_, embedding_;
 };
 
+/// A model that links are attached to. What an assignment replaces goes to the other side, where links
+/// that are assigned after it can still let go of it; a plain pointer would have freed it.
+class LinkedModel : public std::unique_ptr<nn::Model> {
+ public:
+  using std::unique_ptr<nn::Model>::unique_ptr;
+  LinkedModel(std::unique_ptr<nn::Model> model) noexcept : unique_ptr(std::move(model)) {}
+  LinkedModel(LinkedModel&&) noexcept = default;
+  LinkedModel& operator=(LinkedModel&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+};
+
 /// A model ready to run: what is quantized is served, what is not has values.
 struct RunnableModel {
-  std::unique_ptr<nn::Model> model{};
+  LinkedModel model{};
   std::unique_ptr<InputChanges> changes{};  ///< null where no method has changed an input
-  std::unique_ptr<ServedLayers> served{};  ///< null where nothing is quantized
-  std::int64_t weight_bytes = 0;           ///< in memory
+  std::unique_ptr<ServedLayers> served{};   ///< null where nothing is quantized
+  std::int64_t weight_bytes = 0;            ///< in memory
 };
 
 }  // namespace notch::quant

@@ -104,7 +104,7 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
 /// parameters their dequantized values; but layers with a quantized input multiply integers, and
 /// their parameters have no values.
 struct LoadedModel {
-  std::unique_ptr<nn::Model> model{};
+  LinkedModel model{};
   std::vector<NamedQTensor> tensors{};  ///< empty for a floating-point model
   std::vector<NamedMask> masks{};       ///< of what is pruned
   Json quantization_config{};           ///< null for a floating-point model

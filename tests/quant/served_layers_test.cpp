@@ -41,6 +41,24 @@ TEST_CASE("a codebook in groups is served bit for bit as dequantized") {
   }
 }
 
+TEST_CASE("a model that is replaced outlives the links to it") {
+  const auto model = make_gpt();
+  const TemporaryDirectory first, second;
+  save(*model, {.weights = {.bits = 8}}, first.path());
+  save(*model, {.weights = {.bits = 3}}, second.path());
+  const std::vector<real> expected = eight_logits(*load_runnable(second.path()).model);
+  const auto check = [&](auto loaded, auto other) {
+    const nn::Model* const replaced = loaded.model.get();
+    REQUIRE(loaded.model->hooks().linear_chain.empty() == (loaded.served == nullptr));
+    loaded = std::move(other);
+    // Where the links of before were detached it was still there, and now has none.
+    REQUIRE(other.model.get() == replaced);
+    CHECK(other.model->hooks().linear_chain.empty());
+    CHECK(same_bits(eight_logits(*loaded.model), expected));
+  };
+  check(load_runnable(first.path()), load_runnable(second.path()));
+}
+
 TEST_CASE("a served model differs from dequantized by rounding only") {
   for (const bool tied : {true, false}) {
     for (const Spec& spec : all_specs(4)) {
