@@ -171,7 +171,7 @@ std::string key_of(const ExperimentConfig& config, std::string_view artefact) {
 
 void dry_run(const ExperimentConfig& config, const Data& data, const Origins& origins) {
   try {
-    task_questions(data.source.tokenizer, data.task, config.model.block_size);
+    encoded_task(data.source.tokenizer, data.task, config.model.block_size);
   } catch (const Error& e) {
     const std::string& field = e.parts().field;
     origins.fail(is_key(field) ? field : "data.task_examples", e.parts());

@@ -151,9 +151,9 @@ Evaluation evaluate(nn::Model& model, double bytes_per_token, KeptLogits& base) 
   return evaluate(model, base.text(), bytes_per_token, &base, {});
 }
 
-std::vector<TaskQuestion> task_questions(const data::Tokenizer& tokenizer,
-                                         std::span<const data::TenseExample> examples,
-                                         std::int64_t context) {
+std::vector<TaskQuestion> encoded_task(const data::Tokenizer& tokenizer,
+                                       std::span<const data::TenseExample> examples,
+                                       std::int64_t context) {
   // The last token is only predicted.
   const std::size_t most = static_cast<std::size_t>(context) + 1;
   std::vector<TaskQuestion> questions;
@@ -163,8 +163,12 @@ std::vector<TaskQuestion> task_questions(const data::Tokenizer& tokenizer,
     for (const std::string& candidate : e.candidates) {
       q.labels.push_back(tokenizer.encode(candidate));
       longest = std::max(longest, q.labels.back().size());
-      check(!q.prompt.empty() && !q.labels.back().empty(), "task",
-            "a question or label without text");
+      if (q.prompt.empty() || q.labels.back().empty()) {
+        throw Error({.fault = Fault::input,
+                     .where = "task",
+                     .what = "a question or a label without text",
+                     .found = str('"', e.prompt, "\", \"", candidate, '"')});
+      }
     }
     // All labels are compared after the same prompt: what the longest leaves room for.
     if (longest >= most) {
@@ -229,7 +233,7 @@ double task_accuracy(nn::Model& model, const data::Tokenizer& tokenizer,
                      std::span<const data::TenseExample> examples) {
   if (examples.empty()) return 0;
   const std::vector<TaskQuestion> questions =
-      task_questions(tokenizer, examples, model.sizes().block_size);
+      encoded_task(tokenizer, examples, model.sizes().block_size);
   LogitPieces pieces(model);
   std::size_t right = 0;
   for (std::size_t i = 0; i < questions.size(); ++i) {

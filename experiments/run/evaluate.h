@@ -51,9 +51,9 @@ struct TaskQuestion {
 };
 
 /// Prompts that do not fit the context before the longest of their labels are cut on the left.
-/// Throws Fault::input for text without tokens, Fault::usage when a label leaves no room for a
+/// Throws Fault::input for text that has no tokens, Fault::usage when a label leaves no room for a
 /// question in the context.
-std::vector<TaskQuestion> task_questions(const data::Tokenizer& tokenizer,
+std::vector<TaskQuestion> encoded_task(const data::Tokenizer& tokenizer,
                                          std::span<const data::TenseExample> examples,
                                          std::int64_t context);
 

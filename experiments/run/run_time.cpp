@@ -84,7 +84,7 @@ ReadTokens read_tokens(const ExperimentConfig& config, const Data& data) {
   ReadTokens out;
   out.scored = static_cast<double>(scored_text(config, data).tokens.size());
   for (const TaskQuestion& q :
-       task_questions(data.source.tokenizer, data.task, config.model.block_size)) {
+       encoded_task(data.source.tokenizer, data.task, config.model.block_size)) {
     out.task += static_cast<double>(q.prompt.size());
     for (const std::vector<std::int32_t>& label : q.labels)
       out.task += static_cast<double>(label.size());

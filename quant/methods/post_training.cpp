@@ -39,7 +39,7 @@ class Walk {
         text_(text),
         options_(options) {
     for (const Target& t : targets_) {
-      if (pruner_ && is_prunable(model_, t)) require_zero(t.spec, t.name);
+      if (pruner_ && method_.round && is_prunable(model_, t)) require_zero(t.spec, t.name);
     }
   }
 

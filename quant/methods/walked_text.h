@@ -27,6 +27,7 @@ class WalkedText {
   /// `inputs`: as the model ships so far; kept by reference.
   WalkedText(std::span<const Target> targets, ChangedInputs& inputs)
       : targets_(targets), inputs_(inputs) {}
+  WalkedText(const WalkedText&) = delete;  // its functions know where it is
 
   /// Walks beside it through the model as it is now, step by step before anything there is rounded.
   void begin_reference(nn::Model& model, std::span<const nn::Tokens> text) {
