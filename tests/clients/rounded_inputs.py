@@ -9,7 +9,7 @@ vec_dot of its type rounds the inputs to 8 bits: for blocks of 32 to Q8_0 (d = m
 to Q8_K (-127 / d the largest of either sign, in float). The head is Q8_0 in all formats. GELU is read from a table of
 halves. PyTorch does the same to our floats, in float64 otherwise. Prints in how many positions the most likely token is
 the same: ours and llama.cpp's, ours and the rounded one's, llama.cpp's and the rounded one's. Exit code 1 when the last
-is below 99.5 %: beside a tie the last bit of a float decides a code.
+is below 99.9 % (a deeper model may stay below: beside a tie the last bit of a float decides a code).
 """
 import os
 import sys
@@ -66,7 +66,7 @@ def main():
     same = lambda a, b: (a == b).double().mean().item()
     print(f"inputs rounded by PyTorch: same top token in {100 * same(theirs, rounded):.2f} % of {len(ours)}, "
           f"floats beside llama.cpp {100 * same(ours, theirs):.2f} %, beside these {100 * same(ours, rounded):.2f} %")
-    sys.exit(0 if same(theirs, rounded) >= 0.995 else 1)
+    sys.exit(0 if same(theirs, rounded) >= 0.999 else 1)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@
 # gguf: node-llama-cpp loads a GPT-2 and a Llama of every type, finds the same tokens (of vocabularies of bytes and
 # characters too), the same perplexity within 0.02 % (F32) and 0.1 %, and the same most likely token but for near ties
 # (it rounds activations to 8 bits); @huggingface/gguf reads each file. Where PyTorch rounds the inputs of our floats as
-# llama.cpp does, the most likely token is llama.cpp's in 99.5 %. Blocks are those of llama.cpp's quantizer, and what it
+# llama.cpp does, the most likely token is llama.cpp's in 99.9 %. Blocks are those of llama.cpp's quantizer, and what it
 # alone writes (K types of floats) is read; with `notch imatrix`'s file it writes what we do.
 #
 # trained: models trained on q4_0 and q2_k are scored by llama.cpp beside its own Q4_0 and Q2_K of the control: of the

@@ -127,7 +127,7 @@ TEST_CASE("a cleared cache has no memory of what it held") {
   CHECK(again == logits_of(*model, random_tokens(6), &fresh));
 }
 
-TEST_CASE("copies of a cached prompt go on as the prompt would, each its own way") {
+TEST_CASE("copies of a cached prompt go on as the prompt alone would") {
   const auto model = lively_model(12);
   const std::vector<std::int32_t> prompt = random_tokens(9, 4), ways = random_tokens(6, 8);
   Fp32KvCache one(2, 2, 16, 12);
