@@ -133,6 +133,12 @@ Flag kv_cache_flag() {
           .words = {quant::kKvKinds.begin(), quant::kKvKinds.end()}};
 }
 
+std::string listed(const std::vector<std::string_view>& words) {
+  std::string all;
+  for (const std::string_view word : words) all += str(all.empty() ? "" : ", ", word);
+  return all;
+}
+
 void note(const Args& args, std::string_view line) {
   if (!args.has("quiet")) std::cerr << printable_lines(line) << '\n';
 }

@@ -33,6 +33,9 @@ quant::KvKind kv_kind(const Args& args);
 /// Its declaration.
 Flag kv_cache_flag();
 
+/// "a, b, c".
+std::string listed(const std::vector<std::string_view>& words);
+
 /// A line on stderr, unless --quiet.
 void note(const Args& args, std::string_view line);
 /// What is said on stderr when the command is done: of little weight beside what it says itself.

@@ -7,6 +7,7 @@
 #include "quant/methods/methods.h"
 #include "quant/numbers/activation.h"
 #include "quant/numbers/format.h"
+#include "quant/store/gguf_encode.h"
 
 namespace notch::experiments {
 namespace {
@@ -14,12 +15,6 @@ namespace {
 std::vector<Flag> with_output(std::vector<Flag> flags) {
   flags.push_back(output_flag());
   return flags;
-}
-
-std::string listed(const std::vector<std::string_view>& words) {
-  std::string all;
-  for (const std::string_view word : words) all += str(all.empty() ? "" : ", ", word);
-  return all;
 }
 
 std::vector<std::string_view> methods_with_statistics() {
@@ -243,8 +238,7 @@ std::vector<Command> make_commands() {
                    .help =
                        "of what is not quantized already (default F16); quantized codes stay what "
                        "they are (TQ1_0: in such blocks where they are ternary)",
-                   .words = {"F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "IQ4_NL",
-                             "TQ2_0", "TQ1_0"}},
+                   .words = quant::encoder_names()},
                   {.name = "onnx",
                    .value = "FILE",
                    .help = "write one file for ONNX Runtime instead; codes stay what they are",

@@ -53,12 +53,11 @@ std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufEx
                                           const fs::path& file) {
   const nn::GgufType* t = nn::gguf_type(how.type);
   if (!t || !quant::has_encoder(*t)) {
-    throw Error(
-        {.where = "notch export",
-         .what = "no encoder of this type",
-         .field = "--gguf-type",
-         .found = std::string(how.type),
-         .expected = "F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, IQ4_NL, TQ1_0 or TQ2_0"});
+    throw Error({.where = "notch export",
+                 .what = "no encoder of this type",
+                 .field = "--gguf-type",
+                 .found = std::string(how.type),
+                 .expected = listed(quant::encoder_names())});
   }
   quant::GgufVocabulary vocabulary = gguf_vocabulary(artefact.tokenizer);
   take_token_ids(artefact, vocabulary);
@@ -71,7 +70,8 @@ std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufEx
                              : "has no effect: codes are written as they are",
                  .field = "--imatrix",
                  .found = str("--gguf-type ", t->name),
-                 .expected = "a model in floating point and Q4_0, Q4_1, Q5_0, Q5_1 or IQ4_NL"});
+                 .expected = "a model in floating point and one of " +
+                             listed(quant::encoder_names(quant::Columns::weighed))});
   }
   if (!how.imatrix.empty()) {
     options.importance = [of = quant::load_importance(how.imatrix)](const std::string& tensor) {

@@ -90,8 +90,9 @@ void pack_small(const nn::GgufType& type, const SmallBlock& block, std::vector<s
   }
   const auto code = [&](std::size_t j) {
     if (small->id != kUneven) return static_cast<unsigned>(block.q[j] + small->offset);
-    return static_cast<unsigned>(std::ranges::find(kIq4NlLevels, block.q[j]) -
-                                 kIq4NlLevels.begin());
+    const auto level = std::ranges::find(kIq4NlLevels, block.q[j]);
+    check(level != kIq4NlLevels.end(), type.name, "has no level ", block.q[j]);
+    return static_cast<unsigned>(level - kIq4NlLevels.begin());
   };
   if (small->bits == 5) {
     std::uint32_t fifth = 0;

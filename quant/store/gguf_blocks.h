@@ -34,7 +34,8 @@ struct SmallBlock {
 inline constexpr std::array<int, 16> kIq4NlLevels{-127, -104, -83, -65, -49, -35, -22, -10,
                                                   1,    13,   25,  38,  53,  69,  89,  113};
 
-/// The bytes of a block of a type above, appended; q fits and d and m are rounded to halves.
+/// The bytes of a block of a type above, appended; q fits (of IQ4_NL it is a level, else it throws) and
+/// d and m are rounded to halves.
 void pack_small(const nn::GgufType& type, const SmallBlock& block, std::vector<std::byte>& out);
 
 /// The values of whole blocks, in float as llama.cpp's dequantize_row. Any type of nn::gguf_type.

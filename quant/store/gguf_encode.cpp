@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 
 #include "autograd/base/error.h"
 #include "autograd/base/half.h"
@@ -12,20 +13,24 @@
 namespace notch::quant {
 namespace {
 
-struct Encoder {
-  std::uint32_t id = 0;
-  bool weighs = false;
-};
-constexpr std::array kEncoders{Encoder{0},       Encoder{1},        Encoder{2, true},
-                               Encoder{3, true}, Encoder{6, true},  Encoder{7, true},
-                               Encoder{8},       Encoder{20, true}, Encoder{30},
-                               Encoder{34},      Encoder{35}};
-const Encoder* encoder_of(const nn::GgufType& type) {
-  const auto at = std::ranges::find(kEncoders, type.id, &Encoder::id);
-  return at == kEncoders.end() ? nullptr : &*at;
-}
-
+using Bytes = std::vector<std::byte>;
 using Block = std::span<const float, kSmallBlock>;
+
+/// A block of a row, as encoders see it.
+struct Source {
+  std::span<const float> x{};
+  std::span<const float> importance{};  // of its columns; empty: there is none
+  float variance = 0;                   // mean square of the row, where there is an importance
+
+  Block small() const { return x.first<kSmallBlock>(); }
+  /// What errors weigh by their importance.
+  std::array<float, kSmallBlock> weights(float square) const {
+    std::array<float, kSmallBlock> w{};
+    for (std::size_t j = 0; j < kSmallBlock; ++j)
+      w[j] = importance[j] * std::sqrt(square + x[j] * x[j]);
+    return w;
+  }
+};
 
 /// Half to even; |v| is below 2^22. llama.cpp's nearest_int.
 int nearest(float v) { return static_cast<int>((v + 0x1.8p23f) - 0x1.8p23f); }
@@ -39,7 +44,8 @@ float extreme_of(std::span<const float> x) {
   return extreme;
 }
 
-SmallBlock q8(Block x) {
+SmallBlock q8(const Source& in) {
+  const Block x = in.small();
   const float d = std::abs(extreme_of(x)) / 127, id = reciprocal(d);
   SmallBlock block{.d = d};
   std::ranges::transform(x, block.q.begin(),
@@ -202,25 +208,78 @@ SuperBlock ternary(std::span<const float, kSuperBlock> x) {
   return block;
 }
 
-void encode_float(const nn::GgufType& type, float v, std::vector<std::byte>& out) {
-  const auto put = [&](const auto& value) {
-    const auto bytes = std::as_bytes(std::span(&value, 1));
-    out.insert(out.end(), bytes.begin(), bytes.end());
-  };
-  if (type.name == "F32") return put(v);
-  put(type.name == "F16" ? to_f16(v) : to_bf16(v));
+float mean_square(std::span<const float> x) {
+  float sum = 0;
+  for (const float v : x) sum += v * v;
+  return sum / static_cast<float>(x.size());
 }
 
-SmallBlock encode_block(const nn::GgufType& type, Block x, Block weight, bool weighted) {
-  const int half = type.name.starts_with("Q4") ? 8 : 16, top = 2 * half - 1;
-  if (type.name == "Q8_0") return q8(x);
-  if (type.name == "IQ4_NL") return fitted_levels(x, weight);
-  if (type.name.ends_with("_0"))
-    return weighted ? fitted_scale(x, half, weight) : signed_max(x, half);
-  return weighted ? fitted_range(x, top, weight) : from_minimum(x, top);
+template <int half>
+SmallBlock by_scale(const Source& in) {
+  if (in.importance.empty()) return signed_max(in.small(), half);
+  return fitted_scale(in.small(), half, in.weights(in.variance));
+}
+
+template <int top>
+SmallBlock by_range(const Source& in) {
+  if (in.importance.empty()) return from_minimum(in.small(), top);
+  return fitted_range(in.small(), top, in.weights(in.variance));
+}
+
+SmallBlock by_levels(const Source& in) {
+  if (!in.importance.empty()) return fitted_levels(in.small(), in.weights(2 * mean_square(in.x)));
+  std::array<float, kSmallBlock> squares{};
+  std::ranges::transform(in.x, squares.begin(), [](float v) { return v * v; });
+  return fitted_levels(in.small(), squares);
+}
+
+template <auto to>
+void value(const nn::GgufType&, const Source& in, Bytes& out) {
+  const auto stored = to(in.x[0]);
+  const auto bytes = std::as_bytes(std::span(&stored, 1));
+  out.insert(out.end(), bytes.begin(), bytes.end());
+}
+float to_f32(float v) { return v; }
+
+template <SmallBlock (*round)(const Source&)>
+void small(const nn::GgufType& type, const Source& in, Bytes& out) {
+  pack_small(type, round(in), out);
+}
+
+void super(const nn::GgufType& type, const Source& in, Bytes& out) {
+  pack_super(type, ternary(in.x.first<kSuperBlock>()), out);
+}
+
+struct Encoder {
+  std::string_view name{};
+  bool weighs = false;
+  void (*encode)(const nn::GgufType& type, const Source& in, Bytes& out) = nullptr;
+};
+constexpr Encoder kEncoders[] = {{"F32", false, value<to_f32>},
+                                 {"F16", false, value<to_f16>},
+                                 {"BF16", false, value<to_bf16>},
+                                 {"Q8_0", false, small<q8>},
+                                 {"Q5_1", true, small<by_range<31>>},
+                                 {"Q5_0", true, small<by_scale<16>>},
+                                 {"Q4_1", true, small<by_range<15>>},
+                                 {"Q4_0", true, small<by_scale<8>>},
+                                 {"IQ4_NL", true, small<by_levels>},
+                                 {"TQ2_0", false, super},
+                                 {"TQ1_0", false, super}};
+
+const Encoder* encoder_of(const nn::GgufType& type) {
+  const auto at = std::ranges::find(kEncoders, type.name, &Encoder::name);
+  return at == std::end(kEncoders) ? nullptr : at;
 }
 
 }  // namespace
+
+std::vector<std::string_view> encoder_names(Columns columns) {
+  std::vector<std::string_view> names;
+  for (const Encoder& e : kEncoders)
+    if (columns == Columns::any || e.weighs) names.push_back(e.name);
+  return names;
+}
 
 bool has_encoder(const nn::GgufType& type) { return encoder_of(type) != nullptr; }
 
@@ -231,41 +290,24 @@ bool weighs_columns(const nn::GgufType& type) {
 
 void encode_blocks(const nn::GgufType& type, std::span<const real> row, std::vector<std::byte>& out,
                    std::span<const float> importance) {
-  check(has_encoder(type), type.name, "has no encoder here");
+  const Encoder* const encoder = encoder_of(type);
+  check(encoder != nullptr, type.name, "has no encoder here");
   const auto block = static_cast<std::size_t>(type.block);
   check(row.size() % block == 0, type.name, "stores blocks of ", block, ", and the row has ",
         row.size());
   check(importance.empty() || importance.size() == row.size(), type.name, "the row has ",
         row.size(), " columns, and their importances are ", importance.size());
-  if (block == 1) {
-    for (const real v : row) encode_float(type, static_cast<float>(v), out);
-    return;
+  std::array<float, kSuperBlock> x{};
+  Source in{.x = std::span(x).first(block)};
+  if (!importance.empty()) {
+    for (const real v : row) in.variance += static_cast<float>(v) * static_cast<float>(v);
+    in.variance /= static_cast<float>(row.size());
   }
-  if (block == kSuperBlock) {
-    std::array<float, kSuperBlock> x{};
-    for (std::size_t i = 0; i < row.size(); i += kSuperBlock) {
-      std::ranges::transform(row.subspan(i, kSuperBlock), x.begin(),
-                             [](real v) { return static_cast<float>(v); });
-      pack_super(type, ternary(x), out);
-    }
-    return;
-  }
-  const auto squares = [](std::span<const real> w) {
-    float sum = 0;
-    for (const real v : w) sum += static_cast<float>(v) * static_cast<float>(v);
-    return sum;
-  };
-  const bool levels = type.name == "IQ4_NL";
-  float variance = squares(row) / static_cast<float>(row.size());
-  std::array<float, kSmallBlock> x{}, weight{};
-  for (std::size_t i = 0; i < row.size(); i += kSmallBlock) {
-    if (levels) variance = squares(row.subspan(i, kSmallBlock)) * (2.0f / kSmallBlock);
-    for (std::size_t j = 0; j < kSmallBlock; ++j) {
-      x[j] = static_cast<float>(row[i + j]);
-      if (levels) weight[j] = x[j] * x[j];
-      if (!importance.empty()) weight[j] = importance[i + j] * std::sqrt(variance + x[j] * x[j]);
-    }
-    pack_small(type, encode_block(type, x, weight, !importance.empty()), out);
+  for (std::size_t i = 0; i < row.size(); i += block) {
+    std::ranges::transform(row.subspan(i, block), x.begin(),
+                           [](real v) { return static_cast<float>(v); });
+    if (!importance.empty()) in.importance = importance.subspan(i, block);
+    encoder->encode(type, in, out);
   }
 }
 

@@ -20,12 +20,17 @@
 
 #include <cstddef>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "autograd/base/real.h"
 #include "nn/gguf.h"
 
 namespace notch::quant {
+
+enum class Columns : bool { any, weighed };
+/// The types that have an encoder, or one that looks at an importance.
+std::vector<std::string_view> encoder_names(Columns columns = Columns::any);
 
 /// Whether there is an encoder: F32, F16 and BF16 (half to even), and those above.
 bool has_encoder(const nn::GgufType& type);

@@ -2,8 +2,10 @@
 // second time in double.
 #include "quant/store/gguf_encode.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "quant/store/gguf_blocks.h"
 #include "tests/catch.h"
@@ -139,4 +141,35 @@ TEST_CASE("uneven levels suit normal weights and heed an importance") {
   CHECK(uneven == Approx(0.0761).epsilon(0.01));
   CHECK(errors("Q4_0", {}).first == Approx(0.0859).epsilon(0.01));
   CHECK(errors("IQ4_NL", importance).second < 0.9 * before);
+}
+
+TEST_CASE("the encoders that are named encode, and those that weigh do") {
+  Rng rng(7, 3);
+  std::vector<real> w(256);
+  std::vector<float> importance(w.size());
+  for (real& v : w) v = static_cast<real>(rng.normal());
+  for (std::size_t i = 0; i < w.size(); ++i) importance[i] = i % 4 == 0 ? 20.0f : 1.0f;
+  const std::vector<std::string_view> weighed = encoder_names(Columns::weighed);
+  for (const std::string_view name : encoder_names()) {
+    CAPTURE(name);
+    REQUIRE(nn::gguf_type(name));
+    CHECK(has_encoder(type(name)));
+    const std::vector<std::byte> plain = encoded(name, w);
+    CHECK(std::ssize(plain) == 256 / type(name).block * type(name).bytes);
+    const bool is_weighed = std::ranges::find(weighed, name) != weighed.end();
+    CHECK(weighs_columns(type(name)) == is_weighed);
+    CHECK((encoded(name, w, importance) != plain) == is_weighed);
+  }
+  CHECK_FALSE(has_encoder(type("Q4_K")));
+  CHECK_THROWS_AS(encoded("Q4_K", w), Error);
+}
+
+TEST_CASE("a number that is no level has no place in a block") {
+  SmallBlock block{.d = 1};
+  block.q.fill(kIq4NlLevels[3]);
+  std::vector<std::byte> bytes;
+  pack_small(type("IQ4_NL"), block, bytes);
+  CHECK(bytes.back() == std::byte{0x33});
+  block.q[5] = 0;  // between two of them
+  CHECK_THROWS_AS(pack_small(type("IQ4_NL"), block, bytes), Error);
 }
