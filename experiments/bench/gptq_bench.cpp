@@ -49,33 +49,19 @@ Seconds time_layer(const quant::Target& target, std::int64_t tokens,
   return {at[1] - at[0], at[2] - at[1], at[3] - at[2]};
 }
 
-}  // namespace
-
-Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::string> layers) {
-  const ExperimentConfig& config = subject.config;
-  use_products(config);
+/// The matrices of a row of the table, and the whole model.
+void add_row(Table& table, const BenchSubject& subject, const RowConfig& row, int rounds,
+             std::span<const std::string> layers) {
+  const ExperimentConfig config = row_config(subject.config, row);
+  const quant::Method& method = quant::method(row.method);
   const auto model = make_model(config, subject.vocab_size);
   model->init(kSeed);
-  const RowConfig row{.method = "gptq",
-                      .bits = config.quant.bits.at(0),
-                      .grid = config.quant.grid,
-                      .granularity = config.quant.granularity,
-                      .group_size = config.quant.group_size,
-                      .scale = config.quant.scale};
-  const std::vector<quant::Target> targets = quant::resolve(row_plan(config, row), *model);
+  const quant::Plan plan = row_plan(config, row);
+  const std::vector<quant::Target> targets = quant::resolve(plan, *model);
+  quant::require_grids(method, plan, targets);
   const quant::PostTrainingOptions& options = config.quant.options;
   const std::int64_t tokens =
       static_cast<std::int64_t>(config.calib.windows) * config.model.block_size;
-
-  Table table({{.key = "shape", .text = true},
-               {.key = "layer", .text = true},
-               {.key = "spec", .text = true},
-               {.key = "rows", .decimals = 0},
-               {.key = "columns", .decimals = 0},
-               {.key = "hessian_s", .title = "Hessian s", .decimals = 3},
-               {.key = "factor_s", .title = "of it factorization", .decimals = 3},
-               {.key = "gptq_s", .title = "GPTQ s", .decimals = 3},
-               {.key = "total_s", .title = "total s", .decimals = 3}});
   std::vector<const quant::Target*> timed;
   std::vector<nn::Linear*> wanted_layers = model->stages().at(0).linears();
   wanted_layers.push_back(&model->head());
@@ -106,12 +92,32 @@ Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::s
                    number(static_cast<double>(t.weight->value.cols())), number(best.hessian),
                    number(best.factor), number(best.gptq), number(best.hessian + best.gptq)});
   }
-  if (!layers.empty()) return table;
+  if (!layers.empty()) return;
   const Calibration calibration(config, *model, subject.tokens, kSeed);
   const double start = seconds_now();
-  quant::post_training(*model, quant::method("gptq"), targets, calibration.batches(), options);
-  table.add_row({text(subject.name), text("whole model"), missing(), missing(), missing(),
-                 missing(), missing(), missing(), number(seconds_now() - start)});
+  quant::post_training(*model, method, targets, calibration.batches(), options);
+  table.add_row({text(subject.name), text("whole model"), text(quant::name_of(plan.weights)),
+                 missing(), missing(), missing(), missing(), missing(),
+                 number(seconds_now() - start)});
+}
+
+}  // namespace
+
+Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::string> layers) {
+  use_products(subject.config);
+  Table table({{.key = "shape", .text = true},
+               {.key = "layer", .text = true},
+               {.key = "spec", .text = true},
+               {.key = "rows", .decimals = 0},
+               {.key = "columns", .decimals = 0},
+               {.key = "hessian_s", .title = "Hessian s", .decimals = 3},
+               {.key = "factor_s", .title = "of it factorization", .decimals = 3},
+               {.key = "gptq_s", .title = "GPTQ s", .decimals = 3},
+               {.key = "total_s", .title = "total s", .decimals = 3}});
+  ExperimentConfig config = subject.config;
+  config.activations.bits = {0};
+  for (const RowConfig& row : benched_rows(config, "gptq"))
+    add_row(table, subject, row, rounds, layers);
   return table;
 }
 

@@ -14,7 +14,8 @@ namespace notch::experiments {
 /// calib.windows contexts of random inputs, of the factorization alone, and of quant::gptq, which
 /// factorizes, rounds and measures; each the least of `rounds`. A last row has the seconds of the
 /// whole model, once, with its forward passes. Given `layers`, only the matrices whose names end
-/// so. Spec and options are the configuration's. Usage error for an end that no name has.
+/// so. So for every width of the configuration, with its grid and settings there, and activations in
+/// floating point. Usage error for an end that no name has.
 Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::string> layers = {});
 
 }  // namespace notch::experiments

@@ -167,10 +167,7 @@ std::vector<std::unique_ptr<Arm>> make_arms(const BenchSubject& subject,
                    .found = name,
                    .expected = "fp32 or a recipe that trains through rounding (qat-…)"});
     }
-    ExperimentConfig config = subject.config;
-    config.row.clear();
-    config.quant.methods = {name};
-    for (const RowConfig& row : planned_rows(config)) {
+    for (const RowConfig& row : benched_rows(subject.config, name)) {
       arms.push_back(std::make_unique<Arm>(subject, &row));
     }
   }
@@ -189,13 +186,10 @@ double sum_of(const std::vector<GemmFloor::Row>& rows) {
   return sum;
 }
 
-/// The floor of every op that does a row's products, whatever kernel it does them with.
 void set_floors(StepSplit& split, const std::vector<GemmFloor::Row>& floors) {
   for (const GemmFloor::Row& row : floors) {
     const auto op = std::ranges::find_if(split.ops, [&](const OpTime& o) {
-      const bool product = o.op == row.op || o.op == "served_product" ||
-                           (row.op == "linear" && o.op.find("linear") != o.op.npos);
-      return product && o.layer == row.layer && !o.quantizer();
+      return multiplies(o.op, row.op) && o.layer == row.layer && !o.quantizer();
     });
     if (op != split.ops.end()) op->floor = row.ms;
   }
@@ -211,6 +205,18 @@ constexpr Shape kShapes[] = {{"N", 4, 4, 128, 64, 12, 65},
                              {"M", 12, 12, 768, 256, 4, 50257}};
 
 }  // namespace
+
+std::vector<RowConfig> benched_rows(ExperimentConfig config, const std::string& method) {
+  config.row.clear();
+  config.quant.methods = {method};
+  return planned_rows(config);
+}
+
+bool multiplies(std::string_view op, std::string_view row) {
+  if (op == row) return true;
+  if (row == "linear" && op.find("linear") != op.npos) return true;
+  return op == "served_product" && (row == "linear" || row == "head_loss");
+}
 
 bool is_bench_shape(std::string_view name) {
   return std::ranges::find(kShapes, name, &Shape::name) != std::end(kShapes);
@@ -280,9 +286,11 @@ TrainingBench bench_training(const BenchSubject& subject, const BenchOptions& op
   TrainingBench bench{.name = subject.name,
                       .model = model.sizes(),
                       .batch_size = subject.config.train.batch_size,
+                      .grad_accum = subject.config.train.grad_accum,
                       .parameters = model.params().count(),
                       .matrix_weights = model.matrix_weights()};
-  bench.flops = step_flops(model, bench.batch_size);
+  const auto batches = static_cast<double>(bench.grad_accum);
+  bench.flops = batches * step_flops(model, bench.batch_size);
   GemmFloor floor(model, bench.batch_size);
   floor.run();
   const int steps = options.steps > 0
@@ -293,6 +301,7 @@ TrainingBench bench_training(const BenchSubject& subject, const BenchOptions& op
     for (const auto& arm : arms) arm->round(steps);
     std::vector<GemmFloor::Row> best;
     for (int i = 0; i < steps; ++i) keep_minima(best, floor.run());
+    for (GemmFloor::Row& row : best) row.ms *= batches;
     bench.floor_ms.push_back(sum_of(best));
     keep_minima(floors, best);
   }
@@ -306,7 +315,8 @@ TrainingBench bench_training(const BenchSubject& subject, const BenchOptions& op
 std::vector<std::string> describe(const TrainingBench& b) {
   const nn::Sizes& c = b.model;
   return {str(b.name, ": ", c.n_layer, " layers x ", c.n_head, " heads x ", c.n_embd,
-              " channels, context ", c.block_size, ", batch ", b.batch_size, ", vocabulary ",
+              " channels, context ", c.block_size, ", batch ",
+              b.grad_accum > 1 ? str(b.grad_accum, " x ") : "", b.batch_size, ", vocabulary ",
               c.vocab_size, "; ", b.parameters, " parameters, ", b.tokens(), " tokens per step"),
           str("   FLOP per step = tokens x (6 x matrix parameters with the head + 12 x layers x "
               "channels x context) = ",

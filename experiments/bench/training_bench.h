@@ -36,6 +36,12 @@ struct BenchSubject {
 BenchSubject bench_shape(std::string_view name, const std::vector<std::string>& overrides);
 bool is_bench_shape(std::string_view name);
 
+/// The rows of a method at the configuration's widths, whatever rows it has itself.
+std::vector<RowConfig> benched_rows(ExperimentConfig config, const std::string& method);
+
+/// Whether an op does the products that a row of the floor is of, whatever kernel it does them with.
+bool multiplies(std::string_view op, std::string_view row);
+
 struct BenchOptions {
   std::vector<std::string> recipes{};  ///< fp32, or names of quant::methods() that train
   int rounds = 5;
@@ -55,12 +61,12 @@ struct BenchedRecipe {
 struct TrainingBench {
   std::string name{};
   nn::Sizes model{};
-  std::int64_t batch_size = 0, parameters = 0;
+  std::int64_t batch_size = 0, grad_accum = 1, parameters = 0;
   std::int64_t matrix_weights = 0;  ///< of the parameters, those that multiply each token
-  double flops = 0;                 ///< step_flops
-  std::vector<double> floor_ms{};   ///< the products alone, one per round
+  double flops = 0;                 ///< step_flops of every batch of a step
+  std::vector<double> floor_ms{};   ///< a step's products alone, one per round
   std::vector<BenchedRecipe> recipes{};
-  std::int64_t tokens() const { return batch_size * model.block_size; }
+  std::int64_t tokens() const { return grad_accum * batch_size * model.block_size; }
   /// Median over rounds of recipe `i`'s time over that of the first.
   double ratio(std::size_t i) const;
   /// Median over rounds of the products' time over that of recipe `i`.

@@ -18,7 +18,7 @@
 namespace notch::experiments {
 namespace {
 
-std::vector<std::string> listed(const std::string& words) {
+std::vector<std::string> words_in(const std::string& words) {
   std::vector<std::string> all;
   std::istringstream in(words);
   for (std::string word; std::getline(in, word, ',');) all.push_back(word);
@@ -52,14 +52,24 @@ constexpr std::string_view kOfRuns[] = {
 constexpr std::string_view kOfTexts[] = {"data.", "name", "model.from"};
 /// Nor where no step is made, but train.products.
 constexpr std::string_view kOfSteps[] = {"train.", "qat.", "qlora.", "distill.", "activations."};
+/// Nor where single matrices are rounded, by quant::gptq alone.
+constexpr std::string_view kOfModels[] = {"prune.", "calib.source", "calib.temperature",
+                                          "gptq.true_sequential"};
+/// Nor where steps are: zeros would cost nothing there, and codes to begin with are RTN's.
+constexpr std::string_view kOfFirstCodes[] = {"prune.", "quant.percentile"};
 /// Nor where nothing is rounded.
 constexpr std::string_view kOfCodes[] = {"quant.", "activations.", "calib."};
+
+/// Whether a key is of methods that round.
+bool of_rounding(std::string_view key) {
+  return !rounding_methods(key.substr(0, key.find('.'))).empty();
+}
 
 /// Values of the command line that change nothing of what is measured are refused: a bench runs
 /// `recipes`, whatever the configuration's rows are. `shape` is what the subject was made from.
 void require_effect(const BenchSubject& subject, const std::string& shape,
                     const std::vector<std::string>& overrides,
-                    const std::vector<std::string>& recipes, bool trains) {
+                    const std::vector<std::string>& recipes, bool trains, bool layers) {
   ExperimentConfig config = subject.config;
   config.row.clear();
   config.quant.control = false;
@@ -68,19 +78,23 @@ void require_effect(const BenchSubject& subject, const std::string& shape,
     if (quant::find_method(name)) config.quant.methods.push_back(name);
   }
   const bool rounds = !config.quant.methods.empty();
-  const std::string form = trains ? "notch bench train" : "notch bench gptq";
+  const std::string form = trains   ? "notch bench train"
+                           : layers ? "notch bench gptq --layer"
+                                    : "notch bench gptq";
   for (const std::string& change : overrides) {
     const std::string key = change.substr(0, change.find_first_of(" ="));
     const auto in = [&](std::span<const std::string_view> keys) {
       return std::ranges::any_of(keys, [&](std::string_view k) { return key.starts_with(k); });
     };
-    const bool unread = in(kOfRuns) || (is_bench_shape(shape) && in(kOfTexts)) ||
-                        (!trains && key != "train.products" && in(kOfSteps)) ||
-                        (!rounds && in(kOfCodes));
+    const bool unread =
+        in(kOfRuns) || (is_bench_shape(shape) && in(kOfTexts)) ||
+        (!trains && key != "train.products" && in(kOfSteps)) || (layers && in(kOfModels)) ||
+        (trains && (in(kOfFirstCodes) || of_rounding(key))) || (!rounds && in(kOfCodes));
     if (!unread) continue;
     subject.origins.fail(
         key, {.what = str("has no effect on ", form),
-              .hint = key == "quant.methods"    ? "--recipe names what is trained"
+              .hint = layers && in(kOfModels)   ? "leave it out, or --layer"
+                      : key == "quant.methods"  ? "--recipe names what is trained"
                       : !rounds && in(kOfCodes) ? "--recipe qat-ste, for example, rounds"
                                                 : "leave it out"});
   }
@@ -139,21 +153,21 @@ int bench_command(const Args& args) {
   const std::string what = args.positionals.empty() ? "" : args.positionals[0];
   require_flags(args, what);
   if (what != "train" && what != "gptq") return bench_inference_command(args);
-  const BenchOptions options{.recipes = listed(args.value("recipe").value_or("fp32")),
+  const BenchOptions options{.recipes = words_in(args.value("recipe").value_or("fp32")),
                              .rounds = static_cast<int>(args.integer("rounds", 5, 1, 1000)),
                              .steps = static_cast<int>(args.integer("steps", 0, 1, 100'000))};
   use_threads(args);
   std::vector<BenchSubject> subjects;
-  for (const std::string& name : listed(args.value("shape").value_or("T"))) {
+  for (const std::string& name : words_in(args.value("shape").value_or("T"))) {
     subjects.push_back(subject_of(name, args.overrides));
     require_effect(subjects.back(), name, args.overrides,
                    what == "gptq" ? std::vector<std::string>{what} : options.recipes,
-                   what == "train");
+                   what == "train", args.has("layer"));
   }
   note(args, banner());
   for (const std::string& warning : openblas_warnings()) note(args, "warning  " + warning);
   if (what == "gptq") {
-    const std::vector<std::string> layers = listed(args.value("layer").value_or(""));
+    const std::vector<std::string> layers = words_in(args.value("layer").value_or(""));
     std::optional<Table> table;
     for (const BenchSubject& subject : subjects) {
       const Table one = bench_gptq(subject, options.rounds, layers);

@@ -7,6 +7,7 @@
 
 #include "autograd/base/json.h"
 #include "experiments/bench/gemm_floor.h"
+#include "experiments/bench/gptq_bench.h"
 #include "nn/gpt.h"
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
@@ -123,6 +124,46 @@ TEST_CASE("a bench's split names every op, with floors of products") {
   }
 }
 
+TEST_CASE("a bench counts every batch of a step") {
+  const BenchOptions options{.recipes = {"fp32"}, .rounds = 1, .steps = 1};
+  const TrainingBench one = bench_training(tiny(), options);
+  const TrainingBench four = bench_training(tiny({"train.grad_accum=4"}), options);
+  CHECK(four.tokens() == 4 * 3 * 8);  // batches, windows, context
+  CHECK(four.flops == 4 * one.flops);
+  CHECK(describe(four).at(0).find("batch 4 x 3,") != std::string::npos);
+  CHECK(describe(four).at(0).find("96 tokens per step") != std::string::npos);
+}
+
+TEST_CASE("a floor is of the op that does its products") {
+  CHECK(multiplies("linear", "linear"));
+  CHECK(multiplies("quantized_linear", "linear"));
+  CHECK(multiplies("served_product", "linear"));
+  CHECK(multiplies("served_product", "head_loss"));
+  CHECK(multiplies("causal_attention", "causal_attention"));
+  CHECK_FALSE(multiplies("served_product", "causal_attention"));
+  CHECK_FALSE(multiplies("linear", "head_loss"));
+  CHECK_FALSE(multiplies("gelu", "linear"));
+}
+
+TEST_CASE("GPTQ is benched at every width, with what the configuration has there") {
+  const auto specs = [](const std::vector<std::string>& changes) {
+    std::vector<std::string> all = {"calib.windows=2"};
+    all.insert(all.end(), changes.begin(), changes.end());
+    std::vector<std::string> layer = {"c_fc"}, out;
+    const Table table = bench_gptq(tiny(all), 1, layer);
+    for (const std::vector<Cell>& row : table.rows())
+      out.push_back(std::get<std::string>(row.at(2)));
+    return out;
+  };
+  CHECK(specs({}) == std::vector<std::string>{"int4 narrow [-7,7] channel f32"});
+  CHECK(specs({"quant.bits=4,3"}) == std::vector<std::string>{"int4 narrow [-7,7] channel f32",
+                                                              "int3 narrow [-3,3] channel f32"});
+  CHECK(specs({"quant.at=[{bits=4,grid=\"full\"}]"}) ==
+        std::vector<std::string>{"int4 full [-8,7] channel f32"});
+  CHECK(specs({"quant.at=[{bits=4,grid=\"full\"}]", "quant.bits=4,3", "activations.bits=8"}) ==
+        std::vector<std::string>{"int4 full [-8,7] channel f32", "int3 narrow [-3,3] channel f32"});
+}
+
 TEST_CASE("what cannot be benched is refused") {
   CHECK(test::error_of([] { bench_shape("Q", {}); }).found == "Q");
   CHECK(test::error_of([] { bench_training(tiny(), {.recipes = {"rtn"}}); }).where == "--recipe");
@@ -180,6 +221,15 @@ TEST_CASE("a bench refuses what it does not look at") {
   refused("train --shape N data.kind=verbs", "data.kind");  // random tokens
   refused("gptq --shape tiny.toml train.lr=1", "train.lr");
   refused("gptq --shape tiny.toml hqq.iterations=3", "hqq.iterations");
+  refused(tiny + "prune.method=magnitude --recipe qat-ste", "prune.method");
+  // Codes to begin with are RTN's, whatever qat.from of the file says.
+  program.shell("{ cat tiny.toml; echo '[qat]'; echo 'from = \"gptq\"'; } >warm.toml");
+  refused("train --shape warm.toml -r 1 --steps 1 --recipe qlora gptq.damp=0.02", "gptq.damp");
+  const std::string layer = "gptq --shape tiny.toml --layer c_fc -r 1 ";
+  for (const char* unread : {"prune.method=magnitude", "calib.source=self",
+                             "gptq.true_sequential=false", "gptq.true_sequential=true"})
+    refused(layer + unread, "bench gptq --layer");
+  CHECK(program.notch("bench gptq --shape tiny.toml -r 1 prune.method=magnitude").code == 0);
   CHECK(program.notch("bench " + tiny + "train.lr=1e-4 qlora.rank=2 quant.bits=3 --recipe qlora")
             .code == 0);
   CHECK(
