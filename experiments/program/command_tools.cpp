@@ -187,6 +187,13 @@ void make_directory(const fs::path& dir) {
                .hint = "choose a folder that can be written"});
 }
 
+void write_directory(const fs::path& out, const std::function<void(const fs::path&)>& write) {
+  if (out.has_parent_path()) make_directory(out.parent_path());
+  DirectoryWriter directory(out);
+  write(directory.temporary());
+  directory.commit();
+}
+
 void print_table(const Args& args, const Table& table) {
   const auto format = args.value("output");
   std::cout << render(table, format ? parse_table_format(*format) : TableFormat::screen);

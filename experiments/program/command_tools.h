@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,6 +55,11 @@ std::filesystem::path new_directory(const Args& args);
 
 /// Makes it and what is above it, where it is not there yet.
 void make_directory(const std::filesystem::path& dir);
+
+/// The directory that new_directory gave, with everything that `write` puts into the one it is given,
+/// or not there at all.
+void write_directory(const std::filesystem::path& out,
+                     const std::function<void(const std::filesystem::path&)>& write);
 
 /// The table on stdout: as -o says, or aligned for the screen. People see the columns that have a
 /// value, programs all.

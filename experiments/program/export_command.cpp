@@ -138,27 +138,22 @@ int export_command(const Args& args) {
     fail("--format", "missing", "--format f32, f16, bf16, coded, packed, gptq or gptq_v2");
   const fs::path out = new_directory(args);
   const Artefact from = open_artefact(args, args.positionals[0]);
-  std::error_code ignored;  // DirectoryWriter says what is wrong
-  fs::create_directories(out.parent_path(), ignored);
-  {
-    DirectoryWriter dir(out);
-    from.tokenizer.save(dir.temporary());
+  write_directory(out, [&](const fs::path& dir) {
+    from.tokenizer.save(dir);
     if (*format == "coded" || *format == "packed") {
-      save_codes(from, *format == "coded" ? quant::Coding::entropy : quant::Coding::packed,
-                 dir.temporary());
+      save_codes(from, *format == "coded" ? quant::Coding::entropy : quant::Coding::packed, dir);
     } else if (*format == "gptq" || *format == "gptq_v2") {
       require_codes(from);
-      quant::save_gptq(from.model(), {.tensors = from.loaded.tensors}, dir.temporary(),
+      quant::save_gptq(from.model(), {.tensors = from.loaded.tensors}, dir,
                        *format == "gptq" ? quant::GptqZeros::v1 : quant::GptqZeros::v2);
     } else {
       save_floats(from,
                   *format == "f16"    ? nn::DType::f16
                   : *format == "bf16" ? nn::DType::bf16
                                       : nn::DType::f32,
-                  dir.temporary());
+                  dir);
     }
-    dir.commit();
-  }
+  });
   const Artefact written = open_artefact(args, out);
   for (const std::string& line : size_lines(written)) say(args, line);
   if (written.loaded.coding == quant::Coding::entropy) {

@@ -160,14 +160,10 @@ int narrow_command(const Args& args) {
     small = std::move(made.model);
     matrices = std::move(made.matrices);
   }
-  std::error_code ignored;  // DirectoryWriter says what is wrong
-  fs::create_directories(out.parent_path(), ignored);
-  {
-    DirectoryWriter dir(out);
-    from.tokenizer.save(dir.temporary());
-    nn::save_model(*small, dir.temporary());
-    dir.commit();
-  }
+  write_directory(out, [&](const fs::path& dir) {
+    from.tokenizer.save(dir);
+    nn::save_model(*small, dir);
+  });
   Table table(
       {{.key = "block", .decimals = 0},
        {.key = "heads_kept_pct", .title = "of the attention's power kept, %", .decimals = 2},

@@ -337,14 +337,10 @@ int quantize_command(const Args& args) {
       model, method, targets, calibration ? calibration->batches() : std::span<const nn::Tokens>{},
       config.quant.options);
   const double moved = quant::require_activity(quantized, out.string());
-  std::error_code ignored;  // DirectoryWriter says what is wrong
-  fs::create_directories(out.parent_path(), ignored);
-  {
-    DirectoryWriter dir(out);
-    from.tokenizer.save(dir.temporary());
-    quant::save_quantized(model, quantized, dir.temporary(), about);
-    dir.commit();
-  }
+  write_directory(out, [&](const fs::path& dir) {
+    from.tokenizer.save(dir);
+    quant::save_quantized(model, quantized, dir, about);
+  });
   print_table(args, layer_table(method, quantized));
   say(args, str(quantized.layers.size(), " matrices quantized, ", std::round(1000 * moved) / 10,
                 " % of their weights moved"));

@@ -1,7 +1,6 @@
 // notch report: the report of a finished run again, or one of several parts of a run or of runs of several sizes.
 #include "experiments/program/report_command.h"
 
-#include <functional>
 #include <iostream>
 #include <optional>
 
@@ -74,14 +73,6 @@ void write_parts(const RunDir& dir, const std::vector<RunPart>& parts, Experimen
   if (const std::string metrics = merged_metrics(parts); !metrics.empty()) {
     write_file(dir.path() / "metrics.jsonl", metrics);
   }
-}
-
-/// A new directory that has everything `write` puts there, or is not there.
-void write_directory(const fs::path& out, const std::function<void(const fs::path&)>& write) {
-  if (out.has_parent_path()) make_directory(out.parent_path());
-  DirectoryWriter directory(out);
-  write(directory.temporary());
-  directory.commit();
 }
 
 /// One report of runs that are of models of different sizes.

@@ -52,6 +52,24 @@ TEST_CASE("a report is whole or not there") {
   }
 }
 
+TEST_CASE("directories are written below others that are new, never below a file") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml -q").code == 0);
+  const std::string model = "run/models/fp32-seed1337";
+  int n = 0;
+  for (const std::string& verb :
+       {"export " + model + " --format f16", "quantize " + model + " --method rtn --bits 4",
+        "narrow " + model + " --text text.txt --inner 32", std::string("report run")}) {
+    CAPTURE(verb);
+    const std::string folder = str("new", ++n);
+    CHECK(program.notch(verb + " --out " + folder + "/below/it").code == 0);
+    CHECK_FALSE(fs::is_empty(program / (folder + "/below/it")));
+    const Outcome outcome = program.notch(verb + " --out text.txt/it");
+    check_refused(outcome, 4);
+    CHECK(outcome.err.find("a folder that can be written") != std::string::npos);
+  }
+}
+
 TEST_CASE("what killed commands left goes with the next") {
   const Program program;
   const std::string model = program.train();
