@@ -110,13 +110,12 @@ class SeedRun {
   /// In half precision, whole or pruned.
   bool half_row(const ExperimentConfig& config, const RowConfig& planned, RowResult& row,
                 const fs::path& dir) {
-    RowConfig whole = planned;
-    whole.bits = 8;  // of the plan only its layers count
     const auto model = nn::clone(*fork_);
     Json about = Json::object();
     quant::Quantized pruned;
     if (config.quant.options.prune.on())
-      pruned = rounded(config, nullptr, row_plan(config, whole), *model, row, about, fork_.get());
+      pruned =
+          rounded(config, nullptr, layers_plan(config, planned), *model, row, about, fork_.get());
     save_row(*model, pruned, row, dir, std::move(about));
     return true;
   }

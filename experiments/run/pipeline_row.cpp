@@ -26,12 +26,6 @@ namespace {
 
 using Kind = PipelineStage::Kind;
 
-/// Of a row that may end without integers the layers are those of any width.
-quant::Plan plan_of(const ExperimentConfig& config, RowConfig row) {
-  if (row.bits == 0) row.bits = 8;
-  return row_plan(config, row);
-}
-
 std::vector<StepRange> ranges_of(const ExperimentConfig& config,
                                  std::span<const PipelineStage> stages) {
   return step_ranges(stages, qat_steps(config), config.train.steps);
@@ -57,7 +51,7 @@ class Stages {
         row_(row),
         stages_(parse_pipeline(row.pipeline)),
         ranges_(ranges_of(config, stages_)),
-        plan_(plan_of(config, row)),
+        plan_(layers_plan(config, row)),
         teacher_(teacher),
         tools_(tools),
         result_(result) {}
@@ -332,12 +326,26 @@ std::optional<PipelineModel> run_pipeline(const RunContext& run, std::int64_t se
   return Stages(run, seed, config, row, teacher, tools, result).run(first);
 }
 
+quant::Plan layers_plan(const ExperimentConfig& config, RowConfig row) {
+  if (row.bits > 0) return row_plan(config, row);
+  row.bits = 8;
+  row.grid = quant::name_of(quant::GridKind::narrow);
+  row.granularity = quant::name_of(quant::Granularity::channel);
+  row.group_size = 0;
+  row.scale = quant::name_of(quant::ScaleType::f32);
+  quant::Plan plan = row_plan(config, row);
+  if (plan.table) plan.table = plan.weights;
+  for (quant::PlanRule& rule : plan.rules)
+    if (rule.spec) rule.spec = plan.weights;
+  return plan;
+}
+
 std::unique_ptr<nn::Model> shapes_after(const ExperimentConfig& config, const RowConfig& row,
                                         nn::Model& shapes) {
   std::unique_ptr<nn::Model> out = shapes.twin(nn::Model::Values::shapes_only);
   for (const PipelineStage& s : parse_pipeline(row.pipeline)) {
     if (s.kind == Kind::prune) {
-      for (const quant::Target& t : quant::resolve(plan_of(config, row), *out))
+      for (const quant::Target& t : quant::resolve(layers_plan(config, row), *out))
         if (quant::is_prunable(*out, t))
           quant::require_pattern(s.prune, t.weight->value.cols(), t.name);
     }

@@ -51,6 +51,10 @@ std::optional<PipelineModel> run_pipeline(const RunContext& run, std::int64_t se
                                           const nn::Model& first, nn::Model* teacher,
                                           const RowTools& tools, RowResult& result);
 
+/// row_plan; of a row without integers (bits = 0), which has no spec, the plan whose layers are what can
+/// be pruned: 8 bits per channel, which fit every matrix.
+quant::Plan layers_plan(const ExperimentConfig& config, RowConfig row);
+
 /// The model that the stages leave, without values; where ranks follow from values, in the smallest factors.
 /// Usage error for a pattern that does not divide a layer's inputs, for a share that rounds to nothing and
 /// for one that no factors reach.

@@ -2,7 +2,10 @@
 #include <algorithm>
 
 #include "experiments/config/config_effects.h"
+#include "experiments/run/pipeline_row.h"
 #include "experiments/run/row_facts.h"
+#include "quant/methods/prune.h"
+#include "quant/numbers/format.h"
 #include "quant/store/model_files.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
@@ -79,6 +82,52 @@ TEST_CASE("rows that prune ship zeros and are found again") {
 
   const std::vector<SeedResults> again = run_all(config, data, directory / "run", Earlier::resume);
   CHECK(results_hash(again) == results_hash(seeds));
+}
+
+TEST_CASE("what a row in half precision prunes depends on no grid") {
+  ExperimentConfig c = pruning_experiment();
+  const RowConfig half = pruned("fp16", 0, "half", {"prune.method=magnitude"});
+  const auto model = make_model(c, 11, nn::Model::Values::shapes_only);
+  const auto prunable = [&] {
+    std::vector<std::string> names;
+    RowConfig row = half;
+    row.grid = c.quant.grid;
+    row.granularity = c.quant.granularity;
+    row.group_size = c.quant.group_size;
+    row.scale = c.quant.scale;
+    for (const quant::Target& t : quant::resolve(layers_plan(c, row), *model))
+      if (quant::is_prunable(*model, t)) names.push_back(t.name);
+    return names;
+  };
+  const std::vector<std::string> all = {"h.0.attn.c_attn", "h.0.attn.c_proj", "h.0.mlp.c_fc",
+                                        "h.0.mlp.c_proj"};
+  c.quant.layers = {{.pattern = "h.*.mlp.c_fc", .bits = 3}};
+  for (const char* embedding : {"fp32", "int8", "same"}) {
+    c.quant.embedding = embedding;
+    for (const std::string_view grid : quant::grid_names()) {
+      CAPTURE(embedding, grid);
+      c.quant.grid = grid;
+      c.quant.granularity = "channel";
+      CHECK(prunable() == all);
+      c.quant.granularity = "group";  // which would not divide 16 channels
+      c.quant.group_size = 5;
+      CHECK(prunable() == all);
+    }
+  }
+}
+
+TEST_CASE("half precision is pruned beside rows of a grid of few bits") {
+  ExperimentConfig c = pruning_experiment();
+  c.train.steps = 4;
+  c.quant.grid = "seq";
+  c.row = {pruned("fp16", 0, "half", {"prune.method=magnitude", "prune.pattern=2:4"}),
+           {.method = "fp16", .label = "stage", .pipeline = {"prune 2:4"}},
+           {.method = "rtn", .bits = 4}};
+  const Data data = load_data(c, {});
+  const test::TemporaryDirectory directory;
+  const std::vector<SeedResults> seeds = run_all(c, data, directory / "run", Earlier::refuse);
+  for (const char* name : {"half-fp16", "stage-fp16"})
+    CHECK(find_row(seeds[0], name)->figures.at("pruned") == Approx(0.5));
 }
 
 TEST_CASE("settings of pruning without effect are refused") {
