@@ -206,12 +206,15 @@ Report::Report(const ExperimentConfig& config, const Data& data,
 
 namespace {
 
-constexpr std::string_view kMatrixNotes =
-    "Above the diagonal: nats by which the row beats the column (* where p < 0.05); below it: the "
-    "p-value, Holm-corrected over all pairs of the width; with bytes where those of a width "
-    "differ. What "
-    "seeds vary is judged from all pairs "
-    "together, on the scale of what rounding costs the two rows.\n";
+std::string matrix_notes() {
+  return str(
+      "Above the diagonal: nats by which the row beats the column (* where p < 0.05); below it: "
+      "the p-value, Holm-corrected over all pairs of the width; with bytes where those of a width "
+      "differ by more than ",
+      100 * kSameBytes,
+      " %. What seeds vary is judged from all pairs together, on the scale of what rounding costs "
+      "the two rows.\n");
+}
 
 /// A report is the same wherever its run lies.
 ExperimentConfig without_place(ExperimentConfig config) {
@@ -243,7 +246,7 @@ std::string Report::wide_screen() const {
   out << header_ << '\n';
   show(table_);
   out << column_notes(table_, seeds_) << '\n' << budget_notes(config_, seeds_) << '\n';
-  if (!rankings_.empty()) out << "Who beats whom. " << kMatrixNotes << '\n';
+  if (!rankings_.empty()) out << "Who beats whom. " << matrix_notes() << '\n';
   for (const WidthRanking& w : rankings_) show(matrix(w));
   if (const Table equal = equivalence_table(statistics_); !equal.rows().empty()) {
     out << "Equivalence. " << equivalence_notes() << '\n';
@@ -271,7 +274,7 @@ void Report::write(const std::filesystem::path& dir) const {
     page.fronts.push_back(std::move(accuracy));
   }
   if (!rankings_.empty()) {
-    ReportSection who{.title = "Who beats whom", .notes = std::string(kMatrixNotes)};
+    ReportSection who{.title = "Who beats whom", .notes = matrix_notes()};
     for (const WidthRanking& w : rankings_) who.tables.push_back(matrix(w));
     page.sections.push_back(std::move(who));
   }
