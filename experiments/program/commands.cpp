@@ -154,6 +154,9 @@ std::vector<Flag> run_flags() {
 std::vector<Command> make_commands() {
   static const std::string trained_recipes =
       "a step that trains through rounding: " + quant::method_list(quant::Methods::trained);
+  static const std::string gguf_types =
+      str("of what is not quantized already (default F16): ", listed(quant::encoder_names()),
+          "; quantized codes stay what they are (TQ1_0: in such blocks where they are ternary)");
   const Positional experiment{.name = "EXP.toml|TEXT",
                               .help = "the configuration, or a text to train on"};
   const Positional model{.name = "MODEL_DIR", .help = "a model, as `notch run` writes them"};
@@ -235,9 +238,7 @@ std::vector<Command> make_commands() {
                    .writes = true},
                   {.name = "gguf-type",
                    .value = "TYPE",
-                   .help =
-                       "of what is not quantized already (default F16); quantized codes stay what "
-                       "they are (TQ1_0: in such blocks where they are ternary)",
+                   .help = gguf_types,
                    .words = quant::encoder_names()},
                   {.name = "onnx",
                    .value = "FILE",

@@ -1,4 +1,5 @@
 // GGUF on the command line: out, in, compared as llama.cpp compares, weighed by an importance matrix.
+#include "quant/store/gguf_encode.h"
 #include "tests/experiments/program.h"
 
 namespace {
@@ -49,6 +50,14 @@ TEST_CASE("a model goes to GGUF and comes back with the same codes") {
   const Outcome ternary = program.notch(weigh + "ternary.gguf --gguf-type TQ2_0");
   CHECK(ternary.code == 2);
   CHECK(ternary.err.find("do not weigh columns") != std::string::npos);
+}
+
+TEST_CASE("the help of export lists the types that weights are encoded as") {
+  const std::string help = Program().notch("export --help").out;
+  for (const std::string_view name : notch::quant::encoder_names()) {
+    CAPTURE(name);
+    CHECK(help.find(name) != std::string::npos);
+  }
 }
 
 TEST_CASE("what GGUF does not hold is refused or rounded once more") {
