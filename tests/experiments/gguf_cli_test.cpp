@@ -52,7 +52,7 @@ TEST_CASE("a model goes to GGUF and comes back with the same codes") {
   CHECK(ternary.err.find("do not weigh columns") != std::string::npos);
 }
 
-TEST_CASE("the help of export lists the types that weights are encoded as") {
+TEST_CASE("the help of export lists the types of --gguf-type") {
   const std::string help = Program().notch("export --help").out;
   for (const std::string_view name : notch::quant::encoder_names()) {
     CAPTURE(name);

@@ -52,7 +52,7 @@ TEST_CASE("a report is whole or not there") {
   }
 }
 
-TEST_CASE("directories are written below others that are new, never below a file") {
+TEST_CASE("directories are written below new ones, not below files") {
   const Program program;
   REQUIRE(program.notch("run tiny.toml -q").code == 0);
   const std::string model = "run/models/fp32-seed1337";

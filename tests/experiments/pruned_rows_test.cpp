@@ -116,7 +116,7 @@ TEST_CASE("what a row in half precision prunes depends on no grid") {
   }
 }
 
-TEST_CASE("half precision is pruned beside rows of a grid of few bits") {
+TEST_CASE("half precision is pruned beside a grid of few bits") {
   ExperimentConfig c = pruning_experiment();
   c.train.steps = 4;
   c.quant.grid = "seq";

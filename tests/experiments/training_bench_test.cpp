@@ -145,7 +145,7 @@ TEST_CASE("a floor is of the op that does its products") {
   CHECK_FALSE(multiplies("gelu", "linear"));
 }
 
-TEST_CASE("GPTQ is benched at every width, with what the configuration has there") {
+TEST_CASE("GPTQ is benched at every width of the configuration") {
   const auto specs = [](const std::vector<std::string>& changes) {
     std::vector<std::string> all = {"calib.windows=2"};
     all.insert(all.end(), changes.begin(), changes.end());
