@@ -15,19 +15,19 @@
 #include <cerrno>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "autograd/base/error.h"
 #include "autograd/base/file_calls.h"
+#include "autograd/base/orphans.h"
 #include "autograd/base/temporaries.h"
 #include "autograd/base/unsynced_writes.h"
 
 namespace notch {
 namespace {
-
-constexpr std::string_view kMark = ".tmp-", kAside = "-old";
 
 template <class Call>
 auto retry(const Call& call) {
@@ -132,6 +132,13 @@ void rename_checked(const fs::path& from, const fs::path& to) {
     fail(to, "cannot rename into place", errno);
 }
 
+/// The same; false where another writer has put a directory there by now.
+bool rename_to_new(const fs::path& from, const fs::path& to) {
+  if (retry([&] { return file_calls().rename(from.c_str(), to.c_str()); }) == 0) return true;
+  if (errno != ENOTEMPTY && errno != EEXIST) fail(to, "cannot rename into place", errno);
+  return false;
+}
+
 // Without a trailing slash.
 fs::path destination(fs::path path) {
   if (!path.has_filename()) path = path.parent_path();
@@ -143,12 +150,6 @@ fs::path destination(fs::path path) {
 // Of the entry itself; a symbolic link may be replaced by anything.
 bool is_in_the_way(const fs::file_status& status, fs::file_type wanted) {
   return fs::exists(status) && !fs::is_symlink(status) && status.type() != wanted;
-}
-
-fs::path temporary_for(const fs::path& path) {
-  fs::path temporary = path;
-  temporary += str(kMark, ::getpid());
-  return temporary;
 }
 
 /// The bytes of an open file; where `streams`, also those of a pipe, a socket or a terminal.
@@ -257,11 +258,14 @@ FileWriter::FileWriter(fs::path path) : path_(destination(std::move(path))) {
                  .found = fs::is_directory(status) ? "a directory" : "a device, FIFO or socket",
                  .expected = "a regular file"});
   }
-  temporary_ = temporary_for(path_);
-  ::unlink(temporary_.c_str());  // left by a killed process that had our number
   const std::lock_guard lock(temporaries().mutex);
-  fd_ = locked(Descriptor(temporary_, O_WRONLY | O_CREAT | O_EXCL, "cannot create").release());
-  temporaries().begun.emplace(temporary_, -1);
+  const Begun begun = begin_temporary(path_, [](const fs::path& temporary) {
+    constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+    return retry([&] { return file_calls().open(temporary.c_str(), kFlags, 0666); });
+  });
+  if (begun.fd < 0) fail(begun.path, "cannot create", errno);
+  temporary_ = begun.path;
+  fd_ = begun.fd;
 }
 
 FileWriter::~FileWriter() {
@@ -317,13 +321,21 @@ DirectoryWriter::DirectoryWriter(fs::path path) : path_(destination(std::move(pa
                  .found = "a file",
                  .expected = "a directory or nothing"});
   }
-  temporary_ = temporary_for(path_);
-  fs::remove_all(temporary_, error);  // left by a killed process that had our number
+  remove_orphans(path_);
   const std::lock_guard lock(temporaries().mutex);
-  if (file_calls().mkdir(temporary_.c_str(), 0777) != 0)
-    fail(temporary_, "cannot create directory", errno);
-  temporaries().begun.emplace(
-      temporary_, locked(::open(temporary_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+  const Begun begun = begin_temporary(path_, [](const fs::path& temporary) {
+    if (file_calls().mkdir(temporary.c_str(), 0777) != 0) return -1;
+    constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    const int fd = retry([&] { return file_calls().open(temporary.c_str(), kFlags, 0); });
+    if (fd >= 0) return fd;
+    const int cause = errno;
+    if (cause != ENOENT) ::rmdir(temporary.c_str());
+    errno = cause == ENOENT ? EEXIST : cause;  // taken for a killed writer's in between
+    return -1;
+  });
+  if (begun.fd < 0) fail(begun.path, "cannot create directory", errno);
+  temporary_ = begun.path;
+  ::close(begun.fd);  // its lock is kept with its name
 }
 
 DirectoryWriter::~DirectoryWriter() {
@@ -339,10 +351,15 @@ void DirectoryWriter::commit() {
   std::error_code error;
   fs::path old;
   std::unique_lock lock(temporaries().mutex);
-  if (!fs::exists(fs::symlink_status(path_, error))) {
-    rename_checked(temporary_, path_);
+  std::optional<Claim> replaced(path_);  // no one's orphan while it has a temporary's name
+  const bool is_new = !fs::exists(fs::symlink_status(path_, error));
+  if (is_new && rename_to_new(temporary_, path_)) {
+    // there was nothing to replace
   } else if (retry([&] { return file_calls().exchange(temporary_.c_str(), path_.c_str()); }) == 0) {
     old = temporary_;
+    // Not what was claimed where another writer came between; it may be theirs to remove by now.
+    if (!replaced->is_at(old)) replaced.emplace(old);
+    if (!*replaced) old.clear();
   } else if (errno == ENOSYS || errno == EINVAL) {
     old = temporary_;
     old += kAside;
@@ -358,22 +375,13 @@ void DirectoryWriter::commit() {
   }
   committed_ = true;
   temporaries().forget(temporary_);
-  if (!old.empty()) temporaries().begun.emplace(old, -1);
+  if (!old.empty()) temporaries().begun.emplace(old, replaced->release());
   lock.unlock();
   sync_directory(parent_of(path_));
   if (old.empty()) return;
   fs::remove_all(old, error);  // what stays is a stale temporary
   lock.lock();
   temporaries().forget(old);
-}
-
-bool is_temporary_name(std::string_view name, std::string& base) {
-  if (name.ends_with(kAside)) name.remove_suffix(kAside.size());
-  const std::size_t mark = name.rfind(kMark);
-  if (mark == name.npos) return false;
-  const std::string_view pid = name.substr(mark + kMark.size());
-  base = name.substr(0, mark);
-  return !base.empty() && !pid.empty() && pid.find_first_not_of("0123456789") == pid.npos;
 }
 
 void remove_stale_temporaries(const fs::path& directory,

@@ -1,14 +1,13 @@
 #include "autograd/base/orphans.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
 #include <system_error>
 #include <vector>
+
+#include "autograd/base/temporaries.h"
 
 namespace notch {
 namespace {
@@ -20,17 +19,16 @@ bool has_ended(std::string_view digits) {
   return error == std::errc() && pid > 0 && ::kill(pid, 0) != 0 && errno == ESRCH;
 }
 
-/// Whether a process holds a lock on the file or directory, or one cannot be asked for.
-bool is_locked(const fs::path& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  if (fd < 0) return true;
-  // A file system without locks leaves the number as the only witness.
-  const bool locked = ::flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-  ::close(fd);
-  return locked;
-}
-
 }  // namespace
+
+bool is_temporary_name(std::string_view name, std::string& base) {
+  if (name.ends_with(kAside)) name.remove_suffix(kAside.size());
+  const std::size_t mark = name.rfind(kTemporaryMark);
+  if (mark == name.npos) return false;
+  const std::string_view pid = name.substr(mark + kTemporaryMark.size());
+  base = name.substr(0, mark);
+  return !base.empty() && !pid.empty() && pid.find_first_not_of("0123456789") == pid.npos;
+}
 
 void remove_orphans(const fs::path& path) {
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
@@ -44,10 +42,12 @@ void remove_orphans(const fs::path& path) {
   }
   for (const fs::path& entry : found) {
     std::string digits = entry.filename().native().substr(path.filename().native().size());
-    digits.erase(0, digits.rfind("tmp-") + 4);
+    digits.erase(0, digits.rfind(kTemporaryMark) + kTemporaryMark.size());
     const std::size_t after = digits.find('-');  // of "-old"
     const bool aside = after != digits.npos;
-    if (!has_ended(digits.substr(0, after)) || is_locked(entry)) continue;
+    if (!has_ended(digits.substr(0, after))) continue;
+    const Claim left(entry);
+    if (!left) continue;
     if (aside && !fs::exists(fs::symlink_status(path, error))) {
       fs::rename(entry, path, error);
     } else {

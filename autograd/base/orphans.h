@@ -9,7 +9,8 @@ namespace notch {
 /// aside comes back where there is no other. For paths that several processes may write at once, where
 /// remove_stale_temporaries, which asks for no writer, would take a living one's: what a writer has begun
 /// it holds locked (flock), so that those of another container or host, whose numbers mean nothing here,
-/// stay as well. What cannot be removed stays.
+/// stay as well. What cannot be removed stays. A DirectoryWriter does this when it begins; who writes a
+/// file that a killed process may have begun asks for it.
 void remove_orphans(const fs::path& path);
 
 }  // namespace notch

@@ -1,36 +1,65 @@
-// The temporaries of this process: for the writers of autograd/base/files.h alone.
+// The temporaries of this process: for the writers of autograd/base/files.h and what sweeps after them.
+//
+// Who has a temporary is told by a lock (flock) on it, since a process's number is that of others in other
+// containers and hosts. A writer holds the lock from its first moment until the temporary has its name; who
+// removes one that seems to be left holds it meanwhile, so that no two remove, and none removes what another
+// has begun under the name. A file system without locks leaves the number as the only witness.
 #pragma once
 
-#include <sys/file.h>
-#include <unistd.h>
+#include <sys/types.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <mutex>
+#include <string_view>
+#include <utility>
 
 namespace notch {
 
-/// What the writers have begun, locked while they live (autograd/base/orphans.h asks): files by the
-/// descriptor they are written through, directories by one that stands here, else -1. Never destroyed:
-/// a thread may abandon it while the program ends.
+inline constexpr std::string_view kTemporaryMark = ".tmp-", kAside = "-old";
+
+/// More than any process's number (Linux's PID_MAX_LIMIT): added to a number that another writer has, so
+/// that of the sum no process lives and the lock alone decides.
+inline constexpr pid_t kAbovePids = pid_t{1} << 22;
+
+/// What the writers have begun, each with the descriptor that holds its lock, or -1. Never destroyed: a
+/// thread may abandon it while the program ends.
 struct Temporaries {
   std::mutex mutex{};
   std::map<std::filesystem::path, int> begun{};
 
-  void forget(const std::filesystem::path& path) {
-    const auto gone = begun.extract(path);
-    if (!gone.empty() && gone.mapped() >= 0) ::close(gone.mapped());
-  }
+  /// No more: its lock ends.
+  void forget(const std::filesystem::path& path);
 };
-inline Temporaries& temporaries() {
-  static Temporaries& all = *new Temporaries;
-  return all;
-}
+Temporaries& temporaries();
 
-/// The descriptor, with the lock that tells of a living writer; a file system without locks has none.
-inline int locked(int fd) {
-  if (fd >= 0) static_cast<void>(::flock(fd, LOCK_EX | LOCK_NB));
-  return fd;
-}
+/// A temporary that no living writer has, locked while this lives; false where one has it, or it cannot be
+/// opened or is not there any more. A symbolic link, which has no lock, is nobody's.
+class Claim {
+ public:
+  explicit Claim(const std::filesystem::path& path);
+  ~Claim();
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+  explicit operator bool() const { return held_; }
+  bool is_at(const std::filesystem::path& path) const;  ///< whether that names what is claimed
+  int release() { return std::exchange(fd_, -1); }      ///< the descriptor that has the lock, or -1
+
+ private:
+  bool held_ = false;
+  int fd_ = -1;
+};
+
+struct Begun {
+  std::filesystem::path path{};
+  int fd = -1;  ///< what `make` gave; -1: errno says why not
+};
+
+/// Begins the temporary of `path` (`<path>.tmp-<pid>`; where a living writer has that, a thread's or one of
+/// another container, the same with kAbovePids added) and locks it. What killed writers left there goes.
+/// `make` makes it where there is nothing and opens it: a descriptor, or -1 and errno.
+Begun begin_temporary(const std::filesystem::path& path,
+                      const std::function<int(const std::filesystem::path&)>& make);
 
 }  // namespace notch

@@ -4,7 +4,6 @@
 #include <system_error>
 
 #include "autograd/base/error.h"
-#include "autograd/base/orphans.h"
 
 namespace notch {
 
@@ -20,9 +19,7 @@ std::filesystem::path temporary_folder() {
 }
 
 DirectoryWriter temporary_directory(std::string_view name) {
-  const fs::path path = temporary_folder() / name;
-  remove_orphans(path);
-  return DirectoryWriter(path);
+  return DirectoryWriter(temporary_folder() / name);
 }
 
 }  // namespace notch

@@ -1,0 +1,109 @@
+#include "autograd/base/temporaries.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <limits>
+#include <string>
+#include <system_error>
+#include <thread>
+
+namespace notch {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Whether the path still names what is open there.
+bool names(const fs::path& path, int fd) {
+  struct stat open {};
+  struct stat named {};
+  return ::fstat(fd, &open) == 0 && ::lstat(path.c_str(), &named) == 0 &&
+         open.st_dev == named.st_dev && open.st_ino == named.st_ino;
+}
+
+int open_to_lock(const fs::path& path) {
+  constexpr int kFlags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  // NFS gives no exclusive lock on a file that is open for reading alone.
+  const int fd = ::open(path.c_str(), O_RDWR | kFlags);
+  return fd >= 0 ? fd : ::open(path.c_str(), O_RDONLY | kFlags);
+}
+
+/// Locks what has just been made. Who looks whether there is a lock has one for a moment: only another
+/// writer, that has taken the name since, has it for longer than two seconds; false.
+bool lock_new(int fd) {
+  for (int i = 0; i < 2000; ++i) {
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+    if (errno != EWOULDBLOCK && errno != EINTR) return true;  // there are no locks
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
+
+}  // namespace
+
+void Temporaries::forget(const fs::path& path) {
+  const auto gone = begun.extract(path);
+  if (!gone.empty() && gone.mapped() >= 0) ::close(gone.mapped());
+}
+
+Temporaries& temporaries() {
+  static Temporaries& all = *new Temporaries;
+  return all;
+}
+
+Claim::Claim(const fs::path& path) {
+  std::error_code error;
+  if (fs::is_symlink(path, error)) {
+    held_ = true;
+    return;
+  }
+  fd_ = open_to_lock(path);
+  if (fd_ < 0) return;
+  // Any other error leaves open who has it.
+  const bool free = ::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno == ENOLCK || errno == EOPNOTSUPP;
+  held_ = free && names(path, fd_);
+  if (!held_) ::close(release());
+}
+
+bool Claim::is_at(const fs::path& path) const { return held_ && (fd_ < 0 || names(path, fd_)); }
+
+Claim::~Claim() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Begun begin_temporary(const fs::path& path, const std::function<int(const fs::path&)>& make) {
+  std::map<fs::path, int>& begun = temporaries().begun;
+  Begun made{};
+  for (pid_t number = ::getpid();; number += kAbovePids) {
+    made.path = path;
+    made.path += kTemporaryMark;
+    made.path += std::to_string(number);
+    const bool last = number > std::numeric_limits<pid_t>::max() - kAbovePids;
+    errno = EEXIST;
+    made.fd = begun.contains(made.path) ? -1 : make(made.path);
+    if (made.fd < 0 && errno == EEXIST && !begun.contains(made.path)) {
+      if (const Claim left(made.path); left) {
+        std::error_code error;
+        fs::remove_all(made.path, error);
+      }
+      made.fd = make(made.path);
+    }
+    if (made.fd < 0) {
+      if (errno == EEXIST && !last) continue;
+      return made;
+    }
+    if (lock_new(made.fd) && names(made.path, made.fd)) break;
+    ::close(std::exchange(made.fd, -1));  // taken for a killed writer's before it had its lock
+    errno = EEXIST;
+    if (last) return made;
+  }
+  // Of its own, since a file is closed before it is renamed.
+  begun.emplace(made.path, ::fcntl(made.fd, F_DUPFD_CLOEXEC, 0));
+  return made;
+}
+
+}  // namespace notch
