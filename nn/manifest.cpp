@@ -1,5 +1,6 @@
 #include "nn/manifest.h"
 
+#include <bit>
 #include <system_error>
 
 #include "autograd/base/error.h"
@@ -12,6 +13,15 @@ namespace {
 
 constexpr std::int64_t kVersion = 1;
 constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 24;
+
+/// Whether one name is the other with one bit flipped.
+bool is_flipped(std::string_view a, std::string_view b) {
+  if (a.size() != b.size()) return false;
+  int bits = 0;
+  for (std::size_t i = 0; i < a.size(); ++i)
+    bits += std::popcount(static_cast<unsigned char>(a[i] ^ b[i]));
+  return bits == 1;
+}
 
 /// The file in `dir` that has the size and the hash of `file`, or "".
 std::string name_of_contents(const fs::path& dir, const ListedFile& file) {
@@ -75,11 +85,17 @@ void check_listed(const fs::path& dir, const ListedFile& file) {
   std::error_code error;
   const std::uintmax_t size = fs::file_size(path, error);
   if (error) {
-    if (const std::string other = name_of_contents(dir, file); !other.empty()) {
+    const std::string other = name_of_contents(dir, file);
+    if (is_flipped(file.name, other)) {
       refuse_file(dir / kManifestFile, file.name, "damaged: a name that no file has", file.name,
                   other + ", which has this size and hash");
     }
-    throw Error({.fault = Fault::io, .where = path.string(), .what = error.message()});
+    throw Error({.fault = Fault::io,
+                 .where = path.string(),
+                 .what = error.message(),
+                 .hint = other.empty() ? ""
+                                       : str(other, " has its size and hash: if it was renamed, ",
+                                             "give it its name back")});
   }
   if (size != file.bytes) {
     refuse_file(path, "", "damaged: the size differs from the manifest's", str(size, " bytes"),

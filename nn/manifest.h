@@ -28,8 +28,8 @@ void write_manifest(const fs::path& dir, const std::vector<std::string>& files);
 /// What a manifest lists. Every byte of it counts: Fault::input for unknown members.
 std::vector<ListedFile> read_manifest(const fs::path& dir);
 
-/// Throws Fault::io when `dir` does not have the file, Fault::input when it has it under another name or
-/// its size or hash is another.
+/// Throws Fault::io when `dir` does not have the file, and Fault::input when its size or hash is another or
+/// it is there under a name that differs in one bit, since then the manifest's name may be damaged.
 void check_listed(const fs::path& dir, const ListedFile& file);
 
 }  // namespace notch::nn

@@ -99,6 +99,25 @@ TEST_CASE("the file that differs is named, with what was written") {
   CHECK(parts.hint.find("--no-verify") == std::string::npos);
 }
 
+TEST_CASE("a file that was renamed is missing, and its new name is named") {
+  const TemporaryDirectory dir;
+  save(dir.path());
+  // The last is what one flipped bit of the manifest's name would leave: c is 0x63, b 0x62.
+  for (const auto& [other, fault] : {std::pair{"vocab.json.bak", Fault::io},
+                                     {"vocab.jsob", Fault::io},
+                                     {"uocab.jsoo", Fault::io},
+                                     {"vobab.json", Fault::input}}) {
+    CAPTURE(other);
+    fs::rename(dir / "vocab.json", dir / other);
+    const ErrorParts parts = error_of([&] { require_intact(dir.path()); });
+    CHECK(parts.fault == fault);
+    CHECK(parts.where == dir / (fault == Fault::io ? "vocab.json" : "manifest.json"));
+    CHECK((parts.hint + parts.expected).find(other) != std::string::npos);
+    fs::rename(dir / other, dir / "vocab.json");
+  }
+  CHECK(require_intact(dir.path()).empty());
+}
+
 TEST_CASE("what was edited and is whole is taken, and said") {
   const TemporaryDirectory dir;
   save(dir.path());
