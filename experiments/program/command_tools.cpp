@@ -91,9 +91,10 @@ void require_inputs_kept(const Verb& verb, const Args& args) {
   }
 }
 
-void remove_orphans_of_outputs(const Verb& verb, const Args& args) {
-  for (const Flag& flag : verb.flags)
-    if (flag.writes && args.has(flag.name)) remove_orphans(behind_link(*args.value(flag.name)));
+fs::path output_file(const fs::path& named) {
+  fs::path file = behind_link(named);
+  remove_orphans(file);
+  return file;
 }
 
 void require_model_directory(const fs::path& dir) {
@@ -164,7 +165,6 @@ fs::path new_directory(const Args& args) {
   fs::path out = fs::path(*given).lexically_normal();
   if (!out.has_filename()) out = out.parent_path();
   std::error_code error;
-  remove_orphans(behind_link(out));
   const fs::file_status status = fs::symlink_status(out, error);
   if (!fs::exists(status)) return out;
   if (!fs::exists(out, error)) {

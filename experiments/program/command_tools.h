@@ -23,8 +23,9 @@ namespace notch::experiments {
 /// for twice.
 void require_inputs_kept(const Verb& verb, const Args& args);
 
-/// Removes what killed processes left beside the files that `args` asks to write.
-void remove_orphans_of_outputs(const Verb& verb, const Args& args);
+/// Where to write a file that a flag names: where a link leads. What killed processes left beside it goes:
+/// for the moment when it is written, since a command that is refused changes nothing.
+std::filesystem::path output_file(const std::filesystem::path& named);
 
 /// Applies --threads; without it `fallback`, 0 = all cores.
 void use_threads(const Args& args, int fallback = 0);
@@ -50,7 +51,7 @@ void require_intact(const Args& args, const fs::path& dir);
 void say(const Args& args, std::string_view line);
 
 /// The directory that --out names, for a verb that makes one. Usage error for none, for one that
-/// holds something, and for what cannot become one. What killed processes left beside it goes.
+/// holds something, and for what cannot become one.
 std::filesystem::path new_directory(const Args& args);
 
 /// Makes it and what is above it, where it is not there yet.

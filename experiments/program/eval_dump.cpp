@@ -4,6 +4,7 @@
 
 #include "autograd/base/error.h"
 #include "data/batches.h"
+#include "experiments/program/command_tools.h"
 #include "nn/model_dir.h"
 
 namespace notch::experiments {
@@ -61,7 +62,7 @@ void dump_logits(const nn::Model& model, const DumpWindows& windows, const fs::p
       first += n;
     }
   };
-  nn::write_safetensors(behind_link(file), {ids("tokens", N, T, windows.tokens_),
+  nn::write_safetensors(output_file(file), {ids("tokens", N, T, windows.tokens_),
                                             ids("targets", N, T, windows.targets_),
                                             {"logits", nn::DType::f32, {N, T, V}, write}});
 }
@@ -88,7 +89,7 @@ void dump_gradients(const nn::Model& model, const DumpWindows& windows, const fs
   for (const nn::FileTensor& t : twin->file_tensors()) {
     if (t.param) tensors.push_back(nn::float_source(t));
   }
-  nn::write_safetensors(behind_link(file), std::move(tensors));
+  nn::write_safetensors(output_file(file), std::move(tensors));
 }
 
 }  // namespace notch::experiments

@@ -48,7 +48,7 @@ int export_onnx(const Args& args, const fs::path& file) {
   const Artefact from = open_artefact(args, args.positionals[0]);
   quant::OnnxCodes weights(from.loaded.tensors);
   nn::onnx_graph(from.model(), weights, args.has("onnx-cache"))
-      .write(file, from.path.filename().string());
+      .write(output_file(file), from.path.filename().string());
   note(args, str("written to ", file.string(), ", ", fs::file_size(file), " bytes; ",
                  from.file_bytes, " before"));
   return 0;

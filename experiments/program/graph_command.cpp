@@ -183,7 +183,7 @@ int graph_command(const Args& args) {
     record_model(graph, *model, ids, rounding);
   }
   if (const auto file = args.value("dot")) {
-    write_file(behind_link(*file), to_dot(graph));
+    write_file(output_file(*file), to_dot(graph));
     note(args, str("picture: dot -Tsvg ", shell_word(*file), " > graph.svg"));
   }
   std::cout << print(graph);

@@ -74,7 +74,7 @@ int imatrix_command(const Args& args) {
     if (before) ids[0] = *before;
     quant::add_importance(artefact.model(), {ids, 1, ctx}, matrix);
   }
-  quant::save_importance(matrix, out);
+  quant::save_importance(matrix, output_file(out));
   note(args,
        str(corpus.name, ": SHA-256 ", corpus.sha256.substr(0, 16), ", ", chunks, " chunks of ", ctx,
            " tokens; ", matrix.of.size(), " matrices written to ", out.string()));

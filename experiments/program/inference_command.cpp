@@ -109,7 +109,7 @@ int sweep_command(const Args& args) {
   }
   for (const std::string& what : sweep.left_out) note(args, "left out: " + what);
   if (const auto file = args.value("svg"))
-    write_file(behind_link(*file), svg::file_of(svg_of(sweep_plot(sweep))));
+    write_file(output_file(*file), svg::file_of(svg_of(sweep_plot(sweep))));
   return 0;
 }
 
@@ -152,7 +152,7 @@ int bench_inference_command(const Args& args) {
                    "` draws it"));
   }
   if (const auto file = args.value("svg"))
-    write_file(behind_link(*file), svg::file_of(roofline_svg(bench)));
+    write_file(output_file(*file), svg::file_of(roofline_svg(bench)));
   return 0;
 }
 

@@ -49,7 +49,6 @@ int dispatch(const std::vector<std::string>& arguments) {
       return 0;
     }
     require_inputs_kept(command.verb, args);
-    remove_orphans_of_outputs(command.verb, args);
     const int code = command.run(args);
     for (const std::string& line : last_notes()) note(args, line);
     return code;

@@ -87,6 +87,19 @@ TEST_CASE("what killed commands left goes with the next") {
   made("export " + model + " --format f16 --out", "half");
   made("quantize " + model + " --method rtn --bits 4 --out", "small");
   made("export " + model + " --gguf-type F16 --gguf", "model.gguf");
+  made("export " + model + " --onnx", "model.onnx");
+  made("graph " + model + " --dot", "graph.dot");
+  made("imatrix " + model + " --text text.txt --out", "imatrix.gguf");
+  made("eval " + model + " --text text.txt --dump-logits", "logits.safetensors");
+  // Not with one that is refused, whether it writes a directory or a file.
+  for (const std::string verb : {"export absent --format f16 --out", "export absent --gguf",
+                                 "graph absent --dot", "imatrix absent --text text.txt --out"}) {
+    const Outcome outcome =
+        program.shell("dead=$(sh -c 'echo $$'); mkdir mine.tmp-$dead; notch " + verb +
+                      " mine; code=$?; rmdir mine.tmp-$dead || exit 99; exit $code");
+    CAPTURE(verb);
+    check_refused(outcome, 4);
+  }
 }
 
 TEST_CASE("an interrupted command leaves nothing it had begun") {
