@@ -35,7 +35,7 @@ build() {
   NOTCH=$root/build/notch
 }
 
-# Every kind of row, checkpoints every few steps, two seeds: some ten seconds.
+# Every kind of row, checkpoints every few steps, two seeds: some sixteen seconds of processor time a run.
 small_experiment() {
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
