@@ -328,15 +328,13 @@ std::optional<PipelineModel> run_pipeline(const RunContext& run, std::int64_t se
 
 quant::Plan layers_plan(const ExperimentConfig& config, RowConfig row) {
   if (row.bits > 0) return row_plan(config, row);
+  row.grid = quant::name_of(quant::with_bits(row_spec(row), 8).grid);
   row.bits = 8;
-  row.grid = quant::name_of(quant::GridKind::narrow);
-  row.granularity = quant::name_of(quant::Granularity::channel);
-  row.group_size = 0;
-  row.scale = quant::name_of(quant::ScaleType::f32);
   quant::Plan plan = row_plan(config, row);
-  if (plan.table) plan.table = plan.weights;
-  for (quant::PlanRule& rule : plan.rules)
-    if (rule.spec) rule.spec = plan.weights;
+  plan.weights = {.bits = 8,
+                  .grid = quant::GridKind::narrow,
+                  .granularity = quant::Granularity::channel,
+                  .scale = quant::ScaleType::f32};
   return plan;
 }
 

@@ -52,7 +52,8 @@ std::optional<PipelineModel> run_pipeline(const RunContext& run, std::int64_t se
                                           const RowTools& tools, RowResult& result);
 
 /// row_plan; of a row without integers (bits = 0), which has no spec, the plan whose layers are what can
-/// be pruned: 8 bits per channel, which fit every matrix.
+/// be pruned: 8 bits per channel, which fit every matrix. The table is that of 8 bits on the row's grid,
+/// or on the narrow one where that has none: pruners with statistics walk the text through it.
 quant::Plan layers_plan(const ExperimentConfig& config, RowConfig row);
 
 /// The model that the stages leave, without values; where ranks follow from values, in the smallest factors.

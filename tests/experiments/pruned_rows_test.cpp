@@ -101,18 +101,32 @@ TEST_CASE("what a row in half precision prunes depends on no grid") {
   };
   const std::vector<std::string> all = {"h.0.attn.c_attn", "h.0.attn.c_proj", "h.0.mlp.c_fc",
                                         "h.0.mlp.c_proj"};
-  c.quant.layers = {{.pattern = "h.*.mlp.c_fc", .bits = 3}};
   for (const char* embedding : {"fp32", "int8", "same"}) {
     c.quant.embedding = embedding;
     for (const std::string_view grid : quant::grid_names()) {
       CAPTURE(embedding, grid);
       c.quant.grid = grid;
       c.quant.granularity = "channel";
+      c.quant.group_size = 0;
+      c.quant.layers = {{.pattern = "h.*.mlp.c_fc", .bits = 3}};
       CHECK(prunable() == all);
+      if (c.quant.embedding == "same") continue;
+      c.quant.layers.clear();
       c.quant.granularity = "group";  // which would not divide 16 channels
       c.quant.group_size = 5;
       CHECK(prunable() == all);
     }
+  }
+  // The table that the text is walked through is that of a row of 8 bits, where there can be one.
+  RowConfig row = half;
+  row.granularity = "group";
+  row.group_size = 8;
+  row.scale = "f16";
+  for (const char* grid : {"narrow", "full", "asymmetric"}) {
+    row.grid = grid;
+    RowConfig eight = row;
+    eight.bits = 8;
+    CHECK(layers_plan(c, row).table == row_plan(c, eight).table);
   }
 }
 
