@@ -259,12 +259,12 @@ FileWriter::FileWriter(fs::path path) : path_(destination(std::move(path))) {
                  .expected = "a regular file"});
   }
   const std::lock_guard lock(temporaries().mutex);
-  const Begun begun = begin_temporary(path_, [](const fs::path& temporary) {
+  Begun begun = begin_temporary(path_, [](const fs::path& temporary) {
     constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
     return retry([&] { return file_calls().open(temporary.c_str(), kFlags, 0666); });
   });
   if (begun.fd < 0) fail(begun.path, "cannot create", errno);
-  temporary_ = begun.path;
+  temporary_ = std::move(begun.path);
   fd_ = begun.fd;
 }
 
@@ -323,7 +323,7 @@ DirectoryWriter::DirectoryWriter(fs::path path) : path_(destination(std::move(pa
   }
   remove_orphans(path_);
   const std::lock_guard lock(temporaries().mutex);
-  const Begun begun = begin_temporary(path_, [](const fs::path& temporary) {
+  Begun begun = begin_temporary(path_, [](const fs::path& temporary) {
     if (file_calls().mkdir(temporary.c_str(), 0777) != 0) return -1;
     constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     const int fd = retry([&] { return file_calls().open(temporary.c_str(), kFlags, 0); });
@@ -334,7 +334,7 @@ DirectoryWriter::DirectoryWriter(fs::path path) : path_(destination(std::move(pa
     return -1;
   });
   if (begun.fd < 0) fail(begun.path, "cannot create directory", errno);
-  temporary_ = begun.path;
+  temporary_ = std::move(begun.path);
   ::close(begun.fd);  // its lock is kept with its name
 }
 

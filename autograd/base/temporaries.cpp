@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <limits>
 #include <string>
 #include <system_error>
@@ -102,7 +103,15 @@ Begun begin_temporary(const fs::path& path, const std::function<int(const fs::pa
     if (last) return made;
   }
   // Of its own, since a file is closed before it is renamed.
-  begun.emplace(made.path, ::fcntl(made.fd, F_DUPFD_CLOEXEC, 0));
+  const int kept = ::fcntl(made.fd, F_DUPFD_CLOEXEC, 0);
+  try {
+    begun.emplace(made.path, kept);
+  } catch (...) {  // without memory nobody would know of it
+    std::remove(made.path.c_str());
+    if (kept >= 0) ::close(kept);
+    ::close(made.fd);
+    throw;
+  }
   return made;
 }
 
