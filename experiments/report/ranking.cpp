@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 #include <sstream>
+#include <utility>
 
 #include "autograd/base/error.h"
 #include "experiments/report/moderation.h"
@@ -91,6 +92,15 @@ std::string best_sentence(const Statistics& statistics, const WidthRanking& w) {
   return out;
 }
 
+/// By how much `row` is above the other one of its pair.
+Difference above(const Pair& pair, const RowResult* row) {
+  Difference d = pair.difference;  // of the worse from the better
+  if (pair.worse == row) return d;
+  d.mean = -d.mean;
+  d.low = -std::exchange(d.high, -d.low);
+  return d;
+}
+
 /// How each trained row stands to the best row without training that is made of what it is itself
 /// compared with.
 std::string rounding_sentence(const Statistics& statistics, const WidthRanking& w) {
@@ -111,9 +121,9 @@ std::string rounding_sentence(const Statistics& statistics, const WidthRanking& 
                  statistics.other_bytes(pair.worse->name, pair.better->name), " by ",
                  nats(pair.difference));
     } else {
-      out += str(label(*row), " not resolvable from ", label(**rounded),
-                 statistics.other_bytes((*rounded)->name, row->name), ", ",
-                 change(statistics.difference(row->name, (*rounded)->name)));
+      out +=
+          str(label(*row), " not resolvable from ", label(**rounded),
+              statistics.other_bytes((*rounded)->name, row->name), ", ", change(above(pair, row)));
     }
     out += ", " + p_text(pair.p);
   }

@@ -115,7 +115,7 @@ std::string column_notes(const Table& table, const std::vector<SeedResults>& see
                            : "[ ]: 95 % interval of the paired difference, over blocks of windows, "
                              "with Student's t for as few as there are.");
   explain(has("kl_mean"), "KL(fp32 || row), nats.");
-  explain(has("worst_window"), "worst window: the largest change of one window's mean loss.");
+  explain(has("worst_window"), "worst window: the largest change of one whole window's mean loss.");
   const bool from_fp32 = has("recovery_percent"), from_control = has("control_recovery_percent");
   if (from_fp32 || from_control) {
     out += str(from_fp32 ? "R" : "R_c",

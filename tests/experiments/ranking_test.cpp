@@ -167,6 +167,32 @@ TEST_CASE("The verdict names best, beaten and tied rows per width") {
   CHECK(text.find("INT8 channel: rtn has the lowest loss") != std::string::npos);
 }
 
+TEST_CASE("The intervals of a verdict are those of its pairs") {
+  std::vector<SeedResults> seeds = one_seed();
+  seeds.push_back(one_seed()[0]);
+  seeds[1].seed = 2;
+  // Of this pair alone the seeds disagree, so that its own seeds and those of all pairs say other things.
+  for (double& loss : seeds[1].rows[5].eval.window_losses) loss += 10 * 0.03;
+  seeds[1].rows[5].eval.loss += 0.03;
+  const Statistics statistics(seeds);
+  const std::vector<WidthRanking> all = rankings(statistics);
+  const auto of = [&](std::string_view name) {
+    return *std::ranges::find(all[0].rows, name, [](const RowResult* r) { return label(*r); });
+  };
+  const Pair& pair = all[0].pair(of("qat-ste"), of("gptq of control"));
+  const Difference own = statistics.difference("qat-ste-int4", "control-gptq-int4");
+  REQUIRE(std::abs(own.high - own.low) != Approx(pair.difference.high - pair.difference.low));
+  const bool is_worse = pair.worse == of("qat-ste");
+  const double mean = is_worse ? pair.difference.mean : -pair.difference.mean;
+  const double low = is_worse ? pair.difference.low : -pair.difference.high;
+  const double high = is_worse ? pair.difference.high : -pair.difference.low;
+  const std::string text = verdict(statistics, all);
+  INFO(text);
+  CHECK(text.find(str("qat-ste not resolvable from gptq of control, ", printed("%+.4f", mean),
+                      " nats [", printed("%+.4f", low), ", ", printed("%+.4f", high), "]")) !=
+        std::string::npos);
+}
+
 TEST_CASE("A row is compared with its own control and its GPTQ") {
   std::vector<SeedResults> seeds = one_seed();
   std::vector<RowResult>& rows = seeds[0].rows;
