@@ -92,15 +92,6 @@ std::string best_sentence(const Statistics& statistics, const WidthRanking& w) {
   return out;
 }
 
-/// By how much `row` is above the other one of its pair.
-Difference above(const Pair& pair, const RowResult* row) {
-  Difference d = pair.difference;  // of the worse from the better
-  if (pair.worse == row) return d;
-  d.mean = -d.mean;
-  d.low = -std::exchange(d.high, -d.low);
-  return d;
-}
-
 /// How each trained row stands to the best row without training that is made of what it is itself
 /// compared with.
 std::string rounding_sentence(const Statistics& statistics, const WidthRanking& w) {
@@ -121,9 +112,9 @@ std::string rounding_sentence(const Statistics& statistics, const WidthRanking& 
                  statistics.other_bytes(pair.worse->name, pair.better->name), " by ",
                  nats(pair.difference));
     } else {
-      out +=
-          str(label(*row), " not resolvable from ", label(**rounded),
-              statistics.other_bytes((*rounded)->name, row->name), ", ", change(above(pair, row)));
+      out += str(label(*row), " not resolvable from ", label(**rounded),
+                 statistics.other_bytes((*rounded)->name, row->name), ", ",
+                 change(pair.above_other(row)));
     }
     out += ", " + p_text(pair.p);
   }
@@ -131,6 +122,14 @@ std::string rounding_sentence(const Statistics& statistics, const WidthRanking& 
 }
 
 }  // namespace
+
+Difference Pair::above_other(const RowResult* row) const {
+  Difference d = difference;  // of the worse from the better
+  if (row == worse) return d;
+  d.mean = -d.mean;
+  d.low = -std::exchange(d.high, -d.low);
+  return d;
+}
 
 const Pair& WidthRanking::pair(const RowResult* a, const RowResult* b) const {
   const auto found = std::ranges::find_if(pairs, [&](const Pair& p) {

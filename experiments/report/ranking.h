@@ -20,6 +20,8 @@ struct Pair {
   Difference difference{};
   double p = 1;  ///< Holm's, over all pairs of the width
   bool resolved() const { return p < 0.05; }
+  /// The loss of one of the two minus the other's.
+  Difference above_other(const RowResult* row) const;
 };
 
 /// The rows that share a width and a granularity.

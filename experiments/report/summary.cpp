@@ -66,12 +66,18 @@ FamilyBest best_of(const Statistics& statistics, const WidthRanking& w, Family f
   return best;
 }
 
-/// Whether what rounding costs two rows differs, by the p-value that the ranking gives them. Where
-/// their references differ it has none: then by Bonferroni over as many pairs.
-bool is_resolved(const Statistics& statistics, const WidthRanking& w, const RowResult& a,
-                 const RowResult& b, const Difference& d) {
-  if (statistics.reference_of(a) == statistics.reference_of(b)) return w.pair(&a, &b).resolved();
-  return d.p() * static_cast<double>(w.pairs.size()) < 0.05;
+/// What rounding costs `a` minus what it costs `b`, and whether that is resolved from zero: as the
+/// ranking compares the two. Where their references differ it does not: then by their own seeds, with
+/// Bonferroni over as many pairs.
+std::pair<Difference, bool> compared(const Statistics& statistics, const WidthRanking& w,
+                                     const RowResult& a, const RowResult& b) {
+  if (&a == &b) return {statistics.cost_difference(a, b), false};
+  if (statistics.reference_of(a) == statistics.reference_of(b)) {
+    const Pair& pair = w.pair(&a, &b);
+    return {pair.above_other(&a), pair.resolved()};
+  }
+  const Difference d = statistics.cost_difference(a, b);
+  return {d, d.p() * static_cast<double>(w.pairs.size()) < 0.05};
 }
 
 /// "8, 6 and 4 bits"; with their titles where those say more.
@@ -126,9 +132,9 @@ std::vector<WidthSummary> summaries(const Statistics& statistics,
     const RowResult& first = *summary.families.front().row;
     for (FamilyBest& f : summary.families) {
       f.bytes = statistics.other_bytes(f.row->name, first.name);
-      const Difference d = statistics.cost_difference(*f.row, first);
-      summary.behind.push_back(d);
-      summary.resolved.push_back(f.row != &first && is_resolved(statistics, w, *f.row, first, d));
+      const auto [difference, resolved] = compared(statistics, w, *f.row, first);
+      summary.behind.push_back(difference);
+      summary.resolved.push_back(resolved);
     }
     out.push_back(std::move(summary));
   }
