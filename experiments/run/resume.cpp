@@ -135,20 +135,30 @@ std::string without_seed(const std::string& name) { return name.substr(0, name.r
 
 /// Removes what was made of other settings; the rows of which something was there. A row that is
 /// not in the table any more keeps its model, not its results: nothing says later what they mean.
+/// What has no name that a run gives is someone else's and stays. Nothing is removed behind a link,
+/// where it may be another run's too, and nothing outdated may stay.
 std::set<std::string> remove_outdated(const fs::path& run, const Artefacts& before,
                                       const Artefacts& now) {
   const auto outdated = [&](const std::string& name) {
     const auto was = before.find(name), is = now.find(name);
-    return name != kBaseRow &&
-           (was == before.end() || is == now.end() || was->second != is->second);
+    if (name == kBaseRow || (was == before.end() && is == now.end())) return false;
+    return was == before.end() || is == now.end() || was->second != is->second;
   };
-  std::set<std::string> removed;
-  const auto remove = [&](const fs::path& folder, const auto& row_of) {
+  std::vector<std::pair<fs::path, std::string>> found;
+  const auto look = [&](const fs::path& folder, const auto& row_of) {
+    const bool of_seed = folder.parent_path() != run;  // the run itself may be a link
+    const bool linked = fs::is_symlink(folder) || (of_seed && fs::is_symlink(folder.parent_path()));
     for (const fs::path& entry : entries_of(folder)) {
       const std::string row = row_of(entry);
       if (!outdated(row)) continue;
-      fs::remove_all(entry);
-      removed.insert(row);
+      if (linked) {
+        throw Error({.where = folder.string(),
+                     .what = "lies behind a link and has something of other settings",
+                     .found = entry.filename().string(),
+                     .hint = "put the folder itself in the link's place, or start a new run with "
+                             "--out"});
+      }
+      found.emplace_back(entry, row);
     }
   };
   std::vector<fs::path> seeds;
@@ -156,14 +166,23 @@ std::set<std::string> remove_outdated(const fs::path& run, const Artefacts& befo
     if (RunDir::is_seed(entry.path().filename().string())) seeds.push_back(entry.path());
   }
   for (const fs::path& seed : seeds) {
-    remove(seed / "rows", [](const fs::path& file) { return file.stem().string(); });
-    remove(seed / "ckpt",
-           [](const fs::path& folder) { return row_of_phase(folder.filename().string()); });
+    look(seed / "rows", [](const fs::path& file) {
+      const bool ours = file.extension() == ".json" || file.extension() == ".sensitivity";
+      return ours ? file.stem().string() : std::string();
+    });
+    look(seed / "ckpt",
+         [](const fs::path& folder) { return row_of_phase(folder.filename().string()); });
   }
-  remove(run / "models", [&](const fs::path& folder) {
-    const std::string row = without_seed(folder.filename().string());
+  look(run / "models", [&](const fs::path& folder) {
+    const std::string name = folder.filename().string(), row = without_seed(name);
+    if (!RunDir::is_model(name)) return std::string();
     return now.contains(row) ? row : std::string(kBaseRow);
   });
+  std::set<std::string> removed;
+  for (const auto& [entry, row] : found) {
+    fs::remove_all(entry);
+    removed.insert(row);
+  }
   return removed;
 }
 

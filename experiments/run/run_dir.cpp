@@ -111,6 +111,7 @@ RunDir::RunDir(fs::path path, Earlier earlier)
   if (earlier == Earlier::resume && !has_run) {
     throw Error({.where = path_.string(),
                  .what = "there is no run to resume",
+                 .found = str("no ", kResolvedConfig),
                  .hint = "start it without --resume"});
   }
   create(path_);

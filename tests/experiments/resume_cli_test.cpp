@@ -21,6 +21,45 @@ TEST_CASE("the program resumes a moved folder, but not another text") {
   CHECK(program.entries() == before);
 }
 
+TEST_CASE("a run that goes on keeps what it did not write") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml -q quant.bits=8,4").code == 0);
+  program.shell(
+      "cd run && mkdir -p seed-1337/ckpt/mine models/rtn-int4 && "
+      "touch seed-1337/ckpt/mine/notes seed-1337/rows/notes.txt seed-1337/rows/mine.json "
+      "seed-1337/rows/rtn-int4.txt seed-1337/ckpt/notes models/rtn-int4/notes");
+  const auto before = program.entries();
+  REQUIRE(program.notch("run tiny.toml --resume -q quant.bits=8,4").code == 0);
+  CHECK(program.entries() == before);
+  // Other settings make a row again, and that alone.
+  const fs::path row = program / "run/seed-1337/rows/rtn-int4.json";
+  const std::string was = read_file(row);
+  REQUIRE(program.notch("run tiny.toml --resume -q quant.bits=8,4 quant.scale=f16").code == 0);
+  CHECK(program.entries() == before);
+  CHECK(read_file(row) != was);
+}
+
+TEST_CASE("the file that a resumed run lacks is named") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml -q").code == 0);
+  program.shell("rm run/config.resolved.toml");
+  const Outcome refused = program.notch("run tiny.toml --resume -q");
+  check_refused(refused, 2);
+  CHECK(refused.err.find("no config.resolved.toml") != std::string::npos);
+}
+
+TEST_CASE("a run that goes on removes nothing behind a link") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml -q").code == 0);
+  program.shell(
+      "mkdir there && mv run/seed-1337/rows there && ln -s ../../there/rows run/seed-1337");
+  REQUIRE(program.notch("run tiny.toml --resume -q").code == 0);
+  const auto before = program.entries();
+  check_refused(program.notch("run tiny.toml --resume -q quant.scale=f16"), 2);
+  CHECK(program.entries() == before);
+  CHECK(fs::exists(program / "there/rows/rtn-int8.json"));
+}
+
 TEST_CASE("a run goes on where its file lies, whatever that says") {
   const Program program;
   const Outcome first = program.notch("run tiny.toml -q");
