@@ -21,6 +21,7 @@
 #include "experiments/report/parts.h"
 #include "experiments/report/statistics.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/row_files.h"
 #include "experiments/show/roofline.h"
 #include "nn/onnx_model.h"
 #include "quant/store/gptq_checkpoint.h"
@@ -83,7 +84,7 @@ std::vector<SeedResults> results_of(const RunPart& run) {
                  .what = "the run has no rows yet",
                  .hint = "`notch run --resume` finishes it"});
   }
-  const std::string scored_on = row_from_text(read_file(first), first.string()).scored_on;
+  const std::string scored_on = read_row(first).scored_on;
   return read_results({run}, run.config, scored_on);
 }
 

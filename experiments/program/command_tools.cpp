@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "autograd/base/error.h"
+#include "autograd/base/files.h"
 #include "autograd/base/orphans.h"
 #include "autograd/base/printable.h"
 #include "autograd/base/thread_pool.h"
@@ -24,7 +25,7 @@ namespace {
 
 /// For someone who named a run: "its models are …".
 std::string models_of_run(const fs::path& dir) {
-  const std::vector<fs::path> models = entries_of(dir / "models");
+  const std::vector<fs::path> models = finished_entries(dir / "models");
   if (models.empty()) return "";
   std::string hint = "this is a run; its models are";
   constexpr std::size_t kShown = 4;
@@ -89,6 +90,15 @@ void require_inputs_kept(const Verb& verb, const Args& args) {
     }
     outputs.push_back(output);
   }
+}
+
+std::vector<fs::path> finished_entries(const fs::path& directory) {
+  std::vector<fs::path> entries = entries_of(directory);
+  std::erase_if(entries, [](const fs::path& entry) {
+    std::string base;
+    return is_temporary_name(entry.filename().native(), base);
+  });
+  return entries;
 }
 
 fs::path output_file(const fs::path& named) {

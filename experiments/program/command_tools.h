@@ -44,6 +44,10 @@ void note(const Args& args, std::string_view line);
 std::vector<std::string>& last_notes();
 /// Notes, as one of these, a file that was rewritten since it was written here.
 void note_rewritten(const fs::path& file, nn::Digest digest);
+/// What lies directly below `directory`, sorted, without what writers have not finished: the temporaries of a
+/// run that goes on, or that was interrupted.
+std::vector<std::filesystem::path> finished_entries(const std::filesystem::path& directory);
+
 /// Throws for a damaged file of a model directory and notes what was rewritten; --no-verify does neither.
 void require_intact(const Args& args, const fs::path& dir);
 

@@ -229,9 +229,8 @@ void inspect_checkpoint(const Args& args, const fs::path& dir) {
 }
 
 bool has_checkpoints(const fs::path& dir) {
-  const fs::directory_iterator entries(dir);
-  return std::ranges::any_of(entries, [](const fs::directory_entry& entry) {
-    return entry.path().filename().string().starts_with("step-");
+  return std::ranges::any_of(finished_entries(dir), [](const fs::path& entry) {
+    return entry.filename().string().starts_with("step-");
   });
 }
 

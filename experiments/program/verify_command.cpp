@@ -8,7 +8,9 @@
 #include "autograd/kernels/sha256.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/run/layer_study.h"
 #include "experiments/run/results.h"
+#include "experiments/run/row_files.h"
 #include "experiments/run/run_dir.h"
 #include "experiments/run/setup.h"
 #include "nn/checkpoint.h"
@@ -21,6 +23,9 @@ namespace {
 
 /// Losses of the same bits on the same machine; another processor may round otherwise.
 constexpr double kSameLoss = 1e-5;
+
+constexpr std::string_view kWhatIsVerified =
+    "a model, a run, a checkpoint, a row, .safetensors or .gguf";
 
 class Findings {
  public:
@@ -93,16 +98,20 @@ void verify_model(Findings& findings, const fs::path& dir) {
   }
 }
 
+/// A run that goes on removes its older ones: of what is gone by now there is nothing to say.
 void verify_checkpoint(Findings& findings, const fs::path& dir) {
   try {
     for (const nn::ListedFile& file : nn::read_manifest(dir)) {
-      findings.examine(dir / file.name, [&] {
+      const fs::path at = dir / file.name;
+      try {
         nn::check_listed(dir, file);
-        return state(nn::Digest::holds);
-      });
+        findings.add(at, state(nn::Digest::holds), "");
+      } catch (const Error& e) {
+        if (fs::exists(dir)) findings.damaged(at, e);
+      }
     }
   } catch (const Error& e) {
-    findings.damaged(dir / nn::kManifestFile, e);
+    if (fs::exists(dir)) findings.damaged(dir / nn::kManifestFile, e);
   }
 }
 
@@ -111,7 +120,7 @@ bool is_checkpoint(const fs::path& dir) {
 }
 
 void verify_checkpoints(Findings& findings, const fs::path& root) {
-  for (const fs::path& dir : entries_of(root)) {
+  for (const fs::path& dir : finished_entries(root)) {
     if (is_checkpoint(dir)) verify_checkpoint(findings, dir);
   }
 }
@@ -151,10 +160,16 @@ void verify_row(Findings& findings, const fs::path& file, const fs::path& model,
                 const Rescore* rescore) {
   findings.examine(file, [&] {
     bool has_digest = false;
-    const RowResult row = row_from_text(read_file(file), file.string(), &has_digest);
+    const RowResult row = read_row(file, &has_digest);
     const std::string whole = state(has_digest ? nn::Digest::holds : nn::Digest::none);
     // A report of several parts keeps their rows, not their models.
     if (!fs::exists(model.parent_path())) return whole + "; no models here";
+    if (!fs::exists(model / nn::kWeightsFile)) {
+      if (!fs::exists(model / nn::kConfigFile)) {  // or it was told of with the models
+        findings.damaged(model / nn::kWeightsFile, Error({.what = "there is no such file"}));
+      }
+      return whole + "; its model is missing";
+    }
     const std::string found = kernels::sha256_file(model / nn::kWeightsFile);
     if (found != row.sha256) {
       throw Error({.fault = Fault::mismatch,
@@ -168,7 +183,14 @@ void verify_row(Findings& findings, const fs::path& file, const fs::path& model,
 }
 
 void verify_run(Findings& findings, const fs::path& run, const Rescore* rescore) {
-  for (const fs::path& model : entries_of(run / "models")) {
+  // What it tells of itself.
+  const auto tell = [&](const fs::path& file) {
+    if (fs::is_regular_file(file)) findings.add(file, state(nn::Digest::none), "");
+  };
+  for (const fs::path& file : entries_of(run)) {
+    if (RunDir::replaces(run, file)) tell(file);
+  }
+  for (const fs::path& model : finished_entries(run / "models")) {
     if (fs::exists(model / nn::kConfigFile)) verify_model(findings, model);
   }
   for (const fs::path& seed : entries_of(run)) {
@@ -179,7 +201,29 @@ void verify_run(Findings& findings, const fs::path& run, const Rescore* rescore)
                                     seed.filename().string().substr(std::string("seed-").size()));
       verify_row(findings, row, run / "models" / model, rescore);
     }
-    for (const fs::path& phase : entries_of(seed / "ckpt")) verify_checkpoints(findings, phase);
+    tell(seed / kLayerStudy);
+    for (const fs::path& phase : finished_entries(seed / "ckpt"))
+      verify_checkpoints(findings, phase);
+  }
+}
+
+/// One file by itself: those of a model or a checkpoint have their digests in a manifest beside them.
+void verify_file(Findings& findings, const fs::path& file) {
+  if (nn::is_gguf(file) || file.extension() == ".gguf") {
+    findings.examine(file, [&] { return state(nn::GgufFile::open(file).verify()); });
+  } else if (file.extension() == ".safetensors") {
+    findings.examine(file, [&] { return state(nn::SafetensorsFile::open(file).verify()); });
+  } else if (file.extension() == ".json" && fs::absolute(file).parent_path().filename() == "rows") {
+    findings.examine(file, [&] {
+      bool has_digest = false;
+      read_row(file, &has_digest);
+      return state(has_digest ? nn::Digest::holds : nn::Digest::none);
+    });
+  } else {
+    throw Error({.fault = Fault::input,
+                 .where = file.string(),
+                 .what = "a file that has no digest in it",
+                 .expected = std::string(kWhatIsVerified)});
   }
 }
 
@@ -191,9 +235,15 @@ int verify_command(const Args& args) {
     throw Error({.fault = Fault::io,
                  .where = path.string(),
                  .what = "there is no such file",
-                 .expected = "a model, a run, a checkpoint or a file of weights"});
+                 .expected = std::string(kWhatIsVerified)});
   }
   const bool is_run = fs::exists(path / kResolvedConfig);
+  if (is_run && !args.has("evaluate") && !args.overrides.empty()) {
+    throw Error({.where = "notch verify",
+                 .what = "settings say how rows are scored again, and digests need none",
+                 .field = args.overrides[0],
+                 .hint = "give --evaluate too, or leave it out"});
+  }
   if (!is_run && (args.has("evaluate") || !args.overrides.empty())) {
     throw Error({.where = "notch verify",
                  .what = "only a run has scores",
@@ -209,13 +259,10 @@ int verify_command(const Args& args) {
     if (args.has("evaluate")) rescore.emplace(path, args.overrides);
     verify_run(findings, path, rescore ? &*rescore : nullptr);
   } else if (!fs::is_directory(path)) {
-    findings.examine(path, [&] {
-      return state(nn::is_gguf(path) ? nn::GgufFile::open(path).verify()
-                                     : nn::SafetensorsFile::open(path).verify());
-    });
+    verify_file(findings, path);
   } else if (fs::exists(path / nn::kManifestFile) && !fs::exists(path / nn::kConfigFile)) {
     verify_checkpoint(findings, path);
-  } else if (std::ranges::any_of(entries_of(path), is_checkpoint)) {
+  } else if (std::ranges::any_of(finished_entries(path), is_checkpoint)) {
     verify_checkpoints(findings, path);
   } else {
     require_model_directory(path);

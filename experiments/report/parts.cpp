@@ -13,6 +13,7 @@
 #include "experiments/run/metrics.h"
 #include "experiments/run/resume.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/row_files.h"
 
 namespace notch::experiments {
 namespace {
@@ -272,7 +273,7 @@ std::vector<SeedResults> read_results(const std::vector<RunPart>& parts,
       for (const RunPart& p : parts) {
         const fs::path file = row_file(p, seed, plan.name);
         if (!fs::exists(file)) continue;
-        RowResult found = row_from_text(read_file(file), file.string());
+        RowResult found = read_row(file);
         if (!found.scored_on.empty() && found.scored_on != scored_on) {
           throw Error({.fault = Fault::mismatch,
                        .where = file.string(),

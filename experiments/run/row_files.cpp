@@ -50,6 +50,19 @@ std::string write_model(const nn::Model& model, const quant::Quantized& quantize
              static_cast<int>(1000 * row.moved + 0.5) / 10.0, " % of their weights");
 }
 
+RowResult read_row(const fs::path& file, bool* has_digest) {
+  RowResult row = row_from_text(read_file(file), file.string(), has_digest);
+  if (row.name == file.stem().string()) return row;
+  throw Error({.fault = Fault::input,
+               .where = file.string(),
+               .what = "is not of this row",
+               .field = "name",
+               .found = row.name,
+               .expected = file.stem().string(),
+               .hint = "put the row's own file in its place; a run that is resumed makes the row "
+                       "again"});
+}
+
 quant::LoadedModel read_model(const fs::path& dir, RowResult& row) {
   nn::require_intact(dir);
   quant::LoadedModel loaded = quant::load_any(dir);

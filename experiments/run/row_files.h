@@ -25,6 +25,10 @@ inline constexpr std::string_view kRowKey = "notch_row";
 std::string write_model(const nn::Model& model, const quant::Quantized& quantized, RowResult& row,
                         const std::filesystem::path& dir, Json about);
 
+/// The row in `file`, as row_from_text. Throws Fault::input also where it has another name than its file: its
+/// digest holds for a copy as well.
+RowResult read_row(const std::filesystem::path& file, bool* has_digest = nullptr);
+
 /// The model in `dir`, read back; its hash and its bytes go into the row. Throws as nn::require_intact and
 /// quant::load_any, and Fault::mismatch where the file has other bytes than predicted.
 quant::LoadedModel read_model(const std::filesystem::path& dir, RowResult& row);
