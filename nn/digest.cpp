@@ -57,13 +57,15 @@ std::vector<PieceHash> hash_pieces(
 
 void refuse_damaged(const fs::path& path, std::string_view field, std::string what,
                     std::string found, std::string expected) {
-  refuse_file(path, field, std::move(what), std::move(found), std::move(expected),
-              "get the file again, or write it again; --no-verify takes it as it is");
+  refuse_file(
+      path, field, std::move(what), std::move(found), std::move(expected),
+      "get the file again, or write it again; a command that has --no-verify takes it as it is");
 }
 
 void refuse_digest(const fs::path& path, std::string found) {
   refuse_file(path, kDigestKey, "a digest that this build does not know", std::move(found),
-              std::string(kDigestName), "a newer build knows it; --no-verify does not ask for it");
+              std::string(kDigestName),
+              "a newer build knows it; a command that has --no-verify does not ask for it");
 }
 
 }  // namespace notch::nn

@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* kOnPurpose =
     "undo the change or get the file again; if it was made on purpose, remove manifest.json, or "
-    "give --no-verify";
+    "give --no-verify to a command that has it";
 
 bool is_whole_json(const fs::path& file) {
   if (file.extension() != ".json") return false;
@@ -106,7 +106,8 @@ std::vector<std::string> require_intact(const fs::path& dir) {
     if (state.digest == Digest::rewritten) rewritten.push_back(state.file);
     if (!state.damage) continue;
     ErrorParts parts = state.damage->parts();
-    if (parts.hint.empty()) parts.hint = kOnPurpose;
+    const bool read = parts.fault == Fault::input || parts.fault == Fault::mismatch;
+    if (parts.hint.empty() && read) parts.hint = kOnPurpose;
     throw Error(std::move(parts));
   }
   return rewritten;

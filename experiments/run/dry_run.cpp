@@ -189,8 +189,12 @@ void dry_run(const ExperimentConfig& config, const Data& data, const Origins& or
   try {
     compare({narrow, little, dir, progress}, 0);
   } catch (const Error& e) {
-    if (e.fault() == Fault::io) throw;
-    refuse(config, origins, e.parts());
+    if (e.fault() != Fault::io) refuse(config, origins, e.parts());
+    ErrorParts parts = e.parts();
+    parts.hint = str("this was tried out in the folder for temporary files, ",
+                     folder.temporary().parent_path().string(),
+                     ": make room there, or let TMPDIR name another");
+    throw Error(std::move(parts));
   }
 }
 

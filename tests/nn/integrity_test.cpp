@@ -91,6 +91,10 @@ TEST_CASE("the file that differs is named, with what was written") {
   }
   fs::remove(dir / "merges.txt");
   CHECK(damaged(dir.path()) == Names{"merges.txt"});
+  // Nobody changed a file that is not there.
+  const ErrorParts absent = error_of([&] { require_intact(dir.path()); });
+  CHECK(absent.fault == Fault::io);
+  CHECK(absent.hint.find("on purpose") == std::string::npos);
   // What cannot be opened is none of that: no change on purpose, and --no-verify would not help.
   put_file(dir / "model.safetensors", "x");
   const ErrorParts parts = error_of([&] { require_intact(dir.path()); });
