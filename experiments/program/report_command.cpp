@@ -55,7 +55,10 @@ void write_parts(const RunDir& dir, const std::vector<RunPart>& parts, Experimen
   dir.write_config(to_toml(config));
   for (const char* name : {"inputs.json", "env.json"}) {
     const fs::path file = parts.front().directory / name;
-    if (fs::exists(file)) write_file(dir.path() / name, read_file(file));
+    if (!fs::exists(file)) continue;
+    const std::string text = read_file(file);
+    Json::parse(text, file.string());  // of damage here, where it is
+    write_file(dir.path() / name, text);
   }
   for (const SeedResults& s : seeds) {
     const fs::path folder = dir.path() / str("seed-", s.seed) / "rows";

@@ -54,6 +54,22 @@ std::string left_in_fp32(const ExperimentConfig& config, int vocab_size) {
   return names + (config.model.bias ? "norms, biases" : "norms");
 }
 
+/// Names as words of Markdown: no cell, tag or entity begins in them.
+std::string as_words(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '&') {
+      out += "&amp;";
+    } else if (c == '<') {
+      out += "&lt;";
+    } else {
+      if (c == '|') out += '\\';
+      out += c == '\n' ? ' ' : c;
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string table_header(const ExperimentConfig& config, const Data& data,
@@ -308,10 +324,12 @@ void Report::write(const std::filesystem::path& dir) const {
   }
   page.brief_notes = short_notes(statistics_, widths_);
   std::string markdown =
-      str("# ", config_.name, "\n\n", page.headline, page.headline.empty() ? "" : "\n\n",
+      str("# ", as_words(config_.name), "\n\n",
+          widths_.empty() ? "" : as_words(started(config_)) + headline(widths_) + "\n\n",
           render(brief, TableFormat::markdown), '\n', page.brief_notes, "\n\n## All rows\n\n",
-          header_, '\n', render(table_, TableFormat::markdown), '\n', page.column_notes,
-          "\n## Verdict\n\n", verdict_, '\n');
+          as_words(header_.substr(0, header_.size() - 1)), "\n\n",
+          render(table_, TableFormat::markdown), '\n', page.column_notes, "\n## Verdict\n\n",
+          verdict_, '\n');
   for (const ReportSection& s : page.sections) {
     markdown += str("## ", s.title, "\n\n", s.notes, '\n');
     for (const Table& t : s.tables) markdown += render(t, TableFormat::markdown) + "\n";

@@ -219,3 +219,22 @@ TEST_CASE("a report of some rows compares these alone") {
   check_refused(refused, 2);
   CHECK(refused.err.find("gtpq") != std::string::npos);
 }
+
+TEST_CASE("names reach results.md as words") {
+  const Program program;
+  program.shell("cp text.txt 'a|b<i>&.txt'");
+  REQUIRE(program.notch("run tiny.toml 'data.path=a|b<i>&.txt' -q").code == 0);
+  const std::string text = read_file(program / "run/results.md");
+  CHECK(text.find("a\\|b&lt;i>&amp;.txt (") != std::string::npos);
+  CHECK(text.find("<i>") == std::string::npos);
+}
+
+TEST_CASE("a report of parts names the damaged file where it lies") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml -q").code == 0);
+  program.write("run/env.json", "{");
+  const Outcome refused = program.notch("report run --out all");
+  check_refused(refused, 3);
+  CHECK(refused.err.find("run/env.json") != std::string::npos);
+  CHECK(refused.err.find(".tmp-") == std::string::npos);
+}
