@@ -63,7 +63,7 @@ class Parser {
         flag(argument);
         if (args_.help()) return std::move(args_);
       } else if (verb_.overrides && is_override(argument)) {
-        args_.overrides.push_back(argument);
+        setting(argument);
       } else {
         args_.positionals.push_back(argument);
       }
@@ -73,6 +73,17 @@ class Parser {
   }
 
  private:
+  void setting(const std::string& argument) {
+    const auto key_of = [](const std::string& a) {
+      const std::size_t last = a.find_last_not_of(' ', a.find('=') - 1);
+      return a.substr(0, last == a.npos ? 0 : last + 1);
+    };
+    const std::string key = key_of(argument);
+    for (const std::string& given : args_.overrides) {
+      if (key_of(given) == key) fail(where_, key, "given twice", "give it once");
+    }
+    args_.overrides.push_back(argument);
+  }
   void flag(const std::string& argument) {
     const bool is_long = argument[1] == '-';
     const std::size_t equals = argument.find('=');

@@ -35,6 +35,13 @@ ErrorParts error(const std::vector<std::string>& words) {
 
 }  // namespace
 
+TEST_CASE("a setting is given once, as a flag is") {
+  const ErrorParts twice = error({"run", "x.toml", "quant.bits=4", "a=1", "quant.bits =3"});
+  CHECK(twice.fault == Fault::usage);
+  CHECK(twice.field == "quant.bits");
+  CHECK(parse({"run", "x.toml", "quant.bits=4", "quant.bit=4"}).overrides.size() == 2);
+}
+
 TEST_CASE("flags, overrides and positionals may come in any order") {
   const Args args = parse({"run", "-o", "csv", "train.lr=1e-3", "--threads=4", "x.toml", "--temp",
                            "-0.5", "quant.bits=[8, 4]", "--resume", "-q"});
