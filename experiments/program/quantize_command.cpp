@@ -126,6 +126,7 @@ void check_flags(const Args& args) {
     args.number("target-loss", 0, -1e3, 1e3);
     if (widths_of(args).size() < 2)
       fail("--bits", "a target needs widths to choose from", "--bits 2,3,4,6,8");
+    require_sensitivities(args.value("sensitivity").value_or(""));
   } else {
     if (args.has("sensitivity"))
       fail("--sensitivity", "no layer is weighed", "add --target-bytes N or --target-loss X");

@@ -49,6 +49,24 @@ std::vector<quant::Sensitivity> lines_of(const fs::path& file, const std::string
 
 }  // namespace
 
+void require_sensitivities(const fs::path& file) {
+  if (file.empty() || !fs::exists(file)) return;
+  const std::string text = read_file(file);
+  if (text.empty()) return;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    try {
+      quant::sensitivity_from_json(Json::parse(line, file.string()), file.string());
+      return;
+    } catch (const Error&) {
+    }
+  }
+  throw Error({.fault = Fault::input,
+               .where = file.string(),
+               .what = "is no list of sensitivities, and would be replaced by one",
+               .hint = "name a new file, or one that this flag has written"});
+}
+
 bool mixes(const ExperimentConfig& config, const quant::Method& method) {
   return !config.quant.options.mixed.widths.empty() && !method.trains();
 }

@@ -20,6 +20,9 @@ struct MixedPlan {
   quant::Mixed mixed{};
 };
 
+/// Throws Fault::input for a file that says something and has no line as mixed_plan keeps them.
+void require_sensitivities(const std::filesystem::path& file);
+
 /// `plan` with a rule for each layer. The layers are weighed on mixed.windows of `train`, drawn apart from
 /// the calibration text. `kept`: a file of one line of JSON per layer and width, written after each, so
 /// that an interrupted measurement goes on; lines of another model, method or text are not taken.

@@ -115,3 +115,21 @@ TEST_CASE("a file that graph cannot draw is told from what it can") {
   CHECK(program.notch("graph experiment -q").out == program.notch("graph tiny.toml -q").out);
   CHECK(program.notch("graph nowhere.toml").err.find("nowhere.toml") != std::string::npos);
 }
+
+TEST_CASE("quantize --sensitivity replaces no file of something else") {
+  const Program program;
+  const std::string model = program.train();
+  const auto quantize = [&](const std::string& file, const std::string& out) {
+    return program.notch("quantize " + model +
+                         " --method rtn -b 4,8 --target-bytes 1000000 --text " +
+                         "text.txt -q --sensitivity " + file + " --out " + out);
+  };
+  const std::string text = read_file(program / "text.txt");
+  program.shell("cp text.txt notes");
+  check_refused(quantize("notes", "q"), 3);
+  CHECK(read_file(program / "notes") == text);
+  // Its own, another model's or an empty one is taken.
+  program.shell("touch list");
+  REQUIRE(quantize("list", "q").code == 0);
+  CHECK(quantize("list", "again").code == 0);
+}
