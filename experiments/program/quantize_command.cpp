@@ -330,7 +330,7 @@ int quantize_command(const Args& args) {
                      output_file(args.value("sensitivity").value_or("")), goal_of(args));
       about.set("mixed", to_json(own.mixed, config.quant.options.mixed));
       targets = quant::resolve(own.plan, model);
-      say(args, describe(own.mixed));
+      say(args, describe(own));
     }
   }
   about.set("method", method.name);

@@ -177,7 +177,7 @@ class SeedRun {
       const MixedPlan own = mixed_plan(config, *method, plan, model, text,
                                        run_.data.source.tokens.train, stream_, kept);
       about.set("mixed", to_json(own.mixed, config.quant.options.mixed));
-      run_.progress.note(str(row.name, ": ", describe(own.mixed)));
+      run_.progress.note(str(row.name, ": ", describe(own)));
       targets = quant::resolve(own.plan, model);
     }
     quant::Quantized quantized =

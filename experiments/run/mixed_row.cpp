@@ -102,6 +102,7 @@ MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method
   MixedPlan out{.plan = plan};
   out.mixed = quant::mix(model, method, plan, calibration, text.batches(), config.quant.options,
                          goal, store);
+  if (goal.bytes) out.fixed = *goal.bytes - out.mixed.allowed;
   out.plan.rules.insert(out.plan.rules.end(), out.mixed.rules.begin(), out.mixed.rules.end());
   return out;
 }
@@ -116,12 +117,14 @@ Json to_json(const quant::Mixed& mixed, const quant::MixedOptions& options) {
   return json.set("bits", std::move(bits));
 }
 
-std::string describe(const quant::Mixed& mixed) {
+std::string describe(const MixedPlan& plan) {
+  const quant::Mixed& mixed = plan.mixed;
   const auto [least, most] =
       std::ranges::minmax(mixed.chosen, {}, [](const quant::Sensitivity& s) { return s.bits; });
   return str(mixed.chosen.size(), " layers at ", least.bits, " to ", most.bits, " bits, ",
-             mixed.bytes, mixed.allowed > 0 ? str(" of ", mixed.allowed) : "",
-             " bytes, the loss foretold to rise by ", printed("%.4f", mixed.rise),
+             plan.fixed + mixed.bytes,
+             mixed.allowed > 0 ? str(" of ", plan.fixed + mixed.allowed) : "", " bytes",
+             plan.fixed > 0 ? " of all tensors" : "", ", the loss foretold to rise by ", printed("%.4f", mixed.rise),
              " nats; measured rises go with output errors by ", printed("%.2f", mixed.hessian_rank),
              ", with Fisher's estimate by ", printed("%.2f", mixed.fisher_rank),
              " (rank correlation)");

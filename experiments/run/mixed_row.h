@@ -18,6 +18,7 @@ bool mixes(const ExperimentConfig& config, const quant::Method& method);
 struct MixedPlan {
   quant::Plan plan{};
   quant::Mixed mixed{};
+  std::int64_t fixed = 0;  ///< bytes of tensors that do not vary, known where a target in bytes is
 };
 
 /// Throws Fault::input for a file that says something and has no line as mixed_plan keeps them.
@@ -36,7 +37,8 @@ MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method
 /// For quantization_config: widths, rule, bytes and what was foretold.
 Json to_json(const quant::Mixed& mixed, const quant::MixedOptions& options);
 
-/// "13 layers at 2 to 8 bits, 38,400 of 38,912 bytes; …"
-std::string describe(const quant::Mixed& mixed);
+/// "13 layers at 2 to 8 bits, 38400 of 38912 bytes, …": of all tensors where there was a target in
+/// bytes, else of the layers that vary.
+std::string describe(const MixedPlan& plan);
 
 }  // namespace notch::experiments

@@ -1,6 +1,7 @@
 #include "quant/methods/mixed.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 
 #include "autograd/base/error.h"
@@ -62,13 +63,19 @@ class Measurement {
         calibration_(calibration),
         text_(text),
         options_(options) {
+    for (const Target& t : resolve(plan, model)) {
+      constexpr std::int64_t kStoredRange = 5;  // a float scale and a zero point of a byte
+      if (t.input && t.input->spec.range == ActivationRange::fixed) fixed_ += kStoredRange;
+    }
     // Inputs stay in floating point while weights are weighed.
     plan_.activations.reset();
     for (PlanRule& rule : plan_.rules) rule.activation_bits.reset();
     // Those whose width follows the plan's, not a rule or the table's.
     const std::vector<Target> all = resolve(plan_, model);
     const std::vector<Target> other = resolve(at(plan_.weights.bits == 8 ? 4 : 8), model);
-    fixed_ = 4 * model.params().count();
+    fixed_ += 4 * model.params().count();
+    for (const nn::FileTensor& t : model.file_tensors())
+      fixed_ += t.param ? 0 : 4 * t.shape.size();
     for (std::size_t i = 0; i < all.size(); ++i) {
       const Tensor& w = all[i].weight->value;
       fixed_ -= 4 * w.rows() * w.cols();
@@ -88,6 +95,12 @@ class Measurement {
     const Tensor& w = t.weight->value;
     const StorageBytes bytes = storage_bytes(with_bits(plan_.weights, bits), w.rows(), w.cols());
     return {.layer = t.name, .bits = bits, .bytes = bytes.total()};
+  }
+
+  std::int64_t least_bytes(const Target& t, std::span<const int> widths) const {
+    std::int64_t least = std::numeric_limits<std::int64_t>::max();
+    for (const int bits : widths) least = std::min(least, stored(t, bits).bytes);
+    return least;
   }
 
   /// All layers of one width, except those that `store` knows.
@@ -246,6 +259,19 @@ Mixed mix(nn::Model& model, const Method& method, const Plan& plan,
   Measurement measurement(model, method, plan, calibration, text, options);
   const std::vector<Target>& layers = measurement.layers();
   check(!layers.empty(), kWhere, "no layer has the plan's own width");
+  if (goal.bytes) {
+    std::int64_t least = measurement.fixed_bytes();
+    for (const Target& t : layers) least += measurement.least_bytes(t, widths);
+    if (*goal.bytes < least) {
+      throw Error({.where = kWhere,
+                   .what = "the model does not fit into so few bytes",
+                   .found = str(*goal.bytes),
+                   .expected = str("at least ", least, ", each layer at its smallest width; ",
+                                   measurement.fixed_bytes(),
+                                   " are of the token table, norms and biases, which do not vary"),
+                   .hint = "allow more bytes, or add a smaller width"});
+    }
+  }
   std::vector<std::vector<Sensitivity>> of_width;
   for (const int bits : widths) of_width.push_back(measurement.width(bits, store));
 
@@ -263,16 +289,7 @@ Mixed mix(nn::Model& model, const Method& method, const Plan& plan,
     }
     out.allowed += measurement.stored(layers[l], plan.weights.bits).bytes;
   }
-  if (goal.bytes) {
-    out.allowed = *goal.bytes - measurement.fixed_bytes();
-    if (out.allowed <= 0) {
-      throw Error({.where = kWhere,
-                   .what = "so few bytes do not even hold what stays as it is",
-                   .found = str(*goal.bytes),
-                   .expected = str("more than ", measurement.fixed_bytes()),
-                   .hint = "the token table, norms and biases do not vary"});
-    }
-  }
+  if (goal.bytes) out.allowed = *goal.bytes - measurement.fixed_bytes();
   if (goal.rise) out.allowed = 0;
   const std::vector<std::size_t> chosen = goal.rise ? least_bytes(choices, *goal.rise)
                                           : options.mixed.rule == AllocationRule::exact

@@ -6,6 +6,7 @@
 
 #include "autograd/base/rng.h"
 #include "quant/methods/mixed.h"
+#include "quant/store/model_files.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
@@ -227,6 +228,45 @@ TEST_CASE("a measurement that was kept is not made again") {
     CHECK(e.fault == Fault::input);
     CHECK(e.found == str(none));
   }
+}
+
+TEST_CASE("a target in bytes holds for all that the file stores") {
+  const auto bytes_of = [](MixedProblem& p, const Mixed& mixed) {
+    Plan plan = p.plan;
+    plan.rules = mixed.rules;
+    const auto own = nn::clone(*p.model);
+    const Quantized quantized = post_training(*own, method("rtn"), resolve(plan, *own), {}, {});
+    return predict_size(*own, quantized).bytes();
+  };
+  std::vector<std::int64_t> leasts;
+  for (const bool bias : {true, false}) {
+    CAPTURE(bias);
+    MixedProblem p;
+    nn::GptConfig config = test::tiny_config();
+    config.bias = bias;
+    p.model = test::make_gpt(config);
+    // All at 2 bits, and not a byte less.
+    const ErrorParts e = test::error_of([&] { p.mix({.bytes = 1}); });
+    CHECK(e.found == "1");
+    const std::int64_t least = std::stoll(e.expected.substr(std::string_view("at least ").size()));
+    const Mixed smallest = p.mix({.bytes = least});
+    for (const Sensitivity& s : smallest.chosen) CHECK(s.bits == 2);
+    CHECK(bytes_of(p, smallest) == least);
+    leasts.push_back(least);
+    CHECK(smallest.bytes == smallest.allowed);
+    CHECK(test::error_of([&] { p.mix({.bytes = least - 1}); }).found == str(least - 1));
+    for (const std::int64_t target : {least + 100, least + 500}) {
+      const Mixed mixed = p.mix({.bytes = target});
+      CHECK(bytes_of(p, mixed) == target - mixed.allowed + mixed.bytes);
+      CHECK(bytes_of(p, mixed) <= target);
+    }
+  }
+  CHECK(leasts[0] == leasts[1]);  // GPT-2's files hold zeros in the place of biases
+  // A static range is a float and a byte for each of the 8 layers and of the tied head.
+  MixedProblem p;
+  const std::int64_t before = p.mix({.bytes = 10'000}).allowed;
+  p.plan.activations = ActivationSpec{.range = ActivationRange::fixed};
+  CHECK(p.mix({.bytes = 10'000}).allowed == before - 9 * 5);
 }
 
 TEST_CASE("mixed widths refuse what cannot be weighed") {
