@@ -21,8 +21,9 @@ constexpr Term kTerms[] = {
      "the share of the task's questions for which the model finds the right label the most probable "
      "of all that could be said."},
     {"bits per weight",
-     "the file's size over the number of weights, with scales and all that stays in fp32: more "
-     "than the width of the codes."},
+     "the size of all tensors in the file over the number of weights, with scales and all that "
+     "stays in fp32: more than the width of the codes. The file's header, names and shapes, is not "
+     "counted."},
     {"fp32, control",
      "the model in full precision, and the same trained on for as long as QAT takes. QAT is to be "
      "read against the control: against fp32 it would look better for having trained longer."},

@@ -249,7 +249,7 @@ std::string Report::screen(int characters) const {
   const auto lines = [&](std::string_view words) { return wrapped(words, characters); };
   std::string out;
   if (!widths_.empty()) out += lines(started(config_) + headline(widths_)) + "\n";
-  out += render(short_table(statistics_, widths_).fitted(characters), TableFormat::screen) + "\n";
+  out += fitted_screen(short_table(statistics_, widths_), characters) + "\n";
   out += lines(short_notes(statistics_, widths_));
   if (seeds_.size() == 1) out += lines(kOneSeed);
   if (const std::string builds = build_notes(seeds_); !builds.empty()) out += "\n" + lines(builds);

@@ -100,11 +100,11 @@ Table stacked(const std::vector<std::pair<std::string, Table>>& tables) {
   return out;
 }
 
-constexpr std::string_view kNotes =
-    "Nats per token by which rounding raises the loss of the same model in full precision, and the "
-    "method of each family that raises it least; * the lowest of its width, or not told apart from "
-    "it. Losses of two sizes are those of two trainings: what lies between them is chance as well, "
-    "which only several seeds show.\n";
+std::string notes() {
+  return cost_legend() +
+         " Losses of two sizes are those of two trainings: what lies between them is chance as "
+         "well, which only several seeds show.\n";
+}
 
 }  // namespace
 
@@ -202,9 +202,8 @@ std::string SizesReport::headline() const {
 }
 
 std::string SizesReport::screen(int characters) const {
-  return str(wrapped(headline(), characters), '\n',
-             render(brief().fitted(characters), TableFormat::screen), '\n',
-             wrapped(kNotes, characters));
+  return str(wrapped(headline(), characters), '\n', fitted_screen(brief(), characters), '\n',
+             wrapped(notes(), characters));
 }
 
 void SizesReport::write(const std::filesystem::path& dir) const {
@@ -212,7 +211,7 @@ void SizesReport::write(const std::filesystem::path& dir) const {
   std::vector<const Json*> environments;
   std::vector<std::string> names;
   std::string configs, commands, again = "notch report --sizes";
-  ReportPage page{.brief_notes = std::string(kNotes), .table = table_, .hash = hash()};
+  ReportPage page{.brief_notes = notes(), .table = table_, .hash = hash()};
   for (std::size_t i = 0; i < sizes_.size(); ++i) {
     const Size& s = *sizes_[i];
     seen.push_back({s.title, &s.statistics, &s.widths, s.run.questions});

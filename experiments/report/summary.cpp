@@ -29,6 +29,12 @@ std::string spoken(const FamilyBest& best) {
 }
 
 constexpr double kTiny = 0.0005;  // nats
+/// Whether rounding is known to cost nothing that matters: less than kTiny, and the 90 % interval ends
+/// below the margin of equivalence. Far below zero counts: rounding is no gain.
+bool is_tiny(const Difference& cost) {
+  return cost.mean < kTiny && equivalence(cost).high < kEquivalent;
+}
+
 /// Bytes that a row of the width may take to be compared at it: a tenth more than the smallest that has
 /// all its weights. Products and levels beside codes can take as much as the codes.
 double most_bytes(const Statistics& statistics, const WidthRanking& w) {
@@ -144,15 +150,19 @@ std::vector<WidthSummary> summaries(const Statistics& statistics,
 std::string headline(const std::vector<WidthSummary>& widths) {
   if (widths.empty()) return "";
   std::string out;
-  std::vector<const WidthSummary*> alike, tiny;
+  std::vector<const WidthSummary*> alike, tiny, unknown;
   std::vector<std::string> costs;
+  double reach = 0;
   for (const WidthSummary& w : widths) {
-    const double cost = w.families.front().cost.mean;
-    if (cost < kTiny) {  // also below zero: rounding is no gain
+    const Difference& cost = w.families.front().cost;
+    if (is_tiny(cost)) {
       tiny.push_back(&w);
+    } else if (cost.mean < kTiny) {
+      unknown.push_back(&w);
+      reach = std::max({reach, std::abs(cost.low), std::abs(cost.high)});
     } else {
-      costs.push_back(str(two_digits(cost), tiny.empty() && costs.empty() ? " nats per token" : "",
-                          " at ", w.title));
+      costs.push_back(str(two_digits(cost.mean),
+                          tiny.empty() && costs.empty() ? " nats per token" : "", " at ", w.title));
     }
     if (w.families.size() == 1) continue;
     if (w.alike()) {
@@ -181,9 +191,14 @@ std::string headline(const std::vector<WidthSummary>& widths) {
   }
   const bool all_trained = std::ranges::all_of(
       widths, [](const WidthSummary& w) { return w.families.front().of_control; });
-  return out + str("Against ",
-                   all_trained ? "full precision trained as long" : "its own full precision",
-                   " the best costs ", and_list(costs), "; 0.01 nats are 1 % of perplexity.");
+  out += str("Against ",
+             all_trained ? "full precision trained as long" : "its own full precision", ' ');
+  if (!costs.empty()) out += "the best costs " + and_list(costs);
+  if (!unknown.empty()) {
+    out += str(costs.empty() ? "" : "; ", "what the best costs at ", at_widths(unknown),
+               " cannot be told from 0 (within ", two_digits(reach), " nats)");
+  }
+  return out + "; 0.01 nats are 1 % of perplexity.";
 }
 
 Table short_table(const Statistics& statistics, const std::vector<WidthSummary>& widths) {
@@ -231,6 +246,28 @@ Table short_table(const Statistics& statistics, const std::vector<WidthSummary>&
   return table;
 }
 
+std::string fitted_screen(const Table& table, int characters) {
+  const Table all = table.without_empty_columns(), shown = table.fitted(characters);
+  std::string left;
+  for (std::size_t c = shown.columns().size(); c < all.columns().size(); ++c) {
+    const Column& column = all.columns()[c];
+    left += str(left.empty() ? "" : ", ", column.title.empty() ? column.key : column.title);
+  }
+  return render(shown, TableFormat::screen) +
+         (left.empty() ? ""
+                       : wrapped(str("left out for the width: ", left, "; --wide has them"),
+                                 characters));
+}
+
+std::string cost_legend() {
+  return str(
+      "Nats per token by which rounding raises the loss of the same model in full precision, and "
+      "the method of each family that raises it least; * the lowest of its width, not told apart "
+      "from it, or (where no difference matters) within ",
+      kEquivalent,
+      " nats of it; size, bits/weight and its loss are those of the family with the lowest loss.");
+}
+
 std::string short_notes(const Statistics& statistics, const std::vector<WidthSummary>& widths) {
   const auto others = std::ranges::count_if(statistics.rows(), [](const RowResult& r) {
     return r.name != kBaseRow && r.name != kControlRow && !quant::find_method(r.method);
@@ -259,9 +296,7 @@ std::string short_notes(const Statistics& statistics, const std::vector<WidthSum
     return std::ranges::any_of(w.families, [](const FamilyBest& f) { return f.row->on_control; });
   });
   return str(
-      "Nats per token by which rounding raises the loss of the same model in full "
-      "precision, and the method of each family that raises it least; * the lowest of its "
-      "width, or not told apart from it.",
+      cost_legend(),
       of_control ? " Beside QAT that learned from the text, the others are made from the "
                    "control, fp32 trained on for as long, so that all saw the same."
                  : "",

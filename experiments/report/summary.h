@@ -49,7 +49,13 @@ std::string headline(const std::vector<WidthSummary>& widths);
 /// columns that matter come first.
 Table short_table(const Statistics& statistics, const std::vector<WidthSummary>& widths);
 
-/// How to read it, in three lines.
+/// A short table on a screen of so many characters, and below it the columns that do not fit.
+std::string fitted_screen(const Table& table, int characters);
+
+/// What the numbers and stars of short_table are.
+std::string cost_legend();
+
+/// How to read it, in a few lines.
 std::string short_notes(const Statistics& statistics, const std::vector<WidthSummary>& widths);
 
 }  // namespace notch::experiments

@@ -107,6 +107,52 @@ TEST_CASE("a row below its reference costs nothing") {
         "0.01 nats are 1 % of perplexity.");
 }
 
+TEST_CASE("a cost is called tiny only where its interval ends below the margin") {
+  // Windows of +-0.5 nats in fp32 alone: the mean of the differences is 0, their interval wide.
+  std::vector<SeedResults> seeds{
+      {.seed = 1,
+       .rows = {row("fp32", "fp32", 32, 1.5), row("rtn-int8", "rtn", 8, 1.5),
+                row("rtn-int6", "rtn", 6, 1.5)}}};
+  RowResult& wide = seeds.front().rows[1];
+  wide.eval.window_losses = {10 * (1.5 - 0.5), 10 * 1.5, 10 * (1.5 + 0.5)};
+  // t of two degrees of freedom at 97.5 % is 4.303; the error of the mean is 0.5 / sqrt(3).
+  const double reach = 4.303 * 0.5 / std::sqrt(3.0);  // 1.24
+  CHECK(reach == Approx(1.242).epsilon(1e-3));
+  CHECK(headline(summaries_of(Statistics(seeds))) ==
+        "Against its own full precision the best costs less than 0.0005 nats per token at 6 bits; "
+        "what the best costs at 8 bits cannot be told from 0 (within 1.2 nats); 0.01 nats are 1 % "
+        "of perplexity.");
+  // Alone, with no width whose cost is known.
+  seeds.front().rows.pop_back();
+  CHECK(headline(summaries_of(Statistics(seeds))) ==
+        "Against its own full precision what the best costs at 8 bits cannot be told from 0 (within "
+        "1.2 nats); 0.01 nats are 1 % of perplexity.");
+}
+
+TEST_CASE("the short table says which columns a narrow screen leaves out") {
+  const std::vector<SeedResults> seeds = example();
+  const Statistics statistics(seeds);
+  const Table table = short_table(statistics, summaries_of(statistics));
+  CHECK(fitted_screen(table, 200) == render(table, TableFormat::screen));
+  const std::string narrow = fitted_screen(table, 70);
+  const std::size_t at = narrow.find("left out for the width: ");
+  REQUIRE(at != std::string::npos);
+  // What is left out and what is shown are all columns, each once.
+  const std::string shown = narrow.substr(0, at), left = narrow.substr(at);
+  for (const Column& c : table.columns()) {
+    const std::string& title = c.title.empty() ? c.key : c.title;
+    CAPTURE(title);
+    if (title == "width") continue;  // stands in the sentence too
+    CHECK((shown.find(title) != std::string::npos) != (left.find(title) != std::string::npos));
+  }
+  CHECK(left.find("--wide has them") != std::string::npos);
+  ExperimentConfig config;
+  Data data;
+  data.source.tokens.val = std::vector<std::uint16_t>(31);
+  CHECK(Report(config, data, seeds).screen(70).find(left) != std::string::npos);
+  CHECK(cost_legend().find("within 0.002 nats of it") != std::string::npos);
+}
+
 TEST_CASE("what the ranking ties the headline ties") {
   std::vector<SeedResults> seeds = example();
   // GPTQ is 0.0031 behind QAT, by 0.00065 in standard error: t = 4.8 with two degrees of freedom,
