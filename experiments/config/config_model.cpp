@@ -102,11 +102,12 @@ void take_model(LoadedConfig& loaded) {
   for (std::size_t i = 0; i < given.size(); ++i) {
     const std::string key = given[i].kind == Kind::section ? "" : given[i].key();
     if (given[i].value == taken[i].value || !is_given(key)) continue;
+    const std::string most = key == "model.block_size" ? str("at most ", taken[i].value) : "";
     origins.fail(key, {.what = "contradicts the model that the run begins with",
                        .found = given[i].value,
-                       .expected = str(key == "model.block_size" ? "at most " : "", taken[i].value,
-                                       ", as in ", from),
-                       .hint = "leave it out: model.from decides it"});
+                       .expected = str(most.empty() ? taken[i].value : most, ", as in ", from),
+                       .hint = str(most.empty() ? "" : most + ", or ",
+                                   "leave it out: model.from decides it")});
   }
   config = std::move(own);
 }

@@ -98,6 +98,8 @@ TEST_CASE("a starting model decides its keys, others are refused") {
     CHECK(e.fault == Fault::usage);
     CHECK(e.field == "model." + set.substr(0, set.find(' ')));
     CHECK(e.where.find("x.toml:3") != std::string::npos);
+    const bool shorter_does = e.field == "model.block_size";
+    CHECK(e.hint.starts_with(shorter_does ? "at most 24, or leave it out" : "leave it out"));
   }
   CHECK(error_of([&] {
           models.load("[model]\nfrom = 'gpt'\n[data]\ntokenizer = 'char'\n");
