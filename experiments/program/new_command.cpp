@@ -94,6 +94,10 @@ std::string filled(std::string_view text, std::string_view blank, std::string_vi
   return out;
 }
 
+/// Targets that CMake's generators make: add_executable refuses them.
+constexpr std::string_view kTargets[] = {"all",     "clean",   "edit_cache", "help",
+                                         "install", "package", "rebuild_cache", "test"};
+
 /// Where find_package finds the Notch of this program: its build directory, or beside its bin/.
 std::string package_directory() {
   const fs::path here = binary_directory();
@@ -110,8 +114,10 @@ int new_command(const Args& args) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            c == '-';
   });
-  check(plain && !name.empty() && name[0] != '-' && name != "test", "notch new", "'", name,
+  check(plain && !name.empty() && name[0] != '-', "notch new", "'", name,
         "' cannot name a program; use letters, digits, _ and -");
+  check(std::ranges::find(kTargets, name) == std::end(kTargets), "notch new", "'", name,
+        "' is a name that CMake keeps for itself; choose another");
   check(!fs::exists(out) || (fs::is_directory(out) && fs::is_empty(out)), "notch new", out.string(),
         " exists; choose a new directory");
   make_directory(out);

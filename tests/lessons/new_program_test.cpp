@@ -64,6 +64,13 @@ TEST_CASE("a new program is refused where it would do harm") {
     CAPTURE(name);
     CHECK(program.notch(std::string("new ") + name).code == 2);
   }
+  for (const char* name : {"all", "clean", "help", "install", "package", "test"}) {
+    CAPTURE(name);
+    const Outcome kept = program.notch(std::string("new ") + name);
+    CHECK(kept.code == 2);
+    CHECK(kept.err.find("is a name that CMake keeps for itself") != std::string::npos);
+    CHECK(!std::filesystem::exists(program.path() / name));
+  }
   REQUIRE(program.notch("new there").code == 0);
   CHECK(program.notch("new there").code == 2);
 }
