@@ -49,7 +49,7 @@ fs::path skeleton(const Lesson& lesson) {
          str(lesson.number, '_', lesson.name, ".cpp");
 }
 
-int check_exercise(const Lesson& lesson, const fs::path& file) {
+void require_exercise(const Lesson& lesson, const fs::path& file) {
   check(fs::exists(skeleton(lesson)), "notch lesson check", "lesson ", lesson.number,
         " has no exercise; there is none at ", skeleton(lesson).string());
   if (!fs::is_regular_file(file)) {
@@ -58,6 +58,10 @@ int check_exercise(const Lesson& lesson, const fs::path& file) {
                  .what = "is not a file",
                  .hint = str("cp ", skeleton(lesson).string(), " ", file.string())});
   }
+}
+
+int check_exercise(const Lesson& lesson, const fs::path& file) {
+  require_exercise(lesson, file);
   const DirectoryWriter place = temporary_directory("notch-lesson");
   const std::string program = (place.temporary() / "exercise").string();
   std::vector<std::string> command;

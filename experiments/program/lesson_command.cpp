@@ -39,6 +39,7 @@ int check_lesson(const Args& args) {
   const lessons::Lesson& lesson = lessons::find_lesson(args.positionals[1]);
   const fs::path file =
       args.positionals.size() > 2 ? fs::path(args.positionals[2]) : lessons::skeleton(lesson);
+  lessons::require_exercise(lesson, file);
   note(args, str("compiling ", file.string(), " ..."));
   return lessons::check_exercise(lesson, file);
 }

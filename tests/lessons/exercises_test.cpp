@@ -145,7 +145,9 @@ TEST_CASE("a student's file is built and judged") {
   CHECK(program.notch("lesson check 02 mine.txt").code == 0);
   program.write("broken.cpp", "int main() { return }\n");
   CHECK(program.notch("lesson check 02 broken.cpp").code == 3);
-  CHECK(program.notch("lesson check 02 none.cpp").code == 4);
+  const test::Outcome none = program.notch("lesson check 02 none.cpp");
+  CHECK(none.code == 4);
+  CHECK(none.err.find("compiling") == std::string::npos);
   CHECK(program.notch("lesson check").code == 2);
   CHECK(program.notch("lesson check 99").code == 2);
 }
