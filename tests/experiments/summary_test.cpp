@@ -107,7 +107,7 @@ TEST_CASE("a row below its reference costs nothing") {
         "0.01 nats are 1 % of perplexity.");
 }
 
-TEST_CASE("a cost is called tiny only where its interval ends below the margin") {
+TEST_CASE("a cost is tiny only where its interval ends below it") {
   // Windows of +-0.5 nats in fp32 alone: the mean of the differences is 0, their interval wide.
   std::vector<SeedResults> seeds{
       {.seed = 1,
@@ -129,7 +129,7 @@ TEST_CASE("a cost is called tiny only where its interval ends below the margin")
         "1.2 nats); 0.01 nats are 1 % of perplexity.");
 }
 
-TEST_CASE("the short table says which columns a narrow screen leaves out") {
+TEST_CASE("the short table says which columns it leaves out") {
   const std::vector<SeedResults> seeds = example();
   const Statistics statistics(seeds);
   const Table table = short_table(statistics, summaries_of(statistics));
