@@ -266,10 +266,10 @@ Mixed mix(nn::Model& model, const Method& method, const Plan& plan,
       throw Error({.where = kWhere,
                    .what = "the model does not fit into so few bytes",
                    .found = str(*goal.bytes),
-                   .expected = str("at least ", least, ", each layer at its smallest width; ",
-                                   measurement.fixed_bytes(),
-                                   " are of the token table, norms and biases, which do not vary"),
-                   .hint = "allow more bytes, or add a smaller width"});
+                   .expected = str("at least ", least, ", each layer at its smallest width"),
+                   .hint = str("allow more bytes, or add a smaller width; ",
+                               measurement.fixed_bytes(),
+                               " are of the token table, norms and biases, which do not vary")});
     }
   }
   std::vector<std::vector<Sensitivity>> of_width;
