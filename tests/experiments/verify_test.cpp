@@ -19,7 +19,8 @@ void flip_last_byte(const fs::path& file) {
 std::vector<std::string> troubles(const Outcome& outcome) {
   static const std::set<std::string> kTold = {
       "config.resolved.toml", "inputs.json", "env.json",    "metrics.jsonl", "results.csv",
-      "results.jsonl",        "results.md",  "results.svg", "pairs.csv",     "report.html"};
+      "results.jsonl",        "results.md",  "results.svg", "pairs.csv",     "report.html",
+      "seed-1337/layers.json"};
   std::vector<std::string> out;
   const Json all = Json::parse(outcome.out, "stdout");
   for (const Json& row : all.as_array("stdout")) {
