@@ -191,9 +191,9 @@ void dry_run(const ExperimentConfig& config, const Data& data, const Origins& or
   } catch (const Error& e) {
     if (e.fault() != Fault::io) refuse(config, origins, e.parts());
     ErrorParts parts = e.parts();
-    parts.hint = str("this was tried out in the folder for temporary files, ",
-                     folder.temporary().parent_path().string(),
-                     ": make room there, or let TMPDIR name another");
+    parts.hint += str(parts.hint.empty() ? "" : "; ", "this was tried out in ",
+                      folder.temporary().parent_path().string(),
+                      ", the folder for temporary files that TMPDIR names");
     throw Error(std::move(parts));
   }
 }
