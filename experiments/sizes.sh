@@ -33,6 +33,10 @@ for name in ${names:-$all}; do
       exit 2
       ;;
   esac
+  own=  # what no override replaces
+  for word in name="sizes-$name" $size; do
+    case " $overrides" in *" ${word%%=*}="*) ;; *) own="$own $word" ;; esac
+  done
   # Unquoted: each is a list of words.
-  "${NOTCH:-$here/../build/notch}" run "$here/sizes.toml" name="sizes-$name" $size $overrides
+  "${NOTCH:-$here/../build/notch}" run "$here/sizes.toml" $own $overrides
 done

@@ -65,7 +65,8 @@ Claim::Claim(const fs::path& path) {
   fd_ = open_to_lock(path);
   if (fd_ < 0) return;
   // Any other error leaves open who has it.
-  const bool free = ::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno == ENOLCK || errno == EOPNOTSUPP;
+  const bool free = ::flock(fd_, LOCK_EX | LOCK_NB) == 0 || errno == ENOLCK ||
+                    errno == EOPNOTSUPP || errno == ENOSYS;
   held_ = free && names(path, fd_);
   if (!held_) ::close(release());
 }

@@ -191,6 +191,8 @@ void dry_run(const ExperimentConfig& config, const Data& data, const Origins& or
   } catch (const Error& e) {
     if (e.fault() != Fault::io) refuse(config, origins, e.parts());
     ErrorParts parts = e.parts();
+    // What it read elsewhere failed elsewhere.
+    if (parts.where.find(folder.temporary().string()) == std::string::npos) throw;
     parts.hint += str(parts.hint.empty() ? "" : "; ", "this was tried out in ",
                       folder.temporary().parent_path().string(),
                       ", the folder for temporary files that TMPDIR names");

@@ -32,14 +32,19 @@ std::string key_of(const ExperimentConfig& config, const quant::Method& method,
 }
 
 /// The lines of a file that hold for `key`; one that does not read (cut off by a kill) is measured again.
-std::vector<quant::Sensitivity> lines_of(const fs::path& file, const std::string& key) {
+/// Those of other keys, of another model or text, go to `others`.
+std::vector<quant::Sensitivity> lines_of(const fs::path& file, const std::string& key,
+                                         std::string& others) {
   std::vector<quant::Sensitivity> out;
   if (file.empty() || !fs::exists(file)) return out;
   std::istringstream lines(read_file(file));
   for (std::string line; std::getline(lines, line);) {
     try {
       const Json json = Json::parse(line, file.string());
-      if (json.at("key", file.string()).as_string(file.string()) != key) continue;
+      if (json.at("key", file.string()).as_string(file.string()) != key) {
+        others += line + "\n";
+        continue;
+      }
       out.push_back(quant::sensitivity_from_json(json, file.string()));
     } catch (const Error&) {
     }
@@ -80,11 +85,11 @@ MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method
   weighing.calib.source = "train";
   const Calibration text(weighing, model, train, mix64(seed));
   std::vector<quant::Sensitivity> known;
-  std::string key;
+  std::string key, others;
   quant::SensitivityStore store;
   if (!kept.empty()) {
     key = key_of(config, method, plan, model, calibration, text.sha256());
-    known = lines_of(kept, key);
+    known = lines_of(kept, key, others);
     store.find = [&](std::string_view layer, int bits) -> std::optional<quant::Sensitivity> {
       const auto at = std::ranges::find_if(
           known, [&](const quant::Sensitivity& s) { return s.layer == layer && s.bits == bits; });
@@ -93,7 +98,7 @@ MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method
     };
     store.keep = [&](const quant::Sensitivity& s) {
       known.push_back(s);
-      std::string lines;
+      std::string lines = others;
       for (const quant::Sensitivity& k : known)
         lines += quant::to_json(k).set("key", key).dump() + "\n";
       write_file(kept, lines);
@@ -124,10 +129,10 @@ std::string describe(const MixedPlan& plan) {
   return str(mixed.chosen.size(), " layers at ", least.bits, " to ", most.bits, " bits, ",
              plan.fixed + mixed.bytes,
              mixed.allowed > 0 ? str(" of ", plan.fixed + mixed.allowed) : "", " bytes",
-             plan.fixed > 0 ? " of all tensors" : "", ", the loss foretold to rise by ", printed("%.4f", mixed.rise),
-             " nats; measured rises go with output errors by ", printed("%.2f", mixed.hessian_rank),
-             ", with Fisher's estimate by ", printed("%.2f", mixed.fisher_rank),
-             " (rank correlation)");
+             plan.fixed > 0 ? " of all tensors" : "", ", the loss foretold to rise by ",
+             printed("%.4f", mixed.rise), " nats; measured rises go with output errors by ",
+             printed("%.2f", mixed.hessian_rank), ", with Fisher's estimate by ",
+             printed("%.2f", mixed.fisher_rank), " (rank correlation)");
 }
 
 }  // namespace notch::experiments

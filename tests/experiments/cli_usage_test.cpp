@@ -132,4 +132,14 @@ TEST_CASE("quantize --sensitivity replaces no file of something else") {
   program.shell("touch list");
   REQUIRE(quantize("list", "q").code == 0);
   CHECK(quantize("list", "again").code == 0);
+  // What it says of others stays.
+  const std::string known = read_file(program / "list");
+  REQUIRE(program
+              .notch("quantize " + model +
+                     " --method rtn --group 4 -b 4,8 --target-bytes 1000000 --text text.txt -q"
+                     " --sensitivity list --out other")
+              .code == 0);
+  const std::string both = read_file(program / "list");
+  CHECK(both.starts_with(known));
+  CHECK(both.size() > known.size());
 }
