@@ -52,22 +52,40 @@ std::size_t space_end(std::string_view text, std::size_t begin, bool word_follow
   return word_follows && at < text.size() && last > begin ? last : at;
 }
 
+bool is_digit(const Char& c) {
+  return c.kind == CharClass::number ||
+         (c.kind == CharClass::other && is_newer_number(c.code_point));
+}
+
+/// The end of the run of characters that are both to the pattern and to Digits what the first is.
+std::size_t cut_end(std::string_view text, std::size_t begin) {
+  const Char first = char_at(text, begin);
+  std::size_t at = begin + first.bytes;
+  while (at < text.size()) {
+    const Char c = char_at(text, at);
+    if (c.kind != first.kind || is_digit(c) != is_digit(first)) break;
+    at += c.bytes;
+  }
+  return at;
+}
+
 std::size_t gpt2_end(std::string_view text, std::size_t begin, DigitSplit digits) {
   const std::size_t contracted = contraction_end(text, begin, false);
   if (contracted > begin) return contracted;
   const Char first = char_at(text, begin);
-  if (first.kind == CharClass::number && digits == DigitSplit::single) return begin + first.bytes;
-  if (first.kind != CharClass::space) return run_end(text, begin, first.kind);
-  // Digits cut the text before the pattern sees it: to what is before a number, the text ends.
-  const auto cut_before = [&](CharClass kind) {
-    return kind == CharClass::number && digits != DigitSplit::none;
+  if (digits == DigitSplit::single && is_digit(first)) return begin + first.bytes;
+  const auto word = [&](std::size_t at, CharClass kind) {
+    return digits == DigitSplit::none ? run_end(text, at, kind) : cut_end(text, at);
   };
+  if (first.kind != CharClass::space) return word(begin, first.kind);
+  // Digits cut the text before the pattern sees it: to what is before a number, the text ends.
+  const auto cut_before = [&](const Char& c) { return digits != DigitSplit::none && is_digit(c); };
   if (text[begin] == ' ' && begin + 1 < text.size()) {
-    const CharClass next = char_at(text, begin + 1).kind;
-    if (next != CharClass::space && !cut_before(next)) return run_end(text, begin + 1, next);
+    const Char next = char_at(text, begin + 1);
+    if (next.kind != CharClass::space && !cut_before(next)) return word(begin + 1, next.kind);
   }
   const std::size_t end = run_end(text, begin, CharClass::space);
-  return space_end(text, begin, end < text.size() && !cut_before(char_at(text, end).kind));
+  return space_end(text, begin, end < text.size() && !cut_before(char_at(text, end)));
 }
 
 /// llama3's pattern, with `digits` numbers in a word.

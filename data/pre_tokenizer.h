@@ -18,7 +18,8 @@ namespace notch::data {
 /// qwen2 (in that of Qwen 2): the same with \p{N} for \p{N}{1,3}.
 enum class SplitPattern : std::uint8_t { gpt2, llama3, qwen2 };
 
-/// `Digits` before the pattern: cuts the text around every run of numbers, or every single one.
+/// `Digits` before the pattern: cuts the text around every run of numbers, or every single one. Its
+/// numbers are those of a newer Unicode than the pattern's (17.0, as in tokenizers 0.23.2).
 enum class DigitSplit : std::uint8_t { none, runs, single };
 
 struct PreTokenizer {

@@ -42,6 +42,12 @@ CharClass class_of(char32_t code_point) {
   return code_point < kTabled ? table()[code_point] : find_class(code_point);
 }
 
+bool is_newer_number(char32_t code_point) {
+  return std::ranges::any_of(unicode::kNewerNumbers, [&](const unicode::Range& range) {
+    return range.first <= code_point && code_point <= range.last;
+  });
+}
+
 Char char_at(std::string_view text, std::size_t at) {
   const auto lead = static_cast<unsigned char>(text[at]);
   if (lead < 0x80) return {lead, class_of(lead), 1};

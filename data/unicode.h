@@ -15,6 +15,9 @@ enum class CharClass : std::uint8_t { other, letter, number, space };
 
 CharClass class_of(char32_t code_point);
 
+/// Whether it is a number since Unicode 17.0 only: to \p{N} above it is one of the others.
+bool is_newer_number(char32_t code_point);
+
 /// One character of a text. A byte that begins no valid UTF-8 sequence is a character of its own:
 /// of class other, as the replacement character is that other programs put in its place.
 struct Char {

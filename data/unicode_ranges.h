@@ -278,6 +278,11 @@ inline constexpr Range kRanges[] = {
     {0x2CEB0, 0x2EBE0, letter}, {0x2EBF0, 0x2EE5D, letter}, {0x2F800, 0x2FA1D, letter},
     {0x30000, 0x3134A, letter}, {0x31350, 0x323AF, letter},
 };
+
+// The numbers that came with Unicode 17.0.0.
+inline constexpr Range kNewerNumbers[] = {
+    {0x11DE0, 0x11DE9, number}, {0x16FF4, 0x16FF6, number},
+};
 // clang-format on
 
 }  // namespace notch::data::unicode

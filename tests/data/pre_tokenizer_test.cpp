@@ -167,6 +167,12 @@ TEST_CASE("digits before the pattern cut the text at numbers") {
   CHECK(split("a  b 1", single) == Words{"a", " ", " b", " ", "1"});
   CHECK(split("x\u00B2\u0663", single) == Words{"x", "\u00B2", "\u0663"});
   CHECK(split("it's 5%", single) == Words{"it", "'s", " ", "5", "%"});
+  // Tolong Siki digits: Nd since Unicode 17.0 (DerivedGeneralCategory.txt), which Digits knows and
+  // the pattern does not. Digits cut a text at both kinds of numbers, the pattern a run of the two.
+  const std::string newer = "\U00011DE0";
+  CHECK(split("! " + newer + newer + "!", single) == Words{"!", " ", newer, newer, "!"});
+  CHECK(split("!" + newer + newer + "1!", runs) == Words{"!", newer + newer, "1", "!"});
+  CHECK(split("! " + newer + "!") == Words{"!", " " + newer + "!"});
 }
 
 TEST_CASE("the splitter does what Llama 3's and Qwen 2's patterns do") {
