@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tests/catch.h"
+#include "tests/folders.h"
 
 namespace fs = std::filesystem;
 
@@ -173,7 +174,7 @@ Source read_source(const fs::path& root, const fs::path& path) {
 }
 
 std::vector<Source> all_sources() {
-  const fs::path root = NOTCH_SOURCE_DIR;
+  const fs::path root = notch::test::source_dir();
   std::vector<Source> sources;
   for (const char* folder : {"autograd", "nn", "optim", "quant", "data", "experiments", "tests"}) {
     for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
@@ -201,7 +202,7 @@ TEST_CASE("no file includes from a layer above or beside its own") {
 }
 
 TEST_CASE("each room's main header says what it may include") {
-  const fs::path root = NOTCH_SOURCE_DIR;
+  const fs::path root = notch::test::source_dir();
   for (const Room& room : rooms()) {
     if (room.main_header.empty()) continue;
     const std::string header = room.folder + "/" + room.main_header;
@@ -221,7 +222,7 @@ TEST_CASE("no source file is much longer than 400 lines") {
 TEST_CASE("quoted includes name files of the repository") {
   for (const Source& source : all_sources()) {
     for (const Include& include : source.includes) {
-      if (include.angled || fs::exists(fs::path(NOTCH_SOURCE_DIR) / include.name)) continue;
+      if (include.angled || fs::exists(notch::test::source_dir() / include.name)) continue;
       FAIL_CHECK(source.path << " includes " << include.name << ", which does not exist");
     }
   }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "tests/catch.h"
+#include "tests/folders.h"
 
 namespace fs = std::filesystem;
 
@@ -89,7 +90,7 @@ TEST_CASE("names that ctest would lose are found in a source") {
 }
 
 TEST_CASE("every test has a name that ctest can run and show") {
-  const fs::path tests = fs::path(NOTCH_SOURCE_DIR) / "tests";
+  const fs::path tests = notch::test::source_dir() / "tests";
   const std::map<std::string, std::string> of_folder = programs(text_of(tests / "CMakeLists.txt"));
   CHECK(of_folder.at("base") == "test_base");
   CHECK(of_folder.at("") == of_folder.at("experiments"));

@@ -8,6 +8,7 @@
 #include "autograd/base/sha256.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/folders.h"
 
 using namespace notch;
 
@@ -23,7 +24,7 @@ struct Fetch {
   explicit Fetch(const std::string& url) {
     fs::create_directories(d.path() / "data");
     fs::create_directories(shelf);
-    fs::copy_file(fs::path(NOTCH_SOURCE_DIR) / "data" / "fetch.sh", d.path() / "data" / "fetch.sh");
+    fs::copy_file(test::source_dir() / "data" / "fetch.sh", d.path() / "data" / "fetch.sh");
     write_file(d.path() / "data" / "corpora.toml",
                str("[small]\nfile    = \"small.txt\"\nurl     = \"", url,
                    "\"\nbytes   = ", std::string(kContent).size(), "\nsha256  = \"",

@@ -10,6 +10,7 @@
 #include "experiments/program/commands.h"
 #include "nn/safetensors.h"
 #include "tests/experiments/program.h"
+#include "tests/folders.h"
 
 using namespace notch;
 using namespace notch::experiments;
@@ -78,7 +79,7 @@ TEST_CASE("help of every verb starts with an example, on stdout") {
 
 TEST_CASE("the version is the project's") {
   const Program program;
-  const std::string cmake = read_file(fs::path(NOTCH_SOURCE_DIR) / "CMakeLists.txt");
+  const std::string cmake = read_file(test::source_dir() / "CMakeLists.txt");
   CHECK(cmake.find("project(notch VERSION " + std::string(kVersion)) != std::string::npos);
   CHECK(program.notch("--version").out.starts_with("notch " + std::string(kVersion)));
   CHECK(program.notch("-v").out == program.notch("--version").out);

@@ -3,6 +3,7 @@
 #include "experiments/program/commands.h"
 #include "quant/methods/methods.h"
 #include "tests/experiments/program.h"
+#include "tests/folders.h"
 
 using namespace notch;
 using namespace notch::experiments;
@@ -42,7 +43,7 @@ TEST_CASE("every list of methods comes from the table of methods") {
            quantize.find(" " + name + "\n") != std::string::npos) == !trains);
   }
   // The README's table has a line of every method, in their order.
-  std::istringstream readme(read_file(fs::path(NOTCH_SOURCE_DIR) / "README.md"));
+  std::istringstream readme(read_file(test::source_dir() / "README.md"));
   std::vector<std::string> names;
   bool inside = false;
   for (std::string line; std::getline(readme, line);) {

@@ -7,6 +7,7 @@
 #include "experiments/config/config_items.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/folders.h"
 
 using namespace notch;
 using namespace notch::experiments;
@@ -183,8 +184,8 @@ TEST_CASE("what trains beside codes has its own learning rate") {
     for (const char* key : {"qat.lr_scale", "qat.weight_decay"}) {
       INFO(method << ' ' << key);
       const auto experiment = [&](const std::string& methods, bool control) {
-        return Experiment(str("[quant]\nmethods = [", methods, "]\ncontrol = ",
-                              control ? "true" : "false", "\n"));
+        return Experiment(str("[quant]\nmethods = [", methods,
+                              "]\ncontrol = ", control ? "true" : "false", "\n"));
       };
       const std::string alone = str('\'', method, '\''), set = str(key, "=0.75");
       CHECK(experiment(alone, false).error({set}).field == key);
@@ -206,7 +207,7 @@ TEST_CASE("first step sizes count where training looks for them") {
 }
 
 TEST_CASE("what runs write down loads again with nothing unused") {
-  for (const auto& entry : fs::directory_iterator(fs::path(NOTCH_SOURCE_DIR) / "experiments")) {
+  for (const auto& entry : fs::directory_iterator(test::source_dir() / "experiments")) {
     if (entry.path().extension() != ".toml") continue;
     for (const std::vector<std::string>& overrides :
          {Keys{}, Keys{"data.kind=verbs"}, Keys{"data.path=b.txt"},

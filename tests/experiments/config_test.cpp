@@ -7,6 +7,7 @@
 #include "data/verbs/verbs.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/folders.h"
 
 using namespace notch;
 using namespace notch::experiments;
@@ -56,7 +57,8 @@ TEST_CASE("the defaults are valid and print back equal") {
 }
 
 TEST_CASE("the context of quick.toml holds its task's questions") {
-  const LoadedConfig loaded = load_config(str(NOTCH_SOURCE_DIR, "/experiments/quick.toml"));
+  const LoadedConfig loaded =
+      load_config(str(test::source_dir().string(), "/experiments/quick.toml"));
   const DataConfig& d = loaded.config.data;
   REQUIRE(d.tokenizer == "char");
   std::size_t longest = 0;
@@ -339,7 +341,7 @@ TEST_CASE("quantization-aware steps are a number or the base's share") {
 
 TEST_CASE("every shipped configuration loads and prints back equal") {
   int found = 0;
-  for (const auto& entry : fs::directory_iterator(fs::path(NOTCH_SOURCE_DIR) / "experiments")) {
+  for (const auto& entry : fs::directory_iterator(test::source_dir() / "experiments")) {
     if (entry.path().extension() != ".toml") continue;
     ++found;
     INFO(entry.path().string());

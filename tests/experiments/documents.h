@@ -13,12 +13,13 @@
 #include "autograd/base/files.h"
 #include "autograd/base/json.h"
 #include "tests/catch.h"
+#include "tests/folders.h"
 
 namespace notch::test {
 
 using Row = std::map<std::string, double>;  // the columns that have a number
 
-inline fs::path file_of(const char* name) { return fs::path(NOTCH_SOURCE_DIR) / name; }
+inline fs::path file_of(const char* name) { return source_dir() / name; }
 
 inline std::vector<std::string> lines_of(const char* document) {
   std::vector<std::string> lines;

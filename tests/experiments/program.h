@@ -14,6 +14,7 @@
 #include "autograd/base/json.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/folders.h"
 
 namespace notch::test {
 
@@ -67,7 +68,7 @@ windows = 4
   /// the background with its own process id in $!.
   Outcome shell(const std::string& script) const {
     const fs::path out = outputs_ / "out", err = outputs_ / "err";
-    const std::string command = "unset NOTCH_DATA; NOTCH='" NOTCH_BINARY_DIR
+    const std::string command = "unset NOTCH_DATA; NOTCH='" + binary_dir().string() +
                                 "/notch'; notch() { \"$NOTCH\" \"$@\"; }; cd '" +
                                 directory_.path().string() + "' && { " + script + "\n} >'" +
                                 out.string() + "' 2>'" + err.string() + "' </dev/null";

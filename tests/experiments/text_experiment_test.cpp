@@ -1,6 +1,7 @@
 // A text where an experiment is expected is one.
 #include "experiments/config/config.h"
 #include "tests/experiments/program.h"
+#include "tests/folders.h"
 
 using namespace notch;
 using namespace notch::experiments;
@@ -51,8 +52,7 @@ TEST_CASE("a text run without a schedule can be repeated") {
 TEST_CASE("the usual experiment on a text has quick.toml's values") {
   const Program program;
   const ExperimentConfig text = load_config(program / "text.txt").config;
-  ExperimentConfig quick =
-      load_config(fs::path(NOTCH_SOURCE_DIR) / "experiments/quick.toml").config;
+  ExperimentConfig quick = load_config(test::source_dir() / "experiments/quick.toml").config;
   // Tokens of a step, in windows of the context.
   CHECK(text.train.batch_size * text.model.block_size ==
         Approx(quick.train.batch_size * quick.model.block_size).epsilon(0.25));

@@ -13,6 +13,7 @@
 #include "autograd/ops.h"
 #include "nn/kv_cache.h"
 #include "tests/catch.h"
+#include "tests/folders.h"
 
 namespace notch {
 namespace {
@@ -29,7 +30,7 @@ const std::map<std::string, std::string> kWithoutGradient = {
 std::set<std::string> names_in(const fs::path& folder, const std::string& suffix,
                                const std::regex& pattern) {
   std::set<std::string> names;
-  for (const auto& entry : fs::recursive_directory_iterator(fs::path(NOTCH_SOURCE_DIR) / folder)) {
+  for (const auto& entry : fs::recursive_directory_iterator(test::source_dir() / folder)) {
     if (!entry.path().filename().string().ends_with(suffix)) continue;
     std::ifstream file(entry.path());
     const std::string text{std::istreambuf_iterator<char>(file), {}};

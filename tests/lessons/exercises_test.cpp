@@ -8,14 +8,15 @@
 #include "experiments/lessons/judges.h"
 #include "experiments/lessons/lesson.h"
 #include "tests/experiments/program.h"
+#include "tests/folders.h"
 
 using namespace notch;
 namespace fs = std::filesystem;
 
 namespace {
 
-const fs::path kSkeletons = fs::path(NOTCH_SOURCE_DIR) / "experiments/lessons/exercises";
-const fs::path kSolutions = fs::path(NOTCH_SOURCE_DIR) / "tests/lessons/solutions";
+const fs::path kSkeletons = test::source_dir() / "experiments/lessons/exercises";
+const fs::path kSolutions = test::source_dir() / "tests/lessons/solutions";
 
 std::set<std::string> names_in(const fs::path& directory) {
   std::set<std::string> names;

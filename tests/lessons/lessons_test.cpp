@@ -9,6 +9,7 @@
 #include "experiments/lessons/lesson.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/folders.h"
 #include "tests/lessons/expected/01_scalars.h"
 #include "tests/lessons/expected/02_order.h"
 #include "tests/lessons/expected/03_gradcheck.h"
@@ -132,7 +133,7 @@ TEST_CASE("every lesson has its source, a table and one number") {
     CAPTURE(lesson.number);
     CHECK(seen.insert(lesson.number).second);
     CHECK(seen.insert(lesson.name).second);
-    CHECK(fs::exists(fs::path(NOTCH_SOURCE_DIR) / lesson.source()));
+    CHECK(fs::exists(test::source_dir() / lesson.source()));
     CHECK(tables().contains(lesson.number));
   }
 }
@@ -140,7 +141,7 @@ TEST_CASE("every lesson has its source, a table and one number") {
 TEST_CASE("a lesson fits a page and includes public headers only") {
   for (const lessons::Lesson& lesson : lessons::lessons()) {
     CAPTURE(lesson.number);
-    std::istringstream source(read_file(fs::path(NOTCH_SOURCE_DIR) / lesson.source()));
+    std::istringstream source(read_file(test::source_dir() / lesson.source()));
     int lines = 0;
     for (std::string line; std::getline(source, line); ++lines) {
       CAPTURE(line);

@@ -3,6 +3,7 @@
 #include <regex>
 
 #include "tests/experiments/program.h"
+#include "tests/folders.h"
 
 using namespace notch;
 using test::Outcome;
@@ -43,7 +44,7 @@ TEST_CASE("a new program builds, runs, and trains through 2 bits") {
 TEST_CASE("an installed Notch is found by find_package") {
   const Program program;
   const Outcome installed = program.shell(
-      "cmake --install '" NOTCH_BINARY_DIR
+      "cmake --install '" + test::binary_dir().string() +
       "' --prefix \"$PWD/prefix\" >log && "
       "prefix/bin/notch new mynet && rm mynet/main.cpp && "
       "printf '#include \"nn/gpt.h\"\\n#include \"quant/train/qat.h\"\\n#include "

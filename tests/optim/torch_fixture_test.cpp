@@ -13,6 +13,7 @@
 #include "optim/clip.h"
 #include "optim/schedule.h"
 #include "tests/catch.h"
+#include "tests/folders.h"
 
 using namespace notch;
 
@@ -24,7 +25,7 @@ class Fixture {
  public:
   explicit Fixture(const std::string& name)
       : file_(nn::SafetensorsFile::open(
-            str(NOTCH_SOURCE_DIR, "/tests/fixtures/", name, ".safetensors"))) {}
+            str(test::source_dir().string(), "/tests/fixtures/", name, ".safetensors"))) {}
 
   const nn::TensorEntry& entry(const std::string& name) const {
     const nn::TensorEntry* found = file_.find(name);

@@ -10,6 +10,7 @@
 #include "autograd/base/shell_word.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
+#include "tests/folders.h"
 #include "tests/nn/held_model.h"
 #include "tests/quant/quantized_models.h"
 
@@ -234,8 +235,8 @@ TEST_CASE("an independent reader gets the same weights") {
       save_gptq(*model, q, dir.path(), zeros);
       const fs::path out = dir / "weights";
       const std::string command =
-          str("python3 ", shell_word(NOTCH_SOURCE_DIR "/tests/fixtures/read_gptq.py"), ' ',
-              shell_word(dir.path().string()), ' ', shell_word(out.string()));
+          str("python3 ", shell_word((test::source_dir() / "tests/fixtures/read_gptq.py").string()),
+              ' ', shell_word(dir.path().string()), ' ', shell_word(out.string()));
       REQUIRE(std::system(command.c_str()) == 0);
       const std::string bytes = read_file(out);
       std::vector<double> read(bytes.size() / sizeof(double));
