@@ -19,31 +19,11 @@ constexpr Index kRows = 96;               // tokens of a task
 constexpr Index kChunkBytes = 256 << 10;  // of weights, likewise
 constexpr Index kTasks = 8;               // columns are split further when there are fewer
 
-/// Where one code of a block lies: its byte in a plane's vectors, and the shift there.
-struct Place {
-  Index byte;
-  int shift;
-};
 /// The planes of b bits, widest first: bits each, and the position in u of the lowest.
 struct Plane {
   int bits, position;
 };
 constexpr Plane kPlanes[] = {{4, 0}, {2, 4}, {1, 6}};
-
-/// Calls use(place, bits, position) for every plane of code (input k, channel o) of a block.
-template <class Use>
-void for_planes(int bits, Index k, Index o, const Use& use) {
-  const Index vector = k / 4, byte = o * 4 + k % 4;
-  Index start = 0;
-  for (const Plane& plane : kPlanes) {
-    if (!(bits & plane.bits)) continue;
-    const Index per_byte = 8 / plane.bits;
-    const Place place{start + vector / per_byte * 64 + byte,
-                      static_cast<int>(vector % per_byte) * plane.bits};
-    use(place, plane.bits, bits & plane.position);
-    start += plane.bits * 64;
-  }
-}
 
 /// The 32 codes of channel o in a block, four at a time.
 void channel_codes(std::uint8_t* codes, const std::uint8_t* block, Index o, int bits) {
@@ -58,6 +38,24 @@ void channel_codes(std::uint8_t* codes, const std::uint8_t* block, Index o, int 
       std::memcpy(&all, codes + 4 * j, sizeof all);
       all |= (four >> (j % per_byte * plane.bits) & mask) << (bits & plane.position);
       std::memcpy(codes + 4 * j, &all, sizeof all);
+    }
+    block += plane.bits * 64;
+  }
+}
+
+/// Its inverse, into a block of zeros.
+void set_channel_codes(std::uint8_t* block, const std::uint8_t* codes, Index o, int bits) {
+  for (const Plane& plane : kPlanes) {
+    if (!(bits & plane.bits)) continue;
+    const Index per_byte = 8 / plane.bits;
+    const std::uint32_t mask = ((1u << plane.bits) - 1) * 0x01010101u;
+    for (Index j = 0; j < kBlock / 4; ++j) {
+      std::uint8_t* const to = block + j / per_byte * 64 + o * 4;
+      std::uint32_t four = 0, all = 0;
+      std::memcpy(&four, codes + 4 * j, sizeof four);
+      std::memcpy(&all, to, sizeof all);
+      all |= (four >> (bits & plane.position) & mask) << (j % per_byte * plane.bits);
+      std::memcpy(to, &all, sizeof all);
     }
     block += plane.bits * 64;
   }
@@ -102,15 +100,15 @@ void pack_narrow_panel(const NarrowWeights& w, std::int64_t panel,
   std::uint8_t* const start = w.memory + panel * w.panel_bytes();
   std::memset(start, 0, static_cast<std::size_t>(w.panel_bytes()));
   for (Index o = 0; o < rows; ++o)
-    for (Index k = 0; k < K; ++k) {
-      const Index at = k % unit;
-      std::uint8_t* const block = start + k / unit * w.unit_bytes() + at / kBlock * 64 * s.bits;
-      const int u = (codes[static_cast<std::size_t>(o * K + k)] - w.qmin) / w.step;
-      for_planes(s.bits, at % kBlock, o, [&](const Place& place, int bits, int position) {
-        const int part = u >> position & ((1 << bits) - 1);
-        block[place.byte] = static_cast<std::uint8_t>(block[place.byte] | part << place.shift);
-      });
-    }
+    for (Index u = 0; u < units; ++u)
+      for (Index k = 0; k < unit; k += kBlock) {
+        const std::int8_t* const from = codes.data() + o * K + u * unit + k;
+        const Index n = std::min(kBlock, unit - k);
+        std::uint8_t block[kBlock] = {};
+        for (Index i = 0; i < n; ++i)  // steps are 1 or 2
+          block[i] = static_cast<std::uint8_t>((from[i] - w.qmin) >> (w.step - 1));
+        set_channel_codes(start + u * w.unit_bytes() + k / kBlock * 64 * s.bits, block, o, s.bits);
+      }
   for (Index o = 0; o < rows; ++o)
     for (Index u = 0; u < units; ++u) {
       std::uint8_t* const tables = start + u * w.unit_bytes() + w.unit_codes();
