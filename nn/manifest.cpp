@@ -40,13 +40,22 @@ bool is_plain_name(std::string_view name) {
          name.find('\0') == name.npos;
 }
 
+ListedFile listed_file(const fs::path& dir, const std::string& name) {
+  return {name, std::uint64_t{fs::file_size(dir / name)}, kernels::sha256_file(dir / name)};
+}
+
 void write_manifest(const fs::path& dir, const std::vector<std::string>& files) {
+  std::vector<ListedFile> listed;
+  for (const std::string& file : files) listed.push_back(listed_file(dir, file));
+  write_manifest(dir, listed);
+}
+
+void write_manifest(const fs::path& dir, const std::vector<ListedFile>& files) {
   Json entries = Json::object();
-  for (const std::string& file : files) {
+  for (const ListedFile& file : files) {
     Json entry = Json::object();
-    entry.set("bytes", std::uint64_t{fs::file_size(dir / file)});
-    entry.set("sha256", kernels::sha256_file(dir / file));
-    entries.set(file, std::move(entry));
+    entry.set("bytes", file.bytes).set("sha256", file.sha256);
+    entries.set(file.name, std::move(entry));
   }
   Json manifest = Json::object();
   manifest.set("version", kVersion).set("files", std::move(entries));

@@ -1,5 +1,5 @@
-// manifest.json: the files of a directory with their sizes and SHA-256, for checkpoints and for what
-// lies beside a model's weights.
+// manifest.json: the files of a directory with their sizes and SHA-256, for checkpoints, for what lies
+// beside a model's weights, and for what a run says of itself.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,13 @@ struct ListedFile {
 /// Whether a name is that of a file in the directory, and not a path.
 bool is_plain_name(std::string_view name);
 
+/// A file of `dir` as it is now.
+ListedFile listed_file(const fs::path& dir, const std::string& name);
+
 /// Writes manifest.json of `dir` over the `files` in it.
 void write_manifest(const fs::path& dir, const std::vector<std::string>& files);
+/// The same of files whose digests are known.
+void write_manifest(const fs::path& dir, const std::vector<ListedFile>& files);
 
 /// What a manifest lists. Every byte of it counts: Fault::input for unknown members.
 std::vector<ListedFile> read_manifest(const fs::path& dir);

@@ -100,6 +100,9 @@ TensorSource raw_tensor(std::string name, DType dtype, FileShape shape,
 /// The conversion of real_tensor, for sources that produce their values in pieces.
 void put_reals(const ByteSink& sink, DType dtype, std::span<const real> values);
 
+/// Whether a regular file begins as the format does: the length of a header that it can hold, and a brace.
+bool is_safetensors(const fs::path& path);
+
 /// Bytes of the file that write_safetensors would write, header included. `write` is not called.
 std::int64_t safetensors_bytes(std::vector<TensorSource> tensors, const Metadata& metadata = {});
 

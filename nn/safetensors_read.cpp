@@ -3,6 +3,7 @@
 // is refused. (Deviation from the format: an unknown member of a tensor's entry is an error.)
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <utility>
 
 #include "autograd/base/file_form.h"
@@ -218,6 +219,16 @@ void SafetensorsFile::read(const TensorEntry& entry, std::span<real> out,
     refuse_file(path(), entry.name, "is not a floating-point tensor",
                 std::string(name(entry.dtype)), "F64, F32, F16 or BF16");
   }
+}
+
+bool is_safetensors(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return false;
+  std::ifstream in(path, std::ios::binary);
+  std::uint64_t header_bytes = 0;
+  char first = 0;
+  in.read(reinterpret_cast<char*>(&header_bytes), sizeof header_bytes).get(first);
+  return in && first == '{' && header_bytes < fs::file_size(path, ignored);
 }
 
 }  // namespace notch::nn

@@ -15,6 +15,7 @@
 #include "autograd/base/thread_pool.h"
 #include "data/corpus.h"
 #include "experiments/program/gguf_files.h"
+#include "experiments/run/layer_study.h"
 #include "experiments/run/run_dir.h"
 #include "nn/integrity.h"
 #include "nn/manifest.h"
@@ -105,6 +106,13 @@ fs::path output_file(const fs::path& named) {
   fs::path file = behind_link(named);
   remove_orphans(file);
   return file;
+}
+
+bool is_one_checkpoint(const fs::path& dir) {
+  constexpr std::array<std::string_view, 3> kOthers{nn::kConfigFile, kResolvedConfig, kLayerStudy};
+  return fs::exists(dir / nn::kManifestFile) &&
+         std::ranges::none_of(kOthers,
+                              [&](std::string_view name) { return fs::exists(dir / name); });
 }
 
 void require_model_directory(const fs::path& dir) {

@@ -306,9 +306,9 @@ std::vector<Command> make_commands() {
         .summary = "whether every file of a model, a checkpoint or a run is what was written",
         .examples = {"notch verify MODEL_DIR", "notch verify runs/quick --evaluate"},
         .positionals = {{.name = "PATH",
-                         .help = "a model, a run, a checkpoint, a row, .safetensors or .gguf; of "
-                                 "a run, what it tells of itself has no digest: configuration, "
-                                 "inputs, env, metrics, layers, results, pairs, report"}},
+                         .help = "a model, a run, a checkpoint, a row, .safetensors or .gguf; what "
+                                 "a run tells of itself (configuration, metrics, results, report "
+                                 "and the like) has digests when it is finished"}},
         .flags = with_output(
             {{.name = "evaluate", .help = "of a run: also score every row again"}, threads_flag()}),
         .overrides = true},

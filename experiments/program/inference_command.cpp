@@ -13,6 +13,7 @@
 #include "experiments/program/commands.h"
 #include "experiments/report/parts.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/run_digests.h"
 #include "experiments/show/svg.h"
 
 namespace notch::experiments {
@@ -148,6 +149,7 @@ int bench_inference_command(const Args& args) {
   print_table(args, inference_table(bench));
   if (of_run) {
     write_file(run / kRoofline, to_json(bench).dump() + "\n");
+    renew_digests(run, {kRoofline});
     note(args, str("kept in ", (run / kRoofline).string(), "; `notch report ", run.string(),
                    "` draws it"));
   }

@@ -272,7 +272,7 @@ int inspect_command(const Args& args) {
     inspect_gguf(args, path);
   } else if (!fs::is_directory(path)) {
     inspect_file(args, path);
-  } else if (fs::exists(path / nn::kManifestFile) && !fs::exists(path / nn::kConfigFile)) {
+  } else if (is_one_checkpoint(path)) {
     inspect_checkpoint(args, path);
   } else if (has_checkpoints(path)) {
     inspect_latest(args, path);

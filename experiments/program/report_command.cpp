@@ -12,6 +12,7 @@
 #include "experiments/report/parts.h"
 #include "experiments/report/sizes.h"
 #include "experiments/run/layer_study.h"
+#include "experiments/run/run_digests.h"
 #include "experiments/run/run_dir.h"
 #include "experiments/show/progress.h"
 
@@ -174,10 +175,12 @@ int report_command(const Args& args) {
       const RunDir dir(directory, Earlier::refuse);
       write_parts(dir, parts, config, seeds);
       report.write(directory);
+      keep_digests(directory);
     });
   } else {
     const RunDir dir(out, Earlier::resume);
     report.write(out);
+    renew_digests(out, report_files());
   }
   print_report(args, report, seeds, out);
   return 0;

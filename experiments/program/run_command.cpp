@@ -1,5 +1,6 @@
 // notch run: an experiment from its configuration to its table, or a part of it. notch train: only its fp32 models.
 
+#include <algorithm>
 #include <iostream>
 
 #include "autograd/base/shell_word.h"
@@ -8,18 +9,31 @@
 #include "experiments/program/report_command.h"
 #include "experiments/program/session.h"
 #include "experiments/run/row_files.h"
+#include "experiments/run/run_digests.h"
 #include "experiments/run/signals.h"
 
 namespace notch::experiments {
 namespace {
+
+/// Whether a continuation finds a row or a checkpoint.
+bool has_made(const Session& session) {
+  return std::ranges::any_of(session.config().seeds, [&](std::int64_t seed) {
+    const fs::path phases = session.dir().checkpoints(seed), rows = phases.parent_path() / "rows";
+    return !finished_entries(rows).empty() ||
+           std::ranges::any_of(entries_of(phases), [](const fs::path& phase) {
+             return !finished_entries(phase).empty();
+           });
+  });
+}
 
 int interrupted(const Args& args, const Session& session) {
   if (!session.begun()) {
     std::cerr << "stopped before the run began; nothing was written\n";
     return stop_exit_code();
   }
-  std::cerr << "stopped; the state is saved. Resume with: notch " << args.verb << ' '
-            << shell_word(args.positionals.at(0));
+  std::cerr << (has_made(session) ? "stopped; the state is saved. Resume with: notch "
+                                  : "stopped before anything was made. Begin again with: notch ")
+            << args.verb << ' ' << shell_word(args.positionals.at(0));
   for (const std::string& o : overrides_of(args)) std::cerr << ' ' << shell_word(o);
   const bool whole = session.shard().is_whole();
   if (!whole) std::cerr << " --shard " << name_of(session.shard());
@@ -48,6 +62,7 @@ int run_command(const Args& args) {
     seeds.push_back(std::move(*results));
     Report(session.config(), session.data(), seeds).write(session.dir().path());
   }
+  keep_digests(session.dir().path());
   if (!session.shard().is_whole()) {
     say(args, str("shard ", name_of(session.shard()), " is done: ", session.dir().path().string(),
                   "\nwhen all are: notch report ", shell_word(session.config().out), "-shard-*-of-",
@@ -81,6 +96,7 @@ int train_command(const Args& args) {
                    text(model_path(session.dir(), seed, row->name).string()),
                    text(row->sha256)});
   }
+  keep_digests(session.dir().path());
   std::cout << render(table, format);
   return 0;
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <set>
+#include <string>
 
 #include "autograd/base/error.h"
 #include "autograd/kernels/sha256.h"
@@ -98,11 +100,14 @@ void verify_model(Findings& findings, const fs::path& dir) {
   }
 }
 
-/// A run that goes on removes its older ones: of what is gone by now there is nothing to say.
-void verify_checkpoint(Findings& findings, const fs::path& dir) {
+/// What manifest.json lists: the names, for who knows of more. A run that goes on removes its older
+/// checkpoints: of what is gone by now there is nothing to say.
+std::set<std::string> verify_listed(Findings& findings, const fs::path& dir) {
+  std::set<std::string> names;
   try {
     for (const nn::ListedFile& file : nn::read_manifest(dir)) {
       const fs::path at = dir / file.name;
+      names.insert(file.name);
       try {
         nn::check_listed(dir, file);
         findings.add(at, state(nn::Digest::holds), "");
@@ -113,6 +118,7 @@ void verify_checkpoint(Findings& findings, const fs::path& dir) {
   } catch (const Error& e) {
     if (fs::exists(dir)) findings.damaged(dir / nn::kManifestFile, e);
   }
+  return names;
 }
 
 bool is_checkpoint(const fs::path& dir) {
@@ -121,7 +127,7 @@ bool is_checkpoint(const fs::path& dir) {
 
 void verify_checkpoints(Findings& findings, const fs::path& root) {
   for (const fs::path& dir : finished_entries(root)) {
-    if (is_checkpoint(dir)) verify_checkpoint(findings, dir);
+    if (is_checkpoint(dir)) verify_listed(findings, dir);
   }
 }
 
@@ -182,14 +188,21 @@ void verify_row(Findings& findings, const fs::path& file, const fs::path& model,
   });
 }
 
-void verify_run(Findings& findings, const fs::path& run, const Rescore* rescore) {
-  // What it tells of itself.
-  const auto tell = [&](const fs::path& file) {
-    if (fs::is_regular_file(file)) findings.add(file, state(nn::Digest::none), "");
-  };
-  for (const fs::path& file : entries_of(run)) {
-    if (RunDir::replaces(run, file)) tell(file);
+/// What a run tells of itself in `folder`. Digests are kept when it is finished.
+void verify_told(Findings& findings, const fs::path& folder) {
+  const bool listed = fs::exists(folder / nn::kManifestFile);
+  const std::set<std::string> names =
+      listed ? verify_listed(findings, folder) : std::set<std::string>{};
+  for (const fs::path& file : entries_of(folder)) {
+    const std::string name = file.filename().string();
+    if (names.contains(name) || !fs::is_regular_file(file)) continue;
+    if (RunDir::is_told(name) || name == kLayerStudy)
+      findings.add(file, state(nn::Digest::none), "");
   }
+}
+
+void verify_run(Findings& findings, const fs::path& run, const Rescore* rescore) {
+  verify_told(findings, run);
   for (const fs::path& model : finished_entries(run / "models")) {
     if (fs::exists(model / nn::kConfigFile)) verify_model(findings, model);
   }
@@ -201,7 +214,7 @@ void verify_run(Findings& findings, const fs::path& run, const Rescore* rescore)
                                     seed.filename().string().substr(std::string("seed-").size()));
       verify_row(findings, row, run / "models" / model, rescore);
     }
-    tell(seed / kLayerStudy);
+    verify_told(findings, seed);
     for (const fs::path& phase : finished_entries(seed / "ckpt"))
       verify_checkpoints(findings, phase);
   }
@@ -211,7 +224,7 @@ void verify_run(Findings& findings, const fs::path& run, const Rescore* rescore)
 void verify_file(Findings& findings, const fs::path& file) {
   if (nn::is_gguf(file) || file.extension() == ".gguf") {
     findings.examine(file, [&] { return state(nn::GgufFile::open(file).verify()); });
-  } else if (file.extension() == ".safetensors") {
+  } else if (nn::is_safetensors(file) || file.extension() == ".safetensors") {
     findings.examine(file, [&] { return state(nn::SafetensorsFile::open(file).verify()); });
   } else if (file.extension() == ".json" && fs::absolute(file).parent_path().filename() == "rows") {
     findings.examine(file, [&] {
@@ -260,8 +273,8 @@ int verify_command(const Args& args) {
     verify_run(findings, path, rescore ? &*rescore : nullptr);
   } else if (!fs::is_directory(path)) {
     verify_file(findings, path);
-  } else if (fs::exists(path / nn::kManifestFile) && !fs::exists(path / nn::kConfigFile)) {
-    verify_checkpoint(findings, path);
+  } else if (is_one_checkpoint(path)) {
+    verify_listed(findings, path);
   } else if (std::ranges::any_of(finished_entries(path), is_checkpoint)) {
     verify_checkpoints(findings, path);
   } else {
@@ -276,7 +289,7 @@ int verify_command(const Args& args) {
        .what = str(findings.damaged(), " of ", findings.files(),
                    findings.files() == 1 ? " file is" : " files are", " not what was written"),
        .hint = "get them again, or make them again: a run without a row or a model makes it "
-               "anew"});
+               "anew, `notch report` its tables"});
 }
 
 }  // namespace notch::experiments

@@ -9,6 +9,9 @@
 #include "experiments/config/config_effects.h"
 #include "experiments/report/fronts.h"
 #include "experiments/report/page_contents.h"
+#include "experiments/run/layer_study.h"
+#include "experiments/run/metrics.h"
+#include "experiments/run/row_facts.h"
 #include "experiments/show/roofline.h"
 
 namespace notch::experiments {
@@ -272,6 +275,10 @@ std::string Report::wide_screen() const {
   return out.str();
 }
 
+std::vector<std::string> report_files() {
+  return {"results.csv", "results.jsonl", "results.md", "results.svg", "pairs.csv", "report.html"};
+}
+
 void Report::write(const std::filesystem::path& dir) const {
   write_file(dir / "results.csv", render(table_, TableFormat::csv));
   write_file(dir / "results.jsonl", render(table_, TableFormat::json_lines));
@@ -286,6 +293,13 @@ void Report::write(const std::filesystem::path& dir) const {
                   .limits = limits(config_, statistics_),
                   .config = to_toml(without_place(config_)),
                   .hash = results_hash(seeds_)};
+  const fs::path metrics = dir / kMetricsFile, environment = dir / "env.json";
+  const std::string lines = fs::exists(metrics) ? read_file(metrics) : "";
+  if (fs::exists(dir / kResolvedConfig)) {  // a report of chosen rows has no curves
+    const std::string lost = rows_without_curve(config_, seeds_, lines);
+    if (!lost.empty())
+      page.column_notes += str("No curve, since metrics.jsonl has no line of it: ", lost, ".\n");
+  }
   if (Figure accuracy = accuracy_figure(statistics_, questions_); !accuracy.plot.series.empty()) {
     page.fronts.push_back(std::move(accuracy));
   }
@@ -336,9 +350,7 @@ void Report::write(const std::filesystem::path& dir) const {
   }
   write_file(dir / "results.md", markdown + "hash " + page.hash + "\n");
   write_file(dir / "results.svg", svg::file_of(svg_of(page.fronts.front().plot)));
-  const fs::path metrics = dir / "metrics.jsonl", environment = dir / "env.json";
-  if (fs::exists(metrics)) {
-    const std::string lines = read_file(metrics);
+  if (!lines.empty()) {
     for (Figure& f : curve_figures(lines, seeds_)) page.figures.push_back(std::move(f));
     page.diagnostics = diagnostic_figures(lines, seeds_);
     page.layers = diagnostic_maps(lines, seeds_);

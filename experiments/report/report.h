@@ -36,6 +36,9 @@ std::string column_notes(const Table& table, const std::vector<SeedResults>& see
 /// Which rows saw as many tokens as which, how long each method took, and whether builds differ.
 std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedResults>& seeds);
 
+/// The files that Report::write writes.
+std::vector<std::string> report_files();
+
 class Report {
  public:
   /// All arguments must outlive this.

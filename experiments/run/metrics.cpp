@@ -76,18 +76,21 @@ void Metrics::tell_layers(std::string_view run,
   }
 }
 
-void Metrics::resume(std::string_view run, std::int64_t step) const {
-  if (!fs::exists(file_)) return;
+bool Metrics::resume(std::string_view run, std::int64_t step) const {
+  if (!fs::exists(file_)) return false;
   const std::string text = read_file(file_);
   std::size_t end = 0;
+  bool told = false;
   for (std::size_t newline = text.find('\n'); newline != std::string::npos;
        newline = text.find('\n', end)) {
     const std::optional<MetricsLine> line =
         metrics_line(std::string_view(text).substr(end, newline - end));
     if (!line || (line->run == run && line->step > step)) break;
+    told = told || line->run == run;
     end = newline + 1;
   }
   if (end < text.size()) write_file(file_, std::string_view(text).substr(0, end));
+  return told;
 }
 
 }  // namespace notch::experiments

@@ -17,6 +17,8 @@
 
 namespace notch::experiments {
 
+inline constexpr const char* kMetricsFile = "metrics.jsonl";
+
 /// A line as a run writes it.
 struct MetricsLine {
   std::string_view text{};  ///< as it stands in the file
@@ -44,8 +46,8 @@ class Metrics {
 
   /// Cuts the file before the first line that read_metrics would not take, and before the first line
   /// of `run` with a step above `step`. What follows such a line is younger still, so it goes too.
-  /// A file that does not exist stays absent.
-  void resume(std::string_view run, std::int64_t step) const;
+  /// A file that does not exist stays absent. Whether a line of `run` is left.
+  bool resume(std::string_view run, std::int64_t step) const;
 
  private:
   std::filesystem::path file_;

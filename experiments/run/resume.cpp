@@ -9,7 +9,10 @@
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
 #include "experiments/config/config_effects.h"
+#include "experiments/run/metrics.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/row_files.h"
+#include "experiments/run/run_digests.h"
 #include "experiments/run/run_dir.h"
 
 namespace notch::experiments {
@@ -214,6 +217,19 @@ std::vector<std::string> compare_configurations(const RunDir& dir, const Experim
   return notes;
 }
 
+/// Of the rows that are there, those that were trained and are not told of any more.
+std::string lost_curves(const RunDir& dir, const ExperimentConfig& config) {
+  std::vector<SeedResults> made;
+  for (const std::int64_t seed : config.seeds) {
+    SeedResults& of = made.emplace_back(SeedResults{.seed = seed});
+    for (RowResult& row : planned_results(config)) {
+      if (has_row(dir, seed, row.name)) of.rows.push_back(std::move(row));
+    }
+  }
+  const fs::path file = dir.path() / kMetricsFile;
+  return rows_without_curve(config, made, fs::exists(file) ? read_file(file) : "");
+}
+
 }  // namespace
 
 std::optional<Override> first_conflict(const ExperimentConfig& a, const ExperimentConfig& b) {
@@ -244,6 +260,11 @@ std::vector<std::string> begin_run(const RunDir& dir, const ExperimentConfig& co
       notes.push_back(std::move(note));
     }
   }
+  if (const std::string lost = lost_curves(dir, config); !lost.empty()) {
+    notes.push_back(str("warning  ", (dir.path() / kMetricsFile).string(), " has no line of ", lost,
+                        ": the report will have no curve of it"));
+  }
+  forget_digests(dir.path());
   ExperimentConfig kept = config;
   kept.out.clear();  // where the file lies
   dir.write_config(to_toml(kept));

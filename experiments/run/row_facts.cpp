@@ -1,8 +1,11 @@
 #include "experiments/run/row_facts.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "autograd/base/names.h"
+#include "experiments/run/metrics.h"
 #include "experiments/run/mixed_row.h"
 #include "experiments/run/pipeline_row.h"
 #include "experiments/run/setup.h"
@@ -201,6 +204,32 @@ void note_pruned(const quant::Quantized& quantized, RowResult& row) {
     weights += static_cast<double>(m.keep.size());
   }
   if (weights > 0) row.figures.emplace(quant::kPrunedFigure.key, pruned / weights);
+}
+
+std::string rows_without_curve(const ExperimentConfig& config,
+                               const std::vector<SeedResults>& seeds, std::string_view metrics) {
+  std::set<std::string> told;  // "seed-1337/fp32"
+  read_metrics(metrics, [&](const MetricsLine& line) {
+    if (line.fields.find("loss")) told.insert(row_of_phase(line.run));
+  });
+  std::vector<std::string> names;  // in their order
+  std::map<std::string, std::vector<std::int64_t>> lost;
+  for (const SeedResults& seed : seeds) {
+    for (const RowResult& row : seed.rows) {
+      const bool trained = row.trained || (row.name == kBaseRow && config.train.steps > 0);
+      if (!trained || told.contains(str("seed-", seed.seed, '/', row.name))) continue;
+      if (lost[row.name].empty()) names.push_back(row.name);
+      lost[row.name].push_back(seed.seed);
+    }
+  }
+  std::string out;
+  for (const std::string& name : names) {
+    out += (out.empty() ? "" : ", ") + name;
+    if (lost[name].size() == seeds.size()) continue;
+    for (const std::int64_t seed : lost[name])
+      out += str(seed == lost[name].front() ? " of seed " : " and ", seed);
+  }
+  return out;
 }
 
 std::string row_of_phase(const std::string& phase) {

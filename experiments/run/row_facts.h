@@ -50,6 +50,11 @@ std::vector<std::string> all_row_names(const ExperimentConfig& config);
 /// Adds the share of zeros among the weights of pruned matrices to the row's figures.
 void note_pruned(const quant::Quantized& quantized, RowResult& row);
 
+/// The rows that were trained and of which metrics.jsonl, whose text this is, has no line any more: "fp32,
+/// qat-ste-int4 of seed 2"; "" where all have. fp32 counts where the run has trained it.
+std::string rows_without_curve(const ExperimentConfig& config,
+                               const std::vector<SeedResults>& seeds, std::string_view metrics);
+
 /// The row that trains in a phase: of "qat-lsq-int4-before" and "x-int4-stage2" what is before that.
 std::string row_of_phase(const std::string& phase);
 

@@ -10,6 +10,7 @@
 #include "experiments/run/layer_study.h"
 #include "experiments/run/shard.h"
 #include "experiments/show/roofline.h"
+#include "nn/manifest.h"
 
 namespace notch::experiments {
 
@@ -18,11 +19,8 @@ namespace {
 constexpr const char* kInputsFile = "inputs.json";
 
 bool is_written_by_runs(std::string_view name) {
-  static constexpr std::string_view kNames[] = {
-      kResolvedConfig, kInputsFile,  "env.json",    "metrics.jsonl", "results.csv",
-      "results.jsonl", "results.md", "results.svg", "pairs.csv",     "report.html",
-      kRoofline,       kShardFile,   "models"};
-  return std::ranges::find(kNames, name) != std::end(kNames) || RunDir::is_seed(name);
+  return RunDir::is_told(name) || name == "models" || name == nn::kManifestFile ||
+         RunDir::is_seed(name);
 }
 
 bool is_temporary_of_runs(std::string_view name) {
@@ -73,8 +71,9 @@ void remove_results(std::vector<fs::path> entries) {
     const std::string name = entry.filename().string();
     if (!is_written_by_runs(name)) continue;
     if (RunDir::is_seed(name)) {
-      remove_ours(
-          entry, [](std::string_view n) { return n == "rows" || n == "ckpt" || n == kLayerStudy; });
+      remove_ours(entry, [](std::string_view n) {
+        return n == "rows" || n == "ckpt" || n == kLayerStudy || n == nn::kManifestFile;
+      });
     } else if (name == "models") {
       remove_ours(entry, RunDir::is_model);
     } else {
@@ -84,6 +83,13 @@ void remove_results(std::vector<fs::path> entries) {
 }
 
 }  // namespace
+
+bool RunDir::is_told(std::string_view name) {
+  static constexpr std::string_view kNames[] = {
+      kResolvedConfig, kInputsFile,   "env.json",  kMetricsFile,  "results.csv", "results.jsonl",
+      "results.md",    "results.svg", "pairs.csv", "report.html", kRoofline,     kShardFile};
+  return std::ranges::find(kNames, name) != std::end(kNames);
+}
 
 bool RunDir::is_seed(std::string_view name) {
   constexpr std::string_view kSeed = "seed-";
@@ -106,8 +112,8 @@ bool RunDir::replaces(const fs::path& run, const fs::path& file) {
 }
 
 RunDir::RunDir(fs::path path, Earlier earlier)
-    : path_(std::move(path)), earlier_(earlier), metrics_(path_ / "metrics.jsonl") {
-  const bool has_run = fs::exists(path_ / kResolvedConfig);
+    : path_(std::move(path)), earlier_(earlier), metrics_(path_ / kMetricsFile) {
+  bool has_run = fs::exists(path_ / kResolvedConfig);
   if (earlier == Earlier::resume && !has_run) {
     throw Error({.where = path_.string(),
                  .what = "there is no run to resume",
@@ -116,6 +122,7 @@ RunDir::RunDir(fs::path path, Earlier earlier)
   }
   create(path_);
   lock_ = std::make_unique<RunLock>(path_);
+  has_run = fs::exists(path_ / kResolvedConfig);  // by now: another may have run meanwhile
   const std::vector<fs::path> entries = entries_of(path_);
   const bool foreign =
       !has_run && std::any_of(entries.begin(), entries.end(), [](const fs::path& entry) {

@@ -3,6 +3,7 @@
 //   config.resolved.toml  inputs.json  env.json  run.lock  metrics.jsonl
 //   results.{csv,jsonl,md,svg}  pairs.csv  report.html  models/<name>/  seed-<N>/{rows,ckpt}/
 //   shard.json (of a part)  roofline.json (of notch bench)  seed-<N>/layers.json (of the first seed)
+//   manifest.json (of a finished run, experiments/run/run_digests.h)
 #pragma once
 
 #include <cstdint>
@@ -48,6 +49,8 @@ class RunDir {
   Json inputs() const;
   void write_env(const Json& environment) const;
 
+  /// Whether it is the name of a file in which a run tells of itself.
+  static bool is_told(std::string_view name);
   /// Whether runs name the folder of a seed so ("seed-7"), or a model ("rtn-int4-seed7").
   static bool is_seed(std::string_view name);
   static bool is_model(std::string_view name);

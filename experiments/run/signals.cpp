@@ -21,8 +21,7 @@ namespace {
 
 constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
 constexpr std::int64_t kAgainMilliseconds = 2000;
-constexpr char kMessage[] =
-    "\nstopping after this step; a second signal within 2 s quits at once\n";
+constexpr char kMessage[] = "\nstopping; a second signal within 2 s quits at once\n";
 
 std::atomic<int> last_signal{0};
 std::atomic<std::int64_t> last_time{0};

@@ -111,3 +111,76 @@ kill -TERM $pid; wait $pid)");
                          "quant.layers=[{pattern=\"h.0.*\", bits=8}]\n--resume\n--out\n",
                          (program / "my runs/a;b").string(), "\n"));
 }
+
+TEST_CASE("a run without its curves says so, and so does its report") {
+  const Program program;
+  const std::string run =
+      "run tiny.toml -q quant.methods=rtn,qat-ste qat.steps=3 quant.control=true seeds=1,2 ";
+  REQUIRE(program.notch(run).code == 0);
+  const std::string whole = read_file(program / "run/results.md");
+  CHECK(whole.find("No curve") == std::string::npos);
+  const Outcome kept = program.notch(run + "--resume");
+  CHECK(kept.err.find("metrics.jsonl") == std::string::npos);
+  SECTION("none is left") {
+    program.shell("rm run/metrics.jsonl");
+    const std::string all = "fp32, fp32-continue, qat-ste-int8";
+    const Outcome resumed =
+        program.shell("notch " + run.substr(0, 13) + run.substr(16) + "--resume");
+    CAPTURE(resumed.err);
+    CHECK(resumed.code == 0);
+    CHECK(resumed.err.find("warning  " + (program / "run/metrics.jsonl").string() +
+                           " has no line of " + all + ":") != std::string::npos);
+    CHECK(read_file(program / "run/results.md").find("no line of it: " + all + ".\n") !=
+          std::string::npos);
+    CHECK(read_file(program / "run/report.html").find("no line of it: " + all) !=
+          std::string::npos);
+  }
+  SECTION("those of a seed are left") {
+    program.shell("grep -v seed-2/qat run/metrics.jsonl >cut; mv cut run/metrics.jsonl");
+    REQUIRE(program.notch("report run -q").code == 0);
+    CHECK(read_file(program / "run/results.md").find("no line of it: qat-ste-int8 of seed 2.\n") !=
+          std::string::npos);
+  }
+}
+
+TEST_CASE("a training whose earlier lines are lost says so") {
+  const Program program;
+  const std::string train =
+      "train tiny.toml train.steps=1000000 train.checkpoint_every=5 train.log_every=1 --out run";
+  // Stopped in its second step or later.
+  const Outcome stopped =
+      program.shell("exec \"$NOTCH\" " + train +
+                    " & pid=$!; until [ -s run/metrics.jsonl ]; do "
+                    "kill -0 $pid 2>/dev/null || break; done; kill -TERM $pid; wait $pid; code=$?; "
+                    "rm run/metrics.jsonl; exit $code");
+  CHECK(stopped.code == 143);
+  CHECK(stopped.err.find("the state is saved. Resume with: notch train tiny.toml") !=
+        std::string::npos);
+  const Outcome resumed =
+      program.shell("exec \"$NOTCH\" " + train +
+                    " --resume & pid=$!; until [ -s run/metrics.jsonl ]; do "
+                    "kill -0 $pid 2>/dev/null || break; done; kill -TERM $pid; wait $pid");
+  CAPTURE(resumed.err);
+  CHECK(resumed.err.find("run/metrics.jsonl has no line of seed-1337/fp32: its curve begins at") !=
+        std::string::npos);
+}
+
+TEST_CASE("a stopped run says what there is to go on from") {
+  const Program program;
+  const std::string model = program.train();
+  const Outcome stopped = program.shell(
+      "exec \"$NOTCH\" run tiny.toml -q model.from=" + model +
+      " train.steps=0 quant.bits=8,7,6,5,4,3,2 quant.methods=gptq,adaround --out r & pid=$!; "
+      "until [ -e r/config.resolved.toml ]; do kill -0 $pid 2>/dev/null || break; done; "
+      "kill -TERM $pid; wait $pid; code=$?; find r/seed-1337 -name '*.json' 2>/dev/null; exit "
+      "$code");
+  CAPTURE(stopped.out, stopped.err);
+  CHECK(stopped.code == 143);
+  const bool saved =
+      stopped.err.find("the state is saved. Resume with: notch run") != stopped.err.npos;
+  const bool began =
+      stopped.err.find("before anything was made. Begin again with: notch run") != stopped.err.npos;
+  CHECK(saved == !stopped.out.empty());
+  CHECK(began == stopped.out.empty());
+  CHECK(stopped.err.find("--resume --out") != stopped.err.npos);
+}

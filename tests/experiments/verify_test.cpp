@@ -92,6 +92,73 @@ TEST_CASE("verify tells which file of a run is damaged") {
   }
 }
 
+TEST_CASE("what a finished run tells of itself has digests") {
+  const Program program;
+  const auto verify = [&] { return program.notch("verify run -o json"); };
+  const auto told = [&] {
+    return program.shell("ls run/manifest.json run/seed-1337/manifest.json 2>/dev/null").out;
+  };
+  const std::string both = "run/manifest.json\nrun/seed-1337/manifest.json\n";
+  REQUIRE(program.notch("run tiny.toml -q quant.bits=8,4").code == 0);
+  CHECK(told() == both);
+  CHECK(verify().out.find("no digest") == std::string::npos);
+  for (const char* file : {"results.csv", "report.html", "metrics.jsonl", "env.json",
+                           "config.resolved.toml", "seed-1337/layers.json"}) {
+    CAPTURE(file);
+    const std::string whole = read_file(program / "run" / file);
+    program.write(std::string("run/") + file, whole + "\n");
+    const Outcome damaged = verify();
+    CHECK(damaged.code == 6);
+    CHECK(troubles(damaged) == Names{std::string("damaged ") + file});
+    program.shell(std::string("rm run/") + file);
+    CHECK(troubles(verify()) == Names{std::string("damaged ") + file});
+    program.write(std::string("run/") + file, whole);
+    CHECK(verify().code == 0);
+  }
+  SECTION("a report made anew changes those of its files, and of no other") {
+    program.shell("echo >>run/results.md; echo >>run/env.json");
+    CHECK(troubles(verify()) == Names{"damaged env.json", "damaged results.md"});
+    REQUIRE(program.notch("report run -q").code == 0);
+    CHECK(troubles(verify()) == Names{"damaged env.json"});
+    REQUIRE(program.notch("report run --out all -q").code == 0);
+    CHECK(program.notch("verify all").code == 0);
+    program.shell("echo >>all/report.html");
+    CHECK(program.notch("verify all").code == 6);
+  }
+  SECTION("a run that goes on has none until it is finished") {
+    program.shell("rm -r run/models && touch run/models");  // where its first row's model goes
+    CHECK(program.notch("run tiny.toml -q quant.bits=8,4 --resume").code == 4);
+    CHECK(told().empty());
+    CHECK(program.notch("report run -q").code == 0);
+    CHECK(told().empty());
+    program.shell("rm run/models");
+    REQUIRE(program.notch("run tiny.toml -q quant.bits=8,4 --resume").code == 0);
+    CHECK(told() == both);
+    CHECK(verify().code == 0);
+  }
+  SECTION("a finished run that is started again has them again") {
+    REQUIRE(program.notch("run tiny.toml -q quant.bits=8,4").code == 0);
+    CHECK(told() == both);
+    CHECK(verify().code == 0);
+    REQUIRE(program.notch("train tiny.toml -q --force").code == 0);
+    CHECK(told() == "run/manifest.json\n");
+    CHECK(verify().code == 0);
+  }
+}
+
+TEST_CASE("verify knows weights by what is in the file") {
+  const Program program;
+  const std::string weights = program.train() + "/model.safetensors";
+  program.shell("cp " + weights + " weights.bin; cp " + weights + " bare");
+  for (const char* name : {"weights.bin", "bare"}) {
+    CHECK(program.notch(std::string("verify ") + name).code == 0);
+    flip_last_byte(program / name);
+    CHECK(program.notch(std::string("verify ") + name).code == 6);
+  }
+  program.write("cut.bin", read_file(program / weights).substr(0, 7));
+  check_refused(program.notch("verify cut.bin"), 3);
+}
+
 TEST_CASE("verify takes what no digest speaks of, and says so") {
   const Program program;
   program.shell("cp -r " + program.train() + " m && cp -r m copied && rm copied/manifest.json");
