@@ -8,6 +8,7 @@
 #include <set>
 #include <system_error>
 
+#include "autograd/base/temporaries.h"
 #include "nn/manifest.h"
 #include "nn/safetensors.h"
 
@@ -59,8 +60,7 @@ std::vector<Found> list_checkpoints(const fs::path& root) {
 // Renamed before it is removed: a removal that is interrupted leaves a stale temporary and not
 // half a checkpoint.
 void remove_checkpoint(const fs::path& path) {
-  fs::path aside = path;
-  aside += str(".tmp-", ::getpid());
+  const fs::path aside = temporary_of(path, ::getpid());
   std::error_code error;
   fs::rename(path, aside, error);
   if (!error) fs::remove_all(aside, error);

@@ -237,7 +237,7 @@ const GgufType* gguf_type(std::string_view name) {
 }
 
 void write_gguf(const fs::path& path, std::span<const GgufEntry> metadata,
-                std::span<const GgufSource> tensors) {
+                std::span<const GgufSource> tensors, Existing existing) {
   check_sources(metadata, tensors);
   std::uint64_t data_bytes = 0;
   for (const GgufSource& t : tensors) data_bytes += padded(bytes_of(t), kAlignment);
@@ -246,7 +246,7 @@ void write_gguf(const fs::path& path, std::span<const GgufEntry> metadata,
       header_of(metadata, tensors, 0, digest_begin).size() + data_bytes;
   const std::string header = header_of(metadata, tensors, file_bytes, digest_begin);
 
-  FileWriter out(path);
+  FileWriter out(path, existing);
   PieceHasher hasher;
   const auto put_bytes = [&](std::span<const std::byte> bytes) {
     out.write(bytes.data(), bytes.size());

@@ -66,7 +66,7 @@ struct GgufSource {
 /// Usage error for a repeated name or key, a name of 64 bytes or more, or columns that the type's
 /// block does not divide; Fault::io.
 void write_gguf(const fs::path& path, std::span<const GgufEntry> metadata,
-                std::span<const GgufSource> tensors);
+                std::span<const GgufSource> tensors, Existing existing = Existing::replace);
 
 struct GgufTensor {
   std::string name{};

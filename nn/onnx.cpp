@@ -204,7 +204,7 @@ std::string OnnxGraph::bytes(const std::string& name, OnnxType type, const FileS
   return tensor(name, type, shape, owned(std::move(values)));
 }
 
-void OnnxGraph::write(const fs::path& path, std::string_view name) const {
+void OnnxGraph::write(const fs::path& path, std::string_view name, Existing existing) const {
   std::string before = nodes_;
   put_bytes(before, graph::kName, name);
   before += ends_;
@@ -240,7 +240,7 @@ void OnnxGraph::write(const fs::path& path, std::string_view name) const {
                  .expected = str("at most ", (std::uint64_t{1} << 31) - 1),
                  .hint = "export a quantized model, or --format f32"});
   }
-  FileWriter out(path);
+  FileWriter out(path, existing);
   out.write(file);
   out.write(before);
   for (std::size_t i = 0; i < tensors_.size(); ++i) {

@@ -64,7 +64,8 @@ class OnnxGraph {
   /// Writes the file atomically, for operator set 21. Throws Fault::input when it would have 2 GiB
   /// or more, which protobuf does not know; Fault::usage when a source hands over other bytes than
   /// its shape has.
-  void write(const fs::path& path, std::string_view name) const;
+  void write(const fs::path& path, std::string_view name,
+             Existing existing = Existing::replace) const;
 
  private:
   struct Initializer {

@@ -167,7 +167,7 @@ std::int64_t safetensors_bytes(std::vector<TensorSource> tensors, const Metadata
 }
 
 void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
-                       const Metadata& metadata) {
+                       const Metadata& metadata, Existing existing) {
   std::set<std::string_view> names;
   for (const TensorSource& t : tensors) {
     check_source(path, t);
@@ -182,7 +182,7 @@ void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
   const Metadata all = with_digest(metadata, digest_kind(outline, bytes));
   const std::string header = header_text(path, tensors, all);
 
-  FileWriter file(path);
+  FileWriter file(path, existing);
   const std::uint64_t header_bytes = header.size();
   file.write(&header_bytes, sizeof header_bytes);
   file.write(header);

@@ -110,7 +110,7 @@ std::int64_t safetensors_bytes(std::vector<TensorSource> tensors, const Metadata
 /// name that is empty, repeated, reserved or not UTF-8, and for a source that hands over another
 /// number of bytes than its shape has; Fault::io. The digest is added to the metadata.
 void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
-                       const Metadata& metadata = {});
+                       const Metadata& metadata = {}, Existing existing = Existing::replace);
 
 // ---- reading ----
 

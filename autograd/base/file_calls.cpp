@@ -23,6 +23,11 @@ const FileCalls& system_file_calls() {
       .pwrite = ::pwrite,
       .fsync = ::fsync,
       .rename = ::rename,
+      .rename_new =
+          [](const char* from, const char* to) {
+            return ::renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+          },
+      .link = ::link,
       .exchange =
           [](const char* a, const char* b) {
             return ::renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);

@@ -8,7 +8,8 @@
 
 namespace notch {
 
-/// System calls as POSIX has them: -1 and errno. `exchange` is renameat2 with RENAME_EXCHANGE.
+/// System calls as POSIX has them: -1 and errno. `rename_new` is renameat2 with RENAME_NOREPLACE,
+/// `exchange` with RENAME_EXCHANGE.
 struct FileCalls {
   int (*open)(const char* path, int flags, mode_t mode) = nullptr;
   int (*close)(int fd) = nullptr;
@@ -18,6 +19,8 @@ struct FileCalls {
   ssize_t (*pwrite)(int fd, const void* from, std::size_t bytes, off_t offset) = nullptr;
   int (*fsync)(int fd) = nullptr;
   int (*rename)(const char* from, const char* to) = nullptr;
+  int (*rename_new)(const char* from, const char* to) = nullptr;
+  int (*link)(const char* from, const char* to) = nullptr;
   int (*exchange)(const char* a, const char* b) = nullptr;
   int (*mkdir)(const char* path, mode_t mode) = nullptr;
 };

@@ -1,8 +1,9 @@
 // Files: whole-file reads with a limit, and writes that are complete or absent.
 //
-// A file or directory is written beside its destination (`<name>.tmp-<pid>`), fsynced, then renamed, and
-// the parent directory is fsynced: after a crash at any instant the destination holds the complete old
-// or the complete new content. No writer follows a symbolic link that has the file's own name: it is
+// A file or directory is written beside its destination (`<name>.tmp-<host>-<pid>`), fsynced, then renamed,
+// and the parent directory is fsynced: after a crash at any instant the destination holds the complete old
+// or the complete new content. A writer that may not replace anything is told by the renaming itself, so of
+// several that write one path at once the first has it and the others are refused. No writer follows a symbolic link that has the file's own name: it is
 // replaced, and what it points to is left alone, since the directory may have been made by others.
 // Leftover temporaries are removed by remove_stale_temporaries.
 #pragma once
@@ -25,8 +26,20 @@ std::string read_file(const fs::path& path, std::uint64_t max_bytes = std::uint6
 /// The same of what a user names to be read once: a file or, to its end, a pipe; "-" is stdin.
 std::string read_input(const fs::path& path, std::uint64_t max_bytes = std::uint64_t{1} << 40);
 
-/// Replaces `path` by `bytes`, atomically and durably. Throws Fault::io with the needed and free bytes.
-void write_file(const fs::path& path, std::string_view bytes);
+/// What a writer does where there is something already.
+enum class Existing : std::uint8_t {
+  replace,
+  refuse,  ///< refuse_existing, at the beginning and, where another writer was faster, at the end
+};
+
+/// Throws Fault::usage: `path` exists.
+[[noreturn]] void refuse_existing(const fs::path& path);
+/// The same where `path` names anything at all, a link that leads nowhere too.
+void require_absent(const fs::path& path);
+
+/// Makes `bytes` the file `path`, atomically and durably. Throws Fault::io with the needed and free bytes.
+void write_file(const fs::path& path, std::string_view bytes,
+                Existing existing = Existing::replace);
 
 /// Where a path that a user has named leads, if it is a symbolic link to something; else itself. For
 /// outputs of the command line, where writing through a link is what is meant.
@@ -37,10 +50,11 @@ fs::path behind_link(const fs::path& path);
 void append_file(const fs::path& path, std::string_view bytes);
 
 /// A file being written piece by piece to a temporary; `commit` makes it appear. Destroying it
-/// without commit removes the temporary.
+/// without commit removes the temporary. One that replaces nothing removes what killed writers of the
+/// path left when it commits: until then a command may still be refused, which changes nothing.
 class FileWriter {
  public:
-  explicit FileWriter(fs::path path);
+  explicit FileWriter(fs::path path, Existing existing = Existing::replace);
   ~FileWriter();
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
@@ -53,15 +67,18 @@ class FileWriter {
 
  private:
   fs::path path_, temporary_;
+  Existing existing_;
   int fd_ = -1;
   std::uint64_t bytes_ = 0;
 };
 
 /// A directory being filled in a temporary; `commit` renames it over `path` (an existing directory of
-/// that name is replaced: renamed aside first, removed after). Destroyed without commit: removed.
+/// that name is replaced: renamed aside first, removed after; an empty one by those that replace nothing
+/// else). Destroyed without commit: removed. What killed writers of the path left goes when it begins, of
+/// one that replaces nothing when it commits.
 class DirectoryWriter {
  public:
-  explicit DirectoryWriter(fs::path path);
+  explicit DirectoryWriter(fs::path path, Existing existing = Existing::replace);
   ~DirectoryWriter();
   DirectoryWriter(const DirectoryWriter&) = delete;
   DirectoryWriter& operator=(const DirectoryWriter&) = delete;
@@ -70,10 +87,12 @@ class DirectoryWriter {
 
  private:
   fs::path path_, temporary_;
+  Existing existing_;
   bool committed_ = false;
 };
 
-/// Whether `name` is a writer's temporary, X.tmp-<pid> or X.tmp-<pid>-old; X is stored in `base`.
+/// Whether `name` is a writer's temporary, X.tmp-<host>-<pid> or the same and -old (earlier builds left the
+/// host out); X is stored in `base`.
 bool is_temporary_name(std::string_view name, std::string& base);
 
 /// Removes the temporaries directly below `directory` that earlier processes left of what `ours`

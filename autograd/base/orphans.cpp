@@ -2,15 +2,21 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
+#include <optional>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "autograd/base/temporaries.h"
 
 namespace notch {
 namespace {
+
+constexpr auto kForeign = std::chrono::hours(7 * 24);  // after which another host's has been left
 
 /// Whether the process of that number, in decimal digits, has ended here.
 bool has_ended(std::string_view digits) {
@@ -19,36 +25,46 @@ bool has_ended(std::string_view digits) {
   return error == std::errc() && pid > 0 && ::kill(pid, 0) != 0 && errno == ESRCH;
 }
 
+/// When something was last written there; now, where that cannot be read.
+fs::file_time_type last_written(const fs::path& path) {
+  const fs::file_time_type now = fs::file_time_type::clock::now();
+  std::error_code error;
+  fs::file_time_type last = fs::last_write_time(path, error);
+  if (error) return now;
+  if (!fs::is_directory(path, error)) return last;
+  for (fs::recursive_directory_iterator at(path, error), end; !error && at != end;
+       at.increment(error)) {
+    last = std::max(last, at->last_write_time(error));
+  }
+  return error ? now : last;
+}
+
+bool seems_left(const fs::path& path, const TemporaryName& name) {
+  if (name.host == temporary_host()) return has_ended(name.number);
+  return fs::file_time_type::clock::now() - last_written(path) > kForeign;
+}
+
 }  // namespace
 
 bool is_temporary_name(std::string_view name, std::string& base) {
-  if (name.ends_with(kAside)) name.remove_suffix(kAside.size());
-  const std::size_t mark = name.rfind(kTemporaryMark);
-  if (mark == name.npos) return false;
-  const std::string_view pid = name.substr(mark + kTemporaryMark.size());
-  base = name.substr(0, mark);
-  return !base.empty() && !pid.empty() && pid.find_first_not_of("0123456789") == pid.npos;
+  const std::optional<TemporaryName> found = parse_temporary_name(name);
+  if (found) base = found->base;
+  return found.has_value();
 }
 
 void remove_orphans(const fs::path& path) {
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   std::error_code error;
-  std::vector<fs::path> found;
+  std::vector<std::pair<fs::path, TemporaryName>> found;
   for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    std::string base;
-    const fs::path& entry = at->path();
-    const bool named = is_temporary_name(entry.filename().native(), base);
-    if (named && base == path.filename()) found.push_back(entry);
+    std::optional<TemporaryName> name = parse_temporary_name(at->path().filename().native());
+    if (name && name->base == path.filename()) found.emplace_back(at->path(), std::move(*name));
   }
-  for (const fs::path& entry : found) {
-    std::string digits = entry.filename().native().substr(path.filename().native().size());
-    digits.erase(0, digits.rfind(kTemporaryMark) + kTemporaryMark.size());
-    const std::size_t after = digits.find('-');  // of "-old"
-    const bool aside = after != digits.npos;
-    if (!has_ended(digits.substr(0, after))) continue;
+  for (const auto& [entry, name] : found) {
+    if (!seems_left(entry, name)) continue;
     const Claim left(entry);
     if (!left) continue;
-    if (aside && !fs::exists(fs::symlink_status(path, error))) {
+    if (name.aside && !fs::exists(fs::symlink_status(path, error))) {
       fs::rename(entry, path, error);
     } else {
       fs::remove_all(entry, error);

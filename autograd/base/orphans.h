@@ -5,12 +5,14 @@
 
 namespace notch {
 
-/// Removes path.tmp-<pid> and path.tmp-<pid>-old of writers that have died; a directory that was renamed
-/// aside comes back where there is no other. For paths that several processes may write at once, where
+/// Removes the path's temporaries of writers that have died; a directory that was renamed aside comes back
+/// where there is no other. For paths that several processes may write at once, where
 /// remove_stale_temporaries, which asks for no writer, would take a living one's: what a writer has begun
-/// it holds locked (flock), so that those of another container or host, whose numbers mean nothing here,
-/// stay as well. What cannot be removed stays. A DirectoryWriter does this when it begins; who writes a
-/// file that a killed process may have begun asks for it.
+/// it holds locked (flock), so that those of another container, whose numbers mean nothing here, stay as
+/// well. Another host's stay for a week after they were last written to, locked or not, as do those of
+/// earlier builds, which do not say whose they are. What cannot be removed stays. Writers that replace
+/// nothing do this when they commit, other DirectoryWriters when they begin; who writes another file that a
+/// killed process may have begun asks for it.
 void remove_orphans(const fs::path& path);
 
 }  // namespace notch

@@ -46,6 +46,46 @@ bool lock_new(int fd) {
 
 }  // namespace
 
+std::string host_name() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 && name[0] ? name : "unknown-host";
+}
+
+std::string temporary_host() {
+  std::string host = host_name();
+  for (char& c : host) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (!plain && c != '_') c = '-';
+  }
+  return host;
+}
+
+fs::path temporary_of(const fs::path& path, pid_t number) {
+  fs::path temporary = path;
+  temporary += kTemporaryMark;
+  temporary += temporary_host() + "-" + std::to_string(number);
+  return temporary;
+}
+
+std::optional<TemporaryName> parse_temporary_name(std::string_view name) {
+  constexpr std::string_view kDigits = "0123456789";
+  TemporaryName out;
+  out.aside = name.ends_with(kAside);
+  if (out.aside) name.remove_suffix(kAside.size());
+  const std::size_t mark = name.rfind(kTemporaryMark);
+  if (mark == name.npos || mark == 0) return std::nullopt;
+  out.base = name.substr(0, mark);
+  name.remove_prefix(mark + kTemporaryMark.size());
+  const std::size_t last = name.rfind('-');
+  const bool has_host = last != name.npos;
+  if (has_host) out.host = name.substr(0, last);
+  out.number = name.substr(has_host ? last + 1 : 0);
+  if (has_host && out.host.empty()) return std::nullopt;
+  if (out.number.empty() || out.number.find_first_not_of(kDigits) != out.number.npos)
+    return std::nullopt;
+  return out;
+}
+
 void Temporaries::forget(const fs::path& path) {
   const auto gone = begun.extract(path);
   if (!gone.empty() && gone.mapped() >= 0) ::close(gone.mapped());
@@ -81,9 +121,7 @@ Begun begin_temporary(const fs::path& path, const std::function<int(const fs::pa
   std::map<fs::path, int>& begun = temporaries().begun;
   Begun made{};
   for (pid_t number = ::getpid();; number += kAbovePids) {
-    made.path = path;
-    made.path += kTemporaryMark;
-    made.path += std::to_string(number);
+    made.path = temporary_of(path, number);
     const bool last = number > std::numeric_limits<pid_t>::max() - kAbovePids;
     errno = EEXIST;
     made.fd = begun.contains(made.path) ? -1 : make(made.path);

@@ -1,9 +1,11 @@
 // The temporaries of this process: for the writers of autograd/base/files.h and what sweeps after them.
 //
 // Who has a temporary is told by a lock (flock) on it, since a process's number is that of others in other
-// containers and hosts. A writer holds the lock from its first moment until the temporary has its name; who
+// containers. A writer holds the lock from its first moment until the temporary has its name; who
 // removes one that seems to be left holds it meanwhile, so that no two remove, and none removes what another
-// has begun under the name. A file system without locks leaves the number as the only witness.
+// has begun under the name. A file system without locks leaves the number as the only witness, and one that
+// several hosts share (NFS) may keep the locks of each to itself: so the host's name is in a temporary's, and
+// what another host has begun is taken for left only when a week has passed over it.
 #pragma once
 
 #include <sys/types.h>
@@ -12,6 +14,8 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -22,6 +26,23 @@ inline constexpr std::string_view kTemporaryMark = ".tmp-", kAside = "-old";
 /// More than any process's number (Linux's PID_MAX_LIMIT): added to a number that another writer has, so
 /// that of the sum no process lives and the lock alone decides.
 inline constexpr pid_t kAbovePids = pid_t{1} << 22;
+
+/// What this host is called; "unknown-host" where nothing says it.
+std::string host_name();
+
+/// Of X.tmp-<host>-<pid> or X.tmp-<host>-<pid>-old.
+struct TemporaryName {
+  std::string base{};    ///< X
+  std::string host{};    ///< as temporary_host; "" in names that earlier builds gave
+  std::string number{};  ///< decimal digits
+  bool aside = false;    ///< ends in "-old"
+};
+std::optional<TemporaryName> parse_temporary_name(std::string_view name);
+
+/// host_name() as temporaries carry it: letters, digits, '-' and '_'; '-' stands for anything else.
+std::string temporary_host();
+/// The path's temporary of a process of that number here.
+std::filesystem::path temporary_of(const std::filesystem::path& path, pid_t number);
 
 /// What the writers have begun, each with the descriptor that holds its lock, or -1. Never destroyed: a
 /// thread may abandon it while the program ends.
@@ -56,8 +77,8 @@ struct Begun {
   int fd = -1;  ///< what `make` gave; -1: errno says why not
 };
 
-/// Begins the temporary of `path` (`<path>.tmp-<pid>`; where a living writer has that, a thread's or one of
-/// another container, the same with kAbovePids added) and locks it. What killed writers left there goes.
+/// Begins the temporary of `path` (temporary_of this process; where a living writer has that, a thread's or
+/// one of another container, the same with kAbovePids added) and locks it. What killed writers left there goes.
 /// `make` makes it where there is nothing and opens it: a descriptor, or -1 and errno.
 Begun begin_temporary(const std::filesystem::path& path,
                       const std::function<int(const std::filesystem::path&)>& make);

@@ -75,7 +75,9 @@ void Page::show(std::string_view key, std::string_view text) {
 
 void Page::picture(std::string_view name, const experiments::Plot& plot) {
   const fs::path file = pictures_ / (std::string(name) + ".svg");
-  write_file(file, experiments::svg::file_of(experiments::svg_of(plot)));
+  const std::string drawn = experiments::svg::file_of(experiments::svg_of(plot));
+  const bool is_there = fs::exists(file) && read_file(file) == drawn;  // of the lesson read before
+  if (!is_there) write_file(file, drawn, Existing::refuse);
   say(str("Picture: ", file.string()));
 }
 

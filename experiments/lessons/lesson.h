@@ -52,7 +52,7 @@ class Page {
   }
   /// A text as it is, indented: a printed tape, a table, a sample.
   void show(std::string_view key, std::string_view text);
-  /// Writes NAME.svg. Throws Fault::io.
+  /// Writes NAME.svg. Throws Fault::io, and Fault::usage where another file has the name.
   void picture(std::string_view name, const experiments::Plot& plot);
 
   const std::vector<Claim>& claims() const { return claims_; }

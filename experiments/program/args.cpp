@@ -310,6 +310,9 @@ std::string help_text(const std::vector<Verb>& verbs) {
   out += "usage: notch <verb> [arguments]\n\n";
   for (const Verb& verb : verbs) out += help_line(std::string(verb.name), verb.summary);
   return out +
+         "\nA file or directory to be written must not be there yet, or be an empty directory; run "
+         "and\n"
+         "train replace an earlier run's results with --force.\n"
          "\nnotch <verb> -h, or notch help <verb>, explains a verb, beginning with an example;\n"
          "notch -v prints the version.\n";
 }

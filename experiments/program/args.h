@@ -23,7 +23,8 @@ struct Flag {
   std::string_view fallback{};            ///< shown as default
   std::vector<std::string_view> words{};  ///< allowed values; empty = any
   bool reads = false;   ///< the value is a file or a model directory that the verb reads
-  bool writes = false;  ///< a file that the verb writes
+  bool writes = false;  ///< a file that the verb writes, or a directory
+  bool adds = false;    ///< and that may be there: it is added to
 };
 
 struct Positional {

@@ -10,7 +10,6 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
-#include "autograd/base/orphans.h"
 #include "autograd/base/printable.h"
 #include "autograd/base/thread_pool.h"
 #include "data/corpus.h"
@@ -102,10 +101,11 @@ std::vector<fs::path> finished_entries(const fs::path& directory) {
   return entries;
 }
 
-fs::path output_file(const fs::path& named) {
-  fs::path file = behind_link(named);
-  remove_orphans(file);
-  return file;
+void require_outputs_absent(const Verb& verb, const Args& args) {
+  for (const Flag& flag : verb.flags) {
+    const bool one_file = flag.writes && !flag.adds && flag.value == "FILE";
+    if (one_file && args.has(flag.name)) require_absent(*args.value(flag.name));
+  }
 }
 
 bool is_one_checkpoint(const fs::path& dir) {
@@ -170,26 +170,28 @@ void say(const Args& args, std::string_view line) {
   }
 }
 
-fs::path new_directory(const Args& args) {
-  const auto fail = [&](std::string what, std::string hint) {
+fs::path new_directory(const Args& args, std::string_view flag) {
+  const std::optional<std::string> given = args.value(flag);
+  if (!given || given->empty()) {
     throw Error({.where = "notch " + args.verb,
-                 .what = std::move(what),
-                 .field = "--out",
-                 .hint = std::move(hint)});
-  };
-  const std::optional<std::string> given = args.value("out");
-  if (!given) fail("missing", "name the directory to write: --out DIR");
-  if (given->empty()) fail("is empty", "name the directory to write: --out DIR");
-  fs::path out = fs::path(*given).lexically_normal();
+                 .what = given ? "is empty" : "missing",
+                 .field = str("--", flag),
+                 .hint = str("name the directory to write: --", flag, " DIR")});
+  }
+  return new_directory(fs::path(*given));
+}
+
+fs::path new_directory(const fs::path& named) {
+  fs::path out = named.lexically_normal();
   if (!out.has_filename()) out = out.parent_path();
   std::error_code error;
-  const fs::file_status status = fs::symlink_status(out, error);
-  if (!fs::exists(status)) return out;
+  if (!fs::exists(fs::symlink_status(out, error))) return out;
   if (!fs::exists(out, error)) {
-    fail(out.string() + " is a link to something that is not there", "choose a new directory");
+    throw Error({.where = out.string(),
+                 .what = "is a link to something that is not there",
+                 .hint = "choose another name, or remove it"});
   }
-  if (!fs::is_directory(out, error)) fail(out.string() + " is a file", "choose a new directory");
-  if (!fs::is_empty(out, error)) fail(out.string() + " exists", "choose a new directory");
+  if (!fs::is_directory(out, error) || !fs::is_empty(out, error)) refuse_existing(out);
   return behind_link(out);
 }
 
@@ -206,10 +208,21 @@ void make_directory(const fs::path& dir) {
 }
 
 void write_directory(const fs::path& out, const std::function<void(const fs::path&)>& write) {
-  if (out.has_parent_path()) make_directory(out.parent_path());
-  DirectoryWriter directory(out);
-  write(directory.temporary());
-  directory.commit();
+  std::vector<fs::path> made;  // the folders above it that are not there yet, the lowest first
+  for (fs::path above = out.parent_path(); !above.empty() && !fs::exists(above);
+       above = above.parent_path()) {
+    made.push_back(above);
+  }
+  try {
+    if (out.has_parent_path()) make_directory(out.parent_path());
+    DirectoryWriter directory(out, Existing::refuse);
+    write(directory.temporary());
+    directory.commit();
+  } catch (...) {  // what is refused leaves nothing
+    std::error_code ignored;
+    for (const fs::path& folder : made) fs::remove(folder, ignored);
+    throw;
+  }
 }
 
 void print_table(const Args& args, const Table& table) {

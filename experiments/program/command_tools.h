@@ -23,9 +23,8 @@ namespace notch::experiments {
 /// for twice.
 void require_inputs_kept(const Verb& verb, const Args& args);
 
-/// Where to write a file that a flag names: where a link leads. What killed processes left beside it goes:
-/// for the moment when it is written, since a command that is refused changes nothing.
-std::filesystem::path output_file(const std::filesystem::path& named);
+/// Throws Fault::usage where a file that `args` asks to write is there already, before anything is read.
+void require_outputs_absent(const Verb& verb, const Args& args);
 
 /// Applies --threads; without it `fallback`, 0 = all cores.
 void use_threads(const Args& args, int fallback = 0);
@@ -57,15 +56,17 @@ void require_intact(const Args& args, const fs::path& dir);
 /// A line beside a table: on stdout for people, on stderr when -o asks for a table alone.
 void say(const Args& args, std::string_view line);
 
-/// The directory that --out names, for a verb that makes one. Usage error for none, for one that
-/// holds something, and for what cannot become one.
-std::filesystem::path new_directory(const Args& args);
+/// A directory to write, where a link leads. Usage error for one that holds something, and for what cannot
+/// become one.
+std::filesystem::path new_directory(const std::filesystem::path& named);
+/// The same of what a flag names; usage error for none.
+std::filesystem::path new_directory(const Args& args, std::string_view flag = "out");
 
 /// Makes it and what is above it, where it is not there yet.
 void make_directory(const std::filesystem::path& dir);
 
 /// The directory that new_directory gave, with everything that `write` puts into the one it is given,
-/// or not there at all.
+/// or not there at all. Usage error where another command has made one there meanwhile.
 void write_directory(const std::filesystem::path& out,
                      const std::function<void(const std::filesystem::path&)>& write);
 

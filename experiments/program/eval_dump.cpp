@@ -62,9 +62,11 @@ void dump_logits(const nn::Model& model, const DumpWindows& windows, const fs::p
       first += n;
     }
   };
-  nn::write_safetensors(output_file(file), {ids("tokens", N, T, windows.tokens_),
-                                            ids("targets", N, T, windows.targets_),
-                                            {"logits", nn::DType::f32, {N, T, V}, write}});
+  nn::write_safetensors(file,
+                        {ids("tokens", N, T, windows.tokens_),
+                         ids("targets", N, T, windows.targets_),
+                         {"logits", nn::DType::f32, {N, T, V}, write}},
+                        {}, Existing::refuse);
 }
 
 void dump_gradients(const nn::Model& model, const DumpWindows& windows, const fs::path& file) {
@@ -89,7 +91,7 @@ void dump_gradients(const nn::Model& model, const DumpWindows& windows, const fs
   for (const nn::FileTensor& t : twin->file_tensors()) {
     if (t.param) tensors.push_back(nn::float_source(t));
   }
-  nn::write_safetensors(output_file(file), std::move(tensors));
+  nn::write_safetensors(file, std::move(tensors), {}, Existing::refuse);
 }
 
 }  // namespace notch::experiments

@@ -34,21 +34,20 @@ Json about(const Json& quantization) {
   return out;
 }
 
-/// What --gguf and --onnx share: a new file, and no directory.
-void require_one_file(const Args& args, const char* flag, const fs::path& file) {
+/// What --gguf and --onnx share: a file, and no directory.
+void require_one_file(const Args& args, const char* flag) {
   if (args.value("format") || args.value("out") || (args.value("gguf") && args.value("onnx"))) {
     fail(flag, "writes one file and takes no other format and no --out", "leave them out");
   }
-  if (fs::exists(file)) fail(file.string(), "exists", "choose another name, or remove it");
 }
 
 /// One file for ONNX Runtime and what reads its files.
 int export_onnx(const Args& args, const fs::path& file) {
-  require_one_file(args, "--onnx", file);
+  require_one_file(args, "--onnx");
   const Artefact from = open_artefact(args, args.positionals[0]);
   quant::OnnxCodes weights(from.loaded.tensors);
   nn::onnx_graph(from.model(), weights, args.has("onnx-cache"))
-      .write(output_file(file), from.path.filename().string());
+      .write(file, from.path.filename().string(), Existing::refuse);
   note(args, str("written to ", file.string(), ", ", fs::file_size(file), " bytes; ",
                  from.file_bytes, " before"));
   return 0;
@@ -56,7 +55,7 @@ int export_onnx(const Args& args, const fs::path& file) {
 
 /// One file for llama.cpp and what reads its files.
 int export_gguf(const Args& args, const fs::path& file) {
-  require_one_file(args, "--gguf", file);
+  require_one_file(args, "--gguf");
   const Artefact from = open_artefact(args, args.positionals[0]);
   const std::vector<quant::Requantized> again =
       save_gguf(from,

@@ -80,7 +80,7 @@ std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufEx
     };
   }
   return quant::save_gguf(artefact.model(), artefact.loaded.tensors, vocabulary, options,
-                          artefact.path.filename().string(), output_file(file));
+                          artefact.path.filename().string(), file, Existing::refuse);
 }
 
 Artefact open_gguf(const Args& args, const fs::path& file) {

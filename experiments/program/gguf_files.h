@@ -12,7 +12,7 @@ struct GgufExport {
   std::string imatrix{};     ///< a file of column weights for encoders; empty: none
 };
 
-/// The artefact as `file`; what was rounded once more. Errors as quant::save_gguf.
+/// The artefact as `file`, which is new; what was rounded once more. Errors as quant::save_gguf.
 std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufExport& how,
                                           const std::filesystem::path& file);
 

@@ -183,7 +183,7 @@ int graph_command(const Args& args) {
     record_model(graph, *model, ids, rounding);
   }
   if (const auto file = args.value("dot")) {
-    write_file(output_file(*file), to_dot(graph));
+    write_file(*file, to_dot(graph), Existing::refuse);
     note(args, str("picture: dot -Tsvg ", shell_word(*file), " > graph.svg"));
   }
   std::cout << print(graph);

@@ -41,12 +41,6 @@ int imatrix_command(const Args& args) {
   };
   const fs::path text = needed("text", "name the file to read: --text FILE");
   const fs::path out = needed("out", "name the file to write: --out FILE");
-  if (fs::exists(out)) {
-    throw Error({.where = "notch imatrix",
-                 .what = "exists",
-                 .field = out.string(),
-                 .hint = "choose another name, or remove it"});
-  }
   use_threads(args);
   const Artefact artefact = open_artefact(args, args.positionals[0]);
   const std::int64_t context = artefact.model().sizes().block_size;
@@ -74,7 +68,7 @@ int imatrix_command(const Args& args) {
     if (before) ids[0] = *before;
     quant::add_importance(artefact.model(), {ids, 1, ctx}, matrix);
   }
-  quant::save_importance(matrix, output_file(out));
+  quant::save_importance(matrix, out, Existing::refuse);
   note(args,
        str(corpus.name, ": SHA-256 ", corpus.sha256.substr(0, 16), ", ", chunks, " chunks of ", ctx,
            " tokens; ", matrix.of.size(), " matrices written to ", out.string()));

@@ -110,7 +110,7 @@ int sweep_command(const Args& args) {
   }
   for (const std::string& what : sweep.left_out) note(args, "left out: " + what);
   if (const auto file = args.value("svg"))
-    write_file(output_file(*file), svg::file_of(svg_of(sweep_plot(sweep))));
+    write_file(*file, svg::file_of(svg_of(sweep_plot(sweep))), Existing::refuse);
   return 0;
 }
 
@@ -154,7 +154,7 @@ int bench_inference_command(const Args& args) {
                    "` draws it"));
   }
   if (const auto file = args.value("svg"))
-    write_file(output_file(*file), svg::file_of(roofline_svg(bench)));
+    write_file(*file, svg::file_of(roofline_svg(bench)), Existing::refuse);
   return 0;
 }
 

@@ -49,7 +49,7 @@ int check_lesson(const Args& args) {
 int lesson_command(const Args& args) {
   if (const auto dir = args.value("html")) {
     check(args.positionals.empty(), "notch lesson --html", "takes no lesson: it writes all pages");
-    lessons::write_site(*dir);
+    write_directory(new_directory(args, "html"), lessons::write_site);
     std::cout << (fs::path(*dir) / "index.html").string() << '\n';
     return 0;
   }

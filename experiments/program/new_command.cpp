@@ -108,8 +108,9 @@ std::string package_directory() {
 }  // namespace
 
 int new_command(const Args& args) {
-  const fs::path out = fs::path(args.positionals[0]).lexically_normal();
-  const std::string name = (out.has_filename() ? out : out.parent_path()).filename().string();
+  const fs::path named = fs::path(args.positionals[0]).lexically_normal();
+  const std::string name =
+      (named.has_filename() ? named : named.parent_path()).filename().string();
   const bool plain = std::ranges::all_of(name, [](unsigned char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            c == '-';
@@ -118,12 +119,12 @@ int new_command(const Args& args) {
         "' cannot name a program; use letters, digits, _ and -");
   check(std::ranges::find(kTargets, name) == std::end(kTargets), "notch new", "'", name,
         "' is a name that CMake keeps for itself; choose another");
-  check(!fs::exists(out) || (fs::is_directory(out) && fs::is_empty(out)), "notch new", out.string(),
-        " exists; choose a new directory");
-  make_directory(out);
-  write_file(out / "CMakeLists.txt",
-             filled(filled(kCMake, "NAME", name), "PACKAGE", package_directory()));
-  write_file(out / "main.cpp", kMain);
+  const fs::path out = new_directory(named);
+  write_directory(out, [&](const fs::path& dir) {
+    write_file(dir / "CMakeLists.txt",
+               filled(filled(kCMake, "NAME", name), "PACKAGE", package_directory()));
+    write_file(dir / "main.cpp", kMain);
+  });
   const auto word = [](const fs::path& path) { return shell_word(path.string()); };
   std::cout << "Written: " << (out / "main.cpp").string()
             << " and CMakeLists.txt. Build and run it:\n\n"

@@ -49,6 +49,7 @@ int dispatch(const std::vector<std::string>& arguments) {
       return 0;
     }
     require_inputs_kept(command.verb, args);
+    require_outputs_absent(command.verb, args);
     const int code = command.run(args);
     for (const std::string& line : last_notes()) note(args, line);
     return code;
@@ -81,9 +82,24 @@ void restart_without_blas_threads(char** argv) {
   if (::setenv(kThreads, "1", 1) == 0) ::execv("/proc/self/exe", argv);
 }
 
+/// A stack as long as the limit is what the main thread and each of the pool's have; blocks of a product
+/// take up to 151 KB in one frame, and OpenBLAS frames of its own.
+void require_stack() {
+  constexpr rlim_t kLeast = rlim_t{512} << 10;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= kLeast) return;
+  throw Error({.fault = Fault::io,
+               .where = "notch",
+               .what = "the stack is limited too narrowly",
+               .found = str(limit.rlim_cur >> 10, " KiB"),
+               .expected = str("at least ", kLeast >> 10, " KiB"),
+               .hint = "raise the limit: ulimit -s 8192"});
+}
+
 /// What went wrong and the exit code for it.
 int run(const std::vector<std::string>& arguments) {
   try {
+    require_stack();
     const int code = dispatch(arguments);
     std::cout << std::flush;
     if (code == 0 && !std::cout.good()) {

@@ -327,7 +327,7 @@ int quantize_command(const Args& args) {
     if (mixed) {
       const MixedPlan own =
           mixed_plan(config, method, plan, model, calibration->batches(), text.tokens, seed,
-                     output_file(args.value("sensitivity").value_or("")), goal_of(args));
+                     args.value("sensitivity").value_or(""), goal_of(args));
       about.set("mixed", to_json(own.mixed, config.quant.options.mixed));
       targets = quant::resolve(own.plan, model);
       say(args, describe(own));

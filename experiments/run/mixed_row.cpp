@@ -5,6 +5,7 @@
 
 #include "autograd/base/files.h"
 #include "autograd/base/names.h"
+#include "autograd/base/orphans.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
 #include "experiments/run/setup.h"
@@ -87,6 +88,7 @@ MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method
   std::vector<quant::Sensitivity> known;
   std::string key, others;
   quant::SensitivityStore store;
+  const fs::path file = behind_link(kept);
   if (!kept.empty()) {
     key = key_of(config, method, plan, model, calibration, text.sha256());
     known = lines_of(kept, key, others);
@@ -101,7 +103,8 @@ MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method
       std::string lines = others;
       for (const quant::Sensitivity& k : known)
         lines += quant::to_json(k).set("key", key).dump() + "\n";
-      write_file(kept, lines);
+      remove_orphans(file);  // now that something is written: a command may have been refused
+      write_file(file, lines);
     };
   }
   MixedPlan out{.plan = plan};

@@ -16,17 +16,13 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/file_calls.h"
+#include "autograd/base/temporaries.h"
 
 namespace notch::experiments {
 
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string host_name() {
-  char name[256] = {};
-  return ::gethostname(name, sizeof name - 1) == 0 && name[0] ? name : "unknown-host";
-}
 
 [[noreturn]] void fail_io(const fs::path& path, int error) {
   throw Error(

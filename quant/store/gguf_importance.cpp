@@ -52,7 +52,7 @@ void add_importance(nn::Model& model, const nn::Tokens& tokens, ImportanceMatrix
   model.hidden(g, tokens);
 }
 
-void save_importance(const ImportanceMatrix& matrix, const fs::path& path) {
+void save_importance(const ImportanceMatrix& matrix, const fs::path& path, Existing existing) {
   const auto u32 = [](std::int64_t n) { return static_cast<std::uint32_t>(n); };
   const std::vector<nn::GgufEntry> entries{
       {"general.type", std::string("imatrix")},
@@ -78,7 +78,7 @@ void save_importance(const ImportanceMatrix& matrix, const fs::path& path) {
                          put(static_cast<double>(squares.tokens), out);
                        }});
   }
-  nn::write_gguf(path, entries, sources);
+  nn::write_gguf(path, entries, sources, existing);
 }
 
 std::map<std::string, std::vector<float>> load_importance(const fs::path& path) {

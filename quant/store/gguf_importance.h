@@ -34,7 +34,8 @@ struct ImportanceMatrix {
 /// the layer for an input that is not finite.
 void add_importance(nn::Model& model, const nn::Tokens& tokens, ImportanceMatrix& matrix);
 
-void save_importance(const ImportanceMatrix& matrix, const fs::path& path);
+void save_importance(const ImportanceMatrix& matrix, const fs::path& path,
+                     Existing existing = Existing::replace);
 
 /// in_sum2 / count by tensor, as encoders want it; ones where the count is 0. Fault::input naming the
 /// tensor for what is no such file, or damaged.

@@ -263,7 +263,8 @@ GgufVocabulary vocabulary_of(const nn::GgufFile& file, std::int64_t size) {
 
 std::vector<Requantized> save_gguf(const nn::Model& model, const std::vector<NamedQTensor>& tensors,
                                    const GgufVocabulary& vocabulary, const GgufOptions& options,
-                                   const std::string& name, const fs::path& path) {
+                                   const std::string& name, const fs::path& path,
+                                   Existing existing) {
   const GgufArchitecture& architecture = gguf_architecture_of(model);
   check(options.type != nullptr, "gguf", "no type for matrices in floating point");
   check(std::ssize(vocabulary.tokens) == model.sizes().vocab_size, "gguf", "the vocabulary has ",
@@ -283,7 +284,7 @@ std::vector<Requantized> save_gguf(const nn::Model& model, const std::vector<Nam
   nn::write_gguf(path,
                  metadata_of(architecture, model, vocabulary,
                              writer.most ? *writer.most : *options.type, name),
-                 writer.sources);
+                 writer.sources, existing);
   return std::move(writer.requantized);
 }
 

@@ -54,7 +54,8 @@ struct Requantized {
 /// multiplied, a row that blocks do not divide, codes that no type holds.
 std::vector<Requantized> save_gguf(const nn::Model& model, const std::vector<NamedQTensor>& tensors,
                                    const GgufVocabulary& vocabulary, const GgufOptions& options,
-                                   const std::string& name, const fs::path& path);
+                                   const std::string& name, const fs::path& path,
+                                   Existing existing = Existing::replace);
 
 struct GgufModel {
   std::unique_ptr<nn::Model> model{};

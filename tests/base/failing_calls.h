@@ -125,6 +125,12 @@ class FailingCalls {
         .fsync = [](int fd) { return now_->fails("fsync") ? -1 : sync(fd); },
         .rename = [](const char* from,
                      const char* to) { return now_->fails("rename") ? -1 : ::rename(from, to); },
+        .rename_new =
+            [](const char* from, const char* to) {
+              return now_->fails("rename_new") ? -1 : system_file_calls().rename_new(from, to);
+            },
+        .link = [](const char* from,
+                   const char* to) { return now_->fails("link") ? -1 : ::link(from, to); },
         .exchange =
             [](const char* a, const char* b) {
               return now_->fails("exchange") ? -1 : system_file_calls().exchange(a, b);
@@ -147,15 +153,16 @@ class FailingCalls {
 template <class Attempt, class Check>
 void sweep_failing_calls(const Attempt& attempt, const Check& check, long stride = 1) {
   const FailingCall kinds[] = {
-      {.name = "open", .error = EACCES},   {.name = "open", .error = EMFILE},
-      {.name = "read", .error = EIO},      {.name = "read", .error = 0},
-      {.name = "pread", .error = EIO},     {.name = "pread", .error = 0},
-      {.name = "write", .error = ENOSPC},  {.name = "write", .error = EIO},
-      {.name = "write", .error = 0},       {.name = "write", .error = EINTR},
-      {.name = "pwrite", .error = ENOSPC}, {.name = "fsync", .error = EIO},
-      {.name = "close", .error = EIO},     {.name = "rename", .error = EIO},
-      {.name = "exchange", .error = EIO},  {.name = "exchange", .error = EINVAL},
-      {.name = "mkdir", .error = ENOSPC},  {.name = "", .error = EIO}};
+      {.name = "open", .error = EACCES},    {.name = "open", .error = EMFILE},
+      {.name = "read", .error = EIO},       {.name = "read", .error = 0},
+      {.name = "pread", .error = EIO},      {.name = "pread", .error = 0},
+      {.name = "write", .error = ENOSPC},   {.name = "write", .error = EIO},
+      {.name = "write", .error = 0},        {.name = "write", .error = EINTR},
+      {.name = "pwrite", .error = ENOSPC},  {.name = "fsync", .error = EIO},
+      {.name = "close", .error = EIO},      {.name = "rename", .error = EIO},
+      {.name = "exchange", .error = EIO},   {.name = "exchange", .error = EINVAL},
+      {.name = "rename_new", .error = EIO}, {.name = "rename_new", .error = EINVAL},
+      {.name = "mkdir", .error = ENOSPC},   {.name = "", .error = EIO}};
   for (FailingCall failing : kinds) {
     for (const bool from_then_on : {false, true}) {
       failing.from_then_on = from_then_on;

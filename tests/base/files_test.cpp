@@ -13,6 +13,7 @@
 #include <fstream>
 #include <vector>
 
+#include "autograd/base/temporaries.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
@@ -34,7 +35,7 @@ std::vector<std::string> names_in(const fs::path& directory) {
 using Names = std::vector<std::string>;
 
 std::string temporary_name(const std::string& name) {
-  return name + ".tmp-" + std::to_string(::getpid());
+  return temporary_of(name, ::getpid()).string();
 }
 
 // Writes beyond `bytes` fail with EFBIG while this lives (after a short write up to the limit).

@@ -8,12 +8,15 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <optional>
 #include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "autograd/base/file_calls.h"
+#include "autograd/base/temporaries.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
@@ -47,7 +50,7 @@ std::string killed_after(const Work& work) {
 
 /// The name beside `name` of a writer whose process's number has `times` 2^22 added.
 std::string temporary_name(const std::string& name, long times = 0) {
-  return name + ".tmp-" + std::to_string(::getpid() + times * 4194304);
+  return temporary_of(name, static_cast<pid_t>(::getpid() + times * 4194304)).string();
 }
 
 /// As another process has one: of a descriptor of its own.
@@ -257,10 +260,11 @@ TEST_CASE("what killed writers of a path left is removed, and nothing else") {
     write_file(directory.temporary() / "weights", "half");
     ::kill(::getpid(), SIGKILL);
   });
-  const std::string f = "f.tmp-" + pid, g = "g.tmp-" + pid, model = "model.tmp-" + pid;
+  const std::string here = ".tmp-" + temporary_host() + "-", f = "f" + here + pid,
+                    model = "model" + here + pid;
   write_file(dir / "f.tmp-notes", "text");
-  write_file(dir / "f.tmp-0", "of no process");
-  write_file(dir / ("f.tmp-1" + pid + "000000000"), "of none either");
+  write_file(dir / ("f" + here + "0"), "of no process");
+  write_file(dir / ("f" + here + "1" + pid + "000000000"), "of none either");
   const Names others = names_in(dir.path());
   REQUIRE(others.contains(f));
   const auto without = [&](const Names& gone) {
@@ -279,8 +283,9 @@ TEST_CASE("a directory that a killed writer had renamed aside comes back") {
   const TemporaryDirectory dir;
   const std::string pid = killed_after([] {});
   const auto make_aside = [&] {
-    fs::create_directory(dir / ("model.tmp-" + pid + "-old"));
-    write_file(dir / ("model.tmp-" + pid + "-old") / "weights", "old");
+    const fs::path aside = dir / ("model.tmp-" + temporary_host() + "-" + pid + "-old");
+    fs::create_directory(aside);
+    write_file(aside / "weights", "old");
   };
   make_aside();
   remove_orphans(dir / "model");
@@ -307,11 +312,68 @@ TEST_CASE("a living writer keeps what it has begun") {
   };
   CHECK(remove_both() == begun);
   // Of another container: here its number is that of no process.
-  const std::string own = std::to_string(::getpid()), none = killed_after([] {});
+  const std::string none = ".tmp-" + temporary_host() + "-" + killed_after([] {});
   for (const std::string name : {"f", "model"})
-    fs::rename(dir / (name + ".tmp-" + own), dir / (name + ".tmp-" + none));
-  CHECK(remove_both() == Names{"f.tmp-" + none, "model.tmp-" + none});
+    fs::rename(dir / temporary_name(name), dir / (name + none));
+  CHECK(remove_both() == Names{"f" + none, "model" + none});
   file.reset();
   directory.reset();
   CHECK(remove_both().empty());
+}
+
+TEST_CASE("another host's temporaries stay until a week has passed") {
+  const TemporaryDirectory dir;
+  // A number of no process here, and of one that lives.
+  const std::string dead = killed_after([] {}), alive = std::to_string(::getpid());
+  const std::string theirs = ".tmp-far-away-" + dead, earlier = ".tmp-" + dead;
+  const auto make_all = [&] {
+    for (const std::string& name : {"f" + theirs, "f.tmp-far-away-" + alive, "f" + earlier})
+      write_file(dir / name, "half");
+    fs::create_directories(dir / ("model" + theirs));
+    write_file(dir / ("model" + theirs) / "weights", "half");
+    fs::create_directories(dir / ("model" + theirs + "-old"));
+  };
+  const auto remove_both = [&] {
+    remove_orphans(dir / "f");
+    remove_orphans(dir / "model");
+    return names_in(dir.path());
+  };
+  const auto age = [&](const std::string& name, int hours) {
+    fs::last_write_time(dir / name, fs::file_time_type::clock::now() - std::chrono::hours(hours));
+  };
+  make_all();
+  const Names all = names_in(dir.path());
+  REQUIRE(all.size() == 5);
+  CHECK(remove_both() == all);
+  for (const std::string& name : all) age(name, 7 * 24 - 1);
+  CHECK(remove_both() == all);
+  for (const std::string& name : all) age(name, 7 * 24 + 1);
+  {
+    const Lock writer(dir / ("f" + theirs));  // where locks reach other hosts
+    // A file below is written yet; what was renamed aside comes back.
+    CHECK(remove_both() == Names{"f" + theirs, "model", "model" + theirs});
+  }
+  age("model" + theirs + "/weights", 7 * 24 + 1);
+  age("model" + theirs, 7 * 24 + 1);
+  CHECK(remove_both() == Names{"model"});
+}
+
+TEST_CASE("a temporary's name says of what, whose and which it is") {
+  const auto parts = [](std::string_view name) -> std::vector<std::string> {
+    const auto found = parse_temporary_name(name);
+    if (!found) return {};
+    return {found->base, found->host, found->number, found->aside ? "aside" : ""};
+  };
+  using Parts = std::vector<std::string>;
+  CHECK(parts("f.tmp-node-7-12") == Parts{"f", "node-7", "12", ""});
+  CHECK(parts("f.tmp-node-7-12-old") == Parts{"f", "node-7", "12", "aside"});
+  CHECK(parts("f.tmp-an-old-3") == Parts{"f", "an-old", "3", ""});
+  CHECK(parts("f.tmp-1.tmp-h-2") == Parts{"f.tmp-1", "h", "2", ""});
+  CHECK(parts("f.tmp-12-old") == Parts{"f", "", "12", "aside"});
+  for (const char* other :
+       {"f", "f.tmp-", "f.tmp-notes", "f.tmp--3", "f.tmp-h-", ".tmp-h-3", "-old"})
+    CHECK(parts(other).empty());
+  const std::string host = temporary_host();
+  CHECK(host.find_first_of("./ ") == host.npos);
+  CHECK(parts(temporary_of("d/f", 9).filename().string()) == Parts{"f", host, "9", ""});
 }

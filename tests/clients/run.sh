@@ -255,6 +255,7 @@ same_gguf() {
   local share=0.985
   case $1 in *-F32.gguf | *-F16.gguf | *-BF16.gguf) share=0.999 ;; esac
   "$notch" tokenize "$1" --text short.txt -q >tokens.txt
+  rm -f "$work/logits.safetensors"
   "$notch" eval "$1" --text short.txt --windows 40 --dump-logits "$work/logits.safetensors" -q >/dev/null
   node "$here/compare_gguf.mjs" "$1" short.txt tokens.txt 64 20 "$(perplexity_of "$1" short.txt 64 20)" "$2" \
     logits.safetensors "$share" tops.txt

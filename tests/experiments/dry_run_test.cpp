@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "autograd/base/temporaries.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
@@ -194,9 +195,10 @@ TEST_CASE("what killed dry runs left goes with the next") {
   const test::Program program;
   const test::Outcome outcome = program.shell(
       "mkdir tmp; TMPDIR=$PWD/tmp; export TMPDIR; sleep 1000 & dead=$!; kill -9 $dead; wait $dead; "
-      "mkdir -p tmp/notch-dry-run.tmp-$dead/run tmp/notch-dry-run.tmp-$$/run; "
-      "notch run tiny.toml -q >run.log; code=$?; "
-      "rm -r tmp/notch-dry-run.tmp-$$; ls tmp; exit $code");
+      "name=tmp/notch-dry-run.tmp-" +
+      temporary_host() +
+      "; mkdir -p $name-$dead/run $name-$$/run; notch run tiny.toml -q >run.log; code=$?; "
+      "rm -r $name-$$; ls tmp; exit $code");
   CAPTURE(outcome.err);
   CHECK(outcome.code == 0);
   CHECK(outcome.out.empty());

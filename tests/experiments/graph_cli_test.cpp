@@ -53,6 +53,7 @@ TEST_CASE("the tape of a rounding step shows the rounded weights") {
       const std::string op = "fake_quant_" + method;
       CHECK(count(tape.out, " " + op + " ") + count(tape.out, op + "  ") >= 8);
       const std::string dot = read_file(program / "t.dot");
+      fs::remove(program / "t.dot");
       CHECK(count(dot, "label=\"" + op) >= 8);
       // 16 inputs, 64 outputs of an MLP's first matrix.
       CHECK(dot.find("label=\"" + op + "\\nh.0.mlp.c_fc\\n[64, 16]\"") != std::string::npos);

@@ -1,4 +1,8 @@
 // The program at the system's limits, and what it shows of names that hold more than text.
+#include <string>
+#include <utility>
+
+#include "autograd/base/temporaries.h"
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
 
@@ -6,6 +10,28 @@ namespace notch::test {
 namespace {
 
 #ifndef NOTCH_SANITIZED  // whose shadow memory needs more address space than the limits give
+
+TEST_CASE("a stack that is too short is told of") {
+  const Program program;
+  const std::string model = program.train();
+  for (const char* limit : {"128", "256", "511"}) {
+    const Outcome outcome =
+        program.shell(str("ulimit -s ", limit, " && notch eval ", model, " --text text.txt -q"));
+    check_refused(outcome, 4);
+    CHECK(outcome.err.find("ulimit -s") != std::string::npos);
+    CHECK(outcome.err.find(str(limit, " KiB")) != std::string::npos);
+  }
+  // Products of every kind, in the main thread and in others: gradients of weights are packed.
+  const std::string wide = "model.n_embd=64 model.block_size=64 train.batch_size=8 train.steps=2 ";
+  for (const std::string command :
+       {"run tiny.toml --force " + wide + "quant.methods=gptq,qat-lsq qat.steps=1 -q",
+        "run tiny.toml --force " + wide + "train.products=portable -q", std::string("doctor -q")}) {
+    CAPTURE(command);
+    const Outcome outcome = program.shell("ulimit -s 512 && notch " + command + " -t 3");
+    CAPTURE(outcome.err);
+    CHECK(outcome.code == 0);
+  }
+}
 
 TEST_CASE("without memory the program ends with code 4, at once") {
   const Program program;
@@ -68,18 +94,22 @@ TEST_CASE("directories are written below new ones, not below files") {
     check_refused(outcome, 4);
     CHECK(outcome.err.find("a folder that can be written") != std::string::npos);
   }
+  // Those above what is refused go again.
+  check_refused(program.notch("export " + model + " --format coded --out gone/below/it"), 3);
+  CHECK_FALSE(fs::exists(program / "gone"));
 }
 
 TEST_CASE("what killed commands left goes with the next") {
   const Program program;
   const std::string model = program.train();
+  const std::string here = ".tmp-" + temporary_host() + "-$dead";
   const auto made = [&](const std::string& verb, const std::string& out) {
     CAPTURE(verb, out);
     const Outcome outcome = program.shell(
         "sleep 1000 & dead=$!; kill -9 $dead; wait $dead; "
         "mkdir " +
-        out + ".tmp-$dead other.tmp-$dead; " + "notch " + verb + " " + out +
-        " -q >log; code=$?; ls -d " + out + "*; rm -r other.tmp-$dead; exit $code");
+        out + here + " other" + here + "; " + "notch " + verb + " " + out +
+        " -q >log; code=$?; ls -d " + out + "*; rm -r other" + here + "; exit $code");
     CAPTURE(outcome.err);
     CHECK(outcome.code == 0);
     CHECK(outcome.out == out + "\n");
@@ -91,14 +121,24 @@ TEST_CASE("what killed commands left goes with the next") {
   made("graph " + model + " --dot", "graph.dot");
   made("imatrix " + model + " --text text.txt --out", "imatrix.gguf");
   made("eval " + model + " --text text.txt --dump-logits", "logits.safetensors");
-  // Not with one that is refused, whether it writes a directory or a file.
-  for (const std::string verb : {"export absent --format f16 --out", "export absent --gguf",
-                                 "graph absent --dot", "imatrix absent --text text.txt --out"}) {
+  // Not with one that is refused, whether it writes a directory or a file, before the model is read or after.
+  const std::pair<std::string, int> refusals[] = {
+      {"export absent --format f16 --out", 4},
+      {"export absent --gguf", 4},
+      {"graph absent --dot", 4},
+      {"imatrix absent --text text.txt --out", 4},
+      {"export " + model + " --format coded --out", 3},
+      {"export " + model + " --gguf-type Q4_K --gguf", 2},
+      {"eval " + model + " --text text.txt --windows 1000000 --dump-logits", 2},
+      {"quantize " + model +
+           " --method rtn --bits 4,8 --target-bytes 1 --text text.txt --out q --sensitivity",
+       2}};
+  for (const auto& [verb, code] : refusals) {
     const Outcome outcome =
-        program.shell("dead=$(sh -c 'echo $$'); mkdir mine.tmp-$dead; notch " + verb +
-                      " mine; code=$?; rmdir mine.tmp-$dead || exit 99; exit $code");
-    CAPTURE(verb);
-    check_refused(outcome, 4);
+        program.shell("dead=$(sh -c 'echo $$'); mkdir mine" + here + "; notch " + verb +
+                      " mine; code=$?; rmdir mine" + here + " || exit 99; exit $code");
+    CAPTURE(verb, outcome.err);
+    check_refused(outcome, code);
   }
 }
 
