@@ -1,7 +1,5 @@
 #include "quant/methods/gptaq.h"
 
-#include <algorithm>
-
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
@@ -20,19 +18,21 @@ Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
   const std::string& where = matrix.target.name;
   const std::int64_t rows = matrix.rows(), cols = matrix.cols();
   const std::vector<double> H = matrix.H->matrix();
-  DampedCholesky natural = natural_cholesky(H, cols, options.gptq.damp, where);
+  const Spec& spec = matrix.target.spec;
+  // One factor serves both: the target's equations can be solved in any order of the columns.
+  DampedCholesky factor = damped_cholesky(
+      H, gptq_order(H, cols, spec, options.gptq, where, matrix.keep), options.gptq.damp, where);
   const std::vector<real> target =
-      asymmetric_target(matrix.before(), rows, natural, drift, options.gptq.asymmetric, where);
-  return measured(gptq(target, rows, cols, matrix.target.spec, H, options.gptq, where, matrix.keep,
-                       {}, &natural));
+      asymmetric_target(matrix.before(), rows, factor, drift, options.gptq.asymmetric, where);
+  return measured(gptq(target, rows, cols, spec, H, options.gptq, where, matrix.keep, {}, &factor));
 }
 
 }  // namespace
 
 std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows,
-                                    const DampedCholesky& natural, std::span<const double> drift,
+                                    const DampedCholesky& factor, std::span<const double> drift,
                                     double asymmetric, std::string_view where) {
-  const Index cols = natural.K;
+  const Index cols = factor.K;
   check(asymmetric >= 0 && asymmetric <= 1, where, "gptq asymmetric ", asymmetric,
         " is outside 0 to 1");
   check(std::ssize(w) == rows * cols && std::ssize(drift) == cols * cols, where, "got ", w.size(),
@@ -45,16 +45,18 @@ std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows,
     const std::vector<double> W(part.begin(), part.end());
     std::vector<double> move(W.size());
     kernels::gemm_serial(move, std::span<const double>(W), drift, n, cols, cols);
-    // The factor counts columns from the end.
-    const auto reverse_rows = [&] {
-      for (Index r = 0; r < n; ++r)
-        std::reverse(move.begin() + r * cols, move.begin() + (r + 1) * cols);
-    };
-    reverse_rows();
-    kernels::cholesky_solve_serial(move, natural.L, n, cols);
-    reverse_rows();
-    for (std::size_t i = 0; i < W.size(); ++i)
-      target[at(first * cols) + i] = static_cast<real>(W[i] + asymmetric * move[i]);
+    // The factor counts positions from the end.
+    std::vector<double> ordered(move.size());
+    const auto place = [&](Index r, Index i) { return at(r * cols + factor.perm[at(i)]); };
+    for (Index r = 0; r < n; ++r)
+      for (Index i = 0; i < cols; ++i) ordered[at(r * cols + cols - 1 - i)] = move[place(r, i)];
+    kernels::cholesky_solve_serial(ordered, factor.L, n, cols);
+    for (Index r = 0; r < n; ++r)
+      for (Index i = 0; i < cols; ++i) {
+        const std::size_t j = place(r, i);
+        target[at(first * cols) + j] =
+            static_cast<real>(W[j] + asymmetric * ordered[at(r * cols + cols - 1 - i)]);
+      }
   });
   return target;
 }

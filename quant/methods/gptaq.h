@@ -17,10 +17,10 @@ namespace notch::quant {
 ///   q = w + w C (H + λI)⁻¹;   returned is w + asymmetric · w C (H + λI)⁻¹  [rows, cols]
 /// The objective is GPTAQ's (Li et al. 2025, arXiv:2504.02692): `gptq` of this target minimises it.
 /// Deviation: the paper moves column after column, each by what its predecessors leave over; here
-/// every column takes part. `natural` is the factor of H + λI in the columns' own order, `drift` is
-/// C [cols, cols]. Usage errors name `where`. Parallel.
+/// every column takes part. `factor` is that of H + λI, in whatever order; `drift` is C [cols, cols].
+/// Usage errors name `where`. Parallel.
 std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows,
-                                    const DampedCholesky& natural, std::span<const double> drift,
+                                    const DampedCholesky& factor, std::span<const double> drift,
                                     double asymmetric, std::string_view where);
 
 /// GPTQ of asymmetric targets; where no drift is known, as of a tied table, GPTQ.

@@ -77,6 +77,14 @@ std::vector<double> diagonal(std::span<const double> H, Index cols, double lambd
   return weights;
 }
 
+/// In any other order than that in which a mask was chosen, pruned weights cost twice and more
+/// (experiments/LOG.md). Columns that share a word are neighbours.
+bool acts_on_order(const Spec& spec, const GptqOptions& options, std::span<const std::uint8_t> keep,
+                   const Outliers& outliers) {
+  return options.act_order && !outliers.any() && !has_words(spec) &&
+         std::ranges::find(keep, std::uint8_t{0}) == keep.end();
+}
+
 /// Scales and ratios of k standard deviations per unit.
 void set_deviations(std::span<const real> w, const GptqOptions& options, QTensor& q,
                     std::vector<real>& ratios) {
@@ -223,7 +231,7 @@ std::vector<double> Hessian::drift() const {
 GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
                 std::span<const double> H, const GptqOptions& options, std::string_view where,
                 std::span<const std::uint8_t> keep, const Outliers& outliers,
-                DampedCholesky* natural) {
+                DampedCholesky* made) {
   check(options.damp >= 0 && options.damp <= 1, where, "gptq damping ", options.damp,
         " is outside 0 to 1");
   check(options.block >= 1, where, "gptq block ", options.block, " is less than 1 column");
@@ -253,23 +261,18 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
   const bool own_levels = has_own_levels(spec);
   check(!own_levels || keep.empty(), where, "levels of the ", name_of(spec.grid),
         " grid have no zero for what is pruned");
-  // In any other order than that in which a mask was chosen, pruned weights cost twice and more
-  // (experiments/LOG.md). Columns that share a word are neighbours.
-  const bool act_order = options.act_order && !outliers.any() && !has_words(spec) &&
-                         std::ranges::find(keep, std::uint8_t{0}) == keep.end();
   const bool static_groups =
-      groups && !outliers.any() && (options.static_groups || act_order || own_levels);
+      groups && !outliers.any() &&
+      (options.static_groups || own_levels || acts_on_order(spec, options, keep, outliers));
   // Round-to-nearest is the yardstick. It also checks the weights and the spec.
   Ranges ranges = choose_scales(ranged, rows, cols, spec, options.range(), where);
   GptqResult result{.q = quantize(ranged, rows, cols, spec, ranges.at, where)};
   GptqReport& report = result.report;
   report.static_groups = static_groups;
-  const ColumnOrder order = order_columns(H, cols, act_order, where);
-  DampedCholesky cholesky = natural ? std::move(*natural) : DampedCholesky{};
-  if (!natural || act_order) {
-    cholesky = {};  // its memory goes before the other factor's comes
-    cholesky = damped_cholesky(H, order, options.damp, where);
-  }
+  const ColumnOrder order = gptq_order(H, cols, spec, options, where, keep, outliers);
+  DampedCholesky cholesky =
+      made ? std::move(*made) : damped_cholesky(H, order, options.damp, where);
+  check(cholesky.perm == order.perm, where, "the factor that was made is of another order");
   const HessianFactor factor = pack_factor(cholesky);
   cholesky.L = {};
   cholesky.storage.reset();
@@ -324,6 +327,14 @@ GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, c
   report.damped_error = total();
   report.error = undamped(report.damped_error, cholesky.lambda, w, result.q, rests, order);
   return result;
+}
+
+ColumnOrder gptq_order(std::span<const double> H, std::int64_t cols, const Spec& spec,
+                       const GptqOptions& options, std::string_view where,
+                       std::span<const std::uint8_t> keep, const Outliers& outliers) {
+  check(std::ssize(H) == cols * cols, where, "the Hessian has ", H.size(), " elements, need ", cols,
+        " x ", cols);
+  return order_columns(H, cols, acts_on_order(spec, options, keep, outliers), where);
 }
 
 Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,

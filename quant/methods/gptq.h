@@ -34,6 +34,7 @@
 
 namespace notch::quant {
 
+struct ColumnOrder;
 struct DampedCholesky;
 
 /// What a Hessian keeps of the inputs.
@@ -174,13 +175,18 @@ struct GptqResult {
 /// (as SqueezeLLM does), the rest is quant/methods/own_levels_sweep.h; what Clip::output searches is there,
 /// other rules change nothing. Parallel over rows.
 /// Errors name `where`: usage (sizes, options); numeric (a weight or H not finite, a negative H_ii,
-/// no factorization even with damp = 1). `natural`: H's factor in the columns' own order
-/// (quant/methods/gptq_factor.h), with the same damping, of a caller that had to make it; it is used
-/// up, and spares the factorization where columns go in that order.
+/// no factorization even with damp = 1). `made`: H's factor in gptq_order (quant/methods/gptq_factor.h),
+/// with the same damping, of a caller that had to make it; it is used up, and spares the factorization.
 GptqResult gptq(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
                 std::span<const double> H, const GptqOptions& options, std::string_view where,
                 std::span<const std::uint8_t> keep = {}, const Outliers& outliers = {},
-                DampedCholesky* natural = nullptr);
+                DampedCholesky* made = nullptr);
+
+/// The order in which it takes the columns: that of options.act_order but under a mask, with outliers, and
+/// where columns share words, which have their own. Errors as its.
+ColumnOrder gptq_order(std::span<const double> H, std::int64_t cols, const Spec& spec,
+                       const GptqOptions& options, std::string_view where,
+                       std::span<const std::uint8_t> keep = {}, const Outliers& outliers = {});
 
 /// `gptq` of a target for a matrix, under its mask; round-to-nearest where there is no Hessian.
 Rounded round_by_gptq(const MatrixView& matrix, std::span<const real> target,

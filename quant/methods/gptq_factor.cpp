@@ -67,7 +67,8 @@ DampedCholesky damped_cholesky(std::span<const double> H, const ColumnOrder& o, 
                                std::string_view where) {
   const Index K = std::ssize(o.perm);
   // Clearing what is written next, in one thread, would take longer than writing it.
-  DampedCholesky c{.K = K, .storage = std::make_unique_for_overwrite<double[]>(at(K * K))};
+  DampedCholesky c{
+      .K = K, .perm = o.perm, .storage = std::make_unique_for_overwrite<double[]>(at(K * K))};
   c.L = {c.storage.get(), at(K * K)};
   for (;; damp = damp == 0 ? 0.01 : std::min(1.0, 10 * damp)) {
     c.damp = damp;
@@ -94,13 +95,6 @@ DampedCholesky damped_cholesky(std::span<const double> H, const ColumnOrder& o, 
                .found = str("mean of the diagonal ", o.mean),
                .expected = "a symmetric positive semi-definite matrix",
                .hint = "use more calibration text"});
-}
-
-DampedCholesky natural_cholesky(std::span<const double> H, Index K, double damp,
-                                std::string_view where) {
-  check(std::ssize(H) == K * K, where, "the Hessian has ", H.size(), " elements, need ", K, " x ",
-        K);
-  return damped_cholesky(H, order_columns(H, K, false, where), damp, where);
 }
 
 HessianFactor pack_factor(const DampedCholesky& c) {

@@ -29,6 +29,7 @@ ColumnOrder order_columns(std::span<const double> H, std::int64_t K, bool act_or
 /// live are replaced by those of mean·I.
 struct DampedCholesky {
   std::int64_t K = 0;
+  std::vector<std::int64_t> perm{};  ///< the order of the sweep
   std::unique_ptr<double[]> storage{};
   std::span<double> L{};  ///< [K, K] in the storage, lower triangle; the rest is not set
   double damp = 0;        ///< λ / mean: what was asked for, or more
@@ -40,9 +41,6 @@ struct DampedCholesky {
 /// on with ten times as much (0.01 after 0), up to 1. Numeric error naming `where` beyond that.
 DampedCholesky damped_cholesky(std::span<const double> H, const ColumnOrder& order, double damp,
                                std::string_view where);
-/// The same in the columns' own order.
-DampedCholesky natural_cholesky(std::span<const double> H, std::int64_t K, double damp,
-                                std::string_view where);
 
 /// R as the sweep reads it.
 struct HessianFactor {

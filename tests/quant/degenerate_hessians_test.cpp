@@ -100,8 +100,9 @@ TEST_CASE("none of a thousand degenerate Hessians stops a method") {
     for (std::size_t k = 0; k < w.size(); ++k) CHECK((p.keep[k] != 0 || p.w[k] == 0));
 
     // H as its own drift asks for the weights to move by the share of H in H + λI: less than once.
-    const std::vector<real> target = asymmetric_target(
-        w, rows, natural_cholesky(H, K, options.damp, "t"), H, options.asymmetric, "t");
+    const DampedCholesky factor =
+        damped_cholesky(H, gptq_order(H, K, spec, options, "t"), options.damp, "t");
+    const std::vector<real> target = asymmetric_target(w, rows, factor, H, options.asymmetric, "t");
     CHECK(all_finite(target));
 
     std::vector<real> error = dequantize(g.q);

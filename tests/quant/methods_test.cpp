@@ -165,7 +165,8 @@ void check_codes_by_hand(const AnyModel& original, const Plan& plan,
     }
     if (tables.contains(t.weight)) H.add(lookups);
     if (drifts) {
-      w = asymmetric_target(w, rows, natural_cholesky(H.matrix(), cols, options.gptq.damp, t.name),
+      const ColumnOrder order = gptq_order(H.matrix(), cols, t.spec, options.gptq, t.name);
+      w = asymmetric_target(w, rows, damped_cholesky(H.matrix(), order, options.gptq.damp, t.name),
                             H.drift(), options.gptq.asymmetric, t.name);
     }
     const GptqResult expected = gptq(w, rows, cols, t.spec, H.matrix(), options.gptq, t.name);
