@@ -137,8 +137,7 @@ Figure front_figure(const std::vector<SizeSeen>& sizes, const std::vector<SizePo
   add_fronts(out.plot, sizes, Best::lowest);
   out.caption = str("Lower is better. A line is what one size reaches in at most so many bytes. ",
                     several ? "Bars: 95 % interval over the seeds. " : "One seed each: no bars. ",
-                    "Of every family the row is drawn that rounding costs least at its width; the "
-                    "table has all.");
+                    "Of every family the best row of a width is drawn; the table has all.");
   return out;
 }
 

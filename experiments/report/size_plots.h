@@ -20,8 +20,7 @@ struct SizeSeen {
   std::size_t questions = 0;  ///< of the task
 };
 
-/// A row that the plots show: fp32, the run's control, or the row of a family that rounding costs
-/// least at its width.
+/// A row that the plots show: fp32, the run's control, or the best row of a family at its width.
 struct SizePoint {
   const SizeSeen* size = nullptr;
   const RowResult* row = nullptr;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <set>
 
 #include "autograd/base/error.h"
 #include "quant/methods/factored.h"
@@ -53,23 +54,45 @@ std::string two_digits(double nats) {
   return printed(std::abs(nats) < kTiny ? "%.4f" : std::abs(nats) < 99.5 ? "%.2g" : "%.0f", nats);
 }
 
-/// The row of a family with the lowest cost among those that `counts`.
+/// The row of a family with the lowest loss among those that `counts`.
 template <class Counts>
 FamilyBest best_of(const Statistics& statistics, const WidthRanking& w, Family family,
                    const Counts& counts) {
-  FamilyBest best{.family = family};
   for (const RowResult* r : w.rows) {
     const quant::Method* method = quant::find_method(r->method);
     if (!method || method->family != family || !counts(*r)) continue;
     if (statistics.file_bytes(r->name) > most_bytes(statistics, w)) continue;
     const std::string reference = statistics.reference_of(*r);
     const Difference cost = statistics.difference(r->name, reference);
-    if (!std::isfinite(cost.mean) || (best.row && cost.mean >= best.cost.mean)) continue;
-    best.row = r;
-    best.cost = cost;
-    best.of_control = reference != kBaseRow;
+    if (!std::isfinite(cost.mean)) continue;
+    return {.family = family, .row = r, .cost = cost, .of_control = reference != kBaseRow};
   }
-  return best;
+  return {.family = family};
+}
+
+/// WidthSummary::elsewhere beside these, of which there is one at least.
+std::vector<FamilyBest> judged_by_others(const Statistics& statistics, const WidthRanking& w,
+                                         const std::vector<FamilyBest>& families) {
+  double lowest = std::numeric_limits<double>::infinity(), least = -lowest;
+  for (const FamilyBest& f : families) {
+    lowest = std::min(lowest, statistics.loss(f.row->name));
+    if (f.family == Family::trained) least = f.cost.mean;
+  }
+  std::vector<FamilyBest> out;
+  for (const Family family : kFamilies) {
+    std::set<std::string> references;  // of which a row is there
+    for (const FamilyBest& f : families)
+      if (f.family == family) references.insert(statistics.reference_of(*f.row));
+    const auto is_new = [&](const RowResult& r) {
+      return !references.contains(statistics.reference_of(r));
+    };
+    for (FamilyBest best; (best = best_of(statistics, w, family, is_new)).row;) {
+      references.insert(statistics.reference_of(*best.row));
+      const bool cheaper = family == Family::trained && best.cost.mean < least;
+      if (cheaper || statistics.loss(best.row->name) < lowest) out.push_back(std::move(best));
+    }
+  }
+  return out;
 }
 
 /// What rounding costs `a` minus what it costs `b`, and whether that is resolved from zero: as the
@@ -134,6 +157,7 @@ std::vector<WidthSummary> summaries(const Statistics& statistics,
       if (best.row) summary.families.push_back(best);
     }
     if (summary.families.empty()) continue;
+    summary.elsewhere = judged_by_others(statistics, w, summary.families);
     std::ranges::stable_sort(summary.families, {}, [](const FamilyBest& f) { return f.cost.mean; });
     const RowResult& first = *summary.families.front().row;
     for (FamilyBest& f : summary.families) {
@@ -262,7 +286,7 @@ std::string fitted_screen(const Table& table, int characters) {
 std::string cost_legend() {
   return str(
       "Nats per token by which rounding raises the loss of the same model in full precision, and "
-      "the method of each family that raises it least; * the lowest of its width, not told apart "
+      "the method of each family with the lowest loss; * the lowest of its width, not told apart "
       "from it, or (where no difference matters) within ",
       kEquivalent,
       " nats of it; size, bits/weight and its loss are those of the family with the lowest loss.");
@@ -277,12 +301,20 @@ std::string short_notes(const Statistics& statistics, const std::vector<WidthSum
                                           " here, are in results.md; --wide shows them.")
                                     : "";
   if (widths.empty()) return elsewhere;
-  std::string larger, beside;
+  std::string larger, beside, others_judged;
   for (const WidthSummary& w : widths) {
     for (const FamilyBest& f : w.families) {
       if (f.bytes.empty()) continue;
       beside += str(beside.empty() ? " Beside the best of its width: " : ", ", shown_method(*f.row),
                     " at ", w.title, f.bytes);
+    }
+    for (const FamilyBest& f : w.elsewhere) {
+      const std::string to = statistics.reference_of(*f.row);
+      others_judged +=
+          str(others_judged.empty() ? " Judged by another model, and so in no line: " : "; ",
+              label(*f.row), " at ", w.title, ", ", printed("%+.4f", f.cost.mean), " to ",
+              f.of_control ? control_title(to) : to, ", its loss ",
+              printed("%.4f", statistics.loss(f.row->name)));
     }
     if (w.larger.empty()) continue;
     larger += str(larger.empty() ? " Not compared, for a tenth more bytes than others of their "
@@ -292,15 +324,15 @@ std::string short_notes(const Statistics& statistics, const std::vector<WidthSum
   }
   if (!larger.empty()) larger += '.';
   if (!beside.empty()) beside += '.';
+  if (!others_judged.empty()) others_judged += '.';
   const bool of_control = std::ranges::any_of(widths, [](const WidthSummary& w) {
     return std::ranges::any_of(w.families, [](const FamilyBest& f) { return f.row->on_control; });
   });
-  return str(
-      cost_legend(),
-      of_control ? " Beside QAT that learned from the text, the others are made from the "
-                   "control, fp32 trained on for as long, so that all saw the same."
-                 : "",
-      beside, larger, elsewhere.empty() ? "" : " ", elsewhere);
+  return str(cost_legend(),
+             of_control ? " Beside QAT that learned from the text, the others are made from the "
+                          "control, fp32 trained on for as long, so that all saw the same."
+                        : "",
+             beside, others_judged, larger, elsewhere.empty() ? "" : " ", elsewhere);
 }
 
 }  // namespace notch::experiments

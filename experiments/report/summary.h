@@ -1,8 +1,10 @@
 // Summary: a whole table in one sentence, and in a line per width.
 //
 // Every row is judged by what rounding costs it: its loss minus that of its own reference, the
-// control for rows that saw more text than fp32. Where a trained row has a control, the rows
-// without training beside it are those made of the same control, so that all saw the same text.
+// control for rows that saw more text than fp32. The trained row of a width is the one with the lowest
+// loss: one that learned from fp32 can cost less and be worse than one that saw more text. Where it has
+// a control, the rows without training beside it are those made of the same control, so that all saw
+// the same text.
 #pragma once
 
 #include <string>
@@ -13,7 +15,7 @@
 
 namespace notch::experiments {
 
-/// The row of a family that rounding costs least, among those of nearly equal bytes.
+/// The row of a family with the lowest loss, among those of nearly equal bytes and comparable text.
 struct FamilyBest {
   quant::Family family{};
   const RowResult* row = nullptr;
@@ -30,6 +32,10 @@ struct WidthSummary {
   /// zero, corrected for all pairs of the width as its ranking is.
   std::vector<Difference> behind{};
   std::vector<bool> resolved{};
+  /// Rows that the families leave out because another model is their reference: of every such model the
+  /// best trained row if it costs less than the trained one of the families, and what has a lower loss
+  /// than all of them.
+  std::vector<FamilyBest> elsewhere{};
   /// Rows that the families leave out, with their bytes: a tenth more than the smallest of the
   /// width that has all its weights, or still more.
   std::vector<std::string> larger{};

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 #include <sstream>
+#include <tuple>
 
 #include "autograd/base/files.h"
 #include "experiments/report/report.h"
@@ -205,6 +206,50 @@ TEST_CASE("a row of other bytes than its width's is named alone") {
   CHECK(best().second == before +
                              " Pipelines and rows that are not quantized, 1 here, are in "
                              "results.md; --wide shows them.");
+}
+
+TEST_CASE("a row cheap by another model hides no lower loss") {
+  std::vector<SeedResults> seeds = example();
+  // It learned from fp32 alone, and costs less of it, 1.5, than LSQ's 0.001 of the control, 1.4.
+  RowResult distilled = row("qat-lsq-kd-int4", "qat-lsq-kd", 4, 1.5004);
+  distilled.control.clear();
+  distilled.aims_at_data = false;
+  seeds.front().rows.push_back(distilled);
+  const auto seen = [&] {
+    const Statistics statistics(seeds);
+    const std::vector<WidthSummary> widths = summaries_of(statistics);
+    const Table table = short_table(statistics, widths);
+    const double loss = std::get<Number>(table.rows().back().back()).value;
+    return std::tuple{widths[1].families.front().row->name, loss, short_notes(statistics, widths)};
+  };
+  const std::string aside = " Judged by another model, and so in no line: ";
+  {
+    const auto [best, loss, notes] = seen();
+    CHECK(best == "qat-lsq-int4");
+    CHECK(loss == Approx(1.401));
+    CHECK(notes.find(aside + "qat-lsq-kd at 4 bits, +0.0004 to fp32, its loss 1.5004.") !=
+          std::string::npos);
+  }
+  // One that costs more and is worse is named nowhere; one that is better takes the line.
+  const auto set_loss = [&](double loss) {
+    RowResult& r = seeds.front().rows.back();
+    const RowResult to = row(r.name, r.method, r.bits, loss);
+    r.eval = to.eval;
+  };
+  set_loss(1.5020);
+  CHECK(std::get<2>(seen()).find(aside) == std::string::npos);
+  set_loss(1.39);
+  const auto [best, loss, notes] = seen();
+  CHECK(best == "qat-lsq-kd-int4");
+  CHECK(loss == Approx(1.39));
+  CHECK(notes.find(aside) == std::string::npos);
+  // Rounding alone made of the control: where every trained row is judged by fp32 no line has it.
+  std::erase_if(seeds.front().rows,
+                [](const RowResult& r) { return r.bits == 4 && r.aims_at_data; });
+  set_loss(1.42);
+  CHECK(std::get<2>(seen()).find(
+            aside + "gptq of control at 4 bits, +0.0041 to control, its loss 1.4041.") !=
+        std::string::npos);
 }
 
 TEST_CASE("the headline says the bytes that differ") {
