@@ -1,6 +1,8 @@
 #include "experiments/run/mixed_row.h"
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <sstream>
 
 #include "autograd/base/files.h"
@@ -10,6 +12,10 @@
 #include "autograd/base/sha256.h"
 #include "experiments/run/setup.h"
 #include "experiments/show/table.h"
+#include "nn/text_loss.h"
+#include "quant/methods/post_training.h"
+#include "quant/serve/served_layers.h"
+#include "quant/store/model_files.h"
 
 namespace notch::experiments {
 namespace {
@@ -53,6 +59,18 @@ std::vector<quant::Sensitivity> lines_of(const fs::path& file, const std::string
   return out;
 }
 
+/// The loss of a model as it is run: weights rounded, and inputs where the plan says so.
+double made_loss(const nn::Model& model, const quant::Method& method, const quant::Plan& plan,
+                 std::span<const nn::Tokens> calibration, std::span<const nn::Tokens> text,
+                 const quant::PostTrainingOptions& options) {
+  const std::unique_ptr<nn::Model> made = nn::clone(model);
+  const quant::Quantized quantized =
+      quant::post_training(*made, method, quant::resolve(plan, *made), calibration, options);
+  const quant::ServedLayers served(*made, quantized.tensors);
+  Graph graph;
+  return nn::mean_loss(graph, *made, text);
+}
+
 }  // namespace
 
 void require_sensitivities(const fs::path& file) {
@@ -80,7 +98,7 @@ bool mixes(const ExperimentConfig& config, const quant::Method& method) {
 MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method,
                      const quant::Plan& plan, nn::Model& model,
                      std::span<const nn::Tokens> calibration, std::span<const std::uint16_t> train,
-                     std::uint64_t seed, const fs::path& kept, const quant::MixedGoal& goal) {
+                     std::uint64_t seed, const fs::path& kept, quant::MixedGoal goal) {
   ExperimentConfig weighing = config;
   weighing.calib.windows = config.quant.options.mixed.windows;
   weighing.calib.source = "train";
@@ -107,6 +125,16 @@ MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method
       write_file(file, lines);
     };
   }
+  goal.file_bytes = [&](const quant::Plan& all) {
+    return quant::predict_file_bytes(model, quant::resolve(all, model));
+  };
+  std::optional<double> before;
+  goal.made_rise = [&](const quant::Plan& all) {
+    Graph graph;
+    if (!before) before = nn::mean_loss(graph, model, text.batches());
+    return made_loss(model, method, all, calibration, text.batches(), config.quant.options) -
+           *before;
+  };
   MixedPlan out{.plan = plan};
   out.mixed = quant::mix(model, method, plan, calibration, text.batches(), config.quant.options,
                          goal, store);
@@ -122,6 +150,7 @@ Json to_json(const quant::Mixed& mixed, const quant::MixedOptions& options) {
   json.set("rule", word_of(options.rule)).set("bytes", mixed.bytes);
   if (mixed.allowed > 0) json.set("allowed_bytes", mixed.allowed);
   json.set("foretold_rise", mixed.rise);
+  if (mixed.made_rise) json.set("measured_rise", *mixed.made_rise);
   return json.set("bits", std::move(bits));
 }
 
@@ -129,13 +158,16 @@ std::string describe(const MixedPlan& plan) {
   const quant::Mixed& mixed = plan.mixed;
   const auto [least, most] =
       std::ranges::minmax(mixed.chosen, {}, [](const quant::Sensitivity& s) { return s.bits; });
-  return str(mixed.chosen.size(), " layers at ", least.bits, " to ", most.bits, " bits, ",
-             plan.fixed + mixed.bytes,
-             mixed.allowed > 0 ? str(" of ", plan.fixed + mixed.allowed) : "", " bytes",
-             plan.fixed > 0 ? " of all tensors" : "", ", the loss foretold to rise by ",
-             printed("%.4f", mixed.rise), " nats; measured rises go with output errors by ",
-             printed("%.2f", mixed.hessian_rank), ", with Fisher's estimate by ",
-             printed("%.2f", mixed.fisher_rank), " (rank correlation)");
+  return str(
+      mixed.chosen.size(), " layers at ", least.bits, " to ", most.bits, " bits, ",
+      plan.fixed + mixed.bytes, mixed.allowed > 0 ? str(" of ", plan.fixed + mixed.allowed) : "",
+      " bytes", plan.fixed > 0 ? ", the whole file" : "", ", the loss foretold to rise by ",
+      printed("%.4f", mixed.rise), " nats",
+      mixed.made_rise ? str(", measured on the same text ", printed("%.4f", *mixed.made_rise), " (",
+                            mixed.made, mixed.made == 1 ? " model made)" : " models made)")
+                      : "",
+      "; measured rises go with output errors by ", printed("%.2f", mixed.hessian_rank),
+      ", with Fisher's estimate by ", printed("%.2f", mixed.fisher_rank), " (rank correlation)");
 }
 
 }  // namespace notch::experiments

@@ -18,7 +18,8 @@ bool mixes(const ExperimentConfig& config, const quant::Method& method);
 struct MixedPlan {
   quant::Plan plan{};
   quant::Mixed mixed{};
-  std::int64_t fixed = 0;  ///< bytes of tensors that do not vary, known where a target in bytes is
+  /// Bytes of the file that are not those of layers that vary; known where a target in bytes is.
+  std::int64_t fixed = 0;
 };
 
 /// Throws Fault::input for a file that says something and has no line as mixed_plan keeps them.
@@ -27,18 +28,19 @@ void require_sensitivities(const std::filesystem::path& file);
 /// `plan` with a rule for each layer. The layers are weighed on mixed.windows of `train`, drawn apart from
 /// the calibration text. `kept`: a file of one line of JSON per layer and width, written after each, so
 /// that an interrupted measurement goes on; lines of another model, method or text are not taken.
-/// "" keeps nothing. Throws as quant::mix.
+/// "" keeps nothing. `goal` needs no functions: the file is counted as it will be written, and a rise
+/// measured on the same windows, of the whole model as it will be run. Throws as quant::mix.
 MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method,
                      const quant::Plan& plan, nn::Model& model,
                      std::span<const nn::Tokens> calibration, std::span<const std::uint16_t> train,
                      std::uint64_t seed, const std::filesystem::path& kept,
-                     const quant::MixedGoal& goal = {});
+                     quant::MixedGoal goal = {});
 
-/// For quantization_config: widths, rule, bytes and what was foretold.
+/// For quantization_config: widths, rule, bytes, what was foretold, and what was measured of it.
 Json to_json(const quant::Mixed& mixed, const quant::MixedOptions& options);
 
-/// "13 layers at 2 to 8 bits, 38400 of 38912 bytes, …": of all tensors where there was a target in
-/// bytes, else of the layers that vary.
+/// "13 layers at 2 to 8 bits, 38400 of 38912 bytes, …": of the file where there was a target in bytes,
+/// else of the layers that vary.
 std::string describe(const MixedPlan& plan);
 
 }  // namespace notch::experiments

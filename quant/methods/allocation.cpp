@@ -102,6 +102,55 @@ std::vector<std::size_t> least_bytes(Layers layers, double cost) {
   return traced(all, static_cast<std::size_t>(found - all.back().begin()));
 }
 
+MeasuredChoice least_bytes(Layers layers, double cost,
+                           const std::function<double(const std::vector<std::size_t>&)>& measure) {
+  constexpr int kHalvings = kMostMeasured - 2;
+  double best = 0, least = std::numeric_limits<double>::infinity();
+  std::vector<std::size_t> largest;
+  for (const std::vector<Choice>& choices : layers) {
+    best += std::ranges::min(choices, {}, &Choice::cost).cost;
+    largest.push_back(static_cast<std::size_t>(
+        std::ranges::max_element(choices, {}, &Choice::bytes) - choices.begin()));
+  }
+  MeasuredChoice out;
+  const auto holds = [&](std::vector<std::size_t> choices) {
+    const double measured = measure(choices);
+    check(std::isfinite(measured), "allocation", "a measured cost is not finite");
+    ++out.measured;
+    least = std::min(least, measured);
+    if (measured > cost) return false;
+    out.choices = std::move(choices);
+    out.cost = measured;
+    return true;
+  };
+  // Estimates whose choices are known to hold and to fail.
+  double held = best, failed = std::max(cost, best);
+  std::vector<std::size_t> failing = least_bytes(layers, failed);
+  if (holds(failing)) return out;
+  const std::vector<std::size_t> lowest = least_bytes(layers, best);
+  if (lowest == failing || !holds(lowest)) {
+    if (largest != lowest && holds(largest)) return out;
+    throw Error({.where = "mixed precision",
+                 .what =
+                     "the loss rises by more, both at the widths that were foretold best and with "
+                     "every layer at its largest",
+                 .found = str(cost),
+                 .expected = str("at least ", least, ", as measured"),
+                 .hint = "allow more, or add a larger width"});
+  }
+  for (int i = 0; i < kHalvings; ++i) {
+    const double middle = (held + failed) / 2;
+    std::vector<std::size_t> next = least_bytes(layers, middle);
+    if (next == out.choices || (next != failing && holds(next))) {
+      held = middle;
+    } else {
+      failed = middle;
+      failing = std::move(next);
+    }
+  }
+  return out;
+}
+
 std::vector<std::size_t> by_threshold(Layers layers, std::int64_t bytes) {
   std::vector<std::size_t> order(layers.size()), best;
   std::iota(order.begin(), order.end(), std::size_t{0});

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -23,6 +24,21 @@ std::vector<std::size_t> least_cost(std::span<const std::vector<Choice>> layers,
 /// The same with the sides exchanged: the least Σ bytes with Σ cost <= `cost`; of equal bytes the
 /// lower cost.
 std::vector<std::size_t> least_bytes(std::span<const std::vector<Choice>> layers, double cost);
+
+/// What least_bytes measures at most.
+inline constexpr int kMostMeasured = 8;
+
+struct MeasuredChoice {
+  std::vector<std::size_t> choices{};
+  double cost = 0;   ///< as measured
+  int measured = 0;  ///< so many choices were
+};
+/// The same where the costs are estimates that do not quite add up, by `measure`, which tells what a choice
+/// costs: the estimate that is allowed goes from `cost` down, halfway to the least there is and so on six
+/// times, and the fewest bytes of all that hold are taken. One estimated too high is not found. Usage error
+/// when neither the choice of least estimate nor that of most bytes holds.
+MeasuredChoice least_bytes(std::span<const std::vector<Choice>> layers, double cost,
+                           const std::function<double(const std::vector<std::size_t>&)>& measure);
 
 /// What textbooks do, for comparison: two widths, and the layers whose first choice costs most get the
 /// larger one, from the most sensitive down, until the next one no longer fits. Of all pairs of choices

@@ -63,33 +63,18 @@ class Measurement {
         calibration_(calibration),
         text_(text),
         options_(options) {
-    for (const Target& t : resolve(plan, model)) {
-      constexpr std::int64_t kStoredRange = 5;  // a float scale and a zero point of a byte
-      if (t.input && t.input->spec.range == ActivationRange::fixed) fixed_ += kStoredRange;
-    }
     // Inputs stay in floating point while weights are weighed.
     plan_.activations.reset();
     for (PlanRule& rule : plan_.rules) rule.activation_bits.reset();
     // Those whose width follows the plan's, not a rule or the table's.
     const std::vector<Target> all = resolve(plan_, model);
     const std::vector<Target> other = resolve(at(plan_.weights.bits == 8 ? 4 : 8), model);
-    fixed_ += 4 * model.params().count();
-    for (const nn::FileTensor& t : model.file_tensors())
-      fixed_ += t.param ? 0 : 4 * t.shape.size();
     for (std::size_t i = 0; i < all.size(); ++i) {
-      const Tensor& w = all[i].weight->value;
-      fixed_ -= 4 * w.rows() * w.cols();
-      if (all[i].spec != other[i].spec) {
-        layers_.push_back(all[i]);
-      } else {
-        fixed_ += storage_bytes(all[i].spec, w.rows(), w.cols()).total();
-      }
+      if (all[i].spec != other[i].spec) layers_.push_back(all[i]);
     }
   }
 
   const std::vector<Target>& layers() const { return layers_; }
-  /// Of the tensors that do not vary.
-  std::int64_t fixed_bytes() const { return fixed_; }
 
   Sensitivity stored(const Target& t, int bits) const {
     const Tensor& w = t.weight->value;
@@ -97,10 +82,10 @@ class Measurement {
     return {.layer = t.name, .bits = bits, .bytes = bytes.total()};
   }
 
-  std::int64_t least_bytes(const Target& t, std::span<const int> widths) const {
-    std::int64_t least = std::numeric_limits<std::int64_t>::max();
-    for (const int bits : widths) least = std::min(least, stored(t, bits).bytes);
-    return least;
+  Sensitivity smallest(const Target& t, std::span<const int> widths) const {
+    std::vector<Sensitivity> all;
+    for (const int bits : widths) all.push_back(stored(t, bits));
+    return std::ranges::min(all, {}, &Sensitivity::bytes);
   }
 
   /// All layers of one width, except those that `store` knows.
@@ -196,7 +181,6 @@ class Measurement {
   std::span<const nn::Tokens> calibration_, text_;
   const PostTrainingOptions& options_;
   std::vector<Target> layers_;
-  std::int64_t fixed_ = 0;
   Graph graph_;
   std::optional<double> base_;
   std::map<std::string, std::vector<real>> fisher_;
@@ -212,6 +196,55 @@ std::vector<int> ordered_widths(const MixedOptions& options) {
                .field = "mixed.widths",
                .found = str(widths.size(), widths.size() == 1 ? " width" : " widths"),
                .expected = "at least two, for example [2, 3, 4, 6, 8]"});
+}
+
+/// The widths that a Mixed has chosen, as rules and in a plan.
+void choose(Mixed& out, const Plan& plan, std::vector<Sensitivity> chosen) {
+  out.bytes = 0;
+  out.rise = 0;
+  out.rules.clear();
+  for (const Sensitivity& s : chosen) {
+    out.bytes += s.bytes;
+    out.rise += s.rise;
+    PlanRule rule{.pattern = s.layer};
+    rule.spec = with_bits(plan.weights, s.bits);
+    out.rules.push_back(std::move(rule));
+  }
+  out.chosen = std::move(chosen);
+}
+
+Plan chosen_plan(const Plan& plan, const Mixed& mixed) {
+  Plan out = plan;
+  out.rules.insert(out.rules.end(), mixed.rules.begin(), mixed.rules.end());
+  return out;
+}
+
+/// What the file has besides the layers' bytes: all other tensors, and the header.
+std::int64_t rest_of_file(const Plan& plan, const Mixed& mixed, const MixedGoal& goal) {
+  return goal.file_bytes(chosen_plan(plan, mixed)) - mixed.bytes;
+}
+
+/// What the layers may have together, and have at their smallest widths.
+struct Room {
+  std::int64_t most = 0, least = 0;
+};
+/// Usage error where the file has more bytes than the goal even at the smallest widths.
+Room room_in_file(const Measurement& measurement, const Plan& plan, std::span<const int> widths,
+                  const MixedGoal& goal) {
+  std::vector<Sensitivity> smallest;
+  for (const Target& t : measurement.layers()) smallest.push_back(measurement.smallest(t, widths));
+  Mixed mixed;
+  choose(mixed, plan, std::move(smallest));
+  const std::int64_t rest = rest_of_file(plan, mixed, goal);
+  if (*goal.bytes >= rest + mixed.bytes) return {.most = *goal.bytes - rest, .least = mixed.bytes};
+  throw Error(
+      {.where = kWhere,
+       .what = "the model does not fit into so few bytes",
+       .found = str(*goal.bytes),
+       .expected = str("at least ", rest + mixed.bytes, ", each layer at its smallest width"),
+       .hint = str("allow more bytes, or add a smaller width; ", rest,
+                   " are of the token table, norms, biases and the file's header, which do "
+                   "not vary")});
 }
 
 }  // namespace
@@ -259,19 +292,10 @@ Mixed mix(nn::Model& model, const Method& method, const Plan& plan,
   Measurement measurement(model, method, plan, calibration, text, options);
   const std::vector<Target>& layers = measurement.layers();
   check(!layers.empty(), kWhere, "no layer has the plan's own width");
-  if (goal.bytes) {
-    std::int64_t least = measurement.fixed_bytes();
-    for (const Target& t : layers) least += measurement.least_bytes(t, widths);
-    if (*goal.bytes < least) {
-      throw Error({.where = kWhere,
-                   .what = "the model does not fit into so few bytes",
-                   .found = str(*goal.bytes),
-                   .expected = str("at least ", least, ", each layer at its smallest width"),
-                   .hint = str("allow more bytes, or add a smaller width; ",
-                               measurement.fixed_bytes(),
-                               " are of the token table, norms and biases, which do not vary")});
-    }
-  }
+  check(!goal.bytes || goal.file_bytes, kWhere, "a target in bytes without what counts a file's");
+  check(!goal.rise || goal.made_rise, kWhere, "a target of a rise without what measures it");
+  Room room;
+  if (goal.bytes) room = room_in_file(measurement, plan, widths, goal);
   std::vector<std::vector<Sensitivity>> of_width;
   for (const int bits : widths) of_width.push_back(measurement.width(bits, store));
 
@@ -287,22 +311,33 @@ Mixed mix(nn::Model& model, const Method& method, const Plan& plan,
       fishers.push_back(s.fisher);
       out.measured.push_back(s);
     }
-    out.allowed += measurement.stored(layers[l], plan.weights.bits).bytes;
+    if (!goal.bytes) room.most += measurement.stored(layers[l], plan.weights.bits).bytes;
   }
-  if (goal.bytes) out.allowed = *goal.bytes - measurement.fixed_bytes();
-  if (goal.rise) out.allowed = 0;
-  const std::vector<std::size_t> chosen = goal.rise ? least_bytes(choices, *goal.rise)
-                                          : options.mixed.rule == AllocationRule::exact
-                                              ? least_cost(choices, out.allowed)
-                                              : by_threshold(choices, out.allowed);
-  for (std::size_t l = 0; l < layers.size(); ++l) {
-    const Sensitivity& s = of_width[chosen[l]][l];
-    out.bytes += s.bytes;
-    out.rise += s.rise;
-    PlanRule rule{.pattern = s.layer};
-    rule.spec = with_bits(plan.weights, s.bits);
-    out.rules.push_back(std::move(rule));
-    out.chosen.push_back(s);
+  const auto take = [&](const std::vector<std::size_t>& chosen) {
+    std::vector<Sensitivity> all;
+    for (std::size_t l = 0; l < layers.size(); ++l) all.push_back(of_width[chosen[l]][l]);
+    choose(out, plan, std::move(all));
+  };
+  const auto allocated = [&](std::int64_t bytes) {
+    return options.mixed.rule == AllocationRule::exact ? least_cost(choices, bytes)
+                                                       : by_threshold(choices, bytes);
+  };
+  if (goal.rise) {
+    const MeasuredChoice held = least_bytes(choices, *goal.rise, [&](const auto& chosen) {
+      take(chosen);
+      return goal.made_rise(chosen_plan(plan, out));
+    });
+    take(held.choices);
+    out.made_rise = held.cost;
+    out.made = held.measured;
+  } else {
+    take(allocated(out.allowed = room.most));
+    // Headers differ by the digits of the sizes in them.
+    while (goal.bytes) {
+      out.allowed = *goal.bytes - rest_of_file(plan, out, goal);
+      if (out.bytes <= out.allowed) break;
+      take(allocated(std::min(out.bytes - 1, std::max(out.allowed, room.least))));
+    }
   }
   out.hessian_rank = rank_correlation(hessians, rises);
   out.fisher_rank = rank_correlation(fishers, rises);

@@ -36,10 +36,12 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "nn/model_dir.h"
+#include "quant/methods/plan.h"
 #include "quant/methods/quantized.h"
 #include "quant/serve/input_changes.h"
 #include "quant/serve/served_layers.h"
@@ -91,6 +93,10 @@ using CodedStreams = std::map<std::string, std::vector<std::uint8_t>>;
 SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int float_bits = 32,
                         Coding coding = Coding::packed, Entropy entropy = Entropy::measured,
                         const CodedStreams& streams = {});
+
+/// The bytes of model.safetensors, header included, of a model whose targets will be codes of their specs;
+/// nothing is pruned and nothing stands beside the codes.
+std::int64_t predict_file_bytes(const nn::Model& model, std::span<const Target> targets);
 
 /// Writes the directory (an existing one is being filled: a DirectoryWriter's temporary). The
 /// parameters that `quantized` does not name are written as they are in `model`, in the type `floats`

@@ -87,4 +87,15 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
   return size;
 }
 
+std::int64_t predict_file_bytes(const nn::Model& model, std::span<const Target> targets) {
+  Quantized outline;  // sizes follow from specs and extents alone
+  for (const Target& t : targets) {
+    outline.tensors.push_back(
+        {.name = t.weight->name,
+         .q = {.spec = t.spec, .rows = t.weight->value.rows(), .cols = t.weight->value.cols()},
+         .input = t.input});
+  }
+  return predict_size(model, outline, 32, Coding::packed, Entropy::unknown).file_bytes();
+}
+
 }  // namespace notch::quant

@@ -144,3 +144,33 @@ TEST_CASE("quantize --sensitivity replaces no file of something else") {
   CHECK(both.starts_with(known));
   CHECK(both.size() > known.size());
 }
+
+TEST_CASE("quantize's targets hold for what it writes") {
+  const Program program;
+  const std::string quantize =
+      "quantize " + program.train() + " --method rtn -b 2,4,8 --text text.txt";
+  const auto bytes = [&](const std::string& out) {
+    return fs::file_size(program / (out + "/model.safetensors"));
+  };
+  REQUIRE(program.notch(quantize + " --target-loss 1000 --out least").code == 0);
+  const auto target = bytes("least") + 300;
+  REQUIRE(program.notch(quantize + str(" --target-bytes ", target, " --out some")).code == 0);
+  CHECK(bytes("some") <= target);
+  CHECK(bytes("some") > bytes("least"));
+  // Half of what the smallest widths were measured to cost is reached with more bytes.
+  const auto measured = [&](const std::string& out) {
+    const std::string file = (program / (out + "/config.json")).string();
+    const Json config = Json::parse(read_file(file), file);
+    const Json& about = config.at("quantization_config", file).at("mixed", file);
+    return about.at("measured_rise", file).as_number(file);
+  };
+  const double half = measured("least") / 2;
+  REQUIRE(half > 0);
+  const Outcome made = program.notch(quantize + str(" --target-loss ", half, " --out half"));
+  INFO(made.err);
+  REQUIRE(made.code == 0);
+  CHECK(measured("half") <= half);
+  CHECK(bytes("half") > bytes("least"));
+  CHECK(made.out.find("measured on the same text") != std::string::npos);
+  check_refused(program.notch(quantize + " --target-loss -5 --out none"), 2);
+}

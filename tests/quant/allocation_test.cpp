@@ -5,8 +5,10 @@
 #include <limits>
 
 #include "autograd/base/rng.h"
+#include "nn/text_loss.h"
 #include "quant/methods/mixed.h"
 #include "quant/store/model_files.h"
+#include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
@@ -101,6 +103,54 @@ TEST_CASE("the fewest bytes for a cost are those of every choice tried") {
   }
 }
 
+TEST_CASE("a cost that estimates miss holds as measured") {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    INFO("seed " << seed);
+    const auto layers = random_layers(seed);
+    double best = 0;
+    for (const auto& choices : layers) best += std::ranges::min(choices, {}, &Choice::cost).cost;
+    const double most = best + 2;
+    const auto bytes_at = [&](double cost) {
+      return sum_of(layers, least_bytes(layers, cost)).bytes;
+    };
+    int calls = 0;
+    // What a choice really costs is `times` as far above the best as estimated.
+    const auto found = [&](double cost, double times, double more = 0) {
+      calls = 0;
+      return least_bytes(layers, cost, [&](const std::vector<std::size_t>& chosen) {
+        ++calls;
+        return best + times * (sum_of(layers, chosen).cost - best) + more;
+      });
+    };
+    // Estimates that hold, and those that promise too little, are taken as they are.
+    for (const double times : {1.0, 0.5}) {
+      const MeasuredChoice as_told = found(most, times);
+      CHECK(as_told.choices == least_bytes(layers, most));
+      CHECK(as_told.measured == 1);
+    }
+    // Twice as far: the estimate may be at best + 1, found to a 64th of the way from best to most.
+    const MeasuredChoice twice = found(most, 2);
+    CHECK(calls == twice.measured);
+    CHECK(calls <= kMostMeasured);
+    CHECK(twice.cost <= most);
+    CHECK(twice.cost ==
+          Approx(best + 2 * (sum_of(layers, twice.choices).cost - best)).margin(1e-12));
+    CHECK(sum_of(layers, twice.choices).bytes >= bytes_at(best + 1));
+    CHECK(sum_of(layers, twice.choices).bytes <= bytes_at(best + 1 - 2.0 / 64));
+    // Below every estimate, and yet reached; and never reached.
+    CHECK(found(best - 1, 1, -2).cost == Approx(best - 2));
+    const ErrorParts e = test::error_of([&] { found(most, 1, 3); });
+    CHECK(e.found == str(most));
+    CHECK(e.expected == str("at least ", best + 3, ", as measured"));
+    CHECK(calls <= 3);
+    // The choice of most bytes is tried although the estimates prefer another.
+    const auto largest = least_bytes(layers, best - 1, [&](const std::vector<std::size_t>& chosen) {
+      return best - (chosen == std::vector<std::size_t>(layers.size(), 3) ? 1 : 0);
+    });
+    CHECK(largest.choices == std::vector<std::size_t>(layers.size(), 3));
+  }
+}
+
 TEST_CASE("a threshold serves the most sensitive layers first") {
   // Costs at 2 bits 5, 1, 3; each layer 10 bytes, 20 at the larger width.
   const std::vector<std::vector<Choice>> layers = {
@@ -138,7 +188,10 @@ struct MixedProblem {
     text.push_back({ids, 8, 8});
     options.mixed.widths = {8, 2, 4};
   }
-  Mixed mix(const MixedGoal& goal = {}, const SensitivityStore& store = {}) {
+  Mixed mix(MixedGoal goal = {}, const SensitivityStore& store = {}) {
+    goal.file_bytes = [&](const Plan& all) {
+      return predict_file_bytes(*model, resolve(all, *model));
+    };
     return quant::mix(*model, method("rtn"), plan, {}, text, options, goal, store);
   }
 };
@@ -230,43 +283,99 @@ TEST_CASE("a measurement that was kept is not made again") {
   }
 }
 
-TEST_CASE("a target in bytes holds for all that the file stores") {
-  const auto bytes_of = [](MixedProblem& p, const Mixed& mixed) {
+TEST_CASE("a target in bytes holds for the file that is written") {
+  const test::TemporaryDirectory dir;
+  const auto file_of = [&](MixedProblem& p, const Mixed& mixed) {
     Plan plan = p.plan;
     plan.rules = mixed.rules;
     const auto own = nn::clone(*p.model);
-    const Quantized quantized = post_training(*own, method("rtn"), resolve(plan, *own), {}, {});
-    return predict_size(*own, quantized).bytes();
+    const Quantized quantized = post_training(*own, method("rtn"), resolve(plan, *own), p.text, {});
+    save_quantized(*own, quantized, dir.path());
+    return static_cast<std::int64_t>(fs::file_size(dir / "model.safetensors"));
   };
   std::vector<std::int64_t> leasts;
   for (const bool bias : {true, false}) {
-    CAPTURE(bias);
-    MixedProblem p;
-    nn::GptConfig config = test::tiny_config();
-    config.bias = bias;
-    p.model = test::make_gpt(config);
-    // All at 2 bits, and not a byte less.
-    const ErrorParts e = test::error_of([&] { p.mix({.bytes = 1}); });
-    CHECK(e.found == "1");
-    const std::int64_t least = std::stoll(e.expected.substr(std::string_view("at least ").size()));
-    const Mixed smallest = p.mix({.bytes = least});
-    for (const Sensitivity& s : smallest.chosen) CHECK(s.bits == 2);
-    CHECK(bytes_of(p, smallest) == least);
-    leasts.push_back(least);
-    CHECK(smallest.bytes == smallest.allowed);
-    CHECK(test::error_of([&] { p.mix({.bytes = least - 1}); }).found == str(least - 1));
-    for (const std::int64_t target : {least + 100, least + 500}) {
-      const Mixed mixed = p.mix({.bytes = target});
-      CHECK(bytes_of(p, mixed) == target - mixed.allowed + mixed.bytes);
-      CHECK(bytes_of(p, mixed) <= target);
+    for (const bool static_range : {false, true}) {
+      CAPTURE(bias, static_range);
+      MixedProblem p;
+      nn::GptConfig config = test::tiny_config();
+      config.bias = bias;
+      config.n_embd = 24;
+      p.model = test::make_gpt(config);
+      if (static_range) p.plan.activations = ActivationSpec{.range = ActivationRange::fixed};
+      // Wider is better, whatever the random model says: the largest sizes are chosen where they fit.
+      std::vector<Sensitivity> known = p.mix().measured;
+      for (Sensitivity& s : known) s.rise = -s.bits;
+      const SensitivityStore store{.find = [&](std::string_view layer, int bits) {
+        return std::optional(*std::ranges::find_if(
+            known, [&](const Sensitivity& s) { return s.layer == layer && s.bits == bits; }));
+      }};
+      const auto mix = [&](std::int64_t bytes) { return p.mix({.bytes = bytes}, store); };
+      // All at 2 bits, and not a byte less.
+      const ErrorParts e = test::error_of([&] { mix(1); });
+      CHECK(e.found == "1");
+      const std::int64_t least =
+          std::stoll(e.expected.substr(std::string_view("at least ").size()));
+      const Mixed smallest = mix(least);
+      for (const Sensitivity& s : smallest.chosen) CHECK(s.bits == 2);
+      CHECK(file_of(p, smallest) == least);
+      leasts.push_back(least);
+      CHECK(smallest.bytes == smallest.allowed);
+      CHECK(test::error_of([&] { mix(least - 1); }).found == str(least - 1));
+      const auto check_target = [&](std::int64_t target) {
+        CAPTURE(target);
+        const Mixed mixed = mix(target);
+        CHECK(file_of(p, mixed) == target - mixed.allowed + mixed.bytes);
+        CHECK(file_of(p, mixed) <= target);
+      };
+      check_target(least + 100);
+      check_target(least + 500);
+      // The header grows with the digits of the sizes in it, by more than the byte that is missing.
+      const Mixed largest = mix(1'000'000);
+      const std::int64_t most = file_of(p, largest);
+      REQUIRE(most - largest.bytes > least - smallest.bytes);
+      check_target(most - 1);
     }
   }
-  CHECK(leasts[0] == leasts[1]);  // GPT-2's files hold zeros in the place of biases
-  // A static range is a float and a byte for each of the 8 layers and of the tied head.
+  CHECK(leasts[0] == leasts[2]);  // GPT-2's files hold zeros in the place of biases
+}
+
+TEST_CASE("a target of a rise holds for the model that is made") {
   MixedProblem p;
-  const std::int64_t before = p.mix({.bytes = 10'000}).allowed;
-  p.plan.activations = ActivationSpec{.range = ActivationRange::fixed};
-  CHECK(p.mix({.bytes = 10'000}).allowed == before - 9 * 5);
+  const auto loss_by = [&](const Plan& plan) {
+    const auto own = nn::clone(*p.model);
+    post_training(*own, method("rtn"), resolve(plan, *own), {}, {});
+    Graph g;
+    return nn::mean_loss(g, *own, p.text);
+  };
+  Graph g;
+  const double before = nn::mean_loss(g, *p.model, p.text);
+  int made = 0;
+  const auto mix = [&](double rise, double more) {
+    made = 0;
+    return p.mix({.rise = rise, .made_rise = [&](const Plan& plan) {
+                    ++made;
+                    return loss_by(plan) - before + more;
+                  }});
+  };
+  // What estimates cannot know: 0.01 nats in every made model.
+  Plan at_eight = p.plan;
+  at_eight.weights.bits = 8;
+  const double least = loss_by(at_eight) - before;
+  for (const double rise : {least + 0.1, least + 0.02}) {
+    CAPTURE(rise);
+    const Mixed mixed = mix(rise, 0.01);
+    REQUIRE(mixed.made_rise);
+    CHECK(*mixed.made_rise <= rise);
+    CHECK(mixed.made == made);
+    Plan plan = p.plan;
+    plan.rules = mixed.rules;
+    CHECK(*mixed.made_rise == Approx(loss_by(plan) - before + 0.01).margin(1e-12));
+    CHECK(mixed.allowed == 0);
+  }
+  CHECK(test::error_of([&] { mix(least, 1); }).found == str(least));
+  CHECK(made <= 3);
+  CHECK_FALSE(p.mix().made_rise);
 }
 
 TEST_CASE("mixed widths refuse what cannot be weighed") {
