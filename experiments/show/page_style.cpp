@@ -26,7 +26,7 @@ figure { margin: 0 0 24px; max-width: 860px; }
 .fronts { display: grid; gap: 0 24px; align-items: start;
           grid-template-columns: repeat(auto-fit, minmax(min(580px, 100%), 1fr)); }
 .plot { overflow-x: auto; }
-.plot svg { display: block; width: 100%; min-width: min(600px, 160vw); height: auto; }
+.plot svg { display: block; width: 100%; min-width: min(580px, 160vw); height: auto; }
 .small .plot svg { min-width: 0; }
 .readout { min-height: 3em; margin: 4px 0; font-size: 13px; }
 .mark.on { stroke: var(--ink); stroke-width: 2.5; }

@@ -68,6 +68,12 @@ export function tooWide() {
   return Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth);
 }
 
+/// Plots that scroll sideways.
+export function scrollingPlots() {
+  const plots = [...document.querySelectorAll(".plot")].filter((e) => e.scrollWidth > e.clientWidth + 1);
+  return plots.map((e) => `${e.querySelector("title")?.textContent}: ${e.scrollWidth} in ${e.clientWidth}`);
+}
+
 /// Parts that scroll sideways and would scroll for a pointer only.
 export function unreachable() {
   const found = [];
