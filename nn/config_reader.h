@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +11,7 @@
 #include "autograd/base/files.h"
 #include "autograd/base/json.h"
 #include "nn/model.h"
+#include "nn/resized.h"
 
 namespace notch::nn {
 
@@ -76,27 +76,31 @@ class ConfigReader {
     refuse("notch.version", "written by another version of Notch", std::to_string(version),
            std::to_string(kFormatVersion));
   }
-  /// Its "ranks" (Sizes::ranks): of each block four, at most `most`. None where it has no such key.
-  std::vector<std::int64_t> ranks(std::int64_t n_layer,
-                                  const std::array<std::int64_t, 4>& most) const {
+  /// Its "ranks" (Sizes::ranks): of each block four, at most the smaller side of what step_shapes has for
+  /// `sizes()`, those of the model without ranks. None where it has no such key.
+  template <class MakeSizes>
+  std::vector<std::int64_t> ranks(const MakeSizes& sizes) const {
     constexpr std::string_view kKey = "notch.ranks";
     const Json* all = notch() ? notch()->find("ranks") : nullptr;
     std::vector<std::int64_t> out;
     if (!all) return out;
+    const Sizes whole = sizes();
+    const std::vector<StepShape> steps = step_shapes(whole);
     const Json::Array& blocks = all->as_array(where(kKey));
-    if (std::ssize(blocks) != n_layer) {
-      refuse(kKey, "not of every block", str(blocks.size(), " lists"), str(n_layer, " lists"));
+    if (std::ssize(blocks) != whole.n_layer) {
+      refuse(kKey, "not of every block", str(blocks.size(), " lists"),
+             str(whole.n_layer, " lists"));
     }
     for (const Json& block : blocks) {
       const Json::Array& four = block.as_array(where(kKey));
-      if (four.size() != most.size()) {
+      if (four.size() != steps.size()) {
         refuse(kKey, "not of every step of a block", str(four.size(), " numbers"),
-               str(most.size(), " numbers"));
+               str(steps.size(), " numbers"));
       }
       for (std::size_t i = 0; i < four.size(); ++i) {
-        const std::int64_t rank = four[i].as_int(where(kKey));
-        if (rank < 0 || rank > most[i])
-          refuse(kKey, "out of range", std::to_string(rank), str("0 to ", most[i]));
+        const std::int64_t rank = four[i].as_int(where(kKey)), most = steps[i].least_side();
+        if (rank < 0 || rank > most)
+          refuse(kKey, "out of range", std::to_string(rank), str("0 to ", most));
         out.push_back(rank);
       }
     }

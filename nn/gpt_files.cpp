@@ -134,9 +134,7 @@ GptConfig parse_gpt_config(const Json& json, const fs::path& path) {
   c.bias = true;
   if (notch) {
     c.bias = ConfigReader(*notch, path).flag("bias", true);
-    const std::int64_t C = c.n_embd, A = c.n_head * (c.head_dim > 0 ? c.head_dim : C / c.n_head);
-    c.ranks = in.ranks(c.n_layer, {std::min(3 * A, C), std::min(C, A), std::min(c.hidden(), C),
-                                   std::min(C, c.hidden())});
+    c.ranks = in.ranks([&] { return Gpt(c, Model::Values::shapes_only).sizes(); });
   }
   return c;
 }

@@ -323,11 +323,7 @@ LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& pa
     in.refuse("rms_norm_eps", "out of range", str(c.rms_norm_eps), "at least 0");
   }
   c.tie_embeddings = in.flag("tie_word_embeddings", false);
-  if (in.notch()) {
-    const std::int64_t C = c.n_embd, HS = head_of(c), A = HS * c.n_head, KC = HS * c.n_kv_head;
-    c.ranks = in.ranks(c.n_layer, {std::min(A + 2 * KC, C), std::min(C, A),
-                                   std::min(2 * c.n_inner, C), std::min(C, c.n_inner)});
-  }
+  c.ranks = in.ranks([&] { return Llama(c, Model::Values::shapes_only).sizes(); });
   return c;
 }
 

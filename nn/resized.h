@@ -1,9 +1,11 @@
 // The same architecture in other sizes, without values: what narrower and factored models are made in.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "nn/model.h"
 
@@ -22,6 +24,7 @@ std::unique_ptr<Model> with_ranks(const Model& model, std::span<const std::int64
 /// Of `sizes`, the rows that the matrices of each step of a block have together, and their columns.
 struct StepShape {
   std::int64_t rows = 0, cols = 0;
+  std::int64_t least_side() const { return std::min(rows, cols); }  ///< the largest rank
 };
 std::vector<StepShape> step_shapes(const Sizes& sizes);
 

@@ -7,6 +7,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "experiments/machine/roofs.h"
+#include "experiments/run/row_facts.h"
 #include "experiments/run/setup.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/gptq_factor.h"
@@ -116,7 +117,7 @@ Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::s
                {.key = "total_s", .title = "total s", .decimals = 3}});
   ExperimentConfig config = subject.config;
   config.activations.bits = {0};
-  for (const RowConfig& row : benched_rows(config, "gptq"))
+  for (const RowConfig& row : rows_of_method(config, "gptq"))
     add_row(table, subject, row, rounds, layers);
   return table;
 }

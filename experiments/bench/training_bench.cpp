@@ -167,7 +167,7 @@ std::vector<std::unique_ptr<Arm>> make_arms(const BenchSubject& subject,
                    .found = name,
                    .expected = "fp32 or a recipe that trains through rounding (qat-…)"});
     }
-    for (const RowConfig& row : benched_rows(subject.config, name)) {
+    for (const RowConfig& row : rows_of_method(subject.config, name)) {
       arms.push_back(std::make_unique<Arm>(subject, &row));
     }
   }
@@ -205,12 +205,6 @@ constexpr Shape kShapes[] = {{"N", 4, 4, 128, 64, 12, 65},
                              {"M", 12, 12, 768, 256, 4, 50257}};
 
 }  // namespace
-
-std::vector<RowConfig> benched_rows(ExperimentConfig config, const std::string& method) {
-  config.row.clear();
-  config.quant.methods = {method};
-  return planned_rows(config);
-}
 
 bool multiplies(std::string_view op, std::string_view row) {
   if (op == row) return true;

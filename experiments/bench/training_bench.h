@@ -36,9 +36,6 @@ struct BenchSubject {
 BenchSubject bench_shape(std::string_view name, const std::vector<std::string>& overrides);
 bool is_bench_shape(std::string_view name);
 
-/// The rows of a method at the configuration's widths, whatever rows it has itself.
-std::vector<RowConfig> benched_rows(ExperimentConfig config, const std::string& method);
-
 /// Whether an op does the products that a row of the floor is of, whatever kernel it does them with.
 bool multiplies(std::string_view op, std::string_view row);
 

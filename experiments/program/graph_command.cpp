@@ -13,6 +13,7 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/program/session.h"
+#include "experiments/run/row_facts.h"
 #include "experiments/run/setup.h"
 #include "quant/methods/calibration.h"
 #include "quant/methods/post_training.h"
@@ -92,11 +93,7 @@ std::vector<std::int32_t> some_ids(const nn::Sizes& sizes) {
 RowConfig row_of(const ExperimentConfig& config, const std::string& method) {
   const std::vector<RowConfig> rows = planned_rows(config);
   const auto own = std::ranges::find(rows, method, &RowConfig::method);
-  if (own != rows.end()) return *own;
-  ExperimentConfig of_method = config;
-  of_method.row.clear();
-  of_method.quant.methods = {method};
-  return planned_rows(of_method).at(0);
+  return own != rows.end() ? *own : rows_of_method(config, method).at(0);
 }
 
 Rounding attach(const Subject& subject, const std::string& name, const Args& args) {

@@ -96,6 +96,12 @@ std::string row_name(const ExperimentConfig& config, const RowConfig& row) {
   return row.scale == config.quant.scale ? name : str(name, '-', row.scale);
 }
 
+std::vector<RowConfig> rows_of_method(ExperimentConfig config, const std::string& method) {
+  config.row.clear();
+  config.quant.methods = {method};
+  return planned_rows(config);
+}
+
 RowResult planned_result(const ExperimentConfig& config, const RowConfig& planned) {
   RowResult row{.name = row_name(config, planned), .method = planned.method};
   if (!is_quantized(planned)) {

@@ -21,6 +21,9 @@ namespace notch::experiments {
 /// "gptq-int4"; granularity and grid are added where they are not the experiment's for the width.
 std::string row_name(const ExperimentConfig& config, const RowConfig& row);
 
+/// The rows of a method at the configuration's widths, whatever rows it has itself.
+std::vector<RowConfig> rows_of_method(ExperimentConfig config, const std::string& method);
+
 /// Everything of the row that follows from the configuration; the rest is empty.
 RowResult planned_result(const ExperimentConfig& config, const RowConfig& row);
 

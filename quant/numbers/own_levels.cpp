@@ -121,12 +121,13 @@ constexpr real kOne = 1;
 /// word of eight columns, in parallel.
 template <class OfUnit, class OfWord>
 void for_parts(const QTensor& q, const OfUnit& unit, const OfWord& word) {
-  const Index units = unit_count(q.spec, q.rows, q.cols);
-  const Index size = units == 0 ? 1 : unit_size(q.spec, q.rows, q.cols);
   if (!has_words(q.spec)) {
-    parallel_for(units, [&](Index u) { unit(u * size, size, unit_grid(q, u)); });
+    const LevelLists lists(q.spec, q.rows, q.cols);
+    lists.for_units([&](Index u) { unit(u * lists.unit, lists.unit, unit_grid(q, u)); });
     return;
   }
+  const Index units = unit_count(q.spec, q.rows, q.cols);
+  const Index size = units == 0 ? 1 : unit_size(q.spec, q.rows, q.cols);
   const WordCoder coder(q.spec, q.at.codebooks);
   for_rows(q.rows, q.cols, [&](Index r) {
     for (Index i = r * q.cols; i < (r + 1) * q.cols; i += kWordColumns)
@@ -138,6 +139,11 @@ void for_parts(const QTensor& q, const OfUnit& unit, const OfWord& word) {
 
 bool has_own_levels(const Spec& spec) { return format_of(spec.grid).has_own_levels(); }
 bool has_words(const Spec& spec) { return format_of(spec.grid).has_words(); }
+
+LevelLists::LevelLists(const Spec& spec, Index rows, Index cols)
+    : units(unit_count(spec, rows, cols)),
+      unit(units == 0 ? 1 : unit_size(spec, rows, cols)),
+      levels(scales_per_unit(spec)) {}
 
 Scales choose_levels(std::span<const real> w, Index rows, Index cols, const Spec& spec,
                      std::string_view where, std::span<const double> column_weights) {

@@ -7,11 +7,13 @@
 // A column's code is its two, three or four bits of the word, so that packed codes are the words, byte by byte.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string_view>
 
+#include "autograd/base/thread_pool.h"
 #include "quant/kernels/e8p.h"
 #include "quant/kernels/grid.h"
 #include "quant/numbers/additive_codes.h"
@@ -30,6 +32,30 @@ bool has_words(const Spec& spec);
 /// Numeric error naming `where` for a weight that is larger than the scale type can hold.
 Scales choose_levels(std::span<const real> w, std::int64_t rows, std::int64_t cols, const Spec& spec,
                      std::string_view where, std::span<const double> column_weights = {});
+
+/// A matrix of the learned format: units of consecutive weights, and a list of levels of each.
+struct LevelLists {
+  std::int64_t units = 0, unit = 0, levels = 0;
+
+  LevelLists(const Spec& spec, std::int64_t rows, std::int64_t cols);
+  /// Those of a unit in all weights, and in all levels.
+  template <class T>
+  std::span<T> weights(std::span<T> all, std::int64_t u) const {
+    return all.subspan(static_cast<std::size_t>(u * unit), static_cast<std::size_t>(unit));
+  }
+  template <class T>
+  std::span<T> list(std::span<T> all, std::int64_t u) const {
+    return all.subspan(static_cast<std::size_t>(u * levels), static_cast<std::size_t>(levels));
+  }
+  /// body(unit) in parallel, about 16,000 weights at a time.
+  template <class Body>
+  void for_units(const Body& body) const {
+    const std::int64_t step = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, unit));
+    parallel_for((units + step - 1) / step, [&](std::int64_t i) {
+      for (std::int64_t u = i * step; u < std::min(units, (i + 1) * step); ++u) body(u);
+    });
+  }
+};
 
 /// The levels of one unit of the learned format as a grid with scale 1, codes from 0.
 Grid unit_grid(const QTensor& q, std::int64_t unit);

@@ -5,15 +5,20 @@
 #include <cmath>
 #include <numeric>
 
-#include "autograd/base/thread_pool.h"
 #include "quant/kernels/fake_quant.h"
 #include "quant/kernels/round.h"
 #include "quant/numbers/format.h"
+#include "quant/numbers/own_levels.h"
 
 namespace notch::quant {
 namespace {
 
 constexpr real kOne = 1;
+
+/// Which level of a list is nearest, as codes have it: ToLevel is what rounds to a Grid's levels.
+ToLevel nearest_in(std::span<const real> levels) {
+  return ToLevel({.qmax = static_cast<int>(levels.size()) - 1, .levels = levels});
+}
 
 /// A list of levels as a grid with the scale 1.
 Grid grid_of_levels(std::span<const real> levels) {
@@ -44,33 +49,12 @@ Order order_of(std::span<const real> first, std::span<const real> shift, ScaleTy
   return order;
 }
 
-struct ListShape {
-  std::int64_t units = 0, unit = 0, levels = 0;
-  template <class T>
-  std::span<T> weights(std::span<T> all, std::int64_t u) const {
-    return all.subspan(static_cast<std::size_t>(u * unit), static_cast<std::size_t>(unit));
-  }
-  template <class T>
-  std::span<T> list(std::span<T> all, std::int64_t u) const {
-    return all.subspan(static_cast<std::size_t>(u * levels), static_cast<std::size_t>(levels));
-  }
-  /// body(unit) in parallel, about 16,000 weights at a time.
-  template <class Body>
-  void for_units(const Body& body) const {
-    const std::int64_t step = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, unit));
-    parallel_for((units + step - 1) / step, [&](std::int64_t i) {
-      for (std::int64_t u = i * step; u < std::min(units, (i + 1) * step); ++u) body(u);
-    });
-  }
-};
-
-ListShape lists_of(const Tensor& w, const Spec& spec, std::size_t levels, std::string_view op) {
+LevelLists lists_of(const Tensor& w, const Spec& spec, std::size_t levels, std::string_view op) {
   check(w.shape.rank() == 2, op, "w is ", w.shape, "; wanted [rows, cols]");
   validate(spec, w.cols(), op);
   check(format_of(spec.grid).levels == Levels::unit, op, "the ", name_of(spec.grid),
         " grid has no list of levels per unit");
-  const ListShape s{unit_count(spec, w.rows(), w.cols()), unit_size(spec, w.rows(), w.cols()),
-                    scales_per_unit(spec)};
+  const LevelLists s(spec, w.rows(), w.cols());
   check(static_cast<std::int64_t>(levels) == s.units * s.levels, op, levels, " levels for ", s.units,
         " units of ", s.levels);
   return s;
@@ -83,7 +67,7 @@ struct ListRounding {
   std::span<const real> start;
   std::span<const real> levels = start;  // [units · 2^bits]
 
-  Tensor rounded(Forward& f, const ListShape& s) const {
+  Tensor rounded(Forward& f, const LevelLists& s) const {
     const Tensor w = f.in(0), y = f.out(w.shape);
     s.for_units([&](std::int64_t u) {
       fake_quant(s.weights(y.flat(), u), s.weights(std::span<const real>(w.flat()), u),
@@ -91,7 +75,7 @@ struct ListRounding {
     });
     return y;
   }
-  void pass(Backward& b, const ListShape& s) const {
+  void pass(Backward& b, const LevelLists& s) const {
     if (ste == Ste::plain) return b.pass_dout(0);
     const Tensor w = b.in(0);
     const auto dw = b.grad(0);
@@ -120,7 +104,7 @@ struct FakeQuantShifted : ListRounding {
 
   Tensor forward(Forward& f) {
     const Tensor w = f.in(0), shift = f.in(1);
-    const ListShape s = lists_of(w, spec, start.size(), name);
+    const LevelLists s = lists_of(w, spec, start.size(), name);
     check(shift.size() == std::ssize(start), name, "shift is ", shift.shape, " for ", start.size(),
           " levels");
     const std::span<real> shifted = f.keep(std::ssize(start));
@@ -136,7 +120,7 @@ struct FakeQuantShifted : ListRounding {
   }
   void backward(Backward& b) const {
     const Tensor w = b.in(0), shift = b.in(1);
-    const ListShape s = lists_of(w, spec, start.size(), name);
+    const LevelLists s = lists_of(w, spec, start.size(), name);
     const auto dshift = b.grad(1);
     const auto dout = b.dout();
     if (!dshift.empty()) s.for_units([&](std::int64_t u) {
@@ -144,11 +128,11 @@ struct FakeQuantShifted : ListRounding {
       std::array<real, kMostLevels> scratch{};
       const Order order = order_of(first, s.list(std::span<const real>(shift.flat()), u), spec.scale,
                                    std::span(scratch).first(first.size()));
-      const Grid grid = grid_of_levels(s.list(levels, u));
+      const ToLevel nearest = nearest_in(s.list(levels, u));
       std::array<double, kMostLevels> sums{};
       const auto in = s.weights(std::span<const real>(w.flat()), u), d = s.weights(dout, u);
       for (std::size_t i = 0; i < in.size(); ++i)
-        sums[static_cast<std::size_t>(grid.nearest(in[i]))] += static_cast<double>(d[i]);
+        sums[static_cast<std::size_t>(nearest.code(in[i], 0))] += static_cast<double>(d[i]);
       const auto to = s.list(dshift, u);
       const double a = static_cast<double>(spread(first));
       for (std::size_t j = 0; j < to.size(); ++j) to[order[j]] += static_cast<real>(a * sums[j]);
@@ -161,11 +145,11 @@ struct FakeQuantShifted : ListRounding {
 
 void refit_levels(std::span<real> to, std::span<const real> now, std::span<const real> w,
                   ScaleType type) {
-  const Grid grid = grid_of_levels(now);
+  const ToLevel nearest = nearest_in(now);
   std::array<double, kMostLevels> sums{};
   std::array<std::int64_t, kMostLevels> counts{};
   for (const real v : w) {
-    const auto j = static_cast<std::size_t>(grid.nearest(v));
+    const auto j = static_cast<std::size_t>(nearest.code(v, 0));
     sums[j] += static_cast<double>(v);
     ++counts[j];
   }

@@ -31,14 +31,9 @@ RangeRule rule_of(LsqInit init) {
   return init == LsqInit::absmax ? RangeRule::absmax : RangeRule::mse;
 }
 
-/// body(first level of a unit, its levels, unit) for every unit of lists of levels, in parallel.
-template <class Body>
-void for_lists(const Spec& spec, std::size_t levels, const Body& body) {
-  const auto list = static_cast<std::size_t>(scales_per_unit(spec));
-  parallel_for(static_cast<std::int64_t>(levels / list), [&](std::int64_t i) {
-    const auto u = static_cast<std::size_t>(i);
-    body(u * list, list, u);
-  });
+/// The units and lists of a target whose levels are learned.
+LevelLists lists_of(const Target& t) {
+  return {t.spec, t.weight->value.rows(), t.weight->value.cols()};
 }
 
 /// The scales that `start` has for a target.
@@ -206,9 +201,11 @@ void FakeQuantizer::find_scales(const Node& node, Scales& at) const {
     at.scales = node.first;
     if (!node.log_scale) return;
     const std::span<const real> shift = std::as_const(*node.log_scale).value.flat();
-    for_lists(spec, node.first.size(), [&](std::size_t at_first, std::size_t n, std::size_t) {
-      shift_levels(std::span(at.scales).subspan(at_first, n),
-                   std::span(node.first).subspan(at_first, n), shift.subspan(at_first, n), spec.scale);
+    const std::span<const real> first = node.first;
+    const LevelLists lists = lists_of(node.target);
+    lists.for_units([&](std::int64_t u) {
+      shift_levels(lists.list(std::span(at.scales), u), lists.list(first, u), lists.list(shift, u),
+                   spec.scale);
     });
     return;
   }
@@ -291,14 +288,13 @@ void FakeQuantizer::after_update(const nn::Moment& at) {
   draw_to_codes(at);
   for (auto& [p, node] : nodes_) {
     if (node.log_scale || !has_own_levels(node.target.spec)) continue;
-    const Spec& spec = node.target.spec;
+    const LevelLists lists = lists_of(node.target);
+    const std::span<real> all = node.first;
     const std::span<const real> w = look(node);
-    const std::size_t unit = unit_of(node.target);
-    const auto refit = [&, &node = node](std::size_t at_first, std::size_t n, std::size_t u) {
-      const auto levels = std::span(node.first).subspan(at_first, n);
-      refit_levels(levels, levels, w.subspan(u * unit, unit), spec.scale);
-    };
-    for_lists(spec, node.first.size(), refit);
+    lists.for_units([&, type = node.target.spec.scale](std::int64_t u) {
+      const std::span<real> levels = lists.list(all, u);
+      refit_levels(levels, levels, lists.weights(w, u), type);
+    });
   }
   if (options_.freeze == 0) return;
   refuse_links_below("qat.freeze");

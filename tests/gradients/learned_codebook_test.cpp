@@ -103,6 +103,10 @@ TEST_CASE("levels follow their weights by a step of Lloyd's algorithm") {
   std::vector<real> to(4);
   refit_levels(to, now, w, ScaleType::f32);
   CHECK(to == std::vector<real>{-1.375, 0, 1.875, 9});
+  // Halfway between two levels a weight is the lower one's, as its code is.
+  const std::vector<real> halfway{-0.5, 0.5, 5};
+  refit_levels(to, now, halfway, ScaleType::f32);
+  CHECK(to == std::vector<real>{-0.5, 0.5, 5, 9});
 }
 
 TEST_CASE("levels that cross are put in order") {
