@@ -2,11 +2,14 @@
 
 #include <algorithm>
 
+#include "autograd/base/error.h"
+
 namespace notch {
 namespace {
 
 constexpr std::size_t kAlign = 64;
 constexpr std::size_t kFirstChunk = std::size_t{1} << 20;
+constexpr std::size_t kMostBytes = std::size_t{1} << 62;
 
 std::size_t rounded(std::size_t bytes) {
   return (std::max<std::size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
@@ -21,6 +24,7 @@ Arena::Bucket& Arena::bucket(std::size_t bytes) {
 }
 
 void* Arena::allocate(std::size_t bytes) {
+  check(bytes <= kMostBytes, "arena", bytes, " bytes are no size of memory");
   bytes = rounded(bytes);
   in_use_ += bytes;
   peak_ = std::max(peak_, in_use_);

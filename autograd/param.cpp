@@ -12,9 +12,18 @@ std::size_t padded(std::int64_t n) {
   return (static_cast<std::size_t>(n) + kStep - 1) / kStep * kStep;
 }
 
+/// `total` and `n` more; usage Error for a sum whose bytes could not be counted.
+template <class Count>
+Count plus(Count total, Count n) {
+  constexpr Count kMost = Count{1} << 60;
+  check(n <= kMost && total <= kMost - n, "params", total, " and ", n, " values are no size of memory");
+  return total + n;
+}
+
 }  // namespace
 
-FlatBlock::FlatBlock(std::size_t n) : data_(allocate_large(n * sizeof(real))), n_(n) {
+FlatBlock::FlatBlock(std::size_t n)
+    : data_(allocate_large(plus(std::size_t{0}, n) * sizeof(real))), n_(n) {
   std::ranges::fill(flat(), real{0});
 }
 
@@ -32,7 +41,7 @@ void ParamStore::allocate_values(const std::function<bool(const Param&)>& wanted
   for (Param& p : params_) {
     if (p.value.data || (wanted && !wanted(p))) continue;
     placed.emplace_back(&p, total);
-    total += padded(p.value.size());
+    total = plus(total, padded(p.value.size()));
   }
   if (placed.empty()) return;
   values_.emplace_back(total);
@@ -41,7 +50,8 @@ void ParamStore::allocate_values(const std::function<bool(const Param&)>& wanted
 
 void ParamStore::allocate_gradients() {
   std::size_t total = 0;
-  for (const Param& p : params_) total += p.value.data && !p.grad.data ? padded(p.value.size()) : 0;
+  for (const Param& p : params_)
+    if (p.value.data && !p.grad.data) total = plus(total, padded(p.value.size()));
   if (total == 0) return;
   gradients_.emplace_back(total);
   real* at = gradients_.back().flat().data();
@@ -68,7 +78,7 @@ const Param* ParamStore::find(std::string_view name) const {
 
 std::int64_t ParamStore::count() const {
   std::int64_t n = 0;
-  for (const Param& p : params_) n += p.value.size();
+  for (const Param& p : params_) n = plus(n, p.value.size());
   return n;
 }
 

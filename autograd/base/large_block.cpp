@@ -6,16 +6,21 @@
 
 #include <new>
 
+#include "autograd/base/error.h"
+
 namespace notch {
 namespace {
 
 constexpr std::size_t kLine = 64, kHugePage = std::size_t{1} << 21;
+constexpr std::size_t kAddressSpace = std::size_t{1} << 57;
 
 }  // namespace
 
 void LargeBlockFree::operator()(std::byte* block) const { ::operator delete[](block, alignment); }
 
 LargeBlock allocate_large(std::size_t bytes) {
+  check(bytes <= kAddressSpace, "memory", "a block of ", bytes, " bytes; no address space has more than ",
+        kAddressSpace);
   const std::align_val_t alignment{bytes < kHugePage ? kLine : kHugePage};
   auto* block = static_cast<std::byte*>(::operator new[](bytes, alignment));
 #if defined(__linux__)

@@ -120,7 +120,10 @@ std::uint64_t Rng::below(std::uint64_t n) {
   check(n > 0, "rng", "below(0): there is no number in an empty range");
   const std::uint64_t surplus = (0 - n) % n;  // 2^64 mod n: as many of the 2^64 values are rejected
   std::uint64_t x = next();
-  while (x < surplus) x = next();
+  while (x < surplus) {
+    check(x != 0 || state_ != State{}, "rng", "the state is zeros, and gives nothing but zeros");
+    x = next();
+  }
   return x % n;
 }
 

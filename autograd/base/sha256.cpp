@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "autograd/base/error.h"
 #include "autograd/base/file_reader.h"
 
 namespace notch {
@@ -69,7 +70,9 @@ Sha256::Sha256(Sha256Blocks blocks)
     : blocks_(blocks),
       state_{0x6a09e667u, 0xbb67ae85u, 0x3c6ef372u, 0xa54ff53au,
              0x510e527fu, 0x9b05688cu, 0x1f83d9abu, 0x5be0cd19u},
-      buffer_{} {}
+      buffer_{} {
+  check(blocks != nullptr, "sha256", "no function for the blocks");
+}
 
 void Sha256::update(const void* data, std::size_t bytes) {
   if (bytes == 0) return;

@@ -118,6 +118,10 @@ void swiglu_forward(std::span<real> out, std::span<const real> gate, std::span<c
 }
 void swiglu_backward(std::span<real> dgate, std::span<real> dup, std::span<const real> dout,
                      std::span<const real> gate, std::span<const real> up) {
+  const Index n = std::ssize(dout);
+  require_extent("swiglu backward", n, gate, up);
+  require_extent("swiglu backward", dgate.empty() ? 0 : n, dgate);
+  require_extent("swiglu backward", dup.empty() ? 0 : n, dup);
   for_chunks(std::ssize(dout), [&](Index first, Index last) {
     const real *d = dout.data() + first, *g = gate.data() + first, *u = up.data() + first;
     if (!dgate.empty()) gate_backward(dgate.data() + first, d, g, u, last - first);

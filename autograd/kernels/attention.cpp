@@ -301,10 +301,15 @@ void require_rows(const AttentionShape& s, std::span<const real> x, Index distan
   require_extent("attention", n, x);
 }
 
-void require_attention(const AttentionShape& s, std::span<const real> out,
-                       std::span<const real> lse, const Qkv& x) {
+void require_heads(const AttentionShape& s) {
   check(s.NH > 0 && s.KV >= 0 && s.NH % s.kv_heads() == 0, "attention", s.NH, " heads with ", s.KV,
         " of keys");
+  extent("attention", {s.B, s.T, s.NH, s.HS});
+}
+
+void require_attention(const AttentionShape& s, std::span<const real> out,
+                       std::span<const real> lse, const Qkv& x) {
+  require_heads(s);
   require_extent("attention", extent("attention", {s.B, s.T, s.NH, s.HS}), out);
   require_extent("attention", extent("attention", {s.B, s.NH, s.T}), lse);
   require_rows(s, x.q, x.q_row, s.NH, Wanted::yes);
@@ -315,7 +320,12 @@ void require_attention(const AttentionShape& s, std::span<const real> out,
 
 }  // namespace
 
-std::int64_t attention_workspace(const AttentionShape& s) { return tiles(s) * Layout(s).size; }
+std::int64_t attention_workspace(const AttentionShape& s) {
+  require_heads(s);
+  constexpr Index kPadding = kPanelCols + kPanelRows + kBlock;  // nothing in the layout adds more
+  extent("attention", {s.T + kPadding, s.HS + kPadding, 8 * kTiles});
+  return tiles(s) * Layout(s).size;
+}
 
 void attention_forward(std::span<real> out, std::span<real> lse, const Qkv& x,
                        const AttentionShape& s, std::span<real> workspace) {

@@ -10,6 +10,7 @@
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/bf16_tile.h"
 #include "autograd/kernels/lanes.h"
+#include "autograd/kernels/operands.h"
 
 namespace notch::kernels {
 namespace {
@@ -196,6 +197,8 @@ bool bf16_available() { return cpu_features().amx_bf16 || cpu_features().avx512_
 
 void bf16_matmul(const Bf16Product& m) {
   check(bf16_available(), "bf16", "this processor has neither AVX512-BF16 nor AMX");
+  require_operands("bf16", m);
+  if (m.K == 0) return write_no_terms(m);
   bf16_matmul(m, cpu_features().amx_bf16 ? bf16_amx() : bf16_avx512());
 }
 

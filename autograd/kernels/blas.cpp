@@ -310,6 +310,8 @@ int cholesky(std::span<double> a, Index N) {
       info = factor_lower(block(k, k), n, N);
     else
       dpotrf_(&uplo, &n, block(k, k), &ld, &info);
+    for (int i = 0; info == 0 && i < n; ++i)  // LAPACK lets a NaN pass
+      if (!(block(k, k)[i * N + i] > 0)) info = i + 1;
     if (info != 0) return static_cast<int>(first(k)) + info;
     const Index below = tiles - k - 1;
     parallel_for(below, [&](Index i) {  // A_rk = A_rk L_kk⁻ᵀ

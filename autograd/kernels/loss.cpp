@@ -114,7 +114,7 @@ void require_loss(std::span<double> losses, std::span<const real> logits,
   require_extent("loss", rows, losses);
   require_extent("loss", rows, targets);
   for (const std::int32_t t : targets.first(static_cast<std::size_t>(rows))) {
-    check(t < V, "loss", "target ", t, " is not in [0, ", V, ")");
+    check(t >= -1 && t < V, "loss", "target ", t, " is not in [0, ", V, ") and not -1 (ignored)");
   }
 }
 
@@ -124,6 +124,8 @@ void distillation(std::span<double> losses, std::span<double> ce, const real* st
                   Index rows, Index V) {
   require_loss(losses, teacher, targets, rows, V);
   require_extent("loss", ce.empty() ? 0 : rows, ce);
+  check(how.tau > 0 && std::isfinite(how.tau), "loss", "tau = ", how.tau,
+        " is not above 0 and finite");
   for_rows(rows, 8 * V, [&](Index first, Index last) {
     for (Index r = first; r < last; ++r) {
       const std::int32_t target = targets.data()[r];

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "autograd/base/thread_pool.h"
+#include "autograd/kernels/operands.h"
 #include "autograd/kernels/panel.h"
 #include "autograd/kernels/register_tile.h"
 
@@ -180,18 +181,8 @@ void run_pass(const MatmulOf<Real>& m) {
 
 template <class Real>
 void multiply(const MatmulOf<Real>& m) {
-  if (m.K <= 0) {  // no pass would write the output
-    if (m.accumulate) return;
-    for (Index r = 0; r < m.M; ++r) {
-      Real* out = m.out + r * m.ld_out;
-      if (m.bias) {
-        std::copy_n(m.bias, m.N, out);
-      } else {
-        std::fill_n(out, m.N, Real{0});
-      }
-    }
-    return;
-  }
+  require_operands("matmul", m);
+  if (m.K == 0) return write_no_terms(m);  // no pass would write the output
   if (reads_in_place(m)) return run_pass(m);
   for (Index col = 0; col < m.N; col += kPassCols)
     for (Index k = 0; k < m.K; k += kPassDepth) {

@@ -88,12 +88,17 @@ NOTCH_VECTOR(void, rms_backward_row, real* dx, real* dgamma, const real* dout, c
   for (Index c = 0; c < C; ++c) dx[c] += rstd * (dout[c] * gamma[c] - x[c] * rstd * b);
 }
 
+void require_eps(std::string_view where, double eps) {
+  check(eps >= 0 && std::isfinite(eps), where, "eps = ", eps, " is not a finite number of at least 0");
+}
+
 }  // namespace
 
 void layernorm_forward(std::span<real> out, std::span<real> mean, std::span<real> rstd,
                        std::span<const real> x, std::span<const real> gamma,
                        std::span<const real> beta, std::int64_t rows, std::int64_t C, double eps) {
   const Index n = extent("layernorm", {rows, C});
+  require_eps("layernorm", eps);
   require_extent("layernorm", n, out, x);
   require_extent("layernorm", rows, mean, rstd);
   require_extent("layernorm", C, gamma);
@@ -120,6 +125,7 @@ void layernorm_again(std::span<real> out, std::span<const real> x, std::span<con
 }
 
 std::int64_t layernorm_backward_workspace(std::int64_t rows, std::int64_t C) {
+  extent("layernorm backward", {rows, 2, C});
   const Index step = tile_rows(rows);
   return (rows + step - 1) / step * 2 * C;
 }
@@ -156,6 +162,10 @@ void layernorm_backward(std::span<real> dx, std::span<real> dgamma, std::span<re
 
 void rmsnorm_forward(std::span<real> out, std::span<real> rstd, std::span<const real> x,
                      std::span<const real> gamma, std::int64_t rows, std::int64_t C, double eps) {
+  require_eps("rmsnorm", eps);
+  require_extent("rmsnorm", extent("rmsnorm", {rows, C}), out, x);
+  require_extent("rmsnorm", rows, rstd);
+  require_extent("rmsnorm", C, gamma);
   for_rows(rows, 2 * C, [&](Index first, Index last) {
     for (Index r = first; r < last; ++r)
       rms_row(out.data() + r * C, rstd.data() + r, x.data() + r * C, gamma.data(), C, eps);
@@ -164,6 +174,9 @@ void rmsnorm_forward(std::span<real> out, std::span<real> rstd, std::span<const 
 
 void rmsnorm_again(std::span<real> out, std::span<const real> x, std::span<const real> gamma,
                    std::span<const real> rstd, std::int64_t rows, std::int64_t C) {
+  require_extent("rmsnorm", extent("rmsnorm", {rows, C}), out, x);
+  require_extent("rmsnorm", rows, rstd);
+  require_extent("rmsnorm", C, gamma);
   for_rows(rows, 2 * C, [&](Index first, Index last) {
     scale_rows(out.data() + first * C, x.data() + first * C, gamma.data(), rstd.data() + first,
                last - first, C);
@@ -174,6 +187,14 @@ void rmsnorm_backward(std::span<real> dx, std::span<real> dgamma, std::span<cons
                       std::span<const real> x, std::span<const real> gamma,
                       std::span<const real> rstd, std::int64_t rows, std::int64_t C,
                       std::span<real> workspace) {
+  const Index n = extent("rmsnorm backward", {rows, C});
+  require_extent("rmsnorm backward", n, dout, x);
+  require_extent("rmsnorm backward", dx.empty() ? 0 : n, dx);
+  require_extent("rmsnorm backward", rows, rstd);
+  require_extent("rmsnorm backward", C, gamma);
+  require_extent("rmsnorm backward", layernorm_backward_workspace(rows, C), workspace);
+  check(dgamma.empty() || std::ssize(dgamma) == C, "rmsnorm backward", "dgamma holds ",
+        dgamma.size(), " values for ", C, " columns");
   const Index step = tile_rows(rows), tiles = (rows + step - 1) / step;
   parallel_for(tiles, [&](Index tile) {
     real* partial = workspace.data() + tile * C;

@@ -1,5 +1,6 @@
 #include "autograd/kernels/rotary.h"
 
+#include <cmath>
 #include <vector>
 
 #include "autograd/base/elementary.h"
@@ -64,6 +65,7 @@ void require_rotary(std::span<const real> out, std::span<const real> x, std::spa
 void rotary_table(std::span<real> table, std::int64_t positions, std::int64_t HS, double theta) {
   require_extent("rotary", extent("rotary", {positions, HS}), table);
   require_pairs(HS);
+  check(theta > 0 && std::isfinite(theta), "rotary", "theta = ", theta, " is not above 0 and finite");
   const Index half = HS / 2;
   std::vector<double> speeds(static_cast<std::size_t>(half));
   for (Index i = 0; i < half; ++i)

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/lanes.h"
 #include "autograd/kernels/panel.h"
@@ -74,8 +74,9 @@ void add_tile(double* out, const real* packed, Index rows, Index N, Edge down, E
 }  // namespace
 
 void syrk(std::span<double> out, std::span<const real> x, std::int64_t M, std::int64_t N) {
-  check(std::ssize(out) >= N * N && std::ssize(x) >= M * N, "syrk", "out and x hold ", out.size(),
-        " and ", x.size(), " values; too few for M = ", M, ", N = ", N);
+  require_extent("syrk", extent("syrk", {N, N}), out);
+  require_extent("syrk", extent("syrk", {M, N}), x);
+  if (N == 0) return;
   constexpr std::size_t kLine = 64 / sizeof(real);
   struct alignas(64) Line {
     real values[kLine];

@@ -113,6 +113,7 @@ Var sum(Var x, int axis) { return x.tape().record(Sum{axis}, {x}); }
 
 Var mean(Var x, int axis) {
   const Axis a = axis_of(x.shape(), axis, "mean");
+  check(a.n > 0, "mean", x.shape(), " has no mean");
   return scale(sum(x, axis), 1.0 / static_cast<double>(a.n));
 }
 

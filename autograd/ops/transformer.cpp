@@ -174,7 +174,7 @@ struct GroupedAttention {
   std::span<real> lse{};  // [B, NH, T], kept for backward
   Tensor forward(Forward& f) {
     const Tensor q = f.in(0), k = f.in(1), v = f.in(2);
-    check(q.shape.rank() == 3 && q.cols() % shape.NH == 0, name, "q is ", q.shape,
+    check(q.shape.rank() == 3 && q.cols() > 0 && q.cols() % shape.NH == 0, name, "q is ", q.shape,
           "; wanted [B, T, C] with C a multiple of n_head = ", shape.NH);
     shape.B = q.shape[0];
     shape.T = q.shape[1];

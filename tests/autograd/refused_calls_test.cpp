@@ -1,12 +1,19 @@
 // What no caller may ask for is refused in every build: sizes that do not fit, handles that are no
 // nodes, memory that is not there. And products over nothing are zeros, whatever was in the memory.
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <vector>
 
+#include "autograd/arena.h"
+#include "autograd/base/arithmetic.h"
+#include "autograd/base/large_block.h"
+#include "autograd/base/rng.h"
+#include "autograd/base/sha256.h"
 #include "autograd/kernels/activation.h"
 #include "autograd/kernels/adamw.h"
 #include "autograd/kernels/attention.h"
+#include "autograd/kernels/bf16_matmul.h"
 #include "autograd/kernels/blas.h"
 #include "autograd/kernels/dropout.h"
 #include "autograd/kernels/elementwise.h"
@@ -17,6 +24,7 @@
 #include "autograd/kernels/norm.h"
 #include "autograd/kernels/rotary.h"
 #include "autograd/kernels/softmax.h"
+#include "autograd/kernels/syrk.h"
 #include "autograd/ops.h"
 #include "tests/catch.h"
 
@@ -129,7 +137,13 @@ TEST_CASE("handles that are no nodes of the step are refused") {
                    const std::int32_t* none = nullptr;
                    embedding(g.constant({values.data(), {2, 1}}), {none, 2}, 1, 2);
                  },
-                 [&] { embedding(x, {}, kHuge, kHuge); }, [&] { embedding(x, {}, -1, -1); }});
+                 [&] { embedding(x, {}, kHuge, kHuge); }, [&] { embedding(x, {}, -1, -1); },
+                 [&] { mean(g.constant({nullptr, {0}})); },
+                 [&] { g.memory(&g, &g, ~std::size_t{0}); },
+                 [&] {
+                   const Var nothing = g.constant({nullptr, {1, 2, 0}});
+                   causal_attention(nothing, nothing, nothing, 1);
+                 }});
 }
 
 TEST_CASE("kernels refuse spans that are too short or negative sizes") {
@@ -189,8 +203,92 @@ TEST_CASE("kernels refuse spans that are too short or negative sizes") {
       [&] { kernels::adamw(b, b, a, b, {}); },
       [&] { kernels::sgd(b, a, b, {}); },
       [&] { kernels::ema(b, a, 0.5); },
+      [&] { kernels::swiglu_backward(a, {}, a, a, {}); },
+      [&] { kernels::swiglu_backward(a, b, b, b, b); },
+      [&] { kernels::syrk(losses, a, 2, 2); },
+      [&] { kernels::syrk(losses, a, 1, -1); },
+      [&] { kernels::syrk(losses, a, kHuge, kHuge); },
+      [&] { kernels::rmsnorm_forward(b, a, b, {}, 2, 4, 1e-5); },
+      [&] { kernels::rmsnorm_forward(b, {}, b, a, 2, 4, 1e-5); },
+      [&] { kernels::rmsnorm_forward(b, a, b, a, kHuge, kHuge, 1e-5); },
+      [&] { kernels::rmsnorm_again(b, a, a, a, 2, 4); },
+      [&] { kernels::rmsnorm_backward(b, a, b, b, a, a, 2, 4, {}); },
+      [&] { kernels::rmsnorm_backward(b, std::span(a).first(3), b, b, a, a, 2, 4, b); },
+      [&] { kernels::layernorm_backward_workspace(kHuge, kHuge); },
+      [&] { kernels::attention_workspace({.B = 1, .T = kHuge, .NH = 1, .HS = kHuge}); },
+      [&] { kernels::attention_workspace({.B = 1, .T = 4, .NH = 0, .HS = 4}); },
+      [&] { kernels::matmul(kernels::Matmul{.M = 2, .N = 2, .K = 2}); },
+      [&] { kernels::matmul(kernels::Matmul{.out = four.data(), .M = -1, .N = 2, .K = 2}); },
+      [&] {
+        const real* x = four.data();
+        kernels::matmul(kernels::Matmul{.out = four.data(), .a = x, .b = x, .M = 2, .N = 2, .K = 2});
+      },
+      [&] { FlatBlock block(~std::size_t{0} / 4); },
+      [&] { allocate_large(~std::size_t{0}); },
+      [&] { Arena().allocate(~std::size_t{0}); },
+      [&] {
+        Rng zeros(1);
+        zeros.set_state({});
+        zeros.below(5);
+      },
+      [&] { Sha256 hash(nullptr); },
   });
 }
+
+TEST_CASE("settings without a meaning are refused by the kernels as by the ops") {
+  Reals x(4, 1), y(4);
+  std::vector<double> losses(2);
+  const std::vector<std::int32_t> ids{0, 1}, ignored{0, -2};
+  std::vector<std::function<void()>> calls{
+      [&] { kernels::cross_entropy_forward_backward(losses, x, ignored, 1, 2, 2); }};
+  for (const double bad : {std::nan(""), -1.0}) {
+    calls.push_back([&, bad] { kernels::layernorm_forward(y, y, y, x, x, {}, 1, 4, bad); });
+    calls.push_back([&, bad] { kernels::rmsnorm_forward(y, y, x, x, 1, 4, bad); });
+    calls.push_back([&, bad] { kernels::dropout_forward(y, x, bad, 1); });
+    calls.push_back([&, bad] { kernels::dropout_backward(y, x, 1 - bad, 1); });
+    calls.push_back([&, bad] { kernels::rotary_table(y, 1, 4, bad); });
+    calls.push_back(
+        [&, bad] { kernels::distillation_forward(losses, {}, x, x, ids, {.tau = bad}, 2, 2); });
+  }
+  check_refused(calls);
+}
+
+TEST_CASE("parameters that no memory holds are refused before one is given a place") {
+  ParamStore store;  // together 2^64 elements: the sum of their bytes would wrap around to none
+  for (int i = 0; i < 32; ++i) store.add(str("p", i), {1 << 30, 1 << 29});
+  check_refused({[&] { store.allocate_values(); }, [&] { store.count(); }});
+  CHECK(store.params().front().value.data == nullptr);
+}
+
+TEST_CASE("a matrix with a NaN is not positive definite") {
+  const double nan = std::nan("");
+  for (const Arithmetic arithmetic : {Arithmetic::native, Arithmetic::portable}) {
+    const ScopedArithmetic scope(arithmetic);
+    std::vector<double> first{nan, 0, 0, 1}, second{4, 0, nan, 1}, whole{4, 0, 2, 5};
+    CHECK(kernels::cholesky(first, 2) == 1);
+    CHECK(kernels::cholesky(second, 2) == 2);
+    CHECK(kernels::cholesky(whole, 2) == 0);
+  }
+}
+
+#ifndef NOTCH_DOUBLE
+TEST_CASE("a product in bfloat16 over no terms is zero, or bias, or what was there") {
+  if (!kernels::bf16_available()) return;
+  const Reals bias{1, 2};
+  Reals out(4, 7);
+  kernels::Bf16Product product{.out = out.data(), .M = 2, .N = 2, .ld_out = 2, .accumulate = true};
+  kernels::bf16_matmul(product);
+  CHECK(out == Reals{7, 7, 7, 7});
+  product.accumulate = false;
+  kernels::bf16_matmul(product);
+  CHECK(out == Reals{0, 0, 0, 0});
+  product.bias = bias.data();
+  kernels::bf16_matmul(product);
+  CHECK(out == Reals{1, 2, 1, 2});
+  product.K = 3;
+  check_refused({[&] { kernels::bf16_matmul(product); }});
+}
+#endif
 
 }  // namespace
 }  // namespace notch
