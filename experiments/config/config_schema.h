@@ -144,12 +144,13 @@ struct CalibConfig {
   template <class Self, class V>
   static void visit(Self& self, V& v) {
     v(self.windows,
-      {"windows", "contexts of text that observers and GPTQ see", between(1, 1'000'000)});
+      {"windows", "contexts of text that methods and observers see", between(1, 1'000'000)});
     v(self.source, {"source",
                     "the training split, or text that the model writes itself; never text "
                     "that is scored",
                     one_of({"train", "self"})});
-    v(self.temperature, {"temperature", "source = \"self\": of its sampling", above(0)});
+    v(self.temperature,
+      {"temperature", "source = \"self\": temperature of the sampling", above(0)});
   }
 };
 

@@ -26,8 +26,8 @@ struct AdaRoundOptions {
   static void visit(Self& self, V& v) {
     v(self.steps, {"steps", "updates of every block", between(1, 1'000'000)});
     v(self.windows, {"windows", "contexts of calibration text per update", between(1, 65536)});
-    v(self.lr, {"lr", "of what decides up or down, by Adam", above(0)});
-    v(self.lambda, {"lambda", "weight of the penalty for being in between", at_least(0)});
+    v(self.lr, {"lr", "learning rate of what decides up or down, by Adam", above(0)});
+    v(self.lambda, {"lambda", "weight of the penalty for being neither up nor down", at_least(0)});
   }
 };
 

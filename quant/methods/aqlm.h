@@ -32,7 +32,8 @@ struct AqlmOptions {
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
-    v(self.rounds, {"rounds", "of codebooks, scales and codes, at most", between(0, 1000)});
+    v(self.rounds,
+      {"rounds", "of training codebooks, scales and codes in turn, at most", between(0, 1000)});
     v(self.beam, {"beam", "sums that a search of codes keeps", between(1, 32)});
   }
 };

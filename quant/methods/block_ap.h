@@ -25,8 +25,9 @@ struct BlockApOptions {
   static void visit(Self& self, V& v) {
     v(self.steps, {"steps", "updates of every block", between(1, 1'000'000)});
     v(self.windows, {"windows", "contexts of calibration text per update", between(1, 65536)});
-    v(self.lr, {"lr", "of the weights, by Adam; falls to 0 on a cosine", above(0)});
-    v(self.scale_lr, {"scale_lr", "of the logarithms of the scales, likewise", at_least(0)});
+    v(self.lr, {"lr", "learning rate of the weights, by Adam; falls to 0 on a cosine", above(0)});
+    v(self.scale_lr,
+      {"scale_lr", "learning rate of the logarithms of the scales; falls as lr does", at_least(0)});
   }
 };
 

@@ -34,10 +34,12 @@ struct GsqOptions {
   static void visit(Self& self, V& v) {
     v(self.steps, {"steps", "updates of all codes", between(1, 1'000'000)});
     v(self.windows, {"windows", "contexts of calibration text per update", between(1, 65536)});
-    v(self.lr, {"lr", "of the logits, by Lion; falls to a tenth on a cosine", above(0)});
-    v(self.scale_lr, {"scale_lr", "of the logarithms of the scales, likewise", at_least(0)});
+    v(self.lr, {"lr", "learning rate of the codes' logits, by Lion; falls to a tenth on a cosine",
+                above(0)});
+    v(self.scale_lr,
+      {"scale_lr", "learning rate of the logarithms of the scales; falls as lr does", at_least(0)});
     v(self.temperature, {"temperature",
-                         "of the mixtures at the end; it falls from 1",
+                         "temperature of the mixtures of codes at the end; it falls from 1",
                          {.low = 0, .high = 1, .low_open = true}});
   }
 };

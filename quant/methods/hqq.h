@@ -34,11 +34,15 @@ struct HqqOptions {
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
-    v(self.p,
-      {"p", "exponent of the errors that are summed", {.low = 0, .high = 1, .low_open = true}});
-    v(self.beta, {"beta", "of the split: large = more errors are taken out of the fit", above(0)});
-    v(self.kappa, {"kappa", "times beta, from iteration to iteration", at_least(1)});
-    v(self.iterations, {"iterations", "at most", between(1, 1000)});
+    v(self.p, {"p",
+               "errors to this power are summed: a small one leaves a few large errors",
+               {.low = 0, .high = 1, .low_open = true}});
+    v(self.beta, {"beta",
+                  "weight of what the fit of a range leaves out: a large one leaves out more of "
+                  "every error",
+                  above(0)});
+    v(self.kappa, {"kappa", "beta is multiplied by this after every iteration", at_least(1)});
+    v(self.iterations, {"iterations", "fits of a range, at most", between(1, 1000)});
   }
 };
 

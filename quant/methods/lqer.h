@@ -25,7 +25,7 @@ struct LqerOptions {
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
-    v(self.rank, {"rank", "of the correction of each matrix; both factors are 16-bit floats",
+    v(self.rank, {"rank", "rank of each matrix's correction; both factors are 16-bit floats",
                   between(1, 1024)});
   }
 };

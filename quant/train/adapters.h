@@ -36,7 +36,7 @@ struct QloraOptions {
 
   template <class Self, class V>
   static void visit(Self& self, V& v) {
-    v(self.rank, {"rank", "of the product beside each matrix; both factors are 16-bit floats",
+    v(self.rank, {"rank", "rank of the product beside each matrix; both factors are 16-bit floats",
                   between(1, 1024)});
     v(self.alpha, {"alpha", "the product is multiplied by alpha / rank", above(0)});
     v(self.lr_scale, {"lr_scale", "peak learning rate of the factors, times train.lr", above(0)});
