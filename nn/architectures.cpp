@@ -71,6 +71,7 @@ std::unique_ptr<Model> make_model(const Json& config, const fs::path& dir, Model
 }
 
 std::unique_ptr<Model> shortened(std::unique_ptr<Model> model, std::int64_t block_size) {
+  check(model != nullptr, "shortened", "there is no model");
   if (block_size >= model->sizes().block_size) return model;
   Json config = model->config_json();
   const fs::path where = str("a context of ", block_size);

@@ -167,6 +167,8 @@ fs::path save_checkpoint(const fs::path& root, std::int64_t step,
 }
 
 void keep_checkpoints(const fs::path& root, std::int64_t step, int keep_last) {
+  check(keep_last >= 1, "checkpoint", "keep_last = ", keep_last,
+        "; the one that was written stays");
   int kept = 0;
   for (const Found& found : list_checkpoints(root)) {
     if (found.step > step || ++kept > keep_last) remove_checkpoint(found.path);

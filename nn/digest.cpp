@@ -43,6 +43,7 @@ std::vector<PieceHash> PieceHasher::finish() {
 std::vector<PieceHash> hash_pieces(
     std::uint64_t bytes,
     const std::function<void(std::uint64_t first, std::span<std::byte> out)>& read) {
+  check(read && bytes <= std::uint64_t{1} << 60, "digest", "nothing reads the ", bytes, " bytes");
   std::vector<PieceHash> pieces((bytes + kDigestPiece - 1) / kDigestPiece);
   parallel_for(std::ssize(pieces), [&](std::int64_t i) {
     const std::uint64_t first = static_cast<std::uint64_t>(i) * kDigestPiece;

@@ -117,6 +117,8 @@ std::int32_t Sampler::draw(std::span<const real> logits, Rng& rng) {
 }
 
 std::int32_t draw_from(std::span<const double> weights, double total, Rng& rng) {
+  check(total > 0 && !weights.empty(), "sample", weights.size(), " weights that sum to ", total,
+        " have nothing to draw");
   double left = rng.uniform() * total;
   std::int32_t chosen = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -134,6 +136,7 @@ std::int32_t sample(std::span<const real> logits, const Sampling& sampling, Rng&
 }
 
 std::int64_t positions_needed(const Sizes& sizes, std::int64_t prompt, std::int64_t n) {
+  check(prompt >= 0 && n >= 0, "generate", "a prompt of ", prompt, " tokens and ", n, " after it");
   const std::int64_t block = sizes.block_size;
   return prompt >= block || n >= block - prompt ? block : prompt + n;
 }

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "nn/digest.h"
 
 namespace notch::nn {
@@ -84,6 +85,7 @@ void put_entry(std::string& out, const GgufEntry& entry) {
 
 void check_sources(std::span<const GgufEntry> metadata, std::span<const GgufSource> tensors) {
   std::set<std::string_view> keys, names;
+  std::int64_t total = 0;
   for (const GgufEntry& e : metadata) {
     check(keys.insert(e.key).second, "gguf", "key ", e.key, " appears twice");
     check(!std::holds_alternative<Nothing>(e.value), "gguf", "key ", e.key, " has no value");
@@ -92,8 +94,11 @@ void check_sources(std::span<const GgufEntry> metadata, std::span<const GgufSour
     check(names.insert(t.name).second, "gguf", "tensor ", t.name, " appears twice");
     check(t.name.size() < kNameBytes, t.name, "has a name of ", t.name.size(),
           " bytes; llama.cpp reads fewer than ", kNameBytes);
+    check(t.type && t.write, t.name, "has no type, or nothing writes it");
     check(t.cols > 0 && t.rows > 0 && t.cols % t.type->block == 0, t.name, "has ", t.cols,
           " columns, and ", t.type->name, " stores blocks of ", t.type->block);
+    total += extent(t.name, {t.rows, t.cols / t.type->block, t.type->bytes});
+    extent("gguf", {total});
   }
 }
 

@@ -8,7 +8,10 @@
 namespace notch::nn {
 
 Var CausalSelfAttention::mix(Var qkv, KvCache* cache) const {
-  return cache ? cached_attention(qkv, *cache, layer) : causal_attention(qkv, n_head, dropout);
+  if (!cache) return causal_attention(qkv, n_head, dropout);
+  check(cache->shape().n_head == n_head, "cached_attention", "the model has ", n_head,
+        " heads, the cache ", cache->shape().n_head);
+  return cached_attention(qkv, *cache, layer);
 }
 
 Var CausalSelfAttention::operator()(Graph& g, Var x, KvCache* cache) const {

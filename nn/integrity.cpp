@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <system_error>
 
 #include "autograd/base/json.h"
 #include "autograd/kernels/sha256.h"
@@ -52,7 +53,10 @@ FileState state_of(std::string file, const std::function<Digest()>& check) {
 
 void seal_model(const fs::path& dir) {
   std::vector<std::string> files;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir)) {
+  std::error_code failed;
+  const fs::directory_iterator entries(dir, failed);
+  if (failed) throw Error({.fault = Fault::io, .where = dir.string(), .what = failed.message()});
+  for (const fs::directory_entry& entry : entries) {
     const fs::path name = entry.path().filename();
     const bool listed = name.extension() != ".safetensors" && name != kManifestFile;
     if (listed && entry.is_regular_file()) files.push_back(name.string());

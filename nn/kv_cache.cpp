@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/cached_heads.h"
+#include "nn/kv_limits.h"
 
 namespace notch::nn {
 namespace {
@@ -65,10 +67,42 @@ std::size_t elements(const KvShape& s, std::int64_t per_head) {
   return static_cast<std::size_t>(s.n_layer * s.batch * s.kv_heads() * per_head);
 }
 
+void require_call(const KvCache& cache, int layer, std::span<const real> out, const kernels::Qkv& x,
+                  std::int64_t T, std::span<const real> scratch) {
+  const KvShape& s = cache.shape();
+  check(layer >= 0 && layer < s.n_layer, "kv cache", "layer ", layer, " of ", s.n_layer);
+  check(T >= 0 && cache.length() >= 0 && T <= s.capacity - cache.length(), "kv cache", "holds ",
+        cache.length(), " of ", s.capacity, " positions, and ", T, " more are given");
+  const auto span_of = [&](std::int64_t distance, std::int64_t width) {
+    check(T == 0 || distance >= width, "kv cache", "rows of ", width, " values lie ", distance,
+          " apart");
+    return T == 0 ? 0 : extent("kv cache", {s.batch * T - 1, distance}) + width;
+  };
+  require_extent("kv cache", s.batch * T * s.channels, out);
+  require_extent("kv cache", span_of(x.q_row, s.channels), x.q);
+  require_extent("kv cache", span_of(x.kv_row, s.kv_heads() * s.head_size()), x.k, x.v);
+  require_extent("kv cache", cache.workspace(T), scratch);
+}
+
 }  // namespace
+
+const KvShape& possible(const KvShape& s) {
+  check(s.n_layer > 0 && s.n_head > 0 && s.channels > 0 && s.capacity > 0 && s.batch > 0 &&
+            s.n_kv_head >= 0 && s.channels % s.n_head == 0 && s.n_head % s.kv_heads() == 0,
+        "kv cache", "no cache has ", s.n_layer, " layers of ", s.channels, " channels in ",
+        s.n_head, " heads, ", s.n_kv_head, " of keys, and ", s.capacity, " positions of ", s.batch,
+        " sequences");
+  constexpr std::int64_t kPadding = 64;  // no kind rounds positions or channels up by more
+  check(std::max(s.capacity, s.head_size()) <= std::int64_t{1} << 60, "kv cache", "of ", s.capacity,
+        " positions and ", s.channels, " channels is no size of memory");
+  extent("kv cache", {s.n_layer, s.batch, s.kv_heads(), s.capacity + kPadding,
+                      s.head_size() + kPadding, std::int64_t{sizeof(real)}});
+  return s;
+}
 
 void KvCache::attend(int layer, std::span<real> out, const kernels::Qkv& x, std::int64_t T,
                      std::span<real> scratch) {
+  require_call(*this, layer, out, x, T, scratch);
   const std::int64_t C = shape_.channels, HS = shape_.head_size(), heads = shape_.kv_heads();
   const std::int64_t each = head_workspace(shape_), group = shape_.group();
   const bool prompt = length_ == 0 && T > kFewQueries;
@@ -105,14 +139,15 @@ std::int64_t KvCache::workspace(std::int64_t T) const {
 }
 
 void KvCache::truncate(std::int64_t length) {
-  check(length == 0 || (length <= length_ && furthest_ - length <= kTakeBack), "kv cache", "holds ",
-        length_, " positions, held ", furthest_, " and cannot go back to ", length);
+  check(length == 0 || (length > 0 && length <= length_ && furthest_ - length <= kTakeBack),
+        "kv cache", "holds ", length_, " positions, held ", furthest_, " and cannot go back to ",
+        length);
   length_ = length;
   if (length == 0) furthest_ = 0;
 }
 
 Fp32KvCache::Fp32KvCache(const KvShape& s)
-    : KvCache(s),
+    : KvCache(possible(s)),
       keys_(elements(s, kernels::round_up(s.capacity, kernels::kKeyBlock) * s.head_size())),
       values_(elements(s, s.capacity * kernels::padded_head(s.head_size()))) {}
 

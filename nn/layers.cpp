@@ -40,11 +40,25 @@ Var Hooks::weight(Graph& g, Param& p) const {
   return w;
 }
 
+namespace {
+
+/// Usage Error for a layer that no model has declared.
+template <class Layer>
+void require_declared(const Layer& layer) {
+  bool declared = layer.weight != nullptr;
+  if constexpr (requires { layer.hooks; }) declared = declared && layer.hooks != nullptr;
+  check(declared, layer.name.empty() ? "layer" : layer.name,
+        "has no weight; make_linear and its like declare one");
+}
+
+}  // namespace
+
 std::optional<Var> Linear::bias_in(Graph& g) const {
   return bias ? std::optional(g.param(*bias)) : std::nullopt;
 }
 
 Var Linear::operator()(Graph& g, Var x) const {
+  require_declared(*this);
   const LabelScope scope(g, name);
   return hooks->linear_chain(g, *this, x);
 }
@@ -52,11 +66,13 @@ Var Linear::operator()(Graph& g, Var x) const {
 Var reduced(const Linear& down, Graph& g, Var x) { return down.weight ? down(g, x) : x; }
 
 Var Embedding::operator()(Graph& g, const Tokens& tokens) const {
+  require_declared(*this);
   const LabelScope scope(g, name);
   return hooks->embedding_chain(g, *this, tokens);
 }
 
 Var LayerNorm::operator()(Graph& g, Var x) const {
+  require_declared(*this);
   const LabelScope scope(g, name);
   const Var gamma = g.param(*weight);
   if (!bias) return layernorm(x, gamma, std::nullopt, eps);
@@ -65,6 +81,7 @@ Var LayerNorm::operator()(Graph& g, Var x) const {
 }
 
 Var RmsNorm::operator()(Graph& g, Var x) const {
+  require_declared(*this);
   const LabelScope scope(g, name);
   const Var gamma = g.param(*weight);
   return rmsnorm(x, gamma, eps);

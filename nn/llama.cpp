@@ -36,6 +36,9 @@ const Tensor& RotaryPositions::table(std::int64_t used) const {
 }
 
 Var GroupedSelfAttention::mix(Var q, Var k, Var v, KvCache* cache) const {
+  check(positions != nullptr, "attention", "has no positions");
+  check(!cache || cache->shape().n_head == n_head, "cached_attention", "the model has ", n_head,
+        " heads, the cache ", cache ? cache->shape().n_head : 0);
   const std::int64_t first = cache ? cache->length() : 0;
   const Tensor& table = positions->table(first + q.value().shape[1]);
   const Var turned_q = rotary(q, table, first);
@@ -118,6 +121,10 @@ Llama::Llama(const LlamaConfig& c, Values values)
         ", n_layer ", c.n_layer, ", n_head ", c.n_head, ", n_kv_head ", c.n_kv_head, ", n_embd ",
         c.n_embd, ", n_inner ", c.n_inner);
   check(c.head_dim >= 0, "llama", "head_dim = ", c.head_dim, " is below 0");
+  check(c.rope_theta > 0 && std::isfinite(c.rope_theta) && c.rms_norm_eps >= 0 &&
+            std::isfinite(c.rms_norm_eps),
+        "llama", "rope_theta = ", c.rope_theta, " or rms_norm_eps = ", c.rms_norm_eps,
+        " is out of range");
   check(c.head_dim > 0 || c.n_embd % c.n_head == 0, "llama", "n_head = ", c.n_head,
         " does not divide n_embd = ", c.n_embd);
   check(c.n_head % c.n_kv_head == 0, "llama", "n_kv_head = ", c.n_kv_head,

@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "autograd/base/error.h"
+#include "autograd/base/file_reader.h"
 #include "autograd/base/files.h"
 #include "autograd/base/json.h"
 #include "autograd/kernels/sha256.h"
@@ -40,8 +41,14 @@ bool is_plain_name(std::string_view name) {
          name.find('\0') == name.npos;
 }
 
+static void require_plain(std::string_view name) {
+  check(is_plain_name(name), "manifest", json_quote(name),
+        " is no name of a file in the directory");
+}
+
 ListedFile listed_file(const fs::path& dir, const std::string& name) {
-  return {name, std::uint64_t{fs::file_size(dir / name)}, kernels::sha256_file(dir / name)};
+  require_plain(name);
+  return {name, FileReader(dir / name).bytes(), kernels::sha256_file(dir / name)};
 }
 
 void write_manifest(const fs::path& dir, const std::vector<std::string>& files) {
@@ -53,6 +60,7 @@ void write_manifest(const fs::path& dir, const std::vector<std::string>& files) 
 void write_manifest(const fs::path& dir, const std::vector<ListedFile>& files) {
   Json entries = Json::object();
   for (const ListedFile& file : files) {
+    require_plain(file.name);
     Json entry = Json::object();
     entry.set("bytes", file.bytes).set("sha256", file.sha256);
     entries.set(file.name, std::move(entry));

@@ -6,6 +6,8 @@
 namespace notch::nn {
 
 void Step::run(Graph& g, State& s) const {
+  check(take && (linears.empty() || input), "step",
+        "has no function for its input or its products");
   std::vector<Var> products;
   if (!linears.empty()) {
     const Var x = input(g, s);
@@ -99,6 +101,8 @@ FactorShapes::FactorShapes(ParamStore& params, const Hooks& hooks, const Sizes& 
 
 std::int64_t FactorShapes::next(Linear& down, const std::string& name, std::int64_t out,
                                 std::int64_t in) {
+  check(ranks_.empty() || at_ < ranks_.size(), name, "is one matrix more than the ", ranks_.size(),
+        " ranks are of");
   const std::int64_t rank = ranks_.empty() ? 0 : ranks_[at_++];
   if (rank == 0) return in;
   check(rank > 0 && rank <= std::min(out, in), name, "a rank of ", rank, " for a matrix of [", out,
@@ -118,6 +122,7 @@ KvShape kv_shape(const Sizes& s, std::int64_t batch) {
 
 Var loss_of(Graph& g, const Linear& head, Var hidden, std::span<const std::int32_t> targets,
             const std::optional<Teacher>& teacher) {
+  check(head.weight && head.hooks, "loss", "the head has no weight");
   check(head.bias == nullptr, head.name, "a head with a bias has no chunked loss");
   const LabelScope scope(g, head.name);
   return head.hooks->loss_chain(g, head, hidden, {targets, teacher});

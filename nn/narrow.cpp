@@ -76,6 +76,8 @@ std::vector<std::vector<std::int64_t>> most_important(
   std::vector<std::vector<std::int64_t>> keep;
   for (const std::vector<double>& block : importance) {
     check(n >= 1 && n <= std::ssize(block), kWhere, n, " channels of ", block.size());
+    check(std::ranges::none_of(block, [](double v) { return std::isnan(v); }), kWhere,
+          "an importance that is NaN has no place among the others");
     std::vector<std::int64_t>& kept = keep.emplace_back(block.size());
     std::iota(kept.begin(), kept.end(), std::int64_t{0});
     std::ranges::stable_sort(

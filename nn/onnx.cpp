@@ -151,6 +151,8 @@ std::string OnnxGraph::add_as(const std::string& output, std::string_view op,
 }
 
 std::vector<std::string> OnnxGraph::split(const std::string& x, std::int64_t n) {
+  constexpr std::int64_t kMost = 1 << 16;
+  check(n >= 1 && n <= kMost, "onnx", "a split into ", n, " parts; expected 1 to ", kMost);
   const std::string stem = fresh("Split");
   std::vector<std::string> outputs;
   std::string message;
@@ -240,6 +242,8 @@ void OnnxGraph::write(const fs::path& path, std::string_view name, Existing exis
                  .expected = str("at most ", (std::uint64_t{1} << 31) - 1),
                  .hint = "export a quantized model, or --format f32"});
   }
+  for (const Initializer& t : tensors_)
+    check(t.write != nullptr, "onnx", "nothing writes ", t.name);
   FileWriter out(path, existing);
   out.write(file);
   out.write(before);

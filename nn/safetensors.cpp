@@ -116,6 +116,7 @@ bool tensor_bytes(DType dtype, const FileShape& shape, std::int64_t& bytes) {
 }
 
 void put_reals(const ByteSink& sink, DType dtype, std::span<const real> values) {
+  check(sink != nullptr, "safetensors", "nothing takes the bytes");
   if (dtype == kRealType) {
     sink(std::as_bytes(values));
   } else if (dtype == DType::f64) {
@@ -171,6 +172,7 @@ void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
   std::set<std::string_view> names;
   for (const TensorSource& t : tensors) {
     check_source(path, t);
+    check(t.write != nullptr, path.string(), "nothing writes ", t.name);
     check(names.insert(t.name).second, path.string(), "two tensors are named ", t.name);
   }
   names.clear();  // the views die in the sort

@@ -120,6 +120,10 @@ std::int32_t draw_difference(std::span<const double> p, std::span<const double> 
 }  // namespace
 
 std::int64_t best_draft_length(double acceptance, double cost, std::int64_t most) {
+  constexpr std::int64_t kMost = 1 << 20;
+  check(acceptance >= 0 && acceptance <= 1 && cost >= 0 && most >= 0 && most <= kMost, "speculate",
+        "acceptance = ", acceptance, ", cost = ", cost, " and most = ", most,
+        "; expected a share, a cost of at least 0, and 0 to ", kMost);
   std::int64_t best = 0;
   double tokens = 1, power = 1, best_rate = 1;
   for (std::int64_t n = 1; n <= most; ++n) {

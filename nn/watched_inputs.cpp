@@ -9,6 +9,7 @@ namespace notch::nn {
 double watch_inputs(Model& model, std::span<const Tokens> text, std::string_view where,
                     const std::function<void(const Linear&, std::span<const real>)>& see) {
   check(!text.empty(), where, "needs text and got none");
+  check(see != nullptr, where, "nothing is told of the inputs");
   const Attachment watch = model.hooks().linear_chain.attach(
       [&](Graph& g, const Linear& linear, Var x, const auto& next) {
         see(linear, x.value().flat());

@@ -1,5 +1,6 @@
 #include "optim/adamw.h"
 
+#include <cmath>
 #include <utility>
 
 #include "autograd/base/elementary.h"
@@ -13,7 +14,8 @@ AdamW::AdamW(std::vector<ParamGroup> groups, const AdamWConfig& config)
     check(beta >= 0 && beta < 1, "adamw", "beta = ", beta, " is not in [0, 1)");
   }
   // Padding has m = v = 0: with eps = 0 it would become 0/0.
-  check(config.eps > 0, "adamw", "eps = ", config.eps, " is not positive");
+  check(config.eps > 0 && std::isfinite(config.eps), "adamw", "eps = ", config.eps,
+        " is not positive and finite");
   m_ = FlatBlock(layout().size());
   v_ = FlatBlock(layout().size());
 }

@@ -6,13 +6,21 @@
 #include "autograd/kernels/elementwise.h"
 
 namespace notch::optim {
+namespace {
+
+double squares_of_gradient(const Param* p) {
+  check(p != nullptr, "clip", "a group holds a null parameter");
+  return kernels::sum_of_squares(p->grad.flat());
+}
+
+}  // namespace
 
 GradNorm grad_norm(const std::vector<ParamGroup>& groups, double clip) {
   check(clip >= 0, "clip", "clip = ", clip, " is negative; 0 turns clipping off");
   double inside = 0, outside = 0;
   for (const ParamGroup& group : groups) {
     for (const Param* p : group.params) {
-      (group.clip ? inside : outside) += kernels::sum_of_squares(p->grad.flat());
+      (group.clip ? inside : outside) += squares_of_gradient(p);
     }
   }
   GradNorm result{.norm = std::sqrt(inside), .norm_outside = std::sqrt(outside)};
@@ -30,7 +38,7 @@ void require_finite(const GradNorm& norm, const std::vector<ParamGroup>& groups,
                    .hint = "lower the learning rate or clip; the weights have not been changed"};
   for (const ParamGroup& group : groups) {
     for (const Param* p : group.params) {
-      if (std::isfinite(kernels::sum_of_squares(p->grad.flat()))) continue;
+      if (std::isfinite(squares_of_gradient(p))) continue;
       parts.field = p->name;
       throw Error(std::move(parts));
     }

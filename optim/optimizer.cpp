@@ -1,6 +1,7 @@
 #include "optim/optimizer.h"
 
 #include <cmath>
+#include <limits>
 #include <utility>
 
 namespace notch::optim {
@@ -11,6 +12,8 @@ Optimizer::Optimizer(std::vector<ParamGroup> groups)
 void Optimizer::step(double lr, double grad_scale) {
   check(std::isfinite(lr) && lr >= 0, "optimizer", "lr = ", lr);
   check(std::isfinite(grad_scale), "optimizer", "grad_scale = ", grad_scale);
+  check(steps_ >= 0 && steps_ < std::numeric_limits<std::int64_t>::max(), "optimizer",
+        "steps = ", steps_, " is no number of updates made");
   ++steps_;
   for (const FlatRun& run : layout_.runs()) {
     update(run, lr * run.group->lr_mult, run.group->clip ? grad_scale : 1);

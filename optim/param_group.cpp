@@ -1,6 +1,7 @@
 #include "optim/param_group.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <utility>
 
@@ -40,6 +41,10 @@ FlatLayout::FlatLayout(const std::vector<ParamGroup>& groups, Gradients gradient
   const bool with_grads = gradients == Gradients::required;
   std::vector<const Param*> seen;
   for (const ParamGroup& group : groups) {
+    for (const double factor : {group.lr_mult, group.weight_decay})
+      check(std::isfinite(factor) && factor >= 0, "optimizer",
+            "a group has lr_mult = ", group.lr_mult, " and weight_decay = ", group.weight_decay,
+            "; neither can be negative");
     for (const Param* p : group.params) {
       check(p != nullptr, "optimizer", "a group holds a null parameter");
       check(p->value.data, "optimizer", p->name, " has no values, only a shape ", p->value.shape,

@@ -9,6 +9,7 @@
 namespace notch::optim {
 
 double Schedule::operator()(std::int64_t step) const {
+  check(step >= 0, "schedule", "step = ", step, " is negative");
   if (step < warmup) return lr * static_cast<double>(step + 1) / static_cast<double>(warmup);
   if (decay == Decay::constant) return lr;
   if (step >= steps) return min_lr;

@@ -5,6 +5,7 @@
 
 #include "autograd/base/half.h"
 #include "autograd/kernels/cached_heads.h"
+#include "nn/kv_limits.h"
 #include "quant/kernels/round.h"
 
 namespace notch::quant {
@@ -90,7 +91,7 @@ std::int8_t int8_code(real v, real scale) {
 // ---- 16 bits ----
 
 Fp16KvCache::Fp16KvCache(const nn::KvShape& s)
-    : KvCache(s),
+    : KvCache(nn::possible(s)),
       keys_(room<std::uint16_t>(heads(s) * round_up(s.capacity, kKeyBlock) * s.head_size())),
       values_(room<std::uint16_t>(heads(s) * s.capacity * padded_head(s.head_size()))) {}
 
@@ -116,7 +117,7 @@ void Fp16KvCache::read(const Head& head, real* out, const real* q, Index seen, r
 // ---- 8 bits ----
 
 Int8KvCache::Int8KvCache(const nn::KvShape& s)
-    : KvCache(s),
+    : KvCache(nn::possible(s)),
       blocks_(s.capacity / kBlock),
       padded_(padded_head(s.head_size())),
       keys_(room<std::int8_t>(heads(s) * blocks_ * kBlock * s.head_size())),
@@ -185,6 +186,7 @@ void Int8KvCache::read(const Head& head, real* out, const real* q, Index seen, r
 }
 
 std::int64_t kv_cache_bytes(KvKind kind, const nn::KvShape& s) {
+  nn::possible(s);
   const Index HS = s.head_size(), padded = padded_head(HS);
   if (kind != KvKind::int8) {
     const Index elements = round_up(s.capacity, kKeyBlock) * HS + s.capacity * padded;
