@@ -114,6 +114,10 @@ Corpus load_corpus(const fs::path& path, const Splits& splits) {
 }
 
 TokenData tokenize(const Corpus& corpus, const Tokenizer& tokenizer, const fs::path& cache) {
+  check(corpus.train_bytes <= corpus.text.size() &&
+            corpus.val_bytes <= corpus.text.size() - corpus.train_bytes,
+        "tokenize", "splits of ", corpus.train_bytes, " and ", corpus.val_bytes,
+        " bytes of a text of ", corpus.text.size());
   TokenData tokens;
   tokens.vocab_size = tokenizer.vocab_size();
   const std::string key =

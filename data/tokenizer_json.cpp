@@ -7,6 +7,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/file_form.h"
+#include "data/known_ids.h"
 
 namespace notch::data {
 namespace {
@@ -223,6 +224,7 @@ Json pre_tokenizer_json(const PreTokenizer& pre) {
 }  // namespace
 
 std::string tokenizer_json(const Vocabulary& vocabulary) {
+  require_known_ids(vocabulary);
   Json added = Json::array();
   for (const AddedToken& a : vocabulary.added) {
     Json token = Json::object();
@@ -276,6 +278,7 @@ std::string tokenizer_json(const Vocabulary& vocabulary) {
 }
 
 std::string tokenizer_config_json(const Vocabulary& vocabulary) {
+  require_known_ids(vocabulary);
   Json json = Json::object();
   json.set("tokenizer_class", "PreTrainedTokenizerFast").set("clean_up_tokenization_spaces", false);
   for (const AddedToken& a : vocabulary.added) {

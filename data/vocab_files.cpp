@@ -7,6 +7,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/file_form.h"
 #include "autograd/base/json.h"
+#include "data/known_ids.h"
 
 namespace notch::data {
 namespace {
@@ -85,6 +86,7 @@ std::string vocab_json(const Vocabulary& vocabulary) {
 }
 
 std::string added_tokens_json(const Vocabulary& vocabulary) {
+  require_known_ids(vocabulary);
   std::string out = "{";
   bool needed = false;
   for (const AddedToken& added : vocabulary.added) {
@@ -96,6 +98,7 @@ std::string added_tokens_json(const Vocabulary& vocabulary) {
 }
 
 std::string merges_text(const Vocabulary& vocabulary) {
+  require_known_ids(vocabulary);
   const auto token = [&](std::int32_t id) {
     return spell(vocabulary.tokens[static_cast<std::size_t>(id)]);
   };
@@ -106,6 +109,7 @@ std::string merges_text(const Vocabulary& vocabulary) {
 }
 
 bool fits_vocab_files(const Vocabulary& vocabulary) {
+  require_known_ids(vocabulary);
   std::vector<bool> made(vocabulary.tokens.size());
   for (const Merge& m : vocabulary.merges) made[static_cast<std::size_t>(m.result)] = true;
   for (std::int32_t id = 0; id < std::ssize(vocabulary.tokens); ++id) {

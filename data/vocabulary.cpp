@@ -4,6 +4,7 @@
 #include <array>
 
 #include "autograd/base/error.h"
+#include "data/known_ids.h"
 
 namespace notch::data {
 namespace {
@@ -65,7 +66,18 @@ std::optional<std::string> unspell(std::string_view spelling) {
   return bytes;
 }
 
+void require_known_ids(const Vocabulary& vocabulary) {
+  const auto known = [&](std::int32_t id) {
+    check(id >= 0 && id < std::ssize(vocabulary.tokens), "vocabulary", "token ", id, " of ",
+          vocabulary.tokens.size());
+  };
+  for (const Merge& m : vocabulary.merges) known(m.left), known(m.right), known(m.result);
+  for (const AddedToken& added : vocabulary.added) known(added.id);
+}
+
 std::string spelling_of(const Vocabulary& vocabulary, std::int32_t id) {
+  check(id >= 0 && id < std::ssize(vocabulary.tokens), "vocabulary", "token ", id, " of ",
+        vocabulary.tokens.size());
   const std::string& token = vocabulary.tokens[static_cast<std::size_t>(id)];
   return vocabulary.is_added(id) ? token : spell(token);
 }

@@ -2,6 +2,8 @@
 
 #include <initializer_list>
 
+#include "autograd/base/error.h"
+
 namespace notch::data {
 namespace {
 
@@ -44,6 +46,7 @@ std::string contracted_not(std::string_view auxiliary) {
 }
 
 std::string statement(const Clause& c) {
+  check(c.verb != nullptr, "clause", "has no verb");
   const bool negative = c.negation != Negation::none;
   const VerbGroup g = conjugate(*c.verb, c.tense, c.subject, negative);
   std::string auxiliary = g.auxiliary;
@@ -56,6 +59,7 @@ std::string statement(const Clause& c) {
 }
 
 std::string question(const Clause& c) {
+  check(c.verb != nullptr, "clause", "has no verb");
   const VerbGroup g = conjugate(*c.verb, c.tense, c.subject, true);
   std::string auxiliary = g.auxiliary;
   bool not_follows = c.negation != Negation::none;
