@@ -41,10 +41,14 @@ bool is_plain_name(std::string_view name) {
          name.find('\0') == name.npos;
 }
 
-static void require_plain(std::string_view name) {
+namespace {
+
+void require_plain(std::string_view name) {
   check(is_plain_name(name), "manifest", json_quote(name),
         " is no name of a file in the directory");
 }
+
+}  // namespace
 
 ListedFile listed_file(const fs::path& dir, const std::string& name) {
   require_plain(name);

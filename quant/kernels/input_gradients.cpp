@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
@@ -88,6 +89,8 @@ Ends ends_of(const InputRange& r, bool mask) {
 
 void dequantize_rows(std::span<float> values, const ActivationCodes& codes, std::int64_t M,
                      const IntegerShape& shape) {
+  check(shape.K >= 1 && shape.group >= 0, "dequantize_rows", "rows of ", shape.K,
+        " inputs in groups of ", shape.group);
   const Index K = shape.K, unit = shape.unit(), padded = shape.padded_unit();
   check(std::ssize(values) == M * K && std::ssize(codes.codes) == M * shape.row_codes(),
         "dequantize_rows", values.size(), " values and ", codes.codes.size(), " codes for [", M,
@@ -114,6 +117,7 @@ void dequantize_rows(std::span<float> values, const ActivationCodes& codes, std:
 
 RangeSums input_backward(std::span<real> dx, std::span<const real> x, const InputRange& range,
                          bool mask) {
+  require_extent("input_backward", std::ssize(x), dx);
   constexpr Index kPiece = kLanes * kLaneTerms;
   const Ends ends = ends_of(range, mask);
   const Index n = std::ssize(x), chunks = (n + kChunk - 1) / kChunk;

@@ -89,6 +89,8 @@ void transpose_weights(const PackedWeights& out, std::span<const float> w,
 
 void round_gradients(const ActivationCodes& out, std::span<const float> dy, Index M,
                      const IntegerShape& shape, std::uint64_t key) {
+  check(shape.K >= 1 && shape.group >= 0, "round_gradients", "rows of ", shape.K,
+        " inputs in groups of ", shape.group);
   const Index N = shape.K, row = shape.row_codes();
   check(shape.group == 0 && std::ssize(dy) == M * N && std::ssize(out.codes) == M * row &&
             std::ssize(out.scales) == M && std::ssize(out.zero_points) == M,

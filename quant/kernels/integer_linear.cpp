@@ -72,6 +72,7 @@ void integer_linear(std::span<float> out, const ActivationCodes& x, const Packed
                     std::span<const float> bias, std::int64_t M, IntegerKernel kernel) {
   constexpr const char* kWhere = "integer_linear";
   const IntegerShape& s = w.shape;
+  check(s.K >= 1 && s.group >= 0, kWhere, "rows of ", s.K, " inputs in groups of ", s.group);
   const Index sums = s.zero_points ? M * s.units() : 0;
   check(M >= 0 && std::ssize(out) == M * s.N && std::ssize(x.codes) == M * s.row_codes() &&
             std::ssize(x.scales) == M && std::ssize(x.zero_points) == M &&

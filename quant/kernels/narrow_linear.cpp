@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/half.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
@@ -122,6 +123,9 @@ void pack_narrow_panel(const NarrowWeights& w, std::int64_t panel,
 
 void dequantize_narrow_row(std::span<float> out, const NarrowWeights& w, std::int64_t row) {
   const IntegerShape& s = w.shape;
+  check(w.memory && row >= 0 && row < s.N && s.K >= 1 && s.bits >= 1 && s.bits <= 7,
+        "narrow weights", "row ", row, " of [", s.N, ", ", s.K, "] in ", s.bits, " bits");
+  require_extent("narrow weights", s.K, out);
   const Index o = row % kPanel, unit = s.unit(), width = w.scale_bytes();
   const std::uint8_t* const start = w.memory + row / kPanel * w.panel_bytes();
   for (Index u = 0; u < s.units(); ++u) {
@@ -153,6 +157,7 @@ void narrow_linear(std::span<float> out, const ActivationCodes& x, const NarrowW
                    std::span<const float> bias, std::int64_t M, IntegerKernel kernel) {
   constexpr const char* kWhere = "narrow_linear";
   const IntegerShape& s = w.shape;
+  check(s.K >= 1 && s.group >= 0, kWhere, "rows of ", s.K, " inputs in groups of ", s.group);
   check(s.bits >= 1 && s.bits <= 7, kWhere, s.bits, " bits; this kernel has 1 to 7");
   check(w.step == 1 || (w.step == 2 && !s.zero_points), kWhere, "codes ", w.step,
         " apart; this kernel has 1, and 2 without zero points");

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "autograd/base/arithmetic.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/half.h"
 #include "autograd/base/simd.h"
 #include "quant/kernels/packed_isa.h"
@@ -100,6 +101,8 @@ Index repacked_row_bytes(Index cols, int bits) {
 
 void repack_row(std::span<std::uint8_t> out, std::span<const std::int8_t> codes, int bits,
                 int qmin) {
+  check(bits >= 1 && bits <= 8, "packed rows", "codes of ", bits, " bits; expected 1 to 8");
+  require_extent("packed rows", repacked_row_bytes(std::ssize(codes), bits), out);
   std::ranges::fill(out, std::uint8_t{0});
   if (bits == 8) {
     std::memcpy(out.data(), codes.data(), codes.size());
@@ -169,9 +172,19 @@ NOTCH_CLONES void dequantize_portable(std::span<float> out, const PackedRows& w,
   }
 }
 
+void require_rows(const PackedRows& w, Index begin, Index end) {
+  check(w.codes && w.scales && w.cols > 0 && w.unit > 0 && w.cols % w.unit == 0 && w.bits >= 1 &&
+            w.bits <= 8 && begin >= 0 && begin <= end && end <= w.rows,
+        "packed rows", "rows ", begin, " to ", end, " of [", w.rows, ", ", w.cols, "] in units of ",
+        w.unit, " and ", w.bits, " bits");
+}
+
 }  // namespace
 
 void dequantize_row(std::span<float> out, const PackedRows& w, Index row, Isa isa) {
+  check(row >= 0 && row < w.rows, "packed rows", "row ", row, " of ", w.rows);
+  require_rows(w, row, row + 1);
+  require_extent("packed rows", w.cols, out);
 #if defined(__x86_64__)
   if (has_whole_vectors(w)) {
     if (isa == Isa::avx512) return packed_unpack_avx512(out.data(), w, row);
@@ -210,6 +223,9 @@ void packed_rows_portable(const PackedCall& call, Index begin, Index end) {
 
 void packed_gemv(float* out, Index ld_out, const float* x, Index ld_x, Index M, const PackedRows& w,
                  const float* bias, Index begin, Index end, Isa isa) {
+  require_rows(w, begin, end);
+  check((M == 0 || begin == end) || (M > 0 && out && x && ld_x >= w.cols), "packed rows", M,
+        " rows of x lie ", ld_x, " apart");
   const PackedCall call{out, ld_out, x, ld_x, M, &w, bias};
 #if defined(__x86_64__)
   if (has_whole_vectors(w)) {

@@ -103,6 +103,8 @@ void quantize_rows(const ActivationCodes& out, std::span<float> dequantized,
                    std::span<const float> x, std::int64_t M, const IntegerShape& shape,
                    const RowGrid& grid) {
   constexpr const char* kWhere = "quantize_rows";
+  check(shape.K >= 1 && shape.group >= 0, kWhere, "rows of ", shape.K, " inputs in groups of ",
+        shape.group);
   const Index K = shape.K, row_codes = shape.row_codes();
   check(M >= 0 && std::ssize(x) == M * K && std::ssize(out.codes) == M * row_codes &&
             std::ssize(out.scales) == M && std::ssize(out.zero_points) == M &&

@@ -8,6 +8,7 @@
 
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 
 namespace notch::quant {
@@ -78,8 +79,8 @@ void rotate_rows_apart(std::vector<double>& B, Index p, Index q, std::string_vie
 
 std::vector<double> singular_values(std::span<const real> A, Index rows, Index cols,
                                     std::string_view where) {
-  check(std::ssize(A) == rows * cols, where, "got ", A.size(), " numbers for a matrix of [", rows,
-        ", ", cols, "]");
+  check(std::ssize(A) == extent(where, {rows, cols}), where, "got ", A.size(),
+        " numbers for a matrix of [", rows, ", ", cols, "]");
   const bool turned = rows > cols;
   const Index p = std::min(rows, cols), q = std::max(rows, cols);
   // The largest becomes 1, so that no square leaves the doubles.
@@ -145,6 +146,7 @@ Eigenvectors eigenvectors_of(std::vector<double> A, Index n, std::string_view wh
 }
 
 void orthonormalise(std::vector<double>& V, Index p, Index n) {
+  require_extent("orthonormalise", extent("orthonormalise", {p, n}), V);
   for (Index i = 0; i < p; ++i) {
     double* const v = V.data() + i * n;
     const double before = std::sqrt(dot(v, v, n));

@@ -61,6 +61,8 @@ NOTCH_CLONES void join(float* y, const float* products, const float* bias, Index
 
 void split_rows(const ActivationCodes& out, std::span<const float> x, Index M,
                 const IntegerShape& shape) {
+  check(shape.K >= 1 && shape.group >= 0, "split_rows", "rows of ", shape.K,
+        " inputs in groups of ", shape.group);
   const Index K = shape.K, row = shape.row_codes(), units = shape.units(), tokens = kDigits * M;
   check(M >= 0 && std::ssize(x) == M * K && std::ssize(out.codes) == tokens * row &&
             std::ssize(out.scales) == tokens && std::ssize(out.zero_points) == tokens &&

@@ -12,6 +12,8 @@ namespace {
 
 using Layers = std::span<const std::vector<Choice>>;
 
+constexpr std::int64_t kMostBytes = std::int64_t{1} << 60;
+
 /// A sum over the first layers that no smaller sum beats.
 struct State {
   std::int64_t bytes = 0;
@@ -24,10 +26,13 @@ struct State {
 std::vector<std::vector<State>> frontiers(Layers layers) {
   std::vector<std::vector<State>> all{{State{}}};
   for (const std::vector<Choice>& choices : layers) {
+    check(!choices.empty(), "allocation", "a layer has no choices");
     std::vector<State> next;
     for (std::size_t s = 0; s < all.back().size(); ++s) {
       for (std::size_t c = 0; c < choices.size(); ++c) {
         check(std::isfinite(choices[c].cost), "allocation", "a cost is not finite");
+        check(choices[c].bytes >= 0 && choices[c].bytes <= kMostBytes - all.back()[s].bytes,
+              "allocation", choices[c].bytes, " bytes are no size of a layer");
         next.push_back({.bytes = all.back()[s].bytes + choices[c].bytes,
                         .cost = all.back()[s].cost + choices[c].cost,
                         .choice = c,
@@ -154,6 +159,13 @@ MeasuredChoice least_bytes(Layers layers, double cost,
 std::vector<std::size_t> by_threshold(Layers layers, std::int64_t bytes) {
   std::vector<std::size_t> order(layers.size()), best;
   std::iota(order.begin(), order.end(), std::size_t{0});
+  for (const std::vector<Choice>& l : layers)
+    check(!l.empty() && std::ranges::all_of(l,
+                                            [](const Choice& c) {
+                                              return std::isfinite(c.cost) && c.bytes >= 0 &&
+                                                     c.bytes <= kMostBytes;
+                                            }),
+          "by_threshold", "a layer has no choices, or one whose cost or bytes are none");
   std::ranges::stable_sort(order, std::greater{}, [&](std::size_t l) { return layers[l][0].cost; });
   double least = std::numeric_limits<double>::infinity();
   const std::size_t widths = layers.empty() ? 0 : layers[0].size();
@@ -187,6 +199,9 @@ std::vector<std::size_t> by_threshold(Layers layers, std::int64_t bytes) {
 
 double rank_correlation(std::span<const double> a, std::span<const double> b) {
   check(a.size() == b.size(), "rank_correlation", a.size(), " and ", b.size(), " values");
+  for (const std::span<const double> side : {a, b})
+    check(std::ranges::none_of(side, [](double v) { return std::isnan(v); }), "rank_correlation",
+          "a NaN has no rank");
   const std::vector<double> x = ranks(a), y = ranks(b);
   const double mean = static_cast<double>(x.size() + 1) / 2;
   double xy = 0, xx = 0, yy = 0;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
 
@@ -35,6 +36,8 @@ double condition_bound(std::span<const double> L, Index K) {
 
 ColumnOrder order_columns(std::span<const double> H, Index K, bool act_order,
                           std::string_view where) {
+  check(std::ssize(H) == extent(where, {K, K}), where, "the Hessian has ", H.size(),
+        " elements, need ", K, " x ", K);
   ColumnOrder o;
   o.perm.resize(at(K));
   std::iota(o.perm.begin(), o.perm.end(), Index{0});
@@ -66,6 +69,8 @@ ColumnOrder order_columns(std::span<const double> H, Index K, bool act_order,
 DampedCholesky damped_cholesky(std::span<const double> H, const ColumnOrder& o, double damp,
                                std::string_view where) {
   const Index K = std::ssize(o.perm);
+  check(std::ssize(H) == extent(where, {K, K}) && std::ssize(o.live) == K && damp >= 0 && damp <= 1,
+        where, "the Hessian has ", H.size(), " elements for ", K, " columns, and damp = ", damp);
   // Clearing what is written next, in one thread, would take longer than writing it.
   DampedCholesky c{
       .K = K, .perm = o.perm, .storage = std::make_unique_for_overwrite<double[]>(at(K * K))};
@@ -99,6 +104,8 @@ DampedCholesky damped_cholesky(std::span<const double> H, const ColumnOrder& o, 
 
 HessianFactor pack_factor(const DampedCholesky& c) {
   const Index K = c.K;
+  check(std::ssize(c.L) == extent("factor", {K, K}), "factor", "has ", c.L.size(), " elements for ",
+        K, " columns");
   HessianFactor f{.diagonal = std::vector<double>(at(K)), .R = PackedFactor(K)};
   for (Index j = 0; j < K; ++j) f.diagonal[at(j)] = c.L[at((K - 1 - j) * (K + 1))];
   parallel_for((K + kPanelCols - 1) / kPanelCols, [&](Index panel) {

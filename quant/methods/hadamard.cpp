@@ -15,6 +15,7 @@ Transform rotated(std::span<const Target* const>, const Hessian& H, const PostTr
 }  // namespace
 
 std::vector<std::int8_t> rotation_signs(std::int64_t cols) {
+  check(cols >= 0 && cols <= std::int64_t{1} << 32, "rotation", "of ", cols, " channels");
   constexpr std::uint64_t kSeed = 0x68616461;
   Rng rng(kSeed, static_cast<std::uint64_t>(cols));
   std::vector<std::int8_t> signs(static_cast<std::size_t>(cols));

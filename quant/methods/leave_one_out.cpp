@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/base/extents.h"
 #include "quant/kernels/grid.h"
 #include "quant/numbers/ranges.h"
 
@@ -27,6 +28,7 @@ struct Extremes {
 
 std::vector<double> leave_one_out_gains(std::span<const real> unit, std::span<const double> a,
                                         const Spec& spec) {
+  require_extent("leave one out", std::ssize(unit), a);
   const Grid grid = grid_of(spec);
   Extremes low, high;
   for (const real w : unit) {

@@ -3,12 +3,15 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "quant/methods/gptq.h"
 
 namespace notch::quant {
 
 std::vector<double> wanda_scores(std::span<const real> w, std::int64_t cols,
                                  std::span<const double> H) {
+  check(cols > 0 && std::ssize(w) % cols == 0, "wanda", w.size(), " weights in rows of ", cols);
+  extent("wanda", {cols, cols});
   const auto K = static_cast<std::size_t>(cols);
   check(H.size() == K * K, "wanda", "the Hessian has ", H.size(), " elements, need ", cols, " x ",
         cols);

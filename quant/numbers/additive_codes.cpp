@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
@@ -97,9 +98,13 @@ BeamSearch::BeamSearch(const Codebooks& codebooks, std::span<const double> metri
       width_(width),
       vectors_(codebooks.values.size()),
       products_(codebooks.values.size()),
-      own_(at(books_ * entries_)) {
+      own_(at(extent("beam search", {books_, entries_}))) {
   check(width >= 1 && width <= kMostWidth && (metric.empty() || std::ssize(metric) == 64),
         "beam search", "got a width of ", width, " and a metric of ", metric.size(), " numbers");
+  check(books_ >= 1 && (entries_ == 16 || entries_ == 256) && books_ * code_bits_ <= 32 &&
+            std::ssize(codebooks.values) == books_ * entries_ * kWordColumns,
+        "beam search", "got ", codebooks.values.size(), " numbers for ", books_, " codebooks of ",
+        entries_, " vectors");
   for (Index m = 0; m < books_; ++m) {
     for (Index k = 0; k < entries_; ++k) {
       const real* const c = codebooks.vector(m, k);

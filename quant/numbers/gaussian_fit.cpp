@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "autograd/base/elementary.h"
+#include "autograd/base/error.h"
 #include "quant/numbers/ranges.h"
 
 namespace notch::quant {
@@ -23,6 +24,8 @@ double error_up_to(double t, double c) {
 }  // namespace
 
 double gaussian_error(const Grid& grid, double s) {
+  check(s > 0 && grid.step > 0, "gaussian fit", "a scale of ", s, " on codes ", grid.step,
+        " apart");
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const auto level = [&](int code) { return s * static_cast<double>(grid.level(code)); };
   double sum = 0, lower = -kInfinity;
@@ -38,6 +41,7 @@ double gaussian_error(const Grid& grid, double s) {
 double gaussian_scale(const Grid& grid) {
   // The last level lies between 0.4 and 8 deviations for every grid of 1 to 8 bits.
   const double last = static_cast<double>(grid.highest());
+  check(last > 0, "gaussian fit", "a grid that ends at ", last);
   double best = 0.4 / last, least = std::numeric_limits<double>::infinity();
   constexpr double kStep = 1.05;
   for (double s = best; s <= 8 / last; s *= kStep) {

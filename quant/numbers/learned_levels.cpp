@@ -67,8 +67,9 @@ class Intervals {
 
 std::vector<double> best_levels(std::span<const double> x, std::span<const double> weights,
                                 int count) {
-  check(count >= 1 && (weights.empty() || weights.size() == x.size()), "learned levels", "got ",
-        count, " levels and ", weights.size(), " weights for ", x.size(), " numbers");
+  check(count >= 1 && count <= 256 && (weights.empty() || weights.size() == x.size()),
+        "learned levels", "got ", count, " levels and ", weights.size(), " weights for ", x.size(),
+        " numbers");
   const Intervals intervals(x, weights);
   const Index ends = intervals.ends();
   // least[j]: of the numbers before end j in as many intervals as levels so far; begins[c][j]: where the

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/half.h"
 
 namespace notch::quant {
@@ -168,6 +169,7 @@ const std::array<float, 256>& nested_levels() {
 
 void nest_scales(QTensor& q) {
   if (!has_scales_of_scales(q.spec.scale)) return;
+  require_whole(q, "nested scales");
   std::vector<real>& scales = q.at.scales;
   const std::int64_t units = std::ssize(scales);
   const auto unnested = [&] {
@@ -234,7 +236,12 @@ void reserve_bilevel(QTensor& q) {
 void round_bilevel(QTensor& q, std::int64_t first, std::int64_t unit,
                    std::span<const std::uint8_t> counts) {
   const Bilevel b(q.spec, q.rows, q.cols);
+  check(first >= 0 && first % kBilevelRows == 0 && first < b.rows && unit >= 0 && unit < b.units &&
+            std::ssize(q.at.scales) == b.rows * b.units && std::ssize(q.at.nested) == b.bytes(),
+        "bilevel scales", "row ", first, " and unit ", unit, " of [", b.rows, ", ", b.units,
+        "] with ", q.at.scales.size(), " scales in ", q.at.nested.size(), " bytes");
   const std::int64_t n = std::min(kBilevelRows, b.rows - first);
+  require_extent("bilevel scales", n, counts);
   const auto scale = [&](std::int64_t r) -> real& {
     return q.at.scales[at((first + r) * b.units + unit)];
   };

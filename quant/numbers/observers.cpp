@@ -216,7 +216,7 @@ MinMax entropy_range(const Histogram& h, const ActivationSpec& spec) {
 
 Observer::Observer(const ActivationSpec& spec, std::int64_t channels) : spec_(spec) {
   validate(spec, "observer");
-  check(channels >= 1, "observer", channels, " channels");
+  check(channels >= 1 && channels <= std::int64_t{1} << 32, "observer", channels, " channels");
   extremes_.resize(static_cast<std::size_t>(channels));
   if (uses_histogram()) histograms_.resize(extremes_.size());
 }
@@ -260,6 +260,8 @@ void Observer::observe_channel(std::size_t channel, std::span<const real> x) {
 }
 
 MinMax Observer::range(std::int64_t channel) const {
+  check(channel >= 0 && channel < std::ssize(extremes_), "observer", "channel ", channel, " of ",
+        extremes_.size());
   const auto c = static_cast<std::size_t>(channel);
   switch (spec_.observer) {
     case ObserverRule::minmax:

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/numbers/format.h"
@@ -148,6 +149,8 @@ LevelLists::LevelLists(const Spec& spec, Index rows, Index cols)
 Scales choose_levels(std::span<const real> w, Index rows, Index cols, const Spec& spec,
                      std::string_view where, std::span<const double> column_weights) {
   check(has_own_levels(spec), where, "the levels of the ", name_of(spec.grid), " grid are given");
+  check(std::ssize(w) == extent(where, {rows, cols}), where, w.size(), " weights for [", rows, ", ",
+        cols, "]");
   require_storable(w, cols, spec.scale, where);
   const Index units = unit_count(spec, rows, cols);
   const Index size = units == 0 ? 1 : unit_size(spec, rows, cols);
@@ -181,6 +184,8 @@ Scales choose_levels(std::span<const real> w, Index rows, Index cols, const Spec
 
 Grid unit_grid(const QTensor& q, Index unit) {
   const Index each = scales_per_unit(q.spec);
+  check(unit >= 0 && unit < std::ssize(q.at.scales) / each, "levels", "unit ", unit, " of ",
+        std::ssize(q.at.scales) / each);
   return {.qmin = 0,
           .qmax = static_cast<int>(each) - 1,
           .levels = part(q.at.scales, unit * each, each)};
@@ -219,7 +224,10 @@ void put_word(std::int8_t* codes, std::uint32_t word, int bits) {
 }
 
 void encode(QTensor& q, std::span<const real> w) {
+  check(std::ssize(w) == extent("encode", {q.rows, q.cols}), "encode", w.size(), " weights for [",
+        q.rows, ", ", q.cols, "]");
   q.codes.resize(w.size());
+  require_whole(q, "encode");
   for_parts(
       q,
       [&](Index first, Index size, const Grid& levels) {
@@ -234,6 +242,8 @@ void encode(QTensor& q, std::span<const real> w) {
 }
 
 void decode(const QTensor& q, std::span<real> out) {
+  require_whole(q, "decode");
+  require_extent("decode", std::ssize(q.codes), out);
   for_parts(
       q,
       [&](Index first, Index size, const Grid& levels) {

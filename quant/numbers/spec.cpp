@@ -75,7 +75,12 @@ constexpr real kMaxShortF16 = 4352;
 
 }  // namespace
 
-Grid grid_of(const Spec& spec) { return format_of(spec.grid).grid(spec.bits); }
+Grid grid_of(const Spec& spec) {
+  const Format& format = format_of(spec.grid);
+  check(format.has_bits(spec.bits), "grid", "bits = ", spec.bits, "; the ", format.name,
+        " grid has ", format.bits_text());
+  return format.grid(spec.bits);
+}
 
 bool has_zero_points(const Spec& spec) { return format_of(spec.grid).has_zero_points(); }
 

@@ -1,5 +1,8 @@
 #include "quant/ops/changed_input.h"
 
+#include <algorithm>
+
+#include "autograd/base/extents.h"
 #include "autograd/ops.h"
 
 namespace notch::quant {
@@ -13,6 +16,14 @@ RunnableChange::RunnableChange(const InputChange& change, std::int64_t cols)
     width = cols;
     return;
   }
+  const bool fits =
+      side.channels.empty()
+          ? std::ssize(side.down) == extent("side product", {side.rank, cols})
+          : std::ssize(side.channels) == side.rank &&
+                std::ranges::all_of(side.channels, [&](auto c) { return c >= 0 && c < cols; });
+  check(fits && (side.rank == 0 || std::ssize(side.up) % side.rank == 0), "side product",
+        "a rank of ", side.rank, ", ", side.channels.size(), " channels, ", side.down.size(),
+        " and ", side.up.size(), " numbers are no product of ", cols, " inputs");
   rank = side.rank;
   up = side.up;
   down = side.down;

@@ -50,6 +50,7 @@ struct UnitShape {
 UnitShape units_of(const Tensor& w, const Spec& spec, std::string_view op) {
   check(w.shape.rank() == 2, op, "w is ", w.shape, "; wanted [rows, cols]");
   validate(spec, w.cols(), op);
+  check(w.size() > 0, op, "w is ", w.shape, ", which has no weights");
   return {grid_of(spec), unit_count(spec, w.rows(), w.cols()), unit_size(spec, w.rows(), w.cols())};
 }
 

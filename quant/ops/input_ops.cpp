@@ -100,6 +100,7 @@ struct QuantizeInput {
 
   Tensor forward(Forward& f) {
     const Tensor x = f.in(0);
+    check(x.cols() > 0, name, "x is ", x.shape, ", whose tokens have no features");
     input.find_range(f);
     check_calibrated(input.spec, input.at, name);
     const Tensor y = f.out(x.shape);

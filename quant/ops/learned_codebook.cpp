@@ -145,6 +145,8 @@ struct FakeQuantShifted : ListRounding {
 
 void refit_levels(std::span<real> to, std::span<const real> now, std::span<const real> w,
                   ScaleType type) {
+  check(!now.empty() && std::ssize(now) <= kMostLevels && to.size() == now.size(), "levels",
+        to.size(), " of ", now.size(), "; a list has 1 to ", kMostLevels);
   const ToLevel nearest = nearest_in(now);
   std::array<double, kMostLevels> sums{};
   std::array<std::int64_t, kMostLevels> counts{};
@@ -162,6 +164,9 @@ void refit_levels(std::span<real> to, std::span<const real> now, std::span<const
 
 void shift_levels(std::span<real> to, std::span<const real> first, std::span<const real> shift,
                   ScaleType type) {
+  check(
+      to.size() == first.size() && shift.size() == first.size() && std::ssize(first) <= kMostLevels,
+      "levels", to.size(), " of ", first.size(), " moved by ", shift.size());
   order_of(first, shift, type, to);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/base/elementary.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 
 namespace notch::quant {
@@ -15,7 +16,11 @@ struct SoftCodesOp {
   std::span<real> shares{}, scales{};  // p, exp(c) s
 
   Tensor forward(Forward& f) {
-    const std::int64_t n = codes.rows * codes.cols;
+    const std::int64_t n = extent(name, {codes.rows, codes.cols});
+    check(codes.unit > 0 && n == extent(name, {std::ssize(codes.scales), codes.unit}) &&
+              temperature > 0,
+          name, codes.scales.size(), " scales of units of ", codes.unit, " for [", codes.rows, ", ",
+          codes.cols, "] at a temperature of ", temperature);
     check(f.in(0).size() == kNeighbours * n && std::ssize(codes.levels) == kNeighbours * n, name,
           "got logits ", f.in(0).shape, " and ", codes.levels.size(), " levels for [", codes.rows,
           ", ", codes.cols, "]");

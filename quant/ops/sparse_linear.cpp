@@ -59,6 +59,12 @@ struct SparseLinear {
 }  // namespace
 
 Var sparse_linear(Var x, const SparseMatrix& S) {
+  const auto n = std::ssize(S.values);
+  check(!S.starts.empty() && S.starts.front() >= 0 && S.starts.back() <= n &&
+            std::ranges::is_sorted(S.starts) && std::ssize(S.columns) == n &&
+            std::ranges::all_of(S.columns, [&](std::int64_t c) { return c < S.cols; }),
+        "sparse_linear", n, " values in ", S.columns.size(), " columns, cut at ", S.starts.size(),
+        " places, are no matrix of ", S.cols, " columns");
   return x.tape().record(SparseLinear{S}, {x});
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/numbers/format.h"
 
@@ -18,6 +19,14 @@ constexpr Index kPad = 16;             // what packed_gemv wants rows of x to be
 
 std::size_t reals_of(Index bytes) {
   return (static_cast<std::size_t>(bytes) + sizeof(real) - 1) / sizeof(real);
+}
+
+/// Of a matrix that has weights.
+Index code_bytes(const Spec& spec, Index rows, Index cols) {
+  check(rows > 0 && cols > 0, "served lanes", "a matrix of [", rows, ", ", cols,
+        "] has no weights");
+  extent("served lanes", {rows, cols, 8});
+  return extent("served lanes", {rows, repacked_row_bytes(cols, held_bits(spec))});
 }
 
 /// Runs body(begin, end) over rows of `cols` weights in parallel tiles.
@@ -65,7 +74,7 @@ int held_bits(const Spec& spec) {
 }
 
 ServedLanes::ServedLanes(const Spec& spec, Index rows, Index cols)
-    : spec_(held_spec(spec)), codes_(reals_of(rows * repacked_row_bytes(cols, held_bits(spec)))) {
+    : spec_(held_spec(spec)), codes_(reals_of(code_bytes(spec, rows, cols))) {
   validate(spec, cols, "served lanes");
   check(!format_of(spec.grid).has_words(), "served lanes", "columns of the ", name_of(spec.grid),
         " grid share words");

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
 #include "quant/kernels/integer_limits.h"
@@ -35,6 +36,9 @@ bool fits_panels(const Spec& spec, Index rows, Index cols) {
 
 std::variant<ServedPanels, ServedLanes, ServedWords> layout_of(const Spec& spec, Index rows,
                                                                Index cols, bool rounds_inputs) {
+  check(rows >= 0 && cols > 0, "served matrix", "a matrix of [", rows, ", ", cols,
+        "] has no weights");
+  extent("served matrix", {rows, cols, 8});
   validate(spec, cols, "served matrix");
   if (!rounds_inputs && has_words(spec)) return ServedWords(spec, rows, cols);
   if (rounds_inputs || fits_panels(spec, rows, cols)) return ServedPanels(spec, rows, cols);

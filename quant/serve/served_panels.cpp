@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/serve/served_lanes.h"
@@ -115,6 +116,8 @@ void ServedPanels::multiply(std::span<float> out, const ActivationCodes& x,
 
 void ServedPanels::dequantize_row(std::span<float> out, Index row) const {
   if (is_narrow()) return dequantize_narrow_row(out, narrow_, row);
+  check(row >= 0 && row < shape_.N, "integer weights", "row ", row, " of ", shape_.N);
+  require_extent("integer weights", shape_.K, out);
   const Index lane = row % kRowStep, unit = shape_.unit();
   const std::int8_t* const panel = wide_.panels + (row - lane) * shape_.row_codes();
   for (Index u = 0; u < shape_.units(); ++u) {

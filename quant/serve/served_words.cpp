@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/numbers/format.h"
 
@@ -19,7 +20,7 @@ ServedWords::ServedWords(const Spec& spec, Index rows, Index cols)
     : spec_(held_spec(spec)),
       rows_(rows),
       cols_(cols),
-      words_(at(rows * packed_bytes(spec, cols))),
+      words_(at(extent("served words", {rows, packed_bytes(spec, cols)}))),
       scales_(at(unit_count(spec, rows, cols))),
       codebooks_(at(codebook_numbers(spec, rows, cols))) {
   validate(spec, cols, "served words");
@@ -48,6 +49,8 @@ void ServedWords::set_rows(Index first_row, const QTensor& part) {
 }
 
 void ServedWords::dequantize_row(std::span<float> out, Index row) const {
+  check(row >= 0 && row < rows_, "served words", "row ", row, " of ", rows_);
+  require_extent("served words", cols_, out);
   const Index words = cols_ / kWordColumns;
   const Index unit = cols_ == 0 ? 1 : unit_size(spec_, rows_, cols_);
   std::optional<Codebooks> sums;  // none: the words are points of the lattice

@@ -107,6 +107,8 @@ void decode_blocks(const nn::GgufType& type, std::span<const std::byte> blocks,
                    std::span<real> out) {
   const auto block = static_cast<std::size_t>(type.block),
              bytes = static_cast<std::size_t>(type.bytes);
+  check(block > 0 && bytes > 0, type.name, "has blocks of ", block, " weights in ", bytes,
+        " bytes");
   check(blocks.size() / bytes * block == out.size() && blocks.size() % bytes == 0, type.name,
         blocks.size(), " bytes are not ", out.size(), " weights");
   std::array<float, kSuperBlock> x{};

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/half.h"
 
 namespace notch::quant {
@@ -211,6 +212,7 @@ void pack_super(const nn::GgufType& type, const SuperBlock& block, std::vector<s
 }
 
 void decode_super(const SuperBlock& block, std::span<float> out) {
+  require_extent("gguf", std::int64_t{kSuperBlock}, out);
   for (std::size_t i = 0; i < kSuperBlock; ++i) {
     const float scale = block.d * static_cast<float>(block.scale[i / 16]);
     const float minimum = block.dmin * static_cast<float>(block.minimum[i / 16]);

@@ -121,6 +121,7 @@ nn::TensorSource source_of(std::string name, nn::DType dtype, nn::FileShape shap
 }  // namespace
 
 std::vector<std::uint32_t> gptq_stream(std::span<const std::uint8_t> values, int bits) {
+  check(has_width(bits), "gptq", "has no codes of ", bits, " bits");
   check(std::ssize(values) * bits % kWord == 0, "gptq", values.size(), " codes of ", bits,
         " bits fill no words");
   std::vector<std::uint32_t> words(values.size() * static_cast<std::size_t>(bits) / kWord);
@@ -137,6 +138,7 @@ std::vector<std::uint32_t> gptq_stream(std::span<const std::uint8_t> values, int
 }
 
 std::vector<std::uint8_t> gptq_values(std::span<const std::uint32_t> words, int bits) {
+  check(has_width(bits), "gptq", "has no codes of ", bits, " bits");
   std::vector<std::uint8_t> values(words.size() * kWord / static_cast<std::size_t>(bits));
   const std::uint32_t mask = (1u << bits) - 1;
   std::size_t at = 0;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "quant/numbers/spec.h"
 
 namespace notch::quant {
@@ -28,6 +29,8 @@ Index mask_row(Index cols) { return (cols + 7) / 8; }
 }  // namespace
 
 std::vector<std::uint8_t> pack_mask(std::span<const std::uint8_t> keep, Index rows, Index cols) {
+  check(std::ssize(keep) == extent("mask", {rows, cols}), "mask", keep.size(), " flags for ", rows,
+        " x ", cols, " weights");
   std::vector<std::uint8_t> bytes(at(rows * mask_row(cols)));
   for (Index r = 0; r < rows; ++r)
     for (Index c = 0; c < cols; ++c)
@@ -38,6 +41,7 @@ std::vector<std::uint8_t> pack_mask(std::span<const std::uint8_t> keep, Index ro
 
 Keep unpack_mask(std::span<const std::uint8_t> bytes, Index rows, Index cols,
                  std::string_view where) {
+  extent(where, {rows, cols});
   check(std::ssize(bytes) == rows * mask_row(cols), where, "a mask of ", bytes.size(),
         " bytes for ", rows, " x ", cols, " weights");
   Keep keep(at(rows * cols));
@@ -61,6 +65,11 @@ std::vector<std::int8_t> spread_codes(std::span<const std::int8_t> kept,
                                       std::span<const std::uint8_t> keep, const Spec& spec,
                                       Index rows, Index cols,
                                       std::span<const std::int8_t> zero_points) {
+  const bool whole =
+      std::ssize(keep) == extent("mask", {rows, cols}) && std::ssize(kept) == count_kept(keep) &&
+      (zero_points.empty() || std::ssize(zero_points) == unit_count(spec, rows, cols));
+  check(whole, "mask", keep.size(), " flags with ", kept.size(), " codes and ", zero_points.size(),
+        " zero points for ", rows, " x ", cols, " weights");
   const Grid grid = grid_of(spec);
   const Index unit = unit_size(spec, rows, cols);
   std::vector<std::int8_t> codes(keep.size());
