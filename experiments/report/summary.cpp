@@ -260,11 +260,9 @@ Table short_table(const Statistics& statistics, const std::vector<WidthSummary>&
         lowest = at->row;
       }
     }
-    for (const double figure :
-         {statistics.file_bytes(lowest->name), statistics.bits_per_weight(lowest->name),
-          statistics.loss(lowest->name)}) {
-      cells.push_back(number(figure));
-    }
+    cells.insert(cells.end(), {number(statistics.file_bytes(lowest->name)),
+                               number(statistics.bits_per_weight(lowest->name)),
+                               number(statistics.loss(lowest->name))});
     table.add_row(std::move(cells));
   }
   return table;
