@@ -125,10 +125,18 @@ TEST_CASE("handles that are no nodes of the step are refused") {
   const Var x = g.input({values.data(), {2}});
   const Var forged{&g, 1000, x.epoch}, empty, old{&g, 0, x.epoch - 1};
   const std::vector<Var> parts{x, empty};
-  check_refused({[&] { add(x, forged); }, [&] { add(forged, x); }, [&] { forged.value(); },
-                 [&] { forged.item(); }, [&] { g.grad(forged); }, [&] { g.keep(forged); },
-                 [&] { g.backward(forged); }, [&] { add(x, empty); }, [&] { empty.value(); },
-                 [&] { concat(parts, 0); }, [&] { add(x, old); }, [&] { g.constant({}); },
+  check_refused({[&] { add(x, forged); },
+                 [&] { add(forged, x); },
+                 [&] { forged.value(); },
+                 [&] { forged.item(); },
+                 [&] { g.grad(forged); },
+                 [&] { g.keep(forged); },
+                 [&] { g.backward(forged); },
+                 [&] { add(x, empty); },
+                 [&] { empty.value(); },
+                 [&] { concat(parts, 0); },
+                 [&] { add(x, old); },
+                 [&] { g.constant({}); },
                  [&] {
                    g.input({nullptr, {3}});
                  },
@@ -137,8 +145,11 @@ TEST_CASE("handles that are no nodes of the step are refused") {
                    const std::int32_t* none = nullptr;
                    embedding(g.constant({values.data(), {2, 1}}), {none, 2}, 1, 2);
                  },
-                 [&] { embedding(x, {}, kHuge, kHuge); }, [&] { embedding(x, {}, -1, -1); },
-                 [&] { mean(g.constant({nullptr, {0}})); },
+                 [&] { embedding(x, {}, kHuge, kHuge); },
+                 [&] { embedding(x, {}, -1, -1); },
+                 [&] {
+                   mean(g.constant({nullptr, {0}}));
+                 },
                  [&] { g.memory(&g, &g, ~std::size_t{0}); },
                  [&] {
                    const Var nothing = g.constant({nullptr, {1, 2, 0}});
@@ -221,7 +232,8 @@ TEST_CASE("kernels refuse spans that are too short or negative sizes") {
       [&] { kernels::matmul(kernels::Matmul{.out = four.data(), .M = -1, .N = 2, .K = 2}); },
       [&] {
         const real* x = four.data();
-        kernels::matmul(kernels::Matmul{.out = four.data(), .a = x, .b = x, .M = 2, .N = 2, .K = 2});
+        kernels::matmul(
+            kernels::Matmul{.out = four.data(), .a = x, .b = x, .M = 2, .N = 2, .K = 2});
       },
       [&] { FlatBlock block(~std::size_t{0} / 4); },
       [&] { allocate_large(~std::size_t{0}); },
@@ -235,7 +247,7 @@ TEST_CASE("kernels refuse spans that are too short or negative sizes") {
   });
 }
 
-TEST_CASE("settings without a meaning are refused by the kernels as by the ops") {
+TEST_CASE("kernels refuse settings without a meaning, as ops do") {
   Reals x(4, 1), y(4);
   std::vector<double> losses(2);
   const std::vector<std::int32_t> ids{0, 1}, ignored{0, -2};
@@ -253,7 +265,7 @@ TEST_CASE("settings without a meaning are refused by the kernels as by the ops")
   check_refused(calls);
 }
 
-TEST_CASE("parameters that no memory holds are refused before one is given a place") {
+TEST_CASE("parameters that no memory holds are refused first") {
   ParamStore store;  // together 2^64 elements: the sum of their bytes would wrap around to none
   for (int i = 0; i < 32; ++i) store.add(str("p", i), {1 << 30, 1 << 29});
   check_refused({[&] { store.allocate_values(); }, [&] { store.count(); }});
@@ -272,7 +284,7 @@ TEST_CASE("a matrix with a NaN is not positive definite") {
 }
 
 #ifndef NOTCH_DOUBLE
-TEST_CASE("a product in bfloat16 over no terms is zero, or bias, or what was there") {
+TEST_CASE("a bfloat16 product of no terms is zero, bias or what was") {
   if (!kernels::bf16_available()) return;
   const Reals bias{1, 2};
   Reals out(4, 7);

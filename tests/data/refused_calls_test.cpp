@@ -12,7 +12,7 @@
 namespace notch::data {
 namespace {
 
-TEST_CASE("ids of no token, splits beyond a text and clauses without a verb are refused") {
+TEST_CASE("ids of no token and splits beyond a text are refused") {
   const Vocabulary beyond{.tokens = {"a"}, .merges = {{0, 9, 0}}},
       below{.tokens = {"a"}, .merges = {{-1, 0, 0}}}, made{.tokens = {"a"}, .merges = {{0, 0, 9}}},
       added{.tokens = {"a"}, .added = {{.id = 9}}};

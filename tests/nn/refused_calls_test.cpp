@@ -138,7 +138,7 @@ TEST_CASE("what nobody declared and nothing reads is no layer of a model") {
                  [] { Llama({.rms_norm_eps = -1}); }, [] { shortened(nullptr, 4); }});
 }
 
-TEST_CASE("texts without a token to predict and chances without a sum are refused") {
+TEST_CASE("texts of no tokens and chances without a sum are refused") {
   Gpt model(kSmall);
   const std::vector<std::int32_t> ids{1, 2, 3, 4};
   const Tokens text{ids, 1, 4};

@@ -119,7 +119,7 @@ void check_refused(const std::vector<std::function<void()>>& calls) {
 constexpr std::int64_t kHuge = std::int64_t{1} << 40;
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 
-TEST_CASE("kernels of integers refuse shapes, rows and memory that are none") {
+TEST_CASE("kernels of integers refuse shapes and memory of none") {
   const IntegerShape none{}, narrow{.N = 16, .K = 32, .bits = 4};
   std::vector<real> out(64);
   std::vector<double> doubles(16);
@@ -156,7 +156,7 @@ TEST_CASE("kernels of integers refuse shapes, rows and memory that are none") {
   });
 }
 
-TEST_CASE("grids of widths that no format has are refused, whoever asks for their codes") {
+TEST_CASE("grids of widths that no format has are refused") {
   std::vector<real> unit{1, -2};
   for (const Spec& spec :
        {Spec{.bits = 0}, Spec{.bits = -1}, Spec{.bits = 9, .grid = GridKind::learned}}) {
@@ -169,7 +169,7 @@ TEST_CASE("grids of widths that no format has are refused, whoever asks for thei
                  [] { gaussian_scale({.qmin = -7, .qmax = 7, .step = 0}); }});
 }
 
-TEST_CASE("tensors that lack their parts are neither encoded, nested, served nor spread") {
+TEST_CASE("tensors that lack their parts are refused") {
   const Spec words{.bits = 2, .grid = GridKind::e8p}, nested{.bits = 4, .scale = ScaleType::nested},
       bilevel{.bits = 4, .scale = ScaleType::bilevel}, four{.bits = 4};
   const std::vector<real> w(16, real{1});
@@ -217,7 +217,7 @@ TEST_CASE("tensors that lack their parts are neither encoded, nested, served nor
   });
 }
 
-TEST_CASE("ops refuse side products, masks and units that do not belong to their input") {
+TEST_CASE("ops refuse side products and masks of another input") {
   std::vector<real> values(18, real{1}), two{1, 1};
   Graph g;
   g.begin(Graph::Mode::training);
@@ -257,8 +257,7 @@ TEST_CASE("ops refuse side products, masks and units that do not belong to their
   });
 }
 
-TEST_CASE(
-    "searches refuse layers without choices, costs without order and Hessians of another size") {
+TEST_CASE("searches refuse layers without choices, and NaN costs") {
   using Layers = std::vector<std::vector<Choice>>;
   const Layers none{{}}, huge{{{kMost, 1}}, {{kMost, 1}}}, negative{{{-1, 1}}};
   const std::vector<double> nan{std::nan(""), 1}, two{1, 2}, H(16, 1);
