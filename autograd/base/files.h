@@ -3,8 +3,9 @@
 // A file or directory is written beside its destination (`<name>.tmp-<host>-<pid>`), fsynced, then renamed,
 // and the parent directory is fsynced: after a crash at any instant the destination holds the complete old
 // or the complete new content. A writer that may not replace anything is told by the renaming itself, so of
-// several that write one path at once the first has it and the others are refused. No writer follows a symbolic link that has the file's own name: it is
-// replaced, and what it points to is left alone, since the directory may have been made by others.
+// several that write one path at once the first has it and the others are refused. No writer follows a
+// symbolic link that has the file's own name: it is replaced, or refused by a writer that may not, and
+// what it points to is left alone, since the directory may have been made by others.
 // Leftover temporaries are removed by remove_stale_temporaries.
 #pragma once
 
