@@ -1,5 +1,7 @@
 // What no caller may ask for is refused in every build: sizes that do not fit, handles that are no
 // nodes, memory that is not there. And products over nothing are zeros, whatever was in the memory.
+#include "tests/refused_calls.h"
+
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -31,15 +33,8 @@
 namespace notch {
 namespace {
 
-using test::error_of;
+using test::check_refused;
 using Reals = std::vector<real>;
-
-void check_refused(const std::vector<std::function<void()>>& calls) {
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    CAPTURE(i);
-    CHECK(error_of(calls[i]).fault == Fault::usage);
-  }
-}
 
 constexpr std::int64_t kHuge = std::int64_t{1} << 40;  // twice: not even the count fits 64 bits
 

@@ -18,6 +18,15 @@
 
 namespace notch::test {
 
+/// While one lives, files are used through `calls`.
+class OtherCalls {
+ public:
+  explicit OtherCalls(const FileCalls& calls) { use_file_calls(calls); }
+  ~OtherCalls() { use_file_calls(system_file_calls()); }
+  OtherCalls(const OtherCalls&) = delete;
+  OtherCalls& operator=(const OtherCalls&) = delete;
+};
+
 /// The N-th call of a name fails, or is short: a write or read of half the bytes, as any may be.
 struct FailingCall {
   std::string_view name{};  ///< a member of FileCalls; "": any

@@ -19,6 +19,7 @@
 
 using namespace notch;
 using test::error_of;
+using test::OtherCalls;
 using test::TemporaryDirectory;
 
 namespace {
@@ -37,15 +38,6 @@ std::string refusal(const ErrorParts& parts) {
   return str(parts.fault == Fault::usage ? "usage " : "other ",
              fs::path(parts.where).filename().string(), ": ", parts.what);
 }
-
-/// While one lives, files are used through `calls`.
-class OtherCalls {
- public:
-  explicit OtherCalls(const FileCalls& calls) { use_file_calls(calls); }
-  ~OtherCalls() { use_file_calls(system_file_calls()); }
-  OtherCalls(const OtherCalls&) = delete;
-  OtherCalls& operator=(const OtherCalls&) = delete;
-};
 
 /// The system's calls where a file system knows no renaming that refuses, and perhaps no second names.
 FileCalls calls_without(bool links) {

@@ -17,10 +17,12 @@
 
 #include "autograd/base/file_calls.h"
 #include "autograd/base/temporaries.h"
+#include "tests/base/failing_calls.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
 using namespace notch;
+using test::OtherCalls;
 using test::TemporaryDirectory;
 
 namespace {
@@ -69,15 +71,6 @@ class Lock {
  private:
   int fd_;
   bool got_ = false;
-};
-
-/// While one lives, files are used through `calls`.
-class OtherCalls {
- public:
-  explicit OtherCalls(const FileCalls& calls) { use_file_calls(calls); }
-  ~OtherCalls() { use_file_calls(system_file_calls()); }
-  OtherCalls(const OtherCalls&) = delete;
-  OtherCalls& operator=(const OtherCalls&) = delete;
 };
 
 // What the calls below have done; they are plain functions.

@@ -1,5 +1,7 @@
 // What no caller may ask of models, caches and files is refused in every build: caches that cannot be, or
 // are of another model, layers that nobody declared, texts without tokens, sources that write nothing.
+#include "tests/refused_calls.h"
+
 #include <cmath>
 #include <filesystem>
 #include <functional>
@@ -28,6 +30,7 @@
 namespace notch::nn {
 namespace {
 
+using test::check_refused;
 using test::error_of;
 using Reals = std::vector<real>;
 
@@ -35,13 +38,6 @@ constexpr std::int64_t kHuge = std::int64_t{1} << 40;
 constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 constexpr GptConfig kSmall{
     .vocab_size = 11, .block_size = 8, .n_layer = 2, .n_head = 2, .n_embd = 8};
-
-void check_refused(const std::vector<std::function<void()>>& calls) {
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    CAPTURE(i);
-    CHECK(error_of(calls[i]).fault == Fault::usage);
-  }
-}
 
 TEST_CASE("caches that no memory holds or no heads divide are refused") {
   std::vector<std::function<void()>> calls;

@@ -1,4 +1,6 @@
 // Settings that would move parameters to NaN, and groups that are none, are refused before a step.
+#include "tests/refused_calls.h"
+
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -42,10 +44,7 @@ TEST_CASE("groups, steps and settings that no training has are refused") {
       [&] { require_finite({.norm = nan}, null, 0); },
       [&] { Schedule{.steps = 0}(-1); },
   };
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    CAPTURE(i);
-    CHECK(test::error_of(calls[i]).fault == Fault::usage);
-  }
+  test::check_refused(calls);
   for (const real value : p.value.flat()) CHECK(value == 0);
 }
 

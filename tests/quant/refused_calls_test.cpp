@@ -1,5 +1,7 @@
 // Group sizes of nothing, tensors that lack parts and grids without steps are refused in every
 // build, by all that would divide by them or read past them.
+#include "tests/refused_calls.h"
+
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -45,7 +47,7 @@
 namespace notch::quant {
 namespace {
 
-using test::error_of;
+using test::check_refused;
 
 TEST_CASE("calls that no quantized tensor can have are refused") {
   constexpr std::int64_t kHuge = std::int64_t{1} << 40;
@@ -103,17 +105,7 @@ TEST_CASE("calls that no quantized tensor can have are refused") {
       [&] { Hessian hessian(-1); },
       [&] { Hessian hessian(kHuge); },
   };
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    CAPTURE(i);
-    CHECK(error_of(calls[i]).fault == Fault::usage);
-  }
-}
-
-void check_refused(const std::vector<std::function<void()>>& calls) {
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    CAPTURE(i);
-    CHECK(error_of(calls[i]).fault == Fault::usage);
-  }
+  check_refused(calls);
 }
 
 constexpr std::int64_t kHuge = std::int64_t{1} << 40;
