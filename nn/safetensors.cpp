@@ -192,10 +192,10 @@ void write_safetensors(const fs::path& path, std::vector<TensorSource> tensors,
   for (const TensorSource& t : tensors) {
     std::int64_t expected = 0, written = 0;
     tensor_bytes(t.dtype, t.shape, expected);
-    t.write([&](std::span<const std::byte> bytes) {
-      file.write(bytes.data(), bytes.size());
-      hasher.update(bytes);
-      written += static_cast<std::int64_t>(bytes.size());
+    t.write([&](std::span<const std::byte> piece) {
+      file.write(piece.data(), piece.size());
+      hasher.update(piece);
+      written += static_cast<std::int64_t>(piece.size());
     });
     check(written == expected, path.string(), t.name, " ", to_text(t.shape), " has ", expected,
           " bytes, but ", written, " were given");

@@ -23,7 +23,7 @@ TEST_CASE("a stack that is too short is told of") {
   }
   // Products of every kind, in the main thread and in others: gradients of weights are packed.
   const std::string wide = "model.n_embd=64 model.block_size=64 train.batch_size=8 train.steps=2 ";
-  for (const std::string command :
+  for (const std::string& command :
        {"run tiny.toml --force " + wide + "quant.methods=gptq,qat-lsq qat.steps=1 -q",
         "run tiny.toml --force " + wide + "train.products=portable -q", std::string("doctor -q")}) {
     CAPTURE(command);
