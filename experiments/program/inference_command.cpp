@@ -1,6 +1,7 @@
 // notch bench MODEL_DIR…, RUN_DIR or --shape: how fast models read prompts and write, beside what this
 // machine could do.
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <sstream>
@@ -148,8 +149,8 @@ int bench_inference_command(const Args& args) {
                 " interleaved rounds\n"));
   print_table(args, inference_table(bench));
   if (of_run) {
-    write_file(run / kRoofline, to_json(bench).dump() + "\n");
-    renew_digests(run, {kRoofline});
+    write_anew(run, std::array{std::string_view(kRoofline)},
+               [&] { write_file(run / kRoofline, to_json(bench).dump() + "\n"); });
     note(args, str("kept in ", (run / kRoofline).string(), "; `notch report ", run.string(),
                    "` draws it"));
   }

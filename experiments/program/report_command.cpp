@@ -179,8 +179,7 @@ int report_command(const Args& args) {
     });
   } else {
     const RunDir dir(out, Earlier::resume);
-    report.write(out);
-    renew_digests(out, report_files());
+    write_anew(out, kReportFiles, [&] { report.write(out); });
   }
   print_report(args, report, seeds, out);
   return 0;

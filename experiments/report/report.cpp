@@ -275,10 +275,6 @@ std::string Report::wide_screen() const {
   return out.str();
 }
 
-std::vector<std::string> report_files() {
-  return {"results.csv", "results.jsonl", "results.md", "results.svg", "pairs.csv", "report.html"};
-}
-
 void Report::write(const std::filesystem::path& dir) const {
   write_file(dir / "results.csv", render(table_, TableFormat::csv));
   write_file(dir / "results.jsonl", render(table_, TableFormat::json_lines));

@@ -36,9 +36,6 @@ std::string column_notes(const Table& table, const std::vector<SeedResults>& see
 /// Which rows saw as many tokens as which, how long each method took, and whether builds differ.
 std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedResults>& seeds);
 
-/// The files that Report::write writes.
-std::vector<std::string> report_files();
-
 class Report {
  public:
   /// All arguments must outlive this.
@@ -51,7 +48,7 @@ class Report {
   std::string screen(int characters) const;
   std::string wide_screen() const;
 
-  /// results.csv, results.jsonl, results.md, results.svg, pairs.csv and report.html in `dir`; the
+  /// kReportFiles (experiments/run/run_dir.h) in `dir`; the
   /// page shows its metrics.jsonl and env.json as well, where they are.
   void write(const std::filesystem::path& dir) const;
 

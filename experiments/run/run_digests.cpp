@@ -11,12 +11,10 @@
 namespace notch::experiments {
 namespace {
 
-/// The folders of seeds that have a layer study.
-std::vector<fs::path> studied(const fs::path& run) {
+std::vector<fs::path> seed_folders(const fs::path& run) {
   std::vector<fs::path> folders = entries_of(run);
-  std::erase_if(folders, [](const fs::path& folder) {
-    return !RunDir::is_seed(folder.filename().string()) || !fs::exists(folder / kLayerStudy);
-  });
+  std::erase_if(
+      folders, [](const fs::path& folder) { return !RunDir::is_seed(folder.filename().string()); });
   return folders;
 }
 
@@ -28,24 +26,28 @@ void keep_digests(const fs::path& run) {
     const std::string name = file.filename().string();
     if (RunDir::is_told(name) && fs::is_regular_file(file)) files.push_back(name);
   }
-  for (const fs::path& seed : studied(run)) nn::write_manifest(seed, {kLayerStudy});
+  for (const fs::path& seed : seed_folders(run))
+    if (fs::exists(seed / kLayerStudy)) nn::write_manifest(seed, {kLayerStudy});
   nn::write_manifest(run, files);
 }
 
-void renew_digests(const fs::path& run, const std::vector<std::string>& files) {
-  if (!fs::exists(run / nn::kManifestFile)) return;
+void write_anew(const fs::path& run, std::span<const std::string_view> files,
+                const std::function<void()>& write) {
+  if (!fs::exists(run / nn::kManifestFile)) return write();
   std::vector<nn::ListedFile> listed = nn::read_manifest(run);
-  for (const std::string& name : files) {
-    if (!fs::exists(run / name)) continue;
-    const auto at = std::ranges::find(listed, name, &nn::ListedFile::name);
-    nn::ListedFile& of_file = at == listed.end() ? listed.emplace_back() : *at;
-    of_file = nn::listed_file(run, name);
+  std::erase_if(listed, [&](const nn::ListedFile& file) {
+    return std::ranges::find(files, file.name) != files.end();
+  });
+  nn::write_manifest(run, listed);
+  write();
+  for (const std::string_view name : files) {
+    if (fs::exists(run / name)) listed.push_back(nn::listed_file(run, std::string(name)));
   }
   nn::write_manifest(run, listed);
 }
 
 void forget_digests(const fs::path& run) {
-  std::vector<fs::path> folders = studied(run);
+  std::vector<fs::path> folders = seed_folders(run);
   folders.push_back(run);
   for (const fs::path& folder : folders) {
     const fs::path file = folder / nn::kManifestFile;

@@ -4,17 +4,20 @@
 #pragma once
 
 #include <filesystem>
-#include <string>
-#include <vector>
+#include <functional>
+#include <span>
+#include <string_view>
 
 namespace notch::experiments {
 
 /// Of every file that runs write in the directory `run` itself: for the moment when it is finished.
 void keep_digests(const std::filesystem::path& run);
 
-/// Of those of `files` in `run` that were written anew, beside what is kept of the others. Nothing where
-/// none are kept: the run goes on.
-void renew_digests(const std::filesystem::path& run, const std::vector<std::string>& files);
+/// Writes `files` of `run` anew by `write`. Their digests go before and come after, so that a process killed in
+/// between leaves a file without one, not one that is taken for damaged; those of the others stay. No digests
+/// where none are kept: the run goes on.
+void write_anew(const std::filesystem::path& run, std::span<const std::string_view> files,
+                const std::function<void()>& write);
 
 /// A run that goes on changes its files.
 void forget_digests(const std::filesystem::path& run);

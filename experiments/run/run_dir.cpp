@@ -85,10 +85,10 @@ void remove_results(std::vector<fs::path> entries) {
 }  // namespace
 
 bool RunDir::is_told(std::string_view name) {
-  static constexpr std::string_view kNames[] = {
-      kResolvedConfig, kInputsFile,   "env.json",  kMetricsFile,  "results.csv", "results.jsonl",
-      "results.md",    "results.svg", "pairs.csv", "report.html", kRoofline,     kShardFile};
-  return std::ranges::find(kNames, name) != std::end(kNames);
+  static constexpr std::string_view kNames[] = {kResolvedConfig, kInputsFile, "env.json",
+                                                kMetricsFile,    kRoofline,   kShardFile};
+  return std::ranges::find(kNames, name) != std::end(kNames) ||
+         std::ranges::find(kReportFiles, name) != kReportFiles.end();
 }
 
 bool RunDir::is_seed(std::string_view name) {

@@ -6,6 +6,7 @@
 //   manifest.json (of a finished run, experiments/run/run_digests.h)
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -63,6 +64,10 @@ class RunDir {
   std::unique_ptr<RunLock> lock_;
   Metrics metrics_;
 };
+
+/// What a report of a run is written as.
+inline constexpr std::array<std::string_view, 6> kReportFiles{
+    "results.csv", "results.jsonl", "results.md", "results.svg", "pairs.csv", "report.html"};
 
 /// What lies in a directory, in the order of names; nothing where it cannot be read.
 std::vector<std::filesystem::path> entries_of(const std::filesystem::path& directory);

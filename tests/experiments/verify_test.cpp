@@ -1,8 +1,11 @@
 // notch verify, and what other verbs say about files that are not what was written.
+#include <array>
 #include <fstream>
 #include <set>
 
 #include "experiments/run/results.h"
+#include "experiments/run/run_digests.h"
+#include "nn/manifest.h"
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
 
@@ -33,6 +36,44 @@ std::vector<std::string> troubles(const Outcome& outcome) {
 }
 
 using Names = std::vector<std::string>;
+
+TEST_CASE("a file of a run has no digest while it is written anew") {
+  const TemporaryDirectory run;
+  const auto put = [&](const char* name, const char* text) { std::ofstream(run / name) << text; };
+  const auto listed = [&] {
+    Names names;
+    for (const nn::ListedFile& file : nn::read_manifest(run.path())) {
+      names.push_back(file.name);
+      nn::check_listed(run.path(), file);
+    }
+    return names;
+  };
+  const std::array<std::string_view, 1> anew{"results.md"};
+  experiments::write_anew(run.path(), anew, [&] { put("results.md", "the run goes on"); });
+  CHECK_FALSE(fs::exists(run / "manifest.json"));
+
+  put("env.json", "{}");
+  experiments::keep_digests(run.path());
+  CHECK(listed() == Names{"env.json", "results.md"});
+  const auto killed = [&] {
+    put("results.md", "half");
+    throw std::runtime_error("killed");
+  };
+  CHECK_THROWS_AS(experiments::write_anew(run.path(), anew, killed), std::runtime_error);
+  CHECK(listed() == Names{"env.json"});
+  experiments::write_anew(run.path(), anew, [&] { put("results.md", "whole"); });
+  CHECK(listed() == Names{"env.json", "results.md"});
+
+  // A seed's folder that has lost its study keeps no digest of it either.
+  fs::create_directory(run / "seed-1");
+  put("seed-1/layers.json", "{}");
+  experiments::keep_digests(run.path());
+  REQUIRE(fs::exists(run / "seed-1/manifest.json"));
+  fs::remove(run / "seed-1/layers.json");
+  experiments::forget_digests(run.path());
+  CHECK_FALSE(fs::exists(run / "seed-1/manifest.json"));
+  CHECK_FALSE(fs::exists(run / "manifest.json"));
+}
 
 TEST_CASE("verify tells which file of a run is damaged") {
   const Program program;
