@@ -8,11 +8,10 @@
 #include "autograd/base/error.h"
 #include "autograd/base/file_form.h"
 #include "data/known_ids.h"
+#include "data/vocab_files.h"
 
 namespace notch::data {
 namespace {
-
-constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64} << 20;
 
 struct NamedPattern {
   SplitPattern pattern = SplitPattern::gpt2;
@@ -291,7 +290,7 @@ std::string tokenizer_config_json(const Vocabulary& vocabulary) {
 
 Vocabulary read_tokenizer_json(const fs::path& path) {
   const std::string file = path.string();
-  const std::string text = read_file(path, kMaxFileBytes);
+  const std::string text = read_file(path, kMaxVocabularyBytes);
   refuse_known_form(file, text, "a JSON object");
   const Json json = Json::parse(text, file);
   const Part root(json, file, "");

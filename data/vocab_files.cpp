@@ -12,7 +12,6 @@
 namespace notch::data {
 namespace {
 
-constexpr std::uint64_t kMaxFileBytes = std::uint64_t{64} << 20;
 constexpr std::string_view kVersionLine = "#version: 0.2";
 
 bool looks_special(std::string_view spelling) {
@@ -22,7 +21,7 @@ bool looks_special(std::string_view spelling) {
 
 /// An object of tokens and ids.
 std::vector<std::pair<std::string, std::int64_t>> read_ids(const fs::path& path) {
-  const std::string text = read_file(path, kMaxFileBytes);
+  const std::string text = read_file(path, kMaxVocabularyBytes);
   refuse_known_form(path.string(), text, "a JSON object of tokens and ids");
   const Json json = Json::parse(text, path.string());
   std::vector<std::pair<std::string, std::int64_t>> ids;
@@ -154,7 +153,7 @@ Vocabulary read_vocab_files(const fs::path& directory) {
   VocabularyText text;
   read_tokens(directory, text);
   const fs::path merges = directory / "merges.txt";
-  text.merges = read_file(merges, kMaxFileBytes);
+  text.merges = read_file(merges, kMaxVocabularyBytes);
   refuse_known_form(merges.string(), text.merges, "two tokens per line");
   return parse_vocabulary(text, (directory / "vocab.json").string(), merges.string());
 }

@@ -2,6 +2,7 @@
 // tokenizer. They do not say how a text is split into words: that is GPT-2's way, always.
 #pragma once
 
+#include <cstdint>
 #include <set>
 #include <string>
 #include <vector>
@@ -10,6 +11,9 @@
 #include "data/vocabulary.h"
 
 namespace notch::data {
+
+/// The largest file of a tokenizer that is read.
+inline constexpr std::uint64_t kMaxVocabularyBytes = std::uint64_t{64} << 20;
 
 /// The text of vocab.json: one object, token to id, ids ascending.
 std::string vocab_json(const Vocabulary& vocabulary);

@@ -39,7 +39,8 @@ notch_tools() {
 }
 
 notch_configure() {
-  local options=(-DCMAKE_BUILD_TYPE=Release)
+  # Eight sources as one: a clone is built in half the time. Who edits files builds them one by one (cmake's default).
+  local options=(-DCMAKE_BUILD_TYPE=Release -DCMAKE_UNITY_BUILD=ON)
   # A cache that came from another place on disk is of no use.
   if [ -f "$notch_build/CMakeCache.txt" ] &&
     ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$notch_root" "$notch_build/CMakeCache.txt"; then

@@ -54,7 +54,7 @@ configure() {
 }
 
 # -O1: compiled in two thirds of the time of -O2, and there is more to read in a trace.
-sanitizers() { configure "$1" -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O1 "-DNOTCH_SANITIZE=$2"; }
+sanitizers() { configure "$1" -DCMAKE_UNITY_BUILD=ON -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O1 "-DNOTCH_SANITIZE=$2"; }
 
 # make_in NAME [targets]
 make_in() {
@@ -153,7 +153,7 @@ parsers='^(autograd/base/(json|json_parse|utf8)|data/(corpus|text_form|text_sour
 
 coverage_check() {
   local build=$root/build-coverage
-  configure coverage -DCMAKE_BUILD_TYPE=None "-DCMAKE_CXX_FLAGS=-O1 --coverage -fprofile-update=atomic"
+  configure coverage -DCMAKE_UNITY_BUILD=ON -DCMAKE_BUILD_TYPE=None "-DCMAKE_CXX_FLAGS=-O1 --coverage -fprofile-update=atomic"
   CCACHE_BASEDIR="" make_in coverage  # gcov finds sources by the names that they were compiled under
   find "$build" -name '*.gcda' -delete
   tests_in coverage "${chosen[@]}"

@@ -19,7 +19,7 @@ if [ -z "$clang" ]; then
   exit 2
 fi
 build=$root/build-fuzz
-cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O1 -DCMAKE_CXX_COMPILER="$clang" \
+cmake -S "$root" -B "$build" -DCMAKE_UNITY_BUILD=ON -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS=-O1 -DCMAKE_CXX_COMPILER="$clang" \
   -DNOTCH_SANITIZE=fuzzer-no-link,address,undefined >/dev/null
 cmake --build "$build" -j "$(nproc)" --target notch_fuzz
 targets=("$@")

@@ -17,7 +17,6 @@
 namespace notch::experiments {
 namespace {
 
-constexpr std::uint64_t kSeed = 1337;
 constexpr std::int64_t kChunk = 2048;  // tokens that are accumulated at a time
 
 struct Seconds {
@@ -30,7 +29,7 @@ Seconds time_layer(const quant::Target& target, std::int64_t tokens,
   const Tensor& w = target.weight->value;
   const std::int64_t rows = w.rows(), cols = w.cols();
   std::vector<real> x(static_cast<std::size_t>(std::min(kChunk, tokens) * cols));
-  Rng rng(kSeed);
+  Rng rng(kBenchSeed);
   for (real& v : x) v = static_cast<real>(rng.normal());
   const std::span<const real> all(x);
   std::array<double, 4> at{};
@@ -56,7 +55,7 @@ void add_row(Table& table, const BenchSubject& subject, const RowConfig& row, in
   const ExperimentConfig config = row_config(subject.config, row);
   const quant::Method& method = quant::method(row.method);
   const auto model = make_model(config, subject.vocab_size);
-  model->init(kSeed);
+  model->init(kBenchSeed);
   const quant::Plan plan = row_plan(config, row);
   const std::vector<quant::Target> targets = quant::resolve(plan, *model);
   quant::require_grids(method, plan, targets);
@@ -94,7 +93,7 @@ void add_row(Table& table, const BenchSubject& subject, const RowConfig& row, in
                    number(best.factor), number(best.gptq), number(best.hessian + best.gptq)});
   }
   if (!layers.empty()) return;
-  const Calibration calibration(config, *model, subject.tokens, kSeed);
+  const Calibration calibration(config, *model, subject.tokens, kBenchSeed);
   const double start = seconds_now();
   quant::post_training(*model, method, targets, calibration.batches(), options);
   table.add_row({text(subject.name), text("whole model"), text(quant::name_of(plan.weights)),

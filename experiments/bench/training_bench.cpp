@@ -25,8 +25,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint64_t kSeed = 1337;
-
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
@@ -64,7 +62,7 @@ class Arm {
   Arm(const BenchSubject& subject, const RowConfig* row)
       : model_(make_model(subject.config, subject.vocab_size)) {
     const ExperimentConfig config = row ? row_config(subject.config, *row) : subject.config;
-    model_->init(kSeed);
+    model_->init(kBenchSeed);
     std::vector<nn::Addition*> additions;
     bool frozen = false;
     if (row) {
@@ -73,7 +71,7 @@ class Arm {
       frozen = !method.trains_weights();
       std::vector<quant::Target> targets = quant::resolve(row_plan(config, *row), *model_);
       quant::calibrate(*model_, targets,
-                       Calibration(config, *model_, subject.tokens, kSeed).batches());
+                       Calibration(config, *model_, subject.tokens, kBenchSeed).batches());
       std::optional<quant::Quantized> start;
       if (frozen) {
         start = quant::post_training(*model_, quant::kRtn, targets, {}, {});
@@ -81,7 +79,7 @@ class Arm {
         targets = quant::resolve(row_plan(config, *row), *model_);
         for (std::size_t i = 0; i < targets.size(); ++i) targets[i].input = start->tensors[i].input;
       }
-      training_.emplace(*model_, method, targets, training_options(config, method, kSeed),
+      training_.emplace(*model_, method, targets, training_options(config, method, kBenchSeed),
                         start ? &*start : nullptr);
       additions = training_->additions();
       result_.name = row_name(config, *row);
@@ -94,7 +92,7 @@ class Arm {
                                      .frozen = frozen,
                                      .profile = &profile_},
                                     config.distill, teacher_.get());
-    TrainSettings settings = base_settings(config, kSeed);
+    TrainSettings settings = base_settings(config, kBenchSeed);
     settings.schedule = {.lr = config.train.lr,
                          .min_lr = config.train.lr,
                          .steps = std::numeric_limits<int>::max(),
@@ -275,7 +273,7 @@ TrainingBench bench_training(const BenchSubject& subject, const BenchOptions& op
   // Its own: an arm that trains beside codes has no matrices, nor their gradients.
   const std::unique_ptr<nn::Model> floats = make_model(subject.config, subject.vocab_size);
   nn::Model& model = *floats;
-  model.init(kSeed);
+  model.init(kBenchSeed);
   model.params().allocate_gradients();
   TrainingBench bench{.name = subject.name,
                       .model = model.sizes(),

@@ -21,6 +21,8 @@
 
 namespace notch::experiments {
 
+inline constexpr std::uint64_t kBenchSeed = 1337;  ///< of weights and batches
+
 /// What is trained: a configuration, and tokens for it.
 struct BenchSubject {
   std::string name{};  ///< of the shape, or the configuration's

@@ -12,7 +12,6 @@ namespace notch::experiments::toml {
 
 namespace {
 
-constexpr std::size_t kMaxBytes = std::size_t{1} << 20;
 constexpr int kMaxKeys = 10'000;
 // What editors and web pages leave in a text and a message cannot show.
 constexpr std::pair<std::string_view, std::string_view> kInvisible[] = {
@@ -21,7 +20,6 @@ constexpr std::pair<std::string_view, std::string_view> kInvisible[] = {
     {"\u2060", "U+2060, a word joiner"},      {"\uFEFF", "U+FEFF, a byte order mark"}};
 constexpr int kMaxNesting = 16;
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_bare(char c) {
   return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '-';
 }

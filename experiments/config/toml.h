@@ -25,6 +25,8 @@
 
 namespace notch::experiments::toml {
 
+inline constexpr std::size_t kMaxBytes = std::size_t{1} << 20;  ///< of a text
+
 /// A place in a text. Lines and columns count from 1; columns and width count characters, not
 /// bytes.
 struct Mark {

@@ -9,7 +9,6 @@ namespace notch::experiments::toml {
 
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_hex_letter(char c) { return (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 
 Scalar error(std::string what, std::string hint = {}) {

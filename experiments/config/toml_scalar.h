@@ -19,6 +19,8 @@ struct Scalar {
 /// Reads a bare token such as `1_000`, `-0x1f` (an error: no sign on hex), `1e-3`, `true`.
 Scalar read_scalar(std::string_view token);
 
+constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
 /// Appends the character `code` (a Unicode scalar value) as UTF-8.
 void append_utf8(std::string& out, std::uint32_t code);
 

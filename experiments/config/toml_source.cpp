@@ -9,7 +9,6 @@ namespace notch::experiments::toml {
 
 namespace {
 
-constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 20;
 constexpr std::size_t kExcerptCharacters = 96;
 
 bool starts_character(char c) { return (static_cast<unsigned char>(c) & 0xC0u) != 0x80u; }

@@ -13,7 +13,7 @@
 namespace notch::lessons {
 namespace {
 
-constexpr std::array kWeights{0.37, 0.95, -1.2, 0.04};
+constexpr std::array kFourWeights{0.37, 0.95, -1.2, 0.04};
 constexpr double kStep = 0.1;
 double cut(double v) { return std::min(7.0, std::max(-8.0, v)); }  // to the codes of 4 bits
 double code(double v) { return std::nearbyint(cut(v)); }
@@ -26,7 +26,7 @@ struct Slopes {
 /// Backward from the four ŵ, with `seed` as dL/dŵ.
 Slopes backward(const std::array<real, 4>& seed) {
   std::array<real, 4> weights{};
-  for (std::size_t i = 0; i < 4; ++i) weights[i] = static_cast<real>(kWeights[i]);
+  for (std::size_t i = 0; i < 4; ++i) weights[i] = static_cast<real>(kFourWeights[i]);
   const std::array<real, 1> start{static_cast<real>(kStep)};
   real log_step = 0;  // the op learns l in s = start · exp(l): s can never become negative
   Graph g;
@@ -58,7 +58,7 @@ void lsq(Page& page) {
   std::vector<double> codes, slopes;
   double factor = 1 / std::sqrt(4 * 7.0), frozen = 0, stairs = 0, h = 1e-5;
   for (std::size_t i = 0; i < 4; ++i) {
-    const double w = kWeights[i], added = code(w / kStep) - cut(w / kStep);
+    const double w = kFourWeights[i], added = code(w / kStep) - cut(w / kStep);
     codes.push_back(code(w / kStep));
     std::array<real, 4> one{};
     one[i] = 1;

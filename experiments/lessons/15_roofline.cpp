@@ -14,7 +14,7 @@ namespace {
 constexpr double kPeak = 312e12, kBandwidth = 2e12;
 
 /// Llama 2 with 7 billion weights: 32 layers of 4096 channels.
-constexpr double kWeights = 7e9, kLayers = 32, kChannels = 4096;
+constexpr double kModelWeights = 7e9, kLayers = 32, kChannels = 4096;
 
 /// Operations of the matrices for one token: a layer has 12 channels² weights, each is one
 /// multiplication and one addition. (Its real layers have a few more.)
@@ -49,7 +49,7 @@ void roofline(Page& page) {
       "To write one token, a model reads each of its weights once and computes twice per weight: "
       "one multiplication, one addition. Take a machine that computes 312e12 times and reads 2e12 "
       "bytes in a second, and Llama 2 with 7e9 weights of 2 bytes (fp16). An operation is a FLOP.");
-  const double bytes = kWeights * 2, compute = kOperations / kPeak, memory = bytes / kBandwidth;
+  const double bytes = kModelWeights * 2, compute = kOperations / kPeak, memory = bytes / kBandwidth;
   page.number("operations", "FLOP for one token, 24 · 4096² · 32", kOperations, 5);
   page.number("compute", "time to compute, milliseconds", 1000 * compute, 3);
   page.number("memory", "time to read, milliseconds", 1000 * memory, 3);
@@ -68,7 +68,7 @@ void roofline(Page& page) {
       "by computation. An answer comes token by token. There the bytes are all that counts, so 4 "
       "bits are four times as fast as 16, although no operation was saved:");
   page.number("per_second", "tokens per second, fp16", 1 / memory, 4);
-  page.number("per_second_4", "tokens per second, 4 bits", kBandwidth / (kWeights / 2), 4);
+  page.number("per_second_4", "tokens per second, 4 bits", kBandwidth / (kModelWeights / 2), 4);
 
   page.say(
       "Attention needs the keys and values of all tokens before. Kept, they are the KV cache: a "
@@ -84,7 +84,7 @@ void roofline(Page& page) {
               static_cast<double>(quant::kv_cache_bytes(quant::KvKind::fp16, llama)) / mib);
   page.number("int8", "the same in 8 bits with scales",
               static_cast<double>(quant::kv_cache_bytes(quant::KvKind::int8, llama)) / mib);
-  page.number("equal", "tokens whose cache equals the 4-bit weights", kWeights / 2 / per_token, 4);
+  page.number("equal", "tokens whose cache equals the 4-bit weights", kModelWeights / 2 / per_token, 4);
   page.say(
       "The cache is read for every token as well. Beyond that length it costs more than the "
       "weights, and quantizing weights further helps little: then it is the cache that wants fewer "

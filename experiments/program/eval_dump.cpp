@@ -5,12 +5,11 @@
 #include "autograd/base/error.h"
 #include "data/batches.h"
 #include "experiments/program/command_tools.h"
+#include "experiments/run/logit_pieces.h"
 #include "nn/model_dir.h"
 
 namespace notch::experiments {
 namespace {
-
-constexpr std::int64_t kTokensPerBatch = 4096;
 
 nn::TensorSource ids(std::string name, std::int64_t N, std::int64_t T,
                      const std::vector<std::int32_t>& values) {

@@ -65,7 +65,7 @@ std::vector<double> mean_histogram(const Report& report, const char* key) {
 }
 
 using Reports = std::vector<Report>;
-using Curve = std::vector<PlotPoint> (*)(const Reports&);
+using CurveOf = std::vector<PlotPoint> (*)(const Reports&);
 
 template <class F>
 std::vector<PlotPoint> over_training(const Reports& reports, const char* key, const F& f) {
@@ -98,7 +98,7 @@ std::vector<PlotPoint> last_histogram(const Reports& reports, const char* key, s
 
 struct Picture {
   std::string_view title{}, x_label{}, y_label{};
-  Curve curve = nullptr;
+  CurveOf curve = nullptr;
 };
 
 constexpr std::string_view kStep = "step after the fork";

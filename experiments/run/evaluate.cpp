@@ -14,7 +14,6 @@ namespace notch::experiments {
 namespace {
 
 /// Tokens per forward pass: enough for efficient products, whatever the context.
-constexpr std::int64_t kTokensPerBatch = 4096;
 constexpr std::int64_t kQuestionsPerTask = 8;
 
 /// Windows of equal length, as one batch.
@@ -70,8 +69,9 @@ void require_finite(double loss, std::string_view what) {
                .hint = "the model holds a NaN or an infinity; `notch inspect` names the tensor"});
 }
 
-Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
-                    KeptLogits* base, const EvaluationLimits& limits) {
+Evaluation evaluate_against(nn::Model& model, std::span<const std::uint16_t> tokens,
+                            double bytes_per_token, KeptLogits* base,
+                            const EvaluationLimits& limits) {
   const auto vocabulary = [](const nn::Model& m) { return m.sizes().vocab_size; };
   check(!base || vocabulary(base->model()) == vocabulary(model), "evaluate",
         "the base has vocab_size ", base ? vocabulary(base->model()) : 0, ", the model ",
@@ -145,11 +145,11 @@ Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, dou
                     nn::Model* base, const EvaluationLimits& limits) {
   std::optional<KeptLogits> once;
   if (base) once.emplace(*base, tokens, 0);
-  return evaluate(model, tokens, bytes_per_token, once ? &*once : nullptr, limits);
+  return evaluate_against(model, tokens, bytes_per_token, once ? &*once : nullptr, limits);
 }
 
 Evaluation evaluate(nn::Model& model, double bytes_per_token, KeptLogits& base) {
-  return evaluate(model, base.text(), bytes_per_token, &base, {});
+  return evaluate_against(model, base.text(), bytes_per_token, &base, {});
 }
 
 std::vector<TaskQuestion> encoded_task(const data::Tokenizer& tokenizer,

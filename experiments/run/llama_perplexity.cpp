@@ -11,8 +11,6 @@
 namespace notch::experiments {
 namespace {
 
-constexpr std::int64_t kTokensPerBatch = 4096;
-
 /// What there is to know of one prediction.
 struct Scored {
   double nll = 0, base_nll = 0, kl = 0, change = 0;

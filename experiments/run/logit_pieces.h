@@ -13,6 +13,9 @@
 
 namespace notch::experiments {
 
+/// Tokens of a forward pass that scores a text, at most (one window at least).
+inline constexpr std::int64_t kTokensPerBatch = 4096;
+
 /// Logits of a model in pieces of rows: those of a whole batch of GPT-2's vocabulary would take a
 /// gigabyte.
 class LogitPieces {

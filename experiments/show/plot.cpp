@@ -12,7 +12,7 @@
 namespace notch::experiments {
 namespace {
 
-constexpr double kLeft = 78, kRight = 132, kTop = 44, kAxis = 46, kRow = 19;  // pixels
+constexpr double kPlotLeft = 78, kPlotRight = 132, kPlotTop = 44, kAxis = 46, kRow = 19;  // pixels
 constexpr const char* kFaint = "#e6e6e6";
 
 /// Labels at heights at least `distance` apart, as near to where they belong as their order allows.
@@ -78,7 +78,7 @@ class Drawing {
     // The margin is for names that stand there.
     double margin = 14;
     const auto make_room = [&](std::string_view name) {
-      if (!name.empty()) margin = std::max({margin, kRight, svg::text_width(name) + 20});
+      if (!name.empty()) margin = std::max({margin, kPlotRight, svg::text_width(name) + 20});
     };
     for (const PlotLevel& level : plot.levels) make_room(level.name);
     for (const PlotSeries& series : plot.series) make_room(series.end_label);
@@ -88,12 +88,12 @@ class Drawing {
 
   std::string text() {
     out_ = svg::opening(str(plot_.width), svg::px(height_), plot_.title, description(plot_));
-    out_ += svg::text_at(kLeft, 20, plot_.title, {.size = 14, .more = " font-weight=\"bold\""});
+    out_ += svg::text_at(kPlotLeft, 20, plot_.title, {.size = 14, .more = " font-weight=\"bold\""});
     axes();
     places();
     for (const PlotLevel& level : plot_.levels) {
       if (!std::isfinite(level.y)) continue;
-      out_ += svg::line_from(kLeft, y(level.y), right_, y(level.y), level.color, 1.4,
+      out_ += svg::line_from(kPlotLeft, y(level.y), right_, y(level.y), level.color, 1.4,
                              " stroke-dasharray=\"6 4\"");
     }
     for (const PlotSeries& s : plot_.series) draw(s);
@@ -107,11 +107,11 @@ class Drawing {
   /// What grows evenly along the x axis.
   double across(double v) const { return plot_.x_is_log ? std::log10(v) : v; }
   double x(double v) const {
-    return kLeft + margin_ +
-           (across(v) - x_.low) / (x_.high - x_.low) * (right_ - kLeft - 2 * margin_);
+    return kPlotLeft + margin_ +
+           (across(v) - x_.low) / (x_.high - x_.low) * (right_ - kPlotLeft - 2 * margin_);
   }
   double y(double v) const {
-    return bottom_ - (scale_(v) - y_.low) / (y_.high - y_.low) * (bottom_ - kTop);
+    return bottom_ - (scale_(v) - y_.low) / (y_.high - y_.low) * (bottom_ - kPlotTop);
   }
 
   /// Of an error bar.
@@ -144,17 +144,17 @@ class Drawing {
 
   void axes() {
     for (const Tick& t : ticks_of(scale_, y_)) {
-      out_ += svg::line_from(kLeft, y(t.value), right_, y(t.value), kFaint, 1);
-      out_ += svg::text_at(kLeft - 8, y(t.value) + 4, t.label, {.anchor = "end"});
+      out_ += svg::line_from(kPlotLeft, y(t.value), right_, y(t.value), kFaint, 1);
+      out_ += svg::text_at(kPlotLeft - 8, y(t.value) + 4, t.label, {.anchor = "end"});
     }
-    const double unit = (x_.high - x_.low) / (right_ - kLeft - 2 * margin_);
+    const double unit = (x_.high - x_.low) / (right_ - kPlotLeft - 2 * margin_);
     const double low = x_.low - margin_ * unit, high = x_.high + margin_ * unit;
     for (const double v : plot_.x_is_log ? log_numbers(low, high) : round_numbers(low, high, 7)) {
       out_ += svg::line_from(x(v), bottom_, x(v), bottom_ + 5, svg::kInk, 1);
       out_ += svg::text_at(x(v), bottom_ + 18, general(v), {.anchor = "middle"});
     }
-    out_ += str("<rect class=\"area\" x=\"", svg::px(kLeft), "\" y=\"", svg::px(kTop),
-                "\" width=\"", svg::px(right_ - kLeft), "\" height=\"", svg::px(bottom_ - kTop),
+    out_ += str("<rect class=\"area\" x=\"", svg::px(kPlotLeft), "\" y=\"", svg::px(kPlotTop),
+                "\" width=\"", svg::px(right_ - kPlotLeft), "\" height=\"", svg::px(bottom_ - kPlotTop),
                 "\" fill=\"none\" stroke=\"#888888\"/>\n");
     std::string across = plot_.x_label, label = plot_.y_label;
     if (scale_.linear_to > 0) {
@@ -163,8 +163,8 @@ class Drawing {
       if (fits) label += "; " + note;
       if (!fits) across += str(" (y: ", note, ')');
     }
-    out_ += svg::text_at((kLeft + right_) / 2, bottom_ + 36, across, {.anchor = "middle"});
-    const double middle = (kTop + bottom_) / 2;
+    out_ += svg::text_at((kPlotLeft + right_) / 2, bottom_ + 36, across, {.anchor = "middle"});
+    const double middle = (kPlotTop + bottom_) / 2;
     const std::string turn = str(" transform=\"rotate(-90 12 ", svg::px(middle), ")\"");
     out_ += svg::text_at(12, middle, label, {.anchor = "middle", .more = turn});
   }
@@ -194,7 +194,7 @@ class Drawing {
       free = labels.back().middle() + svg::text_width(labels.back().name) / 2 + 8;
     }
     for (const Label& label : labels) {
-      out_ += svg::text_at(label.middle(), kTop - 6, label.name,
+      out_ += svg::text_at(label.middle(), kPlotTop - 6, label.name,
                            {.anchor = "middle", .color = "#555555"});
     }
   }
@@ -256,7 +256,7 @@ class Drawing {
     }
     const std::vector<double> at = spread_out(
         wanted,
-        std::min(14.0, (bottom_ - kTop) / std::max(1.0, static_cast<double>(wanted.size()))),
+        std::min(14.0, (bottom_ - kPlotTop) / std::max(1.0, static_cast<double>(wanted.size()))),
         bottom_ - 2);
     for (std::size_t i = 0; i < labels.size(); ++i) {
       out_ += svg::line_from(right_, wanted[i], right_ + 9, at[i], labels[i].color, 1);
@@ -271,12 +271,12 @@ class Drawing {
   }
   void place_legend() {
     columns_ = std::max<std::size_t>(
-        1, static_cast<std::size_t>((plot_.width - kLeft - 8) / entry_width()));
+        1, static_cast<std::size_t>((plot_.width - kPlotLeft - 8) / entry_width()));
     legend_rows_ = (legend_.size() + columns_ - 1) / columns_;
   }
   void legend() {
     for (std::size_t i = 0; i < legend_.size(); ++i) {
-      const double left = kLeft + entry_width() * static_cast<double>(i % columns_);
+      const double left = kPlotLeft + entry_width() * static_cast<double>(i % columns_);
       const double at = bottom_ + kAxis + 8 + kRow * static_cast<double>(i / columns_);
       const PlotSeries& s = *legend_[i];
       if (s.line) out_ += svg::line_from(left, at - 4, left + 18, at - 4, s.color, 1.3);

@@ -10,32 +10,32 @@
 namespace notch::experiments {
 namespace {
 
-constexpr double kWidth = 800, kHeight = 460, kLeft = 70, kRight = 230, kTop = 40, kBottom = 50;
+constexpr double kRoofWidth = 800, kRoofHeight = 460, kRoofLeft = 70, kRoofRight = 230, kRoofTop = 40, kRoofBottom = 50;
 
 struct LogAxes {
   double x_low, x_high, y_low, y_high;
   double x(double v) const {
-    return kLeft + (kWidth - kLeft - kRight) * std::log(v / x_low) / std::log(x_high / x_low);
+    return kRoofLeft + (kRoofWidth - kRoofLeft - kRoofRight) * std::log(v / x_low) / std::log(x_high / x_low);
   }
   double y(double v) const {
-    return kHeight - kBottom -
-           (kHeight - kTop - kBottom) * std::log(v / y_low) / std::log(y_high / y_low);
+    return kRoofHeight - kRoofBottom -
+           (kRoofHeight - kRoofTop - kRoofBottom) * std::log(v / y_low) / std::log(y_high / y_low);
   }
 };
 
 std::string ticks(const LogAxes& a) {
   std::string out;
   for (double v = a.x_low; v <= a.x_high * 1.001; v *= 4) {
-    out += svg::line_from(a.x(v), kTop, a.x(v), kHeight - kBottom, "#e5e5e5", 1);
-    out += svg::text_at(a.x(v), kHeight - kBottom + 16, str(v), {.anchor = "middle", .size = 11});
+    out += svg::line_from(a.x(v), kRoofTop, a.x(v), kRoofHeight - kRoofBottom, "#e5e5e5", 1);
+    out += svg::text_at(a.x(v), kRoofHeight - kRoofBottom + 16, str(v), {.anchor = "middle", .size = 11});
   }
   for (double v = a.y_low; v <= a.y_high * 1.001; v *= 10) {
-    out += svg::line_from(kLeft, a.y(v), kWidth - kRight, a.y(v), "#e5e5e5", 1);
-    out += svg::text_at(kLeft - 6, a.y(v) + 4, str(v), {.anchor = "end", .size = 11});
+    out += svg::line_from(kRoofLeft, a.y(v), kRoofWidth - kRoofRight, a.y(v), "#e5e5e5", 1);
+    out += svg::text_at(kRoofLeft - 6, a.y(v) + 4, str(v), {.anchor = "end", .size = 11});
   }
-  out += svg::text_at((kLeft + kWidth - kRight) / 2, kHeight - 12, "operations per byte",
+  out += svg::text_at((kRoofLeft + kRoofWidth - kRoofRight) / 2, kRoofHeight - 12, "operations per byte",
                       {.anchor = "middle"});
-  out += svg::text_at(kLeft, kTop - 10, "Gops/s", {.anchor = "middle"});
+  out += svg::text_at(kRoofLeft, kRoofTop - 10, "Gops/s", {.anchor = "middle"});
   return out;
 }
 
@@ -48,9 +48,9 @@ std::string roof(const LogAxes& a, double bandwidth, double peak, const std::str
 }
 
 std::string level(const LogAxes& a, double peak, const std::string& name) {
-  return svg::line_from(kLeft, a.y(peak), kWidth - kRight, a.y(peak), svg::kInk, 1.5,
+  return svg::line_from(kRoofLeft, a.y(peak), kRoofWidth - kRoofRight, a.y(peak), svg::kInk, 1.5,
                         " stroke-dasharray=\"5 3\"") +
-         svg::text_at(kWidth - kRight + 6, a.y(peak) + 4, name, {.size = 11});
+         svg::text_at(kRoofWidth - kRoofRight + 6, a.y(peak) + 4, name, {.size = 11});
 }
 
 std::string description(const Roofline& roofline) {
@@ -88,7 +88,7 @@ std::string roofline_svg(const Roofline& roofline) {
   }
   while (std::max(roofline.sgemm, roofline.integer) / 1e9 > a.y_high) a.y_high *= 10;
 
-  std::string out = svg::opening(str(kWidth), str(kHeight), "Speed under the roofs of this machine",
+  std::string out = svg::opening(str(kRoofWidth), str(kRoofHeight), "Speed under the roofs of this machine",
                                  description(roofline));
   out += ticks(a);
   out +=
@@ -110,8 +110,8 @@ std::string roofline_svg(const Roofline& roofline) {
       const double bandwidth = row.bytes / row.roof_seconds / 1e9;
       out += roof(a, bandwidth, roofline.peak(row) / 1e9, color);
       const double y = legend + 18 * static_cast<double>(i);
-      out += svg::mark_at(kWidth - kRight + 14, y - 4, style, row.name);
-      out += svg::text_at(kWidth - kRight + 26, y,
+      out += svg::mark_at(kRoofWidth - kRoofRight + 14, y - 4, style, row.name);
+      out += svg::text_at(kRoofWidth - kRoofRight + 26, y,
                           str(row.name, " (", std::lround(bandwidth), " GB/s)"), {.size = 11});
     }
     out +=
@@ -120,7 +120,7 @@ std::string roofline_svg(const Roofline& roofline) {
                          std::lround(row.tokens_per_second()), " tokens/s, ",
                          std::lround(100 * roofline.share(row)), " % of the roof"));
   }
-  out += svg::text_at(kWidth - kRight + 6, legend - 20, "hollow: prompt, filled: decode",
+  out += svg::text_at(kRoofWidth - kRoofRight + 6, legend - 20, "hollow: prompt, filled: decode",
                       {.size = 11});
   return out + "</svg>\n";
 }

@@ -12,7 +12,7 @@ namespace notch::experiments {
 namespace {
 
 // The script draws in the same places.
-constexpr double kLeft = 20, kRight = 420, kTop = 34, kBottom = 184;        // histogram
+constexpr double kHistogramLeft = 20, kHistogramRight = 420, kHistogramTop = 34, kHistogramBottom = 184;        // histogram
 constexpr double kNoiseLeft = 480, kNoiseRight = 640, kNoiseDecibels = 60;  // noise
 constexpr int kLowest = 2;
 
@@ -21,7 +21,7 @@ double noise_x(std::size_t i, std::size_t n) {
                           static_cast<double>(std::max<std::size_t>(n - 1, 1));
 }
 double noise_y(double db) {
-  return kBottom - (kBottom - kTop) * std::clamp(db, 0.0, kNoiseDecibels) / kNoiseDecibels;
+  return kHistogramBottom - (kHistogramBottom - kHistogramTop) * std::clamp(db, 0.0, kNoiseDecibels) / kNoiseDecibels;
 }
 
 /// Heights of bars, in thousandths of the highest.
@@ -34,21 +34,21 @@ std::vector<int> heights(const std::vector<double>& shares) {
 }
 
 std::string bars(const std::vector<int>& h) {
-  const double width = (kRight - kLeft) / static_cast<double>(h.size());
-  std::string d = str("M", svg::px(kLeft), ' ', svg::px(kBottom));
+  const double width = (kHistogramRight - kHistogramLeft) / static_cast<double>(h.size());
+  std::string d = str("M", svg::px(kHistogramLeft), ' ', svg::px(kHistogramBottom));
   for (std::size_t i = 0; i < h.size(); ++i) {
-    const std::string y = svg::px(kBottom - (kBottom - kTop) * h[i] / 1000);
-    d += str("V", y, "H", svg::px(kLeft + width * static_cast<double>(i + 1)));
+    const std::string y = svg::px(kHistogramBottom - (kHistogramBottom - kHistogramTop) * h[i] / 1000);
+    d += str("V", y, "H", svg::px(kHistogramLeft + width * static_cast<double>(i + 1)));
   }
-  return d + str("V", svg::px(kBottom), "Z");
+  return d + str("V", svg::px(kHistogramBottom), "Z");
 }
 
 std::string grid(int bits) {
   const int most = (1 << (bits - 1)) - 1;
   std::string d;
   for (int k = -most; k <= most; ++k) {
-    const double x = (kLeft + kRight) / 2 + (kRight - kLeft) / 2 * k / most;
-    d += str("M", svg::px(x), ' ', svg::px(kTop - 6), "V", svg::px(kBottom));
+    const double x = (kHistogramLeft + kHistogramRight) / 2 + (kHistogramRight - kHistogramLeft) / 2 * k / most;
+    d += str("M", svg::px(x), ' ', svg::px(kHistogramTop - 6), "V", svg::px(kHistogramBottom));
   }
   return d;
 }
@@ -109,18 +109,18 @@ std::string weight_grid(const std::vector<WeightHistogram>& all, int bits) {
   out += path("bars", bars(heights(first.shares)), "fill=\"#b5cfe2\"");
   out += path("grid", grid(bits), "fill=\"none\" stroke=\"#c04600\" stroke-width=\"1\"");
   for (const auto& [x, name] :
-       {std::pair{kLeft, "−1"}, {(kLeft + kRight) / 2, "0"}, {kRight, "1"}}) {
-    out += label(x, kBottom + 16, name, "middle");
+       {std::pair{kHistogramLeft, "−1"}, {(kHistogramLeft + kHistogramRight) / 2, "0"}, {kHistogramRight, "1"}}) {
+    out += label(x, kHistogramBottom + 16, name, "middle");
   }
-  out += label((kLeft + kRight) / 2, kBottom + 34, "weight ÷ largest of its scale", "middle");
+  out += label((kHistogramLeft + kHistogramRight) / 2, kHistogramBottom + 34, "weight ÷ largest of its scale", "middle");
   for (const double v : {0.0, 20.0, 40.0, 60.0}) {
     out += svg::line_from(kNoiseLeft, noise_y(v), kNoiseRight, noise_y(v), "#e6e6e6", 1);
     out += label(kNoiseLeft - 6, noise_y(v) + 4, str(v), "end");
   }
   for (std::size_t i = 0; i < first.sqnr_db.size(); ++i) {
-    out += label(noise_x(i, first.sqnr_db.size()), kBottom + 16, str(kLowest + i), "middle");
+    out += label(noise_x(i, first.sqnr_db.size()), kHistogramBottom + 16, str(kLowest + i), "middle");
   }
-  out += label((kNoiseLeft + kNoiseRight) / 2, kBottom + 34, "bits", "middle");
+  out += label((kNoiseLeft + kNoiseRight) / 2, kHistogramBottom + 34, "bits", "middle");
   out += label(kNoiseLeft - 24, 18, "signal to noise, dB", "start");
   out +=
       path("noise", noise(first.sqnr_db), "fill=\"none\" stroke=\"#0062a3\" stroke-width=\"1.5\"");

@@ -4,7 +4,7 @@
 #include <span>
 
 #include "nn/model.h"
-#include "quant/methods/gptq.h"
+#include "quant/methods/hessian.h"
 
 namespace notch::quant {
 

@@ -20,7 +20,7 @@ constexpr int kMaxOctave = 40;
 constexpr std::size_t kStateBytes = 4;
 
 /// Levels of the codes from qmin to qmax, and how they are written.
-struct Levels {
+struct CodeLevels {
   int step = 0;   // index into kStepsPerOctave
   int order = 0;  // of the Golomb code
   std::vector<int> of_code{};
@@ -32,7 +32,7 @@ int max_level(int step) {
 
 /// Of the levels, frequencies that sum to kTotal, at least 1 where the level is not 0. Integers
 /// only: every machine gets the same. Empty when no code occurs.
-std::vector<std::uint32_t> frequencies(const Levels& levels) {
+std::vector<std::uint32_t> frequencies(const CodeLevels& levels) {
   constexpr std::array<std::uint64_t, 4> kQuarters{16777216, 19951585, 23726566,
                                                    28215802};  // 2^(k/4) in 24 bits
   const int to_quarters = 4 / kStepsPerOctave.at(static_cast<std::size_t>(levels.step));
@@ -132,7 +132,7 @@ std::optional<std::uint32_t> get_golomb(BitReader& in, int k) {
   return ((high - 1) << k) + *low;
 }
 
-std::vector<std::uint8_t> write_table(const Levels& levels) {
+std::vector<std::uint8_t> write_table(const CodeLevels& levels) {
   BitWriter out;
   out.put(static_cast<std::uint32_t>(levels.step), 2);
   out.put(static_cast<std::uint32_t>(levels.order), 6);
@@ -165,7 +165,7 @@ Table read_table(std::span<const std::uint8_t> stream, const Grid& grid, std::st
   if (!step || !order || *step >= kStepsPerOctave.size() || *order > kMaxOrder) {
     refuse(where, "a head that has no meaning");
   }
-  Levels levels{.step = static_cast<int>(*step), .order = static_cast<int>(*order)};
+  CodeLevels levels{.step = static_cast<int>(*step), .order = static_cast<int>(*order)};
   std::int64_t level = 0;
   for (int code = grid.qmin; code <= grid.qmax; code += grid.step) {
     const std::optional<std::uint32_t> d = get_golomb(in, levels.order);
@@ -187,11 +187,11 @@ std::vector<std::uint32_t> starts_of(const std::vector<std::uint32_t>& frequency
 }
 
 /// The table that makes table and symbols shortest together.
-Levels best_levels(const std::vector<std::int64_t>& counts) {
-  std::optional<Levels> best;
+CodeLevels best_levels(const std::vector<std::int64_t>& counts) {
+  std::optional<CodeLevels> best;
   double least = 0;
   for (std::size_t step = 0; step < kStepsPerOctave.size(); ++step) {
-    Levels levels{.step = static_cast<int>(step)};
+    CodeLevels levels{.step = static_cast<int>(step)};
     for (const std::int64_t n : counts) {
       levels.of_code.push_back(
           n == 0 ? 0
@@ -235,7 +235,7 @@ std::vector<std::uint8_t> encode_codes(std::span<const std::int8_t> codes, const
     check(grid.has(code), "encode_codes", "code ", int{code}, " is not of the grid");
     ++counts[symbol(code)];
   }
-  const Levels levels = best_levels(counts);
+  const CodeLevels levels = best_levels(counts);
   const std::vector<std::uint32_t> frequency = frequencies(levels);
   const std::vector<std::uint32_t> starts = starts_of(frequency);
   std::vector<std::uint8_t> backwards;  // encoding starts where decoding ends

@@ -6,7 +6,7 @@
 namespace notch::lessons {
 namespace {
 
-struct Case {
+struct OrderCase {
   const char* name = "";
   Inputs inputs{};
   int last = 0;
@@ -14,7 +14,7 @@ struct Case {
   std::vector<double> derivatives{};  ///< d(last)/d(node), of all nodes
 };
 
-void judge_case(Judge& judge, const Case& c, const std::vector<int>& order) {
+void judge_case(Judge& judge, const OrderCase& c, const std::vector<int>& order) {
   std::vector<int> sorted = order;
   std::ranges::sort(sorted);
   judge.equal(str(c.name, ": the nodes of order(), sorted"), sorted,
@@ -35,7 +35,7 @@ void judge_case(Judge& judge, const Case& c, const std::vector<int>& order) {
 
 void judge_order(Judge& judge, std::vector<int> (*order)(const Inputs&, int),
                  std::vector<double> (*gradients)(const Inputs&, int)) {
-  const Case cases[] = {
+  const OrderCase cases[] = {
       // c = b + b, b = a + a: 4 a.
       {"doubled twice", {{}, {0, 0}, {1, 1}}, 2, {0, 1, 2}, {4, 2, 1}},
       // Node 0 = 3 + 2, 2 = 1 + 3, 3 = 1 + 1: 1 is read by both, and 4 by none.
@@ -47,8 +47,8 @@ void judge_order(Judge& judge, std::vector<int> (*order)(const Inputs&, int),
       // 3 = 0 + 2, 2 = 1 + 0, 1 = 0: a short and a long way from 3 to 0.
       {"a short and a long way", {{}, {0}, {1, 0}, {0, 2}}, 3, {0, 1, 2, 3}, {3, 1, 1, 1}},
   };
-  for (const Case& c : cases) judge_case(judge, c, order(c.inputs, c.last));
-  for (const Case& c : cases) {
+  for (const OrderCase& c : cases) judge_case(judge, c, order(c.inputs, c.last));
+  for (const OrderCase& c : cases) {
     judge.equal(str(c.name, ": gradients()"), gradients(c.inputs, c.last), c.derivatives, 0,
                 "a node hands its gradient on only after all who read it; parts are added");
   }
