@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <optional>
 #include <sstream>
 
 #include "autograd/base/error.h"
@@ -129,7 +130,11 @@ int bench_inference_command(const Args& args) {
   std::vector<fs::path> models(args.positionals.begin(), args.positionals.end());
   const bool of_run = models.size() == 1 && fs::exists(models[0] / kResolvedConfig);
   const fs::path run = of_run ? models[0] : fs::path();
-  if (of_run) models = models_of(open_part(run));
+  std::optional<RunDir> locked;  // before anything is measured that could not be kept
+  if (of_run) {
+    models = models_of(open_part(run));
+    locked.emplace(run, Earlier::resume);
+  }
   for (const fs::path& dir : models) {
     RunnableArtefact artefact = open_runnable(args, dir);
     subjects.push_back({artefact.path.filename().string(), std::move(artefact.runnable)});
@@ -149,7 +154,7 @@ int bench_inference_command(const Args& args) {
                 " interleaved rounds\n"));
   print_table(args, inference_table(bench));
   if (of_run) {
-    write_anew(run, std::array{std::string_view(kRoofline)},
+    write_anew(*locked, std::array{std::string_view(kRoofline)},
                [&] { write_file(run / kRoofline, to_json(bench).dump() + "\n"); });
     note(args, str("kept in ", (run / kRoofline).string(), "; `notch report ", run.string(),
                    "` draws it"));

@@ -179,7 +179,7 @@ int report_command(const Args& args) {
     });
   } else {
     const RunDir dir(out, Earlier::resume);
-    write_anew(out, kReportFiles, [&] { report.write(out); });
+    write_anew(dir, kReportFiles, [&] { report.write(out); });
   }
   print_report(args, report, seeds, out);
   return 0;

@@ -5,7 +5,6 @@
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
 #include "experiments/run/layer_study.h"
-#include "experiments/run/run_dir.h"
 #include "nn/manifest.h"
 
 namespace notch::experiments {
@@ -31,8 +30,9 @@ void keep_digests(const fs::path& run) {
   nn::write_manifest(run, files);
 }
 
-void write_anew(const fs::path& run, std::span<const std::string_view> files,
+void write_anew(const RunDir& locked, std::span<const std::string_view> files,
                 const std::function<void()>& write) {
+  const fs::path& run = locked.path();
   if (!fs::exists(run / nn::kManifestFile)) return write();
   std::vector<nn::ListedFile> listed = nn::read_manifest(run);
   std::erase_if(listed, [&](const nn::ListedFile& file) {

@@ -8,6 +8,8 @@
 #include <span>
 #include <string_view>
 
+#include "experiments/run/run_dir.h"
+
 namespace notch::experiments {
 
 /// Of every file that runs write in the directory `run` itself: for the moment when it is finished.
@@ -15,8 +17,9 @@ void keep_digests(const std::filesystem::path& run);
 
 /// Writes `files` of `run` anew by `write`. Their digests go before and come after, so that a process killed in
 /// between leaves a file without one, not one that is taken for damaged; those of the others stay. No digests
-/// where none are kept: the run goes on.
-void write_anew(const std::filesystem::path& run, std::span<const std::string_view> files,
+/// where none are kept: the run goes on. Of a run that is locked, since two that do this at once would each
+/// list what the other is writing.
+void write_anew(const RunDir& run, std::span<const std::string_view> files,
                 const std::function<void()>& write);
 
 /// A run that goes on changes its files.

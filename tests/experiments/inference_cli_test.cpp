@@ -111,6 +111,13 @@ TEST_CASE("a run's report draws what was measured of its models") {
   CHECK(drawn.find("rtn-int4-seed1337, decode, batch 1: ") != std::string::npos);
   REQUIRE(program.notch("report run -q").code == 0);
   CHECK(page() == drawn);
+  // Of a run that something else is writing nothing is measured that could not be kept.
+  program.write("run/run.lock", "1 elsewhere 5\n");
+  const std::string kept = read_file(program / "run/roofline.json");
+  check_refused(program.notch("bench run -r 1 --batch 1"), 2);
+  CHECK(read_file(program / "run/roofline.json") == kept);
+  CHECK(program.notch("verify run").code == 0);
+  fs::remove(program / "run/run.lock");
   program.write("run/roofline.json", R"({"sgemm": 0, "integer": 1, "dots": []})");
   check_refused(program.notch("report run"), 3);
 }

@@ -39,6 +39,7 @@ using Names = std::vector<std::string>;
 
 TEST_CASE("a file of a run has no digest while it is written anew") {
   const TemporaryDirectory run;
+  const experiments::RunDir locked(run.path(), experiments::Earlier::refuse);
   const auto put = [&](const char* name, const char* text) { std::ofstream(run / name) << text; };
   const auto listed = [&] {
     Names names;
@@ -49,7 +50,7 @@ TEST_CASE("a file of a run has no digest while it is written anew") {
     return names;
   };
   const std::array<std::string_view, 1> anew{"results.md"};
-  experiments::write_anew(run.path(), anew, [&] { put("results.md", "the run goes on"); });
+  experiments::write_anew(locked, anew, [&] { put("results.md", "the run goes on"); });
   CHECK_FALSE(fs::exists(run / "manifest.json"));
 
   put("env.json", "{}");
@@ -59,9 +60,9 @@ TEST_CASE("a file of a run has no digest while it is written anew") {
     put("results.md", "half");
     throw std::runtime_error("killed");
   };
-  CHECK_THROWS_AS(experiments::write_anew(run.path(), anew, killed), std::runtime_error);
+  CHECK_THROWS_AS(experiments::write_anew(locked, anew, killed), std::runtime_error);
   CHECK(listed() == Names{"env.json"});
-  experiments::write_anew(run.path(), anew, [&] { put("results.md", "whole"); });
+  experiments::write_anew(locked, anew, [&] { put("results.md", "whole"); });
   CHECK(listed() == Names{"env.json", "results.md"});
 
   // A seed's folder that has lost its study keeps no digest of it either.
