@@ -146,14 +146,7 @@ Tokenizer Tokenizer::of(Vocabulary vocabulary) {
 }
 
 void Tokenizer::save(const fs::path& directory) const {
-  std::error_code error;
-  fs::create_directories(directory, error);
-  if (error) {
-    throw Error({.fault = Fault::io,
-                 .where = directory.string(),
-                 .what = str("cannot create the directory: ", error.message()),
-                 .hint = "choose a place that can be written"});
-  }
+  make_directories(directory);
   write_file(directory / "tokenizer.json", tokenizer_json(vocabulary_));
   write_file(directory / "tokenizer_config.json", tokenizer_config_json(vocabulary_));
   if (!fits_vocab_files(vocabulary_)) return;

@@ -136,13 +136,7 @@ fs::path save_checkpoint(const fs::path& root, std::int64_t step,
   check(step >= 0, "checkpoint", "step is ", step, "; expected at least 0");
   check(keep_last >= 1, "checkpoint", "keep_last is ", keep_last, "; expected at least 1");
   check_parts(parts);
-  std::error_code error;
-  fs::create_directories(root, error);
-  if (error) {
-    throw Error({.fault = Fault::io,
-                 .where = root.string(),
-                 .what = "cannot create directory: " + error.message()});
-  }
+  make_directories(root);
   remove_stale_checkpoints(root);
 
   const fs::path path = root / directory_name(step);

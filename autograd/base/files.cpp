@@ -82,6 +82,35 @@ void write_file(const fs::path& path, std::string_view bytes, Existing existing)
   file.commit();
 }
 
+void make_directories(const fs::path& directory, std::vector<fs::path>* made) {
+  std::error_code error;
+  std::vector<fs::path> missing;  // lowest first
+  for (fs::path at = directory.has_filename() ? directory : directory.parent_path();
+       !at.empty() && !fs::is_directory(at, error); at = at.parent_path()) {
+    missing.push_back(at);
+  }
+  while (!missing.empty()) {
+    const fs::path at = missing.back();
+    missing.pop_back();
+    if (file_calls().mkdir(at.c_str(), 0777) == 0) {
+      if (made) made->push_back(at);
+      continue;
+    }
+    const int cause = errno;
+    if (cause == EEXIST && fs::is_directory(at, error)) continue;  // another has been faster
+    // What was above is gone: of a command that was refused and had made it.
+    if (cause == ENOENT && !fs::exists(parent_of(at), error)) return make_directories(directory, made);
+    const bool in_the_way = cause == EEXIST || cause == ENOTDIR;
+    const std::string why =
+        cause == EEXIST ? "something else has this name" : std::generic_category().message(cause);
+    throw Error({.fault = Fault::io,
+                 .where = at.string(),
+                 .what = str("cannot create the directory: ", why),
+                 .hint = str(in_the_way ? "move it away, or " : "",
+                             "choose a folder that can be written")});
+  }
+}
+
 fs::path behind_link(const fs::path& path) {
   std::error_code error;
   if (!fs::is_symlink(path, error)) return path;

@@ -15,6 +15,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace notch {
 
@@ -41,6 +42,10 @@ void require_absent(const fs::path& path);
 /// Makes `bytes` the file `path`, atomically and durably. Throws Fault::io with the needed and free bytes.
 void write_file(const fs::path& path, std::string_view bytes,
                 Existing existing = Existing::replace);
+
+/// Makes a directory and what is above it, where it is not there yet; those that this call has made, and no
+/// other process, are added to `made`, upper ones first. Throws Fault::io.
+void make_directories(const fs::path& directory, std::vector<fs::path>* made = nullptr);
 
 /// Where a path that a user has named leads, if it is a symbolic link to something; else itself. For
 /// outputs of the command line, where writing through a link is what is meant.

@@ -195,32 +195,25 @@ fs::path new_directory(const fs::path& named) {
   return behind_link(out);
 }
 
-void make_directory(const fs::path& dir) {
-  std::error_code error;
-  fs::create_directories(dir, error);
-  std::error_code ignored;
-  if (fs::is_directory(dir, ignored)) return;
-  throw Error({.fault = Fault::io,
-               .where = dir.string(),
-               .what = str("cannot create the directory: ",
-                           error ? error.message() : "a file has this name"),
-               .hint = "choose a folder that can be written"});
-}
-
 void write_directory(const fs::path& out, const std::function<void(const fs::path&)>& write) {
-  std::vector<fs::path> made;  // the folders above it that are not there yet, the lowest first
-  for (fs::path above = out.parent_path(); !above.empty() && !fs::exists(above);
-       above = above.parent_path()) {
-    made.push_back(above);
-  }
+  const fs::path above = out.parent_path();
+  std::vector<fs::path> made;
   try {
-    if (out.has_parent_path()) make_directory(out.parent_path());
-    DirectoryWriter directory(out, Existing::refuse);
-    write(directory.temporary());
-    directory.commit();
-  } catch (...) {  // what is refused leaves nothing
+    std::optional<DirectoryWriter> directory;
+    while (!directory) {
+      make_directories(above, &made);
+      try {
+        directory.emplace(out, Existing::refuse);
+      } catch (const Error&) {
+        // A command that had made it and is refused takes it away again.
+        if (above.empty() || fs::exists(above)) throw;
+      }
+    }
+    write(directory->temporary());
+    directory->commit();
+  } catch (...) {  // what is refused leaves nothing of its own
     std::error_code ignored;
-    for (const fs::path& folder : made) fs::remove(folder, ignored);
+    for (auto folder = made.rbegin(); folder != made.rend(); ++folder) fs::remove(*folder, ignored);
     throw;
   }
 }

@@ -62,11 +62,9 @@ std::filesystem::path new_directory(const std::filesystem::path& named);
 /// The same of what a flag names; usage error for none.
 std::filesystem::path new_directory(const Args& args, std::string_view flag = "out");
 
-/// Makes it and what is above it, where it is not there yet.
-void make_directory(const std::filesystem::path& dir);
-
-/// The directory that new_directory gave, with everything that `write` puts into the one it is given,
-/// or not there at all. Usage error where another command has made one there meanwhile.
+/// The directory that new_directory gave, with everything that `write` puts into the one it is given, or not
+/// there at all, nor folders above that were made for it, but for those that another command uses by then.
+/// Usage error where another command has made one there meanwhile.
 void write_directory(const std::filesystem::path& out,
                      const std::function<void(const std::filesystem::path&)>& write);
 

@@ -63,7 +63,7 @@ void write_parts(const RunDir& dir, const std::vector<RunPart>& parts, Experimen
   }
   for (const SeedResults& s : seeds) {
     const fs::path folder = dir.path() / str("seed-", s.seed) / "rows";
-    make_directory(folder);
+    make_directories(folder);
     for (const RowResult& r : s.rows) {
       write_file(folder / (r.name + ".json"), row_text(r));
     }

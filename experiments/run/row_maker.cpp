@@ -27,7 +27,7 @@ RowMaker::RowMaker(const RunContext& run, std::int64_t seed)
       folder_(run.dir.path() / ("seed-" + std::to_string(seed))),
       scored_on_(scored_hash(run.config, run.data)) {
   results_.seed = seed;
-  fs::create_directories(folder_ / "rows");
+  make_directories(folder_ / "rows");
   remove_stale_temporaries(run.dir.path() / "models", RunDir::is_model);
   remove_stale_temporaries(folder_, [](std::string_view name) { return name == kLayerStudy; });
   remove_stale_temporaries(folder_ / "rows", [](std::string_view name) {
@@ -61,7 +61,7 @@ bool RowMaker::make(RowResult row, const Build& build) {
   double scoring = 0;
   if (run_.time) run_.progress.run(run_.time->begin(seed_, row.name));
   row.build = build_text();
-  fs::create_directories(model(row.name).parent_path());
+  make_directories(model(row.name).parent_path());
   try {
     DirectoryWriter dir(model(row.name));
     run_.data.source.tokenizer.save(dir.temporary());

@@ -28,18 +28,6 @@ bool is_temporary_of_runs(std::string_view name) {
   return is_temporary_name(name, base) && is_written_by_runs(base);
 }
 
-void create(const fs::path& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  std::error_code ignored;
-  if (fs::is_directory(path, ignored)) return;
-  throw Error({.fault = Fault::io,
-               .where = path.string(),
-               .what = str("cannot create the run directory: ",
-                           error ? error.message() : "a file has this name"),
-               .hint = "choose another directory with --out"});
-}
-
 void remove_entry(const fs::path& entry) {
   std::error_code error;
   fs::remove_all(entry, error);
@@ -120,7 +108,7 @@ RunDir::RunDir(fs::path path, Earlier earlier)
                  .found = str("no ", kResolvedConfig),
                  .hint = "start it without --resume"});
   }
-  create(path_);
+  make_directories(path_);
   lock_ = std::make_unique<RunLock>(path_);
   has_run = fs::exists(path_ / kResolvedConfig);  // by now: another may have run meanwhile
   const std::vector<fs::path> entries = entries_of(path_);

@@ -218,6 +218,32 @@ TEST_CASE("what is new and fails to be written is whole or not there") {
   CHECK(failures > 10);
 }
 
+TEST_CASE("folders are made down to the last, and are told if they were new") {
+  const TemporaryDirectory dir;
+  std::vector<fs::path> made;
+  make_directories(dir / "a/b/", &made);
+  CHECK(made == std::vector<fs::path>{dir / "a", dir / "a/b"});
+  make_directories(dir / "a/b", &made);
+  make_directories(dir / "a/c/d");
+  CHECK(made.size() == 2);
+  CHECK(fs::is_directory(dir / "a/c/d"));
+  make_directories("");
+  write_file(dir / "f", "mine");
+  fs::create_symlink("nowhere", dir / "dangling");
+  fs::create_directory_symlink("a", dir / "link");
+  make_directories(dir / "link/e");
+  CHECK(fs::is_directory(dir / "a/e"));
+  for (const char* name : {"f", "dangling"}) {
+    for (const fs::path& path : {dir / name, dir / name / "below"}) {
+      const ErrorParts parts = error_of([&] { make_directories(path); });
+      CHECK(parts.fault == Fault::io);
+      CHECK(parts.where == (dir / name).string());
+      CHECK(parts.hint.find("move it away") == 0);
+    }
+  }
+  CHECK(read_file(dir / "f") == "mine");
+}
+
 TEST_CASE("what killed writers left goes when something is written") {
   const TemporaryDirectory dir;
   const pid_t ended = ::fork();
