@@ -14,6 +14,15 @@
 
 namespace notch::experiments {
 
+/// What a verb does with the path that a flag's value is.
+enum class PathUse : std::uint8_t {
+  none,      ///< it is no path
+  read,      ///< a file or a model directory
+  written,   ///< a file, that may not be there yet
+  added_to,  ///< a file, that may
+  filled,    ///< a directory
+};
+
 struct Flag {
   std::string_view name{};  ///< without the dashes
   char letter = 0;          ///< for -x; 0 = none
@@ -22,9 +31,7 @@ struct Flag {
   std::string_view help{};
   std::string_view fallback{};            ///< shown as default
   std::vector<std::string_view> words{};  ///< allowed values; empty = any
-  bool reads = false;   ///< the value is a file or a model directory that the verb reads
-  bool writes = false;  ///< a file that the verb writes, or a directory
-  bool adds = false;    ///< and that may be there: it is added to
+  PathUse path = PathUse::none;
 };
 
 struct Positional {

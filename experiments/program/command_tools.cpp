@@ -70,10 +70,11 @@ bool would_replace(const fs::path& output, const fs::path& input) {
 void require_inputs_kept(const Verb& verb, const Args& args) {
   std::vector<std::string> inputs = args.positionals, outputs;
   for (const Flag& flag : verb.flags) {
-    if (flag.reads && args.has(flag.name)) inputs.push_back(*args.value(flag.name));
+    if (flag.path == PathUse::read && args.has(flag.name)) inputs.push_back(*args.value(flag.name));
   }
   for (const Flag& flag : verb.flags) {
-    if (!flag.writes || !args.has(flag.name)) continue;
+    const bool is_file = flag.path == PathUse::written || flag.path == PathUse::added_to;
+    if (!is_file || !args.has(flag.name)) continue;
     const std::string output = *args.value(flag.name);
     const bool replaces = std::ranges::any_of(
         inputs, [&](const std::string& input) { return would_replace(output, input); });
@@ -103,8 +104,8 @@ std::vector<fs::path> finished_entries(const fs::path& directory) {
 
 void require_outputs_absent(const Verb& verb, const Args& args) {
   for (const Flag& flag : verb.flags) {
-    const bool one_file = flag.writes && !flag.adds && flag.value == "FILE";
-    if (one_file && args.has(flag.name)) require_absent(*args.value(flag.name));
+    if (flag.path == PathUse::written && args.has(flag.name))
+      require_absent(*args.value(flag.name));
   }
 }
 

@@ -96,9 +96,9 @@ Verb narrow_verb() {
           {.name = "text",
            .value = "FILE",
            .help = "what they are measured on: the training text",
-           .reads = true},
+           .path = PathUse::read},
           {.name = "windows", .value = "N", .help = "of it, from the start", .fallback = "128"},
-          {.name = "out", .value = "DIR", .help = "the directory to write"},
+          {.name = "out", .value = "DIR", .help = "the directory to write", .path = PathUse::filled},
           no_verify_flag(),
           threads_flag(),
           output_flag()}};

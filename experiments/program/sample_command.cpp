@@ -148,7 +148,7 @@ std::vector<Flag> sample_flags() {
        .value = "MODEL_DIR",
        .help = "a faster model of the same tokenizer that proposes tokens; the text's distribution "
                "stays the same",
-       .reads = true},
+       .path = PathUse::read},
       no_verify_flag(),
       threads_flag()};
 }

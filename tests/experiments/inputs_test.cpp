@@ -9,15 +9,17 @@ using test::check_refused;
 using test::Outcome;
 using test::Program;
 
-TEST_CASE("every path flag says whether its verb reads or writes it") {
+TEST_CASE("every path flag says what its verb does with the path") {
   for (const Command& command : commands()) {
     for (const Flag& flag : command.verb.flags) {
       CAPTURE(command.verb.name, flag.name);
-      const bool directory = flag.value == "DIR" || flag.value == "MODEL_DIR";
-      if (flag.value == "FILE" || (directory && flag.name != "out")) {
-        CHECK(flag.reads != flag.writes);
+      if (flag.value == "FILE") {
+        CHECK(flag.path != PathUse::none);
+        CHECK(flag.path != PathUse::filled);
+      } else if (flag.value == "DIR" || flag.value == "MODEL_DIR") {
+        CHECK((flag.path == PathUse::read || flag.path == PathUse::filled));
       } else {
-        CHECK_FALSE((flag.reads || flag.writes));
+        CHECK(flag.path == PathUse::none);
       }
     }
   }

@@ -17,7 +17,7 @@ TEST_CASE("no verb replaces a file that it is told to write") {
   for (const experiments::Command& command : experiments::commands()) {
     const experiments::Verb& verb = command.verb;
     for (const experiments::Flag& flag : verb.flags) {
-      if (!flag.writes || flag.adds || flag.value != "FILE") continue;
+      if (flag.path != experiments::PathUse::written) continue;
       seen.insert(str(verb.name, " --", flag.name));
       std::string arguments(verb.name);
       // Refused before anything is read.
