@@ -1,6 +1,6 @@
 // Files: whole-file reads with a limit, and writes that are complete or absent.
 //
-// A file or directory is written beside its destination (`<name>.tmp-<host>-<pid>`), fsynced, then renamed,
+// A file or directory is written beside its destination (`<name>.tmp-<host>@<boot>-<pid>`), fsynced, then renamed,
 // and the parent directory is fsynced: after a crash at any instant the destination holds the complete old
 // or the complete new content. A writer that may not replace anything is told by the renaming itself, so of
 // several that write one path at once the first has it and the others are refused. No writer follows a
@@ -97,8 +97,8 @@ class DirectoryWriter {
   bool committed_ = false;
 };
 
-/// Whether `name` is a writer's temporary, X.tmp-<host>-<pid> or the same and -old (earlier builds left the
-/// host out); X is stored in `base`.
+/// Whether `name` is a writer's temporary, X.tmp-<host>@<boot>-<pid> or the same and -old (earlier builds left
+/// the boot id out, or the host as well); X is stored in `base`.
 bool is_temporary_name(std::string_view name, std::string& base);
 
 /// Removes the temporaries directly below `directory` that earlier processes left of what `ours`

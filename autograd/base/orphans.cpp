@@ -40,7 +40,8 @@ fs::file_time_type last_written(const fs::path& path) {
 }
 
 bool seems_left(const fs::path& path, const TemporaryName& name) {
-  if (name.host == temporary_host()) return has_ended(name.number);
+  const bool shares_locks = !name.boot.empty() && name.boot == boot_id();
+  if (shares_locks || name.host == host_in_names(host_name())) return has_ended(name.number);
   return fs::file_time_type::clock::now() - last_written(path) > kForeign;
 }
 

@@ -8,15 +8,21 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <fstream>
 #include <limits>
 #include <string>
 #include <system_error>
 #include <thread>
 
+#include "autograd/base/error.h"
+#include "autograd/base/sha256.h"
+
 namespace notch {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr char kBootMark = '@';  // in no host_in_names
 
 /// Whether the path still names what is open there.
 bool names(const fs::path& path, int fd) {
@@ -51,14 +57,25 @@ std::string host_name() {
   return ::gethostname(name, sizeof name - 1) == 0 && name[0] ? name : "unknown-host";
 }
 
-std::string temporary_host() {
-  std::string host = host_name();
-  for (char& c : host) {
+std::string host_in_names(std::string_view host) {
+  constexpr std::size_t kMost = 16, kDigest = 8;
+  std::string name(host);
+  for (char& c : name) {
     const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
     if (!plain && c != '_') c = '-';
   }
-  return host;
+  if (name.size() <= kMost) return name;
+  return str(name.substr(0, kMost - kDigest - 1), '-', sha256(host).substr(0, kDigest));
 }
+
+std::string boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id(8, '\0');
+  const bool whole = file.read(id.data(), static_cast<std::streamsize>(id.size())).good();
+  return whole && id.find_first_not_of("0123456789abcdef") == id.npos ? id : "";
+}
+
+std::string temporary_host() { return str(host_in_names(host_name()), kBootMark, boot_id()); }
 
 fs::path temporary_of(const fs::path& path, pid_t number) {
   fs::path temporary = path;
@@ -79,6 +96,10 @@ std::optional<TemporaryName> parse_temporary_name(std::string_view name) {
   const std::size_t last = name.rfind('-');
   const bool has_host = last != name.npos;
   if (has_host) out.host = name.substr(0, last);
+  if (const std::size_t at = out.host.find(kBootMark); at != out.host.npos) {
+    out.boot = out.host.substr(at + 1);
+    out.host.resize(at);
+  }
   out.number = name.substr(has_host ? last + 1 : 0);
   if (has_host && out.host.empty()) return std::nullopt;
   if (out.number.empty() || out.number.find_first_not_of(kDigits) != out.number.npos)

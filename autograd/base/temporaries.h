@@ -5,7 +5,10 @@
 // removes one that seems to be left holds it meanwhile, so that no two remove, and none removes what another
 // has begun under the name. A file system without locks leaves the number as the only witness, and one that
 // several hosts share (NFS) may keep the locks of each to itself: so the host's name is in a temporary's, and
-// what another host has begun is taken for left only when a week has passed over it.
+// what another host has begun is taken for left only when a week has passed over it. Containers have names of
+// their own but share a kernel and with it the locks: what tells them from hosts is the kernel's boot id, which
+// is in the name too. (Whether a file system is a local one would not do: a host that exports its disk by NFS
+// does not see the locks of those that write to it.)
 #pragma once
 
 #include <sys/types.h>
@@ -30,16 +33,23 @@ inline constexpr pid_t kAbovePids = pid_t{1} << 22;
 /// What this host is called; "unknown-host" where nothing says it.
 std::string host_name();
 
-/// Of X.tmp-<host>-<pid> or X.tmp-<host>-<pid>-old.
+/// Of X.tmp-<host>@<boot>-<pid> or X.tmp-<host>@<boot>-<pid>-old.
 struct TemporaryName {
   std::string base{};    ///< X
-  std::string host{};    ///< as temporary_host; "" in names that earlier builds gave
+  std::string host{};    ///< as host_in_names; "" in names that earlier builds gave
+  std::string boot{};    ///< as boot_id; "" where it is not known, and in such names
   std::string number{};  ///< decimal digits
   bool aside = false;    ///< ends in "-old"
 };
 std::optional<TemporaryName> parse_temporary_name(std::string_view name);
 
-/// host_name() as temporaries carry it: letters, digits, '-' and '_'; '-' stands for anything else.
+/// A host's name as temporaries carry it: letters, digits, '-' and '_'; '-' stands for anything else. At most 16
+/// characters, the last of a longer one being of its digest: a file's name has room for 255 bytes (NAME_MAX).
+std::string host_in_names(std::string_view host);
+/// What this kernel drew when it started, so that all containers of a machine have it and no other machine: 8
+/// hexadecimal digits, or "".
+std::string boot_id();
+/// Both, as they are in names: "<host>@<boot>".
 std::string temporary_host();
 /// The path's temporary of a process of that number here.
 std::filesystem::path temporary_of(const std::filesystem::path& path, pid_t number);

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <limits>
 #include <optional>
 #include <set>
 #include <string>
@@ -351,22 +352,61 @@ TEST_CASE("another host's temporaries stay until a week has passed") {
   CHECK(remove_both() == Names{"model"});
 }
 
+TEST_CASE("another container's temporaries go as soon as they are not locked") {
+  const TemporaryDirectory dir;
+  const std::string boot = boot_id();
+  if (boot.empty()) return;  // the kernel does not say
+  const std::string other = (boot[0] == '0' ? "1" : "0") + boot.substr(1), dead = killed_after([] {});
+  const std::string theirs = "f.tmp-3fa9c1d2e4b5@", name = theirs + boot + "-" + dead,
+                    far = theirs + other + "-" + dead, nameless = theirs + "-" + dead;
+  for (const std::string& each : {name, far, nameless}) write_file(dir / each, "half");
+  {
+    const Lock writer(dir / name);
+    remove_orphans(dir / "f");
+    CHECK(names_in(dir.path()) == Names{name, far, nameless});
+  }
+  remove_orphans(dir / "f");
+  CHECK(names_in(dir.path()) == Names{far, nameless});
+}
+
+TEST_CASE("a host's name takes little of a file's, and stays that of one host") {
+  CHECK(host_in_names("node_7") == "node_7");
+  CHECK(host_in_names("3fa9c1d2e4b5") == "3fa9c1d2e4b5");  // a container's
+  CHECK(host_in_names("a.b c@d") == "a-b-c-d");
+  const std::string domain = ".a-region-somewhere.compute.internal",
+                    one = host_in_names("ip-10-0-0-1" + domain),
+                    other = host_in_names("ip-10-0-0-2" + domain);
+  CHECK(one.starts_with("ip-10-0-"));
+  CHECK(one.size() == 16);
+  CHECK(one != other);
+  CHECK(host_in_names("0123456789abcdef") == "0123456789abcdef");
+  const std::string mine = temporary_of("", std::numeric_limits<pid_t>::max()).string() + "-old";
+  CHECK(mine.size() <= 45);
+  const TemporaryDirectory dir;
+  const std::string longest(255 - 45, 'n');
+  write_file(dir / longest, "text");
+  { DirectoryWriter(dir / (longest.substr(1) + "d")).commit(); }
+  { DirectoryWriter(dir / (longest.substr(1) + "d")).commit(); }
+  CHECK(names_in(dir.path()) == Names{longest, longest.substr(1) + "d"});
+}
+
 TEST_CASE("a temporary's name says of what, whose and which it is") {
   const auto parts = [](std::string_view name) -> std::vector<std::string> {
     const auto found = parse_temporary_name(name);
     if (!found) return {};
-    return {found->base, found->host, found->number, found->aside ? "aside" : ""};
+    return {found->base, found->host, found->boot, found->number, found->aside ? "aside" : ""};
   };
   using Parts = std::vector<std::string>;
-  CHECK(parts("f.tmp-node-7-12") == Parts{"f", "node-7", "12", ""});
-  CHECK(parts("f.tmp-node-7-12-old") == Parts{"f", "node-7", "12", "aside"});
-  CHECK(parts("f.tmp-an-old-3") == Parts{"f", "an-old", "3", ""});
-  CHECK(parts("f.tmp-1.tmp-h-2") == Parts{"f.tmp-1", "h", "2", ""});
-  CHECK(parts("f.tmp-12-old") == Parts{"f", "", "12", "aside"});
+  CHECK(parts("f.tmp-node-7@1a2b-12") == Parts{"f", "node-7", "1a2b", "12", ""});
+  CHECK(parts("f.tmp-node-7@1a2b-12-old") == Parts{"f", "node-7", "1a2b", "12", "aside"});
+  CHECK(parts("f.tmp-node-7@-12") == Parts{"f", "node-7", "", "12", ""});
+  CHECK(parts("f.tmp-node-7-12") == Parts{"f", "node-7", "", "12", ""});
+  CHECK(parts("f.tmp-an-old-3") == Parts{"f", "an-old", "", "3", ""});
+  CHECK(parts("f.tmp-1.tmp-h-2") == Parts{"f.tmp-1", "h", "", "2", ""});
+  CHECK(parts("f.tmp-12-old") == Parts{"f", "", "", "12", "aside"});
   for (const char* other :
-       {"f", "f.tmp-", "f.tmp-notes", "f.tmp--3", "f.tmp-h-", ".tmp-h-3", "-old"})
+       {"f", "f.tmp-", "f.tmp-notes", "f.tmp--3", "f.tmp-@1a-3", "f.tmp-h-", ".tmp-h-3", "-old"})
     CHECK(parts(other).empty());
-  const std::string host = temporary_host();
-  CHECK(host.find_first_of("./ ") == host.npos);
-  CHECK(parts(temporary_of("d/f", 9).filename().string()) == Parts{"f", host, "9", ""});
+  CHECK(parts(temporary_of("d/f", 9).filename().string()) ==
+        Parts{"f", host_in_names(host_name()), boot_id(), "9", ""});
 }
