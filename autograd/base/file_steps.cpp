@@ -1,6 +1,7 @@
 #include "autograd/base/file_steps.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <string>
@@ -92,6 +93,13 @@ void sync_tree(const fs::path& directory) {
   }
   if (error) fail_on(directory, "cannot list", error.value());
   sync_directory(directory);
+}
+
+bool names(const fs::path& path, int fd) {
+  struct stat open {};
+  struct stat named {};
+  return ::fstat(fd, &open) == 0 && ::lstat(path.c_str(), &named) == 0 &&
+         open.st_dev == named.st_dev && open.st_ino == named.st_ino;
 }
 
 fs::path parent_of(const fs::path& path) {

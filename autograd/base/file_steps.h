@@ -50,6 +50,9 @@ void sync_directory(const fs::path& path);
 /// Everything in it, and itself last.
 void sync_tree(const fs::path& directory);
 
+/// Whether the path still names what is open there.
+bool names(const fs::path& path, int fd);
+
 /// What has the path's last name in it.
 fs::path parent_of(const fs::path& path);
 

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "autograd/base/error.h"
+#include "autograd/base/file_steps.h"
 #include "autograd/base/sha256.h"
 
 namespace notch {
@@ -23,14 +24,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr char kBootMark = '@';  // in no host_in_names
-
-/// Whether the path still names what is open there.
-bool names(const fs::path& path, int fd) {
-  struct stat open {};
-  struct stat named {};
-  return ::fstat(fd, &open) == 0 && ::lstat(path.c_str(), &named) == 0 &&
-         open.st_dev == named.st_dev && open.st_ino == named.st_ino;
-}
 
 int open_to_lock(const fs::path& path) {
   constexpr int kFlags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;

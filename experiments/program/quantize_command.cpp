@@ -21,6 +21,7 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/run/mixed_row.h"
+#include "experiments/run/sensitivity_list.h"
 #include "experiments/run/setup.h"
 #include "nn/model.h"
 #include "quant/methods/post_training.h"

@@ -3,13 +3,11 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
-#include <sstream>
 
-#include "autograd/base/files.h"
 #include "autograd/base/names.h"
-#include "autograd/base/orphans.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
+#include "experiments/run/sensitivity_list.h"
 #include "experiments/run/setup.h"
 #include "experiments/show/table.h"
 #include "nn/text_loss.h"
@@ -38,27 +36,6 @@ std::string key_of(const ExperimentConfig& config, const quant::Method& method,
   return sha256(all).substr(0, 32);
 }
 
-/// The lines of a file that hold for `key`; one that does not read (cut off by a kill) is measured again.
-/// Those of other keys, of another model or text, go to `others`.
-std::vector<quant::Sensitivity> lines_of(const fs::path& file, const std::string& key,
-                                         std::string& others) {
-  std::vector<quant::Sensitivity> out;
-  if (file.empty() || !fs::exists(file)) return out;
-  std::istringstream lines(read_file(file));
-  for (std::string line; std::getline(lines, line);) {
-    try {
-      const Json json = Json::parse(line, file.string());
-      if (json.at("key", file.string()).as_string(file.string()) != key) {
-        others += line + "\n";
-        continue;
-      }
-      out.push_back(quant::sensitivity_from_json(json, file.string()));
-    } catch (const Error&) {
-    }
-  }
-  return out;
-}
-
 /// The loss of a model as it is run: weights rounded, and inputs where the plan says so.
 double made_loss(const nn::Model& model, const quant::Method& method, const quant::Plan& plan,
                  std::span<const nn::Tokens> calibration, std::span<const nn::Tokens> text,
@@ -73,24 +50,6 @@ double made_loss(const nn::Model& model, const quant::Method& method, const quan
 
 }  // namespace
 
-void require_sensitivities(const fs::path& file) {
-  if (file.empty() || !fs::exists(file)) return;
-  const std::string text = read_file(file);
-  if (text.empty()) return;
-  std::istringstream lines(text);
-  for (std::string line; std::getline(lines, line);) {
-    try {
-      quant::sensitivity_from_json(Json::parse(line, file.string()), file.string());
-      return;
-    } catch (const Error&) {
-    }
-  }
-  throw Error({.fault = Fault::input,
-               .where = file.string(),
-               .what = "is no list of sensitivities, and would be replaced by one",
-               .hint = "name a new file, or one that this flag has written"});
-}
-
 bool mixes(const ExperimentConfig& config, const quant::Method& method) {
   return !config.quant.options.mixed.widths.empty() && !method.trains();
 }
@@ -103,27 +62,12 @@ MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method
   weighing.calib.windows = config.quant.options.mixed.windows;
   weighing.calib.source = "train";
   const Calibration text(weighing, model, train, mix64(seed));
-  std::vector<quant::Sensitivity> known;
-  std::string key, others;
+  std::optional<SensitivityList> list;
   quant::SensitivityStore store;
-  const fs::path file = behind_link(kept);
   if (!kept.empty()) {
-    key = key_of(config, method, plan, model, calibration, text.sha256());
-    known = lines_of(kept, key, others);
-    store.find = [&](std::string_view layer, int bits) -> std::optional<quant::Sensitivity> {
-      const auto at = std::ranges::find_if(
-          known, [&](const quant::Sensitivity& s) { return s.layer == layer && s.bits == bits; });
-      if (at == known.end()) return std::nullopt;
-      return *at;
-    };
-    store.keep = [&](const quant::Sensitivity& s) {
-      known.push_back(s);
-      std::string lines = others;
-      for (const quant::Sensitivity& k : known)
-        lines += quant::to_json(k).set("key", key).dump() + "\n";
-      remove_orphans(file);  // now that something is written: a command may have been refused
-      write_file(file, lines);
-    };
+    list.emplace(kept, key_of(config, method, plan, model, calibration, text.sha256()));
+    store.find = [&](std::string_view layer, int bits) { return list->find(layer, bits); };
+    store.keep = [&](const quant::Sensitivity& s) { list->keep(s); };
   }
   goal.file_bytes = [&](const quant::Plan& all) {
     return quant::predict_file_bytes(model, quant::resolve(all, model));

@@ -22,13 +22,8 @@ struct MixedPlan {
   std::int64_t fixed = 0;
 };
 
-/// Throws Fault::input for a file that says something and has no line as mixed_plan keeps them.
-void require_sensitivities(const std::filesystem::path& file);
-
 /// `plan` with a rule for each layer. The layers are weighed on mixed.windows of `train`, drawn apart from
-/// the calibration text. `kept`: a file of one line of JSON per layer and width, written after each, so
-/// that an interrupted measurement goes on; lines of another model, method or text are not taken.
-/// "" keeps nothing. `goal` needs no functions: the file is counted as it will be written, and a rise
+/// the calibration text. `kept`: a SensitivityList, so that an interrupted measurement goes on; "" keeps nothing. `goal` needs no functions: the file is counted as it will be written, and a rise
 /// measured on the same windows, of the whole model as it will be run. Throws as quant::mix.
 MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method,
                      const quant::Plan& plan, nn::Model& model,

@@ -16,6 +16,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/file_calls.h"
+#include "autograd/base/file_steps.h"
 #include "autograd/base/temporaries.h"
 
 namespace notch::experiments {
@@ -116,12 +117,7 @@ RunLock::RunLock(const fs::path& directory) : path_(directory / "run.lock") {
       fail_owned(path_, owner, false);
     }
     // An owner that ended between our open and our lock has unlinked the file we hold: start again.
-    struct stat held {
-    }, named{};
-    if (::fstat(fd_, &held) == 0 && ::stat(path_.c_str(), &named) == 0 &&
-        held.st_ino == named.st_ino && held.st_dev == named.st_dev) {
-      break;
-    }
+    if (names(path_, fd_)) break;
     ::close(fd_);
   }
   const Owner owner = read_owner(fd_);

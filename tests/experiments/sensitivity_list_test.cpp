@@ -1,0 +1,92 @@
+// Lists of what layers cost: of several commands that add to one, each line stays, whole.
+#include "experiments/run/sensitivity_list.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "autograd/base/temporaries.h"
+#include "tests/base/temporary_directory.h"
+#include "tests/catch.h"
+
+namespace notch::test {
+namespace {
+
+using experiments::SensitivityList;
+
+quant::Sensitivity layer(const std::string& name, int bits) {
+  return {.layer = name, .bits = bits, .bytes = 100 * bits, .rise = 1.0 / bits};
+}
+
+TEST_CASE("two lists in one file keep each other's lines") {
+  const TemporaryDirectory dir;
+  SensitivityList one(dir / "list", "one"), other(dir / "list", "other"), same(dir / "list", "one");
+  for (const int bits : {2, 3, 4}) {
+    one.keep(layer("a", bits));
+    other.keep(layer("b", bits));
+    same.keep(layer("c", bits));
+    same.keep(layer("a", bits));  // measured by both
+  }
+  const SensitivityList ones(dir / "list", "one"), others(dir / "list", "other");
+  for (const int bits : {2, 3, 4}) {
+    CHECK(ones.find("a", bits)->rise == 1.0 / bits);
+    CHECK(ones.find("c", bits)->bytes == 100 * bits);
+    CHECK_FALSE(ones.find("b", bits));
+    CHECK(others.find("b", bits));
+  }
+  const std::string text = read_file(dir / "list");
+  CHECK(std::ranges::count(text, '\n') == 9);
+}
+
+TEST_CASE("processes that add to one list at once lose and tear no line") {
+  constexpr int kProcesses = 4, kLayers = 20;
+  const TemporaryDirectory dir;
+  const auto name = [](int i, int n) { return str("h.", i, '.', n); };
+  std::vector<pid_t> children;
+  for (int i = 0; i < kProcesses; ++i) {
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      try {
+        SensitivityList list(dir / "list", str("key", i % 2));
+        for (int n = 0; n < kLayers; ++n) list.keep(layer(name(i, n), 4));
+        ::_exit(0);
+      } catch (...) {
+        ::_exit(1);
+      }
+    }
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
+  }
+  for (int i = 0; i < kProcesses; ++i) {
+    const SensitivityList list(dir / "list", str("key", i % 2));
+    for (int n = 0; n < kLayers; ++n) CHECK(list.find(name(i, n), 4));
+  }
+  CHECK(std::ranges::count(read_file(dir / "list"), '\n') == kProcesses * kLayers);
+}
+
+TEST_CASE("a list looks once for what killed commands left, when it writes") {
+  const TemporaryDirectory dir;
+  const pid_t ended = ::fork();
+  if (ended == 0) ::_exit(0);
+  REQUIRE(::waitpid(ended, nullptr, 0) == ended);
+  const fs::path left = temporary_of(dir / "list", ended);
+  write_file(left, "half");
+  SensitivityList list(dir / "list", "key");
+  CHECK(fs::exists(left));  // the command may be refused yet
+  list.keep(layer("a", 4));
+  CHECK_FALSE(fs::exists(left));
+  write_file(left, "half");
+  list.keep(layer("b", 4));
+  CHECK(fs::exists(left));
+}
+
+}  // namespace
+}  // namespace notch::test
