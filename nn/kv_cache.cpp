@@ -67,12 +67,16 @@ std::size_t elements(const KvShape& s, std::int64_t per_head) {
   return static_cast<std::size_t>(s.n_layer * s.batch * s.kv_heads() * per_head);
 }
 
+void require_room(const KvCache& cache, std::int64_t T) {
+  check(T >= 0 && T <= cache.capacity() - cache.length(), "kv cache", "holds ", cache.length(),
+        " of ", cache.capacity(), " positions, and ", T, " more are given");
+}
+
 void require_call(const KvCache& cache, int layer, std::span<const real> out, const kernels::Qkv& x,
                   std::int64_t T, std::span<const real> scratch) {
   const KvShape& s = cache.shape();
   check(layer >= 0 && layer < s.n_layer, "kv cache", "layer ", layer, " of ", s.n_layer);
-  check(T >= 0 && cache.length() >= 0 && T <= s.capacity - cache.length(), "kv cache", "holds ",
-        cache.length(), " of ", s.capacity, " positions, and ", T, " more are given");
+  require_room(cache, T);
   const auto span_of = [&](std::int64_t distance, std::int64_t width) {
     check(T == 0 || distance >= width, "kv cache", "rows of ", width, " values lie ", distance,
           " apart");
@@ -136,6 +140,12 @@ std::int64_t KvCache::workspace(std::int64_t T) const {
   if (length_ > 0 || T <= kFewQueries)
     return shape_.batch * shape_.kv_heads() * head_workspace(shape_);
   return shape_.batch * shape_.n_head * T + kernels::attention_workspace(prompt_shape(shape_, T));
+}
+
+void KvCache::advance(std::int64_t T) {
+  require_room(*this, T);
+  length_ += T;
+  furthest_ = std::max(furthest_, length_);
 }
 
 void KvCache::truncate(std::int64_t length) {

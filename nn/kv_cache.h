@@ -8,7 +8,6 @@
 //   few tokens in one pass give the bits of one token at a time.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -53,11 +52,8 @@ class KvCache {
               std::span<real> scratch);
   std::int64_t workspace(std::int64_t T) const;
 
-  /// Counts T positions as held, once every layer has attended.
-  void advance(std::int64_t T) {
-    length_ += T;
-    furthest_ = std::max(furthest_, length_);
-  }
+  /// Counts T positions as held, once every layer has attended: no more than there is room for.
+  void advance(std::int64_t T);
   /// Forgets the positions from `length` on: all, or down to kTakeBack before the furthest position
   /// that was held since the cache was empty, in however many calls.
   void truncate(std::int64_t length);

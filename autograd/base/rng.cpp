@@ -103,6 +103,11 @@ Rng::Rng(std::uint64_t seed, std::uint64_t stream) : state_{} {
   }
 }
 
+void Rng::set_state(const State& s) {
+  check(s != State{}, "rng", "a state of zeros gives nothing but zeros");
+  state_ = s;
+}
+
 std::uint64_t Rng::next() {
   State& s = state_;
   const std::uint64_t result = std::rotl(s[1] * 5, 7) * 9;
@@ -120,10 +125,7 @@ std::uint64_t Rng::below(std::uint64_t n) {
   check(n > 0, "rng", "below(0): there is no number in an empty range");
   const std::uint64_t surplus = (0 - n) % n;  // 2^64 mod n: as many of the 2^64 values are rejected
   std::uint64_t x = next();
-  while (x < surplus) {
-    check(x != 0 || state_ != State{}, "rng", "the state is zeros, and gives nothing but zeros");
-    x = next();
-  }
+  while (x < surplus) x = next();
   return x % n;
 }
 

@@ -21,7 +21,7 @@ class Rng {
   double normal();  ///< N(0, 1): inverse CDF of one uniform (Wichura 1988, AS 241)
 
   const State& state() const { return state_; }
-  void set_state(const State& s) { state_ = s; }
+  void set_state(const State& s);  ///< refuses zeros, from which nothing but zeros comes
 
  private:
   State state_;

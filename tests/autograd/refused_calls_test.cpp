@@ -233,11 +233,7 @@ TEST_CASE("kernels refuse spans that are too short or negative sizes") {
       [&] { FlatBlock block(~std::size_t{0} / 4); },
       [&] { allocate_large(~std::size_t{0}); },
       [&] { Arena().allocate(~std::size_t{0}); },
-      [&] {
-        Rng zeros(1);
-        zeros.set_state({});
-        zeros.below(5);
-      },
+      [] { Rng(1).set_state({}); },
       [&] { Sha256 hash(nullptr); },
   });
 }
