@@ -173,13 +173,14 @@ Source read_source(const fs::path& root, const fs::path& path) {
   return source;
 }
 
-std::vector<Source> all_sources() {
+using Extensions = std::set<fs::path>;
+
+std::vector<Source> all_sources(const Extensions& extensions = {".h", ".cpp"}) {
   const fs::path root = notch::test::source_dir();
   std::vector<Source> sources;
   for (const char* folder : {"autograd", "nn", "optim", "quant", "data", "experiments", "tests"}) {
     for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
-      const fs::path extension = entry.path().extension();
-      if (entry.is_regular_file() && (extension == ".h" || extension == ".cpp")) {
+      if (entry.is_regular_file() && extensions.contains(entry.path().extension())) {
         sources.push_back(read_source(root, entry.path()));
       }
     }
@@ -213,10 +214,12 @@ TEST_CASE("each room's main header says what it may include") {
   }
 }
 
-TEST_CASE("no source file is much longer than 400 lines") {
-  for (const Source& source : all_sources()) {
+TEST_CASE("no source file or script is much longer than 400 lines") {
+  const std::vector<Source> all = all_sources({".h", ".cpp", ".sh", ".py", ".mjs", ".toml"});
+  for (const Source& source : all) {
     if (source.lines > 420) FAIL_CHECK(source.path << " has " << source.lines << " lines");
   }
+  CHECK(std::ranges::any_of(all, [](const Source& s) { return s.path == "tests/run.sh"; }));
 }
 
 TEST_CASE("quoted includes name files of the repository") {
