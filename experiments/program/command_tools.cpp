@@ -52,6 +52,10 @@ bool same_file(const fs::path& a, const fs::path& b) {
   return !error && at == fs::weakly_canonical(fs::absolute(b), error) && !error;
 }
 
+bool has_any(const fs::path& dir, std::span<const std::string_view> names) {
+  return std::ranges::any_of(names, [&](std::string_view name) { return fs::exists(dir / name); });
+}
+
 bool would_replace(const fs::path& output, const fs::path& input) {
   constexpr std::array<std::string_view, 7> kRead{
       nn::kConfigFile, nn::kWeightsFile, nn::kManifestFile,  "tokenizer.json",
@@ -109,11 +113,13 @@ void require_outputs_absent(const Verb& verb, const Args& args) {
   }
 }
 
+bool is_report(const fs::path& dir) {
+  return !fs::exists(dir / kResolvedConfig) && has_any(dir, kReportFiles);
+}
+
 bool is_one_checkpoint(const fs::path& dir) {
   constexpr std::array<std::string_view, 3> kOthers{nn::kConfigFile, kResolvedConfig, kLayerStudy};
-  return fs::exists(dir / nn::kManifestFile) &&
-         std::ranges::none_of(kOthers,
-                              [&](std::string_view name) { return fs::exists(dir / name); });
+  return fs::exists(dir / nn::kManifestFile) && !has_any(dir, kOthers) && !is_report(dir);
 }
 
 void require_model_directory(const fs::path& dir) {

@@ -47,7 +47,9 @@ void note_rewritten(const fs::path& file, nn::Digest digest);
 /// run that goes on, or that was interrupted.
 std::vector<std::filesystem::path> finished_entries(const std::filesystem::path& directory);
 
-/// Whether the directory is a checkpoint: a manifest, and neither a model nor what a run tells of itself.
+/// Whether the directory has a report and is no run: one of some of a run's rows, or of several sizes.
+bool is_report(const fs::path& dir);
+/// Whether it is a checkpoint: a manifest, and neither a model, nor a report, nor what a run tells of itself.
 bool is_one_checkpoint(const fs::path& dir);
 
 /// Throws for a damaged file of a model directory and notes what was rewritten; --no-verify does neither.

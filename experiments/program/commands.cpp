@@ -304,12 +304,13 @@ std::vector<Command> make_commands() {
              no_verify_flag()})},
        inspect_command},
       {{.name = "verify",
-        .summary = "whether every file of a model, a checkpoint or a run is what was written",
+        .summary =
+            "whether every file of a model, a checkpoint, a run or a report is what was written",
         .examples = {"notch verify MODEL_DIR", "notch verify runs/quick --evaluate"},
         .positionals = {{.name = "PATH",
-                         .help = "a model, a run, a checkpoint, a row, .safetensors or .gguf; what "
-                                 "a run tells of itself (configuration, metrics, results, report "
-                                 "and the like) has digests when it is finished"}},
+                         .help = "a model, a run, a report, a checkpoint, a row, .safetensors or "
+                                 ".gguf; what a run tells of itself (configuration, metrics, "
+                                 "results, report and the like) has digests when it is finished"}},
         .flags = with_output(
             {{.name = "evaluate", .help = "of a run: also score every row again"}, threads_flag()}),
         .overrides = true},

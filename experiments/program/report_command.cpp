@@ -79,6 +79,15 @@ void write_parts(const RunDir& dir, const std::vector<RunPart>& parts, Experimen
   }
 }
 
+/// In a folder that stands for no run.
+template <class AnyReport>
+void write_report(const AnyReport& report, const fs::path& out) {
+  write_directory(out, [&](const fs::path& dir) {
+    report.write(dir);
+    keep_report_digests(dir);
+  });
+}
+
 /// One report of runs that are of models of different sizes.
 int report_sizes(const Args& args) {
   std::vector<SizedRun> runs;
@@ -106,7 +115,7 @@ int report_sizes(const Args& args) {
   require_out(args);
   const SizesReport report(std::move(runs));
   const fs::path directory = new_directory(args);
-  write_directory(directory, [&](const fs::path& dir) { report.write(dir); });
+  write_report(report, directory);
   if (const auto format = args.value("output")) {
     std::cout << render(report.table(), parse_table_format(*format));
     return 0;
@@ -164,7 +173,7 @@ int report_command(const Args& args) {
     fs::path out;
     if (args.has("out")) {
       out = new_directory(args);
-      write_directory(out, [&](const fs::path& dir) { report.write(dir); });
+      write_report(report, out);
     }
     print_report(args, report, seeds, out);
     return 0;

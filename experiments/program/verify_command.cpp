@@ -27,7 +27,7 @@ namespace {
 constexpr double kSameLoss = 1e-5;
 
 constexpr std::string_view kWhatIsVerified =
-    "a model, a run, a checkpoint, a row, .safetensors or .gguf";
+    "a model, a run, a report, a checkpoint, a row, .safetensors or .gguf";
 
 class Findings {
  public:
@@ -188,7 +188,7 @@ void verify_row(Findings& findings, const fs::path& file, const fs::path& model,
   });
 }
 
-/// What a run tells of itself in `folder`. Digests are kept when it is finished.
+/// What a run tells of itself in `folder`, whose digests are kept when it is finished; or a report.
 void verify_told(Findings& findings, const fs::path& folder) {
   const bool listed = fs::exists(folder / nn::kManifestFile);
   const std::set<std::string> names =
@@ -273,6 +273,8 @@ int verify_command(const Args& args) {
     verify_run(findings, path, rescore ? &*rescore : nullptr);
   } else if (!fs::is_directory(path)) {
     verify_file(findings, path);
+  } else if (is_report(path)) {
+    verify_told(findings, path);
   } else if (is_one_checkpoint(path)) {
     verify_listed(findings, path);
   } else if (std::ranges::any_of(finished_entries(path), is_checkpoint)) {

@@ -17,14 +17,20 @@ std::vector<fs::path> seed_folders(const fs::path& run) {
   return folders;
 }
 
+std::vector<std::string> files_in(const fs::path& folder) {
+  std::vector<std::string> files;
+  for (const fs::path& file : entries_of(folder))
+    if (fs::is_regular_file(file)) files.push_back(file.filename().string());
+  return files;
+}
+
 }  // namespace
 
+void keep_report_digests(const fs::path& folder) { nn::write_manifest(folder, files_in(folder)); }
+
 void keep_digests(const fs::path& run) {
-  std::vector<std::string> files;
-  for (const fs::path& file : entries_of(run)) {
-    const std::string name = file.filename().string();
-    if (RunDir::is_told(name) && fs::is_regular_file(file)) files.push_back(name);
-  }
+  std::vector<std::string> files = files_in(run);
+  std::erase_if(files, [](const std::string& name) { return !RunDir::is_told(name); });
   for (const fs::path& seed : seed_folders(run))
     if (fs::exists(seed / kLayerStudy)) nn::write_manifest(seed, {kLayerStudy});
   nn::write_manifest(run, files);

@@ -1,6 +1,7 @@
 // Digests of what a finished run says of itself, in manifest.json (nn/manifest.h) beside those files: its
 // configuration, what it read, where it ran, its curves, its table and its report; in a seed's folder of the
-// layer study. Rows, models and checkpoints have digests of their own.
+// layer study. Rows, models and checkpoints have digests of their own. A report in a folder that is no run's has
+// them as well.
 #pragma once
 
 #include <filesystem>
@@ -14,6 +15,9 @@ namespace notch::experiments {
 
 /// Of every file that runs write in the directory `run` itself: for the moment when it is finished.
 void keep_digests(const std::filesystem::path& run);
+
+/// Of every file in a folder that nothing but a report has been written into.
+void keep_report_digests(const std::filesystem::path& folder);
 
 /// Writes `files` of `run` anew by `write`. Their digests go before and come after, so that a process killed in
 /// between leaves a file without one, not one that is taken for damaged; those of the others stay. No digests

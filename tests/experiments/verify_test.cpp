@@ -190,6 +190,39 @@ TEST_CASE("what a finished run tells of itself has digests") {
   }
 }
 
+TEST_CASE("a report in a folder of its own has digests") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml -q").code == 0);
+  REQUIRE(program.notch("run tiny.toml model.n_embd=8 --out small -q").code == 0);
+  REQUIRE(program.notch("report run --methods rtn --out some -q").code == 0);
+  REQUIRE(program.notch("report run small --sizes --out sizes -q").code == 0);
+  for (const char* file : {"some/report.html", "some/results.csv", "sizes/2.toml", "sizes/results.md"}) {
+    CAPTURE(file);
+    const fs::path path(file);
+    const auto verify = [&] {
+      return program.notch("verify " + path.parent_path().string() + " -o json");
+    };
+    const Outcome whole = verify();
+    CHECK(whole.code == 0);
+    CHECK(whole.out.find(path.filename().string()) != std::string::npos);
+    CHECK(whole.out.find("no digest") == std::string::npos);
+    const std::string text = read_file(program / file);
+    program.write(file, text + "\n");
+    const Outcome damaged = verify();
+    CHECK(damaged.code == 6);
+    CHECK(troubles(damaged) == Names{"damaged " + path.filename().string()});
+    fs::remove(program / file);
+    CHECK(verify().code == 6);
+    program.write(file, text);
+  }
+  check_refused(program.notch("inspect some"), 4);  // no checkpoint
+  // As earlier builds wrote them.
+  fs::remove(program / "some/manifest.json");
+  const Outcome old = program.notch("verify some -o json");
+  CHECK(old.code == 0);
+  CHECK(old.out.find("no digest") != std::string::npos);
+}
+
 TEST_CASE("verify knows weights by what is in the file") {
   const Program program;
   const std::string weights = program.train() + "/model.safetensors";
