@@ -152,11 +152,12 @@ class Walk {
     for (const Measure& m : moved_by_[t.weight]) done.report.measures.push_back(m);
   }
 
-  /// While the walk runs, tables stand at their round-to-nearest values; returns what they were.
+  /// While the walk runs, tables that will be rounded stand at their round-to-nearest values; returns what they
+  /// were.
   std::vector<std::vector<real>> round_tables() {
     std::vector<std::vector<real>> originals;
     for (const Target& t : targets_) {
-      if (!is_table(t)) continue;
+      if (!is_rounded_table(t)) continue;
       const std::span<const real> w = t.weight->value.flat();
       originals.emplace_back(w.begin(), w.end());
       std::ranges::copy(dequantize(round_nearest(t, options_.gptq.range())), t.weight->value.data);
@@ -167,12 +168,13 @@ class Walk {
   void restore(const std::vector<std::vector<real>>& originals) {
     auto next = originals.begin();
     for (const Target& t : targets_) {
-      if (is_table(t)) std::ranges::copy(*next++, t.weight->value.data);
+      if (is_rounded_table(t)) std::ranges::copy(*next++, t.weight->value.data);
     }
   }
 
-  bool is_table(const Target& t) const {
-    return std::ranges::any_of(model_.embeddings(),
+  bool is_rounded_table(const Target& t) const {
+    return method_.round &&
+           std::ranges::any_of(model_.embeddings(),
                                [&](const nn::Embedding* e) { return e->weight == t.weight; });
   }
 

@@ -117,6 +117,18 @@ TEST_CASE("SparseGPT prunes the least errors of the next 128 columns") {
   CHECK(std::ranges::count(p.keep, 0) == 2688 + 672);  // and 0.3 · 70 · 32
 }
 
+TEST_CASE("where nothing is rounded pruning sees what tables hold") {
+  const std::vector<std::int32_t> ids = Text(5, 8).ids;
+  const std::vector<nn::Tokens> text{{ids, 8, 8}};
+  const PostTrainingOptions options{.prune = {.method = "sparsegpt", .sparsity = 0.5}};
+  const auto planned = make_gpt(), without = make_gpt();
+  prune(*planned, resolve({.weights = {.bits = 8}, .table = Spec{.bits = 2}}, *planned), text,
+        options);
+  prune(*without, resolve({.weights = {.bits = 8}, .table = std::nullopt}, *without), text, options);
+  for (const Param& p : planned->params().params())
+    CHECK(same_bits(p.value.flat(), without->params().find(p.name)->value.flat()));
+}
+
 TEST_CASE("without pruned weights SparseGPT is GPTQ, to the bit") {
   const Layer l(2);
   const Pruned p = sparsegpt(l.w, l.rows, l.cols, l.H, {.sparsity = 0}, "t");
