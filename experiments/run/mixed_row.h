@@ -23,8 +23,9 @@ struct MixedPlan {
 };
 
 /// `plan` with a rule for each layer. The layers are weighed on mixed.windows of `train`, drawn apart from
-/// the calibration text. `kept`: a SensitivityList, so that an interrupted measurement goes on; "" keeps nothing. `goal` needs no functions: the file is counted as it will be written, and a rise
-/// measured on the same windows, of the whole model as it will be run. Throws as quant::mix.
+/// the calibration text. `kept`: a SensitivityList, so that an interrupted measurement goes on; "" keeps
+/// nothing. `goal` needs no functions: the file is counted as it will be written, and a rise measured on the
+/// same windows, of the whole model as it will be run. Throws as quant::mix.
 MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method,
                      const quant::Plan& plan, nn::Model& model,
                      std::span<const nn::Tokens> calibration, std::span<const std::uint16_t> train,
