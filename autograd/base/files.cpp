@@ -99,7 +99,8 @@ void make_directories(const fs::path& directory, std::vector<fs::path>* made) {
     const int cause = errno;
     if (cause == EEXIST && fs::is_directory(at, error)) continue;  // another has been faster
     // What was above is gone: of a command that was refused and had made it.
-    if (cause == ENOENT && !fs::exists(parent_of(at), error)) return make_directories(directory, made);
+    if (cause == ENOENT && !fs::exists(parent_of(at), error))
+      return make_directories(directory, made);
     const bool in_the_way = cause == EEXIST || cause == ENOTDIR;
     const std::string why =
         cause == EEXIST ? "something else has this name" : std::generic_category().message(cause);

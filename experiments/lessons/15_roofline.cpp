@@ -49,7 +49,8 @@ void roofline(Page& page) {
       "To write one token, a model reads each of its weights once and computes twice per weight: "
       "one multiplication, one addition. Take a machine that computes 312e12 times and reads 2e12 "
       "bytes in a second, and Llama 2 with 7e9 weights of 2 bytes (fp16). An operation is a FLOP.");
-  const double bytes = kModelWeights * 2, compute = kOperations / kPeak, memory = bytes / kBandwidth;
+  const double bytes = kModelWeights * 2, compute = kOperations / kPeak,
+               memory = bytes / kBandwidth;
   page.number("operations", "FLOP for one token, 24 · 4096² · 32", kOperations, 5);
   page.number("compute", "time to compute, milliseconds", 1000 * compute, 3);
   page.number("memory", "time to read, milliseconds", 1000 * memory, 3);
@@ -84,7 +85,8 @@ void roofline(Page& page) {
               static_cast<double>(quant::kv_cache_bytes(quant::KvKind::fp16, llama)) / mib);
   page.number("int8", "the same in 8 bits with scales",
               static_cast<double>(quant::kv_cache_bytes(quant::KvKind::int8, llama)) / mib);
-  page.number("equal", "tokens whose cache equals the 4-bit weights", kModelWeights / 2 / per_token, 4);
+  page.number("equal", "tokens whose cache equals the 4-bit weights", kModelWeights / 2 / per_token,
+              4);
   page.say(
       "The cache is read for every token as well. Beyond that length it costs more than the "
       "weights, and quantizing weights further helps little: then it is the cache that wants fewer "

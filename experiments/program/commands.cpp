@@ -189,19 +189,20 @@ std::vector<Command> make_commands() {
                          .help = "directories of `notch run`, of one configuration but for seeds, "
                                  "methods and rows; with --sizes of several",
                          .repeated = true}},
-        .flags = with_output({{.name = "out",
-                               .value = "DIR",
-                               .help = "the directory to write",
-                               .fallback = "the run's own",
-                               .path = PathUse::filled},
-                              {.name = "sizes",
-                               .help = "runs of models of different sizes, scored on one text: "
-                                       "their fronts in one plot, each beside its own control"},
-                              {.name = "methods",
-                               .value = "LIST",
-                               .help = "these rows alone, by method, label or name ('qat-*,gptq*'), "
-                                       "with fp32 and their controls; files are written to --out"},
-                              wide_flag()}),
+        .flags =
+            with_output({{.name = "out",
+                          .value = "DIR",
+                          .help = "the directory to write",
+                          .fallback = "the run's own",
+                          .path = PathUse::filled},
+                         {.name = "sizes",
+                          .help = "runs of models of different sizes, scored on one text: "
+                                  "their fronts in one plot, each beside its own control"},
+                         {.name = "methods",
+                          .value = "LIST",
+                          .help = "these rows alone, by method, label or name ('qat-*,gptq*'), "
+                                  "with fp32 and their controls; files are written to --out"},
+                         wide_flag()}),
         .overrides = true},
        report_command},
       {advise_verb(), advise_command},
@@ -232,7 +233,10 @@ std::vector<Command> make_commands() {
                        "of a quantized model coded (smallest), packed (as `notch run` writes) or "
                        "gptq (gptq_v2), for other programs; of any f32, f16 or bf16",
                    .words = {"coded", "packed", "gptq", "gptq_v2", "f32", "f16", "bf16"}},
-                  {.name = "out", .value = "DIR", .help = "the directory to write", .path = PathUse::filled},
+                  {.name = "out",
+                   .value = "DIR",
+                   .help = "the directory to write",
+                   .path = PathUse::filled},
                   {.name = "gguf",
                    .value = "FILE",
                    .help = "write one file for llama.cpp instead",
@@ -299,8 +303,9 @@ std::vector<Command> make_commands() {
               .fallback = "the model's; 4096"},
              {.name = "batch", .value = "N", .help = "with --memory: sequences", .fallback = "1"},
              {.name = "svd",
-              .help = "the singular values of every Linear: where they bend, and the ranks that hold "
-                      "90 and 99 % of their energy"},
+              .help =
+                  "the singular values of every Linear: where they bend, and the ranks that hold "
+                  "90 and 99 % of their energy"},
              no_verify_flag()})},
        inspect_command},
       {{.name = "verify",

@@ -8,30 +8,29 @@
 namespace notch::experiments {
 
 Verb imatrix_verb(const Positional& model) {
-  return {.name = "imatrix",
-          .summary =
-              "the importance matrix of a model on a text, which llama-quantize --imatrix and "
-              "notch export --imatrix read",
-          .examples = {"notch imatrix MODEL_DIR --text train.txt --out model.imatrix.gguf"},
-          .positionals = {model},
-          .flags = {{.name = "text",
-                     .value = "FILE",
-                     .help = "UTF-8 text, of the kind the model was trained on; - is stdin",
-                     .path = PathUse::read},
-                    {.name = "out",
-                     .value = "FILE",
-                     .help = "the file to write",
-                     .path = PathUse::written},
-                    {.name = "ctx",
-                     .value = "N",
-                     .help = "tokens of a chunk",
-                     .fallback = "512, or the model's context"},
-                    {.name = "windows",
-                     .value = "N",
-                     .help = "read the first N chunks only",
-                     .fallback = "all"},
-                    no_verify_flag(),
-                    threads_flag()}};
+  return {
+      .name = "imatrix",
+      .summary =
+          "the importance matrix of a model on a text, which llama-quantize --imatrix and "
+          "notch export --imatrix read",
+      .examples = {"notch imatrix MODEL_DIR --text train.txt --out model.imatrix.gguf"},
+      .positionals = {model},
+      .flags = {
+          {.name = "text",
+           .value = "FILE",
+           .help = "UTF-8 text, of the kind the model was trained on; - is stdin",
+           .path = PathUse::read},
+          {.name = "out", .value = "FILE", .help = "the file to write", .path = PathUse::written},
+          {.name = "ctx",
+           .value = "N",
+           .help = "tokens of a chunk",
+           .fallback = "512, or the model's context"},
+          {.name = "windows",
+           .value = "N",
+           .help = "read the first N chunks only",
+           .fallback = "all"},
+          no_verify_flag(),
+          threads_flag()}};
 }
 
 int imatrix_command(const Args& args) {

@@ -98,7 +98,10 @@ Verb narrow_verb() {
            .help = "what they are measured on: the training text",
            .path = PathUse::read},
           {.name = "windows", .value = "N", .help = "of it, from the start", .fallback = "128"},
-          {.name = "out", .value = "DIR", .help = "the directory to write", .path = PathUse::filled},
+          {.name = "out",
+           .value = "DIR",
+           .help = "the directory to write",
+           .path = PathUse::filled},
           no_verify_flag(),
           threads_flag(),
           output_flag()}};

@@ -154,8 +154,8 @@ class Drawing {
       out_ += svg::text_at(x(v), bottom_ + 18, general(v), {.anchor = "middle"});
     }
     out_ += str("<rect class=\"area\" x=\"", svg::px(kPlotLeft), "\" y=\"", svg::px(kPlotTop),
-                "\" width=\"", svg::px(right_ - kPlotLeft), "\" height=\"", svg::px(bottom_ - kPlotTop),
-                "\" fill=\"none\" stroke=\"#888888\"/>\n");
+                "\" width=\"", svg::px(right_ - kPlotLeft), "\" height=\"",
+                svg::px(bottom_ - kPlotTop), "\" fill=\"none\" stroke=\"#888888\"/>\n");
     std::string across = plot_.x_label, label = plot_.y_label;
     if (scale_.linear_to > 0) {
       const std::string note = str("linear to ±", general(scale_.linear_to), ", then log");

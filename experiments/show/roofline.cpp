@@ -10,12 +10,14 @@
 namespace notch::experiments {
 namespace {
 
-constexpr double kRoofWidth = 800, kRoofHeight = 460, kRoofLeft = 70, kRoofRight = 230, kRoofTop = 40, kRoofBottom = 50;
+constexpr double kRoofWidth = 800, kRoofHeight = 460, kRoofLeft = 70, kRoofRight = 230,
+                 kRoofTop = 40, kRoofBottom = 50;
 
 struct LogAxes {
   double x_low, x_high, y_low, y_high;
   double x(double v) const {
-    return kRoofLeft + (kRoofWidth - kRoofLeft - kRoofRight) * std::log(v / x_low) / std::log(x_high / x_low);
+    return kRoofLeft +
+           (kRoofWidth - kRoofLeft - kRoofRight) * std::log(v / x_low) / std::log(x_high / x_low);
   }
   double y(double v) const {
     return kRoofHeight - kRoofBottom -
@@ -27,14 +29,15 @@ std::string ticks(const LogAxes& a) {
   std::string out;
   for (double v = a.x_low; v <= a.x_high * 1.001; v *= 4) {
     out += svg::line_from(a.x(v), kRoofTop, a.x(v), kRoofHeight - kRoofBottom, "#e5e5e5", 1);
-    out += svg::text_at(a.x(v), kRoofHeight - kRoofBottom + 16, str(v), {.anchor = "middle", .size = 11});
+    out += svg::text_at(a.x(v), kRoofHeight - kRoofBottom + 16, str(v),
+                        {.anchor = "middle", .size = 11});
   }
   for (double v = a.y_low; v <= a.y_high * 1.001; v *= 10) {
     out += svg::line_from(kRoofLeft, a.y(v), kRoofWidth - kRoofRight, a.y(v), "#e5e5e5", 1);
     out += svg::text_at(kRoofLeft - 6, a.y(v) + 4, str(v), {.anchor = "end", .size = 11});
   }
-  out += svg::text_at((kRoofLeft + kRoofWidth - kRoofRight) / 2, kRoofHeight - 12, "operations per byte",
-                      {.anchor = "middle"});
+  out += svg::text_at((kRoofLeft + kRoofWidth - kRoofRight) / 2, kRoofHeight - 12,
+                      "operations per byte", {.anchor = "middle"});
   out += svg::text_at(kRoofLeft, kRoofTop - 10, "Gops/s", {.anchor = "middle"});
   return out;
 }
@@ -88,8 +91,8 @@ std::string roofline_svg(const Roofline& roofline) {
   }
   while (std::max(roofline.sgemm, roofline.integer) / 1e9 > a.y_high) a.y_high *= 10;
 
-  std::string out = svg::opening(str(kRoofWidth), str(kRoofHeight), "Speed under the roofs of this machine",
-                                 description(roofline));
+  std::string out = svg::opening(str(kRoofWidth), str(kRoofHeight),
+                                 "Speed under the roofs of this machine", description(roofline));
   out += ticks(a);
   out +=
       level(a, roofline.sgemm / 1e9, str("sgemm ", std::lround(roofline.sgemm / 1e9), " Gops/s"));

@@ -12,7 +12,8 @@ namespace notch::experiments {
 namespace {
 
 // The script draws in the same places.
-constexpr double kHistogramLeft = 20, kHistogramRight = 420, kHistogramTop = 34, kHistogramBottom = 184;        // histogram
+constexpr double kHistogramLeft = 20, kHistogramRight = 420, kHistogramTop = 34,
+                 kHistogramBottom = 184;                                    // histogram
 constexpr double kNoiseLeft = 480, kNoiseRight = 640, kNoiseDecibels = 60;  // noise
 constexpr int kLowest = 2;
 
@@ -21,7 +22,8 @@ double noise_x(std::size_t i, std::size_t n) {
                           static_cast<double>(std::max<std::size_t>(n - 1, 1));
 }
 double noise_y(double db) {
-  return kHistogramBottom - (kHistogramBottom - kHistogramTop) * std::clamp(db, 0.0, kNoiseDecibels) / kNoiseDecibels;
+  return kHistogramBottom -
+         (kHistogramBottom - kHistogramTop) * std::clamp(db, 0.0, kNoiseDecibels) / kNoiseDecibels;
 }
 
 /// Heights of bars, in thousandths of the highest.
@@ -37,7 +39,8 @@ std::string bars(const std::vector<int>& h) {
   const double width = (kHistogramRight - kHistogramLeft) / static_cast<double>(h.size());
   std::string d = str("M", svg::px(kHistogramLeft), ' ', svg::px(kHistogramBottom));
   for (std::size_t i = 0; i < h.size(); ++i) {
-    const std::string y = svg::px(kHistogramBottom - (kHistogramBottom - kHistogramTop) * h[i] / 1000);
+    const std::string y =
+        svg::px(kHistogramBottom - (kHistogramBottom - kHistogramTop) * h[i] / 1000);
     d += str("V", y, "H", svg::px(kHistogramLeft + width * static_cast<double>(i + 1)));
   }
   return d + str("V", svg::px(kHistogramBottom), "Z");
@@ -47,7 +50,8 @@ std::string grid(int bits) {
   const int most = (1 << (bits - 1)) - 1;
   std::string d;
   for (int k = -most; k <= most; ++k) {
-    const double x = (kHistogramLeft + kHistogramRight) / 2 + (kHistogramRight - kHistogramLeft) / 2 * k / most;
+    const double x =
+        (kHistogramLeft + kHistogramRight) / 2 + (kHistogramRight - kHistogramLeft) / 2 * k / most;
     d += str("M", svg::px(x), ' ', svg::px(kHistogramTop - 6), "V", svg::px(kHistogramBottom));
   }
   return d;
@@ -108,17 +112,20 @@ std::string weight_grid(const std::vector<WeightHistogram>& all, int bits) {
           "value that a weight can be rounded to. Right: signal to rounding noise over the width.");
   out += path("bars", bars(heights(first.shares)), "fill=\"#b5cfe2\"");
   out += path("grid", grid(bits), "fill=\"none\" stroke=\"#c04600\" stroke-width=\"1\"");
-  for (const auto& [x, name] :
-       {std::pair{kHistogramLeft, "−1"}, {(kHistogramLeft + kHistogramRight) / 2, "0"}, {kHistogramRight, "1"}}) {
+  for (const auto& [x, name] : {std::pair{kHistogramLeft, "−1"},
+                                {(kHistogramLeft + kHistogramRight) / 2, "0"},
+                                {kHistogramRight, "1"}}) {
     out += label(x, kHistogramBottom + 16, name, "middle");
   }
-  out += label((kHistogramLeft + kHistogramRight) / 2, kHistogramBottom + 34, "weight ÷ largest of its scale", "middle");
+  out += label((kHistogramLeft + kHistogramRight) / 2, kHistogramBottom + 34,
+               "weight ÷ largest of its scale", "middle");
   for (const double v : {0.0, 20.0, 40.0, 60.0}) {
     out += svg::line_from(kNoiseLeft, noise_y(v), kNoiseRight, noise_y(v), "#e6e6e6", 1);
     out += label(kNoiseLeft - 6, noise_y(v) + 4, str(v), "end");
   }
   for (std::size_t i = 0; i < first.sqnr_db.size(); ++i) {
-    out += label(noise_x(i, first.sqnr_db.size()), kHistogramBottom + 16, str(kLowest + i), "middle");
+    out +=
+        label(noise_x(i, first.sqnr_db.size()), kHistogramBottom + 16, str(kLowest + i), "middle");
   }
   out += label((kNoiseLeft + kNoiseRight) / 2, kHistogramBottom + 34, "bits", "middle");
   out += label(kNoiseLeft - 24, 18, "signal to noise, dB", "start");

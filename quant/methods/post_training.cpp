@@ -173,9 +173,9 @@ class Walk {
   }
 
   bool is_rounded_table(const Target& t) const {
-    return method_.round &&
-           std::ranges::any_of(model_.embeddings(),
-                               [&](const nn::Embedding* e) { return e->weight == t.weight; });
+    return method_.round && std::ranges::any_of(model_.embeddings(), [&](const nn::Embedding* e) {
+             return e->weight == t.weight;
+           });
   }
 
   nn::Model& model_;

@@ -356,7 +356,8 @@ TEST_CASE("another container's temporaries go as soon as they are not locked") {
   const TemporaryDirectory dir;
   const std::string boot = boot_id();
   if (boot.empty()) return;  // the kernel does not say
-  const std::string other = (boot[0] == '0' ? "1" : "0") + boot.substr(1), dead = killed_after([] {});
+  const std::string other = (boot[0] == '0' ? "1" : "0") + boot.substr(1),
+                    dead = killed_after([] {});
   const std::string theirs = "f.tmp-3fa9c1d2e4b5@", name = theirs + boot + "-" + dead,
                     far = theirs + other + "-" + dead, nameless = theirs + "-" + dead;
   for (const std::string& each : {name, far, nameless}) write_file(dir / each, "half");

@@ -196,7 +196,8 @@ TEST_CASE("a report in a folder of its own has digests") {
   REQUIRE(program.notch("run tiny.toml model.n_embd=8 --out small -q").code == 0);
   REQUIRE(program.notch("report run --methods rtn --out some -q").code == 0);
   REQUIRE(program.notch("report run small --sizes --out sizes -q").code == 0);
-  for (const char* file : {"some/report.html", "some/results.csv", "sizes/2.toml", "sizes/results.md"}) {
+  for (const char* file :
+       {"some/report.html", "some/results.csv", "sizes/2.toml", "sizes/results.md"}) {
     CAPTURE(file);
     const fs::path path(file);
     const auto verify = [&] {

@@ -69,13 +69,16 @@ TEST_CASE("a cache refuses positions, layers and spans that it does not have") {
       {[&] { attend(-1, 1, 0, x, values, scratch); }, [&] { attend(1, 1, 0, x, values, scratch); },
        [&] { attend(0, -1, 0, x, values, scratch); }, [&] { attend(0, 5, 0, x, values, scratch); },
        [&] { attend(0, kMost, 0, x, values, scratch); },
-       [&] { attend(0, 1, 4, x, values, scratch); },
-       [&] { attend(0, 1, 0, {}, values, scratch); }, [&] { attend(0, 1, 0, x, {}, scratch); },
-       [&] { attend(0, 1, 0, x, values, {}); },
+       [&] { attend(0, 1, 4, x, values, scratch); }, [&] { attend(0, 1, 0, {}, values, scratch); },
+       [&] { attend(0, 1, 0, x, {}, scratch); }, [&] { attend(0, 1, 0, x, values, {}); },
        [&] { attend(0, 2, 0, overlapping, values, scratch); },
        [&] { attend(0, 2, 0, far, values, scratch); },
-       [] { Fp32KvCache(KvShape{1, 1, 4, 4}).advance(-1); },
-       [] { Fp32KvCache(KvShape{1, 1, 4, 4}).advance(5); },
+       [] {
+         Fp32KvCache(KvShape{1, 1, 4, 4}).advance(-1);
+       },
+       [] {
+         Fp32KvCache(KvShape{1, 1, 4, 4}).advance(5);
+       },
        [] {
          Fp32KvCache cache(KvShape{1, 1, 4, 4});
          cache.advance(3);

@@ -124,7 +124,8 @@ TEST_CASE("where nothing is rounded pruning sees what tables hold") {
   const auto planned = make_gpt(), without = make_gpt();
   prune(*planned, resolve({.weights = {.bits = 8}, .table = Spec{.bits = 2}}, *planned), text,
         options);
-  prune(*without, resolve({.weights = {.bits = 8}, .table = std::nullopt}, *without), text, options);
+  prune(*without, resolve({.weights = {.bits = 8}, .table = std::nullopt}, *without), text,
+        options);
   for (const Param& p : planned->params().params())
     CHECK(same_bits(p.value.flat(), without->params().find(p.name)->value.flat()));
 }
