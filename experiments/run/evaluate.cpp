@@ -159,7 +159,7 @@ std::vector<TaskQuestion> encoded_task(const data::Tokenizer& tokenizer,
   const std::size_t most = static_cast<std::size_t>(context) + 1;
   std::vector<TaskQuestion> questions;
   for (const data::TenseExample& e : examples) {
-    TaskQuestion& q = questions.emplace_back(tokenizer.encode(e.prompt));
+    TaskQuestion& q = questions.emplace_back(TaskQuestion{.prompt = tokenizer.encode(e.prompt)});
     std::size_t longest = 0;
     for (const std::string& candidate : e.candidates) {
       q.labels.push_back(tokenizer.encode(candidate));

@@ -26,7 +26,7 @@ Vector gradients(const ScalarTape& tape, const Row& row) {
   return all;
 }
 
-constexpr std::string_view kNodes =
+constexpr std::string_view kMissingNode =
     "the values are right: somewhere on the way a number is not a node made from the others, so "
     "nothing is passed back through it";
 
@@ -52,7 +52,7 @@ void judge_rms_norm(Judge& judge, Row (*rms_norm)(ScalarTape& tape, const Row& x
     for (std::size_t i = 0; i < 4; ++i) weighted.push_back(tape.scale(y[i], dy[i]));
     tape.backward(tape.sum(weighted));
     judge.equal("gradient of rms_norm at " + name + ", dy = (1, 2, -1, 0.5)", gradients(tape, x),
-                dx, 1e-7, kNodes);
+                dx, 1e-7, kMissingNode);
   };
   expect("(3, -1, 1, 1)", {3, -1, 1, 1}, "the mean of the squares is 3: divide the sum by 4");
   expect("(0.003, 0, 0, 0.004)", {0.003, 0, 0, 0.004},
@@ -81,12 +81,12 @@ void judge_attend(Judge& judge,
   // and -3/4; a score's slope is key/√2 for q and q/√2 for the key.
   tape.backward(out[0]);
   judge.equal("d(first channel)/d(first channel of the values)",
-              Vector{tape.grad(v[0][0]), tape.grad(v[1][0])}, {0.25, 0.75}, 1e-12, kNodes);
+              Vector{tape.grad(v[0][0]), tape.grad(v[1][0])}, {0.25, 0.75}, 1e-12, kMissingNode);
   judge.equal("d(first channel)/dq", gradients(tape, q), {-0.75 / std::numbers::sqrt2, 0}, 1e-12,
-              kNodes);
+              kMissingNode);
   judge.equal("d(first channel)/d(first channel of the keys)",
               Vector{tape.grad(keys[0][0]), tape.grad(keys[1][0])},
-              {0.75 * std::log(3.0), -0.75 * std::log(3.0)}, 1e-12, kNodes);
+              {0.75 * std::log(3.0), -0.75 * std::log(3.0)}, 1e-12, kMissingNode);
 }
 
 }  // namespace
