@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
 #include "experiments/run/step_split.h"
@@ -13,6 +14,11 @@ namespace {
 /// All inputs are this; no output becomes an input of the next layer, so that numbers neither grow
 /// nor turn denormal, which would be slow.
 constexpr float kFill = 0.01f;
+
+void require_windows(std::int64_t B) {
+  constexpr std::int64_t kMost = 1 << 20;
+  check(B > 0 && B <= kMost, "gemm floor", B, " windows a step, not 1 to ", kMost);
+}
 
 /// The head runs over this many tokens at a time, as head_loss does.
 std::int64_t head_rows(std::int64_t tokens, std::int64_t vocabulary) {
@@ -27,6 +33,7 @@ std::size_t elements(std::int64_t rows, std::int64_t cols) {
 }  // namespace
 
 double step_flops(const nn::Model& model, std::int64_t B) {
+  require_windows(B);
   const nn::Sizes& c = model.sizes();
   const auto tokens = static_cast<double>(B * c.block_size);
   const auto C = static_cast<double>(c.attention()), L = static_cast<double>(c.n_layer);
@@ -36,9 +43,11 @@ double step_flops(const nn::Model& model, std::int64_t B) {
 
 GemmFloor::GemmFloor(nn::Model& model, std::int64_t B)
     : model_(model),
-      B_(B),
+      B_((require_windows(B), B)),
       head_rows_(head_rows(B * model.sizes().block_size, model.sizes().vocab_size)) {
   const nn::Sizes& c = model.sizes();
+  for (const Param& p : model.params().params())
+    check(p.value.data && p.grad.data, "gemm floor", p.name, " has no values and gradients");
   const std::int64_t M = B * c.block_size;
   std::int64_t widest = 3 * c.attention();
   for (const nn::Linear* l : model.linears())

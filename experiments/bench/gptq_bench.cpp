@@ -104,6 +104,7 @@ void add_row(Table& table, const BenchSubject& subject, const RowConfig& row, in
 }  // namespace
 
 Table bench_gptq(const BenchSubject& subject, int rounds, std::span<const std::string> layers) {
+  check(rounds > 0, "notch bench", rounds, " rounds measure nothing");
   use_products(subject.config);
   Table table({{.key = "shape", .text = true},
                {.key = "layer", .text = true},

@@ -118,6 +118,9 @@ std::vector<InferenceSubject> shape_subjects(const std::string& shape,
                  .found = shape,
                  .expected = "S or M"});
   }
+  constexpr std::int64_t kMostContext = 65536;
+  check(!context || (*context > 0 && *context <= kMostContext), "notch bench", "a context of ",
+        context.value_or(0), " tokens, not 1 to ", kMostContext);
   if (context) config.block_size = static_cast<int>(*context);
   std::vector<InferenceSubject> all;
   auto model = std::make_unique<nn::Gpt>(config);
@@ -137,6 +140,16 @@ std::vector<InferenceSubject> shape_subjects(const std::string& shape,
 }
 
 Roofline bench_inference(std::vector<InferenceSubject>& subjects, const InferenceOptions& options) {
+  constexpr std::int64_t kMostTokens = 1 << 24;
+  const auto counted = [](std::int64_t n) { return n > 0 && n <= kMostTokens; };
+  check(counted(options.prompt) && counted(options.decode) && options.rounds > 0, "notch bench",
+        "a prompt of ", options.prompt, " tokens and ", options.decode, " more in ", options.rounds,
+        " rounds is nothing to measure");
+  check(!subjects.empty() && !options.batches.empty() &&
+            std::ranges::all_of(options.batches, counted),
+        "notch bench", "models and batches of at least one are measured");
+  for (const InferenceSubject& s : subjects)
+    check(s.model.model != nullptr, "notch bench", s.name, " has no model");
   std::vector<Lane> lanes;
   for (const std::int64_t batch : options.batches) {
     for (std::size_t i = 0; i < subjects.size(); ++i) {
@@ -179,6 +192,7 @@ Roofline bench_inference(std::vector<InferenceSubject>& subjects, const Inferenc
 }
 
 Table inference_table(const Roofline& bench) {
+  require_measured(bench);
   Table table({{.key = "model", .text = true},
                {.key = "phase", .text = true},
                {.key = "batch", .decimals = 0},

@@ -1,11 +1,14 @@
 #include "experiments/bench/memory_report.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autograd/base/error.h"
 
 namespace notch::experiments {
 namespace {
+
+constexpr std::int64_t kMostOfASize = std::int64_t{1} << 24;  // products of two are counts
 
 struct Llama {
   const char* name;
@@ -29,9 +32,22 @@ MemoryShape llama(const Llama& l) {
           .others = (2 * l.n_layer + 1) * l.channels};
 }
 
-std::int64_t bytes(std::int64_t n, double bits) {
-  return static_cast<std::int64_t>(std::ceil(static_cast<double>(n) * bits / 8));
+/// A count of bytes that is one: no address reaches further.
+std::int64_t counted(double bytes, std::string_view of) {
+  constexpr double kMost = 0x1p62;
+  check(bytes >= 0 && bytes <= kMost, "memory", of, " take ", bytes, " bytes, which is no size");
+  return static_cast<std::int64_t>(std::ceil(bytes));
 }
+
+void require_shape(const MemoryShape& s) {
+  const std::int64_t sizes[] = {s.n_layer,  s.channels, s.n_head,      s.head_dim,
+                                s.kv_heads, s.hidden,   s.mlp_matrices};
+  check(std::ranges::all_of(sizes, [](std::int64_t n) { return n >= 0 && n <= kMostOfASize; }) &&
+            s.vocab >= 0 && s.matrices >= 0 && s.others >= 0,
+        "memory", s.name, " has sizes that no model has");
+}
+
+double real_of(std::int64_t n) { return static_cast<double>(n); }
 
 }  // namespace
 
@@ -67,23 +83,31 @@ std::vector<MemoryUse> usual_uses() {
 
 MemoryNeed memory_need(const MemoryShape& s, const MemoryUse& use, std::int64_t context,
                        std::int64_t batch) {
+  require_shape(s);
   const nn::KvShape kv{.n_layer = static_cast<int>(s.n_layer),
                        .n_head = static_cast<int>(s.kv_heads),
                        .channels = s.kv_heads * s.head_dim,
                        .capacity = context,
                        .batch = batch};
-  const std::int64_t per_token = s.channels + s.n_head * s.head_dim + s.mlp_matrices * s.hidden;
-  return {.weights = bytes(s.matrices, use.matrix_bits) + bytes(s.others, use.other_bits),
-          .kv_cache = quant::kv_cache_bytes(use.kv, kv),
-          .activations = 4 * batch * (context * per_token + s.vocab)};
+  const double per_token =
+      real_of(s.channels) + real_of(s.n_head * s.head_dim) + real_of(s.mlp_matrices * s.hidden);
+  return {
+      .weights = counted(real_of(s.matrices) * use.matrix_bits / 8, "the matrices") +
+                 counted(real_of(s.others) * use.other_bits / 8, "the other weights"),
+      .kv_cache = quant::kv_cache_bytes(use.kv, kv),
+      .activations = counted(4 * real_of(batch) * (real_of(context) * per_token + real_of(s.vocab)),
+                             "activations")};
 }
 
 std::int64_t training_need(const MemoryShape& s, std::int64_t parameters, std::int64_t tokens) {
+  require_shape(s);
+  check(parameters >= 0 && tokens > 0, "memory", "of ", parameters, " weights and ", tokens,
+        " tokens a step");
   const std::int64_t kv = s.head_dim * s.kv_heads, heads = s.head_dim * s.n_head;
   // attn's input is normed x, its output the projection's input, and two sums of the residual stream
-  const std::int64_t kept =
-      s.n_layer * (3 * s.channels + heads + 2 * kv + s.mlp_matrices * s.hidden);
-  return 16 * parameters + 4 * tokens * kept;
+  const double kept =
+      real_of(s.n_layer) * real_of(3 * s.channels + heads + 2 * kv + s.mlp_matrices * s.hidden);
+  return counted(16 * real_of(parameters) + 4 * real_of(tokens) * kept, "a step's values");
 }
 
 std::string kv_note(const MemoryShape& shape, std::int64_t context, std::int64_t batch) {

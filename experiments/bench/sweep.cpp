@@ -49,6 +49,23 @@ void add_cell(Sweep& sweep, InferenceSubject& subject, const SweepOptions& o, st
                          .kv_predicted = static_cast<double>(need.kv_cache)});
 }
 
+void require_tokens(std::int64_t context, std::int64_t batch) {
+  constexpr std::int64_t kMost = 1 << 30;
+  check(context > 0 && batch > 0 && context <= kMost && batch <= kMost, "sweep", "a cell of ",
+        context, " tokens in ", batch, " sequences");
+}
+
+/// Usage error for a cell without tokens: costs are told by the token.
+void require_cells(const Sweep& sweep) {
+  for (const SweepCell& c : sweep.cells) require_tokens(c.context, c.batch);
+  for (const TrainingCell& c : sweep.training) require_tokens(c.context, c.batch);
+}
+
+void require_cells(const SweepOptions& options) {
+  for (const std::int64_t context : options.contexts)
+    for (const std::int64_t batch : options.batches) require_tokens(context, batch);
+}
+
 /// The batches of a sweep that a figure has room for.
 std::vector<std::int64_t> shown_batches(const Sweep& sweep) {
   std::set<std::int64_t> all;
@@ -61,7 +78,9 @@ std::vector<std::int64_t> shown_batches(const Sweep& sweep) {
 
 void sweep_inference(Sweep& sweep, std::vector<InferenceSubject>& subjects,
                      const SweepOptions& options) {
+  require_cells(options);
   for (InferenceSubject& subject : subjects) {
+    check(subject.model.model != nullptr, "sweep", subject.name, " has no model");
     const nn::Model& model = *subject.model.model;
     const MemoryShape shape = memory_shape(model, subject.name);
     for (const std::int64_t context : options.contexts) {
@@ -83,6 +102,7 @@ void sweep_inference(Sweep& sweep, std::vector<InferenceSubject>& subjects,
 }
 
 void sweep_training(Sweep& sweep, const std::string& shape, const SweepOptions& options) {
+  require_cells(options);
   for (const std::int64_t context : options.contexts) {
     for (const std::int64_t batch : options.batches) {
       const BenchSubject subject =
@@ -100,6 +120,7 @@ void sweep_training(Sweep& sweep, const std::string& shape, const SweepOptions& 
 }
 
 Table sweep_table(const Sweep& sweep) {
+  require_cells(sweep);
   Table table({{.key = "model", .text = true},
                {.key = "context", .decimals = 0},
                {.key = "batch", .decimals = 0},
@@ -128,7 +149,7 @@ Table training_memory_table(const Sweep& sweep) {
                {.key = "training_predicted_bytes", .title = "predicted", .bytes = true},
                {.key = "ratio", .title = "of the prediction", .decimals = 2}});
   for (const TrainingCell& c : sweep.training) {
-    const bool known = c.bytes > 0;
+    const bool known = c.bytes > 0 && c.predicted > 0;
     table.add_row({number(static_cast<double>(c.context)), number(static_cast<double>(c.batch)),
                    known ? number(c.bytes) : missing(), number(c.predicted),
                    known ? number(c.bytes / c.predicted) : missing()});
@@ -159,6 +180,7 @@ Table sweep_records(const Sweep& sweep) {
 }
 
 Plot sweep_plot(const Sweep& sweep) {
+  require_cells(sweep);
   static constexpr const char* kColors[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7"};
   Plot plot{.title = "Cost of a token by context: marks measured, lines predicted",
             .x_label = "context",

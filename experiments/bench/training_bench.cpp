@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 
+#include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "autograd/kernels/bf16_matmul.h"
 #include "experiments/bench/gemm_floor.h"
@@ -30,6 +31,7 @@ double ms_since(Clock::time_point start) {
 }
 
 double median(std::vector<double> values) {
+  check(!values.empty(), "bench", "no round was measured");
   const auto middle = values.begin() + std::ssize(values) / 2;
   std::ranges::nth_element(values, middle);
   if (values.size() % 2 == 1) return *middle;
@@ -193,6 +195,15 @@ void set_floors(StepSplit& split, const std::vector<GemmFloor::Row>& floors) {
   }
 }
 
+/// Of recipe `i`: as many as of the products.
+const std::vector<double>& rounds_of(const TrainingBench& bench, std::size_t i) {
+  check(i < bench.recipes.size(), "bench", "recipe ", i, " of ", bench.recipes.size());
+  const BenchedRecipe& recipe = bench.recipes[i];
+  check(recipe.ms.size() == bench.floor_ms.size(), "bench", recipe.ms.size(), " rounds of ",
+        recipe.name, ", ", bench.floor_ms.size(), " of its products");
+  return recipe.ms;
+}
+
 struct Shape {
   std::string_view name{};
   int n_layer = 0, n_head = 0, n_embd = 0, block_size = 0, batch_size = 0, vocab_size = 0;
@@ -249,25 +260,32 @@ BenchSubject bench_shape(std::string_view name, const std::vector<std::string>& 
 }
 
 double BenchedRecipe::median_ms() const { return median(ms); }
-double BenchedRecipe::min_ms() const { return std::ranges::min(ms); }
+double BenchedRecipe::min_ms() const {
+  check(!ms.empty(), "bench", "no round of ", name, " was measured");
+  return std::ranges::min(ms);
+}
 
 double TrainingBench::ratio(std::size_t i) const {
+  const std::vector<double>&own = rounds_of(*this, i), &first = rounds_of(*this, 0);
   std::vector<double> ratios;
   for (std::size_t r = 0; r < floor_ms.size(); ++r) {
-    ratios.push_back(recipes[i].ms[r] / recipes[0].ms[r]);
+    ratios.push_back(own[r] / first[r]);
   }
   return median(ratios);
 }
 
 double TrainingBench::floor_share(std::size_t i) const {
+  const std::vector<double>& own = rounds_of(*this, i);
   std::vector<double> shares;
   for (std::size_t r = 0; r < floor_ms.size(); ++r) {
-    shares.push_back(floor_ms[r] / recipes[i].ms[r]);
+    shares.push_back(floor_ms[r] / own[r]);
   }
   return median(shares);
 }
 
 TrainingBench bench_training(const BenchSubject& subject, const BenchOptions& options) {
+  check(!options.recipes.empty() && options.rounds > 0, "notch bench", options.rounds,
+        " rounds of ", options.recipes.size(), " recipes measure nothing");
   use_products(subject.config);
   const std::vector<std::unique_ptr<Arm>> arms = make_arms(subject, options.recipes);
   // Its own: an arm that trains beside codes has no matrices, nor their gradients.

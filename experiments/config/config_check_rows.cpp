@@ -86,6 +86,8 @@ void check_reference(const RowConfig& row, const std::string& key, const Origins
 }  // namespace
 
 std::string divisors(int n) {
+  constexpr int kMost = 1 << 24;
+  check(n > 0 && n <= kMost, "divisors", "of ", n, ", not of 1 to ", kMost);
   std::string list;
   for (int d = 1; d <= n; ++d) {
     if (n % d == 0) list += (list.empty() ? "" : ", ") + std::to_string(d);
@@ -94,6 +96,7 @@ std::string divisors(int n) {
 }
 
 std::string formats_with_groups(std::int64_t inputs) {
+  check(inputs > 0, "formats", "a layer of ", inputs, " inputs");
   std::string names;
   for (const quant::Preset& p : quant::presets()) {
     if (inputs % p.spec.group_size == 0) names += str(names.empty() ? "" : ", ", p.name);

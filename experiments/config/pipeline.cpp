@@ -351,39 +351,6 @@ std::vector<PipelineStage> parse_pipeline(std::span<const std::string> words) {
   return out;
 }
 
-bool trains_again(std::span<const PipelineStage> stages, std::size_t i) {
-  return i > 0 && stages[i].trains() && stages[i - 1].begins_again();
-}
-
-std::vector<StepRange> step_ranges(std::span<const PipelineStage> stages, std::int64_t steps,
-                                   std::int64_t base_steps) {
-  std::vector<StepRange> out(stages.size());
-  std::vector<std::size_t> parts;
-  double said = 0, silent = 0;
-  for (std::size_t i = 0; i < stages.size(); ++i) {
-    if (stages[i].kind == Kind::rewind) out[i] = {0, stages[i].count};
-    if (!stages[i].trains()) continue;
-    if (trains_again(stages, i)) {
-      out[i] = {stages[i - 1].count, base_steps};
-      continue;
-    }
-    parts.push_back(i);
-    said += stages[i].share;
-    silent += stages[i].share == 0;
-  }
-  std::int64_t first = 0;
-  double until = 0;
-  for (std::size_t k = 0; k < parts.size(); ++k) {
-    const double share = stages[parts[k]].share;
-    until += share > 0 ? share : (1 - said) / silent;
-    const auto after = static_cast<std::int64_t>(parts.size() - 1 - k);
-    const std::int64_t wanted = std::llround(until * static_cast<double>(steps));
-    out[parts[k]] = {first, after == 0 ? steps : std::clamp(wanted, first + 1, steps - after)};
-    first = out[parts[k]].last;
-  }
-  return out;
-}
-
 void imply_pipelines(std::vector<RowConfig>& rows) {
   for (RowConfig& row : rows) {
     if (row.pipeline.empty()) continue;

@@ -121,6 +121,8 @@ Scalar read_scalar(std::string_view token) {
 }
 
 void append_utf8(std::string& out, std::uint32_t code) {
+  check(code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF), "utf-8", "U+", std::hex, code,
+        " is no character");
   const auto put = [&](std::uint32_t byte) { out += static_cast<char>(byte); };
   if (code < 0x80) {
     put(code);

@@ -93,6 +93,7 @@ Cpu this_cpu() {
 std::vector<std::string> openblas_warnings(
     std::string_view core, const Cpu& cpu,
     const std::function<std::string(const std::string& name)>& variable) {
+  check(static_cast<bool>(variable), "openblas warnings", "nothing gives the variables");
   std::vector<std::string> warnings;
   const std::string chosen = variable("OPENBLAS_CORETYPE");
   const int able = cpu.has("avx512f") && cpu.has("avx512dq") ? 512 : cpu.has("avx2") ? 256 : 128;

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "autograd/base/clock.h"
+#include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
 #include "autograd/kernels/lanes.h"
@@ -30,6 +31,12 @@ NOTCH_VECTOR(std::uint64_t, read_words, const std::uint64_t* p, std::int64_t n,
   std::uint64_t all = 0;
   for (const std::uint64_t f : found) all |= f;
   return all;
+}
+
+std::size_t words_of(std::int64_t bytes) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 40;
+  check(bytes > 0 && bytes <= kMost, "read roof", bytes, " bytes to read, not 1 to ", kMost);
+  return static_cast<std::size_t>(bytes + 7) / 8;
 }
 
 /// The shortest of a few runs, in seconds.
@@ -70,7 +77,7 @@ double integer_roof() {
 }
 
 ReadRoof::ReadRoof(std::int64_t bytes)
-    : memory_(static_cast<std::size_t>(bytes + 7) / 8 * 8 / sizeof(real)),
+    : memory_(words_of(bytes) * 8 / sizeof(real)),
       found_((memory_.size() * sizeof(real) / 8 + kTileWords - 1) / kTileWords) {}
 
 double ReadRoof::pass() {

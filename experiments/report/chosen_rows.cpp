@@ -30,10 +30,11 @@ std::vector<std::string> parts_of(std::string_view patterns) {
 
 std::vector<SeedResults> chosen_rows(std::vector<SeedResults> seeds, std::string_view patterns,
                                      std::string_view where) {
+  const SeedResults& first = first_seed(seeds, where);
   std::set<std::string> names{std::string(kBaseRow)};
   for (const std::string& pattern : parts_of(patterns)) {
     bool hit = false;
-    for (const RowResult& r : seeds.front().rows) {
+    for (const RowResult& r : first.rows) {
       if (!is_named(r, pattern)) continue;
       hit = true;
       names.insert(r.name);
@@ -41,7 +42,7 @@ std::vector<SeedResults> chosen_rows(std::vector<SeedResults> seeds, std::string
     }
     if (hit) continue;
     std::set<std::string> known;
-    for (const RowResult& r : seeds.front().rows) known.insert(shown_method(r));
+    for (const RowResult& r : first.rows) known.insert(shown_method(r));
     throw Error({.where = std::string(where),
                  .what = "no row matches",
                  .field = "--methods",

@@ -130,8 +130,9 @@ std::vector<FigureGroup> diagnostic_figures(std::string_view metrics,
                                             const std::vector<SeedResults>& seeds) {
   const std::map<std::string, Reports> reports = read_reports(metrics);
   std::vector<FigureGroup> groups;
-  for (const RowResult& row : seeds.front().rows) {
-    const auto found = reports.find(str("seed-", seeds.front().seed, '/', row.name));
+  const SeedResults& seed = first_seed(seeds, "diagnostics");
+  for (const RowResult& row : seed.rows) {
+    const auto found = reports.find(str("seed-", seed.seed, '/', row.name));
     if (!row.trained || found == reports.end()) continue;
     const std::string title = str("int", row.bits);
     auto group = std::ranges::find(groups, title, &FigureGroup::title);
@@ -208,8 +209,9 @@ std::vector<HeatMap> diagnostic_maps(std::string_view metrics,
               .notes =
                   "A layer's mean step over that of the first report: LSQ learns it, other methods "
                   "follow the weights."};
-  for (const RowResult& row : seeds.front().rows) {
-    const auto found = reports.find(str("seed-", seeds.front().seed, '/', row.name));
+  const SeedResults& seed = first_seed(seeds, "diagnostics");
+  for (const RowResult& row : seed.rows) {
+    const auto found = reports.find(str("seed-", seed.seed, '/', row.name));
     if (!row.trained || found == reports.end()) continue;
     const Report &first = found->second.front(), &last = found->second.back();
     const std::vector<std::string> names = layer_names(last);

@@ -230,7 +230,7 @@ Figure fork_figure(const std::map<std::string, Curve>& curves, const SeedResults
 std::vector<Figure> curve_figures(std::string_view metrics, const std::vector<SeedResults>& seeds) {
   const std::map<std::string, Curve> curves = read_curves(metrics);
   std::vector<Figure> out;
-  const SeedResults& first = seeds.front();
+  const SeedResults& first = first_seed(seeds, "curves");
   for (Figure& f :
        std::vector{fp32_figure(curves, seeds), norm_figure(curves, first, false),
                    rate_figure(curves, first), fork_figure(curves, first),

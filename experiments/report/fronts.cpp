@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -79,7 +80,7 @@ void add_rows(Plot& plot, const Statistics& statistics, const HeightOf& height_o
 void add_levels(Plot& plot, const SeedResults& seed, const char* format,
                 const std::function<double(const RowResult&)>& value,
                 const std::function<double(const RowResult&)>& height) {
-  const RowResult& base = *find_row(seed, kBaseRow);
+  const RowResult& base = row_of(seed, kBaseRow);
   const auto add = [&](const RowResult& row, std::string_view shown, std::string_view color) {
     plot.levels.push_back({.name = str(shown, ' ', printed(format, value(row))),
                            .color = std::string(color),
@@ -107,8 +108,11 @@ std::optional<MeanAccuracy> mean_accuracy(const std::vector<SeedResults>& seeds,
   for (const SeedResults& s : seeds) {
     const RowResult* r = find_row(s, row.name);
     if (!r || !r->accuracy) return std::nullopt;
+    check(*r->accuracy >= 0 && *r->accuracy <= 1, row.name,
+          "its accuracy is no share: ", *r->accuracy);
     shares.push_back(*r->accuracy);
   }
+  if (shares.empty()) return std::nullopt;
   constexpr double kNormal = 1.959963984540054;  // 97.5 % of a normal distribution are below it
   const MeanSpread m = mean_spread(shares);
   const auto n = static_cast<double>(questions);
@@ -130,7 +134,11 @@ std::string MeanAccuracy::words() const {
 PlotSeries frontier(const std::vector<PlotSeries>& series, Best best) {
   const auto better = [&](double a, double b) { return best == Best::lowest ? a < b : a > b; };
   std::vector<PlotPoint> points;
-  for (const PlotSeries& s : series) points.insert(points.end(), s.points.begin(), s.points.end());
+  for (const PlotSeries& s : series) {
+    std::ranges::copy_if(s.points, std::back_inserter(points), [](const PlotPoint& p) {
+      return std::isfinite(p.x) && std::isfinite(p.y);
+    });
+  }
   std::ranges::stable_sort(points, [&](const PlotPoint& a, const PlotPoint& b) {
     return a.x != b.x ? a.x < b.x : better(a.y, b.y);
   });

@@ -42,6 +42,9 @@ bool tells(const ErrorPart& part) { return part.variance > 0 && std::isfinite(pa
 
 SpreadPrior spread_prior(std::span<const double> variances, double df) {
   if (variances.size() < 3) return {};
+  check(df > 0 && std::isfinite(df), "spread prior", "variances of ", df, " degrees of freedom");
+  check(std::ranges::all_of(variances, [](double v) { return v > 0 && std::isfinite(v); }),
+        "spread prior", "a variance is not positive");
   const double n = static_cast<double>(variances.size());
   double mean = 0, squares = 0;
   for (const double v : variances) mean += std::log(v) / n;
@@ -59,6 +62,9 @@ SpreadPrior spread_prior(std::span<const double> variances, double df) {
 void moderate(std::span<ErrorPart> seeds, std::span<const double> scales, std::int64_t rows) {
   check(seeds.size() == scales.size(), "moderate", seeds.size(), " differences and ", scales.size(),
         " scales");
+  check(
+      std::ranges::all_of(scales, [](double c) { return c > 0 && std::isfinite(c); }) && rows >= 0,
+      "moderate", "scales are positive, and rows counted: ", rows);
   std::vector<double> relative;
   double df = 0;
   for (std::size_t p = 0; p < seeds.size(); ++p) {

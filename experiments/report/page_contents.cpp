@@ -22,7 +22,8 @@ std::size_t common(std::string_view a, std::string_view b) {
 }  // namespace
 
 PageSamples page_samples(const SeedResults& seed, const std::vector<WidthSummary>& widths) {
-  const RowResult& base = *find_row(seed, kBaseRow);
+  const RowResult& base = row_of(seed, kBaseRow);
+  for (const WidthSummary& w : widths) require_whole(w);
   if (base.sample.text.empty()) return {};
   PageSamples out{
       .notes =
@@ -59,6 +60,12 @@ HeatMap study_map(const ModelStudy& study) {
                    " validation tokens; and of the input's channels how much louder "
                    "the loudest is than the median, and how many are louder than six times that. "
                    "Changes need not add up.")};
+  for (const LayerStudy& l : study.layers) {
+    check(l.sqnr_db.size() == std::size_t{kStudyHighest - kStudyLowest + 1} &&
+              l.loss_change.size() == study.bits.size(),
+          "layer study", l.name, " has ", l.sqnr_db.size(), " figures of noise and ",
+          l.loss_change.size(), " losses of ", study.bits.size(), " widths");
+  }
   for (const LayerStudy& l : study.layers) map.rows.push_back(l.name);
   const auto column = [&](HeatColumn c, const auto& value) {
     for (const LayerStudy& l : study.layers) c.values.push_back(value(l));
@@ -96,7 +103,7 @@ std::vector<WeightHistogram> study_weights(const ModelStudy& study) {
 
 std::vector<std::string> limits(const ExperimentConfig& config, const Statistics& statistics) {
   const std::size_t seeds = statistics.seeds().size();
-  const RowResult& base = *find_row(statistics.seeds().front(), kBaseRow);
+  const RowResult& base = row_of(statistics.seeds().front(), kBaseRow);
   std::vector<std::string> out{
       str("One text and one model of ", base.size.weights,
           " parameters: another text or another size may order the methods differently "

@@ -48,6 +48,10 @@ void take_unset(ExperimentConfig& all, const ExperimentConfig& more) {
   all = std::move(loaded.config);
 }
 
+void require_parts(const std::vector<RunPart>& parts) {
+  check(!parts.empty(), "report", "no run to report; name its directory");
+}
+
 std::string inputs_of(const RunPart& part) {
   const fs::path file = part.directory / "inputs.json";
   return fs::exists(file) ? read_file(file) : "";
@@ -185,6 +189,7 @@ void require_own_seeds(const std::vector<RunPart>& parts) {
 
 void sort_shards(std::vector<RunPart>& parts) {
   const auto whole = [](const RunPart& p) { return p.shard.is_whole(); };
+  for (const RunPart& p : parts) require_shard(p.shard);
   if (std::ranges::all_of(parts, whole)) return;
   const int of = std::ranges::find_if_not(parts, whole)->shard.of;
   std::vector<const RunPart*> found(static_cast<std::size_t>(of));
@@ -227,6 +232,7 @@ void sort_shards(std::vector<RunPart>& parts) {
 }
 
 ExperimentConfig merged_config(const std::vector<RunPart>& parts) {
+  require_parts(parts);
   ExperimentConfig all = parts.front().config;
   for (const RunPart& p : parts) {
     const ExperimentConfig& c = p.config;
@@ -260,6 +266,7 @@ ExperimentConfig merged_config(const std::vector<RunPart>& parts) {
 std::vector<SeedResults> read_results(const std::vector<RunPart>& parts,
                                       const ExperimentConfig& config,
                                       const std::string& scored_on) {
+  require_parts(parts);
   const std::vector<RowResult> planned = planned_results(config);
   const Owners owners(parts);
   std::vector<SeedResults> out;

@@ -139,6 +139,19 @@ const Pair& WidthRanking::pair(const RowResult* a, const RowResult* b) const {
   return *found;
 }
 
+void require_whole(const WidthRanking& w) {
+  const auto is_ranked = [&](const RowResult* r) {
+    return r && std::ranges::find(w.rows, r) != w.rows.end();
+  };
+  const std::size_t n = w.rows.size();
+  check(n > 0 && std::ranges::all_of(w.rows, is_ranked), "ranking", w.title, " has no rows");
+  check(w.bytes.size() == n && w.pairs.size() == n * (n - 1) / 2, "ranking", w.title, " has ",
+        w.bytes.size(), " sizes and ", w.pairs.size(), " pairs of ", n, " rows");
+  for (const Pair& pair : w.pairs)
+    check(is_ranked(pair.better) && is_ranked(pair.worse), "ranking", w.title,
+          " has a pair of other rows");
+}
+
 std::vector<WidthRanking> rankings(const Statistics& statistics) {
   std::vector<WidthRanking> out;
   for (const RowResult& r : statistics.rows()) {
@@ -170,6 +183,7 @@ std::vector<WidthRanking> rankings(const Statistics& statistics) {
 }
 
 Table matrix(const WidthRanking& w) {
+  require_whole(w);
   const auto [least, most] = std::ranges::minmax(w.bytes);
   const bool other_bytes = most > (1 + kSameBytes) * least;
   std::vector<Column> columns{{.key = w.title, .text = true}};
@@ -208,6 +222,7 @@ Table pairs_table(const std::vector<WidthRanking>& all) {
                {.key = "p", .decimals = 5},
                {.key = "p_holm", .decimals = 5}});
   for (const WidthRanking& w : all) {
+    require_whole(w);
     const auto bytes = [&](const RowResult* r) {
       return number(
           w.bytes[static_cast<std::size_t>(std::ranges::find(w.rows, r) - w.rows.begin())]);
@@ -277,6 +292,7 @@ std::string verdict(const Statistics& statistics, const std::vector<WidthRanking
         << ", which it is compared with, was not.\n";
   }
   for (const WidthRanking& w : rankings) {
+    require_whole(w);
     out << best_sentence(statistics, w) << rounding_sentence(statistics, w) << '\n';
   }
   std::vector<std::string> unequal;

@@ -33,6 +33,9 @@ struct WidthRanking {
   const Pair& pair(const RowResult* a, const RowResult* b) const;
 };
 
+/// Usage error for a ranking of no rows, of rows that are not there, or without their bytes and pairs.
+void require_whole(const WidthRanking& ranking);
+
 /// In the order of the table.
 std::vector<WidthRanking> rankings(const Statistics& statistics);
 

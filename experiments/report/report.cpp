@@ -77,6 +77,7 @@ std::string as_words(std::string_view text) {
 
 std::string table_header(const ExperimentConfig& config, const Data& data,
                          const std::vector<SeedResults>& seeds) {
+  const SeedResults& first = first_seed(seeds, "table header");
   const data::CorpusInfo& c = data.source.corpus;
   const ScoredText scored = scored_text(config, data);
   std::ostringstream out;
@@ -92,10 +93,10 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
   out << c.name << " (" << c.bytes << " bytes, sha256 " << c.sha256.substr(0, 12) << "), "
       << config.data.tokenizer << " tokens, context " << config.model.block_size << ", "
       << scored.tokens.size() - 1 << ' ' << scored.name << " tokens scored; "
-      << seeds.front().rows.front().size.weights << " parameters; " << seeds.size()
+      << first.rows.front().size.weights << " parameters; " << seeds.size()
       << (seeds.size() == 1 ? " seed" : " seeds");
   std::set<std::string> grids;
-  for (const RowResult& r : seeds.front().rows) {
+  for (const RowResult& r : first.rows) {
     if (!r.grid.empty()) grids.insert(str("int", r.bits, ' ', r.grid));
   }
   for (const std::string& g : grids) out << (g == *grids.begin() ? "; grids: " : ", ") << g;
@@ -154,7 +155,7 @@ std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedR
     return s.schedule.steps * s.batch_size * s.grad_accum * config.model.block_size;
   };
   std::ostringstream out;
-  const std::vector<RowResult>& rows = seeds.front().rows;
+  const std::vector<RowResult>& rows = first_seed(seeds, "budget").rows;
   const auto from_scratch = [](const RowResult& r) { return r.trained && r.control == kBaseRow; };
   const bool forks =
       std::ranges::any_of(rows, [&](const RowResult& r) { return r.trained && !from_scratch(r); });
@@ -183,7 +184,7 @@ std::string budget_notes(const ExperimentConfig& config, const std::vector<SeedR
   }
   out << ".\nEqual compute is another question: seconds per row, mean over widths and seeds: ";
   std::vector<std::string> methods;
-  for (const RowResult& r : seeds.front().rows) {
+  for (const RowResult& r : rows) {
     if (std::ranges::find(methods, shown_method(r)) == methods.end())
       methods.push_back(shown_method(r));
   }

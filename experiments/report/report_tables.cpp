@@ -175,7 +175,7 @@ Table figures_table(const std::vector<SeedResults>& seeds) {
         {.key = std::string(f.key), .title = std::string(f.title), .decimals = f.decimals});
   }
   Table table(std::move(columns));
-  for (const RowResult& r : seeds.front().rows) {
+  for (const RowResult& r : first_seed(seeds, "figures").rows) {
     if (r.figures.empty()) continue;
     std::vector<Cell> cells = {text(label(r)), number(r.bits), text(r.granularity)};
     for (const quant::RowFigure& f : figures) {

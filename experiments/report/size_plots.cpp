@@ -198,6 +198,8 @@ Figure accuracy_by_size(const std::vector<SizeSeen>& sizes, const std::vector<Si
 std::vector<SizePoint> size_points(const std::vector<SizeSeen>& sizes) {
   std::vector<SizePoint> out;
   for (const SizeSeen& size : sizes) {
+    check(size.statistics && size.widths, "sizes", size.title, " has no statistics");
+    for (const WidthSummary& w : *size.widths) require_whole(w);
     const SeedResults& seed = size.statistics->seeds().front();
     for (const std::string_view name : {kBaseRow, kControlRow}) {
       const RowResult* row = find_row(seed, name);
@@ -228,6 +230,7 @@ std::vector<SizePoint> size_front(const std::vector<SizePoint>& points) {
   const auto loss = [](const SizePoint& p) { return p.size->statistics->loss(p.row->name); };
   std::vector<SizePoint> sorted;
   for (const SizePoint& p : points) {
+    check(p.size && p.size->statistics && p.row, "sizes", "a point of no row");
     if (std::isfinite(loss(p))) sorted.push_back(p);
   }
   std::ranges::stable_sort(sorted, [&](const SizePoint& a, const SizePoint& b) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "autograd/base/error.h"
 #include "experiments/report/student.h"
 #include "experiments/show/table.h"
 #include "quant/methods/methods.h"
@@ -12,12 +13,6 @@ namespace notch::experiments {
 namespace {
 
 constexpr double kAlpha = 0.05;  // of the intervals that are shown
-
-const RowResult& required(const SeedResults& seed, std::string_view name) {
-  const RowResult* row = find_row(seed, name);
-  check(row != nullptr, name, "is not a row of seed ", seed.seed);
-  return *row;
-}
 
 double variance(const std::vector<double>& values) {
   const double mean =
@@ -72,6 +67,7 @@ double Difference::alpha_of(double distance) const {
 }
 
 Equivalence equivalence(const Difference& d, double margin) {
+  check(margin > 0 && std::isfinite(margin), "equivalence", "within ", margin, " nats");
   const double half = d.half_width(0.1);
   const auto above = [&](double x) { return x < 0 ? 1 - d.alpha_of(x) / 2 : d.alpha_of(x) / 2; };
   return {.low = d.mean - half,
@@ -83,6 +79,8 @@ std::vector<double> holm(const std::vector<double>& p) {
   std::vector<std::size_t> order(p.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::stable_sort(order, {}, [&](std::size_t i) { return p[i]; });
+  check(std::ranges::all_of(p, [](double x) { return x >= 0 && x <= 1; }), "holm",
+        "a p-value is not between 0 and 1");
   std::vector<double> adjusted(p.size());
   double least = 0;
   for (std::size_t k = 0; k < order.size(); ++k) {
@@ -93,6 +91,7 @@ std::vector<double> holm(const std::vector<double>& p) {
 }
 
 MeanSpread mean_spread(const std::vector<double>& values) {
+  check(!values.empty(), "mean", "of no values");
   MeanSpread out;
   for (const double v : values) out.mean += v / static_cast<double>(values.size());
   if (values.size() > 1) out.deviation = std::sqrt(variance(values));
@@ -100,17 +99,21 @@ MeanSpread mean_spread(const std::vector<double>& values) {
 }
 
 Statistics::Statistics(const std::vector<SeedResults>& seeds) : seeds_(seeds) {
-  check(!seeds.empty() && !seeds.front().rows.empty(), "statistics", "there are no rows");
+  first_seed(seeds, "statistics");
   const std::vector<std::int64_t>& tokens = rows().front().eval.window_tokens;
   tokens_.assign(tokens.begin(), tokens.end());
   losses_.resize(seeds.size() * tokens.size() * rows().size());
   measured_.assign(rows().size(), 0);
   const double scored = std::accumulate(tokens_.begin(), tokens_.end(), 0.0);
+  check(scored > 0 && std::ranges::all_of(tokens, [](std::int64_t n) { return n >= 0; }),
+        "statistics", rows().front().name, " was scored on no tokens");
   for (std::size_t s = 0; s < seeds.size(); ++s) {
     for (std::size_t i = 0; i < rows().size(); ++i) {
-      const Evaluation& e = required(seeds[s], rows()[i].name).eval;
+      const Evaluation& e = row_of(seeds[s], rows()[i].name).eval;
       check(e.window_tokens == tokens, rows()[i].name, "scored on other windows than ",
             rows().front().name);
+      check(e.window_losses.size() == tokens.size(), rows()[i].name, "has the losses of ",
+            e.window_losses.size(), " windows of ", tokens.size());
       for (std::size_t w = 0; w < tokens.size(); ++w) {
         losses_[(s * tokens.size() + w) * rows().size() + i] = e.window_losses[w];
         measured_[i] += e.window_losses[w] / scored / static_cast<double>(seeds.size());
@@ -120,7 +123,7 @@ Statistics::Statistics(const std::vector<SeedResults>& seeds) : seeds_(seeds) {
 }
 
 std::size_t Statistics::index(std::string_view row) const {
-  return static_cast<std::size_t>(&required(seeds_.front(), row) - rows().data());
+  return static_cast<std::size_t>(&row_of(seeds_.front(), row) - rows().data());
 }
 
 double Statistics::loss(std::string_view row) const { return measured_[index(row)]; }
@@ -128,7 +131,7 @@ double Statistics::loss(std::string_view row) const { return measured_[index(row
 template <class Get>
 double Statistics::mean(std::string_view row, const Get& get) const {
   double sum = 0;
-  for (const SeedResults& s : seeds_) sum += get(required(s, row));
+  for (const SeedResults& s : seeds_) sum += get(row_of(s, row));
   return sum / static_cast<double>(seeds_.size());
 }
 
@@ -145,7 +148,7 @@ std::string Statistics::other_bytes(std::string_view row, std::string_view than)
 double Statistics::bits_per_weight(std::string_view row) const {
   double sum = 0;
   for (const SeedResults& s : seeds_) {
-    const quant::SizeReport& own = required(s, row).size;
+    const quant::SizeReport& own = row_of(s, row).size;
     const RowResult* base = find_row(s, kBaseRow);
     const std::int64_t weights = base && base->size.weights > 0 ? base->size.weights : own.weights;
     sum += 8 * static_cast<double>(own.bytes()) / static_cast<double>(weights);

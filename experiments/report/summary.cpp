@@ -126,8 +126,18 @@ bool WidthSummary::alike() const {
                                           [](const auto& d) { return equivalence(d).holds(); });
 }
 
+void require_whole(const WidthSummary& w) {
+  const auto has_row = [](const FamilyBest& f) { return f.row != nullptr; };
+  check(!w.families.empty() && std::ranges::all_of(w.families, has_row) &&
+            std::ranges::all_of(w.elsewhere, has_row),
+        "summary", w.title, " has no rows");
+  check(w.behind.size() == w.families.size() && w.resolved.size() == w.families.size(), "summary",
+        w.title, " has ", w.behind.size(), " comparisons of ", w.families.size(), " families");
+}
+
 std::vector<WidthSummary> summaries(const Statistics& statistics,
                                     const std::vector<WidthRanking>& rankings) {
+  for (const WidthRanking& w : rankings) require_whole(w);
   std::vector<WidthSummary> out;
   for (const WidthRanking& w : rankings) {
     const RowResult& any = *w.rows.front();
@@ -178,6 +188,7 @@ std::string headline(const std::vector<WidthSummary>& widths) {
   std::vector<std::string> costs;
   double reach = 0;
   for (const WidthSummary& w : widths) {
+    require_whole(w);
     const Difference& cost = w.families.front().cost;
     if (is_tiny(cost)) {
       tiny.push_back(&w);
@@ -239,12 +250,13 @@ Table short_table(const Statistics& statistics, const std::vector<WidthSummary>&
          number(statistics.bits_per_weight(row.name)), number(statistics.loss(row.name))});
   };
   const SeedResults& seed = statistics.seeds().front();
-  reference(*find_row(seed, kBaseRow), kBaseRow);
+  reference(row_of(seed, kBaseRow), kBaseRow);
   const RowResult* control = find_row(seed, kControlRow);
   if (control) reference(*control, "control");
   const std::size_t room = kLines - table.rows().size();
   for (std::size_t i = widths.size() > room ? widths.size() - room : 0; i < widths.size(); ++i) {
     const WidthSummary& w = widths[i];
+    require_whole(w);
     std::vector<Cell> cells{text(w.title)};
     const RowResult* lowest = nullptr;
     for (const Family family : kFamilies) {
@@ -301,6 +313,7 @@ std::string short_notes(const Statistics& statistics, const std::vector<WidthSum
   if (widths.empty()) return elsewhere;
   std::string larger, beside, others_judged;
   for (const WidthSummary& w : widths) {
+    require_whole(w);
     for (const FamilyBest& f : w.families) {
       if (f.bytes.empty()) continue;
       beside += str(beside.empty() ? " Beside the best of its width: " : ", ", shown_method(*f.row),

@@ -43,6 +43,9 @@ struct WidthSummary {
   bool alike() const;
 };
 
+/// Usage error for a width without families, of rows that are not there, or not all of them compared.
+void require_whole(const WidthSummary& width);
+
 /// In the order of the table. Rows whose loss is not finite are left out.
 std::vector<WidthSummary> summaries(const Statistics& statistics,
                                     const std::vector<WidthRanking>& rankings);

@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "autograd/base/elementary.h"
+#include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/elementwise.h"
 #include "autograd/kernels/loss.h"
@@ -76,6 +77,8 @@ Evaluation evaluate_against(nn::Model& model, std::span<const std::uint16_t> tok
   check(!base || vocabulary(base->model()) == vocabulary(model), "evaluate",
         "the base has vocab_size ", base ? vocabulary(base->model()) : 0, ", the model ",
         vocabulary(model));
+  check(bytes_per_token > 0 && std::isfinite(bytes_per_token), "evaluate", bytes_per_token,
+        " bytes per token");
   Evaluation out;
   LogitPieces pieces(model);
   if (base) base->restart();
@@ -155,6 +158,7 @@ Evaluation evaluate(nn::Model& model, double bytes_per_token, KeptLogits& base) 
 std::vector<TaskQuestion> encoded_task(const data::Tokenizer& tokenizer,
                                        std::span<const data::TenseExample> examples,
                                        std::int64_t context) {
+  check(context > 0, "task", "a context of ", context, " tokens");
   // The last token is only predicted.
   const std::size_t most = static_cast<std::size_t>(context) + 1;
   std::vector<TaskQuestion> questions;

@@ -32,6 +32,8 @@ class LogitPieces {
   }
   /// [n, V] of rows [first, first + n) of what was read last.
   std::span<const real> logits(std::int64_t first, std::int64_t n) {
+    check(hidden_.data && first >= 0 && n > 0 && n <= hidden_.rows() - first, "logits", "rows ",
+          first, " and ", n, " more of ", hidden_.data ? hidden_.rows() : 0, " that were read");
     const std::int64_t C = hidden_.cols();
     head_graph_.begin(Graph::Mode::inference);
     const Var x = head_graph_.constant({hidden_.data + first * C, {n, C}}, "hidden");

@@ -46,6 +46,7 @@ std::optional<MetricsLine> metrics_line(std::string_view text) {
 }  // namespace
 
 void read_metrics(std::string_view text, const std::function<void(const MetricsLine&)>& take) {
+  check(static_cast<bool>(take), "metrics", "nobody takes the lines");
   while (!text.empty()) {
     const std::size_t end = text.find('\n');
     std::optional<MetricsLine> line = metrics_line(text.substr(0, end));

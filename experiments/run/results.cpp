@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "autograd/base/error.h"
 #include "autograd/base/sha256.h"
 #include "experiments/machine/machine.h"
 #include "quant/methods/methods.h"
@@ -172,8 +173,12 @@ std::string label(const RowResult& row) {
 double worst_window(const RowResult& row, const RowResult& base) {
   check(row.eval.window_tokens == base.eval.window_tokens, row.name,
         "scored on other windows than ", base.name);
+  const std::size_t windows = row.eval.window_tokens.size();
+  check(windows > 0 && row.eval.window_losses.size() == windows &&
+            base.eval.window_losses.size() == windows,
+        row.name, "has not the loss of each of ", windows, " windows");
   double worst = -std::numeric_limits<double>::infinity();
-  for (std::size_t w = 0; w < row.eval.window_losses.size(); ++w) {
+  for (std::size_t w = 0; w < windows; ++w) {
     // The last window is what was left of the text: a mean over a few tokens is no window's.
     if (row.eval.window_tokens[w] < row.eval.window_tokens.front()) continue;
     worst = std::max(worst, (row.eval.window_losses[w] - base.eval.window_losses[w]) /
@@ -292,6 +297,17 @@ RowResult row_from_text(std::string_view text, const std::string& where, bool* h
 const RowResult* find_row(const SeedResults& results, std::string_view name) {
   const auto at = std::ranges::find(results.rows, name, &RowResult::name);
   return at == results.rows.end() ? nullptr : &*at;
+}
+
+const RowResult& row_of(const SeedResults& results, std::string_view name) {
+  const RowResult* row = find_row(results, name);
+  check(row != nullptr, name, "is not a row of seed ", results.seed);
+  return *row;
+}
+
+const SeedResults& first_seed(const std::vector<SeedResults>& seeds, std::string_view where) {
+  check(!seeds.empty() && !seeds.front().rows.empty(), where, "there are no rows");
+  return seeds.front();
 }
 
 std::string build_notes(const std::vector<SeedResults>& seeds) {

@@ -91,8 +91,12 @@ std::string row_text(const RowResult& row);
 RowResult row_from_text(std::string_view text, const std::string& where,
                         bool* has_digest = nullptr);
 
-/// The row of that name, or null.
+/// The row of that name, or null; and one that has to be there: usage error naming it where it is not.
 const RowResult* find_row(const SeedResults& results, std::string_view name);
+const RowResult& row_of(const SeedResults& results, std::string_view name);
+
+/// The first seed, which has rows; usage error naming `where` if there is none.
+const SeedResults& first_seed(const std::vector<SeedResults>& seeds, std::string_view where);
 
 /// Which rows which build of notch made, where there is more than one: rows of two builds may
 /// differ for that alone. "" otherwise.

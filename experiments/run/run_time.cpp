@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "autograd/base/error.h"
 #include "experiments/config/config_items.h"
 #include "experiments/config/pipeline.h"
 #include "experiments/run/evaluate.h"
@@ -142,6 +143,12 @@ RunTime::RunTime(const ExperimentConfig& config, const ReadTokens& reads, const 
       kind.work += training * teacher * (r.granularity.empty() ? 1 : kRounded);
     }
   }
+}
+
+RunTime::Kind& RunTime::kind(std::string_view row) {
+  const auto at = kind_of_.find(row);
+  check(at != kind_of_.end(), "run time", row, " is no row of the run");
+  return kinds_.at(at->second);
 }
 
 void RunTime::there(std::int64_t seed, std::string_view row) {

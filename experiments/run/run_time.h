@@ -54,7 +54,7 @@ class RunTime {
            found_seconds = 0;  ///< with scoring of those made, without it of those found
     int made = 0, found = 0, left = 0;
   };
-  Kind& kind(std::string_view row) { return kinds_.at(kind_of_.at(std::string(row))); }
+  Kind& kind(std::string_view row);  ///< usage error for a row that the run has not
 
   std::map<std::string, std::string, std::less<>> kind_of_{};  ///< of a row, by its name
   std::map<std::string, Kind> kinds_{};

@@ -14,6 +14,17 @@ namespace {
 
 constexpr int kMost = 10'000;
 
+bool is_part(std::int64_t index, std::int64_t of) {
+  return index >= 1 && index <= of && of <= kMost;
+}
+
+[[noreturn]] void refuse_part(std::string found) {
+  throw Error({.where = "--shard",
+               .what = "not a part of a run",
+               .found = std::move(found),
+               .expected = str("i/n with 1 <= i <= n <= ", kMost, ": 2/4 is the second of four")});
+}
+
 /// A part: seeds [first, last) of the run, and of each of them piece `piece` of `pieces`.
 struct Cut {
   std::size_t first = 0, last = 0, piece = 0, pieces = 1;
@@ -22,6 +33,8 @@ struct Cut {
 /// Seeds go to as many parts as there are, evenly; where there are more parts, the first seeds are
 /// cut into one piece more than the last.
 Cut cut_of(const ExperimentConfig& config, const Shard& shard) {
+  require_shard(shard);
+  check(!config.seeds.empty(), "--shard", "a run without seeds has no parts");
   const std::size_t seeds = config.seeds.size(), n = static_cast<std::size_t>(shard.of),
                     i = static_cast<std::size_t>(shard.index) - 1;
   if (n <= seeds) return {.first = i * seeds / n, .last = (i + 1) * seeds / n};
@@ -46,19 +59,18 @@ Shard parse_shard(std::string_view text) {
   };
   const bool reads = slash != std::string_view::npos && read(text.substr(0, slash), out.index) &&
                      read(text.substr(slash + 1), out.of);
-  if (!reads || out.index < 1 || out.index > out.of || out.of > kMost) {
-    throw Error(
-        {.where = "--shard",
-         .what = "not a part of a run",
-         .found = std::string(text),
-         .expected = str("i/n with 1 <= i <= n <= ", kMost, ": 2/4 is the second of four")});
-  }
+  if (!reads || !is_part(out.index, out.of)) refuse_part(std::string(text));
   return out;
+}
+
+void require_shard(const Shard& shard) {
+  if (!is_part(shard.index, shard.of)) refuse_part(name_of(shard));
 }
 
 std::string name_of(const Shard& shard) { return str(shard.index, '/', shard.of); }
 
 void check_shard(const ExperimentConfig& config, const Shard& shard) {
+  require_shard(shard);
   const std::size_t most =
       config.seeds.size() * std::max<std::size_t>(planned_rows(config).size(), 1);
   if (static_cast<std::size_t>(shard.of) <= most) return;
@@ -77,6 +89,7 @@ std::vector<std::int64_t> seeds_of(const ExperimentConfig& config, const Shard& 
 
 std::vector<std::string> rows_of(const ExperimentConfig& config, const Shard& shard,
                                  std::int64_t seed) {
+  require_shard(shard);
   if (shard.is_whole()) return all_row_names(config);  // of any seed: a dry run has one of its own
   const std::vector<std::int64_t> seeds = seeds_of(config, shard);
   if (std::ranges::find(seeds, seed) == seeds.end()) return {};
@@ -102,6 +115,7 @@ std::vector<std::string> rows_of(const ExperimentConfig& config, const Shard& sh
 }
 
 std::filesystem::path shard_directory(const std::filesystem::path& out, const Shard& shard) {
+  require_shard(shard);
   if (shard.is_whole()) return out;
   return str(out.string(), "-shard-", shard.index, "-of-", shard.of);
 }
@@ -113,7 +127,7 @@ Shard shard_in(const std::filesystem::path& directory) {
   const Json json = Json::parse(read_file(file), where);
   const std::int64_t index = json.at("shard", where).as_int(where),
                      of = json.at("of", where).as_int(where);
-  if (index < 1 || index > of || of > kMost) {
+  if (!is_part(index, of)) {
     throw Error({.fault = Fault::input,
                  .where = where,
                  .what = "not a part of a run",
@@ -124,6 +138,7 @@ Shard shard_in(const std::filesystem::path& directory) {
 }
 
 void keep_shard(const std::filesystem::path& directory, const Shard& shard) {
+  require_shard(shard);
   const fs::path file = directory / kShardFile;
   if (const Shard there = shard_in(directory); fs::exists(file) && there != shard) {
     throw Error({.where = directory.string(),

@@ -27,6 +27,9 @@ struct Shard {
 
 /// "2/4". Usage error for any other text, and for i < 1, i > n or n > 10,000.
 Shard parse_shard(std::string_view text);
+/// Usage error for what is none: i < 1, i > n, n > 10,000.
+void require_shard(const Shard& shard);
+
 /// The reverse.
 std::string name_of(const Shard& shard);
 

@@ -64,6 +64,9 @@ Table split_table(const std::vector<NamedSplit>& splits) {
                {.key = "percent", .title = "%", .decimals = 1},
                {.key = "floor_ms", .title = "GEMM floor ms", .decimals = 2}});
   const auto words = [](const std::string& s) { return s.empty() ? missing() : text(s); };
+  const auto share_of = [](double ms, const StepSplit& split) {
+    return split.total > 0 ? number(100 * ms / split.total) : missing();
+  };
   const auto above_zero = [](double ms) { return ms > 0 ? number(ms) : missing(); };
   for (const NamedSplit& named : splits) {
     const std::string &shape = named.shape, &recipe = named.recipe;
@@ -71,7 +74,7 @@ Table split_table(const std::vector<NamedSplit>& splits) {
     const auto add = [&](const OpTime& op) {
       table.add_row({words(shape), words(recipe), text(op.op), words(op.layer),
                      above_zero(op.forward), above_zero(op.backward), above_zero(op.optimizer),
-                     number(op.total()), number(100 * op.total() / split.total),
+                     number(op.total()), share_of(op.total(), split),
                      op.floor < 0 ? missing() : number(op.floor)});
     };
     OpTime all{.op = "step"};
@@ -83,8 +86,7 @@ Table split_table(const std::vector<NamedSplit>& splits) {
       if (op.floor >= 0) all.floor = std::max(all.floor, 0.0) + op.floor;
     }
     table.add_row({words(shape), words(recipe), text("other"), missing(), missing(), missing(),
-                   missing(), number(split.other), number(100 * split.other / split.total),
-                   missing()});
+                   missing(), number(split.other), share_of(split.other, split), missing()});
     table.add_row({words(shape), words(recipe), text("step"), missing(), above_zero(all.forward),
                    above_zero(all.backward), above_zero(all.optimizer), number(split.total),
                    number(100), all.floor < 0 ? missing() : number(all.floor)});

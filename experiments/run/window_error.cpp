@@ -10,7 +10,8 @@ namespace notch::experiments {
 
 std::int64_t block_length(std::int64_t windows) {
   std::int64_t length = 1;
-  while ((length + 1) * (length + 1) * (length + 1) <= windows) ++length;
+  // By division: the cube of the largest would not fit.
+  while ((length + 1) * (length + 1) <= windows / (length + 1)) ++length;
   return length;
 }
 
@@ -19,6 +20,7 @@ ErrorPart window_error(std::span<const double> sums, std::span<const double> tok
   check(W > 0 && tokens.size() == W, "window error", W, " sums for ", tokens.size(), " windows");
   if (W < 2) return {.variance = std::numeric_limits<double>::infinity()};
   const double all_tokens = std::accumulate(tokens.begin(), tokens.end(), 0.0);
+  check(all_tokens > 0, "window error", "windows of ", all_tokens, " tokens");
   const double mean = std::accumulate(sums.begin(), sums.end(), 0.0) / all_tokens;
   const auto L = static_cast<std::size_t>(block_length(static_cast<std::int64_t>(W)));
   double squares = 0;

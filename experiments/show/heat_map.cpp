@@ -11,7 +11,7 @@ namespace notch::experiments {
 namespace {
 
 /// 0 to kTints - 1 over the group's numbers: by the root, as most of them are small.
-constexpr int kTints = 7;
+constexpr int kTints = 7, kMostDecimals = 17;
 std::string tint(const HeatMap& map, const HeatColumn& column, double value) {
   if (column.group.empty() || !std::isfinite(value)) return {};
   double low = value, high = value;
@@ -36,6 +36,12 @@ std::string tint(const HeatMap& map, const HeatColumn& column, double value) {
 }  // namespace
 
 std::string heat_map(const HeatMap& map) {
+  for (const HeatColumn& c : map.columns) {
+    check(c.values.size() == map.rows.size(), "heat map", "column ", c.title, " has ",
+          c.values.size(), " values for ", map.rows.size(), " rows; NaN stands for none");
+    check(c.decimals >= 0 && c.decimals <= kMostDecimals, "heat map", "column ", c.title, " has ",
+          c.decimals, " decimals, not 0 to ", kMostDecimals);
+  }
   std::string out = str(
       "<h3>", escaped_markup(map.title), "</h3>\n<p class=\"notes\">", escaped_markup(map.notes),
       "</p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"",
@@ -48,7 +54,7 @@ std::string heat_map(const HeatMap& map) {
   for (std::size_t row = 0; row < map.rows.size(); ++row) {
     out += str("<tr><th class=\"text\" scope=\"row\">", escaped_markup(map.rows[row]), "</th>");
     for (const HeatColumn& c : map.columns) {
-      const double v = c.values.at(row);
+      const double v = c.values[row];
       const std::string format = str(c.sign ? "%+." : "%.", c.decimals, "f");
       out += str("<td", tint(map, c, v), '>', std::isfinite(v) ? printed(format.c_str(), v) : "-",
                  "</td>");

@@ -31,8 +31,16 @@ std::vector<double> spread_out(const std::vector<double>& wanted, double distanc
   return y;
 }
 
+/// Not beyond it: differences of such numbers are numbers.
+constexpr double kReach = 1e300;
+
+bool has_place(const Plot& plot, double x) {
+  return std::abs(x) <= kReach && (x > 0 || !plot.x_is_log);
+}
+bool has_height(double y) { return std::abs(y) <= kReach; }
+
 bool is_shown(const Plot& plot, const PlotPoint& p) {
-  return std::isfinite(p.x) && std::isfinite(p.y) && (p.x > 0 || !plot.x_is_log);
+  return has_place(plot, p.x) && has_height(p.y);
 }
 
 std::string between(double low, double high) {
@@ -58,7 +66,7 @@ std::string description(const Plot& plot) {
             ", x ", between(x.low, x.high), ", y ", between(y.low, y.high), ".");
   }
   for (const PlotLevel& l : plot.levels) {
-    if (std::isfinite(l.y)) out += str(" A level line: ", l.name, " at ", general(l.y), ".");
+    if (has_height(l.y)) out += str(" A level line: ", l.name, " at ", general(l.y), ".");
   }
   return out;
 }
@@ -92,7 +100,7 @@ class Drawing {
     axes();
     places();
     for (const PlotLevel& level : plot_.levels) {
-      if (!std::isfinite(level.y)) continue;
+      if (!has_height(level.y)) continue;
       out_ += svg::line_from(kPlotLeft, y(level.y), right_, y(level.y), level.color, 1.4,
                              " stroke-dasharray=\"6 4\"");
     }
@@ -116,7 +124,7 @@ class Drawing {
 
   /// Of an error bar.
   std::pair<double, double> ends(const PlotPoint& p) const {
-    const double error = std::isfinite(p.error) ? std::max(p.error, 0.0) : 0.0;
+    const double error = has_height(p.error) ? std::max(p.error, 0.0) : 0.0;
     return {std::max(p.y - error, std::min(p.y, plot_.y_least)),
             std::min(p.y + error, std::max(p.y, plot_.y_most))};
   }
@@ -133,8 +141,10 @@ class Drawing {
         y_.add(scale_(high));
       }
     }
-    for (const PlotLevel& level : plot_.levels) y_.add(scale_(level.y));
-    for (const PlotPlace& place : plot_.places) x_.add(across(place.x));
+    for (const PlotLevel& level : plot_.levels)
+      if (has_height(level.y)) y_.add(scale_(level.y));
+    for (const PlotPlace& place : plot_.places)
+      if (has_place(plot_, place.x)) x_.add(across(place.x));
     if (x_.empty) x_.add(0);
     if (y_.empty) y_.add(0);
     x_.widen(0, 1);
@@ -173,7 +183,7 @@ class Drawing {
   void places() {
     std::vector<const PlotPlace*> sorted;
     for (const PlotPlace& p : plot_.places) {
-      if (std::isfinite(p.x)) sorted.push_back(&p);
+      if (has_place(plot_, p.x)) sorted.push_back(&p);
     }
     std::ranges::stable_sort(sorted, {}, [](const PlotPlace* p) { return p->x; });
     struct Label {
@@ -212,7 +222,7 @@ class Drawing {
     for (const PlotPoint& p : s.points) {
       if (!is_shown(plot_, p)) continue;
       if (s.line) path += str(path.empty() ? "M" : "L", svg::px(x(p.x)), ' ', svg::px(y(p.y)));
-      if (!std::isfinite(p.error) || p.error <= 0) continue;
+      if (!has_height(p.error) || p.error <= 0) continue;
       const auto [least, most] = ends(p);
       const double at = x(p.x), low = y(least), high = y(most);
       const std::string whose = known_by(p, true);
@@ -245,7 +255,7 @@ class Drawing {
     std::vector<Label> labels;
     std::vector<double> wanted;
     for (const PlotLevel& level : plot_.levels) {
-      if (!std::isfinite(level.y)) continue;
+      if (!has_height(level.y)) continue;
       labels.push_back({level.name, level.color});
       wanted.push_back(y(level.y));
     }
@@ -297,6 +307,13 @@ class Drawing {
 
 }  // namespace
 
-std::string svg_of(const Plot& plot) { return Drawing(plot).text(); }
+std::string svg_of(const Plot& plot) {
+  constexpr int kLeastWidth = 200, kLeastHeight = 120, kMost = 20'000;
+  check(plot.width >= kLeastWidth && plot.width <= kMost && plot.height >= kLeastHeight &&
+            plot.height <= kMost,
+        "plot", plot.title, " is ", plot.width, " x ", plot.height, " pixels, not ", kLeastWidth,
+        " x ", kLeastHeight, " to ", kMost, " each");
+  return Drawing(plot).text();
+}
 
 }  // namespace notch::experiments

@@ -1,9 +1,12 @@
 #include "experiments/show/plot_axis.h"
 
+#include "autograd/base/error.h"
 #include "experiments/show/table.h"
 
 namespace notch::experiments {
 namespace {
+
+constexpr int kMostNumbers = 1000;  // along an axis
 
 /// The least of 1, 2 and 5 times a power of ten that is not below `x` > 0.
 double round_up(double x) {
@@ -41,6 +44,9 @@ Scale choose_scale(const Plot& plot) {
 }
 
 std::vector<Tick> ticks_of(const Scale& scale, const Range& scaled) {
+  check(std::isfinite(scale.linear_to) && std::isfinite(scaled.high - scaled.low), "ticks",
+        "an axis from ", scaled.low, " to ", scaled.high, ", linear to ", scale.linear_to,
+        " has no end");
   std::vector<Tick> ticks;
   if (scale.linear_to <= 0) {
     for (const double v : round_numbers(scaled.low, scaled.high, 6)) {
@@ -71,6 +77,10 @@ std::vector<Tick> ticks_of(const Scale& scale, const Range& scaled) {
 }
 
 std::vector<double> round_numbers(double low, double high, int count) {
+  check(std::isfinite(high - low) && low <= high, "round numbers", "none can be listed from ", low,
+        " to ", high);
+  check(count > 0 && count <= kMostNumbers, "round numbers", count, " of them, not 1 to ",
+        kMostNumbers);
   const double rough = (high - low) / count;
   // Multiples of a smaller step would not differ from one another.
   if (!(rough > 1e-12 * std::max(std::abs(low), std::abs(high)))) return {};
@@ -86,7 +96,10 @@ std::vector<double> round_numbers(double low, double high, int count) {
 }
 
 std::vector<double> log_numbers(double low, double high) {
-  constexpr double kManyDecades = 3.5, kSlack = 1e-9;
+  constexpr double kManyDecades = 3.5, kSlack = 1e-9,
+                   kReach = 400;  // no number has such a logarithm
+  check(low >= -kReach && low <= high && high <= kReach, "log numbers",
+        "none can be listed with logarithms from ", low, " to ", high);
   std::vector<double> out;
   for (double power = std::floor(low); power <= high; power += 1) {
     for (const double digit : {1.0, 2.0, 5.0}) {

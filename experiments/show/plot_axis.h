@@ -41,7 +41,8 @@ struct Range {
   /// such as means over other seeds of the same size, are one.
   void widen(double share, double least) {
     const bool one = high - low <= 1e-9 * std::max(std::abs(low), std::abs(high));
-    const double more = std::max(share * (high - low), one ? least : 0);
+    const double visible = std::max(least, 1e-9 * std::max(std::abs(low), std::abs(high)));
+    const double more = std::max(share * (high - low), one ? visible : 0);
     low -= more;
     high += more;
   }

@@ -3,15 +3,34 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 #include "autograd/base/error.h"
 #include "experiments/show/svg.h"
+#include "experiments/show/table.h"
 
 namespace notch::experiments {
 namespace {
 
 constexpr double kRoofWidth = 800, kRoofHeight = 460, kRoofLeft = 70, kRoofRight = 230,
                  kRoofTop = 40, kRoofBottom = 50;
+
+// What no machine measures would let axes grow without end.
+constexpr double kLeast = 1e-9, kMost = 1e18;
+constexpr int kMostProducts = 64;
+bool is_measured(double v) { return v >= kLeast && v <= kMost; }
+
+/// What the roofline and its dots are made of, by their keys in JSON.
+constexpr std::pair<const char*, double Roofline::*> kRoofs[] = {{"sgemm", &Roofline::sgemm},
+                                                                 {"integer", &Roofline::integer}};
+constexpr std::pair<const char*, double RooflineDot::*> kParts[] = {
+    {"tokens", &RooflineDot::tokens},
+    {"seconds", &RooflineDot::seconds},
+    {"operations", &RooflineDot::operations},
+    {"bytes", &RooflineDot::bytes},
+    {"roof_seconds", &RooflineDot::roof_seconds}};
+
+std::string whole(double v) { return printed("%.0f", v); }
 
 struct LogAxes {
   double x_low, x_high, y_low, y_high;
@@ -58,17 +77,28 @@ std::string level(const LogAxes& a, double peak, const std::string& name) {
 
 std::string description(const Roofline& roofline) {
   std::string out =
-      str("Gops per second over operations per byte. Peaks: ", std::lround(roofline.sgemm / 1e9),
-          " of sgemm, ", std::lround(roofline.integer / 1e9), " of 8-bit integers.");
+      str("Gops per second over operations per byte. Peaks: ", whole(roofline.sgemm / 1e9),
+          " of sgemm, ", whole(roofline.integer / 1e9), " of 8-bit integers.");
   for (const RooflineDot& d : roofline.dots) {
-    out += str(' ', d.name, ", ", d.phase, ", batch ", d.batch, ": ",
-               std::lround(d.tokens_per_second()), " tokens/s, ",
-               std::lround(100 * roofline.share(d)), " % of the roof.");
+    out += str(' ', d.name, ", ", d.phase, ", batch ", d.batch, ": ", whole(d.tokens_per_second()),
+               " tokens/s, ", whole(100 * roofline.share(d)), " % of the roof.");
   }
   return out;
 }
 
 }  // namespace
+
+void require_measured(const Roofline& roofline) {
+  const auto require = [](std::string_view of, const char* key, double v) {
+    check(is_measured(v), "roofline", of, key, " is ", v, ", which no machine measures");
+  };
+  for (const auto& [key, roof] : kRoofs) require("", key, roofline.*roof);
+  for (const RooflineDot& d : roofline.dots) {
+    for (const auto& [key, part] : kParts) require(d.name + ": ", key, d.*part);
+    check(d.products >= 0 && d.products <= kMostProducts, "roofline", d.name, ": ", d.products,
+          " products per weight and token, not 0 to ", kMostProducts);
+  }
+}
 
 double Roofline::share(const RooflineDot& dot) const {
   const double bandwidth = dot.bytes / dot.roof_seconds;
@@ -77,6 +107,7 @@ double Roofline::share(const RooflineDot& dot) const {
 }
 
 std::string roofline_svg(const Roofline& roofline) {
+  require_measured(roofline);
   constexpr std::array kColors{"#000000", "#0072b2", "#009e73", "#d55e00",
                                "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"};
   constexpr std::array kMarks{Mark::circle,      Mark::square,        Mark::diamond,
@@ -94,10 +125,8 @@ std::string roofline_svg(const Roofline& roofline) {
   std::string out = svg::opening(str(kRoofWidth), str(kRoofHeight),
                                  "Speed under the roofs of this machine", description(roofline));
   out += ticks(a);
-  out +=
-      level(a, roofline.sgemm / 1e9, str("sgemm ", std::lround(roofline.sgemm / 1e9), " Gops/s"));
-  out += level(a, roofline.integer / 1e9,
-               str("int8 ", std::lround(roofline.integer / 1e9), " Gops/s"));
+  out += level(a, roofline.sgemm / 1e9, str("sgemm ", whole(roofline.sgemm / 1e9), " Gops/s"));
+  out += level(a, roofline.integer / 1e9, str("int8 ", whole(roofline.integer / 1e9), " Gops/s"));
   // Below the names of the peaks.
   const double legend = a.y(std::min(roofline.sgemm, roofline.integer) / 1e9) + 60;
   std::vector<std::string> names;
@@ -115,13 +144,12 @@ std::string roofline_svg(const Roofline& roofline) {
       const double y = legend + 18 * static_cast<double>(i);
       out += svg::mark_at(kRoofWidth - kRoofRight + 14, y - 4, style, row.name);
       out += svg::text_at(kRoofWidth - kRoofRight + 26, y,
-                          str(row.name, " (", std::lround(bandwidth), " GB/s)"), {.size = 11});
+                          str(row.name, " (", whole(bandwidth), " GB/s)"), {.size = 11});
     }
-    out +=
-        svg::mark_at(a.x(row.intensity()), a.y(row.operations / row.seconds / 1e9), style, row.name,
-                     str(row.name, ", ", row.phase, ", batch ", row.batch, ": ",
-                         std::lround(row.tokens_per_second()), " tokens/s, ",
-                         std::lround(100 * roofline.share(row)), " % of the roof"));
+    out += svg::mark_at(
+        a.x(row.intensity()), a.y(row.operations / row.seconds / 1e9), style, row.name,
+        str(row.name, ", ", row.phase, ", batch ", row.batch, ": ", whole(row.tokens_per_second()),
+            " tokens/s, ", whole(100 * roofline.share(row)), " % of the roof"));
   }
   out += svg::text_at(kRoofWidth - kRoofRight + 6, legend - 20, "hollow: prompt, filled: decode",
                       {.size = 11});
@@ -132,26 +160,17 @@ Json to_json(const Roofline& roofline) {
   Json::Array dots;
   for (const RooflineDot& d : roofline.dots) {
     Json dot = Json::object();
-    dot.set("name", d.name)
-        .set("phase", d.phase)
-        .set("batch", d.batch)
-        .set("tokens", d.tokens)
-        .set("seconds", d.seconds)
-        .set("operations", d.operations)
-        .set("bytes", d.bytes)
-        .set("roof_seconds", d.roof_seconds)
-        .set("products", d.products);
-    dots.push_back(std::move(dot));
+    dot.set("name", d.name).set("phase", d.phase).set("batch", d.batch);
+    for (const auto& [key, part] : kParts) dot.set(key, d.*part);
+    dots.push_back(std::move(dot.set("products", d.products)));
   }
   Json out = Json::object();
-  out.set("sgemm", roofline.sgemm)
-      .set("integer", roofline.integer)
-      .set("dots", Json(std::move(dots)));
+  for (const auto& [key, roof] : kRoofs) out.set(key, roofline.*roof);
+  out.set("dots", Json(std::move(dots)));
   return out;
 }
 
 Roofline roofline_from_json(const Json& json, std::string_view where) {
-  // What no machine measures would let axes grow without end.
   const auto within = [&](const Json& in, const char* key, double low, double high) {
     const double v = in.at(key, where).as_number(where);
     if (v >= low && v <= high) return v;
@@ -159,19 +178,17 @@ Roofline roofline_from_json(const Json& json, std::string_view where) {
                 "measure again: notch bench RUN_DIR");
   };
   const auto positive = [&](const Json& in, const char* key) {
-    return within(in, key, 1e-9, 1e18);
+    return within(in, key, kLeast, kMost);
   };
-  Roofline out{.sgemm = positive(json, "sgemm"), .integer = positive(json, "integer")};
+  Roofline out;
+  for (const auto& [key, roof] : kRoofs) out.*roof = positive(json, key);
   for (const Json& d : json.at("dots", where).as_array(where)) {
-    out.dots.push_back({.name = d.at("name", where).as_string(where),
-                        .phase = d.at("phase", where).as_string(where),
-                        .batch = d.at("batch", where).as_int(where),
-                        .tokens = positive(d, "tokens"),
-                        .seconds = positive(d, "seconds"),
-                        .operations = positive(d, "operations"),
-                        .bytes = positive(d, "bytes"),
-                        .roof_seconds = positive(d, "roof_seconds"),
-                        .products = static_cast<int>(within(d, "products", 0, 64))});
+    RooflineDot& dot = out.dots.emplace_back();
+    dot.name = d.at("name", where).as_string(where);
+    dot.phase = d.at("phase", where).as_string(where);
+    dot.batch = d.at("batch", where).as_int(where);
+    for (const auto& [key, part] : kParts) dot.*part = positive(d, key);
+    dot.products = static_cast<int>(within(d, "products", 0, kMostProducts));
   }
   return out;
 }

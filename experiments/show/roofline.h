@@ -38,6 +38,9 @@ struct Roofline {
   double share(const RooflineDot& dot) const;
 };
 
+/// Usage error for what no machine measures: nothing, or without end.
+void require_measured(const Roofline& roofline);
+
 /// An <svg> element; a description in words is part of it.
 std::string roofline_svg(const Roofline& roofline);
 

@@ -69,7 +69,9 @@ std::string outline(Mark mark) {
 using Rgb = std::array<double, 3>;  // 0 to 1
 
 Rgb parsed(std::string_view color) {
-  check(color.size() == 7 && color[0] == '#', "svg color", color, " is not #rrggbb");
+  check(color.size() == 7 && color[0] == '#' &&
+            color.find_first_not_of("0123456789abcdefABCDEF", 1) == color.npos,
+        "svg color", printable(color), " is not #rrggbb");
   Rgb out{};
   for (std::size_t i = 0; i < 3; ++i) {
     const std::string digits(color.substr(1 + 2 * i, 2));
@@ -142,6 +144,8 @@ std::string dark_rules(std::string_view markup) {
 }
 
 std::string file_of(std::string_view element) {
+  check(element.starts_with("<svg") && element.find('>') != element.npos, "svg",
+        "a file is made of an <svg> element");
   const std::size_t end = element.find('>') + 1;
   return str(element.substr(0, end), "\n<style>", dark_rules(element), "</style>",
              element.substr(end));

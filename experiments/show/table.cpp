@@ -14,6 +14,9 @@ namespace notch::experiments {
 
 namespace {
 
+constexpr int kMostDecimals = 17;
+constexpr std::size_t kLongest = 400;  // of a number: 309 digits before the point
+
 /// What rounds to zero has no sign: "-0.00" would read as a difference.
 std::string without_sign_of_zero(std::string number) {
   if (number.find_first_not_of("+-0.") == std::string::npos &&
@@ -25,7 +28,9 @@ std::string without_sign_of_zero(std::string number) {
 std::string fixed(double x, int decimals, bool sign) {
   if (std::isnan(x)) return "nan";
   if (std::isinf(x)) return x > 0 ? (sign ? "+inf" : "inf") : "-inf";
-  char buffer[400];
+  check(decimals >= 0 && decimals <= kMostDecimals, "table", "a column of ", decimals,
+        " decimals, not 0 to ", kMostDecimals);
+  char buffer[kLongest];
   std::snprintf(buffer, sizeof buffer, sign ? "%+.*f" : "%.*f", decimals, x);
   return without_sign_of_zero(buffer);
 }
@@ -91,6 +96,7 @@ std::string escaped_markdown(std::string_view words) {
 /// Screen and Markdown share widths and alignment; they differ in what stands between the cells.
 std::string aligned(const Table& table, bool markdown) {
   const std::vector<Column>& columns = table.columns();
+  if (columns.empty()) return "";
   std::vector<std::string> lines(table.rows().size() + 2);
   for (std::size_t c = 0; c < columns.size(); ++c) {
     const std::string title =
@@ -206,11 +212,14 @@ void Table::add_row(std::vector<Cell> cells) {
 }
 
 void Table::append(const Table& other) {
-  for (const std::vector<Cell>& row : other.rows_) add_row(row);
+  check(std::ranges::equal(columns_, other.columns_, {}, &Column::key, &Column::key), "table",
+        "rows of other columns are put below its own");
+  const std::vector<std::vector<Cell>> rows = other.rows_;  // which may be this table's
+  for (const std::vector<Cell>& row : rows) add_row(row);
 }
 
 std::string printed(const char* format, double value) {
-  char text[64];
+  char text[kLongest];
   std::snprintf(text, sizeof text, format, value);
   return without_sign_of_zero(text);
 }

@@ -16,14 +16,22 @@ constexpr double kHistogramLeft = 20, kHistogramRight = 420, kHistogramTop = 34,
                  kHistogramBottom = 184;                                    // histogram
 constexpr double kNoiseLeft = 480, kNoiseRight = 640, kNoiseDecibels = 60;  // noise
 constexpr int kLowest = 2;
+constexpr std::size_t kMostWidths = 7;  // to 8 bits
 
 double noise_x(std::size_t i, std::size_t n) {
   return kNoiseLeft + (kNoiseRight - kNoiseLeft) * static_cast<double>(i) /
                           static_cast<double>(std::max<std::size_t>(n - 1, 1));
 }
+
+/// As JSON and pictures have numbers: without noise the end of the axis, without a signal its beginning.
+double finite(double db) {
+  if (std::isfinite(db)) return db;
+  return db > 0 ? kNoiseDecibels : 0;
+}
+
 double noise_y(double db) {
-  return kHistogramBottom -
-         (kHistogramBottom - kHistogramTop) * std::clamp(db, 0.0, kNoiseDecibels) / kNoiseDecibels;
+  return kHistogramBottom - (kHistogramBottom - kHistogramTop) *
+                                std::clamp(finite(db), 0.0, kNoiseDecibels) / kNoiseDecibels;
 }
 
 /// Heights of bars, in thousandths of the highest.
@@ -70,9 +78,6 @@ std::string told(const WeightHistogram& h, int bits) {
              printed("%.1f", h.sqnr_db[static_cast<std::size_t>(bits - kLowest)]), " dB");
 }
 
-/// As JSON has numbers: without noise the end of the axis, without a signal its beginning.
-double finite(double db) { return std::isnan(db) ? 0 : std::isinf(db) ? kNoiseDecibels : db; }
-
 /// [["name",[heights],[dB]],…]
 std::string data_of(const std::vector<WeightHistogram>& all) {
   std::string out = "[";
@@ -92,6 +97,13 @@ std::string data_of(const std::vector<WeightHistogram>& all) {
 std::string weight_grid(const std::vector<WeightHistogram>& all, int bits) {
   check(!all.empty(), "weight_grid", "no histogram");
   const WeightHistogram& first = all.front();
+  for (const WeightHistogram& h : all) {
+    check(h.sqnr_db.size() == first.sqnr_db.size() && h.sqnr_db.size() <= kMostWidths,
+          "weight_grid", h.name, " has ", h.sqnr_db.size(), " widths, ", first.name, ' ',
+          first.sqnr_db.size(), ", and there are at most ", kMostWidths);
+    const bool counted = std::ranges::all_of(h.shares, [](double s) { return s >= 0 && s <= 1; });
+    check(counted && !h.shares.empty(), "weight_grid", h.name, " has shares that are none");
+  }
   const int highest = kLowest + static_cast<int>(first.sqnr_db.size()) - 1;
   check(bits >= kLowest && bits <= highest, "weight_grid", bits, " bits; it has ", kLowest, " to ",
         highest);

@@ -17,10 +17,30 @@ using Pass = Profile::Pass;
 // Of a checkpoint; the name is older than additions that do not quantize.
 constexpr const char* kAdditionsFile = "quantizer.safetensors";
 
+/// Usage error for settings that no step can be made with; those of schedule and optimizer are theirs.
+const TrainSettings& possible(const TrainSettings& s, const TrainParts& parts) {
+  constexpr std::int64_t kMost = 65536;  // as a configuration has them
+  const auto refuse_unless = [&](bool ok, const char* key, const auto& value) {
+    check(ok, s.phase, key, " = ", value, " is no setting of a training");
+  };
+  refuse_unless(s.batch_size > 0 && s.batch_size <= kMost, "batch_size", s.batch_size);
+  refuse_unless(s.grad_accum > 0 && s.grad_accum <= kMost, "grad_accum", s.grad_accum);
+  refuse_unless(s.schedule.lr > 0, "lr", s.schedule.lr);
+  refuse_unless(s.step_lr >= 0 && std::isfinite(s.step_lr), "step_lr", s.step_lr);
+  refuse_unless(s.ema >= 0 && s.ema < 1, "ema", s.ema);
+  refuse_unless(s.keep_last > 0, "keep_last", s.keep_last);
+  check(s.first_step >= 0 && s.first_step <= s.last_step() && s.last_step() <= s.schedule.steps,
+        s.phase, "steps ", s.first_step, " to ", s.last_step(), " of a schedule of ",
+        s.schedule.steps);
+  check(std::ranges::none_of(parts.additions, [](const nn::Addition* a) { return a == nullptr; }),
+        s.phase, "an addition is not there");
+  return s;
+}
+
 }  // namespace
 
 TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& parts)
-    : s_(settings),
+    : s_(possible(settings, parts)),
       parts_(parts),
       batch_{.B = settings.batch_size,
              .T = parts.model.sizes().block_size,
@@ -64,6 +84,7 @@ TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& pa
 UpdateReport TrainingPhase::step() {
   const double start = seconds_now();
   const std::int64_t step = done();
+  check(step < steps(), s_.phase, "all ", steps(), " steps have been made");
   loss_ = gradients(step, graph_);
   const nn::Moment at{.r = static_cast<double>(step) / static_cast<double>(steps()),
                       .lr = s_.schedule(s_.first_step + step)};
@@ -147,6 +168,7 @@ bool TrainingPhase::due(std::int64_t every) const {
 double TrainingPhase::seconds() const { return seconds_before_ + seconds_now() - start_; }
 
 Json TrainingPhase::remarks() {
+  check(done() > 0, s_.phase, "there is no step to tell of");
   data::BatchSpec part = batch_;
   part.B = std::max<std::int64_t>(1, batch_.B / 4);
   const auto size = static_cast<std::size_t>(part.B * part.T);
