@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "autograd/base/error.h"
 #include "autograd/base/json.h"
 #include "autograd/param.h"
 
@@ -35,6 +36,11 @@ struct Moment {
   double r = 0;   ///< it is that of step r · steps, 0 <= r < 1
   double lr = 0;  ///< the learning rate of the model's parameters
 };
+
+/// Usage error for what is no share of a training, 0 to 1.
+inline void require_share(double r) {
+  check(r >= 0 && r <= 1, "addition", r, " is no share of a training");
+}
 
 class Addition {
  public:

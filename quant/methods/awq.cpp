@@ -9,6 +9,7 @@
 #include "autograd/base/error.h"
 #include "autograd/kernels/blas.h"
 #include "quant/methods/rtn.h"
+#include "quant/methods/targets.h"
 #include "quant/numbers/ranges.h"
 
 namespace notch::quant {
@@ -71,8 +72,10 @@ double output_error(std::span<const real> w, std::span<const real> rounded, Inde
 }  // namespace
 
 AwqScales awq_scales(std::span<const Target* const> targets, const Hessian& H) {
+  require_readers(targets, H.in_features(), "awq");
   const std::vector<real> moments = moments_of(H);
   const std::vector<double> magnitudes = H.magnitudes();
+  check(!magnitudes.empty(), "awq", "no magnitudes of the input were kept");
   AwqScales best{.error = std::numeric_limits<double>::infinity()};
   for (int k = 0; k < kAwqExponents; ++k) {
     const double exponent = static_cast<double>(k) / kAwqExponents;
@@ -93,6 +96,8 @@ AwqScales awq_scales(std::span<const Target* const> targets, const Hessian& H) {
 }
 
 QTensor round_clipped(const Target& t, const Hessian& H) {
+  const Target* const reader = &t;
+  require_readers({&reader, 1}, H.in_features(), "awq");
   const Tensor& w = t.weight->value;
   const Index rows = w.rows(), K = w.cols();
   require_finite(w.flat(), K, t.name);

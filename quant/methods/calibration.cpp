@@ -2,6 +2,8 @@
 
 #include <map>
 
+#include "quant/methods/targets.h"
+
 namespace notch::quant {
 
 bool needs_calibration(const Target& target) {
@@ -16,8 +18,10 @@ UnitScale input_range(const ActivationSpec& spec, const Observer& observer,
 
 void calibrate(nn::Model& model, std::span<Target> targets,
                std::span<const nn::Tokens> calibration) {
+  require_targets(model, targets, Weights::of_shape);
   std::map<const nn::Linear*, Observer> observers;
   for (const Target& t : targets) {
+    check(!t.input || t.linear, t.name, "an input of no layer has no range");
     if (needs_calibration(t)) observers.emplace(t.linear, Observer(t.input->spec));
   }
   if (observers.empty()) return;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "autograd/base/error.h"
 #include "autograd/base/half.h"
 #include "quant/kernels/hadamard.h"
 #include "quant/methods/calibration.h"
@@ -9,6 +10,14 @@
 #include "quant/ops/input_ops.h"
 
 namespace notch::quant {
+
+namespace {
+
+void require_linear(const Target& t) {
+  check(t.linear && t.weight && t.weight->value.data, t.name, "no layer multiplies with it");
+}
+
+}  // namespace
 
 ChangedInputs::ChangedInputs(std::span<const Target> targets) {
   for (const Target& t : targets) {
@@ -33,6 +42,7 @@ void ChangedInputs::divide(const nn::Step& step, std::span<const real> s, bool s
 }
 
 void ChangedInputs::rotate(const Target& t, std::span<const std::int8_t> signs) {
+  require_linear(t);
   rotate_rows(t.weight->value.flat(), signs);
   Input& input = inputs_[t.linear];
   input.change.signs.assign(signs.begin(), signs.end());
@@ -40,7 +50,12 @@ void ChangedInputs::rotate(const Target& t, std::span<const std::int8_t> signs) 
 }
 
 void ChangedInputs::set_apart(const Target& t, const std::vector<std::int32_t>& channels) {
+  require_linear(t);
   const std::int64_t rows = t.weight->value.rows(), cols = t.weight->value.cols();
+  for (std::size_t i = 0; i < channels.size(); ++i) {
+    check(channels[i] > (i == 0 ? -1 : channels[i - 1]) && channels[i] < cols, t.name,
+          "channels to set apart are not ascending ones of ", cols);
+  }
   SideProduct side{.channels = channels, .rank = std::ssize(channels)};
   for (std::int64_t r = 0; r < rows; ++r) {
     for (const std::int32_t c : channels) {
@@ -53,6 +68,7 @@ void ChangedInputs::set_apart(const Target& t, const std::vector<std::int32_t>& 
 }
 
 void ChangedInputs::put_beside(const Target& t, SideProduct side) {
+  require_linear(t);
   Input& input = inputs_[t.linear];
   input.change.side = std::move(side);
   settle(input, t.weight->value.cols());

@@ -161,6 +161,8 @@ Factored factored(nn::Model& model, const FactorOptions& options,
   check(options.unit >= 1, kWhere, "ranks in units of ", options.unit);
   check(model.sizes().ranks.empty(), kWhere, "the matrices are in two factors already");
   check(!options.whitened || !text.empty(), kWhere, "needs text and got none");
+  for (const nn::Linear* l : model.linears())
+    check(l->weight->value.data != nullptr, l->name, "has a shape and no values to factor");
   const std::vector<Spectrum> all = spectra(model, options.whitened, text);
   const double energy =
       options.weights ? energy_of_weights(all, options.share, options.unit) : options.share;
@@ -195,6 +197,7 @@ Factored factored(nn::Model& model, const FactorOptions& options,
 }
 
 std::vector<Index> least_ranks(const nn::Sizes& sizes, Index unit) {
+  check(unit >= 1, kWhere, "ranks in units of ", unit);
   std::vector<Index> ranks;
   for (int block = 0; block < sizes.n_layer; ++block) {
     for (const nn::StepShape& s : nn::step_shapes(sizes)) {
@@ -208,6 +211,8 @@ std::vector<Index> least_ranks(const nn::Sizes& sizes, Index unit) {
 
 double weights_share(const nn::Sizes& sizes, std::span<const Index> ranks) {
   const std::vector<nn::StepShape> shapes = nn::step_shapes(sizes);
+  check(!shapes.empty() && ranks.size() % shapes.size() == 0, kWhere, ranks.size(), " ranks of ",
+        shapes.size(), " matrices a block");
   double weights = 0, whole = 0;
   for (std::size_t i = 0; i < ranks.size(); ++i) {
     const nn::StepShape& s = shapes[i % shapes.size()];

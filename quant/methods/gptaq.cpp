@@ -37,6 +37,8 @@ std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows,
         " is outside 0 to 1");
   check(std::ssize(w) == rows * cols && std::ssize(drift) == cols * cols, where, "got ", w.size(),
         " weights and ", drift.size(), " second moments for a matrix of [", rows, ", ", cols, "]");
+  check(std::ssize(factor.perm) == cols && std::ssize(factor.L) == cols * cols, where,
+        "there is no factor of ", cols, " columns");
   std::vector<real> target(w.size());
   constexpr Index kRows = 64;
   parallel_for((rows + kRows - 1) / kRows, [&](Index tile) {

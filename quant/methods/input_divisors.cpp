@@ -1,8 +1,26 @@
 #include "quant/methods/input_divisors.h"
 
+#include <algorithm>
+#include <cmath>
+
+#include "autograd/base/error.h"
+
 namespace notch::quant {
 
+namespace {
+
+void require_divisors(const nn::Step& step, std::span<const real> s) {
+  for (const nn::Linear* l : step.linears)
+    check(l && l->weight && l->weight->value.data && l->in_features() == std::ssize(s),
+          "input divisors", s.size(), " are not those of its input, or it has no values");
+  check(!s.empty() && std::ranges::all_of(s, [](real v) { return v > 0 && std::isfinite(v); }),
+        "input divisors", "one is not positive");
+}
+
+}  // namespace
+
 void multiply_columns(const nn::Step& step, std::span<const real> s) {
+  require_divisors(step, s);
   for (const nn::Linear* l : step.linears) {
     const std::span<real> w = l->weight->value.flat();
     for (std::size_t i = 0; i < w.size(); ++i) w[i] *= s[i % s.size()];
@@ -10,6 +28,7 @@ void multiply_columns(const nn::Step& step, std::span<const real> s) {
 }
 
 bool divide_before(const nn::Step& step, std::span<const real> s, bool source_is_settled) {
+  require_divisors(step, s);
   const auto columns = std::ssize(s);
   const auto divide = [&](Param* p, std::int64_t first) {
     if (!p) return;

@@ -142,6 +142,10 @@ class Walk {
 
 void learn_rounding(const Refinement& work, int steps, int windows, const MakeLearner& make) {
   check(!work.text.empty(), "learned rounding", "needs calibration text and got none");
+  check(work.quantized.tensors.size() == work.targets.size() &&
+            work.quantized.layers.size() == work.targets.size() && make,
+        "learned rounding", work.targets.size(), " targets with the codes of ",
+        work.quantized.tensors.size());
   Walk(work, steps, windows, make).run();
 }
 

@@ -1,5 +1,6 @@
 #include "quant/methods/llm_int8.h"
 
+#include "autograd/base/error.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/options.h"
 #include "quant/methods/rtn.h"
@@ -15,6 +16,7 @@ constexpr RowFigure kRowFigures[] = {
 }  // namespace
 
 std::vector<std::int32_t> outlier_channels(std::span<const real> largest, double threshold) {
+  check(threshold > 0, "llm_int8", "a threshold of ", threshold, " is not above 0");
   std::vector<std::int32_t> channels;
   for (std::size_t j = 0; j < largest.size(); ++j) {
     if (static_cast<double>(largest[j]) >= threshold)

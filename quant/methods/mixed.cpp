@@ -293,6 +293,7 @@ Mixed mix(nn::Model& model, const Method& method, const Plan& plan,
   const std::vector<Target>& layers = measurement.layers();
   check(!layers.empty(), kWhere, "no layer has the plan's own width");
   check(!goal.bytes || goal.file_bytes, kWhere, "a target in bytes without what counts a file's");
+  check(!goal.rise || std::isfinite(*goal.rise), kWhere, "a rise of ", goal.rise.value_or(0));
   check(!goal.rise || goal.made_rise, kWhere, "a target of a rise without what measures it");
   Room room;
   if (goal.bytes) room = room_in_file(measurement, plan, widths, goal);

@@ -21,6 +21,7 @@
 #include "quant/methods/prune.h"
 #include "quant/methods/round_matrix.h"
 #include "quant/methods/rtn.h"
+#include "quant/methods/targets.h"
 #include "quant/methods/tied_table.h"
 #include "quant/methods/walked_text.h"
 #include "quant/numbers/nested_scales.h"
@@ -38,6 +39,7 @@ class Walk {
         targets_(targets),
         text_(text),
         options_(options) {
+    require_targets(model, targets, Weights::with_values);
     for (const Target& t : targets_) {
       if (pruner_ && method_.round && is_prunable(model_, t)) require_zero(t.spec, t.name);
     }

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/methods/magnitude.h"
 #include "quant/methods/sparsegpt.h"
@@ -94,8 +95,16 @@ void require_pattern(const PruneOptions& options, Index cols, std::string_view w
 Keep keep_largest(std::span<const double> scores, Index rows, Index cols,
                   const PruneOptions& options, Within within, std::string_view where,
                   double share) {
-  check(std::ssize(scores) == rows * cols, where, "got ", scores.size(), " scores for ", rows,
-        " x ", cols, " weights");
+  check(std::ssize(scores) == extent(where, {rows, cols}), where, "got ", scores.size(),
+        " scores for ", rows, " x ", cols, " weights");
+  check(options.sparsity >= 0 && options.sparsity <= 1 && share >= 0 && share <= 1, where,
+        "a share of ", share, " of the zeros, which are ", options.sparsity, " of the weights");
+  if (std::ranges::any_of(scores, [](double s) { return std::isnan(s); })) {
+    throw Error({.fault = Fault::numeric,
+                 .where = std::string(where),
+                 .what = "the score of a weight is no number",
+                 .hint = "the model diverged; lower the learning rate"});
+  }
   require_pattern(options, cols, where);
   const auto [kept, of] = size_of(options.pattern);
   Keep keep(scores.size(), 1);
@@ -118,6 +127,7 @@ Keep keep_largest(std::span<const double> scores, Index rows, Index cols,
 }
 
 std::vector<real> kept_weights(std::span<const real> w, std::span<const std::uint8_t> keep) {
+  check(w.size() == keep.size(), "prune", "a mask of ", keep.size(), " for ", w.size(), " weights");
   std::vector<real> out(w.begin(), w.end());
   for (std::size_t i = 0; i < out.size(); ++i)
     if (keep[i] == 0) out[i] = 0;

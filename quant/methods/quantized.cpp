@@ -26,6 +26,8 @@ double largest(std::span<const LayerReport> layers, std::string_view key) {
 
 void measure_rounding(std::span<const real> before, std::span<const real> after,
                       LayerReport& report) {
+  check(!before.empty() && before.size() == after.size(), report.name, before.size(),
+        " weights before rounding and ", after.size(), " after it");
   double error = 0, power = 0;
   for (std::size_t i = 0; i < before.size(); ++i) {
     const auto w = static_cast<double>(before[i]);
@@ -39,6 +41,8 @@ void measure_rounding(std::span<const real> before, std::span<const real> after,
 }
 
 double require_activity(const Quantized& quantized, std::string_view where) {
+  check(quantized.layers.size() <= quantized.tensors.size(), where, "tells of ",
+        quantized.layers.size(), " layers and has the codes of ", quantized.tensors.size());
   double moved = 0, weights = 0;
   for (std::size_t i = 0; i < quantized.layers.size(); ++i) {
     const auto n = static_cast<double>(quantized.tensors[i].q.codes.size());

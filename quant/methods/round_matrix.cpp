@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <utility>
 
+#include "autograd/base/error.h"
 #include "quant/numbers/nested_scales.h"
 
 namespace notch::quant {
 
 RoundedMatrix round_matrix(const Target& t, const Hessian* H, const Method& method,
                            const Pruner* pruner, const PostTrainingOptions& options) {
+  check(t.weight && t.weight->value.data, t.name, "has no values to round");
   RoundedMatrix out;
   const std::span<real> w = t.weight->value.flat();
   std::vector<real> dense;

@@ -1,5 +1,6 @@
 #include "quant/methods/rtn.h"
 
+#include "autograd/base/error.h"
 #include "quant/methods/options.h"
 
 namespace notch::quant {
@@ -13,6 +14,7 @@ Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
 }  // namespace
 
 QTensor round_nearest(const Target& t, RangeRule rule, double percentile) {
+  check(t.weight && t.weight->value.data, t.name, "has no values to round");
   const Tensor& w = t.weight->value;
   Ranges ranges = choose_scales(w.flat(), w.rows(), w.cols(), t.spec, rule, t.name, percentile);
   return quantize(w.flat(), w.rows(), w.cols(), t.spec, std::move(ranges.at), t.name);

@@ -6,6 +6,8 @@ namespace notch::quant {
 
 ShippedInputs::ShippedInputs(nn::Model& model, std::span<const Target> targets,
                              const Quantized& quantized) {
+  check(quantized.tensors.size() == targets.size(), "shipped inputs", targets.size(),
+        " targets with the codes of ", quantized.tensors.size());
   for (std::size_t i = 0; i < targets.size(); ++i) {
     const NamedQTensor& tensor = quantized.tensors[i];
     check(tensor.change.empty(), tensor.name, "its input is changed, not only rounded");

@@ -11,6 +11,7 @@
 #include "quant/methods/gptq.h"
 #include "quant/methods/options.h"
 #include "quant/methods/rtn.h"
+#include "quant/methods/targets.h"
 #include "quant/ops/input_ops.h"
 
 namespace notch::quant {
@@ -78,6 +79,8 @@ constexpr LayerFigure kLayerFigures[] = {{"alpha", "α", 2}};
 
 std::vector<real> smoothing(std::span<const Target* const> targets, std::span<const real> largest,
                             double alpha) {
+  require_readers(targets, std::ssize(largest), "smoothquant");
+  check(alpha >= 0 && alpha <= 1, "smoothquant", "a migration strength of ", alpha, ", not 0 to 1");
   std::vector<real> s(largest.size(), 1);
   if (alpha == 0) return s;
   std::vector<double> weights(largest.size(), 0.0);
@@ -99,6 +102,9 @@ std::vector<real> smoothing(std::span<const Target* const> targets, std::span<co
 }
 
 Smoothing smoothing_of(std::span<const Target* const> targets, const Hessian& H, double alpha) {
+  require_readers(targets, H.in_features(), "smoothquant");
+  check(alpha >= -1 && alpha <= 1, "smoothquant", "a migration strength of ", alpha,
+        ", not -1 to 1");
   const std::span<const real> sample = H.sample();
   std::vector<std::vector<real>> wanted;
   for (const Target* t : targets)

@@ -1,6 +1,7 @@
 #include "quant/methods/spqr.h"
 
 #include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/options.h"
 
@@ -43,6 +44,8 @@ SideProduct sparse_product(std::span<const real> values, std::int64_t rows, std:
   constexpr std::int64_t kMostColumns = 65536;
   check(cols <= kMostColumns, where, "has ", cols, " columns; outliers are kept in at most ",
         kMostColumns, ": round this layer by gptq");
+  check(std::ssize(values) == extent(where, {rows, cols}), where, "got ", values.size(),
+        " values of a matrix of [", rows, ", ", cols, "]");
   SideProduct side{.starts = {0}};
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t c = 0; c < cols; ++c) {

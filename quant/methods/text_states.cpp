@@ -2,13 +2,18 @@
 
 #include <algorithm>
 
+#include "autograd/base/error.h"
+#include "autograd/base/extents.h"
 #include "autograd/ops.h"
 
 namespace notch::quant {
 
 std::vector<nn::Tokens> in_pieces(std::span<const nn::Tokens> text, std::int64_t windows) {
+  check(windows > 0, "text", "pieces of ", windows, " windows");
   std::vector<nn::Tokens> pieces;
   for (const nn::Tokens& batch : text) {
+    check(batch.B >= 0 && std::ssize(batch.ids) == extent("text", {batch.B, batch.T}), "text",
+          batch.ids.size(), " ids are not ", batch.B, " windows of ", batch.T);
     for (std::int64_t first = 0; first < batch.B; first += windows) {
       const std::int64_t n = std::min(windows, batch.B - first);
       pieces.push_back({batch.ids.subspan(static_cast<std::size_t>(first * batch.T),
@@ -28,8 +33,15 @@ TextStates::TextStates(nn::Model& model, std::span<const nn::Tokens> text) {
   }
 }
 
+void TextStates::require_pass(Group group, std::size_t i) const {
+  check(!group.empty() && i < held_.size(), "text states", "batch ", i, " of ", held_.size(),
+        " through ", group.size(), " steps");
+}
+
 void TextStates::visit(Group group, std::size_t i, const Input& input, const Seen& seen,
                        const Beside& beside) {
+  require_pass(group, i);
+  check(input && seen, "text states", "nobody gives or sees the inputs");
   nn::State state = begin(held_[i]);
   for (const nn::Step& step : group.first(group.size() - 1)) run(step, state, input, seen, beside);
   const nn::Step& last = group.back();
@@ -39,6 +51,8 @@ void TextStates::visit(Group group, std::size_t i, const Input& input, const See
 
 void TextStates::advance(Group group, std::size_t i, const Input& input, const Seen& seen,
                          const Beside& beside) {
+  require_pass(group, i);
+  check(static_cast<bool>(input), "text states", "nobody gives the inputs");
   Held& held = held_[i];
   nn::State state = begin(held);
   for (const nn::Step& step : group) run(step, state, input, seen, beside);

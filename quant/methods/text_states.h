@@ -47,6 +47,7 @@ class TextStates {
     Shape shape{}, inner_shape{};
     std::vector<real> residual{}, inner{};
   };
+  void require_pass(Group group, std::size_t i) const;
   nn::State begin(const Held& held);
   void run(const nn::Step& step, nn::State& state, const Input& input, const Seen& seen,
            const Beside& beside);

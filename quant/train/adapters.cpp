@@ -7,6 +7,7 @@
 #include "autograd/base/rng.h"
 #include "autograd/ops.h"
 #include "quant/methods/side_rank.h"
+#include "quant/methods/targets.h"
 #include "quant/numbers/find_named.h"
 #include "quant/ops/half_rounded.h"
 #include "quant/ops/input_ops.h"
@@ -45,18 +46,20 @@ void require_rank(const QloraOptions& options, const Param& weight, std::string_
 Adapters::Adapters(nn::Model& model, std::span<const Target> targets, const Quantized& base,
                    const QloraOptions& options, std::uint64_t seed)
     : base_(base) {
+  require_targets(model, targets, Weights::of_shape);
+  check(options.alpha > 0 && std::isfinite(options.alpha), "qlora", "alpha = ", options.alpha,
+        " is not positive");
   ServedLayers::Matrices matrices;
   const std::vector<nn::Linear*> linears = model.linears();
   for (const Target& t : targets) {
-    const NamedQTensor* tensor = find_named(base.tensors, t.weight->name);
-    check(tensor != nullptr, t.name, "the base of the adapters does not have it");
-    check(tensor->change.empty(), t.name, "the base of the adapters changes its input");
+    const NamedQTensor& tensor = codes_of(base, t, "the base of the adapters");
+    check(tensor.change.empty(), t.name, "the base of the adapters changes its input");
     if (is_position(model, *t.weight)) continue;
-    matrices.try_emplace(t.weight, tensor->q);
+    matrices.try_emplace(t.weight, tensor.q);
     Layer& layer = layers_[t.weight];
-    layer.input = tensor->input;
+    layer.input = tensor.input;
     if (std::ranges::find(linears, t.linear) == linears.end()) continue;
-    const std::int64_t rows = tensor->q.rows, cols = tensor->q.cols;
+    const std::int64_t rows = tensor.q.rows, cols = tensor.q.cols;
     const std::int64_t rank = options.rank;
     require_rank(options, *t.weight, t.name);
     layer.down = &params_.add(t.weight->name + ".adapter_down", {rank, cols});
@@ -121,7 +124,10 @@ std::unique_ptr<nn::Model> packed_twin(const nn::Model& model, const Quantized& 
     return is_position(*twin, p) || find_named(quantized.tensors, p.name) == nullptr;
   });
   for (Param& p : twin->params().params()) {
-    if (p.value.data) std::ranges::copy(model.params().find(p.name)->value.flat(), p.value.data);
+    if (!p.value.data) continue;
+    const Tensor& from = model.params().find(p.name)->value;
+    check(from.data != nullptr, p.name, "has neither values nor codes");
+    std::ranges::copy(from.flat(), p.value.data);
   }
   return twin;
 }
@@ -129,12 +135,16 @@ std::unique_ptr<nn::Model> packed_twin(const nn::Model& model, const Quantized& 
 void absorb_products(const Quantized& quantized, ParamStore& params) {
   for (const NamedQTensor& t : quantized.tensors) {
     Param* p = params.find(t.name);
-    check(p != nullptr, t.name, "the model has no such parameter");
+    check(p && p->value.data, t.name, "the model has no values of such a parameter");
     dequantize(t.q, p->value.flat());
     if (!t.change.side) continue;
     const SideProduct& side = *t.change.side;
     check(side.channels.empty(), t.name,
           "channels that were set apart are not a part of the codes");
+    check(side.rank > 0 && std::ssize(side.up) == t.q.rows * side.rank &&
+              std::ssize(side.down) == side.rank * t.q.cols,
+          t.name, "a product of ", side.up.size(), " and ", side.down.size(),
+          " numbers is none of rank ", side.rank);
     for (std::int64_t r = 0; r < t.q.rows; ++r) {
       for (std::int64_t c = 0; c < t.q.cols; ++c) {
         double sum = static_cast<double>(p->value.data[r * t.q.cols + c]);

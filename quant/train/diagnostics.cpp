@@ -9,9 +9,12 @@
 #include <optional>
 
 #include "autograd/base/elementary.h"
+#include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
+#include "quant/numbers/format.h"
+#include "quant/numbers/own_levels.h"
 
 namespace notch::quant {
 namespace {
@@ -141,6 +144,8 @@ Json number(double x) { return std::isfinite(x) ? Json(four_digits(x)) : Json();
 Diagnostics::Diagnostics(FakeQuantizer& fake) : fake_(fake) {
   for (std::size_t l = 0; l < fake.size(); ++l) {
     const Target& t = fake.target(l);
+    check(!has_own_levels(t.spec), t.name, "figures are of steps, and the ", name_of(t.spec.grid),
+          " grid has levels of its own");
     const std::size_t n = t.weight->value.flat().size();
     layers_.push_back({.weight = t.weight,
                        .history = std::vector<real>(n),
@@ -269,6 +274,7 @@ void Diagnostics::compare_gradients(const std::function<void()>& gradients, std:
 
 std::vector<LayerDiagnostics> Diagnostics::report(const std::function<void()>& gradients,
                                                   std::uint64_t key) {
+  check(static_cast<bool>(gradients), "diagnostics", "nothing gives the gradients");
   std::vector<LayerDiagnostics> out(layers_.size());
   parallel_for(std::ssize(layers_), [&](std::int64_t l) {
     const auto index = static_cast<std::size_t>(l);

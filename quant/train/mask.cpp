@@ -14,8 +14,10 @@ namespace {
 
 Param& matrix_of(ParamStore& params, const NamedMask& mask) {
   Param* p = params.find(mask.name);
-  check(p && p->value.size() == std::ssize(mask.keep), mask.name, "a mask of ", mask.keep.size(),
-        " weights is none of the model's");
+  check(p && p->value.data && p->value.size() == std::ssize(mask.keep), mask.name, "a mask of ",
+        mask.keep.size(), " weights is none of the model's");
+  check(std::ranges::all_of(mask.keep, [](std::uint8_t keep) { return keep <= 1; }), mask.name,
+        "a weight is kept, 1, or is not, 0");
   return *p;
 }
 
@@ -24,6 +26,8 @@ Param& matrix_of(ParamStore& params, const NamedMask& mask) {
 Mask::Mask(nn::Model& model, std::span<const NamedMask> masks,
            const std::optional<PruneOptions>& growing)
     : growing_(growing) {
+  check(!growing || growing->rounds > 0, "prune", "to grow in ", growing ? growing->rounds : 0,
+        " rounds");
   for (const NamedMask& m : masks) {
     nodes_.push_back({&matrix_of(model.params(), m), {m.keep.begin(), m.keep.end()}});
   }
@@ -49,6 +53,7 @@ std::vector<nn::NamedValues> Mask::state() {
 }
 
 void Mask::before_update(double r) {
+  nn::require_share(r);
   if (!growing_) return;
   const double n = growing_->rounds, due = std::min(n, 1 + std::floor(2 * r * n));
   if (static_cast<double>(done_[0]) >= due) return;
@@ -98,6 +103,7 @@ void zero_pruned(Quantized& quantized, std::span<const NamedMask> masks) {
     QTensor& q = at->q;
     require_zero(q.spec, m.name);
     const Grid grid = grid_of(q.spec);
+    require_whole(q, m.name);
     const auto unit = static_cast<std::size_t>(unit_size(q.spec, q.rows, q.cols));
     for (std::size_t i = 0; i < m.keep.size(); ++i) {
       if (m.keep[i] != 0) continue;

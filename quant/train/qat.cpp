@@ -1,14 +1,17 @@
 #include "quant/train/qat.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numbers>
 
 #include "autograd/base/elementary.h"
+#include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/fake_quant.h"
 #include "quant/kernels/oscillation.h"
 #include "quant/kernels/round.h"
 #include "quant/methods/hadamard.h"
+#include "quant/methods/targets.h"
 #include "quant/numbers/find_named.h"
 #include "quant/numbers/format.h"
 #include "quant/numbers/gaussian_fit.h"
@@ -26,6 +29,16 @@ std::size_t unit_of(const Target& t) {
   return static_cast<std::size_t>(unit_size(t.spec, w.rows(), w.cols()));
 }
 
+void require_options(const QatOptions& o) {
+  const auto positive = [](const char* key, double v) {
+    check(v >= 0 && std::isfinite(v), "qat", key, " = ", v, ", not 0 or more");
+  };
+  positive("freeze", o.freeze);
+  positive("dampen", o.dampen);
+  positive("cage", o.cage);
+  positive("pact_decay", o.pact_decay);
+}
+
 RangeRule rule_of(LsqInit init) {
   if (init == LsqInit::paper) return RangeRule::lsq_paper;
   return init == LsqInit::absmax ? RangeRule::absmax : RangeRule::mse;
@@ -38,11 +51,10 @@ LevelLists lists_of(const Target& t) {
 
 /// The scales that `start` has for a target.
 const Scales& scales_in(const Quantized& start, const Target& t) {
-  const NamedQTensor* const at = find_named(start.tensors, t.weight->name);
-  check(at != nullptr, t.name, "the model that training starts from does not have it");
-  check(at->q.spec == t.spec, t.name, "is on ", name_of(at->q.spec), " in the model that training ",
+  const NamedQTensor& at = codes_of(start, t, "the model that training starts from");
+  check(at.q.spec == t.spec, t.name, "is on ", name_of(at.q.spec), " in the model that training ",
         "starts from, and to be trained on ", name_of(t.spec));
-  return at->q.at;
+  return at.q.at;
 }
 
 }  // namespace
@@ -55,6 +67,8 @@ FakeQuantizer::FakeQuantizer(nn::Model& model, Training training, std::span<cons
   check(training != Training::gaussian || !start, "qat",
         "codes of weights that were not rotated are no start for rotated ones");
   check(!targets.empty(), "qat", "no layer to quantize");
+  require_options(options);
+  require_targets(model, targets, Weights::with_values);
   for (const Target& t : targets) {
     const Tensor& w = t.weight->value;
     check(!has_words(t.spec), t.name, "words of the ", name_of(t.spec.grid),
@@ -155,6 +169,23 @@ void FakeQuantizer::rotate_weights() {
     const auto at = nodes_.find(&p);
     return at == nodes_.end() || at->second.signs.empty() ? w : rotate(w, at->second.signs);
   });
+}
+
+const Param* FakeQuantizer::matrix(std::size_t i) const {
+  check(i < order_.size(), "qat", "matrix ", i, " of ", order_.size());
+  return order_[i];
+}
+
+void FakeQuantizer::substitute(ParamStore* weights) {
+  check(!weights || weights->params().size() == order_.size(), "qat",
+        "other weights are to stand for ", order_.size(), " matrices");
+  for (std::size_t i = 0; weights && i < order_.size(); ++i) {
+    const Param& p = weights->params()[i];
+    check(p.value.data && p.value.shape == order_[i]->value.shape, p.name, "is of ", p.value.shape,
+          " and cannot stand for ", order_[i]->name);
+  }
+  substitutes_ = weights;
+  inputs_->set_active(!weights);
 }
 
 std::span<const real> FakeQuantizer::look(Node& node) {
@@ -261,6 +292,7 @@ void FakeQuantizer::refuse_links_below(const char* option) const {
 }
 
 void FakeQuantizer::before_update(double r) {
+  nn::require_share(r);
   inputs_->add_decay(options_.pact_decay);
   if (options_.dampen == 0) return;
   refuse_links_below("qat.dampen");
@@ -285,6 +317,8 @@ void FakeQuantizer::draw_to_codes(const nn::Moment& at) {
 }
 
 void FakeQuantizer::after_update(const nn::Moment& at) {
+  nn::require_share(at.r);
+  check(at.lr >= 0 && std::isfinite(at.lr), "qat", "a learning rate of ", at.lr);
   draw_to_codes(at);
   for (auto& [p, node] : nodes_) {
     if (node.log_scale || !has_own_levels(node.target.spec)) continue;

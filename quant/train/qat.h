@@ -120,22 +120,19 @@ class FakeQuantizer : public nn::Addition {
 
   /// The matrices, in the order of their integers in convert(), and the present scales of one.
   std::size_t size() const { return order_.size(); }
-  const Target& target(std::size_t i) const { return nodes_.at(order_[i]).target; }
+  const Target& target(std::size_t i) const { return nodes_.at(matrix(i)).target; }
   Scales scales(std::size_t i) {
-    Node& node = nodes_.at(order_[i]);
+    Node& node = nodes_.at(matrix(i));
     look(node);
     return scales_of(node);
   }
   /// The weights that the forward hands to the rounding: the parameter's, or what links that were
   /// attached later (masks, adapters) make of them.
-  std::span<const real> weights(std::size_t i) { return look(nodes_.at(order_[i])); }
+  std::span<const real> weights(std::size_t i) { return look(nodes_.at(matrix(i))); }
 
   /// Until the next call the model sees these parameters, one per matrix in their order and of its
   /// shape, instead of the rounded weights, and multiplies floats. Null ends it.
-  void substitute(ParamStore* weights) {
-    substitutes_ = weights;
-    inputs_->set_active(!weights);
-  }
+  void substitute(ParamStore* weights);
 
   /// The integers of the weights that the forward rounds now, at their present steps. The model is
   /// left as it is.
@@ -156,6 +153,7 @@ class FakeQuantizer : public nn::Addition {
     std::vector<real> code{}, direction{}, frequency{}, mean{},
         frozen{};  // OscillationState, with `freeze`
   };
+  const Param* matrix(std::size_t i) const;
   std::span<const real> look(Node& node);
   void find_scales(const Node& node, Scales& at) const;
   Scales scales_of(const Node& node) const;

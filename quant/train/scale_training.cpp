@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/base/error.h"
+#include "quant/methods/targets.h"
 #include "quant/numbers/find_named.h"
 #include "quant/ops/scaled_codes.h"
 
@@ -11,9 +12,9 @@ namespace notch::quant {
 ScaleTraining::ScaleTraining(nn::Model& model, std::span<const Target> targets,
                              const Quantized& codes, const QatOptions& options)
     : first_(codes), pact_decay_(options.pact_decay) {
+  require_targets(model, targets, Weights::of_shape);
   for (const Target& t : targets) {
-    const NamedQTensor* const at = find_named(first_.tensors, t.weight->name);
-    check(at != nullptr, t.name, "the codes that training begins with do not have it");
+    const NamedQTensor* const at = &codes_of(first_, t, "what training begins with");
     check(at->change.empty(), t.name, "a layer whose input was changed is not trained");
     Node& node = nodes_[t.weight];
     node.index = static_cast<std::size_t>(at - first_.tensors.data());
@@ -47,7 +48,7 @@ std::vector<nn::NamedValues> ScaleTraining::state() {
 }
 
 void ScaleTraining::before_update(double r) {
-  static_cast<void>(r);
+  nn::require_share(r);
   inputs_->add_decay(pact_decay_);
 }
 

@@ -1,7 +1,11 @@
 #include "quant/train/trained_inputs.h"
 
+#include <cmath>
+
 #include "autograd/base/elementary.h"
+#include "autograd/base/error.h"
 #include "quant/kernels/quantize_rows.h"
+#include "quant/methods/targets.h"
 
 namespace notch::quant {
 namespace {
@@ -53,6 +57,7 @@ TrainedInputs::TrainedInputs(nn::Model& model, std::span<const Target> targets,
                              InputLearning learning, Ste ste, InputBackward backward,
                              ParamStore& params)
     : learning_(learning), ste_(ste), backward_(backward) {
+  require_targets(model, targets, Weights::of_shape);
   for (const Target& t : targets) {
     if (!t.input || !t.linear) continue;
     const bool fixed = t.input->spec.range == ActivationRange::fixed;
@@ -135,6 +140,7 @@ InputQuantizer TrainedInputs::Layer::present() const {
 }
 
 void TrainedInputs::add_decay(double decay) {
+  check(decay >= 0 && std::isfinite(decay), "pact", "a decay of ", decay);
   if (learning_ != InputLearning::pact) return;
   for (auto& [weight, layer] : layers_) {
     if (!layer.log_scale) continue;

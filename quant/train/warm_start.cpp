@@ -42,10 +42,11 @@ void place(std::span<real> w, std::span<const real> before, const QTensor& q, st
 
 void return_to_cells(ParamStore& params, const ParamStore& before, const Quantized& rounded) {
   for (const NamedQTensor& t : rounded.tensors) {
+    require_whole(t.q, t.name);
     Param* to = params.find(t.name);
     const Param* from = before.find(t.name);
-    check(to && from && to->value.shape == from->value.shape &&
-              to->value.size() == t.q.rows * t.q.cols,
+    check(to && from && to->value.data && from->value.data &&
+              to->value.shape == from->value.shape && to->value.size() == t.q.rows * t.q.cols,
           t.name, "is not the same matrix in both models");
     const auto part = [&](auto all, std::int64_t row) {
       return all.subspan(static_cast<std::size_t>(row * t.q.cols),
