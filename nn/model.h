@@ -179,7 +179,7 @@ std::unique_ptr<Model> clone(const Model& model);
 /// Makes the first factors of a model's matrices while it is constructed, step after step.
 class FactorShapes {
  public:
-  /// Usage error for ranks that are not one per step of each block.
+  /// Usage error for ranks that are not one per step of each block. Store and hooks outlive it.
   FactorShapes(ParamStore& params, const Hooks& hooks, const Sizes& sizes);
   /// Inputs of the matrices of the next step, which have `out` rows together and read `in` channels: its
   /// rank, of a `down` called `<name>.down` [rank, in] that this makes, or `in` where they are whole.
@@ -189,7 +189,7 @@ class FactorShapes {
  private:
   ParamStore& params_;
   const Hooks& hooks_;
-  std::span<const std::int64_t> ranks_;
+  std::vector<std::int64_t> ranks_;
   std::size_t at_ = 0;
 };
 

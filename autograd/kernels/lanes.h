@@ -42,8 +42,9 @@
 namespace notch::kernels {
 
 /// Whether the compiler makes one fused operation of a product and a sum inside NOTCH_TARGET: without
-/// optimization it does not (nor does GCC with -Og, whose products have other bits).
-#if defined(__OPTIMIZE__)
+/// optimization it does not (nor does GCC with -Og, whose products have other bits), nor clang where a
+/// sanitizer's check of an address stands between the two.
+#if defined(__OPTIMIZE__) && !defined(NOTCH_SANITIZED)
 inline constexpr bool kContracts = true;
 #else
 inline constexpr bool kContracts = false;

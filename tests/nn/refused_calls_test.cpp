@@ -124,7 +124,8 @@ TEST_CASE("what nobody declared and nothing reads is no layer of a model") {
   const std::vector<std::int32_t> ids{0, 1};
   ParamStore params;
   const Gpt model(kSmall);
-  FactorShapes factors(params, Hooks(), {.n_layer = 1, .ranks = {1, 1, 1, 1}});
+  const Hooks hooks;
+  FactorShapes factors(params, hooks, {.n_layer = 1, .ranks = {1, 1, 1, 1}});
   check_refused({[&] { Linear()(g, x); },
                  [&] {
                    Embedding()(g, {ids, 1, 2});
