@@ -33,7 +33,7 @@ NOTCH_VECTOR(std::uint64_t, read_words, const std::uint64_t* p, std::int64_t n,
   return all;
 }
 
-std::size_t words_of(std::int64_t bytes) {
+std::size_t words_in(std::int64_t bytes) {
   constexpr std::int64_t kMost = std::int64_t{1} << 40;
   check(bytes > 0 && bytes <= kMost, "read roof", bytes, " bytes to read, not 1 to ", kMost);
   return static_cast<std::size_t>(bytes + 7) / 8;
@@ -77,7 +77,7 @@ double integer_roof() {
 }
 
 ReadRoof::ReadRoof(std::int64_t bytes)
-    : memory_(words_of(bytes) * 8 / sizeof(real)),
+    : memory_(words_in(bytes) * 8 / sizeof(real)),
       found_((memory_.size() * sizeof(real) / 8 + kTileWords - 1) / kTileWords) {}
 
 double ReadRoof::pass() {
