@@ -82,8 +82,8 @@ MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method
   MixedPlan out{.plan = plan};
   out.mixed = quant::mix(model, method, plan, calibration, text.batches(), config.quant.options,
                          goal, store);
-  if (goal.bytes) out.fixed = *goal.bytes - out.mixed.allowed;
   out.plan.rules.insert(out.plan.rules.end(), out.mixed.rules.begin(), out.mixed.rules.end());
+  if (!config.quant.options.prune.on()) out.fixed = goal.file_bytes(out.plan) - out.mixed.bytes;
   return out;
 }
 

@@ -18,7 +18,8 @@ bool mixes(const ExperimentConfig& config, const quant::Method& method);
 struct MixedPlan {
   quant::Plan plan{};
   quant::Mixed mixed{};
-  /// Bytes of the file that are not those of layers that vary; known where a target in bytes is.
+  /// Bytes of the file that are not those of layers that vary; 0 where weights are pruned, which tells
+  /// only afterwards.
   std::int64_t fixed = 0;
 };
 

@@ -243,8 +243,8 @@ Room room_in_file(const Measurement& measurement, const Plan& plan, std::span<co
        .found = str(*goal.bytes),
        .expected = str("at least ", rest + mixed.bytes, ", each layer at its smallest width"),
        .hint = str("allow more bytes, or add a smaller width; ", rest,
-                   " are of the token table, norms, biases and the file's header, which do "
-                   "not vary")});
+                   " are of the token table, norms, biases, layers that are skipped or "
+                   "have bits of their own, and the file's header, which do not vary")});
 }
 
 }  // namespace
@@ -272,8 +272,8 @@ Mixed mix(nn::Model& model, const Method& method, const Plan& plan,
   if (method.trains() || method.changes_inputs()) {
     throw Error({.where = kWhere,
                  .what = method.trains() ? "widths are chosen for rounding after training"
-                                         : "the method changes the inputs of layers, so that none "
-                                           "can be weighed alone",
+                                         : "the method changes inputs of layers or adds to their "
+                                           "weights, so that none can be weighed alone",
                  .field = "mixed.widths",
                  .found = std::string(method.name),
                  .expected = "for example gptq"});
