@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "autograd/base/files.h"
 #include "autograd/base/temporaries.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
