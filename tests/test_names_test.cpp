@@ -53,9 +53,10 @@ bool runs_under_ctest(const std::string& program, const std::string& name) {
 }
 
 // The program of every folder with tests, as tests/CMakeLists.txt has them:
-// notch_tests(NAME PATTERNS FOLDER/*_test.cpp ... LIBRARIES ...).
+// notch_tests(NAME [OWN_HEADERS] PATTERNS FOLDER/*_test.cpp ... LIBRARIES ...).
 std::map<std::string, std::string> programs(const std::string& cmake) {
-  static const std::regex call(R"(notch_tests\((\w+)\s+PATTERNS\s+([^)]*?)\s+LIBRARIES)");
+  static const std::regex call(
+      R"(notch_tests\((\w+)\s+(?:OWN_HEADERS\s+)?PATTERNS\s+([^)]*?)\s+LIBRARIES)");
   static const std::regex pattern(R"((\S*?)/?\*\S*)");
   std::map<std::string, std::string> of_folder;
   for (std::sregex_iterator it(cmake.begin(), cmake.end(), call), end; it != end; ++it) {

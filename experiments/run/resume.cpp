@@ -201,8 +201,9 @@ std::vector<std::string> compare_configurations(const RunDir& dir, const Experim
                  .field = other->key,
                  .found = other->after,
                  .expected = other->before,
-                 .hint = "resume with the same value (settings of rows may change), start a new run "
-                         "with --out, or replace this one with --force"});
+                 .hint =
+                     "resume with the same value (settings of rows may change), start a new run "
+                     "with --out, or replace this one with --force"});
   }
   const Artefacts was = artefacts_of(before), is = artefacts_of(now);
   std::vector<std::string> notes;

@@ -352,7 +352,7 @@ TEST_CASE("another host's temporaries stay until a week has passed") {
   CHECK(remove_both() == Names{"model"});
 }
 
-TEST_CASE("another container's temporaries go as soon as they are not locked") {
+TEST_CASE("another container's temporaries go once they are not locked") {
   const TemporaryDirectory dir;
   const std::string boot = boot_id();
   if (boot.empty()) return;  // the kernel does not say
@@ -370,7 +370,7 @@ TEST_CASE("another container's temporaries go as soon as they are not locked") {
   CHECK(names_in(dir.path()) == Names{far, nameless});
 }
 
-TEST_CASE("a host's name takes little of a file's, and stays that of one host") {
+TEST_CASE("a host's name takes little of a file's and stays its own") {
   CHECK(host_in_names("node_7") == "node_7");
   CHECK(host_in_names("3fa9c1d2e4b5") == "3fa9c1d2e4b5");  // a container's
   CHECK(host_in_names("a.b c@d") == "a-b-c-d");

@@ -14,7 +14,7 @@ namespace {
 
 int folders_made = 0;  // by the call below, which is a plain function
 
-TEST_CASE("a refused command takes away the folders that it made alone") {
+TEST_CASE("a refused command takes away folders that it made alone") {
   const TemporaryDirectory dir;
   const fs::path out = dir / "new/below/it";
   const auto refused = [](const fs::path&) { throw Error({.what = "refused"}); };

@@ -25,7 +25,11 @@ TEST_CASE("a sample is held against that of the model it was made of") {
                    .rows = {wrote("fp32", "abc"), wrote("fp32-continue", "xbc"),
                             wrote("control-rtn-int4", "xbd")}};
   seed.rows[2].control = kControlRow;
-  const WidthSummary width{.bits = 4, .title = "4 bits", .families = {{.row = &seed.rows[2]}}};
+  const WidthSummary width{.bits = 4,
+                           .title = "4 bits",
+                           .families = {{.row = &seed.rows[2]}},
+                           .behind = {{}},
+                           .resolved = {false}};
   const PageSamples found = page_samples(seed, {width});
   REQUIRE(found.samples.size() == 3);
   CHECK(found.samples[1].same == 3);  // trained on, it is another model: nothing to mark
@@ -35,7 +39,11 @@ TEST_CASE("a sample is held against that of the model it was made of") {
 TEST_CASE("samples part where models do, not inside a character") {
   // ñ and ò are C3 B1 and C3 B2.
   SeedResults seed{.seed = 7, .rows = {wrote("fp32", "añ & on"), wrote("rtn-int4", "aò & on")}};
-  const WidthSummary width{.bits = 4, .title = "4 bits", .families = {{.row = &seed.rows[1]}}};
+  const WidthSummary width{.bits = 4,
+                           .title = "4 bits",
+                           .families = {{.row = &seed.rows[1]}},
+                           .behind = {{}},
+                           .resolved = {false}};
   const PageSamples found = page_samples(seed, {width});
   REQUIRE(found.samples.size() == 2);
   CHECK(found.prompt == "On <a>");

@@ -129,7 +129,7 @@ TEST_CASE("a picture of any numbers has none that is no number") {
   CHECK(printed("%.1f", 1e300).size() == 303);  // 301 digits, the point and one more
 }
 
-TEST_CASE("a table below itself is there twice, one without columns is empty") {
+TEST_CASE("a table below itself is twice, without columns empty") {
   Table table({{.key = "a"}});
   for (int i = 0; i < 5; ++i) table.add_row({number(i)});
   table.append(table);
@@ -195,7 +195,7 @@ TEST_CASE("benches of nothing are refused") {
   });
 }
 
-TEST_CASE("reports of no rows, and rows that are not whole, are refused") {
+TEST_CASE("reports without rows or with rows in part are refused") {
   using Seeds = std::vector<SeedResults>;
   const Seeds good{{1,
                     {made_row("fp32", "fp32", 32, 1, {0, 0.1, -0.1}),
@@ -266,7 +266,7 @@ TEST_CASE("reports of no rows, and rows that are not whole, are refused") {
             .points.empty());
 }
 
-TEST_CASE("parts of runs, windows and texts that are none are refused") {
+TEST_CASE("parts of runs, windows, texts that are none are refused") {
   ExperimentConfig no_seeds;
   no_seeds.seeds.clear();
   const std::vector<double> two{1, 2}, zeros{0, 0};

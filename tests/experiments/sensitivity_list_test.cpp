@@ -42,7 +42,7 @@ TEST_CASE("two lists in one file keep each other's lines") {
   CHECK(std::ranges::count(text, '\n') == 9);
 }
 
-TEST_CASE("processes that add to one list at once lose and tear no line") {
+TEST_CASE("processes that add to one list lose and tear no line") {
   constexpr int kProcesses = 4, kLayers = 20;
   const TemporaryDirectory dir;
   const auto name = [](int i, int n) { return str("h.", i, '.', n); };
@@ -73,7 +73,7 @@ TEST_CASE("processes that add to one list at once lose and tear no line") {
   CHECK(std::ranges::count(read_file(dir / "list"), '\n') == kProcesses * kLayers);
 }
 
-TEST_CASE("a list looks once for what killed commands left, when it writes") {
+TEST_CASE("a list looks once for what killed commands left") {
   const TemporaryDirectory dir;
   const pid_t ended = ::fork();
   if (ended == 0) ::_exit(0);

@@ -151,7 +151,8 @@ TEST_CASE("runs of two sizes make one report in any order") {
   REQUIRE(program.notch("report --sizes b a --out again -q").code == 0);
   CHECK(program.shell("diff -r both again").code == 0);
   CHECK(program.shell("ls both").out ==
-        "1.toml\n2.toml\nreport.html\nresults.csv\nresults.jsonl\nresults.md\nresults.svg\n");
+        "1.toml\n2.toml\nmanifest.json\nreport.html\nresults.csv\nresults.jsonl\nresults."
+        "md\nresults.svg\n");
   // fp32, control, rtn of both | fp32, rtn at two widths
   CHECK(test::rows_of(program.notch("report --sizes a b --out json -o json")).size() == 4 + 3);
   // What it says makes the runs again.
