@@ -16,9 +16,9 @@ constexpr double kRoofWidth = 800, kRoofHeight = 460, kRoofLeft = 70, kRoofRight
                  kRoofTop = 40, kRoofBottom = 50;
 
 // What no machine measures would let axes grow without end.
-constexpr double kLeast = 1e-9, kMost = 1e18;
+constexpr double kLeastMeasured = 1e-9, kMostMeasured = 1e18;
 constexpr int kMostProducts = 64;
-bool is_measured(double v) { return v >= kLeast && v <= kMost; }
+bool is_measured(double v) { return v >= kLeastMeasured && v <= kMostMeasured; }
 
 /// What the roofline and its dots are made of, by their keys in JSON.
 constexpr std::pair<const char*, double Roofline::*> kRoofs[] = {{"sgemm", &Roofline::sgemm},
@@ -178,7 +178,7 @@ Roofline roofline_from_json(const Json& json, std::string_view where) {
                 "measure again: notch bench RUN_DIR");
   };
   const auto positive = [&](const Json& in, const char* key) {
-    return within(in, key, kLeast, kMost);
+    return within(in, key, kLeastMeasured, kMostMeasured);
   };
   Roofline out;
   for (const auto& [key, roof] : kRoofs) out.*roof = positive(json, key);
