@@ -165,7 +165,7 @@ TEST_CASE("a token added to vocab.json alone is a token") {
                str(", \"<|endoftext|>\": ", Tokenizer::load(d.path()).vocab_size(), "}"));
   write_file(d / "vocab.json", more);
   const Tokenizer edited = Tokenizer::load(d.path());
-  CHECK(edited.vocab_size() == Json::parse(words, "v").as_object("v").size() + 1);
+  CHECK(edited.vocab_size() == std::ssize(Json::parse(words, "v").as_object("v")) + 1);
   CHECK(edited.encode("<|endoftext|>").size() == 1);
   // Who wrote tokenizer.json anew means that one.
   write_file(d / "tokenizer.json", read_file(d / "tokenizer.json") + "\n");
