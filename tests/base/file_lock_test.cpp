@@ -1,12 +1,9 @@
 // A file that several processes read and write anew loses nothing that any of them has added.
 #include "autograd/base/file_lock.h"
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <string>
-#include <vector>
 
+#include "tests/base/processes.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
@@ -17,28 +14,12 @@ using test::TemporaryDirectory;
 TEST_CASE("processes that count in one file under its lock lose no count") {
   constexpr int kProcesses = 4, kTimes = 50;
   const TemporaryDirectory dir;
-  std::vector<pid_t> children;
-  for (int i = 0; i < kProcesses; ++i) {
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-      try {
-        for (int n = 0; n < kTimes; ++n) {
-          const FileLock lock(dir / "count");
-          write_file(dir / "count", read_file(dir / "count") + "x");
-        }
-        ::_exit(0);
-      } catch (...) {
-        ::_exit(1);
-      }
+  test::in_processes(kProcesses, [&](int) {
+    for (int n = 0; n < kTimes; ++n) {
+      const FileLock lock(dir / "count");
+      write_file(dir / "count", read_file(dir / "count") + "x");
     }
-    children.push_back(child);
-  }
-  for (const pid_t child : children) {
-    int status = -1;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    CHECK(status == 0);
-  }
+  });
   CHECK(read_file(dir / "count") == std::string(kProcesses * kTimes, 'x'));
 }
 

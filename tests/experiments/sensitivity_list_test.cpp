@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <string>
-#include <vector>
 
 #include "autograd/base/files.h"
 #include "autograd/base/temporaries.h"
+#include "tests/base/processes.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
@@ -46,26 +46,10 @@ TEST_CASE("processes that add to one list lose and tear no line") {
   constexpr int kProcesses = 4, kLayers = 20;
   const TemporaryDirectory dir;
   const auto name = [](int i, int n) { return str("h.", i, '.', n); };
-  std::vector<pid_t> children;
-  for (int i = 0; i < kProcesses; ++i) {
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-      try {
-        SensitivityList list(dir / "list", str("key", i % 2));
-        for (int n = 0; n < kLayers; ++n) list.keep(layer(name(i, n), 4));
-        ::_exit(0);
-      } catch (...) {
-        ::_exit(1);
-      }
-    }
-    children.push_back(child);
-  }
-  for (const pid_t child : children) {
-    int status = -1;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    CHECK(status == 0);
-  }
+  in_processes(kProcesses, [&](int i) {
+    SensitivityList list(dir / "list", str("key", i % 2));
+    for (int n = 0; n < kLayers; ++n) list.keep(layer(name(i, n), 4));
+  });
   for (int i = 0; i < kProcesses; ++i) {
     const SensitivityList list(dir / "list", str("key", i % 2));
     for (int n = 0; n < kLayers; ++n) CHECK(list.find(name(i, n), 4));
