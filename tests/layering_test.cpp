@@ -13,9 +13,9 @@
 #include "tests/catch.h"
 #include "tests/folders.h"
 
-namespace fs = std::filesystem;
+namespace layering_test {
 
-namespace {
+namespace fs = std::filesystem;
 
 struct Include {
   std::string name;
@@ -188,8 +188,6 @@ std::vector<Source> all_sources(const Extensions& extensions = {".h", ".cpp"}) {
   return sources;
 }
 
-}  // namespace
-
 TEST_CASE("no file includes from a layer above or beside its own") {
   std::size_t includes = 0;
   for (const Source& source : all_sources()) {
@@ -278,3 +276,5 @@ TEST_CASE("the rules accept arrows down and no others") {
   CHECK_FALSE(angled("nn/gpt.cpp", "immintrin.h").empty());
   CHECK_FALSE(angled("autograd/kernels/norm.cpp", "unistd.h").empty());
 }
+
+}  // namespace layering_test

@@ -17,9 +17,9 @@
 #include "tests/catch.h"
 #include "tests/folders.h"
 
-namespace fs = std::filesystem;
+namespace test_names_test {
 
-namespace {
+namespace fs = std::filesystem;
 
 // Columns of "test_base:a name": a line has 44 others, and 46 from the thousandth test on.
 constexpr std::size_t kLongest = 74;
@@ -53,10 +53,10 @@ bool runs_under_ctest(const std::string& program, const std::string& name) {
 }
 
 // The program of every folder with tests, as tests/CMakeLists.txt has them:
-// notch_tests(NAME [OWN_HEADERS] PATTERNS FOLDER/*_test.cpp ... LIBRARIES ...).
+// notch_tests(NAME [OWN_HEADERS] [FILE_BY_FILE] PATTERNS FOLDER/*_test.cpp ... LIBRARIES ...).
 std::map<std::string, std::string> programs(const std::string& cmake) {
   static const std::regex call(
-      R"(notch_tests\((\w+)\s+(?:OWN_HEADERS\s+)?PATTERNS\s+([^)]*?)\s+LIBRARIES)");
+      R"(notch_tests\((\w+)\s+(?:(?:OWN_HEADERS|FILE_BY_FILE)\s+)*PATTERNS\s+([^)]*?)\s+LIBRARIES)");
   static const std::regex pattern(R"((\S*?)/?\*\S*)");
   std::map<std::string, std::string> of_folder;
   for (std::sregex_iterator it(cmake.begin(), cmake.end(), call), end; it != end; ++it) {
@@ -72,8 +72,6 @@ std::string text_of(const fs::path& path) {
   std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};
 }
-
-}  // namespace
 
 TEST_CASE("names that ctest would lose are found in a source") {
   const std::string macro =
@@ -113,3 +111,23 @@ TEST_CASE("every test has a name that ctest can run and show") {
   }
   CHECK(seen > 500);
 }
+
+// Eight files are compiled as one with CMAKE_UNITY_BUILD: what one of them names, no other may see.
+TEST_CASE("every file of tests has a namespace of its own") {
+  std::size_t seen = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(notch::test::source_dir() / "tests")) {
+    const std::string name = entry.path().stem().string();
+    if (entry.path().extension() != ".cpp" || !name.ends_with("_test")) continue;
+    INFO(entry.path().string());
+    const std::string source = text_of(entry.path());
+    std::smatch own;
+    REQUIRE(std::regex_search(source, own, std::regex("\nnamespace (\\w+::)*" + name + " \\{\n")));
+    CHECK_FALSE(
+        std::regex_search(own.prefix().str(), std::regex("\n(using|namespace \\w+ =|TEST_CASE)")));
+    CHECK(source.ends_with("}  // " + own.str().substr(1, own.length() - 4) + "\n"));
+    ++seen;
+  }
+  CHECK(seen > 200);
+}
+
+}  // namespace test_names_test

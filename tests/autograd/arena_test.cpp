@@ -8,7 +8,7 @@
 #include "autograd/tensor.h"
 #include "tests/catch.h"
 
-namespace notch {
+namespace notch::arena_test {
 
 TEST_CASE("arena blocks are aligned, do not overlap, and are whole") {
   Arena arena;
@@ -80,4 +80,4 @@ TEST_CASE("shapes count, flatten and drop axes") {
   CHECK_THROWS_AS((Shape{2, -1}), Error);
 }
 
-}  // namespace notch
+}  // namespace notch::arena_test

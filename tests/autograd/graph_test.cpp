@@ -11,8 +11,7 @@
 #include "tests/autograd/array.h"
 #include "tests/catch.h"
 
-namespace notch {
-namespace {
+namespace notch::graph_test {
 
 using test::Array;
 using test::copy;
@@ -21,8 +20,6 @@ using Reals = std::vector<real>;
 
 constexpr auto kTraining = Graph::Mode::training;
 constexpr auto kInference = Graph::Mode::inference;
-
-}  // namespace
 
 TEST_CASE("a value of an earlier step is refused") {
   Graph g;
@@ -343,4 +340,4 @@ TEST_CASE("a tensor without values is refused where they are asked for") {
   CHECK(Tensor{nullptr, {0, 3}}.flat().empty());  // nothing is missing
 }
 
-}  // namespace notch
+}  // namespace notch::graph_test

@@ -8,8 +8,7 @@
 #include "tests/autograd/array.h"
 #include "tests/catch.h"
 
-namespace notch {
-namespace {
+namespace notch::lifetimes_test {
 
 using test::Array;
 using test::copy;
@@ -73,8 +72,6 @@ Var chain(Graph& g, Var x, std::size_t* peak = nullptr) {
   }
   return x;
 }
-
-}  // namespace
 
 TEST_CASE("after backward only the loss and input gradients are in use") {
   ParamStore params;
@@ -336,4 +333,4 @@ TEST_CASE("a run that needs a value for longer fails once, not for ever") {
   CHECK(longer() == second);
 }
 
-}  // namespace notch
+}  // namespace notch::lifetimes_test

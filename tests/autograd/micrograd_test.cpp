@@ -5,7 +5,7 @@
 #include "tests/autograd/array.h"
 #include "tests/catch.h"
 
-namespace notch {
+namespace notch::micrograd_test {
 
 TEST_CASE("micrograd's example gives micrograd's value and gradients") {
   test::Array four{{1}, {-4}}, two{{1}, {2}}, one{{1}, {1}}, ten{{1}, {10}};
@@ -29,4 +29,4 @@ TEST_CASE("micrograd's example gives micrograd's value and gradients") {
   CHECK(g.grad(b)[0] == Approx(645.5773).epsilon(1e-4));
 }
 
-}  // namespace notch
+}  // namespace notch::micrograd_test

@@ -9,8 +9,7 @@
 #include "tests/autograd/array.h"
 #include "tests/catch.h"
 
-namespace notch {
-namespace {
+namespace notch::ops_test {
 
 using test::Array;
 using test::copy;
@@ -32,8 +31,6 @@ struct Bench {
 };
 
 Reals values(Var v) { return copy(v.value().flat()); }
-
-}  // namespace
 
 TEST_CASE("binary ops repeat b over a's leading dimensions") {
   Bench t;
@@ -205,4 +202,4 @@ TEST_CASE("head_loss refuses unfit teachers and meaningless settings") {
   CHECK(refused({tx, thead, /*tau=*/1, /*alpha=*/kNan}));
 }
 
-}  // namespace notch
+}  // namespace notch::ops_test

@@ -8,14 +8,11 @@
 #include "tests/autograd/array.h"
 #include "tests/catch.h"
 
-namespace notch {
-namespace {
+namespace notch::param_test {
 
 using test::error_of;
 
 bool aligned(const real* p) { return reinterpret_cast<std::uintptr_t>(p) % 64 == 0; }
-
-}  // namespace
 
 TEST_CASE("parameters have shapes, then values, and gradients last") {
   ParamStore store;
@@ -132,4 +129,4 @@ TEST_CASE("copy_values copies equal stores and refuses unequal ones") {
   CHECK(error_of([&] { to->copy_values(empty); }).where == "params");
 }
 
-}  // namespace notch
+}  // namespace notch::param_test

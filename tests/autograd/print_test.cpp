@@ -8,8 +8,7 @@
 #include "tests/autograd/array.h"
 #include "tests/catch.h"
 
-namespace notch {
-namespace {
+namespace notch::print_test {
 
 std::vector<std::vector<std::string>> words_by_line(const std::string& text) {
   std::vector<std::vector<std::string>> lines;
@@ -44,8 +43,6 @@ struct Example {
     loss = sum(scale(mul(weight, in), 3));
   }
 };
-
-}  // namespace
 
 TEST_CASE("print gives one line per node: id, op, label, shape, inputs") {
   Example e;
@@ -92,4 +89,4 @@ TEST_CASE("to_dot draws every node and every edge, leaves as boxes") {
   CHECK(count("{") == count("}"));
 }
 
-}  // namespace notch
+}  // namespace notch::print_test

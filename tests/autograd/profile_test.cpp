@@ -9,8 +9,7 @@
 #include "tests/autograd/array.h"
 #include "tests/catch.h"
 
-namespace notch {
-namespace {
+namespace notch::profile_test {
 
 using test::Array;
 
@@ -27,8 +26,6 @@ double step(Graph& g) {
   g.backward(sum(tanh(product)));
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
-
-}  // namespace
 
 TEST_CASE("a profile has a row per op with the layer that recorded it") {
   Profile profile;
@@ -79,4 +76,4 @@ TEST_CASE("a scope adds its pass's time, and nothing without a profile") {
   CHECK(profile.rows()[0].backward == 0);
 }
 
-}  // namespace notch
+}  // namespace notch::profile_test

@@ -30,8 +30,7 @@
 #include "autograd/ops.h"
 #include "tests/catch.h"
 
-namespace notch {
-namespace {
+namespace notch::refused_calls_test {
 
 using test::check_refused;
 using Reals = std::vector<real>;
@@ -293,5 +292,4 @@ TEST_CASE("a bfloat16 product of no terms is zero, bias or what was") {
 }
 #endif
 
-}  // namespace
-}  // namespace notch
+}  // namespace notch::refused_calls_test

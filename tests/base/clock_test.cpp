@@ -5,6 +5,8 @@
 
 #include "tests/catch.h"
 
+namespace clock_test {
+
 TEST_CASE("time does not go back, in any thread") {
   double before = notch::seconds_now();
   CHECK(before > 0);
@@ -24,3 +26,5 @@ TEST_CASE("time does not go back, in any thread") {
   CHECK(backwards == std::vector<int>(4, 0));
   CHECK(notch::seconds_now() >= before);
 }
+
+}  // namespace clock_test

@@ -9,9 +9,9 @@
 #include "autograd/base/rng.h"
 #include "tests/catch.h"
 
-using namespace notch;
+namespace elementary_test {
 
-namespace {
+using namespace notch;
 
 /// |found - expected| in units in the last place of `of`; x87's 64 bits are the judge.
 double ulps(double found, long double expected, double of) {
@@ -19,8 +19,6 @@ double ulps(double found, long double expected, double of) {
       std::nextafter(std::fabs(of), std::numeric_limits<double>::infinity()) - std::fabs(of);
   return static_cast<double>(std::fabs(static_cast<long double>(found) - expected)) / unit;
 }
-
-}  // namespace
 
 TEST_CASE("own exp, log, pow, sin and cos err as they state") {
   const ScopedArithmetic portable(Arithmetic::portable);
@@ -93,3 +91,5 @@ TEST_CASE("in native arithmetic they are the C library's, to the bit") {
     CHECK(elementary::exp(static_cast<float>(x)) == std::exp(static_cast<float>(x)));
   }
 }
+
+}  // namespace elementary_test

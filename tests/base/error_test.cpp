@@ -3,6 +3,8 @@
 
 #include "tests/catch.h"
 
+namespace error_test {
+
 using namespace notch;
 
 TEST_CASE("an error's text has its parts in order and omits empty ones") {
@@ -74,3 +76,5 @@ TEST_CASE("a field that the place already names is not said again") {
   CHECK(text("my text", "text") == "my text: text: wrong");
   CHECK(text("", "text") == "text: wrong");
 }
+
+}  // namespace error_test

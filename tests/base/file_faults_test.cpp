@@ -10,12 +10,12 @@
 #include "tests/catch.h"
 #include "tests/nn/plain_file.h"
 
+namespace file_faults_test {
+
 using namespace notch;
 using test::put_file;
 using test::sweep_failing_calls;
 using test::TemporaryDirectory;
-
-namespace {
 
 const std::string kOld(1000, 'o'), kNew(3000, 'n');
 
@@ -31,8 +31,6 @@ void replace_directory(const fs::path& dir) {
   write_file(writer.temporary() / "b", kNew);
   writer.commit();
 }
-
-}  // namespace
 
 TEST_CASE("a write that fails at any call leaves the old file or the new") {
   const TemporaryDirectory dir;
@@ -144,3 +142,5 @@ TEST_CASE("what was not synced is lost in a power failure") {  // the test doubl
   CHECK(read_file(dir / "appended").empty());
   CHECK(read_file(dir / "written") == kNew);
 }
+
+}  // namespace file_faults_test

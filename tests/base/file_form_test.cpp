@@ -2,6 +2,8 @@
 
 #include "tests/catch.h"
 
+namespace file_form_test {
+
 using namespace notch;
 using namespace std::string_view_literals;
 
@@ -51,3 +53,5 @@ TEST_CASE("texts and JSON are of no other form, whatever words they hold") {
     refuse_known_form("the text", text, "a text");
   }
 }
+
+}  // namespace file_form_test

@@ -7,6 +7,8 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace file_lock_test {
+
 using namespace notch;
 using test::error_of;
 using test::TemporaryDirectory;
@@ -37,3 +39,5 @@ TEST_CASE("a file is locked whatever may be done with it, a link is not") {
   CHECK_FALSE(fs::exists(dir / "nowhere"));
   CHECK(error_of([&] { FileLock lock(dir / "absent/file"); }).fault == Fault::io);
 }
+
+}  // namespace file_lock_test

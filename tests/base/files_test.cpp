@@ -17,11 +17,11 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace files_test {
+
 using namespace notch;
 using test::error_of;
 using test::TemporaryDirectory;
-
-namespace {
 
 std::vector<std::string> names_in(const fs::path& directory) {
   std::vector<std::string> names;
@@ -57,8 +57,6 @@ class FileSizeLimit {
   rlimit before_{};
   void (*handler_)(int);
 };
-
-}  // namespace
 
 TEST_CASE("what is written is read back: empty, binary and large contents") {
   const TemporaryDirectory dir;
@@ -406,3 +404,5 @@ TEST_CASE("an input may be a pipe, with the size limit of a file") {
     CHECK(error_of([&] { read_input(bad); }).fault == Fault::io);
   }
 }
+
+}  // namespace files_test

@@ -11,7 +11,7 @@
 #include "autograd/base/rng.h"
 #include "tests/catch.h"
 
-namespace {
+namespace half_test {
 
 using namespace notch;
 
@@ -94,4 +94,4 @@ TEST_CASE("16-bit formats keep their limits, infinities and NaN") {
   CHECK(std::signbit(from_f16(to_f16(-0.0f))));
 }
 
-}  // namespace
+}  // namespace half_test

@@ -9,10 +9,10 @@
 #include "autograd/base/rng.h"
 #include "tests/catch.h"
 
+namespace json_test {
+
 using namespace notch;
 using test::error_of;
-
-namespace {
 
 Json parse(std::string_view text) { return Json::parse(text, "t.json"); }
 
@@ -60,8 +60,6 @@ Json random_value(Rng& rng, int depth) {
     }
   }
 }
-
-}  // namespace
 
 TEST_CASE("every kind of value is read as its type") {
   const Json v = parse(
@@ -351,3 +349,5 @@ TEST_CASE("numbers that Python writes beyond JSON are read on request") {
     CHECK(error_of([&] { Json::parse(bad, "x", true); }).fault == Fault::input);
   }
 }
+
+}  // namespace json_test

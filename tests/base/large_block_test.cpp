@@ -5,6 +5,8 @@
 
 #include "tests/catch.h"
 
+namespace large_block_test {
+
 using namespace notch;
 
 TEST_CASE("a large block is writable to its last byte and is aligned") {
@@ -19,3 +21,5 @@ TEST_CASE("a large block is writable to its last byte and is aligned") {
     if (bytes > 0) CHECK(block[bytes - 1] == std::byte{0x5a});
   }
 }
+
+}  // namespace large_block_test

@@ -17,12 +17,12 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace new_files_test {
+
 using namespace notch;
 using test::error_of;
 using test::OtherCalls;
 using test::TemporaryDirectory;
-
-namespace {
 
 using Names = std::set<std::string>;
 
@@ -99,8 +99,6 @@ int winners_of(int n, const Work& work) {
   }
   return winners;
 }
-
-}  // namespace
 
 TEST_CASE("a writer that replaces nothing refuses what is there at once") {
   const TemporaryDirectory dir;
@@ -261,3 +259,5 @@ TEST_CASE("what killed writers left goes when something is written") {
   make_directory_of(dir / "d", "new");
   CHECK(names_in(dir.path()) == Names{"f", "d"});
 }
+
+}  // namespace new_files_test

@@ -22,11 +22,11 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace orphans_test {
+
 using namespace notch;
 using test::OtherCalls;
 using test::TemporaryDirectory;
-
-namespace {
 
 std::set<std::string> names_in(const fs::path& directory) {
   std::set<std::string> names;
@@ -77,8 +77,6 @@ class Lock {
 // What the calls below have done; they are plain functions.
 int calls_seen = 0, locks_seen = 0;
 std::optional<std::thread> looking;
-
-}  // namespace
 
 TEST_CASE("a writer leaves what another of its process's number has begun") {
   const TemporaryDirectory dir;
@@ -411,3 +409,5 @@ TEST_CASE("a temporary's name says of what, whose and which it is") {
   CHECK(parts(temporary_of("d/f", 9).filename().string()) ==
         Parts{"f", host_in_names(host_name()), boot_id(), "9", ""});
 }
+
+}  // namespace orphans_test

@@ -3,6 +3,8 @@
 
 #include "tests/catch.h"
 
+namespace printable_test {
+
 using namespace notch;
 
 TEST_CASE("controls, marks of direction and stray bytes are escaped") {
@@ -23,3 +25,5 @@ TEST_CASE("an error's text makes no lines of its own, its parts stay") {
   CHECK(std::string(e.what()) == "a\\nhint: b: \\u202E: is\\u001B[2J wrong; found x\\ny");
   CHECK(e.parts().where == "a\nhint: b");
 }
+
+}  // namespace printable_test

@@ -11,9 +11,9 @@
 
 #include "tests/catch.h"
 
-using namespace notch;
+namespace rng_test {
 
-namespace {
+using namespace notch;
 
 // An Rng whose next output is `wanted`: the output depends on s[1] alone, rotl(s[1] * 5, 7) * 9.
 Rng rng_giving(std::uint64_t wanted) {
@@ -28,8 +28,6 @@ Rng rng_giving(std::uint64_t wanted) {
 double normal_at(double p) {
   return rng_giving(static_cast<std::uint64_t>(p * 0x1p52) << 12).normal();
 }
-
-}  // namespace
 
 TEST_CASE("the generator gives the published sequence of xoshiro256**") {
   Rng rng(0);
@@ -170,3 +168,5 @@ TEST_CASE("counter_uniform is a function of key and index, 0 to 1, mean 0.5") {
   }
   CHECK(std::fabs(sum / 100000 - 0.5) < 5 * 0.2887 / std::sqrt(100000.0));
 }
+
+}  // namespace rng_test

@@ -6,6 +6,8 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace sha256_test {
+
 using namespace notch;
 
 TEST_CASE("sha256 gives the digests of the published examples") {
@@ -51,3 +53,5 @@ TEST_CASE("sha256_file is sha256 of the bytes and reports unreadable files") {
   CHECK(test::error_of([&] { sha256_file(directory / "absent"); }).fault == Fault::io);
   CHECK(test::error_of([&] { sha256_file(directory.path()); }).fault == Fault::io);
 }
+
+}  // namespace sha256_test

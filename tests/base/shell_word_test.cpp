@@ -5,9 +5,9 @@
 
 #include "tests/catch.h"
 
-using namespace notch;
+namespace shell_word_test {
 
-namespace {
+using namespace notch;
 
 /// What the system's shell makes of words: each one, ended by a NUL.
 std::string as_read_by_sh(const std::string& words) {
@@ -18,8 +18,6 @@ std::string as_read_by_sh(const std::string& words) {
   REQUIRE(::pclose(pipe) == 0);
   return out;
 }
-
-}  // namespace
 
 TEST_CASE("a shell reads a printed word back as it was") {
   std::string words, expected;
@@ -39,3 +37,5 @@ TEST_CASE("words without a meaning to a shell stay readable") {
   }
   CHECK(shell_word("my book.txt") == "'my book.txt'");
 }
+
+}  // namespace shell_word_test

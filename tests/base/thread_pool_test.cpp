@@ -11,9 +11,9 @@
 
 #include "tests/catch.h"
 
-using namespace notch;
+namespace thread_pool_test {
 
-namespace {
+using namespace notch;
 
 constexpr int kThreadCounts[] = {1, 2, 3, 7};
 
@@ -26,8 +26,6 @@ void meet(std::atomic<int>& arrived, int count) {
   ++arrived;
   while (arrived < count) std::this_thread::yield();
 }
-
-}  // namespace
 
 TEST_CASE("parallel_for runs every index exactly once") {
   const AllThreadsAfterwards restore;
@@ -210,3 +208,5 @@ TEST_CASE("set_threads refuses impossible numbers and calls in a region") {
   set_threads(0);
   CHECK(threads() >= 1);
 }
+
+}  // namespace thread_pool_test

@@ -6,10 +6,10 @@
 
 #include "tests/catch.h"
 
+namespace batches_test {
+
 using namespace notch;
 using namespace notch::data;
-
-namespace {
 
 using Ids = std::vector<std::int32_t>;
 
@@ -32,8 +32,6 @@ Filled filled(const std::vector<std::uint16_t>& tokens, const BatchSpec& spec, s
   batch(tokens, spec, step, micro, f.inputs, f.targets);
   return f;
 }
-
-}  // namespace
 
 TEST_CASE("a batch holds windows, its targets are the tokens that follow") {
   for (const Order order : {Order::random, Order::sequential}) {
@@ -152,3 +150,5 @@ TEST_CASE("evaluation windows out of range are refused") {
   CHECK(test::error_of([&] { windows[3]; }).fault == Fault::usage);
   CHECK(test::error_of([&] { windows[-1]; }).fault == Fault::usage);
 }
+
+}  // namespace batches_test

@@ -8,10 +8,10 @@
 #include "data/vocabulary.h"
 #include "tests/catch.h"
 
+namespace bpe_test {
+
 using namespace notch;
 using namespace notch::data;
-
-namespace {
 
 std::vector<std::string> split(std::string_view text) {
   std::vector<std::string> out;
@@ -89,8 +89,6 @@ bool same(const std::vector<Merge>& a, const std::vector<Merge>& b) {
   });
 }
 
-}  // namespace
-
 TEST_CASE("training follows the counts of a worked example") {
   // Words: low, " low" twice, " lower". (l,o) and (o,w) occur 4 times, (space,l) 3, (w,e) and (e,r)
   // once.
@@ -151,3 +149,5 @@ TEST_CASE("a vocabulary size out of range is refused") {
     CHECK(e.found == std::to_string(size));
   }
 }
+
+}  // namespace bpe_test

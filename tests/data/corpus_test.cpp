@@ -6,10 +6,10 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace corpus_test {
+
 using namespace notch;
 using namespace notch::data;
-
-namespace {
 
 /// Sets an environment variable for the life of the object.
 class Environment {
@@ -58,8 +58,6 @@ fs::path only_file(const fs::path& directory) {
   REQUIRE(n == 1);
   return found;
 }
-
-}  // namespace
 
 TEST_CASE("a corpus is two contiguous splits of its text") {
   const Corpus c = corpus_of("0123456789ab");
@@ -328,3 +326,5 @@ TEST_CASE("a cache that cannot be written or read costs time, not the run") {
   const TokenData tokens = tokenize(c, Tokenizer::bytes(), d.path() / "file");
   CHECK(tokens.train == tokenize(c, Tokenizer::bytes()).train);
 }
+
+}  // namespace corpus_test

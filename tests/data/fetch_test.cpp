@@ -10,9 +10,9 @@
 #include "tests/catch.h"
 #include "tests/folders.h"
 
-using namespace notch;
+namespace fetch_test {
 
-namespace {
+using namespace notch;
 
 constexpr const char* kContent = "a small corpus\n";
 
@@ -51,8 +51,6 @@ struct Fetch {
 };
 
 constexpr const char* kNowhere = "http://127.0.0.1:9/small.txt";
-
-}  // namespace
 
 TEST_CASE("fetch.sh takes a local file of the right hash under any name") {
   for (const char* name : {"small.txt", "other.txt"}) {
@@ -94,3 +92,5 @@ TEST_CASE("fetch.sh answers wrong usage with 2") {
   CHECK(f.run("unknown") == 2);
   CHECK(f.run("small a b") == 2);
 }
+
+}  // namespace fetch_test

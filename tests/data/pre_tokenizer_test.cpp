@@ -8,10 +8,10 @@
 #include "data/unicode.h"
 #include "tests/catch.h"
 
+namespace pre_tokenizer_test {
+
 using namespace notch;
 using namespace notch::data;
-
-namespace {
 
 using Words = std::vector<std::string>;
 
@@ -28,8 +28,6 @@ Words split(std::string_view text, const PreTokenizer& pre = {}) {
 
 constexpr PreTokenizer kLlama3{.pattern = SplitPattern::llama3};
 constexpr PreTokenizer kQwen2{.pattern = SplitPattern::qwen2};
-
-}  // namespace
 
 TEST_CASE("code points have the classes of the Unicode standard") {
   // General categories from UnicodeData.txt; White_Space from PropList.txt.
@@ -199,3 +197,5 @@ TEST_CASE("the splitter does what Llama 3's and Qwen 2's patterns do") {
   CHECK(split("12345", kLlama3) == Words{"123", "45"});
   CHECK(split("12345", kQwen2) == Words{"1", "2", "3", "4", "5"});
 }
+
+}  // namespace pre_tokenizer_test

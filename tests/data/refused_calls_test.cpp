@@ -11,8 +11,7 @@
 #include "data/vocab_files.h"
 #include "tests/catch.h"
 
-namespace notch::data {
-namespace {
+namespace notch::data::refused_calls_test {
 
 TEST_CASE("ids of no token and splits beyond a text are refused") {
   const Vocabulary beyond{.tokens = {"a"}, .merges = {{0, 9, 0}}},
@@ -36,5 +35,4 @@ TEST_CASE("ids of no token and splits beyond a text are refused") {
   test::check_refused(calls);
 }
 
-}  // namespace
-}  // namespace notch::data
+}  // namespace notch::data::refused_calls_test

@@ -2,11 +2,11 @@
 
 #include "tests/catch.h"
 
+namespace text_form_test {
+
 using namespace notch;
 using namespace notch::data;
 using namespace std::string_view_literals;
-
-namespace {
 
 constexpr std::string_view kText = "She has walked. He had been going to the shop.";
 
@@ -25,8 +25,6 @@ std::string wide(std::string_view text, std::size_t width, bool letter_last) {
 ErrorParts refusal(std::string_view text) {
   return test::error_of([&] { require_utf8(text, "the text"); });
 }
-
-}  // namespace
 
 TEST_CASE("texts in UTF-8 pass, also with NUL bytes and a byte order mark") {
   for (const std::string_view text :
@@ -91,3 +89,5 @@ TEST_CASE("the advice on a byte that is not UTF-8 fits what precedes it") {
     CHECK(cut.hint.find("head -c 3 ") != std::string::npos);
   }
 }
+
+}  // namespace text_form_test

@@ -3,6 +3,8 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace text_source_test {
+
 using namespace notch;
 using namespace notch::data;
 
@@ -59,3 +61,5 @@ TEST_CASE("wrong sources are refused with the right fault") {
   CHECK(test::error_of([] { load_source({.sentences = 20, .block_size = 100000}); }).fault ==
         Fault::input);
 }
+
+}  // namespace text_source_test

@@ -5,10 +5,10 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace tokenizer_json_test {
+
 using namespace notch;
 using namespace notch::data;
-
-namespace {
 
 using Ids = std::vector<std::int32_t>;
 
@@ -60,8 +60,6 @@ std::string split_before_bytes(std::string_view regex) {
 constexpr const char* kLlama3 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
     R"(|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
-}  // namespace
 
 TEST_CASE("a byte-level BPE is read from tokenizer.json") {
   File f;
@@ -292,3 +290,5 @@ TEST_CASE("a vocabulary of more tokens than 16 bits encodes, but no corpus") {
   CHECK(e.fault == Fault::input);
   CHECK(e.found == "65792 tokens");
 }
+
+}  // namespace tokenizer_json_test

@@ -8,10 +8,10 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace tokenizer_test {
+
 using namespace notch;
 using namespace notch::data;
-
-namespace {
 
 constexpr std::string_view kText =
     "the cat sat on the mat, and the other cat didn't sit; it's 12 or 13 cats. caf\xC3\xA9!\n";
@@ -43,8 +43,6 @@ void check_same(const Tokenizer& a, const Tokenizer& b) {
   CHECK(a.definition_hash() == b.definition_hash());
   CHECK(a.encode(kText) == b.encode(kText));
 }
-
-}  // namespace
 
 TEST_CASE("the byte tokenizer's ids are the bytes and it decodes them") {
   const Tokenizer t = Tokenizer::bytes();
@@ -146,3 +144,5 @@ TEST_CASE("real text survives every tokenizer") {
   CHECK(bpe.vocab_size() == 1024);
   CHECK(bpe.decode(bpe.encode(text)) == text);
 }
+
+}  // namespace tokenizer_test

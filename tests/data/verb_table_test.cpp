@@ -6,6 +6,8 @@
 #include "data/verbs/verb_lexicon.h"
 #include "tests/catch.h"
 
+namespace verb_table_test {
+
 using namespace notch;
 using namespace notch::data;
 
@@ -203,3 +205,5 @@ TEST_CASE("a or an goes by the sound") {
   CHECK(article("hour") == "an");
   CHECK(article("house") == "a");
 }
+
+}  // namespace verb_table_test

@@ -8,10 +8,10 @@
 #include "data/verbs/verb_grammar.h"
 #include "tests/catch.h"
 
+namespace verbs_test {
+
 using namespace notch;
 using namespace notch::data;
-
-namespace {
 
 struct Line {
   std::string sentence, label;
@@ -121,8 +121,6 @@ const std::string& sample() {
   static const std::string text = generate(77, 6000);
   return text;
 }
-
-}  // namespace
 
 TEST_CASE("text is a function of the seed and longer ones continue it") {
   const std::string text = generate(5, 200);
@@ -293,3 +291,5 @@ TEST_CASE("sizes below one are refused") {
   CHECK(test::error_of([] { generate(1, 0); }).fault == Fault::usage);
   CHECK(test::error_of([] { tense_examples(1, 0); }).fault == Fault::usage);
 }
+
+}  // namespace verbs_test

@@ -6,10 +6,10 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace vocab_files_test {
+
 using namespace notch;
 using namespace notch::data;
-
-namespace {
 
 void write(const fs::path& directory, std::string_view vocab, std::string_view merges) {
   write_file(directory / "vocab.json", vocab);
@@ -23,8 +23,6 @@ ErrorParts load_error(std::string_view vocab, std::string_view merges) {
 }
 
 constexpr const char* kNoMerges = "#version: 0.2\n";
-
-}  // namespace
 
 TEST_CASE("the byte alphabet is GPT-2's") {
   // bytes_to_unicode: 33..126, 161..172, 174..255 stay; the others are U+0100 + n in ascending
@@ -266,3 +264,5 @@ TEST_CASE("a missing tokenizer file is an i/o error") {
   write_file(d.path() / "vocab.json", R"({"a": 0})");
   CHECK(test::error_of([&] { Tokenizer::load(d.path()); }).fault == Fault::io);
 }
+
+}  // namespace vocab_files_test

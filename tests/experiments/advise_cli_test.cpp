@@ -3,8 +3,7 @@
 
 #include "tests/experiments/program.h"
 
-namespace notch {
-namespace {
+namespace notch::advise_cli_test {
 
 using test::check_refused;
 using test::Outcome;
@@ -106,5 +105,4 @@ TEST_CASE("advice for another program is a model that it holds") {
   check_refused(program.notch("advise run -m 1GB"), 3);
 }
 
-}  // namespace
-}  // namespace notch
+}  // namespace notch::advise_cli_test

@@ -2,10 +2,10 @@
 
 #include "tests/catch.h"
 
+namespace args_test {
+
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
 
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> all = {
@@ -32,8 +32,6 @@ Args parse(const std::vector<std::string>& words) { return parse_args(verbs(), w
 ErrorParts error(const std::vector<std::string>& words) {
   return test::error_of([&] { parse(words); });
 }
-
-}  // namespace
 
 TEST_CASE("a setting is given once, as a flag is") {
   const ErrorParts twice = error({"run", "x.toml", "quant.bits=4", "a=1", "quant.bits =3"});
@@ -138,3 +136,5 @@ TEST_CASE("help begins with an example and lists flags with defaults") {
   const std::string all = help_text(verbs());
   for (const Verb& verb : verbs()) CHECK(all.find(verb.summary) != std::string::npos);
 }
+
+}  // namespace args_test

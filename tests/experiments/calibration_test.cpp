@@ -6,8 +6,7 @@
 #include "experiments/run/setup.h"
 #include "tests/catch.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::calibration_test {
 
 TEST_CASE("calibration text of the model is repeatable and recorded") {
   ExperimentConfig config;
@@ -117,5 +116,4 @@ TEST_CASE("rows that want the same calibration text share it") {
   CHECK(texts.of(config, *a) != by_a);
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::calibration_test

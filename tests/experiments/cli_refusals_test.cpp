@@ -4,6 +4,8 @@
 #include "experiments/run/setup.h"
 #include "tests/experiments/program.h"
 
+namespace cli_refusals_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using test::check_refused;
@@ -364,3 +366,5 @@ TEST_CASE("a run given as an experiment is told what it goes on from") {
   CHECK(program.notch("train run/config.resolved.toml --resume --out run -q").code == 0);
   check_refused(program.notch("run ."), 4);
 }
+
+}  // namespace cli_refusals_test

@@ -12,6 +12,8 @@
 #include "tests/experiments/program.h"
 #include "tests/folders.h"
 
+namespace cli_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using test::first_row;
@@ -19,8 +21,6 @@ using test::Outcome;
 using test::Program;
 using test::rows_of;
 using test::value;
-
-namespace {
 
 std::vector<real> reals(const nn::SafetensorsFile& file, std::string_view name) {
   const nn::TensorEntry* entry = file.find(name);
@@ -52,8 +52,6 @@ double loss_of(const std::vector<real>& logits, const std::vector<std::int32_t>&
   }
   return total / static_cast<double>(targets.size());
 }
-
-}  // namespace
 
 TEST_CASE("help of every verb starts with an example, on stdout") {
   const Program program;
@@ -400,3 +398,5 @@ TEST_CASE("doctor finds the machine of the tests fit") {
   CHECK(outcome.out.find("OpenBLAS") != std::string::npos);
   CHECK(outcome.out.find("the bits of plain C++ in random products") != std::string::npos);
 }
+
+}  // namespace cli_test

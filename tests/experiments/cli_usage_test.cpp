@@ -5,6 +5,8 @@
 #include "tests/experiments/program.h"
 #include "tests/folders.h"
 
+namespace cli_usage_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using test::first_row;
@@ -174,3 +176,5 @@ TEST_CASE("quantize's targets hold for what it writes") {
   CHECK(made.out.find("measured on the same text") != std::string::npos);
   check_refused(program.notch(quantize + " --target-loss -5 --out none"), 2);
 }
+
+}  // namespace cli_usage_test

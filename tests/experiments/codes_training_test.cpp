@@ -11,8 +11,7 @@
 #include "tests/experiments/tiny_experiment.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::codes_training_test {
 
 using test::error_of;
 using test::make_gpt;
@@ -193,5 +192,4 @@ TEST_CASE("ways of training say what they cannot begin with") {
   CHECK(error_of([&] { check_rows(config, 60); }).field == "row[0].scale");
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::codes_training_test

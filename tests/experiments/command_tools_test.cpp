@@ -9,8 +9,7 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
-namespace notch::test {
-namespace {
+namespace notch::test::command_tools_test {
 
 int folders_made = 0;  // by the call below, which is a plain function
 
@@ -60,5 +59,4 @@ TEST_CASE("a folder that another command takes away is made again") {
   CHECK(read_file(dir / "new/below/it/f") == "text");
 }
 
-}  // namespace
-}  // namespace notch::test
+}  // namespace notch::test::command_tools_test

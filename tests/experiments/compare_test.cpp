@@ -17,8 +17,7 @@
 #include "tests/catch.h"
 #include "tests/experiments/tiny_experiment.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::compare_test {
 
 using test::error_of;
 using test::run_all;
@@ -416,5 +415,4 @@ TEST_CASE("Explicit rows: half precision, per-tensor scales, groups") {
   CHECK(fs::exists(directory / "run" / "results.md"));
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::compare_test

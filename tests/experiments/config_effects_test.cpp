@@ -9,11 +9,11 @@
 #include "tests/catch.h"
 #include "tests/folders.h"
 
+namespace config_effects_test {
+
 using namespace notch;
 using namespace notch::experiments;
 namespace fs = std::filesystem;
-
-namespace {
 
 class Experiment {
  public:
@@ -56,8 +56,6 @@ std::string other_value(const Item& item) {
          : item.domain.low >= 50                ? "77"
                                                 : "0.5";
 }
-
-}  // namespace
 
 TEST_CASE("every key is in the table of effects or always has one") {
   std::set<std::string> known;
@@ -221,3 +219,5 @@ TEST_CASE("what runs write down loads again with nothing unused") {
     }
   }
 }
+
+}  // namespace config_effects_test

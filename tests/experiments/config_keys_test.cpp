@@ -8,10 +8,10 @@
 #include "experiments/config/config_items.h"
 #include "tests/catch.h"
 
+namespace config_keys_test {
+
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
 
 ExperimentConfig parse(std::string text) { return parse_config(std::move(text), "x.toml").config; }
 
@@ -185,8 +185,6 @@ lr_scale = 2
 merge = true
 )";
 
-}  // namespace
-
 TEST_CASE("a configuration of all keys changes each and prints back") {
   const ExperimentConfig config = parse(kEverySection);
   CHECK(config.train.lr == 3.3e-3);
@@ -245,3 +243,5 @@ TEST_CASE("a row sets keys of every method's section, of no other") {
     }
   }
 }
+
+}  // namespace config_keys_test

@@ -9,11 +9,11 @@
 #include "tests/catch.h"
 #include "tests/folders.h"
 
+namespace config_test {
+
 using namespace notch;
 using namespace notch::experiments;
 namespace fs = std::filesystem;
-
-namespace {
 
 ExperimentConfig parse(std::string text) { return parse_config(std::move(text), "x.toml").config; }
 
@@ -46,8 +46,6 @@ class TemporaryFile {
   test::TemporaryDirectory directory_{};
   fs::path path_;
 };
-
-}  // namespace
 
 TEST_CASE("the defaults are valid and print back equal") {
   CHECK_NOTHROW(validate({}));
@@ -352,3 +350,5 @@ TEST_CASE("every shipped configuration loads and prints back equal") {
   }
   CHECK(found >= 5);
 }
+
+}  // namespace config_test

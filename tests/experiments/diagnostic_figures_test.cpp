@@ -6,8 +6,7 @@
 #include "experiments/report/html_report.h"
 #include "tests/catch.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::diagnostic_figures_test {
 
 RowResult trained(std::string name, int bits) {
   return {.name = std::move(name), .bits = bits, .granularity = "channel", .trained = true};
@@ -161,5 +160,4 @@ TEST_CASE("a report may lack lists, or have numbers for histograms") {
   CHECK(points[39].x == std::exp2(39.0));  // past 32 bits
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::diagnostic_figures_test

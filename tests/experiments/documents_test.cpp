@@ -9,11 +9,11 @@
 #include "experiments/run/setup.h"
 #include "quant/methods/methods.h"
 
+namespace documents_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using namespace notch::test;
-
-namespace {
 
 /// Lines between the heading that begins so and the next one of its kind.
 std::vector<std::string> section(const char* document, const std::string& heading) {
@@ -48,8 +48,6 @@ double weights_of(const char* config, int vocabulary) {
   const ExperimentConfig c = parse_config(read_file(file_of(config)), config).config;
   return static_cast<double>(first_model(c, vocabulary, 1)->params().count());
 }
-
-}  // namespace
 
 TEST_CASE("RESULTS.md has the recorded head-to-head") {
   const auto rows = recorded("headtohead.jsonl");
@@ -191,3 +189,5 @@ TEST_CASE("the README's table of methods is of methods.toml") {
   }
   CHECK(compared + 1 == quant::methods().size());  // all but aqlm, which has another grid
 }
+
+}  // namespace documents_test

@@ -11,8 +11,7 @@
 #include "tests/experiments/program.h"
 #include "tests/experiments/tiny_experiment.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::dry_run_test {
 
 using test::error_of;
 using test::run_all;
@@ -233,5 +232,4 @@ control = false
   CHECK(mended.code == 0);
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::dry_run_test

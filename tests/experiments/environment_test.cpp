@@ -6,10 +6,10 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace environment_test {
+
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
 
 void write(const fs::path& file, const std::string& text) {
   fs::create_directories(file.parent_path());
@@ -18,8 +18,6 @@ void write(const fs::path& file, const std::string& text) {
 
 const std::string kCommit(40, 'a');
 const std::string kOther(40, 'b');
-
-}  // namespace
 
 TEST_CASE("the commit is read from any head, also of a linked tree") {
   const test::TemporaryDirectory scratch;
@@ -69,3 +67,5 @@ TEST_CASE("the environment names machine, compiler and binary") {
   for (const char* key : {"git_commit", "flags", "cpu", "cores", "system", "host"})
     CHECK(env.find(key));
 }
+
+}  // namespace environment_test

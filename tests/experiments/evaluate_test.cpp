@@ -9,8 +9,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::evaluate_test {
 
 using test::error_of;
 using test::make_gpt;
@@ -356,5 +355,4 @@ TEST_CASE("the worst window is whole, not what is left of the text") {
   CHECK(worst_window(row, base) == 0.5);
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::evaluate_test

@@ -2,6 +2,8 @@
 #include "autograd/base/sha256.h"
 #include "tests/experiments/program.h"
 
+namespace export_cli_test {
+
 using namespace notch;
 using test::Outcome;
 using test::Program;
@@ -64,3 +66,5 @@ TEST_CASE("a model goes to ONNX files") {
   // A file whose folder is not named.
   CHECK(program.notch("eval int4 --text text.txt --dump-logits logits.safetensors").code == 0);
 }
+
+}  // namespace export_cli_test

@@ -15,11 +15,11 @@
 #include "tests/experiments/made_rows.h"
 #include "tests/experiments/picture.h"
 
+namespace figures_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using namespace notch::test;
-
-namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
@@ -58,8 +58,6 @@ std::string metrics_example() {
   }
   return out.str();
 }
-
-}  // namespace
 
 TEST_CASE("marks stand at the size of their row") {
   const std::vector<SeedResults> seeds{example(1)};
@@ -277,3 +275,5 @@ TEST_CASE("the frontier of what is to be high rises") {
   CHECK(front.points[1].y == 60);
   CHECK(front.points[2].y == 70);
 }
+
+}  // namespace figures_test

@@ -10,8 +10,7 @@
 #include "tests/experiments/tiny_experiment.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::fit_test {
 
 /// Ends the program, as far as the training is concerned, after so many updates.
 class PowerCut final : public nn::Addition {
@@ -92,5 +91,4 @@ TEST_CASE("a training that died goes on to the same bits") {
                         test::values_of(whole.model->params())));
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::fit_test

@@ -3,8 +3,7 @@
 #include "experiments/run/setup.h"
 #include "tests/catch.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::format_config_test {
 
 using test::error_of;
 
@@ -76,5 +75,4 @@ TEST_CASE("a method without own levels is refused by the grid's key") {
   CHECK_NOTHROW(checked("methods = [\"gptq-hadamard\"]\nbits = [2]\ngrid = \"e8p\""));
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::format_config_test

@@ -2,7 +2,7 @@
 #include "quant/store/gguf_encode.h"
 #include "tests/experiments/program.h"
 
-namespace {
+namespace gguf_cli_test {
 
 using namespace notch;
 using namespace notch::test;
@@ -15,8 +15,6 @@ double value_of(const std::vector<Json>& rows, std::string_view quantity) {
   FAIL("no row " << quantity);
   return 0;
 }
-
-}  // namespace
 
 TEST_CASE("a model goes to GGUF and comes back with the same codes") {
   const Program program;
@@ -99,3 +97,5 @@ TEST_CASE("what GGUF does not hold is refused or rounded once more") {
   CHECK(advice.code == 3);
   CHECK(advice.err.find("a GGUF file, of which nothing was measured") != std::string::npos);
 }
+
+}  // namespace gguf_cli_test

@@ -3,8 +3,7 @@
 
 #include "tests/catch.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::gguf_vocabulary_test {
 
 using data::DigitSplit;
 using data::SplitPattern;
@@ -140,5 +139,4 @@ TEST_CASE("what is no byte-level BPE is refused by its key") {
         }).fault == Fault::input);
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::gguf_vocabulary_test

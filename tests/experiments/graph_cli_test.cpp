@@ -3,19 +3,17 @@
 
 #include "tests/experiments/program.h"
 
+namespace graph_cli_test {
+
 using namespace notch;
 using test::Outcome;
 using test::Program;
-
-namespace {
 
 std::size_t count(const std::string& text, const std::string& what) {
   std::size_t n = 0;
   for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++n;
   return n;
 }
-
-}  // namespace
 
 TEST_CASE("the tape is printed with gradient norms, and drawn") {
   const Program program;
@@ -75,3 +73,5 @@ TEST_CASE("the tape of a rounding step shows the rounded weights") {
   CHECK(program.notch("graph " + model + " quant.bits=2").code == 2);
   CHECK(program.notch("graph " + model + " --recipe qat-lsq model.n_layer=1").code == 2);
 }
+
+}  // namespace graph_cli_test

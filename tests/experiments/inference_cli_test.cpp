@@ -6,13 +6,11 @@
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
 
-namespace {
+namespace inference_cli_test {
 
 using namespace notch;
 using namespace notch::experiments;
 using namespace notch::test;
-
-}  // namespace
 
 TEST_CASE("greedy samples are the same with a draft model") {
   const Program program;
@@ -121,3 +119,5 @@ TEST_CASE("a run's report draws what was measured of its models") {
   program.write("run/roofline.json", R"({"sgemm": 0, "integer": 1, "dots": []})");
   check_refused(program.notch("report run"), 3);
 }
+
+}  // namespace inference_cli_test

@@ -3,6 +3,8 @@
 #include "experiments/program/commands.h"
 #include "tests/experiments/program.h"
 
+namespace inputs_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using test::check_refused;
@@ -163,3 +165,5 @@ TEST_CASE("a missing text is not replaced by another of its name") {
   check_refused(
       program.shell(shelf + "notch train tiny.toml data.path=nowhere/book.txt --out x -q"), 4);
 }
+
+}  // namespace inputs_test

@@ -8,10 +8,10 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/experiments/tiny_experiment.h"
 
+namespace layer_study_test {
+
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
 
 struct Subject {
   ExperimentConfig config = test::tiny_experiment();
@@ -43,8 +43,6 @@ std::vector<double> two_bits(const Tensor& w) {
   }
   return out;
 }
-
-}  // namespace
 
 TEST_CASE("a layer's noise, cost and histogram are plain loops'") {
   Subject s;
@@ -177,3 +175,5 @@ TEST_CASE("rows go on from one prompt with the same numbers") {
   CHECK(is_utf8(b.text));
   CHECK(b.text.find("\uFFFD") != std::string::npos);
 }
+
+}  // namespace layer_study_test

@@ -6,8 +6,7 @@
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
 
-namespace notch::test {
-namespace {
+namespace notch::test::limits_cli_test {
 
 #ifndef NOTCH_SANITIZED  // whose shadow memory needs more address space than the limits give
 
@@ -175,5 +174,4 @@ TEST_CASE("names are shown with what would steer a terminal escaped") {
   }
 }
 
-}  // namespace
-}  // namespace notch::test
+}  // namespace notch::test::limits_cli_test

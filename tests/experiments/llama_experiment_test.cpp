@@ -9,7 +9,7 @@
 #include "tests/experiments/program.h"
 #include "tests/experiments/tiny_experiment.h"
 
-namespace {
+namespace llama_experiment_test {
 
 using namespace notch;
 using namespace notch::experiments;
@@ -21,8 +21,6 @@ ErrorParts refusal(const std::string& model) {
     validate(loaded.config, loaded.origins);
   });
 }
-
-}  // namespace
 
 TEST_CASE("keys of one architecture are refused for the other") {
   const Program program;
@@ -126,3 +124,5 @@ batch_size = 4
   run("sample int4 --kv-cache int8" + greedy);
   run("bench " + model + " int4 --prompt 16 --batch 1 --rounds 1");
 }
+
+}  // namespace llama_experiment_test

@@ -7,8 +7,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::llama_perplexity_test {
 
 using test::error_of;
 using test::make_gpt;
@@ -158,5 +157,4 @@ TEST_CASE("a text or a context that has no chunks is refused") {
   CHECK(fault(100, 3) == Fault::usage);
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::llama_perplexity_test

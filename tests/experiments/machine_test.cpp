@@ -2,9 +2,9 @@
 
 #include "tests/catch.h"
 
-using namespace notch::experiments;
+namespace machine_test {
 
-namespace {
+using namespace notch::experiments;
 
 Cpu avx512() { return {.model = "x", .flags = {"avx2", "avx512f", "avx512dq"}}; }
 Cpu avx2() { return {.model = "x", .flags = {"avx2"}}; }
@@ -18,8 +18,6 @@ std::vector<std::string> warnings(std::string_view core, const Cpu& cpu,
 bool mentions(const std::vector<std::string>& lines, std::string_view words) {
   return lines.size() == 1 && lines[0].find(words) != std::string::npos;
 }
-
-}  // namespace
 
 TEST_CASE("kernels as wide as the processor need no warning") {
   CHECK(warnings("SkylakeX", avx512()).empty());
@@ -57,3 +55,5 @@ TEST_CASE("the processor is read from Linux on x86 and aarch64") {
   CHECK(arm.has("i8mm"));
   CHECK(parse_cpuinfo("").flags.empty());
 }
+
+}  // namespace machine_test

@@ -4,10 +4,10 @@
 
 #include "tests/experiments/documents.h"
 
+namespace measured_documents_test {
+
 using namespace notch;
 using namespace notch::test;
-
-namespace {
 
 std::string text(const Json& record, const char* key) {
   return record.at(key, "record").as_string("record");
@@ -56,8 +56,6 @@ std::vector<double> inference(const std::vector<Json>& all, const std::string& s
   }
   return {};
 }
-
-}  // namespace
 
 TEST_CASE("RESULTS.md has the recorded speed beside other engines") {
   const std::vector<Json> all = records("peers_inference.jsonl");
@@ -281,3 +279,5 @@ TEST_CASE("every record says when, where and of which build") {
     CHECK((name == "machines.jsonl" || told.contains(name)));
   }
 }
+
+}  // namespace measured_documents_test

@@ -5,6 +5,8 @@
 #include "nn/gpt.h"
 #include "tests/catch.h"
 
+namespace memory_report_test {
+
 using namespace notch;
 using namespace notch::experiments;
 
@@ -69,3 +71,5 @@ TEST_CASE("an int8 cache that saves nothing is said to") {
   }
   CHECK(seen.size() == 2);
 }
+
+}  // namespace memory_report_test

@@ -10,8 +10,7 @@
 #include "experiments/report/ranking.h"
 #include "tests/catch.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::moderation_test {
 
 double chi_square(Rng& rng, int df) {
   double sum = 0;
@@ -174,5 +173,4 @@ TEST_CASE("Three seeds resolve half a nat from a fiftieth of it") {
   CHECK(five.right >= five.alone);
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::moderation_test

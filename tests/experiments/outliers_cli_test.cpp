@@ -1,13 +1,13 @@
 // SpQR, FP8 activations and singular values on the command line.
 #include "tests/experiments/program.h"
 
+namespace outliers_cli_test {
+
 using namespace notch;
 using test::check_refused;
 using test::Outcome;
 using test::Program;
 using test::rows_of;
-
-namespace {
 
 double of(const Json& row, const char* key) { return row.at(key, "t").as_number("t"); }
 
@@ -34,8 +34,6 @@ double data_bytes(const Program& program, const std::string& model) {
     header = header << 8 | static_cast<unsigned char>(file[std::size_t(b)]);
   return double(file.size() - 8 - header);
 }
-
-}  // namespace
 
 TEST_CASE("SpQR is inspected byte for byte, and runs") {
   const Program program;
@@ -104,3 +102,5 @@ TEST_CASE("singular values of every matrix are shown") {
   CHECK(program.notch("inspect four --svd").code == 0);
   check_refused(program.notch("inspect " + model + " --svd --memory"), 2);
 }
+
+}  // namespace outliers_cli_test

@@ -6,8 +6,7 @@
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
 
-namespace notch::test {
-namespace {
+namespace notch::test::outputs_cli_test {
 
 TEST_CASE("no verb replaces a file that it is told to write") {
   const Program program;
@@ -117,5 +116,4 @@ TEST_CASE("pages and a new program go to an empty directory too") {
   CHECK(program.notch("-h").out.find("must not be there yet") != std::string::npos);
 }
 
-}  // namespace
-}  // namespace notch::test
+}  // namespace notch::test::outputs_cli_test

@@ -6,19 +6,17 @@
 #include "tests/catch.h"
 #include "tests/experiments/picture.h"
 
+namespace page_contents_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using notch::test::count;
-
-namespace {
 
 RowResult wrote(std::string name, std::string text) {
   RowResult r{.name = name, .method = std::move(name)};
   r.sample = {.prompt = "On <a>", .text = std::move(text)};
   return r;
 }
-
-}  // namespace
 
 TEST_CASE("a sample is held against that of the model it was made of") {
   SeedResults seed{.seed = 7,
@@ -125,3 +123,5 @@ TEST_CASE("a grid of b bits has a line for each value") {
               "[[&quot;h.0&quot;,[500,1000,500],[8.00,14.00]],[&quot;h.1&quot;,[1000],"
               "[9.00,15.00]]]") == 1);
 }
+
+}  // namespace page_contents_test

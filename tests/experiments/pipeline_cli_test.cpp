@@ -1,8 +1,7 @@
 // Pipelines on the command line: refused before anything is trained, and resumed after a kill.
 #include "tests/experiments/program.h"
 
-namespace notch {
-namespace {
+namespace notch::pipeline_cli_test {
 
 using test::check_refused;
 using test::Outcome;
@@ -49,5 +48,4 @@ TEST_CASE("a pipeline that is killed resumes to the same hash") {
   CHECK(hash(program.notch(run + "--out threads --threads 1")) == undisturbed);
 }
 
-}  // namespace
-}  // namespace notch
+}  // namespace notch::pipeline_cli_test

@@ -7,8 +7,7 @@
 #include "experiments/run/setup.h"
 #include "tests/catch.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::pipeline_config_test {
 
 using Words = std::vector<std::string>;
 using Kind = PipelineStage::Kind;
@@ -314,5 +313,4 @@ TEST_CASE("settings count where a stage uses them") {
   CHECK(unused("'prune 50%', 'rewind', 'train'", "qat.lr_scale=1"));
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::pipeline_config_test

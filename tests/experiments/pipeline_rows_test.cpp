@@ -12,8 +12,7 @@
 #include "tests/catch.h"
 #include "tests/experiments/tiny_experiment.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::pipeline_rows_test {
 
 using test::run_all;
 using test::tiny_experiment;
@@ -320,5 +319,4 @@ TEST_CASE("stages are told with their steps and kept with the model") {
     CHECK(entry.path().filename() == "fp32");
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::pipeline_rows_test

@@ -5,16 +5,14 @@
 
 #include "tests/experiments/picture.h"
 
+namespace plot_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using namespace notch::test;
 
-namespace {
-
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-}  // namespace
 
 TEST_CASE("the checker of this file finds what is not XML") {
   CHECK(xml_fault("<a b=\"1>2\"><c/>x &lt; y</a>") == "");
@@ -145,3 +143,5 @@ TEST_CASE("error bars end where y does") {
   CHECK(number_after(text, " y1=\"", line) == Approx(m[0].y).margin(0.11));
   CHECK(number_after(text, " y2=\"", line) == Approx(m[2].y).margin(0.11));
 }
+
+}  // namespace plot_test

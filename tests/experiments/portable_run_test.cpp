@@ -5,6 +5,8 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/experiments/tiny_experiment.h"
 
+namespace portable_run_test {
+
 using namespace notch;
 using namespace notch::test;
 
@@ -40,3 +42,5 @@ TEST_CASE("a portable run has one hash on any processor") {
   // The comparison can fail: contraction, and OpenBLAS's order, make other numbers.
   CHECK(hash("native", "openblas", Isa::avx512, 1) != rows);
 }
+
+}  // namespace portable_run_test

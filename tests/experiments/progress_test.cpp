@@ -5,10 +5,10 @@
 
 #include "tests/catch.h"
 
+namespace progress_test {
+
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
 
 /// A progress display on a string with a clock that the test moves.
 struct Screen {
@@ -31,8 +31,6 @@ struct Screen {
 StepReport step(int i, double loss) {
   return {.step = i, .loss = loss, .val = {}, .lr = 9.1e-4, .gnorm = 0.87, .tokens = 768};
 }
-
-}  // namespace
 
 TEST_CASE("plain lines carry every field and no control characters") {
   Screen screen(false);
@@ -174,3 +172,5 @@ TEST_CASE("progress tells how much of the whole run is left") {
   narrow.progress.report(step(1, 2));
   CHECK(narrow.take() == "\r  1%    1/100  row 3/8 2m10s left\x1b[K");
 }
+
+}  // namespace progress_test

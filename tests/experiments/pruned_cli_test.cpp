@@ -3,8 +3,7 @@
 
 #include "tests/experiments/program.h"
 
-namespace notch {
-namespace {
+namespace notch::pruned_cli_test {
 
 using test::check_refused;
 using test::first_row;
@@ -129,5 +128,4 @@ TEST_CASE("narrow takes out heads and makes factors") {
   CHECK_FALSE(fs::exists(program / "x"));
 }
 
-}  // namespace
-}  // namespace notch
+}  // namespace notch::pruned_cli_test

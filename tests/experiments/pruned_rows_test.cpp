@@ -11,8 +11,7 @@
 #include "tests/catch.h"
 #include "tests/experiments/tiny_experiment.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::pruned_rows_test {
 
 using test::error_of;
 using test::run_all;
@@ -192,5 +191,4 @@ TEST_CASE("what fills zeros or has no zero is refused first") {
   CHECK_NOTHROW(check_rows(pruning_experiment(), 60));
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::pruned_rows_test

@@ -7,8 +7,7 @@
 #include "experiments/report/report.h"
 #include "tests/catch.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::ranking_test {
 
 /// Rows of `windows` windows of ten tokens each; a row's loss moves by ±spread every five
 /// window.
@@ -312,5 +311,4 @@ TEST_CASE("A row that trained unlike its comparison says so") {
         std::string::npos);
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::ranking_test

@@ -41,8 +41,7 @@
 #include "tests/experiments/made_rows.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::refused_calls_test {
 
 using test::check_refused;
 using test::made_row;
@@ -357,5 +356,4 @@ TEST_CASE("trainings without steps, windows or parts are refused") {
   check_refused({[&] { phase.step(); }});
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::refused_calls_test

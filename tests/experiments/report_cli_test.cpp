@@ -1,12 +1,12 @@
 // notch report: a run's report again, and one report of the parts of a run.
 #include "tests/experiments/program.h"
 
+namespace report_cli_test {
+
 using namespace notch;
 using test::check_refused;
 using test::Outcome;
 using test::Program;
-
-namespace {
 
 constexpr const char* kFiles[] = {"report.html", "results.md",    "results.svg",
                                   "results.csv", "results.jsonl", "pairs.csv"};
@@ -18,8 +18,6 @@ std::string without_seconds(const Program& program, const std::string& run) {
              "/results.md")
       .out;
 }
-
-}  // namespace
 
 TEST_CASE("a report made again has the same bytes") {
   const Program program;
@@ -238,3 +236,5 @@ TEST_CASE("a report of parts names the damaged file where it lies") {
   CHECK(refused.err.find("run/env.json") != std::string::npos);
   CHECK(refused.err.find(".tmp-") == std::string::npos);
 }
+
+}  // namespace report_cli_test

@@ -1,6 +1,8 @@
 // Runs that go on: where they lie now, and by the command that is printed.
 #include "tests/experiments/program.h"
 
+namespace resume_cli_test {
+
 using namespace notch;
 using test::check_refused;
 using test::Outcome;
@@ -184,3 +186,5 @@ TEST_CASE("a stopped run says what there is to go on from") {
   CHECK(began == stopped.out.empty());
   CHECK(stopped.err.find("--resume --out") != stopped.err.npos);
 }
+
+}  // namespace resume_cli_test

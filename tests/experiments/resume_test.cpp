@@ -18,8 +18,7 @@
 #include "tests/catch.h"
 #include "tests/experiments/tiny_experiment.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::resume_test {
 
 using test::error_of;
 using test::run_all;
@@ -404,5 +403,4 @@ TEST_CASE("a training that another build goes on with has both") {
   CHECK(session("b", 6) == "a, then b");
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::resume_test

@@ -6,8 +6,7 @@
 #include "experiments/run/setup.h"
 #include "tests/catch.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::row_facts_test {
 
 ExperimentConfig one_row(std::string method, std::vector<std::string> set) {
   ExperimentConfig config;
@@ -163,5 +162,4 @@ TEST_CASE("A row file of one control says what it was compared with") {
   CHECK(distilled.control.empty());
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::row_facts_test

@@ -7,8 +7,7 @@
 #include "tests/catch.h"
 #include "tests/experiments/tiny_experiment.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::row_options_test {
 
 using test::run_all;
 using test::tiny_experiment;
@@ -142,5 +141,4 @@ TEST_CASE("Equal row settings share one control, found on resuming") {
   }
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::row_options_test

@@ -3,8 +3,7 @@
 #include "experiments/run/results.h"
 #include "tests/catch.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::row_settings_test {
 
 ExperimentConfig parse(std::string text) { return parse_config(std::move(text), "x.toml").config; }
 
@@ -109,5 +108,4 @@ TEST_CASE("settings that a row cannot have are refused at their line") {
   }
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::row_settings_test

@@ -12,10 +12,10 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace run_dir_test {
+
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
 
 /// Runs `body` in a child process and returns what it wrote back before it was killed.
 template <class Body>
@@ -48,8 +48,6 @@ std::string host() {
   ::gethostname(name, sizeof name - 1);
   return name;
 }
-
-}  // namespace
 
 TEST_CASE("a second run on a locked directory is told the owner") {
   const test::TemporaryDirectory scratch;
@@ -238,3 +236,5 @@ TEST_CASE("a resumed log has the bytes of an uninterrupted one") {
   write(cut, 11, 20);
   CHECK(read_file(scratch / "cut.jsonl") == read_file(scratch / "whole.jsonl"));
 }
+
+}  // namespace run_dir_test

@@ -3,8 +3,7 @@
 #include "tests/base/failing_calls.h"
 #include "tests/experiments/short_run.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::run_faults_test {
 
 TEST_CASE("a run whose disk fails at any call is resumed") {
   const test::ShortRun run;
@@ -17,5 +16,4 @@ TEST_CASE("a run in a power failure is resumed to the same end") {
       run.folder(), [&] { run.run(); }, [&] { run.go_on(); }, test::stride(101));
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::run_faults_test

@@ -16,8 +16,7 @@
 #include "autograd/base/thread_pool.h"
 #include "tests/experiments/short_run.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::run_kills_test {
 
 constexpr int kDied = 17;
 
@@ -202,5 +201,4 @@ TEST_CASE("a run that dies after every step ends as any other") {
   run.go_on();
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::run_kills_test

@@ -13,11 +13,11 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/experiments/tiny_experiment.h"
 
+namespace run_time_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using namespace notch::test;
-
-namespace {
 
 /// Two seeds of fp32, its control, and rtn and qat-ste at two widths.
 ExperimentConfig example() {
@@ -89,8 +89,6 @@ double run_eta(const std::string& line) {
   in >> second;
   return 60 * first + second;
 }
-
-}  // namespace
 
 TEST_CASE("the time left is near the truth from the first row on") {
   const ExperimentConfig config = example();
@@ -333,3 +331,5 @@ TEST_CASE("after a tenth of a resumed run, too") {
     }
   }
 }
+
+}  // namespace run_time_test

@@ -8,8 +8,7 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/experiments/tiny_experiment.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::same_bits_test {
 
 /// Wide enough that its work is cut into several tiles.
 ExperimentConfig every_kind() {
@@ -78,5 +77,4 @@ TEST_CASE("a run of every kind of row has one hash anywhere") {
   }
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::same_bits_test

@@ -13,8 +13,7 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
-namespace notch::test {
-namespace {
+namespace notch::test::sensitivity_list_test {
 
 using experiments::SensitivityList;
 
@@ -73,5 +72,4 @@ TEST_CASE("a list looks once for what killed commands left") {
   CHECK(fs::exists(left));
 }
 
-}  // namespace
-}  // namespace notch::test
+}  // namespace notch::test::sensitivity_list_test

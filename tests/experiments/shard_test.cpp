@@ -8,10 +8,10 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace shard_test {
+
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
 
 ExperimentConfig example(std::vector<std::int64_t> seeds) {
   ExperimentConfig config;
@@ -20,8 +20,6 @@ ExperimentConfig example(std::vector<std::int64_t> seeds) {
   config.quant.methods = {"rtn", "gptq", "qat-ste"};
   return config;
 }
-
-}  // namespace
 
 TEST_CASE("a shard is written i/n") {
   CHECK(parse_shard("2/4") == Shard{2, 4});
@@ -94,3 +92,5 @@ TEST_CASE("a directory holds one part") {
   CHECK(shard_directory("runs/a", {2, 3}) == "runs/a-shard-2-of-3");
   CHECK(shard_directory("runs/a", {}) == "runs/a");
 }
+
+}  // namespace shard_test

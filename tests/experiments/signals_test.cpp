@@ -8,11 +8,11 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace signals_test {
+
 using namespace notch::experiments;
 
 namespace fs = std::filesystem;
-
-namespace {
 
 /// The exit status of a child that runs `body` with the handlers installed and stderr closed; 128 +
 /// N when signal N killed it.
@@ -31,8 +31,6 @@ int status_of(const Body& body) {
 
 // As another process does. (What a process raises itself does not ask it to stop.)
 void send(int signal_number) { ::kill(::getpid(), signal_number); }
-
-}  // namespace
 
 TEST_CASE("the first signal only asks to stop and sets the exit code") {
   const auto after = [](int signal_number) {
@@ -126,3 +124,5 @@ TEST_CASE("restored signals end the process again") {
           return 0;
         }) == 128 + SIGTERM);
 }
+
+}  // namespace signals_test

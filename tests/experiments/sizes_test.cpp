@@ -7,13 +7,13 @@
 #include "experiments/report/size_plots.h"
 #include "tests/experiments/program.h"
 
+namespace sizes_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using test::check_refused;
 using test::Outcome;
 using test::Program;
-
-namespace {
 
 RowResult row(std::string name, std::string method, int bits, double loss, std::int64_t bytes) {
   RowResult r{.name = std::move(name), .method = std::move(method), .bits = bits};
@@ -64,8 +64,6 @@ std::string cell(const Table& table, std::size_t row, std::string_view key) {
   const Cell& c = table.rows().at(row).at(static_cast<std::size_t>(at - table.columns().begin()));
   return std::holds_alternative<std::string>(c) ? std::get<std::string>(c) : "";
 }
-
-}  // namespace
 
 TEST_CASE("sizes stand in the order of their weights") {
   const SizesReport report({example(40000, 1.5), example(1500000, 1.2), example(10000, 1.9)});
@@ -161,3 +159,5 @@ TEST_CASE("runs of two sizes make one report in any order") {
                       "b/models/rtn-int4-seed1337/model.safetensors")
             .code == 0);
 }
+
+}  // namespace sizes_test

@@ -7,8 +7,7 @@
 #include "tests/experiments/program.h"
 #include "tests/experiments/tiny_experiment.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::splits_test {
 
 using namespace test;
 
@@ -114,5 +113,4 @@ TEST_CASE("the test split scores the same in table and eval") {
   CHECK(value(test, "loss") != value(val, "loss"));
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::splits_test

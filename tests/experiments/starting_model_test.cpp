@@ -13,7 +13,7 @@
 #include "tests/experiments/program.h"
 #include "tests/experiments/tiny_experiment.h"
 
-namespace {
+namespace starting_model_test {
 
 using namespace notch;
 using namespace notch::experiments;
@@ -62,8 +62,6 @@ struct Models {
   }
   std::string at(const char* name) const { return (directory / name).string(); }
 };
-
-}  // namespace
 
 TEST_CASE("a starting model decides its keys, others are refused") {
   const Models models;
@@ -291,3 +289,5 @@ TEST_CASE("notch run begins with a model of one's own") {
   CHECK(own.code == 2);
   CHECK(own.err.find("--force would replace") != std::string::npos);
 }
+
+}  // namespace starting_model_test

@@ -8,8 +8,7 @@
 #include "autograd/base/rng.h"
 #include "tests/catch.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::statistics_test {
 
 using test::error_of;
 
@@ -393,5 +392,4 @@ TEST_CASE("Recovery is n/a where nothing is certain to take back") {
   CHECK_FALSE(Statistics(without_reference).recoveries(gptq).from_fp32);
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::statistics_test

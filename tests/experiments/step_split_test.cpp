@@ -3,10 +3,10 @@
 
 #include "tests/catch.h"
 
+namespace step_split_test {
+
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
 
 using Pass = Profile::Pass;
 
@@ -25,8 +25,6 @@ Profile two_steps() {
   p.add_step(0.12);
   return p;
 }
-
-}  // namespace
 
 TEST_CASE("a split is in milliseconds per step with blocks merged") {
   const StepSplit split = step_split(two_steps());
@@ -72,3 +70,5 @@ TEST_CASE("rounding is told from products of rounded numbers") {
 TEST_CASE("a profile without a step has no split") {
   CHECK(test::error_of([] { step_split(Profile{}); }).where == "profile");
 }
+
+}  // namespace step_split_test

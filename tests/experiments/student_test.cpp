@@ -6,8 +6,7 @@
 
 #include "tests/catch.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::student_test {
 
 TEST_CASE("One and two degrees of freedom have a closed form") {
   for (const double t : {-300.0, -12.7, -2.0, -0.3, 0.0, 0.01, 1.0, 4.3, 63.7}) {
@@ -38,5 +37,4 @@ TEST_CASE("Quantiles are those of the table of Fisher and Yates") {
   CHECK(t_quantile(0.5, 7) == Approx(0).margin(1e-9));
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::student_test

@@ -15,10 +15,10 @@
 #include "tests/catch.h"
 #include "tests/experiments/made_rows.h"
 
+namespace summary_test {
+
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
 
 RowResult row(std::string name, std::string method, int bits, double loss) {
   const double scale = 1 + loss;
@@ -87,8 +87,6 @@ std::string page_of(const std::vector<SeedResults>& seeds) {
   Report(config, data, seeds).write(scratch.path());
   return read_file(scratch / "report.html");
 }
-
-}  // namespace
 
 TEST_CASE("the headline judges rows by what rounding costs them") {
   const std::vector<SeedResults> seeds = example();
@@ -411,3 +409,5 @@ TEST_CASE("a page reads in light, in dark and without script") {
   CHECK(tables >= 2);
   CHECK(reachable == tables);
 }
+
+}  // namespace summary_test

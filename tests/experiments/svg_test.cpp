@@ -5,6 +5,8 @@
 #include "tests/catch.h"
 #include "tests/experiments/picture.h"
 
+namespace svg_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using notch::test::count;
@@ -54,3 +56,5 @@ TEST_CASE("a drawing's file has one rule for every colour") {
   CHECK(count(element, "data-bits=\"4\"") == 4);
   CHECK(count(element, "data-bits=\"8\"") == 1);
 }
+
+}  // namespace svg_test

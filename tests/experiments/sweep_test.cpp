@@ -5,6 +5,8 @@
 #include "nn/gpt.h"
 #include "tests/experiments/program.h"
 
+namespace sweep_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using namespace notch::test;
@@ -74,3 +76,5 @@ TEST_CASE("notch bench --sweep writes a table and a figure") {
   check_refused(nothing, 2);
   CHECK(nothing.err.find("nothing was measured") != std::string::npos);
 }
+
+}  // namespace sweep_test

@@ -5,10 +5,10 @@
 #include "autograd/base/json.h"
 #include "tests/catch.h"
 
+namespace table_test {
+
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
 
 Table example() {
   Table table({{.key = "method", .text = true},
@@ -26,8 +26,6 @@ Table other_columns() {
   table.add_row({number(1)});
   return table;
 }
-
-}  // namespace
 
 TEST_CASE("the screen aligns text left and numbers right") {
   CHECK(render(example(), TableFormat::screen) ==
@@ -142,3 +140,5 @@ TEST_CASE("a wrong row length or unknown format is refused") {
   CHECK(parse_table_format("csv") == TableFormat::csv);
   CHECK(parse_table_format("json") == TableFormat::json);
 }
+
+}  // namespace table_test

@@ -13,8 +13,7 @@
 #include "tests/experiments/tiny_experiment.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::teacher_test {
 
 using test::error_of;
 using test::run_all;
@@ -146,5 +145,4 @@ TEST_CASE("a teacher of other tokens or channels is refused") {
   CHECK(error_of([&] { validate(config); }).field == "row[1].set");
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::teacher_test

@@ -3,6 +3,8 @@
 #include "tests/experiments/program.h"
 #include "tests/folders.h"
 
+namespace text_experiment_test {
+
 using namespace notch;
 using namespace notch::experiments;
 using test::check_refused;
@@ -132,3 +134,5 @@ TEST_CASE("a text is named once, and a name of its own names its run") {
   const Outcome named = program.notch("config text.txt -q name=mine");
   CHECK(parse_config(named.out, "x").config.out == (program / "runs/mine").string());
 }
+
+}  // namespace text_experiment_test

@@ -5,10 +5,10 @@
 
 #include "tests/catch.h"
 
+namespace toml_test {
+
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
 
 toml::Table parse(std::string text) {
   return toml::parse({.name = "x.toml", .text = std::move(text)});
@@ -32,8 +32,6 @@ std::string repeat(std::string_view text, int n) {
   for (int i = 0; i < n; ++i) out += text;
   return out;
 }
-
-}  // namespace
 
 // Values below are those of the TOML 1.0.0 specification's own examples where it has one.
 TEST_CASE("toml reads every kind of value") {
@@ -268,3 +266,5 @@ TEST_CASE("toml survives all truncations and single-byte changes") {
     }
   }
 }
+
+}  // namespace toml_test

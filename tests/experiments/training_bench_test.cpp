@@ -12,10 +12,10 @@
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
 
+namespace training_bench_test {
+
 using namespace notch;
 using namespace notch::experiments;
-
-namespace {
 
 /// T with two small layers.
 BenchSubject tiny(const std::vector<std::string>& more = {}) {
@@ -30,8 +30,6 @@ const OpTime* find(const StepSplit& split, std::string_view op, std::string_view
       split.ops, [&](const OpTime& o) { return o.op == op && o.layer == layer; });
   return at == split.ops.end() ? nullptr : &*at;
 }
-
-}  // namespace
 
 TEST_CASE("the FLOP of a step are those of its matrix products") {
   // 24 tokens. Per token and layer, multiply-adds: c_attn 16·48, c_proj 16·16, c_fc 16·64, mlp
@@ -245,3 +243,5 @@ TEST_CASE("a profiled training tells its split on stderr") {
   CHECK(outcome.err.find("causal_attention") != std::string::npos);
   CHECK(outcome.out.find("causal_attention") == std::string::npos);
 }
+
+}  // namespace training_bench_test

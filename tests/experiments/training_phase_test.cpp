@@ -6,8 +6,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::training_phase_test {
 
 using test::make_gpt;
 
@@ -60,5 +59,4 @@ TEST_CASE("figures about a step see its text also on a late start") {
   }
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::training_phase_test

@@ -15,8 +15,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::training_phases_test {
 
 using test::error_of;
 using test::make_gpt;
@@ -391,5 +390,4 @@ TEST_CASE("A step reports what it did") {
   CHECK(due == std::vector<std::int64_t>{3, 6, 8});
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::training_phases_test

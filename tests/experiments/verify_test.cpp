@@ -9,8 +9,7 @@
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
 
-namespace notch::test {
-namespace {
+namespace notch::test::verify_test {
 
 void flip_last_byte(const fs::path& file) {
   std::string bytes = read_file(file);
@@ -345,5 +344,4 @@ TEST_CASE("bad lines of metrics keep no finished run from its report") {
   }
 }
 
-}  // namespace
-}  // namespace notch::test
+}  // namespace notch::test::verify_test

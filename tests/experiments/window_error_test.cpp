@@ -6,8 +6,7 @@
 
 #include "tests/catch.h"
 
-namespace notch::experiments {
-namespace {
+namespace notch::experiments::window_error_test {
 
 using test::error_of;
 
@@ -61,5 +60,4 @@ TEST_CASE("One window has no error of its own, and sizes must fit") {
   CHECK(error_of([] { window_error({}, {}); }).fault == Fault::usage);
 }
 
-}  // namespace
-}  // namespace notch::experiments
+}  // namespace notch::experiments::window_error_test

@@ -103,6 +103,10 @@ std::set<std::string_view>& fuzzed() {
   return names;
 }
 
+}  // namespace notch::test::fuzz
+
+namespace notch::test::fuzz::fuzz_test {
+
 NOTCH_FUZZ(json)
 NOTCH_FUZZ(toml)
 NOTCH_FUZZ(vocabulary)
@@ -145,4 +149,4 @@ TEST_CASE("the mutator is a function of its numbers") {
   CHECK(json > 150);
 }
 
-}  // namespace notch::test::fuzz
+}  // namespace notch::test::fuzz::fuzz_test

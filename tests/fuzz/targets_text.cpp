@@ -55,7 +55,7 @@ std::vector<std::string> toml_past() {
   return {numbers + "]", tables + "?]", keys, "a" + std::string(200'000, '.') + "b = 1"};
 }
 
-const bool added = add_targets(
+const bool text_added = add_targets(
     {{"json", fuzz_json, json_seeds, json_past}, {"toml", fuzz_toml, toml_seeds, toml_past}});
 
 }  // namespace

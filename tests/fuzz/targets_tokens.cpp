@@ -152,7 +152,7 @@ std::vector<std::string> tokenizer_json_past() {
   return past;
 }
 
-const bool added =
+const bool tokens_added =
     add_targets({{"vocabulary", fuzz_tokenizer, vocabulary_seeds, none},
                  {"tokenizer_json", fuzz_tokenizer, tokenizer_json_seeds, tokenizer_json_past},
                  {"corpus", fuzz_corpus, corpus_seeds, none},

@@ -194,7 +194,7 @@ std::vector<std::string> checkpoint_seeds() {
   return {pack(files_of(nn::save_checkpoint(root, 2, parts_of(w, moments), state, 1)))};
 }
 
-const bool added =
+const bool weights_added =
     add_targets({{"safetensors", fuzz_safetensors, safetensors_seeds, safetensors_past},
                  {"gguf_file", fuzz_gguf_file, gguf_file_seeds, none},
                  {"coded_stream", fuzz_stream, stream_seeds, none},

@@ -15,8 +15,7 @@
 #include "tests/catch.h"
 #include "tests/folders.h"
 
-namespace notch {
-namespace {
+namespace notch::completeness_test {
 
 namespace fs = std::filesystem;
 
@@ -48,8 +47,6 @@ std::set<std::string> op_names() {
   return all;
 }
 
-}  // namespace
-
 TEST_CASE("every op has a gradient row") {
   const std::set<std::string> ops = op_names();
   REQUIRE(ops.size() >= 25);  // the scan found the ops at all
@@ -79,4 +76,4 @@ TEST_CASE("cached attention refuses to be differentiated") {
   CHECK(test::error_of([&] { g.backward(sum(y)); }).where == "cached_attention");
 }
 
-}  // namespace notch
+}  // namespace notch::completeness_test

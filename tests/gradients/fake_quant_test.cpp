@@ -17,8 +17,7 @@
 #include "tests/catch.h"
 #include "tests/gradients/frozen_rounding.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::fake_quant_test {
 
 using test::FrozenRounding;
 using test::StraightThrough;
@@ -178,8 +177,6 @@ void check_close(const Values& received, const Values& expected, std::string_vie
   }
 }
 
-}  // namespace
-
 TEST_CASE("straight-through is the gradient of frozen rounding") {
   for (const Row& row : rows()) {
     INFO(describe(row));
@@ -293,4 +290,4 @@ TEST_CASE("fake quantization adds to gradients, also for one input") {
   }
 }
 
-}  // namespace notch::quant
+}  // namespace notch::quant::fake_quant_test

@@ -5,8 +5,7 @@
 #include "autograd/base/rng.h"
 #include "tests/catch.h"
 
-namespace notch::test {
-namespace {
+namespace notch::test::frozen_rounding_test {
 
 struct Example {
   std::vector<double> w, s, dout;
@@ -23,8 +22,6 @@ Example example(const FrozenRounding& grid) {
   grid.nudge(e.w, e.s);
   return e;
 }
-
-}  // namespace
 
 TEST_CASE("the clipped form has LSQ's derivatives of the paper") {
   const FrozenRounding grid{.qmin = -7, .qmax = 7, .unit = 10};
@@ -72,4 +69,4 @@ TEST_CASE("nudging leaves no code near a tie or an end of the grid") {
   CHECK(grid.nudge(w, s) == 0);
 }
 
-}  // namespace notch::test
+}  // namespace notch::test::frozen_rounding_test

@@ -3,8 +3,7 @@
 #include "tests/catch.h"
 #include "tests/gradients/gradcheck.h"
 
-namespace notch {
-namespace {
+namespace notch::general_ops_test {
 
 using test::Fill;
 using test::Input;
@@ -21,8 +20,6 @@ void require_all(const std::vector<OpRow>& rows, const std::vector<std::vector<I
     }
   }
 }
-
-}  // namespace
 
 TEST_CASE("gradients of binary ops with b repeated over leading axes") {
   const std::vector<OpRow> rows = {
@@ -165,4 +162,4 @@ TEST_CASE("gradients of matrix products") {
                biased({520, 2}, {3, 2}), biased({2, 3}, {520, 3})});
 }
 
-}  // namespace notch
+}  // namespace notch::general_ops_test

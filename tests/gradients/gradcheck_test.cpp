@@ -6,8 +6,7 @@
 
 #include "tests/catch.h"
 
-namespace notch {
-namespace {
+namespace notch::gradcheck_test {
 
 enum class Wrong { nothing, last_element, overwrites, writes_unwanted_too };
 
@@ -43,8 +42,6 @@ std::optional<test::Mismatch> mismatch_of(Wrong wrong) {
                                   return g.record(SquarePlus{wrong}, {in[0], in[1]});
                                 }});
 }
-
-}  // namespace
 
 TEST_CASE("the gradient checker accepts a right backward") {
   CHECK_FALSE(mismatch_of(Wrong::nothing).has_value());
@@ -103,4 +100,4 @@ TEST_CASE("parameter gradients are compared parameter by parameter") {
   CHECK(m->index == 0);
 }
 
-}  // namespace notch
+}  // namespace notch::gradcheck_test

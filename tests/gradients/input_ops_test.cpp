@@ -15,8 +15,7 @@
 #include "autograd/ops.h"
 #include "tests/catch.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::input_ops_test {
 
 using Values = std::vector<double>;
 
@@ -220,8 +219,6 @@ std::string describe(const Row& row) {
              row.ste == Ste::plain ? ", plain" : ", clipped");
 }
 
-}  // namespace
-
 TEST_CASE("gradients of rounded inputs are those of frozen rounding") {
   for (const Row& row : rows()) {
     INFO(describe(row));
@@ -329,4 +326,4 @@ TEST_CASE("two uses of one input add their gradients") {
   }
 }
 
-}  // namespace notch::quant
+}  // namespace notch::quant::input_ops_test

@@ -9,8 +9,7 @@
 #include "tests/catch.h"
 #include "tests/gradients/gradcheck.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::learned_codebook_test {
 
 constexpr std::int64_t kRows = 3, kCols = 12;
 
@@ -92,8 +91,6 @@ void check_case(const Case& c) {
   for (std::size_t j = 0; j < got.size(); ++j) CHECK(got[j] == Approx(dshift[j]).margin(1e-9));
 }
 
-}  // namespace
-
 TEST_CASE("gradients of weights and levels of learned codebooks") {
   for (const Case& c : cases()) check_case(c);
 }
@@ -117,4 +114,4 @@ TEST_CASE("levels that cross are put in order") {
   CHECK(to[3] == Approx(1 + std::sqrt(1.5)));
 }
 
-}  // namespace notch::quant
+}  // namespace notch::quant::learned_codebook_test

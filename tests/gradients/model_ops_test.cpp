@@ -8,8 +8,7 @@
 #include "tests/catch.h"
 #include "tests/gradients/gradcheck.h"
 
-namespace notch {
-namespace {
+namespace notch::model_ops_test {
 
 using test::Fill;
 using test::Input;
@@ -26,8 +25,6 @@ Ids targets(std::int64_t n, std::int64_t V, std::int64_t ignored = 0) {
   }
   return ids;
 }
-
-}  // namespace
 
 TEST_CASE("gradients of layer normalization") {
   // The last shape has more rows than one tile of the parameter gradients.
@@ -180,8 +177,6 @@ TEST_CASE("gradients of head_loss with a teacher of another width") {
 // More rows than one chunk. Differences would cost rows² here; the general ops, whose gradients are
 // checked above, compose the same function.
 
-namespace {
-
 struct Run {
   std::vector<real> loss{}, dx{}, dhead{};
 };
@@ -208,8 +203,6 @@ void require_close(const Run& a, const Run& b) {
   CHECK(std::ranges::equal(a.dx, b.dx, close));
   CHECK(std::ranges::equal(a.dhead, b.dhead, close));
 }
-
-}  // namespace
 
 TEST_CASE("head_loss in chunks equals cross-entropy of the logits") {
   constexpr std::int64_t kRows = 300, kVocab = 20000, kChannels = 3;  // chunks of 256 rows
@@ -264,4 +257,4 @@ TEST_CASE("a student equal to its teacher has no distillation gradient") {
   }
 }
 
-}  // namespace notch
+}  // namespace notch::model_ops_test

@@ -7,8 +7,7 @@
 #include "tests/catch.h"
 #include "tests/gradients/gradcheck.h"
 
-namespace notch {
-namespace {
+namespace notch::models_test {
 
 /// Values of size one, biases included: what init() gives is too small to show an error.
 void randomise(ParamStore& params) {
@@ -32,8 +31,6 @@ void require_model(const std::string& name, ParamStore& params,
   INFO((m ? test::describe(*m) : name));
   CHECK_FALSE(m.has_value());
 }
-
-}  // namespace
 
 TEST_CASE("gradients of a whole Gpt in all its variants, with dropout") {
   for (const bool bias : {true, false}) {
@@ -92,4 +89,4 @@ TEST_CASE("gradients of a whole Mlp") {
   require_model("mlp", model.params(), [&](Graph& g) { return model.loss(g, kBatch); });
 }
 
-}  // namespace notch
+}  // namespace notch::models_test

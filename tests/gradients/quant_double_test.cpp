@@ -4,7 +4,7 @@
 #include "quant/numbers/ranges.h"
 #include "tests/catch.h"
 
-namespace {
+namespace quant_double_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -31,4 +31,4 @@ TEST_CASE("in double the stored type does not round scales") {
   CHECK(round_scale(0.0, ScaleType::f16) > 0);
 }
 
-}  // namespace
+}  // namespace quant_double_test

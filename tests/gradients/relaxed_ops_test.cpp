@@ -9,14 +9,11 @@
 #include "tests/catch.h"
 #include "tests/gradients/gradcheck.h"
 
-namespace notch {
-namespace {
+namespace notch::relaxed_ops_test {
 
 using test::Input;
 using test::OpRow;
 using Vars = std::span<const Var>;
-
-}  // namespace
 
 TEST_CASE("gradients of a rotation") {
   static const std::vector<std::int8_t> signs{1, -1, -1, 1, 1, 1, -1, 1, -1, -1, 1, 1};
@@ -128,4 +125,4 @@ TEST_CASE("gradients of rounding with an offset, residuals held fixed") {
   }
 }
 
-}  // namespace notch
+}  // namespace notch::relaxed_ops_test

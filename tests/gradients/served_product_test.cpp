@@ -6,8 +6,7 @@
 #include "tests/gradients/gradcheck.h"
 #include "tests/quant/random_matrix.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::served_product_test {
 
 using test::require_gradients;
 using Vars = std::span<const Var>;
@@ -33,5 +32,4 @@ TEST_CASE("gradients of served products") {
   }
 }
 
-}  // namespace
-}  // namespace notch::quant
+}  // namespace notch::quant::served_product_test

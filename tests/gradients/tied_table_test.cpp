@@ -8,8 +8,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::tied_table_test {
 
 constexpr std::int64_t kBatch = 2, kContext = 5;
 
@@ -50,8 +49,6 @@ double loss(nn::Model& model, const Text& text, const std::vector<real>& move, s
   }
   return sum;
 }
-
-}  // namespace
 
 TEST_CASE("a tied table's lookups weigh as the later loss feels them") {
   const auto model = test::make_gpt();
@@ -111,4 +108,4 @@ TEST_CASE("a model certain of everything gives lookups no weight") {
   for (const double h : lookup_moment(view, {&tokens, 1}).matrix()) CHECK(h == 0);
 }
 
-}  // namespace notch::quant
+}  // namespace notch::quant::tied_table_test

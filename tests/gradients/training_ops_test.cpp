@@ -14,8 +14,7 @@
 #include "tests/gradients/gradcheck.h"
 #include "tests/quant/random_matrix.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::training_ops_test {
 
 using test::FrozenRounding;
 using test::require_gradients;
@@ -124,5 +123,4 @@ TEST_CASE("the trust estimator is the gradient of frozen rounding") {
   CHECK(clipped > 100);
 }
 
-}  // namespace
-}  // namespace notch::quant
+}  // namespace notch::quant::training_ops_test

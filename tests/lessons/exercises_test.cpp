@@ -10,10 +10,10 @@
 #include "tests/experiments/program.h"
 #include "tests/folders.h"
 
+namespace exercises_test {
+
 using namespace notch;
 namespace fs = std::filesystem;
-
-namespace {
 
 const fs::path kSkeletons = test::source_dir() / "experiments/lessons/exercises";
 const fs::path kSolutions = test::source_dir() / "tests/lessons/solutions";
@@ -35,8 +35,6 @@ int lines_without(const std::string& a, const std::string& b) {
   for (std::string line; std::getline(own, line);) missing += --left[line] < 0;
   return missing;
 }
-
-}  // namespace
 
 TEST_CASE("a solution passes and a skeleton says where it is blank") {
   std::set<std::string> solved, blank;
@@ -152,3 +150,5 @@ TEST_CASE("a student's file is built and judged") {
   CHECK(program.notch("lesson check").code == 2);
   CHECK(program.notch("lesson check 99").code == 2);
 }
+
+}  // namespace exercises_test

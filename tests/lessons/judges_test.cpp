@@ -8,6 +8,8 @@
 
 #include "tests/catch.h"
 
+namespace judges_test {
+
 using namespace notch;
 using lessons::AdamState;
 using lessons::Bytes;
@@ -21,8 +23,6 @@ using lessons::SeedLosses;
 using lessons::Served;
 using lessons::Vector;
 using Row = lessons::ScalarGpt::Row;
-
-namespace {
 
 /// What the judge prints of a wrong version; it must not pass.
 template <class... Functions>
@@ -38,8 +38,6 @@ bool says(const std::string& text, std::string_view words) {
   INFO(text);
   return text.find(words) != std::string::npos;
 }
-
-}  // namespace
 
 TEST_CASE("the judge of tapes finds gradients that are set, not added") {
   const auto wrong = [](std::vector<lessons::Line>& tape) {
@@ -299,3 +297,5 @@ TEST_CASE("the judge of the scalar GPT finds numbers that are not nodes") {
   CHECK(says(text, "scores are divided by √size"));
   CHECK(says(text, "their gradients, element 3: received 1, expected 0"));
 }
+
+}  // namespace judges_test

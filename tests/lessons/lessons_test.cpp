@@ -30,12 +30,12 @@
 #include "tests/lessons/expected/18_names.h"
 #include "tests/lessons/expected/19_mistakes.h"
 
+namespace lessons_test {
+
 using namespace notch;
 namespace fs = std::filesystem;
 using lessons::Claim;
 using test::Expected;
-
-namespace {
 
 struct Printed {
   std::vector<Claim> claims{};
@@ -105,8 +105,6 @@ void check_lesson(std::string_view number) {
   CHECK(printed.pictures == 1);
 }
 
-}  // namespace
-
 TEST_CASE("lesson 01 prints what was derived") { check_lesson("01"); }
 TEST_CASE("lesson 02 prints what was derived") { check_lesson("02"); }
 TEST_CASE("lesson 03 prints what was derived") { check_lesson("03"); }
@@ -175,3 +173,5 @@ TEST_CASE("numbers without or beside their expected value are found") {
   CHECK(count({{.key = "a"}, {.key = "a"}}, {test::exactly("a", 0)}) == 1);
   CHECK(count({{.key = "a", .text = "x"}}, {test::text("a", "y")}) == 1);
 }
+
+}  // namespace lessons_test

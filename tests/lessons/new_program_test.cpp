@@ -5,11 +5,11 @@
 #include "tests/experiments/program.h"
 #include "tests/folders.h"
 
+namespace new_program_test {
+
 using namespace notch;
 using test::Outcome;
 using test::Program;
-
-namespace {
 
 /// The three shares in percent that the program prints.
 std::vector<double> shares(const std::string& text) {
@@ -20,8 +20,6 @@ std::vector<double> shares(const std::string& text) {
   }
   return all;
 }
-
-}  // namespace
 
 TEST_CASE("a new program builds, runs, and trains through 2 bits") {
   const Program program;
@@ -75,3 +73,5 @@ TEST_CASE("a new program is refused where it would do harm") {
   REQUIRE(program.notch("new there").code == 0);
   CHECK(program.notch("new there").code == 2);
 }
+
+}  // namespace new_program_test

@@ -4,6 +4,8 @@
 #include "tests/catch.h"
 #include "tests/lessons/expected/18_names.h"
 
+namespace scalar_gpt_test {
+
 using namespace notch;
 
 TEST_CASE("the scalar GPT has the loss and the gradients of plain loops") {
@@ -31,3 +33,5 @@ TEST_CASE("a name becomes its letters between two ends") {
   CHECK(lessons::tokens_of("anna") == std::vector<std::int32_t>{26, 0, 13, 13, 0, 26});
   CHECK(lessons::tokens_of("") == std::vector<std::int32_t>{26, 26});
 }
+
+}  // namespace scalar_gpt_test

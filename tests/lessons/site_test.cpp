@@ -8,6 +8,8 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
+namespace site_test {
+
 using namespace notch;
 using namespace notch::lessons;
 
@@ -69,3 +71,5 @@ TEST_CASE("the site is complete in itself") {
   write_site(dir);
   CHECK(read_file(dir / "width.html") == before);
 }
+
+}  // namespace site_test

@@ -14,13 +14,13 @@
 #include "tests/catch.h"
 #include "tests/nn/plain_file.h"
 
+namespace checkpoint_test {
+
 using namespace notch;
 using namespace notch::nn;
 using notch::test::error_of;
 using notch::test::put_file;
 using notch::test::TemporaryDirectory;
-
-namespace {
 
 // Two parts, with values whose bits a detour through decimal or float16 would lose.
 struct Run {
@@ -58,8 +58,6 @@ std::vector<std::string> entries(const fs::path& root) {
   std::sort(names.begin(), names.end());
   return names;
 }
-
-}  // namespace
 
 TEST_CASE("a checkpoint gives every bit and the state back") {
   const TemporaryDirectory dir;
@@ -291,3 +289,5 @@ TEST_CASE("a writer killed at any byte leaves a whole checkpoint") {
   CHECK(killed >= 5);
   CHECK(entries(dir.path()) == std::vector<std::string>{"step-000001", "step-000002"});
 }
+
+}  // namespace checkpoint_test

@@ -9,11 +9,11 @@
 #include "tests/catch.h"
 #include "tests/nn/held_model.h"
 
+namespace file_faults_test {
+
 using namespace notch;
 using namespace notch::nn;
 using notch::test::TemporaryDirectory;
-
-namespace {
 
 struct Run {
   std::vector<real> w, moments;
@@ -45,8 +45,6 @@ std::int64_t resumed_step(const fs::path& root) {
 std::size_t entries_in(const fs::path& dir) {
   return static_cast<std::size_t>(std::distance(fs::directory_iterator(dir), {}));
 }
-
-}  // namespace
 
 TEST_CASE("a checkpoint that fails at any call leaves one to go on from") {
   const TemporaryDirectory dir;
@@ -122,3 +120,5 @@ TEST_CASE("a model directory that fails at any call is the old one or the new") 
                               REQUIRE(entries_in(dir.path()) == 1);
                             });
 }
+
+}  // namespace file_faults_test

@@ -6,6 +6,8 @@
 #include "tests/catch.h"
 #include "tests/nn/held_model.h"
 
+namespace foreign_model_test {
+
 using namespace notch;
 using namespace notch::nn;
 using notch::test::error_of;
@@ -159,3 +161,5 @@ TEST_CASE("a directory with weights in another form is told which, and advice") 
     CHECK_FALSE(e.hint.empty());
   }
 }
+
+}  // namespace foreign_model_test

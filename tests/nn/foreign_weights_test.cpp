@@ -11,6 +11,8 @@
 #include "tests/catch.h"
 #include "tests/nn/held_model.h"
 
+namespace foreign_weights_test {
+
 using namespace notch;
 using namespace notch::nn;
 using notch::test::error_of;
@@ -22,8 +24,6 @@ using notch::test::same_bits;
 using notch::test::small;
 using notch::test::TemporaryDirectory;
 using notch::test::write;
-
-namespace {
 
 using Rows = std::vector<std::vector<double>>;  // [T][channels]
 
@@ -173,8 +173,6 @@ GptConfig odd() {
   return config;
 }
 
-}  // namespace
-
 TEST_CASE("a GPT-2 directory is computed as its formulas say") {
   const std::vector<std::int32_t> ids{3, 10, 0, 7, 7};
   for (const bool tied : {true, false}) {
@@ -271,3 +269,5 @@ TEST_CASE("GPT-2's own sizes are not written, others are, and come back") {
   Json json = config_json(small());
   CHECK(parse_config(json.set("n_inner", 16), "c.json") == small());  // 4 n_embd
 }
+
+}  // namespace foreign_weights_test

@@ -10,11 +10,11 @@
 #include "tests/catch.h"
 #include "tests/nn/rounding_bound.h"
 
+namespace generate_test {
+
 using namespace notch;
 using namespace notch::nn;
 using notch::test::error_of;
-
-namespace {
 
 constexpr real kInfinity = std::numeric_limits<real>::infinity();
 constexpr real kNan = std::numeric_limits<real>::quiet_NaN();
@@ -78,8 +78,6 @@ void check_frequencies(const std::vector<real>& logits, const Sampling& sampling
     CHECK(std::abs(share[i] - p) <= 5 * std::sqrt(p * (1 - p) / kDraws));
   }
 }
-
-}  // namespace
 
 TEST_CASE("cached logits equal those of one full pass, however text is cut") {
   const auto model = lively_model(12);
@@ -313,3 +311,5 @@ TEST_CASE("ids without text are never drawn, others keep their proportions") {
   CHECK(Sampler({.ids = 9}).weights(logits).size() == 5);
   CHECK(error_of([] { Sampler({.ids = -1}); }).fault == Fault::usage);
 }
+
+}  // namespace generate_test

@@ -8,7 +8,7 @@
 #include "tests/nn/flipped_bits.h"
 #include "tests/nn/plain_file.h"
 
-namespace {
+namespace gguf_test {
 
 using namespace notch;
 using namespace notch::nn;
@@ -76,8 +76,6 @@ std::vector<GgufSource> sources() {
                out.push_back(static_cast<std::byte>(i));
            }}};
 }
-
-}  // namespace
 
 TEST_CASE("a GGUF file is byte for byte what its description says") {
   const TemporaryDirectory dir;
@@ -173,3 +171,5 @@ TEST_CASE("a GGUF file without a digest of its own has none") {
   put_file(dir / "f.gguf", bytes);
   CHECK(GgufFile::open(dir / "f.gguf").verify() == Digest::rewritten);
 }
+
+}  // namespace gguf_test

@@ -10,8 +10,7 @@
 #include "nn/mlp.h"
 #include "tests/catch.h"
 
-namespace notch::nn {
-namespace {
+namespace notch::nn::gpt_test {
 
 constexpr auto kTraining = Graph::Mode::training;
 constexpr auto kInference = Graph::Mode::inference;
@@ -49,8 +48,6 @@ Moments moments(const Param& p) {
   m.deviation = std::sqrt(m.deviation);
   return m;
 }
-
-}  // namespace
 
 TEST_CASE("parameter names and order are nanoGPT's") {
   // nanoGPT's model.py, GPT.state_dict() without "transformer." and the mask buffers.
@@ -158,8 +155,6 @@ TEST_CASE("the loss is the cross-entropy of the logits") {
   CHECK(loss == Approx(cross_entropy(model.logits(g, {ids, 2, 16}), targets).item()).epsilon(1e-6));
 }
 
-namespace {
-
 /// The stages run by hand give hidden(), and name the Linears in their order.
 void require_stages_compose(Model& model, const Tokens& tokens) {
   Graph g;
@@ -197,8 +192,6 @@ void require_stages_compose(Model& model, const Tokens& tokens) {
   }
   CHECK(state == expected);
 }
-
-}  // namespace
 
 TEST_CASE("stages composed by hand equal hidden() bit for bit") {
   const auto ids = random_ids(32, 50, 1);
@@ -279,4 +272,4 @@ TEST_CASE("a packed layer's parameter is named when asked for as a matrix") {
   CHECK(test::error_of([&] { model.hidden(g, {ids, 1, 4}); }).where == "h.1.mlp.c_fc.weight");
 }
 
-}  // namespace notch::nn
+}  // namespace notch::nn::gpt_test

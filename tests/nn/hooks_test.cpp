@@ -10,8 +10,7 @@
 #include "nn/gpt.h"
 #include "tests/catch.h"
 
-namespace notch::nn {
-namespace {
+namespace notch::nn::hooks_test {
 
 using WeightNext = Chain<Param&>::Next;
 using LinearNext = Chain<const Linear&, Var>::Next;
@@ -57,8 +56,6 @@ auto noting(Names& names) {
     return next(g, p);
   };
 }
-
-}  // namespace
 
 TEST_CASE("without links the answers are the plain ones") {
   Bench t;
@@ -240,4 +237,4 @@ TEST_CASE("every Linear and the head ask the chain in the order they run") {
   CHECK(seen.back() == "lm_head");
 }
 
-}  // namespace notch::nn
+}  // namespace notch::nn::hooks_test

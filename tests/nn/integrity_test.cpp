@@ -14,6 +14,8 @@
 #include "tests/nn/held_model.h"
 #include "tests/nn/plain_file.h"
 
+namespace integrity_test {
+
 using namespace notch;
 using namespace notch::nn;
 using notch::test::error_of;
@@ -21,8 +23,6 @@ using notch::test::put_file;
 using notch::test::random_model;
 using notch::test::small;
 using notch::test::TemporaryDirectory;
-
-namespace {
 
 // With files as a tokenizer leaves them.
 void save(const fs::path& dir) {
@@ -41,8 +41,6 @@ std::vector<std::string> damaged(const fs::path& dir) {
 }
 
 using Names = std::vector<std::string>;
-
-}  // namespace
 
 TEST_CASE("a flipped bit of any byte of a model's files is noticed") {
   const TemporaryDirectory dir;
@@ -165,3 +163,5 @@ TEST_CASE("without the manifest, or with another program's, a model is taken") {
   CHECK(states[0].digest == Digest::none);
   CHECK_FALSE(states[0].damage);
 }
+
+}  // namespace integrity_test

@@ -16,8 +16,7 @@
 #include "tests/nn/held_model.h"
 #include "tests/nn/rounding_bound.h"
 
-namespace notch::nn {
-namespace {
+namespace notch::nn::llama_test {
 
 using test::TemporaryDirectory;
 using Reals = std::vector<real>;
@@ -60,8 +59,6 @@ Reals logits_of(const Model& model, std::span<const std::int32_t> ids, KvCache* 
   g.begin(kInference);
   return copy(model.logits(g, {ids, 1, std::ssize(ids)}, cache));
 }
-
-}  // namespace
 
 TEST_CASE("a Llama's parameters have transformers' names and shapes") {
   const Llama model(tiny(), Model::Values::shapes_only);
@@ -309,4 +306,4 @@ TEST_CASE("a Llama starts from transformers' initialization") {
   }
 }
 
-}  // namespace notch::nn
+}  // namespace notch::nn::llama_test

@@ -11,6 +11,8 @@
 #include "tests/catch.h"
 #include "tests/nn/held_model.h"
 
+namespace model_dir_test {
+
 using namespace notch;
 using namespace notch::nn;
 using notch::test::error_of;
@@ -328,3 +330,5 @@ TEST_CASE("a directory without its files is an I/O error") {
   write_file(dir / kConfigFile, "{");
   CHECK(error_of([&] { load_model(dir.path()); }).fault == Fault::input);
 }
+
+}  // namespace model_dir_test

@@ -10,6 +10,8 @@
 #include "tests/nn/held_model.h"
 #include "tests/nn/onnx_reader.h"
 
+namespace onnx_test {
+
 using namespace notch;
 using namespace notch::nn;
 using notch::test::error_of;
@@ -17,8 +19,6 @@ using notch::test::OnnxFile;
 using notch::test::OnnxNode;
 using notch::test::OnnxTensor;
 using notch::test::TemporaryDirectory;
-
-namespace {
 
 /// Every input of a node is an input of the graph, a tensor or the output of a node before it; no
 /// name is made twice; every output is made.
@@ -41,8 +41,6 @@ std::vector<float> floats(const OnnxTensor& t) {
   std::memcpy(values.data(), t.bytes.data(), t.bytes.size());
   return values;
 }
-
-}  // namespace
 
 TEST_CASE("a small ONNX file has the bytes that onnx.proto and protobuf say") {
   OnnxGraph g;
@@ -142,3 +140,5 @@ TEST_CASE("a Llama's graph shares heads of keys, and names its cache") {
   CHECK(file.tensor("model.layers.1.self_attn.k_proj.weight").shape ==
         std::vector<std::int64_t>{16, 8});
 }
+
+}  // namespace onnx_test

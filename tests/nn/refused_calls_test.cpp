@@ -27,8 +27,7 @@
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 
-namespace notch::nn {
-namespace {
+namespace notch::nn::refused_calls_test {
 
 using test::check_refused;
 using test::error_of;
@@ -212,5 +211,4 @@ TEST_CASE("files are not begun for what nothing writes or no disk holds") {
   CHECK(error_of([&] { seal_model(directory.path() / "none"); }).fault == Fault::io);
 }
 
-}  // namespace
-}  // namespace notch::nn
+}  // namespace notch::nn::refused_calls_test

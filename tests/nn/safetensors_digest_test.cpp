@@ -8,6 +8,8 @@
 #include "tests/nn/plain_file.h"
 #include "tests/nn/safetensors_bytes.h"
 
+namespace safetensors_digest_test {
+
 using namespace notch;
 using namespace notch::nn;
 using notch::test::bytes_of;
@@ -105,3 +107,5 @@ TEST_CASE("a digest that came with copied metadata says nothing") {
       error_of([&] { state_of("\"w\":" + entry("\"F32\"", "[3]", "[0,12]"), 12); });
   CHECK(parts.fault == Fault::input);
 }
+
+}  // namespace safetensors_digest_test

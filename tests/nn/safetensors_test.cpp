@@ -14,6 +14,8 @@
 #include "tests/nn/plain_file.h"
 #include "tests/nn/safetensors_bytes.h"
 
+namespace safetensors_test {
+
 using namespace notch;
 using namespace notch::nn;
 using notch::test::bytes_of;
@@ -23,16 +25,12 @@ using notch::test::file_bytes;
 using notch::test::put_file;
 using notch::test::TemporaryDirectory;
 
-namespace {
-
 // The parts of the error that opening a file of these bytes must give.
 ErrorParts refusal(const TemporaryDirectory& dir, const std::string& bytes) {
   const fs::path path = dir / "bad.safetensors";
   put_file(path, bytes);
   return error_of([&] { SafetensorsFile::open(path); });
 }
-
-}  // namespace
 
 TEST_CASE("a written file has the layout of the format, byte for byte") {
   const TemporaryDirectory dir;
@@ -335,3 +333,5 @@ TEST_CASE("what lies in a safetensors file's place is named with advice") {
   named("GGUF\x03", "GGUF");
   named(std::string("PK\x03\x04\0\0\0\0archive/data.pkl", 24), "PyTorch");
 }
+
+}  // namespace safetensors_test

@@ -6,7 +6,7 @@
 #include "nn/gpt.h"
 #include "tests/catch.h"
 
-namespace {
+namespace speculate_test {
 
 using namespace notch;
 using namespace notch::nn;
@@ -66,8 +66,6 @@ std::map<std::vector<std::int32_t>, double> three_tokens(const Gpt& model,
       }
   return all;
 }
-
-}  // namespace
 
 TEST_CASE("speculated tokens have the large model's distribution") {
   Pair models;
@@ -224,3 +222,5 @@ TEST_CASE("models of padded tables speculate over the ids that have text") {
   CHECK(refused(a, *small, -1));
   CHECK(refused(a, *small_wide, 2));
 }
+
+}  // namespace speculate_test

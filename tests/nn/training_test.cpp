@@ -15,8 +15,7 @@
 #include "tests/catch.h"
 #include "tests/count_allocations.h"
 
-namespace notch::nn {
-namespace {
+namespace notch::nn::training_test {
 
 constexpr auto kTraining = Graph::Mode::training;
 constexpr auto kInference = Graph::Mode::inference;
@@ -75,8 +74,6 @@ double memorise(Model& model, const Batch& batch, int steps, double lr) {
   }
   return loss;
 }
-
-}  // namespace
 
 TEST_CASE("a tiny Gpt learns one batch by heart") {
   Gpt model({.vocab_size = 20, .block_size = 8, .n_layer = 2, .n_head = 2, .n_embd = 32});
@@ -237,4 +234,4 @@ TEST_CASE("a decoded token asks nothing of the heap, from the third on") {
 }
 #endif
 
-}  // namespace notch::nn
+}  // namespace notch::nn::training_test

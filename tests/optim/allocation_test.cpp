@@ -6,6 +6,8 @@
 #include "tests/catch.h"
 #include "tests/count_allocations.h"
 
+namespace allocation_test {
+
 TEST_CASE("norm, step and average allocate nothing") {
   using namespace notch;
   using namespace notch::optim;
@@ -28,3 +30,5 @@ TEST_CASE("norm, step and average allocate nothing") {
   step();  // starts the thread pool
   CHECK(notch::test::allocations_of(step) == 0);
 }
+
+}  // namespace allocation_test

@@ -7,10 +7,10 @@
 #include "autograd/base/thread_pool.h"
 #include "tests/catch.h"
 
+namespace clip_test {
+
 using namespace notch;
 using namespace notch::optim;
-
-namespace {
 
 /// Gradients (3, 4) in `a` and (12) in `b`: norms 5 and 12, together 13.
 struct Fixture {
@@ -24,8 +24,6 @@ struct Fixture {
     b.grad.data[0] = 12;
   }
 };
-
-}  // namespace
 
 TEST_CASE("the gradient norm is over all groups and is scaled to the clip") {
   Fixture f;
@@ -90,3 +88,5 @@ TEST_CASE("the gradient norm has the same bits with any number of threads") {
   }
   set_threads(before);
 }
+
+}  // namespace clip_test

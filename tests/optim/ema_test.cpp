@@ -4,10 +4,10 @@
 
 #include "tests/catch.h"
 
+namespace ema_test {
+
 using namespace notch;
 using namespace notch::optim;
-
-namespace {
 
 struct Fixture {
   ParamStore store;
@@ -19,8 +19,6 @@ struct Fixture {
   }
   std::vector<ParamGroup> groups() { return {{.params = {&w, &b}}}; }
 };
-
-}  // namespace
 
 TEST_CASE("the average starts at the weights and decays to later ones") {
   Fixture f;
@@ -78,3 +76,5 @@ TEST_CASE("a decay below 0 or from 1 on is refused") {
     CHECK(test::error_of([&] { Ema ema(f.groups(), decay); }).fault == Fault::usage);
   }
 }
+
+}  // namespace ema_test

@@ -9,10 +9,10 @@
 #include "optim/sgd.h"
 #include "tests/catch.h"
 
+namespace optimizer_test {
+
 using namespace notch;
 using namespace notch::optim;
-
-namespace {
 
 /// The two parameters of tests/fixtures/make_adamw.py.
 struct Fixture {
@@ -56,8 +56,6 @@ void check_steps(Fixture& f, Optimizer& optimizer, const Expected& expected) {
     }
   }
 }
-
-}  // namespace
 
 TEST_CASE("three AdamW steps equal torch.optim.AdamW in float64") {
   // Printed by tests/fixtures/make_adamw.py: matrix [2, 3] with decay 0.25, vector [3] without.
@@ -254,3 +252,5 @@ TEST_CASE("an optimizer refuses parameters it cannot train") {
   CHECK(bad({.beta1 = 1}) == Fault::usage);
   CHECK(bad({.eps = 0}) == Fault::usage);
 }
+
+}  // namespace optimizer_test

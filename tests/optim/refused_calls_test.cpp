@@ -12,8 +12,7 @@
 #include "optim/sgd.h"
 #include "tests/catch.h"
 
-namespace notch::optim {
-namespace {
+namespace notch::optim::refused_calls_test {
 
 TEST_CASE("groups, steps and settings that no training has are refused") {
   ParamStore store;
@@ -48,5 +47,4 @@ TEST_CASE("groups, steps and settings that no training has are refused") {
   for (const real value : p.value.flat()) CHECK(value == 0);
 }
 
-}  // namespace
-}  // namespace notch::optim
+}  // namespace notch::optim::refused_calls_test

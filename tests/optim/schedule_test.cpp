@@ -5,6 +5,8 @@
 
 #include "tests/catch.h"
 
+namespace schedule_test {
+
 using namespace notch;
 using namespace notch::optim;
 
@@ -66,3 +68,5 @@ TEST_CASE("a schedule that makes no sense is refused") {
   CHECK(refused({.warmup = 3, .steps = 2}));
   CHECK(refused({.warmup = -1, .steps = 2}));
 }
+
+}  // namespace schedule_test

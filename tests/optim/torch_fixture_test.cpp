@@ -15,9 +15,9 @@
 #include "tests/catch.h"
 #include "tests/folders.h"
 
-using namespace notch;
+namespace torch_fixture_test {
 
-namespace {
+using namespace notch;
 
 constexpr double kTolerance = 1e-4;
 
@@ -116,8 +116,6 @@ void check_against_torch(const std::string& name, nn::Model& model) {
   }
 }
 
-}  // namespace
-
 TEST_CASE("a tied GPT with biases and tanh GELU trains as PyTorch's") {
   nn::Gpt model({.vocab_size = 40,
                  .block_size = 16,
@@ -166,3 +164,5 @@ TEST_CASE("an untied Llama with as many heads of keys trains as PyTorch's") {
                    .rms_norm_eps = 1e-3});
   check_against_torch("llama_untied", model);
 }
+
+}  // namespace torch_fixture_test

@@ -5,7 +5,7 @@
 
 #include "tests/catch.h"
 
-namespace {
+namespace activation_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -73,4 +73,4 @@ TEST_CASE("names of activation specs say width, symmetry and range source") {
   CHECK(parse_observer_rule("moving_average", "t") == ObserverRule::moving_average);
 }
 
-}  // namespace
+}  // namespace activation_test

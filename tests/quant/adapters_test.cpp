@@ -12,7 +12,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace adapters_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -76,8 +76,6 @@ AnyModel gpt(bool tied = true) {
 AnyModel llama() {
   return any_model([] { return make_llama(false); });
 }
-
-}  // namespace
 
 TEST_CASE("packed weights have the gradient of dequantized ones") {
   for (const Spec& spec : specs()) {
@@ -251,3 +249,5 @@ TEST_CASE("adapters say what they cannot begin with") {
   t.adapters->params().params()[1].value.data[0] = 1e6;  // no float16
   CHECK(error_of([&] { static_cast<void>(t.adapters->convert()); }).fault == Fault::numeric);
 }
+
+}  // namespace adapters_test

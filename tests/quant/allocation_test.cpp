@@ -12,10 +12,10 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
+namespace allocation_test {
+
 using namespace notch;
 using namespace notch::quant;
-
-namespace {
 
 struct Sum {
   std::int64_t bytes = 0;
@@ -56,8 +56,6 @@ std::vector<std::vector<Choice>> random_layers(std::uint64_t seed) {
   }
   return layers;
 }
-
-}  // namespace
 
 TEST_CASE("the least cost within some bytes is that of every choice tried") {
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
@@ -173,8 +171,6 @@ TEST_CASE("rank correlation of worked examples") {
   CHECK(std::isnan(rank_correlation(a, std::vector<double>(5, 1))));
 }
 
-namespace {
-
 struct MixedProblem {
   std::unique_ptr<nn::Gpt> model = test::make_gpt();
   std::vector<std::int32_t> ids;
@@ -195,8 +191,6 @@ struct MixedProblem {
     return quant::mix(*model, method("rtn"), plan, {}, text, options, goal, store);
   }
 };
-
-}  // namespace
 
 TEST_CASE("a layer's sensitivity is the loss with that layer alone rounded") {
   MixedProblem p;
@@ -391,3 +385,5 @@ TEST_CASE("mixed widths refuse what cannot be weighed") {
   CHECK_THROWS_AS(quant::mix(*p.model, method("qat-ste"), p.plan, p.text, p.text, p.options),
                   Error);
 }
+
+}  // namespace allocation_test

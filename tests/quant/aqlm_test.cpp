@@ -13,7 +13,7 @@
 #include "tests/quant/gptq_oracle.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace aqlm_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -219,4 +219,4 @@ TEST_CASE("methods say which grids of the matrix's own levels they know") {
   }
 }
 
-}  // namespace
+}  // namespace aqlm_test

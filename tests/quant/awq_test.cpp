@@ -12,7 +12,7 @@
 #include "tests/quant/quantized_models.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace awq_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -71,8 +71,6 @@ const std::vector<Spec> kSpecs{{.bits = 3},
                                {.bits = 4, .granularity = Granularity::group, .group_size = 8},
                                {.bits = 4, .grid = GridKind::asymmetric},
                                {.bits = 4, .granularity = Granularity::tensor}};
-
-}  // namespace
 
 TEST_CASE("AWQ takes the exponent of least output error") {
   for (const Spec& spec : kSpecs) {
@@ -144,8 +142,6 @@ TEST_CASE("clipped ranges are the best of ten, unit by unit") {
   }
 }
 
-namespace {
-
 /// Every input divided by numbers between 1/4 and 4, and 8 bits with a scale for each weight: what
 /// is left is the folding.
 Transform any_divisors(std::span<const Target* const> targets, const Hessian&,
@@ -167,8 +163,6 @@ const Method kFoldAlone{
                                 .at,
                             m.target.name)};
     }};
-
-}  // namespace
 
 TEST_CASE("moving scales into weights leaves the model's function alone") {
   for (const bool tied : {true, false}) {
@@ -249,3 +243,5 @@ TEST_CASE("a stored input multiplier that is not one is refused") {
     CHECK(test::error_of([&] { load_any(dir.path()); }).fault == Fault::input);
   }
 }
+
+}  // namespace awq_test

@@ -6,7 +6,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace cage_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -93,4 +93,4 @@ TEST_CASE("CAGE draws at parameters that no link changes") {
   CHECK(test::error_of([&] { q.quantizer.after_update({.r = 0.9}); }).fault == Fault::usage);
 }
 
-}  // namespace
+}  // namespace cage_test

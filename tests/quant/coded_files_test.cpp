@@ -12,8 +12,7 @@
 #include "tests/quant/quantized_models.h"
 #include "tests/quant/random_matrix.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::coded_files_test {
 
 using namespace notch::test;
 
@@ -176,5 +175,4 @@ TEST_CASE("streams of one symbol may not ask for more than models need") {
   }
 }
 
-}  // namespace
-}  // namespace notch::quant
+}  // namespace notch::quant::coded_files_test

@@ -11,8 +11,9 @@
 #include "tests/count_allocations.h"
 #include "tests/quant/tiny_models.h"
 
+namespace notch::quant::decoding_allocations_test {
+
 #ifndef NOTCH_SANITIZED
-namespace notch::quant {
 
 TEST_CASE("from the third token on a packed model decodes without the heap") {
   for (const int bits : {8, 6, 4, 2}) {
@@ -68,5 +69,6 @@ TEST_CASE("a step with rounded weights and inputs asks nothing of the heap") {
   }
 }
 
-}  // namespace notch::quant
 #endif
+
+}  // namespace notch::quant::decoding_allocations_test

@@ -11,7 +11,7 @@
 #include "tests/catch.h"
 #include "tests/quant/gptq_oracle.h"
 
-namespace {
+namespace degenerate_hessians_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -67,8 +67,6 @@ Matrix minimised(Matrix H, std::int64_t K, double damp) {
   return H;
 }
 
-}  // namespace
-
 TEST_CASE("none of a thousand degenerate Hessians stops a method") {
   constexpr std::int64_t kGroup = 4;
   const std::vector<Spec> specs = all_specs(kGroup);
@@ -113,3 +111,5 @@ TEST_CASE("none of a thousand degenerate Hessians stops a method") {
     CHECK(all_finite(low.side.down));
   }
 }
+
+}  // namespace degenerate_hessians_test

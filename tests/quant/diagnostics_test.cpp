@@ -7,8 +7,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::diagnostics_test {
 
 using test::make_gpt;
 using test::same_bits;
@@ -241,5 +240,4 @@ TEST_CASE("The figures are in order of the layers, null without a number") {
   CHECK(json.at("reversals", "").as_array("")[0].as_array("").size() == 5);
 }
 
-}  // namespace
-}  // namespace notch::quant
+}  // namespace notch::quant::diagnostics_test

@@ -15,7 +15,7 @@
 #include "tests/quant/gptq_oracle.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace e8p_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -233,4 +233,4 @@ TEST_CASE("GPTQ's later words make up for the first one's error") {
   CHECK(first.q.at.scales == rtn(w, rows, K, e8p(), RangeRule::mse).at.scales);
 }
 
-}  // namespace
+}  // namespace e8p_test

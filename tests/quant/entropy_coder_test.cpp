@@ -7,8 +7,7 @@
 #include "quant/store/pack.h"
 #include "tests/catch.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::entropy_coder_test {
 
 using test::error_of;
 using Codes = std::vector<std::int8_t>;
@@ -126,5 +125,4 @@ TEST_CASE("a code outside the grid cannot be encoded") {
   CHECK(error_of([] { encode_codes(Codes{8}, symmetric(7)); }).fault == Fault::usage);
 }
 
-}  // namespace
-}  // namespace notch::quant
+}  // namespace notch::quant::entropy_coder_test

@@ -11,7 +11,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace every_method_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -37,8 +37,6 @@ bool equal(const Quantized& a, const Quantized& b) {
     return x.name == y.name && x.q == y.q && x.change == y.change;
   });
 }
-
-}  // namespace
 
 TEST_CASE("every method's file has its predicted bytes and runs as scored") {
   const Plan plan{.weights = {.bits = 4, .granularity = Granularity::group, .group_size = 4},
@@ -93,3 +91,5 @@ TEST_CASE("no method depends on the number of threads") {
   }
   set_threads(before);
 }
+
+}  // namespace every_method_test

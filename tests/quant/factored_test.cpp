@@ -20,8 +20,7 @@
 #include "tests/quant/smaller_models.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::factored_test {
 
 using test::error_of;
 using test::logits_of;
@@ -318,5 +317,4 @@ TEST_CASE("ranks of a config that do not fit its matrices are refused") {
   }
 }
 
-}  // namespace
-}  // namespace notch::quant
+}  // namespace notch::quant::factored_test

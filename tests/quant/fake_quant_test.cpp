@@ -16,7 +16,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace fake_quant_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -378,4 +378,4 @@ TEST_CASE("sizes and grids that do not fit are refused by the op's name") {
   use(GridKind::asymmetric, Reals(3, 0));
 }
 
-}  // namespace
+}  // namespace fake_quant_test

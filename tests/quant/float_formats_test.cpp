@@ -14,7 +14,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace float_formats_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -214,4 +214,4 @@ TEST_CASE("float types are served as they are dequantized") {
   }
 }
 
-}  // namespace
+}  // namespace float_formats_test

@@ -13,7 +13,7 @@
 #include "tests/quant/quantized_models.h"
 #include "tests/quant/random_matrix.h"
 
-namespace {
+namespace float_inputs_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -184,4 +184,4 @@ TEST_CASE("integer activations still refuse codebooks, FP8 ones do not") {
     if (t.input) CHECK(t.input->spec.symmetric);
 }
 
-}  // namespace
+}  // namespace float_inputs_test

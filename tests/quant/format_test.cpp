@@ -14,7 +14,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace format_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -188,4 +188,4 @@ TEST_CASE("GPTQ's columns round to a codebook as every quantizer does") {
   }
 }
 
-}  // namespace
+}  // namespace format_test

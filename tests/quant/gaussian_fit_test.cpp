@@ -8,7 +8,7 @@
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
-namespace {
+namespace gaussian_fit_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -27,8 +27,6 @@ double summed_error(const Grid& grid, double s) {
   }
   return sum / std::sqrt(2 * std::numbers::pi);
 }
-
-}  // namespace
 
 // Max 1960, "Quantizing for minimum distortion", table II: steps between 2, 4, 8 and 16 even levels for
 // a standard normal, and the error. seq has levels ±1, ±3, …, so its scale is half a step.
@@ -80,3 +78,5 @@ TEST_CASE("a unit's scale follows its root mean square") {
   CHECK(trusted_error(grid_of({.bits = 4, .grid = GridKind::nf4})) ==
         Approx((1 - 0.6961928) / 2).epsilon(1e-6));
 }
+
+}  // namespace gaussian_fit_test

@@ -11,7 +11,7 @@
 #include "quant/store/gguf_superblocks.h"
 #include "tests/catch.h"
 
-namespace {
+namespace gguf_blocks_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -24,8 +24,6 @@ std::vector<std::byte> bytes(std::initializer_list<int> values) {
 }
 
 const nn::GgufType& type(std::string_view name) { return *nn::gguf_type(name); }
-
-}  // namespace
 
 TEST_CASE("blocks hold what their layout says") {
   // d = 0.5 is 0x3800 as a half, m = -2 is 0xc000.
@@ -47,8 +45,6 @@ TEST_CASE("blocks hold what their layout says") {
   for (int j = 0; j < 32; ++j)
     CHECK(out[static_cast<std::size_t>(j)] == static_cast<real>(0.5 * (j - 16)));
 }
-
-namespace {
 
 /// A block of zeros with these bytes set, decoded.
 std::vector<real> decoded(std::string_view name, std::vector<std::pair<std::size_t, int>> set) {
@@ -74,8 +70,6 @@ void check_runs(const std::vector<real>& out, const std::vector<Run>& runs) {
     }
   }
 }
-
-}  // namespace
 
 // Each by hand from the layout in quant/store/gguf_superblocks.h: d = 0.5 (0x3800), dmin = 2 (0x4000),
 // a few fields set, the other bytes 0.
@@ -303,3 +297,5 @@ TEST_CASE("what no block holds exactly is refused, with what would do") {
       {.bits = 4, .granularity = Granularity::group, .group_size = 16, .scale = ScaleType::f16},
       64));
 }
+
+}  // namespace gguf_blocks_test

@@ -10,7 +10,7 @@
 #include "quant/store/gguf_blocks.h"
 #include "tests/catch.h"
 
-namespace {
+namespace gguf_encode_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -23,8 +23,6 @@ std::vector<std::byte> encoded(std::string_view name, const std::vector<real>& x
   encode_blocks(type(name), x, block, importance);
   return block;
 }
-
-}  // namespace
 
 TEST_CASE("encoders choose llama.cpp's scales and codes") {
   Rng rng(5, 2);
@@ -173,3 +171,5 @@ TEST_CASE("a number that is no level has no place in a block") {
   block.q[5] = 0;  // between two of them
   CHECK_THROWS_AS(pack_small(type("IQ4_NL"), block, bytes), Error);
 }
+
+}  // namespace gguf_encode_test

@@ -7,7 +7,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace gguf_importance_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -98,4 +98,4 @@ TEST_CASE("an importance matrix that is none is refused by what is wrong") {
   CHECK(e.where == "model.layers.0.self_attn.q_proj");
 }
 
-}  // namespace
+}  // namespace gguf_importance_test

@@ -10,7 +10,7 @@
 #include "tests/catch.h"
 #include "tests/quant/quantized_models.h"
 
-namespace {
+namespace gguf_model_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -54,8 +54,6 @@ std::unique_ptr<nn::Llama> make_llama(bool tied) {
 const Spec kFour{
     .bits = 4, .granularity = Granularity::group, .group_size = 32, .scale = ScaleType::f16};
 const Spec kEight{.bits = 8, .scale = ScaleType::f16};
-
-}  // namespace
 
 TEST_CASE("a GPT that comes back from GGUF is the one that went") {
   for (const bool tied : {true, false}) {
@@ -215,3 +213,5 @@ TEST_CASE("what no block holds is rounded once more when asked") {
     CHECK(r.change < 0.01);  // half a step of 1/127
   }
 }
+
+}  // namespace gguf_model_test

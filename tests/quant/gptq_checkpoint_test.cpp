@@ -14,7 +14,7 @@
 #include "tests/nn/held_model.h"
 #include "tests/quant/quantized_models.h"
 
-namespace {
+namespace gptq_checkpoint_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -97,8 +97,6 @@ void rewrite(const fs::path& dir, const std::string& name, const Change& change,
   }
   nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources));
 }
-
-}  // namespace
 
 TEST_CASE("codes are streams of bits in words, as derived by hand") {
   CHECK(gptq_stream(Bytes{0, 1, 2, 3, 4, 5, 6, 7}, 4) == Words{0x76543210});
@@ -365,3 +363,5 @@ TEST_CASE("others' GPTQ checkpoints are read, or refused by tensor or key") {
   with("desc_act", Json(false));
   CHECK_NOTHROW(load_any(dir.path()));
 }
+
+}  // namespace gptq_checkpoint_test

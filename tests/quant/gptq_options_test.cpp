@@ -12,7 +12,7 @@
 #include "tests/catch.h"
 #include "tests/quant/gptq_oracle.h"
 
-namespace {
+namespace gptq_options_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -284,4 +284,4 @@ TEST_CASE("asymmetric targets miss float outputs by less on drifted inputs") {
   CHECK(better == 20);
 }
 
-}  // namespace
+}  // namespace gptq_options_test

@@ -12,7 +12,7 @@
 #include "tests/catch.h"
 #include "tests/quant/gptq_oracle.h"
 
-namespace {
+namespace gptq_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -304,4 +304,4 @@ TEST_CASE("what cannot be right is refused, naming the layer") {
   CHECK(fault(indefinite, {}) == Fault::numeric);
 }
 
-}  // namespace
+}  // namespace gptq_test

@@ -15,7 +15,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/rounded_copy.h"
 
-namespace {
+namespace gsq_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -63,8 +63,6 @@ AnyModel trained() {
     return model;
   });
 }
-
-}  // namespace
 
 TEST_CASE("weights between codes are a mixture of three levels") {
   const std::vector<real> levels{-1, 0, 1, 2, 3, 4}, scales{2, real(0.5)};
@@ -142,3 +140,5 @@ TEST_CASE("refining that does not help leaves GPTQ's codes") {
   CHECK(figure(gsq.q, "gsq_taken") == 0);
   CHECK(same_bits(values_of(gptq.model.params()), values_of(gsq.model.params())));
 }
+
+}  // namespace gsq_test

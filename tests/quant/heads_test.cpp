@@ -13,8 +13,7 @@
 #include "tests/quant/smaller_models.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::nn {
-namespace {
+namespace notch::nn::heads_test {
 
 using test::error_of;
 using test::logits_of;
@@ -158,5 +157,4 @@ TEST_CASE("GGUF has a key for the heads of a Llama alone") {
   }
 }
 
-}  // namespace
-}  // namespace notch::nn
+}  // namespace notch::nn::heads_test

@@ -10,7 +10,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace hqq_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -191,4 +191,4 @@ TEST_CASE("HQQ's options outside their ranges are refused") {
   }
 }
 
-}  // namespace
+}  // namespace hqq_test

@@ -14,7 +14,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace integer_gradients_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -79,8 +79,6 @@ Gradients layer_gradients(const std::vector<real>& x, const std::vector<real>& w
   };
   return {copy(in), copy(weights)};
 }
-
-}  // namespace
 
 TEST_CASE("transposed weights have a scale per feature and nearest codes") {
   for (const auto& [N, K] : {std::pair<std::int64_t, std::int64_t>{5, 3}, {70, 37}, {64, 48}}) {
@@ -190,3 +188,5 @@ TEST_CASE("a layer's integer dx is near that of floats, dw is the same") {
   CHECK(mean_off < 2 * bound);
   CHECK(both.dx != integer.dx);
 }
+
+}  // namespace integer_gradients_test

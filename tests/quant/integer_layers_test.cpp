@@ -17,7 +17,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace integer_layers_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -352,4 +352,4 @@ TEST_CASE("learned input ranges move, offsets only if asymmetric") {
   }
 }
 
-}  // namespace
+}  // namespace integer_layers_test

@@ -14,7 +14,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace integer_linear_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -150,8 +150,6 @@ void compare_all(Layer l) {
   }
 }
 
-}  // namespace
-
 TEST_CASE("every integer kernel gives the contract's bits for odd shapes") {
   struct Size {
     std::int64_t M, N, K, group;
@@ -238,3 +236,5 @@ TEST_CASE("integer layers refuse unfit shapes and sums beyond int32") {
           integer_linear(out, {l.x, l.sx, l.zx}, packed.weights, Floats(2), 2);
         }).where == "integer_linear");
 }
+
+}  // namespace integer_linear_test

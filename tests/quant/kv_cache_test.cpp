@@ -9,7 +9,7 @@
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
-namespace {
+namespace kv_cache_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -138,8 +138,6 @@ TEST_CASE("greedy speculation writes what generate does, with every cache") {
     CHECK(visible > 5);  // the cache's rounding shows in these texts
   }
 }
-
-}  // namespace
 
 TEST_CASE("every cache attends within the bound that its rounding implies") {
   const std::int64_t T = 150;
@@ -287,3 +285,5 @@ TEST_CASE("values that are not finite come out of a quantized cache as NaN") {
     CHECK(std::isnan(out[out.size() - static_cast<std::size_t>(kShape.channels)]));
   }
 }
+
+}  // namespace kv_cache_test

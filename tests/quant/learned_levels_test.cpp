@@ -15,7 +15,7 @@
 #include "tests/quant/gptq_oracle.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace learned_levels_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -270,4 +270,4 @@ TEST_CASE("kernels look learned levels up as dequantized") {
   }
 }
 
-}  // namespace
+}  // namespace learned_levels_test

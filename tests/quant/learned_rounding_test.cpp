@@ -12,7 +12,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/rounded_copy.h"
 
-namespace {
+namespace learned_rounding_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -36,8 +36,6 @@ double distance(const AnyModel& a, const AnyModel& b, std::uint64_t seed) {
 AnyModel gpt() {
   return any_model([] { return make_gpt(); });
 }
-
-}  // namespace
 
 TEST_CASE("an offset shifts a weight before rounding, a factor its step") {
   const Spec spec{.bits = 3};  // -3 … 3
@@ -140,3 +138,5 @@ TEST_CASE("SignRound moves codes by one at most, and says where not") {
   CHECK(error_of([&] { run(original, "signround", {.bits = 4, .grid = GridKind::nf4}); }).field ==
         "grid");
 }
+
+}  // namespace learned_rounding_test

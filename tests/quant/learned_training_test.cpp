@@ -8,7 +8,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace learned_training_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -111,4 +111,4 @@ TEST_CASE("what knows steps alone does not go with learned levels") {
   CHECK(test::error_of([&] { require_grid(method("qat-quest"), learned, "x"); }).field == "grid");
 }
 
-}  // namespace
+}  // namespace learned_training_test

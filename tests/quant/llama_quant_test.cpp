@@ -15,7 +15,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace llama_quant_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -46,8 +46,6 @@ void check_file(nn::Model& model, const Quantized& quantized, const std::vector<
   }
   CHECK(error < 1e-4 * largest);  // the same products, summed in another order
 }
-
-}  // namespace
 
 TEST_CASE("every post-training method rounds a Llama, as its file says") {
   const std::vector<Text> texts{Text(20, 8), Text(21, 8)};
@@ -116,3 +114,5 @@ TEST_CASE("a packed Llama writes the same text with and without a cache") {
   const auto written = nn::generate(*packed.model, prompt, 5, greedy, rng, {}, cache.get());
   CHECK(written == std::vector<std::int32_t>(text.begin() + 3, text.end()));
 }
+
+}  // namespace llama_quant_test

@@ -14,7 +14,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace lqer_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -84,8 +84,6 @@ Doubles eigenvalues(const Problem& p, int n) {
   }
   return found;
 }
-
-}  // namespace
 
 TEST_CASE("low rank takes away the weighed error's largest eigenvalues") {
   for (const auto& [rows, cols] : {std::pair{12, 20}, {20, 12}, {9, 9}}) {
@@ -203,3 +201,5 @@ TEST_CASE("LQER is GPTQ's codes and a product beside them, in files too") {
     }
   }
 }
+
+}  // namespace lqer_test

@@ -17,7 +17,7 @@
 #include "tests/quant/gptq_oracle.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace mask_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -329,4 +329,4 @@ TEST_CASE("a mask that is none of the model's is refused") {
   CHECK(model->hooks().weight_chain.empty());
 }
 
-}  // namespace
+}  // namespace mask_test

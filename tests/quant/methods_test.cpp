@@ -15,7 +15,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace methods_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -409,4 +409,4 @@ TEST_CASE("methods have unique names and either round or train") {
   CHECK(error_of([] { method("rtn-moving-average"); }).hint.find("batches") != std::string::npos);
 }
 
-}  // namespace
+}  // namespace methods_test

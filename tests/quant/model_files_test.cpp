@@ -14,7 +14,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace model_files_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -347,4 +347,4 @@ TEST_CASE("saving refuses missing integers and another model's") {
   CHECK(fs::is_empty(dir.path()));
 }
 
-}  // namespace
+}  // namespace model_files_test

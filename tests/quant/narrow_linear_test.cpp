@@ -15,7 +15,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace narrow_linear_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -145,8 +145,6 @@ Floats run(const Layer& l, const Packed& packed, IntegerKernel kernel) {
   return out;
 }
 
-}  // namespace
-
 TEST_CASE("every narrow kernel gives the contract's bits at every width") {
   struct Size {
     std::int64_t M, N, K, group;
@@ -263,3 +261,5 @@ TEST_CASE("narrow layers refuse sizes that do not match") {
           ServedPanels(Spec{.bits = 4}, 40, 8).set_rows(8, QTensor{{.bits = 4}, 16, 8});
         }).where == "integer weights");
 }
+
+}  // namespace narrow_linear_test

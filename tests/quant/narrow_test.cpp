@@ -10,8 +10,7 @@
 #include "tests/quant/smaller_models.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::nn {
-namespace {
+namespace notch::nn::narrow_test {
 
 using test::error_of;
 using test::logits_of;
@@ -95,5 +94,4 @@ TEST_CASE("lists that do not fit a model are refused") {
         }).fault == Fault::usage);
 }
 
-}  // namespace
-}  // namespace notch::nn
+}  // namespace notch::nn::narrow_test

@@ -14,7 +14,7 @@
 #include "tests/quant/quantized_models.h"
 #include "tests/quant/random_matrix.h"
 
-namespace {
+namespace nested_scales_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -228,4 +228,4 @@ TEST_CASE("a model with bilevel scales comes back whole and in pieces") {
   }
 }
 
-}  // namespace
+}  // namespace nested_scales_test

@@ -14,7 +14,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace nf4_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -122,4 +122,4 @@ TEST_CASE("NF4 is refused with quantized activations") {
   CHECK(error_of([&] { ServedPanels(spec, 16, 64); }).where == "integer weights");
 }
 
-}  // namespace
+}  // namespace nf4_test

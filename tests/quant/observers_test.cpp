@@ -10,7 +10,7 @@
 #include "autograd/base/thread_pool.h"
 #include "tests/catch.h"
 
-namespace {
+namespace observers_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -189,4 +189,4 @@ TEST_CASE("what an observer finds does not depend on the number of threads") {
   CHECK(one.lo == four.lo);
 }
 
-}  // namespace
+}  // namespace observers_test

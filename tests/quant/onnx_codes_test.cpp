@@ -8,7 +8,7 @@
 #include "tests/nn/onnx_reader.h"
 #include "tests/quant/quantized_models.h"
 
-namespace {
+namespace onnx_codes_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -57,8 +57,6 @@ std::string bytes(std::initializer_list<int> values) {
   for (const int v : values) out += static_cast<char>(v);
   return out;
 }
-
-}  // namespace
 
 TEST_CASE("groups are MatMulNBits, whose bytes are derived by hand") {
   const OnnxFile four = product_of({.name = "w", .q = asymmetric(4)});
@@ -161,3 +159,5 @@ TEST_CASE("what ONNX has no operator for is refused with the tensor") {
   }
   CHECK(refused({.bits = 8}, InputQuantizer{}).find("static") != std::string::npos);
 }
+
+}  // namespace onnx_codes_test

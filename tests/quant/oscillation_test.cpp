@@ -8,7 +8,7 @@
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
-namespace {
+namespace oscillation_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -107,4 +107,4 @@ TEST_CASE("dampening is the slope of the squared rounding distance") {
   CHECK(odd[0] == 2 * 0.25f);  // 3.5 codes: inside the outer cell, 0.5 of a code above 3
 }
 
-}  // namespace
+}  // namespace oscillation_test

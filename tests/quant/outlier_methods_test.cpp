@@ -16,7 +16,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace outlier_methods_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -62,8 +62,6 @@ double distance(const std::vector<real>& a, const std::vector<real>& b) {
   for (std::size_t i = 0; i < a.size(); ++i) sum += std::pow(double(a[i]) - double(b[i]), 2);
   return sum;
 }
-
-}  // namespace
 
 TEST_CASE("outliers are added without a change of the function") {
   for (AnyModel& model : models()) {
@@ -384,3 +382,5 @@ TEST_CASE("what changes an input is refused where a file has it wrong") {
           t.change.side->up[0] = std::numeric_limits<real>::infinity();
         }) == Fault::input);
 }
+
+}  // namespace outlier_methods_test

@@ -10,7 +10,7 @@
 #include "tests/catch.h"
 #include "tests/quant/quantized_models.h"
 
-namespace {
+namespace own_levels_files_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -155,4 +155,4 @@ TEST_CASE("own levels that cannot be are refused, training too") {
         }).what.find("e8p") != std::string::npos);
 }
 
-}  // namespace
+}  // namespace own_levels_files_test

@@ -4,7 +4,7 @@
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
-namespace {
+namespace pack_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -138,4 +138,4 @@ TEST_CASE("a Gaussian row's codes are worth fewer bits than they take") {
   CHECK(code_entropy(q.codes) == Approx(3.26).margin(0.03));
 }
 
-}  // namespace
+}  // namespace pack_test

@@ -12,7 +12,7 @@
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
-namespace {
+namespace packed_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -150,8 +150,6 @@ void check_products(const Spec& spec, std::int64_t rows, std::int64_t cols) {
   }
 }
 
-}  // namespace
-
 TEST_CASE("every packed product variant gives the documented bits") {
   for (const Spec& spec : all_specs(32)) check_products(spec, 5, 96);
 }
@@ -259,3 +257,5 @@ TEST_CASE("four bits fill repacked rows gapless in the documented layout") {
   CHECK(low == 3u << 30);
   CHECK(high == 1u);
 }
+
+}  // namespace packed_test

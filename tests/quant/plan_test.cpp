@@ -4,7 +4,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace plan_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -173,4 +173,4 @@ TEST_CASE("bits out of range and plans that quantize nothing are errors") {
   CHECK_FALSE(nothing.hint.empty());
 }
 
-}  // namespace
+}  // namespace plan_test

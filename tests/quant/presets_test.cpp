@@ -15,7 +15,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace presets_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -96,4 +96,4 @@ TEST_CASE("scales of seven bits leave room for a zero point of four") {
   }
 }
 
-}  // namespace
+}  // namespace presets_test

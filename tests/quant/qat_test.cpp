@@ -10,7 +10,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace qat_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -413,4 +413,4 @@ TEST_CASE("what cannot be trained is refused on attaching the quantizer") {
   CHECK(model.get().hooks().weight_chain.empty());
 }
 
-}  // namespace
+}  // namespace qat_test

@@ -12,7 +12,7 @@
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
-namespace {
+namespace qtensor_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -251,4 +251,4 @@ TEST_CASE("an empty matrix quantizes to an empty tensor") {
   }
 }
 
-}  // namespace
+}  // namespace qtensor_test

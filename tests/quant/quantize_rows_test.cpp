@@ -10,7 +10,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace quantize_rows_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -40,8 +40,6 @@ Floats normals(std::int64_t n, std::uint64_t seed) {
   const std::vector<real> w = test::normal_matrix(n, seed);
   return {w.begin(), w.end()};
 }
-
-}  // namespace
 
 TEST_CASE("activation codes are the division rounded half to even") {
   const IntegerShape shape{.N = 1, .K = 90, .group = 6, .zero_points = true};
@@ -159,3 +157,5 @@ TEST_CASE("activation codes do not depend on the number of threads") {
   CHECK(one.codes == three.codes);
   CHECK(one.scales == three.scales);
 }
+
+}  // namespace quantize_rows_test

@@ -9,7 +9,7 @@
 #include "tests/quant/quantized_models.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace quest_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -32,8 +32,6 @@ Quantizing attach(AnyModel model, const Spec& spec, bool rounds_inputs = false) 
 AnyModel gpt(bool tied = true) {
   return any_model([=] { return make_gpt(config_of(tied, true)); });
 }
-
-}  // namespace
 
 TEST_CASE("a model that QuEST trains is the model that ships") {
   for (const bool rounds_inputs : {false, true}) {
@@ -90,3 +88,5 @@ TEST_CASE("QuEST takes no zero points and no codes of other weights") {
           FakeQuantizer(model.get(), Training::gaussian, targets, QatOptions{}, &codes);
         }).fault == Fault::usage);
 }
+
+}  // namespace quest_test

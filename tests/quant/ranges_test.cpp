@@ -9,7 +9,7 @@
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
-namespace {
+namespace ranges_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -248,4 +248,4 @@ TEST_CASE("entropy does not clip a short row to nothing") {
   }
 }
 
-}  // namespace
+}  // namespace ranges_test

@@ -5,8 +5,7 @@
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::reference_test {
 
 using test::normal_matrix;
 
@@ -51,5 +50,4 @@ TEST_CASE("slopes of STE and LSQ at the paper's worked example") {
   CHECK(reference::ste_slope(real(0.95), s, -8, 7) == 0);
 }
 
-}  // namespace
-}  // namespace notch::quant
+}  // namespace notch::quant::reference_test

@@ -44,8 +44,7 @@
 #include "quant/store/pruned_tensor.h"
 #include "tests/catch.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::refused_calls_test {
 
 using test::check_refused;
 
@@ -276,5 +275,4 @@ TEST_CASE("searches refuse layers without choices, and NaN costs") {
   });
 }
 
-}  // namespace
-}  // namespace notch::quant
+}  // namespace notch::quant::refused_calls_test

@@ -18,8 +18,7 @@
 #include "tests/quant/tiny_models.h"
 #include "tests/refused_calls.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::refused_targets_test {
 
 using test::check_refused;
 using test::make_gpt;
@@ -179,5 +178,4 @@ TEST_CASE("passes over text that is none are refused") {
   });
 }
 
-}  // namespace
-}  // namespace notch::quant
+}  // namespace notch::quant::refused_targets_test

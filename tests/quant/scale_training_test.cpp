@@ -9,13 +9,11 @@
 #include "tests/quant/quantized_models.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace scale_training_test {
 
 using namespace notch;
 using namespace notch::quant;
 using namespace notch::test;
-
-}  // namespace
 
 TEST_CASE("scales are trained, codes and zero points stay, and that ships") {
   for (const bool rounds_inputs : {false, true}) {
@@ -70,3 +68,5 @@ TEST_CASE("scales are trained, codes and zero points stay, and that ships") {
     }
   }
 }
+
+}  // namespace scale_training_test

@@ -7,6 +7,8 @@
 #include "quant/kernels/packed.h"
 #include "tests/catch.h"
 
+namespace self_test_test {
+
 using namespace notch::quant;
 
 TEST_CASE("every kernel equals the portable one on random products") {
@@ -26,3 +28,5 @@ TEST_CASE("every kernel equals the portable one on random products") {
   CHECK(has("lanes avx512") == (notch::best_isa() == notch::Isa::avx512));
   CHECK_FALSE(has("integer portable"));  // it is what the others are compared with
 }
+
+}  // namespace self_test_test

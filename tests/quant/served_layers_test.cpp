@@ -12,7 +12,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace served_layers_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -25,8 +25,6 @@ void save(nn::Model& model, const Plan& plan, const fs::path& dir) {
 
 /// Logits of eight positions: few enough for the kernels of decoding.
 std::vector<real> eight_logits(nn::Model& model) { return logits_of(model, Text(3, 1)); }
-
-}  // namespace
 
 TEST_CASE("a codebook in groups is served bit for bit as dequantized") {
   for (const Spec& spec : all_specs(4)) {
@@ -130,3 +128,5 @@ TEST_CASE("a code outside its grid is refused with the tensor's name") {
   CHECK(error.where.find("h.1.mlp.c_fc.weight") != std::string::npos);
   CHECK(error.found == "8");
 }
+
+}  // namespace served_layers_test

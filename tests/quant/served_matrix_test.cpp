@@ -10,7 +10,7 @@
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
-namespace {
+namespace served_matrix_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -81,8 +81,6 @@ float by_definition(const QTensor& q, std::int64_t n, std::span<const real> x, f
   }
   return ((y[0] + y[1]) + y[2]) + bias;
 }
-
-}  // namespace
 
 TEST_CASE("products of any number of rows agree with dequantized weights") {
   const std::int64_t N = 70, K = 96;
@@ -239,3 +237,5 @@ TEST_CASE("rows may come in pieces, and what does not fit is refused") {
     CHECK(error_of([&] { pieces.set_rows(16, rows_of(0, 4)); }).fault == Fault::usage);
   }
 }
+
+}  // namespace served_matrix_test

@@ -9,8 +9,7 @@
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::nn {
-namespace {
+namespace notch::nn::shallow_test {
 
 using test::error_of;
 using test::logits_of;
@@ -113,5 +112,4 @@ TEST_CASE("blocks that a model has not are refused") {
   CHECK(error_of([&] { shallow(*model, 1, {}); }).fault == Fault::usage);
 }
 
-}  // namespace
-}  // namespace notch::nn
+}  // namespace notch::nn::shallow_test

@@ -10,7 +10,7 @@
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
-namespace {
+namespace singular_values_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -121,4 +121,4 @@ TEST_CASE("rank by energy and elbow by hand") {
   CHECK(elbow(Doubles{7}) == 1);
 }
 
-}  // namespace
+}  // namespace singular_values_test

@@ -15,7 +15,7 @@
 #include "tests/quant/gptq_oracle.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace sparsity_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -324,4 +324,4 @@ TEST_CASE("damaged pruned files are refused and name the tensor") {
   CHECK(error_of([&] { load_any(directory.path()); }).fault == Fault::input);
 }
 
-}  // namespace
+}  // namespace sparsity_test

@@ -6,7 +6,7 @@
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
 
-namespace {
+namespace spec_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -139,4 +139,4 @@ TEST_CASE("a bad spec in a file is an input error with key and value") {
   CHECK(error_of([] { parse_grid("narow", "plan"); }).fault == Fault::usage);
 }
 
-}  // namespace
+}  // namespace spec_test

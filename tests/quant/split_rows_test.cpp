@@ -9,7 +9,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace {
+namespace split_rows_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -39,8 +39,6 @@ constexpr IntegerShape kShapes[] = {{.N = 1, .K = 60},
                                     {.N = 1, .K = 60, .group = 20, .zero_points = true},
                                     {.N = 1, .K = 60, .bits = 4},
                                     {.N = 1, .K = 60, .group = 12, .bits = 3}};
-
-}  // namespace
 
 TEST_CASE("three digits hold a float to half of the step that fits") {
   const std::int64_t M = 8;
@@ -120,3 +118,5 @@ TEST_CASE("products of digits are joined from the highest on") {
   CHECK(y == Floats{1, 19});
   CHECK(test::error_of([&] { join_rows(y, products, bias, 2, 2); }).where == "join_rows");
 }
+
+}  // namespace split_rows_test

@@ -14,7 +14,7 @@
 #include "tests/quant/gptq_oracle.h"
 #include "tests/quant/quantized_models.h"
 
-namespace {
+namespace spqr_test {
 
 using namespace notch;
 using namespace notch::quant;
@@ -130,8 +130,6 @@ Spec small_groups(int bits, std::int64_t group) {
           .granularity = Granularity::group,
           .group_size = group};
 }
-
-}  // namespace
 
 TEST_CASE("a leave-one-out gain is what leaving the weight out gains") {
   for (const Format& format : formats()) {
@@ -346,3 +344,5 @@ TEST_CASE("a sparse product is refused where a file has it wrong") {
   CHECK(fault([](SideProduct& s) { s.values[0] = std::numeric_limits<real>::infinity(); }) ==
         Fault::input);
 }
+
+}  // namespace spqr_test

@@ -9,8 +9,7 @@
 #include "tests/quant/random_matrix.h"
 #include "tests/quant/tiny_models.h"
 
-namespace notch::quant {
-namespace {
+namespace notch::quant::warm_start_test {
 
 using test::all_specs;
 using test::any_model;
@@ -150,5 +149,4 @@ TEST_CASE("a warm start with static inputs goes on with their ranges") {
   }
 }
 
-}  // namespace
-}  // namespace notch::quant
+}  // namespace notch::quant::warm_start_test

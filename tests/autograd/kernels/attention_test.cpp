@@ -6,7 +6,7 @@
 #include "autograd/kernels/reference.h"
 #include "tests/autograd/kernels/kernel_testing.h"
 
-namespace {
+namespace attention_test {
 
 using namespace notch;
 using namespace notch::test;
@@ -43,8 +43,6 @@ const AttentionShape kShapes[] = {
     // rows that are read and written in place, and rows too few for it
     {.B = 1, .T = 136, .NH = 2, .HS = 64},
     {.B = 1, .T = 70, .NH = 2, .HS = 32}};
-
-}  // namespace
 
 TEST_CASE("attention equals the naive reference, also with dropout") {
   for (AttentionShape s : kShapes)
@@ -166,3 +164,5 @@ TEST_CASE("attention refuses a workspace that is too small") {
           kernels::attention_forward(out, lse, packed(std::as_const(qkv), s), s, workspace);
         }).fault == Fault::usage);
 }
+
+}  // namespace attention_test

@@ -11,10 +11,10 @@
 #include "autograd/kernels/blas.h"
 #include "tests/catch.h"
 
+namespace bf16_test {
+
 using namespace notch;
 using kernels::Bf16Product;
-
-namespace {
 
 using Floats = std::vector<float>;
 
@@ -42,8 +42,6 @@ std::vector<const kernels::Bf16Kernel*> available() {
 }
 
 float at(const Floats& x, std::int64_t i) { return x[static_cast<std::size_t>(i)]; }
-
-}  // namespace
 
 TEST_CASE("bf16 products are sums of products of rounded operands") {
   struct Shape {
@@ -135,3 +133,5 @@ TEST_CASE("bf16 products have the same bits for any number of threads") {
   CHECK(results[0] == results[1]);
   CHECK(results[0] == results[2]);
 }
+
+}  // namespace bf16_test

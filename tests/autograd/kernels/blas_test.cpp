@@ -6,7 +6,7 @@
 #include "autograd/kernels/syrk.h"
 #include "tests/autograd/kernels/kernel_testing.h"
 
-namespace {
+namespace blas_test {
 
 using namespace notch;
 using namespace notch::test;
@@ -24,8 +24,6 @@ double product_bound(const Reals& a, const Reals& b, std::int64_t M, std::int64_
     largest = std::max(largest, v);
   return static_cast<double>(K + 2) * kEpsilon * largest;
 }
-
-}  // namespace
 
 TEST_CASE("gemm equals the naive product for transposes and odd sizes") {
   struct Shape {
@@ -217,3 +215,5 @@ TEST_CASE("OpenBLAS is pinned to one thread in every thread") {
   CHECK(info.config.find("OpenBLAS") != std::string::npos);
   CHECK_FALSE(info.corename.empty());
 }
+
+}  // namespace blas_test

@@ -5,7 +5,7 @@
 #include "autograd/kernels/blas.h"
 #include "tests/autograd/kernels/kernel_testing.h"
 
-namespace {
+namespace gemv_test {
 
 using namespace notch;
 using namespace notch::test;
@@ -18,8 +18,6 @@ real documented_sum(const real* x, const real* w, std::int64_t K) {
     for (std::int64_t l = 0; l < width; ++l) lanes[l] += lanes[l + width];
   return lanes[0];
 }
-
-}  // namespace
 
 TEST_CASE("gemv adds in the documented order for every number of rows") {
   for (const std::int64_t K : {1, 15, 16, 17, 33, 160, 768}) {
@@ -64,3 +62,5 @@ TEST_CASE("gemv refuses sizes that do not fit and takes K = 0") {
   kernels::gemv(out, {}, {}, bias, 2, 2, 0);
   CHECK(out == Reals{1, 2, 1, 2});
 }
+
+}  // namespace gemv_test

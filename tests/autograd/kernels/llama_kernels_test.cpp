@@ -6,7 +6,7 @@
 #include "autograd/kernels/rotary.h"
 #include "tests/autograd/kernels/kernel_testing.h"
 
-namespace {
+namespace llama_kernels_test {
 
 using namespace notch;
 using namespace notch::test;
@@ -17,8 +17,6 @@ Reals table(std::int64_t positions, std::int64_t HS, double theta) {
   kernels::rotary_table(t, positions, HS, theta);
   return t;
 }
-
-}  // namespace
 
 TEST_CASE("the rotary embedding equals the naive reference") {
   for (const auto& s : {kernels::RotaryShape{.B = 1, .T = 1, .H = 1, .HS = 2},
@@ -83,3 +81,5 @@ TEST_CASE("SwiGLU equals the formula and skips empty gradients") {
   kernels::swiglu_backward({}, only, dout, gate, up);
   CHECK(only == dup);
 }
+
+}  // namespace llama_kernels_test

@@ -7,7 +7,7 @@
 #include "autograd/kernels/reference.h"
 #include "tests/autograd/kernels/kernel_testing.h"
 
-namespace {
+namespace loss_test {
 
 using namespace notch;
 using namespace notch::test;
@@ -17,8 +17,6 @@ std::span<const real> row(const Reals& x, std::int64_t r, std::int64_t V) {
   return std::span<const real>(x).subspan(static_cast<std::size_t>(r * V),
                                           static_cast<std::size_t>(V));
 }
-
-}  // namespace
 
 TEST_CASE("cross-entropy equals the reference and skips ignored rows") {
   for (std::int64_t V : {2, 17, 65, 256, 1111}) {
@@ -112,3 +110,5 @@ TEST_CASE("the pairwise sum of losses is exact where a running sum isn't") {
   CHECK(mean == 0.1);
   CHECK(kernels::tree_sum({}) == 0);
 }
+
+}  // namespace loss_test

@@ -4,13 +4,11 @@
 #include "autograd/kernels/reference.h"
 #include "tests/autograd/kernels/kernel_testing.h"
 
-namespace {
+namespace matmul_test {
 
 using namespace notch;
 using namespace notch::test;
 namespace ref = notch::kernels::reference;
-
-}  // namespace
 
 TEST_CASE("our own product equals the naive one at edges and when deep") {
   struct Shape {
@@ -114,3 +112,5 @@ TEST_CASE("transpose turns any shape, edges included") {
       CHECK(same);
     }
 }
+
+}  // namespace matmul_test

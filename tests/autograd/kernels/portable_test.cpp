@@ -14,7 +14,7 @@
 #include "autograd/kernels/self_test.h"
 #include "tests/autograd/kernels/kernel_testing.h"
 
-namespace {
+namespace portable_test {
 
 using namespace notch;
 using namespace notch::test;
@@ -64,8 +64,6 @@ void check_chain(Index M, Index N, Index K) {
       }
     }
 }
-
-}  // namespace
 
 TEST_CASE("a portable product is one chain over ascending k") {
   const ScopedArithmetic portable(Arithmetic::portable);
@@ -172,3 +170,5 @@ TEST_CASE("a portable factorization multiplies back") {
   at(indefinite, 400, 400) = -1;
   CHECK(kernels::cholesky(indefinite, N) == 401);
 }
+
+}  // namespace portable_test

@@ -7,7 +7,7 @@
 #include "autograd/kernels/softmax.h"
 #include "tests/autograd/kernels/kernel_testing.h"
 
-namespace {
+namespace reduce_test {
 
 using namespace notch;
 using namespace notch::test;
@@ -17,8 +17,6 @@ std::span<const real> row(const Reals& x, std::int64_t r, std::int64_t C) {
   return std::span<const real>(x).subspan(static_cast<std::size_t>(r * C),
                                           static_cast<std::size_t>(C));
 }
-
-}  // namespace
 
 TEST_CASE("softmax and log-sum-exp equal the reference at any length") {
   for (std::int64_t C : {1, 2, 15, 16, 31, 32, 33, 100, 513, 1500}) {
@@ -202,3 +200,5 @@ TEST_CASE("reductions give the same bits for any number of threads") {
     return dgamma;
   });
 }
+
+}  // namespace reduce_test

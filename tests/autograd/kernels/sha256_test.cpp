@@ -6,6 +6,8 @@
 #include "autograd/base/rng.h"
 #include "tests/catch.h"
 
+namespace sha256_test {
+
 using namespace notch;
 
 TEST_CASE("the fastest blocks hash as the portable ones, at any length") {
@@ -23,3 +25,5 @@ TEST_CASE("the fastest blocks hash as the portable ones, at any length") {
   fast.update(std::string(1000000, 'a'));  // FIPS 180-2, appendix B.3
   CHECK(fast.hex() == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
+
+}  // namespace sha256_test

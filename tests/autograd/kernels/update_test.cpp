@@ -9,7 +9,7 @@
 #include "autograd/kernels/reference.h"
 #include "tests/autograd/kernels/kernel_testing.h"
 
-namespace {
+namespace update_test {
 
 using namespace notch;
 using namespace notch::test;
@@ -22,8 +22,6 @@ double slope(const F& f, double x) {
   const double h = 1e-5;
   return (f(x + h) - f(x - h)) / (2 * h);
 }
-
-}  // namespace
 
 TEST_CASE("gelu and its derivative follow the formula in both forms") {
   Reals x = normals(20000, 1, 3);
@@ -164,3 +162,5 @@ TEST_CASE("sgd, weight average and flat kernels follow their formulas") {
   kernels::fill(z, 4);
   CHECK(z == Reals(z.size(), real{4}));
 }
+
+}  // namespace update_test

@@ -5,7 +5,7 @@
 
 #include "tests/autograd/kernels/kernel_testing.h"
 
-namespace {
+namespace vmath_test {
 
 using namespace notch;
 
@@ -30,8 +30,6 @@ double worst_ulps(const F& f, const G& g, double low, double high, int count = 4
   }
   return worst;
 }
-
-}  // namespace
 
 TEST_CASE("vector exp stays within 2 ulp from denormals to overflow") {
   const auto f = [](float x) { return kernels::vmath::exp(x); };
@@ -96,3 +94,5 @@ TEST_CASE("the vector normal distribution follows erfc into its tail") {
     worst = std::max(worst, std::fabs(static_cast<double>(cdf(x)) - exact(static_cast<double>(x))));
   CHECK(worst < 1e-7);
 }
+
+}  // namespace vmath_test

@@ -3,10 +3,9 @@
 #include "tests/catch.h"
 #include "tests/fuzz/targets.h"
 
-#ifndef NOTCH_SANITIZED  // whose operator new cannot be made to fail
+namespace notch::test::fuzz::allocation_faults_test {
 
-namespace notch::test::fuzz {
-namespace {
+#ifndef NOTCH_SANITIZED  // whose operator new cannot be made to fail
 
 /// Of one file, or none: what empties a directory is libstdc++'s, and ends the program without memory.
 /// Of many requests one in so many is tried.
@@ -45,8 +44,6 @@ void sweep(const Target& target, const std::string& input, long stride) {
   }
 }
 
-}  // namespace
-
 TEST_CASE("a reader without memory at any request ends in order") {
   for (const auto& [name, stride] : kSwept) {
     const Target* target = find_target(name);
@@ -55,6 +52,6 @@ TEST_CASE("a reader without memory at any request ends in order") {
   }
 }
 
-}  // namespace notch::test::fuzz
-
 #endif
+
+}  // namespace notch::test::fuzz::allocation_faults_test

@@ -1,7 +1,7 @@
 // The targets that need the engine: models and what a run writes.
 #include "tests/fuzz/fuzzing.h"
 
-namespace notch::test::fuzz {
+namespace notch::test::fuzz::models_fuzz_test {
 
 NOTCH_FUZZ(config)
 NOTCH_FUZZ(overrides)
@@ -15,4 +15,4 @@ NOTCH_FUZZ(row)
 NOTCH_FUZZ(metrics)
 NOTCH_FUZZ(kept)
 
-}  // namespace notch::test::fuzz
+}  // namespace notch::test::fuzz::models_fuzz_test

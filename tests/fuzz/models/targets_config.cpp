@@ -55,8 +55,8 @@ std::vector<std::string> override_seeds() {
           "train.lr=1e-3\nquant.at.4={grid = \"asymmetric\"}\nseeds=1,2,3\n"};
 }
 
-const bool added = add_targets({{"config", fuzz_config, config_seeds, none},
-                                {"overrides", fuzz_overrides, override_seeds, none}});
+const bool config_added = add_targets({{"config", fuzz_config, config_seeds, none},
+                                       {"overrides", fuzz_overrides, override_seeds, none}});
 
 }  // namespace
 }  // namespace notch::test::fuzz

@@ -113,7 +113,7 @@ std::vector<std::string> gguf_seeds() {
   return seeds;
 }
 
-const bool added = add_targets(
+const bool gguf_added = add_targets(
     {{"gguf", fuzz_gguf, gguf_seeds, none}, {"imatrix", fuzz_imatrix, imatrix_seeds, none}});
 
 }  // namespace

@@ -192,10 +192,10 @@ std::vector<std::string> gptq_seeds() {
   return seeds;
 }
 
-const bool added = add_targets({{"float_model", fuzz_model, float_seeds, float_past},
-                                {"packed_model", fuzz_model, packed_seeds, none},
-                                {"coded_model", fuzz_model, coded_seeds, none},
-                                {"gptq_model", fuzz_model, gptq_seeds, none}});
+const bool models_added = add_targets({{"float_model", fuzz_model, float_seeds, float_past},
+                                       {"packed_model", fuzz_model, packed_seeds, none},
+                                       {"coded_model", fuzz_model, coded_seeds, none},
+                                       {"gptq_model", fuzz_model, gptq_seeds, none}});
 
 }  // namespace
 

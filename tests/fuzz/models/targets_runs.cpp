@@ -146,9 +146,9 @@ std::vector<std::string> kept_past() {
           R"({"layer":"a","bits":4294967300,"bytes":1,"rise":0,"hessian":0,"fisher":0})"};
 }
 
-const bool added = add_targets({{"row", fuzz_row, row_seeds, row_past},
-                                {"metrics", fuzz_metrics, metrics_seeds, metrics_past},
-                                {"kept", fuzz_kept, kept_seeds, kept_past}});
+const bool runs_added = add_targets({{"row", fuzz_row, row_seeds, row_past},
+                                     {"metrics", fuzz_metrics, metrics_seeds, metrics_past},
+                                     {"kept", fuzz_kept, kept_seeds, kept_past}});
 
 }  // namespace
 }  // namespace notch::test::fuzz
