@@ -131,9 +131,9 @@ std::string header_of(std::span<const GgufEntry> metadata, std::span<const GgufS
 // ---- reading ----
 
 /// Reads the header, within the file's bytes.
-class Reader {
+class HeaderReader {
  public:
-  explicit Reader(const FileReader& file) : file_(file) {}
+  explicit HeaderReader(const FileReader& file) : file_(file) {}
 
   std::uint64_t position() const { return position_; }
   std::uint64_t left() const { return file_.bytes() - position_; }
@@ -185,7 +185,7 @@ class Reader {
 };
 
 template <class T>
-std::vector<T> numbers(Reader& in, std::uint64_t n, const char* field) {
+std::vector<T> numbers(HeaderReader& in, std::uint64_t n, const char* field) {
   if (n > in.left() / sizeof(T)) {
     in.fail(field, "an array longer than the file", str(n), str("at most ", in.left() / sizeof(T)));
   }
@@ -194,7 +194,7 @@ std::vector<T> numbers(Reader& in, std::uint64_t n, const char* field) {
   return out;
 }
 
-GgufValue read_array(Reader& in) {
+GgufValue read_array(HeaderReader& in) {
   const auto type = in.number<std::uint32_t>("array type");
   const auto n = in.number<std::uint64_t>("array length");
   if (type == 5 || type == 4) return numbers<std::int32_t>(in, n, "array");
@@ -211,7 +211,7 @@ GgufValue read_array(Reader& in) {
 }
 
 template <std::size_t i = 0>
-GgufValue read_value(Reader& in, std::uint32_t type) {
+GgufValue read_value(HeaderReader& in, std::uint32_t type) {
   if constexpr (i == kIds.size()) {
     in.fail("value type", "not a type that GGUF has", str(type), "0 to 12");
   } else {
@@ -279,7 +279,7 @@ void write_gguf(const fs::path& path, std::span<const GgufEntry> metadata,
 
 GgufFile GgufFile::open(const fs::path& path) {
   GgufFile file(path);
-  Reader in(file.file_);
+  HeaderReader in(file.file_);
   std::string magic(kMagic.size(), '\0');
   in.raw(magic.data(), magic.size(), "magic");
   if (magic != kMagic) in.fail("magic", "not a GGUF file", "other bytes", std::string(kMagic));

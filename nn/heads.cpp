@@ -5,16 +5,14 @@
 #include <map>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "nn/resized.h"
 #include "nn/watched_inputs.h"
 
 namespace notch::nn {
 namespace {
 
-using Index = std::int64_t;
-constexpr const char* kWhere = "heads";
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+constexpr const char* kHeads = "heads";
 
 /// The linears of a block that make queries, keys and values, and the one that reads what they mix.
 struct Attention {
@@ -24,8 +22,8 @@ struct Attention {
 
 std::vector<Attention> attentions_of(Model& model) {
   const Sizes& s = model.sizes();
-  check(s.n_head > 0, kWhere, "the model has no attention");
-  check(s.ranks.empty(), kWhere, "the matrices are in two factors: take heads out before");
+  check(s.n_head > 0, kHeads, "the model has no attention");
+  check(s.ranks.empty(), kHeads, "the matrices are in two factors: take heads out before");
   std::vector<Attention> all;
   for (const Stage& stage : model.stages()) {
     if (stage.linears().empty()) continue;
@@ -99,7 +97,7 @@ std::vector<std::vector<double>> head_importance(Model& model, std::span<const T
       }
     }
   };
-  const double positions = watch_inputs(model, text, kWhere, see);
+  const double positions = watch_inputs(model, text, kHeads, see);
   std::vector<std::vector<double>> all;
   for (const Attention& b : blocks) {
     std::vector<double>& of_block =
@@ -112,13 +110,13 @@ std::vector<std::vector<double>> head_importance(Model& model, std::span<const T
 
 std::unique_ptr<Model> with_heads_of(Model& model, std::span<const std::vector<Index>> keep) {
   const std::vector<Attention> blocks = attentions_of(model);
-  check(keep.size() == blocks.size(), kWhere, "got lists for ", keep.size(), " of ", blocks.size(),
+  check(keep.size() == blocks.size(), kHeads, "got lists for ", keep.size(), " of ", blocks.size(),
         " blocks");
   const Index heads = model.sizes().n_kv_head, n = std::ssize(keep[0]);
   for (const std::vector<Index>& block : keep) {
     check(n >= 1 && std::ssize(block) == n && std::ranges::is_sorted(block) && block[0] >= 0 &&
               block.back() < heads && std::ranges::adjacent_find(block) == block.end(),
-          kWhere, "a block keeps other than ", n, " of ", heads, " heads, ascending");
+          kHeads, "a block keeps other than ", n, " of ", heads, " heads, ascending");
   }
   std::unique_ptr<Model> out = with_heads(model, n, Model::Values::allocate);
   ParamStore& to = out->params();

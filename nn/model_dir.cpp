@@ -10,7 +10,7 @@
 namespace notch::nn {
 namespace {
 
-constexpr std::int64_t kPiece = std::int64_t{1} << 18;  // elements converted at a time
+constexpr std::int64_t kPieceElements = std::int64_t{1} << 18;  // elements converted at a time
 
 // to [cols, rows] <- from [rows, cols]; only columns [begin, end) of `from`.
 void transpose_columns(std::span<real> to, std::span<const real> from, std::int64_t rows,
@@ -25,7 +25,8 @@ void transpose_columns(std::span<real> to, std::span<const real> from, std::int6
 // Calls use(begin, end) for ranges of [0, count) whose elements, `each` apiece, fit a piece.
 template <class Use>
 void in_pieces(std::int64_t count, std::int64_t each, const Use& use) {
-  const std::int64_t step = std::max<std::int64_t>(1, kPiece / std::max<std::int64_t>(1, each));
+  const std::int64_t step =
+      std::max<std::int64_t>(1, kPieceElements / std::max<std::int64_t>(1, each));
   for (std::int64_t begin = 0; begin < count; begin += step) {
     use(begin, std::min(count, begin + step));
   }

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "nn/architectures.h"
 #include "nn/resized.h"
 #include "nn/watched_inputs.h"
@@ -13,9 +14,7 @@
 namespace notch::nn {
 namespace {
 
-constexpr const char* kWhere = "narrow";
-
-constexpr std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+constexpr const char* kNarrow = "narrow";
 
 /// The linears of a block that make the inner channels, and the one that reads them.
 struct Inner {
@@ -25,7 +24,7 @@ struct Inner {
 
 std::vector<Inner> inner_of(Model& model) {
   const std::int64_t inner = model.sizes().n_inner;
-  check(model.sizes().ranks.empty(), kWhere,
+  check(model.sizes().ranks.empty(), kNarrow,
         "the matrices are in two factors: take channels out before");
   std::vector<Inner> all;
   for (const Stage& stage : model.stages()) {
@@ -40,7 +39,7 @@ std::vector<Inner> inner_of(Model& model) {
     check(pair, stage.name, "does not end in an MLP of ", inner, " channels");
     all.push_back({steps[steps.size() - 2]->linears, steps.back()->linears[0]});
   }
-  check(!all.empty(), kWhere, "the model has no blocks");
+  check(!all.empty(), kNarrow, "the model has no blocks");
   return all;
 }
 
@@ -57,7 +56,7 @@ std::vector<std::vector<double>> inner_importance(Model& model, std::span<const 
     for (std::size_t i = 0; i < h.size(); ++i)
       found->second[i % n] += static_cast<double>(h[i]) * static_cast<double>(h[i]);
   };
-  const double rows = watch_inputs(model, text, kWhere, see);
+  const double rows = watch_inputs(model, text, kNarrow, see);
   std::vector<std::vector<double>> all;
   for (const Inner& b : blocks) {
     const std::span<const real> w = b.reader->weight->value.flat();
@@ -75,8 +74,8 @@ std::vector<std::vector<std::int64_t>> most_important(
     std::span<const std::vector<double>> importance, std::int64_t n) {
   std::vector<std::vector<std::int64_t>> keep;
   for (const std::vector<double>& block : importance) {
-    check(n >= 1 && n <= std::ssize(block), kWhere, n, " channels of ", block.size());
-    check(std::ranges::none_of(block, [](double v) { return std::isnan(v); }), kWhere,
+    check(n >= 1 && n <= std::ssize(block), kNarrow, n, " channels of ", block.size());
+    check(std::ranges::none_of(block, [](double v) { return std::isnan(v); }), kNarrow,
           "an importance that is NaN has no place among the others");
     std::vector<std::int64_t>& kept = keep.emplace_back(block.size());
     std::iota(kept.begin(), kept.end(), std::int64_t{0});
@@ -90,17 +89,17 @@ std::vector<std::vector<std::int64_t>> most_important(
 
 std::unique_ptr<Model> narrowed(Model& model, std::span<const std::vector<std::int64_t>> keep) {
   const std::vector<Inner> blocks = inner_of(model);
-  check(keep.size() == blocks.size(), kWhere, "got lists for ", keep.size(), " of ", blocks.size(),
+  check(keep.size() == blocks.size(), kNarrow, "got lists for ", keep.size(), " of ", blocks.size(),
         " blocks");
   const std::int64_t inner = model.sizes().n_inner, n = std::ssize(keep[0]);
   for (const std::vector<std::int64_t>& block : keep) {
     check(n >= 1 && std::ssize(block) == n && std::ranges::is_sorted(block) && block[0] >= 0 &&
               block.back() < inner && std::ranges::adjacent_find(block) == block.end(),
-          kWhere, "a block keeps other than ", n, " of ", inner, " channels, ascending");
+          kNarrow, "a block keeps other than ", n, " of ", inner, " channels, ascending");
   }
   Json config = model.config_json();
-  config.set(architecture_of(config, kWhere).inner, n);
-  std::unique_ptr<Model> out = make_model(config, kWhere, Model::Values::allocate);
+  config.set(architecture_of(config, kNarrow).inner, n);
+  std::unique_ptr<Model> out = make_model(config, kNarrow, Model::Values::allocate);
   copy_alike(model.params(), out->params());  // all else is cut below
   const auto rows = [&](const Param* from, const std::vector<std::int64_t>& kept) {
     if (!from) return;

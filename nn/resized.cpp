@@ -9,7 +9,7 @@
 namespace notch::nn {
 namespace {
 
-constexpr const char* kWhere = "resized";
+constexpr const char* kResized = "resized";
 
 /// A model of what `change` makes of the configuration, whichever it is.
 template <class Change>
@@ -24,7 +24,7 @@ std::unique_ptr<Model> changed(const Model& model, Model::Values values, const C
     change(config);
     return std::make_unique<Llama>(config, values);
   }
-  throw Error({.where = kWhere,
+  throw Error({.where = kResized,
                .what = "not an architecture of blocks with attention",
                .found = model.architecture(),
                .expected = "gpt2 or llama"});
@@ -34,7 +34,7 @@ std::unique_ptr<Model> changed(const Model& model, Model::Values values, const C
 
 std::unique_ptr<Model> with_heads(const Model& model, std::int64_t heads, Model::Values values) {
   const Sizes& s = model.sizes();
-  check(heads >= 1 && heads <= s.n_kv_head, kWhere, heads, " heads of keys; the model has ",
+  check(heads >= 1 && heads <= s.n_kv_head, kResized, heads, " heads of keys; the model has ",
         s.n_kv_head);
   const auto queries = static_cast<int>(heads * (s.n_head / s.n_kv_head));
   return changed(model, values, [&](auto& config) {
@@ -46,7 +46,7 @@ std::unique_ptr<Model> with_heads(const Model& model, std::int64_t heads, Model:
 
 std::unique_ptr<Model> with_ranks(const Model& model, std::span<const std::int64_t> ranks,
                                   Model::Values values) {
-  check(model.sizes().ranks.empty(), kWhere, "the matrices are in two factors already");
+  check(model.sizes().ranks.empty(), kResized, "the matrices are in two factors already");
   return changed(model, values, [&](auto& config) {
     // Whole matrices alone are the model as it was.
     if (std::ranges::count(ranks, 0) < std::ssize(ranks))

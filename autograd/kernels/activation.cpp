@@ -3,14 +3,13 @@
 #include <cstdint>
 
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 #include "autograd/kernels/vmath.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr real kSqrt2OverPi = static_cast<real>(0.79788456080286535588);
 constexpr real kCubic = static_cast<real>(0.044715);

@@ -4,13 +4,12 @@
 #include <cstdint>
 
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 /// An AdamwStep in `real`, with what does not depend on the element folded.
 struct AdamwFactors {

@@ -7,6 +7,7 @@
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/lanes.h"
@@ -15,8 +16,6 @@
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kBlock = 64;  // query rows per block
 constexpr Index kTiles = 16;  // workspaces; (b, head of keys) pairs are dealt to them in runs

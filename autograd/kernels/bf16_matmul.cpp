@@ -7,6 +7,7 @@
 
 #include "autograd/base/cpu.h"
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/bf16_tile.h"
 #include "autograd/kernels/lanes.h"
@@ -14,8 +15,6 @@
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 // A pass packs its part of b for all tasks: at most 16 MiB.
 constexpr Index kPassCols = 4096;

@@ -2,14 +2,14 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+
+#include "autograd/base/index.h"
 #endif
 
 namespace notch::kernels {
 
 #if defined(__x86_64__)
 namespace {
-
-using Index = std::int64_t;
 
 void nothing() {}
 

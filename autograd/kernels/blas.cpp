@@ -13,6 +13,7 @@
 #include "autograd/base/arithmetic.h"
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/bf16_matmul.h"
 #include "autograd/kernels/elementwise.h"
@@ -28,8 +29,6 @@ void dpotrf_(const char* uplo, const int* n, double* a, const int* lda, int* inf
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 // Tiles are large because every call of OpenBLAS packs its operands again: against one call for the
 // whole product, halves of 1024 rows cost 4 %, quarters of 512 rows 7 %, eighths of 256 rows 15 to

@@ -1,14 +1,13 @@
 #include "autograd/kernels/dropout.h"
 
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/rng.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 NOTCH_VECTOR(void, forward_loop, real* out, const real* x, real keep, float p, std::uint64_t key,
              Index first, Index last) {

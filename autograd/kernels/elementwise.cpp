@@ -3,13 +3,12 @@
 #include <algorithm>
 
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 NOTCH_VECTOR(void, add_loop, real* out, const real* a, const real* b, Index n) {
   for (Index i = 0; i < n; ++i) out[i] = a[i] + b[i];

@@ -3,13 +3,12 @@
 #include <algorithm>
 
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 /// dtable[ids[i]] += dout[i] for all i, on `cols` columns of rows that are C apart.
 NOTCH_VECTOR(void, scatter_columns, real* dtable, const real* dout, const std::int32_t* ids,

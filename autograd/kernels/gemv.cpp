@@ -6,14 +6,13 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/lanes.h"
 #include "autograd/kernels/register_tile.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kLaneCount = 16;
 constexpr Index kTileWeights = 65536;

@@ -4,14 +4,13 @@
 
 #include "autograd/base/elementary.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 #include "autograd/kernels/vmath.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 NOTCH_VECTOR(double, loss_row, const real* x, std::int32_t target, Index V) {
   const real m = lane_max(x, V);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/operands.h"
 #include "autograd/kernels/panel.h"
@@ -10,8 +11,6 @@
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kDepth = 256;  // k per pass: a panel of 256 x 32 stays in a 32 KiB cache
 constexpr Index kRows =

@@ -4,13 +4,12 @@
 #include <cmath>
 
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 /// Row tiles of the parameter gradients: at most 16 partial sums, at least 32 rows each.
 Index tile_rows(Index rows) { return std::max<Index>(32, (rows + 15) / 16); }

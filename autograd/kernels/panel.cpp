@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "autograd/base/index.h"
 #include "autograd/kernels/register_tile.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kDepth = 256;  // b's panel of 256 x 32 stays in a 32 KiB cache
 

@@ -14,12 +14,12 @@
 #include <span>
 #include <vector>
 
+#include "autograd/base/index.h"
 #include "autograd/base/real.h"
 #include "autograd/base/rng.h"
 
 namespace notch::kernels::reference {
 
-using Index = std::int64_t;
 using Values = std::vector<double>;
 
 inline double at(std::span<const real> x, Index i) {

@@ -6,13 +6,12 @@
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 NOTCH_VECTOR(void, turn_row, real* out, const real* x, const real* angles, Index H, Index HS) {
   const Index half = HS / 2;

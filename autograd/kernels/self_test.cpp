@@ -7,6 +7,7 @@
 
 #include "autograd/base/arithmetic.h"
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/rng.h"
 #include "autograd/kernels/activation.h"
 #include "autograd/kernels/adamw.h"
@@ -21,7 +22,6 @@
 namespace notch::kernels {
 namespace {
 
-using Index = std::int64_t;
 using Reals = std::vector<real>;
 
 std::size_t size(Index n) { return static_cast<std::size_t>(n); }

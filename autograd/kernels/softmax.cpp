@@ -2,14 +2,13 @@
 
 #include "autograd/base/elementary.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/kernels/chunks.h"
 #include "autograd/kernels/lanes.h"
 #include "autograd/kernels/vmath.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 NOTCH_VECTOR(void, softmax_row, real* out, const real* x, Index C) {
   const real m = lane_max(x, C);

@@ -4,14 +4,13 @@
 #include <vector>
 
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/lanes.h"
 #include "autograd/kernels/panel.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 // x is packed once, in panels of columns; a panel is both operands of the register tile.
 constexpr Index kPassRows = 2 * kSyrkRows;  // packed at a time

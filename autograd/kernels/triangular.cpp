@@ -3,13 +3,12 @@
 #include <cmath>
 #include <vector>
 
+#include "autograd/base/index.h"
 #include "autograd/kernels/lanes.h"
 #include "autograd/kernels/matmul.h"
 
 namespace notch::kernels {
 namespace {
-
-using Index = std::int64_t;
 
 NOTCH_VECTOR(double, dot, const double* a, const double* b, Index n) {
   constexpr Index kWidth = 16;

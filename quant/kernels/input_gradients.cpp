@@ -6,14 +6,13 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kChunk = 16384;   // elements per task
 constexpr Index kLanes = 32;      // partial sums whatever the vector width

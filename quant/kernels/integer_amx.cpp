@@ -9,12 +9,12 @@
 
 #include <immintrin.h>
 
+#include "autograd/base/index.h"
+
 #define NOTCH_AMX __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,prfchw")))
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kTile = 16;  // rows of a tile, tokens or channels
 

@@ -8,13 +8,13 @@
 
 #include <immintrin.h>
 
+#include "autograd/base/index.h"
+
 #define NOTCH_AVX2 __attribute__((target("avx2")))
 #define NOTCH_AVX_VNNI __attribute__((target("avx2,avxvnni")))
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 /// Σ qx qw of one unit for R tokens with 16 channels each, into acc.
 template <int R>

@@ -10,12 +10,12 @@
 
 #include <immintrin.h>
 
+#include "autograd/base/index.h"
+
 #define NOTCH_AVX512_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,prfchw")))
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kAhead = 2048;  // bytes of weights
 

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
@@ -14,8 +15,6 @@
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kChunk = 16384;  // elements per task
 constexpr Index kPanel = IntegerShape::kPanel;

@@ -4,13 +4,12 @@
 
 #include "autograd/base/cpu.h"
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/integer_tile.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 // A task is a block of tokens times a chunk of columns. The block is walked in a kernel's tile
 // heights, each over the whole chunk: the chunk stays in the second-level cache, and the output is

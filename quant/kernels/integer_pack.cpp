@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/integer_limits.h"
@@ -12,8 +13,6 @@
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kPanel = IntegerShape::kPanel;
 constexpr Index kDot = 4;       // inputs that one lane of a dot-product instruction adds

@@ -6,14 +6,13 @@
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
 #include "autograd/base/half.h"
+#include "autograd/base/index.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/narrow_isa.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kPanel = IntegerShape::kPanel, kBlock = IntegerShape::kBlock;
 constexpr Index kRows = 96;               // tokens of a task

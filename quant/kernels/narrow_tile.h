@@ -16,12 +16,11 @@
 #include <cstdint>
 #include <cstring>
 
+#include "autograd/base/index.h"
 #include "quant/kernels/narrow_isa.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kChannels = IntegerShape::kPanel;
 constexpr Index kBlockInputs = IntegerShape::kBlock;

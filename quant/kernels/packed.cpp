@@ -8,13 +8,12 @@
 #include "autograd/base/arithmetic.h"
 #include "autograd/base/extents.h"
 #include "autograd/base/half.h"
+#include "autograd/base/index.h"
 #include "autograd/base/simd.h"
 #include "quant/kernels/packed_isa.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 Index lane_codes(Index cols) { return (cols + kPackedLanes - 1) / kPackedLanes; }
 

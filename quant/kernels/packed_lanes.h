@@ -15,12 +15,11 @@
 #include <cstdint>
 #include <cstring>
 
+#include "autograd/base/index.h"
 #include "quant/kernels/packed_isa.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 /// Codes per lane after which the pattern of bits repeats, and the words that hold them.
 template <int kBits>

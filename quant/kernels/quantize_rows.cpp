@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
@@ -24,8 +25,6 @@ NOTCH_CLONES std::int32_t largest_magnitude(const float* x, std::int64_t n) {
 }
 
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kChunk = 16384;  // elements per task
 

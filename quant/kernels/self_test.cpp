@@ -9,6 +9,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/half.h"
+#include "autograd/base/index.h"
 #include "autograd/base/large_block.h"
 #include "autograd/base/rng.h"
 #include "quant/kernels/narrow_linear.h"
@@ -18,7 +19,6 @@
 namespace notch::quant {
 namespace {
 
-using Index = std::int64_t;
 using Floats = std::vector<float>;
 
 constexpr std::pair<IntegerKernel, std::string_view> kKernels[] = {

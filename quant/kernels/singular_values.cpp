@@ -9,12 +9,11 @@
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr int kMostSweeps = 60;
 

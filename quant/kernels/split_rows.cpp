@@ -6,14 +6,13 @@
 #include <limits>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/quantize_rows.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kChunk = 16384;              // elements per task
 constexpr std::int32_t kLargest = 8355711;   // 127 · 65536 + 127 · 256 + 127

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/base/elementary.h"
+#include "autograd/base/index.h"
 #include "autograd/ops.h"
 #include "quant/methods/learned_rounding.h"
 #include "quant/methods/options.h"
@@ -12,10 +13,6 @@
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 constexpr double kStretch = 1.2, kShift = -0.1;  // ζ - γ, γ of eq. 23
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
 #include "quant/methods/gptq.h"
@@ -17,10 +18,7 @@
 namespace notch::quant {
 namespace {
 
-using Index = std::int64_t;
 using Doubles = std::vector<double>;
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 constexpr int kGradientSteps = 20;
 constexpr double kLeastGain = 0.01;
@@ -42,7 +40,7 @@ class Improvement {
         words_(at(rows_ * groups())),
         beam_(beam) {
     for (Index i = 0; i < std::ssize(words_); ++i)
-      words_[at(i)] = word_of(q_.codes.data() + i * kWordColumns, q_.spec.bits);
+      words_[at(i)] = code_word(q_.codes.data() + i * kWordColumns, q_.spec.bits);
   }
 
   double error() const {

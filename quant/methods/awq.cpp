@@ -7,6 +7,7 @@
 
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/kernels/blas.h"
 #include "quant/methods/rtn.h"
 #include "quant/methods/targets.h"
@@ -14,10 +15,6 @@
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 std::vector<real> moments_of(const Hessian& H) {
   const std::vector<double> m = H.matrix();

@@ -1,13 +1,12 @@
 #include "quant/methods/column_update.h"
 
+#include "autograd/base/index.h"
 #include "autograd/base/simd.h"
 #include "autograd/kernels/register_tile.h"
 #include "quant/kernels/round.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 // A panel of R and the columns of D, 32 rows at a time, are the operands of the register tile.
 static_assert(kPanelCols == kernels::kPanelRows && kStripRows % kernels::kPanelCols == 0);

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "nn/resized.h"
 #include "quant/kernels/singular_values.h"
 #include "quant/methods/double_product.h"
@@ -15,12 +16,9 @@
 namespace notch::quant {
 namespace {
 
-using Index = std::int64_t;
 using Doubles = std::vector<double>;
 
 constexpr const char* kWhere = "svd";
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 /// What is known of the matrices of a step before ranks are chosen.
 struct Spectrum {

@@ -1,16 +1,13 @@
 #include "quant/methods/gptaq.h"
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
 #include "quant/methods/options.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 Rounded round(const MatrixView& matrix, const PostTrainingOptions& options) {
   const std::vector<double> drift = matrix.H ? matrix.H->drift() : std::vector<double>{};

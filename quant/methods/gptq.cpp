@@ -7,6 +7,7 @@
 #include <string>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/methods/gptq_factor.h"
 #include "quant/methods/gptq_sweep.h"
@@ -19,10 +20,6 @@
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 /// Σ (w - ŵ)² over live columns, `rests` being part of ŵ.
 double weight_error(std::span<const real> w, const QTensor& q, std::span<const real> rests,

@@ -8,15 +8,12 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 constexpr double kMaxCondition = 1e14;  // above it a double factorization has no digits left
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autograd/base/half.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/methods/column_update.h"
@@ -17,10 +18,6 @@
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 // A foreseen loss is off by about 1.4/√n for n columns, measured. Where they are few, and sweeps
 // cheap, every multiple is tried; where they are many, the three best ones leave within 0.5 % of

@@ -9,6 +9,7 @@
 
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/options.h"
@@ -19,10 +20,6 @@
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 /// Logits of a code that a grid does not have: its share is 0 at any temperature.
 constexpr real kNever = -1000;

@@ -6,14 +6,13 @@
 
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/methods/options.h"
 #include "quant/numbers/ranges.h"
 
 namespace notch::quant {
 namespace {
-
-constexpr std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 /// sign(r) max(0, |r| - |r|ᵖ⁻¹ / β); |0|ᵖ⁻¹ is infinite and takes nothing out.
 double shrink(double r, double p, double beta) {

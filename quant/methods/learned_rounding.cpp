@@ -7,14 +7,13 @@
 
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/ops.h"
 #include "quant/methods/shipped_inputs.h"
 #include "quant/methods/text_states.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 /// Hidden states of a few windows between two blocks.
 struct States {

@@ -6,6 +6,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/half.h"
+#include "autograd/base/index.h"
 #include "autograd/base/rng.h"
 #include "quant/kernels/singular_values.h"
 #include "quant/methods/double_product.h"
@@ -17,13 +18,10 @@
 namespace notch::quant {
 namespace {
 
-using Index = std::int64_t;
 using Doubles = std::vector<double>;
 
 constexpr int kIterations = 40;
 constexpr Index kSpare = 8;  // vectors beyond the rank, for the iteration's sake
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 real stored(double v, std::string_view where) {
   const real half = static_cast<real>(from_f16(to_f16(static_cast<float>(v))));

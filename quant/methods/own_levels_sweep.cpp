@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/methods/column_update.h"
@@ -15,10 +16,6 @@
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 static_assert(kPanelCols == kWordColumns);  // a panel of R is a word's columns
 

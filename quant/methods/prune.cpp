@@ -6,6 +6,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/methods/magnitude.h"
 #include "quant/methods/sparsegpt.h"
@@ -16,11 +17,7 @@
 namespace notch::quant {
 namespace {
 
-using Index = std::int64_t;
-
 constexpr std::array<const Pruner*, 4> kPruners{&kMagnitude, &kWanda, &kSparseGpt, &kZeros};
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 /// Zeroes `keep` at the `prune` smallest scores; among equal ones the first are kept.
 void drop_smallest(std::span<const double> scores, std::span<std::uint8_t> keep, Index prune) {

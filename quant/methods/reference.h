@@ -13,15 +13,13 @@
 #include <utility>
 #include <vector>
 
+#include "autograd/base/index.h"
 #include "autograd/base/real.h"
 
 namespace notch::quant::reference {
 
-using Index = std::int64_t;
 using Values = std::vector<double>;
 using Codes = std::vector<std::int8_t>;
-
-inline std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 /// q = rint(clamp(w/s, -qmax, qmax)), ties to even.
 inline double nearest(double w, real s, int qmax) {

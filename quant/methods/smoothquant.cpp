@@ -6,6 +6,7 @@
 
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/kernels/blas.h"
 #include "quant/methods/calibration.h"
 #include "quant/methods/gptq.h"
@@ -16,10 +17,6 @@
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 std::vector<real> times(std::span<const real> w, std::span<const real> s) {
   std::vector<real> out(w.begin(), w.end());

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/gptq_factor.h"
@@ -11,10 +12,6 @@
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 /// All rows on their way through the columns; strip by strip, as quant/methods/column_update.h wants
 /// them.

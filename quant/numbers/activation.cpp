@@ -9,8 +9,8 @@
 namespace notch::quant {
 namespace {
 
-[[noreturn]] void refuse(std::string_view where, const char* field, std::string found,
-                         std::string expected) {
+[[noreturn]] void refuse_activation(std::string_view where, const char* field, std::string found,
+                                    std::string expected) {
   throw Error({.fault = Fault::input,
                .where = std::string(where),
                .what = "not a quantization of activations that this program reads",
@@ -49,13 +49,13 @@ void validate(const InputQuantizer& input, std::string_view where) {
   if (input.spec.range == ActivationRange::dynamic) return;
   const auto [scale, zero] = input.at;
   if (!(scale > 0) || !std::isfinite(scale)) {
-    refuse(where, "input_scale", str(scale), "positive and finite");
+    refuse_activation(where, "input_scale", str(scale), "positive and finite");
   }
   const Grid grid = grid_of(unit_spec(input.spec));
   const bool code = input.spec.symmetric ? zero == 0 : zero >= grid.qmin && zero <= grid.qmax;
   if (!code) {
-    refuse(where, "input_zero", str(zero),
-           input.spec.symmetric ? "0" : str(grid.qmin, " to ", grid.qmax));
+    refuse_activation(where, "input_zero", str(zero),
+                      input.spec.symmetric ? "0" : str(grid.qmin, " to ", grid.qmax));
   }
 }
 
@@ -109,7 +109,8 @@ ActivationSpec activation_spec_from_json(const Json& json, std::string_view wher
   for (const auto& [key, value] : json.as_object(where)) {
     if (key != "bits" && key != "symmetric" && key != "range" && key != "observer" &&
         key != "percentile" && key != "grid") {
-      refuse(where, "activations", key, "bits, symmetric, range, observer, percentile, grid");
+      refuse_activation(where, "activations", key,
+                        "bits, symmetric, range, observer, percentile, grid");
     }
   }
   const auto word = [&](const char* key, auto parse) {
@@ -117,12 +118,12 @@ ActivationSpec activation_spec_from_json(const Json& json, std::string_view wher
     try {
       return parse(text, where);
     } catch (const Error& e) {
-      refuse(where, key, text, e.parts().expected);
+      refuse_activation(where, key, text, e.parts().expected);
     }
   };
   ActivationSpec spec;
   const std::int64_t bits = json.at("bits", where).as_int(str(where, ": bits"));
-  if (bits < 2 || bits > 8) refuse(where, "bits", str(bits), "2 to 8");
+  if (bits < 2 || bits > 8) refuse_activation(where, "bits", str(bits), "2 to 8");
   spec.bits = static_cast<int>(bits);
   spec.symmetric = json.at("symmetric", where).as_bool(str(where, ": symmetric"));
   spec.range = word("range", parse_activation_range);
@@ -130,7 +131,7 @@ ActivationSpec activation_spec_from_json(const Json& json, std::string_view wher
   if (has_percentile(spec)) {
     spec.percentile = json.at("percentile", where).as_number(str(where, ": percentile"));
     if (!(spec.percentile > 50 && spec.percentile <= 100)) {
-      refuse(where, "percentile", str(spec.percentile), "above 50, up to 100");
+      refuse_activation(where, "percentile", str(spec.percentile), "above 50, up to 100");
     }
   }
   if (json.find("grid")) {
@@ -140,12 +141,12 @@ ActivationSpec activation_spec_from_json(const Json& json, std::string_view wher
     try {
       validate(spec, where);
     } catch (const Error& e) {
-      refuse(where, "grid", e.parts().found, e.parts().expected);
+      refuse_activation(where, "grid", e.parts().found, e.parts().expected);
     }
   }
   // Nothing is silently skipped: a key that means nothing here was meant for something else.
   if (to_json(spec).as_object(where).size() != json.as_object(where).size()) {
-    refuse(where, "activations", json.dump(), to_json(spec).dump());
+    refuse_activation(where, "activations", json.dump(), to_json(spec).dump());
   }
   return spec;
 }

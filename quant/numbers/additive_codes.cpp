@@ -5,16 +5,13 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 constexpr Index kMostVectors = 16384;  // of which codebooks are made
 constexpr int kSteps = 12;             // of Lloyd's algorithm

@@ -6,13 +6,10 @@
 #include <limits>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 /// Sums over the numbers before each possible end of an interval.
 class Intervals {

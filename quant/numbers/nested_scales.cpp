@@ -7,11 +7,10 @@
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
 #include "autograd/base/half.h"
+#include "autograd/base/index.h"
 
 namespace notch::quant {
 namespace {
-
-constexpr std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 std::array<float, 256> make_levels() {
   constexpr int kPowers = 7;
@@ -63,8 +62,8 @@ float read(std::span<const std::uint8_t> bytes, std::size_t from) {
   return std::bit_cast<float>(word);
 }
 
-[[noreturn]] void refuse(std::string_view where, std::string field, float found,
-                         std::string expected) {
+[[noreturn]] void refuse_tensor(std::string_view where, std::string field, float found,
+                                std::string expected) {
   throw Error({.fault = Fault::input,
                .where = std::string(where),
                .what = "not a valid quantized tensor",
@@ -120,14 +119,14 @@ std::vector<real> unnest_bilevel(std::span<const std::uint8_t> stored, const Bil
       const float minimum = from_f16(read_half(stored, b.minimum_at(r, u)));
       const std::string field = str("scale ", r * b.units + u);
       if (!(minimum > 0) || !std::isfinite(minimum))
-        refuse(where, field, minimum, "a minimum that is finite and positive");
+        refuse_tensor(where, field, minimum, "a minimum that is finite and positive");
       if (!(step >= 0) || !std::isfinite(step))
-        refuse(where, field, step, "a step that is finite and not negative");
+        refuse_tensor(where, field, step, "a step that is finite and not negative");
       scales.push_back(minimum + static_cast<float>(b.code(stored, r, u)) * step);
     }
     for (std::int64_t bit = b.units * kBilevelBits; bit < 8 * b.row_bytes; ++bit) {
       if ((stored[at(r * b.row_bytes + bit / 8)] >> (bit % 8) & 1) != 0)
-        refuse(where, str("scales of row ", r), 1, "0 behind the last one");
+        refuse_tensor(where, str("scales of row ", r), 1, "0 behind the last one");
     }
   }
   return scales;
@@ -140,7 +139,8 @@ std::vector<real> unnest_dynamic(std::span<const std::uint8_t> stored, std::int6
   for (std::int64_t u = 0; u < units; ++u) {
     const float absmax = read(stored, at(units + u / kNestedBlock * 4));
     const float s = scale_of(stored[at(u)], absmax, mean);
-    if (!(s > 0) || !std::isfinite(s)) refuse(where, str("scale ", u), s, "finite and positive");
+    if (!(s > 0) || !std::isfinite(s))
+      refuse_tensor(where, str("scale ", u), s, "finite and positive");
     scales[at(u)] = s;
   }
   return scales;

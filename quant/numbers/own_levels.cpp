@@ -8,6 +8,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/numbers/format.h"
@@ -15,10 +16,6 @@
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 constexpr int kBeam = 8;
 constexpr int kLowestTwentieth = 14, kHighestTwentieth = 26;  // of the root mean square: 0.7 to 1.3
@@ -209,7 +206,7 @@ std::uint32_t WordCoder::nearest(const Vector8& v) const {
   return search_->nearest(t);
 }
 
-std::uint32_t word_of(const std::int8_t* codes, int bits) {
+std::uint32_t code_word(const std::int8_t* codes, int bits) {
   std::uint32_t word = 0;
   for (int i = 0; i < kWordColumns; ++i) {
     word |= static_cast<std::uint32_t>(codes[i]) << (i * bits);
@@ -251,7 +248,7 @@ void decode(const QTensor& q, std::span<real> out) {
                          {.scales = {&kOne, 1}, .size = size}, levels);
       },
       [&](const WordCoder& coder, Index first, real scale) {
-        const Vector8 v = coder.vector(word_of(q.codes.data() + first, q.spec.bits));
+        const Vector8 v = coder.vector(code_word(q.codes.data() + first, q.spec.bits));
         for (Index j = 0; j < kWordColumns; ++j) out[at(first + j)] = v[at(j)] * scale;
       });
 }

@@ -75,7 +75,7 @@ class WordCoder {
 };
 
 /// The word of eight codes, and the reverse.
-std::uint32_t word_of(const std::int8_t* codes, int bits);
+std::uint32_t code_word(const std::int8_t* codes, int bits);
 void put_word(std::int8_t* codes, std::uint32_t word, int bits);
 
 /// q.codes for w, given q.at. Parallel.

@@ -38,7 +38,7 @@ real raw_scale(MinMax range, const Spec& spec, real ratio) {
 }
 
 /// What a scale is proportional to.
-double extent(MinMax range, const Spec& spec) {
+double width_of(MinMax range, const Spec& spec) {
   switch (format_of(spec.grid).scale) {
     case ScaleOf::magnitude:
       return static_cast<double>(std::max(-range.lo, range.hi));
@@ -145,8 +145,8 @@ std::vector<RangeAnchor> anchor_ranges(std::span<const real> w, const Scales& at
 }
 
 UnitScale follow_range(const RangeAnchor& anchor, MinMax now, const Spec& spec) {
-  const double then = extent({.lo = anchor.lo, .hi = anchor.hi}, spec);
-  const double here = extent(now, spec);
+  const double then = width_of({.lo = anchor.lo, .hi = anchor.hi}, spec);
+  const double here = width_of(now, spec);
   if (then == 0) {
     if (anchor.scale == zero_unit(spec).scale) return scale_range(now, spec, 1);
     return {.scale = anchor.scale, .zero_point = static_cast<int>(anchor.zero_point)};

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/base/half.h"
+#include "autograd/base/index.h"
 #include "autograd/kernels/cached_heads.h"
 #include "nn/kv_limits.h"
 #include "quant/kernels/round.h"
@@ -11,7 +12,6 @@
 namespace notch::quant {
 namespace {
 
-using Index = std::int64_t;
 using kernels::kKeyBlock;
 using kernels::padded_head;
 using kernels::round_up;

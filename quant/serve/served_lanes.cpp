@@ -6,13 +6,12 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/numbers/format.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kTileWeights = 65536;  // of a parallel tile of packed rows
 constexpr Index kPad = 16;             // what packed_gemv wants rows of x to be a multiple of

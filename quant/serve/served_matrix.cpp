@@ -5,6 +5,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
 #include "quant/kernels/integer_limits.h"
@@ -13,8 +14,6 @@
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 constexpr Index kFewRows = 16;           // of floats: beyond, dequantizing for gemm pays
 constexpr Index kPieceWeights = 786432;  // dequantized at a time: 3 MiB

@@ -6,14 +6,13 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/serve/served_lanes.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
 
 /// Bits of a code in panels: of every code that the grid has, and no other.
 int panel_bits(const Spec& spec) {

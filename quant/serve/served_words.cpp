@@ -4,15 +4,12 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/numbers/format.h"
 
 namespace notch::quant {
 namespace {
-
-using Index = std::int64_t;
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 }  // namespace
 
@@ -37,7 +34,7 @@ void ServedWords::set_rows(Index first_row, const QTensor& part) {
   parallel_for(part.rows, [&](Index r) {
     for (Index i = 0; i < words; ++i) {
       const std::uint32_t word =
-          word_of(part.codes.data() + r * cols_ + i * kWordColumns, spec_.bits);
+          code_word(part.codes.data() + r * cols_ + i * kWordColumns, spec_.bits);
       std::uint8_t* const to = words_.data() + ((first_row + r) * words + i) * spec_.bits;
       for (int b = 0; b < spec_.bits; ++b) to[b] = static_cast<std::uint8_t>(word >> (8 * b));
     }

@@ -145,7 +145,7 @@ std::vector<std::uint8_t> write_table(const CodeLevels& levels) {
   return out.take();
 }
 
-[[noreturn]] void refuse(std::string_view where, std::string_view what) {
+[[noreturn]] void refuse_stream(std::string_view where, std::string_view what) {
   throw Error({.fault = Fault::input,
                .where = std::string(where),
                .what = "not a stream of entropy-coded codes",
@@ -163,20 +163,21 @@ Table read_table(std::span<const std::uint8_t> stream, const Grid& grid, std::st
   BitReader in(stream);
   const std::optional<std::uint32_t> step = in.get(2), order = in.get(6);
   if (!step || !order || *step >= kStepsPerOctave.size() || *order > kMaxOrder) {
-    refuse(where, "a head that has no meaning");
+    refuse_stream(where, "a head that has no meaning");
   }
   CodeLevels levels{.step = static_cast<int>(*step), .order = static_cast<int>(*order)};
   std::int64_t level = 0;
   for (int code = grid.qmin; code <= grid.qmax; code += grid.step) {
     const std::optional<std::uint32_t> d = get_golomb(in, levels.order);
-    if (!d) refuse(where, "a table that does not end");
+    if (!d) refuse_stream(where, "a table that does not end");
     level += *d % 2 == 1 ? (std::int64_t{*d} + 1) / 2 : -(std::int64_t{*d} / 2);
-    if (level < 0 || level > max_level(levels.step)) refuse(where, "a frequency out of range");
+    if (level < 0 || level > max_level(levels.step))
+      refuse_stream(where, "a frequency out of range");
     levels.of_code.push_back(static_cast<int>(level));
   }
-  if (!in.padding_is_zero()) refuse(where, "a table with bits after its end");
+  if (!in.padding_is_zero()) refuse_stream(where, "a table with bits after its end");
   Table table{.frequency = frequencies(levels), .bytes = in.bytes()};
-  if (table.frequency.empty()) refuse(where, "a table without codes");
+  if (table.frequency.empty()) refuse_stream(where, "a table without codes");
   return table;
 }
 
@@ -259,17 +260,17 @@ std::vector<std::int8_t> decode_codes(std::span<const std::uint8_t> stream, std:
   check(count >= 0, where, "asked for ", count, " codes");
   check_grid(grid, where);
   if (count == 0) {
-    if (!stream.empty()) refuse(where, "bytes without a symbol");
+    if (!stream.empty()) refuse_stream(where, "bytes without a symbol");
     return {};
   }
   const Table table = read_table(stream, grid, where);
   std::size_t at = table.bytes + kStateBytes;
-  if (stream.size() < at) refuse(where, "a stream that ends before its symbols");
+  if (stream.size() < at) refuse_stream(where, "a stream that ends before its symbols");
   std::uint32_t x = 0;
   for (std::size_t b = 0; b < kStateBytes; ++b) {
     x |= std::uint32_t{stream[table.bytes + b]} << 8 * b;
   }
-  if (x < kLow || x >= kLow << 8) refuse(where, "a state out of range");
+  if (x < kLow || x >= kLow << 8) refuse_stream(where, "a state out of range");
   const std::vector<std::uint32_t> starts = starts_of(table.frequency);
   std::vector<std::uint8_t> symbol_at(kTotal);
   for (std::size_t i = 0; i < table.frequency.size(); ++i) {
@@ -283,11 +284,11 @@ std::vector<std::int8_t> decode_codes(std::span<const std::uint8_t> stream, std:
     code = static_cast<std::int8_t>(grid.qmin + grid.step * static_cast<int>(i));
     x = table.frequency[i] * (x >> kProbabilityBits) + slot - starts[i];
     for (; x < kLow; x = x << 8 | stream[at++]) {
-      if (at == stream.size()) refuse(where, "a stream that ends before its last symbol");
+      if (at == stream.size()) refuse_stream(where, "a stream that ends before its last symbol");
     }
   }
-  if (x != kLow) refuse(where, "symbols that do not end where encoding began");
-  if (at != stream.size()) refuse(where, "bytes after the last symbol");
+  if (x != kLow) refuse_stream(where, "symbols that do not end where encoding began");
+  if (at != stream.size()) refuse_stream(where, "bytes after the last symbol");
   return codes;
 }
 

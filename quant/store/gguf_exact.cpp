@@ -18,9 +18,9 @@ namespace {
 bool is_half(float v) { return std::isfinite(v) && from_f16(to_f16(v)) == v; }
 
 /// What a matrix's weights are made of.
-class Levels {
+class StoredLevels {
  public:
-  explicit Levels(const QTensor& q)
+  explicit StoredLevels(const QTensor& q)
       : q_(q), grid_(grid_of(q.spec)), unit_(unit_size(q.spec, q.rows, q.cols)) {}
 
   std::int64_t weights() const { return q_.rows * q_.cols; }
@@ -66,7 +66,8 @@ float common_divisor(std::span<const float, 16> scales) {
 }
 
 /// Weights i … i + 255 in a block of the type; nothing if one of its fields is too narrow.
-std::optional<SuperBlock> super_block(const SuperRange& range, const Levels& w, std::int64_t i) {
+std::optional<SuperBlock> super_block(const SuperRange& range, const StoredLevels& w,
+                                      std::int64_t i) {
   std::array<float, 16> scales{};
   for (std::int64_t k = 0; k < 16; ++k) scales[static_cast<std::size_t>(k)] = w.scale(i + 16 * k);
   SuperBlock block{.d = common_divisor(scales)};
@@ -92,7 +93,7 @@ std::optional<SuperBlock> super_block(const SuperRange& range, const Levels& w, 
   return block;
 }
 
-bool holds_super(const nn::GgufType& type, const Levels& w) {
+bool holds_super(const nn::GgufType& type, const StoredLevels& w) {
   const SuperRange& range = *super_range(type);
   const auto shared = static_cast<std::int64_t>(range.weights_per_scale);
   if (w.weights() % 256 != 0 || w.run() % shared != 0) return false;
@@ -102,7 +103,7 @@ bool holds_super(const nn::GgufType& type, const Levels& w) {
 }
 
 /// d·q + m of 32 weights.
-bool holds_minimum(const Levels& w) {
+bool holds_minimum(const StoredLevels& w) {
   for (std::int64_t i = 0; i < w.weights(); i += w.run()) {
     if (!is_half(w.scale(i) * static_cast<float>(w.step())) ||
         !is_half(w.scale(i) * static_cast<float>(w.lowest(i))))
@@ -125,7 +126,7 @@ const nn::GgufType& exact_type(const QTensor& q, std::string_view where,
         str("the levels of the ", name_of(q.spec.grid), " grid are no integers, as a block's are"),
         "quantize on a grid of integers (narrow, full or signed_max)");
   }
-  const Levels w(q);
+  const StoredLevels w(q);
   const bool small = q.cols % 32 == 0 && w.run() % 32 == 0;
   const bool whole = q.cols % 256 == 0 && w.run() % 16 == 0;
   const auto refuse_units = [&] {
@@ -167,7 +168,7 @@ const nn::GgufType& exact_type(const QTensor& q, std::string_view where,
 
 void exact_blocks(const nn::GgufType& type, const QTensor& q, std::int64_t row,
                   std::vector<std::byte>& out) {
-  const Levels w(q);
+  const StoredLevels w(q);
   if (const SuperRange* range = super_range(type)) {
     for (std::int64_t at = row * q.cols; at < (row + 1) * q.cols; at += 256) {
       const std::optional<SuperBlock> block = super_block(*range, w, at);

@@ -22,24 +22,25 @@ struct Plane {
   unsigned mask() const { return (1u << bits) - 1; }
 };
 
-enum class Scales : std::uint8_t { none, nibbles, six_bits, six_and_six, bytes };
+enum class ScaleForm : std::uint8_t { none, nibbles, six_bits, six_and_six, bytes };
 
 struct Layout {
   std::uint32_t id = 0;
   SuperRange range{};
   Plane low{}, high{};
-  Scales scales{};
+  ScaleForm scales{};
   std::size_t scales_at = 0, d_at = 0, dmin_at = 0;  // dmin_at 0 beside d_at > 0: no minimum
 };
 
 constexpr std::array kLayouts{
-    Layout{10, {0, 3, 0, 15, 15, 16}, {16, 32, 2}, {}, Scales::nibbles, 0, 80, 82},
-    Layout{11, {-4, 3, -32, 31, 0, 16}, {32, 32, 2}, {0, 32, 1}, Scales::six_bits, 96, 108, 0},
-    Layout{12, {0, 15, 0, 63, 63, 32}, {16, 32, 4}, {}, Scales::six_and_six, 4, 0, 2},
-    Layout{13, {0, 31, 0, 63, 63, 32}, {48, 32, 4}, {16, 32, 1}, Scales::six_and_six, 4, 0, 2},
-    Layout{14, {-32, 31, -128, 127, 0, 16}, {0, 64, 4}, {128, 32, 2}, Scales::bytes, 192, 208, 0},
-    Layout{34, {-1, 1, 1, 1, 0, 256}, {}, {}, Scales::none, 0, 52, 0},
-    Layout{35, {-1, 2, 1, 1, 0, 256}, {0, 32, 2}, {}, Scales::none, 0, 64, 0},
+    Layout{10, {0, 3, 0, 15, 15, 16}, {16, 32, 2}, {}, ScaleForm::nibbles, 0, 80, 82},
+    Layout{11, {-4, 3, -32, 31, 0, 16}, {32, 32, 2}, {0, 32, 1}, ScaleForm::six_bits, 96, 108, 0},
+    Layout{12, {0, 15, 0, 63, 63, 32}, {16, 32, 4}, {}, ScaleForm::six_and_six, 4, 0, 2},
+    Layout{13, {0, 31, 0, 63, 63, 32}, {48, 32, 4}, {16, 32, 1}, ScaleForm::six_and_six, 4, 0, 2},
+    Layout{
+        14, {-32, 31, -128, 127, 0, 16}, {0, 64, 4}, {128, 32, 2}, ScaleForm::bytes, 192, 208, 0},
+    Layout{34, {-1, 1, 1, 1, 0, 256}, {}, {}, ScaleForm::none, 0, 52, 0},
+    Layout{35, {-1, 2, 1, 1, 0, 256}, {0, 32, 2}, {}, ScaleForm::none, 0, 64, 0},
 };
 
 /// Where TQ1_0 has weight i: digit n of a byte. Runs of 32 bytes, of 16, and of 4 with four digits.
@@ -87,20 +88,20 @@ void read_scales(const Layout& l, std::span<const std::byte> bytes, SuperBlock& 
   const auto s = bytes.subspan(l.scales_at);
   for (std::size_t k = 0; k < 16; ++k) {
     switch (l.scales) {
-      case Scales::none:
+      case ScaleForm::none:
         block.scale[k] = 1;
         break;
-      case Scales::nibbles:
+      case ScaleForm::nibbles:
         block.scale[k] = static_cast<int>(byte_at(s, k) & 15);
         block.minimum[k] = static_cast<int>(byte_at(s, k) >> 4);
         break;
-      case Scales::six_bits: {
+      case ScaleForm::six_bits: {
         const unsigned low = byte_at(s, k % 8) >> (k < 8 ? 0 : 4) & 15;
         const unsigned high = byte_at(s, 8 + k % 4) >> (k / 4 * 2) & 3;
         block.scale[k] = static_cast<int>(low | high << 4) - 32;
         break;
       }
-      case Scales::six_and_six: {
+      case ScaleForm::six_and_six: {
         const auto value = [&](const SixAndSix& p) {
           unsigned v = byte_at(s, p.low) >> p.low_shift & ((1u << p.low_bits) - 1);
           if (p.low_bits < 6) v |= byte_at(s, p.high) >> p.high_shift << 4;
@@ -111,7 +112,7 @@ void read_scales(const Layout& l, std::span<const std::byte> bytes, SuperBlock& 
         block.minimum[k] = value(both[1]);
         break;
       }
-      case Scales::bytes:
+      case ScaleForm::bytes:
         block.scale[k] = static_cast<std::int8_t>(byte_at(s, k));
         break;
     }
@@ -123,16 +124,16 @@ void write_scales(const Layout& l, const SuperBlock& block, std::span<std::byte>
   for (std::size_t k = 0; k < 16; ++k) {
     const auto scale = static_cast<unsigned>(block.scale[k]);
     switch (l.scales) {
-      case Scales::none:
+      case ScaleForm::none:
         break;
-      case Scales::nibbles:
+      case ScaleForm::nibbles:
         add_bits(s, k, scale | static_cast<unsigned>(block.minimum[k]) << 4, 0);
         break;
-      case Scales::six_bits:
+      case ScaleForm::six_bits:
         add_bits(s, k % 8, (scale + 32) & 15, k < 8 ? 0 : 4);
         add_bits(s, 8 + k % 4, (scale + 32) >> 4 & 3, k / 4 * 2);
         break;
-      case Scales::six_and_six: {
+      case ScaleForm::six_and_six: {
         if (k % 2 != 0) break;  // a scale is of 32 weights
         const auto both = places(k / 2);
         const std::array<unsigned, 2> values{scale, static_cast<unsigned>(block.minimum[k])};
@@ -143,7 +144,7 @@ void write_scales(const Layout& l, const SuperBlock& block, std::span<std::byte>
         }
         break;
       }
-      case Scales::bytes:
+      case ScaleForm::bytes:
         s[k] = static_cast<std::byte>(scale);
         break;
     }

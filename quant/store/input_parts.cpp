@@ -22,8 +22,8 @@ constexpr std::array kLists{List{"input_multipliers", &InputPartNames::multiplie
 
 std::int64_t sign_bytes(std::int64_t cols) { return (cols + 7) / 8; }
 
-[[noreturn]] void refuse(const std::string& where, std::string field, std::string found,
-                         std::string expected) {
+[[noreturn]] void refuse_parts(const std::string& where, std::string field, std::string found,
+                               std::string expected) {
   throw Error({.fault = Fault::input,
                .where = where,
                .what = "not what changes an input",
@@ -133,8 +133,8 @@ InputEntries::InputEntries(const InputPartNames& names, const std::string& name,
   const auto require = [&](const char* part, const nn::FileShape& shape, nn::DType dtype) {
     const nn::TensorEntry& entry = file.require(name + part, shape);
     if (entry.dtype == dtype) return &entry;
-    refuse(file.file().path().string(), entry.name, std::string(nn::name(entry.dtype)),
-           std::string(nn::name(dtype)));
+    refuse_parts(file.file().path().string(), entry.name, std::string(nn::name(entry.dtype)),
+                 std::string(nn::name(dtype)));
   };
   if (names.multipliers.contains(name)) {
     multiplier_ = require(".input_multiplier", {cols}, nn::DType::f32);
@@ -168,8 +168,8 @@ std::vector<real> InputEntries::reals(const nn::WeightFile& file,
   file.file().read(entry, values);
   for (const real v : values) {
     if (std::isfinite(v) && (v > 0 || &entry != multiplier_)) continue;
-    refuse(file.file().path().string(), entry.name, str(v),
-           &entry == multiplier_ ? "finite and above 0" : "finite");
+    refuse_parts(file.file().path().string(), entry.name, str(v),
+                 &entry == multiplier_ ? "finite and above 0" : "finite");
   }
   return values;
 }
@@ -187,7 +187,7 @@ InputChange InputEntries::read(const nn::WeightFile& file) const {
     for (std::int64_t j = 0; j < cols_; ++j)
       change.signs.push_back(static_cast<std::int8_t>(negative(j) ? -1 : 1));
     for (std::int64_t j = cols_; j < 8 * std::ssize(bits); ++j)
-      if (negative(j)) refuse(path, signs_->name, "a bit after the last sign", "0");
+      if (negative(j)) refuse_parts(path, signs_->name, "a bit after the last sign", "0");
   }
   if (values_) read_sparse(file, change.side.emplace());
   if (!up_) return change;
@@ -203,7 +203,7 @@ InputChange InputEntries::read(const nn::WeightFile& file) const {
   std::int64_t before = -1;
   for (const std::int32_t c : side.channels) {
     if (c <= before || c >= cols_)
-      refuse(path, channels_->name, str(c), str("ascending, below ", cols_));
+      refuse_parts(path, channels_->name, str(c), str("ascending, below ", cols_));
     before = c;
   }
   return change;
@@ -218,15 +218,15 @@ void InputEntries::read_sparse(const nn::WeightFile& file, SideProduct& side) co
   file.file().read_bytes(*starts_, std::as_writable_bytes(std::span(side.starts)));
   const auto n = static_cast<std::int32_t>(side.values.size());
   if (side.starts.front() != 0 || side.starts.back() != n || !std::ranges::is_sorted(side.starts)) {
-    refuse(path, starts_->name, str(side.starts.front(), " to ", side.starts.back()),
-           str("ascending from 0 to ", n));
+    refuse_parts(path, starts_->name, str(side.starts.front(), " to ", side.starts.back()),
+                 str("ascending from 0 to ", n));
   }
   for (std::size_t row = 0; row + 1 < side.starts.size(); ++row) {
     std::int64_t before = -1;
     for (std::int32_t i = side.starts[row]; i < side.starts[row + 1]; ++i) {
       const std::int64_t column = side.columns[static_cast<std::size_t>(i)];
       if (column <= before || column >= cols_)
-        refuse(path, columns_->name, str(column), str("ascending in a row, below ", cols_));
+        refuse_parts(path, columns_->name, str(column), str("ascending in a row, below ", cols_));
       before = column;
     }
   }

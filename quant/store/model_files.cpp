@@ -47,8 +47,8 @@ struct StoredRange {
   }
 };
 
-[[noreturn]] void refuse(const std::string& where, const std::string& field, std::string found,
-                         std::string expected) {
+[[noreturn]] void refuse_config(const std::string& where, const std::string& field,
+                                std::string found, std::string expected) {
   throw Error({.fault = Fault::input,
                .where = where,
                .what = "not a quantization this program reads",
@@ -60,17 +60,17 @@ struct StoredRange {
 /// {"h.0.attn.c_attn.weight": spec, …} of a quantization_config.
 std::map<std::string, Spec> read_specs(const Json& config, const std::string& where) {
   const std::string& method = config.at("quant_method", where).as_string(where);
-  if (method != kMethod) refuse(where, "quant_method", method, str(kMethod, " or gptq"));
+  if (method != kMethod) refuse_config(where, "quant_method", method, str(kMethod, " or gptq"));
   const std::int64_t version = config.at("version", where).as_int(where);
   if (version != kVersion) {
-    refuse(where, "version", std::to_string(version), std::to_string(kVersion));
+    refuse_config(where, "version", std::to_string(version), std::to_string(kVersion));
   }
   std::map<std::string, Spec> specs;
   for (const auto& [name, spec] : config.at("tensors", where).as_object(where)) {
     specs.emplace(name, spec_from_json(spec, where + ": " + name));
   }
   if (specs.empty() && !config.find("masks"))
-    refuse(where, "tensors", "{}", "at least one quantized tensor");
+    refuse_config(where, "tensors", "{}", "at least one quantized tensor");
   return specs;
 }
 
@@ -78,7 +78,8 @@ Coding read_coding(const Json& config, const std::string& where) {
   const Json* coding = config.find("coding");
   if (!coding) return Coding::packed;
   const std::string& name = coding->as_string(where);
-  if (name != kRans) refuse(where, "coding", name, str(kRans, ", or nothing for packed codes"));
+  if (name != kRans)
+    refuse_config(where, "coding", name, str(kRans, ", or nothing for packed codes"));
   return Coding::entropy;
 }
 
@@ -91,7 +92,8 @@ std::map<std::string, ActivationSpec> read_inputs(const Json& config,
   if (!all) return inputs;
   for (const auto& [name, spec] : all->as_object(where)) {
     if (!specs.contains(name)) {
-      refuse(where, "activations." + name, "a layer in floating point", "a quantized tensor");
+      refuse_config(where, "activations." + name, "a layer in floating point",
+                    "a quantized tensor");
     }
     inputs.emplace(name, activation_spec_from_json(spec, where + ": activations." + name));
   }
@@ -111,15 +113,16 @@ std::set<std::string> read_masks(const Json& config, const std::string& where) {
 void check_fits(const Spec& spec, const nn::FileTensor& t, const std::string& where) {
   const std::string field = "tensors." + t.name;
   if (!t.param || t.param->value.shape.rank() != 2) {
-    refuse(where, field, str("a tensor of shape ", t.shape), "a matrix");
+    refuse_config(where, field, str("a tensor of shape ", t.shape), "a matrix");
   }
   const std::int64_t cols = t.param->value.cols();
   if (spec.granularity == Granularity::group && cols % spec.group_size != 0) {
-    refuse(where, field, str("groups of ", spec.group_size), str("a divisor of ", cols));
+    refuse_config(where, field, str("groups of ", spec.group_size), str("a divisor of ", cols));
   }
   const std::int64_t together = spec.granularity == Granularity::group ? spec.group_size : cols;
   if (format_of(spec.grid).has_words() && together % kWordColumns != 0) {
-    refuse(where, field, str(together, " columns together"), str("a multiple of ", kWordColumns));
+    refuse_config(where, field, str(together, " columns together"),
+                  str("a multiple of ", kWordColumns));
   }
 }
 
@@ -129,7 +132,8 @@ void check_multiplies(nn::Model& model, const nn::FileTensor& t, bool has_input,
   if (!has_input || t.param == model.head().weight) return;
   const std::vector<nn::Embedding*> tables = model.embeddings();
   if (std::ranges::find(tables, t.param, &nn::Embedding::weight) == tables.end()) return;
-  refuse(where, str(field, ".", t.name), "a table that is only looked up", "a layer with an input");
+  refuse_config(where, str(field, ".", t.name), "a table that is only looked up",
+                "a layer with an input");
 }
 
 /// What becomes of quantized matrices: numbers to be looked at, or a model to be run.
@@ -154,7 +158,7 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
     const auto spec = specs.find(t.name);
     const bool masked = pruned.erase(t.name) > 0;
     if (masked && (!t.param || t.param->value.shape.rank() != 2))
-      refuse(where, "masks", str(t.name, " of shape ", t.shape), "matrices");
+      refuse_config(where, "masks", str(t.name, " of shape ", t.shape), "matrices");
     if (spec == specs.end() && masked) {
       kept.emplace_back(*model->params().find(t.param->name), t.name, file);
       continue;
@@ -166,8 +170,8 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
     }
     check_fits(spec->second, t, where);
     if (masked && format_of(spec->second.grid).has_own_levels()) {
-      refuse(where, "masks", str(t.name, " on the ", name_of(spec->second.grid), " grid"),
-             "a grid with a zero");
+      refuse_config(where, "masks", str(t.name, " on the ", name_of(spec->second.grid), " grid"),
+                    "a grid with a zero");
     }
     const auto input = inputs.find(t.name);
     check_multiplies(*model, t, input != inputs.end(), "activations", where);
@@ -184,7 +188,8 @@ LoadedModel load_quantized(const fs::path& dir, const Json& json, Purpose purpos
                  .what = "the model has no such tensor",
                  .field = "quantization_config.tensors." + specs.begin()->first});
   }
-  if (!pruned.empty()) refuse(where, "masks", *pruned.begin(), "names of the model's tensors");
+  if (!pruned.empty())
+    refuse_config(where, "masks", *pruned.begin(), "names of the model's tensors");
   // A copy of a tied table may lie beside it in floating point, but not beside integers.
   const Param& head = *model->head().weight;
   const bool head_may_follow =

@@ -5,19 +5,16 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "quant/numbers/spec.h"
 
 namespace notch::quant {
 namespace {
 
-using Index = std::int64_t;
-
-constexpr std::size_t at(Index i) { return static_cast<std::size_t>(i); }
-
 Index mask_row(Index cols) { return (cols + 7) / 8; }
 
-[[noreturn]] void refuse(std::string_view where, std::string what, std::string field,
-                         std::string found, std::string expected) {
+[[noreturn]] void refuse_pruned(std::string_view where, std::string what, std::string field,
+                                std::string found, std::string expected) {
   throw Error({.fault = Fault::input,
                .where = std::string(where),
                .what = std::move(what),
@@ -50,8 +47,8 @@ Keep unpack_mask(std::span<const std::uint8_t> bytes, Index rows, Index cols,
       const bool bit = (bytes[at(r * mask_row(cols) + c / 8)] >> (c % 8) & 1) != 0;
       if (c < cols) keep[at(r * cols + c)] = bit;
       if (c >= cols && bit)
-        refuse(where, "a mask keeps weights beyond the matrix", "mask",
-               str("row ", r, ", column ", c), str(cols, " columns"));
+        refuse_pruned(where, "a mask keeps weights beyond the matrix", "mask",
+                      str("row ", r, ", column ", c), str(cols, " columns"));
     }
   }
   return keep;
@@ -97,8 +94,8 @@ const nn::TensorEntry& require_mask(nn::WeightFile& file, const std::string& nam
                                     Index cols) {
   const nn::TensorEntry& entry = file.require(name + ".mask", {rows, mask_row(cols)});
   if (entry.dtype != nn::DType::u8)
-    refuse(file.file().path().string(), "stored in another type than bits", entry.name,
-           std::string(nn::name(entry.dtype)), "U8");
+    refuse_pruned(file.file().path().string(), "stored in another type than bits", entry.name,
+                  std::string(nn::name(entry.dtype)), "U8");
   return entry;
 }
 
@@ -120,13 +117,13 @@ NamedMask KeptWeights::read(const nn::WeightFile& file) const {
   NamedMask mask{.name = param_->name, .keep = read_mask(file, *mask_, rows, cols)};
   const std::string where = file.file().path().string();
   if (kept_->size() != count_kept(mask.keep))
-    refuse(where, "other weights than the mask keeps", kept_->name, str(kept_->size(), " weights"),
-           str(count_kept(mask.keep)));
+    refuse_pruned(where, "other weights than the mask keeps", kept_->name,
+                  str(kept_->size(), " weights"), str(count_kept(mask.keep)));
   std::vector<real> kept(at(kept_->size()));
   file.file().read(*kept_, kept);
   const auto bad = std::ranges::find_if(kept, [](real v) { return !std::isfinite(v); });
   if (bad != kept.end())
-    refuse(where, "a weight is not finite", kept_->name, str(*bad), "a number");
+    refuse_pruned(where, "a weight is not finite", kept_->name, str(*bad), "a number");
   const std::span<real> w = param_->value.flat();
   std::size_t next = 0;
   for (std::size_t i = 0; i < w.size(); ++i) w[i] = mask.keep[i] != 0 ? kept[next++] : 0;

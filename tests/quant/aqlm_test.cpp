@@ -85,7 +85,7 @@ TEST_CASE("an additive word has its first code lowest") {
             .codes = std::vector<std::int8_t>(8),
             .at = {.scales = {2}, .codebooks = values}};
   put_word(q.codes.data(), 0x3021, 2);  // codes 1, 2, 0, 3
-  CHECK(word_of(q.codes.data(), 2) == 0x3021);
+  CHECK(code_word(q.codes.data(), 2) == 0x3021);
   CHECK(pack(q).codes == std::vector<std::uint8_t>{0x21, 0x30});
   CHECK(dequantize(q) == std::vector<real>{2 * (1 + 16 * 2 + 16 * 3), 2, 0, 0, 2, 0, 0, 0});
   CHECK(unpack(pack(q), "t") == q);

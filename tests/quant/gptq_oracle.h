@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "autograd/base/index.h"
 #include "quant/methods/gptq.h"
 #include "quant/methods/reference.h"
 #include "tests/quant/random_matrix.h"
@@ -19,8 +20,6 @@ using namespace notch::quant;
 
 using Codes = std::vector<std::int8_t>;
 using Matrix = std::vector<double>;
-
-constexpr std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
 inline Matrix identity(std::int64_t K, double c) {
   Matrix H(at(K * K), 0.0);

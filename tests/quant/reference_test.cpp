@@ -34,7 +34,7 @@ TEST_CASE("a correlated column makes up for the rounding of another") {
   // sum of 1.4 + 0.4 is 2 nearest, 1 + 1.
   const std::vector<real> w{real(1.4), real(0.4), 7};
   const reference::Values H{1, 1, 0, 1, 1, 0, 0, 0, 1};
-  const std::vector<reference::Index> order{0, 1, 2};
+  const std::vector<Index> order{0, 1, 2};
   CHECK(reference::gptq(w, 1, 3, 3, 7, H, 1e-6, order) == reference::Codes{1, 1, 7});
   CHECK(reference::round_to_nearest(w, 3, 7).codes == reference::Codes{1, 0, 7});
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autograd/base/arithmetic.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/activation.h"
 #include "autograd/kernels/blas.h"
@@ -18,7 +19,6 @@ namespace portable_test {
 
 using namespace notch;
 using namespace notch::test;
-using Index = std::int64_t;
 
 std::vector<Isa> variants() {
   std::vector<Isa> all{Isa::portable};
