@@ -116,7 +116,10 @@ fs::path behind_link(const fs::path& path) {
   std::error_code error;
   if (!fs::is_symlink(path, error)) return path;
   const fs::path target = fs::canonical(path, error);
-  return error ? path : target;
+  if (!error) return target;
+  if (error != std::errc::no_such_file_or_directory) return path;
+  // Nothing is there yet: at the end of the links, which the next call follows one by one.
+  return behind_link(path.parent_path() / fs::read_symlink(path, error));
 }
 
 void append_file(const fs::path& path, std::string_view bytes) {

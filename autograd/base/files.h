@@ -47,8 +47,8 @@ void write_file(const fs::path& path, std::string_view bytes,
 /// other process, are added to `made`, upper ones first. Throws Fault::io.
 void make_directories(const fs::path& directory, std::vector<fs::path>* made = nullptr);
 
-/// Where a path that a user has named leads, if it is a symbolic link to something; else itself. For
-/// outputs of the command line, where writing through a link is what is meant.
+/// Where a path that a user has named leads, if it is a symbolic link, also to what is not there yet; else
+/// itself. For outputs of the command line, where writing through a link is what is meant.
 fs::path behind_link(const fs::path& path);
 
 /// Appends and flushes to the OS; for line logs (metrics.jsonl). Fault::io for a symbolic link, a

@@ -265,8 +265,7 @@ double last_lr(const TrainConfig& train) {
 
 int qat_steps(const ExperimentConfig& config) {
   if (config.qat.steps > 0) return config.qat.steps;
-  const double steps = std::min(config.qat.fraction * config.train.steps, kMaxCount);
-  return std::max(1, static_cast<int>(std::lround(steps)));
+  return std::max(1, static_cast<int>(std::lround(config.qat.fraction * config.train.steps)));
 }
 
 }  // namespace notch::experiments

@@ -130,6 +130,13 @@ void check_groups(const ExperimentConfig& config, std::string_view granularity, 
 
 void check_qat(const ExperimentConfig& config, const std::string& key, const Origins& origins) {
   const QatConfig& q = config.qat;
+  if (q.steps == 0 && q.fraction * config.train.steps > kMaxCount) {
+    origins.fail(
+        key.empty() ? "qat.fraction" : key,
+        {.what = "more updates than can be counted",
+         .found = str("fraction = ", q.fraction, " with train.steps = ", config.train.steps),
+         .expected = str("at most ", kMaxCount, " updates")});
+  }
   const bool trained = q.from == "fp32" || q.from == "scratch";
   if (q.from == "scratch" && !config.model.from.empty()) {
     origins.fail(key.empty() ? "qat.from" : key,
@@ -198,6 +205,11 @@ void check_settings(const ExperimentConfig& config, const RowConfig& row, const 
 }
 
 void check_listed_rows(const ExperimentConfig& config, const Origins& origins) {
+  if (config.row.empty() && origins.has("row")) {
+    origins.fail("row", {.what = "a list of rows without one",
+                         .found = "[]",
+                         .hint = "leave it out for the rows of quant.methods and quant.bits"});
+  }
   for (std::size_t i = 0; i < config.row.size(); ++i) {
     const RowConfig& row = config.row[i];
     const std::string key = str("row[", i, "]");

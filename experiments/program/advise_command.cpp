@@ -30,25 +30,6 @@
 namespace notch::experiments {
 namespace {
 
-/// "2GiB", "500 MB", "65536": bytes.
-double memory_of(const std::string& text) {
-  constexpr std::pair<std::string_view, double> kUnits[] = {
-      {"", 1},     {"B", 1},         {"kB", 1e3},      {"MB", 1e6},
-      {"GB", 1e9}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-  while (unit.starts_with(' ')) unit.remove_prefix(1);
-  const auto at = std::ranges::find(kUnits, unit, &std::pair<std::string_view, double>::first);
-  if (error != std::errc() || at == std::end(kUnits) || !(value > 0) || !std::isfinite(value)) {
-    throw Error({.where = "--memory",
-                 .what = "no amount of memory",
-                 .found = text,
-                 .expected = "a number and B, kB, MB, GB, KiB, MiB or GiB: 2GiB"});
-  }
-  return value * at->second;
-}
-
 /// A run by its directory or that of one of its models.
 RunPart run_of(const fs::path& path) {
   if (fs::exists(path / kResolvedConfig)) return open_part(path);
@@ -262,12 +243,12 @@ Verb advise_verb() {
 }
 
 int advise_command(const Args& args) {
-  if (!args.has("memory")) {
+  const double memory = args.bytes("memory", 0);
+  if (memory == 0) {
     throw Error({.where = "--memory",
                  .what = "missing",
                  .expected = "what there is for weights, KV cache and activations: --memory 2GiB"});
   }
-  const double memory = memory_of(*args.value("memory"));
   const Platform& platform = platform_of(args);
   const std::int64_t context = args.integer("context", 0, 1, 10'000'000);
   const std::int64_t batch = args.integer("batch", 1, 1, 100'000);

@@ -282,6 +282,27 @@ double Args::number(std::string_view flag, double fallback, double low, double h
   return given ? read_number(verb, flag, *given, low, high, "a number") : fallback;
 }
 
+double Args::bytes(std::string_view flag, double fallback) const {
+  constexpr std::pair<std::string_view, double> kUnits[] = {
+      {"", 1},     {"B", 1},         {"kB", 1e3},      {"MB", 1e6},
+      {"GB", 1e9}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+  const std::optional<std::string> given = value(flag);
+  if (!given) return fallback;
+  double amount = 0;
+  const char* const past = given->data() + given->size();
+  const auto [end, error] = std::from_chars(given->data(), past, amount);
+  std::string_view unit(end, static_cast<std::size_t>(past - end));
+  while (unit.starts_with(' ')) unit.remove_prefix(1);
+  const auto at = std::ranges::find(kUnits, unit, &std::pair<std::string_view, double>::first);
+  const double bytes = at == std::end(kUnits) ? 0 : amount * at->second;
+  if (error == std::errc{} && bytes >= 1 && std::isfinite(bytes)) return bytes;
+  throw Error({.where = command(verb),
+               .what = "no amount of bytes",
+               .field = str("--", flag),
+               .found = *given,
+               .expected = "a number and B, kB, MB, GB, KiB, MiB or GiB: 2GiB"});
+}
+
 Args parse_args(const std::vector<Verb>& verbs, const std::vector<std::string>& arguments) {
   if (arguments.empty()) return {};
   const std::string& name = arguments[0];
@@ -314,7 +335,9 @@ std::string help_text(const std::vector<Verb>& verbs) {
          "and\n"
          "train replace an earlier run's results with --force.\n"
          "\nnotch <verb> -h, or notch help <verb>, explains a verb, beginning with an example;\n"
-         "notch -v prints the version.\n";
+         "notch -v prints the version.\n"
+         "\nExit codes: 0 done, 2 usage or configuration, 3 bad input, 4 operating system, 5 not "
+         "finite,\n6 verification failed, 130 and 143 interrupted.\n";
 }
 
 std::string help_text(const Verb& verb) {

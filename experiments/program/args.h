@@ -72,6 +72,8 @@ class Args {
   std::int64_t integer(std::string_view flag, std::int64_t fallback, std::int64_t low,
                        std::int64_t high) const;
   double number(std::string_view flag, double fallback, double low, double high) const;
+  /// The value as an amount, "2GiB", "500 MB", "65536", at least one byte, or `fallback`.
+  double bytes(std::string_view flag, double fallback) const;
   bool help() const { return has("help"); }
 
   void set(std::string_view flag, std::string value);

@@ -106,10 +106,28 @@ std::vector<fs::path> finished_entries(const fs::path& directory) {
   return entries;
 }
 
-void require_outputs_absent(const Verb& verb, const Args& args) {
+void require_outputs_possible(const Verb& verb, const Args& args) {
   for (const Flag& flag : verb.flags) {
-    if (flag.path == PathUse::written && args.has(flag.name))
-      require_absent(*args.value(flag.name));
+    if (flag.path == PathUse::none || flag.path == PathUse::read || !args.has(flag.name)) continue;
+    const fs::path output = *args.value(flag.name);
+    const std::string named = str("--", flag.name);
+    if (output == "-") {
+      throw Error({.where = named,
+                   .what = "writes what it names, not standard output",
+                   .found = "-",
+                   .hint = "name it; ./- if that is its name"});
+    }
+    if (flag.path == PathUse::filled) continue;
+    if (flag.path == PathUse::written) require_absent(output);
+    std::error_code error;
+    if (output.has_parent_path() && !fs::is_directory(output.parent_path(), error)) {
+      throw Error({.fault = Fault::io,
+                   .where = output.string(),
+                   .what = "cannot be written",
+                   .field = named,
+                   .found = str("no directory ", output.parent_path().string()),
+                   .hint = "make it first"});
+    }
   }
 }
 
@@ -316,8 +334,8 @@ std::vector<std::string> size_lines(const Artefact& artefact) {
   const quant::SizeReport s =
       artefact.size.quantized == 0 ? artefact.size : size_of(artefact, quant::Entropy::measured);
   std::vector<std::string> lines = {
-      str(artefact.file_bytes, " bytes in model.safetensors: ", fixed3(s.bits_per_weight()),
-          " bits per weight over ", s.weights, " weights")};
+      str(artefact.file_bytes, " bytes in model.safetensors; without its header ",
+          fixed3(s.bits_per_weight()), " bits per weight over ", s.weights, " weights")};
   if (s.quantized == 0) return lines;
   lines[0] += str(", ", fixed3(32 / s.bits_per_weight()), " times smaller than fp32");
   const bool coded = artefact.loaded.coding == quant::Coding::entropy;

@@ -23,8 +23,9 @@ namespace notch::experiments {
 /// for twice.
 void require_inputs_kept(const Verb& verb, const Args& args);
 
-/// Throws Fault::usage where a file that `args` asks to write is there already, before anything is read.
-void require_outputs_absent(const Verb& verb, const Args& args);
+/// Before anything is read: throws Fault::usage where a file that `args` asks to write is there already, or is
+/// "-", and Fault::io where its directory is not.
+void require_outputs_possible(const Verb& verb, const Args& args);
 
 /// Applies --threads; without it `fallback`, 0 = all cores.
 void use_threads(const Args& args, int fallback = 0);

@@ -49,7 +49,7 @@ int dispatch(const std::vector<std::string>& arguments) {
       return 0;
     }
     require_inputs_kept(command.verb, args);
-    require_outputs_absent(command.verb, args);
+    require_outputs_possible(command.verb, args);
     const int code = command.run(args);
     for (const std::string& line : last_notes()) note(args, line);
     return code;

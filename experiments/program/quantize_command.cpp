@@ -123,7 +123,7 @@ void check_flags(const Args& args) {
   if (has_target(args)) {
     if (args.has("target-bytes") && args.has("target-loss"))
       fail("--target-loss", "contradicts --target-bytes", "give one of them");
-    args.integer("target-bytes", 0, 1, std::numeric_limits<std::int64_t>::max());
+    args.bytes("target-bytes", 0);
     args.number("target-loss", 0, -1e3, 1e3);
     if (widths_of(args).size() < 2)
       fail("--bits", "a target needs widths to choose from", "--bits 2,3,4,6,8");
@@ -131,6 +131,8 @@ void check_flags(const Args& args) {
   } else {
     if (args.has("sensitivity"))
       fail("--sensitivity", "no layer is weighed", "add --target-bytes N or --target-loss X");
+    if (args.value("bits").value_or("").find(',') != std::string::npos)
+      fail("--bits", "several widths", "one, or with them --target-bytes N or --target-loss X");
     args.integer("bits", 0, 1, 8);
   }
   args.integer("activations", 0, 2, 8);
@@ -200,7 +202,8 @@ LoadedConfig config_of(const Args& args) {
 quant::MixedGoal goal_of(const Args& args) {
   if (args.has("target-loss")) return {.rise = args.number("target-loss", 0, -1e3, 1e3)};
   if (!args.has("target-bytes")) return {};
-  return {.bytes = args.integer("target-bytes", 0, 1, std::numeric_limits<std::int64_t>::max())};
+  // An amount that no file has bounds nothing.
+  return {.bytes = static_cast<std::int64_t>(std::min(args.bytes("target-bytes", 0), 0x1p62))};
 }
 
 Table layer_table(const quant::Method& method, const quant::Quantized& quantized) {
@@ -239,7 +242,8 @@ std::string faster_flag(const quant::Quantized& quantized, std::span<const quant
   const InputSpeed speed = rounded_input_speed(*largest);
   const auto tenths = [](double ratio) { return std::round(10 * ratio) / 10; };
   return str("with --activations 8 its products would be ", tenths(speed.prompt),
-             " times as fast on a prompt and ", tenths(speed.decode), " times in decoding, here");
+             " times as fast on a prompt and ", tenths(speed.decode),
+             " times in decoding, measured here now");
 }
 
 /// Groups that a --format brought along and a layer's inputs do not have are refused with formats

@@ -157,7 +157,10 @@ TEST_CASE("what a user names may be a link") {
   CHECK(fs::is_symlink(dir / "link"));
   CHECK(read_file(dir / "target") == "new");
   CHECK(behind_link(dir / "target") == dir / "target");
-  CHECK(behind_link(dir / "dangling") == dir / "dangling");
+  fs::create_symlink(dir / "dangling", dir / "twice");
+  fs::create_symlink("endless", dir / "endless");
+  CHECK(behind_link(dir / "twice") == dir / "absent");
+  CHECK(behind_link(dir / "endless") == dir / "endless");
 }
 
 TEST_CASE("nothing is appended through a link or to what is no file") {
