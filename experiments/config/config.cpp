@@ -161,6 +161,7 @@ void apply_override(LoadedConfig& loaded, std::string_view argument) {
 
 LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& overrides,
                          Rows rows) {
+  check(!file.empty(), "load_config", "no file is named");
   LoadedConfig loaded;
   if (fs::is_directory(file)) fail_directory(file);
   if (is_text(file)) {

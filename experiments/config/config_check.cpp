@@ -70,6 +70,9 @@ void check_llama(const ModelConfig& m, const Origins& origins) {
 void check_model(const ExperimentConfig& config, const Origins& origins) {
   const ModelConfig& m = config.model;
   if (!m.from.empty()) return;  // its directory has been checked, and may have lost heads
+  check(m.n_layer >= 0 && m.n_head >= 1 && m.n_embd >= 1 && m.block_size >= 1, "model",
+        "no sizes of a model: n_layer ", m.n_layer, ", n_head ", m.n_head, ", n_embd ", m.n_embd,
+        ", block_size ", m.block_size);
   if (m.n_embd % m.n_head != 0) {
     origins.fail("model.n_head", {.what = "the heads do not divide the channels",
                                   .found = str("n_head = ", m.n_head, " with n_embd = ", m.n_embd),

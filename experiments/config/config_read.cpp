@@ -243,6 +243,7 @@ void imply(ExperimentConfig& config, const Origins& origins) {
 
 void read_into(LoadedConfig& loaded, const toml::Table& table,
                const std::shared_ptr<const toml::Source>& source) {
+  check(source != nullptr, "configuration", "its values come from no text");
   Reader reader(table, {}, {}, source, loaded.origins);
   ExperimentConfig::visit(loaded.config, reader);
   reader.reject_unknown(suggest_key);
@@ -259,6 +260,7 @@ LoadedConfig parse_config(std::string text, std::string name) {
 }
 
 void Origins::set(std::string key, std::shared_ptr<const toml::Source> source, toml::Mark mark) {
+  check(source != nullptr, key, "comes from no text");
   // A new value of a list replaces all its elements, so their places go too.
   std::erase_if(origins_,
                 [&](const Origin& o) { return o.key == key || o.key.starts_with(key + "["); });

@@ -45,6 +45,7 @@ bool is_text(const fs::path& file) {
 ExperimentConfig text_experiment(const fs::path& file) {
   // quick.toml need not lie beside the program: its values again, with a context of any text and as
   // many tokens per step (tests/experiments/text_experiment_test.cpp compares them).
+  check(!file.empty(), "text experiment", "no text is named");
   ExperimentConfig config;
   config.name = name_of(file);
   config.data.kind = "text";

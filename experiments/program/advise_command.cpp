@@ -275,12 +275,7 @@ int advise_command(const Args& args) {
                    c.tokens_per_second ? number(*c.tokens_per_second) : missing(),
                    c.memory ? text(fits ? "yes" : "no") : text("no model")});
   }
-  if (!least) {
-    throw Error({.fault = Fault::input,
-                 .where = run.directory.string(),
-                 .what = "none of the run's models is there",
-                 .hint = "`notch run --resume` makes them again"});
-  }
+  if (!least) refuse_without_models(run.directory);
   if (fitting.empty()) {
     throw Error({.where = "--memory",
                  .what = "no model of the run fits",

@@ -140,6 +140,14 @@ bool is_one_checkpoint(const fs::path& dir) {
   return fs::exists(dir / nn::kManifestFile) && !has_any(dir, kOthers) && !is_report(dir);
 }
 
+void refuse_without_models(const fs::path& run) {
+  throw Error({.fault = Fault::input,
+               .where = run.string(),
+               .what = "none of the run's models is there",
+               .hint = "a report of a run's parts has them in the parts: name one; "
+                       "`notch run --resume` makes lost ones again"});
+}
+
 void require_model_directory(const fs::path& dir) {
   if (fs::exists(dir / nn::kConfigFile)) return;
   const bool exists = fs::exists(dir);

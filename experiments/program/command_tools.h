@@ -93,6 +93,9 @@ struct RunnableArtefact {
   data::Tokenizer tokenizer = data::Tokenizer::bytes();
 };
 
+/// Throws Fault::input: the run has none of its models.
+[[noreturn]] void refuse_without_models(const std::filesystem::path& run);
+
 /// Unless `dir` has a config.json throws Fault::io, Fault::input for a file; for the directory of a
 /// run the hint names its models.
 void require_model_directory(const std::filesystem::path& dir);

@@ -58,6 +58,7 @@ std::vector<fs::path> models_of(const RunPart& run) {
     seen.push_back(row.bits);
     rows.push_back(name);
   }
+  if (finished_entries(run.directory / "models").empty()) refuse_without_models(run.directory);
   std::vector<fs::path> out;
   for (const std::string& row : rows) {
     out.push_back(run.directory / "models" / str(row, "-seed", seed));

@@ -386,6 +386,8 @@ Json pipeline_json(const ExperimentConfig& config, const RowConfig& row,
                    std::span<const std::string> done) {
   const std::vector<PipelineStage> stages = parse_pipeline(row.pipeline);
   const std::vector<StepRange> ranges = ranges_of(config, stages);
+  check(done.size() == stages.size(), "pipeline", "what ", done.size(), " stages have done, of ",
+        stages.size());
   Json::Array all;
   for (std::size_t i = 0; i < stages.size(); ++i) {
     Json one = Json::object();

@@ -93,6 +93,7 @@ bool RunDir::is_model(std::string_view name) {
 }
 
 bool RunDir::replaces(const fs::path& run, const fs::path& file) {
+  if (run.empty() || file.empty()) return false;
   std::error_code error;
   const fs::path inside = fs::weakly_canonical(fs::absolute(file), error)
                               .lexically_relative(fs::weakly_canonical(fs::absolute(run), error));

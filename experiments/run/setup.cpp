@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "autograd/base/arithmetic.h"
+#include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/sha256.h"
 #include "autograd/base/thread_pool.h"
@@ -326,6 +327,8 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
 
 std::int64_t calibration_windows(const ExperimentConfig& config, std::size_t train_tokens) {
   const std::int64_t asked = config.calib.windows;
+  check(asked >= 1 && config.model.block_size >= 1, "calib.windows", asked, " windows of ",
+        config.model.block_size, " tokens");
   if (config.calib.source == "self") return asked;
   const std::int64_t all = (static_cast<std::int64_t>(train_tokens) - 1) / config.model.block_size;
   return std::min(asked, std::max<std::int64_t>(all, 1));

@@ -47,6 +47,8 @@ std::vector<Tick> ticks_of(const Scale& scale, const Range& scaled) {
   check(std::isfinite(scale.linear_to) && std::isfinite(scaled.high - scaled.low), "ticks",
         "an axis from ", scaled.low, " to ", scaled.high, ", linear to ", scale.linear_to,
         " has no end");
+  check(scale.linear_to <= 0 || std::isnormal(scale.linear_to), "ticks", "an axis linear to ",
+        scale.linear_to, " has decades below the smallest number");
   std::vector<Tick> ticks;
   if (scale.linear_to <= 0) {
     for (const double v : round_numbers(scaled.low, scaled.high, 6)) {

@@ -92,7 +92,8 @@ void integer_linear(std::span<float> out, const ActivationCodes& x, const Packed
   const Task task = kernel == IntegerKernel::amx ? kTileTask : kVectorTask;
   const Index blocks = (M + task.rows - 1) / task.rows, panels = s.panels();
   const Index chunks = (panels * kPanel * s.row_codes() + task.chunk_bytes - 1) / task.chunk_bytes;
-  const Index splits = std::clamp(kTasks / std::max<Index>(blocks, 1), chunks, panels);
+  // A panel of long rows is more than a chunk.
+  const Index splits = std::min(std::max(kTasks / std::max<Index>(blocks, 1), chunks), panels);
   parallel_for(blocks * splits, [&](Index i) {
     const Index row = i / splits * task.rows, part = i % splits;
     run(p, row, std::min(task.rows, M - row), panels * part / splits, panels * (part + 1) / splits);

@@ -89,6 +89,7 @@ std::optional<Var> ChangedInputs::beside(const nn::Linear& linear, Var x) const 
 }
 
 NamedQTensor ChangedInputs::tensor(const Target& t, QTensor codes) {
+  check(t.weight != nullptr, "changed inputs", "a target without a matrix");
   Input& input = inputs_[t.linear];
   const std::optional<InputQuantizer>& found = input.ready.map.round;
   return {t.weight->name, std::move(codes), found ? found : t.input, std::move(input.change)};

@@ -10,6 +10,7 @@
 #include "autograd/base/thread_pool.h"
 #include "quant/methods/magnitude.h"
 #include "quant/methods/sparsegpt.h"
+#include "quant/methods/targets.h"
 #include "quant/methods/wanda.h"
 #include "quant/methods/zeros.h"
 #include "quant/numbers/format.h"
@@ -58,6 +59,7 @@ bool is_prunable(nn::Model& model, const Target& t) {
 }
 
 std::vector<NamedMask> whole_masks(nn::Model& model, std::span<const Target> targets) {
+  require_targets(model, targets, Weights::with_values);
   std::vector<NamedMask> masks;
   for (const Target& t : targets)
     if (is_prunable(model, t))

@@ -4,6 +4,7 @@
 
 #include "autograd/base/error.h"
 #include "quant/methods/prune.h"
+#include "quant/methods/targets.h"
 #include "quant/numbers/own_levels.h"
 
 namespace notch::quant {
@@ -26,6 +27,7 @@ QuantizedTraining::QuantizedTraining(nn::Model& model, const Method& method,
 
 void QuantizedTraining::hold(std::span<const Target> targets, std::span<const NamedMask> masks,
                              const std::optional<PruneOptions>& growing) {
+  require_targets(model_, targets, Weights::of_shape);
   for (const NamedMask& mask : masks) {
     const auto target = std::ranges::find(
         targets, mask.name, [](const Target& t) -> const std::string& { return t.weight->name; });

@@ -15,6 +15,7 @@
 #include "experiments/bench/sweep.h"
 #include "experiments/bench/training_bench.h"
 #include "experiments/config/config_check.h"
+#include "experiments/config/config_items.h"
 #include "experiments/config/pipeline.h"
 #include "experiments/config/toml_scalar.h"
 #include "experiments/machine/machine.h"
@@ -30,7 +31,10 @@
 #include "experiments/run/evaluate.h"
 #include "experiments/run/logit_pieces.h"
 #include "experiments/run/metrics.h"
+#include "experiments/run/pipeline_row.h"
+#include "experiments/run/run_dir.h"
 #include "experiments/run/run_time.h"
+#include "experiments/run/setup.h"
 #include "experiments/run/window_error.h"
 #include "experiments/show/heat_map.h"
 #include "experiments/show/plot_axis.h"
@@ -68,6 +72,7 @@ TEST_CASE("axes without end and columns without values are refused") {
   many_products.products = 99;
   check_refused({
       [] { round_numbers(0, 1, 0); },
+      [] { ticks_of({.linear_to = 5e-324}, {.low = 0, .high = 1}); },
       [] { round_numbers(0, 1, std::numeric_limits<int>::max()); },
       [] { round_numbers(1, 0, 5); },
       [] { round_numbers(0, kNan, 5); },
@@ -323,6 +328,28 @@ TEST_CASE("parts of runs, windows, texts that are none are refused") {
   CHECK(block_length(std::numeric_limits<std::int64_t>::max()) == (1 << 21) - 1);
   CHECK(block_length(26) == 2);
   CHECK(block_length(27) == 3);
+}
+
+TEST_CASE("configurations that no text has set are refused") {
+  const auto with = [](auto change) {
+    ExperimentConfig config;
+    change(config);
+    return config;
+  };
+  const toml::Table table{{.key = "name"}};
+  Origins origins;
+  LoadedConfig loaded;
+  check_refused({
+      [&] { validate(with([](ExperimentConfig& c) { c.model.n_head = 0; })); },
+      [&] { calibration_windows(with([](ExperimentConfig& c) { c.model.block_size = 0; }), 5); },
+      [&] { calibration_windows(with([](ExperimentConfig& c) { c.calib.windows = -1; }), 5); },
+      [&] { pipeline_json({}, {.pipeline = {"gptq 4"}}, {}); },
+      [&] { load_config(""); },
+      [&] { text_experiment(""); },
+      [&] { origins.set("name", nullptr, {}); },
+      [&] { read_into(loaded, table, nullptr); },
+  });
+  CHECK_FALSE(RunDir::replaces("", ""));
 }
 
 TEST_CASE("trainings without steps, windows or parts are refused") {

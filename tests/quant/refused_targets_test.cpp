@@ -47,6 +47,10 @@ TEST_CASE("targets that are none of the model's matrices are refused") {
     check_refused({
         [&] { post_training(*it.model, method("rtn"), targets, {}, {}); },
         [&] { prune(*it.model, targets, {}, {.prune = {.method = "magnitude"}}); },
+        [&] { whole_masks(*it.model, targets); },
+        [&] {
+          QuantizedTraining(*it.model, method("qat-ste"), it.targets, {}).hold(targets, {}, {});
+        },
         [&] { calibrate(*it.model, own, {}); },
         [&] { FakeQuantizer fake(*it.model, Training::ste, targets, {}); },
         [&] { ScaleTraining scales(*it.model, targets, codes, {}); },
@@ -169,6 +173,7 @@ TEST_CASE("passes over text that is none are refused") {
         states.advance({&step, 1}, 0, {});
       },
       [&] { inputs.rotate({.name = "x"}, {}); },
+      [&] { inputs.tensor({.name = "x"}, {}); },
       [&] { inputs.set_apart(it.targets[0], {99}); },
       [&] { inputs.set_apart(it.targets[0], {-1}); },
       [&] { inputs.put_beside({.name = "x"}, {}); },
