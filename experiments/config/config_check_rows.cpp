@@ -205,11 +205,6 @@ void check_settings(const ExperimentConfig& config, const RowConfig& row, const 
 }
 
 void check_listed_rows(const ExperimentConfig& config, const Origins& origins) {
-  if (config.row.empty() && origins.has("row")) {
-    origins.fail("row", {.what = "a list of rows without one",
-                         .found = "[]",
-                         .hint = "leave it out for the rows of quant.methods and quant.bits"});
-  }
   for (std::size_t i = 0; i < config.row.size(); ++i) {
     const RowConfig& row = config.row[i];
     const std::string key = str("row[", i, "]");

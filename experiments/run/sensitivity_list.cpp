@@ -31,7 +31,6 @@ void SensitivityList::read() {
       }
       known_.push_back(quant::sensitivity_from_json(json, file_.string()));
     } catch (const Error&) {
-      others_ += line + "\n";
     }
   }
 }

@@ -14,7 +14,7 @@ namespace notch::experiments {
 
 class SensitivityList {
  public:
-  /// `key` stands for what was measured: model, method and text. A line that does not read stays.
+  /// `key` stands for what was measured: model, method and text. A line that does not read is measured again.
   SensitivityList(std::filesystem::path file, std::string key);
 
   std::optional<quant::Sensitivity> find(std::string_view layer, int bits) const;
@@ -26,7 +26,7 @@ class SensitivityList {
 
   std::filesystem::path file_;
   std::string key_;
-  std::string others_{};  // lines of other keys, and of none
+  std::string others_{};  // lines of other keys
   std::vector<quant::Sensitivity> known_{};
   bool written_ = false;
 };

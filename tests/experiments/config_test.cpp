@@ -148,7 +148,6 @@ TEST_CASE("contradictions are refused at the line that set one") {
       {"[train]\nlr = 1e-5\nmin_lr = 1e-4", "x.toml:3:1", "train.min_lr"},
       {"[train]\nmin_lr = -0.5", "x.toml:2:1", "train.min_lr"},
       {"seeds = []", "x.toml:1:1", "seeds"},
-      {"row = []", "x.toml:1:1", "row"},
       {"[qat]\nfraction = 1e9", "x.toml:2:1", "qat.fraction"},
       {"seeds = [1, 2, 1]", "x.toml:1:1", "seeds"},
       {"[data]\nkind = \"text\"", "x.toml:1:2", "data.path"},

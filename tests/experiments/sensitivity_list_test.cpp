@@ -41,17 +41,6 @@ TEST_CASE("two lists in one file keep each other's lines") {
   CHECK(std::ranges::count(text, '\n') == 9);
 }
 
-TEST_CASE("a line of a list that does not read stays") {
-  const TemporaryDirectory dir;
-  write_file(dir / "list", "{\"key\": \"one\", \"layer\"\n");
-  SensitivityList list(dir / "list", "one");
-  list.keep(layer("a", 2));
-  list.keep(layer("b", 2));
-  const std::string text = read_file(dir / "list");
-  CHECK(text.starts_with("{\"key\": \"one\", \"layer\"\n"));
-  CHECK(std::ranges::count(text, '\n') == 3);
-}
-
 TEST_CASE("processes that add to one list lose and tear no line") {
   constexpr int kProcesses = 4, kLayers = 20;
   const TemporaryDirectory dir;
