@@ -102,13 +102,14 @@ std::string describe(const MixedPlan& plan) {
   const quant::Mixed& mixed = plan.mixed;
   const auto [least, most] =
       std::ranges::minmax(mixed.chosen, {}, [](const quant::Sensitivity& s) { return s.bits; });
+  const std::string up_to = least.bits == most.bits ? "" : str(" to ", most.bits);
   return str(
-      mixed.chosen.size(), " layers at ", least.bits, " to ", most.bits, " bits, ",
-      plan.fixed + mixed.bytes, mixed.allowed > 0 ? str(" of ", plan.fixed + mixed.allowed) : "",
-      " bytes", plan.fixed > 0 ? ", the whole file" : "", ", the loss foretold to rise by ",
-      printed("%.4f", mixed.rise), " nats",
-      mixed.made_rise ? str(", measured on the same text ", printed("%.4f", *mixed.made_rise), " (",
-                            mixed.made, mixed.made == 1 ? " model made)" : " models made)")
+      mixed.chosen.size(), " layers at ", least.bits, up_to, " bits, ", plan.fixed + mixed.bytes,
+      mixed.allowed > 0 ? str(" of ", plan.fixed + mixed.allowed) : "", " bytes",
+      plan.fixed > 0 ? ", the whole file" : "", ", the loss foretold to move by ",
+      printed("%+.4f", mixed.rise), " nats",
+      mixed.made_rise ? str(", measured on the same text ", printed("%+.4f", *mixed.made_rise),
+                            " (", mixed.made, mixed.made == 1 ? " model made)" : " models made)")
                       : "",
       "; measured rises go with output errors by ", printed("%.2f", mixed.hessian_rank),
       ", with Fisher's estimate by ", printed("%.2f", mixed.fisher_rank), " (rank correlation)");
