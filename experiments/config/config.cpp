@@ -266,7 +266,9 @@ double last_lr(const TrainConfig& train) {
 
 int qat_steps(const ExperimentConfig& config) {
   if (config.qat.steps > 0) return config.qat.steps;
-  return std::max(1, static_cast<int>(std::lround(config.qat.fraction * config.train.steps)));
+  const double steps = config.qat.fraction * config.train.steps;
+  check(steps <= kMaxCount, "qat.fraction", steps, " updates cannot be counted");
+  return std::max(1, static_cast<int>(std::lround(steps)));
 }
 
 }  // namespace notch::experiments

@@ -122,6 +122,21 @@ TEST_CASE("a flag's number is checked against its range") {
         }).found == "nan");
 }
 
+TEST_CASE("an amount of bytes has a unit of 1000 or of 1024") {
+  const auto bytes = [](const char* value) {
+    return parse({"run", "x", "--temp", value}).bytes("temp", 7);
+  };
+  CHECK(parse({"run", "x"}).bytes("temp", 7) == 7);
+  CHECK(bytes("65536") == 65536);
+  CHECK(bytes("25kB") == 25000);
+  CHECK(bytes("1.5 MB") == 1500000);
+  CHECK(bytes("2KiB") == 2048);
+  CHECK(bytes("2GiB") == 2147483648.0);
+  for (const char* bad : {"many", "-1", "0", "0.5", "nan", "inf", "1e999", "2kb", "2 GiBs", "B"}) {
+    CHECK(test::error_of([&] { bytes(bad); }).found == bad);
+  }
+}
+
 TEST_CASE("help begins with an example and lists flags with defaults") {
   CHECK(parse({"run", "-h", "--nonsense"}).help());
   CHECK(parse({"--help"}).help());

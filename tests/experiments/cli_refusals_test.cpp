@@ -146,6 +146,37 @@ TEST_CASE("a directory to write is refused before the work and named") {
   CHECK(fs::exists(program / "new/config.json"));
 }
 
+TEST_CASE("a file to write has a directory and is not stdout") {
+  const Program program;
+  CHECK(program.notch("train tiny.toml -q").code == 0);
+  const auto before = program.entries();
+  const std::string model = "run/models/fp32-seed1";
+  for (const char* command : {"bench MODEL --svg ", "graph MODEL --dot ", "export MODEL --gguf "}) {
+    INFO(command);
+    std::string words = command;
+    words.replace(words.find("MODEL"), 5, model);
+    const Outcome missing = program.notch(words + "nowhere/file");
+    check_refused(missing, 4);
+    CHECK(missing.err.find("nowhere/file") != std::string::npos);
+    CHECK(missing.err.find("tmp-") == std::string::npos);
+    check_refused(program.notch(words + "-"), 2);
+  }
+  const Outcome widths =
+      program.notch(str("quantize ", model, " --method rtn --bits 2,4 --out small"));
+  check_refused(widths, 2);
+  CHECK(widths.err.find("--target-bytes") != std::string::npos);
+  CHECK(program.entries() == before);
+}
+
+TEST_CASE("a run without its models says what to name instead") {
+  const Program program;
+  CHECK(program.notch("train tiny.toml -q").code == 0);
+  CHECK(program.shell("rm -r run/models").code == 0);
+  const Outcome outcome = program.notch("bench run");
+  check_refused(outcome, 3);
+  CHECK(outcome.err.find("a report of a run's parts") != std::string::npos);
+}
+
 TEST_CASE("flags without effect are refused and values explained") {
   const Program program;
   const std::string model = program.train();

@@ -343,6 +343,8 @@ TEST_CASE("configurations that no text has set are refused") {
       [&] { validate(with([](ExperimentConfig& c) { c.model.n_head = 0; })); },
       [&] { calibration_windows(with([](ExperimentConfig& c) { c.model.block_size = 0; }), 5); },
       [&] { calibration_windows(with([](ExperimentConfig& c) { c.calib.windows = -1; }), 5); },
+      [&] { qat_steps(with([](ExperimentConfig& c) { c.qat.fraction = 1e9; })); },
+      [&] { qat_steps(with([](ExperimentConfig& c) { c.qat.fraction = kNan; })); },
       [&] { pipeline_json({}, {.pipeline = {"gptq 4"}}, {}); },
       [&] { load_config(""); },
       [&] { text_experiment(""); },
