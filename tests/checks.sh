@@ -72,7 +72,7 @@ tests_in() {
 
 clang_check() {
   need clang++ clang
-  configure clang -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++ -DNOTCH_WERROR=ON
+  configure clang -DCMAKE_UNITY_BUILD=ON -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++ -DNOTCH_WERROR=ON
   make_in clang
   echo "clang: no warning"
 }
@@ -188,12 +188,14 @@ coverage_check() {
 }
 
 tidy_check() {
+  local build=$root/build-tidy
   need clang-tidy clang-tidy
   need clang++ clang
-  configure tidy -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DNOTCH_PCH=OFF -DCMAKE_CXX_COMPILER=clang++
-  (cd "$root" && git ls-files 'autograd/*.cpp' 'nn/*.cpp' 'optim/*.cpp' 'quant/*.cpp' 'data/*.cpp' \
-    'experiments/*.cpp' | grep -v lessons/exercises |
-    xargs -P "$jobs" -n 4 clang-tidy -p build-tidy --quiet --warnings-as-errors='*')
+  # What is compiled as one is read as one: a fifth of the time.
+  configure tidy -DCMAKE_UNITY_BUILD=ON -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DNOTCH_PCH=OFF -DNOTCH_TESTS=OFF \
+    -DCMAKE_CXX_COMPILER=clang++
+  sed -n 's/^ *"file": "\(.*\)".*/\1/p' "$build/compile_commands.json" | grep -v '_f64' | sort -u |
+    xargs -P "$jobs" -n 1 clang-tidy -p "$build" --quiet --warnings-as-errors='*'
   echo "tidy: clean"
 }
 

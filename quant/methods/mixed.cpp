@@ -1,6 +1,7 @@
 #include "quant/methods/mixed.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 

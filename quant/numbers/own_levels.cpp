@@ -20,11 +20,6 @@ namespace {
 constexpr int kBeam = 8;
 constexpr int kLowestTwentieth = 14, kHighestTwentieth = 26;  // of the root mean square: 0.7 to 1.3
 
-template <class T>
-auto part(T&& all, Index first, Index n) {
-  return std::span(all).subspan(at(first), at(n));
-}
-
 void require_storable(std::span<const real> w, Index cols, ScaleType type, std::string_view where) {
   const auto largest = std::ranges::max_element(w, {}, [](real v) { return std::fabs(v); });
   if (largest == w.end() || std::fabs(*largest) <= max_scale(type)) return;

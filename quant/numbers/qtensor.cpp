@@ -5,6 +5,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/numbers/format.h"
@@ -23,11 +24,6 @@ void for_unit_runs(std::int64_t units, std::int64_t unit, const Body& body) {
   const std::int64_t run = std::max<std::int64_t>(1, kTileWeights / unit);
   parallel_for((units + run - 1) / run,
                [&](std::int64_t tile) { body(tile * run, std::min(run, units - tile * run)); });
-}
-
-template <class T>
-auto part(T&& all, std::int64_t first, std::int64_t n) {
-  return std::span(all).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n));
 }
 
 /// `n` units from `first` on.

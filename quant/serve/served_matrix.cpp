@@ -20,9 +20,8 @@ constexpr Index kPieceWeights = 786432;  // dequantized at a time: 3 MiB
 constexpr Index kWideRows = 4096;        // of products: more are a head's
 
 template <class T>
-std::span<T> part(std::span<T> all, Index first, Index n) {
-  return all.empty() ? all
-                     : all.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n));
+std::span<T> part_if_any(std::span<T> all, Index first, Index n) {
+  return all.empty() ? all : part(all, first, n);
 }
 
 /// Whether the kernels' integers can hold it.
@@ -62,8 +61,9 @@ ActivationCodes codes_for(const Context& c, const IntegerShape& shape, Index tok
 
 /// The first `tokens` of them.
 ActivationCodes first_of(const ActivationCodes& all, const IntegerShape& shape, Index tokens) {
-  return {part(all.codes, 0, tokens * shape.row_codes()), part(all.scales, 0, tokens),
-          part(all.zero_points, 0, tokens), part(all.sums, 0, tokens * shape.units())};
+  return {part_if_any(all.codes, 0, tokens * shape.row_codes()), part_if_any(all.scales, 0, tokens),
+          part_if_any(all.zero_points, 0, tokens),
+          part_if_any(all.sums, 0, tokens * shape.units())};
 }
 
 }  // namespace

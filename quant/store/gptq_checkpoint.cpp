@@ -209,7 +209,7 @@ void save_gptq(const nn::Model& model, const Quantized& quantized, const fs::pat
 
   Json about = Json::object();
   const bool groups = first.q.spec.granularity == Granularity::group;
-  about.set("quant_method", kMethod)
+  about.set("quant_method", kQuantMethod)
       .set("bits", first.q.spec.bits)
       .set("group_size", groups ? first.q.spec.group_size : std::int64_t{-1})
       .set("desc_act", false)

@@ -189,7 +189,7 @@ std::optional<Json> gptq_config(const fs::path& dir, const Json& config) {
   const Json* method = about->find("quant_method");
   const bool named = method && !method->is_null();
   // AutoGPTQ's first files do not name themselves.
-  if (named ? method->as_string(where) != kMethod : !older) return std::nullopt;
+  if (named ? method->as_string(where) != kQuantMethod : !older) return std::nullopt;
   return *about;
 }
 

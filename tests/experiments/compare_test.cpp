@@ -45,7 +45,7 @@ const Finished& finished() {
   return run;
 }
 
-TEST_CASE("A finished comparison says the same in every format") {
+TEST_CASE("A finished or interrupted comparison says the same") {
   SECTION(
       "every method has a row at every width, and post-training ones a second from the control") {
     const Finished& run = finished();
@@ -287,80 +287,79 @@ TEST_CASE("A finished comparison says the same in every format") {
       }
     }
   }
-}
+  SECTION("an interrupted run goes on to the same hash") {
+    ExperimentConfig config = tiny_experiment();
+    config.seeds = {1};
+    const Data& data = finished().data;
+    const test::TemporaryDirectory directory;
+    const fs::path path = directory / "run";
+    fs::copy(finished().path(), path, fs::copy_options::recursive);
+    std::ofstream(path / "config.resolved.toml", std::ios::binary) << to_toml(config);
+    const std::string expected = results_hash({finished().seeds[0]});
+    const auto weights = [&](std::string_view row) {
+      return path / "models" / str(row, "-seed1") / nn::kWeightsFile;
+    };
+    const auto row_file = [&](std::string_view row) {
+      return path / "seed-1" / "rows" / str(row, ".json");
+    };
 
-TEST_CASE("An interrupted run goes on to the same hash") {
-  ExperimentConfig config = tiny_experiment();
-  config.seeds = {1};
-  const Data& data = finished().data;
-  const test::TemporaryDirectory directory;
-  const fs::path path = directory / "run";
-  fs::copy(finished().path(), path, fs::copy_options::recursive);
-  std::ofstream(path / "config.resolved.toml", std::ios::binary) << to_toml(config);
-  const std::string expected = results_hash({finished().seeds[0]});
-  const auto weights = [&](std::string_view row) {
-    return path / "models" / str(row, "-seed1") / nn::kWeightsFile;
-  };
-  const auto row_file = [&](std::string_view row) {
-    return path / "seed-1" / "rows" / str(row, ".json");
-  };
-
-  std::set<std::string> remade;
-  SECTION("nothing is missing") {}
-  SECTION("killed after an artefact, before its row") {
-    for (const char* row : {"qat-lsq-int4", "rtn-int8", "control-gptq-int2"}) {
-      fs::remove(row_file(row));
-      remade.insert(row);
+    std::set<std::string> remade;
+    SECTION("nothing is missing") {}
+    SECTION("killed after an artefact, before its row") {
+      for (const char* row : {"qat-lsq-int4", "rtn-int8", "control-gptq-int2"}) {
+        fs::remove(row_file(row));
+        remade.insert(row);
+      }
     }
-  }
-  SECTION("artefacts that are gone or damaged") {
-    fs::remove_all(weights("gptq-int8").parent_path());
-    fs::resize_file(weights("qat-ste-kd-int2"), fs::file_size(weights("qat-ste-kd-int2")) / 2);
-    std::fstream(weights("rtn-int4"), std::ios::in | std::ios::out | std::ios::binary)
-        .seekp(-1, std::ios::end)
-        .put('\x55');
-    remade = {"gptq-int8", "qat-ste-kd-int2", "rtn-int4"};
-  }
-  SECTION("fp32 and the control themselves") {
-    fs::resize_file(weights("fp32"), 10);
-    fs::resize_file(weights("fp32-continue"), fs::file_size(weights("fp32-continue")) - 1);
-    fs::remove(row_file("gptq-int4"));
-    remade = {"fp32", "fp32-continue", "gptq-int4"};
-  }
-  SECTION("killed early: no row of the last width") {
+    SECTION("artefacts that are gone or damaged") {
+      fs::remove_all(weights("gptq-int8").parent_path());
+      fs::resize_file(weights("qat-ste-kd-int2"), fs::file_size(weights("qat-ste-kd-int2")) / 2);
+      std::fstream(weights("rtn-int4"), std::ios::in | std::ios::out | std::ios::binary)
+          .seekp(-1, std::ios::end)
+          .put('\x55');
+      remade = {"gptq-int8", "qat-ste-kd-int2", "rtn-int4"};
+    }
+    SECTION("fp32 and the control themselves") {
+      fs::resize_file(weights("fp32"), 10);
+      fs::resize_file(weights("fp32-continue"), fs::file_size(weights("fp32-continue")) - 1);
+      fs::remove(row_file("gptq-int4"));
+      remade = {"fp32", "fp32-continue", "gptq-int4"};
+    }
+    SECTION("killed early: no row of the last width") {
+      for (const RowResult& row : finished().seeds[0].rows) {
+        if (row.bits != 2) continue;
+        fs::remove(row_file(row.name));
+        fs::remove_all(weights(row.name).parent_path());
+        remade.insert(row.name);
+      }
+    }
+    SECTION("temporaries of a writer that was killed") {
+      fs::create_directories(path / "models" / "gptq-int4-seed1.tmp-1");
+      std::ofstream(path / "seed-1" / "rows" / "gptq-int4.json.tmp-1") << "{";
+      fs::remove(row_file("gptq-int4"));
+      remade = {"gptq-int4"};
+    }
+
+    std::map<std::string, fs::file_time_type> before;
     for (const RowResult& row : finished().seeds[0].rows) {
-      if (row.bits != 2) continue;
-      fs::remove(row_file(row.name));
-      fs::remove_all(weights(row.name).parent_path());
-      remade.insert(row.name);
+      if (fs::exists(row_file(row.name))) {
+        fs::last_write_time(row_file(row.name), fs::file_time_type{});  // long ago
+        before[row.name] = fs::last_write_time(row_file(row.name));
+      }
     }
-  }
-  SECTION("temporaries of a writer that was killed") {
-    fs::create_directories(path / "models" / "gptq-int4-seed1.tmp-1");
-    std::ofstream(path / "seed-1" / "rows" / "gptq-int4.json.tmp-1") << "{";
-    fs::remove(row_file("gptq-int4"));
-    remade = {"gptq-int4"};
-  }
-
-  std::map<std::string, fs::file_time_type> before;
-  for (const RowResult& row : finished().seeds[0].rows) {
-    if (fs::exists(row_file(row.name))) {
-      fs::last_write_time(row_file(row.name), fs::file_time_type{});  // long ago
-      before[row.name] = fs::last_write_time(row_file(row.name));
+    const std::vector<SeedResults> again = run_all(config, data, path, Earlier::resume);
+    CHECK(results_hash(again) == expected);
+    for (const auto& entry : fs::recursive_directory_iterator(path)) {
+      INFO(entry.path().string());
+      CHECK(entry.path().filename().string().find(".tmp-") == std::string::npos);
     }
-  }
-  const std::vector<SeedResults> again = run_all(config, data, path, Earlier::resume);
-  CHECK(results_hash(again) == expected);
-  for (const auto& entry : fs::recursive_directory_iterator(path)) {
-    INFO(entry.path().string());
-    CHECK(entry.path().filename().string().find(".tmp-") == std::string::npos);
-  }
-  for (const RowResult& row : again[0].rows) {
-    INFO(row.name);
-    const bool kept =
-        before.contains(row.name) && before.at(row.name) == fs::last_write_time(row_file(row.name));
-    CHECK(kept != remade.contains(row.name));
-    CHECK(row.sha256 == sha256_file(weights(row.name)));
+    for (const RowResult& row : again[0].rows) {
+      INFO(row.name);
+      const bool kept = before.contains(row.name) &&
+                        before.at(row.name) == fs::last_write_time(row_file(row.name));
+      CHECK(kept != remade.contains(row.name));
+      CHECK(row.sha256 == sha256_file(weights(row.name)));
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 // A whole run on a disk that fails: an error with a place, and what is resumed ends as if nothing had
-// been. $NOTCH_EVERY (tests/soak.sh faults) tries every call instead of one in a hundred.
+// been. $NOTCH_EVERY (tests/soak.sh faults) tries every call instead of one in two hundred.
 #include "tests/base/failing_calls.h"
 #include "tests/experiments/short_run.h"
 
@@ -7,13 +7,13 @@ namespace notch::experiments::run_faults_test {
 
 TEST_CASE("a run whose disk fails at any call is resumed") {
   const test::ShortRun run;
-  test::sweep_failing_calls([&] { run.run(); }, [&](bool) { run.go_on(); }, test::stride(101));
+  test::sweep_failing_calls([&] { run.run(); }, [&](bool) { run.go_on(); }, test::stride(199));
 }
 
 TEST_CASE("a run in a power failure is resumed to the same end") {
   const test::ShortRun run;
   test::sweep_power_failures(
-      run.folder(), [&] { run.run(); }, [&] { run.go_on(); }, test::stride(101));
+      run.folder(), [&] { run.run(); }, [&] { run.go_on(); }, test::stride(199));
 }
 
 }  // namespace notch::experiments::run_faults_test
