@@ -94,10 +94,14 @@ void refuse_file(const std::filesystem::path& file, std::string_view field, std:
 }
 
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& candidates) {
+  const std::string sought = lower(word);
   std::size_t best_distance = word.size() / 2 + 1;
   const std::string* best = nullptr;
   for (const std::string& candidate : candidates) {
-    const std::size_t distance = edit_distance(lower(word), lower(candidate));
+    const std::size_t longer = std::max(word.size(), candidate.size()),
+                      shorter = std::min(word.size(), candidate.size());
+    if (longer - shorter >= best_distance) continue;  // no distance is less
+    const std::size_t distance = edit_distance(sought, lower(candidate));
     if (distance < best_distance) {
       best_distance = distance;
       best = &candidate;

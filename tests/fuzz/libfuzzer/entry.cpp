@@ -25,7 +25,18 @@ const notch::test::fuzz::Target& chosen() {
   return *target;
 }
 
+const std::vector<std::string>& seeds() {
+  static const std::vector<std::string> made = chosen().seeds();
+  return made;
+}
+
 }  // namespace
+
+/// Seeds are made before libFuzzer counts memory: making some of them takes OpenBLAS's buffers.
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  seeds();
+  return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   return chosen().run(data, size);
@@ -35,9 +46,8 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
                                                std::size_t max, unsigned seed) {
   using namespace notch::test::fuzz;
   notch::Rng rng(seed);
-  static const std::vector<std::string> seeds = chosen().seeds();
   if (rng.below(2) == 0) return LLVMFuzzerMutate(data, size, max);
-  const std::string& other = seeds[rng.below(seeds.size())];
+  const std::string& other = seeds()[rng.below(seeds().size())];
   const std::string_view from = size < 4 ? std::string_view(other) : text_of(data, size);
   const std::string out = mutate(from, other, rng, max);
   std::copy(out.begin(), out.end(), data);
