@@ -12,17 +12,17 @@
 namespace notch::experiments {
 namespace {
 
-constexpr int kMost = 10'000;
+constexpr int kMostShards = 10'000;
 
 bool is_part(std::int64_t index, std::int64_t of) {
-  return index >= 1 && index <= of && of <= kMost;
+  return index >= 1 && index <= of && of <= kMostShards;
 }
 
 [[noreturn]] void refuse_part(std::string found) {
   throw Error({.where = "--shard",
                .what = "not a part of a run",
                .found = std::move(found),
-               .expected = str("i/n with 1 <= i <= n <= ", kMost, ": 2/4 is the second of four")});
+               .expected = str("i/n with 1 <= i <= n <= ", kMostShards, ": 2/4 is the second of four")});
 }
 
 /// A part: seeds [first, last) of the run, and of each of them piece `piece` of `pieces`.
@@ -132,7 +132,7 @@ Shard shard_in(const std::filesystem::path& directory) {
                  .where = where,
                  .what = "not a part of a run",
                  .found = str(index, '/', of),
-                 .expected = str("i/n with 1 <= i <= n <= ", kMost)});
+                 .expected = str("i/n with 1 <= i <= n <= ", kMostShards)});
   }
   return {.index = static_cast<int>(index), .of = static_cast<int>(of)};
 }
