@@ -17,9 +17,9 @@ std::string digest_hex(std::string_view header, std::span<const PieceHash> piece
 }
 
 std::string of_bytes(std::uint64_t bytes) {
-  constexpr std::size_t kDigits = 20;
+  constexpr std::size_t kPlaces = 20;
   const std::string digits = str(bytes);
-  return str(" of ", std::string(kDigits - digits.size(), '0'), digits, " bytes");
+  return str(" of ", std::string(kPlaces - digits.size(), '0'), digits, " bytes");
 }
 
 void PieceHasher::update(std::span<const std::byte> bytes) {

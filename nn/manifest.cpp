@@ -95,8 +95,10 @@ std::vector<ListedFile> read_manifest(const fs::path& dir) {
     if (bytes < 0 || entry.as_object(entry_where).size() != 2) {
       refuse_file(path, file, "not a size and a hash", entry.dump(), "bytes and sha256");
     }
-    listed.push_back({file, static_cast<std::uint64_t>(bytes),
-                      entry.at("sha256", entry_where).as_string(entry_where)});
+    const std::string& hash = entry.at("sha256", entry_where).as_string(entry_where);
+    if (hash.size() != 64 || hash.find_first_not_of("0123456789abcdef") != hash.npos)
+      refuse_file(path, file, "not a SHA-256", json_quote(hash), "64 hexadecimal digits");
+    listed.push_back({file, static_cast<std::uint64_t>(bytes), hash});
   }
   return listed;
 }
@@ -123,6 +125,10 @@ void check_listed(const fs::path& dir, const ListedFile& file) {
                 str(file.bytes, " bytes"));
   }
   const std::string actual = kernels::sha256_file(path);
+  if (is_flipped(file.sha256, actual)) {
+    refuse_file(dir / kManifestFile, file.name, "damaged: one bit of the file's SHA-256 differs",
+                file.sha256, actual);
+  }
   if (actual != file.sha256) {
     refuse_file(path, "", "damaged: SHA-256 differs from the manifest's", actual, file.sha256);
   }

@@ -85,7 +85,7 @@ OtherWeights other_weights(const fs::path& dir) {
 
 namespace {
 
-[[noreturn]] void refuse_index(const fs::path& path, std::string what, std::string tensor,
+[[noreturn]] void refuse_index(const fs::path& path, std::string what, const std::string& tensor,
                                std::string found, std::string expected) {
   refuse_file(path, tensor, std::move(what), std::move(found), std::move(expected),
               "copy all files of the model, and the index that was written with them");

@@ -124,7 +124,8 @@ TEST_CASE("every file of tests has a namespace of its own") {
     REQUIRE(std::regex_search(source, own, std::regex("\nnamespace (\\w+::)*" + name + " \\{\n")));
     CHECK_FALSE(
         std::regex_search(own.prefix().str(), std::regex("\n(using|namespace \\w+ =|TEST_CASE)")));
-    CHECK(source.ends_with("}  // " + own.str().substr(1, own.length() - 4) + "\n"));
+    CHECK(source.ends_with("}  // " +
+                           own.str().substr(1, static_cast<std::size_t>(own.length() - 4)) + "\n"));
     ++seen;
   }
   CHECK(seen > 200);

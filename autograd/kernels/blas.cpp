@@ -9,6 +9,7 @@
 #include <mutex>
 #include <new>
 #include <type_traits>
+#include <vector>
 
 #include "autograd/base/arithmetic.h"
 #include "autograd/base/error.h"
@@ -358,6 +359,12 @@ void cholesky_solve_serial(std::span<double> b, std::span<const double> l, Index
                 b.data(), static_cast<int>(std::max<Index>(1, N)));
 }
 
+/// Of OpenBLAS's library, not of its header; other flavours may lack them.
+extern "C" {
+__attribute__((weak)) void* blas_memory_alloc(int place);
+__attribute__((weak)) void blas_memory_free(void* buffer);
+}
+
 namespace {
 
 /// OpenBLAS tries for ever to get the buffer of a call's packed operands, so that without memory no
@@ -382,6 +389,11 @@ void require_buffer() {
                  .hint = "raise the limit (ulimit -v), or use fewer threads"});
   }
   ::operator delete(probe);
+  // Once made, OpenBLAS keeps a buffer: taken now, none is asked for when others have had the memory.
+  if (!blas_memory_alloc || !blas_memory_free) return;
+  std::vector<void*> buffers(static_cast<std::size_t>(threads()));
+  for (void*& buffer : buffers) buffer = blas_memory_alloc(0);
+  for (void* const buffer : buffers) blas_memory_free(buffer);
 }
 
 }  // namespace

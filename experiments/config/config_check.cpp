@@ -3,8 +3,10 @@
 #include "experiments/config/config_check.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "autograd/base/error.h"
+#include "autograd/base/files.h"
 #include "autograd/base/names.h"
 #include "experiments/config/pipeline.h"
 #include "quant/numbers/format.h"
@@ -191,9 +193,23 @@ void check_quant(const ExperimentConfig& config, const Origins& origins) {
   }
 }
 
+void check_paths(const ExperimentConfig& config, const Origins& origins) {
+  const std::pair<const char*, const std::string&> paths[] = {
+      {"data.path", config.data.path},
+      {"model.from", config.model.from},
+      {"distill.teacher", config.distill.teacher}};
+  for (const auto& [key, path] : paths) {
+    if (is_utf8(path)) continue;
+    origins.fail(key, {.what = "is not UTF-8, so that a run's configuration cannot name it",
+                       .found = path,
+                       .hint = "rename the file or the folder, or give a link to it"});
+  }
+}
+
 }  // namespace
 
 void validate(const ExperimentConfig& config, const Origins& origins) {
+  check_paths(config, origins);
   check_name(config, origins);
   check_seeds(config, origins);
   check_pipelines(config, origins);

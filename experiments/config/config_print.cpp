@@ -185,7 +185,7 @@ std::string accepts(Kind kind, const Domain& domain) {
   std::string range = range_text(domain);
   if (kind == Kind::integer && domain.high == kMaxCount)
     range = str(bound_text(domain.low), " <= x <= ", bound_text(domain.high));
-  const auto with_range = [&](std::string what) {
+  const auto with_range = [&](const std::string& what) {
     return range.empty() ? what : what + (range[0] == '>' ? " " : ", ") + range;
   };
   switch (kind) {

@@ -38,7 +38,7 @@ void check_settings(const ExperimentConfig& config, const RowConfig& row, const 
                     const Origins& origins) {
   const std::vector<PipelineStage> stages = stages_of(row, key, origins);
   const ExperimentConfig own = row_config(config, row);
-  const auto refuse = [&](std::size_t stage, std::string what, std::string hint) {
+  const auto refuse = [&](std::size_t stage, const std::string& what, std::string hint) {
     origins.fail(str(key, ".pipeline[", stage, "]"),
                  {.what = str("stage ", stage + 1, ", \"", stages[stage].text, "\": ", what),
                   .hint = std::move(hint)});

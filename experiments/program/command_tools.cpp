@@ -263,8 +263,8 @@ std::vector<std::string>& last_notes() {
 
 void note_rewritten(const fs::path& file, nn::Digest digest) {
   if (digest != nn::Digest::rewritten) return;
-  last_notes().push_back(
-      str("note: ", file.string(), " was rewritten by hand or by another program; taken as it is"));
+  last_notes().push_back(str("note: ", printable(file.string()),
+                             " was rewritten by hand or by another program; taken as it is"));
 }
 
 void require_intact(const Args& args, const fs::path& dir) {

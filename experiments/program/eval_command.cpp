@@ -1,4 +1,6 @@
 // notch eval: how well a model predicts a text, and how far it is from a base model.
+#include <system_error>
+
 #include "autograd/base/error.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
@@ -152,6 +154,20 @@ int eval_as_llama(const Args& args) {
   return 0;
 }
 
+/// The files of --dump-*: all, or none.
+void dump(const Args& args, const nn::Model& model, const DumpWindows& windows) {
+  const auto logits = args.value("dump-logits"), gradients = args.value("dump-grads");
+  if (logits) dump_logits(model, windows, *logits);
+  if (!gradients) return;
+  try {
+    dump_gradients(model, windows, *gradients);
+  } catch (...) {
+    std::error_code ignored;
+    if (logits) fs::remove(*logits, ignored);
+    throw;
+  }
+}
+
 }  // namespace
 
 std::vector<Flag> eval_flags() {
@@ -241,15 +257,13 @@ int eval_command(const Args& args) {
     base = open_artefact(args, *args.value("base"));
     require_same_text_units(model, *base, model.model().sizes().block_size);
   }
-  if (dumps) {
-    const DumpWindows windows(text.tokens, model.model().sizes().block_size, N);
-    if (const auto file = args.value("dump-logits")) dump_logits(model.model(), windows, *file);
-    if (const auto file = args.value("dump-grads")) dump_gradients(model.model(), windows, *file);
-  }
+  std::optional<DumpWindows> windows;
+  if (dumps) windows.emplace(text.tokens, model.model().sizes().block_size, N);
   std::optional<Evaluation> base_alone;
   if (base) base_alone = evaluate(base->model(), text.tokens, text.bytes_per_token);
   const Evaluation e =
       evaluate(model.model(), text.tokens, text.bytes_per_token, base ? &base->model() : nullptr);
+  if (windows) dump(args, model.model(), *windows);
   note(args, str(text.name, ": SHA-256 ", text.sha256.substr(0, 16), ", windows of ",
                  model.model().sizes().block_size, " tokens; loss in nats per token"));
   print_table(args, make_table(model, text, e, base_alone));

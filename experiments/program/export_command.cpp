@@ -1,6 +1,7 @@
 // notch export: a model stored another way: a quantized one with the same integers, or any in
 // floating point, as other programs read it.
 #include "autograd/base/error.h"
+#include "autograd/base/printable.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/program/gguf_files.h"
@@ -48,7 +49,7 @@ int export_onnx(const Args& args, const fs::path& file) {
   quant::OnnxCodes weights(from.loaded.tensors);
   nn::onnx_graph(from.model(), weights, args.has("onnx-cache"))
       .write(file, from.path.filename().string(), Existing::refuse);
-  note(args, str("written to ", file.string(), ", ", fs::file_size(file), " bytes; ",
+  note(args, str("written to ", printable(file.string()), ", ", fs::file_size(file), " bytes; ",
                  from.file_bytes, " before"));
   return 0;
 }
@@ -84,7 +85,7 @@ int export_gguf(const Args& args, const fs::path& file) {
                    "costs: notch eval ",
                    file.string(), " --base ", from.path.string(), " --text FILE"));
   }
-  note(args, str("written to ", file.string(), ", ", written.file_bytes, " bytes; ",
+  note(args, str("written to ", printable(file.string()), ", ", written.file_bytes, " bytes; ",
                  from.file_bytes, " before"));
   return 0;
 }
@@ -167,7 +168,7 @@ int export_command(const Args& args) {
            str("note: this is no smaller than --format packed, which takes ", packed, " bytes"));
     }
   }
-  note(args, str("written to ", out.string(), "; ", from.file_bytes, " bytes before"));
+  note(args, str("written to ", printable(out.string()), "; ", from.file_bytes, " bytes before"));
   return 0;
 }
 

@@ -1,5 +1,6 @@
 // notch imatrix: how large the inputs of each matrix are on a text, as llama.cpp's quantizers read it.
 #include "autograd/base/error.h"
+#include "autograd/base/printable.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/program/gguf_vocabulary.h"
@@ -73,7 +74,7 @@ int imatrix_command(const Args& args) {
   quant::save_importance(matrix, out, Existing::refuse);
   note(args,
        str(corpus.name, ": SHA-256 ", corpus.sha256.substr(0, 16), ", ", chunks, " chunks of ", ctx,
-           " tokens; ", matrix.of.size(), " matrices written to ", out.string()));
+           " tokens; ", matrix.of.size(), " matrices written to ", printable(out.string())));
   return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "autograd/base/error.h"
+#include "autograd/base/printable.h"
 #include "experiments/bench/inference_bench.h"
 #include "experiments/bench/sweep.h"
 #include "experiments/machine/machine.h"
@@ -157,8 +158,8 @@ int bench_inference_command(const Args& args) {
   if (of_run) {
     write_anew(*locked, std::array{std::string_view(kRoofline)},
                [&] { write_file(run / kRoofline, to_json(bench).dump() + "\n"); });
-    note(args, str("kept in ", (run / kRoofline).string(), "; `notch report ", run.string(),
-                   "` draws it"));
+    note(args, str("kept in ", printable((run / kRoofline).string()), "; `notch report ",
+                   printable(run.string()), "` draws it"));
   }
   if (const auto file = args.value("svg"))
     write_file(*file, svg::file_of(roofline_svg(bench)), Existing::refuse);

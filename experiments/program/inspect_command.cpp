@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/printable.h"
 #include "experiments/bench/memory_report.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
@@ -108,7 +109,7 @@ void add_quantized(Table& table, const std::string& name, const quant::QTensor& 
 }
 
 void say_file(const Args& args, const nn::SafetensorsFile& file) {
-  say(args, str(file.path().string(), ": ", file.entries().size(), " tensors, ",
+  say(args, str(printable(file.path().string()), ": ", file.entries().size(), " tensors, ",
                 fs::file_size(file.path()), " bytes"));
   for (const auto& [key, value] : file.metadata()) say(args, str("  ", key, " = ", value));
   if (!file.digest().empty()) say(args, "  digest = " + file.digest());
@@ -211,7 +212,7 @@ void inspect_memory(const Args& args, const fs::path& dir) {
 
 void inspect_checkpoint(const Args& args, const fs::path& dir) {
   const Json state = nn::load_checkpoint(dir, {});
-  say(args, str(dir.string(), ": every file has the size and SHA-256 of the manifest"));
+  say(args, str(printable(dir.string()), ": every file has the size and SHA-256 of the manifest"));
   say(args, "state " + state.dump());
   std::vector<fs::path> parts;
   for (const auto& entry : fs::directory_iterator(dir)) {

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "autograd/base/error.h"
+#include "autograd/base/printable.h"
 #include "experiments/lessons/check.h"
 #include "experiments/lessons/lesson.h"
 #include "experiments/lessons/site.h"
@@ -28,7 +29,8 @@ int run_lesson(const Args& args) {
   page.say(str("You learn ", lesson.teaches, ". Read beside this: ", lesson.source()));
   lesson.run(page);
   if (fs::exists(lessons::skeleton(lesson))) {
-    std::cout << "\nExercise: fill the blanks of\n  " << lessons::skeleton(lesson).string()
+    std::cout << "\nExercise: fill the blanks of\n  "
+              << printable(lessons::skeleton(lesson).string())
               << "\nand have it judged:\n  notch lesson check " << lesson.number << '\n';
   }
   return 0;
@@ -40,7 +42,7 @@ int check_lesson(const Args& args) {
   const fs::path file =
       args.positionals.size() > 2 ? fs::path(args.positionals[2]) : lessons::skeleton(lesson);
   lessons::require_exercise(lesson, file);
-  note(args, str("compiling ", file.string(), " ..."));
+  note(args, str("compiling ", printable(file.string()), " ..."));
   return lessons::check_exercise(lesson, file);
 }
 
@@ -50,7 +52,7 @@ int lesson_command(const Args& args) {
   if (const auto dir = args.value("html")) {
     check(args.positionals.empty(), "notch lesson --html", "takes no lesson: it writes all pages");
     write_directory(new_directory(args, "html"), lessons::write_site);
-    std::cout << (fs::path(*dir) / "index.html").string() << '\n';
+    std::cout << printable((fs::path(*dir) / "index.html").string()) << '\n';
     return 0;
   }
   if (args.positionals.empty()) return list_lessons();

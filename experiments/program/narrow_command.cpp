@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "autograd/base/error.h"
+#include "autograd/base/printable.h"
 #include "experiments/config/pipeline.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
@@ -199,7 +200,7 @@ int narrow_command(const Args& args) {
     print_table(args, ranks);
   }
   for (const std::string& line : size_lines(open_artefact(args, out))) say(args, line);
-  note(args, str("written to ", out.string(), "; ", from.file_bytes, " bytes before"));
+  note(args, str("written to ", printable(out.string()), "; ", from.file_bytes, " bytes before"));
   return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
+#include "autograd/base/printable.h"
 #include "autograd/base/shell_word.h"
 #include "experiments/machine/environment.h"
 #include "experiments/program/command_tools.h"
@@ -125,8 +126,8 @@ int new_command(const Args& args) {
                filled(filled(kCMake, "NAME", name), "PACKAGE", package_directory()));
     write_file(dir / "main.cpp", kMain);
   });
-  const auto word = [](const fs::path& path) { return shell_word(path.string()); };
-  std::cout << "Written: " << (out / "main.cpp").string()
+  const auto word = [](const fs::path& path) { return printable(shell_word(path.string())); };
+  std::cout << "Written: " << printable((out / "main.cpp").string())
             << " and CMakeLists.txt. Build and run it:\n\n"
             << "  cmake -S " << word(out) << " -B " << word(out / "build") << " && cmake --build "
             << word(out / "build") << " && " << word(out / "build" / name) << '\n';

@@ -3,6 +3,7 @@
 // Exit codes: 0 done; 2 usage or configuration, 3 input, 4 operating system, 5 numbers that are not
 // finite, 6 a verification failed; 130 and 143 interrupted; 141 the reader of stdout left before the
 // end, as in `notch ... | head`; 1 a defect of the program.
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -69,6 +70,13 @@ int report(const std::string& what, int code) {
   return code;
 }
 
+/// The next file or pipe would get the number of a standard descriptor that is closed, and be read as stdin
+/// or written to as stdout: each is /dev/null then, opened so that reading or writing fails.
+void occupy_standard_descriptors() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(fd, F_GETFD) < 0) ::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 /// OpenBLAS starts threads when it is loaded, and each waits for ever for memory that a limit denies
 /// it; the program's end then waits for them. With a limit the program starts again without them:
 /// it calls OpenBLAS from threads of its own.
@@ -116,7 +124,7 @@ int run(const std::vector<std::string>& arguments) {
   } catch (const std::length_error& e) {
     return report(str("more than memory can be asked for: ", e.what()), 4);
   } catch (const std::filesystem::filesystem_error& e) {
-    const std::string where = e.path1().empty() ? "the file system" : e.path1().string();
+    const std::string where = e.path1().empty() ? "the current directory" : e.path1().string();
     return report(Error({.fault = Fault::io, .where = where, .what = e.code().message()}).what(),
                   static_cast<int>(Fault::io));
   } catch (const std::system_error& e) {  // of threads
@@ -138,6 +146,7 @@ __attribute__((section(".preinit_array"), used)) void (*const first)() = hold_in
 
 int main(int argc, char** argv) {
   if (interrupt_waits) ::signal(SIGINT, SIG_DFL);
+  occupy_standard_descriptors();
   restart_without_blas_threads(argv);
   // Every verb finishes its work whoever reads its output; main has the one answer to a reader that
   // left, the code that a shell gives for SIGPIPE.

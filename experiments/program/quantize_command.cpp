@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "autograd/base/error.h"
+#include "autograd/base/printable.h"
 #include "experiments/bench/input_speed.h"
 #include "experiments/config/config_check.h"
 #include "experiments/config/config_effects.h"
@@ -351,7 +352,7 @@ int quantize_command(const Args& args) {
   say(args, str(quantized.layers.size(), " matrices quantized, ", std::round(1000 * moved) / 10,
                 " % of their weights moved"));
   for (const std::string& line : size_lines(open_artefact(args, out))) say(args, line);
-  note(args, "written to " + out.string());
+  note(args, "written to " + printable(out.string()));
   if (args.has("quiet")) return 0;  // measured only to be told
   if (const std::string flag = faster_flag(quantized, targets); !flag.empty()) note(args, flag);
   return 0;

@@ -6,6 +6,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
+#include "autograd/base/printable.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/report/chosen_rows.h"
@@ -45,8 +46,8 @@ void require_out(const Args& args) {
 std::string where_it_lies(const std::string& hash, const fs::path& directory) {
   const std::string out = str("\nhash     ", hash, '\n');
   if (directory.empty()) return out;
-  return str(out, "results  ", (directory / "results.md").string(),
-             "\nreport   ", (directory / "report.html").string(), '\n');
+  return str(out, "results  ", printable((directory / "results.md").string()), "\nreport   ",
+             printable((directory / "report.html").string()), '\n');
 }
 
 /// The directory of one run from several parts, so that its report can be made again from there.

@@ -5,6 +5,7 @@
 #include "autograd/base/arithmetic.h"
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
+#include "autograd/base/printable.h"
 #include "autograd/base/shell_word.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/bf16_matmul.h"
@@ -268,7 +269,7 @@ void Session::announce(const Args& args, const LoadedConfig& loaded) const {
     note(args, str("shard    ", name_of(shard_), ": ", rows, " rows of ",
                    seeds_of(config_, shard_).size(), " of the seeds"));
   }
-  note(args, str("out      ", dir_->path().string()));
+  note(args, str("out      ", printable(dir_->path().string())));
 }
 
 }  // namespace notch::experiments

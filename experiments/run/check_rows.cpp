@@ -39,7 +39,7 @@ std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const Row
     return targets;
   } catch (const Error& e) {
     const std::string& field = e.parts().field;
-    ErrorParts parts = e.parts();
+    const ErrorParts& parts = e.parts();
     if (field.starts_with("rules")) {
       origins.fail("quant.layers" + field.substr(std::string_view("rules").size()), parts);
     }

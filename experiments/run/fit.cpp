@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "autograd/base/printable.h"
 #include "experiments/machine/machine.h"
 #include "experiments/run/compare.h"
 #include "experiments/run/evaluate.h"
@@ -23,15 +24,15 @@ bool fit(const RunContext& run, std::int64_t seed, const TrainSettings& settings
 
   TrainingPhase phase(settings, parts);
   for (const nn::DamagedCheckpoint& d : phase.resume()) {
-    run.progress.note(str("warning: ", d.path.string(), " is passed over: ", d.reason));
+    run.progress.note(str("warning: ", printable(d.path.string()), " is passed over: ", d.reason));
   }
   const auto steps = static_cast<int>(phase.steps()), resumed = static_cast<int>(phase.done());
   const bool told = metrics.resume(label, resumed);
   run.progress.begin(label, steps, resumed, static_cast<int>(settings.log_every));
   if (resumed > 0) run.progress.note(str(label, ": resumed at step ", resumed));
   if (!told && settings.log_every > 0 && resumed >= settings.log_every) {
-    run.progress.note(str("warning: ", (run.dir.path() / kMetricsFile).string(), " has no line of ",
-                          label, ": its curve begins at step ", resumed));
+    run.progress.note(str("warning: ", printable((run.dir.path() / kMetricsFile).string()),
+                          " has no line of ", label, ": its curve begins at step ", resumed));
   }
 
   while (phase.done() < phase.steps()) {

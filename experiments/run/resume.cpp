@@ -8,6 +8,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
+#include "autograd/base/printable.h"
 #include "experiments/config/config_effects.h"
 #include "experiments/run/metrics.h"
 #include "experiments/run/row_facts.h"
@@ -262,8 +263,8 @@ std::vector<std::string> begin_run(const RunDir& dir, const ExperimentConfig& co
     }
   }
   if (const std::string lost = lost_curves(dir, config); !lost.empty()) {
-    notes.push_back(str("warning  ", (dir.path() / kMetricsFile).string(), " has no line of ", lost,
-                        ": the report will have no curve of it"));
+    notes.push_back(str("warning  ", printable((dir.path() / kMetricsFile).string()),
+                        " has no line of ", lost, ": the report will have no curve of it"));
   }
   forget_digests(dir.path());
   ExperimentConfig kept = config;

@@ -1,6 +1,7 @@
 #include "experiments/run/row_files.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "autograd/base/error.h"
@@ -47,7 +48,7 @@ std::string write_model(const nn::Model& model, const quant::Quantized& quantize
                         half ? nn::DType::f16 : nn::DType::f32);
   if (half) return {};
   return str(row.name, ": ", row.layers, " matrices quantized, rounding moved ",
-             static_cast<int>(1000 * row.moved + 0.5) / 10.0, " % of their weights");
+             static_cast<double>(std::lround(1000 * row.moved)) / 10, " % of their weights");
 }
 
 RowResult read_row(const fs::path& file, bool* has_digest) {

@@ -127,9 +127,11 @@ RunLock::RunLock(const fs::path& directory) : path_(directory / "run.lock") {
     fail_owned(path_, owner, other_host);
   }
   const std::string text = str(::getpid(), " ", host_name(), " ", start_ticks(::getpid()), "\n");
+  errno = ENOSPC;  // of a write that stops short
   if (::ftruncate(fd_, 0) != 0 ||
       ::pwrite(fd_, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
     const int error = errno;
+    ::unlink(path_.c_str());
     ::close(fd_);
     fail_io(path_, error);
   }

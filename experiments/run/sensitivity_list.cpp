@@ -12,7 +12,7 @@
 
 namespace notch::experiments {
 
-SensitivityList::SensitivityList(fs::path file, std::string key)
+SensitivityList::SensitivityList(const fs::path& file, std::string key)
     : file_(behind_link(file)), key_(std::move(key)) {
   read();
 }

@@ -15,7 +15,7 @@ namespace notch::experiments {
 class SensitivityList {
  public:
   /// `key` stands for what was measured: model, method and text. A line that does not read is measured again.
-  SensitivityList(std::filesystem::path file, std::string key);
+  SensitivityList(const std::filesystem::path& file, std::string key);
 
   std::optional<quant::Sensitivity> find(std::string_view layer, int bits) const;
   /// Adds a line to those that the file has by now, of other keys too. Throws Fault::io.

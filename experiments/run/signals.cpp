@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -85,7 +86,7 @@ void end_on_word(int from) {
   do {
     got = ::read(from, &byte, 1);
   } while (got < 0 && errno == EINTR);
-  if (got != 1) return;
+  if (got != 1 || std::ranges::find(kSignals, byte) == std::end(kSignals)) return;
   abandon_temporaries();
   ::signal(byte, SIG_DFL);
   ::kill(::getpid(), byte);

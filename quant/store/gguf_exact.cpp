@@ -116,7 +116,7 @@ bool holds_minimum(const StoredLevels& w) {
 
 const nn::GgufType& exact_type(const QTensor& q, std::string_view where,
                                const nn::GgufType* wanted) {
-  const auto refuse = [&](std::string what, std::string hint) {
+  const auto refuse = [&](std::string what, const std::string& hint) {
     throw Error({.where = std::string(where),
                  .what = std::move(what),
                  .hint = hint + ", or --requantize rounds the weights once more"});

@@ -141,7 +141,7 @@ class Writer {
 
   void push(const std::string& param, const std::string& as, const nn::GgufType& type,
             std::int64_t rows, std::int64_t cols, bool vector,
-            std::function<void(std::int64_t row, std::vector<std::byte>& out)> write_row) {
+            const std::function<void(std::int64_t row, std::vector<std::byte>& out)>& write_row) {
     if (!vector && as.starts_with("blk.")) most = &type;
     const auto write = [this, param, write_row](std::int64_t first, std::int64_t n, auto& out) {
       for (std::int64_t r = first; r < first + n; ++r)

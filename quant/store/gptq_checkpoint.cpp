@@ -113,9 +113,9 @@ Parts parts_of(const NamedQTensor& t, const Layer& layer) {
 }
 
 template <class T>
-nn::TensorSource source_of(std::string name, nn::DType dtype, nn::FileShape shape,
+nn::TensorSource source_of(const std::string& name, nn::DType dtype, const nn::FileShape& shape,
                            const std::vector<T>& values) {
-  return nn::raw_tensor(std::move(name), dtype, std::move(shape), std::as_bytes(std::span(values)));
+  return nn::raw_tensor(name, dtype, shape, std::as_bytes(std::span(values)));
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ Settings read_settings(const Json& about, const fs::path& path) {
     const Json* value = about.find(key);
     return value && !value->is_null() ? value : nullptr;
   };
-  const auto refuse_key = [&](std::string key, std::string found, std::string expected) {
+  const auto refuse_key = [&](const std::string& key, std::string found, std::string expected) {
     refuse_file(path, "quantization_config." + key, "not a quantization this program reads",
                 std::move(found), std::move(expected));
   };

@@ -109,7 +109,7 @@ TEST_CASE("A base computes once what is kept of it") {
   const auto passes_of_two = [&](std::size_t bytes) {
     passes = 0;
     KeptLogits kept(*base, tokens, bytes);
-    for (const std::uint64_t seed : {2, 3}) {
+    for (const std::uint64_t seed : {std::uint64_t{2}, std::uint64_t{3}}) {
       const auto model = make_gpt(tiny_config(), seed);
       const Evaluation e = evaluate(*model, 1, kept);
       const int so_far = passes;

@@ -36,7 +36,7 @@ TEST_CASE("without memory the program ends with code 4, at once") {
   const Program program;
   const std::string model = program.train();
   // GPTQ calls OpenBLAS, whose buffer takes 128 MiB. 127: not even the libraries could be loaded.
-  const std::string gptq = " timeout 60 \"$NOTCH\" quantize " + model +
+  const std::string gptq = " timeout -s KILL 60 \"$NOTCH\" quantize " + model +
                            " -b 4 --method gptq --text text.txt --out q -q ";
   const Outcome outcome = program.shell(
       "for v in 40000 60000 80000 100000 130000 160000 200000 250000 300000 400000 600000; do\n"
@@ -53,7 +53,72 @@ TEST_CASE("without memory the program ends with code 4, at once") {
   CHECK(outcome.err.find("error: ") != std::string::npos);
 }
 
+TEST_CASE("memory that ends after the first products ends the program too") {
+  const Program program;
+  // OpenBLAS would try for ever to get a buffer for a thread that multiplies for the first time.
+  const std::string train =
+      " timeout -s KILL 60 \"$NOTCH\" train tiny.toml --force -q -t 2 model.n_embd=256 "
+      "model.n_layer=3 "
+      "train.steps=2 "
+      "train.warmup=1 train.eval_every=0 >/dev/null 2>&1";
+  const Outcome outcome = program.shell(
+      "for v in 330000 350000 370000 390000 410000 430000 450000; do\n"
+      "  (ulimit -v $v;" +
+      train +
+      ")\n"
+      "  code=$?; case $code in 0|4) ;; *) echo \"$v KiB: $code\";; esac\n"
+      "done");
+  CAPTURE(outcome.out);
+  CHECK(outcome.out.empty());
+}
+
 #endif
+
+TEST_CASE("a closed stdin or stdout is an error, never another file") {
+  const Program program;
+  const std::string model = program.train();
+  const auto before = program.entries();
+  const std::string verbs[] = {"inspect " + model, "tokenize " + model + " --text text.txt",
+                               "sample " + model + " -n 5", "help", "config"};
+  for (const std::string& verb : verbs) {
+    for (const char* closed : {">&-", "<&- >&-", "<&- >&- 2>&-"}) {
+      CAPTURE(verb, closed);
+      const Outcome outcome = program.shell("timeout -s KILL 60 \"$NOTCH\" " + verb + ' ' + closed);
+      CHECK(outcome.code == 4);
+      if (std::string_view(closed).find("2>") == std::string_view::npos)
+        CHECK(outcome.err.find("stdout cannot be written") != std::string::npos);
+    }
+  }
+  for (const char* closed : {"<&-", "<&- 2>&-"}) {
+    CAPTURE(closed);
+    const Outcome outcome =
+        program.shell("timeout -s KILL 60 \"$NOTCH\" eval " + model + " --text - " + closed);
+    CHECK((outcome.code == 3 || outcome.code == 4));
+  }
+  CHECK(program.entries() == before);
+  CHECK(
+      program.shell("timeout -s KILL 60 \"$NOTCH\" run tiny.toml --out other <&- 2>&- >log").code ==
+      0);
+}
+
+TEST_CASE("a run's configuration can name its text, or the run is refused") {
+  const Program program;
+  const Outcome outcome = program.shell(
+      "name=$(printf 'd\\377.txt'); cp text.txt \"$name\"; notch run \"$name\" --out r");
+  check_refused(outcome, 2);
+  CHECK(outcome.err.find("data.path: is not UTF-8") != std::string::npos);
+  CHECK(outcome.err.find("d\\xFF.txt") != std::string::npos);
+  CHECK_FALSE(fs::exists(program / "r"));
+}
+
+TEST_CASE("a lock that cannot be written goes again") {
+  const Program program;
+  REQUIRE(program.notch("run tiny.toml -q").code == 0);
+  const auto before = program.entries();
+  const Outcome outcome = program.shell("(ulimit -f 0; notch report run 2>&1) | cat >&2");
+  CHECK(outcome.err.find("run.lock: ") != std::string::npos);
+  CHECK(program.entries() == before);
+}
 
 TEST_CASE("a file at its size limit is an error that says so") {
   const Program program;
@@ -171,6 +236,18 @@ TEST_CASE("names are shown with what would steer a terminal escaped") {
     CHECK(said.find('\x1b') == std::string::npos);
     CHECK(said.find("\u202e") == std::string::npos);
     CHECK(said.find("\\u001B[2J\\u202Ey") != std::string::npos);
+  }
+  // What is printed about a directory of such a name, a line feed included.
+  const std::string name = "name=$(printf 'x\\033[2J\\n\\342\\200\\256y'); ";
+  for (const char* command : {"run tiny.toml --out \"$name\"", "report \"$name\"",
+                              "inspect \"$name/models/fp32-seed1337\"", "new \"$name/n\""}) {
+    const Outcome outcome = program.shell(name + "notch " + command);
+    CAPTURE(command, outcome.out, outcome.err);
+    CHECK(outcome.code == 0);
+    const std::string said = outcome.out + outcome.err;
+    CHECK(said.find('\x1b') == std::string::npos);
+    CHECK(said.find("\u202e") == std::string::npos);
+    CHECK(said.find("x\\u001B[2J\\n\\u202Ey") != std::string::npos);
   }
 }
 

@@ -324,8 +324,8 @@ TEST_CASE("after a tenth of a run its end is known to a fifth") { check_times(0,
 
 TEST_CASE("after a tenth of a resumed run, too") {
   // After fp32 in the control; in the first row of QAT; where the last rows are there already.
-  for (const std::size_t first : {1, 8}) {
-    for (const std::size_t last : {0, 6}) {
+  for (const std::size_t first : {std::size_t{1}, std::size_t{8}}) {
+    for (const std::size_t last : {std::size_t{0}, std::size_t{6}}) {
       CAPTURE(first, last);
       check_times(first, last);
     }

@@ -101,6 +101,26 @@ TEST_CASE("the file that differs is named, with what was written") {
   CHECK(parts.hint.find("--no-verify") == std::string::npos);
 }
 
+TEST_CASE("a damaged hash is the manifest's damage, not the file's") {
+  const TemporaryDirectory dir;
+  save(dir.path());
+  const std::string good = read_file(dir / "manifest.json");
+  const std::size_t at = good.find("sha256\"");
+  REQUIRE(at != std::string::npos);
+  const std::size_t digits = good.find('"', at + std::strlen("sha256\"")) + 1;
+  for (int bit = 0; bit < 7; ++bit) {
+    std::string other = good;
+    other[digits] = static_cast<char>(other[digits] ^ 1 << bit);
+    CAPTURE(bit, other[digits]);
+    put_file(dir / "manifest.json", other);
+    const ErrorParts parts = error_of([&] { require_intact(dir.path()); });
+    CHECK(parts.fault == Fault::input);
+    CHECK(fs::path(parts.where).filename().string().starts_with("manifest.json"));
+  }
+  put_file(dir / "manifest.json", good);
+  CHECK(require_intact(dir.path()).empty());
+}
+
 TEST_CASE("a file that was renamed is missing, and its new name is named") {
   const TemporaryDirectory dir;
   save(dir.path());
