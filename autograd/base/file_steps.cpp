@@ -32,11 +32,10 @@ void fail_on(const fs::path& path, std::string_view action, int error, std::uint
     parts.hint = "the disk is not full: `ulimit -f`, or the file system, allows no longer file";
   } else if (error == ENOSPC || error == EDQUOT) {
     struct statvfs disk {};
-    if (::statvfs(parent_of(path).c_str(), &disk) != 0) {
-      // nothing to add
-    } else if (disk.f_files > 0 && disk.f_favail == 0) {
+    const bool known = ::statvfs(parent_of(path).c_str(), &disk) == 0;
+    if (known && disk.f_files > 0 && disk.f_favail == 0) {
       parts.found = "no inode free: too many files";
-    } else {
+    } else if (known) {
       parts.expected = str("room for ", needed, " bytes");
       parts.found = str(std::uint64_t{disk.f_bavail} * disk.f_frsize, " bytes free");
     }

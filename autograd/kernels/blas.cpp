@@ -26,6 +26,9 @@
 // LAPACK lives in libopenblas as well, but Debian ships no LAPACKE there.
 extern "C" {
 void dpotrf_(const char* uplo, const int* n, double* a, const int* lda, int* info);
+// Of the library, not of its header; other flavours may lack them.
+__attribute__((weak)) void* blas_memory_alloc(int place);
+__attribute__((weak)) void blas_memory_free(void* buffer);
 }
 
 namespace notch::kernels {
@@ -359,12 +362,6 @@ void cholesky_solve_serial(std::span<double> b, std::span<const double> l, Index
                 b.data(), static_cast<int>(std::max<Index>(1, N)));
 }
 
-/// Of OpenBLAS's library, not of its header; other flavours may lack them.
-extern "C" {
-__attribute__((weak)) void* blas_memory_alloc(int place);
-__attribute__((weak)) void blas_memory_free(void* buffer);
-}
-
 namespace {
 
 /// OpenBLAS tries for ever to get the buffer of a call's packed operands, so that without memory no
@@ -389,9 +386,9 @@ void require_buffer() {
                  .hint = "raise the limit (ulimit -v), or use fewer threads"});
   }
   ::operator delete(probe);
-  // Once made, OpenBLAS keeps a buffer: taken now, none is asked for when others have had the memory.
+  // OpenBLAS keeps those it has made, 50 at least: taken now, none is asked for without memory later.
   if (!blas_memory_alloc || !blas_memory_free) return;
-  std::vector<void*> buffers(static_cast<std::size_t>(threads()));
+  std::vector<void*> buffers(static_cast<std::size_t>(std::min(threads(), 32)));
   for (void*& buffer : buffers) buffer = blas_memory_alloc(0);
   for (void* const buffer : buffers) blas_memory_free(buffer);
 }

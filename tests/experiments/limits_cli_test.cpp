@@ -53,7 +53,7 @@ TEST_CASE("without memory the program ends with code 4, at once") {
   CHECK(outcome.err.find("error: ") != std::string::npos);
 }
 
-TEST_CASE("memory that ends after the first products ends the program too") {
+TEST_CASE("memory that ends after the first products ends the run") {
   const Program program;
   // OpenBLAS would try for ever to get a buffer for a thread that multiplies for the first time.
   const std::string train =
@@ -101,7 +101,7 @@ TEST_CASE("a closed stdin or stdout is an error, never another file") {
       0);
 }
 
-TEST_CASE("a run's configuration can name its text, or the run is refused") {
+TEST_CASE("a text that no configuration can name is refused") {
   const Program program;
   const Outcome outcome = program.shell(
       "name=$(printf 'd\\377.txt'); cp text.txt \"$name\"; notch run \"$name\" --out r");
