@@ -19,10 +19,11 @@ bool is_part(std::int64_t index, std::int64_t of) {
 }
 
 [[noreturn]] void refuse_part(std::string found) {
-  throw Error({.where = "--shard",
-               .what = "not a part of a run",
-               .found = std::move(found),
-               .expected = str("i/n with 1 <= i <= n <= ", kMostShards, ": 2/4 is the second of four")});
+  throw Error(
+      {.where = "--shard",
+       .what = "not a part of a run",
+       .found = std::move(found),
+       .expected = str("i/n with 1 <= i <= n <= ", kMostShards, ": 2/4 is the second of four")});
 }
 
 /// A part: seeds [first, last) of the run, and of each of them piece `piece` of `pieces`.
