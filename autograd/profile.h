@@ -7,10 +7,11 @@
 // nothing is asked of the heap. Names are not copied: they must outlive the profile.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <string_view>
 #include <vector>
+
+#include "autograd/base/clock.h"
 
 namespace notch {
 
@@ -22,6 +23,10 @@ class Profile {
     std::string_view label{};                         ///< the layer that recorded the node
     double forward = 0, backward = 0, optimizer = 0;  ///< seconds since clear()
   };
+  /// Of seconds that never go back.
+  using Clock = double (*)();
+  explicit Profile(Clock now = seconds_now) : now_(now) {}
+
   const std::vector<Row>& rows() const { return rows_; }
   /// Whole steps since clear(), and the seconds they took.
   std::int64_t steps() const { return steps_; }
@@ -51,22 +56,19 @@ class Profile {
    public:
     Scope(Profile* profile, std::string_view op, std::string_view label, Pass pass)
         : profile_(profile), op_(op), label_(label), pass_(pass) {
-      if (profile_) start_ = Clock::now();
+      if (profile_) start_ = profile_->now_();
     }
     ~Scope() {
-      if (!profile_) return;
-      const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-      profile_->add(op_, label_, pass_, seconds > 0 ? seconds : 0);  // clocks may go back
+      if (profile_) profile_->add(op_, label_, pass_, profile_->now_() - start_);
     }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
    private:
-    using Clock = std::chrono::steady_clock;
     Profile* profile_;
     std::string_view op_, label_;
     Pass pass_;
-    Clock::time_point start_{};
+    double start_ = 0;
   };
 
  private:
@@ -78,6 +80,7 @@ class Profile {
     return rows_.emplace_back(Row{op, label});
   }
 
+  Clock now_;
   std::vector<Row> rows_{};
   std::int64_t steps_ = 0;
   double seconds_ = 0;

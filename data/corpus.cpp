@@ -120,10 +120,12 @@ TokenData tokenize(const Corpus& corpus, const Tokenizer& tokenizer, const fs::p
         " bytes of a text of ", corpus.text.size());
   TokenData tokens;
   tokens.vocab_size = tokenizer.vocab_size();
+  // A text that one tokenizer refuses must not come from the cache of another that takes it.
+  const char* form = tokenizer.vocabulary().nfc ? "NFC\n" : "";
   const std::string key =
       cache.empty() ? ""
                     : sha256(str("tokens\n", corpus.sha256, "\n", tokenizer.definition_hash(), "\n",
-                                 corpus.train_bytes, "\n", corpus.val_bytes, "\n"));
+                                 corpus.train_bytes, "\n", corpus.val_bytes, "\n", form));
   if (cache.empty() || !read_token_cache(cache, key, tokens)) {
     tokens.train = tokenizer.encode16(corpus.train());
     tokens.val = tokenizer.encode16(corpus.val());

@@ -9,6 +9,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/sha256.h"
 #include "data/tokenizer_json.h"
+#include "data/unicode.h"
 #include "data/vocab_files.h"
 
 namespace notch::data {
@@ -131,7 +132,11 @@ Tokenizer Tokenizer::train(std::string_view text, int vocab_size) {
 
 Tokenizer Tokenizer::load(const fs::path& directory) {
   const fs::path whole = directory / "tokenizer.json", words = directory / "vocab.json";
-  if (!fs::exists(whole)) return of(read_vocab_files(directory));
+  check_tokenizer_config(directory);
+  if (!fs::exists(whole) && !fs::is_symlink(whole)) {  // a link that leads nowhere is meant
+    if (fs::is_directory(directory)) require_vocab_files(directory);
+    return of(read_vocab_files(directory));
+  }
   Vocabulary vocabulary = read_tokenizer_json(whole);
   // Scripts that add tokens edit vocab.json; the tokenizer.json that we wrote is then the older of the two.
   const bool was_edited = fits_vocab_files(vocabulary) && fs::exists(words) &&
@@ -183,6 +188,28 @@ std::int32_t Tokenizer::id_of_byte(std::string_view text, std::size_t offset) co
                .found = printable ? str(hex, " '", text[offset], "'") : std::string(hex),
                .expected = "only bytes that occurred in the tokenizer's text",
                .hint = "remove the character, or train with tokenizer \"byte\" or \"bpe\""});
+}
+
+void Tokenizer::require_nfc(std::string_view text, std::size_t begin, std::size_t end) const {
+  text = text.substr(0, end);
+  for (std::size_t at = begin; at < end;) {
+    const Char c = char_at(text, at);
+    if (!is_kept_by_nfc(c.code_point)) {
+      char code[16];
+      std::snprintf(code, sizeof code, "U+%04X", static_cast<unsigned>(c.code_point));
+      throw Error({.fault = Fault::input,
+                   .where = str("text: byte offset ", at),
+                   .what = "this tokenizer puts texts into Unicode's NFC first, which is not done "
+                           "here: it may change this character or the one before it",
+                   .field = "text",
+                   .found = str(code, " '", text.substr(at, c.bytes), "'"),
+                   .expected = "characters that NFC leaves as they are: composed letters, "
+                               "ideographs, punctuation, pictures",
+                   .hint = "if none is left after unicodedata.normalize(\"NFC\", text) in Python, "
+                           "use that; else leave the character out"});
+    }
+    at += c.bytes;
+  }
 }
 
 std::pair<std::size_t, std::int32_t> Tokenizer::next_added(const Search& search,
@@ -253,8 +280,10 @@ std::vector<Id> Tokenizer::encode_as(std::string_view text) const {
       begin += token(id).size();
     }
   };
-  split(searches_[0], 0, text.size(),
-        [&](std::size_t begin, std::size_t end) { split(searches_[1], begin, end, encode_rest); });
+  split(searches_[0], 0, text.size(), [&](std::size_t begin, std::size_t end) {
+    if (vocabulary_.nfc) require_nfc(text, begin, end);
+    split(searches_[1], begin, end, encode_rest);
+  });
   return out;
 }
 

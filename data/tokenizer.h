@@ -46,7 +46,8 @@ class Tokenizer {
   /// wrote, or another program. These two also where tokenizer.json is as `save` wrote it and vocab.json
   /// is not: scripts that add tokens edit that one. The kind follows from the vocabulary: merges mean bpe; none and,
   /// but for added tokens, the 256 bytes in their order mean byte; none and other bytes mean char.
-  /// Errors as read_tokenizer_json and read_vocab_files.
+  /// Errors as read_tokenizer_json and read_vocab_files; Fault::input, too, for a directory without
+  /// either (require_vocab_files) and as check_tokenizer_config.
   static Tokenizer load(const fs::path& directory);
   /// The same of a vocabulary that was read from elsewhere.
   static Tokenizer of(Vocabulary vocabulary);
@@ -69,7 +70,7 @@ class Tokenizer {
   /// Added tokens that are written in the text become their ids, the leftmost first and of several
   /// the longest; what is between them is encoded as a text of its own.
   /// decode(encode(x)) == x for every x without an error. Throws Fault::input naming the byte and
-  /// its offset when the vocabulary lacks one.
+  /// its offset when the vocabulary lacks one, or a character that NFC may change (Vocabulary::nfc).
   std::vector<std::int32_t> encode(std::string_view text) const;
 
   /// As encode, in 16 bits: for whole corpora. Throws Fault::input for a vocabulary of more than
@@ -79,7 +80,8 @@ class Tokenizer {
   /// The bytes of `ids`; a prefix of a text may end inside a UTF-8 sequence. Errors as `token`.
   std::string decode(std::span<const std::int32_t> ids) const;
 
-  /// SHA-256 of what encode depends on: two tokenizers with the same one encode alike.
+  /// SHA-256 of what encode depends on: two tokenizers with the same one encode alike what both take
+  /// (Vocabulary::nfc is left out, as GGUF does not say it).
   std::string definition_hash() const;
 
  private:
@@ -93,6 +95,8 @@ class Tokenizer {
   template <class Id>
   std::vector<Id> encode_as(std::string_view text) const;
   std::int32_t id_of_byte(std::string_view text, std::size_t offset) const;
+  /// Throws Fault::input for a character of [begin, end) that is not is_kept_by_nfc.
+  void require_nfc(std::string_view text, std::size_t begin, std::size_t end) const;
   /// Where the next of the tokens is in [from, end), and its id; `end` and -1 when there is none.
   std::pair<std::size_t, std::int32_t> next_added(const Search& search, std::string_view text,
                                                   std::size_t from, std::size_t end) const;

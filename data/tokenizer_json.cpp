@@ -8,6 +8,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/file_form.h"
 #include "data/known_ids.h"
+#include "data/unicode.h"
 #include "data/vocab_files.h"
 
 namespace notch::data {
@@ -18,6 +19,7 @@ struct NamedPattern {
   std::string_view regex{};
 };
 
+/// The first of a pattern is written; the others say the same.
 constexpr std::array kPatterns{
     NamedPattern{SplitPattern::gpt2,
                  R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"},
@@ -26,7 +28,9 @@ constexpr std::array kPatterns{
                  R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
     NamedPattern{SplitPattern::qwen2,
                  R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
-                 R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}};
+                 R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
+    NamedPattern{SplitPattern::gpt2,  // tiktoken's
+                 R"('(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"}};
 
 /// One object of the file, with the keys that lead to it in every error.
 class Part {
@@ -105,6 +109,18 @@ SplitPattern read_split(const Part& split) {
   split.refuse("pattern", split.get("pattern"), "the pattern of GPT-2, of Llama 3 or of Qwen 2");
 }
 
+/// Whether texts become NFC first. A sequence of nothing changes nothing.
+bool read_normalizer(const Part& root) {
+  const Json& whole = root.get("normalizer");
+  if (whole.is_null()) return false;
+  const std::vector<Part> parts = sequence(root.part("normalizer"), "normalizers");
+  for (const Part& part : parts) {
+    if (part.type() != "NFC") root.refuse("normalizer", whole, "null or NFC");
+    part.only({"type"});
+  }
+  return !parts.empty();
+}
+
 PreTokenizer read_pre_tokenizer(const Part& root) {
   constexpr std::string_view kExpected = "ByteLevel, [Digits, ByteLevel] or [Split, ByteLevel]";
   const Json& whole = root.get("pre_tokenizer");
@@ -143,10 +159,10 @@ void check_post_processor(const Part& root) {
 }
 
 void check_model(const Part& model) {
-  model.only({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-              "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
   const Json& type = model.get("type");  // old files have none
   if (!type.is_null() && model.type() != "BPE") model.refuse("type", type, "\"BPE\"");
+  model.only({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+              "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
   const Json& dropout = model.get("dropout");
   if (!dropout.is_null() && !(dropout.is_number() && dropout.as_number("dropout") == 0)) {
     model.refuse("dropout", dropout, "null");
@@ -158,8 +174,18 @@ void check_model(const Part& model) {
   model.require("byte_fallback", false, false);
 }
 
+/// What NFC makes of a token that is searched for behind it is not known, unless it is kept.
+bool is_searched_as_written(const AddedToken& token, std::string_view content) {
+  for (std::size_t at = 0; token.normalized && at < content.size();) {
+    const Char c = char_at(content, at);
+    if (!is_kept_by_nfc(c.code_point)) return false;
+    at += c.bytes;
+  }
+  return true;
+}
+
 /// Added tokens with their texts; only the id and the flags are filled in.
-std::vector<std::pair<AddedToken, std::string>> read_added(const Part& root) {
+std::vector<std::pair<AddedToken, std::string>> read_added(const Part& root, bool nfc) {
   std::vector<std::pair<AddedToken, std::string>> all;
   if (root.get("added_tokens").is_null()) return all;
   const Json::Array& tokens = root.get("added_tokens").as_array(root.where("added_tokens"));
@@ -177,6 +203,9 @@ std::vector<std::pair<AddedToken, std::string>> read_added(const Part& root) {
                     .special = token.flag("special", false),
                     .normalized = token.flag("normalized", true)},
                    content});
+    if (nfc && !is_searched_as_written(all.back().first, content)) {
+      token.refuse("content", token.get("content"), "characters that NFC leaves as they are");
+    }
   }
   return all;
 }
@@ -263,12 +292,14 @@ std::string tokenizer_json(const Vocabulary& vocabulary) {
       .set("add_prefix_space", true)
       .set("trim_offsets", true)
       .set("use_regex", true);
+  Json normalizer;
+  if (vocabulary.nfc) normalizer.set("type", "NFC");
   Json json = Json::object();
   json.set("version", "1.0")
       .set("truncation", Json())
       .set("padding", Json())
       .set("added_tokens", std::move(added))
-      .set("normalizer", Json())
+      .set("normalizer", std::move(normalizer))
       .set("pre_tokenizer", pre_tokenizer_json(vocabulary.pre_tokenizer))
       .set("post_processor", vocabulary.post_processor)
       .set("decoder", std::move(decoder))
@@ -290,24 +321,21 @@ std::string tokenizer_config_json(const Vocabulary& vocabulary) {
 
 Vocabulary read_tokenizer_json(const fs::path& path) {
   const std::string file = path.string();
-  const std::string text = read_file(path, kMaxVocabularyBytes);
-  refuse_known_form(file, text, "a JSON object");
+  const std::string text = read_vocabulary_text(path, "a JSON object");
   const Json json = Json::parse(text, file);
   const Part root(json, file, "");
   // truncation and padding are of batches: what uses the file sets them anew.
   root.only({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
              "post_processor", "decoder", "model"});
-  if (!root.get("normalizer").is_null()) {
-    root.refuse("normalizer", root.get("normalizer"), "null");
-  }
+  const Part model = root.part("model");
+  check_model(model);
   if (!root.get("decoder").is_null() && root.part("decoder").type() != "ByteLevel") {
     root.refuse("decoder", root.get("decoder"), "ByteLevel");
   }
   check_post_processor(root);
-  const Part model = root.part("model");
-  check_model(model);
 
   Vocabulary v;
+  v.nfc = read_normalizer(root);
   v.pre_tokenizer = read_pre_tokenizer(root);
   v.ignore_merges = model.flag("ignore_merges", false);
   v.post_processor = root.get("post_processor");
@@ -319,7 +347,7 @@ Vocabulary read_tokenizer_json(const fs::path& path) {
     known.insert(ids.back());
   }
   const std::size_t in_model = ids.size();
-  for (auto& [token, content] : read_added(root)) {
+  for (auto& [token, content] : read_added(root, v.nfc)) {
     const auto at = known.find(content);
     if (at == known.end()) {
       ids.emplace_back(content, token.id);

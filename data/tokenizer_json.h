@@ -21,8 +21,8 @@ std::string tokenizer_config_json(const Vocabulary& vocabulary);
 
 /// Reads the file. What would change the tokens and is not one of these is refused by its key and
 /// name (Fault::input): model BPE; pre-tokenizer ByteLevel, alone or after Digits or after a Split
-/// with one of the patterns of SplitPattern; no normalizer; decoder ByteLevel; added tokens that
-/// take no spaces with them. Of the post-processors ByteLevel and TemplateProcessing are known:
+/// with one of the patterns of SplitPattern; no normalizer, or NFC (Qwen 2's: Vocabulary::nfc);
+/// decoder ByteLevel; added tokens that take no spaces with them. Of the post-processors ByteLevel and TemplateProcessing are known:
 /// both leave the tokens of a text as they are. Ids must be 0..n-1 without gap or duplicate, and a
 /// merge join two tokens into one. A missing file is Fault::io.
 Vocabulary read_tokenizer_json(const fs::path& path);

@@ -18,6 +18,10 @@ CharClass class_of(char32_t code_point);
 /// Whether it is a number since Unicode 17.0 only: to \p{N} above it is one of the others.
 bool is_newer_number(char32_t code_point);
 
+/// Whether every text of such characters is its own NFC, the form that Unicode composes. Of the
+/// others, among which those are that compose with the one before, some texts may be so too.
+bool is_kept_by_nfc(char32_t code_point);
+
 /// One character of a text. A byte that begins no valid UTF-8 sequence is a character of its own:
 /// of class other, as the replacement character is that other programs put in its place.
 struct Char {

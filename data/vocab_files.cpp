@@ -1,7 +1,9 @@
 #include "data/vocab_files.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
+#include <system_error>
 #include <unordered_map>
 
 #include "autograd/base/error.h"
@@ -14,15 +16,9 @@ namespace {
 
 constexpr std::string_view kVersionLine = "#version: 0.2";
 
-bool looks_special(std::string_view spelling) {
-  return spelling.size() > 2 && ((spelling.starts_with('<') && spelling.ends_with('>')) ||
-                                 (spelling.starts_with('[') && spelling.ends_with(']')));
-}
-
 /// An object of tokens and ids.
 std::vector<std::pair<std::string, std::int64_t>> read_ids(const fs::path& path) {
-  const std::string text = read_file(path, kMaxVocabularyBytes);
-  refuse_known_form(path.string(), text, "a JSON object of tokens and ids");
+  const std::string text = read_vocabulary_text(path, "a JSON object of tokens and ids");
   const Json json = Json::parse(text, path.string());
   std::vector<std::pair<std::string, std::int64_t>> ids;
   for (const auto& [spelling, id] : json.as_object(path.string())) {
@@ -58,8 +54,10 @@ std::vector<Merge> read_merges(const std::string& file, std::string_view text,
   std::size_t line_number = 0;
   while (!text.empty()) {
     const std::size_t end = text.find('\n');
-    const std::string_view line = text.substr(0, end);
+    std::string_view line = text.substr(0, end);
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    // No token has the character itself: the alphabet spells it U+010D.
+    if (line.ends_with('\r')) line.remove_suffix(1);
     ++line_number;
     if (line_number == 1 && line.starts_with("#version:")) continue;
     const std::string where = str(file, ":", line_number);
@@ -74,7 +72,36 @@ std::vector<Merge> read_merges(const std::string& file, std::string_view text,
   return merges;
 }
 
+/// Other programs' tokenizers, by their files.
+struct ForeignFile {
+  std::string_view name{};  ///< or its end, from a '.' on
+  std::string_view what{};
+  std::string_view hint{};
+};
+constexpr std::string_view kConvert =
+    "transformers' AutoTokenizer.from_pretrained(DIR).save_pretrained(OUT) may write a "
+    "tokenizer.json; byte-level BPE can be read from it";
+constexpr std::string_view kNotBytes = "use a model whose tokenizer is byte-level BPE";
+constexpr std::array kForeignFiles{
+    ForeignFile{"encoder.json", "of GPT-2's first release",
+                "encoder.json and vocab.bpe are vocab.json and merges.txt by their first names: "
+                "rename them"},
+    ForeignFile{"tokenizer.model", "of SentencePiece or tiktoken", kConvert},
+    ForeignFile{".tiktoken", "of tiktoken", kConvert},
+    ForeignFile{"spiece.model", "of SentencePiece", kNotBytes},
+    ForeignFile{"sentencepiece.bpe.model", "of SentencePiece", kNotBytes},
+    ForeignFile{"vocab.txt", "of WordPiece", kNotBytes},
+};
+
 }  // namespace
+
+std::string read_vocabulary_text(const fs::path& path, std::string expected) {
+  std::string text = read_file(path, kMaxVocabularyBytes);
+  refuse_known_form(path.string(), text, std::move(expected));
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kMark)) text.erase(0, kMark.size());
+  return text;
+}
 
 std::string vocab_json(const Vocabulary& vocabulary) {
   std::string out = "{";
@@ -108,15 +135,11 @@ std::string merges_text(const Vocabulary& vocabulary) {
 }
 
 bool fits_vocab_files(const Vocabulary& vocabulary) {
-  require_known_ids(vocabulary);
-  std::vector<bool> made(vocabulary.tokens.size());
-  for (const Merge& m : vocabulary.merges) made[static_cast<std::size_t>(m.result)] = true;
+  const std::vector<bool> ordinary = reachable(vocabulary);
   for (std::int32_t id = 0; id < std::ssize(vocabulary.tokens); ++id) {
-    const auto index = static_cast<std::size_t>(id);
-    const bool ordinary = vocabulary.tokens[index].size() == 1 || made[index];
-    if (ordinary == vocabulary.is_added(id)) return false;
+    if (ordinary[static_cast<std::size_t>(id)] == vocabulary.is_added(id)) return false;
   }
-  return !vocabulary.ignore_merges && vocabulary.pre_tokenizer == PreTokenizer{};
+  return !vocabulary.ignore_merges && !vocabulary.nfc && vocabulary.pre_tokenizer == PreTokenizer{};
 }
 
 Vocabulary parse_vocabulary(const VocabularyText& text, const std::string& where,
@@ -136,8 +159,9 @@ Vocabulary parse_vocabulary(const VocabularyText& text, const std::string& where
   v.merges = read_merges(merges, text.merges, reader);
   for (std::size_t id = 0; id < bytes.size(); ++id) {
     const std::string& spelling = text.spellings[id];
-    const bool ordinary = bytes[id] && (bytes[id]->size() == 1 || reader.made(id));
-    if (!ordinary && !text.specials.contains(spelling) && !looks_special(spelling)) {
+    const MergeReader::Kind kind = reader.kind(id, spelling);
+    const bool ordinary = kind == MergeReader::Kind::ordinary;
+    if (kind == MergeReader::Kind::unreachable && !text.specials.contains(spelling)) {
       refuse_vocabulary(where, "no merge makes the token", spelling, str("id ", id),
                         "a byte, the result of a merge, or a special token in <> or []",
                         "use the vocab.json and merges.txt that were saved together; another "
@@ -153,9 +177,48 @@ Vocabulary read_vocab_files(const fs::path& directory) {
   VocabularyText text;
   read_tokens(directory, text);
   const fs::path merges = directory / "merges.txt";
-  text.merges = read_file(merges, kMaxVocabularyBytes);
-  refuse_known_form(merges.string(), text.merges, "two tokens per line");
+  text.merges = read_vocabulary_text(merges, "two tokens per line");
   return parse_vocabulary(text, (directory / "vocab.json").string(), merges.string());
+}
+
+void require_vocab_files(const fs::path& directory) {
+  std::set<std::string> names;  // links that lead nowhere too: reading them says so
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, ignored)) {
+    names.insert(entry.path().filename().string());
+  }
+  const bool words = names.contains("vocab.json"), merges = names.contains("merges.txt");
+  if (words && merges) return;
+  constexpr std::string_view kExpected = "tokenizer.json, or vocab.json and merges.txt";
+  if (words || merges) {
+    refuse_vocabulary(directory.string(), "half of the tokenizer is missing",
+                      words ? "merges.txt" : "vocab.json",
+                      words ? "vocab.json alone" : "merges.txt alone", std::string(kExpected));
+  }
+  for (const ForeignFile& foreign : kForeignFiles) {
+    const auto at = std::ranges::find_if(names, [&](const std::string& name) {
+      return foreign.name.starts_with('.') ? name.ends_with(foreign.name) : name == foreign.name;
+    });
+    if (at == names.end()) continue;
+    refuse_vocabulary(directory.string(), "a tokenizer that this program cannot read", *at,
+                      str(*at, ", ", foreign.what), std::string(kExpected),
+                      std::string(foreign.hint));
+  }
+  refuse_vocabulary(directory.string(), "there is no tokenizer", "tokenizer.json", "no such file",
+                    std::string(kExpected), "copy the tokenizer's files beside the model's");
+}
+
+void check_tokenizer_config(const fs::path& directory) {
+  const fs::path path = directory / "tokenizer_config.json";
+  if (!fs::exists(path)) return;
+  const Json json =
+      Json::parse(read_vocabulary_text(path, "a JSON object"), path.string(), NonFinite::allowed);
+  json.as_object(path.string());
+  const Json* prefix = json.find("add_prefix_space");
+  if (!prefix || prefix->is_null() || !prefix->as_bool(str(path.string(), ": add_prefix_space")))
+    return;
+  refuse_vocabulary(path.string(), "not supported: a space before every text", "add_prefix_space",
+                    "true", "false", "where the model was not trained so, set it to false");
 }
 
 }  // namespace notch::data

@@ -15,6 +15,10 @@ namespace notch::data {
 /// The largest file of a tokenizer that is read.
 inline constexpr std::uint64_t kMaxVocabularyBytes = std::uint64_t{64} << 20;
 
+/// The text of a tokenizer's file, without the byte order mark that some editors put before it.
+/// Fault::input for a known other form (file_form.h) than `expected`; Fault::io.
+std::string read_vocabulary_text(const fs::path& path, std::string expected);
+
 /// The text of vocab.json: one object, token to id, ids ascending.
 std::string vocab_json(const Vocabulary& vocabulary);
 
@@ -43,7 +47,15 @@ Vocabulary parse_vocabulary(const VocabularyText& text, const std::string& where
 /// in <> or in [], as <|endoftext|> and [PAD] are; its spelling is its text. Strict, Fault::input
 /// naming the file, and the line of merges.txt: ids must be 0..n-1 without gap or duplicate; every
 /// other spelling in the alphabet; a merge joins two bytes or results of earlier merges into a
-/// token. A missing file is Fault::io.
+/// token. Lines of merges.txt may end as Windows has it. A missing file is Fault::io.
 Vocabulary read_vocab_files(const fs::path& directory);
+
+/// Throws Fault::input where `directory` lacks one of the two files, naming the files of another
+/// tokenizer that stand there in their place.
+void require_vocab_files(const fs::path& directory);
+
+/// Throws Fault::input where tokenizer_config.json, if there is one, says what would change the
+/// tokens: that a space is put before every text.
+void check_tokenizer_config(const fs::path& directory);
 
 }  // namespace notch::data

@@ -82,6 +82,19 @@ std::string spelling_of(const Vocabulary& vocabulary, std::int32_t id) {
   return vocabulary.is_added(id) ? token : spell(token);
 }
 
+bool looks_special(std::string_view spelling) {
+  return spelling.size() > 2 && ((spelling.starts_with('<') && spelling.ends_with('>')) ||
+                                 (spelling.starts_with('[') && spelling.ends_with(']')));
+}
+
+std::vector<bool> reachable(const Vocabulary& vocabulary) {
+  require_known_ids(vocabulary);
+  std::vector<bool> out;
+  for (const std::string& token : vocabulary.tokens) out.push_back(token.size() == 1);
+  for (const Merge& m : vocabulary.merges) out[static_cast<std::size_t>(m.result)] = true;
+  return out;
+}
+
 void refuse_vocabulary(std::string where, std::string what, std::string field, std::string found,
                        std::string expected, std::string hint) {
   throw Error({.fault = Fault::input,
@@ -157,6 +170,11 @@ Merge MergeReader::merge(std::string_view left, std::string_view right, const st
   m.result = result->second;
   made_[static_cast<std::size_t>(m.result)] = true;
   return m;
+}
+
+MergeReader::Kind MergeReader::kind(std::size_t id, std::string_view spelling) const {
+  if (tokens_[id].size() == 1 || made_[id]) return Kind::ordinary;
+  return looks_special(spelling) ? Kind::special : Kind::unreachable;
 }
 
 }  // namespace notch::data

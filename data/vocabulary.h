@@ -37,6 +37,7 @@ struct Vocabulary {
   std::vector<AddedToken> added{};    ///< by id, ascending
   PreTokenizer pre_tokenizer{};
   bool ignore_merges = false;  ///< a word that is a token is that token, whatever the merges make
+  bool nfc = false;            ///< texts are to be in NFC; encode refuses what it might change
   Json post_processor{};       ///< of tokenizer.json; kept, not used: nothing is put around a text
 
   bool is_added(std::int32_t id) const;
@@ -54,6 +55,12 @@ std::optional<std::string> unspell(std::string_view spelling);
 
 /// As the files have it: spelled, but an added token as it is.
 std::string spelling_of(const Vocabulary& vocabulary, std::int32_t id);
+
+/// Whether a token looks special: in <> or in [], as <|endoftext|> and [PAD] are.
+bool looks_special(std::string_view spelling);
+
+/// Of every token whether it is a byte or a merge makes it.
+std::vector<bool> reachable(const Vocabulary& vocabulary);
 
 /// Throws Fault::input about a tokenizer's file.
 [[noreturn]] void refuse_vocabulary(std::string where, std::string what, std::string field,
@@ -81,8 +88,11 @@ class MergeReader {
   /// (Fault::input): the parts and the result must be tokens, and the pair new.
   Merge merge(std::string_view left, std::string_view right, const std::string& where);
 
-  /// Whether a merge makes the token.
-  bool made(std::size_t id) const { return made_[id]; }
+  /// What a token is in a file that need not say which are special. Ordinary: a byte or the result
+  /// of a merge; else special if it looks so; any other is one that no text becomes, so the merges
+  /// do not belong to the tokens. To be asked after the last merge.
+  enum class Kind { ordinary, special, unreachable };
+  Kind kind(std::size_t id, std::string_view spelling) const;
 
  private:
   std::int32_t part(std::string_view spelling, const std::string& where) const;

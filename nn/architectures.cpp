@@ -57,7 +57,7 @@ Json read_config_json(const fs::path& dir) {
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   std::string_view text = bytes;
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  return Json::parse(text, path.string(), true);
+  return Json::parse(text, path.string(), NonFinite::allowed);
 }
 
 const Json* quantization_config(const Json& config) {

@@ -12,6 +12,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
 #include "nn/digest.h"
+#include "nn/gguf_header.h"
 
 namespace notch::nn {
 namespace {
@@ -32,10 +33,6 @@ constexpr std::array kTypes{
     GgufType{12, "Q4_K", 256, 144}, GgufType{13, "Q5_K", 256, 176}, GgufType{14, "Q6_K", 256, 210},
     GgufType{20, "IQ4_NL", 32, 18}, GgufType{30, "BF16", 1, 2},     GgufType{34, "TQ1_0", 256, 54},
     GgufType{35, "TQ2_0", 256, 66}};
-
-/// Ids of the metadata's types, in the order of GgufValue's first twelve alternatives.
-constexpr std::array<std::uint32_t, 12> kIds{0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12};
-constexpr std::uint32_t kString = 8, kArray = 9;
 
 std::uint64_t padded(std::uint64_t bytes, std::uint64_t alignment) {
   return (bytes + alignment - 1) / alignment * alignment;
@@ -59,7 +56,7 @@ void put(std::string& out, bool value) { out += static_cast<char>(value); }
 
 template <class T>
 constexpr std::uint32_t id_of() {
-  if constexpr (std::is_same_v<T, std::string>) return kString;
+  if constexpr (std::is_same_v<T, std::string>) return kGgufString;
   if constexpr (std::is_same_v<T, std::int32_t>) return 5;
   return 6;  // float
 }
@@ -71,12 +68,12 @@ void put_entry(std::string& out, const GgufEntry& entry) {
         if constexpr (std::is_same_v<T, std::vector<std::string>> ||
                       std::is_same_v<T, std::vector<std::int32_t>> ||
                       std::is_same_v<T, std::vector<float>>) {
-          put(out, kArray);
+          put(out, kGgufArray);
           put(out, id_of<typename T::value_type>());
           put(out, static_cast<std::uint64_t>(value.size()));
           for (const auto& each : value) put(out, each);
-        } else if constexpr (!std::is_same_v<T, Nothing>) {
-          put(out, kIds[entry.value.index()]);
+        } else if constexpr (!std::is_same_v<T, GgufSkipped> && !std::is_same_v<T, Nothing>) {
+          put(out, kGgufIds[entry.value.index()]);
           put(out, value);
         }
       },
@@ -88,7 +85,8 @@ void check_sources(std::span<const GgufEntry> metadata, std::span<const GgufSour
   std::int64_t total = 0;
   for (const GgufEntry& e : metadata) {
     check(keys.insert(e.key).second, "gguf", "key ", e.key, " appears twice");
-    check(!std::holds_alternative<Nothing>(e.value), "gguf", "key ", e.key, " has no value");
+    const bool has_value = e.value.index() < std::variant_size_v<GgufValue> - 2;
+    check(has_value, "gguf", "key ", e.key, " has no value");
   }
   for (const GgufSource& t : tensors) {
     check(names.insert(t.name).second, "gguf", "tensor ", t.name, " appears twice");
@@ -126,107 +124,6 @@ std::string header_of(std::span<const GgufEntry> metadata, std::span<const GgufS
   }
   header.resize(padded(header.size(), kAlignment), '\0');
   return header;
-}
-
-// ---- reading ----
-
-/// Reads the header, within the file's bytes.
-class HeaderReader {
- public:
-  explicit HeaderReader(const FileReader& file) : file_(file) {}
-
-  std::uint64_t position() const { return position_; }
-  std::uint64_t left() const { return file_.bytes() - position_; }
-
-  void raw(void* to, std::uint64_t n, const char* field) {
-    if (n > left()) fail(field, "the file ends", str(left(), " bytes"), str(n, " bytes"));
-    std::span<std::byte> out(static_cast<std::byte*>(to), n);
-    while (!out.empty()) {
-      if (position_ < begin_ || position_ >= begin_ + piece_.size()) {
-        piece_.resize(std::min<std::uint64_t>(kPiece, left()));
-        begin_ = position_;
-        file_.read_at(begin_, piece_);
-      }
-      const std::size_t at = position_ - begin_, some = std::min(out.size(), piece_.size() - at);
-      std::copy_n(piece_.begin() + static_cast<std::ptrdiff_t>(at), some, out.begin());
-      out = out.subspan(some);
-      position_ += some;
-    }
-  }
-  template <class T>
-  T number(const char* field) {
-    T value{};
-    raw(&value, sizeof value, field);
-    return value;
-  }
-  std::string text(const char* field) {
-    const auto n = number<std::uint64_t>(field);
-    if (n > left()) fail(field, "a text longer than the file", str(n), str("at most ", left()));
-    std::string out(n, '\0');
-    raw(out.data(), n, field);
-    return out;
-  }
-  [[noreturn]] void fail(std::string field, std::string what, std::string found,
-                         std::string expected) const {
-    throw Error({.fault = Fault::input,
-                 .where = str(file_.path().string(), ": byte ", position_),
-                 .what = std::move(what),
-                 .field = std::move(field),
-                 .found = std::move(found),
-                 .expected = std::move(expected)});
-  }
-
- private:
-  static constexpr std::size_t kPiece = std::size_t{1} << 16;
-
-  const FileReader& file_;
-  std::uint64_t position_ = 0, begin_ = 0;  // of the file; where the piece begins
-  std::vector<std::byte> piece_{};
-};
-
-template <class T>
-std::vector<T> numbers(HeaderReader& in, std::uint64_t n, const char* field) {
-  if (n > in.left() / sizeof(T)) {
-    in.fail(field, "an array longer than the file", str(n), str("at most ", in.left() / sizeof(T)));
-  }
-  std::vector<T> out(n);
-  in.raw(out.data(), n * sizeof(T), field);
-  return out;
-}
-
-GgufValue read_array(HeaderReader& in) {
-  const auto type = in.number<std::uint32_t>("array type");
-  const auto n = in.number<std::uint64_t>("array length");
-  if (type == 5 || type == 4) return numbers<std::int32_t>(in, n, "array");
-  if (type == 6) return numbers<float>(in, n, "array");
-  if (type != kString)
-    in.fail("array type", "not a type that models use", str(type), "4, 5, 6 or 8");
-  if (n > in.left() / sizeof(std::uint64_t)) {
-    in.fail("array length", "more texts than the file can hold", str(n),
-            str("at most ", in.left() / sizeof(std::uint64_t)));
-  }
-  std::vector<std::string> texts;
-  for (std::uint64_t i = 0; i < n; ++i) texts.push_back(in.text("array"));
-  return texts;
-}
-
-template <std::size_t i = 0>
-GgufValue read_value(HeaderReader& in, std::uint32_t type) {
-  if constexpr (i == kIds.size()) {
-    in.fail("value type", "not a type that GGUF has", str(type), "0 to 12");
-  } else {
-    if (type != kIds[i]) return read_value<i + 1>(in, type);
-    using T = std::variant_alternative_t<i, GgufValue>;
-    if constexpr (std::is_same_v<T, std::string>) {
-      return in.text("value");
-    } else if constexpr (std::is_same_v<T, bool>) {
-      const auto byte = in.number<std::uint8_t>("value");
-      if (byte > 1) in.fail("value", "not a bool", str(int{byte}), "0 or 1");
-      return byte == 1;
-    } else {
-      return in.number<T>("value");
-    }
-  }
 }
 
 }  // namespace
@@ -279,7 +176,7 @@ void write_gguf(const fs::path& path, std::span<const GgufEntry> metadata,
 
 GgufFile GgufFile::open(const fs::path& path) {
   GgufFile file(path);
-  HeaderReader in(file.file_);
+  GgufHeader in(file.file_);
   std::string magic(kMagic.size(), '\0');
   in.raw(magic.data(), magic.size(), "magic");
   if (magic != kMagic) in.fail("magic", "not a GGUF file", "other bytes", std::string(kMagic));
@@ -294,7 +191,7 @@ GgufFile GgufFile::open(const fs::path& path) {
     std::string key = in.text("key");
     if (!keys.insert(key).second) in.fail(key, "a key that appears twice", "twice", "once");
     const auto type = in.number<std::uint32_t>("value type");
-    GgufValue value = type == kArray ? read_array(in) : read_value(in, type);
+    GgufValue value = read_gguf_value(in, type);
     if (const auto* text = std::get_if<std::string>(&value); text && key == kSha256Key) {
       file.digest_begin_ = in.position() - text->size();
     }

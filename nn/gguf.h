@@ -29,11 +29,17 @@
 
 namespace notch::nn {
 
+/// An array of another type than those that models are read from: only its length is kept.
+struct GgufSkipped {
+  std::uint64_t length = 0;
+  std::uint64_t size() const { return length; }
+};
+
 /// A value of the metadata. Numbers keep their width: llama.cpp reads counts as u32 and eps as f32.
-using GgufValue =
-    std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t,
-                 std::int32_t, float, bool, std::string, std::uint64_t, std::int64_t, double,
-                 std::vector<std::string>, std::vector<std::int32_t>, std::vector<float>, Nothing>;
+using GgufValue = std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t,
+                               std::uint32_t, std::int32_t, float, bool, std::string, std::uint64_t,
+                               std::int64_t, double, std::vector<std::string>,
+                               std::vector<std::int32_t>, std::vector<float>, GgufSkipped, Nothing>;
 
 struct GgufEntry {
   std::string key{};
@@ -63,8 +69,8 @@ struct GgufSource {
 };
 
 /// Writes `path` atomically, a piece of a tensor at a time, with its digest last in the metadata.
-/// Usage error for a repeated name or key, a name of 64 bytes or more, or columns that the type's
-/// block does not divide; Fault::io.
+/// Usage error for a repeated name or key, a value that was skipped, a name of 64 bytes or more, or
+/// columns that the type's block does not divide; Fault::io.
 void write_gguf(const fs::path& path, std::span<const GgufEntry> metadata,
                 std::span<const GgufSource> tensors, Existing existing = Existing::replace);
 

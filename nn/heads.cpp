@@ -1,7 +1,5 @@
 #include "nn/heads.h"
 
-#include <algorithm>
-#include <cmath>
 #include <map>
 
 #include "autograd/base/error.h"
@@ -64,19 +62,6 @@ std::vector<Index> runs_of(const std::vector<Index>& keep, Index size, Index par
   return out;
 }
 
-void take_rows(const Param* from, ParamStore& to, const std::vector<Index>& rows) {
-  if (!from) return;
-  real* out = to.find(from->name)->value.data;
-  const Index width = from->value.size() / from->value.shape[0];
-  for (const Index r : rows) out = std::copy_n(from->value.data + r * width, width, out);
-}
-
-void take_columns(const Param& from, ParamStore& to, const std::vector<Index>& columns) {
-  real* out = to.find(from.name)->value.data;
-  for (Index r = 0; r < from.value.rows(); ++r)
-    for (const Index c : columns) *out++ = from.value.data[r * from.value.cols() + c];
-}
-
 }  // namespace
 
 std::vector<std::vector<double>> head_importance(Model& model, std::span<const Tokens> text) {
@@ -110,14 +95,8 @@ std::vector<std::vector<double>> head_importance(Model& model, std::span<const T
 
 std::unique_ptr<Model> with_heads_of(Model& model, std::span<const std::vector<Index>> keep) {
   const std::vector<Attention> blocks = attentions_of(model);
-  check(keep.size() == blocks.size(), kHeads, "got lists for ", keep.size(), " of ", blocks.size(),
-        " blocks");
-  const Index heads = model.sizes().n_kv_head, n = std::ssize(keep[0]);
-  for (const std::vector<Index>& block : keep) {
-    check(n >= 1 && std::ssize(block) == n && std::ranges::is_sorted(block) && block[0] >= 0 &&
-              block.back() < heads && std::ranges::adjacent_find(block) == block.end(),
-          kHeads, "a block keeps other than ", n, " of ", heads, " heads, ascending");
-  }
+  const Index heads = model.sizes().n_kv_head;
+  const Index n = require_kept(keep, std::ssize(blocks), heads, kHeads, "heads");
   std::unique_ptr<Model> out = with_heads(model, n, Model::Values::allocate);
   ParamStore& to = out->params();
   copy_alike(model.params(), to);

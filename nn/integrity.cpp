@@ -19,7 +19,8 @@ constexpr const char* kOnPurpose =
 bool is_whole_json(const fs::path& file) {
   if (file.extension() != ".json") return false;
   try {
-    Json::parse(read_file(file), file.string(), true);  // as config.json is read: Infinity, too
+    // As config.json is read: Infinity, too.
+    Json::parse(read_file(file), file.string(), NonFinite::allowed);
     return true;
   } catch (const Error&) {
     return false;

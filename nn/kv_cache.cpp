@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/base/extents.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/cached_heads.h"
 #include "nn/kv_limits.h"
@@ -50,8 +51,7 @@ struct CachedAttention {
 
 /// Elements of scratch that one head needs: the scores, and two padded heads.
 std::int64_t head_workspace(const KvShape& s) {
-  return kernels::round_up(s.capacity, kernels::kKeyBlock) +
-         2 * kernels::padded_head(s.head_size());
+  return round_up(s.capacity, kernels::kKeyBlock) + 2 * kernels::padded_head(s.head_size());
 }
 
 kernels::AttentionShape prompt_shape(const KvShape& s, std::int64_t T) {
@@ -158,7 +158,7 @@ void KvCache::truncate(std::int64_t length) {
 
 Fp32KvCache::Fp32KvCache(const KvShape& s)
     : KvCache(possible(s)),
-      keys_(elements(s, kernels::round_up(s.capacity, kernels::kKeyBlock) * s.head_size())),
+      keys_(elements(s, round_up(s.capacity, kernels::kKeyBlock) * s.head_size())),
       values_(elements(s, s.capacity * kernels::padded_head(s.head_size()))) {}
 
 Fp32KvCache::Fp32KvCache(const Fp32KvCache& one, std::int64_t batch)
@@ -190,8 +190,7 @@ void Fp32KvCache::store(const Head& head, std::int64_t position, const real* k, 
   using kernels::kKeyBlock;
   const KvShape& s = shape();
   const std::int64_t HS = s.head_size(), padded = kernels::padded_head(HS);
-  real* block = keys_.flat().data() +
-                head.index(s) * kernels::round_up(s.capacity, kKeyBlock) * HS +
+  real* block = keys_.flat().data() + head.index(s) * round_up(s.capacity, kKeyBlock) * HS +
                 position / kKeyBlock * kKeyBlock * HS + position % kKeyBlock;
   for (std::int64_t c = 0; c < HS; ++c) block[c * kKeyBlock] = k[c];
   std::copy_n(v, HS, values_.flat().data() + (head.index(s) * s.capacity + position) * padded);
@@ -202,8 +201,7 @@ void Fp32KvCache::read(const Head& head, real* out, const real* q, std::int64_t 
   const KvShape& s = shape();
   const std::int64_t HS = s.head_size();
   attend_exact(
-      out, q,
-      keys_.flat().data() + head.index(s) * kernels::round_up(s.capacity, kernels::kKeyBlock) * HS,
+      out, q, keys_.flat().data() + head.index(s) * round_up(s.capacity, kernels::kKeyBlock) * HS,
       values_.flat().data() + head.index(s) * s.capacity * kernels::padded_head(HS), seen, HS, p);
 }
 

@@ -263,6 +263,48 @@ FileNames Llama::file_names() const {
           .is_buffer = [](std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }};
 }
 
+namespace {
+
+/// Members that say how positions are scaled, which the default way does not look at.
+constexpr std::string_view kOfScaling[] = {"factor",           "original_max_position_embeddings",
+                                           "attention_factor", "beta_fast",
+                                           "beta_slow",        "short_factor",
+                                           "long_factor",      "low_freq_factor",
+                                           "high_freq_factor", "mscale",
+                                           "mscale_all_dim",   "truncate"};
+
+/// What an object says of the rotary positions, under `key` of a config.json: rope_scaling or, where
+/// newer versions of transformers keep it and the base, rope_parameters.
+void read_rotary(const ConfigReader& in, std::string_view key, const std::filesystem::path& path,
+                 LlamaConfig& c) {
+  const Json* object = in.object(key);
+  if (!object) return;
+  const ConfigReader own(*object, path);
+  const bool has_base = key == "rope_parameters";
+  const auto refuse = [&](const std::string& member, const Json& found, std::string expected) {
+    in.refuse(str(key, '.', member), "not supported", found.dump(), std::move(expected));
+  };
+  // The second is the older name of the key.
+  const std::string type = own.text("rope_type", own.text("type", has_base ? "default" : ""));
+  const bool linear = type == "linear" && own.number("factor", 0) == 1;
+  if (type != "default" && !linear) {
+    in.refuse(has_base ? "rope_parameters.rope_type" : key, "not supported", object->dump(),
+              has_base ? "\"default\"" : "null");
+  }
+  for (const auto& [member, value] : object->as_object(key)) {
+    if (value.is_null() || member == "rope_type" || member == "type") continue;
+    if (member == "rope_theta" && has_base) {
+      c.rope_theta = own.number("rope_theta", c.rope_theta);
+    } else if (member == "partial_rotary_factor") {
+      if (own.number(member, 1) != 1) refuse(member, value, "1");
+    } else if (value.is_object() || std::ranges::count(kOfScaling, member) == 0) {
+      refuse(member, value, "no such key");
+    }
+  }
+}
+
+}  // namespace
+
 LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& path) {
   const ConfigReader in(json, path);
   // Bounds that keep every product of sizes far inside 64 bits; the file's size bounds memory.
@@ -297,13 +339,6 @@ LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& pa
   for (const std::string_view key : {"attention_bias", "mlp_bias", "rope_interleaved"}) {
     if (in.flag(key, false)) in.refuse(key, "not supported", "true", "false");
   }
-  if (const Json* scaling = in.object("rope_scaling")) {
-    const ConfigReader own(*scaling, path);
-    // The older name of the key, and what scales nothing.
-    if (own.text("rope_type", own.text("type", "")) != "default") {
-      in.refuse("rope_scaling", "not supported", scaling->dump(), "null");
-    }
-  }
   if (const double part = in.number("partial_rotary_factor", 1); part != 1) {
     in.refuse("partial_rotary_factor", "not supported", str(part), "1");
   }
@@ -316,13 +351,8 @@ LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& pa
     }
   }
   c.rope_theta = in.number("rope_theta", 10000);
-  // Where newer versions of transformers keep it.
-  if (const Json* rope = in.object("rope_parameters")) {
-    const ConfigReader own(*rope, path);
-    if (const std::string type = own.text("rope_type", "default"); type != "default") {
-      own.refuse("rope_parameters.rope_type", "not supported", json_quote(type), "\"default\"");
-    }
-    c.rope_theta = own.number("rope_theta", c.rope_theta);
+  for (const std::string_view key : {"rope_scaling", "rope_parameters"}) {
+    read_rotary(in, key, path, c);
   }
   c.rms_norm_eps = in.number("rms_norm_eps", 1e-6);
   if (!(c.rope_theta > 0)) in.refuse("rope_theta", "out of range", str(c.rope_theta), "above 0");

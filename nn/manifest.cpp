@@ -96,7 +96,7 @@ std::vector<ListedFile> read_manifest(const fs::path& dir) {
       refuse_file(path, file, "not a size and a hash", entry.dump(), "bytes and sha256");
     }
     const std::string& hash = entry.at("sha256", entry_where).as_string(entry_where);
-    if (hash.size() != 64 || hash.find_first_not_of("0123456789abcdef") != hash.npos)
+    if (hash.size() != 64 || !is_hex(hash))
       refuse_file(path, file, "not a SHA-256", json_quote(hash), "64 hexadecimal digits");
     listed.push_back({file, static_cast<std::uint64_t>(bytes), hash});
   }

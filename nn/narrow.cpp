@@ -89,34 +89,19 @@ std::vector<std::vector<std::int64_t>> most_important(
 
 std::unique_ptr<Model> narrowed(Model& model, std::span<const std::vector<std::int64_t>> keep) {
   const std::vector<Inner> blocks = inner_of(model);
-  check(keep.size() == blocks.size(), kNarrow, "got lists for ", keep.size(), " of ", blocks.size(),
-        " blocks");
-  const std::int64_t inner = model.sizes().n_inner, n = std::ssize(keep[0]);
-  for (const std::vector<std::int64_t>& block : keep) {
-    check(n >= 1 && std::ssize(block) == n && std::ranges::is_sorted(block) && block[0] >= 0 &&
-              block.back() < inner && std::ranges::adjacent_find(block) == block.end(),
-          kNarrow, "a block keeps other than ", n, " of ", inner, " channels, ascending");
-  }
+  const Index n =
+      require_kept(keep, std::ssize(blocks), model.sizes().n_inner, kNarrow, "channels");
   Json config = model.config_json();
   config.set(architecture_of(config, kNarrow).inner, n);
   std::unique_ptr<Model> out = make_model(config, kNarrow, Model::Values::allocate);
-  copy_alike(model.params(), out->params());  // all else is cut below
-  const auto rows = [&](const Param* from, const std::vector<std::int64_t>& kept) {
-    if (!from) return;
-    Tensor& to = out->params().find(from->name)->value;
-    const std::int64_t width = from->value.size() / inner;
-    for (std::int64_t i = 0; i < n; ++i)
-      std::copy_n(from->value.data + kept[at(i)] * width, width, to.data + i * width);
-  };
+  ParamStore& to = out->params();
+  copy_alike(model.params(), to);  // all else is cut below
   for (std::size_t b = 0; b < blocks.size(); ++b) {
     for (const Linear* l : blocks[b].writers) {
-      rows(l->weight, keep[b]);
-      rows(l->bias, keep[b]);
+      take_rows(l->weight, to, keep[b]);
+      take_rows(l->bias, to, keep[b]);
     }
-    const Tensor& w = blocks[b].reader->weight->value;
-    Tensor& to = out->params().find(blocks[b].reader->weight->name)->value;
-    for (std::int64_t r = 0; r < w.rows(); ++r)
-      for (std::int64_t i = 0; i < n; ++i) to.data[r * n + i] = w.data[r * inner + keep[b][at(i)]];
+    take_columns(*blocks[b].reader->weight, to, keep[b]);
   }
   return out;
 }

@@ -41,8 +41,8 @@ constexpr Form kForms[] = {
     {"model.ckpt.", "", "a TensorFlow checkpoint, as OpenAI published GPT-2",
      "take the same model from Hugging Face (openai-community/gpt2)"},
     {"", ".gguf", "GGUF, as llama.cpp reads",
-     "in Python, transformers' AutoModelForCausalLM.from_pretrained(DIR, "
-     "gguf_file=FILE).save_pretrained(OUT) writes model.safetensors"},
+     "give the file itself in place of its directory; `notch export FILE --format f32 --out DIR` "
+     "writes model.safetensors"},
     {"", ".onnx", "ONNX", "take the model that the ONNX file was exported from"},
     {"", ".ot", "rust-bert's tensors", kSaveAgain},
     {"", ".npz", "NumPy arrays", "write them with safetensors.numpy.save_file"},
@@ -94,7 +94,7 @@ namespace {
 // The files of an index, checked to hold exactly the tensors that it gives them.
 std::vector<SafetensorsFile> open_shards(const fs::path& index) {
   constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 20;
-  const Json json = Json::parse(read_file(index, kMaxBytes), index.string(), true);
+  const Json json = Json::parse(read_file(index, kMaxBytes), index.string(), NonFinite::allowed);
   const std::string where = str(index.string(), ": weight_map");
   std::map<std::string, std::string> file_of;
   std::set<std::string> names;

@@ -67,4 +67,30 @@ void copy_alike(const ParamStore& from, ParamStore& to) {
   }
 }
 
+std::int64_t require_kept(std::span<const std::vector<std::int64_t>> keep, std::int64_t blocks,
+                          std::int64_t all, std::string_view where, std::string_view units) {
+  check(std::ssize(keep) == blocks, where, "got lists for ", keep.size(), " of ", blocks,
+        " blocks");
+  const std::int64_t n = std::ssize(keep[0]);
+  for (const std::vector<std::int64_t>& block : keep) {
+    check(n >= 1 && std::ssize(block) == n && std::ranges::is_sorted(block) && block[0] >= 0 &&
+              block.back() < all && std::ranges::adjacent_find(block) == block.end(),
+          where, "a block keeps other than ", n, " of ", all, ' ', units, ", ascending");
+  }
+  return n;
+}
+
+void take_rows(const Param* from, ParamStore& to, std::span<const std::int64_t> rows) {
+  if (!from) return;
+  real* out = to.find(from->name)->value.data;
+  const std::int64_t width = from->value.size() / from->value.shape[0];
+  for (const std::int64_t r : rows) out = std::copy_n(from->value.data + r * width, width, out);
+}
+
+void take_columns(const Param& from, ParamStore& to, std::span<const std::int64_t> columns) {
+  real* out = to.find(from.name)->value.data;
+  for (std::int64_t r = 0; r < from.value.rows(); ++r)
+    for (const std::int64_t c : columns) *out++ = from.value.data[r * from.value.cols() + c];
+}
+
 }  // namespace notch::nn

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "nn/model.h"
@@ -30,5 +31,15 @@ std::vector<StepShape> step_shapes(const Sizes& sizes);
 
 /// Copies what has the same name and shape in both.
 void copy_alike(const ParamStore& from, ParamStore& to);
+
+/// How many of the `all` units ("heads", "channels") of a block `keep` names: as many in each of
+/// `blocks`, ascending. Usage error naming `where` for lists that do not fit.
+std::int64_t require_kept(std::span<const std::vector<std::int64_t>> keep, std::int64_t blocks,
+                          std::int64_t all, std::string_view where, std::string_view units);
+
+/// Fills what `to` has under the same name with these rows, or columns, of `from`, in their order; null:
+/// there is no such parameter.
+void take_rows(const Param* from, ParamStore& to, std::span<const std::int64_t> rows);
+void take_columns(const Param& from, ParamStore& to, std::span<const std::int64_t> columns);
 
 }  // namespace notch::nn

@@ -45,6 +45,20 @@ DType read_dtype(const fs::path& path, const std::string& name, const Json& valu
   return static_cast<DType>(known - kTypeNames.begin());
 }
 
+// As brief, but a number that is no integer looks like one no more: 1.0 stays 1.0.
+std::string brief_sizes(const Json& value) {
+  if (!value.is_array()) return brief(value);
+  std::string text;
+  for (const Json& item : value.as_array("")) {
+    std::string one = item.dump();
+    const bool whole = one.find_first_of(".e") == std::string::npos;
+    if (item.is_number() && !item.is_int() && whole) one += ".0";
+    text += str(text.empty() ? "" : ",", one);
+    if (text.size() > 80) return str('[', text.substr(0, 76), "...");
+  }
+  return str('[', text, ']');
+}
+
 // An array of integers >= 0.
 std::vector<std::int64_t> read_sizes(const fs::path& path, const std::string& name,
                                      std::string_view key, const Json& value) {
@@ -56,7 +70,9 @@ std::vector<std::int64_t> read_sizes(const fs::path& path, const std::string& na
       if (valid) sizes.push_back(item.as_int(""));
     }
   }
-  if (!valid) refuse_file(path, name, str("bad ", key), brief(value), "an array of integers >= 0");
+  if (!valid) {
+    refuse_file(path, name, str("bad ", key), brief_sizes(value), "an array of integers >= 0");
+  }
   return sizes;
 }
 
@@ -216,8 +232,14 @@ void SafetensorsFile::read(const TensorEntry& entry, std::span<real> out,
     read_converted<std::uint16_t>(
         out, [](std::uint16_t x) { return static_cast<real>(from_bf16(x)); }, read);
   } else {
-    refuse_file(path(), entry.name, "is not a floating-point tensor",
-                std::string(name(entry.dtype)), "F64, F32, F16 or BF16");
+    const bool is_short = name(entry.dtype).starts_with('F');  // F8 and less
+    refuse_file(path(), entry.name,
+                is_short ? "has floats of 8 bits or fewer, which are not read"
+                         : "is not a floating-point tensor",
+                std::string(name(entry.dtype)), "F64, F32, F16 or BF16",
+                is_short ? "they are codes with scales beside them: save the model dequantized, as "
+                           "bfloat16 or float32"
+                         : "");
   }
 }
 

@@ -15,13 +15,16 @@ namespace notch {
 /// or more, whose bytes could not be counted.
 std::int64_t extent(std::string_view where, std::initializer_list<std::int64_t> factors);
 
+/// Whether there is memory for at least `n` values.
+template <class Span>
+bool holds(const Span& span, std::int64_t n) {
+  return n == 0 || (std::ssize(span) >= n && span.data() != nullptr);
+}
+
 /// Usage Error unless each of the spans holds at least `n` values.
 template <class... Spans>
 void require_extent(std::string_view where, std::int64_t n, const Spans&... spans) {
-  const auto holds = [n](const auto& span) {
-    return n == 0 || (std::ssize(span) >= n && span.data() != nullptr);
-  };
-  if ((holds(spans) && ...)) return;
+  if ((holds(spans, n) && ...)) return;
   std::string sizes;
   ((sizes += str(sizes.empty() ? "" : ", ", spans.data() ? std::ssize(spans) : 0)), ...);
   check(false, where, "spans of ", sizes, " values; ", n, " are needed");

@@ -10,43 +10,22 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <system_error>
 #include <utility>
 
 #include "autograd/base/error.h"
 #include "autograd/base/file_calls.h"
+#include "autograd/base/file_steps.h"
 
 namespace notch {
-namespace {
-
-[[noreturn]] void fail(const fs::path& path, std::string_view what) {
-  throw Error({.fault = Fault::io,
-               .where = path.string(),
-               .what = str(what, ": ", std::generic_category().message(errno))});
-}
-
-}  // namespace
 
 FileReader::FileReader(fs::path path) : path_(std::move(path)) {
   // O_NONBLOCK: opening a FIFO nobody writes to must not hang; it has no effect on regular files.
-  do {
-    fd_ = file_calls().open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
-  } while (fd_ < 0 && errno == EINTR);
-  if (fd_ < 0) fail(path_, "cannot open");
+  Descriptor file(path_, O_RDONLY | O_NONBLOCK, "cannot open");
   struct stat info {};
-  const bool known = ::fstat(fd_, &info) == 0;
-  if (known && S_ISREG(info.st_mode)) {
-    bytes_ = static_cast<std::uint64_t>(info.st_size);
-    return;
-  }
-  const int error = errno;
-  file_calls().close(fd_);
-  errno = error;
-  if (!known) fail(path_, "cannot stat");
-  throw Error({.fault = Fault::io,
-               .where = path_.string(),
-               .what = "not a regular file",
-               .found = S_ISDIR(info.st_mode) ? "a directory" : "a device, FIFO or socket"});
+  if (::fstat(file.get(), &info) != 0) fail_on(path_, "cannot stat", errno);
+  if (!S_ISREG(info.st_mode)) refuse_irregular(path_, info.st_mode);
+  bytes_ = static_cast<std::uint64_t>(info.st_size);
+  fd_ = file.release();
 }
 
 FileReader::~FileReader() {
@@ -58,9 +37,10 @@ FileReader::FileReader(FileReader&& other) noexcept
 
 void FileReader::read_at(std::uint64_t offset, std::span<std::byte> out) const {
   while (!out.empty()) {
-    const ssize_t got = file_calls().pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail(path_, "cannot read");
+    const ssize_t got = retry([&] {
+      return file_calls().pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+    });
+    if (got < 0) fail_on(path_, "cannot read", errno);
     if (got == 0) {
       throw Error({.fault = Fault::input,
                    .where = path_.string(),

@@ -44,6 +44,14 @@ void fail_on(const fs::path& path, std::string_view action, int error, std::uint
   throw Error(std::move(parts));
 }
 
+void refuse_irregular(const fs::path& path, mode_t mode, std::string_view expected) {
+  throw Error({.fault = Fault::io,
+               .where = path.string(),
+               .what = "not a regular file",
+               .found = S_ISDIR(mode) ? "a directory" : "a device, FIFO or socket",
+               .expected = std::string(expected)});
+}
+
 Descriptor::Descriptor(const fs::path& path, int flags, std::string_view action)
     : fd_(retry([&] { return file_calls().open(path.c_str(), flags | O_CLOEXEC, 0666); })) {
   if (fd_ < 0) fail_on(path, action, errno);

@@ -24,6 +24,10 @@ auto retry(const Call& call) {
 [[noreturn]] void fail_on(const fs::path& path, std::string_view action, int error,
                           std::uint64_t needed = 0);
 
+/// Throws Fault::io: what is there, of that st_mode, is not a regular file.
+[[noreturn]] void refuse_irregular(const fs::path& path, mode_t mode,
+                                   std::string_view expected = "");
+
 /// A file descriptor that closes itself. Throws as fail_on.
 class Descriptor {
  public:

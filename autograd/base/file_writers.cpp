@@ -86,6 +86,15 @@ void rename_file_or_refuse(const fs::path& from, const fs::path& to) {
   fail_on(to, "cannot rename into place", errno);
 }
 
+/// A temporary that has begun: at the end of the scope, also by an exception, its lock ends.
+struct Held {
+  const fs::path& path;
+  ~Held() {
+    const std::lock_guard lock(temporaries().mutex);
+    temporaries().forget(path);
+  }
+};
+
 }  // namespace
 
 void refuse_existing(const fs::path& path) {
@@ -128,9 +137,8 @@ FileWriter::FileWriter(fs::path path, Existing existing)
 FileWriter::~FileWriter() {
   if (fd_ >= 0) file_calls().close(fd_);
   if (temporary_.empty()) return;
+  const Held held{temporary_};
   ::unlink(temporary_.c_str());
-  const std::lock_guard lock(temporaries().mutex);
-  temporaries().forget(temporary_);
 }
 
 void FileWriter::write(std::string_view bytes) { write(bytes.data(), bytes.size()); }
@@ -204,10 +212,9 @@ DirectoryWriter::DirectoryWriter(fs::path path, Existing existing)
 
 DirectoryWriter::~DirectoryWriter() {
   if (committed_) return;
+  const Held held{temporary_};
   std::error_code ignored;
   fs::remove_all(temporary_, ignored);
-  const std::lock_guard lock(temporaries().mutex);
-  temporaries().forget(temporary_);
 }
 
 void DirectoryWriter::commit() {
@@ -249,11 +256,9 @@ void DirectoryWriter::commit() {
   temporaries().forget(temporary_);
   if (!old.empty()) temporaries().begun.emplace(old, replaced->release());
   lock.unlock();
+  const Held held{old};
   sync_directory(parent_of(path_));
-  if (old.empty()) return;
-  fs::remove_all(old, error);  // what stays is a stale temporary
-  lock.lock();
-  temporaries().forget(old);
+  if (!old.empty()) fs::remove_all(old, error);  // what stays is a stale temporary
 }
 
 }  // namespace notch

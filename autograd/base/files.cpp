@@ -25,13 +25,8 @@ std::string read_open(int fd, const fs::path& path, std::uint64_t max_bytes, boo
   struct stat info {};
   if (::fstat(fd, &info) != 0) fail_on(path, "cannot stat", errno);
   const bool ends = S_ISFIFO(info.st_mode) || S_ISSOCK(info.st_mode) || ::isatty(fd) == 1;
-  if (!S_ISREG(info.st_mode) && !(streams && ends)) {
-    throw Error({.fault = Fault::io,
-                 .where = path.string(),
-                 .what = "not a regular file",
-                 .found = S_ISDIR(info.st_mode) ? "a directory" : "a device, FIFO or socket",
-                 .expected = streams ? "a regular file or a pipe" : "a regular file"});
-  }
+  if (!S_ISREG(info.st_mode) && !(streams && ends))
+    refuse_irregular(path, info.st_mode, streams ? "a regular file or a pipe" : "a regular file");
   const auto too_large = [&](std::uint64_t bytes) {
     throw Error({.fault = Fault::input,
                  .where = path.string(),
@@ -146,27 +141,6 @@ void append_file(const fs::path& path, std::string_view bytes) {
   }
   write_all(file.get(), path, bytes.data(), bytes.size());
   close_checked(file.release(), path);
-}
-
-void remove_stale_temporaries(const fs::path& directory,
-                              const std::function<bool(std::string_view base)>& ours) {
-  std::error_code error;
-  std::vector<fs::path> names;
-  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
-       entry.increment(error)) {
-    names.push_back(entry->path());
-  }
-  for (const fs::path& path : names) {
-    const std::string name = path.filename().string();
-    std::string base;
-    if (!is_temporary_name(name, base) || !ours(base)) continue;
-    const fs::path original = directory / base;
-    if (name.ends_with(kAside) && !fs::exists(original, error)) {
-      rename_checked(path, original);
-    } else {
-      fs::remove_all(path, error);
-    }
-  }
 }
 
 void abandon_temporaries() {

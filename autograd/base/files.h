@@ -17,6 +17,8 @@
 #include <string_view>
 #include <vector>
 
+#include "autograd/base/utf8.h"
+
 namespace notch {
 
 namespace fs = std::filesystem;
@@ -102,17 +104,14 @@ class DirectoryWriter {
 bool is_temporary_name(std::string_view name, std::string& base);
 
 /// Removes the temporaries directly below `directory` that earlier processes left of what `ours`
-/// says this program writes there. A directory that was renamed aside comes back where there is no
-/// other.
+/// says this program writes there; what a living writer holds locked stays. A directory that was
+/// renamed aside comes back where there is no other; Fault::io where it cannot. For a directory that
+/// one process at a time writes: whose number and host a name has is not asked (orphans.h does).
 void remove_stale_temporaries(const fs::path& directory,
                               const std::function<bool(std::string_view base)>& ours);
 
 /// Removes what the writers of this process have not committed, and makes every later commit and
 /// new writer wait: for the moment before the process is ended from outside.
 void abandon_temporaries();
-
-/// Whether `text` is valid UTF-8 (no overlong forms, no surrogates, at most U+10FFFF); else the byte
-/// offset of the first bad sequence is stored in `bad_offset`.
-bool is_utf8(std::string_view text, std::size_t* bad_offset = nullptr);
 
 }  // namespace notch

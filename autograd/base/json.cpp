@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "autograd/base/error.h"
-#include "autograd/base/files.h"
+#include "autograd/base/utf8.h"
 
 namespace notch {
 namespace {

@@ -19,6 +19,9 @@
 
 namespace notch {
 
+/// NaN, Infinity and -Infinity, which are not JSON, but which Python's json module writes.
+enum class NonFinite : std::uint8_t { refused, allowed };
+
 class Json {
  public:
   using Array = std::vector<Json>;
@@ -39,9 +42,8 @@ class Json {
 
   static Json object() { return Json(Object{}); }
   static Json array() { return Json(Array{}); }
-  /// `non_finite`: also takes NaN, Infinity and -Infinity, which are not JSON, but which Python's
-  /// json module writes.
-  static Json parse(std::string_view text, std::string_view name, bool non_finite = false);
+  static Json parse(std::string_view text, std::string_view name,
+                    NonFinite non_finite = NonFinite::refused);
 
   bool is_null() const { return std::holds_alternative<Nothing>(value_); }
   bool is_bool() const { return std::holds_alternative<bool>(value_); }

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "autograd/base/error.h"
-#include "autograd/base/files.h"
 #include "autograd/base/json.h"
+#include "autograd/base/utf8.h"
 
 namespace notch {
 namespace {
@@ -30,28 +30,9 @@ std::string line_column(std::string_view text, std::size_t offset) {
   return str(lines + 1, ":", column);
 }
 
-void append_utf8(std::string& out, std::uint32_t c) {
-  const auto put = [&out](std::uint32_t byte) { out += static_cast<char>(byte); };
-  if (c < 0x80) {
-    put(c);
-  } else if (c < 0x800) {
-    put(0xc0 | c >> 6);
-    put(0x80 | (c & 0x3f));
-  } else if (c < 0x10000) {
-    put(0xe0 | c >> 12);
-    put(0x80 | (c >> 6 & 0x3f));
-    put(0x80 | (c & 0x3f));
-  } else {
-    put(0xf0 | c >> 18);
-    put(0x80 | (c >> 12 & 0x3f));
-    put(0x80 | (c >> 6 & 0x3f));
-    put(0x80 | (c & 0x3f));
-  }
-}
-
 class Parser {
  public:
-  Parser(std::string_view text, std::string_view name, bool non_finite)
+  Parser(std::string_view text, std::string_view name, NonFinite non_finite)
       : text_(text), name_(name), non_finite_(non_finite) {}
 
   Json document() {
@@ -128,7 +109,7 @@ class Parser {
         {"Infinity", kInfinity},
         {"-Infinity", -kInfinity}};
     for (const auto& [word, value] : kWords) {
-      if (!non_finite_ || !text_.substr(at_).starts_with(word)) continue;
+      if (non_finite_ == NonFinite::refused || !text_.substr(at_).starts_with(word)) continue;
       at_ += word.size();
       return value;
     }
@@ -280,7 +261,7 @@ class Parser {
 
   std::string_view text_;
   std::string_view name_;
-  bool non_finite_;
+  NonFinite non_finite_;
   std::size_t at_ = 0;
   std::size_t values_ = 0;
   std::size_t max_values_ = kFreeValues + text_.size() / kBytesPerMore;
@@ -288,7 +269,7 @@ class Parser {
 
 }  // namespace
 
-Json Json::parse(std::string_view text, std::string_view name, bool non_finite) {
+Json Json::parse(std::string_view text, std::string_view name, NonFinite non_finite) {
   return Parser(text, name, non_finite).document();
 }
 

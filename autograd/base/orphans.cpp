@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "autograd/base/file_steps.h"
 #include "autograd/base/temporaries.h"
 
 namespace notch {
@@ -45,6 +46,29 @@ bool seems_left(const fs::path& path, const TemporaryName& name) {
   return fs::file_time_type::clock::now() - last_written(path) > kForeign;
 }
 
+/// Removes the temporaries in `folder` for which left(entry, name) holds, unless a living writer has
+/// them; put_back(from, to) takes what is aside where there is no other.
+template <class Left, class PutBack>
+void remove_each(const fs::path& folder, const Left& left, const PutBack& put_back) {
+  std::error_code error;
+  std::vector<std::pair<fs::path, TemporaryName>> found;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (auto name = parse_temporary_name(at->path().filename().native()))
+      found.emplace_back(at->path(), std::move(*name));
+  }
+  for (const auto& [entry, name] : found) {
+    if (!left(entry, name)) continue;
+    const Claim claim(entry);
+    if (!claim) continue;
+    const fs::path original = folder / name.base;
+    if (name.aside && !fs::exists(fs::symlink_status(original, error))) {
+      put_back(entry, original);
+    } else {
+      fs::remove_all(entry, error);
+    }
+  }
+}
+
 }  // namespace
 
 bool is_temporary_name(std::string_view name, std::string& base) {
@@ -54,23 +78,22 @@ bool is_temporary_name(std::string_view name, std::string& base) {
 }
 
 void remove_orphans(const fs::path& path) {
-  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  std::error_code error;
-  std::vector<std::pair<fs::path, TemporaryName>> found;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    std::optional<TemporaryName> name = parse_temporary_name(at->path().filename().native());
-    if (name && name->base == path.filename()) found.emplace_back(at->path(), std::move(*name));
-  }
-  for (const auto& [entry, name] : found) {
-    if (!seems_left(entry, name)) continue;
-    const Claim left(entry);
-    if (!left) continue;
-    if (name.aside && !fs::exists(fs::symlink_status(path, error))) {
-      fs::rename(entry, path, error);
-    } else {
-      fs::remove_all(entry, error);
-    }
-  }
+  remove_each(
+      parent_of(path),
+      [&](const fs::path& entry, const TemporaryName& name) {
+        return name.base == path.filename() && seems_left(entry, name);
+      },
+      [](const fs::path& from, const fs::path& to) {
+        std::error_code ignored;
+        fs::rename(from, to, ignored);
+      });
+}
+
+void remove_stale_temporaries(const fs::path& directory,
+                              const std::function<bool(std::string_view base)>& ours) {
+  remove_each(
+      directory, [&](const fs::path&, const TemporaryName& name) { return ours(name.base); },
+      rename_checked);
 }
 
 }  // namespace notch

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "autograd/base/files.h"
+#include "autograd/base/utf8.h"
 
 namespace notch {
 namespace {

@@ -27,6 +27,8 @@ const std::array<std::uint32_t, 64> kSha256Constants = {
 
 namespace {
 
+constexpr std::string_view kHexDigits = "0123456789abcdef";
+
 std::uint32_t big_endian_word(const unsigned char* p) {
   return std::uint32_t{p[0]} << 24 | std::uint32_t{p[1]} << 16 | std::uint32_t{p[2]} << 8 | p[3];
 }
@@ -112,14 +114,15 @@ std::array<unsigned char, 32> Sha256::bytes() {
 }
 
 std::string Sha256::hex() {
-  constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text;
   for (const unsigned char byte : bytes()) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
+    text += kHexDigits[byte >> 4];
+    text += kHexDigits[byte & 15];
   }
   return text;
 }
+
+bool is_hex(std::string_view text) { return text.find_first_not_of(kHexDigits) == text.npos; }
 
 std::string sha256(std::string_view bytes) {
   Sha256 hash;

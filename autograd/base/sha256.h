@@ -33,6 +33,9 @@ class Sha256 {
   std::uint64_t bytes_ = 0;
 };
 
+/// Whether all of it are hexadecimal digits as hashes are written: 0-9 and a-f.
+bool is_hex(std::string_view text);
+
 std::string sha256(std::string_view bytes);
 std::string sha256_file(const std::filesystem::path& path,
                         Sha256Blocks blocks = sha256_blocks_portable);

@@ -65,7 +65,7 @@ std::string boot_id() {
   std::ifstream file("/proc/sys/kernel/random/boot_id");
   std::string id(8, '\0');
   const bool whole = file.read(id.data(), static_cast<std::streamsize>(id.size())).good();
-  return whole && id.find_first_not_of("0123456789abcdef") == id.npos ? id : "";
+  return whole && is_hex(id) ? id : "";
 }
 
 std::string temporary_host() { return str(host_in_names(host_name()), kBootMark, boot_id()); }

@@ -1,5 +1,6 @@
-// is_utf8 of autograd/base/files.h.
-#include "autograd/base/files.h"
+#include "autograd/base/utf8.h"
+
+#include "autograd/base/error.h"
 
 namespace notch {
 
@@ -34,6 +35,27 @@ bool is_utf8(std::string_view text, std::size_t* bad_offset) {
     i += length;
   }
   return true;
+}
+
+void append_utf8(std::string& out, std::uint32_t code) {
+  check(code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF), "utf-8", "U+", std::hex, code,
+        " is no character");
+  const auto put = [&](std::uint32_t byte) { out += static_cast<char>(byte); };
+  if (code < 0x80) {
+    put(code);
+    return;
+  }
+  if (code < 0x800) {
+    put(0xC0u | (code >> 6));
+  } else if (code < 0x10000) {
+    put(0xE0u | (code >> 12));
+    put(0x80u | ((code >> 6) & 0x3Fu));
+  } else {
+    put(0xF0u | (code >> 18));
+    put(0x80u | ((code >> 12) & 0x3Fu));
+    put(0x80u | ((code >> 6) & 0x3Fu));
+  }
+  put(0x80u | (code & 0x3Fu));
 }
 
 }  // namespace notch

@@ -111,6 +111,7 @@ void gelu_backward(std::span<real> dx, std::span<const real> dout, std::span<con
                       : run_backward(GeluTanh{}, dx, dout, x, fresh);
 }
 void swiglu_forward(std::span<real> out, std::span<const real> gate, std::span<const real> up) {
+  require_extent("swiglu", std::ssize(out), out, gate, up);
   for_chunks(std::ssize(out), [&](Index first, Index last) {
     gated(out.data() + first, gate.data() + first, up.data() + first, last - first);
   });

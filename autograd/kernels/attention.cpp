@@ -284,10 +284,6 @@ void collect_by_keys(const Sum& out, const real* p, const Rows& b, const Block& 
                  .k_begin = -block.t});
 }
 
-}  // namespace
-
-namespace {
-
 enum class Wanted : std::uint8_t { yes, maybe };  // an empty gradient is not wanted
 
 /// Rows of `heads` heads, `distance` apart.

@@ -28,9 +28,6 @@ constexpr Index kTasks = 8;
 constexpr Index kUnit = kBf16Tile * kBf16Pairs;  // 32 rows or columns of one slice, in pairs
 constexpr Index kBlock = kBf16PairStep;          // pairs that are packed at a time
 
-constexpr Index round_up(Index n, Index step) { return (n + step - 1) / step * step; }
-constexpr Index quotient_up(Index n, Index by) { return (n + by - 1) / by; }
-
 /// The bfloat16 next to `value`, ties to even. A NaN stays one: its quiet bit is set, and the
 /// rounding of its payload is left out.
 NOTCH_INLINE std::uint32_t bf16(float value) {

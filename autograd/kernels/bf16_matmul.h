@@ -8,21 +8,11 @@
 // depend on the instruction set, but on no number of threads.
 #pragma once
 
-#include <cstdint>
+#include "autograd/kernels/matmul.h"
 
 namespace notch::kernels {
 
-/// out [M, N] = a · b, starting from zero, from out (accumulate) or from bias [N] in every row. a
-/// is [M, K], with trans_a [K, M]; b is [K, N], with trans_b [N, K].
-struct Bf16Product {
-  float* out = nullptr;
-  const float* a = nullptr;
-  const float* b = nullptr;
-  const float* bias = nullptr;
-  std::int64_t M = 0, N = 0, K = 0;
-  std::int64_t ld_out = 0, lda = 0, ldb = 0;
-  bool trans_a = false, trans_b = false, accumulate = false;
-};
+using Bf16Product = MatmulOf<float>;
 
 /// Whether this processor has an instruction for it.
 bool bf16_available();

@@ -102,9 +102,6 @@ GemmOptions resolve(std::span<Real> out, std::span<const Real> a, std::span<cons
   check(o.ld_out >= N && o.lda >= a_cols && o.ldb >= b_cols, "gemm", "row distances ", o.ld_out,
         ", ", o.lda, " and ", o.ldb, " are shorter than rows for M = ", M, ", N = ", N,
         ", K = ", K);
-  const auto holds = [](const auto& span, Index n) {
-    return n == 0 || (std::ssize(span) >= n && span.data() != nullptr);
-  };
   check(holds(out, needed(M, N, o.ld_out)) && holds(a, needed(a_rows, a_cols, o.lda)) &&
             holds(b, needed(b_rows, b_cols, o.ldb)),
         "gemm", "out, a and b hold ", out.size(), ", ", a.size(), " and ", b.size(),
@@ -168,21 +165,8 @@ void tiled(std::span<Real> out, std::span<const Real> a, std::span<const Real> b
   if (K == 0) return clear(out, M, N, o);
   if (is_portable()) return portable_gemm(out.data(), a.data(), b.data(), M, N, K, o);
   if constexpr (std::is_same_v<Real, real>)
-    if (o.alpha == 1 && matmul_pays(M, N, K, o.trans_a)) {
-      matmul({.out = out.data(),
-              .a = a.data(),
-              .b = b.data(),
-              .M = M,
-              .N = N,
-              .K = K,
-              .ld_out = o.ld_out,
-              .lda = o.lda,
-              .ldb = o.ldb,
-              .trans_a = o.trans_a,
-              .trans_b = o.trans_b,
-              .accumulate = o.accumulate});
-      return;
-    }
+    if (o.alpha == 1 && matmul_pays(M, N, K, o.trans_a))
+      return matmul(matmul_of(out.data(), a.data(), b.data(), M, N, K, o));
   for_tiles(M, N, K, [&](Index row, Index rows, Index col, Index cols) {
     const Real* a_tile = a.data() + (o.trans_a ? row : row * o.lda);
     const Real* b_tile = b.data() + (o.trans_b ? col * o.ldb : col);
@@ -197,18 +181,7 @@ void gemm(std::span<float> out, std::span<const float> a, std::span<const float>
   if (options.precision == Precision::full || K == 0) return tiled(out, a, b, M, N, K, options);
   const GemmOptions o = resolve(out, a, b, M, N, K, options);
   check(o.alpha == 1, "gemm", "bf16 products have no alpha, got ", o.alpha);
-  bf16_matmul({.out = out.data(),
-               .a = a.data(),
-               .b = b.data(),
-               .M = M,
-               .N = N,
-               .K = K,
-               .ld_out = o.ld_out,
-               .lda = o.lda,
-               .ldb = o.ldb,
-               .trans_a = o.trans_a,
-               .trans_b = o.trans_b,
-               .accumulate = o.accumulate});
+  bf16_matmul(matmul_of(out.data(), a.data(), b.data(), M, N, K, o));
 }
 void gemm(std::span<double> out, std::span<const double> a, std::span<const double> b, Index M,
           Index N, Index K, const GemmOptions& options) {
@@ -236,39 +209,16 @@ void linear_forward(std::span<real> out, std::span<const real> x, std::span<cons
     }
     return;
   }
+  Matmul product = matmul_of(out.data(), x.data(), w.data(), M, N, K, o);
+  product.bias = bias.empty() ? nullptr : bias.data();
+  product.accumulate = false;
 #ifndef NOTCH_DOUBLE
-  if (precision == Precision::bf16) {
-    bf16_matmul({.out = out.data(),
-                 .a = x.data(),
-                 .b = w.data(),
-                 .bias = bias.empty() ? nullptr : bias.data(),
-                 .M = M,
-                 .N = N,
-                 .K = K,
-                 .ld_out = N,
-                 .lda = K,
-                 .ldb = K,
-                 .trans_b = true});
-    return;
-  }
+  if (precision == Precision::bf16) return bf16_matmul(product);
 #else
   static_cast<void>(precision);  // for gradient checks everything is double
 #endif
   if (M <= kGemvRows) return gemv(out, x, w, bias, M, N, K);
-  if (is_portable() || matmul_pays(M, N, K)) {
-    matmul({.out = out.data(),
-            .a = x.data(),
-            .b = w.data(),
-            .bias = bias.empty() ? nullptr : bias.data(),
-            .M = M,
-            .N = N,
-            .K = K,
-            .ld_out = N,
-            .lda = K,
-            .ldb = K,
-            .trans_b = true});
-    return;
-  }
+  if (is_portable() || matmul_pays(M, N, K)) return matmul(product);
   for_tiles(M, N, K, [&](Index row, Index rows, Index col, Index cols) {
     real* tile = out.data() + row * N + col;
     // OpenBLAS clears or scales the output in a pass of its own, so the bias takes that pass's
@@ -301,7 +251,7 @@ int cholesky(std::span<double> a, Index N) {
   check(N <= std::numeric_limits<int>::max(), "cholesky", "N = ", N);
   pin_blas();
   const int ld = static_cast<int>(std::max<Index>(1, N));
-  const Index tiles = (N + kCholeskyTile - 1) / kCholeskyTile;
+  const Index tiles = quotient_up(N, kCholeskyTile);
   const auto first = [&](Index tile) { return std::min(N, tile * kCholeskyTile); };
   const auto size = [&](Index tile) { return static_cast<int>(first(tile + 1) - first(tile)); };
   const auto block = [&](Index r, Index c) { return a.data() + first(r) * N + first(c); };

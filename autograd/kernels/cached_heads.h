@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "autograd/base/index.h"
 #include "autograd/kernels/lanes.h"
 #include "autograd/kernels/register_tile.h"
 #include "autograd/kernels/vmath.h"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 
 namespace notch::kernels {
@@ -15,7 +16,7 @@ inline constexpr std::int64_t kChunk = 16384;
 /// body(begin, end) in parallel over [0, n) in chunks of kChunk elements.
 template <class Body>
 void for_chunks(std::int64_t n, const Body& body) {
-  parallel_for((n + kChunk - 1) / kChunk,
+  parallel_for(quotient_up(n, kChunk),
                [&](std::int64_t i) { body(i * kChunk, std::min(n, (i + 1) * kChunk)); });
 }
 
@@ -28,7 +29,7 @@ constexpr std::int64_t rows_per_tile(std::int64_t cost) {
 template <class Body>
 void for_rows(std::int64_t rows, std::int64_t cost, const Body& body) {
   const std::int64_t step = rows_per_tile(cost);
-  parallel_for((rows + step - 1) / step,
+  parallel_for(quotient_up(rows, step),
                [&](std::int64_t i) { body(i * step, std::min(rows, (i + 1) * step)); });
 }
 
@@ -36,9 +37,8 @@ void for_rows(std::int64_t rows, std::int64_t cost, const Body& body) {
 template <class Partial>
 double sum_chunks(std::int64_t n, const Partial& partial) {
   constexpr std::int64_t kPieces = 64;
-  const std::int64_t step =
-      std::max(kChunk, ((n + kPieces - 1) / kPieces + kChunk - 1) / kChunk * kChunk);
-  const std::int64_t pieces = (n + step - 1) / step;
+  const std::int64_t step = std::max(kChunk, round_up(quotient_up(n, kPieces), kChunk));
+  const std::int64_t pieces = quotient_up(n, step);
   double partials[kPieces] = {};
   parallel_for(pieces, [&](std::int64_t i) {
     partials[i] = partial(i * step, std::min(n, (i + 1) * step));

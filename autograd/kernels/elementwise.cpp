@@ -89,7 +89,7 @@ void bias_backward(std::span<real> dbias, std::span<const real> dout, std::int64
   require_extent("bias backward", extent("bias backward", {rows, C}), dout);
   require_extent("bias backward", C, dbias);
   // out[r] = x[r] + bias
-  parallel_for((C + kBiasCols - 1) / kBiasCols, [&](Index tile) {
+  parallel_for(quotient_up(C, kBiasCols), [&](Index tile) {
     const Index first = tile * kBiasCols;
     bias_columns(dbias.data() + first, dout.data() + first, rows, std::min(kBiasCols, C - first),
                  C);

@@ -49,7 +49,7 @@ void embedding_backward(std::span<real> dtable, std::span<const real> dout,
   require_rows("embedding backward", dtable, ids.first(static_cast<std::size_t>(n)), C);
   // out[i] = table[ids[i]]. Tiles of columns: two rows with the same id never meet in two threads.
   constexpr Index kCols = 64;
-  parallel_for((C + kCols - 1) / kCols, [&](Index tile) {
+  parallel_for(quotient_up(C, kCols), [&](Index tile) {
     const Index first = tile * kCols;
     scatter_columns(dtable.data() + first, dout.data() + first, ids.data(), n,
                     std::min(kCols, C - first), C);

@@ -123,7 +123,7 @@ void gemv(std::span<real> out, std::span<const real> x, std::span<const real> w,
   const Product p{out.data(), x.data(), w.data(), bias.empty() ? nullptr : bias.data(), M, N, K};
   const RunTile run = choose_tile();
   const Index rows = std::max<Index>(1, kTileWeights / std::max<Index>(1, K));
-  parallel_for((N + rows - 1) / rows,
+  parallel_for(quotient_up(N, rows),
                [&](Index i) { run(p, i * rows, std::min(N, (i + 1) * rows)); });
 }
 

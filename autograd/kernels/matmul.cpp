@@ -58,7 +58,7 @@ NOTCH_INLINE void block(const MatmulOf<Real>& m, const Real* packed, Index row, 
   // of memory each, a copy with only these rows pays.
   const bool packs_a = m.trans_a && !is_short(m);
   const Index full = rows / kPanelRows * kPanelRows, unpacked = first_packed(m);
-  const Index passes = (m.K + kDepth - 1) / kDepth, step = (m.K + passes - 1) / passes;
+  const Index passes = quotient_up(m.K, kDepth), step = quotient_up(m.K, passes);
   for (Index k = 0; k < m.K; k += step) {
     const Index depth = std::min(step, m.K - k);
     Strided<Real> block_a{m.a + row * m.lda + k, m.lda, 1};
@@ -161,14 +161,14 @@ void pack_panel(Real* out, const MatmulOf<Real>& m, Index panel) {
 template <class Real>
 void run_pass(const MatmulOf<Real>& m) {
   thread_local std::vector<Real> buffer;
-  const Index panels = (m.N + kPanelCols - 1) / kPanelCols, first = first_packed(m);
+  const Index panels = quotient_up(m.N, kPanelCols), first = first_packed(m);
   const auto elements = static_cast<std::size_t>((panels - first) * kPanelCols * m.K);
   if (buffer.size() < elements) buffer.resize(elements);
   Real* const packed = buffer.data();
   parallel_for(panels - first,
                [&](Index p) { pack_panel(packed + p * m.K * kPanelCols, m, first + p); });
   const Block<Real> run = choose_block<Real>();
-  const Index row_blocks = (m.M + kRows - 1) / kRows;
+  const Index row_blocks = quotient_up(m.M, kRows);
   const Index tasks = m.trans_a && is_short(m) ? kLongTasks : kTasks;
   const Index splits = std::clamp<Index>(tasks / row_blocks, 1, panels);
   parallel_for(row_blocks * splits, [&](Index task) {

@@ -126,7 +126,7 @@ void layernorm_again(std::span<real> out, std::span<const real> x, std::span<con
 std::int64_t layernorm_backward_workspace(std::int64_t rows, std::int64_t C) {
   extent("layernorm backward", {rows, 2, C});
   const Index step = tile_rows(rows);
-  return (rows + step - 1) / step * 2 * C;
+  return quotient_up(rows, step) * 2 * C;
 }
 
 void layernorm_backward(std::span<real> dx, std::span<real> dgamma, std::span<real> dbeta,
@@ -143,7 +143,7 @@ void layernorm_backward(std::span<real> dx, std::span<real> dgamma, std::span<re
   check((dgamma.empty() || std::ssize(dgamma) == C) && (dbeta.empty() || std::ssize(dbeta) == C),
         "layernorm backward", "dgamma and dbeta hold ", dgamma.size(), " and ", dbeta.size(),
         " values for ", C, " columns");
-  const Index step = tile_rows(rows), tiles = (rows + step - 1) / step;
+  const Index step = tile_rows(rows), tiles = quotient_up(rows, step);
   parallel_for(tiles, [&](Index tile) {
     real* partial = workspace.data() + tile * 2 * C;
     std::fill_n(partial, 2 * C, real{0});
@@ -194,7 +194,7 @@ void rmsnorm_backward(std::span<real> dx, std::span<real> dgamma, std::span<cons
   require_extent("rmsnorm backward", layernorm_backward_workspace(rows, C), workspace);
   check(dgamma.empty() || std::ssize(dgamma) == C, "rmsnorm backward", "dgamma holds ",
         dgamma.size(), " values for ", C, " columns");
-  const Index step = tile_rows(rows), tiles = (rows + step - 1) / step;
+  const Index step = tile_rows(rows), tiles = quotient_up(rows, step);
   parallel_for(tiles, [&](Index tile) {
     real* partial = workspace.data() + tile * C;
     std::fill_n(partial, C, real{0});

@@ -23,10 +23,6 @@ namespace notch::kernels {
 inline constexpr std::int64_t kPanelRows = 8;
 inline constexpr std::int64_t kPanelCols = 32;
 
-constexpr std::int64_t round_up(std::int64_t n, std::int64_t step) {
-  return (n + step - 1) / step * step;
-}
-
 /// Asks for the lines of x [rows, cols] ahead of their use, as owner of them where x will be
 /// written.
 template <bool kWrite, class Real>

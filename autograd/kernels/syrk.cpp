@@ -18,8 +18,6 @@ constexpr Index kPackRows = 32;             // per task of packing
 constexpr Index kDepth = 256;  // rows per product of panels, of which a second-level cache holds 8
 constexpr Index kMaxEdge = 4;  // panels; the edge of an output tile
 
-constexpr Index quotient_up(Index n, Index by) { return (n + by - 1) / by; }
-
 /// Panels [first, last) on both sides of an output tile.
 struct Edge {
   Index first = 0, last = 0;

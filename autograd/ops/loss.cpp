@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "autograd/kernels/blas.h"
 #include "autograd/kernels/elementwise.h"
@@ -65,8 +66,7 @@ std::int64_t chunk_rows(std::int64_t V) {
 struct HeadLoss {
   static constexpr std::string_view name = "head_loss";
   std::span<const std::int32_t> targets;
-  bool has_teacher = false;
-  Teacher teacher{};
+  std::optional<Teacher> teacher{};
   HeadProduct product{};
   std::span<real> dx{}, dhead{};  // of the mean loss, made in forward
   kernels::Precision precision = kernels::Precision::full;
@@ -77,15 +77,16 @@ struct HeadLoss {
           " but the head is ", head.shape);
     const std::int64_t rows = x.rows(), C = x.cols(), V = head.shape[0];
     const std::int64_t counted = check_targets(name, targets, rows, V);
-    if (has_teacher) {
-      check(teacher.x.rows() == rows && teacher.head.shape.rank() == 2 &&
-                teacher.head.shape[0] == V && teacher.x.cols() == teacher.head.cols(),
-            name, "the teacher has x ", teacher.x.shape, " and head ", teacher.head.shape,
+    if (teacher) {
+      check(teacher->x.rows() == rows && teacher->head.shape.rank() == 2 &&
+                teacher->head.shape[0] == V && teacher->x.cols() == teacher->head.cols(),
+            name, "the teacher has x ", teacher->x.shape, " and head ", teacher->head.shape,
             ", the student ", x.shape, " and ", head.shape);
-      check(teacher.tau > 0 && std::isfinite(teacher.tau) && teacher.alpha >= 0 &&
-                teacher.alpha <= 1 && teacher.reverse >= 0 && teacher.reverse <= 1,
-            name, "tau = ", teacher.tau, ", alpha = ", teacher.alpha,
-            ", reverse = ", teacher.reverse, "; tau must be positive, alpha and reverse in [0, 1]");
+      check(teacher->tau > 0 && std::isfinite(teacher->tau) && teacher->alpha >= 0 &&
+                teacher->alpha <= 1 && teacher->reverse >= 0 && teacher->reverse <= 1,
+            name, "tau = ", teacher->tau, ", alpha = ", teacher->alpha,
+            ", reverse = ", teacher->reverse,
+            "; tau must be positive, alpha and reverse in [0, 1]");
     }
     precision = f.precision();
     if (f.wants_grad(0)) dx = f.keep(x.size());
@@ -93,7 +94,7 @@ struct HeadLoss {
     const std::int64_t chunk = std::min(rows, chunk_rows(V));
     const auto losses = f.scratch<double>(rows);
     const auto logits = f.scratch(chunk * V);
-    const auto teacher_logits = has_teacher ? f.scratch(chunk * V) : std::span<real>{};
+    const auto teacher_logits = teacher ? f.scratch(chunk * V) : std::span<real>{};
     for (std::int64_t r = 0; r < rows; r += chunk) {
       const std::int64_t n = std::min(chunk, rows - r);
       run_chunk(x, head, losses, logits, teacher_logits, r, n, C, V,
@@ -120,12 +121,12 @@ struct HeadLoss {
       kernels::gemm(logits, xs, head.flat(), n, V, C, {.trans_b = true, .precision = precision});
     }
     const bool train = !dx.empty() || !dhead.empty();
-    if (has_teacher) {
+    if (teacher) {
       const auto wanted = teacher_buffer.first(static_cast<std::size_t>(n * V));
-      kernels::gemm(wanted, part(teacher.x.flat(), teacher.x.cols()), teacher.head.flat(), n, V,
-                    teacher.x.cols(), {.trans_b = true, .precision = precision});
+      kernels::gemm(wanted, part(teacher->x.flat(), teacher->x.cols()), teacher->head.flat(), n, V,
+                    teacher->x.cols(), {.trans_b = true, .precision = precision});
       const kernels::Distillation how{
-          .tau = teacher.tau, .alpha = teacher.alpha, .reverse = teacher.reverse};
+          .tau = teacher->tau, .alpha = teacher->alpha, .reverse = teacher->reverse};
       if (train) {
         kernels::distillation_forward_backward(losses, {}, logits, wanted, ts, how, factor, n, V);
       } else {
@@ -164,8 +165,7 @@ Var cross_entropy(Var logits, std::span<const std::int32_t> targets) {
 
 Var head_loss(Var x, Var head, std::span<const std::int32_t> targets,
               const std::optional<Teacher>& teacher, const HeadProduct& product) {
-  return x.tape().record(
-      HeadLoss{targets, teacher.has_value(), teacher.value_or(Teacher{}), product}, {x, head});
+  return x.tape().record(HeadLoss{targets, teacher, product}, {x, head});
 }
 
 }  // namespace notch

@@ -1,8 +1,8 @@
 #include "experiments/bench/gemm_floor.h"
 
 #include <algorithm>
-#include <chrono>
 
+#include "autograd/base/clock.h"
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/blas.h"
@@ -97,12 +97,9 @@ std::vector<GemmFloor::Row> GemmFloor::run() {
   const std::int64_t M = B_ * c.block_size;
   std::vector<Row> rows;
   const auto timed = [&](const char* op, std::string_view layer, const auto& products) {
-    const auto start = std::chrono::steady_clock::now();
+    const double start = seconds_now();
     products();
-    rows.push_back(
-        {op, std::string(layer),
-         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
-             .count()});
+    rows.push_back({op, std::string(layer), 1e3 * (seconds_now() - start)});
   };
   const std::vector<nn::Linear*> linears = model_.linears();
   const std::size_t per_block = linears.size() / static_cast<std::size_t>(c.n_layer);

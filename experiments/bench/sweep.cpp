@@ -7,6 +7,7 @@
 #include "experiments/bench/memory_report.h"
 #include "experiments/bench/training_bench.h"
 #include "experiments/run/setup.h"
+#include "experiments/show/palette.h"
 
 namespace notch::experiments {
 namespace {
@@ -181,7 +182,6 @@ Table sweep_records(const Sweep& sweep) {
 
 Plot sweep_plot(const Sweep& sweep) {
   require_cells(sweep);
-  static constexpr const char* kColors[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7"};
   Plot plot{.title = "Cost of a token by context: marks measured, lines predicted",
             .x_label = "context",
             .y_label = "ms per token",
@@ -192,7 +192,7 @@ Plot sweep_plot(const Sweep& sweep) {
   std::size_t color = 0;
   for (const std::string& name : names) {
     for (const std::int64_t batch : shown_batches(sweep)) {
-      const std::string paint = kColors[color++ % std::size(kColors)];
+      const std::string paint(series_color(color++));
       for (const bool prompt : {false, true}) {
         PlotSeries marks{.name = str(name, ", batch ", batch, prompt ? ", prompt" : ", decode"),
                          .color = paint,

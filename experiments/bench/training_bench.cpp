@@ -1,12 +1,12 @@
 #include "experiments/bench/training_bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <limits>
 #include <memory>
 #include <optional>
 
+#include "autograd/base/clock.h"
 #include "autograd/base/error.h"
 #include "autograd/base/rng.h"
 #include "autograd/kernels/bf16_matmul.h"
@@ -23,12 +23,6 @@
 
 namespace notch::experiments {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double ms_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
 
 double median(std::vector<double> values) {
   check(!values.empty(), "bench", "no round was measured");
@@ -129,9 +123,9 @@ class Arm {
   double step() {
     profile_.clear();
     const std::int64_t before = heap_allocations;
-    const auto start = Clock::now();
+    const double start = seconds_now();
     phase_->step();
-    const double ms = ms_since(start);
+    const double ms = 1e3 * (seconds_now() - start);
     allocations_ += heap_allocations - before;
     ++steps_;
     if (ms < best_) {

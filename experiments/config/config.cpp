@@ -9,6 +9,7 @@
 #include "data/corpus.h"
 #include "experiments/config/config_effects.h"
 #include "experiments/config/config_items.h"
+#include "experiments/config/row_names.h"
 #include "experiments/config/toml_scalar.h"
 
 namespace notch::experiments {
@@ -59,6 +60,56 @@ std::string value_text(std::string_view value, Kind kind) {
                                                                       : std::string(value);
     default:
       return std::string(value);
+  }
+}
+
+/// A value with the quotes that its strings need: [{method=fp32}] as [{method="fp32"}].
+std::string with_quotes(std::string_view value) {
+  constexpr std::string_view kMarks = "[]{},= ";
+  std::string out;
+  for (std::size_t at = 0; at < value.size();) {
+    const char c = value[at];
+    std::size_t end = at + 1;
+    if (c == '"' || c == '\'') {
+      end = std::min(value.find(c, end), value.size() - 1) + 1;
+    } else if (kMarks.find(c) == kMarks.npos) {
+      end = std::min(value.find_first_of(kMarks, at), value.size());
+    }
+    const std::string_view word = value.substr(at, end - at);
+    const std::size_t next = std::min(value.find_first_not_of(' ', end), value.size());
+    const bool as_it_is = c == '"' || c == '\'' || kMarks.find(c) != kMarks.npos ||
+                          value.substr(next).starts_with('=') ||
+                          toml::read_scalar(word).error.empty();
+    out += as_it_is ? std::string(word) : toml::quote(word);
+    at = end;
+  }
+  return out;
+}
+
+/// The table of an override. A shell takes the quotes of a list that it finds outside of quotes.
+toml::Table parse_override(const toml::Source& source, std::string_view key, std::string_view value,
+                           Kind kind) {
+  try {
+    return toml::parse(source);
+  } catch (const Error& e) {
+    const std::string quoted = with_quotes(value);
+    const auto reads = [&] {
+      try {
+        toml::parse({.name = source.name, .text = str(key, '=', quoted)});
+        return true;
+      } catch (const Error&) {
+        return false;
+      }
+    };
+    if ((!value.starts_with('[') && !value.starts_with('{')) || !reads()) throw;
+    ErrorParts parts = e.parts();
+    parts.hint = str("quote the whole argument: ", shell_word(str(key, '=', quoted)));
+    if (kind == Kind::string_list) {
+      std::string plain(value.substr(1, value.size() - 2));
+      std::erase_if(plain, [](char c) { return c == '"' || c == '\'' || c == ' '; });
+      parts.hint += str(", or write ", key, '=', plain);
+    }
+    throw Error(std::move(parts));
   }
 }
 
@@ -138,6 +189,14 @@ void require_same_text(const LoadedConfig& loaded, const ExperimentConfig& befor
                        .hint = "name the text once: notch run TEXT"});
 }
 
+/// Whether what a row trains can begin with codes and the grids they are on.
+bool begins_with_codes(const ExperimentConfig& own, const RowConfig& row) {
+  const quant::Method* method = quant::find_method(row.method);
+  return row.pipeline.empty() && method && method->trains() && method->trains_weights() &&
+         method->training != quant::Training::gaussian && own.qat.start == 0 &&
+         own.quant.options.prune.rounds == 1;
+}
+
 }  // namespace
 
 void apply_override(LoadedConfig& loaded, std::string_view argument) {
@@ -153,7 +212,7 @@ void apply_override(LoadedConfig& loaded, std::string_view argument) {
   const std::string value = value_text(trimmed(argument.substr(equals + 1)), item->kind);
   const auto source = std::make_shared<const toml::Source>(
       toml::Source{.name = "command line", .text = key + "=" + value, .command_line = true});
-  read_into(loaded, toml::parse(*source), source);
+  read_into(loaded, parse_override(*source, key, value, item->kind), source);
   const std::vector<Item> after = items_of(loaded.config);
   loaded.overrides.push_back(
       {.key = key, .before = item->value, .after = find_item(after, key)->value});
@@ -164,14 +223,16 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
   check(!file.empty(), "load_config", "no file is named");
   LoadedConfig loaded;
   if (fs::is_directory(file)) fail_directory(file);
-  if (is_text(file)) {
+  ExperimentFile opened = open_experiment(file);
+  if (opened.is_text) {
     loaded = {.config = text_experiment(file), .from_text = true};
+    if (opened.data != file) loaded.config.data.path = opened.data;
   } else {
-    toml::Source source = toml::read_source(file);
-    loaded = parse_config(std::move(source.text), std::move(source.name));
+    loaded = parse_config(std::move(opened.source.text), std::move(opened.source.name));
   }
   const fs::path here = fs::current_path();
-  const fs::path beside = loaded.from_text ? here : fs::absolute(file).parent_path();
+  const fs::path beside =
+      loaded.from_text || opened.is_open ? here : fs::absolute(file).parent_path();
   ExperimentConfig& config = loaded.config;
   locate_text(config.data.path, beside, true);
   make_absolute(config.out, beside);
@@ -191,7 +252,7 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
   if (rows == Rows::planned) settle_unused(loaded, before);
   locate_text(config.data.path, here, !fs::path(config.data.path).has_parent_path());
   if (loaded.from_text) require_same_text(loaded, before);
-  if (config.name.empty()) config.name = file.stem().string();
+  if (config.name.empty()) config.name = file == data::kStdin ? "stdin" : file.stem().string();
   if (config.out.empty()) config.out = (beside / "runs" / config.name).string();
   make_absolute(config.out, here);
   validate(config, loaded.origins);
@@ -199,7 +260,7 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
 }
 
 std::vector<std::string_view> first_weights() {
-  std::vector<std::string_view> words = {"fp32"};
+  std::vector<std::string_view> words = {kAuto, "fp32"};
   for (const quant::Method* m : quant::methods()) {
     // What a method left to be done with inputs is not trained; nor are grids of one method alone.
     if (m->round && !m->changes_inputs() && !m->grid) words.push_back(m->name);
@@ -219,7 +280,7 @@ const std::string& grid_of_width(const ExperimentConfig& config, int bits) {
 std::vector<RowConfig> planned_rows(const ExperimentConfig& config) {
   std::vector<RowConfig> rows;
   for (RowConfig row : config.row) {
-    if (row.method == "fp32") continue;
+    if (row.method == kBaseRow) continue;
     if (row.granularity == "inherit") {
       row.granularity = config.quant.granularity;
       row.group_size = config.quant.group_size;
@@ -252,7 +313,17 @@ ExperimentConfig row_config(const ExperimentConfig& config, const RowConfig& row
     for (const std::string& setting : at.set) apply_override(loaded, setting);
   }
   for (const std::string& setting : row.set) apply_override(loaded, setting);
-  return std::move(loaded.config);
+  ExperimentConfig& own = loaded.config;
+  if (own.qat.from == kAuto) own.qat.from = begins_with_codes(own, row) ? "gptq" : "fp32";
+  return std::move(own);
+}
+
+double peak_lr_scale(const ExperimentConfig& config) {
+  if (config.qat.lr_scale > 0) return config.qat.lr_scale;
+  constexpr double kScale = 0.25, kLayers = 3, kChannels = 64;
+  const ModelConfig& m = config.model;
+  const double weights = m.n_layer / kLayers * std::pow(m.n_embd / kChannels, 2);
+  return std::min(kScale, kScale / std::sqrt(weights));
 }
 
 int warmup_steps(const TrainConfig& train) {

@@ -28,6 +28,8 @@ class Origins {
   Origins() = default;
   explicit Origins(std::shared_ptr<const toml::Source> file) : file_(std::move(file)) {}
   void set(std::string key, std::shared_ptr<const toml::Source> source, toml::Mark mark);
+  /// The key has its default again.
+  void forget(const std::string& key);
   /// Throws Error(parts), pointing at the line that set `key` if there is one. Sets `parts.field`.
   [[noreturn]] void fail(const std::string& key, ErrorParts parts) const;
   /// Whether a text set exactly this key, and whether that was the command line.
@@ -66,7 +68,8 @@ enum class Rows { planned, other };
 
 /// The file with its overrides, complete (name, absolute paths) and validated: what a run starts
 /// from. Relative paths in the file start at the file's directory, those of overrides at the
-/// current one. A file that is no configuration is the text of text_experiment().
+/// current one, and so do those of what comes from a descriptor ("-", /dev/stdin, a pipe). What is
+/// no configuration is the text of text_experiment().
 LoadedConfig load_config(const std::filesystem::path& file,
                          const std::vector<std::string>& overrides = {}, Rows rows = Rows::planned);
 
@@ -75,7 +78,7 @@ LoadedConfig load_config(const std::filesystem::path& file,
 inline constexpr std::string_view kResolvedConfig = "config.resolved.toml";
 
 /// Whether a file given where an experiment is expected is a text to train on: not named .toml, and
-/// not readable as a configuration.
+/// not readable as a configuration. Of a pipe, which can be read once, load_config finds out.
 bool is_text(const std::filesystem::path& file);
 /// The usual experiment on a text: quick.toml's model and training, the last tenth for the table,
 /// named after the file, in runs/ of the current directory.
@@ -128,11 +131,16 @@ const std::string& grid_of_width(const ExperimentConfig& config, int bits);
 std::vector<RowConfig> planned_rows(const ExperimentConfig& config);
 
 /// The configuration of one row: the experiment's, with the settings of its width and its own in
-/// their place.
+/// their place, and qat.from as it is for it.
 ExperimentConfig row_config(const ExperimentConfig& config, const RowConfig& row);
 
 /// Updates after the fork: qat.steps, or the fraction of train.steps, at least 1.
 int qat_steps(const ExperimentConfig& config);
+/// Peak learning rate of what follows the fork, over train.lr: qat.lr_scale, or what follows from the size.
+/// With W the weights of the blocks, some 12 n_layer n_embd^2, and W0 those of 3 blocks of 64 channels:
+///   min(0.25, 0.25 sqrt(W0 / W)),
+/// which is where trials at 0.15, 0.8 and 2.7 M weights had their best (experiments/LOG.md).
+double peak_lr_scale(const ExperimentConfig& config);
 /// train.warmup and train.min_lr, or what follows from the steps and the peak.
 int warmup_steps(const TrainConfig& train);
 double last_lr(const TrainConfig& train);

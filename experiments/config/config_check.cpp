@@ -48,7 +48,7 @@ void check_data(const ExperimentConfig& config, const Origins& origins) {
                                         .expected = "val_fraction + test_fraction < 1"});
   }
   if (d.kind == "text" && d.path.empty()) {
-    origins.fail("data.path",
+    origins.fail(origins.has("data.path") || !origins.has("data.kind") ? "data.path" : "data.kind",
                  {.what = "kind = \"text\" needs a file",
                   .hint = "set data.path, or kind = \"verbs\" for the built-in sentences"});
   }
@@ -127,7 +127,8 @@ void check_activations(const ExperimentConfig& config, const Origins& origins) {
   }
 }
 
-/// A format is all of its Spec or none of it.
+}  // namespace
+
 void check_format(const ExperimentConfig& config, const Origins& origins) {
   const QuantConfig& q = config.quant;
   const quant::Preset* format = quant::find_preset(q.format);
@@ -154,6 +155,8 @@ void check_format(const ExperimentConfig& config, const Origins& origins) {
     require(key, str(row.group_size), str(q.group_size));
   }
 }
+
+namespace {
 
 void check_quant(const ExperimentConfig& config, const Origins& origins) {
   const QuantConfig& q = config.quant;

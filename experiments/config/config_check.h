@@ -23,6 +23,9 @@ std::string formats_with_groups(std::int64_t inputs);
 void check_groups(const ExperimentConfig& config, std::string_view granularity, int group_size,
                   const std::string& key, const Origins& origins);
 
+/// quant.format is all of its Spec or none of it: no other key says something else.
+void check_format(const ExperimentConfig& config, const Origins& origins);
+
 /// Not every grid has every width: one bit is the sign, three levels are two bits.
 void check_width(int bits, std::string_view grid, const std::string& key, const Origins& origins);
 

@@ -7,6 +7,7 @@
 #include "experiments/config/config_check.h"
 #include "experiments/config/config_items.h"
 #include "experiments/config/pipeline.h"
+#include "experiments/config/row_names.h"
 #include "quant/methods/methods.h"
 #include "quant/numbers/format.h"
 #include "quant/numbers/presets.h"
@@ -14,7 +15,7 @@
 namespace notch::experiments {
 namespace {
 
-bool is_reference(std::string_view method) { return method == "fp32" || method == "fp16"; }
+bool is_reference(std::string_view method) { return method == kBaseRow || method == kHalfMethod; }
 
 /// What tells a row from others of its width.
 const std::string& shown(const RowConfig& row) {
@@ -43,7 +44,7 @@ void check_row_settings(const ExperimentConfig& config, const RowConfig& row,
   const auto is_of = [&](std::string_view own) {
     return row.label == own || row.label.starts_with(str(own, '-'));
   };
-  if (row.label == "fp32" || is_of("fp32-continue") || is_of("control")) {
+  if (row.label == kBaseRow || is_of(kControlRow) || is_of(kOfControl)) {
     origins.fail(key + ".label", {.what = "reserved for rows that the table adds itself",
                                   .found = row.label,
                                   .hint = str("for example \"my-", row.label, '"')});
@@ -74,7 +75,7 @@ void check_reference(const RowConfig& row, const std::string& key, const Origins
   refuse(row.scale != "inherit", "scale");
   refuse(row.activations != 0, "activations");
   if (!stages.empty()) return;  // its own settings are those of its stages
-  if (row.method == "fp16") {   // may be pruned
+  if (row.method == kHalfMethod) {  // may be pruned
     for (const std::string& setting : row.set)
       refuse(!setting.starts_with("prune.") && !setting.starts_with("calib."), "set");
     return;
@@ -137,7 +138,7 @@ void check_qat(const ExperimentConfig& config, const std::string& key, const Ori
          .found = str("fraction = ", q.fraction, " with train.steps = ", config.train.steps),
          .expected = str("at most ", kMaxCount, " updates")});
   }
-  const bool trained = q.from == "fp32" || q.from == "scratch";
+  const bool trained = q.from == kAuto || q.from == "fp32" || q.from == "scratch";
   if (q.from == "scratch" && !config.model.from.empty()) {
     origins.fail(key.empty() ? "qat.from" : key,
                  {.what = "how model.from was trained is not known and cannot be repeated",
@@ -247,7 +248,9 @@ void check_methods(const ExperimentConfig& config, const std::vector<std::string
     if (std::find(known.begin(), known.end(), method) != known.end()) return;
     std::string all;
     for (const std::string& name : known) all += (all.empty() ? "" : ", ") + name;
-    const std::string hint = quant::method_hint(method);
+    const std::string hint = method.find(',') == std::string::npos
+                                 ? quant::method_hint(method)
+                                 : "a list has a string for each: [\"rtn\", \"gptq\"]";
     origins.fail(
         key,
         {.what = "unknown method", .found = toml::quote(method), .expected = all, .hint = hint});

@@ -150,10 +150,10 @@ bool learns_from_teacher(const Uses& u) {
 bool mixed(const Uses& u) {
   return set_somewhere(u, [](const auto& c) { return !c.quant.options.mixed.widths.empty(); });
 }
-/// Whether a row that can be pruned is what `which` asks for.
+/// Whether a row that can be pruned is what `which` asks for, of it and of how it is pruned.
 template <class Which>
 bool any_pruned(const Uses& u, Which which) {
-  return any_at_all(u, [&](const Row& r) { return r.prune().on() && which(r); });
+  return any_at_all(u, [&](const Row& r) { return r.pruner() && which(r, *r.pruner()); });
 }
 bool static_ranges(const Uses& u) {
   return set_somewhere(
@@ -167,6 +167,8 @@ std::vector<Effect> make_effects() {
        [](const Uses& u) {
          return u.config.data.tokenizer == "bpe" && u.config.model.from.empty();
        }},
+      {"data.score", "data.test_fraction above 0",
+       [](const Uses& u) { return u.config.data.test_fraction > 0; }},
       {"data.sentences", "data.kind = \"verbs\"", verbs},
       // A text has no task, as 0 asks for.
       {"data.task_examples", "data.kind = \"verbs\"",
@@ -190,7 +192,8 @@ std::vector<Effect> make_effects() {
       {"train.beta2", "train.optimizer = \"adamw\"", adamw},
       {"train.eps", "train.optimizer = \"adamw\"", adamw},
       {"train.backward",
-       "activations.grid = \"integer\", and a row of a method that trains, not qlora, with activations",
+       "activations.grid = \"integer\", and a row of a method that trains, not qlora, with "
+       "activations",
        [](const Uses& u) {
          return set_somewhere(u, [](const auto& c) { return c.activations.spec.is_integer(); });
        },
@@ -280,26 +283,31 @@ std::vector<Effect> make_effects() {
        [](const Uses& u) { return quantizes(u) || !u.halves.empty(); }},
       {"prune.pattern", "a prune.method that chooses, in a row", nullptr,
        [](const Uses& u) {
-         return any_pruned(u, [](const Row& r) { return r.prune().method != "zeros"; });
+         return any_pruned(u, [](const Row&, const quant::Pruner& p) { return p.chooses; });
        }},
       {"prune.sparsity", "a prune.method that chooses, pattern = \"unstructured\", in a row",
        nullptr,
        [](const Uses& u) {
-         return any_pruned(u, [](const Row& r) {
-           return r.prune().method != "zeros" && r.prune().pattern == quant::Pattern::unstructured;
+         return any_pruned(u, [](const Row& r, const quant::Pruner& p) {
+           return p.chooses && r.prune().pattern == quant::Pattern::unstructured;
          });
        }},
-      {"prune.rounds", "prune.method = \"magnitude\", in a row that trains from fp32", nullptr,
+      {"prune.rounds",
+       str("a prune.method that prunes in rounds (",
+           quant::pruner_list([](const quant::Pruner& p) { return p.in_rounds; }),
+           "), in a row that trains from fp32"),
+       nullptr,
        [](const Uses& u) {
-         return any_pruned(u, [](const Row& r) {
-           return r.trains() && !r.start() && r.prune().method == "magnitude";
+         return any_pruned(u, [](const Row& r, const quant::Pruner& p) {
+           return r.trains() && !r.start() && p.in_rounds;
          });
        }},
       {"qat.steps", kForked, nullptr, forks},
       {"qat.fraction", "qat.steps = 0, and the control or a row that trains after fp32",
        [](const Uses& u) { return u.config.qat.steps == 0; }, forks},
       {"qat.batch_size", kForked, nullptr, forks},
-      {"qat.lr_scale", "the control, or a row that trains weights and has no distill.lr_scale", nullptr,
+      {"qat.lr_scale", "the control, or a row that trains weights and has no distill.lr_scale",
+       nullptr,
        [](const Uses& u) {
          return u.control || any_at_all(u, [](const Row& r) {
                   return forks_weights(r) && !(r.has_teacher() && r.config.distill.lr_scale > 0);
@@ -312,7 +320,8 @@ std::vector<Effect> make_effects() {
        },
        forks},
       {"qat.schedule", kForked, nullptr, forks},
-      {"qat.ste", "a row of a qat-ste or qat-lsq method, or ranges of activations that others train with",
+      {"qat.ste",
+       "a row of a qat-ste or qat-lsq method, or ranges of activations that others train with",
        nullptr, [](const Uses& u) { return trains_ranges(u) || trains_static_inputs(u); }},
       {"qat.lsq_init", "qat.from = \"fp32\" or \"scratch\", and a row of a qat-lsq method",
        [](const Uses& u) {
@@ -323,8 +332,8 @@ std::vector<Effect> make_effects() {
            return r.learns_steps() && looks_for_grids(r.config.qat);
          });
        }},
-      {"qat.step_lr", "a row of a qat-lsq method or of efficient-qat, or learned ranges of activations",
-       nullptr,
+      {"qat.step_lr",
+       "a row of a qat-lsq method or of efficient-qat, or learned ranges of activations", nullptr,
        [](const Uses& u) {
          return any(u, [](const Row& r) {
            using enum quant::InputLearning;
@@ -341,8 +350,8 @@ std::vector<Effect> make_effects() {
       {"qat.cage", kRoundsWeights, nullptr, trains_ranges},
       {"qat.ema", "the control, or a row that trains", nullptr,
        [](const Uses& u) { return u.forks() || trains(u); }},
-      {"qat.inputs", "a row of a method that trains, not qlora, with static ranges of activations", nullptr,
-       trains_static_inputs},
+      {"qat.inputs", "a row of a method that trains, not qlora, with static ranges of activations",
+       nullptr, trains_static_inputs},
       {"qat.pact_decay", "qat.inputs = \"pact\", and a row that learns such ranges",
        [](const Uses& u) {
          return set_somewhere(

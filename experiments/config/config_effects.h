@@ -69,6 +69,8 @@ struct Uses {
       return row.activations > 0 && config.activations.spec.range == quant::ActivationRange::fixed;
     }
     const quant::PruneOptions& prune() const { return config.quant.options.prune; }
+    /// That of the row's settings, not of its stages; null: none.
+    const quant::Pruner* pruner() const { return quant::find_pruner(prune().method); }
     bool calibrates() const {
       const auto reads = [](const quant::PruneOptions& options) {
         const quant::Pruner* pruner = quant::find_pruner(options.method);

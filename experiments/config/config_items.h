@@ -30,10 +30,25 @@ struct Item {
 /// All fields and sections in the order of visit().
 std::vector<Item> items_of(const ExperimentConfig& config);
 
+/// "a, b or c" with ", " and " or ".
+std::string joined(const std::vector<std::string_view>& words, std::string_view between,
+                   std::string_view before_last);
+
 /// What the field accepts, in words: "an integer >= 1", "cosine, linear or constant".
 std::string accepts(Kind kind, const Domain& domain);
 /// The domain alone, for the reference: ">= 1", "0 < x < 1", "cosine | linear | constant", or "".
 std::string range_text(const Domain& domain);
+
+/// What is given where an experiment is expected.
+struct ExperimentFile {
+  bool is_text = false;   ///< to train on
+  std::string data{};     ///< where that text can be read
+  toml::Source source{};  ///< of a configuration
+  bool is_open = false;   ///< named by its descriptor, so that it lies beside nothing
+};
+/// Looks into what is given. A pipe is read to its end, and a text from one can be read again: its
+/// descriptor is open at the beginning of a copy in memory. Throws Fault::input for a GGUF file.
+ExperimentFile open_experiment(const std::filesystem::path& file);
 
 /// "did you mean ...?" for a key that does not exist in `section` ("" = top), or "" when nothing is
 /// near.

@@ -1,5 +1,6 @@
 // model.from: what a model directory decides of a configuration.
 #include <algorithm>
+#include <array>
 
 #include "autograd/base/error.h"
 #include "autograd/base/shell_word.h"
@@ -16,7 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-ModelConfig gpt2(const nn::GptConfig& c) {
+ModelConfig gpt2_model(const Json& json, const fs::path& path) {
+  const nn::GptConfig c = nn::parse_gpt_config(json, path);
   return {.architecture = "gpt2",
           .n_layer = c.n_layer,
           .n_head = c.n_head,
@@ -28,7 +30,8 @@ ModelConfig gpt2(const nn::GptConfig& c) {
           .tie_embeddings = c.tie_embeddings};
 }
 
-ModelConfig llama(const nn::LlamaConfig& c) {
+ModelConfig llama_model(const Json& json, const fs::path& path) {
+  const nn::LlamaConfig c = nn::parse_llama_config(json, path);
   return {.architecture = "llama",
           .n_layer = c.n_layer,
           .n_head = c.n_head,
@@ -40,6 +43,14 @@ ModelConfig llama(const nn::LlamaConfig& c) {
           .rope_theta = c.rope_theta,
           .rms_norm_eps = c.rms_norm_eps};
 }
+
+/// The architectures that [model] can describe, and with it a run.
+struct TrainedArchitecture {
+  std::string_view model_type{};
+  ModelConfig (*model)(const Json& json, const fs::path& path);
+};
+constexpr std::array kTrainedArchitectures{TrainedArchitecture{"gpt2", gpt2_model},
+                                           TrainedArchitecture{"llama", llama_model}};
 
 /// 0 stands for what follows from the other sizes; said in full it is the same model.
 void spell_alike(ModelConfig& given, const ModelConfig& own) {
@@ -61,8 +72,18 @@ ModelConfig model_of(const fs::path& from) {
                  .hint = "begin with the fp32 model it was made from"});
   }
   const std::string_view type = nn::architecture_of(json, path).model_type;
-  return type == "llama" ? llama(nn::parse_llama_config(json, path))
-                         : gpt2(nn::parse_gpt_config(json, path));
+  const auto found =
+      std::ranges::find(kTrainedArchitectures, type, &TrainedArchitecture::model_type);
+  if (found != kTrainedArchitectures.end()) return found->model(json, path);
+  std::vector<std::string_view> known;
+  for (const TrainedArchitecture& a : kTrainedArchitectures) known.push_back(a.model_type);
+  throw Error({.fault = Fault::input,
+               .where = path.string(),
+               .what = "a run cannot begin with a model of this architecture",
+               .field = "model_type",
+               .found = std::string(type),
+               .expected = joined(known, ", ", " or "),
+               .hint = "`notch quantize` rounds it without a run"});
 }
 
 void take_model(LoadedConfig& loaded) {

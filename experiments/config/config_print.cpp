@@ -103,16 +103,6 @@ class Lister {
   std::vector<Item> items_{};
 };
 
-std::string joined(const std::vector<std::string_view>& words, std::string_view between,
-                   std::string_view before_last) {
-  std::string out;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    if (i > 0) out += i + 1 == words.size() ? before_last : between;
-    out += words[i];
-  }
-  return out;
-}
-
 std::string comment(const Item& item, std::string_view default_value) {
   std::string out(item.help);
   if (const std::string range = range_text(item.domain); !range.empty()) out += "; " + range;
@@ -162,6 +152,16 @@ std::string print(const ExperimentConfig& config, bool annotated) {
 }
 
 }  // namespace
+
+std::string joined(const std::vector<std::string_view>& words, std::string_view between,
+                   std::string_view before_last) {
+  std::string out;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (i > 0) out += i + 1 == words.size() ? before_last : between;
+    out += words[i];
+  }
+  return out;
+}
 
 std::vector<Item> items_of(const ExperimentConfig& config) {
   Lister lister{{}};

@@ -159,6 +159,9 @@ class Reader {
     // One value is a list of one.
     if (!array && kTables != (value.table() != nullptr))
       fail_type(value, kTables ? Kind::table_list : Kind::list, domain, key);
+    const std::string* words = std::get_if<std::string>(&value.data);
+    if (!std::is_same_v<T, std::string> && words && words->find(',') != std::string::npos)
+      fail_type(value, Kind::list, domain, key, str("a list has brackets: [", *words, ']'));
     const std::span<const toml::Value> elements =
         array ? std::span<const toml::Value>(*array) : std::span(&value, 1);
     std::vector<T> list;
@@ -259,11 +262,14 @@ LoadedConfig parse_config(std::string text, std::string name) {
   return loaded;
 }
 
-void Origins::set(std::string key, std::shared_ptr<const toml::Source> source, toml::Mark mark) {
-  check(source != nullptr, key, "comes from no text");
-  // A new value of a list replaces all its elements, so their places go too.
+void Origins::forget(const std::string& key) {
   std::erase_if(origins_,
                 [&](const Origin& o) { return o.key == key || o.key.starts_with(key + "["); });
+}
+
+void Origins::set(std::string key, std::shared_ptr<const toml::Source> source, toml::Mark mark) {
+  check(source != nullptr, key, "comes from no text");
+  forget(key);  // a new value of a list replaces all its elements, so their places go too
   origins_.push_back({std::move(key), std::move(source), mark});
 }
 

@@ -154,20 +154,25 @@ struct CalibConfig {
   }
 };
 
-/// Words of qat.from: fp32, scratch and the methods whose codes training can begin with.
+/// Of qat.from: what a row can begin with, gptq or else fp32.
+inline constexpr std::string_view kAuto = "auto";
+/// Words of qat.from: auto, fp32, scratch and the methods whose codes training can begin with.
 std::vector<std::string_view> first_weights();
+
+/// What there is to say of RowConfig::pipeline: how each stage is written (experiments/config/pipeline.h).
+std::string_view pipeline_help();
 
 /// Training through rounding: what happens in a step, and the loop around it.
 struct QatConfig : quant::QatOptions {
   int steps = 0;
   double fraction = 0.1;
   int batch_size = 0;
-  double lr_scale = 0.25;
+  double lr_scale = 0.0;
   double min_lr_scale = 0.0;
   optim::Decay schedule = optim::Decay::cosine;
   double step_lr = 1e-3;
   double weight_decay = 0.0;
-  std::string from = "fp32";
+  std::string from{kAuto};
   double start = 0.0;
   double ema = 0.0;
   bool operator==(const QatConfig&) const = default;
@@ -178,7 +183,11 @@ struct QatConfig : quant::QatOptions {
       {"steps", "updates after the fork; 0 = fraction of train.steps", between(0, kMaxCount)});
     v(self.fraction, {"fraction", "of train.steps, where steps is 0", above(0)});
     v(self.batch_size, {"batch_size", "windows; 0 = train.batch_size", between(0, 65536)});
-    v(self.lr_scale, {"lr_scale", "peak learning rate, times train.lr", above(0)});
+    v(self.lr_scale,
+      {"lr_scale",
+       "peak learning rate, times train.lr; 0 = 0.25 for 3 blocks of 64 channels or less, half of "
+       "that for four times as many weights",
+       at_least(0)});
     v(self.min_lr_scale,
       {"min_lr_scale", "learning rate at the end, times the peak", between(0, 1)});
     v(self.schedule, {"schedule", "from the first step, no warm-up"});
@@ -189,7 +198,8 @@ struct QatConfig : quant::QatOptions {
        at_least(0)});
     v(self.from, {"from",
                   "first weights: fp32, those a post-training method gives with its options, or "
-                  "scratch = fp32's whole training again, with its schedule and data",
+                  "scratch = fp32's whole training again, with its schedule and data; auto = gptq, "
+                  "or fp32 where a row cannot begin with its codes",
                   one_of(first_weights())});
     v(self.start, {"start",
                    "share of the schedule before rounding begins; from scratch, 0.7 is late in the "
@@ -263,13 +273,7 @@ struct RowConfig {
     v(self.set,
       {"set",
        "settings of this row alone, of [calib] and of methods' sections: [\"qat.start=0.5\"]"});
-    v(self.pipeline,
-      {"pipeline",
-       "in the place of method and bits, stages in order: [\"prune 2:4\", \"distill\", \"gptq "
-       "4\"]; "
-       "prune N:M|50% [magnitude|wanda|sparsegpt], prune heads 25%, prune neurons 25%, prune "
-       "layers 1, "
-       "svd 90%|bytes 50% [whitened|plain], train, distill, rewind [STEP], redraw, METHOD BITS"});
+    v(self.pipeline, {"pipeline", pipeline_help()});
   }
 };
 

@@ -1,7 +1,20 @@
-// A text where an experiment is expected: the usual experiment on it.
+// A text where an experiment is expected: how it is told from a configuration, and the usual
+// experiment on it.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <system_error>
+
 #include "autograd/base/error.h"
+#include "autograd/base/files.h"
+#include "autograd/base/shell_word.h"
+#include "data/corpus.h"
 #include "experiments/config/config.h"
 #include "experiments/config/config_items.h"
+#include "nn/gguf.h"
 
 namespace notch::experiments {
 namespace {
@@ -22,10 +35,10 @@ std::string name_of(const fs::path& file) {
   return name.empty() ? "text" : name;
 }
 
-/// Whether the file reads as TOML and names a key of experiments.
-bool reads_as_configuration(const fs::path& file) {
+/// Whether the text reads as TOML and names a key of experiments.
+bool reads_as_configuration(const toml::Source& source) {
   try {
-    const toml::Table table = toml::parse(toml::read_source(file));
+    const toml::Table table = toml::parse(source);
     for (const Item& item : items_of({})) {
       if (toml::find(table, item.section.empty() ? item.name : item.section)) return true;
     }
@@ -33,13 +46,91 @@ bool reads_as_configuration(const fs::path& file) {
   }
   return false;
 }
+bool reads_as_configuration(const fs::path& file) {
+  try {
+    return reads_as_configuration(toml::read_source(file));
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+fs::path opened_path(const fs::path& file) {
+  return file == data::kStdin ? fs::path("/dev/stdin") : file;
+}
+
+/// The number of the descriptor that a path stands for, or -1.
+int descriptor_of(const fs::path& file) {
+  const fs::path path = fs::absolute(opened_path(file)).lexically_normal();
+  if (path == "/dev/stdin") return STDIN_FILENO;
+  if (path.parent_path() != "/dev/fd" && path.parent_path() != "/proc/self/fd") return -1;
+  const std::string name = path.filename().string();
+  int number = -1;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+  return error == std::errc{} && end == name.data() + name.size() ? number : -1;
+}
+
+/// What comes through it can be read once.
+bool is_pipe(const fs::path& file) {
+  std::error_code error;
+  const fs::file_type type = fs::status(opened_path(file), error).type();
+  return type == fs::file_type::fifo || (file == data::kStdin && type == fs::file_type::socket);
+}
+
+/// A path at which `text`, all that came through the pipe, is read from its beginning: the pipe's
+/// own where that names a descriptor, which then is a file in memory.
+std::string read_again(const fs::path& pipe, const std::string& text) {
+  const auto require = [&](bool done) {
+    if (done) return;
+    throw Error({.fault = Fault::io,
+                 .where = pipe.string(),
+                 .what = "cannot be kept to be read again",
+                 .found = std::generic_category().message(errno),
+                 .hint = "write it to a file"});
+  };
+  const int copy = ::memfd_create("notch-text", MFD_CLOEXEC);
+  require(copy >= 0);
+  for (std::size_t at = 0; at < text.size();) {
+    const ssize_t n = ::write(copy, text.data() + at, text.size() - at);
+    require(n > 0 || errno == EINTR);
+    if (n > 0) at += static_cast<std::size_t>(n);
+  }
+  require(::lseek(copy, 0, SEEK_SET) == 0);
+  const int number = descriptor_of(pipe);
+  if (number < 0) return str("/dev/fd/", copy);  // open to the program's end
+  require(::dup2(copy, number) == number);
+  ::close(copy);
+  return pipe.string();
+}
 
 }  // namespace
 
 bool is_text(const fs::path& file) {
-  if (file.extension() == ".toml" || fs::is_directory(file)) return false;
-  // A pipe can be read once only.
-  return !fs::is_regular_file(file) || !reads_as_configuration(file);
+  const fs::path path = opened_path(file);
+  if (path.extension() == ".toml" || fs::is_directory(path)) return false;
+  return !fs::is_regular_file(path) || !reads_as_configuration(path);
+}
+
+ExperimentFile open_experiment(const fs::path& file) {
+  if (nn::is_gguf(file)) {
+    throw Error({.fault = Fault::input,
+                 .where = file.string(),
+                 .what = "a GGUF file, not an experiment",
+                 .expected = "a configuration or a text",
+                 .hint = str("`notch export ", shell_word(file.string()),
+                             " --format f32 --out DIR` makes a model directory of it, which "
+                             "`notch run TEXT model.from=DIR` begins with")});
+  }
+  ExperimentFile out{.data = file.string(), .is_open = descriptor_of(file) >= 0};
+  if (is_pipe(file)) {
+    out.is_open = true;
+    out.source = {.name = file == data::kStdin ? "stdin" : file.string(), .text = read_input(file)};
+    out.is_text = file.extension() != ".toml" && !reads_as_configuration(out.source);
+    if (out.is_text) out.data = read_again(file, out.source.text);
+  } else {
+    out.is_text = is_text(file);
+    if (!out.is_text) out.source = toml::read_source(opened_path(file));
+  }
+  return out;
 }
 
 ExperimentConfig text_experiment(const fs::path& file) {

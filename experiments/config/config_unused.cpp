@@ -5,6 +5,7 @@
 #include "autograd/base/error.h"
 #include "experiments/config/config_effects.h"
 #include "experiments/config/config_items.h"
+#include "experiments/config/row_names.h"
 
 namespace notch::experiments {
 namespace {
@@ -83,6 +84,7 @@ void reset(LoadedConfig& loaded, const std::string& key, const std::vector<Item>
   const auto source = std::make_shared<const toml::Source>(
       toml::Source{.name = "default", .text = key + " = " + item->value});
   read_into(loaded, toml::parse(*source), source);
+  loaded.origins.forget(key);
 }
 
 void reset_elements(ExperimentConfig& config, const std::vector<Unused>& unused) {
@@ -119,19 +121,16 @@ void reset_all(LoadedConfig& loaded, const std::vector<Unused>& unused) {
 const std::vector<std::string_view>& always_effective() {
   static const std::vector<std::string_view> keys = {
       "name", "seeds", "out", "threads", "row", "data.kind", "data.tokenizer", "data.val_fraction",
-      "data.test_fraction",
-      // Without a test split, "val" is what happens and "test" is the default.
-      "data.score", "model.from", "model.architecture", "model.n_layer", "model.n_head",
+      "data.test_fraction", "model.from", "model.architecture", "model.n_layer", "model.n_head",
       "model.n_embd", "model.n_inner", "model.block_size", "model.tie_embeddings", "model.outliers",
-      "train.steps", "train.batch_size", "train.grad_accum", "train.lr", "train.optimizer", "train.clip",
-      "train.order", "train.eval_every", "train.eval_windows", "train.checkpoint_every",
-      "train.keep_last", "train.log_every", "train.matmul", "train.products",
-      "quant.control",
+      "train.steps", "train.batch_size", "train.grad_accum", "train.lr", "train.optimizer",
+      "train.clip", "train.order", "train.eval_every", "train.eval_windows",
+      "train.checkpoint_every", "train.keep_last", "train.log_every", "train.matmul",
+      "train.products", "quant.control",
       // A width that no row has is an element of which nothing else is used.
       "quant.at", "quant.at[].bits", "quant.layers[].pattern", "quant.layers[].bits",
       "row[].method", "row[].bits", "row[].grid", "row[].granularity", "row[].group_size",
-      "row[].scale",
-      "row[].activations", "row[].label", "row[].pipeline"};
+      "row[].scale", "row[].activations", "row[].label", "row[].pipeline"};
   return keys;
 }
 
@@ -146,7 +145,7 @@ const std::vector<std::string_view>& without_numbers() {
 
 Uses uses_of(const ExperimentConfig& config) {
   Uses uses{.config = config, .control = config.quant.control};
-  static constexpr quant::Method kHalf{.name = "fp16"};
+  static constexpr quant::Method kHalf{.name = kHalfMethod};
   for (const RowConfig& row : planned_rows(config)) {
     const bool half = row.bits == 0;
     (half ? uses.halves : uses.rows)

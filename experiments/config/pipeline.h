@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "experiments/config/config.h"
@@ -65,9 +66,15 @@ struct PipelineStage {
   bool begins_again() const { return kind == Kind::rewind || kind == Kind::redraw; }
 };
 
+/// How each stage is written: "prune N:M|50% [magnitude|…], …, METHOD BITS".
+const std::string& stage_forms();
+
 /// The words of a row. Throws Fault::usage, field = "pipeline[i]", for an unknown stage and for an order
 /// that cannot be, which says what would do.
 std::vector<PipelineStage> parse_pipeline(std::span<const std::string> words);
+
+/// Throws as parse_pipeline does for an order that cannot be.
+void check_order(std::span<const PipelineStage> stages);
 
 /// Whether stage `i` trains what was rewound or drawn anew.
 bool trains_again(std::span<const PipelineStage> stages, std::size_t i);

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "autograd/base/files.h"
+#include "autograd/base/utf8.h"
 #include "experiments/config/toml_scalar.h"
 
 namespace notch::experiments::toml {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "autograd/base/error.h"
 
@@ -72,6 +73,41 @@ Scalar read_integer(std::string_view digits, int base, std::string_view token) {
   return {.value = value};
 }
 
+/// What another language calls a boolean, or nothing.
+std::string_view other_word(std::string_view s) {
+  constexpr std::pair<std::string_view, std::string_view> kWords[] = {
+      {"True", "write true"},
+      {"TRUE", "write true"},
+      {"yes", "write true"},
+      {"False", "write false"},
+      {"FALSE", "write false"},
+      {"no", "write false"},
+      {"None", "leave the key out for its default"},
+      {"null", "leave the key out for its default"},
+      {"nil", "leave the key out for its default"}};
+  for (const auto& [word, remedy] : kWords)
+    if (word == s) return remedy;
+  return {};
+}
+
+/// "[1, 2, 3]" for 1-3 and 1..3, "" for anything else.
+std::string list_of_range(std::string_view s) {
+  constexpr std::int64_t kShown = 8;
+  std::int64_t low = 0, high = 0;
+  const char* const past = s.data() + s.size();
+  const auto [low_end, low_error] = std::from_chars(s.data(), past, low);
+  std::string_view rest(low_end, static_cast<std::size_t>(past - low_end));
+  if (low_error != std::errc{} || low < 0) return "";
+  const std::size_t between = rest.starts_with("..") ? 2 : rest.starts_with('-') ? 1 : 0;
+  rest.remove_prefix(between);
+  if (between == 0 || rest.empty() || !is_digit(rest.front())) return "";
+  const auto [high_end, high_error] = std::from_chars(rest.data(), past, high);
+  if (high_error != std::errc{} || high_end != past || high <= low) return "";
+  std::string list = str('[', low);
+  for (std::int64_t i = 1; i < kShown && i <= high - low; ++i) list += str(", ", low + i);
+  return list + (high - low < kShown ? "]" : str(", and so on to ", high, ']'));
+}
+
 bool looks_like_date(std::string_view s) {
   const auto all_digits = [&](std::size_t n) {
     return s.size() > n &&
@@ -85,6 +121,8 @@ bool looks_like_date(std::string_view s) {
 Scalar read_scalar(std::string_view token) {
   if (token == "true") return {.value = true};
   if (token == "false") return {.value = false};
+  if (const std::string list = list_of_range(token); !list.empty())
+    return error(str(token, " is not a value: there are no ranges"), "write " + list);
   if (looks_like_date(token))
     return error("dates and times are not supported", "write it as a \"string\"");
   std::string_view unsigned_token = token;
@@ -94,6 +132,8 @@ Scalar read_scalar(std::string_view token) {
   }
   if (!is_digit(token.front()) && token.front() != '+' && token.front() != '-') {
     if (token.front() == '.') return error(str(token, " is not a number"), str("write 0", token));
+    if (const std::string_view remedy = other_word(token); !remedy.empty())
+      return error(str(token, " is not a value"), std::string(remedy));
     return error(str(token, " is not a value"), str("a string needs quotes: \"", token, "\""));
   }
   std::string number;
@@ -111,6 +151,8 @@ Scalar read_scalar(std::string_view token) {
   const Shape shape = shape_of(number);
   if (shape.leading_zero)
     return error(str(token, " has a leading zero"), "remove it; octal is written 0o17");
+  if (number.back() == '.' && shape_of(number + '0').valid)
+    return error(str(token, " is not a number"), str("write ", token, '0'));
   if (!shape.valid) return error(str(token, " is not a number"), "a string needs quotes");
   if (number.front() == '+') number.erase(0, 1);
   if (!shape.is_float) return read_integer(number, 10, token);
@@ -118,27 +160,6 @@ Scalar read_scalar(std::string_view token) {
   const auto [end, code] = std::from_chars(number.data(), number.data() + number.size(), value);
   if (code != std::errc{}) return error(str(token, " is out of the range of a double"));
   return {.value = value};
-}
-
-void append_utf8(std::string& out, std::uint32_t code) {
-  check(code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF), "utf-8", "U+", std::hex, code,
-        " is no character");
-  const auto put = [&](std::uint32_t byte) { out += static_cast<char>(byte); };
-  if (code < 0x80) {
-    put(code);
-    return;
-  }
-  if (code < 0x800) {
-    put(0xC0u | (code >> 6));
-  } else if (code < 0x10000) {
-    put(0xE0u | (code >> 12));
-    put(0x80u | ((code >> 6) & 0x3Fu));
-  } else {
-    put(0xF0u | (code >> 18));
-    put(0x80u | ((code >> 12) & 0x3Fu));
-    put(0x80u | ((code >> 6) & 0x3Fu));
-  }
-  put(0x80u | (code & 0x3Fu));
 }
 
 }  // namespace notch::experiments::toml

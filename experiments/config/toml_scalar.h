@@ -1,5 +1,4 @@
-// Numbers and booleans of the TOML subset, and UTF-8 for its \u escapes: the parts that need no
-// place.
+// Numbers and booleans of the TOML subset: the parts that need no place.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +19,5 @@ struct Scalar {
 Scalar read_scalar(std::string_view token);
 
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-/// Appends the character `code` (a Unicode scalar value) as UTF-8.
-void append_utf8(std::string& out, std::uint32_t code);
 
 }  // namespace notch::experiments::toml

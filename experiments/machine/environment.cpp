@@ -38,8 +38,7 @@ std::string text_of(const fs::path& file) {
 }
 
 bool is_commit(std::string_view text) {
-  return (text.size() == 40 || text.size() == 64) &&
-         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  return (text.size() == 40 || text.size() == 64) && is_hex(text);
 }
 
 /// packed-refs has lines "<commit> <ref>".

@@ -36,7 +36,7 @@ RunPart run_of(const fs::path& path) {
   const fs::path dir = fs::absolute(path).lexically_normal();
   const fs::path model = dir.has_filename() ? dir : dir.parent_path();
   const fs::path run = model.parent_path().parent_path();
-  if (model.parent_path().filename() == "models" && fs::exists(run / kResolvedConfig))
+  if (model.parent_path().filename() == kModelsFolder && fs::exists(run / kResolvedConfig))
     return open_part(run);
   if (nn::is_gguf(path)) {
     throw Error({.fault = Fault::input,
@@ -47,18 +47,17 @@ RunPart run_of(const fs::path& path) {
                              shell_word(path.string()), " --text TEXT` scores this file alone")});
   }
   require_model_directory(path);
-  throw Error(
-      {.fault = Fault::input,
-       .where = path.string(),
-       .what = "nothing was measured of this model",
-       .expected = "a run's directory, or a model in one",
-       .hint = str("`notch run TEXT model.from=", shell_word(path.string()),
-                   " --bits 8,4 --methods rtn,gptq` measures; then advise on its runs/TEXT")});
+  throw Error({.fault = Fault::input,
+               .where = path.string(),
+               .what = "nothing was measured of this model",
+               .expected = "a run's directory, or a model in one",
+               .hint = str("`notch run TEXT model.from=", shell_word(path.string()),
+                           " --bits 8,4 --methods rtn,gptq quant.control=false` measures; then "
+                           "advise on its runs/TEXT")});
 }
 
 std::vector<SeedResults> results_of(const RunPart& run) {
-  const fs::path first =
-      run.directory / str("seed-", run.config.seeds.front()) / "rows" / str(kBaseRow, ".json");
+  const fs::path first = row_file(run.directory, run.config.seeds.front(), kBaseRow);
   if (!fs::exists(first)) {
     throw Error({.fault = Fault::input,
                  .where = run.directory.string(),
@@ -85,8 +84,8 @@ std::vector<Candidate> candidates_of(const RunPart& run, const Statistics& stati
   std::vector<Candidate> all;
   for (const RowResult& row : statistics.rows()) {
     Candidate& c = all.emplace_back(Candidate{.row = &row, .loss = statistics.loss(row.name)});
-    const std::string name = str(row.name, "-seed", run.config.seeds.front());
-    c.model = run.directory / "models" / name;
+    c.model = model_folder(run.directory, run.config.seeds.front(), row.name);
+    const std::string name = c.model.filename().string();
     for (const RooflineDot& dot : speeds.dots)
       if (dot.name == name && dot.phase == "decode" && dot.batch == batch)
         c.tokens_per_second = dot.tokens_per_second();

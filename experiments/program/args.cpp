@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
+#include <system_error>
 
 #include "autograd/base/error.h"
+#include "autograd/base/shell_word.h"
+#include "experiments/config/config_items.h"
 
 namespace notch::experiments {
 
@@ -79,10 +83,18 @@ class Parser {
       return a.substr(0, last == a.npos ? 0 : last + 1);
     };
     const std::string key = key_of(argument);
+    if (!is_key(key)) hint_at_file(argument, key, "unknown key");
     for (const std::string& given : args_.overrides) {
       if (key_of(given) == key) fail(where_, key, "given twice", "give it once");
     }
     args_.overrides.push_back(argument);
+  }
+  /// Throws where a file of that name is what was meant.
+  void hint_at_file(const std::string& argument, std::string field, std::string what) const {
+    std::error_code error;
+    if (!std::filesystem::exists(argument, error)) return;
+    fail(where_, std::move(field), std::move(what),
+         str("the file of this name is ", shell_word("./" + argument)));
   }
   void flag(const std::string& argument) {
     const bool is_long = argument[1] == '-';
@@ -91,7 +103,10 @@ class Parser {
     const auto found = std::find_if(flags_.begin(), flags_.end(), [&](const Flag& f) {
       return is_long ? f.name == name : name.size() == 1 && f.letter == name[0];
     });
-    if (found == flags_.end()) fail_unknown(argument.substr(0, equals), name);
+    if (found == flags_.end()) {
+      hint_at_file(argument, argument.substr(0, equals), "unknown flag");
+      fail_unknown(argument.substr(0, equals), name);
+    }
     const std::string shown = "--" + std::string(found->name);
     if (args_.has(found->name)) fail(where_, shown, "given twice", "give it once");
     std::string value;
@@ -130,7 +145,8 @@ class Parser {
     const std::string near = did_you_mean(value, words);
     std::string hint = near.empty() ? std::string{} : "did you mean " + near + "?";
     // -o FOLDER is what many programs take.
-    if (hint.empty() && is_long_flag("--out")) hint = "the place for results is --out " + value;
+    if (hint.empty() && flag.name == output_flag().name && is_long_flag("--out"))
+      hint = "the place for results is --out " + value;
     throw Error({.where = where_,
                  .what = "unknown word",
                  .field = shown,
@@ -282,9 +298,25 @@ double Args::number(std::string_view flag, double fallback, double low, double h
   return given ? read_number(verb, flag, *given, low, high, "a number") : fallback;
 }
 
+double Args::number(std::string_view flag, double fallback, const Domain& domain) const {
+  const std::optional<std::string> given = value(flag);
+  if (!given) return fallback;
+  double x = 0;
+  const char* const past = given->data() + given->size();
+  const auto [end, code] = std::from_chars(given->data(), past, x);
+  const bool above = domain.low_open ? x > domain.low : x >= domain.low;
+  const bool below = domain.high_open ? x < domain.high : x <= domain.high;
+  if (code == std::errc{} && end == past && above && below) return x;
+  throw Error({.where = command(verb),
+               .what = "not usable",
+               .field = str("--", flag),
+               .found = *given,
+               .expected = accepts(Kind::number, domain)});
+}
+
 double Args::bytes(std::string_view flag, double fallback) const {
   constexpr std::pair<std::string_view, double> kUnits[] = {
-      {"", 1},     {"B", 1},         {"kB", 1e3},      {"MB", 1e6},
+      {"", 1},     {"B", 1},         {"kB", 1e3},      {"KB", 1e3},     {"MB", 1e6},
       {"GB", 1e9}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
   const std::optional<std::string> given = value(flag);
   if (!given) return fallback;

@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "autograd/base/field.h"
+
 namespace notch::experiments {
 
 /// What a verb does with the path that a flag's value is.
@@ -72,6 +74,7 @@ class Args {
   std::int64_t integer(std::string_view flag, std::int64_t fallback, std::int64_t low,
                        std::int64_t high) const;
   double number(std::string_view flag, double fallback, double low, double high) const;
+  double number(std::string_view flag, double fallback, const Domain& domain) const;
   /// The value as an amount, "2GiB", "500 MB", "65536", at least one byte, or `fallback`.
   double bytes(std::string_view flag, double fallback) const;
   bool help() const { return has("help"); }

@@ -25,7 +25,7 @@ namespace {
 
 /// For someone who named a run: "its models are …".
 std::string models_of_run(const fs::path& dir) {
-  const std::vector<fs::path> models = finished_entries(dir / "models");
+  const std::vector<fs::path> models = finished_entries(dir / kModelsFolder);
   if (models.empty()) return "";
   std::string hint = "this is a run; its models are";
   constexpr std::size_t kShown = 4;
@@ -154,6 +154,9 @@ void require_model_directory(const fs::path& dir) {
   const nn::OtherWeights other = nn::other_weights(dir);
   const std::string run = models_of_run(dir);
   const bool is_file = exists && !fs::is_directory(dir);
+  std::string hint = run.empty() ? other.remedy : run;
+  for (const fs::path& entry : is_file || !exists ? std::vector<fs::path>{} : entries_of(dir))
+    if (run.empty() && nn::is_gguf(entry)) hint = str("give ", entry.string(), " itself");
   throw Error(
       {.fault = is_file ? Fault::input : Fault::io,
        .where = dir.string(),
@@ -165,7 +168,7 @@ void require_model_directory(const fs::path& dir) {
                     : "",
        .expected =
            "config.json, model.safetensors and tokenizer.json, or vocab.json and merges.txt",
-       .hint = run.empty() ? other.remedy : run});
+       .hint = hint});
 }
 
 void use_threads(const Args& args, int fallback) {
@@ -372,13 +375,7 @@ std::vector<std::string> size_lines(const Artefact& artefact) {
 
 std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
                                   const std::string& where) {
-  try {
-    return tokenizer.encode16(text);
-  } catch (const Error& e) {
-    ErrorParts parts = e.parts();
-    parts.where = str(where, ": ", parts.where);
-    throw Error(std::move(parts));
-  }
+  return about(where, [&] { return tokenizer.encode16(text); });
 }
 
 TokenizedText open_text(const Args& args, const fs::path& file, const Artefact& artefact,

@@ -6,8 +6,10 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "autograd/base/error.h"
 #include "data/corpus.h"
 #include "data/tokenizer.h"
 #include "experiments/program/args.h"
@@ -116,7 +118,19 @@ struct TokenizedText {
   double bytes_per_token = 0;  ///< of those
 };
 
-/// The ids of `text`; an error is about `where`.
+/// What `body` gives; an error of it is about `where`.
+template <class Body>
+auto about(const std::string& where, const Body& body) {
+  try {
+    return body();
+  } catch (const Error& e) {
+    ErrorParts parts = e.parts();
+    parts.where = str(where, ": ", parts.where);
+    throw Error(std::move(parts));
+  }
+}
+
+/// The ids of `text`, to score; an error is about `where`.
 std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
                                   const std::string& where);
 

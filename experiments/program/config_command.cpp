@@ -17,6 +17,7 @@ int config_command(const Args& args) {
     validate(loaded.config, loaded.origins);
   } else {
     loaded = load_config(args.positionals[0], overrides);
+    if (loaded.from_text) load_data(loaded.config, token_cache());  // refused as `run` refuses it
   }
   // What `run` would refuse before it trains; no text is needed to see it. A run's own configuration
   // may have outlived the directory it began with.

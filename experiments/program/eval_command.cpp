@@ -20,8 +20,8 @@ data::Splits splits_of(const Args& args, const std::string& split) {
                  .field = args.has("val-fraction") ? "--val-fraction" : "--test-fraction",
                  .hint = "add --split val or --split test, or leave it out"});
   }
-  const data::Splits splits{.val = args.number("val-fraction", 0.1, 1e-9, 1 - 1e-9),
-                            .test = args.number("test-fraction", 0, 0, 1 - 1e-9)};
+  const data::Splits splits{.val = args.number("val-fraction", 0.1, inside(0, 1)),
+                            .test = args.number("test-fraction", 0, from_below(0, 1))};
   if (split == "test" && splits.test == 0) {
     throw Error({.where = "notch eval",
                  .what = "missing",

@@ -124,6 +124,10 @@ quant::GgufVocabulary gguf_vocabulary(const data::Tokenizer& tokenizer) {
     out.merges.push_back(spelled(m.left) + ' ' + spelled(m.right));
   }
   out.kinds.assign(out.tokens.size(), Kind::kNormal);
+  const std::vector<bool> reachable = data::reachable(v);
+  for (std::size_t id = 0; id < reachable.size() && !v.ignore_merges; ++id) {
+    if (!reachable[id]) out.kinds[id] = Kind::kUnused;
+  }
   for (const data::AddedToken& added : v.added) {
     out.kinds[static_cast<std::size_t>(added.id)] =
         added.special ? Kind::kControl : Kind::kUserDefined;
@@ -136,8 +140,16 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
   if (pre == kPres.end()) {
     std::string known;
     for (const Pre& each : kPres) known.append(known.empty() ? "" : ", ").append(each.name);
-    refuse_file(file, "tokenizer.ggml.pre", "words are cut in a way this program does not know",
-                v.pre, known);
+    const bool unsaid = v.pre.empty() || v.pre == "default";
+    refuse_file(file, "tokenizer.ggml.pre",
+                unsaid ? "the file does not say how words are cut"
+                       : "words are cut in a way this program does not know",
+                v.pre, known,
+                unsaid
+                    ? "files of before May 2024 have no such key: convert the model again, or add "
+                      "its tokenizer's: gguf-py's gguf_new_metadata.py --pre-tokenizer NAME IN "
+                      "OUT"
+                    : "");
   }
   data::Vocabulary out;
   std::vector<std::optional<std::string>> bytes;  // of tokens that merges may name
@@ -154,17 +166,12 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
                   str(spelling, " as token ", first->second, ", too"), "another for every id");
     }
     // Of an undefined one the spelling tells: llama.cpp looks for text among all of them.
-    const bool ordinary = kind == Kind::kNormal || kind == kUndefined;
+    const bool ordinary = kind == Kind::kNormal || kind == Kind::kUnused || kind == kUndefined;
     bytes.push_back(ordinary ? data::unspell(spelling) : std::nullopt);
     if (spelling.empty() || (kind == Kind::kNormal && !bytes.back())) {
       refuse_file(file, str("tokenizer.ggml.tokens[", id, "]"),
                   "an ordinary token that is not spelled in GPT-2's byte alphabet", spelling,
                   "one character of the alphabet per byte");
-    }
-    out.tokens.push_back(bytes.back().value_or(spelling));
-    if (!bytes.back()) {
-      out.added.push_back(
-          {.id = static_cast<std::int32_t>(id), .special = kind != Kind::kUserDefined});
     }
   }
   data::MergeReader reader(bytes, data::MergeReader::Parts::any);
@@ -177,6 +184,29 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
     const std::string_view merge = v.merges[i];
     out.merges.push_back(reader.merge(merge.substr(0, space), merge.substr(space + 1),
                                       str(file.string(), ": ", key)));
+  }
+  // Of these every word that is a token is found, but not what is a part of a word.
+  const bool whole_words = pre->ignore_merges && !v.merges.empty();
+  for (std::size_t id = 0; id < v.tokens.size(); ++id) {
+    const std::string& spelling = v.tokens[id];
+    const std::int32_t kind = v.kinds.empty() ? Kind::kNormal : v.kinds[id];
+    bool ordinary = bytes[id].has_value();
+    if (ordinary && kind != Kind::kUnused && !whole_words) {
+      const data::MergeReader::Kind found = reader.kind(id, spelling);
+      if (found == data::MergeReader::Kind::unreachable) {
+        refuse_file(file, str("tokenizer.ggml.tokens[", id, "]"), "no merge makes the token",
+                    spelling, "a byte, the result of a merge, or a special token in <> or []",
+                    v.merges.empty()
+                        ? "tokenizer.ggml.merges is missing or empty: convert the model again"
+                        : "tokenizer.ggml.merges is of another tokenizer, or not whole");
+      }
+      ordinary = found == data::MergeReader::Kind::ordinary;
+    }
+    out.tokens.push_back(ordinary ? *bytes[id] : spelling);
+    if (!ordinary) {
+      out.added.push_back(
+          {.id = static_cast<std::int32_t>(id), .special = kind != Kind::kUserDefined});
+    }
   }
   out.ignore_merges = pre->ignore_merges;
   if (!out.merges.empty() || out.ignore_merges) out.pre_tokenizer = pre->words;

@@ -15,6 +15,7 @@
 #include "experiments/program/session.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/setup.h"
+#include "nn/gguf.h"
 #include "quant/methods/calibration.h"
 #include "quant/methods/post_training.h"
 #include "quant/methods/rtn.h"
@@ -55,6 +56,7 @@ Subject model_subject(const Args& args, const fs::path& path) {
 
 Subject subject_of(const Args& args) {
   const fs::path path = args.positionals[0];
+  if (nn::is_gguf(path)) return model_subject(args, path);
   if (fs::is_regular_file(path) && is_text(path)) {
     throw Error({.where = path.string(),
                  .what = "a file that is no configuration",
@@ -103,6 +105,19 @@ Rounding attach(const Subject& subject, const std::string& name, const Args& arg
                  .what = "does not train, so no step rounds",
                  .found = name,
                  .expected = quant::method_list(quant::Methods::trained)});
+  }
+  // One step is drawn, of one row: of several widths all but the first would say nothing.
+  for (const std::string& change : args.overrides) {
+    const std::string key = change.substr(0, change.find_first_of(" ="));
+    const bool widths = key == "quant.bits" && subject.config.quant.bits.size() > 1;
+    const bool inputs = key == "activations.bits" && subject.config.activations.bits.size() > 1;
+    if (key != "quant.methods" && !widths && !inputs) continue;
+    throw Error({.where = "notch graph",
+                 .what = key == "quant.methods" ? "--recipe names the method of the step"
+                                                : "one step is drawn, of one width",
+                 .field = key,
+                 .found = change.substr(change.find('=') + 1),
+                 .hint = key == "quant.methods" ? "leave it out" : "give one"});
   }
   const RowConfig row = row_of(subject.config, name);
   Rounding rounding{.config = row_config(subject.config, row)};

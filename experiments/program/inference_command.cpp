@@ -39,6 +39,12 @@ std::vector<std::int64_t> sizes_of(const std::string& list, std::string_view fla
            .found = list,
            .expected = str("numbers from 1 to ", most, " with commas between them: 1,4,8")});
     }
+    if (std::ranges::find(all, n) != all.end()) {
+      throw Error({.where = str(flag),
+                   .what = str(n, " is listed twice"),
+                   .found = list,
+                   .hint = "give it once"});
+    }
     all.push_back(n);
   }
   return all;
@@ -59,11 +65,9 @@ std::vector<fs::path> models_of(const RunPart& run) {
     seen.push_back(row.bits);
     rows.push_back(name);
   }
-  if (finished_entries(run.directory / "models").empty()) refuse_without_models(run.directory);
+  if (finished_entries(run.directory / kModelsFolder).empty()) refuse_without_models(run.directory);
   std::vector<fs::path> out;
-  for (const std::string& row : rows) {
-    out.push_back(run.directory / "models" / str(row, "-seed", seed));
-  }
+  for (const std::string& row : rows) out.push_back(model_folder(run.directory, seed, row));
   return out;
 }
 

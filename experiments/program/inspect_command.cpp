@@ -171,17 +171,23 @@ void inspect_model(const Args& args, const fs::path& dir) {
 
 /// What it takes to run the model: as it is stored, and shapes one has heard of beside it.
 void inspect_memory(const Args& args, const fs::path& dir) {
-  require_model_directory(dir);
-  const auto model = nn::make_model(nn::read_config_json(dir), dir, nn::Model::Values::shapes_only);
+  std::int64_t file_bytes = 0;
+  std::unique_ptr<nn::Model> model;
+  if (nn::is_gguf(dir)) {
+    Artefact artefact = open_artefact(args, dir);
+    file_bytes = artefact.file_bytes;
+    model = std::move(artefact.loaded.model);
+  } else {
+    require_model_directory(dir);
+    model = nn::make_model(nn::read_config_json(dir), dir, nn::Model::Values::shapes_only);
+    for (const nn::SafetensorsFile& file : nn::open_weights(dir))
+      file_bytes += static_cast<std::int64_t>(fs::file_size(file.path()));
+  }
   const std::int64_t longest = model->sizes().block_size;
   const std::int64_t context = args.integer("context", 0, 1, 10'000'000);
   const std::int64_t batch = args.integer("batch", 1, 1, 100'000);
   const std::int64_t own_context = context == 0 ? longest : std::min(context, longest);
   const MemoryShape shape = memory_shape(*model, dir.filename().string());
-  std::int64_t file_bytes = 0;
-  for (const nn::SafetensorsFile& file : nn::open_weights(dir)) {
-    file_bytes += static_cast<std::int64_t>(fs::file_size(file.path()));
-  }
   Table table = memory_table();
   for (const quant::KvKind kv : {quant::KvKind::fp32, quant::KvKind::fp16, quant::KvKind::int8}) {
     const MemoryUse use{.weights = "as stored", .kv = kv};

@@ -39,7 +39,6 @@ double share(std::int64_t rank, std::int64_t rows, std::int64_t cols) {
 }  // namespace
 
 void inspect_spectrum(const Args& args, const std::filesystem::path& dir) {
-  require_model_directory(dir);
   const Artefact artefact = open_artefact(args, dir);
   Table table({{.key = "matrix", .text = true},
                {.key = "shape", .text = true},

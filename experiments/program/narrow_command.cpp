@@ -142,6 +142,16 @@ int narrow_command(const Args& args) {
   }
   const std::int64_t left = args.integer("inner", sizes.n_inner, 1, sizes.n_inner);
   const std::int64_t layers = args.integer("layers", sizes.n_layer, 1, sizes.n_layer);
+  const std::pair<const char*, std::int64_t> cuts[] = {
+      {"layers", sizes.n_layer}, {"heads", sizes.n_head}, {"inner", sizes.n_inner}};
+  for (const auto& [flag, all] : cuts) {
+    if (args.integer(flag, 0, 1, all) != all) continue;
+    throw Error({.where = str("--", flag),
+                 .what = "nothing to cut: the model has as many",
+                 .found = str(all),
+                 .expected = all > 1 ? str("1 to ", all - 1) : "",
+                 .hint = "leave it out"});
+  }
   const TokenizedText read = open_text(args, *args.value("text"), from);
   const Windows windows(read.tokens, from.model().sizes().block_size,
                         args.integer("windows", 128, 1, 1'000'000));

@@ -21,6 +21,7 @@
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/program/layer_flags.h"
 #include "experiments/run/mixed_row.h"
 #include "experiments/run/sensitivity_list.h"
 #include "experiments/run/setup.h"
@@ -37,36 +38,41 @@ namespace {
                .hint = std::move(hint)});
 }
 
-std::vector<std::string> comma_separated(const std::string& text) {
-  std::vector<std::string> out;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    if (end > begin) out.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return out;
+/// The flags that stand for a key.
+constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
+    {"method", "quant.methods"},
+    {"format", "quant.format"},
+    {"bits", "quant.bits"},
+    {"group", "quant.group_size"},
+    {"per-tensor", "quant.granularity"},
+    {"grid", "quant.grid"},
+    {"scale", "quant.scale"},
+    {"embedding", "quant.embedding"},
+    {"activations", "activations.bits"},
+    {"observer", "activations.observer"},
+    {"activation-range", "activations.range"}};
+
+std::string_view key_of(std::string_view override) {
+  return override.substr(0, override.find_first_of(" ="));
 }
 
-/// --tensor 'pattern=bits,…' and then --skip 'pattern,…': what is skipped stays in fp32.
-std::vector<LayerRule> layer_rules(const Args& args) {
-  std::vector<LayerRule> rules;
-  for (const std::string& rule : comma_separated(args.value("tensor").value_or(""))) {
-    const std::size_t equals = rule.find('=');
-    const std::string bits = equals == std::string::npos ? "" : rule.substr(equals + 1);
-    if (bits.size() != 1 || bits[0] < '1' || bits[0] > '8') {
-      fail("--tensor", str("\"", rule, "\" is not PATTERN=BITS with 1 to 8 bits"),
-           "for example --tensor 'h.*.mlp.c_proj=8'");
+/// What a flag says, or the key that it stands for.
+std::optional<std::string> given(const Args& args, std::string_view flag) {
+  if (args.has(flag)) return args.value(flag);
+  for (const auto& [name, key] : kKeys) {
+    if (name != flag) continue;
+    for (const std::string& override : args.overrides) {
+      if (key_of(override) != key) continue;
+      std::string value = override.substr(override.find('=') + 1);
+      std::erase_if(value, [](char c) { return c == ' ' || c == '[' || c == ']' || c == '"'; });
+      return value;
     }
-    rules.push_back({.pattern = rule.substr(0, equals), .bits = bits[0] - '0'});
   }
-  for (const std::string& pattern : comma_separated(args.value("skip").value_or(""))) {
-    rules.push_back({.pattern = pattern, .bits = 0});
-  }
-  return rules;
+  return std::nullopt;
 }
 
 const quant::Method& method_of(const Args& args) {
-  const std::optional<std::string> name = args.value("method");
+  const std::optional<std::string> name = given(args, "method");
   if (!name)
     fail("--method", "missing", "one of " + quant::method_list(quant::Methods::post_training));
   const quant::Method* method = quant::find_method(*name);
@@ -83,26 +89,12 @@ const quant::Method& method_of(const Args& args) {
        str("`notch run EXP.toml quant.methods=", *name, "` trains it from the experiment's data"));
 }
 
-/// The flags that stand for a key.
-constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
-    {"method", "quant.methods"},
-    {"format", "quant.format"},
-    {"bits", "quant.bits"},
-    {"group", "quant.group_size"},
-    {"per-tensor", "quant.granularity"},
-    {"grid", "quant.grid"},
-    {"scale", "quant.scale"},
-    {"embedding", "quant.embedding"},
-    {"activations", "activations.bits"},
-    {"observer", "activations.observer"},
-    {"activation-range", "activations.range"}};
-
 /// With a target the widths that layers may have, else the one that all have.
 bool has_target(const Args& args) { return args.has("target-bytes") || args.has("target-loss"); }
 
 std::vector<int> widths_of(const Args& args) {
   std::vector<int> widths;
-  for (const std::string& word : comma_separated(args.value("bits").value_or(""))) {
+  for (const std::string& word : comma_separated(given(args, "bits").value_or(""))) {
     if (word.size() != 1 || word[0] < '1' || word[0] > '8') {
       fail("--bits", str("\"", word, "\" is no width"), "1 to 8: --bits 2,3,4,6,8");
     }
@@ -112,13 +104,15 @@ std::vector<int> widths_of(const Args& args) {
 }
 
 void check_flags(const Args& args) {
-  if (args.has("format")) {
+  if (given(args, "format").value_or("none") != "none") {
     for (const char* flag :
          {"bits", "group", "per-tensor", "grid", "scale", "target-bytes", "target-loss"}) {
-      if (args.has(flag))
+      // A key, or a flag beside a key, may say the same once more: check_format.
+      const bool target = std::string_view(flag).starts_with("target");
+      if (args.has(flag) && (target || args.has("format")))
         fail(str("--", flag), "is part of what --format says", "give one of them");
     }
-  } else if (!args.has("bits")) {
+  } else if (!given(args, "bits")) {
     fail("--bits", "missing", "--bits 8, 6, 4, 3 or 2, or a --format");
   }
   if (has_target(args)) {
@@ -132,7 +126,7 @@ void check_flags(const Args& args) {
   } else {
     if (args.has("sensitivity"))
       fail("--sensitivity", "no layer is weighed", "add --target-bytes N or --target-loss X");
-    if (args.value("bits").value_or("").find(',') != std::string::npos)
+    if (given(args, "bits").value_or("").find(',') != std::string::npos)
       fail("--bits", "several widths", "one, or with them --target-bytes N or --target-loss X");
     args.integer("bits", 0, 1, 8);
   }
@@ -156,14 +150,16 @@ void check_flags(const Args& args) {
 
 /// Refuses keys that say nothing of a quantization: of the data, the model, the training.
 void require_quantization_key(const std::string& argument) {
-  const std::string key = argument.substr(0, argument.find_first_of(" ="));
-  std::string all = "[quant], [activations], [calib], [mixed], [prune]";
+  const std::string key(key_of(argument));
+  std::vector<std::string> sections{"quant", "activations", "calib", "mixed", "prune"};
   for (const Item& item : items_of({})) {
     if (item.kind == Kind::section && !rounding_methods(item.name).empty())
-      all += str(", [", item.name, ']');
+      sections.push_back(item.name);
   }
-  const bool of_these = all.find('[' + key.substr(0, key.find('.')) + ']') != std::string::npos;
+  const bool of_these = std::ranges::find(sections, key.substr(0, key.find('.'))) != sections.end();
   if (of_these && key != "quant.control") return;
+  std::string all;
+  for (const std::string& section : sections) all += str(all.empty() ? "[" : ", [", section, ']');
   fail(key, "says nothing of one model's quantization", "keys of " + all + " do");
 }
 
@@ -176,11 +172,14 @@ LoadedConfig config_of(const Args& args) {
   // Not an override, which would have to have an effect: one command line serves a loop over methods.
   config.calib.windows =
       static_cast<int>(args.integer("calib-windows", config.calib.windows, 1, 1'000'000));
+  const auto apply_widths = [&] {
+    apply_override(loaded, str("quant.bits=", std::ranges::max(widths_of(args))));
+    apply_override(loaded, str("mixed.widths=", *given(args, "bits")));
+  };
   for (const auto& [flag, key] : kKeys) {
     if (!args.has(flag)) continue;
     if (flag == "bits" && has_target(args)) {
-      apply_override(loaded, str(key, '=', std::ranges::max(widths_of(args))));
-      apply_override(loaded, str("mixed.widths=", *args.value(flag)));
+      apply_widths();
     } else {
       apply_override(loaded, str(key, '=', flag == "per-tensor" ? "tensor" : *args.value(flag)));
     }
@@ -188,15 +187,24 @@ LoadedConfig config_of(const Args& args) {
   const ExperimentConfig by_flags = config;
   loaded.overrides.clear();
   for (const std::string& argument : args.overrides) {
-    const std::string_view key = std::string_view(argument).substr(0, argument.find_first_of(" ="));
-    for (const auto& [flag, own] : kKeys) {
+    const std::string_view key = key_of(argument);
+    const auto refuse_both = [&](std::string_view flag, std::string_view own) {
       if (key == own && args.has(flag))
         fail(std::string(key), str("--", flag, " sets it too"), "give one of them");
+    };
+    for (const auto& [flag, own] : kKeys) refuse_both(flag, own);
+    refuse_both("tensor", "quant.layers");
+    refuse_both("skip", "quant.layers");
+    refuse_both("calib-windows", "calib.windows");
+    if (key == "quant.bits" && has_target(args)) {
+      apply_widths();
+    } else {
+      apply_override(loaded, argument);
     }
-    apply_override(loaded, argument);
     require_quantization_key(argument);
   }
   settle_unused(loaded, by_flags);
+  check_format(config, loaded.origins);
   return loaded;
 }
 
@@ -247,13 +255,14 @@ std::string faster_flag(const quant::Quantized& quantized, std::span<const quant
              " times in decoding, measured here now");
 }
 
-/// Groups that a --format brought along and a layer's inputs do not have are refused with formats
+/// Groups that a format brought along and a layer's inputs do not have are refused with formats
 /// whose groups they have: the size is no choice of its own.
-std::vector<quant::Target> targets_of(const Args& args, const quant::Plan& plan, nn::Model& model) {
+std::vector<quant::Target> targets_of(const ExperimentConfig& config, const quant::Plan& plan,
+                                      nn::Model& model) {
   try {
     return quant::resolve(plan, model);
   } catch (const Error& e) {
-    if (!args.has("format") || e.parts().field != "group_size") throw;
+    if (config.quant.format == "none" || e.parts().field != "group_size") throw;
     std::int64_t inputs = 0;
     for (const nn::Linear* l : model.linears()) inputs = std::gcd(inputs, l->in_features());
     ErrorParts parts = e.parts();
@@ -269,7 +278,10 @@ int quantize_command(const Args& args) {
   check_flags(args);
   const LoadedConfig asked = config_of(args);
   const std::vector<RowConfig> rows = planned_rows(asked.config);
-  if (rows.size() != 1) fail("activations.bits", "one model is written, of one width", "give one");
+  if (rows.size() != 1) {
+    fail(asked.config.quant.bits.size() > 1 ? "quant.bits" : "activations.bits",
+         "one model is written, of one width", "give one");
+  }
   const RowConfig& row = rows[0];
   ExperimentConfig config = row_config(asked.config, row);
   const fs::path out = new_directory(args);
@@ -312,7 +324,8 @@ int quantize_command(const Args& args) {
   config.model.architecture = from.model().architecture();
   nn::Model& model = from.model();
   quant::Plan plan = row_plan(config, row);
-  std::vector<quant::Target> targets = targets_of(args, plan, model);
+  std::vector<quant::Target> targets = targets_of(config, plan, model);
+  require_live_rules(args, config.quant.layers, model);
   quant::require_grids(method, plan, targets);
 
   Json about = Json::object();

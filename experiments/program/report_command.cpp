@@ -1,6 +1,7 @@
 // notch report: the report of a finished run again, or one of several parts of a run or of runs of several sizes.
 #include "experiments/program/report_command.h"
 
+#include <algorithm>
 #include <iostream>
 #include <optional>
 
@@ -13,6 +14,7 @@
 #include "experiments/report/parts.h"
 #include "experiments/report/sizes.h"
 #include "experiments/run/layer_study.h"
+#include "experiments/run/row_files.h"
 #include "experiments/run/run_digests.h"
 #include "experiments/run/run_dir.h"
 #include "experiments/show/progress.h"
@@ -31,6 +33,38 @@ void require_report_keys(const Args& args) {
                  .expected =
                      "seeds (which of them), data.path or model.from (where the text or the "
                      "model lies now)"});
+  }
+}
+
+/// Whether `notch train` wrote the run, and its fp32 models are not all there: `notch run` would
+/// make more than was asked for.
+bool is_training(const RunPart& part) {
+  const fs::path file = part.directory / "env.json";
+  if (!fs::exists(file)) return false;
+  const Json env = Json::parse(read_file(file), file.string());
+  const Json* command = env.find("command_line");
+  if (!command || !command->is_array()) return false;
+  const Json::Array& words = command->as_array("command_line");
+  const bool trains =
+      words.size() > 1 && words[1].is_string() && words[1].as_string("command_line") == "train";
+  return trains && std::ranges::any_of(part.config.seeds, [&](std::int64_t seed) {
+           return !fs::exists(row_file(part.directory, seed, kBaseRow));
+         });
+}
+
+/// read_results, with the verb that the runs were interrupted in.
+std::vector<SeedResults> finished_results(const std::vector<RunPart>& parts,
+                                          const ExperimentConfig& config,
+                                          const std::string& scored_on) {
+  try {
+    return read_results(parts, config, scored_on);
+  } catch (const Error& e) {
+    if (!std::ranges::all_of(parts, is_training)) throw;
+    ErrorParts told = e.parts();
+    constexpr std::string_view kRun = "notch run ";
+    for (std::size_t at = 0; (at = told.hint.find(kRun, at)) != std::string::npos;)
+      told.hint.replace(at, kRun.size(), "notch train ");
+    throw Error(std::move(told));
   }
 }
 
@@ -63,20 +97,17 @@ void write_parts(const RunDir& dir, const std::vector<RunPart>& parts, Experimen
     write_file(dir.path() / name, text);
   }
   for (const SeedResults& s : seeds) {
-    const fs::path folder = dir.path() / str("seed-", s.seed) / "rows";
-    make_directories(folder);
-    for (const RowResult& r : s.rows) {
-      write_file(folder / (r.name + ".json"), row_text(r));
-    }
+    make_directories(rows_folder(dir.path(), s.seed));
+    for (const RowResult& r : s.rows) write_file(row_file(dir.path(), s.seed, r.name), row_text(r));
   }
-  const fs::path study = fs::path(str("seed-", seeds.front().seed)) / kLayerStudy;
+  const fs::path study = fs::path(seed_name(seeds.front().seed)) / kLayerStudy;
   for (const RunPart& p : parts) {
     if (!fs::exists(p.directory / study)) continue;
     write_file(dir.path() / study, read_file(p.directory / study));
     break;
   }
   if (const std::string metrics = merged_metrics(parts); !metrics.empty()) {
-    write_file(dir.path() / "metrics.jsonl", metrics);
+    write_file(dir.path() / kMetricsFile, metrics);
   }
 }
 
@@ -166,7 +197,7 @@ int report_command(const Args& args) {
   if (parts.size() > 1 && !args.has("methods")) require_out(args);
   const ExperimentConfig config = merged_config(parts);
   const Data data = load_data(config, token_cache());
-  std::vector<SeedResults> seeds = read_results(parts, config, scored_hash(config, data));
+  std::vector<SeedResults> seeds = finished_results(parts, config, scored_hash(config, data));
   const std::optional<std::string> patterns = args.value("methods");
   if (patterns) seeds = chosen_rows(std::move(seeds), *patterns, "notch report");
   const Report report(config, data, seeds);

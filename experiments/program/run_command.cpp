@@ -18,11 +18,11 @@ namespace {
 /// Whether a continuation finds a row or a checkpoint.
 bool has_made(const Session& session) {
   return std::ranges::any_of(session.config().seeds, [&](std::int64_t seed) {
-    const fs::path phases = session.dir().checkpoints(seed), rows = phases.parent_path() / "rows";
-    return !finished_entries(rows).empty() ||
-           std::ranges::any_of(entries_of(phases), [](const fs::path& phase) {
-             return !finished_entries(phase).empty();
-           });
+    const fs::path& run = session.dir().path();
+    return !finished_entries(rows_folder(run, seed)).empty() ||
+           std::ranges::any_of(
+               entries_of(checkpoints_folder(run, seed)),
+               [](const fs::path& phase) { return !finished_entries(phase).empty(); });
   });
 }
 
@@ -93,7 +93,7 @@ int train_command(const Args& args) {
     table.add_row({number(static_cast<double>(seed)), number(row->eval.loss),
                    number(row->eval.bits_per_byte), number(row->eval.perplexity),
                    row->accuracy ? number(100 * *row->accuracy) : missing(), number(row->seconds),
-                   text(model_path(session.dir(), seed, row->name).string()),
+                   text(model_folder(session.dir().path(), seed, row->name).string()),
                    text(row->sha256)});
   }
   keep_digests(session.dir().path());

@@ -154,10 +154,18 @@ std::vector<Flag> sample_flags() {
 }
 
 int sample_command(const Args& args) {
-  nn::Sampling sampling{.temperature = args.number("temperature", 0.8, 0, 100),
-                        .top_k = static_cast<int>(args.integer("top-k", 0, 0, 1'000'000'000)),
-                        .top_p = args.number("top-p", 1, 0, 1)};
+  nn::Sampling sampling{
+      .temperature = args.number("temperature", 0.8, 0, 100),
+      .top_k = static_cast<int>(args.integer("top-k", 0, 0, 1'000'000'000)),
+      .top_p = args.number("top-p", 1, Domain{.low = 0, .high = 1, .low_open = true})};
   nn::check_sampling(sampling);
+  for (const char* flag : {"top-k", "top-p", "seed"}) {
+    if (sampling.temperature > 0 || !args.has(flag)) continue;
+    throw Error({.where = "notch sample",
+                 .what = "has no effect with --temperature 0, which takes the most probable token",
+                 .field = str("--", flag),
+                 .hint = "leave one of them out"});
+  }
   const std::int64_t n = args.integer("tokens", 200, 0, 1'000'000'000);
   Rng rng(static_cast<std::uint64_t>(args.integer("seed", 1337, 0, 9'000'000'000'000'000'000)));
   use_threads(args);
@@ -173,10 +181,7 @@ int sample_command(const Args& args) {
   }
   const std::string begun = args.value("prompt").value_or("");
   std::vector<std::int32_t> prompt = default_prompt(tokenizer);
-  if (!begun.empty()) {
-    const std::vector<std::uint16_t> ids = encode(tokenizer, begun, "--prompt");
-    prompt.assign(ids.begin(), ids.end());
-  }
+  if (!begun.empty()) prompt = about("--prompt", [&] { return tokenizer.encode(begun); });
   large.make_cache(kv, prompt.size(), small ? n + kTimed : n);
   if (small) small->make_cache(kv, prompt.size(), n);
 

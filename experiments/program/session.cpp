@@ -102,9 +102,8 @@ bool has_run(const ExperimentConfig& config, const fs::path& directory) {
 bool is_finished(const ExperimentConfig& config, const Shard& shard, const fs::path& directory) {
   if (!has_run(config, directory) || shard_in(directory) != shard) return false;
   return std::ranges::all_of(seeds_of(config, shard), [&](std::int64_t seed) {
-    const fs::path rows = directory / str("seed-", seed) / "rows";
     return std::ranges::all_of(rows_of(config, shard, seed), [&](const std::string& name) {
-      return fs::exists(rows / (name + ".json"));
+      return fs::exists(row_file(directory, seed, name));
     });
   });
 }
@@ -183,6 +182,11 @@ Session::Session(const Args& args) : progress_(detect_progress(args.has("quiet")
   check_shard(config_, shard_);
   const fs::path directory = shard_directory(config_.out, shard_);
   require_inputs_kept(args, config_, directory);
+  if (std::error_code error; fs::exists(directory, error) && !fs::is_directory(directory, error)) {
+    throw Error({.where = directory.string(),
+                 .what = "a file, where a run's directory was to be",
+                 .hint = "choose another name with --out"});
+  }
   check_processor(config_, kernels::bf16_available(), loaded.origins);
   use_threads(args, config_.threads);
   use_products(config_);

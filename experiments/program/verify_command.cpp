@@ -14,6 +14,7 @@
 #include "experiments/run/results.h"
 #include "experiments/run/row_files.h"
 #include "experiments/run/run_dir.h"
+#include "experiments/run/sensitivity_list.h"
 #include "experiments/run/setup.h"
 #include "nn/checkpoint.h"
 #include "nn/gguf.h"
@@ -27,7 +28,7 @@ namespace {
 constexpr double kSameLoss = 1e-5;
 
 constexpr std::string_view kWhatIsVerified =
-    "a model, a run, a report, a checkpoint, a row, .safetensors or .gguf";
+    "a model, a run, a report, a checkpoint, a row, .safetensors, .gguf or .sensitivity";
 
 class Findings {
  public:
@@ -201,21 +202,28 @@ void verify_told(Findings& findings, const fs::path& folder) {
   }
 }
 
+void verify_list(Findings& findings, const fs::path& file) {
+  findings.examine(file, [&] {
+    verify_sensitivities(file);
+    return state(nn::Digest::holds);
+  });
+}
+
 void verify_run(Findings& findings, const fs::path& run, const Rescore* rescore) {
   verify_told(findings, run);
-  for (const fs::path& model : finished_entries(run / "models")) {
+  for (const fs::path& model : finished_entries(run / kModelsFolder)) {
     if (fs::exists(model / nn::kConfigFile)) verify_model(findings, model);
   }
   for (const fs::path& seed : entries_of(run)) {
     if (!RunDir::is_seed(seed.filename().string())) continue;
-    for (const fs::path& row : entries_of(seed / "rows")) {
-      if (row.extension() != ".json") continue;
-      const std::string model = str(row.stem().string(), '-', "seed",
-                                    seed.filename().string().substr(std::string("seed-").size()));
-      verify_row(findings, row, run / "models" / model, rescore);
+    for (const fs::path& row : entries_of(seed / kRowsFolder)) {
+      if (row.extension() == kSensitivityExtension) verify_list(findings, row);
+      if (row.extension() != kRowExtension) continue;
+      const std::string model = model_name(row.stem().string(), seed.filename().string());
+      verify_row(findings, row, run / kModelsFolder / model, rescore);
     }
     verify_told(findings, seed);
-    for (const fs::path& phase : finished_entries(seed / "ckpt"))
+    for (const fs::path& phase : finished_entries(seed / kCheckpointsFolder))
       verify_checkpoints(findings, phase);
   }
 }
@@ -226,12 +234,15 @@ void verify_file(Findings& findings, const fs::path& file) {
     findings.examine(file, [&] { return state(nn::GgufFile::open(file).verify()); });
   } else if (nn::is_safetensors(file) || file.extension() == ".safetensors") {
     findings.examine(file, [&] { return state(nn::SafetensorsFile::open(file).verify()); });
-  } else if (file.extension() == ".json" && fs::absolute(file).parent_path().filename() == "rows") {
+  } else if (file.extension() == kRowExtension &&
+             fs::absolute(file).parent_path().filename() == kRowsFolder) {
     findings.examine(file, [&] {
       bool has_digest = false;
       read_row(file, &has_digest);
       return state(has_digest ? nn::Digest::holds : nn::Digest::none);
     });
+  } else if (file.extension() == kSensitivityExtension) {
+    verify_list(findings, file);
   } else {
     throw Error({.fault = Fault::input,
                  .where = file.string(),

@@ -7,13 +7,11 @@
 
 #include "autograd/base/error.h"
 #include "experiments/run/metrics.h"
+#include "experiments/run/run_dir.h"
+#include "experiments/show/palette.h"
 
 namespace notch::experiments {
 namespace {
-
-/// Okabe and Ito's colours, darker where lines on white need it.
-constexpr std::array<std::string_view, 8> kColors{"#d98e00", "#c84a00", "#008a62", "#0062a3",
-                                                  "#b3578f", "#444444", "#2f9bd6", "#8a8200"};
 
 /// One report of a row's quantizer: by key, a number per layer, or a histogram's shares, averaged
 /// over the layers.
@@ -132,7 +130,7 @@ std::vector<FigureGroup> diagnostic_figures(std::string_view metrics,
   std::vector<FigureGroup> groups;
   const SeedResults& seed = first_seed(seeds, "diagnostics");
   for (const RowResult& row : seed.rows) {
-    const auto found = reports.find(str("seed-", seed.seed, '/', row.name));
+    const auto found = reports.find(training_name(seed.seed, row.name));
     if (!row.trained || found == reports.end()) continue;
     const std::string title = str("int", row.bits);
     auto group = std::ranges::find(groups, title, &FigureGroup::title);
@@ -149,7 +147,7 @@ std::vector<FigureGroup> diagnostic_figures(std::string_view metrics,
     for (std::size_t i = 0; i < kPictures.size(); ++i) {
       std::vector<PlotSeries>& series = group->figures[i].plot.series;
       series.push_back({.name = row.name,
-                        .color = std::string(kColors[series.size() % kColors.size()]),
+                        .color = std::string(series_color(series.size())),
                         .mark = Mark::circle,
                         .line = true,
                         .points = kPictures[i].curve(found->second)});
@@ -211,7 +209,7 @@ std::vector<HeatMap> diagnostic_maps(std::string_view metrics,
                   "follow the weights."};
   const SeedResults& seed = first_seed(seeds, "diagnostics");
   for (const RowResult& row : seed.rows) {
-    const auto found = reports.find(str("seed-", seed.seed, '/', row.name));
+    const auto found = reports.find(training_name(seed.seed, row.name));
     if (!row.trained || found == reports.end()) continue;
     const Report &first = found->second.front(), &last = found->second.back();
     const std::vector<std::string> names = layer_names(last);

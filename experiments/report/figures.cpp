@@ -8,12 +8,13 @@
 #include "autograd/base/error.h"
 #include "experiments/report/looks.h"
 #include "experiments/run/metrics.h"
+#include "experiments/run/run_dir.h"
 
 namespace notch::experiments {
 namespace {
 
 constexpr std::size_t kMaxPoints = 300, kMaxRaw = 1000;  // of a curve
-constexpr std::string_view kBaseColor = "#444444";
+constexpr std::string_view kBaseColor = kGrey;
 
 struct Curve {
   std::vector<PlotPoint> training{};
@@ -91,20 +92,23 @@ Figure fp32_figure(const std::map<std::string, Curve>& curves,
                  "Training loss of single batches for the first seed, and smoothed over a "
                  "twentieth of the training for each; validation loss for each."};
   for (const SeedResults& s : seeds) {
-    const auto found = curves.find(str("seed-", s.seed, "/fp32"));
+    const auto found = curves.find(training_name(s.seed, kBaseRow));
     if (found == curves.end()) continue;
     const Curve& curve = found->second;
-    const auto add = [&](const char* name, const char* color, Mark mark,
+    const auto add = [&](const char* name, std::string_view color, Mark mark,
                          std::vector<PlotPoint> points) {
       if (points.empty()) return;
-      out.plot.series.push_back(
-          {.name = name, .color = color, .mark = mark, .line = true, .points = std::move(points)});
+      out.plot.series.push_back({.name = name,
+                                 .color = std::string(color),
+                                 .mark = mark,
+                                 .line = true,
+                                 .points = std::move(points)});
     };
     if (&s == &seeds.front()) {
       add("training, one batch", "#b5cfe2", Mark::none, thinned(curve.training, kMaxRaw));
     }
-    add("training, smoothed", "#0062a3", Mark::none, smoothed(curve.training));
-    add("validation", "#c04600", Mark::circle, thinned(curve.validation));
+    add("training, smoothed", kBlue, Mark::none, smoothed(curve.training));
+    add("validation", kVermilion, Mark::circle, thinned(curve.validation));
   }
   // Validation goes over the noisier lines of all seeds.
   std::ranges::stable_sort(out.plot.series, {}, &PlotSeries::mark);
@@ -119,15 +123,16 @@ Figure rate_figure(const std::map<std::string, Curve>& curves, const SeedResults
                       .height = 220}};
   std::set<std::vector<std::pair<double, double>>> drawn;
   for (const RowResult& row : seed.rows) {
-    const auto found = curves.find(str("seed-", seed.seed, '/', row.name));
+    const auto found = curves.find(training_name(seed.seed, row.name));
     if (found == curves.end() || found->second.rate.empty()) continue;
     std::vector<std::pair<double, double>> values;
     for (const PlotPoint& p : found->second.rate) values.emplace_back(p.x, p.y);
     if (!drawn.insert(values).second) continue;  // most rows share the control's
-    out.plot.series.push_back({.name = row.name == kBaseRow ? "fp32" : "after the fork",
-                               .color = std::string(row.name == kBaseRow ? kBaseColor : "#7a5195"),
-                               .line = true,
-                               .points = thinned(found->second.rate)});
+    out.plot.series.push_back(
+        {.name = row.name == kBaseRow ? "fp32" : "after the fork",
+         .color = std::string(row.name == kBaseRow ? kBaseColor : kControlColor),
+         .line = true,
+         .points = thinned(found->second.rate)});
   }
   return out;
 }
@@ -140,7 +145,7 @@ void add_after_fork(Plot& plot, const std::map<std::string, Curve>& curves, cons
   for (const RowResult& row : seed.rows) {
     const bool is_control = row.granularity.empty() && row.name.starts_with(kControlRow);
     const bool is_trained = row.trained && !row.granularity.empty() && row.control != kBaseRow;
-    const auto found = curves.find(str("seed-", seed.seed, '/', row.name));
+    const auto found = curves.find(training_name(seed.seed, row.name));
     if ((!is_control && !is_trained) || found == curves.end()) continue;
     std::vector<PlotPoint> points = points_of(found->second);
     if (points.empty()) continue;
@@ -178,7 +183,7 @@ Figure norm_figure(const std::map<std::string, Curve>& curves, const SeedResults
                  "training."};
   if (after_fork) {
     add_after_fork(out.plot, curves, seed, [](const Curve& c) { return smoothed(c.norm); });
-  } else if (const auto found = curves.find(str("seed-", seed.seed, '/', kBaseRow));
+  } else if (const auto found = curves.find(training_name(seed.seed, kBaseRow));
              found != curves.end() && !found->second.norm.empty()) {
     out.plot.series.push_back({.name = "fp32",
                                .color = std::string(kBaseColor),
@@ -194,7 +199,7 @@ Figure fork_figure(const std::map<std::string, Curve>& curves, const SeedResults
                       .y_label = "training loss, nats per token",
                       .height = 300}};
   const auto curve_of = [&](std::string_view row) {
-    const auto found = curves.find(str("seed-", seed.seed, '/', row));
+    const auto found = curves.find(training_name(seed.seed, row));
     return found == curves.end() ? std::vector<PlotPoint>{} : found->second.training;
   };
   const bool has_control = std::ranges::any_of(

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 
+#include "experiments/config/row_names.h"
 #include "quant/methods/methods.h"
 
 namespace notch::experiments {
@@ -14,21 +15,20 @@ struct FamilyLooks {
   std::array<Mark, 4> marks;
 };
 
-/// Okabe and Ito's colours, the lighter ones a little darker for thin lines on white, and shades of
-/// them.
-constexpr FamilyLooks kBaseline{{"#444444", "#1a75aa", "#6b6b6b", "#46707f", "#222222", "#5d6872"},
+// Colours of the palette, and shades of them.
+constexpr FamilyLooks kBaseline{{kGrey, "#1a75aa", "#6b6b6b", "#46707f", "#222222", "#5d6872"},
                                 {Mark::circle, Mark::square, Mark::hexagon, Mark::bar}};
 constexpr FamilyLooks kPostTraining{
-    {"#0062a3", "#5b3f8c", "#1c6f6f", "#3560c4", "#0b4560", "#4a4f6e"},
+    {kBlue, "#5b3f8c", kTeal, "#3560c4", "#0b4560", "#4a4f6e"},
     {Mark::diamond, Mark::triangle_right, Mark::triangle_left, Mark::plus}};
-constexpr FamilyLooks kTrained{{"#8f5d00", "#c04600", "#5c7300", "#00704f", "#6e4a2a", "#8a3324"},
+constexpr FamilyLooks kTrained{{kBrown, kVermilion, kOlive, "#00704f", "#6e4a2a", "#8a3324"},
                                {Mark::triangle_up, Mark::triangle_down, Mark::spark, Mark::star}};
-constexpr Look kHalf{"#9b4278", Mark::cross}, kOther{"#9b4278", Mark::plus};
+constexpr Look kHalf{kPink, Mark::cross}, kOther{kPink, Mark::plus};
 
 }  // namespace
 
 Look look_of(std::string_view name, std::size_t variant) {
-  if (name == "fp16") return kHalf;
+  if (name == kHalfMethod) return kHalf;
   const quant::Method* method = quant::find_method(name);
   if (!method) return kOther;
   const FamilyLooks& looks = method->family == quant::Family::baseline        ? kBaseline

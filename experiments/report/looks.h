@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <string_view>
 
+#include "experiments/show/palette.h"
 #include "experiments/show/svg.h"
 
 namespace notch::experiments {
@@ -13,7 +14,7 @@ struct Look {
   Mark mark = Mark::circle;
 };
 
-inline constexpr std::string_view kControlColor = "#7a5195";
+inline constexpr std::string_view kControlColor = kPurple;
 
 /// By family, in the order of the list of methods. No two methods of a family look alike, up to 24 of
 /// them: after four the marks come again in other colours. `variant`: of rows of one method with several

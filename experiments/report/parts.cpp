@@ -18,10 +18,6 @@
 namespace notch::experiments {
 namespace {
 
-fs::path row_file(const RunPart& part, std::int64_t seed, std::string_view row) {
-  return part.directory / str("seed-", seed) / "rows" / str(row, ".json");
-}
-
 template <class T>
 void add_new(std::vector<T>& all, const std::vector<T>& more) {
   for (const T& item : more) {
@@ -278,7 +274,7 @@ std::vector<SeedResults> read_results(const std::vector<RunPart>& parts,
     for (const RowResult& plan : planned) {
       std::optional<RowResult> made;
       for (const RunPart& p : parts) {
-        const fs::path file = row_file(p, seed, plan.name);
+        const fs::path file = row_file(p.directory, seed, plan.name);
         if (!fs::exists(file)) continue;
         RowResult found = read_row(file);
         if (!found.scored_on.empty() && found.scored_on != scored_on) {
@@ -322,7 +318,7 @@ std::string merged_metrics(const std::vector<RunPart>& parts) {
   std::string out;
   std::set<std::string> told;
   for (const RunPart& p : parts) {
-    const fs::path file = p.directory / "metrics.jsonl";
+    const fs::path file = p.directory / kMetricsFile;
     if (!fs::exists(file)) continue;
     std::set<std::string> here;
     const std::string text = read_file(file);

@@ -12,6 +12,7 @@
 #include "experiments/run/layer_study.h"
 #include "experiments/run/metrics.h"
 #include "experiments/run/row_facts.h"
+#include "experiments/run/run_dir.h"
 #include "experiments/show/roofline.h"
 
 namespace notch::experiments {
@@ -352,7 +353,7 @@ void Report::write(const std::filesystem::path& dir) const {
     page.diagnostics = diagnostic_figures(lines, seeds_);
     page.layers = diagnostic_maps(lines, seeds_);
   }
-  const fs::path study = dir / str("seed-", seeds_.front().seed) / kLayerStudy;
+  const fs::path study = dir / seed_name(seeds_.front().seed) / kLayerStudy;
   if (fs::exists(study)) {
     const ModelStudy found =
         study_from_json(Json::parse(read_file(study), study.string()), study.string());

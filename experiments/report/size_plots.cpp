@@ -1,22 +1,18 @@
 #include "experiments/report/size_plots.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "autograd/base/error.h"
 #include "experiments/report/fronts.h"
 #include "experiments/report/student.h"
+#include "experiments/show/palette.h"
 #include "experiments/show/table.h"
 
 namespace notch::experiments {
 namespace {
 
 using quant::Family;
-
-/// Okabe and Ito's colours, darker where lines on white need it; after them all over again.
-constexpr std::array<std::string_view, 6> kColors{"#0062a3", "#c04600", "#5c7300",
-                                                  "#7a5195", "#8f5d00", "#1c6f6f"};
 
 struct Shape {
   std::string_view name{};
@@ -63,10 +59,10 @@ void add_points(Plot& plot, const std::vector<SizeSeen>& sizes,
     const auto same = [&](const PlotSeries& s) { return s.name == shape.name; };
     if (std::ranges::any_of(plot.series, same)) continue;
     plot.series.push_back(
-        {.name = std::string(shape.name), .color = "#444444", .mark = shape.mark});
+        {.name = std::string(shape.name), .color = std::string(kGrey), .mark = shape.mark});
   }
   for (std::size_t i = 0; i < sizes.size(); ++i) {
-    const std::string color(kColors[i % kColors.size()]);
+    const std::string color(series_color(i));
     std::vector<PlotSeries> own;
     for (const SizePoint& p : points) {
       if (p.size != &sizes[i]) continue;
@@ -108,7 +104,7 @@ void add_fronts(Plot& plot, const std::vector<SizeSeen>& sizes, Best best) {
     if (own.empty()) continue;
     PlotSeries front = frontier(own, best);
     front.name.clear();
-    front.color = kColors[i % kColors.size()];
+    front.color = series_color(i);
     front.end_label = sizes[i].title;
     fronts.push_back(std::move(front));
   }

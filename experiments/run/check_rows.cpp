@@ -4,6 +4,7 @@
 
 #include "autograd/base/error.h"
 #include "experiments/config/config_effects.h"
+#include "experiments/config/layer_rules.h"
 #include "experiments/config/pipeline.h"
 #include "experiments/run/pipeline_row.h"
 #include "experiments/run/setup.h"
@@ -34,6 +35,13 @@ std::vector<quant::Target> resolve_row(const ExperimentConfig& config, const Row
   try {
     const quant::Plan plan = row_plan(config, row);
     std::vector<quant::Target> targets = quant::resolve(plan, model);
+    if (const auto dead = dead_rule(config.quant.layers, model)) {
+      origins.fail(str("quant.layers[", dead->rule, ']'),
+                   {.what = "has no effect: later rules take every layer that it names",
+                    .found = config.quant.layers[dead->rule].pattern,
+                    .hint = str("leave it out, or put it behind ",
+                                toml::quote(config.quant.layers[dead->by].pattern))});
+    }
     for (const quant::Method* method : methods_of(row))
       quant::require_grids(*method, plan, targets);
     return targets;
@@ -179,7 +187,7 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
   const auto shapes = make_model(config, vocab_size, nn::Model::Values::shapes_only);
   std::size_t listed = 0;  // in config.row, of which planned_rows leaves fp32 out
   for (const RowConfig& row : planned_rows(config)) {
-    while (listed < config.row.size() && config.row[listed].method == "fp32") ++listed;
+    while (listed < config.row.size() && config.row[listed].method == kBaseRow) ++listed;
     const std::string grid = config.row.empty() ? "quant.grid" : str("row[", listed++, "].grid");
     const auto left =
         row.pipeline.empty() ? nullptr : shapes_of(config, row, grid, *shapes, origins);

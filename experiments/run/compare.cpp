@@ -83,7 +83,7 @@ class SeedRun {
   bool quantized_rows(const ExperimentConfig& config, const RowConfig& planned) {
     const RowResult row = planned_result(run_.config, planned);
     const bool in_stages = !planned.pipeline.empty();
-    if (!in_stages && planned.method == "fp16") {
+    if (!in_stages && planned.method == kHalfMethod) {
       return rows_.make(row, [&](RowResult& r, const fs::path& dir) {
         return half_row(config, planned, r, dir);
       });
@@ -173,7 +173,7 @@ class SeedRun {
     const auto text = calibration ? calibration->batches() : std::span<const nn::Tokens>{};
     const double began = seconds_now();
     if (method && !row.trained && mixes(config, *method)) {
-      const fs::path kept = rows_.folder() / "rows" / (row.name + ".sensitivity");
+      const fs::path kept = rows_.folder() / kRowsFolder / (row.name + kSensitivityExtension);
       const MixedPlan own = mixed_plan(config, *method, plan, model, text,
                                        run_.data.source.tokens.train, stream_, kept);
       about.set("mixed", to_json(own.mixed, config.quant.options.mixed));
@@ -189,7 +189,7 @@ class SeedRun {
 
   /// What rounding did to every layer, in metrics.jsonl, and the sum of it in the row.
   void log_layers(const quant::Method& method, const quant::Quantized& quantized, RowResult& row) {
-    run_.dir.metrics().tell_layers(str("seed-", seed_, "/", row.name), quantized.layers);
+    run_.dir.metrics().tell_layers(training_name(seed_, row.name), quantized.layers);
     for (const quant::RowFigure& f : method.row_figures) {
       row.figures.emplace(f.key, f.of(quantized.layers));
     }

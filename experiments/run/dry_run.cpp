@@ -94,7 +94,7 @@ ExperimentConfig small(const ExperimentConfig& config, int context) {
     // Of two steps the second must see the rounding.
     if (row_config(config, row).qat.start > 0) row.set.emplace_back("qat.start=0.5");
   }
-  out.row.push_back({.method = "fp32"});  // an empty list would mean quant.methods
+  out.row.push_back({.method = std::string(kBaseRow)});  // an empty list would mean quant.methods
   return out;
 }
 

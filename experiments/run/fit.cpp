@@ -13,7 +13,7 @@ namespace notch::experiments {
 
 bool fit(const RunContext& run, std::int64_t seed, const TrainSettings& settings, TrainParts parts,
          RowResult& row) {
-  const std::string label = str("seed-", seed, "/", settings.phase);
+  const std::string label = training_name(seed, settings.phase);
   const Metrics& metrics = run.dir.metrics();
   const data::TokenData& text = run.data.source.tokens;
   parts.tokens = text.train;

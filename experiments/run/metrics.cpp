@@ -80,17 +80,17 @@ void Metrics::tell_layers(std::string_view run,
 bool Metrics::resume(std::string_view run, std::int64_t step) const {
   if (!fs::exists(file_)) return false;
   const std::string text = read_file(file_);
-  std::size_t end = 0;
+  std::string kept;
   bool told = false;
-  for (std::size_t newline = text.find('\n'); newline != std::string::npos;
-       newline = text.find('\n', end)) {
-    const std::optional<MetricsLine> line =
-        metrics_line(std::string_view(text).substr(end, newline - end));
-    if (!line || (line->run == run && line->step > step)) break;
+  for (std::size_t at = 0, newline; (newline = text.find('\n', at)) != text.npos;
+       at = newline + 1) {
+    const std::string_view written(text.data() + at, newline + 1 - at);
+    const std::optional<MetricsLine> line = metrics_line(written.substr(0, written.size() - 1));
+    if (!line || (line->run == run && line->step > step)) continue;
     told = told || line->run == run;
-    end = newline + 1;
+    kept += written;
   }
-  if (end < text.size()) write_file(file_, std::string_view(text).substr(0, end));
+  if (kept.size() < text.size()) write_file(file_, kept);
   return told;
 }
 

@@ -1,8 +1,8 @@
 // metrics.jsonl: one JSON object per line, in the order of time, flushed line by line.
 //
 // Every line has "run" (which training: "seed-1337/fp32") and "step". After a crash the last line
-// may be half-written, and lines may be newer than the checkpoint that is resumed: both are cut
-// off, so that the resumed run writes the same file as one that was never interrupted.
+// may be half-written, and lines may be newer than the checkpoint that is resumed: both are taken
+// out, so that the resumed run writes the same file as one that was never interrupted.
 #pragma once
 
 #include <cstdint>
@@ -44,9 +44,9 @@ class Metrics {
   /// without measures are left out.
   void tell_layers(std::string_view run, const std::vector<quant::LayerReport>& layers) const;
 
-  /// Cuts the file before the first line that read_metrics would not take, and before the first line
-  /// of `run` with a step above `step`. What follows such a line is younger still, so it goes too.
-  /// A file that does not exist stays absent. Whether a line of `run` is left.
+  /// Takes out the lines of `run` with a step above `step`, and those that read_metrics would not take,
+  /// half of a last one too. Those of other trainings stay: a row may be made again where younger ones
+  /// are finished. A file that does not exist stays absent. Whether a line of `run` is left.
   bool resume(std::string_view run, std::int64_t step) const;
 
  private:

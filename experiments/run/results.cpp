@@ -11,21 +11,22 @@
 namespace notch::experiments {
 namespace {
 
-/// One walk over the members of a row serves both directions, so that they cannot disagree.
+/// One walk over the members of a row serves both directions, so that they cannot disagree. `later`:
+/// files of earlier builds lack it.
 template <class Row, class Visitor>
 void visit(Row& r, const Visitor& v) {
   v("name", r.name);
   v("method", r.method);
-  v("label", r.label);
+  v.later("label", r.label);
   v("bits", r.bits);
   v("granularity", r.granularity);
   v("grid", r.grid);
   v("on_control", r.on_control);
   v("trained", r.trained);
   v("distilled", r.distilled);
-  v("aims_at_data", r.aims_at_data);
-  v("control", r.control);
-  v("unlike_control", r.unlike_control);
+  v.later("aims_at_data", r.aims_at_data);
+  v.later("control", r.control);
+  v.later("unlike_control", r.unlike_control);
   v("loss", r.eval.loss);
   v("bits_per_byte", r.eval.bits_per_byte);
   v("perplexity", r.eval.perplexity);
@@ -35,11 +36,11 @@ void visit(Row& r, const Visitor& v) {
   v("quantized_weights", r.size.quantized);
   v("code_bytes", r.size.code_bytes);
   v("scale_bytes", r.size.scale_bytes);
-  v("level_bytes", r.size.level_bytes);
+  v.later("level_bytes", r.size.level_bytes);
   v("zero_point_bytes", r.size.zero_point_bytes);
-  v("mask_bytes", r.size.mask_bytes);
+  v.later("mask_bytes", r.size.mask_bytes);
   v("table_bytes", r.size.table_bytes);
-  v("side_bytes", r.size.side_bytes);
+  v.later("side_bytes", r.size.side_bytes);
   v("float_bytes", r.size.float_bytes);
   v("header_bytes", r.size.header_bytes);
   v("coded_bytes", r.size.coded_bytes);
@@ -50,10 +51,10 @@ void visit(Row& r, const Visitor& v) {
   v("seconds", r.seconds);
   v.figures(r.figures);
   v("sha256", r.sha256);
-  v("build", r.build);
-  v("scored_on", r.scored_on);
-  v("prompt", r.sample.prompt);
-  v("sample", r.sample.text);
+  v.later("build", r.build);
+  v.later("scored_on", r.scored_on);
+  v.later("prompt", r.sample.prompt);
+  v.later("sample", r.sample.text);
   v("window_losses", r.eval.window_losses);
   v("window_tokens", r.eval.window_tokens);
 }
@@ -77,6 +78,10 @@ struct Writer {
         .set("kl_99", value->kl_99)
         .set("same_top", value->same_top);
     out.set(key, members);
+  }
+  template <class T>
+  void later(std::string_view key, const T& value) const {
+    (*this)(key, value);
   }
   /// Every row has the keys of all methods.
   void figures(const Figures& figures) const {
@@ -134,12 +139,11 @@ struct Reader {
   }
   template <class T>
   void operator()(std::string_view key, T& value) const {
-    const bool added_later = key == "label" || key == "aims_at_data" || key == "control" ||
-                             key == "unlike_control" || key == "build" || key == "scored_on" ||
-                             key == "prompt" || key == "sample" || key == "level_bytes" ||
-                             key == "mask_bytes" || key == "side_bytes";
-    if (added_later && !in.find(key)) return;
     read(in.at(key, where), str(where, ": ", key), value);
+  }
+  template <class T>
+  void later(std::string_view key, T& value) const {
+    if (in.find(key)) (*this)(key, value);
   }
 };
 
@@ -176,7 +180,7 @@ double worst_window(const RowResult& row, const RowResult& base) {
   const std::size_t windows = row.eval.window_tokens.size();
   check(windows > 0 && row.eval.window_losses.size() == windows &&
             base.eval.window_losses.size() == windows,
-        row.name, "has not the loss of each of ", windows, " windows");
+        row.name, "lacks the losses of some of its ", windows, " windows");
   double worst = -std::numeric_limits<double>::infinity();
   for (std::size_t w = 0; w < windows; ++w) {
     // The last window is what was left of the text: a mean over a few tokens is no window's.
@@ -201,7 +205,7 @@ void require_possible(const RowResult& row, std::string_view where) {
     if (ok) return;
     throw Error({.fault = Fault::input,
                  .where = std::string(where),
-                 .what = "no row of a run has this",
+                 .what = "a value that no row can have",
                  .field = field,
                  .found = std::move(found),
                  .expected = std::move(expected),
@@ -259,7 +263,7 @@ std::string row_text(const RowResult& row) {
 
 RowResult row_from_text(std::string_view text, const std::string& where, bool* has_digest) {
   const Json json = Json::parse(text, where);
-  const Json known = to_json({});
+  const Json known = to_json(RowResult{});
   Json row = Json::object();
   const Json* digest = nullptr;
   for (const auto& [key, value] : json.as_object(where)) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "autograd/base/json.h"
+#include "experiments/config/row_names.h"
 #include "experiments/run/evaluate.h"
 #include "quant/store/model_files.h"
 
@@ -22,7 +23,6 @@ namespace notch::experiments {
 /// What the method of a row measured, by the key of its quant::RowFigure.
 using Figures = std::map<std::string, double, std::less<>>;
 
-inline constexpr std::string_view kBaseRow = "fp32", kControlRow = "fp32-continue";
 /// RowResult::method of a row that is made in stages; its label says which.
 inline constexpr std::string_view kPipelineMethod = "pipeline";
 

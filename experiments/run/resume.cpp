@@ -170,14 +170,15 @@ std::set<std::string> remove_outdated(const fs::path& run, const Artefacts& befo
     if (RunDir::is_seed(entry.path().filename().string())) seeds.push_back(entry.path());
   }
   for (const fs::path& seed : seeds) {
-    look(seed / "rows", [](const fs::path& file) {
-      const bool ours = file.extension() == ".json" || file.extension() == ".sensitivity";
+    look(seed / kRowsFolder, [](const fs::path& file) {
+      const bool ours =
+          file.extension() == kRowExtension || file.extension() == kSensitivityExtension;
       return ours ? file.stem().string() : std::string();
     });
-    look(seed / "ckpt",
+    look(seed / kCheckpointsFolder,
          [](const fs::path& folder) { return row_of_phase(folder.filename().string()); });
   }
-  look(run / "models", [&](const fs::path& folder) {
+  look(run / kModelsFolder, [&](const fs::path& folder) {
     const std::string name = folder.filename().string(), row = without_seed(name);
     if (!RunDir::is_model(name)) return std::string();
     return now.contains(row) ? row : std::string(kBaseRow);

@@ -8,6 +8,7 @@
 #include "experiments/run/metrics.h"
 #include "experiments/run/mixed_row.h"
 #include "experiments/run/pipeline_row.h"
+#include "experiments/run/run_dir.h"
 #include "experiments/run/setup.h"
 #include "experiments/show/table.h"
 
@@ -176,7 +177,7 @@ std::vector<RowResult> of_controls(const ExperimentConfig& config, const RowResu
   std::vector<RowResult> out;
   for (const std::string& name : names) {
     RowResult& made = out.emplace_back(row);
-    made.name = str("control", name.substr(kControlRow.size()), '-', row.name);
+    made.name = str(kOfControl, name.substr(kControlRow.size()), '-', row.name);
     made.on_control = true;
     made.control = name;
   }
@@ -223,7 +224,7 @@ std::string rows_without_curve(const ExperimentConfig& config,
   for (const SeedResults& seed : seeds) {
     for (const RowResult& row : seed.rows) {
       const bool trained = row.trained || (row.name == kBaseRow && config.train.steps > 0);
-      if (!trained || told.contains(str("seed-", seed.seed, '/', row.name))) continue;
+      if (!trained || told.contains(training_name(seed.seed, row.name))) continue;
       if (lost[row.name].empty()) names.push_back(row.name);
       lost[row.name].push_back(seed.seed);
     }

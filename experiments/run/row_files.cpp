@@ -83,17 +83,9 @@ quant::LoadedModel read_model(const fs::path& dir, RowResult& row) {
   return loaded;
 }
 
-fs::path row_file(const RunDir& dir, std::int64_t seed, std::string_view row) {
-  return dir.path() / str("seed-", seed) / "rows" / str(row, ".json");
-}
-
-fs::path model_path(const RunDir& dir, std::int64_t seed, std::string_view row) {
-  return dir.model(str(row, "-seed", seed));
-}
-
 bool has_row(const RunDir& dir, std::int64_t seed, std::string_view row) {
-  return fs::exists(row_file(dir, seed, row)) &&
-         fs::exists(model_path(dir, seed, row) / nn::kWeightsFile);
+  return fs::exists(row_file(dir.path(), seed, row)) &&
+         fs::exists(model_folder(dir.path(), seed, row) / nn::kWeightsFile);
 }
 
 std::optional<RowResult> finished_row(const fs::path& file, const fs::path& model,

@@ -33,11 +33,7 @@ RowResult read_row(const std::filesystem::path& file, bool* has_digest = nullptr
 /// quant::load_any, and Fault::mismatch where the file has other bytes than predicted.
 quant::LoadedModel read_model(const std::filesystem::path& dir, RowResult& row);
 
-/// seed-<N>/rows/<row>.json.
-std::filesystem::path row_file(const RunDir& dir, std::int64_t seed, std::string_view row);
-/// models/<row>-seed<N>.
-std::filesystem::path model_path(const RunDir& dir, std::int64_t seed, std::string_view row);
-/// Whether both are there: a row that is found done unless one of them is damaged.
+/// Whether the row's file and its model are there: a row that is found done unless one of them is damaged.
 bool has_row(const RunDir& dir, std::int64_t seed, std::string_view row);
 
 /// The row of `file` whose model in `model` is the one that was scored; nothing, with a note, of any

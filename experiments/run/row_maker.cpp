@@ -24,16 +24,17 @@ double round4(double x) { return std::round(1e4 * x) / 1e4; }
 RowMaker::RowMaker(const RunContext& run, std::int64_t seed)
     : run_(run),
       seed_(seed),
-      folder_(run.dir.path() / ("seed-" + std::to_string(seed))),
+      folder_(run.dir.path() / seed_name(seed)),
       scored_on_(scored_hash(run.config, run.data)) {
   results_.seed = seed;
-  make_directories(folder_ / "rows");
-  remove_stale_temporaries(run.dir.path() / "models", RunDir::is_model);
+  make_directories(folder_ / kRowsFolder);
+  remove_stale_temporaries(run.dir.path() / kModelsFolder, RunDir::is_model);
   remove_stale_temporaries(folder_, [](std::string_view name) { return name == kLayerStudy; });
-  remove_stale_temporaries(folder_ / "rows", [](std::string_view name) {
-    return name.ends_with(".json") || name.ends_with(".sensitivity");
+  remove_stale_temporaries(folder_ / kRowsFolder, [](std::string_view name) {
+    return name.ends_with(kRowExtension) || name.ends_with(kSensitivityExtension);
   });
-  for (const fs::path& phase : entries_of(folder_ / "ckpt")) nn::remove_stale_checkpoints(phase);
+  for (const fs::path& phase : entries_of(folder_ / kCheckpointsFolder))
+    nn::remove_stale_checkpoints(phase);
 }
 
 void RowMaker::compare_with(nn::Model& base) {
@@ -41,7 +42,7 @@ void RowMaker::compare_with(nn::Model& base) {
 }
 
 bool RowMaker::make(RowResult row, const Build& build) {
-  const fs::path file = row_file(run_.dir, seed_, row.name);
+  const fs::path file = row_file(run_.dir.path(), seed_, row.name);
   if (has_row(run_.dir, seed_, row.name)) {
     if (auto found = finished_row(file, model(row.name), row.name, run_.progress)) {
       follow_plan(*found, row);

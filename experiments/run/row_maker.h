@@ -29,7 +29,7 @@ class RowMaker {
   void compare_with(nn::Model& base);
 
   std::filesystem::path model(std::string_view row) const {
-    return model_path(run_.dir, seed_, row);
+    return model_folder(run_.dir.path(), seed_, row);
   }
   const std::filesystem::path& folder() const { return folder_; }  ///< of the seed
   SeedResults& results() { return results_; }

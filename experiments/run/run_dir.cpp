@@ -17,9 +17,10 @@ namespace notch::experiments {
 namespace {
 
 constexpr const char* kInputsFile = "inputs.json";
+constexpr std::string_view kSeedPrefix = "seed-";
 
 bool is_written_by_runs(std::string_view name) {
-  return RunDir::is_told(name) || name == "models" || name == nn::kManifestFile ||
+  return RunDir::is_told(name) || name == kModelsFolder || name == nn::kManifestFile ||
          RunDir::is_seed(name);
 }
 
@@ -60,9 +61,10 @@ void remove_results(std::vector<fs::path> entries) {
     if (!is_written_by_runs(name)) continue;
     if (RunDir::is_seed(name)) {
       remove_ours(entry, [](std::string_view n) {
-        return n == "rows" || n == "ckpt" || n == kLayerStudy || n == nn::kManifestFile;
+        return n == kRowsFolder || n == kCheckpointsFolder || n == kLayerStudy ||
+               n == nn::kManifestFile;
       });
-    } else if (name == "models") {
+    } else if (name == kModelsFolder) {
       remove_ours(entry, RunDir::is_model);
     } else {
       remove_entry(entry);
@@ -80,16 +82,15 @@ bool RunDir::is_told(std::string_view name) {
 }
 
 bool RunDir::is_seed(std::string_view name) {
-  constexpr std::string_view kSeed = "seed-";
-  const std::string_view number = name.substr(std::min(name.size(), kSeed.size()));
-  return name.starts_with(kSeed) && !number.empty() &&
+  const std::string_view number = name.substr(std::min(name.size(), kSeedPrefix.size()));
+  return name.starts_with(kSeedPrefix) && !number.empty() &&
          number.find_first_not_of("0123456789") == number.npos;
 }
 
 bool RunDir::is_model(std::string_view name) {
   const std::size_t seed = name.rfind("-seed");
   if (seed == name.npos || seed == 0) return false;
-  return is_seed(str("seed-", name.substr(seed + std::string_view("-seed").size())));
+  return is_seed(str(kSeedPrefix, name.substr(seed + std::string_view("-seed").size())));
 }
 
 bool RunDir::replaces(const fs::path& run, const fs::path& file) {
@@ -102,23 +103,26 @@ bool RunDir::replaces(const fs::path& run, const fs::path& file) {
 
 RunDir::RunDir(fs::path path, Earlier earlier)
     : path_(std::move(path)), earlier_(earlier), metrics_(path_ / kMetricsFile) {
+  const auto is_left = [](const fs::path& entry) {
+    const std::string name = entry.filename().string();
+    return name == kLockFile || is_temporary_of_runs(name);
+  };
   bool has_run = fs::exists(path_ / kResolvedConfig);
   if (earlier == Earlier::resume && !has_run) {
-    throw Error({.where = path_.string(),
-                 .what = "there is no run to resume",
-                 .found = str("no ", kResolvedConfig),
-                 .hint = "start it without --resume"});
+    const std::vector<fs::path> entries = entries_of(path_);
+    if (entries.empty() || !std::ranges::all_of(entries, is_left)) {
+      throw Error({.where = path_.string(),
+                   .what = "there is no run to resume",
+                   .found = str("no ", kResolvedConfig),
+                   .hint = "start it without --resume"});
+    }
+    earlier_ = earlier = Earlier::refuse;  // killed before it had begun
   }
   make_directories(path_);
   lock_ = std::make_unique<RunLock>(path_);
   has_run = fs::exists(path_ / kResolvedConfig);  // by now: another may have run meanwhile
   const std::vector<fs::path> entries = entries_of(path_);
-  const bool foreign =
-      !has_run && std::any_of(entries.begin(), entries.end(), [](const fs::path& entry) {
-        const std::string name = entry.filename().string();
-        return name != "run.lock" && !is_temporary_of_runs(name);
-      });
-  if (foreign) {
+  if (!has_run && !std::ranges::all_of(entries, is_left)) {
     throw Error({.where = path_.string(),
                  .what = "the directory has files of something else",
                  .hint = "choose an empty or a new directory with --out"});
@@ -133,9 +137,9 @@ RunDir::RunDir(fs::path path, Earlier earlier)
   remove_stale_temporaries(path_, is_written_by_runs);
 }
 
-fs::path RunDir::checkpoints(std::int64_t seed) const {
-  return path_ / str("seed-", seed) / "ckpt";
-}
+fs::path RunDir::model(std::string_view name) const { return path_ / kModelsFolder / name; }
+
+fs::path RunDir::checkpoints(std::int64_t seed) const { return checkpoints_folder(path_, seed); }
 
 void RunDir::write_config(const std::string& toml) const {
   write_file(config_file(),
@@ -155,6 +159,33 @@ Json RunDir::inputs() const {
 
 void RunDir::write_env(const Json& environment) const {
   write_file(path_ / "env.json", environment.dump(2) + "\n");
+}
+
+std::string seed_name(std::int64_t seed) { return str(kSeedPrefix, seed); }
+
+std::string training_name(std::int64_t seed, std::string_view phase) {
+  return str(seed_name(seed), '/', phase);
+}
+
+std::string model_name(std::string_view row, std::string_view seed) {
+  check(RunDir::is_seed(seed), "model", seed, " is not the name of a seed's folder");
+  return str(row, "-seed", seed.substr(kSeedPrefix.size()));
+}
+
+fs::path rows_folder(const fs::path& run, std::int64_t seed) {
+  return run / seed_name(seed) / kRowsFolder;
+}
+
+fs::path row_file(const fs::path& run, std::int64_t seed, std::string_view row) {
+  return rows_folder(run, seed) / str(row, kRowExtension);
+}
+
+fs::path checkpoints_folder(const fs::path& run, std::int64_t seed) {
+  return run / seed_name(seed) / kCheckpointsFolder;
+}
+
+fs::path model_folder(const fs::path& run, std::int64_t seed, std::string_view row) {
+  return run / kModelsFolder / model_name(row, seed_name(seed));
 }
 
 std::vector<fs::path> entries_of(const fs::path& directory) {

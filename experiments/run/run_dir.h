@@ -35,7 +35,7 @@ class RunDir {
   RunDir(std::filesystem::path path, Earlier earlier);
 
   const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path model(std::string_view name) const { return path_ / "models" / name; }
+  std::filesystem::path model(std::string_view name) const;
   std::filesystem::path checkpoints(std::int64_t seed) const;
   const Metrics& metrics() const { return metrics_; }
 
@@ -64,6 +64,26 @@ class RunDir {
   std::unique_ptr<RunLock> lock_;
   Metrics metrics_;
 };
+
+// ---- where things lie in the directory of a run ----
+
+inline constexpr const char *kModelsFolder = "models", *kRowsFolder = "rows",
+                            *kCheckpointsFolder = "ckpt";
+inline constexpr const char *kRowExtension = ".json", *kSensitivityExtension = ".sensitivity";
+
+/// "seed-7".
+std::string seed_name(std::int64_t seed);
+/// "seed-7/fp32": a training, as metrics.jsonl calls it.
+std::string training_name(std::int64_t seed, std::string_view phase);
+/// "rtn-int4-seed7": the model of a row of "seed-7".
+std::string model_name(std::string_view row, std::string_view seed);
+
+std::filesystem::path rows_folder(const std::filesystem::path& run, std::int64_t seed);
+std::filesystem::path row_file(const std::filesystem::path& run, std::int64_t seed,
+                               std::string_view row);
+std::filesystem::path checkpoints_folder(const std::filesystem::path& run, std::int64_t seed);
+std::filesystem::path model_folder(const std::filesystem::path& run, std::int64_t seed,
+                                   std::string_view row);
 
 /// What a report of a run is written as.
 inline constexpr std::array<std::string_view, 6> kReportFiles{

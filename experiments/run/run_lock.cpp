@@ -97,7 +97,7 @@ bool is_alive(const Owner& owner) {
   throw Error({.fault = Fault::usage,
                .where = path.parent_path().string(),
                .what = "another run uses this directory",
-               .field = "run.lock",
+               .field = kLockFile,
                .found = owner.pid > 0 ? str("pid ", owner.pid, " on ", owner.host)
                                       : std::string("a locked file"),
                .hint = other_host
@@ -107,7 +107,7 @@ bool is_alive(const Owner& owner) {
 
 }  // namespace
 
-RunLock::RunLock(const fs::path& directory) : path_(directory / "run.lock") {
+RunLock::RunLock(const fs::path& directory) : path_(directory / kLockFile) {
   for (;;) {
     fd_ = open_lock(path_);
     // A file system without flock leaves the pid as the only witness.

@@ -10,6 +10,9 @@
 
 namespace notch::experiments {
 
+/// In a run's directory, while one writes there.
+inline constexpr const char* kLockFile = "run.lock";
+
 class RunLock {
  public:
   /// Locks `directory`/run.lock. Throws Fault::usage naming the owner when another run holds it,

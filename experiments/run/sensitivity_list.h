@@ -14,7 +14,8 @@ namespace notch::experiments {
 
 class SensitivityList {
  public:
-  /// `key` stands for what was measured: model, method and text. A line that does not read is measured again.
+  /// `key` stands for what was measured: model, method and text. Each line has its digest; what does not
+  /// read, or is not as it was written, is measured again.
   SensitivityList(const std::filesystem::path& file, std::string key);
 
   std::optional<quant::Sensitivity> find(std::string_view layer, int bits) const;
@@ -30,6 +31,9 @@ class SensitivityList {
   std::vector<quant::Sensitivity> known_{};
   bool written_ = false;
 };
+
+/// Throws Fault::input for the first line that is not as it was written.
+void verify_sensitivities(const std::filesystem::path& file);
 
 /// Throws Fault::input for a file that says something and has no line of such a list.
 void require_sensitivities(const std::filesystem::path& file);

@@ -11,6 +11,7 @@
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/sha256.h"
 #include "experiments/config/config_effects.h"
+#include "experiments/config/row_names.h"
 #include "experiments/run/teacher.h"
 #include "experiments/show/table.h"
 #include "nn/generate.h"
@@ -186,7 +187,8 @@ std::unique_ptr<nn::Model> first_model(const ExperimentConfig& config, int vocab
                  .where = m.from,
                  .what = "is not the model that [model] of the configuration describes",
                  .field = "model.from",
-                 .hint = "put the model of then in its place, or leave the other keys out"});
+                 .hint = "restore the model directory that the run began with, or leave the other "
+                         "keys out"});
   }
   std::unique_ptr<nn::Model> model = nn::load_model(m.from);
   nn::require_tokens(*model, vocab_size, m.from);
@@ -197,7 +199,7 @@ std::unique_ptr<nn::Model> first_model(const ExperimentConfig& config, int vocab
 
 TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) {
   const TrainConfig& t = config.train;
-  return {.phase = "fp32",
+  return {.phase = std::string(kBaseRow),
           .schedule = {.lr = t.lr,
                        .min_lr = last_lr(t),
                        .warmup = warmup_steps(t),
@@ -244,7 +246,7 @@ quant::TrainingOptions training_options(const ExperimentConfig& config,
 TrainSettings fork_settings(const ExperimentConfig& config, std::uint64_t seed, std::string phase) {
   TrainSettings s = base_settings(config, mix64(seed + kForkStream));
   const QatConfig& q = config.qat;
-  const double lr = config.train.lr * q.lr_scale;
+  const double lr = config.train.lr * peak_lr_scale(config);
   s.phase = std::move(phase);
   s.rate_key = "qat.lr_scale";
   s.schedule = {.lr = lr,

@@ -11,7 +11,7 @@ namespace notch::experiments {
 namespace {
 
 /// 0 to kTints - 1 over the group's numbers: by the root, as most of them are small.
-constexpr int kTints = 7, kMostDecimals = 17;
+constexpr int kTints = 7;
 std::string tint(const HeatMap& map, const HeatColumn& column, double value) {
   if (column.group.empty() || !std::isfinite(value)) return {};
   double low = value, high = value;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "autograd/base/error.h"
+#include "experiments/show/palette.h"
 #include "experiments/show/svg.h"
 #include "experiments/show/table.h"
 
@@ -108,8 +109,6 @@ double Roofline::share(const RooflineDot& dot) const {
 
 std::string roofline_svg(const Roofline& roofline) {
   require_measured(roofline);
-  constexpr std::array kColors{"#000000", "#0072b2", "#009e73", "#d55e00",
-                               "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"};
   constexpr std::array kMarks{Mark::circle,      Mark::square,        Mark::diamond,
                               Mark::triangle_up, Mark::triangle_down, Mark::star};
   LogAxes a{.x_low = 0.25, .x_high = 1024, .y_low = 1, .y_high = 10};
@@ -135,7 +134,7 @@ std::string roofline_svg(const Roofline& roofline) {
     const bool is_new = known == names.end();
     if (is_new) known = names.insert(names.end(), row.name);
     const auto i = static_cast<std::size_t>(known - names.begin());
-    const std::string color = kColors[i % kColors.size()];
+    const std::string color(series_color(i));
     const svg::MarkStyle style{
         .mark = kMarks[i % kMarks.size()], .color = color, .hollow = row.phase == "prompt"};
     if (is_new) {  // the bandwidth of its own working set

@@ -14,7 +14,6 @@ namespace notch::experiments {
 
 namespace {
 
-constexpr int kMostDecimals = 17;
 constexpr std::size_t kLongest = 400;  // of a number: 309 digits before the point
 
 /// What rounds to zero has no sign: "-0.00" would read as a difference.
@@ -25,7 +24,8 @@ std::string without_sign_of_zero(std::string number) {
   return number;
 }
 
-std::string fixed(double x, int decimals, bool sign) {
+/// With `sign` a "+" before what is positive.
+std::string fixed(double x, int decimals, bool sign = false) {
   if (std::isnan(x)) return "nan";
   if (std::isinf(x)) return x > 0 ? (sign ? "+inf" : "inf") : "-inf";
   check(decimals >= 0 && decimals <= kMostDecimals, "table", "a column of ", decimals,
@@ -66,7 +66,7 @@ Shown show(const Cell& cell, const Column& column, std::string_view plus_minus) 
   if (!n) return {.main = "-"};
   if (column.bytes) return {.main = bytes_text(n->value)};
   Shown shown{.main = fixed(n->value, column.decimals, column.sign)};
-  if (n->spread >= 0) shown.spread = str(" ", plus_minus, fixed(n->spread, column.decimals, false));
+  if (n->spread >= 0) shown.spread = str(" ", plus_minus, fixed(n->spread, column.decimals));
   if (!std::isnan(n->low)) {
     shown.spread = str(" [", fixed(n->low, column.decimals, column.sign), ", ",
                        fixed(n->high, column.decimals, column.sign), "]");
@@ -150,32 +150,37 @@ std::vector<double> bounds(const Column& column, const Number* n) {
 
 std::string csv(const Table& table) {
   std::string out;
-  const auto put = [&](std::string_view field, bool first) {
+  bool first = true;  // of its line
+  const auto put = [&](std::string_view field) {
     if (!first) out += ',';
+    first = false;
     out += csv_field(field);
+  };
+  const auto end_line = [&] {
+    out += '\n';
+    first = true;
   };
   const std::vector<Column>& columns = table.columns();
   for (std::size_t c = 0; c < columns.size(); ++c) {
-    put(columns[c].key, c == 0);
-    if (columns[c].spread) put(columns[c].key + "_sd", false);
+    put(columns[c].key);
+    if (columns[c].spread) put(columns[c].key + "_sd");
     if (columns[c].interval) {
-      put(columns[c].key + "_low", false);
-      put(columns[c].key + "_high", false);
+      put(columns[c].key + "_low");
+      put(columns[c].key + "_high");
     }
   }
-  out += '\n';
+  end_line();
   for (const std::vector<Cell>& row : table.rows()) {
     for (std::size_t c = 0; c < columns.size(); ++c) {
       const auto* words = std::get_if<std::string>(&row[c]);
       const auto* n = std::get_if<Number>(&row[c]);
-      put(words ? *words : n ? csv_number(n->value) : std::string{}, c == 0);
-      if (columns[c].spread)
-        put(n && n->spread >= 0 ? csv_number(n->spread) : std::string{}, false);
+      put(words ? *words : n ? csv_number(n->value) : std::string{});
+      if (columns[c].spread) put(n && n->spread >= 0 ? csv_number(n->spread) : std::string{});
       for (const double bound : bounds(columns[c], n)) {
-        put(std::isnan(bound) ? std::string{} : csv_number(bound), false);
+        put(std::isnan(bound) ? std::string{} : csv_number(bound));
       }
     }
-    out += '\n';
+    end_line();
   }
   return out;
 }
@@ -244,7 +249,7 @@ std::string bytes_text(double bytes, bool binary) {
     ++unit;
   }
   const int decimals = unit == 0 || std::abs(bytes) >= 99.95 ? 0 : std::abs(bytes) >= 9.995 ? 1 : 2;
-  return str(fixed(bytes, decimals, false), ' ', (binary ? kBinary : kDecimal)[unit]);
+  return str(fixed(bytes, decimals), ' ', (binary ? kBinary : kDecimal)[unit]);
 }
 
 Table Table::without_empty_columns() const {

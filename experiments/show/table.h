@@ -19,6 +19,9 @@
 
 namespace notch::experiments {
 
+/// Of a number in a table or a map of heat: more say nothing of a double.
+inline constexpr int kMostDecimals = 17;
+
 struct Column {
   std::string key{};    ///< name in CSV and JSON
   std::string title{};  ///< name on the screen and in Markdown; empty = key

@@ -21,7 +21,7 @@ constexpr const char* kAdditionsFile = "quantizer.safetensors";
 const TrainSettings& possible(const TrainSettings& s, const TrainParts& parts) {
   constexpr std::int64_t kMost = 65536;  // as a configuration has them
   const auto refuse_unless = [&](bool ok, const char* key, const auto& value) {
-    check(ok, s.phase, key, " = ", value, " is no setting of a training");
+    check(ok, s.phase, key, " = ", value, " is not possible in training");
   };
   refuse_unless(s.batch_size > 0 && s.batch_size <= kMost, "batch_size", s.batch_size);
   refuse_unless(s.grad_accum > 0 && s.grad_accum <= kMost, "grad_accum", s.grad_accum);
@@ -37,6 +37,13 @@ const TrainSettings& possible(const TrainSettings& s, const TrainParts& parts) {
   return s;
 }
 
+/// A graph whose products are those of the training.
+Graph graph_of(const TrainSettings& s) {
+  Graph graph;
+  graph.set_precision(s.precision);
+  return graph;
+}
+
 }  // namespace
 
 TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& parts)
@@ -49,11 +56,11 @@ TrainingPhase::TrainingPhase(const TrainSettings& settings, const TrainParts& pa
              .micro_steps = settings.grad_accum},
       inputs_(static_cast<std::size_t>(batch_.B * batch_.T)),
       targets_(inputs_.size()),
+      graph_(graph_of(s_)),
+      teacher_graph_(graph_of(s_)),
       build_(parts.build) {
   s_.schedule.validate();
   graph_.set_profile(parts_.profile);
-  graph_.set_precision(s_.precision);
-  teacher_graph_.set_precision(s_.precision);
   std::vector<optim::ParamGroup> groups;
   if (!parts_.frozen) {
     parts_.model.params().allocate_gradients();
@@ -178,7 +185,7 @@ Json TrainingPhase::remarks() {
   const std::uint64_t draws = key(step, 0);
   data::batch(parts_.tokens, part, s_.first_step + step, 0, inputs, targets);
   const nn::Tokens tokens{inputs, part.B, part.T};
-  Graph graph;
+  Graph graph = graph_of(s_);
   const auto run = [&] {
     parts_.model.params().zero_gradients();
     const std::optional<Teacher> teacher = teach(tokens);
@@ -202,7 +209,7 @@ void TrainingPhase::explain(std::int64_t step, const optim::GradNorm& norm) {
                    .what = str("the loss or a gradient of step ", step, " is not finite"),
                    .found = str("loss ", loss_, ", gradient norm ", norm.norm),
                    .hint = str("the weights were not changed; retry with a lower ", s_.rate_key)};
-  Graph checking;
+  Graph checking = graph_of(s_);
   checking.set_check_finite(true);
   try {
     gradients(step, checking);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/simd.h"
 #include "autograd/base/thread_pool.h"
 
@@ -37,7 +38,7 @@ void rotate(std::span<real> x, std::span<const std::int8_t> signs, bool back) {
   const std::int64_t block = hadamard_block(cols);
   constexpr std::int64_t kTile = 16384;
   const std::int64_t run = std::max<std::int64_t>(1, kTile / std::max<std::int64_t>(1, cols));
-  parallel_for((rows + run - 1) / run, [&](std::int64_t tile) {
+  parallel_for(quotient_up(rows, run), [&](std::int64_t tile) {
     for (std::int64_t r = tile * run; r < std::min(rows, (tile + 1) * run); ++r) {
       real* const row = x.data() + r * cols;
       const auto flip = [&] {

@@ -96,7 +96,7 @@ void dequantize_rows(std::span<float> values, const ActivationCodes& codes, std:
         ", ", K, "]");
   const bool plain = unit == padded;  // no padding: the row is one piece
   const Index step = std::max<Index>(1, kChunk / K);
-  parallel_for((M + step - 1) / step, [&](Index task) {
+  parallel_for(quotient_up(M, step), [&](Index task) {
     for (Index t = task * step; t < std::min(M, (task + 1) * step); ++t) {
       const std::uint8_t* in = codes.codes.data() + t * shape.row_codes();
       float* out = values.data() + t * K;
@@ -119,7 +119,7 @@ RangeSums input_backward(std::span<real> dx, std::span<const real> x, const Inpu
   require_extent("input_backward", std::ssize(x), dx);
   constexpr Index kPiece = kLanes * kLaneTerms;
   const Ends ends = ends_of(range, mask);
-  const Index n = std::ssize(x), chunks = (n + kChunk - 1) / kChunk;
+  const Index n = std::ssize(x), chunks = quotient_up(n, kChunk);
   RangeSums total;
   for (Index first = 0; first < chunks; first += kMaxChunks) {
     std::array<std::array<double, 2>, kMaxChunks> sums{};
@@ -142,7 +142,7 @@ RangeSums input_backward(std::span<real> dx, std::span<const real> x, const Inpu
 void mask_input_gradient(std::span<real> dx, std::span<const real> x, const InputRange& range) {
   const Ends ends = ends_of(range, true);
   const Index n = std::ssize(x);
-  parallel_for((n + kChunk - 1) / kChunk, [&](Index c) {
+  parallel_for(quotient_up(n, kChunk), [&](Index c) {
     const Index begin = c * kChunk;
     mask_chunk(dx.data() + begin, x.data() + begin, std::min(kChunk, n - begin), ends.lowest,
                ends.highest, ends.inverse);

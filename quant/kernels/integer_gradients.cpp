@@ -58,7 +58,7 @@ NOTCH_CLONES void gather_columns(float* out, const float* w, Index N, Index K, I
 
 }  // namespace
 
-Index transpose_scratch(Index N, Index K) { return (K + kPanel - 1) / kPanel * kPanel * N; }
+Index transpose_scratch(Index N, Index K) { return round_up(K, kPanel) * N; }
 
 void transpose_weights(const PackedWeights& out, std::span<const float> w,
                        std::span<float> scratch) {
@@ -96,7 +96,7 @@ void round_gradients(const ActivationCodes& out, std::span<const float> dy, Inde
         "round_gradients", "dy has ", dy.size(), " values, the codes ", out.codes.size(),
         "; wanted [", M, ", ", N, "] and [", M, ", ", row, "]");
   const Index step = std::max<Index>(1, kChunk / N);
-  parallel_for((M + step - 1) / step, [&](Index task) {
+  parallel_for(quotient_up(M, step), [&](Index task) {
     for (Index t = task * step; t < std::min(M, (task + 1) * step); ++t) {
       const float* const in = dy.data() + t * N;
       const auto largest = std::bit_cast<float>(largest_magnitude(in, N));

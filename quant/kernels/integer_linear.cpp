@@ -90,13 +90,15 @@ void integer_linear(std::span<float> out, const ActivationCodes& x, const Packed
                          .w = w};
   const IntegerBlock run = block_of(kernel);
   const Task task = kernel == IntegerKernel::amx ? kTileTask : kVectorTask;
-  const Index blocks = (M + task.rows - 1) / task.rows, panels = s.panels();
-  const Index chunks = (panels * kPanel * s.row_codes() + task.chunk_bytes - 1) / task.chunk_bytes;
-  // A panel of long rows is more than a chunk.
-  const Index splits = std::min(std::max(kTasks / std::max<Index>(blocks, 1), chunks), panels);
+  const Index blocks = quotient_up(M, task.rows), panels = s.panels(),
+              runs = quotient_up(panels, kTogether);
+  const Index chunks = quotient_up(panels * kPanel * s.row_codes(), task.chunk_bytes);
+  // Panels of long rows are more than a chunk.
+  const Index splits = std::min(std::max(kTasks / std::max<Index>(blocks, 1), chunks), runs);
   parallel_for(blocks * splits, [&](Index i) {
     const Index row = i / splits * task.rows, part = i % splits;
-    run(p, row, std::min(task.rows, M - row), panels * part / splits, panels * (part + 1) / splits);
+    run(p, row, std::min(task.rows, M - row), runs * part / splits * kTogether,
+        std::min(runs * (part + 1) / splits * kTogether, panels));
   });
 }
 

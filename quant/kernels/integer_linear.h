@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <span>
 
+#include "autograd/base/index.h"
 #include "quant/kernels/grid.h"
 
 namespace notch::quant {
@@ -40,9 +41,9 @@ struct IntegerShape {
   /// adds to the unit is filled with zeros. Nothing is added where 64 divides the unit, or the unit
   /// is 4, 8, … 60.
   std::int64_t steps() const { return (unit() + 63) / 64; }
-  std::int64_t step() const { return ((unit() + steps() - 1) / steps() + 3) / 4 * 4; }
+  std::int64_t step() const { return round_up(quotient_up(unit(), steps()), 4); }
   std::int64_t padded_unit() const {
-    return bits == 8 ? steps() * step() : (unit() + kBlock - 1) / kBlock * kBlock;
+    return bits == 8 ? steps() * step() : round_up(unit(), kBlock);
   }
   std::int64_t row_codes() const { return units() * padded_unit(); }  ///< codes of one token
 
@@ -54,7 +55,7 @@ struct IntegerShape {
 
   /// Weights are stored in panels of 16 output channels, narrow ones in blocks of 32 inputs.
   static constexpr std::int64_t kPanel = 16, kBlock = 32;
-  std::int64_t panels() const { return (N + kPanel - 1) / kPanel; }
+  std::int64_t panels() const { return quotient_up(N, kPanel); }
 };
 
 /// Usage error naming `where` unless N, K >= 1, group divides K, and no sum can leave int32:

@@ -19,8 +19,6 @@ constexpr Index kDot = 4;       // inputs that one lane of a dot-product instruc
 constexpr Index kPiece = 1024;  // codes rounded at a time: they stay in the first-level cache
 constexpr Index kAlign = 64;
 
-constexpr Index round_up(Index n, Index step) { return (n + step - 1) / step * step; }
-
 struct Sizes {
   Index panels, table;
 };

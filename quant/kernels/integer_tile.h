@@ -16,6 +16,8 @@
 namespace notch::quant {
 
 inline constexpr std::int64_t kPanel = IntegerShape::kPanel;
+/// Panels that a kernel multiplies together at most: a task has whole runs of them.
+inline constexpr std::int64_t kTogether = 4;
 
 /// One call of integer_linear; sizes have been checked.
 struct IntegerProduct {

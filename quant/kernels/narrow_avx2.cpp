@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "quant/kernels/narrow_isa.h"
+#include "quant/kernels/prefetch.h"
 
 #define NOTCH_ISA_FUNCTION __attribute__((target("avx2")))
 #define NOTCH_ISA __attribute__((target("avx2"), always_inline)) inline
@@ -22,8 +23,6 @@ typedef float Reals __attribute__((vector_size(64)));
 constexpr int kMostTokens = 4;
 
 NOTCH_ISA void load(Codes& v, const std::uint8_t* p) { __builtin_memcpy(&v, p, sizeof v); }
-
-NOTCH_ISA void prefetch(const std::uint8_t* p) { asm volatile("prefetcht0 (%0)" : : "r"(p)); }
 
 NOTCH_ISA void add_products(Sums& acc, const Codes& u, const std::int8_t* x) {
   std::int32_t four;

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "quant/kernels/narrow_isa.h"
+#include "quant/kernels/prefetch.h"
 
 #define NOTCH_TARGETS "avx512f,avx512bw,avx512vl,avx512vnni"
 #define NOTCH_ISA_FUNCTION __attribute__((target(NOTCH_TARGETS)))
@@ -31,8 +32,6 @@ NOTCH_ISA void load(Codes& v, const std::uint8_t* p) { v = (Codes)_mm512_loadu_s
 NOTCH_ISA void load_halves(Reals& s, const std::uint8_t* p) {
   s = (Reals)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
-
-NOTCH_ISA void prefetch(const std::uint8_t* p) { asm volatile("prefetcht0 (%0)" : : "r"(p)); }
 
 NOTCH_ISA void add_products(Sums& acc, const Codes& u, const std::int8_t* x) {
   std::int32_t four;

@@ -183,8 +183,8 @@ void narrow_linear(std::span<float> out, const ActivationCodes& x, const NarrowW
                         .bias = bias.empty() ? nullptr : bias.data(),
                         .w = w};
   const NarrowBlock run = block_of(kernel);
-  const Index blocks = (M + kRows - 1) / kRows, panels = s.panels();
-  const Index chunks = (w.bytes() + kChunkBytes - 1) / kChunkBytes;
+  const Index blocks = quotient_up(M, kRows), panels = s.panels();
+  const Index chunks = quotient_up(w.bytes(), kChunkBytes);
   const Index splits = std::min(std::max(kTasks / std::max<Index>(blocks, 1), chunks), panels);
   parallel_for(blocks * splits, [&](Index i) {
     const Index row = i / splits * kRows, part = i % splits;

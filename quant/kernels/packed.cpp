@@ -15,7 +15,7 @@
 namespace notch::quant {
 namespace {
 
-Index lane_codes(Index cols) { return (cols + kPackedLanes - 1) / kPackedLanes; }
+Index lane_codes(Index cols) { return quotient_up(cols, kPackedLanes); }
 
 // Inlined so that they are compiled for the instruction set of the clone that calls them.
 #define NOTCH_INLINE __attribute__((always_inline)) inline

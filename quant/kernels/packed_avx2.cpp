@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "quant/kernels/prefetch.h"
+
 #define NOTCH_ISA_FUNCTION __attribute__((target("avx2,fma")))
 #define NOTCH_ISA __attribute__((target("avx2,fma"), always_inline)) inline
 
@@ -40,7 +42,6 @@ NOTCH_ISA Floats add(Floats a, Floats b) {
 NOTCH_ISA Floats multiply(Floats a, Floats b) {
   return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
 }
-NOTCH_ISA void prefetch(const std::uint8_t* p) { asm volatile("prefetcht0 (%0)" : : "r"(p)); }
 NOTCH_ISA Words load_words(const std::uint8_t* p) {
   const auto* v = reinterpret_cast<const __m256i*>(p);
   return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};

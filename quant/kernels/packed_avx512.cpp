@@ -14,6 +14,8 @@
 
 #include <cstdint>
 
+#include "quant/kernels/prefetch.h"
+
 #define NOTCH_ISA_FUNCTION __attribute__((target("avx512f")))
 #define NOTCH_ISA __attribute__((target("avx512f"), always_inline)) inline
 
@@ -29,7 +31,6 @@ NOTCH_ISA Floats zero_floats() { return _mm512_setzero_ps(); }
 NOTCH_ISA Floats load_floats(const float* p) { return _mm512_loadu_ps(p); }
 NOTCH_ISA void store_floats(float* p, Floats v) { _mm512_storeu_ps(p, v); }
 NOTCH_ISA Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
-NOTCH_ISA void prefetch(const std::uint8_t* p) { asm volatile("prefetcht0 (%0)" : : "r"(p)); }
 NOTCH_ISA Words load_words(const std::uint8_t* p) { return (Words)_mm512_loadu_si512(p); }
 NOTCH_ISA Words shift_right(Words v, int n) { return n == 0 ? v : v >> n; }
 NOTCH_ISA Words shift_left(Words v, int n) { return v << n; }

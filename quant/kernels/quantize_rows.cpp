@@ -113,7 +113,7 @@ void quantize_rows(const ActivationCodes& out, std::span<float> dequantized,
         out.scales.size(), " scales; wanted [", M, ", ", K, "] and [", M, ", ", row_codes, "]");
   check(-kCodeOffset <= grid.qmin && grid.qmin < grid.qmax && grid.qmax < kCodeOffset, kWhere,
         "codes [", grid.qmin, ", ", grid.qmax, "] do not fit 8 bits");
-  const Index step = std::max<Index>(1, kChunk / K), tasks = (M + step - 1) / step;
+  const Index step = std::max<Index>(1, kChunk / K), tasks = quotient_up(M, step);
   // A row without padding is rounded in one go.
   const bool whole = row_codes == K;
   const Index units = whole ? 1 : shape.units(), unit = whole ? K : shape.unit();

@@ -6,7 +6,6 @@
 #include <functional>
 #include <numeric>
 
-#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
 #include "autograd/base/index.h"
@@ -103,7 +102,7 @@ std::vector<double> singular_values(std::span<const real> A, Index rows, Index c
   std::vector<double> sigma(static_cast<std::size_t>(p));
   for (Index i = 0; i < p; ++i) {
     double sum = 0;
-    for (Index j = 0; j < q; ++j) sum += elementary::pow(B[static_cast<std::size_t>(i * q + j)], 2);
+    for (const double b : part(B, i * q, q)) sum += b * b;
     sigma[static_cast<std::size_t>(i)] = largest * std::sqrt(sum);
   }
   std::ranges::sort(sigma, std::greater<>());

@@ -75,7 +75,7 @@ void split_rows(const ActivationCodes& out, std::span<const float> x, Index M,
   const Index runs = whole ? 1 : units, run = whole ? K : shape.unit();
   const Index padded = whole ? K : shape.padded_unit();
   const Index step = std::max<Index>(1, kChunk / K);
-  parallel_for((M + step - 1) / step, [&](Index task) {
+  parallel_for(quotient_up(M, step), [&](Index task) {
     for (Index t = task * step; t < std::min(M, (task + 1) * step); ++t) {
       const float* const in = x.data() + t * K;
       const auto largest = std::bit_cast<float>(largest_magnitude(in, K));
@@ -111,7 +111,7 @@ void join_rows(std::span<float> y, std::span<const float> products, std::span<co
         "join_rows", "y has ", y.size(), " values, the products ", products.size(), ", the bias ",
         bias.size(), "; wanted [", M, ", ", N, "], three times that, and ", N, " or none");
   const Index step = std::max<Index>(1, kChunk / std::max<Index>(1, N));
-  parallel_for((M + step - 1) / step, [&](Index task) {
+  parallel_for(quotient_up(M, step), [&](Index task) {
     for (Index t = task * step; t < std::min(M, (task + 1) * step); ++t)
       join(y.data() + t * N, products.data() + kDigits * t * N,
            bias.empty() ? nullptr : bias.data(), N);

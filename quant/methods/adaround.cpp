@@ -119,12 +119,7 @@ constinit const Method kAdaRound{
     },
     .refine =
         [](const Refinement& work, const PostTrainingOptions& options) {
-          const AdaRoundOptions& own = options.adaround;
-          learn_rounding(work, own.steps, own.windows,
-                         [&](const Target& t, std::span<const real> w, const QTensor& q,
-                             ParamStore& store) -> std::unique_ptr<LearnedRounding> {
-                           return std::make_unique<UpOrDown>(t, w, q, store, own);
-                         });
+          learn_by<UpOrDown>(work, options.adaround);
         },
     .section = "adaround",
     .layer_figures = kLearnedLayerFigures,

@@ -152,7 +152,7 @@ class Improvement {
 
   template <class Body>
   void for_rows(const Body& body) const {
-    parallel_for((rows_ + kTileRows - 1) / kTileRows, [&](Index tile) {
+    parallel_for(quotient_up(rows_, kTileRows), [&](Index tile) {
       for (Index r = tile * kTileRows; r < std::min(rows_, (tile + 1) * kTileRows); ++r) body(r);
     });
   }

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "autograd/base/index.h"
 #include "autograd/base/real.h"
 #include "quant/kernels/grid.h"
 
@@ -27,7 +28,7 @@ inline constexpr std::int64_t kPanelCols = 8;
 struct PackedFactor {
   std::vector<real> values{};
 
-  explicit PackedFactor(std::int64_t cols) : values(offset((cols + kPanelCols - 1) / kPanelCols)) {}
+  explicit PackedFactor(std::int64_t cols) : values(offset(quotient_up(cols, kPanelCols))) {}
   static constexpr std::size_t offset(std::int64_t panel) {
     return static_cast<std::size_t>(kPanelCols * kPanelCols * panel * (panel + 1) / 2);
   }

@@ -38,7 +38,7 @@ std::vector<real> asymmetric_target(std::span<const real> w, std::int64_t rows,
         "there is no factor of ", cols, " columns");
   std::vector<real> target(w.size());
   constexpr Index kRows = 64;
-  parallel_for((rows + kRows - 1) / kRows, [&](Index tile) {
+  parallel_for(quotient_up(rows, kRows), [&](Index tile) {
     const Index first = tile * kRows, n = std::min(kRows, rows - first);
     const auto part = w.subspan(at(first * cols), at(n * cols));
     const std::vector<double> W(part.begin(), part.end());

@@ -105,7 +105,7 @@ HessianFactor pack_factor(const DampedCholesky& c) {
         K, " columns");
   HessianFactor f{.diagonal = std::vector<double>(at(K)), .R = PackedFactor(K)};
   for (Index j = 0; j < K; ++j) f.diagonal[at(j)] = c.L[at((K - 1 - j) * (K + 1))];
-  parallel_for((K + kPanelCols - 1) / kPanelCols, [&](Index panel) {
+  parallel_for(quotient_up(K, kPanelCols), [&](Index panel) {
     const Index begin = panel * kPanelCols, end = std::min(K, begin + kPanelCols);
     for (Index i = 0; i < end; ++i)
       for (Index j = std::max(begin, i); j < end; ++j)

@@ -11,9 +11,6 @@
 #include "quant/numbers/ranges.h"
 
 namespace notch::quant {
-namespace {
-
-}  // namespace
 
 std::vector<real> strip_of(std::span<const real> w, Index first, Index rows,
                            const ColumnOrder& order) {
@@ -50,7 +47,7 @@ void measure(const ColumnOrder& order, const HessianFactor& factor, std::span<co
              const QTensor& q, std::span<double> losses) {
   const Index K = q.cols;
   const std::vector<real> rounded = dequantize(q);
-  parallel_for((q.rows + kStripRows - 1) / kStripRows, [&](Index strip) {
+  parallel_for(quotient_up(q.rows, kStripRows), [&](Index strip) {
     const Index first = strip * kStripRows, rows = std::min(kStripRows, q.rows - first);
     std::vector<real> moves = strip_of(w, first, rows, order);
     const std::vector<real> to = strip_of(rounded, first, rows, order);

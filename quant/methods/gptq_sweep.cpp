@@ -395,7 +395,7 @@ class Strip {
 }  // namespace
 
 void sweep(const Sweep& sweep, std::span<const real> w, QTensor& q, std::span<double> losses) {
-  parallel_for((q.rows + kStripRows - 1) / kStripRows,
+  parallel_for(quotient_up(q.rows, kStripRows),
                [&](Index strip) { Strip(sweep, w, strip * kStripRows, q).run(losses); });
 }
 

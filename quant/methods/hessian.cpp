@@ -11,9 +11,6 @@
 #include "autograd/kernels/syrk.h"
 
 namespace notch::quant {
-namespace {
-
-}  // namespace
 
 Hessian::Hessian(std::int64_t in_features, const KeptInputs& kept)
     : in_features_(in_features),
@@ -35,7 +32,7 @@ void Hessian::accumulate(std::span<const real> x) {
   if (!sum_.empty()) kernels::syrk(sum_, x, n, in_features_);
   constexpr Index kColumns = 64;
   const Index channels = std::ssize(magnitudes_);
-  parallel_for((channels + kColumns - 1) / kColumns, [&](Index part) {
+  parallel_for(quotient_up(channels, kColumns), [&](Index part) {
     const Index first = part * kColumns, end = std::min(channels, first + kColumns);
     for (Index row = 0; row < n; ++row)
       for (Index j = first; j < end; ++j) {
@@ -100,7 +97,7 @@ std::vector<double> Hessian::matrix() const {
   std::vector<double> H(sum_.size());
   // By square tiles: one side of the mirror is always read or written across rows.
   constexpr Index kTile = 64;
-  parallel_for((K + kTile - 1) / kTile, [&](Index tile) {
+  parallel_for(quotient_up(K, kTile), [&](Index tile) {
     const Index begin = tile * kTile, end = std::min(K, begin + kTile);
     for (Index first = begin; first < K; first += kTile)
       for (Index i = begin; i < end; ++i)

@@ -8,7 +8,11 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <memory>
+#include <span>
+#include <utility>
+#include <vector>
 
 #include "quant/methods/method.h"
 
@@ -37,6 +41,47 @@ using MakeLearner = std::function<std::unique_ptr<LearnedRounding>(
 /// `work`, and reports a block's L at the end as "block_error" of its first matrix. The learners'
 /// parameters are declared in `store`, which gets memory when all of the block are made.
 void learn_rounding(const Refinement& work, int steps, int windows, const MakeLearner& make);
+
+/// The same by a Learner(target, w, q, store, options) for each matrix.
+template <class Learner, class Options>
+void learn_by(const Refinement& work, const Options& options) {
+  learn_rounding(work, options.steps, options.windows,
+                 [&](const Target& t, std::span<const real> w, const QTensor& q,
+                     ParamStore& store) -> std::unique_ptr<LearnedRounding> {
+                   return std::make_unique<Learner>(t, w, q, store, options);
+                 });
+}
+
+/// Parameters' values at the least loss. Losses of single windows are noisy: the least is looked for
+/// in a running mean.
+class BestValues {
+ public:
+  explicit BestValues(std::vector<const Param*> params)
+      : params_(std::move(params)), values_(params_.size()) {}
+
+  /// Takes the values as they are.
+  void keep() {
+    for (std::size_t i = 0; i < params_.size(); ++i) {
+      const std::span<const real> now = params_[i]->value.flat();
+      values_[i].assign(now.begin(), now.end());
+    }
+  }
+  /// Takes them if `loss`, which is theirs, makes the least mean so far.
+  void see(double loss) {
+    constexpr double kMemory = 0.9;
+    mean_ = mean_ < 0 ? loss : kMemory * mean_ + (1 - kMemory) * loss;
+    if (!(mean_ < least_)) return;
+    least_ = mean_;
+    keep();
+  }
+  /// Those of the i-th parameter.
+  std::span<const real> of(std::size_t i) const { return values_[i]; }
+
+ private:
+  std::vector<const Param*> params_;
+  std::vector<std::vector<real>> values_;
+  double mean_ = -1, least_ = std::numeric_limits<double>::infinity();
+};
 
 /// What methods of learned rounding report.
 inline constexpr LayerFigure kLearnedLayerFigures[] = {

@@ -14,6 +14,7 @@ std::vector<double> magnitudes_of(std::span<const real> w) {
 constinit const Pruner kMagnitude{
     .name = "magnitude",
     .source = "Han et al. 2015",
+    .in_rounds = true,
     .prune = [](const MatrixView& m, const PruneOptions& options) -> Pruned {
       Keep keep = keep_largest(magnitudes_of(m.w), m.rows(), m.cols(), options, Within::matrix,
                                m.target.name);

@@ -134,7 +134,7 @@ std::vector<real> sweep_own_levels(const ColumnOrder& order, const HessianFactor
   if (targets.empty()) return targets;
   std::optional<WordCoder> coder;
   if (has_words(q.spec)) coder.emplace(q.spec, q.at.codebooks);
-  parallel_for((q.rows + kStripRows - 1) / kStripRows, [&](Index strip) {
+  parallel_for(quotient_up(q.rows, kStripRows), [&](Index strip) {
     Strip(order, factor, w, strip * kStripRows, q, coder ? &*coder : nullptr).run(targets);
   });
   return targets;

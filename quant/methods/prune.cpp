@@ -38,6 +38,26 @@ std::vector<std::string_view> PruneOptions::words() {
   return all;
 }
 
+std::string_view PruneOptions::rounds_help() {
+  static const std::string help =
+      str(pruner_list([](const Pruner& p) { return p.in_rounds; }),
+          ", rows that train: prunings, spread over the first half of the training; 1 = all before "
+          "it");
+  return help;
+}
+
+std::span<const Pruner* const> pruners() { return kPruners; }
+
+std::string pruner_list(bool (*which)(const Pruner& pruner)) {
+  std::vector<std::string_view> all;
+  for (const Pruner* p : kPruners)
+    if (which(*p)) all.push_back(p->name);
+  std::string out;
+  for (std::size_t i = 0; i < all.size(); ++i)
+    out += str(i == 0 ? "" : i + 1 < all.size() ? ", " : " or ", all[i]);
+  return out;
+}
+
 const Pruner* find_pruner(std::string_view name) {
   if (name == "none") return nullptr;
   const auto found = std::ranges::find(kPruners, name, &Pruner::name);

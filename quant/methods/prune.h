@@ -41,12 +41,10 @@ struct PruneOptions {
     v(self.pattern,
       {"pattern", "of the kept weights: any, or 2 of 4 or 4 of 8 neighbours in a row"});
     v(self.sparsity, {"sparsity", "pattern = \"unstructured\": share of zeros", from_below(0, 1)});
-    v(self.rounds, {"rounds",
-                    "magnitude, rows that train: prunings, spread over the first half of the "
-                    "training; 1 = all before it",
-                    between(1, 1000)});
+    v(self.rounds, {"rounds", rounds_help(), between(1, 1000)});
   }
   static std::vector<std::string_view> words();  ///< none, and the pruners
+  static std::string_view rounds_help();         ///< names those that can
   bool on() const { return method != "none"; }
 };
 
@@ -58,10 +56,18 @@ struct Pruned {
 struct Pruner {
   std::string_view name{};
   std::string_view source{};
-  bool needs_inputs = false;  ///< their second moments
+  bool needs_inputs = false;   ///< their second moments
+  bool chooses = true;         ///< by pattern and sparsity; else it takes the zeros that there are
+  bool moves_weights = false;  ///< also those that stay, to make up for the others
+  bool in_rounds = false;      ///< more and more while a row trains (quant/train/mask.h)
   /// `matrix` has the Hessian where the pruner needs it.
   Pruned (*prune)(const MatrixView& matrix, const PruneOptions& options) = nullptr;
 };
+
+/// All pruners, in the order in which lists name them.
+std::span<const Pruner* const> pruners();
+/// "magnitude, wanda or sparsegpt": those that `which` takes.
+std::string pruner_list(bool (*which)(const Pruner& pruner));
 
 /// The row of that name; null for "none"; usage error for any other.
 const Pruner* find_pruner(std::string_view name);

@@ -1,7 +1,6 @@
 #include "quant/methods/signround.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "autograd/base/error.h"
 #include "quant/methods/learned_rounding.h"
@@ -14,9 +13,6 @@
 namespace notch::quant {
 namespace {
 
-/// Losses of single windows are noisy: the least is looked for in a running mean.
-constexpr double kMemory = 0.9;
-
 class Offsets final : public LearnedRounding {
  public:
   Offsets(const Target& target, std::span<const real> w, const QTensor& q, ParamStore& store,
@@ -24,7 +20,8 @@ class Offsets final : public LearnedRounding {
       : q_(q),
         options_(options),
         offsets_(&store.add(target.name + ".V", {q.rows, q.cols})),
-        factors_(&store.add(target.name + ".a", {std::ssize(q.at.scales)})) {
+        factors_(&store.add(target.name + ".a", {std::ssize(q.at.scales)})),
+        best_({offsets_, factors_}) {
     codes_ = {.spec = q_.spec,
               .rows = q_.rows,
               .cols = q_.cols,
@@ -35,7 +32,7 @@ class Offsets final : public LearnedRounding {
 
   void begin() override {
     std::ranges::fill(factors_->value.flat(), real{1});
-    keep();
+    best_.keep();
   }
 
   Var weights(Graph& g) override {
@@ -43,36 +40,27 @@ class Offsets final : public LearnedRounding {
   }
 
   void step(double done, double loss) override {
-    mean_ = mean_ < 0 ? loss : kMemory * mean_ + (1 - kMemory) * loss;
-    if (mean_ < least_) {
-      least_ = mean_;
-      keep();
-    }
+    best_.see(loss);
     const double rate = (1 - done) / options_.steps;
     sign_step(*offsets_, rate, real(-0.5), real(0.5));
     if (options_.ranges) sign_step(*factors_, rate, real(0.5), real(1.5));
   }
 
   QTensor settled() const override {
+    const std::span<const real> factors = best_.of(1);
     QTensor q = q_;
-    offset_codes(q.codes, best_offsets_, best_factors_, codes_);
+    offset_codes(q.codes, best_.of(0), factors, codes_);
     for (std::size_t u = 0; u < q.at.scales.size(); ++u)
-      q.at.scales[u] = round_scale(q_.at.scales[u] * best_factors_[u], q.spec.scale);
+      q.at.scales[u] = round_scale(q_.at.scales[u] * factors[u], q.spec.scale);
     return q;
   }
 
  private:
-  void keep() {
-    best_offsets_.assign(offsets_->value.flat().begin(), offsets_->value.flat().end());
-    best_factors_.assign(factors_->value.flat().begin(), factors_->value.flat().end());
-  }
-
   QTensor q_;
   const SignRoundOptions& options_;
   Param *offsets_, *factors_;
+  BestValues best_;
   OffsetCodes codes_{};
-  std::vector<real> best_offsets_, best_factors_;
-  double mean_ = -1, least_ = std::numeric_limits<double>::infinity();
 };
 
 }  // namespace
@@ -95,12 +83,7 @@ constinit const Method kSignRound{
     },
     .refine =
         [](const Refinement& work, const PostTrainingOptions& options) {
-          const SignRoundOptions& own = options.signround;
-          learn_rounding(work, own.steps, own.windows,
-                         [&](const Target& t, std::span<const real> w, const QTensor& q,
-                             ParamStore& store) -> std::unique_ptr<LearnedRounding> {
-                           return std::make_unique<Offsets>(t, w, q, store, own);
-                         });
+          learn_by<Offsets>(work, options.signround);
         },
     .section = "signround",
     .layer_figures = kLearnedLayerFigures,

@@ -27,7 +27,7 @@ class Sweep {
         options_(options),
         where_(where),
         out_{.keep = Keep(w.size(), 1), .w = std::vector<real>(w.size())} {
-    targets_.resize(at((rows + kStripRows - 1) / kStripRows));
+    targets_.resize(at(quotient_up(rows, kStripRows)));
     parallel_for(std::ssize(targets_), [&](Index s) {
       targets_[at(s)].resize(at(cols * kStripRows));
       for_rows(s, [&](Index row, Index r) {
@@ -146,6 +146,7 @@ constinit const Pruner kSparseGpt{
     .name = "sparsegpt",
     .source = "Frantar and Alistarh 2023",
     .needs_inputs = true,
+    .moves_weights = true,
     .prune = [](const MatrixView& m, const PruneOptions& options) -> Pruned {
       check(m.H, m.target.name, "sparsegpt needs the layer's inputs");
       return sparsegpt(m.w, m.rows(), m.cols(), m.H->matrix(), options, m.target.name);

@@ -1,5 +1,8 @@
 #include "quant/methods/spqr.h"
 
+#include <cstdint>
+#include <limits>
+
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
 #include "quant/methods/gptq.h"
@@ -56,6 +59,9 @@ SideProduct sparse_product(std::span<const real> values, std::int64_t rows, std:
     }
     side.starts.push_back(static_cast<std::int32_t>(side.values.size()));
   }
+  constexpr auto kMost = std::numeric_limits<std::int32_t>::max();  // what the starts count to
+  check(std::ssize(side.values) <= kMost, where, "has ", side.values.size(), " outliers; at most ",
+        kMost, " are kept: raise the threshold");
   return side;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "autograd/base/elementary.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "autograd/kernels/adamw.h"
 #include "autograd/param.h"
@@ -19,7 +20,7 @@ template <class Body>
 void for_numbers(const Param& p, const Body& body) {
   constexpr std::int64_t kTile = 16384;
   const std::int64_t n = p.value.size();
-  parallel_for((n + kTile - 1) / kTile, [&](std::int64_t tile) {
+  parallel_for(quotient_up(n, kTile), [&](std::int64_t tile) {
     for (std::int64_t i = tile * kTile; i < std::min(n, (tile + 1) * kTile); ++i) body(i);
   });
 }

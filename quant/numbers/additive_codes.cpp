@@ -43,7 +43,7 @@ std::vector<real> k_means(std::span<const real> x, Index entries, Rng& rng) {
   for (int step = 0; step < kSteps; ++step) {
     const BeamSearch search(Codebooks(1, entries, centres), {}, 1);
     constexpr Index kTile = 256;
-    parallel_for((n + kTile - 1) / kTile, [&](Index tile) {
+    parallel_for(quotient_up(n, kTile), [&](Index tile) {
       for (Index i = tile * kTile; i < std::min(n, (tile + 1) * kTile); ++i) {
         BeamSearch::Target t{};
         std::copy_n(x.begin() + i * kWordColumns, kWordColumns, t.begin());

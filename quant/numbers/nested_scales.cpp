@@ -80,7 +80,7 @@ struct Bilevel {
       : rows(spec.granularity == Granularity::tensor ? 1 : matrix_rows),
         units(rows == 0 ? 0 : unit_count(spec, matrix_rows, cols) / rows),
         row_bytes((units * kBilevelBits + 7) / 8),
-        blocks((rows + kBilevelRows - 1) / kBilevelRows) {}
+        blocks(quotient_up(rows, kBilevelRows)) {}
 
   std::int64_t bytes() const { return rows * row_bytes + 4 * blocks * units; }
   std::size_t step_at(std::int64_t row, std::int64_t unit) const {

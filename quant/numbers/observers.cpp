@@ -8,6 +8,7 @@
 
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 
 namespace notch::quant {
@@ -125,7 +126,7 @@ void Histogram::add(std::span<const real> x) {
   count_ += std::ssize(x);
   const double per_bin = width_ > 0 ? 1 / width_ : 0;
   std::mutex adding;
-  parallel_for((std::ssize(x) + kTile - 1) / kTile, [&](std::int64_t tile) {
+  parallel_for(quotient_up(std::ssize(x), kTile), [&](std::int64_t tile) {
     std::array<std::int32_t, 2 * kBins> counts{};
     const auto begin = static_cast<std::size_t>(tile * kTile);
     for (const real v : x.subspan(begin, std::min<std::size_t>(kTile, x.size() - begin))) {

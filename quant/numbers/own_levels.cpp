@@ -103,7 +103,7 @@ template <class Body>
 void for_rows(Index rows, Index cols, const Body& body) {
   constexpr Index kTileWeights = 4096;
   const Index run = std::max<Index>(1, kTileWeights / std::max<Index>(1, cols));
-  parallel_for((rows + run - 1) / run, [&](Index tile) {
+  parallel_for(quotient_up(rows, run), [&](Index tile) {
     for (Index r = tile * run; r < std::min(rows, (tile + 1) * run); ++r) body(r);
   });
 }

@@ -13,6 +13,7 @@
 #include <span>
 #include <string_view>
 
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/e8p.h"
 #include "quant/kernels/grid.h"
@@ -51,7 +52,7 @@ struct LevelLists {
   template <class Body>
   void for_units(const Body& body) const {
     const std::int64_t step = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, unit));
-    parallel_for((units + step - 1) / step, [&](std::int64_t i) {
+    parallel_for(quotient_up(units, step), [&](std::int64_t i) {
       for (std::int64_t u = i * step; u < std::min(units, (i + 1) * step); ++u) body(u);
     });
   }

@@ -22,7 +22,7 @@ template <class Body>
 void for_unit_runs(std::int64_t units, std::int64_t unit, const Body& body) {
   if (units == 0) return;
   const std::int64_t run = std::max<std::int64_t>(1, kTileWeights / unit);
-  parallel_for((units + run - 1) / run,
+  parallel_for(quotient_up(units, run),
                [&](std::int64_t tile) { body(tile * run, std::min(run, units - tile * run)); });
 }
 

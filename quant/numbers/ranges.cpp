@@ -6,7 +6,6 @@
 #include <limits>
 #include <string>
 
-#include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
@@ -73,7 +72,7 @@ real best_ratio(std::span<const real> unit, MinMax range, const Spec& spec) {
     parallel_for(kCandidates, [&](std::int64_t i) {
       const std::size_t c = static_cast<std::size_t>(i);
       scales[c] = scale_range(range, spec, ratio_of(i));
-      const double size = elementary::pow(static_cast<double>(scales[c].scale), 2);
+      const double scale = static_cast<double>(scales[c].scale), size = scale * scale;
       if (!(size > 0x1p-240 && size < 0x1p240)) {  // the reciprocal may not be normal
         greatest[c] = std::numeric_limits<double>::infinity();
         return;

@@ -9,6 +9,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
 #include "autograd/base/half.h"
+#include "autograd/base/index.h"
 #include "autograd/base/names.h"
 #include "quant/numbers/format.h"
 #include "quant/numbers/names.h"
@@ -87,7 +88,7 @@ Grid grid_of(const Spec& spec) {
 
 bool has_zero_points(const Spec& spec) { return format_of(spec.grid).has_zero_points(); }
 
-std::int64_t nested_blocks(std::int64_t units) { return (units + kNestedBlock - 1) / kNestedBlock; }
+std::int64_t nested_blocks(std::int64_t units) { return quotient_up(units, kNestedBlock); }
 
 Spec held_spec(Spec spec) {
   if (spec.scale == ScaleType::e8m0) spec.scale = ScaleType::bf16;
@@ -172,7 +173,7 @@ StorageBytes storage_bytes(const Spec& spec, std::int64_t rows, std::int64_t col
       spec.granularity == Granularity::tensor ? 1 : std::max<std::int64_t>(rows, 1);
   const std::int64_t per_row = units / unit_rows;
   if (spec.scale == ScaleType::bilevel) {
-    const std::int64_t blocks = (unit_rows + kBilevelRows - 1) / kBilevelRows;
+    const std::int64_t blocks = quotient_up(unit_rows, kBilevelRows);
     bytes.scales = unit_rows * ((per_row * kBilevelBits + 7) / 8) + 4 * blocks * per_row;
   } else {
     bytes.scales = units * scales_per_unit(spec) * scale_bytes(spec.scale);

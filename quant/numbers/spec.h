@@ -139,7 +139,8 @@ struct StorageBytes {
 StorageBytes storage_bytes(const Spec& spec, std::int64_t rows, std::int64_t cols);
 
 /// 8 · total bytes / (rows · cols): bits per weight with scales and zero points.
-/// Without padding this is bits + (scale bits + zero-point bits) / unit_size.
+/// Without padding, on grids of plain integers and with plain scales, this is
+///   bits + (scale bits + zero-point bits) / unit_size.
 double bits_per_weight(const Spec& spec, std::int64_t rows, std::int64_t cols);
 
 /// `s` as it is stored: rounded half to even to the type, then kept usable: what would round to

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/base/elementary.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/fake_quant.h"
 #include "quant/kernels/round.h"
@@ -35,7 +36,7 @@ struct UnitSpan {
 template <class Body>
 void for_units(std::int64_t units, std::int64_t unit, const Body& body) {
   const std::int64_t step = std::max<std::int64_t>(1, 16384 / unit);
-  parallel_for((units + step - 1) / step, [&](std::int64_t i) {
+  parallel_for(quotient_up(units, step), [&](std::int64_t i) {
     const std::int64_t first = i * step, count = std::min(step, units - first);
     body(UnitSpan{static_cast<std::size_t>(first), static_cast<std::size_t>(count),
                   static_cast<std::size_t>(first * unit), static_cast<std::size_t>(count * unit)});

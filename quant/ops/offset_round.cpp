@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 
 namespace notch::quant {
@@ -32,7 +33,7 @@ void for_units(const OffsetCodes& c, std::span<const real> factors, const Body& 
   const Grid grid = grid_of(c.spec);
   const std::int64_t units = std::ssize(c.scales), size = unit_size(c.spec, c.rows, c.cols);
   const std::int64_t step = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, size));
-  parallel_for((units + step - 1) / step, [&](std::int64_t i) {
+  parallel_for(quotient_up(units, step), [&](std::int64_t i) {
     for (std::int64_t u = i * step; u < std::min(units, (i + 1) * step); ++u)
       body(u, Unit(c, factors, grid, u, size));
   });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/ops/fake_quant.h"
@@ -26,21 +27,15 @@ struct ScaledCodes {
   }
   template <class T>
   std::span<T> weights(std::span<T> all, std::int64_t first, std::int64_t units) const {
-    return all.subspan(static_cast<std::size_t>(first * unit()),
-                       static_cast<std::size_t>(units * unit()));
-  }
-  template <class T>
-  static std::span<T> part(std::span<T> all, std::int64_t first, std::int64_t units) {
-    if (all.empty()) return all;
-    return all.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(units));
+    return part(all, first * unit(), units * unit());
   }
 
   Tensor dequantized(Forward& f) const {
     const Tensor y = f.out({c.rows, c.cols});
     for_units([&](std::int64_t first, std::int64_t units) {
       dequantize_codes(weights(y.flat(), first, units), weights(c.codes, first, units),
-                       {part(std::span<const real>(scales), first, units),
-                        part(c.zero_points, first, units), unit()},
+                       {part_if_any(std::span<const real>(scales), first, units),
+                        part_if_any(c.zero_points, first, units), unit()},
                        grid_of(c.spec));
     });
     return y;

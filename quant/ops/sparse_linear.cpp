@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 
 namespace notch::quant {
@@ -27,7 +28,7 @@ struct SparseLinear {
           S.rows(), ", ", S.cols, "]");
     const Tensor y = f.out(x.shape.with(x.shape.rank() - 1, S.rows()));
     // One token is one row of x: rows of S are cut as well.
-    const std::int64_t parts = (S.rows() + kTileRows - 1) / kTileRows;
+    const std::int64_t parts = quotient_up(S.rows(), kTileRows);
     parallel_for(x.rows() * parts, [&](std::int64_t tile) {
       const std::int64_t m = tile / parts, first = tile % parts * kTileRows;
       const real* const in = x.data + m * S.cols;

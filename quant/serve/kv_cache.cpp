@@ -14,7 +14,6 @@ namespace {
 
 using kernels::kKeyBlock;
 using kernels::padded_head;
-using kernels::round_up;
 
 Index heads(const nn::KvShape& s) { return s.n_layer * s.batch * s.kv_heads(); }
 

@@ -32,7 +32,7 @@ Index code_bytes(const Spec& spec, Index rows, Index cols) {
 template <class Body>
 void for_row_tiles(Index rows, Index cols, const Body& body) {
   const Index step = std::max<Index>(4, kTileWeights / std::max<Index>(1, cols) / 4 * 4);
-  parallel_for((rows + step - 1) / step,
+  parallel_for(quotient_up(rows, step),
                [&](Index i) { body(i * step, std::min(rows, (i + 1) * step)); });
 }
 
@@ -150,7 +150,7 @@ void ServedLanes::set_levels(Index first_row, const QTensor& part) {
 
 void ServedLanes::multiply(const Forward& f, std::span<float> y, std::span<const float> x,
                            std::span<const float> bias, Index M) const {
-  const Index N = rows_.rows, K = rows_.cols, ld = (K + kPad - 1) / kPad * kPad;
+  const Index N = rows_.rows, K = rows_.cols, ld = round_up(K, kPad);
   check(std::ssize(y) == M * N && std::ssize(x) == M * K && (bias.empty() || std::ssize(bias) == N),
         "served lanes", "y, x and bias hold ", y.size(), ", ", x.size(), " and ", bias.size(),
         " values; wanted [", M, ", ", N, "], [", M, ", ", K, "], and ", N, " or none");

@@ -19,11 +19,6 @@ constexpr Index kFewRows = 16;           // of floats: beyond, dequantizing for 
 constexpr Index kPieceWeights = 786432;  // dequantized at a time: 3 MiB
 constexpr Index kWideRows = 4096;        // of products: more are a head's
 
-template <class T>
-std::span<T> part_if_any(std::span<T> all, Index first, Index n) {
-  return all.empty() ? all : part(all, first, n);
-}
-
 /// Whether the kernels' integers can hold it.
 bool fits_panels(const Spec& spec, Index rows, Index cols) {
   if (!grid_of(spec).levels.empty() || cols > kMostInputs) return false;

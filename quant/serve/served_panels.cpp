@@ -36,7 +36,7 @@ NarrowWeights narrow_of(const Spec& spec, const IntegerShape& shape) {
 
 constexpr auto kReal = static_cast<Index>(sizeof(real));
 
-FlatBlock bytes_of(Index n) { return FlatBlock(static_cast<std::size_t>((n + kReal - 1) / kReal)); }
+FlatBlock bytes_of(Index n) { return FlatBlock(static_cast<std::size_t>(quotient_up(n, kReal))); }
 
 NOTCH_CLONES void to_weights(float* out, const std::int8_t* codes, Index n, int zero, float scale) {
   for (Index i = 0; i < n; ++i) out[i] = static_cast<float>(codes[i] - zero) * scale;
@@ -96,7 +96,7 @@ void ServedPanels::set_rows(Index first_row, const QTensor& part) {
   }
   const std::vector<std::uint8_t> scales = pack_scales(real_scales, spec_.scale);
   const Index scale_row = units * narrow_.scale_bytes();
-  parallel_for((part.rows + kRowStep - 1) / kRowStep, [&](Index i) {
+  parallel_for(quotient_up(part.rows, kRowStep), [&](Index i) {
     const Index row = i * kRowStep, rows = std::min(kRowStep, part.rows - row);
     const auto of = [&](const auto& v, Index per_row) {
       return std::span(v).subspan(static_cast<std::size_t>(row * per_row),
@@ -139,7 +139,7 @@ Index ServedPanels::bytes() const { return static_cast<Index>(memory_.size() * s
 Index ServedPanels::bytes(const Spec& spec, Index rows, Index cols) {
   const IntegerShape shape = shape_of(spec, rows, cols);
   const Index n = shape.bits < 8 ? narrow_of(held_spec(spec), shape).bytes() : packed_bytes(shape);
-  return (n + kReal - 1) / kReal * kReal;
+  return round_up(n, kReal);
 }
 
 }  // namespace notch::quant

@@ -9,9 +9,6 @@
 #include "quant/numbers/format.h"
 
 namespace notch::quant {
-namespace {
-
-}  // namespace
 
 ServedWords::ServedWords(const Spec& spec, Index rows, Index cols)
     : spec_(held_spec(spec)),

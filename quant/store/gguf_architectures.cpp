@@ -145,6 +145,25 @@ void require_divisor(const nn::GgufFile& file, const std::string& key, std::int6
   if (of % n != 0) refuse_file(file.path(), key, what, str(n), str("a divisor of ", of));
 }
 
+/// Refuses positions that are scaled. As llama.cpp has it (src/llama-model.cpp, llama-context.cpp):
+/// without a type it is "linear", "none" does not look at the factor, and 0 is 1.
+void require_unscaled(const nn::GgufFile& file) {
+  const std::string type_key = "llama.rope.scaling.type";
+  const std::string type =
+      file.find(type_key) ? gguf_value<std::string>(file, type_key) : std::string("linear");
+  if (type == "none") return;
+  if (type != "linear") {
+    refuse_file(file.path(), type_key, "positions are scaled in a way this program does not know",
+                type, "none");
+  }
+  for (const char* key : {"llama.rope.scaling.factor", "llama.rope.scale_linear"}) {
+    if (!file.find(key)) continue;
+    const float factor = gguf_value<float>(file, key);
+    if (factor != 0 && factor != 1)
+      refuse_file(file.path(), key, "positions are scaled", str(factor), "1");
+  }
+}
+
 std::unique_ptr<nn::Model> make_gpt2(const nn::GgufFile& file, bool tied) {
   static constexpr std::array<std::string_view, 6> kKnown{
       "context_length",      "embedding_length",     "block_count",
@@ -165,7 +184,7 @@ std::unique_ptr<nn::Model> make_gpt2(const nn::GgufFile& file, bool tied) {
 }
 
 std::unique_ptr<nn::Model> make_llama(const nn::GgufFile& file, bool tied) {
-  static constexpr std::array<std::string_view, 12> kKnown{"vocab_size",
+  static constexpr std::array<std::string_view, 15> kKnown{"vocab_size",
                                                            "context_length",
                                                            "embedding_length",
                                                            "block_count",
@@ -176,8 +195,12 @@ std::unique_ptr<nn::Model> make_llama(const nn::GgufFile& file, bool tied) {
                                                            "attention.key_length",
                                                            "attention.value_length",
                                                            "rope.dimension_count",
-                                                           "rope.freq_base"};
+                                                           "rope.freq_base",
+                                                           "rope.scaling.type",
+                                                           "rope.scaling.factor",
+                                                           "rope.scale_linear"};
   require_known(file, "llama.", kKnown);
+  require_unscaled(file);
   nn::LlamaConfig c{.vocab_size = vocabulary_of(file),
                     .block_size = count(file, "llama.context_length"),
                     .n_layer = static_cast<int>(count(file, "llama.block_count", 1 << 12)),

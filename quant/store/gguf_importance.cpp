@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/store/gguf_architectures.h"
 
@@ -18,7 +19,7 @@ void add_squares(const Tensor& x, std::string_view layer, InputSquares& to) {
   const std::int64_t rows = x.rows(), cols = x.cols();
   to.sums.resize(static_cast<std::size_t>(cols));
   constexpr std::int64_t kColumns = 64;  // a cut that depends on the shape only
-  parallel_for((cols + kColumns - 1) / kColumns, [&](std::int64_t part) {
+  parallel_for(quotient_up(cols, kColumns), [&](std::int64_t part) {
     const std::int64_t first = part * kColumns, last = std::min(cols, first + kColumns);
     for (std::int64_t r = 0; r < rows; ++r) {
       for (std::int64_t c = first; c < last; ++c) {

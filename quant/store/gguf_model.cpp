@@ -156,6 +156,18 @@ class Writer {
   const GgufOptions& options_;
 };
 
+/// llama.cpp's gguf-split cuts models into files; only the first has the metadata.
+void require_one_file(const nn::GgufFile& file) {
+  if (!file.find("split.count")) return;
+  const std::uint16_t count = gguf_value<std::uint16_t>(file, "split.count");
+  if (count <= 1) return;
+  const std::uint16_t number =
+      file.find("split.no") ? gguf_value<std::uint16_t>(file, "split.no") : std::uint16_t{0};
+  refuse_file(file.path(), "split.count", "a part of a model",
+              str("part ", number + 1, " of ", count), "a whole model in one file",
+              "put the parts together: llama.cpp's llama-gguf-split --merge FIRST_PART OUT");
+}
+
 const GgufArchitecture& architecture_of(const nn::GgufFile& file) {
   const auto& name = gguf_value<std::string>(file, "general.architecture");
   if (const GgufArchitecture* known = gguf_architecture(name)) return *known;
@@ -246,7 +258,7 @@ GgufVocabulary vocabulary_of(const nn::GgufFile& file, std::int64_t size) {
                 str(v.kinds.size()), str(v.tokens.size()));
   }
   v.merges = optional("tokenizer.ggml.merges", std::vector<std::string>{});
-  v.pre = optional("tokenizer.ggml.pre", std::string("default"));
+  v.pre = optional("tokenizer.ggml.pre", std::string());
   const auto id = [&](const std::string& key) {
     const std::uint32_t found = optional(key, std::uint32_t{0});
     if (found >= v.tokens.size())
@@ -290,6 +302,7 @@ std::vector<Requantized> save_gguf(const nn::Model& model, const std::vector<Nam
 
 GgufModel load_gguf(const fs::path& path) {
   const nn::GgufFile file = nn::GgufFile::open(path);
+  require_one_file(file);
   const GgufArchitecture& architecture = architecture_of(file);
   GgufModel out{.model = architecture.make(file, head_is_table(file))};
   nn::Model& model = *out.model;

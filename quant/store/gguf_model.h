@@ -17,12 +17,18 @@ namespace notch::quant {
 /// A tokenizer as the file holds it (tokenizer.ggml.*, model "gpt2").
 struct GgufVocabulary {
   /// What a token is, in llama.cpp's numbers (llama_token_type).
-  enum Kind : std::int32_t { kNormal = 1, kControl = 3, kUserDefined = 4, kByte = 6 };
+  enum Kind : std::int32_t {
+    kNormal = 1,
+    kControl = 3,
+    kUserDefined = 4,
+    kUnused = 5,  ///< no text becomes it
+    kByte = 6
+  };
 
   std::vector<std::string> tokens{};  ///< by id, in GPT-2's printable spelling
   std::vector<std::int32_t> kinds{};  ///< one for each token, or nothing: all normal
   std::vector<std::string> merges{};  ///< "left right" by rank
-  std::string pre = "gpt-2";          ///< how words are cut, by llama.cpp's name
+  std::string pre = "gpt-2";          ///< how words are cut, by llama.cpp's name; empty: not said
   std::int32_t bos = 0, eos = 0;
   bool add_bos = false;  ///< before every text
   bool operator==(const GgufVocabulary&) const = default;
@@ -63,8 +69,8 @@ struct GgufModel {
 };
 
 /// Reads a file with tensors of any type of nn::gguf_type, as floats. Fault::input naming the key or
-/// tensor for anything else: another architecture, a missing, extra or wrongly shaped tensor, a
-/// vocabulary of another size or model. A head that equals the table is tied.
+/// tensor for anything else: a part of a model, another architecture, a missing, extra or wrongly
+/// shaped tensor, a vocabulary of another size or model. A head that equals the table is tied.
 GgufModel load_gguf(const fs::path& path);
 
 }  // namespace notch::quant

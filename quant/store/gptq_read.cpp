@@ -180,7 +180,7 @@ std::optional<Json> gptq_config(const fs::path& dir, const Json& config) {
   std::optional<Json> older;
   std::error_code error;
   if (const fs::path path = dir / kOlderConfig; !about && fs::exists(path, error)) {
-    older = Json::parse(read_file(path, 1 << 20), path.string(), true);
+    older = Json::parse(read_file(path, 1 << 20), path.string(), NonFinite::allowed);
     about = &*older;
   }
   if (!about) return std::nullopt;

@@ -337,7 +337,7 @@ void save_quantized(const nn::Model& model, const Quantized& quantized, const fs
   if (!masks.empty()) quantization.set("masks", pruned);
   config.set("quantization_config", quantization);
   write_file(dir / nn::kConfigFile, config.dump(2) + "\n");
-  nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources), kMetadata);
+  nn::write_safetensors(dir / nn::kWeightsFile, std::move(sources), quantized_metadata());
   nn::seal_model(dir);
 
   const std::int64_t predicted =

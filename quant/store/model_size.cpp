@@ -83,7 +83,8 @@ SizeReport predict_size(const nn::Model& model, const Quantized& quantized, int 
     for (const nn::TensorSource& part : parts.sources()) tensor(part.name, part.dtype, part.shape);
   }
   if (size.quantized > 0) size.code_entropy /= static_cast<double>(size.quantized);
-  size.header_bytes = nn::safetensors_bytes(std::move(outline), kMetadata) - size.bytes();
+  size.header_bytes =
+      nn::safetensors_bytes(std::move(outline), quantized_metadata()) - size.bytes();
   return size;
 }
 

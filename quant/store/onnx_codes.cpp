@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "autograd/base/index.h"
 #include "quant/numbers/find_named.h"
 #include "quant/numbers/format.h"
 
@@ -79,7 +80,7 @@ std::string scalar_i8(OnnxGraph& g, const std::string& name, std::int8_t value) 
 
 /// Rows of `width` codes each, q + 2^(bits-1) in `bits` bits, the first of a byte in its low bits.
 Bytes packed(std::span<const std::int8_t> codes, std::int64_t width, int bits) {
-  const std::int64_t per_byte = 8 / bits, row = (width + per_byte - 1) / per_byte;
+  const std::int64_t per_byte = 8 / bits, row = quotient_up(width, per_byte);
   const std::int64_t rows = std::ssize(codes) / width;
   Bytes out(static_cast<std::size_t>(rows * row));
   for (std::int64_t i = 0; i < std::ssize(codes); ++i) {

@@ -7,6 +7,7 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/half.h"
+#include "autograd/base/index.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/bits.h"
 #include "quant/numbers/format.h"
@@ -21,7 +22,7 @@ constexpr std::int64_t kTileCodes = 65536;
 template <class Body>
 void for_rows(std::int64_t rows, std::int64_t cols, const Body& body) {
   const std::int64_t tile = std::max<std::int64_t>(1, kTileCodes / std::max<std::int64_t>(1, cols));
-  parallel_for((rows + tile - 1) / tile, [&](std::int64_t t) {
+  parallel_for(quotient_up(rows, tile), [&](std::int64_t t) {
     const std::int64_t end = std::min(rows, (t + 1) * tile);
     for (std::int64_t row = t * tile; row < end; ++row) body(row);
   });

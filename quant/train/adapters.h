@@ -42,7 +42,7 @@ struct QloraOptions {
     v(self.lr_scale, {"lr_scale", "peak learning rate of the factors, times train.lr", above(0)});
     v(self.merge,
       {"merge",
-       "add the products to the weights in the end and round these again as the base was: "
+       "add the products to the base's weights in the end and round these again as it was: "
        "integers alone, and what that loses is reported"});
   }
 };

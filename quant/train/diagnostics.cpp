@@ -10,6 +10,7 @@
 
 #include "autograd/base/elementary.h"
 #include "autograd/base/error.h"
+#include "autograd/base/index.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
@@ -44,7 +45,7 @@ constexpr std::int64_t kTile = 16384;
 template <class Body>
 void for_tiles(std::size_t n, const Body& body) {
   const auto size = static_cast<std::int64_t>(n);
-  parallel_for((size + kTile - 1) / kTile, [&](std::int64_t t) {
+  parallel_for(quotient_up(size, kTile), [&](std::int64_t t) {
     body(static_cast<std::size_t>(t * kTile),
          static_cast<std::size_t>(std::min(size, (t + 1) * kTile)));
   });

@@ -334,48 +334,6 @@ TEST_CASE("an ended process abandons what it has not committed, no more") {
   CHECK(read_file(dir / "model/weights") == "whole");
 }
 
-TEST_CASE("is_utf8 accepts exactly the sequences of Unicode table 3-7") {
-  struct Row {
-    std::string_view text;
-    bool valid;
-    std::size_t bad = 0;
-  };
-  const std::vector<Row> rows = {
-      {"", true},
-      {"plain", true},
-      {std::string_view("\0", 1), true},
-      {"\xc2\x80", true},          // U+0080
-      {"\xdf\xbf", true},          // U+07FF
-      {"\xe0\xa0\x80", true},      // U+0800
-      {"\xed\x9f\xbf", true},      // U+D7FF
-      {"\xee\x80\x80", true},      // U+E000
-      {"\xef\xbf\xbf", true},      // U+FFFF
-      {"\xf0\x90\x80\x80", true},  // U+10000
-      {"\xf4\x8f\xbf\xbf", true},  // U+10FFFF
-      {"a\x80", false, 1},         // continuation alone
-      {"\xc0\xaf", false, 0},      // overlong
-      {"\xc1\xbf", false, 0},
-      {"\xe0\x9f\xbf", false, 0},
-      {"\xf0\x8f\xbf\xbf", false, 0},
-      {"\xed\xa0\x80", false, 0},  // surrogates
-      {"\xed\xbf\xbf", false, 0},
-      {"\xf4\x90\x80\x80", false, 0},  // above U+10FFFF
-      {"\xf5\x80\x80\x80", false, 0},
-      {"\xff", false, 0},
-      {"ok\xe2\x82", false, 2},  // cut off
-      {"ok\xe2\x82z", false, 2},
-      {"\xc3\xa9\xc3", false, 2},
-      {"\xf0\x90\x80", false, 0},
-      {"\xf0\x90\x80z", false, 0},
-  };
-  for (const Row& row : rows) {
-    std::size_t bad = 999;
-    CAPTURE(row.text);
-    CHECK(is_utf8(row.text, &bad) == row.valid);
-    CHECK(bad == (row.valid ? 999 : row.bad));
-  }
-}
-
 TEST_CASE("an input may be a pipe, with the size limit of a file") {
   const TemporaryDirectory dir;
   const fs::path pipe = dir / "pipe";

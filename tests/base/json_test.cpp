@@ -337,7 +337,7 @@ TEST_CASE("json_quote escapes what JSON demands and replaces invalid UTF-8") {
 
 TEST_CASE("numbers that Python writes beyond JSON are read on request") {
   const char* text = R"({"a": NaN, "b": [Infinity, -Infinity], "c": -1})";
-  const Json json = Json::parse(text, "x", true);
+  const Json json = Json::parse(text, "x", NonFinite::allowed);
   CHECK(std::isnan(json.at("a", "").as_number("")));
   const Json::Array& b = json.at("b", "").as_array("");
   CHECK(b[0].as_number("") == std::numeric_limits<double>::infinity());
@@ -346,7 +346,7 @@ TEST_CASE("numbers that Python writes beyond JSON are read on request") {
   CHECK(error_of([&] { Json::parse(text, "x"); }).fault == Fault::input);
   for (const char* bad : {"Inf", "nan", "-NaN", "+Infinity", "Infinit", "-", "Infinityx"}) {
     CAPTURE(bad);
-    CHECK(error_of([&] { Json::parse(bad, "x", true); }).fault == Fault::input);
+    CHECK(error_of([&] { Json::parse(bad, "x", NonFinite::allowed); }).fault == Fault::input);
   }
 }
 

@@ -303,11 +303,17 @@ TEST_CASE("a living writer keeps what it has begun") {
     return names_in(dir.path());
   };
   CHECK(remove_both() == begun);
+  const auto remove_stale = [&] {
+    remove_stale_temporaries(dir.path(), [](std::string_view) { return true; });
+    return names_in(dir.path());
+  };
+  CHECK(remove_stale() == begun);
   // Of another container: here its number is that of no process.
   const std::string none = ".tmp-" + temporary_host() + "-" + killed_after([] {});
   for (const std::string name : {"f", "model"})
     fs::rename(dir / temporary_name(name), dir / (name + none));
   CHECK(remove_both() == Names{"f" + none, "model" + none});
+  CHECK(remove_stale() == Names{"f" + none, "model" + none});
   file.reset();
   directory.reset();
   CHECK(remove_both().empty());

@@ -156,7 +156,7 @@ TEST_CASE("normal has the moments and tails of N(0, 1)") {
 }
 
 TEST_CASE("counter_uniform is a function of key and index, 0 to 1, mean 0.5") {
-  // From the Python implementation, key 5.
+  // Printed by tests/fixtures/counter_uniform.py.
   CHECK(counter_uniform(5, 0) == 0.244917631149292f);
   CHECK(counter_uniform(5, 1) == 0.6924455761909485f);
   CHECK(counter_uniform(5, 2) == 0.5829760432243347f);

@@ -271,6 +271,18 @@ TEST_CASE("the token cache gives one file per text, tokenizer and split") {
   CHECK(std::distance(fs::directory_iterator(cache), fs::directory_iterator()) == 4);
 }
 
+TEST_CASE("the token cache has nothing for a text that is refused") {
+  const test::TemporaryDirectory d;
+  const Corpus c = corpus_of(repeated("e\u0301 ", 50));
+  const Tokenizer plain = Tokenizer::bytes();
+  Vocabulary v = plain.vocabulary();
+  v.nfc = true;
+  const Tokenizer nfc = Tokenizer::of(v);
+  CHECK(nfc.definition_hash() == plain.definition_hash());  // the same tokens of what both take
+  tokenize(c, plain, d.path());
+  CHECK(test::error_of([&] { tokenize(c, nfc, d.path()); }).found.starts_with("U+0301"));
+}
+
 TEST_CASE("a valid cache is used, not recomputed") {
   // A file made for another text under this text's name would be refused; one whose own contents
   // and key agree is believed. Swapping two ids and renewing the checksum shows that the file was

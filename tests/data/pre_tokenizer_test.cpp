@@ -68,6 +68,28 @@ TEST_CASE("code points have the classes of the Unicode standard") {
   }
 }
 
+TEST_CASE("characters that NFC leaves alone are Unicode's") {
+  // NFC_Quick_Check=Yes and Canonical_Combining_Class=0 in its files.
+  for (const char32_t c :
+       {U'\0',     U'a',      U'\u00e9', U'\u02ff', U'\u03b1', U'\u0416',     U'\u05d0',
+        U'\u1ec7', U'\u2014', U'\u2019', U'\u2026', U'\u20ac', U'\u2192',     U'\u3042',
+        U'\u4e2d', U'\uac00', U'\ud7a3', U'\ufe0f', U'\uff01', U'\U0001f600', U'\U00020000'}) {
+    CAPTURE(static_cast<std::uint32_t>(c));
+    CHECK(is_kept_by_nfc(c));
+  }
+  // Those that combine; those that become another: Greek's question mark, en quad, ohm, kelvin,
+  // angstrom, angle brackets; Hangul's vowels; nukta letters; ideographs for compatibility.
+  for (const char32_t c :
+       {U'\u0300', U'\u0301', U'\u0345',     U'\u0483',     U'\u05b0',    U'\u064b',
+        U'\u20d0', U'\u302a', U'\u3099',     U'\u309a',     U'\ufe20',    U'\u0374',
+        U'\u037e', U'\u0387', U'\u2000',     U'\u2126',     U'\u212a',    U'\u212b',
+        U'\u2329', U'\u2adc', U'\u1161',     U'\u11a8',     U'\u0958',    U'\u09be',
+        U'\uf900', U'\ufb1d', U'\U0002f800', U'\U000e0100', U'\U0010ffff'}) {
+    CAPTURE(static_cast<std::uint32_t>(c));
+    CHECK_FALSE(is_kept_by_nfc(c));
+  }
+}
+
 TEST_CASE("characters are read as UTF-8 and bytes that are none stand alone") {
   const auto check = [](std::string_view text, char32_t point, std::size_t bytes) {
     const Char c = char_at(text, 0);

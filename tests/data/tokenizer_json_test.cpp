@@ -108,6 +108,61 @@ TEST_CASE("the pre-tokenizers of SmolLM2, Llama 3 and Qwen 2 are read") {
   qwen2.replace(qwen2.find("{1,3}"), 5, "");
   CHECK(with(split_before_bytes(qwen2)).encode("a1111'A") == Ids{0, 1, 1, 1, 1, 8});
   CHECK(with(File{}.pre_tokenizer).encode("'A") == Ids{7, 6});
+  // GPT-2's as tiktoken writes it (gpt2 in openai_public.py).
+  const Tokenizer gpt2 = with(split_before_bytes(
+      R"('(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"));
+  CHECK(gpt2.encode("a1111'A") == Ids{0, 3, 7, 6});
+  CHECK(gpt2.vocabulary().pre_tokenizer == PreTokenizer{});
+}
+
+TEST_CASE("a byte order mark before tokenizer.json is no part of it") {
+  CHECK(load("\xEF\xBB\xBF" + File{}.text()).definition_hash() ==
+        load(File{}.text()).definition_hash());
+}
+
+TEST_CASE("a normalizer is read where it does nothing") {
+  File f;
+  // Bytes of e acute, of a combining acute (CC 81) and of a right quote (E2 80 99).
+  f.vocab = R"({"e": 0, "\u00c3": 1, "\u00a9": 2, "\u00cc": 3, "\u0123": 4, "\u00e2": 5,)"
+            R"( "\u0122": 6, "\u013b": 7})";
+  f.merges = "[]";
+  const std::string plain = load(f.text()).definition_hash();
+  f.normalizer = R"({"type": "Sequence", "normalizers": []})";
+  CHECK(load(f.text()).definition_hash() == plain);
+  CHECK(load(f.text()).encode("e\u0301") == Ids{0, 3, 4});
+  for (const char* nfc :
+       {R"({"type": "NFC"})", R"({"type": "Sequence", "normalizers": [{"type": "NFC"}]})"}) {
+    f.normalizer = nfc;
+    f.added = str("[", added("<\u0301>", 8, false), "]");
+    const Tokenizer t = load(f.text());
+    CHECK(t.encode("\u00e9e\u2019") == Ids{1, 2, 0, 5, 6, 7});
+    CHECK(t.encode("e<\u0301>e") == Ids{0, 8, 0});  // searched for in the text as it is
+    const ErrorParts e = test::error_of([&] { t.encode("e\u00e9<\u0301>e\u0301"); });
+    CHECK(e.fault == Fault::input);
+    CHECK(e.where == "text: byte offset 8");
+    CHECK(e.found.starts_with("U+0301"));
+    test::TemporaryDirectory d;
+    t.save(d.path());
+    CHECK_FALSE(fs::exists(d / "vocab.json"));
+    const Tokenizer back = Tokenizer::load(d.path());
+    CHECK(back.vocabulary().nfc);
+    CHECK(test::error_of([&] { back.encode("e\u0301"); }).found == e.found);
+    // Behind the normalizer it would be searched for as NFC writes it.
+    f.added = str("[", added("e\u0301", 8, true), "]");
+    CHECK(load_error(f.text()).field == "added_tokens[0].content");
+  }
+}
+
+TEST_CASE("a tokenizer of another kind is refused by its type") {
+  for (const char* type : {"Unigram", "WordPiece", "WordLevel"}) {
+    File f;
+    f.model = str(R"("type": ")", type, R"(", "unk_id": 0, "max_input_chars_per_word": 100)");
+    f.normalizer = R"({"type": "BertNormalizer"})";
+    f.decoder = R"({"type": "Metaspace"})";
+    const ErrorParts e = load_error(f.text());
+    CHECK(e.field == "model.type");
+    CHECK(e.found == json_quote(type));
+  }
 }
 
 TEST_CASE("a tokenizer comes back from tokenizer.json the same") {

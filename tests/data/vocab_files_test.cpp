@@ -137,7 +137,8 @@ TEST_CASE("a broken merges.txt is refused with its line") {
       {"#version: 0.2\na  b\n", "2"},
       {"#version: 0.2\n a\n", "2"},
       {"#version: 0.2\na b\n\nab c\n", "3"},
-      {"#version: 0.2\na b\r\nab c\r\n", "2"},
+      {"#version: 0.2\na b\n\r\n", "3"},
+      {"#version: 0.2\na \r\n", "2"},
   };
   for (const auto& c : cases) {
     CAPTURE(c.merges);
@@ -258,11 +259,84 @@ TEST_CASE("a tokenizer file that is a pointer or a page is named") {
   CHECK(load_error(R"({"a": 0})", "<!doctype html><html>").found == "a web page");
 }
 
-TEST_CASE("a missing tokenizer file is an i/o error") {
+TEST_CASE("files that went through Windows are the same tokenizer") {
+  const std::string vocab = R"({"a": 0, "b": 1, "ab": 2, "END": 3})", mark = "\xEF\xBB\xBF";
+  for (const char* merges :
+       {"#version: 0.2\na b\n", "#version: 0.2\r\na b\r\n", "#version: 0.2\r\na b"}) {
+    for (const bool marked : {false, true}) {
+      CAPTURE(merges, marked);
+      const std::string front = marked ? mark : "";
+      test::TemporaryDirectory d;
+      write(d.path(), front + vocab, front + merges);
+      write_file(d / "added_tokens.json", front + R"({"END": 3})");
+      CHECK(Tokenizer::load(d.path()).encode("abaEND") == std::vector<std::int32_t>{2, 0, 3});
+    }
+  }
+}
+
+TEST_CASE("a space that tokenizer_config.json puts before a text is refused") {
   test::TemporaryDirectory d;
-  CHECK(test::error_of([&] { Tokenizer::load(d.path()); }).fault == Fault::io);
-  write_file(d.path() / "vocab.json", R"({"a": 0})");
-  CHECK(test::error_of([&] { Tokenizer::load(d.path()); }).fault == Fault::io);
+  write(d.path(), R"({"a": 0})", kNoMerges);
+  const auto with = [&](std::string_view config) {
+    write_file(d / "tokenizer_config.json", config);
+    return test::error_of([&] { Tokenizer::load(d.path()); });
+  };
+  for (const char* config : {R"({"add_prefix_space": true})", R"({"add_prefix_space": 1})", "[]"}) {
+    CAPTURE(config);
+    const ErrorParts e = with(config);
+    CHECK(e.fault == Fault::input);
+    CHECK(e.where.find("tokenizer_config.json") != std::string::npos);
+  }
+  CHECK(with(R"({"add_prefix_space": true})").field == "add_prefix_space");
+  // transformers' model_max_length where there is none is 10^30, as an integer of a float.
+  for (const char* config :
+       {R"({"add_prefix_space": false, "model_max_length": 1000000000000000019884624838656})",
+        R"({"add_prefix_space": null})", "{}"}) {
+    CAPTURE(config);
+    write_file(d / "tokenizer_config.json", config);
+    CHECK(Tokenizer::load(d.path()).vocab_size() == 1);
+  }
+  // It goes before tokenizer.json's, too.
+  Tokenizer::bytes().save(d.path());
+  CHECK(Tokenizer::load(d.path()).vocab_size() == 256);
+  CHECK(with(R"({"add_prefix_space": true})").field == "add_prefix_space");
+}
+
+TEST_CASE("a directory without a tokenizer says what there is") {
+  const struct {
+    std::vector<const char*> files;
+    const char* field;
+  } cases[] = {
+      {{}, "tokenizer.json"},
+      {{"config.json", "model.safetensors"}, "tokenizer.json"},
+      {{"vocab.json"}, "merges.txt"},
+      {{"merges.txt"}, "vocab.json"},
+      {{"tokenizer.model", "tokenizer_config.json"}, "tokenizer.model"},
+      {{"cl100k_base.tiktoken"}, "cl100k_base.tiktoken"},
+      {{"encoder.json", "vocab.bpe"}, "encoder.json"},
+      {{"vocab.txt"}, "vocab.txt"},
+      {{"spiece.model"}, "spiece.model"},
+  };
+  for (const auto& c : cases) {
+    CAPTURE(c.field);
+    test::TemporaryDirectory d;
+    for (const char* file : c.files) write_file(d.path() / file, R"({"a": 0})");
+    const ErrorParts e = test::error_of([&] { Tokenizer::load(d.path()); });
+    CHECK(e.fault == Fault::input);
+    CHECK(e.field == c.field);
+    CHECK(e.expected == "tokenizer.json, or vocab.json and merges.txt");
+  }
+}
+
+TEST_CASE("a tokenizer that cannot be opened is an i/o error") {
+  test::TemporaryDirectory d;
+  CHECK(test::error_of([&] { Tokenizer::load(d / "none"); }).fault == Fault::io);
+  write_file(d / "file", "x");
+  CHECK(test::error_of([&] { Tokenizer::load(d / "file"); }).fault == Fault::io);
+  fs::create_symlink("gone", d / "tokenizer.json");  // as a cache whose blobs were deleted
+  const ErrorParts e = test::error_of([&] { Tokenizer::load(d.path()); });
+  CHECK(e.fault == Fault::io);
+  CHECK(e.where.find("tokenizer.json") != std::string::npos);
 }
 
 }  // namespace vocab_files_test

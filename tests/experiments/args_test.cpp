@@ -129,6 +129,7 @@ TEST_CASE("an amount of bytes has a unit of 1000 or of 1024") {
   CHECK(parse({"run", "x"}).bytes("temp", 7) == 7);
   CHECK(bytes("65536") == 65536);
   CHECK(bytes("25kB") == 25000);
+  CHECK(bytes("25KB") == 25000);
   CHECK(bytes("1.5 MB") == 1500000);
   CHECK(bytes("2KiB") == 2048);
   CHECK(bytes("2GiB") == 2147483648.0);

@@ -359,8 +359,10 @@ TEST_CASE("samples repeat with the seed and go on from the prompt") {
   CHECK(one.out.size() == 9 + 40 + 1);  // one byte per token, and a last newline
   CHECK(program.notch("sample " + model + " -p 'the quick' -n 40 --seed 5 -t 1").out == one.out);
   CHECK(program.notch("sample " + model + " -p 'the quick' -n 40 --seed 6").out != one.out);
-  const std::string greedy = "sample " + model + " --temperature 0 -n 20 --seed ";
-  CHECK(program.notch(greedy + "1").out == program.notch(greedy + "2").out);
+  const std::string greedy = "sample " + model + " --temperature 0 -n 20";
+  CHECK(program.notch(greedy).out == program.notch(greedy + " -t 1").out);
+  for (const char* flag : {" --seed 1", " --top-k 5", " --top-p 0.5"})
+    test::check_refused(program.notch(greedy + flag), 2);
   CHECK(program.shell("notch sample " + model + " -q -n 5000 | head -c 10").err.empty());
 }
 

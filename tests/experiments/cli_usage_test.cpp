@@ -177,4 +177,87 @@ TEST_CASE("quantize's targets hold for what it writes") {
   check_refused(program.notch(quantize + " --target-loss -5 --out none"), 2);
 }
 
+TEST_CASE("a key says what its flag would") {
+  const Program program;
+  const std::string model = program.train();
+  const std::string quantize = "quantize " + model + " -q --method rtn --out ";
+  for (const char* bad : {"--format q4_0 quant.bits=8", "--format q4_0 quant.grid=full",
+                          "--format q4_0 quant.scale=f32", "--format q4_0 quant.group_size=16",
+                          "--format q4_0 quant.granularity=channel", "-b 8 quant.format=q4_0",
+                          "-b 4 quant.format=q4_0 --target-bytes 1MB"}) {
+    CAPTURE(bad);
+    const Outcome outcome = program.notch(quantize + "q " + bad);
+    test::check_refused(outcome, 2);
+    CHECK(outcome.err.find("groups do") == std::string::npos);
+  }
+  CHECK(program.notch(quantize + "by-key quant.bits=4").code == 0);
+  REQUIRE(program.notch(quantize + "by-flag -b 4").code == 0);
+  CHECK(read_file(program / "by-key/model.safetensors") ==
+        read_file(program / "by-flag/model.safetensors"));
+  CHECK(program.notch(quantize + "q quant.bits=8,4").err.find("--bits") != std::string::npos);
+}
+
+TEST_CASE("a rule whose layers later rules take is refused") {
+  const Program program;
+  const std::string model = program.train();
+  const std::string quantize = "quantize " + model + " -q --method rtn -b 4 --out q ";
+  const std::string rules =
+      "'quant.layers=[{pattern=\"h.0.*\", bits=8}, {pattern=\"h.*\", bits=2}]'";
+  for (const std::string& bad :
+       {std::string("--tensor 'h.0.*=8,h.0.*=4'"), std::string("--skip 'h.0.*,h.*'"),
+        std::string("--tensor 'h.0.*=8' --skip 'h.0.*'"),
+        std::string("--tensor 'h.0.*=8' 'quant.layers=[]'"), rules}) {
+    CAPTURE(bad);
+    test::check_refused(program.notch(quantize + bad), 2);
+  }
+  CHECK(program.notch(quantize + "--tensor 'h.*=8,h.0.*=2'").code == 0);
+  CHECK(program.notch("config tiny.toml " + rules).err.find("quant.layers[0]") !=
+        std::string::npos);
+}
+
+TEST_CASE("quotes that a shell took and such have a hint") {
+  const Program program;
+  const auto has = [&](const std::string& command, const std::string& hint) {
+    const Outcome outcome = program.notch(command);
+    CAPTURE(command, outcome.err);
+    CHECK(outcome.code == 2);
+    CHECK(outcome.err.find(hint) != std::string::npos);
+  };
+  has("config tiny.toml quant.methods=[\"rtn\",\"gptq\"]",
+      "'quant.methods=[\"rtn\",\"gptq\"]', or write quant.methods=rtn,gptq");
+  has("config tiny.toml 'row=[{method=fp32}]'", "'row=[{method=\"fp32\"}]'");
+  program.write("a.toml", "[quant]\nmethods = \"rtn,gptq\"\n");
+  has("config a.toml", "[\"rtn\", \"gptq\"]");
+  program.write("b.toml", "[quant]\nbits = \"8,4\"\n");
+  has("config b.toml", "[8,4]");
+  program.write("a=b.toml", "");
+  program.write("-x.toml", "");
+  has("config a=b.toml", "./a=b.toml");
+  has("run -x.toml", "./-x.toml");
+  has("export m --format x --out y", "expected ");
+  CHECK(program.notch("export m --format x").err.find("place for results") == std::string::npos);
+  CHECK(program.notch("eval m -o results").err.find("--out results") == std::string::npos);
+  CHECK(program.notch("run tiny.toml -o results").err.find("--out results") != std::string::npos);
+  has("eval m --text text.txt --split val --val-fraction 1", "< 1");
+  has("sample m --top-p 0", "--top-p");
+  program.write("file", "");
+  has("train tiny.toml --out file", "--out");
+  has("run tiny.toml --out file", "--out");
+  has("bench --shape N --batch 1,1", "twice");
+}
+
+TEST_CASE("what leaves all as it is is refused") {
+  const Program program;
+  const std::string model = program.train();
+  for (const char* flag : {"--layers 2", "--heads 2", "--inner 64"}) {
+    CAPTURE(flag);
+    test::check_refused(program.notch("narrow " + model + " --text text.txt --out n " + flag), 2);
+  }
+  for (const char* key : {"quant.bits=2,3", "quant.methods=rtn"}) {
+    CAPTURE(key);
+    const std::string graph = "graph -q tiny.toml --recipe qat-ste ";
+    test::check_refused(program.notch(graph + key), 2);
+  }
+}
+
 }  // namespace cli_usage_test

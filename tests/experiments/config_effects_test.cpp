@@ -197,11 +197,11 @@ TEST_CASE("first step sizes count where training looks for them") {
   const auto with = [](const std::string& qat) {
     return Experiment("[quant]\nmethods = 'qat-lsq'\n[qat]\nlsq_init = 'absmax'\n" + qat);
   };
-  for (const char* qat : {"", "from = 'scratch'\n"}) {
+  for (const char* qat : {"from = 'fp32'\n", "from = 'scratch'\n"}) {
     INFO(qat);
     CHECK(with(qat).load().config.qat.lsq_init == quant::LsqInit::absmax);
   }
-  CHECK(with("from = 'gptq'\n").error().field == "qat.lsq_init");
+  for (const char* qat : {"", "from = 'gptq'\n"}) CHECK(with(qat).error().field == "qat.lsq_init");
 }
 
 TEST_CASE("what runs write down loads again with nothing unused") {
@@ -218,6 +218,14 @@ TEST_CASE("what runs write down loads again with nothing unused") {
       CHECK(again.config == loaded.config);
     }
   }
+}
+
+TEST_CASE("data.score needs a test split") {
+  LoadedConfig loaded;
+  apply_override(loaded, "data.score=val");
+  CHECK(test::error_of([&] { settle_unused(loaded, {}); }).field == "data.score");
+  apply_override(loaded, "data.test_fraction=0.1");
+  CHECK_NOTHROW(settle_unused(loaded, {}));
 }
 
 }  // namespace config_effects_test

@@ -150,7 +150,7 @@ TEST_CASE("contradictions are refused at the line that set one") {
       {"seeds = []", "x.toml:1:1", "seeds"},
       {"[qat]\nfraction = 1e9", "x.toml:2:1", "qat.fraction"},
       {"seeds = [1, 2, 1]", "x.toml:1:1", "seeds"},
-      {"[data]\nkind = \"text\"", "x.toml:1:2", "data.path"},
+      {"[data]\nkind = \"text\"", "x.toml:2:1", "data.kind"},
       {"name = \"../up\"", "x.toml:1:1", "name"},
       {"name = \".hidden\"", "x.toml:1:1", "name"},
       {"[quant]\ngranularity = \"group\"", "x.toml:1:2", "quant.group_size"},

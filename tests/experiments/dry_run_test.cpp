@@ -108,17 +108,18 @@ TEST_CASE("values that fit no layer are refused at their line") {
     std::vector<std::string> settings;
     const char *key, *what;
   };
-  const Case bad =
-      GENERATE(Case{{"quant.grid=asymmetric", "quant.methods=qat-lsq", "qat.lsq_init=paper"},
-                    "qat.lsq_init",
-                    "zero points"},
-               Case{{"quant.layers=[{pattern=\"*\", bits=8}, {pattern=\"h.7.*\", bits=8}]"},
-                    "quant.layers[1]",
-                    "h.7.*"},
-               Case{{"quant.layers=[{pattern=\"*\", bits=0}]"}, "quant.layers", "nothing"},
-               Case{{"activations.bits=8", "activations.asymmetric=[\"h.9.*\"]"},
-                    "activations.asymmetric[0]",
-                    "h.9.*"});
+  const Case bad = GENERATE(
+      Case{
+          {"quant.grid=asymmetric", "quant.methods=qat-lsq", "qat.from=fp32", "qat.lsq_init=paper"},
+          "qat.lsq_init",
+          "zero points"},
+      Case{{"quant.layers=[{pattern=\"*\", bits=8}, {pattern=\"h.7.*\", bits=8}]"},
+           "quant.layers[1]",
+           "h.7.*"},
+      Case{{"quant.layers=[{pattern=\"*\", bits=0}]"}, "quant.layers", "nothing"},
+      Case{{"activations.bits=8", "activations.asymmetric=[\"h.9.*\"]"},
+           "activations.asymmetric[0]",
+           "h.9.*"});
   CAPTURE(bad.key);
   const LoadedConfig loaded = load(bad.settings);
   const ErrorParts parts = error_of([&] { try_out(loaded); });

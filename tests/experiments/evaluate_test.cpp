@@ -8,6 +8,7 @@
 #include "experiments/run/results.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
+#include "tests/random_ids.h"
 
 namespace notch::experiments::evaluate_test {
 
@@ -16,10 +17,7 @@ using test::make_gpt;
 using test::tiny_config;
 
 std::vector<std::uint16_t> random_tokens(std::size_t n, std::uint64_t seed = 5) {
-  Rng rng(seed, 1);
-  std::vector<std::uint16_t> tokens(n);
-  for (std::uint16_t& t : tokens) t = static_cast<std::uint16_t>(rng.below(11));
-  return tokens;
+  return test::random_ids<std::uint16_t>(n, 11, seed, 1);
 }
 
 using Row = std::vector<double>;  // log-probabilities of the next token

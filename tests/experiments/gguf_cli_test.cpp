@@ -24,6 +24,15 @@ TEST_CASE("a model goes to GGUF and comes back with the same codes") {
   REQUIRE(program.notch("quantize " + model + " --method rtn -q --format q4_0 --out q").code == 0);
   REQUIRE(program.notch("export q --gguf q.gguf").code == 0);
   CHECK(program.notch("inspect q.gguf").out.find("Q4_0") != std::string::npos);
+  for (const char* command :
+       {"inspect q.gguf --memory", "inspect q.gguf --svd", "graph q.gguf -q"}) {
+    const Outcome outcome = program.notch(command);
+    INFO(command << ": " << outcome.err);
+    CHECK(outcome.code == 0);
+  }
+  REQUIRE(program.shell("mkdir alone && cp q.gguf alone").code == 0);
+  CHECK(program.notch("eval alone --text text.txt").err.find("give alone/q.gguf itself") !=
+        std::string::npos);
 
   const std::string llama = " --protocol llama --ctx 8 --text text.txt -o json";
   const auto same = rows_of(program.notch("eval q.gguf --kl-base q" + llama));

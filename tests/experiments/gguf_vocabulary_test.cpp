@@ -116,6 +116,57 @@ TEST_CASE("GGUF tokens of no kind are read by their spelling") {
   CHECK(more.encode("<|a b|>").size() == 1);
 }
 
+TEST_CASE("GGUF tokens that no merge makes need a type that says so") {
+  const quant::GgufVocabulary good = gguf_vocabulary(bpe(SplitPattern::gpt2));
+  quant::GgufVocabulary v = good;
+  v.merges.clear();  // as files without tokenizer.ggml.merges
+  ErrorParts e = error_of([&] { gguf_tokenizer(v, "f.gguf"); });
+  CHECK(e.fault == Fault::input);
+  CHECK(e.field == "tokenizer.ggml.tokens[256]");  // the first after the bytes
+  CHECK(e.what == "no merge makes the token");
+  CHECK(e.hint.find("tokenizer.ggml.merges") != std::string::npos);
+  v.pre = "llama-bpe";  // finds whole words without merges, but no parts of words
+  CHECK(error_of([&] { gguf_tokenizer(v, "f.gguf"); }).field == "tokenizer.ggml.tokens[256]");
+  v = good;
+  v.merges.pop_back();
+  e = error_of([&] { gguf_tokenizer(v, "f.gguf"); });
+  CHECK(e.field == str("tokenizer.ggml.tokens[", v.tokens.size() - 1, "]"));
+  // As vocab.json alone: one that looks special is, also where the file calls all of them ordinary.
+  v = good;
+  v.tokens.push_back("<|endoftext|>");
+  for (const bool said : {true, false}) {
+    v.kinds = said ? std::vector<std::int32_t>(v.tokens.size(), quant::GgufVocabulary::kNormal)
+                   : std::vector<std::int32_t>{};
+    const Tokenizer t = gguf_tokenizer(v, "f.gguf");
+    CHECK(t.end_of_text() == std::ssize(good.tokens));
+    CHECK(t.encode("<|endoftext|>") == std::vector<std::int32_t>{t.end_of_text()});
+  }
+}
+
+TEST_CASE("a token that no text becomes survives GGUF") {
+  data::Vocabulary from = Tokenizer::train(kText, 290).vocabulary();
+  from.tokens.push_back("hatter");  // tokenizer.json can have it in its vocabulary without a merge
+  const Tokenizer t = Tokenizer::of(from);
+  const quant::GgufVocabulary v = gguf_vocabulary(t);
+  CHECK(v.kinds.back() == quant::GgufVocabulary::kUnused);
+  CHECK(std::ranges::count(v.kinds, quant::GgufVocabulary::kUnused) == 1);
+  const Tokenizer back = gguf_tokenizer(v, "f.gguf");
+  CHECK(back.definition_hash() == t.definition_hash());
+  CHECK(back.encode("hatter") == t.encode("hatter"));
+  CHECK(back.encode("hatter").size() > 1);
+  CHECK(back.token(back.vocab_size() - 1) == "hatter");
+}
+
+TEST_CASE("a GGUF that does not say how words are cut is refused") {
+  quant::GgufVocabulary v = gguf_vocabulary(bpe(SplitPattern::gpt2));
+  for (const char* unsaid : {"", "default"}) {
+    v.pre = unsaid;
+    const ErrorParts e = error_of([&] { gguf_tokenizer(v, "f.gguf"); });
+    CHECK(e.field == "tokenizer.ggml.pre");
+    CHECK(e.hint.find("--pre-tokenizer") != std::string::npos);
+  }
+}
+
 TEST_CASE("what is no byte-level BPE is refused by its key") {
   const quant::GgufVocabulary good = gguf_vocabulary(bpe(SplitPattern::gpt2));
   const auto field = [&](auto change) {

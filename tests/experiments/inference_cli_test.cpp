@@ -1,8 +1,12 @@
 // The verbs that run a model: sample with caches and drafts, bench, inspect --memory.
 #include <algorithm>
+#include <utility>
 
 #include "autograd/base/files.h"
+#include "data/tokenizer.h"
 #include "experiments/bench/inference_bench.h"
+#include "nn/gpt.h"
+#include "nn/model_dir.h"
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
 
@@ -118,6 +122,31 @@ TEST_CASE("a run's report draws what was measured of its models") {
   fs::remove(program / "run/run.lock");
   program.write("run/roofline.json", R"({"sgemm": 0, "integer": 1, "dots": []})");
   check_refused(program.notch("report run"), 3);
+}
+
+TEST_CASE("a vocabulary beyond 16 bits samples, and does not score") {
+  const Program program;
+  data::Vocabulary vocabulary;
+  for (int b = 0; b < 256; ++b) vocabulary.tokens.push_back(std::string(1, static_cast<char>(b)));
+  for (int i = 0; i < 65536; ++i) {
+    vocabulary.tokens.push_back(str("<", i, ">"));
+    vocabulary.added.push_back({.id = 256 + i});
+  }
+  const data::Tokenizer tokenizer = data::Tokenizer::of(std::move(vocabulary));
+  nn::Gpt model({.vocab_size = tokenizer.vocab_size(),
+                 .block_size = 8,
+                 .n_layer = 1,
+                 .n_head = 1,
+                 .n_embd = 4});
+  model.init(1);
+  tokenizer.save(program / "wide");
+  nn::save_model(model, program / "wide");
+  const Outcome sampled = program.notch("sample wide -p 'a<65535>' -n 3");
+  CAPTURE(sampled.err);
+  CHECK(sampled.code == 0);
+  CHECK(sampled.out.starts_with("a<65535>"));
+  CHECK(sampled.err.find("prompt 2 tokens") != std::string::npos);
+  check_refused(program.notch("eval wide --text text.txt"), 3);
 }
 
 }  // namespace inference_cli_test

@@ -6,6 +6,7 @@
 
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
+#include "tests/random_ids.h"
 
 namespace notch::experiments::llama_perplexity_test {
 
@@ -13,10 +14,7 @@ using test::error_of;
 using test::make_gpt;
 
 std::vector<std::uint16_t> random_tokens(std::size_t n) {
-  Rng rng(5, 1);
-  std::vector<std::uint16_t> tokens(n);
-  for (std::uint16_t& t : tokens) t = static_cast<std::uint16_t>(rng.below(11));
-  return tokens;
+  return test::random_ids<std::uint16_t>(n, 11, 5, 1);
 }
 
 /// ln p of every token after every position of a text.

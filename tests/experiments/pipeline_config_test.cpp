@@ -179,6 +179,20 @@ TEST_CASE("stages and orders that cannot be are refused") {
   CHECK((!parts.hint.empty() || !parts.expected.empty()));
 }
 
+TEST_CASE("errors and help name every stage that there is") {
+  const auto error = [](const char* stage) {
+    return test::error_of([&] { parse_pipeline(Words{stage}); });
+  };
+  const ErrorParts unknown = error("prun 2:4");
+  CHECK(unknown.expected.starts_with("prune, svd, train, distill, rewind, redraw or a method: "));
+  CHECK(unknown.hint == "did you mean \"prune\"?");
+  CHECK(error("prune head 25%").expected == "2:4, 4:8, 1% to 99%, heads, neurons or layers");
+  CHECK(error("prune 50% zeros").expected == "magnitude, wanda or sparsegpt");
+  for (const char* form : {"prune N:M|50% [magnitude|wanda|sparsegpt], prune heads 25%, ",
+                           "rewind [STEP], redraw, METHOD BITS"})
+    CHECK(stage_forms().find(form) != std::string::npos);
+}
+
 TEST_CASE("orders that can be are taken") {
   const auto good = GENERATE(
       Words{"gptq 4", "prune 2:4 magnitude", "qat-lsq 4"}, Words{"qat-ste 4", "qat-lsq-kd 4"},

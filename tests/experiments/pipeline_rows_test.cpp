@@ -60,11 +60,13 @@ std::span<const real> weights(const quant::LoadedModel& model, std::string_view 
 
 TEST_CASE("a pipeline is the rows that do the same in another way") {
   const Finished run(with_rows(
-      "[[row]]\nmethod = 'gptq'\nbits = 4\n[[row]]\nmethod = 'qat-lsq'\nbits = 4\n"
+      "[[row]]\nmethod = 'gptq'\nbits = 4\n"
+      "[[row]]\nmethod = 'qat-lsq'\nbits = 4\nlabel = 'plain'\n"
+      "set = ['qat.from=fp32']\n"
       "[[row]]\nmethod = 'qat-lsq'\nbits = 4\nlabel = 'warm'\nset = ['qat.from=gptq']\n"
       "[[row]]\nmethod = 'qat-lsq'\nbits = 4\nlabel = 'late'\nset = ['qat.start=0.5']\n"
       "[[row]]\nmethod = 'qat-ste-kd'\nbits = 4\nlabel = 'held'\n"
-      "set = ['prune.method=wanda', 'prune.pattern=2:4']\n"
+      "set = ['prune.method=wanda', 'prune.pattern=2:4', 'qat.from=fp32']\n"
       "[[row]]\nmethod = 'fp16'\nlabel = 'pruned'\n"
       "set = ['prune.method=sparsegpt', 'prune.sparsity=0.25']\n" +
       row("gptq-alone", "'gptq 4'") + row("qat-alone", "'qat-lsq 4'") +
@@ -73,7 +75,7 @@ TEST_CASE("a pipeline is the rows that do the same in another way") {
       row("train-alone", "'train'")));
   const std::pair<const char*, const char*> same[] = {
       {"gptq-int4", "gptq-alone-int4"},
-      {"qat-lsq-int4", "qat-alone-int4"},
+      {"plain-int4", "qat-alone-int4"},
       {"warm-int4", "gptq-qat-int4"},
       {"late-int4", "train-qat-int4"},
       {"held-int4", "prune-qat-int4"},

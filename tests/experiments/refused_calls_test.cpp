@@ -321,7 +321,7 @@ TEST_CASE("parts of runs, windows, texts that are none are refused") {
       [] { rank_unit(kHuge); },
       [] {
         std::string out;
-        toml::append_utf8(out, 0x110000);
+        append_utf8(out, 0x110000);
       },
   });
   // The largest cube below 2^63 is that of 2^21 - 1.

@@ -19,7 +19,7 @@ TEST_CASE("Rows differ in where training and rounding begin") {
   const auto with = [&](const char* label, std::vector<std::string> set) {
     config.row.push_back({.method = "qat-lsq", .bits = 2, .label = label, .set = std::move(set)});
   };
-  with("plain", {"qat.step_lr=1e-3"});
+  with("plain", {"qat.from=fp32"});
   with("warm", {"qat.from=gptq"});
   with("late", {"qat.start=0.5"});
   with("late-scratch", {"qat.from=scratch", "qat.start=0.9"});

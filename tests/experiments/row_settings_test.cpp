@@ -39,12 +39,47 @@ TEST_CASE("a row trains with its width's settings, its own come last") {
       "[[row]]\nmethod = \"gptq\"\nbits = 4\nlabel = \"more\"\nset = [\"calib.windows=512\"]\n");
   validate(config);
   CHECK(row_config(config, config.row[1]).calib.windows == 512);
-  CHECK(row_config(config, {.method = "qat-lsq", .bits = 4}).qat == config.qat);
+  CHECK(row_config(config, {.method = "gptq", .bits = 4}).qat.lr_scale == config.qat.lr_scale);
   CHECK(row_config(config, {.method = "qat-lsq", .bits = 2}).qat.lr_scale == 1);
   const ExperimentConfig slow = row_config(config, config.row[0]);
   CHECK(slow.qat.lr_scale == 0.1);
   CHECK(slow.qat.ema == 0.5);
   CHECK(slow.train == config.train);
+}
+
+TEST_CASE("training begins with GPTQ's codes where a row can") {
+  ExperimentConfig config = parse("");
+  const auto first = [&](const RowConfig& row) { return row_config(config, row).qat.from; };
+  for (const char* method : {"qat-ste", "qat-lsq", "qat-ste-kd", "qat-lsq-kd"})
+    CHECK(first({.method = method, .bits = 4}) == "gptq");
+  // What turns the weights, what trains beside codes of its own, what does not train.
+  for (const char* method : {"qat-quest", "qlora", "efficient-qat", "rtn"})
+    CHECK(first({.method = method, .bits = 4}) == "fp32");
+  const auto with = [&](const char* setting) {
+    return first({.method = "qat-lsq", .bits = 4, .set = {setting}});
+  };
+  CHECK(with("qat.start=0.5") == "fp32");
+  CHECK(with("prune.rounds=3") == "fp32");
+  CHECK(with("prune.method=magnitude") == "gptq");
+  CHECK(with("qat.from=fp32") == "fp32");
+  CHECK(with("qat.from=rtn") == "rtn");
+  CHECK(first({.method = "qat-lsq", .bits = 4, .pipeline = {"qat-lsq 4"}}) == "fp32");
+}
+
+TEST_CASE("the fork's rate falls with the root of the weights") {
+  const auto scale = [](int layers, int channels, double set) {
+    ExperimentConfig config;
+    config.model.n_layer = layers;
+    config.model.n_embd = channels;
+    config.qat.lr_scale = set;
+    return peak_lr_scale(config);
+  };
+  CHECK(scale(3, 64, 0) == 0.25);
+  CHECK(scale(1, 16, 0) == 0.25);    // no more than that
+  CHECK(scale(3, 128, 0) == 0.125);  // four times as many weights
+  CHECK(scale(12, 64, 0) == 0.125);
+  CHECK(scale(12, 768, 0) == Approx(0.25 / 24));  // GPT-2: 4 * 12^2 = 24^2 times as many
+  CHECK(scale(12, 768, 0.7) == 0.7);
 }
 
 TEST_CASE("names of the table's own rows are no labels") {

@@ -185,6 +185,26 @@ TEST_CASE("force removes what runs write, what others put stays") {
   CHECK_FALSE(fs::exists(path / "models/rtn-int4-seed7"));
 }
 
+TEST_CASE("what was killed before it had begun is begun by --resume") {
+  const test::TemporaryDirectory scratch;
+  const fs::path run = scratch / "run";
+  const auto fault = [&] {
+    return test::error_of([&] { RunDir dir(run, Earlier::resume); }).fault;
+  };
+  CHECK(fault() == Fault::usage);  // not there: a name that was typed wrongly
+  fs::create_directories(run);
+  CHECK(fault() == Fault::usage);
+  write_file(run / "run.lock", "");
+  {
+    const RunDir dir(run, Earlier::resume);
+    CHECK_FALSE(dir.resumes());
+  }
+  write_file(run / "run.lock", "");
+  write_file(run / "notes", "text");
+  CHECK(fault() == Fault::usage);
+  CHECK(fs::exists(run / "notes"));
+}
+
 TEST_CASE("names like a temporary's do not make a directory a run's") {
   const test::TemporaryDirectory scratch;
   write_file(scratch / "notes.tmp-2024", "text");
@@ -192,7 +212,7 @@ TEST_CASE("names like a temporary's do not make a directory a run's") {
   CHECK(fs::exists(scratch / "notes.tmp-2024"));
 }
 
-TEST_CASE("resuming cuts the metrics after the checkpoint's step") {
+TEST_CASE("resuming drops what was told after the checkpoint") {
   const test::TemporaryDirectory scratch;
   const fs::path file = scratch / "metrics.jsonl";
   const Metrics metrics(file);
@@ -210,13 +230,15 @@ TEST_CASE("resuming cuts the metrics after the checkpoint's step") {
   const std::string kept = line("a", 1) + line("a", 2) + line("b", 9);
   CHECK(resumed(kept, "b", 9) == kept);
   CHECK(resumed(kept + "{\"run\":\"b\",\"st", "b", 10) == kept);
-  CHECK(resumed(kept + line("b", 10).substr(0, 10) + "\n" + line("b", 11), "b", 12) == kept);
-  CHECK(resumed(kept + line("b", 10) + line("c", 1), "b", 9) == kept);
+  CHECK(resumed(kept + line("b", 10).substr(0, 10) + "\n" + line("b", 11), "b", 12) ==
+        kept + line("b", 11));
+  CHECK(resumed(kept + line("b", 10) + line("c", 1), "b", 9) == kept + line("c", 1));
   CHECK(resumed(kept + "[1]\n", "b", 9) == kept);
   CHECK(resumed(kept + "{\"run\":\"b\",\"step\":1.5}\n", "b", 9) == kept);
   CHECK(resumed(kept + "{\"run\":\"b\",\"step\":1,\"quantizer\":[1]}\n", "b", 9) == kept);
-  CHECK(resumed(kept, "a", 0).empty());
-  CHECK(resumed(kept, "a", 1) == line("a", 1));
+  // Finished trainings that are younger than one that is made again.
+  CHECK(resumed(kept, "a", 0) == line("b", 9));
+  CHECK(resumed(kept, "a", 1) == line("a", 1) + line("b", 9));
 }
 
 TEST_CASE("a resumed log has the bytes of an uninterrupted one") {

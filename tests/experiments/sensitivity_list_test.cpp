@@ -41,6 +41,33 @@ TEST_CASE("two lists in one file keep each other's lines") {
   CHECK(std::ranges::count(text, '\n') == 9);
 }
 
+TEST_CASE("every flipped bit of a list of sensitivities is noticed") {
+  const TemporaryDirectory dir;
+  const fs::path file = dir / "x.sensitivity";
+  {
+    SensitivityList list(file, "key");
+    list.keep(layer("a", 2));
+    list.keep(layer("b", 3));
+  }
+  CHECK_NOTHROW(experiments::verify_sensitivities(file));
+  const std::string whole = read_file(file);
+  for (std::size_t i = 0; i < whole.size(); ++i)
+    for (const int bit : {0, 2, 5, 7}) {
+      std::string damaged = whole;
+      damaged[i] = static_cast<char>(damaged[i] ^ (1 << bit));
+      write_file(file, damaged);
+      INFO(i << " " << bit);
+      // The last line's end is no part of what it says.
+      if (i + 1 < whole.size())
+        CHECK(error_of([&] { experiments::verify_sensitivities(file); }).fault == Fault::input);
+      const SensitivityList list(file, "key");
+      for (const auto& [name, bits] : {std::pair("a", 2), std::pair("b", 3)}) {
+        const std::optional<quant::Sensitivity> found = list.find(name, bits);
+        if (found) CHECK(found->rise == 1.0 / bits);
+      }
+    }
+}
+
 TEST_CASE("processes that add to one list lose and tear no line") {
   constexpr int kProcesses = 4, kLayers = 20;
   const TemporaryDirectory dir;

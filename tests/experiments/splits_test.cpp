@@ -11,17 +11,6 @@ namespace notch::experiments::splits_test {
 
 using namespace test;
 
-template <class F>
-ErrorParts error_of(const F& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.parts();
-  }
-  FAIL("no error");
-  return {};
-}
-
 ExperimentConfig text_experiment(const fs::path& file) {
   ExperimentConfig config = tiny_experiment();
   config.data.kind = "text";

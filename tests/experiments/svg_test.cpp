@@ -1,6 +1,9 @@
 // Colours of drawings on white and on dark paper.
 #include "experiments/show/svg.h"
 
+#include <set>
+
+#include "experiments/show/palette.h"
 #include "experiments/show/plot.h"
 #include "tests/catch.h"
 #include "tests/experiments/picture.h"
@@ -18,6 +21,16 @@ TEST_CASE("contrast is WCAG's") {
   CHECK(svg::contrast("#767676", "#ffffff") == Approx(4.54).margin(0.005));
   CHECK(svg::contrast("#ffffff", "#777777") == Approx(4.48).margin(0.005));
   CHECK_THROWS(svg::contrast("red", "#ffffff"));
+}
+
+TEST_CASE("the palette's colours can be read and told apart") {
+  for (const std::string_view color : kSeriesColors) {
+    CAPTURE(color);
+    CHECK(svg::contrast(color, svg::kPaper) >= 4.5);
+    CHECK(svg::contrast(svg::on_dark_paper(color), svg::kDarkPaper) >= 4.5);
+  }
+  CHECK(std::set(kSeriesColors.begin(), kSeriesColors.end()).size() == kSeriesColors.size());
+  CHECK(series_color(kSeriesColors.size()) == series_color(0));
 }
 
 TEST_CASE("on dark paper a colour keeps its contrast and its hue") {

@@ -27,6 +27,58 @@ TEST_CASE("a text is told from a configuration by what is in it") {
   CHECK_FALSE(is_text(program.path()));
 }
 
+TEST_CASE("an experiment from a pipe is told from a text") {
+  const Program program;
+  const std::string plain = program.notch("config tiny.toml -q out=o").out;
+  for (const char* command :
+       {"cat tiny.toml | notch config - -q out=o", "notch config - -q out=o <tiny.toml",
+        "cat tiny.toml | notch config /dev/stdin -q out=o",
+        "notch config /dev/stdin -q out=o <tiny.toml",
+        "notch config /dev/fd/5 -q out=o 5<tiny.toml",
+        "mkfifo p; cat tiny.toml >p & notch config p -q out=o"}) {
+    CAPTURE(command);
+    const Outcome outcome = program.shell(command);
+    CAPTURE(outcome.err);
+    CHECK(outcome.out == plain);
+  }
+  // Named by its descriptor it lies beside nothing: its run is in the current directory.
+  program.write("bare.toml", "[train]\nsteps = 3\n[model]\nblock_size = 8\n");
+  for (const char* command :
+       {"notch config /dev/stdin -q <bare.toml", "cat bare.toml | notch config - -q"}) {
+    CAPTURE(command);
+    const ExperimentConfig config = parse_config(program.shell(command).out, "x").config;
+    CHECK(config.out == (program / "runs/stdin").string());
+    CHECK(config.data.kind == "verbs");
+  }
+  // A text from a pipe is read after it was looked into.
+  const std::string small = " -q -o csv train.steps=2 model.n_layer=1 model.n_embd=16 --out ";
+  for (const char* command :
+       {"cat text.txt | notch train -", "cat text.txt | notch train /dev/stdin",
+        "mkfifo q; cat text.txt >q & notch train q"}) {
+    CAPTURE(command);
+    const std::string out = str("o", std::string_view(command).size());
+    const Outcome outcome = program.shell(command + small + out);
+    CAPTURE(outcome.err);
+    CHECK(outcome.code == 0);
+  }
+}
+
+TEST_CASE("what is no text is refused by config as by run") {
+  const Program program;
+  program.write("model.gguf", "GGUF and more");
+  program.write("config.json", "{\"model_type\": \"gpt2\"}");
+  for (const auto& [file, code] :
+       {std::pair{"tiny.tom", 4}, {"/dev/null", 4}, {"model.gguf", 3}, {"config.json", 3}}) {
+    CAPTURE(file);
+    check_refused(program.notch(str("config ", file)), code);
+    check_refused(program.notch(str("run ", file)), code);
+  }
+  CHECK(program.notch("run model.gguf").err.find("notch export model.gguf --format f32") !=
+        std::string::npos);
+  CHECK(program.notch("config tiny.toml data.kind=text data.path=").err.find("default:") ==
+        std::string::npos);
+}
+
 TEST_CASE("an experiment on a text is valid and named after it") {
   const Program program;
   program.write(".my book é.txt", "words");
@@ -66,6 +118,7 @@ TEST_CASE("the usual experiment on a text has quick.toml's values") {
   CHECK(text.train == quick.train);
   CHECK(text.quant == quick.quant);
   CHECK(text.calib == quick.calib);
+  quick.qat.from = kAuto;  // quick.toml shows the plainest form
   CHECK(text.qat == quick.qat);
 }
 

@@ -267,4 +267,24 @@ TEST_CASE("toml survives all truncations and single-byte changes") {
   }
 }
 
+TEST_CASE("values of other languages are told how to be written") {
+  const auto hint = [](const std::string& value) {
+    return notch::test::error_of(
+               [&] { notch::experiments::toml::parse({.name = "x.toml", .text = "a = " + value}); })
+        .hint;
+  };
+  CHECK(hint("True") == "write true");
+  CHECK(hint("no") == "write false");
+  CHECK(hint("None").find("leave the key out") == 0);
+  CHECK(hint("null").find("leave the key out") == 0);
+  CHECK(hint("5.") == "write 5.0");
+  CHECK(hint("-5.") == "write -5.0");
+  CHECK(hint("1..3") == "write [1, 2, 3]");
+  CHECK(hint("1337-1339") == "write [1337, 1338, 1339]");
+  CHECK(hint("[1-3]") == "write [1, 2, 3]");
+  CHECK(hint("1-100").find("and so on to 100") != std::string::npos);
+  CHECK(hint("2024-05-01").find("string") != std::string::npos);  // a date
+  CHECK(hint("words").find("needs quotes: \"words\"") != std::string::npos);
+}
+
 }  // namespace toml_test

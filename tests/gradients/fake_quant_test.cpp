@@ -15,6 +15,7 @@
 #include "quant/numbers/format.h"
 #include "quant/numbers/ranges.h"
 #include "tests/catch.h"
+#include "tests/gradients/check_close.h"
 #include "tests/gradients/frozen_rounding.h"
 
 namespace notch::quant::fake_quant_test {
@@ -170,11 +171,7 @@ Received run(const Row& row, Point& p) {
 }
 
 void check_close(const Values& received, const Values& expected, std::string_view what) {
-  REQUIRE(received.size() == expected.size());
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    INFO(what << " " << i);
-    CHECK(received[i] == Approx(expected[i]).epsilon(1e-6).margin(1e-8));
-  }
+  test::check_close(received, expected, what, 1e-8);
 }
 
 TEST_CASE("straight-through is the gradient of frozen rounding") {

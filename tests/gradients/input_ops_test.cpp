@@ -14,6 +14,7 @@
 #include "autograd/base/rng.h"
 #include "autograd/ops.h"
 #include "tests/catch.h"
+#include "tests/gradients/check_close.h"
 
 namespace notch::quant::input_ops_test {
 
@@ -207,11 +208,7 @@ Received run(const Row& row, Point& p, bool all_wanted = true) {
 }
 
 void check_close(const Values& received, const Values& expected, std::string_view what) {
-  REQUIRE(received.size() == expected.size());
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    INFO(what << " " << i);
-    CHECK(received[i] == Approx(expected[i]).epsilon(1e-6).margin(1e-7));
-  }
+  test::check_close(received, expected, what, 1e-7);
 }
 
 std::string describe(const Row& row) {

@@ -9,6 +9,7 @@
 #include "nn/llama.h"
 #include "tests/catch.h"
 #include "tests/nn/rounding_bound.h"
+#include "tests/random_ids.h"
 
 namespace generate_test {
 
@@ -33,10 +34,7 @@ std::unique_ptr<Gpt> lively_model(std::int64_t block_size) {
 }
 
 std::vector<std::int32_t> random_tokens(std::size_t n, std::uint64_t seed = 1) {
-  Rng rng(seed);
-  std::vector<std::int32_t> ids(n);
-  for (std::int32_t& id : ids) id = static_cast<std::int32_t>(rng.below(13));
-  return ids;
+  return notch::test::random_ids(n, 13, seed);
 }
 
 // Logits [T, V] of one forward, with or without a cache.

@@ -26,17 +26,19 @@ void text(std::string& out, std::string_view s) {
 }
 
 /// One key of each kind that models use, the digest if any, a vector of 3 floats and a matrix of 2
-/// rows of Q8_0.
-std::string by_hand(const std::string& sha256 = "") {
+/// rows of Q8_0. `more`: the bytes of `n_more` other entries.
+std::string by_hand(const std::string& sha256 = "", const std::string& more = "",
+                    std::uint64_t n_more = 0) {
   std::string f = "GGUF";
   put(f, std::uint32_t{3});
   put(f, std::uint64_t{2});
-  put(f, std::uint64_t{sha256.empty() ? 4u : 6u});
+  put(f, std::uint64_t{sha256.empty() ? 4u : 6u} + n_more);
   text(f, "a.name"), put(f, std::uint32_t{8}), text(f, "tiny");
   text(f, "a.count"), put(f, std::uint32_t{4}), put(f, std::uint32_t{7});
   text(f, "a.flag"), put(f, std::uint32_t{7}), f += '\1';
   text(f, "a.words"), put(f, std::uint32_t{9}), put(f, std::uint32_t{8}), put(f, std::uint64_t{2});
   text(f, "x"), text(f, "yz");
+  f += more;
   if (!sha256.empty()) {
     text(f, "notch.digest"), put(f, std::uint32_t{8});
     text(f, "sha256 of 1 MiB pieces of 00000000000000000576 bytes");
@@ -130,6 +132,62 @@ TEST_CASE("a GGUF file that is cut or that contradicts itself is refused") {
   CHECK(fault_of(changed(tensor, 0, 33, 8)) == Fault::input);   // not whole blocks
   CHECK(fault_of(changed(tensor, 16, 77, 4)) == Fault::input);  // type
   CHECK(fault_of(changed(tensor, 20, 64, 8)) == Fault::input);  // offset
+}
+
+/// An array of `n` entries that take `bytes`; its key is a.more.
+std::string array_entry(std::uint32_t type, std::uint64_t n, const std::string& bytes) {
+  std::string out;
+  text(out, "a.more"), put(out, std::uint32_t{9}), put(out, type), put(out, n);
+  return out + bytes;
+}
+
+TEST_CASE("arrays that no model is read from are passed over") {
+  const TemporaryDirectory dir;
+  const auto opened = [&](const std::string& entry) {
+    write_file(dir / "f.gguf", by_hand("", entry, 1));
+    return GgufFile::open(dir / "f.gguf");
+  };
+  const auto length = [&](const std::string& entry) {
+    const GgufFile file = opened(entry);
+    CHECK(file.tensor("m")->bytes == 68);  // what follows is where it should be
+    return std::get<GgufSkipped>(*file.find("a.more")).length;
+  };
+  // Types and their bytes as docs/gguf.md has them: u8, i8, u16, i16, bool, u64, i64, f64.
+  const std::vector<std::pair<std::uint32_t, std::size_t>> types{{0, 1}, {1, 1},  {2, 2},  {3, 2},
+                                                                 {7, 1}, {10, 8}, {11, 8}, {12, 8}};
+  for (const auto& [type, bytes] : types) {
+    for (const std::uint64_t n : {0, 1, 70000}) {  // the last is longer than a piece of the reader
+      CAPTURE(type, n);
+      CHECK(length(array_entry(type, n, std::string(n * bytes, '\1'))) == n);
+    }
+  }
+  std::string inner;  // [[7, 8], ["ab"], []]
+  put(inner, std::uint32_t{4}), put(inner, std::uint64_t{2}),
+      put(inner, std::uint64_t{7 | 8ull << 32});
+  put(inner, std::uint32_t{8}), put(inner, std::uint64_t{1}), text(inner, "ab");
+  put(inner, std::uint32_t{0}), put(inner, std::uint64_t{0});
+  CHECK(length(array_entry(9, 3, inner)) == 3);
+  // Nothing is allocated or walked for what the file cannot hold.
+  for (const std::uint32_t type : {0, 2, 7, 8, 9, 12}) {
+    for (const std::uint64_t n : {std::uint64_t{2000}, ~std::uint64_t{0} / 8, ~std::uint64_t{0}}) {
+      CAPTURE(type, n);
+      CHECK(error_of([&] { opened(array_entry(type, n, "")); }).fault == Fault::input);
+    }
+  }
+  CHECK(error_of([&] { opened(array_entry(13, 0, "")); }).found == "13");
+  const auto nested = [](int depth) {
+    std::string out;
+    for (int i = 1; i < depth; ++i) put(out, std::uint32_t{9}), put(out, std::uint64_t{1});
+    put(out, std::uint32_t{0}), put(out, std::uint64_t{0});
+    return array_entry(9, 1, out);
+  };
+  CHECK(length(nested(7)) == 1);
+  CHECK(error_of([&] { opened(nested(8)); }).field == "array type");
+  CHECK(error_of([&] { opened(nested(100000)); }).field == "array type");
+  // And such a value cannot be written.
+  auto e = entries();
+  e[3].value = GgufSkipped{2};
+  CHECK(error_of([&] { write_gguf(dir / "g.gguf", e, sources()); }).fault == Fault::usage);
 }
 
 TEST_CASE("what llama.cpp would not load is not written") {

@@ -9,24 +9,18 @@
 #include "autograd/base/rng.h"
 #include "nn/mlp.h"
 #include "tests/catch.h"
+#include "tests/random_ids.h"
 
 namespace notch::nn::gpt_test {
 
 constexpr auto kTraining = Graph::Mode::training;
 constexpr auto kInference = Graph::Mode::inference;
+using test::random_ids;
 using Names = std::vector<std::string>;
 using Reals = std::vector<real>;
 
 GptConfig small() {
   return {.vocab_size = 50, .block_size = 16, .n_layer = 3, .n_head = 4, .n_embd = 32};
-}
-
-std::vector<std::int32_t> random_ids(std::int64_t n, std::int64_t V, std::uint64_t seed) {
-  Rng rng(seed);
-  std::vector<std::int32_t> ids;
-  for (std::int64_t i = 0; i < n; ++i)
-    ids.push_back(static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(V))));
-  return ids;
 }
 
 Reals copy(Var v) { return {v.value().flat().begin(), v.value().flat().end()}; }

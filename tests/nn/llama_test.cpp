@@ -15,6 +15,7 @@
 #include "tests/catch.h"
 #include "tests/nn/held_model.h"
 #include "tests/nn/rounding_bound.h"
+#include "tests/random_ids.h"
 
 namespace notch::nn::llama_test {
 
@@ -45,12 +46,7 @@ std::unique_ptr<Llama> lively(const LlamaConfig& config = tiny()) {
   return model;
 }
 
-std::vector<std::int32_t> some_ids(std::size_t n) {
-  Rng rng(5);
-  std::vector<std::int32_t> ids(n);
-  for (std::int32_t& id : ids) id = static_cast<std::int32_t>(rng.below(13));
-  return ids;
-}
+std::vector<std::int32_t> some_ids(std::size_t n) { return test::random_ids(n, 13, 5); }
 
 Reals copy(Var v) { return {v.value().flat().begin(), v.value().flat().end()}; }
 
@@ -248,6 +244,10 @@ TEST_CASE("a Llama's config is read, or refused by its key") {
   for (
       const char* members :
       {R"("rope_scaling": {"rope_type": "default"})", R"("rope_scaling": {"type": "default"})",
+       R"("rope_scaling": {"type": "linear", "factor": 1.0})",
+       R"("rope_scaling": {"rope_type": "default", "factor": 8.0})",
+       R"("rope_parameters": {"rope_type": "default", "partial_rotary_factor": 1.0})",
+       R"("rope_parameters": {"rope_type": "linear", "factor": 1, "rope_theta": null})",
        R"("partial_rotary_factor": 1.0)", R"("sliding_window": 4096)",
        R"("sliding_window": 2, "use_sliding_window": false)",
        R"("rope_interleaved": false, "pretraining_tp": 1, "use_cache": true, "pad_token_id": 2)"}) {
@@ -273,6 +273,8 @@ TEST_CASE("a Llama's config is read, or refused by its key") {
       {"mlp_bias", true},
       {"rope_scaling", Json::object().set("rope_type", "llama3")},
       {"rope_scaling", Json::object().set("factor", 2.0)},
+      {"rope_scaling", Json::object().set("type", "linear").set("factor", 2.0)},
+      {"rope_scaling", Json::object().set("type", "linear")},
       {"rope_interleaved", true},
       {"partial_rotary_factor", 0.5},
       {"sliding_window", 2},
@@ -286,9 +288,25 @@ TEST_CASE("a Llama's config is read, or refused by its key") {
     CHECK(e.where.starts_with("c.json"));
     CHECK((e.field == key || e.where.ends_with(key)));
   }
+  // transformers 5 keeps all of it in one object, of models of several kinds of layers in one for each.
+  for (const auto& [member, value] : std::vector<std::pair<const char*, Json>>{
+           {"rope_type", "yarn"},
+           {"partial_rotary_factor", 0.5},
+           {"full_attention", Json::object().set("rope_theta", 1e6)},
+           {"mrope_section", Json(Json::Array{1, 1})}}) {
+    CAPTURE(member);
+    const ErrorParts e = test::error_of(
+        [&, m = member, v = value] { parsed("rope_parameters", Json::object().set(m, v)); });
+    CHECK(e.fault == Fault::input);
+    CHECK(e.field == str("rope_parameters.", member));
+  }
   CHECK(test::error_of([&] {
-          parsed("rope_parameters", Json::object().set("rope_type", "yarn"));
+          parsed("rope_parameters", Json::object().set("type", "linear").set("factor", 4.0));
         }).field == "rope_parameters.rope_type");
+  CHECK(test::error_of([&] {
+          parsed("rope_scaling",
+                 Json::object().set("type", "default").set("partial_rotary_factor", 0.25));
+        }).field == "rope_scaling.partial_rotary_factor");
 }
 
 TEST_CASE("a Llama starts from transformers' initialization") {

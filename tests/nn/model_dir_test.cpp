@@ -240,6 +240,15 @@ TEST_CASE("a model file with integers or non-finite values is refused") {
   }
   write_safetensors(dir / kWeightsFile, sources);
   CHECK(error_of([&] { load_model(dir.path()); }).found == "I32");
+  sources.clear();
+  for (const Held& t : tensors) {
+    const auto bytes = std::as_bytes(std::span(zeros)).first(t.values.size());
+    sources.push_back(raw_tensor(t.name, DType::f8_e4m3, t.shape, bytes));
+  }
+  write_safetensors(dir / kWeightsFile, sources);
+  const ErrorParts short_floats = error_of([&] { load_model(dir.path()); });
+  CHECK(short_floats.found == "F8_E4M3");
+  CHECK(short_floats.what.find("not a floating-point") == std::string::npos);
 }
 
 TEST_CASE("a config that the model cannot compute is refused by its key") {

@@ -189,6 +189,7 @@ TEST_CASE("bad boundary values in a header are refused by tensor name") {
     CHECK(e.fault == Fault::input);
     CHECK(e.field == "w");
   }
+  CHECK(with("\"F32\"", "[2.0,3]", "[0,24]").found == "[2.0,3]");
   for (const char* offsets :
        {"[]", "[24]", "[0,24,24]", "[24,0]", "[0,23]", "[0,25]", "[1,25]", "[-1,23]", "[-24,0]",
         "[0,-24]", "[0,9223372036854775807]", "[9223372036854775783,9223372036854775807]",

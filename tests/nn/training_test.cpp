@@ -14,21 +14,15 @@
 #include "nn/reader.h"
 #include "tests/catch.h"
 #include "tests/count_allocations.h"
+#include "tests/random_ids.h"
 
 namespace notch::nn::training_test {
 
 constexpr auto kTraining = Graph::Mode::training;
 constexpr auto kInference = Graph::Mode::inference;
+using test::random_ids;
 using Reals = std::vector<real>;
 using Ids = std::vector<std::int32_t>;
-
-Ids random_ids(std::int64_t n, std::int64_t V, std::uint64_t seed) {
-  Rng rng(seed);
-  Ids ids;
-  for (std::int64_t i = 0; i < n; ++i)
-    ids.push_back(static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(V))));
-  return ids;
-}
 
 /// AdamW over a store, with the moments beside it.
 class Adam {

@@ -122,48 +122,54 @@ TEST_CASE("rows of q and k lie in llama.cpp's order") {
   CHECK(row_of_file("blk.1.attn_v.weight", 5) == row_of_model(v, 5));
 }
 
-TEST_CASE("a GGUF file that says more than the model computes is refused") {
+/// What loading the model says of the file's metadata that `change` has changed.
+template <class Change>
+ErrorParts load_error(const Change& change) {
   const auto model = make_llama(false);
   const test::TemporaryDirectory dir;
-  const auto field_of = [&](auto change) {
-    save_gguf(*model, {}, letters(11), {.type = &type("F32")}, "tiny", dir / "m.gguf");
-    const nn::GgufFile file = nn::GgufFile::open(dir / "m.gguf");
-    std::vector<nn::GgufEntry> entries = file.metadata();
-    std::erase_if(entries, [](const nn::GgufEntry& e) { return e.key.starts_with("notch."); });
-    change(entries);
-    std::vector<nn::GgufSource> sources;
-    for (const nn::GgufTensor& t : file.tensors()) {
-      const bool vector = t.extents.size() == 1;
-      sources.push_back({t.name, t.type, vector ? 1 : t.extents[1], t.extents[0], vector,
-                         [&](std::int64_t first, std::int64_t n, auto& out) {
-                           const auto row = static_cast<std::uint64_t>(4 * t.extents[0]);
-                           std::vector<std::byte> part(row * static_cast<std::uint64_t>(n));
-                           file.read(t, part, row * static_cast<std::uint64_t>(first));
-                           out.insert(out.end(), part.begin(), part.end());
-                         }});
-    }
-    nn::write_gguf(dir / "n.gguf", entries, sources);
-    try {
-      load_gguf(dir / "n.gguf");
-    } catch (const Error& e) {
-      CHECK(e.parts().fault == Fault::input);
-      return e.parts().field;
-    }
-    return std::string("loads");
-  };
-  const auto set = [](const char* key, nn::GgufValue value) {
-    return [key, value](std::vector<nn::GgufEntry>& entries) {
-      const auto at = std::ranges::find(entries, key, &nn::GgufEntry::key);
-      if (at == entries.end())
-        entries.push_back({key, value});
-      else
-        at->value = value;
-    };
-  };
+  save_gguf(*model, {}, letters(11), {.type = &type("F32")}, "tiny", dir / "m.gguf");
+  const nn::GgufFile file = nn::GgufFile::open(dir / "m.gguf");
+  std::vector<nn::GgufEntry> entries = file.metadata();
+  std::erase_if(entries, [](const nn::GgufEntry& e) { return e.key.starts_with("notch."); });
+  change(entries);
+  std::vector<nn::GgufSource> sources;
+  for (const nn::GgufTensor& t : file.tensors()) {
+    const bool vector = t.extents.size() == 1;
+    sources.push_back({t.name, t.type, vector ? 1 : t.extents[1], t.extents[0], vector,
+                       [&](std::int64_t first, std::int64_t n, auto& out) {
+                         const auto row = static_cast<std::uint64_t>(4 * t.extents[0]);
+                         std::vector<std::byte> part(row * static_cast<std::uint64_t>(n));
+                         file.read(t, part, row * static_cast<std::uint64_t>(first));
+                         out.insert(out.end(), part.begin(), part.end());
+                       }});
+  }
+  nn::write_gguf(dir / "n.gguf", entries, sources);
+  try {
+    load_gguf(dir / "n.gguf");
+  } catch (const Error& e) {
+    CHECK(e.parts().fault == Fault::input);
+    return e.parts();
+  }
+  return {.field = "loads"};
+}
+
+void set(std::vector<nn::GgufEntry>& entries, const char* key, nn::GgufValue value) {
+  const auto at = std::ranges::find(entries, key, &nn::GgufEntry::key);
+  if (at == entries.end())
+    entries.push_back({key, std::move(value)});
+  else
+    at->value = std::move(value);
+}
+
+TEST_CASE("a GGUF file that says more than the model computes is refused") {
+  const auto field_of = [](const auto& change) { return load_error(change).field; };
   using u32 = std::uint32_t;
   CHECK(field_of([](auto&) {}) == "loads");
   for (const auto& [key, value] : std::vector<std::pair<const char*, nn::GgufValue>>{
-           {"llama.rope.scaling.type", std::string("linear")},
+           {"llama.rope.scaling.type", std::string("yarn")},
+           {"llama.rope.scaling.type", u32{1}},
+           {"llama.rope.scaling.factor", 2.0f},
+           {"llama.rope.scale_linear", 0.5f},
            {"llama.attention.key_length", u32{31}},
            {"llama.attention.value_length", u32{32}},
            {"llama.rope.dimension_count", u32{8}},
@@ -178,8 +184,37 @@ TEST_CASE("a GGUF file that says more than the model computes is refused") {
            {"tokenizer.ggml.tokens", std::vector<std::string>{"a"}},
            {"tokenizer.ggml.token_type", std::vector<std::int32_t>{1}},
            {"tokenizer.ggml.eos_token_id", u32{11}}}) {
-    CHECK(field_of(set(key, value)) == key);
+    CHECK(field_of([&, k = key, v = value](auto& entries) { set(entries, k, v); }) == key);
   }
+  // What scales nothing, as llama.cpp reads it: of "none" the factor does not matter.
+  for (const auto& [type, factor] :
+       {std::pair{"none", 4.0f}, std::pair{"linear", 1.0f}, std::pair{"linear", 0.0f}}) {
+    CHECK(field_of([&, t = type, f = factor](auto& entries) {
+            set(entries, "llama.rope.scaling.type", std::string(t));
+            set(entries, "llama.rope.scaling.factor", f);
+          }) == "loads");
+  }
+  CHECK(field_of([](auto& entries) {
+          set(entries, "llama.rope.scaling.type", std::string("linear"));
+          set(entries, "llama.rope.scaling.factor", 8.0f);
+        }) == "llama.rope.scaling.factor");
+}
+
+TEST_CASE("a part of a GGUF model says which one it is") {
+  const auto split = [](std::uint16_t number, std::uint16_t count) {
+    return load_error([&](auto& entries) {
+      set(entries, "split.no", number);
+      set(entries, "split.count", count);
+    });
+  };
+  CHECK(split(0, 1).field == "loads");
+  CHECK(split(0, 3).field == "split.count");
+  CHECK(split(0, 3).found == "part 1 of 3");
+  // Parts after the first have tensors and nothing else.
+  const ErrorParts last = load_error([](auto& entries) {
+    entries = {{"split.no", std::uint16_t{2}}, {"split.count", std::uint16_t{3}}};
+  });
+  CHECK(last.found == "part 3 of 3");
 }
 
 TEST_CASE("what no block holds is rounded once more when asked") {

@@ -19,6 +19,7 @@ namespace integer_linear_test {
 using namespace notch;
 using namespace notch::quant;
 using notch::test::error_of;
+using notch::test::same_bits;
 using Floats = std::vector<float>;
 
 constexpr IntegerKernel kKernels[] = {IntegerKernel::portable, IntegerKernel::avx2,
@@ -133,10 +134,6 @@ Floats run(Layer& l, bool with_bias, IntegerKernel kernel) {
   return out;
 }
 
-bool equal_bits(const Floats& a, const Floats& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
 void compare_all(Layer l) {
   for (const bool with_bias : {true, false}) {
     const Floats expected = contract(l, with_bias);
@@ -145,7 +142,7 @@ void compare_all(Layer l) {
       INFO("M " << l.M << " N " << l.shape.N << " K " << l.shape.K << " group " << l.shape.group
                 << " weight zero points " << l.shape.zero_points << " kernel "
                 << static_cast<int>(kernel));
-      CHECK(equal_bits(run(l, with_bias, kernel), expected));
+      CHECK(same_bits(run(l, with_bias, kernel), expected));
     }
   }
 }
@@ -191,7 +188,7 @@ TEST_CASE("integer products do not depend on the number of threads") {
   for (int n = 1; n <= 4; ++n) {
     set_threads(n);
     for (const IntegerKernel kernel : kKernels)
-      if (available(kernel)) CHECK(equal_bits(run(l, true, kernel), expected));
+      if (available(kernel)) CHECK(same_bits(run(l, true, kernel), expected));
   }
   set_threads(0);
 }

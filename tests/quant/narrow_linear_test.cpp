@@ -3,7 +3,6 @@
 #include "quant/kernels/narrow_linear.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "autograd/base/half.h"
@@ -20,14 +19,11 @@ namespace narrow_linear_test {
 using namespace notch;
 using namespace notch::quant;
 using notch::test::error_of;
+using notch::test::same_bits;
 using Floats = std::vector<float>;
 
 constexpr IntegerKernel kKernels[] = {IntegerKernel::portable, IntegerKernel::avx2,
                                       IntegerKernel::avx_vnni, IntegerKernel::avx512_vnni};
-
-bool equal_bits(const Floats& a, const Floats& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
 
 /// A layer of random codes: every code of `bits` bits, scales of `type`, zero points or none.
 struct Layer {
@@ -167,7 +163,7 @@ TEST_CASE("every narrow kernel gives the contract's bits at every width") {
               INFO("bits " << bits << " M " << s.M << " N " << s.N << " K " << s.K << " group "
                            << s.group << " zero points " << zero_points << " asymmetric "
                            << asymmetric << " kernel " << static_cast<int>(kernel));
-              CHECK(equal_bits(run(l, packed, kernel), expected));
+              CHECK(same_bits(run(l, packed, kernel), expected));
             }
           }
 }
@@ -182,7 +178,7 @@ TEST_CASE("narrow sums are exact at the largest K and extreme codes") {
       const Floats expected = contract(l);
       const Packed packed(l);
       for (const IntegerKernel kernel : kKernels)
-        if (available(kernel)) CHECK(equal_bits(run(l, packed, kernel), expected));
+        if (available(kernel)) CHECK(same_bits(run(l, packed, kernel), expected));
     }
   }
 }
@@ -194,7 +190,7 @@ TEST_CASE("narrow products do not depend on the number of threads") {
   const Packed packed(l);
   for (int n = 1; n <= 7; ++n) {
     set_threads(n);
-    CHECK(equal_bits(run(l, packed, best_integer_kernel()), expected));
+    CHECK(same_bits(run(l, packed, best_integer_kernel()), expected));
   }
   set_threads(0);
 }

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "quant/kernels/round.h"
 #include "quant/numbers/ranges.h"
 #include "tests/catch.h"
 #include "tests/quant/random_matrix.h"
+#include "tests/same_bits.h"
 
 namespace qtensor_test {
 
@@ -19,16 +19,13 @@ using namespace notch::quant;
 using notch::test::all_specs;
 using notch::test::error_of;
 using notch::test::normal_matrix;
+using notch::test::same_bits;
 
 using Codes = std::vector<std::int8_t>;
 
 QTensor absmax(const std::vector<real>& w, std::int64_t rows, std::int64_t cols, const Spec& spec) {
   return quantize(w, rows, cols, spec,
                   choose_scales(w, rows, cols, spec, RangeRule::absmax, "t").at, "t");
-}
-
-bool same_bits(const std::vector<real>& a, const std::vector<real>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(real)) == 0;
 }
 
 TEST_CASE("asymmetric INT8 by hand is scale 1.5/255 and zero point -77") {

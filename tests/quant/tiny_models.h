@@ -1,7 +1,6 @@
 // Models that train in a blink, text with something to learn in it, and comparisons by bits.
 #pragma once
 
-#include <cstring>
 #include <functional>
 #include <memory>
 #include <span>
@@ -15,6 +14,7 @@
 #include "optim/adamw.h"
 #include "quant/methods/methods.h"
 #include "quant/methods/post_training.h"
+#include "tests/same_bits.h"
 
 namespace notch::test {
 
@@ -111,11 +111,6 @@ struct Text {
   nn::Tokens tokens() const { return {ids, B, T}; }
   nn::Batch batch() const { return {tokens(), targets}; }
 };
-
-inline bool same_bits(std::span<const real> a, std::span<const real> b) {
-  return a.size() == b.size() &&
-         (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
-}
 
 inline std::vector<real> copy(std::span<const real> v) { return {v.begin(), v.end()}; }
 
