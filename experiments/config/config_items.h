@@ -34,6 +34,8 @@ std::vector<Item> items_of(const ExperimentConfig& config);
 std::string joined(const std::vector<std::string_view>& words, std::string_view between,
                    std::string_view before_last);
 
+/// Whether the domain has the number; NaN is in none with a bound.
+bool in_range(double x, const Domain& domain);
 /// What the field accepts, in words: "an integer >= 1", "cosine, linear or constant".
 std::string accepts(Kind kind, const Domain& domain);
 /// The domain alone, for the reference: ">= 1", "0 < x < 1", "cosine | linear | constant", or "".

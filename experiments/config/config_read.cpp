@@ -13,10 +13,6 @@ namespace notch::experiments {
 
 namespace {
 
-bool in_range(double x, const Domain& d) {
-  return (d.low_open ? x > d.low : x >= d.low) && (d.high_open ? x < d.high : x <= d.high);
-}
-
 /// Reads the entries of one table into the fields that visit() names.
 class Reader {
  public:
@@ -197,6 +193,10 @@ class Reader {
 };
 
 }  // namespace
+
+bool in_range(double x, const Domain& d) {
+  return (d.low_open ? x > d.low : x >= d.low) && (d.high_open ? x < d.high : x <= d.high);
+}
 
 bool implies(const Origins& origins, const std::string& value, const std::string& word) {
   if (!origins.has(value)) return false;

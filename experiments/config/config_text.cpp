@@ -9,7 +9,7 @@
 #include <system_error>
 
 #include "autograd/base/error.h"
-#include "autograd/base/files.h"
+#include "autograd/base/file_steps.h"
 #include "autograd/base/shell_word.h"
 #include "data/corpus.h"
 #include "experiments/config/config.h"
@@ -89,11 +89,7 @@ std::string read_again(const fs::path& pipe, const std::string& text) {
   };
   const int copy = ::memfd_create("notch-text", MFD_CLOEXEC);
   require(copy >= 0);
-  for (std::size_t at = 0; at < text.size();) {
-    const ssize_t n = ::write(copy, text.data() + at, text.size() - at);
-    require(n > 0 || errno == EINTR);
-    if (n > 0) at += static_cast<std::size_t>(n);
-  }
+  write_all(copy, pipe, text.data(), text.size());
   require(::lseek(copy, 0, SEEK_SET) == 0);
   const int number = descriptor_of(pipe);
   if (number < 0) return str("/dev/fd/", copy);  // open to the program's end

@@ -271,31 +271,21 @@ void Args::set(std::string_view flag, std::string value) {
 
 namespace {
 
-/// The whole of `given` as a number in [low, high]; Fault::usage for anything else.
-template <class T>
-T read_number(std::string_view verb, std::string_view flag, const std::string& given, T low, T high,
-              std::string_view kind) {
-  T x = 0;
-  const auto [end, code] = std::from_chars(given.data(), given.data() + given.size(), x);
-  if (code == std::errc{} && end == given.data() + given.size() && x >= low && x <= high) return x;
-  throw Error({.where = command(verb),
-               .what = "not usable",
-               .field = str("--", flag),
-               .found = given,
-               .expected = str(kind, " from ", low, " to ", high)});
-}
-
 }  // namespace
 
 std::int64_t Args::integer(std::string_view flag, std::int64_t fallback, std::int64_t low,
                            std::int64_t high) const {
   const std::optional<std::string> given = value(flag);
-  return given ? read_number(verb, flag, *given, low, high, "an integer") : fallback;
-}
-
-double Args::number(std::string_view flag, double fallback, double low, double high) const {
-  const std::optional<std::string> given = value(flag);
-  return given ? read_number(verb, flag, *given, low, high, "a number") : fallback;
+  if (!given) return fallback;
+  std::int64_t x = 0;
+  const char* const past = given->data() + given->size();
+  const auto [end, code] = std::from_chars(given->data(), past, x);
+  if (code == std::errc{} && end == past && x >= low && x <= high) return x;
+  throw Error({.where = command(verb),
+               .what = "not usable",
+               .field = str("--", flag),
+               .found = *given,
+               .expected = str("an integer from ", low, " to ", high)});
 }
 
 double Args::number(std::string_view flag, double fallback, const Domain& domain) const {
@@ -304,9 +294,7 @@ double Args::number(std::string_view flag, double fallback, const Domain& domain
   double x = 0;
   const char* const past = given->data() + given->size();
   const auto [end, code] = std::from_chars(given->data(), past, x);
-  const bool above = domain.low_open ? x > domain.low : x >= domain.low;
-  const bool below = domain.high_open ? x < domain.high : x <= domain.high;
-  if (code == std::errc{} && end == past && above && below) return x;
+  if (code == std::errc{} && end == past && in_range(x, domain)) return x;
   throw Error({.where = command(verb),
                .what = "not usable",
                .field = str("--", flag),

@@ -73,7 +73,6 @@ class Args {
   /// The value as a number in [low, high], or `fallback`; Fault::usage for anything else.
   std::int64_t integer(std::string_view flag, std::int64_t fallback, std::int64_t low,
                        std::int64_t high) const;
-  double number(std::string_view flag, double fallback, double low, double high) const;
   double number(std::string_view flag, double fallback, const Domain& domain) const;
   /// The value as an amount, "2GiB", "500 MB", "65536", at least one byte, or `fallback`.
   double bytes(std::string_view flag, double fallback) const;

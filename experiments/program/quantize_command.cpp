@@ -119,7 +119,7 @@ void check_flags(const Args& args) {
     if (args.has("target-bytes") && args.has("target-loss"))
       fail("--target-loss", "contradicts --target-bytes", "give one of them");
     args.bytes("target-bytes", 0);
-    args.number("target-loss", 0, -1e3, 1e3);
+    args.number("target-loss", 0, between(-1e3, 1e3));
     if (widths_of(args).size() < 2)
       fail("--bits", "a target needs widths to choose from", "--bits 2,3,4,6,8");
     require_sensitivities(args.value("sensitivity").value_or(""));
@@ -209,7 +209,7 @@ LoadedConfig config_of(const Args& args) {
 }
 
 quant::MixedGoal goal_of(const Args& args) {
-  if (args.has("target-loss")) return {.rise = args.number("target-loss", 0, -1e3, 1e3)};
+  if (args.has("target-loss")) return {.rise = args.number("target-loss", 0, between(-1e3, 1e3))};
   if (!args.has("target-bytes")) return {};
   // An amount that no file has bounds nothing.
   return {.bytes = static_cast<std::int64_t>(std::min(args.bytes("target-bytes", 0), 0x1p62))};

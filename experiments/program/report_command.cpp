@@ -1,7 +1,6 @@
 // notch report: the report of a finished run again, or one of several parts of a run or of runs of several sizes.
 #include "experiments/program/report_command.h"
 
-#include <algorithm>
 #include <iostream>
 #include <optional>
 
@@ -14,7 +13,6 @@
 #include "experiments/report/parts.h"
 #include "experiments/report/sizes.h"
 #include "experiments/run/layer_study.h"
-#include "experiments/run/row_files.h"
 #include "experiments/run/run_digests.h"
 #include "experiments/run/run_dir.h"
 #include "experiments/show/progress.h"
@@ -33,38 +31,6 @@ void require_report_keys(const Args& args) {
                  .expected =
                      "seeds (which of them), data.path or model.from (where the text or the "
                      "model lies now)"});
-  }
-}
-
-/// Whether `notch train` wrote the run, and its fp32 models are not all there: `notch run` would
-/// make more than was asked for.
-bool is_training(const RunPart& part) {
-  const fs::path file = part.directory / "env.json";
-  if (!fs::exists(file)) return false;
-  const Json env = Json::parse(read_file(file), file.string());
-  const Json* command = env.find("command_line");
-  if (!command || !command->is_array()) return false;
-  const Json::Array& words = command->as_array("command_line");
-  const bool trains =
-      words.size() > 1 && words[1].is_string() && words[1].as_string("command_line") == "train";
-  return trains && std::ranges::any_of(part.config.seeds, [&](std::int64_t seed) {
-           return !fs::exists(row_file(part.directory, seed, kBaseRow));
-         });
-}
-
-/// read_results, with the verb that the runs were interrupted in.
-std::vector<SeedResults> finished_results(const std::vector<RunPart>& parts,
-                                          const ExperimentConfig& config,
-                                          const std::string& scored_on) {
-  try {
-    return read_results(parts, config, scored_on);
-  } catch (const Error& e) {
-    if (!std::ranges::all_of(parts, is_training)) throw;
-    ErrorParts told = e.parts();
-    constexpr std::string_view kRun = "notch run ";
-    for (std::size_t at = 0; (at = told.hint.find(kRun, at)) != std::string::npos;)
-      told.hint.replace(at, kRun.size(), "notch train ");
-    throw Error(std::move(told));
   }
 }
 
@@ -197,7 +163,7 @@ int report_command(const Args& args) {
   if (parts.size() > 1 && !args.has("methods")) require_out(args);
   const ExperimentConfig config = merged_config(parts);
   const Data data = load_data(config, token_cache());
-  std::vector<SeedResults> seeds = finished_results(parts, config, scored_hash(config, data));
+  std::vector<SeedResults> seeds = read_results(parts, config, scored_hash(config, data));
   const std::optional<std::string> patterns = args.value("methods");
   if (patterns) seeds = chosen_rows(std::move(seeds), *patterns, "notch report");
   const Report report(config, data, seeds);

@@ -155,7 +155,7 @@ std::vector<Flag> sample_flags() {
 
 int sample_command(const Args& args) {
   nn::Sampling sampling{
-      .temperature = args.number("temperature", 0.8, 0, 100),
+      .temperature = args.number("temperature", 0.8, between(0, 100)),
       .top_k = static_cast<int>(args.integer("top-k", 0, 0, 1'000'000'000)),
       .top_p = args.number("top-p", 1, Domain{.low = 0, .high = 1, .low_open = true})};
   nn::check_sampling(sampling);

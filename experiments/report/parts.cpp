@@ -106,6 +106,22 @@ std::string out_of(const RunPart& part) {
   return end == std::string::npos ? name : name.substr(0, end);
 }
 
+/// Whether `notch train` wrote the run, and its fp32 models are not all there: `notch run` would
+/// make more than was asked for.
+bool is_training(const RunPart& part) {
+  const fs::path file = part.directory / "env.json";
+  if (!fs::exists(file)) return false;
+  const Json env = Json::parse(read_file(file), file.string());
+  const Json* command = env.find("command_line");
+  if (!command || !command->is_array()) return false;
+  const Json::Array& words = command->as_array("command_line");
+  const bool trains =
+      words.size() > 1 && words[1].is_string() && words[1].as_string("command_line") == "train";
+  return trains && std::ranges::any_of(part.config.seeds, [&](std::int64_t seed) {
+           return !fs::exists(row_file(part.directory, seed, kBaseRow));
+         });
+}
+
 /// A complete table or none: an average over what happens to be there would compare rows of
 /// different seeds.
 [[noreturn]] void refuse_missing(const std::map<const RunPart*, std::vector<Missing>>& missing,
@@ -131,11 +147,12 @@ std::string out_of(const RunPart& part) {
       what += str(first ? "" : "; ", p.directory.string(), ": nothing of seed ", absent);
       first = false;
     }
-    hint += str(hint.empty() ? "finish with: " : "; ", "notch run ",
-                shell_word((p.directory / kResolvedConfig).string()),
-                p.shard.is_whole() ? " --resume"
-                                   : str(" --resume --shard ", name_of(p.shard), " --out ",
-                                         shell_word(out_of(p))));
+    hint +=
+        str(hint.empty() ? "finish with: " : "; ", is_training(p) ? "notch train " : "notch run ",
+            shell_word((p.directory / kResolvedConfig).string()),
+            p.shard.is_whole()
+                ? " --resume"
+                : str(" --resume --shard ", name_of(p.shard), " --out ", shell_word(out_of(p))));
   }
   std::string seeds;
   for (const std::int64_t seed : complete) seeds += str(seeds.empty() ? "" : ",", seed);

@@ -48,7 +48,7 @@ TEST_CASE("flags, overrides and positionals may come in any order") {
   CHECK(args.overrides == std::vector<std::string>{"train.lr=1e-3", "quant.bits=[8, 4]"});
   CHECK(args.value("output") == "csv");
   CHECK(args.integer("threads", 0, 0, 64) == 4);
-  CHECK(args.number("temp", 1, -1, 1) == -0.5);
+  CHECK(args.number("temp", 1, between(-1, 1)) == -0.5);
   CHECK(args.has("quiet"));
   CHECK(args.value("resume") == "");
   CHECK_FALSE(args.has("force"));
@@ -118,7 +118,7 @@ TEST_CASE("a flag's number is checked against its range") {
     CHECK(threads(bad).found == bad);
   }
   CHECK(test::error_of([] {
-          parse({"run", "x", "--temp", "nan"}).number("temp", 1, 0, 9);
+          parse({"run", "x", "--temp", "nan"}).number("temp", 1, between(0, 9));
         }).found == "nan");
 }
 
