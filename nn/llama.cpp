@@ -1,13 +1,9 @@
 #include "nn/llama.h"
 
-#include <algorithm>
-#include <bit>
 #include <cmath>
-#include <mutex>
 
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
-#include "autograd/kernels/rotary.h"
 #include "nn/config_reader.h"
 
 namespace notch::nn {
@@ -19,21 +15,6 @@ std::int64_t head_of(const LlamaConfig& c) {
 }
 
 }  // namespace
-
-const Tensor& RotaryPositions::table(std::int64_t used) const {
-  constexpr std::uint64_t kLeast = 1024;
-  const auto wanted = static_cast<std::uint64_t>(std::clamp<std::int64_t>(used, 0, positions_));
-  const std::scoped_lock lock(mutex_);
-  if (tables_.empty() || tables_.back().tensor.rows() < static_cast<std::int64_t>(wanted)) {
-    const std::int64_t n = std::min(
-        positions_, static_cast<std::int64_t>(std::max(kLeast, std::bit_ceil(wanted))));
-    Table longer{.values = FlatBlock(static_cast<std::size_t>(n * HS_))};
-    longer.tensor = {longer.values.flat().data(), {n, HS_}};
-    kernels::rotary_table(longer.values.flat(), n, HS_, theta_);
-    tables_.push_back(std::move(longer));
-  }
-  return tables_.back().tensor;
-}
 
 Var GroupedSelfAttention::mix(Var q, Var k, Var v, KvCache* cache) const {
   check(positions != nullptr, "attention", "has no positions");
@@ -114,7 +95,7 @@ std::vector<Step> LlamaBlock::steps() {
 }
 
 Llama::Llama(const LlamaConfig& c, Values values)
-    : config_(c), positions_(c.block_size, head_of(c), c.rope_theta) {
+    : config_(c), positions_(c.block_size, head_of(c), c.rope_theta, c.rope_scaling) {
   check(c.vocab_size > 0 && c.block_size > 0 && c.n_layer > 0 && c.n_head > 0 && c.n_kv_head > 0 &&
             c.n_embd > 0 && c.n_inner > 0,
         "llama", "a size is not positive: vocab_size ", c.vocab_size, ", block_size ", c.block_size,
@@ -217,151 +198,5 @@ Var Llama::hidden(Graph& g, const Tokens& tokens, KvCache* cache) const {
 }
 
 // ---- files ----
-
-Json Llama::config_json() const {
-  const LlamaConfig& c = config_;
-  Json json = Json::object();
-  json.set("model_type", "llama")
-      .set("architectures", Json(Json::Array{"LlamaForCausalLM"}))
-      .set("num_hidden_layers", c.n_layer)
-      .set("num_attention_heads", c.n_head)
-      .set("num_key_value_heads", c.n_kv_head)
-      .set("hidden_size", c.n_embd)
-      .set("intermediate_size", c.n_inner)
-      .set("max_position_embeddings", c.block_size)
-      .set("vocab_size", c.vocab_size)
-      .set("rms_norm_eps", c.rms_norm_eps)
-      .set("rope_theta", c.rope_theta)
-      .set("rope_scaling", Json())
-      .set("hidden_act", "silu")
-      .set("attention_bias", false)
-      .set("mlp_bias", false)
-      .set("attention_dropout", 0.0)
-      .set("tie_word_embeddings", c.tie_embeddings)
-      .set("bos_token_id", Json())
-      .set("eos_token_id", Json())
-      .set("torch_dtype", "float32");
-  // LlamaConfig's own key; where it says nothing new it stays out, as transformers takes it.
-  if (c.head_dim > 0) json.set("head_dim", c.head_dim);
-  if (!c.ranks.empty()) {
-    Json notch = Json::object();
-    notch.set("version", kFormatVersion).set("ranks", ranks_json(c.ranks));
-    json.set("notch", std::move(notch));
-  }
-  return json;
-}
-
-std::string Llama::description() const {
-  return str(config_.tie_embeddings ? "tied head" : "own head", ", ", config_.n_inner,
-             " channels in the MLP, rotary base ", config_.rope_theta, parts_text(sizes_));
-}
-
-FileNames Llama::file_names() const {
-  return {.prefix = "model.",
-          .table = "embed_tokens.weight",
-          // The angles' speeds, which older versions of transformers stored.
-          .is_buffer = [](std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }};
-}
-
-namespace {
-
-/// Members that say how positions are scaled, which the default way does not look at.
-constexpr std::string_view kOfScaling[] = {"factor",           "original_max_position_embeddings",
-                                           "attention_factor", "beta_fast",
-                                           "beta_slow",        "short_factor",
-                                           "long_factor",      "low_freq_factor",
-                                           "high_freq_factor", "mscale",
-                                           "mscale_all_dim",   "truncate"};
-
-/// What an object says of the rotary positions, under `key` of a config.json: rope_scaling or, where
-/// newer versions of transformers keep it and the base, rope_parameters.
-void read_rotary(const ConfigReader& in, std::string_view key, const std::filesystem::path& path,
-                 LlamaConfig& c) {
-  const Json* object = in.object(key);
-  if (!object) return;
-  const ConfigReader own(*object, path);
-  const bool has_base = key == "rope_parameters";
-  const auto refuse = [&](const std::string& member, const Json& found, std::string expected) {
-    in.refuse(str(key, '.', member), "not supported", found.dump(), std::move(expected));
-  };
-  // The second is the older name of the key.
-  const std::string type = own.text("rope_type", own.text("type", has_base ? "default" : ""));
-  const bool linear = type == "linear" && own.number("factor", 0) == 1;
-  if (type != "default" && !linear) {
-    in.refuse(has_base ? "rope_parameters.rope_type" : key, "not supported", object->dump(),
-              has_base ? "\"default\"" : "null");
-  }
-  for (const auto& [member, value] : object->as_object(key)) {
-    if (value.is_null() || member == "rope_type" || member == "type") continue;
-    if (member == "rope_theta" && has_base) {
-      c.rope_theta = own.number("rope_theta", c.rope_theta);
-    } else if (member == "partial_rotary_factor") {
-      if (own.number(member, 1) != 1) refuse(member, value, "1");
-    } else if (value.is_object() || std::ranges::count(kOfScaling, member) == 0) {
-      refuse(member, value, "no such key");
-    }
-  }
-}
-
-}  // namespace
-
-LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& path) {
-  const ConfigReader in(json, path);
-  // Bounds that keep every product of sizes far inside 64 bits; the file's size bounds memory.
-  LlamaConfig c;
-  c.vocab_size = in.size("vocab_size", 1 << 24);
-  c.block_size = in.size("max_position_embeddings", 1 << 20);
-  c.n_layer = static_cast<int>(in.size("num_hidden_layers", 1 << 12));
-  c.n_embd = in.size("hidden_size", 1 << 16);
-  c.n_inner = in.size("intermediate_size", 1 << 20);
-  c.n_head = static_cast<int>(in.size("num_attention_heads", c.n_embd));
-  c.n_kv_head = in.find("num_key_value_heads")
-                    ? static_cast<int>(in.size("num_key_value_heads", c.n_head))
-                    : c.n_head;
-  if (in.find("head_dim")) c.head_dim = in.size("head_dim", 1 << 16);
-  if (c.head_dim % 2 != 0) {
-    in.refuse("head_dim", "heads have pairs of channels", std::to_string(c.head_dim),
-              "an even number");
-  }
-  if (c.head_dim == 0 && (c.n_embd % c.n_head != 0 || c.n_embd / c.n_head % 2 != 0)) {
-    in.refuse("num_attention_heads", "does not cut hidden_size into heads of an even size",
-              std::to_string(c.n_head), str("a divisor of ", c.n_embd / 2, ", or a head_dim"));
-  }
-  if (c.head_dim * c.n_head == c.n_embd) c.head_dim = 0;
-  if (c.n_head % c.n_kv_head != 0) {
-    in.refuse("num_key_value_heads", "does not divide num_attention_heads",
-              std::to_string(c.n_kv_head), str("a divisor of ", c.n_head));
-  }
-  if (const std::string act = in.text("hidden_act", "silu"); act != "silu" && act != "swish") {
-    in.refuse("hidden_act", "unknown activation", json_quote(act), "\"silu\"");
-  }
-  // rope_interleaved pairs channels as the paper does, which needs other rows of q and k.
-  for (const std::string_view key : {"attention_bias", "mlp_bias", "rope_interleaved"}) {
-    if (in.flag(key, false)) in.refuse(key, "not supported", "true", "false");
-  }
-  if (const double part = in.number("partial_rotary_factor", 1); part != 1) {
-    in.refuse("partial_rotary_factor", "not supported", str(part), "1");
-  }
-  // A window as long as the context hides nothing.
-  if (in.find("sliding_window") && in.flag("use_sliding_window", true)) {
-    const std::int64_t window = in.size("sliding_window", std::int64_t{1} << 32);
-    if (window < c.block_size) {
-      in.refuse("sliding_window", "not supported", std::to_string(window),
-                str("null, or at least ", c.block_size));
-    }
-  }
-  c.rope_theta = in.number("rope_theta", 10000);
-  for (const std::string_view key : {"rope_scaling", "rope_parameters"}) {
-    read_rotary(in, key, path, c);
-  }
-  c.rms_norm_eps = in.number("rms_norm_eps", 1e-6);
-  if (!(c.rope_theta > 0)) in.refuse("rope_theta", "out of range", str(c.rope_theta), "above 0");
-  if (!(c.rms_norm_eps >= 0 && std::isfinite(c.rms_norm_eps))) {
-    in.refuse("rms_norm_eps", "out of range", str(c.rms_norm_eps), "at least 0");
-  }
-  c.tie_embeddings = in.flag("tie_word_embeddings", false);
-  c.ranks = in.ranks([&] { return Llama(c, Model::Values::shapes_only).sizes(); });
-  return c;
-}
 
 }  // namespace notch::nn

@@ -5,15 +5,14 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <filesystem>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "nn/layers.h"
 #include "nn/model.h"
+#include "nn/rotary_positions.h"
 
 namespace notch::nn {
 
@@ -26,33 +25,13 @@ struct LlamaConfig {
   std::int64_t n_embd = 128;
   std::int64_t n_inner = 352;  ///< channels inside the MLP; 8/3 n_embd or more
   double rope_theta = 10000;
+  RopeScaling rope_scaling{};
   double rms_norm_eps = 1e-5;
   bool tie_embeddings = false;        ///< lm_head is embed_tokens
   std::int64_t head_dim = 0;          ///< channels of a head; 0: n_embd / n_head
   std::vector<std::int64_t> ranks{};  ///< Sizes::ranks: q k v, o, gate up, down of each block
 
   bool operator==(const LlamaConfig&) const = default;
-};
-
-/// Sines and cosines of positions: kernels::rotary_table [.., HS], made as far as they are used. A file
-/// may claim a context of a million: what only looks at shapes pays nothing, a short text for itself.
-class RotaryPositions {
- public:
-  RotaryPositions(std::int64_t positions, std::int64_t HS, double theta)
-      : positions_(positions), HS_(HS), theta_(theta) {}
-  /// Angles of at least the first `used` positions, and no more than there are. A table stays when
-  /// a longer one is made, in steps of two, as a tape may still read it.
-  const Tensor& table(std::int64_t used) const;
-
- private:
-  struct Table {
-    FlatBlock values{};
-    Tensor tensor{};
-  };
-  std::int64_t positions_, HS_;
-  double theta_;
-  mutable std::mutex mutex_;
-  mutable std::deque<Table> tables_;  // each longer than the one before
 };
 
 /// x [B, T, C] -> [B, T, C]: every position looks at itself and the ones before it. A = n_head · HS, HS
@@ -110,8 +89,8 @@ class Llama final : public Model {
 };
 
 /// The configuration that a config.json of transformers' LlamaConfig describes; the sizes must be
-/// there. Throws Fault::input, field = the key, for what this model cannot do exactly: scaled,
-/// partial or interleaved rotary embeddings, another activation, biases, windows shorter than the
+/// there. Throws Fault::input, field = the key, for what this model cannot do exactly: rotary
+/// embeddings that are partial, interleaved or scaled otherwise than Llama 3.1's, another activation, biases, windows shorter than the
 /// context.
 LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& path);
 

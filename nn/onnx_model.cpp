@@ -83,10 +83,10 @@ class Builder {
   }
 
   /// Tables of the positions' angles, once.
-  void use_rotary(double theta) {
+  void use_rotary(double theta, const RopeScaling& scaling) {
     const std::int64_t T = sizes_.block_size, HS = head_size();
     std::vector<real> table(static_cast<std::size_t>(T * HS));
-    kernels::rotary_table(table, T, HS, theta);
+    kernels::rotary_table(table, T, HS, theta, rope_divisors(scaling, HS, theta));
     std::vector<float> cosines, sines;
     for (std::size_t i = 0; i < table.size(); ++i) {
       const bool sine = static_cast<std::int64_t>(i) % HS >= HS / 2;
@@ -196,7 +196,7 @@ std::string gpt(Builder& b, const GptConfig& c) {
 }
 
 std::string llama(Builder& b, const LlamaConfig& c) {
-  b.use_rotary(c.rope_theta);
+  b.use_rotary(c.rope_theta, c.rope_scaling);
   std::string x = b.rows("model.embed_tokens", "input_ids", 2);
   for (int l = 0; l < c.n_layer; ++l) {
     const std::string name = str("model.layers.", l), attn = name + ".self_attn.",

@@ -61,15 +61,22 @@ void require_rotary(std::span<const real> out, std::span<const real> x, std::spa
 
 }  // namespace
 
-void rotary_table(std::span<real> table, std::int64_t positions, std::int64_t HS, double theta) {
+void rotary_table(std::span<real> table, std::int64_t positions, std::int64_t HS, double theta,
+                  std::span<const double> divisors) {
   require_extent("rotary", extent("rotary", {positions, HS}), table);
   require_pairs(HS);
   check(theta > 0 && std::isfinite(theta), "rotary", "theta = ", theta, " is not above 0 and finite");
   const Index half = HS / 2;
-  std::vector<double> speeds(static_cast<std::size_t>(half));
-  for (Index i = 0; i < half; ++i)
-    speeds[static_cast<std::size_t>(i)] =
-        elementary::pow(theta, -2 * static_cast<double>(i) / static_cast<double>(HS));
+  check(divisors.empty() || std::ssize(divisors) == half, "rotary", divisors.size(),
+        " divisors of ", half, " angles");
+  std::vector<double> speeds;
+  for (Index i = 0; i < half; ++i) {
+    const double divisor = divisors.empty() ? 1 : divisors[static_cast<std::size_t>(i)];
+    check(divisor > 0 && std::isfinite(divisor), "rotary", "divisor ", divisor,
+          " is not above 0 and finite");
+    speeds.push_back(elementary::pow(theta, -2 * static_cast<double>(i) / static_cast<double>(HS)) /
+                     divisor);
+  }
   for_rows(positions, 64 * HS, [&](Index first, Index last) {
     for (Index t = first; t < last; ++t) {
       real* row = table.data() + t * HS;

@@ -11,10 +11,11 @@
 namespace notch::kernels {
 
 /// table [positions, HS], HS even: the cosines of a position's HS/2 angles, then their sines.
-///   angle(t, i) = t · theta^(-2i / HS),  i in [0, HS/2)
+///   angle(t, i) = t · theta^(-2i / HS) / divisors[i],  i in [0, HS/2); without divisors: 1
 /// Computed in double and rounded once; transformers multiplies in float, which is off by up to
-/// t · 6e-8. Parallel.
-void rotary_table(std::span<real> table, std::int64_t positions, std::int64_t HS, double theta);
+/// t · 6e-8. Parallel. Usage error unless theta and the divisors are above 0 and finite.
+void rotary_table(std::span<real> table, std::int64_t positions, std::int64_t HS, double theta,
+                  std::span<const double> divisors = {});
 
 /// Sizes of x [B, T, H · HS]; row t is turned by row t of the table.
 struct RotaryShape {

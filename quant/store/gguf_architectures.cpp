@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <optional>
 #include <span>
@@ -95,6 +96,29 @@ std::vector<nn::GgufEntry> llama_configuration(const nn::Model& model) {
       {"llama.rope.freq_base", static_cast<float>(c.rope_theta)}};
   all.insert(all.end(), own.begin(), own.end());
   return all;
+}
+
+constexpr const char* kRopeDivisors = "rope_freqs.weight";
+
+std::vector<GgufConstant> llama_constants(const nn::Model& model) {
+  const nn::LlamaConfig& c = dynamic_cast<const nn::Llama&>(model).config();
+  const std::vector<double> divisors =
+      nn::rope_divisors(c.rope_scaling, model.sizes().head_dim, c.rope_theta);
+  if (divisors.empty()) return {};
+  return {{kRopeDivisors, {divisors.begin(), divisors.end()}}};
+}
+
+/// The scaling that has the file's largest divisor and else the numbers of Llama 3.1.
+nn::RopeScaling scaling_of(const nn::GgufFile& file) {
+  nn::RopeScaling scaling;
+  if (!file.tensor(kRopeDivisors)) return scaling;
+  const std::vector<float> divisors = gguf_floats(file, kRopeDivisors);
+  scaling.factor = std::ranges::max(divisors);
+  if (!(scaling.factor >= 1 && std::isfinite(scaling.factor))) {
+    refuse_file(file.path(), kRopeDivisors, "not divisors of angles", str(scaling.factor),
+                "finite, the largest at least 1");
+  }
+  return scaling;
 }
 
 std::int64_t count(const nn::GgufFile& file, const std::string& key, std::int64_t most = 1 << 24) {
@@ -236,6 +260,7 @@ std::unique_ptr<nn::Model> make_llama(const nn::GgufFile& file, bool tied) {
   c.rope_theta = file.find("llama.rope.freq_base")
                      ? number(file, "llama.rope.freq_base", 1e-30, 1e30)
                      : 10000;  // llama.cpp's
+  c.rope_scaling = scaling_of(file);
   return std::make_unique<nn::Llama>(c, nn::Model::Values::shapes_only);
 }
 
@@ -249,12 +274,23 @@ constexpr std::array kArchitectures{
                      .make = make_gpt2},
     GgufArchitecture{.name = "llama",
                      .tensor = llama_tensor,
+                     .constants = llama_constants,
                      .configuration = llama_configuration,
                      .make = make_llama,
                      .row = llama_row},
 };
 
 }  // namespace
+
+std::vector<float> gguf_floats(const nn::GgufFile& file, std::string_view name) {
+  const nn::GgufTensor* t = file.tensor(name);
+  if (!t) refuse_file(file.path(), name, "no such tensor");
+  if (t->type != nn::gguf_type("F32") || t->extents.size() != 1)
+    refuse_file(file.path(), name, "of another type or shape than llama.cpp writes");
+  std::vector<float> values(static_cast<std::size_t>(t->extents[0]));
+  file.read(*t, std::as_writable_bytes(std::span(values)));
+  return values;
+}
 
 const GgufArchitecture* gguf_architecture(std::string_view name) {
   const auto at = std::ranges::find(kArchitectures, name, &GgufArchitecture::name);

@@ -5,7 +5,9 @@
 //         tied; GELU is the tanh form.
 // llama   rows of q and k lie pair by pair: llama.cpp turns channels 2i and 2i + 1 of a head, Hugging
 //         Face's models i and i + half. Row h·S + 2i + s of the file is row h·S + s·S/2 + i of the
-//         parameter, S channels a head. A tied head is left out.
+//         parameter, S channels a head. A tied head is left out. What slow pairs are divided by stands
+//         in rope_freqs.weight, the numbers it is made from nowhere: a file is read whose divisors are
+//         Llama 3.1's for some factor.
 // Source: llama.cpp's src/llama-arch.cpp, src/models, conversion/llama.py (permute).
 #pragma once
 
@@ -21,6 +23,11 @@
 
 namespace notch::quant {
 
+struct GgufConstant {
+  std::string name{};
+  std::vector<float> values{};
+};
+
 struct GgufArchitecture {
   std::string_view name{};       ///< also nn::Architecture's
   bool biases = false;           ///< of every norm and matrix of a block
@@ -28,6 +35,8 @@ struct GgufArchitecture {
   std::string_view positions{};  ///< the parameter of a position table, which stays F32
   /// The tensor that holds a parameter.
   std::string (*tensor)(const std::string& param) = nullptr;
+  /// Tensors that no parameter is in but the configuration decides, F32; null: none.
+  std::vector<GgufConstant> (*constants)(const nn::Model& model) = nullptr;
   /// Keys and values of the configuration.
   std::vector<nn::GgufEntry> (*configuration)(const nn::Model& model) = nullptr;
   /// The model that the metadata describe, its head tied or not, without values. Fault::input naming
@@ -43,6 +52,9 @@ const GgufArchitecture* gguf_architecture(std::string_view name);
 const GgufArchitecture& gguf_architecture_of(const nn::Model& model);
 /// "gpt2 or llama"
 std::string gguf_architecture_names();
+
+/// A vector of F32. Fault::input if it is missing or another type.
+std::vector<float> gguf_floats(const nn::GgufFile& file, std::string_view name);
 
 /// The value of a key. Fault::input if it is missing or of another type.
 template <class T>

@@ -73,10 +73,13 @@ class Writer {
          });
   }
 
-  void add_zeros(const std::string& as, std::int64_t n) {
-    push("", as, *nn::gguf_type("F32"), 1, n, true, [n](std::int64_t, auto& out) {
-      out.resize(out.size() + static_cast<std::size_t>(4 * n));
-    });
+  void add_constant(GgufConstant constant) {
+    const std::int64_t n = std::ssize(constant.values);
+    push("", constant.name, *nn::gguf_type("F32"), 1, n, true,
+         [values = std::move(constant.values)](std::int64_t, auto& out) {
+           const auto bytes = std::as_bytes(std::span(values));
+           out.insert(out.end(), bytes.begin(), bytes.end());
+         });
   }
 
  private:
@@ -215,6 +218,13 @@ void read_tensor(const nn::GgufFile& file, const nn::GgufTensor& t, std::span<re
     refuse_file(file.path(), t.name, "has values that are not finite");
 }
 
+/// Other programs compute it in another precision.
+void require_constant(const nn::GgufFile& file, const GgufConstant& constant) {
+  const auto near = [](float a, float b) { return std::fabs(a - b) <= 1e-5f * std::fabs(b); };
+  if (!std::ranges::equal(gguf_floats(file, constant.name), constant.values, near))
+    refuse_file(file.path(), constant.name, "of other values than this program computes with");
+}
+
 void require_tensors(const nn::GgufFile& file, const GgufArchitecture& architecture,
                      const nn::Model& model) {
   std::set<std::string> wanted;
@@ -230,6 +240,12 @@ void require_tensors(const nn::GgufFile& file, const GgufArchitecture& architect
     if (t->extents != extents) {
       refuse_file(file.path(), name, "of another shape than the metadata says",
                   nn::to_text(t->extents), nn::to_text(extents));
+    }
+  }
+  if (architecture.constants) {
+    for (const GgufConstant& constant : architecture.constants(model)) {
+      wanted.insert(constant.name);
+      require_constant(file, constant);
     }
   }
   for (const nn::GgufTensor& t : file.tensors()) {
@@ -288,10 +304,16 @@ std::vector<Requantized> save_gguf(const nn::Model& model, const std::vector<Nam
         model.token_table().weight == &p || model.head().weight == &p || p.name.starts_with("wpe.");
     if (!architecture.biases || table || !p.name.ends_with(".weight")) continue;
     const std::string bias = p.name.substr(0, p.name.size() - 6) + "bias";
-    if (!model.params().find(bias)) writer.add_zeros(architecture.tensor(bias), p.value.shape[0]);
+    if (!model.params().find(bias))
+      writer.add_constant({architecture.tensor(bias),
+                           std::vector<float>(static_cast<std::size_t>(p.value.shape[0]))});
   }
   if (architecture.head_twice && model.head_is_tied()) {
     writer.add(*model.token_table().weight, "output.weight");
+  }
+  if (architecture.constants) {
+    for (GgufConstant& constant : architecture.constants(model))
+      writer.add_constant(std::move(constant));
   }
   nn::write_gguf(path,
                  metadata_of(architecture, model, vocabulary,

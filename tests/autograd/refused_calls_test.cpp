@@ -201,6 +201,7 @@ TEST_CASE("kernels refuse spans that are too short or negative sizes") {
       [&] { kernels::attention_forward(b, a, qkv, {.B = kHuge, .T = kHuge, .NH = 1, .HS = 4}, b); },
       [&] { kernels::rotary_table(a, 2, 4, 1e4); },
       [&] { kernels::rotary_table(b, 1, 3, 1e4); },
+      [&] { kernels::rotary_table(b, 1, 4, 1e4, std::vector<double>(1, 1.0)); },
       [&] { kernels::rotary_forward(b, b, a, {.B = 1, .T = 2, .H = 1, .HS = 4}); },
       [&] { kernels::rotary_forward(b, a, b, {.B = 1, .T = 2, .H = 1, .HS = 4}); },
       [&] { kernels::rotary_backward(a, b, b, {.B = 1, .T = 2, .H = 1, .HS = 4}); },
@@ -252,6 +253,7 @@ TEST_CASE("kernels refuse settings without a meaning, as ops do") {
     calls.push_back([&, bad] { kernels::dropout_forward(y, x, bad, 1); });
     calls.push_back([&, bad] { kernels::dropout_backward(y, x, 1 - bad, 1); });
     calls.push_back([&, bad] { kernels::rotary_table(y, 1, 4, bad); });
+    calls.push_back([&, bad] { kernels::rotary_table(y, 1, 4, 1e4, std::vector{1.0, bad}); });
     calls.push_back(
         [&, bad] { kernels::distillation_forward(losses, {}, x, x, ids, {.tau = bad}, 2, 2); });
   }

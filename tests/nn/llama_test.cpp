@@ -8,7 +8,6 @@
 #include <set>
 
 #include "autograd/base/rng.h"
-#include "autograd/kernels/rotary.h"
 #include "nn/generate.h"
 #include "nn/model_dir.h"
 #include "tests/base/temporary_directory.h"
@@ -136,25 +135,6 @@ TEST_CASE("no position of a Llama sees a later one, and each feels its place") {
   CHECK(largest > 1e-3);
 }
 
-TEST_CASE("angles are made as far as they are used and stay where they are") {
-  const RotaryPositions positions(3000, 4, 100);
-  Reals whole(3000 * 4);
-  kernels::rotary_table(whole, 3000, 4, 100);
-  std::vector<const Tensor*> tables;
-  // A few, twice as many, all: a request beyond the last is the op's to refuse.
-  for (const auto& [used, made] : {std::pair<std::int64_t, std::int64_t>{10, 1024},
-                                   {1024, 1024},
-                                   {1025, 2048},
-                                   {2049, 3000},
-                                   {9999, 3000}}) {
-    tables.push_back(&positions.table(used));
-    CHECK(tables.back()->rows() == made);
-  }
-  for (const Tensor* t : tables)
-    CHECK(std::ranges::equal(t->flat(), std::span(whole).first(t->flat().size())));
-  CHECK(RotaryPositions(5, 4, 100).table(3).rows() == 5);
-}
-
 TEST_CASE("a Llama's cached logits equal those of one full pass") {
   const auto model = lively();
   const auto ids = some_ids(12);
@@ -271,7 +251,6 @@ TEST_CASE("a Llama's config is read, or refused by its key") {
       {"hidden_act", "gelu"},
       {"attention_bias", true},
       {"mlp_bias", true},
-      {"rope_scaling", Json::object().set("rope_type", "llama3")},
       {"rope_scaling", Json::object().set("factor", 2.0)},
       {"rope_scaling", Json::object().set("type", "linear").set("factor", 2.0)},
       {"rope_scaling", Json::object().set("type", "linear")},
@@ -307,6 +286,47 @@ TEST_CASE("a Llama's config is read, or refused by its key") {
           parsed("rope_scaling",
                  Json::object().set("type", "default").set("partial_rotary_factor", 0.25));
         }).field == "rope_scaling.partial_rotary_factor");
+}
+
+TEST_CASE("scaled positions of a Llama's config.json") {
+  const auto llama3 = [](const char* key, Json value) {
+    Json json = Json::object();
+    json.set("rope_type", "llama3")
+        .set("factor", 4.0)
+        .set("low_freq_factor", 1.0)
+        .set("high_freq_factor", 4.0)
+        .set("original_max_position_embeddings", 16);
+    return key ? std::move(json.set(key, std::move(value))) : std::move(json);
+  };
+  const Json plain = Llama(tiny(), Model::Values::shapes_only).config_json();
+  const auto parsed = [&](const char* where, Json scaling) {
+    Json json = plain;
+    json.set(where, std::move(scaling));
+    return parse_llama_config(json, "c.json");
+  };
+  LlamaConfig scaled = tiny();
+  scaled.rope_scaling = {.factor = 4, .original_context = 16};
+  CHECK(parsed("rope_scaling", llama3(nullptr, {})) == scaled);
+  CHECK(parsed("rope_parameters", llama3("rope_theta", 50.0)) == scaled);
+  CHECK(parse_llama_config(Llama(scaled).config_json(), "c.json") == scaled);
+  CHECK(lively(scaled)->twin()->config_json().dump() == Llama(scaled).config_json().dump());
+  const auto ids = some_ids(12);
+  CHECK(logits_of(*lively(scaled), ids) != logits_of(*lively(), ids));
+  for (const auto& [member, value] :
+       std::vector<std::pair<const char*, Json>>{{"factor", 0.5},
+                                                 {"factor", Json()},
+                                                 {"low_freq_factor", 4.0},
+                                                 {"low_freq_factor", Json()},
+                                                 {"high_freq_factor", -1.0},
+                                                 {"original_max_position_embeddings", 0},
+                                                 {"original_max_position_embeddings", Json()},
+                                                 {"beta_fest", 1.0}}) {
+    CAPTURE(member);
+    const ErrorParts e =
+        test::error_of([&, m = member, v = value] { parsed("rope_scaling", llama3(m, v)); });
+    CHECK(e.fault == Fault::input);
+    CHECK(str(e.where, e.field).find(member) != std::string::npos);
+  }
 }
 
 TEST_CASE("a Llama starts from transformers' initialization") {

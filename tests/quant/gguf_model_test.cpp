@@ -95,6 +95,33 @@ TEST_CASE("a Llama that comes back from GGUF is the one that went") {
   }
 }
 
+TEST_CASE("Llama 3.1's scaled positions go to GGUF and come back") {
+  nn::LlamaConfig config = small_llama(false);
+  config.rope_scaling.factor = 8;
+  config.rope_theta = 5e5;
+  auto model = std::make_unique<nn::Llama>(config);
+  model->init(5);
+  const test::TemporaryDirectory dir;
+  save_gguf(*model, {}, letters(11), {.type = &type("F32")}, "tiny", dir / "m.gguf");
+  const nn::GgufFile file = nn::GgufFile::open(dir / "m.gguf");
+  const nn::GgufTensor* t = file.tensor("rope_freqs.weight");
+  CHECK((t->type->name == "F32" && t->extents == std::vector<std::int64_t>{8}));
+  std::vector<float> divisors(8);
+  file.read(*t, std::as_writable_bytes(std::span(divisors)));
+  // Heads of 16: pair i turns once in 2 pi 500000^(i/8) positions: 863 at i = 3, 4443 at 4, 22907 at 5.
+  CHECK(std::vector(divisors.begin(), divisors.begin() + 4) == std::vector<float>(4, 1));
+  CHECK(divisors[4] == Approx(2.69453).epsilon(1e-5));  // as rotary_positions_test has it
+  CHECK(std::vector(divisors.begin() + 5, divisors.end()) == std::vector<float>(3, 8));
+  const GgufModel back = load_gguf(dir / "m.gguf");
+  CHECK(dynamic_cast<const nn::Llama&>(*back.model).config() == config);
+  CHECK(test::same_bits(test::logits(*back.model), test::logits(*model)));
+
+  // Divisors of another kind of scaling, or of another context.
+  config.rope_scaling.original_context = 4096;
+  save_gguf(nn::Llama(config), {}, letters(11), {.type = &type("F32")}, "tiny", dir / "o.gguf");
+  CHECK(error_of([&] { load_gguf(dir / "o.gguf"); }).field == "rope_freqs.weight");
+}
+
 TEST_CASE("rows of q and k lie in llama.cpp's order") {
   // conversion/llama.py, permute: reshape(heads, 2, S/2, in).swapaxes(1, 2): a head of S = 16 rows
   // 0 … 15 becomes 0, 8, 1, 9, 2, 10, …
