@@ -17,7 +17,7 @@ std::uint64_t stream_of(std::int64_t step, std::int64_t micro) {
 
 }  // namespace
 
-void batch(std::span<const std::uint16_t> tokens, const BatchSpec& spec, std::int64_t step,
+void batch(std::span<const std::int32_t> tokens, const BatchSpec& spec, std::int64_t step,
            std::int64_t micro, std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
   const auto N = static_cast<std::int64_t>(tokens.size());
   const std::int64_t B = spec.B, T = spec.T;
@@ -55,7 +55,7 @@ Window EvalWindows::operator[](std::int64_t i) const {
   return {i * T_, i < full_ ? T_ : tail_};
 }
 
-void fill_window(std::span<const std::uint16_t> tokens, Window window,
+void fill_window(std::span<const std::int32_t> tokens, Window window,
                  std::span<std::int32_t> inputs, std::span<std::int32_t> targets) {
   const auto start = static_cast<std::size_t>(window.start);
   const auto length = static_cast<std::size_t>(window.length);

@@ -28,7 +28,7 @@ struct BatchSpec {
 ///   sequential  s_b = (w mod M) T  with  w = (step micro_steps + micro) B + b
 ///               over the M = floor((N - 1) / T) windows
 /// Throws Fault::usage when N < T + 1, a size does not fit or an index is out of range.
-void batch(std::span<const std::uint16_t> tokens, const BatchSpec& spec, std::int64_t step,
+void batch(std::span<const std::int32_t> tokens, const BatchSpec& spec, std::int64_t step,
            std::int64_t micro, std::span<std::int32_t> inputs, std::span<std::int32_t> targets);
 
 /// One evaluation window: `length` inputs from `start`, and the tokens after each as targets.
@@ -54,7 +54,7 @@ class EvalWindows {
 };
 
 /// Copies one window; inputs and targets have its length.
-void fill_window(std::span<const std::uint16_t> tokens, Window window,
+void fill_window(std::span<const std::int32_t> tokens, Window window,
                  std::span<std::int32_t> inputs, std::span<std::int32_t> targets);
 
 }  // namespace notch::data

@@ -41,7 +41,7 @@ void check_splits(const Splits& s) {
 }
 
 /// Bytes of `text` per token of `ids` that is predicted.
-double bytes_per_token(std::string_view text, const std::vector<std::uint16_t>& ids,
+double bytes_per_token(std::string_view text, const std::vector<std::int32_t>& ids,
                        const Tokenizer& tokenizer) {
   if (ids.size() < 2) return 0;
   return static_cast<double>(text.size() - tokenizer.token(ids.front()).size()) /
@@ -127,9 +127,9 @@ TokenData tokenize(const Corpus& corpus, const Tokenizer& tokenizer, const fs::p
                     : sha256(str("tokens\n", corpus.sha256, "\n", tokenizer.definition_hash(), "\n",
                                  corpus.train_bytes, "\n", corpus.val_bytes, "\n", form));
   if (cache.empty() || !read_token_cache(cache, key, tokens)) {
-    tokens.train = tokenizer.encode16(corpus.train());
-    tokens.val = tokenizer.encode16(corpus.val());
-    tokens.test = tokenizer.encode16(corpus.test());
+    tokens.train = tokenizer.encode(corpus.train());
+    tokens.val = tokenizer.encode(corpus.val());
+    tokens.test = tokenizer.encode(corpus.test());
     if (!cache.empty()) write_token_cache(cache, key, tokens);
   }
   tokens.val_bytes_per_token = bytes_per_token(corpus.val(), tokens.val, tokenizer);

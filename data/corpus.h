@@ -65,7 +65,7 @@ fs::path find_text(const fs::path& path);
 Corpus load_corpus(const fs::path& path, const Splits& splits);
 
 struct TokenData {
-  std::vector<std::uint16_t> train{}, val{}, test{};
+  std::vector<std::int32_t> train{}, val{}, test{};
   int vocab_size = 0;
   /// Bytes of a split's text per predicted token: all tokens but the first, which nothing predicts.
   /// bits per byte = loss in nats / ln 2 / this.

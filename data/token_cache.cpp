@@ -14,7 +14,7 @@ constexpr std::size_t kHashDigits = 64;
 
 struct Header {
   char magic[8] = {'N', 'O', 'T', 'C', 'H', 'T', 'O', 'K'};
-  std::uint32_t version = 2;
+  std::uint32_t version = 3;
   std::uint32_t vocab_size = 0;
   char key[kHashDigits] = {};
   std::uint64_t train = 0, val = 0, test = 0;
@@ -30,12 +30,13 @@ Header header_of(const std::string& key, const TokenData& tokens) {
   return h;
 }
 
-bool ids_below(const std::vector<std::uint16_t>& ids, int vocab_size) {
-  return std::all_of(ids.begin(), ids.end(), [=](std::uint16_t id) { return id < vocab_size; });
+bool ids_below(const std::vector<std::int32_t>& ids, int vocab_size) {
+  return std::all_of(ids.begin(), ids.end(),
+                     [=](std::int32_t id) { return id >= 0 && id < vocab_size; });
 }
 
-std::string_view bytes_of(const std::vector<std::uint16_t>& ids) {
-  return {reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(std::uint16_t)};
+std::string_view bytes_of(const std::vector<std::int32_t>& ids) {
+  return {reinterpret_cast<const char*>(ids.data()), ids.size() * sizeof(std::int32_t)};
 }
 
 bool read(const fs::path& path, const std::string& key, TokenData& tokens) {
@@ -43,7 +44,7 @@ bool read(const fs::path& path, const std::string& key, TokenData& tokens) {
   if (file.size() < sizeof(Header) + kHashDigits) return false;
   Header found;
   std::memcpy(&found, file.data(), sizeof found);
-  const std::uint64_t ids = (file.size() - sizeof found - kHashDigits) / sizeof(std::uint16_t);
+  const std::uint64_t ids = (file.size() - sizeof found - kHashDigits) / sizeof(std::int32_t);
   if (found.train > ids || found.val > ids - found.train) return false;
   if (found.test != ids - found.train - found.val) return false;
   const std::string_view body(file.data(), file.size() - kHashDigits);
@@ -54,7 +55,7 @@ bool read(const fs::path& path, const std::string& key, TokenData& tokens) {
   const Header expected = header_of(key, tokens);
   if (std::memcmp(&found, &expected, sizeof found) != 0) return false;
   const char* from = file.data() + sizeof found;
-  for (std::vector<std::uint16_t>* split : {&tokens.train, &tokens.val, &tokens.test}) {
+  for (std::vector<std::int32_t>* split : {&tokens.train, &tokens.val, &tokens.test}) {
     const std::size_t bytes = bytes_of(*split).size();
     if (bytes > 0) std::memcpy(split->data(), from, bytes);
     from += bytes;

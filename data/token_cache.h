@@ -1,5 +1,5 @@
 // The token cache's file; corpus.h says when it is used. Layout: a fixed header, the ids of the
-// training, validation and test splits (16 bits each), then the SHA-256 (64 hexadecimal digits) of
+// training, validation and test splits (32 bits each), then the SHA-256 (64 hexadecimal digits) of
 // everything before it.
 #pragma once
 

@@ -226,16 +226,15 @@ std::pair<std::size_t, std::int32_t> Tokenizer::next_added(const Search& search,
   return {end, -1};
 }
 
-template <class Id>
-std::vector<Id> Tokenizer::encode_as(std::string_view text) const {
-  std::vector<Id> out;
+std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
+  std::vector<std::int32_t> out;
   out.reserve(kind_ == TokenizerKind::bpe ? text.size() / 3 : text.size());
   // Words repeat: each distinct one is merged once per call, and its ids are a part of `merged`.
   struct Ids {
     std::size_t begin = 0, end = 0;
   };
   std::unordered_map<std::string_view, Ids> words;
-  std::vector<Id> merged;
+  std::vector<std::int32_t> merged;
   std::vector<std::int32_t> ids;
   const auto merge_word = [&](std::size_t begin, std::size_t end) {
     ids.clear();
@@ -248,7 +247,7 @@ std::vector<Id> Tokenizer::encode_as(std::string_view text) const {
       merges_.apply(ids);
     }
     const std::size_t before = merged.size();
-    for (const std::int32_t id : ids) merged.push_back(static_cast<Id>(id));
+    merged.insert(merged.end(), ids.begin(), ids.end());
     return Ids{before, merged.size()};
   };
   const auto encode_words = [&](std::size_t begin, std::size_t text_end) {
@@ -266,7 +265,7 @@ std::vector<Id> Tokenizer::encode_as(std::string_view text) const {
   };
   const auto encode_rest = [&](std::size_t begin, std::size_t end) {
     if (kind_ == TokenizerKind::bpe) return encode_words(begin, end);
-    for (std::size_t i = begin; i < end; ++i) out.push_back(static_cast<Id>(id_of_byte(text, i)));
+    for (std::size_t i = begin; i < end; ++i) out.push_back(id_of_byte(text, i));
   };
   // Calls rest(begin, end) for what is between the tokens of `search` in [begin, end).
   const auto split = [&](const Search& search, std::size_t begin, std::size_t end,
@@ -276,7 +275,7 @@ std::vector<Id> Tokenizer::encode_as(std::string_view text) const {
       rest(begin, at);
       begin = at;
       if (id < 0) break;
-      out.push_back(static_cast<Id>(id));
+      out.push_back(id);
       begin += token(id).size();
     }
   };
@@ -285,22 +284,6 @@ std::vector<Id> Tokenizer::encode_as(std::string_view text) const {
     split(searches_[1], begin, end, encode_rest);
   });
   return out;
-}
-
-std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
-  return encode_as<std::int32_t>(text);
-}
-
-std::vector<std::uint16_t> Tokenizer::encode16(std::string_view text) const {
-  if (vocab_size() > 65536) {
-    throw Error({.fault = Fault::input,
-                 .where = "tokenizer",
-                 .what = "has too many tokens to train or score on: ids of texts have 16 bits",
-                 .found = str(vocab_size(), " tokens"),
-                 .expected = "at most 65536",
-                 .hint = "use a model with a smaller vocabulary"});
-  }
-  return encode_as<std::uint16_t>(text);
 }
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids) const {

@@ -73,10 +73,6 @@ class Tokenizer {
   /// its offset when the vocabulary lacks one, or a character that NFC may change (Vocabulary::nfc).
   std::vector<std::int32_t> encode(std::string_view text) const;
 
-  /// As encode, in 16 bits: for whole corpora. Throws Fault::input for a vocabulary of more than
-  /// 65536 tokens.
-  std::vector<std::uint16_t> encode16(std::string_view text) const;
-
   /// The bytes of `ids`; a prefix of a text may end inside a UTF-8 sequence. Errors as `token`.
   std::string decode(std::span<const std::int32_t> ids) const;
 
@@ -92,8 +88,6 @@ class Tokenizer {
   };
 
   Tokenizer(TokenizerKind kind, Vocabulary vocabulary);
-  template <class Id>
-  std::vector<Id> encode_as(std::string_view text) const;
   std::int32_t id_of_byte(std::string_view text, std::size_t offset) const;
   /// Throws Fault::input for a character of [begin, end) that is not is_kept_by_nfc.
   void require_nfc(std::string_view text, std::size_t begin, std::size_t end) const;

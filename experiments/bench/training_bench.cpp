@@ -247,8 +247,8 @@ BenchSubject bench_shape(std::string_view name, const std::vector<std::string>& 
                        .origins = loaded.origins};
   subject.tokens.resize(std::size_t{1} << 18);
   Rng rng(1);
-  for (std::uint16_t& token : subject.tokens) {
-    token = static_cast<std::uint16_t>(rng.below(static_cast<std::uint64_t>(shape->vocab_size)));
+  for (std::int32_t& token : subject.tokens) {
+    token = static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(shape->vocab_size)));
   }
   return subject;
 }

@@ -28,7 +28,7 @@ struct BenchSubject {
   std::string name{};  ///< of the shape, or the configuration's
   ExperimentConfig config{};
   int vocab_size = 0;
-  std::vector<std::uint16_t> tokens{};
+  std::vector<std::int32_t> tokens{};
   Origins origins{};  ///< of the configuration's values
 };
 

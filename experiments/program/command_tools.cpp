@@ -373,9 +373,9 @@ std::vector<std::string> size_lines(const Artefact& artefact) {
   return lines;
 }
 
-std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
-                                  const std::string& where) {
-  return about(where, [&] { return tokenizer.encode16(text); });
+std::vector<std::int32_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
+                                 const std::string& where) {
+  return about(where, [&] { return tokenizer.encode(text); });
 }
 
 TokenizedText open_text(const Args& args, const fs::path& file, const Artefact& artefact,
@@ -406,7 +406,7 @@ TokenizedText open_text(const Args& args, const fs::path& file, const Artefact& 
   if (part.max_windows > 0 && (std::ssize(out.tokens) - 1) / T >= part.max_windows) {
     out.tokens.resize(static_cast<std::size_t>(part.max_windows * T + 1));
   }
-  for (const std::uint16_t id : std::span(out.tokens).subspan(1)) {
+  for (const std::int32_t id : std::span(out.tokens).subspan(1)) {
     out.bytes += static_cast<std::int64_t>(tokenizer.token(id).size());
   }
   out.bytes_per_token = static_cast<double>(out.bytes) / static_cast<double>(out.tokens.size() - 1);

@@ -113,7 +113,7 @@ std::vector<std::string> size_lines(const Artefact& artefact);
 /// A text as one model sees it.
 struct TokenizedText {
   std::string name{}, sha256{};
-  std::vector<std::uint16_t> tokens{};
+  std::vector<std::int32_t> tokens{};
   std::int64_t bytes = 0;      ///< that the scored tokens stand for: all but the first token's
   double bytes_per_token = 0;  ///< of those
 };
@@ -131,8 +131,8 @@ auto about(const std::string& where, const Body& body) {
 }
 
 /// The ids of `text`, to score; an error is about `where`.
-std::vector<std::uint16_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
-                                  const std::string& where);
+std::vector<std::int32_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
+                                 const std::string& where);
 
 /// What of a text is wanted.
 struct TextPart {

@@ -143,7 +143,7 @@ int eval_as_llama(const Args& args) {
   const data::Corpus corpus = data::load_corpus(*args.value("text"), {});
   std::string_view wanted = corpus.text;
   if (wanted.ends_with('\n')) wanted.remove_suffix(1);  // as llama.cpp reads a prompt's file
-  std::vector<std::uint16_t> tokens = encode(model.tokenizer, wanted, *args.value("text"));
+  std::vector<std::int32_t> tokens = encode(model.tokenizer, wanted, *args.value("text"));
   if (protocol.before) tokens.insert(tokens.begin(), *protocol.before);
   const LlamaPerplexity e =
       llama_perplexity(model.model(), tokens, protocol, base ? &base->model() : nullptr);

@@ -22,7 +22,7 @@ std::int64_t windows_per_batch(std::int64_t T) {
 
 }  // namespace
 
-DumpWindows::DumpWindows(std::span<const std::uint16_t> tokens, std::int64_t block_size,
+DumpWindows::DumpWindows(std::span<const std::int32_t> tokens, std::int64_t block_size,
                          std::int64_t N)
     : N_(N), T_(block_size) {
   const data::EvalWindows all(std::ssize(tokens), T_);

@@ -14,7 +14,7 @@ namespace notch::experiments {
 class DumpWindows {
  public:
   /// T = block_size. Throws Fault::usage when the text has fewer than N full windows.
-  DumpWindows(std::span<const std::uint16_t> tokens, std::int64_t block_size, std::int64_t N);
+  DumpWindows(std::span<const std::int32_t> tokens, std::int64_t block_size, std::int64_t N);
   std::int64_t count() const { return N_; }
   /// Windows [first, first + n) as a batch.
   nn::Batch batch(std::int64_t first, std::int64_t n) const;

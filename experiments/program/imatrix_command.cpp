@@ -49,9 +49,9 @@ int imatrix_command(const Args& args) {
   const std::int64_t context = artefact.model().sizes().block_size;
   const std::int64_t ctx = args.integer("ctx", std::min<std::int64_t>(512, context), 1, context);
   const data::Corpus corpus = data::load_corpus(text, {});
-  std::vector<std::uint16_t> tokens = encode(artefact.tokenizer, corpus.text, text.string());
+  std::vector<std::int32_t> tokens = encode(artefact.tokenizer, corpus.text, text.string());
   const auto before = token_before(artefact.tokenizer.vocabulary());
-  if (before) tokens.insert(tokens.begin(), static_cast<std::uint16_t>(*before));
+  if (before) tokens.insert(tokens.begin(), *before);
   const std::int64_t whole = std::ssize(tokens) / ctx;
   if (whole == 0) {
     throw Error({.fault = Fault::input,

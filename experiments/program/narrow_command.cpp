@@ -21,7 +21,7 @@ struct Windows {
   std::vector<std::int32_t> ids{};
   std::vector<nn::Tokens> batches{};
 
-  Windows(const std::vector<std::uint16_t>& tokens, std::int64_t T, std::int64_t n) {
+  Windows(const std::vector<std::int32_t>& tokens, std::int64_t T, std::int64_t n) {
     n = std::min(n, std::ssize(tokens) / T);
     ids.assign(tokens.begin(), tokens.begin() + n * T);
     constexpr std::int64_t kPerBatch = 16;

@@ -109,10 +109,10 @@ Data small(const Data& data, bool bytes) {
 }
 
 data::TokenData small(const data::TokenData& all, int vocab_size, std::ptrdiff_t context) {
-  const auto take = [&](const std::vector<std::uint16_t>& from, std::ptrdiff_t windows) {
+  const auto take = [&](const std::vector<std::int32_t>& from, std::ptrdiff_t windows) {
     const std::ptrdiff_t n = std::min(windows * context + 1, std::ssize(from));
     std::vector some(from.begin(), from.begin() + n);
-    for (std::uint16_t& id : some) id = static_cast<std::uint16_t>(id % vocab_size);
+    for (std::int32_t& id : some) id %= vocab_size;
     return some;
   };
   return {.train = take(all.train, kSteps),

@@ -25,7 +25,7 @@ struct WindowBatch {
 
 /// Calls body(batch, index of its first window) over all windows of a split in order.
 template <class Body>
-void for_window_batches(std::span<const std::uint16_t> tokens, std::int64_t block_size,
+void for_window_batches(std::span<const std::int32_t> tokens, std::int64_t block_size,
                         std::int64_t limit, const Body& body) {
   const data::EvalWindows windows(std::ssize(tokens), block_size);
   const std::int64_t n = limit > 0 ? std::min(limit, windows.size()) : windows.size();
@@ -70,7 +70,7 @@ void require_finite(double loss, std::string_view what) {
                .hint = "the model holds a NaN or an infinity; `notch inspect` names the tensor"});
 }
 
-Evaluation evaluate_against(nn::Model& model, std::span<const std::uint16_t> tokens,
+Evaluation evaluate_against(nn::Model& model, std::span<const std::int32_t> tokens,
                             double bytes_per_token, KeptLogits* base,
                             const EvaluationLimits& limits) {
   const auto vocabulary = [](const nn::Model& m) { return m.sizes().vocab_size; };
@@ -144,7 +144,7 @@ Evaluation evaluate_against(nn::Model& model, std::span<const std::uint16_t> tok
 
 }  // namespace
 
-Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
+Evaluation evaluate(nn::Model& model, std::span<const std::int32_t> tokens, double bytes_per_token,
                     nn::Model* base, const EvaluationLimits& limits) {
   std::optional<KeptLogits> once;
   if (base) once.emplace(*base, tokens, 0);

@@ -39,7 +39,7 @@ struct EvaluationLimits {
 
 /// Scores `tokens` with `model` in windows of its block_size; against `base` if given, which must
 /// share the vocabulary. Throws Fault::numeric when a loss is not finite.
-Evaluation evaluate(nn::Model& model, std::span<const std::uint16_t> tokens, double bytes_per_token,
+Evaluation evaluate(nn::Model& model, std::span<const std::int32_t> tokens, double bytes_per_token,
                     nn::Model* base = nullptr, const EvaluationLimits& limits = {});
 /// The same, the same bits, for one of many models that are compared with a base on its text.
 Evaluation evaluate(nn::Model& model, double bytes_per_token, KeptLogits& base);

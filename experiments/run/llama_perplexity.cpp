@@ -116,7 +116,7 @@ void check_context(const nn::Model& model, std::int64_t ctx) {
 
 }  // namespace
 
-LlamaPerplexity llama_perplexity(nn::Model& model, std::span<const std::uint16_t> tokens,
+LlamaPerplexity llama_perplexity(nn::Model& model, std::span<const std::int32_t> tokens,
                                  const LlamaProtocol& protocol, nn::Model* base) {
   const std::int64_t ctx = protocol.ctx, V = model.sizes().vocab_size;
   check_context(model, ctx);

@@ -47,13 +47,13 @@ struct LlamaPerplexity {
 
 struct LlamaProtocol {
   std::int64_t ctx = 512;
-  std::optional<std::uint16_t> before{};  ///< the token in place of each chunk's first
+  std::optional<std::int32_t> before{};   ///< the token in place of each chunk's first
   std::int64_t chunks = 0;                ///< the first so many; 0: all
 };
 
 /// Throws Fault::input when the text has fewer than 2·ctx tokens, Fault::usage when ctx is beyond the
 /// context of a model or below 4, Fault::numeric when a loss is not finite. The base must share the vocabulary.
-LlamaPerplexity llama_perplexity(nn::Model& model, std::span<const std::uint16_t> tokens,
+LlamaPerplexity llama_perplexity(nn::Model& model, std::span<const std::int32_t> tokens,
                                  const LlamaProtocol& protocol, nn::Model* base = nullptr);
 
 }  // namespace notch::experiments

@@ -50,12 +50,12 @@ class LogitPieces {
 /// those that fit into `bytes` are computed once, the others every time.
 class KeptLogits {
  public:
-  KeptLogits(nn::Model& model, std::span<const std::uint16_t> text,
+  KeptLogits(nn::Model& model, std::span<const std::int32_t> text,
              std::size_t bytes = std::size_t{1} << 28)
       : model_(model), text_(text), pieces_(model), left_(bytes) {}
 
   nn::Model& model() const { return model_; }
-  std::span<const std::uint16_t> text() const { return text_; }
+  std::span<const std::int32_t> text() const { return text_; }
 
   /// The text is read from its beginning.
   void restart() { window_ = -1; }
@@ -77,7 +77,7 @@ class KeptLogits {
 
  private:
   nn::Model& model_;
-  std::span<const std::uint16_t> text_;
+  std::span<const std::int32_t> text_;
   LogitPieces pieces_;
   std::size_t left_;
   std::int64_t window_ = -1;  // the batch that has been read begins with it

@@ -56,7 +56,7 @@ bool mixes(const ExperimentConfig& config, const quant::Method& method) {
 
 MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method,
                      const quant::Plan& plan, nn::Model& model,
-                     std::span<const nn::Tokens> calibration, std::span<const std::uint16_t> train,
+                     std::span<const nn::Tokens> calibration, std::span<const std::int32_t> train,
                      std::uint64_t seed, const fs::path& kept, quant::MixedGoal goal) {
   ExperimentConfig weighing = config;
   weighing.calib.windows = config.quant.options.mixed.windows;

@@ -29,7 +29,7 @@ struct MixedPlan {
 /// same windows, of the whole model as it will be run. Throws as quant::mix.
 MixedPlan mixed_plan(const ExperimentConfig& config, const quant::Method& method,
                      const quant::Plan& plan, nn::Model& model,
-                     std::span<const nn::Tokens> calibration, std::span<const std::uint16_t> train,
+                     std::span<const nn::Tokens> calibration, std::span<const std::int32_t> train,
                      std::uint64_t seed, const std::filesystem::path& kept,
                      quant::MixedGoal goal = {});
 

@@ -23,7 +23,7 @@ std::string as_utf8(std::string_view bytes) {
 }
 
 /// After the end of the first line.
-std::size_t begin_of_line(const data::Tokenizer& tokenizer, std::span<const std::uint16_t> text) {
+std::size_t begin_of_line(const data::Tokenizer& tokenizer, std::span<const std::int32_t> text) {
   const std::size_t searched = std::min<std::size_t>(text.size(), kSearched);
   for (std::size_t i = 0; i + 1 < searched; ++i) {
     if (tokenizer.token(text[i]).ends_with('\n')) return i + 1;
@@ -34,7 +34,7 @@ std::size_t begin_of_line(const data::Tokenizer& tokenizer, std::span<const std:
 }  // namespace
 
 TextSample sample_text(const nn::Model& model, const data::Tokenizer& tokenizer,
-                       std::span<const std::uint16_t> scored, std::uint64_t seed) {
+                       std::span<const std::int32_t> scored, std::uint64_t seed) {
   const std::int64_t half = std::max<std::int64_t>(model.sizes().block_size / 2, 1);
   const auto rest = scored.subspan(begin_of_line(tokenizer, scored));
   const auto length = static_cast<std::size_t>(std::min({kPrompt, half, std::ssize(rest)}));

@@ -19,6 +19,6 @@ inline constexpr double kSampleTemperature = 0.8;
 /// context at most: the first line of `scored`, or its beginning where no line ends in the first
 /// thousand tokens. What is not UTF-8 in the bytes that a model writes becomes U+FFFD.
 TextSample sample_text(const nn::Model& model, const data::Tokenizer& tokenizer,
-                       std::span<const std::uint16_t> scored, std::uint64_t seed);
+                       std::span<const std::int32_t> scored, std::uint64_t seed);
 
 }  // namespace notch::experiments

@@ -56,7 +56,7 @@ std::string hash_of_model(const std::filesystem::path& dir) {
 /// A text that was put together from copies has its end in its beginning too.
 void require_unseen(const ExperimentConfig& config, const Data& data) {
   const ScoredText scored = scored_text(config, data);
-  const std::vector<std::uint16_t>& train = data.source.tokens.train;
+  const std::vector<std::int32_t>& train = data.source.tokens.train;
   const auto at =
       std::search(train.begin(), train.end(), scored.tokens.begin(), scored.tokens.end());
   if (at == train.end()) return;
@@ -353,7 +353,7 @@ void check_calibration(const ExperimentConfig& config, std::size_t train_tokens,
 }
 
 Calibration::Calibration(const ExperimentConfig& config, const nn::Model& model,
-                         std::span<const std::uint16_t> train, std::uint64_t seed) {
+                         std::span<const std::int32_t> train, std::uint64_t seed) {
   const std::int64_t T = config.model.block_size;
   const std::int64_t windows = calibration_windows(config, train.size());
   const auto size = static_cast<std::size_t>(T);

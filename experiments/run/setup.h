@@ -31,7 +31,7 @@ struct Data {
 /// What the rows of a table are scored on.
 struct ScoredText {
   std::string_view name{};  ///< "validation" or "test"
-  std::span<const std::uint16_t> tokens{};
+  std::span<const std::int32_t> tokens{};
   double bytes_per_token = 0;
 };
 ScoredText scored_text(const ExperimentConfig& config, const Data& data);
@@ -102,7 +102,7 @@ void check_calibration(const ExperimentConfig& config, std::size_t train_tokens,
 class Calibration {
  public:
   Calibration(const ExperimentConfig& config, const nn::Model& model,
-              std::span<const std::uint16_t> train, std::uint64_t seed);
+              std::span<const std::int32_t> train, std::uint64_t seed);
   std::span<const nn::Tokens> batches() const { return batches_; }
   std::int64_t tokens() const { return static_cast<std::int64_t>(ids_.size()); }
   const std::string& sha256() const { return sha256_; }  ///< of the ids
@@ -116,7 +116,7 @@ class Calibration {
 /// The calibration texts of a seed: one for all rows that want the same.
 class CalibrationTexts {
  public:
-  CalibrationTexts(std::span<const std::uint16_t> train, std::uint64_t seed)
+  CalibrationTexts(std::span<const std::int32_t> train, std::uint64_t seed)
       : train_(train), seed_(seed) {}
 
   /// As Calibration; of one `writer`, which must outlive this, the same text is made once.
@@ -131,7 +131,7 @@ class CalibrationTexts {
     const nn::Model* writer = nullptr;  ///< null: nobody, it is of the training split
     std::shared_ptr<const Calibration> text{};
   };
-  std::span<const std::uint16_t> train_;
+  std::span<const std::int32_t> train_;
   std::uint64_t seed_;
   std::vector<Made> made_{};
 };

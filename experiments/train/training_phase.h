@@ -67,7 +67,7 @@ struct UpdateReport {
 /// What takes part besides the model.
 struct TrainParts {
   nn::Model& model;
-  std::span<const std::uint16_t> tokens{};
+  std::span<const std::int32_t> tokens{};
   std::vector<nn::Addition*> additions{};
   bool frozen = false;  ///< the model stays as it is: the additions alone are trained, and kept
   nn::Model* teacher = nullptr;  ///< distil from it

@@ -14,9 +14,9 @@ using namespace notch::data;
 using Ids = std::vector<std::int32_t>;
 
 /// A split whose tokens are their own positions.
-std::vector<std::uint16_t> positions(int n) {
-  std::vector<std::uint16_t> tokens(static_cast<std::size_t>(n));
-  std::iota(tokens.begin(), tokens.end(), std::uint16_t{0});
+std::vector<std::int32_t> positions(int n) {
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(n));
+  std::iota(tokens.begin(), tokens.end(), 0);
   return tokens;
 }
 
@@ -25,7 +25,7 @@ struct Filled {
   bool operator==(const Filled&) const = default;
 };
 
-Filled filled(const std::vector<std::uint16_t>& tokens, const BatchSpec& spec, std::int64_t step,
+Filled filled(const std::vector<std::int32_t>& tokens, const BatchSpec& spec, std::int64_t step,
               std::int64_t micro = 0) {
   const auto n = static_cast<std::size_t>(spec.B * spec.T);
   Filled f{Ids(n), Ids(n)};

@@ -86,13 +86,6 @@ TEST_CASE("bpe encodes by the merges of the worked example") {
   CHECK(t.token(258) == " low");
 }
 
-TEST_CASE("16-bit ids are the same ids") {
-  const Tokenizer t = Tokenizer::train(std::string(kText) + std::string(kText), 280);
-  const std::vector<std::int32_t> wide = t.encode(kText);
-  const std::vector<std::uint16_t> narrow = t.encode16(kText);
-  CHECK(std::vector<std::int32_t>(narrow.begin(), narrow.end()) == wide);
-}
-
 TEST_CASE("a tokenizer of any kind comes back from its directory the same") {
   test::TemporaryDirectory d;
   const Tokenizer all[] = {Tokenizer::bytes(), Tokenizer::characters(kText),

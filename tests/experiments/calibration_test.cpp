@@ -49,8 +49,8 @@ TEST_CASE("calibration text is at most the training text, once") {
   ExperimentConfig config;
   config.model = {.n_layer = 1, .n_head = 1, .n_embd = 2, .block_size = 5};
   const auto model = make_model(config, 50);
-  std::vector<std::uint16_t> train;
-  for (std::uint16_t t = 0; t < 43; ++t) train.push_back(t);  // 8 windows of 5, and 3 tokens more
+  std::vector<std::int32_t> train;
+  for (std::int32_t t = 0; t < 43; ++t) train.push_back(t);  // 8 windows of 5, and 3 tokens more
   const auto ids = [&](int windows) {
     config.calib.windows = windows;
     std::vector<std::int32_t> all;
@@ -96,8 +96,8 @@ TEST_CASE("rows that want the same calibration text share it") {
   const auto a = make_model(config, 50), b = make_model(config, 50);
   a->init(1);
   b->init(2);
-  std::vector<std::uint16_t> train;
-  for (std::uint16_t t = 0; t < 43; ++t) train.push_back(t);
+  std::vector<std::int32_t> train;
+  for (std::int32_t t = 0; t < 43; ++t) train.push_back(t);
   CalibrationTexts texts(train, 1);
   const auto of_train = texts.of(config, *a);
   CHECK(of_train->sha256() == Calibration(config, *a, train, 1).sha256());

@@ -26,7 +26,7 @@ class Session {
   Session(const quant::Method& method, const std::filesystem::path& checkpoints)
       : model_(make_gpt()) {
     Rng rng(3, 1);
-    for (int i = 0; i < 900; ++i) tokens_.push_back(static_cast<std::uint16_t>(rng.below(11)));
+    for (int i = 0; i < 900; ++i) tokens_.push_back(static_cast<std::int32_t>(rng.below(11)));
     const quant::Plan plan{.weights = {.bits = 4}, .table = quant::Spec{.bits = 6}};
     std::optional<quant::Quantized> start;
     if (!method.trains_weights()) {
@@ -62,7 +62,7 @@ class Session {
   }
 
  private:
-  std::vector<std::uint16_t> tokens_;
+  std::vector<std::int32_t> tokens_;
   std::unique_ptr<nn::Model> model_;
   std::optional<quant::QuantizedTraining> training_;
   std::optional<TrainingPhase> phase_;

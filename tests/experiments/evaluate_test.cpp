@@ -16,8 +16,8 @@ using test::error_of;
 using test::make_gpt;
 using test::tiny_config;
 
-std::vector<std::uint16_t> random_tokens(std::size_t n, std::uint64_t seed = 5) {
-  return test::random_ids<std::uint16_t>(n, 11, seed, 1);
+std::vector<std::int32_t> random_tokens(std::size_t n, std::uint64_t seed = 5) {
+  return test::random_ids(n, 11, seed, 1);
 }
 
 using Row = std::vector<double>;  // log-probabilities of the next token
@@ -41,7 +41,7 @@ std::vector<Row> log_probabilities(const nn::Gpt& model, std::span<const std::in
 
 /// The same for a whole split in windows of T: rows[i] predicts tokens[i + 1].
 std::vector<Row> split_log_probabilities(const nn::Gpt& model,
-                                         const std::vector<std::uint16_t>& tokens) {
+                                         const std::vector<std::int32_t>& tokens) {
   const auto T = static_cast<std::size_t>(model.config().block_size);
   std::vector<Row> rows;
   for (std::size_t start = 0; start + 1 < tokens.size(); start += T) {
@@ -55,7 +55,7 @@ std::vector<Row> split_log_probabilities(const nn::Gpt& model,
 
 TEST_CASE("The loss is the sum over windows, from logits in double") {
   const auto model = make_gpt();
-  const std::vector<std::uint16_t> tokens = random_tokens(5 * 8 + 3 + 1);
+  const std::vector<std::int32_t> tokens = random_tokens(5 * 8 + 3 + 1);
   const Evaluation e = evaluate(*model, tokens, 2.5);
   const std::vector<Row> rows = split_log_probabilities(*model, tokens);
   REQUIRE(rows.size() == 43);
@@ -78,7 +78,7 @@ TEST_CASE("A vocabulary scored in pieces scores as one that fits") {
   nn::GptConfig config = tiny_config();
   config.vocab_size = 60000;  // 279 rows a piece
   const auto model = make_gpt(config), base = make_gpt(config, 2);
-  const std::vector<std::uint16_t> tokens = random_tokens(700);
+  const std::vector<std::int32_t> tokens = random_tokens(700);
   const Evaluation e = evaluate(*model, tokens, 1, base.get());
   const std::vector<Row> q = split_log_probabilities(*model, tokens),
                          p = split_log_probabilities(*base, tokens);
@@ -95,7 +95,7 @@ TEST_CASE("A vocabulary scored in pieces scores as one that fits") {
 
 TEST_CASE("A base computes once what is kept of it") {
   const auto base = make_gpt(tiny_config(), 1);
-  const std::vector<std::uint16_t> tokens =
+  const std::vector<std::int32_t> tokens =
       random_tokens(18 * 8 + 5 + 1);  // of two lengths: 2 passes
   int passes = 0;
   const nn::Attachment counting = base->hooks().embedding_chain.attach(
@@ -129,7 +129,7 @@ TEST_CASE("A base computes once what is kept of it") {
 
 TEST_CASE("The divergence from a base is Σ p ln(p/q) token by token") {
   const auto model = make_gpt(tiny_config(), 1), base = make_gpt(tiny_config(), 2);
-  const std::vector<std::uint16_t> tokens = random_tokens(150);
+  const std::vector<std::int32_t> tokens = random_tokens(150);
   const std::vector<Row> q = split_log_probabilities(*model, tokens);
   const std::vector<Row> p = split_log_probabilities(*base, tokens);
   std::vector<double> kl;
@@ -171,7 +171,7 @@ TEST_CASE("The divergence from a base is Σ p ln(p/q) token by token") {
 
 TEST_CASE("A limit keeps the first windows, or all there are") {
   const auto model = make_gpt();
-  const std::vector<std::uint16_t> tokens = random_tokens(44);
+  const std::vector<std::int32_t> tokens = random_tokens(44);
   const Evaluation all = evaluate(*model, tokens, 1);
   const Evaluation two = evaluate(*model, tokens, 1, nullptr, {.windows = 2});
   REQUIRE(two.window_losses.size() == 2);
@@ -184,7 +184,7 @@ TEST_CASE("A limit keeps the first windows, or all there are") {
 
 TEST_CASE("Windows beyond one forward pass score as each alone") {
   const auto model = make_gpt();
-  const std::vector<std::uint16_t> tokens = random_tokens(8 * 600 + 6);  // 512 windows per pass
+  const std::vector<std::int32_t> tokens = random_tokens(8 * 600 + 6);  // 512 windows per pass
   const Evaluation e = evaluate(*model, tokens, 1);
   REQUIRE(e.window_losses.size() == 601);
   const std::vector<Row> rows = split_log_probabilities(*model, tokens);
@@ -199,7 +199,7 @@ TEST_CASE("Windows beyond one forward pass score as each alone") {
 }
 
 TEST_CASE("A NaN or infinity in a model is a numeric fault") {
-  const std::vector<std::uint16_t> tokens = random_tokens(44);
+  const std::vector<std::int32_t> tokens = random_tokens(44);
   for (const real bad :
        {std::numeric_limits<real>::quiet_NaN(), std::numeric_limits<real>::infinity()}) {
     const auto model = make_gpt(), sound = make_gpt();

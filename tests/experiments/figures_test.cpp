@@ -240,7 +240,7 @@ TEST_CASE("a run's files are complete, self-contained and repeatable") {
   ExperimentConfig config;
   config.name = "a <b> & 'c'";
   Data data;
-  data.source.tokens.val = std::vector<std::uint16_t>(31);
+  data.source.tokens.val = std::vector<std::int32_t>(31);
   const std::vector<SeedResults> seeds{example(1), example(2, 0.01)};
   Report(config, data, seeds).write(scratch.path());
   const std::string page = read_file(scratch / "report.html");

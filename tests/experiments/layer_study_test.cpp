@@ -157,7 +157,7 @@ TEST_CASE("a study is kept to four digits, a damaged one refused") {
 
 TEST_CASE("rows go on from one prompt with the same numbers") {
   Subject s;
-  const std::vector<std::uint16_t>& text = s.data.source.tokens.val;
+  const std::vector<std::int32_t>& text = s.data.source.tokens.val;
   const data::Tokenizer& tokenizer = s.data.source.tokenizer;
   const TextSample a = sample_text(*s.model, tokenizer, text, 1);
   // The second line of the text; half the context of 32 are 16 tokens.

@@ -13,9 +13,7 @@ namespace notch::experiments::llama_perplexity_test {
 using test::error_of;
 using test::make_gpt;
 
-std::vector<std::uint16_t> random_tokens(std::size_t n) {
-  return test::random_ids<std::uint16_t>(n, 11, 5, 1);
-}
+std::vector<std::int32_t> random_tokens(std::size_t n) { return test::random_ids(n, 11, 5, 1); }
 
 /// ln p of every token after every position of a text.
 std::vector<std::vector<double>> log_probabilities(nn::Model& model,
@@ -41,7 +39,7 @@ struct Prediction {
 
 /// Of positions ctx/2 … ctx - 2 of every whole chunk.
 std::vector<Prediction> predictions(nn::Model& model, nn::Model& base,
-                                    const std::vector<std::uint16_t>& tokens, std::size_t ctx,
+                                    const std::vector<std::int32_t>& tokens, std::size_t ctx,
                                     int before = -1) {
   std::vector<Prediction> all;
   for (std::size_t begin = 0; begin + ctx <= tokens.size(); begin += ctx) {
@@ -50,7 +48,7 @@ std::vector<Prediction> predictions(nn::Model& model, nn::Model& base,
     if (before >= 0) ids[0] = before;
     const auto q = log_probabilities(model, ids), p = log_probabilities(base, ids);
     for (std::size_t t = ctx / 2; t + 1 < ctx; ++t)
-      all.push_back({q[t], p[t], tokens[begin + t + 1]});
+      all.push_back({q[t], p[t], static_cast<std::size_t>(tokens[begin + t + 1])});
   }
   return all;
 }
@@ -71,7 +69,7 @@ TEST_CASE("the second half of every whole chunk is scored") {
       for (const Prediction& p : predictions(*model, *model, tokens, ctx, before))
         nll.add(-p.q[p.target]);
       LlamaProtocol protocol{.ctx = static_cast<std::int64_t>(ctx)};
-      if (before >= 0) protocol.before = static_cast<std::uint16_t>(before);
+      if (before >= 0) protocol.before = static_cast<std::int32_t>(before);
       const LlamaPerplexity e = llama_perplexity(*model, tokens, protocol);
       CHECK(e.chunks == 5);
       CHECK(e.scored == static_cast<std::int64_t>(5 * (ctx - ctx / 2 - 1)));

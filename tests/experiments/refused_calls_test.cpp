@@ -275,7 +275,7 @@ TEST_CASE("parts of runs, windows, texts that are none are refused") {
   no_seeds.seeds.clear();
   const std::vector<double> two{1, 2}, zeros{0, 0};
   const auto model = test::make_gpt();
-  const std::vector<std::uint16_t> text(20, 1);
+  const std::vector<std::int32_t> text(20, 1);
   const std::vector<std::int32_t> ids(8, 1);
   LogitPieces unread(*model), read(*model);
   read.read({ids, 1, 8});
@@ -356,7 +356,7 @@ TEST_CASE("configurations that no text has set are refused") {
 
 TEST_CASE("trainings without steps, windows or parts are refused") {
   const auto model = test::make_gpt();
-  const std::vector<std::uint16_t> tokens(200, 1);
+  const std::vector<std::int32_t> tokens(200, 1);
   const TrainSettings possible{
       .phase = "fp32", .schedule = {.lr = 1e-3, .min_lr = 1e-4, .steps = 2}, .batch_size = 2};
   const auto begun = [&](auto change) {

@@ -35,13 +35,13 @@ TEST_CASE("the table is on the test split, or on validation to tune") {
     CHECK(text.name == (is_test ? "test" : "validation"));
     CHECK(text.bytes_per_token == (is_test ? t.test_bytes_per_token : t.val_bytes_per_token));
     CHECK((is_test || text.tokens.data() == t.val.data()));
-    return std::vector<std::uint16_t>(text.tokens.begin(), text.tokens.end());
+    return std::vector<std::int32_t>(text.tokens.begin(), text.tokens.end());
   };
-  const std::vector<std::uint16_t> last_tenth = scored();
+  const std::vector<std::int32_t> last_tenth = scored();
   config.data.test_fraction = 0.1;
   CHECK(scored() == last_tenth);
   config.data.score = "val";
-  const std::vector<std::uint16_t> before = scored();
+  const std::vector<std::int32_t> before = scored();
   CHECK(before != last_tenth);
   CHECK(std::ssize(before) == Approx(std::ssize(last_tenth)).margin(1));
 }

@@ -78,7 +78,7 @@ std::string page_of(const std::vector<SeedResults>& seeds) {
   const test::TemporaryDirectory scratch;
   ExperimentConfig config;
   Data data;
-  data.source.tokens.val = std::vector<std::uint16_t>(31);
+  data.source.tokens.val = std::vector<std::int32_t>(31);
   write_file(scratch / "metrics.jsonl",
              "{\"run\": \"seed-1/fp32\", \"step\": 1, \"loss\": 2, \"lr\": 0.1}\n"
              "{\"run\": \"seed-1/fp32-continue\", \"step\": 1, \"loss\": 2, \"val_loss\": 2}\n"
@@ -147,7 +147,7 @@ TEST_CASE("the short table says which columns it leaves out") {
   CHECK(left.find("--wide has them") != std::string::npos);
   ExperimentConfig config;
   Data data;
-  data.source.tokens.val = std::vector<std::uint16_t>(31);
+  data.source.tokens.val = std::vector<std::int32_t>(31);
   CHECK(Report(config, data, seeds).screen(70).find(left) != std::string::npos);
   CHECK(cost_legend().find("within 0.002 nats of it") != std::string::npos);
 }
@@ -346,7 +346,7 @@ TEST_CASE("the short table has eight lines and fits a terminal") {
   CHECK(table.fitted(80).columns().size() >= 4);  // the three families
   ExperimentConfig config;
   Data data;
-  data.source.tokens.val = std::vector<std::uint16_t>(31);
+  data.source.tokens.val = std::vector<std::int32_t>(31);
   for (const int columns : {60, 80}) {
     for (const std::string& line : lines_of(Report(config, data, seeds).screen(columns))) {
       CAPTURE(line);

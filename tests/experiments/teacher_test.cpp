@@ -85,9 +85,9 @@ TEST_CASE("a smaller student comes close to its teacher") {
 
 TEST_CASE("hidden states are drawn to the teacher's") {
   const auto model = test::make_gpt(), teacher = test::make_gpt(test::tiny_config(), 2);
-  std::vector<std::uint16_t> tokens;
+  std::vector<std::int32_t> tokens;
   Rng rng(3, 1);
-  for (int i = 0; i < 900; ++i) tokens.push_back(static_cast<std::uint16_t>(rng.below(11)));
+  for (int i = 0; i < 900; ++i) tokens.push_back(static_cast<std::int32_t>(rng.below(11)));
   const test::Text text(5);
   const auto gap = [&](nn::Model& student) {
     Graph a, b;

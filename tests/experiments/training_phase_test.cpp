@@ -14,9 +14,7 @@ namespace notch::experiments::training_phase_test {
 
 using test::make_gpt;
 
-std::vector<std::uint16_t> random_corpus() {
-  return test::random_ids<std::uint16_t>(900, 11, 3, 1);
-}
+std::vector<std::int32_t> random_corpus() { return test::random_ids(900, 11, 3, 1); }
 
 /// All tokens that a model is shown, pass after pass.
 class Watcher {
@@ -36,7 +34,7 @@ class Watcher {
 };
 
 TEST_CASE("figures about a step see its text also on a late start") {
-  const std::vector<std::uint16_t> tokens = random_corpus();
+  const std::vector<std::int32_t> tokens = random_corpus();
   for (const std::int64_t first : {0, 5}) {
     const auto model = make_gpt();
     nn::Model& view = *model;
@@ -89,7 +87,7 @@ class Gradients final : public nn::Addition {
 
 TEST_CASE("figures about a step have its precision") {
   if (!kernels::bf16_available()) return;
-  const std::vector<std::uint16_t> tokens = random_corpus();
+  const std::vector<std::int32_t> tokens = random_corpus();
   std::vector<std::vector<real>> all;
   for (const auto precision : {kernels::Precision::full, kernels::Precision::bf16}) {
     const auto model = make_gpt();
@@ -112,7 +110,7 @@ TEST_CASE("figures about a step have its precision") {
 
 TEST_CASE("an overflow in half precision is explained in it") {
   if (!kernels::bf16_available()) return;
-  const std::vector<std::uint16_t> tokens = random_corpus();
+  const std::vector<std::int32_t> tokens = random_corpus();
   nn::GptConfig config = test::tiny_config();
   config.tie_embeddings = false;
   const auto model = make_gpt(config);

@@ -23,13 +23,13 @@ using test::same_bits;
 using test::tiny_config;
 using test::values_of;
 
-std::vector<std::uint16_t> learnable_tokens(std::size_t n) {
+std::vector<std::int32_t> learnable_tokens(std::size_t n) {
   Rng rng(7, 1);
-  std::vector<std::uint16_t> tokens;
+  std::vector<std::int32_t> tokens;
   std::uint64_t token = 0;
   while (tokens.size() < n) {
     token = rng.below(4) == 0 ? rng.below(11) : (3 * token + 1) % 11;
-    tokens.push_back(static_cast<std::uint16_t>(token));
+    tokens.push_back(static_cast<std::int32_t>(token));
   }
   return tokens;
 }
@@ -157,7 +157,7 @@ class Session {
 
  private:
   TrainSettings settings_;
-  std::vector<std::uint16_t> tokens_ = learnable_tokens(500);
+  std::vector<std::int32_t> tokens_ = learnable_tokens(500);
   std::unique_ptr<nn::Gpt> model_{}, teacher_{};
   std::unique_ptr<quant::FakeQuantizer> fake_{};
   std::unique_ptr<quant::Diagnostics> diagnostics_{};
@@ -346,7 +346,7 @@ TEST_CASE("A learning rate that blows up is a numeric fault") {
 
 TEST_CASE("One, two and three threads train to the same bits") {
   const int before = threads();
-  const std::vector<std::uint16_t> tokens = learnable_tokens(2000);
+  const std::vector<std::int32_t> tokens = learnable_tokens(2000);
   const nn::GptConfig config{
       .vocab_size = 11, .block_size = 32, .n_layer = 2, .n_head = 4, .n_embd = 64, .dropout = 0.1};
   std::vector<real> expected;
