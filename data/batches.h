@@ -4,8 +4,10 @@
 // comparison, sees the same data without a cursor to save. Nothing here allocates.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 namespace notch::data {
 
@@ -13,6 +15,7 @@ enum class Order {
   random,      // windows that start anywhere, uniform and independent
   sequential,  // the split cut into windows, in order, again and again
 };
+constexpr auto names(Order) { return std::array<std::string_view, 2>{"random", "sequential"}; }
 
 /// What a batch depends on besides the tokens.
 struct BatchSpec {

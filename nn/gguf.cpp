@@ -19,7 +19,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "GGUF is written as memory has it");
 
-constexpr std::uint32_t kVersion = 3;
+constexpr std::uint32_t kGgufVersion = 3;
 constexpr std::uint64_t kAlignment = 32;
 constexpr std::size_t kNameBytes = 64;  // of a tensor, with the terminating zero
 constexpr std::string_view kMagic = "GGUF";
@@ -104,7 +104,7 @@ void check_sources(std::span<const GgufEntry> metadata, std::span<const GgufSour
 std::string header_of(std::span<const GgufEntry> metadata, std::span<const GgufSource> tensors,
                       std::uint64_t file_bytes, std::size_t& digest_begin) {
   std::string header(kMagic);
-  put(header, kVersion);
+  put(header, kGgufVersion);
   put(header, static_cast<std::uint64_t>(tensors.size()));
   put(header, static_cast<std::uint64_t>(metadata.size() + 2));
   for (const GgufEntry& e : metadata) put_entry(header, e);
@@ -181,7 +181,7 @@ GgufFile GgufFile::open(const fs::path& path) {
   in.raw(magic.data(), magic.size(), "magic");
   if (magic != kMagic) in.fail("magic", "not a GGUF file", "other bytes", std::string(kMagic));
   const auto version = in.number<std::uint32_t>("version");
-  if (version != 2 && version != kVersion) {
+  if (version != 2 && version != kGgufVersion) {
     in.fail("version", "not a version this program reads", str(version), "2 or 3");
   }
   const auto n_tensors = in.number<std::uint64_t>("n_tensors");

@@ -12,7 +12,7 @@
 namespace notch::nn {
 namespace {
 
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kManifestVersion = 1;
 constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 24;
 
 /// Whether one name is the other with one bit flipped.
@@ -70,7 +70,7 @@ void write_manifest(const fs::path& dir, const std::vector<ListedFile>& files) {
     entries.set(file.name, std::move(entry));
   }
   Json manifest = Json::object();
-  manifest.set("version", kVersion).set("files", std::move(entries));
+  manifest.set("version", kManifestVersion).set("files", std::move(entries));
   write_file(dir / kManifestFile, manifest.dump(2) + "\n");
 }
 
@@ -79,9 +79,9 @@ std::vector<ListedFile> read_manifest(const fs::path& dir) {
   const std::string where = path.string();
   const Json manifest = Json::parse(read_file(path, kMaxBytes), where);
   const std::int64_t version = manifest.at("version", where).as_int(where + ": version");
-  if (version != kVersion) {
+  if (version != kManifestVersion) {
     refuse_file(path, "version", "unknown version", std::to_string(version),
-                std::to_string(kVersion));
+                std::to_string(kManifestVersion));
   }
   const Json& files = manifest.at("files", where);
   if (manifest.as_object(where).size() != 2) {

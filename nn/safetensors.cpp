@@ -10,6 +10,7 @@
 
 #include "autograd/base/half.h"
 #include "autograd/base/json.h"
+#include "autograd/base/names.h"
 #include "nn/digest.h"
 #include "nn/safetensors_limits.h"
 
@@ -78,10 +79,10 @@ void sort_for_file(std::vector<TensorSource>& tensors) {
   });
 }
 
-std::string_view name(DType dtype) { return kTypeNames[static_cast<std::size_t>(dtype)]; }
+std::string_view name(DType dtype) { return word_of(dtype); }
 
 std::int64_t element_bits(DType dtype) {
-  constexpr std::array<std::int64_t, kTypeNames.size()> kBits{
+  constexpr std::array<std::int64_t, names(DType{}).size()> kBits{
       64, 64, 64, 64, 32, 32, 32, 16, 16, 16, 16, 8, 8, 8, 8, 8, 8, 8, 8, 6, 6, 4};
   return kBits[static_cast<std::size_t>(dtype)];
 }
@@ -96,13 +97,7 @@ FileShape file_shape(const Shape& shape) {
   return extents;
 }
 
-std::string to_text(const FileShape& shape) {
-  std::string text;
-  for (const std::int64_t extent : shape) {
-    text += (text.empty() ? "" : ", ") + std::to_string(extent);
-  }
-  return "[" + text + "]";
-}
+std::string to_text(const FileShape& shape) { return "[" + joined(shape) + "]"; }
 
 bool tensor_bytes(DType dtype, const FileShape& shape, std::int64_t& bytes) {
   std::int64_t bits = element_bits(dtype);

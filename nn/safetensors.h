@@ -19,6 +19,7 @@
 // It tells of damage, not of who wrote the file: that takes a signature.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -59,6 +60,12 @@ enum class DType {
   f6_e2m3,
   f4
 };
+constexpr auto names(DType) {
+  return std::array<std::string_view, 22>{
+      "F64",     "I64",         "U64",         "C64",     "F32",     "I32",  "U32",     "F16",
+      "BF16",    "I16",         "U16",         "I8",      "U8",      "BOOL", "F8_E4M3", "F8_E5M2",
+      "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E3M2", "F6_E2M3", "F4"};
+}
 
 std::string_view name(DType dtype);      ///< "F32", "BF16", "BOOL", …
 std::int64_t element_bits(DType dtype);  ///< 64, 32, 16, 8, 6 or 4

@@ -1,7 +1,6 @@
 // What the reader and the writer of safetensors files share. Internal to the two.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -14,10 +13,6 @@ namespace notch::nn {
 
 inline constexpr std::string_view kMetadataKey = "__metadata__";
 inline constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the reference implementation's
-inline constexpr std::array<std::string_view, 22> kTypeNames{
-    "F64",     "I64",         "U64",         "C64",     "F32",     "I32",  "U32",     "F16",
-    "BF16",    "I16",         "U16",         "I8",      "U8",      "BOOL", "F8_E4M3", "F8_E5M2",
-    "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F6_E3M2", "F6_E2M3", "F4"};  // in DType's order
 
 inline constexpr std::size_t kPiece = std::size_t{1} << 15;  // elements converted at a time
 

@@ -9,6 +9,7 @@
 #include "autograd/base/file_form.h"
 #include "autograd/base/half.h"
 #include "autograd/base/json.h"
+#include "autograd/base/names.h"
 #include "nn/digest.h"
 #include "nn/safetensors.h"
 #include "nn/safetensors_limits.h"
@@ -36,13 +37,9 @@ Metadata read_metadata(const fs::path& path, const Json& value) {
 
 DType read_dtype(const fs::path& path, const std::string& name, const Json& value) {
   const std::string text = value.is_string() ? value.as_string("") : "";
-  const auto known = std::find(kTypeNames.begin(), kTypeNames.end(), text);
-  if (known == kTypeNames.end()) {
-    std::string all;
-    for (const std::string_view type : kTypeNames) all += str(all.empty() ? "" : ", ", type);
-    refuse_file(path, name, "unknown dtype", brief(value), all);
-  }
-  return static_cast<DType>(known - kTypeNames.begin());
+  const std::optional<DType> known = value_of<DType>(text);
+  if (!known) refuse_file(path, name, "unknown dtype", brief(value), joined(words_of<DType>()));
+  return *known;
 }
 
 // As brief, but a number that is no integer looks like one no more: 1.0 stays 1.0.

@@ -10,8 +10,10 @@
 // Process-wide, like the number of threads (base/thread_pool.h), and to be set where that is.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
+#include <string_view>
 
 namespace notch {
 
@@ -35,6 +37,7 @@ class ScopedArithmetic {
 
 /// Variants of the kernels: plain C++; AVX2 with FMA; AVX-512 (F, BW, CD, DQ, VL).
 enum class Isa : std::uint8_t { portable, avx2, avx512 };
+constexpr auto names(Isa) { return std::array<std::string_view, 3>{"portable", "avx2", "avx512"}; }
 /// The best that this CPU has.
 Isa best_isa();
 /// What kernels use: the best, unless a ForcedIsa says less.

@@ -59,6 +59,22 @@ std::string str(const Parts&... parts) {
   return out.str();
 }
 
+/// "a, b or c" of `words` with ", " and " or "; each is written as str() does.
+template <class Words>
+std::string joined(const Words& words, std::string_view between, std::string_view before_last) {
+  std::string out;
+  std::size_t left = std::size(words);
+  for (const auto& word : words) {
+    out += str(word);
+    if (--left > 0) out += left == 1 ? before_last : between;
+  }
+  return out;
+}
+template <class Words>
+std::string joined(const Words& words, std::string_view between = ", ") {
+  return joined(words, between, between);
+}
+
 /// Throws a usage Error `where: parts...` unless `ok`. The text is only built on failure.
 template <class... Parts>
 void check(bool ok, std::string_view where, const Parts&... parts) {

@@ -4,7 +4,9 @@
 // must be run with the one it was trained with: GPT-2 uses tanh, nanoGPT the exact form.
 #pragma once
 
+#include <array>
 #include <span>
+#include <string_view>
 
 #include "autograd/base/real.h"
 
@@ -14,6 +16,7 @@ enum class Gelu {
   exact,  // x · Φ(x), Φ(x) = (1 + erf(x/√2)) / 2
   tanh,   // x · (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2
 };
+constexpr auto names(Gelu) { return std::array<std::string_view, 2>{"exact", "tanh"}; }
 
 /// out [n] = gelu(x [n]). -inf gives NaN (-inf · 0), as in PyTorch. `out` may be `x`. Parallel.
 void gelu_forward(std::span<real> out, std::span<const real> x, Gelu form);

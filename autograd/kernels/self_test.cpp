@@ -8,6 +8,7 @@
 #include "autograd/base/arithmetic.h"
 #include "autograd/base/error.h"
 #include "autograd/base/index.h"
+#include "autograd/base/names.h"
 #include "autograd/base/rng.h"
 #include "autograd/kernels/activation.h"
 #include "autograd/kernels/adamw.h"
@@ -210,7 +211,7 @@ using Work = void (*)(Bits&, const Case&);
 constexpr std::pair<Work, std::string_view> kWorks[] = {
     {products, "products"},       {factors, "factors"}, {attention, "attention"}, {norms, "norms"},
     {activations, "activations"}, {losses, "losses"},   {updates, "updates"}};
-constexpr std::pair<Isa, std::string_view> kIsas[] = {{Isa::avx2, "avx2"}, {Isa::avx512, "avx512"}};
+constexpr Isa kIsas[] = {Isa::avx2, Isa::avx512};
 
 }  // namespace
 
@@ -218,8 +219,8 @@ std::vector<KernelTrial> try_portable_kernels(std::int64_t trials, std::uint64_t
   const ScopedArithmetic portable(Arithmetic::portable);
   std::vector<KernelTrial> all;
   for (const auto& [work, name] : kWorks) {
-    for (const auto& [isa, isa_name] : kIsas)
-      if (isa <= best_isa()) all.push_back({.kernel = str(name, ' ', isa_name)});
+    for (const Isa isa : kIsas)
+      if (isa <= best_isa()) all.push_back({.kernel = str(name, ' ', word_of(isa))});
   }
   Rng rng(seed, 4);
   const auto pick = [&](std::uint64_t most) { return static_cast<Index>(1 + rng.below(most)); };
@@ -234,7 +235,7 @@ std::vector<KernelTrial> try_portable_kernels(std::int64_t trials, std::uint64_t
         return bits;
       };
       const Bits plain = run(Isa::portable);
-      for (const auto& [isa, isa_name] : kIsas) {
+      for (const Isa isa : kIsas) {
         if (isa > best_isa()) continue;
         ++trial->products;
         if (trial->difference.empty() && run(isa) != plain) trial->difference = c.text();

@@ -1,7 +1,5 @@
 #include "data/verbs/verb_lexicon.h"
 
-#include <array>
-
 #include "autograd/base/error.h"
 #include "data/verbs/verb_table.h"
 
@@ -207,24 +205,6 @@ Subject third(std::string text, std::string possessive) {
 }
 
 }  // namespace
-
-std::string_view label(Tense tense) {
-  static constexpr std::array<std::string_view, kTenses> kLabels = {
-      "present simple",
-      "past simple",
-      "future simple",
-      "present progressive",
-      "past progressive",
-      "future progressive",
-      "present perfect",
-      "past perfect",
-      "future perfect",
-      "present perfect progressive",
-      "past perfect progressive",
-      "future perfect progressive",
-  };
-  return kLabels[static_cast<std::size_t>(tense)];
-}
 
 const NounClass& noun_class(std::string_view name) {
   static const std::vector<NounClass> classes = parse_classes();

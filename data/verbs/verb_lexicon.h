@@ -2,6 +2,7 @@
 // events. Tables only; verb_grammar.cpp makes sentences of them.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,9 +26,22 @@ enum class Tense {
   future_perfect_progressive,
 };
 inline constexpr int kTenses = 12;
-
-/// "present simple", ..., "future perfect progressive".
-std::string_view label(Tense tense);
+constexpr auto names(Tense) {
+  return std::array<std::string_view, kTenses>{
+      "present simple",
+      "past simple",
+      "future simple",
+      "present progressive",
+      "past progressive",
+      "future progressive",
+      "present perfect",
+      "past perfect",
+      "future perfect",
+      "present perfect progressive",
+      "past perfect progressive",
+      "future perfect progressive",
+  };
+}
 
 enum class NounKind {
   count,  // takes any determiner and has a plural

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "autograd/base/error.h"
+#include "autograd/base/names.h"
 #include "data/verbs/verb_phrases.h"
 
 namespace notch::data {
@@ -269,7 +270,7 @@ std::string generate(std::uint64_t seed, std::int64_t n_sentences) {
     const Sentence s = next_of(maker, false);
     text += s.text;
     text += " [";
-    text += label(s.tense);
+    text += word_of(s.tense);
     text += "]\n";
   }
   return text;
@@ -278,9 +279,7 @@ std::string generate(std::uint64_t seed, std::int64_t n_sentences) {
 std::vector<TenseExample> tense_examples(std::uint64_t seed, std::int64_t n) {
   check(n >= 1, "verbs", "examples = ", n, "; at least 1 is needed");
   std::vector<std::string> candidates;
-  for (int t = 0; t < kTenses; ++t) {
-    candidates.push_back(str(label(static_cast<Tense>(t)), "]"));
-  }
+  for (const std::string_view label : words_of<Tense>()) candidates.push_back(str(label, "]"));
   SentenceMaker maker(seed, kExampleStream);
   std::vector<TenseExample> examples;
   for (std::int64_t i = 0; i < n; ++i) {

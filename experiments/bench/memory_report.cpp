@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "autograd/base/error.h"
+#include "autograd/base/names.h"
 
 namespace notch::experiments {
 namespace {
@@ -117,8 +118,7 @@ std::string kv_note(const MemoryShape& shape, std::int64_t context, std::int64_t
   };
   std::vector<std::string> smaller;
   for (const KvKind kind : {KvKind::fp32, KvKind::fp16}) {
-    if (cache(kind) < cache(KvKind::int8))
-      smaller.emplace_back(quant::kKvKinds[static_cast<std::size_t>(kind)]);
+    if (cache(kind) < cache(KvKind::int8)) smaller.emplace_back(word_of(kind));
   }
   if (smaller.empty()) return "";
   return str("note: for ", context, " tokens the int8 cache of ", shape.name, " is larger than in ",
@@ -142,9 +142,8 @@ void add_memory_row(Table& table, const MemoryShape& shape, const MemoryUse& use
                     const MemoryNeed& need) {
   const auto bytes_of = [](std::int64_t n) { return number(static_cast<double>(n)); };
   table.add_row({text(shape.name), number(static_cast<double>(shape.parameters())),
-                 text(use.weights), text(quant::kKvKinds[static_cast<std::size_t>(use.kv)]),
-                 bytes_of(need.weights), bytes_of(need.kv_cache), bytes_of(need.activations),
-                 bytes_of(need.total()),
+                 text(use.weights), text(word_of(use.kv)), bytes_of(need.weights),
+                 bytes_of(need.kv_cache), bytes_of(need.activations), bytes_of(need.total()),
                  text(bytes_text(static_cast<double>(need.total()), true))});
 }
 

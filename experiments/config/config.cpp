@@ -44,17 +44,17 @@ std::string split_as_list(std::string_view words, bool strings) {
 }
 
 /// The value of an override as TOML text for a field of this kind.
-std::string value_text(std::string_view value, Kind kind) {
+std::string value_text(std::string_view value, ItemKind kind) {
   switch (kind) {
-    case Kind::string:
+    case ItemKind::string:
       return as_string(value);
-    case Kind::list:
-    case Kind::string_list:
+    case ItemKind::list:
+    case ItemKind::string_list:
       return value.substr(0, 1) == "[" ? std::string(value)
-                                       : split_as_list(value, kind == Kind::string_list);
-    case Kind::boolean:
-    case Kind::integer:
-    case Kind::number:
+                                       : split_as_list(value, kind == ItemKind::string_list);
+    case ItemKind::boolean:
+    case ItemKind::integer:
+    case ItemKind::number:
       // What is no number becomes a string, so that the error says what the field wants.
       return value.empty() || !toml::read_scalar(value).error.empty() ? as_string(value)
                                                                       : std::string(value);
@@ -88,7 +88,7 @@ std::string with_quotes(std::string_view value) {
 
 /// The table of an override. A shell takes the quotes of a list that it finds outside of quotes.
 toml::Table parse_override(const toml::Source& source, std::string_view key, std::string_view value,
-                           Kind kind) {
+                           ItemKind kind) {
   try {
     return toml::parse(source);
   } catch (const Error& e) {
@@ -104,7 +104,7 @@ toml::Table parse_override(const toml::Source& source, std::string_view key, std
     if ((!value.starts_with('[') && !value.starts_with('{')) || !reads()) throw;
     ErrorParts parts = e.parts();
     parts.hint = str("quote the whole argument: ", shell_word(str(key, '=', quoted)));
-    if (kind == Kind::string_list) {
+    if (kind == ItemKind::string_list) {
       std::string plain(value.substr(1, value.size() - 2));
       std::erase_if(plain, [](char c) { return c == '"' || c == '\'' || c == ' '; });
       parts.hint += str(", or write ", key, '=', plain);
@@ -127,7 +127,7 @@ toml::Table parse_override(const toml::Source& source, std::string_view key, std
   std::string hint;
   std::vector<std::string> keys;
   for (const Item& item : items) {
-    if (item.kind != Kind::section) {
+    if (item.kind != ItemKind::section) {
       keys.push_back(item.key());
     } else if (item.name == key) {
       hint = key + " is a section: name a key in it, as in " + key + ".name=value";
@@ -144,7 +144,7 @@ toml::Table parse_override(const toml::Source& source, std::string_view key, std
 
 const Item* find_item(const std::vector<Item>& items, std::string_view key) {
   const auto at = std::find_if(items.begin(), items.end(), [&](const Item& item) {
-    return item.kind != Kind::section && item.key() == key;
+    return item.kind != ItemKind::section && item.key() == key;
   });
   return at == items.end() ? nullptr : &*at;
 }

@@ -144,9 +144,9 @@ void check_format(const ExperimentConfig& config, const Origins& origins) {
                        .hint = "leave it out, or the format"});
   };
   require("quant.grid", q.grid, std::string(quant::name_of(spec.grid)));
-  require("quant.granularity", q.granularity, std::string(quant::name_of(spec.granularity)));
+  require("quant.granularity", q.granularity, std::string(word_of(spec.granularity)));
   require("quant.group_size", str(q.group_size), str(spec.group_size));
-  require("quant.scale", q.scale, std::string(quant::name_of(spec.scale)));
+  require("quant.scale", q.scale, std::string(word_of(spec.scale)));
   for (const RowConfig& row : planned_rows(config)) {
     const std::string key = config.row.empty() ? "quant.bits" : "row";
     require(key, str(row.bits), str(spec.bits));

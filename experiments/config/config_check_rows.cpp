@@ -74,7 +74,7 @@ void check_reference(const RowConfig& row, const std::string& key, const Origins
   refuse(row.grid != "inherit", "grid");
   refuse(row.scale != "inherit", "scale");
   refuse(row.activations != 0, "activations");
-  if (!stages.empty()) return;  // its own settings are those of its stages
+  if (!stages.empty()) return;      // its own settings are those of its stages
   if (row.method == kHalfMethod) {  // may be pruned
     for (const std::string& setting : row.set)
       refuse(!setting.starts_with("prune.") && !setting.starts_with("calib."), "set");
@@ -246,14 +246,13 @@ void check_methods(const ExperimentConfig& config, const std::vector<std::string
                    const Origins& origins) {
   const auto check_one = [&](const std::string& method, const std::string& key) {
     if (std::find(known.begin(), known.end(), method) != known.end()) return;
-    std::string all;
-    for (const std::string& name : known) all += (all.empty() ? "" : ", ") + name;
     const std::string hint = method.find(',') == std::string::npos
                                  ? quant::method_hint(method)
                                  : "a list has a string for each: [\"rtn\", \"gptq\"]";
-    origins.fail(
-        key,
-        {.what = "unknown method", .found = toml::quote(method), .expected = all, .hint = hint});
+    origins.fail(key, {.what = "unknown method",
+                       .found = toml::quote(method),
+                       .expected = joined(known),
+                       .hint = hint});
   };
   for (const std::string& method : config.quant.methods) check_one(method, "quant.methods");
   for (std::size_t i = 0; i < config.row.size(); ++i) {

@@ -11,10 +11,10 @@
 
 namespace notch::experiments {
 
-enum class Kind { section, boolean, integer, number, string, list, string_list, table_list };
+enum class ItemKind { section, boolean, integer, number, string, list, string_list, table_list };
 
 struct Item {
-  Kind kind = Kind::section;
+  ItemKind kind = ItemKind::section;
   std::string section{};  ///< "" at the top
   std::string name{};
   std::string_view help{};
@@ -30,14 +30,10 @@ struct Item {
 /// All fields and sections in the order of visit().
 std::vector<Item> items_of(const ExperimentConfig& config);
 
-/// "a, b or c" with ", " and " or ".
-std::string joined(const std::vector<std::string_view>& words, std::string_view between,
-                   std::string_view before_last);
-
 /// Whether the domain has the number; NaN is in none with a bound.
 bool in_range(double x, const Domain& domain);
 /// What the field accepts, in words: "an integer >= 1", "cosine, linear or constant".
-std::string accepts(Kind kind, const Domain& domain);
+std::string accepts(ItemKind kind, const Domain& domain);
 /// The domain alone, for the reference: ">= 1", "0 < x < 1", "cosine | linear | constant", or "".
 std::string range_text(const Domain& domain);
 

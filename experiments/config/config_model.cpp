@@ -26,7 +26,7 @@ ModelConfig gpt2_model(const Json& json, const fs::path& path) {
           .n_inner = static_cast<int>(c.n_inner),
           .block_size = static_cast<int>(c.block_size),
           .bias = c.bias,
-          .gelu = c.gelu == Gelu::tanh ? "tanh" : "exact",
+          .gelu = c.gelu,
           .tie_embeddings = c.tie_embeddings};
 }
 
@@ -121,7 +121,7 @@ void take_model(LoadedConfig& loaded) {
   spell_alike(config.model, own.model);
   const std::vector<Item> given = items_of(config), taken = items_of(own);
   for (std::size_t i = 0; i < given.size(); ++i) {
-    const std::string key = given[i].kind == Kind::section ? "" : given[i].key();
+    const std::string key = given[i].kind == ItemKind::section ? "" : given[i].key();
     if (given[i].value == taken[i].value || !is_given(key)) continue;
     const std::string most = key == "model.block_size" ? str("at most ", taken[i].value) : "";
     origins.fail(key, {.what = "contradicts the model that the run begins with",

@@ -35,15 +35,19 @@ class Lister {
  public:
   explicit Lister(std::string section) : section_(std::move(section)) {}
 
-  void operator()(const bool& x, const Field& f) { add(Kind::boolean, f, x ? "true" : "false"); }
-  void operator()(const int& x, const Field& f) { add(Kind::integer, f, str(x)); }
-  void operator()(const std::int64_t& x, const Field& f) { add(Kind::integer, f, str(x)); }
-  void operator()(const double& x, const Field& f) { add(Kind::number, f, number_text(x)); }
-  void operator()(const std::string& x, const Field& f) { add(Kind::string, f, toml::quote(x)); }
+  void operator()(const bool& x, const Field& f) {
+    add(ItemKind::boolean, f, x ? "true" : "false");
+  }
+  void operator()(const int& x, const Field& f) { add(ItemKind::integer, f, str(x)); }
+  void operator()(const std::int64_t& x, const Field& f) { add(ItemKind::integer, f, str(x)); }
+  void operator()(const double& x, const Field& f) { add(ItemKind::number, f, number_text(x)); }
+  void operator()(const std::string& x, const Field& f) {
+    add(ItemKind::string, f, toml::quote(x));
+  }
   template <Named E>
   void operator()(const E& x, Field f) {
     f.domain = one_of(words_of<E>());
-    add(Kind::string, f, toml::quote(word_of(x)));
+    add(ItemKind::string, f, toml::quote(word_of(x)));
   }
 
   template <class T>
@@ -63,9 +67,9 @@ class Lister {
         text += str(x);
       }
     }
-    add(kTables    ? Kind::table_list
-        : kStrings ? Kind::string_list
-                   : Kind::list,
+    add(kTables    ? ItemKind::table_list
+        : kStrings ? ItemKind::string_list
+                   : ItemKind::list,
         f, "[" + text + "]");
     items_.back().elements = std::move(elements);
     if constexpr (kTables) items_.back().element_fields = fields_of(T{});
@@ -73,7 +77,7 @@ class Lister {
 
   template <class S>
   void section(const S& section, const Field& f) {
-    add(Kind::section, f, {});
+    add(ItemKind::section, f, {});
     Lister inner{std::string(f.name)};
     S::visit(section, inner);
     items_.insert(items_.end(), inner.items_.begin(), inner.items_.end());
@@ -89,7 +93,7 @@ class Lister {
     return inner.take();
   }
 
-  void add(Kind kind, const Field& f, std::string value) {
+  void add(ItemKind kind, const Field& f, std::string value) {
     items_.push_back({.kind = kind,
                       .section = section_,
                       .name = std::string(f.name),
@@ -138,10 +142,10 @@ std::string print(const ExperimentConfig& config, bool annotated) {
   std::string blocks;
   for (std::size_t i = 0; i < items.size(); ++i) {
     const Item& item = items[i];
-    if (item.kind == Kind::section) {
+    if (item.kind == ItemKind::section) {
       const std::string header = str('[', item.name, ']');
       out += str('\n', annotated ? with_comment(header, std::string(item.help)) : header + "\n");
-    } else if (item.kind == Kind::table_list && item.section.empty()) {
+    } else if (item.kind == ItemKind::table_list && item.section.empty()) {
       blocks += table_blocks(item, annotated);
     } else {
       const std::string line = item.name + " = " + item.value;
@@ -153,16 +157,6 @@ std::string print(const ExperimentConfig& config, bool annotated) {
 
 }  // namespace
 
-std::string joined(const std::vector<std::string_view>& words, std::string_view between,
-                   std::string_view before_last) {
-  std::string out;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    if (i > 0) out += i + 1 == words.size() ? before_last : between;
-    out += words[i];
-  }
-  return out;
-}
-
 std::vector<Item> items_of(const ExperimentConfig& config) {
   Lister lister{{}};
   ExperimentConfig::visit(config, lister);
@@ -170,7 +164,7 @@ std::vector<Item> items_of(const ExperimentConfig& config) {
 }
 
 std::string range_text(const Domain& d) {
-  if (!d.words.empty()) return joined(d.words, " | ", " | ");
+  if (!d.words.empty()) return joined(d.words, " | ");
   const bool low = d.low > -std::numeric_limits<double>::infinity();
   const bool high = d.high < kMaxCount;
   if (low && high) {
@@ -181,28 +175,28 @@ std::string range_text(const Domain& d) {
   return {};
 }
 
-std::string accepts(Kind kind, const Domain& domain) {
+std::string accepts(ItemKind kind, const Domain& domain) {
   std::string range = range_text(domain);
-  if (kind == Kind::integer && domain.high == kMaxCount)
+  if (kind == ItemKind::integer && domain.high == kMaxCount)
     range = str(bound_text(domain.low), " <= x <= ", bound_text(domain.high));
   const auto with_range = [&](const std::string& what) {
     return range.empty() ? what : what + (range[0] == '>' ? " " : ", ") + range;
   };
   switch (kind) {
-    case Kind::boolean:
+    case ItemKind::boolean:
       return "true or false";
-    case Kind::integer:
+    case ItemKind::integer:
       return with_range("an integer");
-    case Kind::number:
+    case ItemKind::number:
       return with_range("a number");
-    case Kind::string:
+    case ItemKind::string:
       return domain.words.empty() ? "a string" : joined(domain.words, ", ", " or ");
-    case Kind::list:
-    case Kind::string_list:
+    case ItemKind::list:
+    case ItemKind::string_list:
       return "a list, or one of its values";
-    case Kind::table_list:
+    case ItemKind::table_list:
       return "a list of tables, or one table";
-    case Kind::section:
+    case ItemKind::section:
       return "a section";
   }
   return {};
@@ -214,8 +208,8 @@ std::string suggest_key(std::string_view section, std::string_view name) {
   std::string elsewhere;  // the same name in other sections
   for (const Item& item : items_of({})) {
     if (item.section == section) here.push_back(item.name);
-    if (item.kind != Kind::section) keys.push_back(item.key());
-    if (item.kind != Kind::section && item.section != section && item.name == name) {
+    if (item.kind != ItemKind::section) keys.push_back(item.key());
+    if (item.kind != ItemKind::section && item.section != section && item.name == name) {
       elsewhere += (elsewhere.empty() ? "" : ", ") + item.key();
     }
   }
@@ -244,7 +238,7 @@ std::optional<Override> first_difference(const ExperimentConfig& before,
 
 bool is_key(std::string_view name) {
   return std::ranges::any_of(items_of({}), [&](const Item& item) {
-    return item.kind != Kind::section && item.key() == name;
+    return item.kind != ItemKind::section && item.key() == name;
   });
 }
 
@@ -258,9 +252,8 @@ std::string describe(const Override& change) {
 std::vector<std::string> notes(const LoadedConfig& loaded) {
   std::vector<std::string> lines;
   for (const Override& change : loaded.overrides) lines.push_back(describe(change));
-  std::string unused;
-  for (const std::string& key : loaded.unused) unused += (unused.empty() ? "" : ", ") + key;
-  if (!unused.empty()) lines.push_back("unused    no row or value of this run needs " + unused);
+  if (!loaded.unused.empty())
+    lines.push_back("unused    no row or value of this run needs " + joined(loaded.unused));
   return lines;
 }
 

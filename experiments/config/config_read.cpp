@@ -39,7 +39,7 @@ class Reader {
     if (!entry) return;
     const std::string key(f.name);
     const toml::Table* table = entry->value.table();
-    if (!table) fail_type(entry->value, Kind::section, {}, key);
+    if (!table) fail_type(entry->value, ItemKind::section, {}, key);
     origins_.set(key, source_, entry->mark);
     Reader inner(*table, key + ".", key, source_, origins_);
     S::visit(section, inner);
@@ -65,7 +65,7 @@ class Reader {
     return at == table_.end() ? nullptr : &*at;
   }
 
-  [[noreturn]] void fail_type(const toml::Value& value, Kind kind, const Domain& domain,
+  [[noreturn]] void fail_type(const toml::Value& value, ItemKind kind, const Domain& domain,
                               const std::string& key, std::string hint = {}) const {
     toml::fail(*source_, value.mark,
                {.what = "wrong type",
@@ -74,11 +74,11 @@ class Reader {
                 .expected = accepts(kind, domain),
                 .hint = std::move(hint)});
   }
-  [[noreturn]] void fail_range(const toml::Value& value, Kind kind, const Domain& domain,
+  [[noreturn]] void fail_range(const toml::Value& value, ItemKind kind, const Domain& domain,
                                const std::string& key, std::string hint = {}) const {
     toml::fail(
         *source_, value.mark,
-        {.what = kind == Kind::string ? "unknown word" : "out of range",
+        {.what = kind == ItemKind::string ? "unknown word" : "out of range",
          .field = key,
          .found = value.describe(),
          .expected = accepts(kind, domain),
@@ -88,7 +88,7 @@ class Reader {
   void read(bool& out, const toml::Value& value, const Domain& domain,
             const std::string& key) const {
     const bool* b = std::get_if<bool>(&value.data);
-    if (!b) fail_type(value, Kind::boolean, domain, key);
+    if (!b) fail_type(value, ItemKind::boolean, domain, key);
     out = *b;
   }
 
@@ -98,10 +98,11 @@ class Reader {
     if (!i) {
       const double* d = std::get_if<double>(&value.data);
       const bool whole = d && *d == std::trunc(*d) && std::abs(*d) < 1e15;
-      fail_type(value, Kind::integer, domain, key,
+      fail_type(value, ItemKind::integer, domain, key,
                 whole ? str("write ", static_cast<std::int64_t>(*d)) : std::string{});
     }
-    if (!in_range(static_cast<double>(*i), domain)) fail_range(value, Kind::integer, domain, key);
+    if (!in_range(static_cast<double>(*i), domain))
+      fail_range(value, ItemKind::integer, domain, key);
     out = *i;
   }
 
@@ -122,19 +123,19 @@ class Reader {
     } else if (const auto* d = std::get_if<double>(&value.data)) {
       out = *d;
     } else {
-      fail_type(value, Kind::number, domain, key);
+      fail_type(value, ItemKind::number, domain, key);
     }
-    if (!in_range(out, domain)) fail_range(value, Kind::number, domain, key);
+    if (!in_range(out, domain)) fail_range(value, ItemKind::number, domain, key);
   }
 
   void read(std::string& out, const toml::Value& value, const Domain& domain,
             const std::string& key) const {
     const std::string* s = std::get_if<std::string>(&value.data);
-    if (!s) fail_type(value, Kind::string, domain, key);
+    if (!s) fail_type(value, ItemKind::string, domain, key);
     const std::vector<std::string> words(domain.words.begin(), domain.words.end());
     if (!words.empty() && std::find(words.begin(), words.end(), *s) == words.end()) {
       const std::string near = did_you_mean(*s, words);
-      fail_range(value, Kind::string, domain, key,
+      fail_range(value, ItemKind::string, domain, key,
                  near.empty() ? std::string{} : "did you mean " + toml::quote(near) + "?");
     }
     out = *s;
@@ -154,10 +155,10 @@ class Reader {
     const toml::Array* array = value.array();
     // One value is a list of one.
     if (!array && kTables != (value.table() != nullptr))
-      fail_type(value, kTables ? Kind::table_list : Kind::list, domain, key);
+      fail_type(value, kTables ? ItemKind::table_list : ItemKind::list, domain, key);
     const std::string* words = std::get_if<std::string>(&value.data);
     if (!std::is_same_v<T, std::string> && words && words->find(',') != std::string::npos)
-      fail_type(value, Kind::list, domain, key, str("a list has brackets: [", *words, ']'));
+      fail_type(value, ItemKind::list, domain, key, str("a list has brackets: [", *words, ']'));
     const std::span<const toml::Value> elements =
         array ? std::span<const toml::Value>(*array) : std::span(&value, 1);
     std::vector<T> list;
@@ -166,7 +167,7 @@ class Reader {
       const std::string name = array || kTables ? str(key, "[", i, "]") : key;
       T x{};
       if constexpr (kTables) {
-        if (!element.table()) fail_type(element, Kind::section, {}, name);
+        if (!element.table()) fail_type(element, ItemKind::section, {}, name);
         origins_.set(name, source_, element.mark);
         Reader inner(*element.table(), name + ".", {}, source_, origins_);
         T::visit(x, inner);
@@ -232,10 +233,10 @@ void imply(ExperimentConfig& config, const Origins& origins) {
   // Explicit rows have bits of their own.
   if (config.row.empty()) take("quant.bits", q.bits, std::vector{spec.bits}, usual.bits);
   take("quant.grid", q.grid, std::string(quant::name_of(spec.grid)), usual.grid);
-  take("quant.granularity", q.granularity, std::string(quant::name_of(spec.granularity)),
+  take("quant.granularity", q.granularity, std::string(word_of(spec.granularity)),
        usual.granularity);
   take("quant.group_size", q.group_size, static_cast<int>(spec.group_size), usual.group_size);
-  take("quant.scale", q.scale, std::string(quant::name_of(spec.scale)), usual.scale);
+  take("quant.scale", q.scale, std::string(word_of(spec.scale)), usual.scale);
   for (RowConfig& row : config.row) {
     if (row.group_size > 0 && row.granularity == "inherit") row.granularity = "group";
   }

@@ -5,6 +5,9 @@
 #include <string>
 
 #include "autograd/base/field.h"
+#include "autograd/kernels/activation.h"
+#include "autograd/kernels/precision.h"
+#include "data/batches.h"
 #include "optim/schedule.h"
 #include "quant/train/trained_inputs.h"
 
@@ -57,7 +60,7 @@ struct ModelConfig {
   int block_size = 64;
   bool bias = false;
   double dropout = 0.0;
-  std::string gelu = "exact";
+  kernels::Gelu gelu = kernels::Gelu::exact;
   bool tie_embeddings = true;
   double rope_theta = 10000;
   double rms_norm_eps = 1e-5;
@@ -83,7 +86,7 @@ struct ModelConfig {
     v(self.block_size, {"block_size", "context length in tokens", between(1, 65536)});
     v(self.bias, {"bias", "gpt2: biases in Linear and LayerNorm"});
     v(self.dropout, {"dropout", "gpt2: probability", from_below(0, 1)});
-    v(self.gelu, {"gelu", "gpt2: exact, or GPT-2's tanh form", one_of({"exact", "tanh"})});
+    v(self.gelu, {"gelu", "gpt2: exact, or GPT-2's tanh form"});
     v(self.tie_embeddings, {"tie_embeddings", "the head uses the token table"});
     v(self.rope_theta, {"rope_theta", "llama: base of the rotary positions", above(0)});
     v(self.rms_norm_eps, {"rms_norm_eps", "llama: added to the mean square", at_least(0)});
@@ -111,13 +114,13 @@ struct TrainConfig {
   double weight_decay = 0.1;
   double clip = 1.0;
   double ema = 0.0;
-  std::string order = "random";
+  data::Order order = data::Order::random;
   int eval_every = 250;
   int eval_windows = 0;
   int checkpoint_every = 250;
   int keep_last = 2;
   int log_every = 10;
-  std::string matmul = "fp32";
+  kernels::Precision matmul = kernels::Precision::full;
   std::string products = "openblas";
   quant::InputBackward backward = quant::InputBackward::fp32;
   bool operator==(const TrainConfig&) const = default;
@@ -134,7 +137,7 @@ struct TrainConfig {
        between(-1, kMaxCount)});
     v(self.schedule, {"schedule", "after the warm-up"});
     v(self.optimizer, {"optimizer", "update rule", one_of({"adamw", "sgd"})});
-    v(self.matmul, {"matmul", "operands of the products with weights", one_of({"fp32", "bf16"})});
+    v(self.matmul, {"matmul", "operands of the products with weights"});
     v(self.products,
       {"products", "by OpenBLAS, or portable: every number the same bits on any x86-64 CPU",
        one_of({"openblas", "portable"})});
@@ -146,7 +149,7 @@ struct TrainConfig {
     v(self.weight_decay, {"weight_decay", "decoupled, on matrices only", at_least(0)});
     v(self.clip, {"clip", "largest global gradient norm; 0 = off", at_least(0)});
     v(self.ema, {"ema", "decay of the averaged weights; 0 = off", from_below(0, 1)});
-    v(self.order, {"order", "windows of a batch", one_of({"random", "sequential"})});
+    v(self.order, {"order", "windows of a batch"});
     v(self.eval_every,
       {"eval_every", "steps between validations; 0 = at the end", between(0, kMaxCount)});
     v(self.eval_windows,

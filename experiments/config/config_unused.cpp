@@ -79,7 +79,7 @@ void add_elements(const ExperimentConfig& config, const Uses& uses, std::vector<
 /// Sets an unused key to its default.
 void reset(LoadedConfig& loaded, const std::string& key, const std::vector<Item>& defaults) {
   const auto item = std::ranges::find_if(
-      defaults, [&](const Item& d) { return d.kind != Kind::section && d.key() == key; });
+      defaults, [&](const Item& d) { return d.kind != ItemKind::section && d.key() == key; });
   if (item == defaults.end()) return;
   const auto source = std::make_shared<const toml::Source>(
       toml::Source{.name = "default", .text = key + " = " + item->value});
@@ -176,7 +176,7 @@ std::vector<Unused> unused_keys(const ExperimentConfig& config) {
   const std::vector<Item> items = items_of(config), defaults = items_of({});
   std::vector<Unused> out;
   for (std::size_t i = 0; i < items.size(); ++i) {
-    if (items[i].kind == Kind::section || items[i].value == defaults[i].value) continue;
+    if (items[i].kind == ItemKind::section || items[i].value == defaults[i].value) continue;
     const Effect* effect = effect_of(items[i].key());
     if (!effect || effect->holds(uses)) continue;
     out.push_back({items[i].key(), items[i].key(), effect, effect->value && !effect->value(uses)});

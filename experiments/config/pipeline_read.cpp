@@ -74,7 +74,7 @@ class StageReader {
     std::string all;
     for (const Form& f : forms()) {
       all += str(f.words, f.rest.empty() ? "" : " ", f.rest);
-      if (f.kind == StageKind::prune) all += str(" [", joined(choosing, "|", "|"), ']');
+      if (f.kind == StageKind::prune) all += str(" [", joined(choosing, "|"), ']');
       all += ", ";
     }
     return all + "METHOD BITS";
@@ -220,8 +220,7 @@ class StageReader {
       std::vector<std::string> known = quant::method_names();
       known.insert(known.end(), others.begin(), others.end());
       const std::string near = did_you_mean(name, known);
-      refuse("an unknown stage", name,
-             str(joined(others, ", ", ", "), " or a method: ", quant::method_list()),
+      refuse("an unknown stage", name, str(joined(others), " or a method: ", quant::method_list()),
              near.empty() ? near : str("did you mean \"", near, "\"?"));
     }
     const std::string word = next();

@@ -18,6 +18,7 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/program/gguf_files.h"
+#include "experiments/program/shared_flags.h"
 #include "experiments/report/parts.h"
 #include "experiments/report/statistics.h"
 #include "experiments/run/row_facts.h"
@@ -212,33 +213,109 @@ std::string unmeasured(const RunPart& run, const std::vector<Candidate>& all,
   return and_list(out);
 }
 
-}  // namespace
+bool fits(const Candidate& c, double memory) {
+  return c.memory && *c.memory <= memory && std::isfinite(c.loss);
+}
 
-Verb advise_verb() {
-  std::vector<std::string_view> targets;
-  for (const Platform& p : kPlatforms) targets.push_back(p.name);
-  return {.name = "advise",
-          .summary = "which model of a run to use in so much memory, from what the run measured",
-          .examples = {"notch advise runs/quick --memory 300kB",
-                       "notch advise runs/book --memory 2GiB --target llama.cpp --context 512"},
-          .positionals = {{.name = "RUN_DIR|MODEL_DIR",
-                           .help = "a directory of `notch run`, or one of its models"}},
-          .flags = {{.name = "memory",
-                     .letter = 'm',
-                     .value = "SIZE",
-                     .help = "for weights, KV cache and activations: 2GiB, 500MB"},
-                    {.name = "target",
-                     .value = "NAME",
-                     .help = "what runs it; others than notch on this CPU have to hold it exactly",
-                     .fallback = "cpu",
-                     .words = std::move(targets)},
-                    {.name = "context",
-                     .value = "N",
-                     .help = "tokens of a sequence",
-                     .fallback = "the model's"},
-                    {.name = "batch", .value = "N", .help = "sequences", .fallback = "1"},
-                    no_verify_flag(),
-                    output_flag()}};
+Table candidate_table(const std::vector<Candidate>& all, double memory) {
+  Table table({{.key = "row", .text = true},
+               {.key = "loss", .decimals = 4},
+               {.key = "bytes", .bytes = true},
+               {.key = "memory", .bytes = true},
+               {.key = "tokens_per_second", .title = "tokens/s", .decimals = 0},
+               {.key = "fits", .text = true}});
+  for (const Candidate& c : all) {
+    table.add_row({text(c.row->name), number(c.loss),
+                   number(static_cast<double>(c.row->file_bytes)),
+                   c.memory ? number(*c.memory) : missing(),
+                   c.tokens_per_second ? number(*c.tokens_per_second) : missing(),
+                   text(!c.memory         ? "no model"
+                        : fits(c, memory) ? "yes"
+                                          : "no")});
+  }
+  return table;
+}
+
+/// Those that fit, the lowest loss first. Throws where none does.
+std::vector<const Candidate*> fitting_of(const RunPart& run, const std::vector<Candidate>& all,
+                                         double memory) {
+  std::vector<const Candidate*> fitting;
+  const Candidate* least = nullptr;
+  for (const Candidate& c : all) {
+    if (fits(c, memory)) fitting.push_back(&c);
+    if (c.memory && (!least || *c.memory < *least->memory)) least = &c;
+  }
+  if (!least) refuse_without_models(run.directory);
+  if (!fitting.empty()) return fitting;
+  throw Error({.where = "--memory",
+               .what = "no model of the run fits",
+               .found = bytes_text(memory),
+               .expected = str("at least ", bytes_text(*least->memory), ", which ",
+                               least->row->name, " takes"),
+               .hint = "run fewer bits or a smaller model, or give a shorter --context"});
+}
+
+/// What the choice is made of.
+struct Choice {
+  const RunPart& run;
+  const Statistics& statistics;
+  const std::vector<Candidate>& all;
+  const std::vector<const Candidate*>& fitting;
+  const Platform& platform;
+  double memory = 0;
+
+  const Candidate& lowest() const { return *fitting.front(); }
+  Difference from_lowest(const Candidate& c) const {
+    return statistics.difference(c.row->name, lowest().row->name);
+  }
+  /// Whether it cannot be told apart from the lowest loss.
+  bool as_good(const Candidate& c) const { return &c == &lowest() || !from_lowest(c).resolved(); }
+};
+
+/// Of what is as good as the lowest loss the smallest goes first.
+std::vector<const Candidate*> by_preference(const Choice& choice) {
+  std::vector<const Candidate*> order = choice.fitting;
+  const auto rest = std::stable_partition(order.begin(), order.end(),
+                                          [&](const Candidate* c) { return choice.as_good(*c); });
+  std::ranges::stable_sort(order.begin(), rest, {},
+                           [](const Candidate* c) { return c->row->file_bytes; });
+  return order;
+}
+
+std::string reason_for(const Choice& choice, const Candidate& c) {
+  const std::string& lowest = choice.lowest().row->name;
+  if (&c == &choice.lowest())
+    return str("the lowest loss of the ", choice.fitting.size(), " that fit");
+  const Difference d = choice.from_lowest(c);
+  if (choice.as_good(c)) {
+    return str("the smallest whose loss is not told apart from the lowest, ", lowest, "'s (",
+               printed("%+.4f", d.mean), " [", printed("%+.4f", d.low), ", ",
+               printed("%+.4f", d.high), "])");
+  }
+  return str("the lowest loss that ", choice.platform.name, " holds, ", printed("%+.4f", d.mean),
+             " from ", lowest, "'s");
+}
+
+void say_choice(const Args& args, const Choice& choice, const Candidate& c) {
+  say(args, str("\nuse      ", c.row->name, ": loss ", printed("%.4f", c.loss), ", ",
+                bytes_text(static_cast<double>(c.row->file_bytes)), ", ", bytes_text(*c.memory),
+                " of ", bytes_text(choice.memory), " in use"));
+  say(args, "why      " + reason_for(choice, c));
+  say(args, str("lies in  ", c.model.string()));
+  say(args, str("made by  ", command_for(choice.run, *c.row)));
+  if (!choice.platform.flags.empty()) {
+    std::string flags(choice.platform.flags);
+    flags.replace(flags.find("{}"), 2, c.row->name);
+    say(args, str("then     notch export ", shell_word(c.model.string()), ' ', flags));
+  }
+  const std::vector<SeedResults>& seeds = choice.statistics.seeds();
+  say(args,
+      str("measured loss on the run's scored text",
+          seeds.size() > 1 ? str(", the mean of ", seeds.size(),
+                                 " seeds, and bytes, those of seed ", seeds.front().seed)
+                           : " and bytes",
+          "; memory is the file's with fp32 KV cache and activations, computed from the sizes"));
+  say(args, str("not      ", unmeasured(choice.run, choice.all, choice.platform)));
 }
 
 int advise_command(const Args& args) {
@@ -255,81 +332,52 @@ int advise_command(const Args& args) {
   const std::vector<SeedResults> seeds = results_of(run);
   const Statistics statistics(seeds);
   const std::vector<Candidate> all = candidates_of(run, statistics, context, batch);
-
-  Table table({{.key = "row", .text = true},
-               {.key = "loss", .decimals = 4},
-               {.key = "bytes", .bytes = true},
-               {.key = "memory", .bytes = true},
-               {.key = "tokens_per_second", .title = "tokens/s", .decimals = 0},
-               {.key = "fits", .text = true}});
-  std::vector<const Candidate*> fitting;
-  const Candidate* least = nullptr;
-  for (const Candidate& c : all) {
-    const bool fits = c.memory && *c.memory <= memory && std::isfinite(c.loss);
-    if (fits) fitting.push_back(&c);
-    if (c.memory && (!least || *c.memory < *least->memory)) least = &c;
-    table.add_row({text(c.row->name), number(c.loss),
-                   number(static_cast<double>(c.row->file_bytes)),
-                   c.memory ? number(*c.memory) : missing(),
-                   c.tokens_per_second ? number(*c.tokens_per_second) : missing(),
-                   c.memory ? text(fits ? "yes" : "no") : text("no model")});
-  }
-  if (!least) refuse_without_models(run.directory);
-  if (fitting.empty()) {
-    throw Error({.where = "--memory",
-                 .what = "no model of the run fits",
-                 .found = bytes_text(memory),
-                 .expected = str("at least ", bytes_text(*least->memory), ", which ",
-                                 least->row->name, " takes"),
-                 .hint = "run fewer bits or a smaller model, or give a shorter --context"});
-  }
-  print_table(args, table);
-  // Of what cannot be told apart from the lowest loss the smallest goes first.
-  const Candidate& lowest = *fitting.front();
-  const auto as_good = [&](const Candidate* c) {
-    return c == &lowest || !statistics.difference(c->row->name, lowest.row->name).resolved();
-  };
-  std::vector<const Candidate*> order = fitting;
-  const auto rest = std::stable_partition(order.begin(), order.end(), as_good);
-  std::ranges::stable_sort(order.begin(), rest, {},
-                           [](const Candidate* c) { return c->row->file_bytes; });
-  for (const Candidate* c : order) {
-    if (const std::string trouble = trouble_of(args, platform, c->model); !trouble.empty()) {
-      say(args,
-          str("passed over: ", c->row->name, ": ", platform.name, " cannot hold it: ", trouble));
-      continue;
-    }
-    const Difference d = statistics.difference(c->row->name, lowest.row->name);
-    say(args, str("\nuse      ", c->row->name, ": loss ", printed("%.4f", c->loss), ", ",
-                  bytes_text(static_cast<double>(c->row->file_bytes)), ", ", bytes_text(*c->memory),
-                  " of ", bytes_text(memory), " in use"));
-    say(args, c == &lowest ? str("why      the lowest loss of the ", fitting.size(), " that fit")
-              : as_good(c)
-                  ? str("why      the smallest whose loss is not told apart from the lowest, ",
-                        lowest.row->name, "'s (", printed("%+.4f", d.mean), " [",
-                        printed("%+.4f", d.low), ", ", printed("%+.4f", d.high), "])")
-                  : str("why      the lowest loss that ", platform.name, " holds, ",
-                        printed("%+.4f", d.mean), " from ", lowest.row->name, "'s"));
-    say(args, str("lies in  ", c->model.string()));
-    say(args, str("made by  ", command_for(run, *c->row)));
-    if (!platform.flags.empty()) {
-      std::string flags(platform.flags);
-      flags.replace(flags.find("{}"), 2, c->row->name);
-      say(args, str("then     notch export ", shell_word(c->model.string()), ' ', flags));
+  const std::vector<const Candidate*> fitting = fitting_of(run, all, memory);
+  print_table(args, candidate_table(all, memory));
+  const Choice choice{run, statistics, all, fitting, platform, memory};
+  for (const Candidate* c : by_preference(choice)) {
+    const std::string trouble = trouble_of(args, platform, c->model);
+    if (trouble.empty()) {
+      say_choice(args, choice, *c);
+      return 0;
     }
     say(args,
-        str("measured loss on the run's scored text",
-            seeds.size() > 1 ? str(", the mean of ", seeds.size(),
-                                   " seeds, and bytes, those of seed ", seeds.front().seed)
-                             : " and bytes",
-            "; memory is the file's with fp32 KV cache and activations, computed from the sizes"));
-    say(args, str("not      ", unmeasured(run, all, platform)));
-    return 0;
+        str("passed over: ", c->row->name, ": ", platform.name, " cannot hold it: ", trouble));
   }
   throw Error({.fault = Fault::input,
                .where = str("--target ", platform.name),
                .what = str("none of the ", fitting.size(), " models that fit can be held exactly"),
                .hint = "`notch export --requantize` rounds once more, and says what that costs"});
+}
+
+}  // namespace
+
+Command advise_verb() {
+  std::vector<std::string_view> targets;
+  for (const Platform& p : kPlatforms) targets.push_back(p.name);
+  return {{.name = "advise",
+           .summary = "which model of a run to use in so much memory, from what the run measured",
+           .examples = {"notch advise runs/quick --memory 300kB",
+                        "notch advise runs/book --memory 2GiB --target llama.cpp --context 512"},
+           .positionals = {{.name = "RUN_DIR|MODEL_DIR",
+                            .help = "a directory of `notch run`, or one of its models"}},
+           .flags = {{.name = "memory",
+                      .letter = 'm',
+                      .value = "SIZE",
+                      .help = "for weights, KV cache and activations: 2GiB, 500MB"},
+                     {.name = "target",
+                      .value = "NAME",
+                      .help = "what runs it; others than notch on this CPU have to hold it exactly",
+                      .fallback = "cpu",
+                      .words = std::move(targets)},
+                     {.name = "context",
+                      .value = "N",
+                      .help = "tokens of a sequence",
+                      .fallback = "the model's"},
+                     {.name = "batch", .value = "N", .help = "sequences", .fallback = "1"},
+                     no_verify_flag(),
+                     output_flag()}},
+          advise_command};
 }
 
 }  // namespace notch::experiments

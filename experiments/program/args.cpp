@@ -145,7 +145,7 @@ class Parser {
     const std::string near = did_you_mean(value, words);
     std::string hint = near.empty() ? std::string{} : "did you mean " + near + "?";
     // -o FOLDER is what many programs take.
-    if (hint.empty() && flag.name == output_flag().name && is_long_flag("--out"))
+    if (hint.empty() && flag.name == "output" && is_long_flag("--out"))
       hint = "the place for results is --out " + value;
     throw Error({.where = where_,
                  .what = "unknown word",
@@ -233,27 +233,6 @@ const std::vector<Flag>& common_flags() {
   return flags;
 }
 
-Flag output_flag() {
-  return {.name = "output",
-          .letter = 'o',
-          .value = "md|csv|json",
-          .help = "print the table in this format on stdout",
-          .words = {"md", "csv", "json"}};
-}
-
-Flag threads_flag() {
-  return {.name = "threads",
-          .letter = 't',
-          .value = "N",
-          .help = "threads; the results do not depend on it",
-          .fallback = "all cores"};
-}
-
-Flag no_verify_flag() {
-  return {.name = "no-verify",
-          .help = "take the model as it is, even if its files are not those that were written"};
-}
-
 bool Args::has(std::string_view flag) const {
   return std::any_of(flags_.begin(), flags_.end(), [&](const auto& f) { return f.first == flag; });
 }
@@ -268,10 +247,6 @@ std::optional<std::string> Args::value(std::string_view flag) const {
 void Args::set(std::string_view flag, std::string value) {
   flags_.emplace_back(flag, std::move(value));
 }
-
-namespace {
-
-}  // namespace
 
 std::int64_t Args::integer(std::string_view flag, std::int64_t fallback, std::int64_t low,
                            std::int64_t high) const {
@@ -299,7 +274,7 @@ double Args::number(std::string_view flag, double fallback, const Domain& domain
                .what = "not usable",
                .field = str("--", flag),
                .found = *given,
-               .expected = accepts(Kind::number, domain)});
+               .expected = accepts(ItemKind::number, domain)});
 }
 
 double Args::bytes(std::string_view flag, double fallback) const {

@@ -54,12 +54,6 @@ struct Verb {
 
 /// Flags of every verb: -h, -q.
 const std::vector<Flag>& common_flags();
-/// For verbs that print a table: -o md|csv|json.
-Flag output_flag();
-/// For verbs that compute: --threads N.
-Flag threads_flag();
-/// For verbs that open a model: --no-verify.
-Flag no_verify_flag();
 
 class Args {
  public:

@@ -13,6 +13,8 @@
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/program/inference_command.h"
+#include "experiments/program/shared_flags.h"
 #include "experiments/run/setup.h"
 
 namespace notch::experiments {
@@ -147,8 +149,6 @@ void require_flags(const Args& args, const std::string& what) {
   if (!named && args.has("no-verify")) refuse("--no-verify", "no model directory is opened");
 }
 
-}  // namespace
-
 int bench_command(const Args& args) {
   const std::string what = args.positionals.empty() ? "" : args.positionals[0];
   require_flags(args, what);
@@ -190,6 +190,67 @@ int bench_command(const Args& args) {
   if (!machine) std::cout << '\n';
   if (!machine || args.has("ops")) print_table(args, bench_split_table(benches));
   return 0;
+}
+
+}  // namespace
+
+Command bench_verb() {
+  static const std::string recipes =
+      "train: fp32, " + quant::method_list(quant::Methods::trained) + ": compared with the first";
+  return {
+      {.name = "bench",
+       .summary =
+           "how fast models run here beside the machine's roofs, or what training or GPTQ costs",
+       .examples = {"notch bench --shape M --batch 1,4,8 --svg roofline.svg",
+                    "notch bench runs/quick && notch report runs/quick",
+                    "notch bench --shape S --sweep --svg growth.svg",
+                    "notch bench train --shape T,S",
+                    "notch bench train --shape S --recipe fp32,qat-ste,qat-lsq quant.bits=8,4",
+                    "notch bench gptq --shape M quant.granularity=group quant.group_size=128"},
+       .positionals = {{.name = "train|gptq|MODEL_DIR",
+                        .help = "training steps, GPTQ, models to run, or a run, whose report "
+                                "shows it; without: random weights",
+                        .required = false,
+                        .repeated = true}},
+       .flags =
+           {{.name = "shape",
+             .value = "LIST",
+             .help = "N, T, S, M or an EXP.toml: models to train (T); S or M: weights to run (S)"},
+            {.name = "recipe", .value = "LIST", .help = recipes, .fallback = "fp32"},
+            {.name = "rounds", .letter = 'r', .value = "N", .help = "interleaved", .fallback = "5"},
+            {.name = "steps",
+             .value = "N",
+             .help = "train: of every recipe in a round",
+             .fallback = "half a second's worth"},
+            {.name = "layer",
+             .value = "LIST",
+             .help = "gptq: only layers whose names end so, and not the whole model"},
+            {.name = "ops",
+             .help = "train, with -o csv and json: the split by op, not the summary"},
+            {.name = "batch",
+             .value = "LIST",
+             .help = "sequences that run together",
+             .fallback = "1,4,8"},
+            {.name = "prompt",
+             .value = "N",
+             .help = "tokens of the prompt",
+             .fallback = "256, or what fits"},
+            {.name = "sweep",
+             .value = "[CONTEXTS]",
+             .help =
+                 "instead: prompts, decoding, keys and values and training memory by context and "
+                 "batch (1,4,16,64), those that fit this memory",
+             .fallback = "256,512,1024,2048,4096,8192"},
+            kv_cache_flag(),
+            {.name = "svg",
+             .value = "FILE",
+             .help = "the roofline with the models under it, or the sweep",
+             .path = PathUse::written},
+            no_verify_flag(),
+            threads_flag(),
+            output_flag()},
+       .overrides = true},
+      bench_command};
 }
 
 }  // namespace notch::experiments

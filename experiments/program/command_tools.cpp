@@ -180,14 +180,6 @@ quant::KvKind kv_kind(const Args& args) {
   return static_cast<quant::KvKind>(at - quant::kKvKinds.begin());
 }
 
-Flag kv_cache_flag() {
-  return {.name = "kv-cache",
-          .value = "TYPE",
-          .help = "keys and values as fp32, fp16 or int8",
-          .fallback = "fp32",
-          .words = {quant::kKvKinds.begin(), quant::kKvKinds.end()}};
-}
-
 std::string listed(const std::vector<std::string_view>& words) {
   std::string all;
   for (const std::string_view word : words) all += str(all.empty() ? "" : ", ", word);

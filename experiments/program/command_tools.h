@@ -34,8 +34,6 @@ void use_threads(const Args& args, int fallback = 0);
 
 /// --kv-cache; without it fp32.
 quant::KvKind kv_kind(const Args& args);
-/// Its declaration.
-Flag kv_cache_flag();
 
 /// "a, b, c".
 std::string listed(const std::vector<std::string_view>& words);

@@ -5,9 +5,11 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/program/session.h"
+#include "experiments/program/shared_flags.h"
 #include "experiments/run/setup.h"
 
 namespace notch::experiments {
+namespace {
 
 int config_command(const Args& args) {
   const std::vector<std::string> overrides = overrides_of(args);
@@ -27,6 +29,20 @@ int config_command(const Args& args) {
   for (const std::string& line : notes(loaded)) note(args, line);
   std::cout << (args.positionals.empty() ? annotated_toml(loaded.config) : to_toml(loaded.config));
   return 0;
+}
+
+}  // namespace
+
+Command config_verb() {
+  return {
+      {.name = "config",
+       .summary = "all keys with their meaning, or the values an experiment resolves to",
+       .examples = {"notch config > my.toml", "notch config experiments/quick.toml train.lr=3e-4",
+                    "notch config book.txt --bits 4 --group 32 > book.toml"},
+       .positionals = {experiment_positional(false)},
+       .flags = value_flags(),
+       .overrides = true},
+      config_command};
 }
 
 }  // namespace notch::experiments

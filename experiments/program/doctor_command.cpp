@@ -19,6 +19,7 @@
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/program/shared_flags.h"
 #include "nn/gpt.h"
 #include "quant/kernels/self_test.h"
 
@@ -128,8 +129,6 @@ void check_portable(int n_threads) {
            names.empty() ? "; this processor has no others" : ": ", names));
 }
 
-}  // namespace
-
 int doctor_command(const Args& args) {
   use_threads(args);
   const int n = threads();
@@ -173,6 +172,16 @@ int doctor_command(const Args& args) {
   check_portable(n);
   for (const std::string& warning : openblas_warnings()) line("warning", warning);
   return 0;
+}
+
+}  // namespace
+
+Command doctor_verb() {
+  return {{.name = "doctor",
+           .summary = "what this machine has, and what slows it",
+           .examples = {"notch doctor"},
+           .flags = {threads_flag()}},
+          doctor_command};
 }
 
 }  // namespace notch::experiments

@@ -6,6 +6,7 @@
 #include "experiments/program/commands.h"
 #include "experiments/program/eval_dump.h"
 #include "experiments/program/gguf_vocabulary.h"
+#include "experiments/program/shared_flags.h"
 #include "experiments/run/evaluate.h"
 #include "experiments/run/llama_perplexity.h"
 
@@ -168,62 +169,6 @@ void dump(const Args& args, const nn::Model& model, const DumpWindows& windows) 
   }
 }
 
-}  // namespace
-
-std::vector<Flag> eval_flags() {
-  return {
-      {.name = "text",
-       .value = "FILE",
-       .help = "UTF-8 text to predict; - is stdin",
-       .path = PathUse::read},
-      {.name = "split",
-       .value = "all|val|test",
-       .help = "the whole text, or a split that an experiment would make",
-       .fallback = "all",
-       .words = {"all", "val", "test"}},
-      {.name = "val-fraction",
-       .value = "X",
-       .help = "data.val_fraction of the experiment",
-       .fallback = "0.1"},
-      {.name = "test-fraction",
-       .value = "X",
-       .help = "data.test_fraction of the experiment",
-       .fallback = "0"},
-      {.name = "base",
-       .value = "DIR",
-       .help = "also the divergence from this model",
-       .path = PathUse::read},
-      {.name = "windows",
-       .value = "N",
-       .help = "evaluate the first N contexts only; with a dump: dump N, evaluate all",
-       .fallback = "all; dump 1"},
-      {.name = "protocol",
-       .value = "notch|llama",
-       .help = "llama: as llama.cpp's llama-perplexity, the second half of every chunk of --ctx "
-               "tokens; --windows counts chunks",
-       .fallback = "notch",
-       .words = {"notch", "llama"}},
-      {.name = "ctx",
-       .value = "N",
-       .help = "tokens of a chunk",
-       .fallback = "512, or the model's context"},
-      {.name = "kl-base",
-       .value = "DIR",
-       .help = "with --protocol llama: its KL divergence statistics against this model",
-       .path = PathUse::read},
-      {.name = "dump-logits",
-       .value = "FILE",
-       .help = "write tokens, targets and logits as safetensors",
-       .path = PathUse::written},
-      {.name = "dump-grads",
-       .value = "FILE",
-       .help = "write tokens, targets and the gradients of the mean loss",
-       .path = PathUse::written},
-      no_verify_flag(),
-      threads_flag(),
-      output_flag()};
-}
-
 int eval_command(const Args& args) {
   const std::string split = args.value("split").value_or("all");
   const data::Splits splits = splits_of(args, split);
@@ -268,6 +213,72 @@ int eval_command(const Args& args) {
                  model.model().sizes().block_size, " tokens; loss in nats per token"));
   print_table(args, make_table(model, text, e, base_alone));
   return 0;
+}
+
+}  // namespace
+
+Command eval_verb() {
+  return {
+      {.name = "eval",
+       .summary = "loss, bits per byte and perplexity of a model on a text",
+       .examples = {"notch eval MODEL_DIR --text book.txt",
+                    "notch eval small --base MODEL_DIR --text book.txt --split val -o json",
+                    "notch eval small.gguf --protocol llama --ctx 512 --kl-base MODEL_DIR --text "
+                    "book.txt"},
+       .positionals = {model_positional()},
+       .flags =
+           {{.name = "text",
+             .value = "FILE",
+             .help = "UTF-8 text to predict; - is stdin",
+             .path = PathUse::read},
+            {.name = "split",
+             .value = "all|val|test",
+             .help = "the whole text, or a split that an experiment would make",
+             .fallback = "all",
+             .words = {"all", "val", "test"}},
+            {.name = "val-fraction",
+             .value = "X",
+             .help = "data.val_fraction of the experiment",
+             .fallback = "0.1"},
+            {.name = "test-fraction",
+             .value = "X",
+             .help = "data.test_fraction of the experiment",
+             .fallback = "0"},
+            {.name = "base",
+             .value = "DIR",
+             .help = "also the divergence from this model",
+             .path = PathUse::read},
+            {.name = "windows",
+             .value = "N",
+             .help = "evaluate the first N contexts only; with a dump: dump N, evaluate all",
+             .fallback = "all; dump 1"},
+            {.name = "protocol",
+             .value = "notch|llama",
+             .help =
+                 "llama: as llama.cpp's llama-perplexity, the second half of every chunk of --ctx "
+                 "tokens; --windows counts chunks",
+             .fallback = "notch",
+             .words = {"notch", "llama"}},
+            {.name = "ctx",
+             .value = "N",
+             .help = "tokens of a chunk",
+             .fallback = "512, or the model's context"},
+            {.name = "kl-base",
+             .value = "DIR",
+             .help = "with --protocol llama: its KL divergence statistics against this model",
+             .path = PathUse::read},
+            {.name = "dump-logits",
+             .value = "FILE",
+             .help = "write tokens, targets and logits as safetensors",
+             .path = PathUse::written},
+            {.name = "dump-grads",
+             .value = "FILE",
+             .help = "write tokens, targets and the gradients of the mean loss",
+             .path = PathUse::written},
+            no_verify_flag(),
+            threads_flag(),
+            output_flag()}},
+      eval_command};
 }
 
 }  // namespace notch::experiments

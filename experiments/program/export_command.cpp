@@ -5,15 +5,17 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/program/gguf_files.h"
+#include "experiments/program/shared_flags.h"
 #include "nn/gpt.h"
 #include "nn/model_dir.h"
+#include "quant/store/gguf_encode.h"
 #include "quant/store/gptq_checkpoint.h"
 #include "quant/store/onnx_codes.h"
 
 namespace notch::experiments {
 namespace {
 
-[[noreturn]] void fail(std::string field, std::string what, std::string hint) {
+[[noreturn]] void refuse(std::string field, std::string what, std::string hint) {
   throw Error({.where = "notch export",
                .what = std::move(what),
                .field = std::move(field),
@@ -21,7 +23,7 @@ namespace {
 }
 
 /// What the quantization says about itself, without what the new file says anew.
-Json about(const Json& quantization) {
+Json kept_keys(const Json& quantization) {
   Json out = Json::object();
   // Another program's keys say how it stored the codes, which is anew as well.
   if (const Json* method = quantization.find("quant_method");
@@ -38,7 +40,7 @@ Json about(const Json& quantization) {
 /// What --gguf and --onnx share: a file, and no directory.
 void require_one_file(const Args& args, const char* flag) {
   if (args.value("format") || args.value("out") || (args.value("gguf") && args.value("onnx"))) {
-    fail(flag, "writes one file and takes no other format and no --out", "leave them out");
+    refuse(flag, "writes one file and takes no other format and no --out", "leave them out");
   }
 }
 
@@ -103,7 +105,7 @@ void require_codes(const Artefact& from) {
 void save_codes(const Artefact& from, quant::Coding coding, const fs::path& dir) {
   require_codes(from);
   quant::save_quantized(from.model(), {.tensors = from.loaded.tensors, .masks = from.loaded.masks},
-                        dir, about(from.loaded.quantization_config), coding);
+                        dir, kept_keys(from.loaded.quantization_config), coding);
 }
 
 /// A quantized model's weights as they are multiplied.
@@ -122,20 +124,18 @@ void save_floats(const Artefact& from, nn::DType dtype, const fs::path& dir) {
   nn::save_model(from.model(), dir, more, dtype);
 }
 
-}  // namespace
-
 int export_command(const Args& args) {
   if (args.has("onnx-cache") && !args.has("onnx"))
-    fail("--onnx-cache", "is of an ONNX file", "--onnx FILE");
+    refuse("--onnx-cache", "is of an ONNX file", "--onnx FILE");
   for (const char* flag : {"gguf-type", "requantize", "imatrix"}) {
     if (args.has(flag) && !args.has("gguf"))
-      fail(str("--", flag), "is of a GGUF file", "--gguf FILE");
+      refuse(str("--", flag), "is of a GGUF file", "--gguf FILE");
   }
   if (const auto file = args.value("onnx")) return export_onnx(args, *file);
   if (const auto file = args.value("gguf")) return export_gguf(args, *file);
   const std::optional<std::string> format = args.value("format");
   if (!format)
-    fail("--format", "missing", "--format f32, f16, bf16, coded, packed, gptq or gptq_v2");
+    refuse("--format", "missing", "--format f32, f16, bf16, coded, packed, gptq or gptq_v2");
   const fs::path out = new_directory(args);
   const Artefact from = open_artefact(args, args.positionals[0]);
   write_directory(out, [&](const fs::path& dir) {
@@ -170,6 +170,54 @@ int export_command(const Args& args) {
   }
   note(args, str("written to ", printable(out.string()), "; ", from.file_bytes, " bytes before"));
   return 0;
+}
+
+}  // namespace
+
+Command export_verb() {
+  static const std::string gguf_types =
+      str("of what is not quantized already (default F16): ", listed(quant::encoder_names()),
+          "; quantized codes stay what they are (TQ1_0: in such blocks where they are ternary)");
+  return {
+      {.name = "export",
+       .summary = "the same model stored another way: its codes as short as they can be, or floats "
+                  "for other programs",
+       .examples = {"notch export runs/quick/models/gptq-int4-seed1337 --format coded --out small",
+                    "notch export INT4_DIR --format gptq --out gptq",
+                    "notch export MODEL_DIR --gguf model.gguf --gguf-type Q8_0",
+                    "notch export INT4_DIR --onnx model.onnx"},
+       .positionals = {model_positional()},
+       .flags = {{.name = "format",
+                  .value = "NAME",
+                  .help =
+                      "of a quantized model coded (smallest), packed (as `notch run` writes) or "
+                      "gptq (gptq_v2), for other programs; of any f32, f16 or bf16",
+                  .words = {"coded", "packed", "gptq", "gptq_v2", "f32", "f16", "bf16"}},
+                 out_flag(),
+                 {.name = "gguf",
+                  .value = "FILE",
+                  .help = "write one file for llama.cpp instead",
+                  .path = PathUse::written},
+                 {.name = "gguf-type",
+                  .value = "TYPE",
+                  .help = gguf_types,
+                  .words = quant::encoder_names()},
+                 {.name = "onnx",
+                  .value = "FILE",
+                  .help = "write one file for ONNX Runtime instead; codes stay what they are",
+                  .path = PathUse::written},
+                 {.name = "onnx-cache",
+                  .help = "of keys and values as inputs and outputs, to write a text with"},
+                 {.name = "imatrix",
+                  .value = "FILE",
+                  .help = "with --gguf: weigh the columns by this importance matrix, of notch "
+                          "imatrix or llama.cpp's",
+                  .path = PathUse::read},
+                 {.name = "requantize",
+                  .help = "with --gguf, round to --gguf-type what no GGUF type holds exactly, and "
+                          "say what it costs, instead of refusing"},
+                 no_verify_flag()}},
+      export_command};
 }
 
 }  // namespace notch::experiments

@@ -10,7 +10,7 @@
 namespace notch::experiments {
 namespace {
 
-using Kind = quant::GgufVocabulary::Kind;
+using TokenKind = quant::GgufVocabulary::Kind;
 constexpr std::int32_t kUndefined = 0;  // llama.cpp: whoever wrote the file said nothing of the token
 
 /// llama.cpp's names (src/llama-vocab.cpp) for the words of data::PreTokenizer. Of several names for
@@ -123,14 +123,14 @@ quant::GgufVocabulary gguf_vocabulary(const data::Tokenizer& tokenizer) {
   for (const data::Merge& m : v.merges) {
     out.merges.push_back(spelled(m.left) + ' ' + spelled(m.right));
   }
-  out.kinds.assign(out.tokens.size(), Kind::kNormal);
+  out.kinds.assign(out.tokens.size(), TokenKind::kNormal);
   const std::vector<bool> reachable = data::reachable(v);
   for (std::size_t id = 0; id < reachable.size() && !v.ignore_merges; ++id) {
-    if (!reachable[id]) out.kinds[id] = Kind::kUnused;
+    if (!reachable[id]) out.kinds[id] = TokenKind::kUnused;
   }
   for (const data::AddedToken& added : v.added) {
     out.kinds[static_cast<std::size_t>(added.id)] =
-        added.special ? Kind::kControl : Kind::kUserDefined;
+        added.special ? TokenKind::kControl : TokenKind::kUserDefined;
   }
   return out;
 }
@@ -156,19 +156,20 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
   std::unordered_map<std::string_view, std::size_t> ids;
   for (std::size_t id = 0; id < v.tokens.size(); ++id) {
     const std::string& spelling = v.tokens[id];
-    const std::int32_t kind = v.kinds.empty() ? Kind::kNormal : v.kinds[id];
-    if (kind < kUndefined || kind > Kind::kByte) {
+    const std::int32_t kind = v.kinds.empty() ? TokenKind::kNormal : v.kinds[id];
+    if (kind < kUndefined || kind > TokenKind::kByte) {
       refuse_file(file, str("tokenizer.ggml.token_type[", id, "]"), "no kind of token", str(kind),
-                  str(kUndefined, " to ", int{Kind::kByte}));
+                  str(kUndefined, " to ", int{TokenKind::kByte}));
     }
     if (const auto [first, is_new] = ids.emplace(spelling, id); !is_new) {
       refuse_file(file, str("tokenizer.ggml.tokens[", id, "]"), "a token that appears twice",
                   str(spelling, " as token ", first->second, ", too"), "another for every id");
     }
     // Of an undefined one the spelling tells: llama.cpp looks for text among all of them.
-    const bool ordinary = kind == Kind::kNormal || kind == Kind::kUnused || kind == kUndefined;
+    const bool ordinary =
+        kind == TokenKind::kNormal || kind == TokenKind::kUnused || kind == kUndefined;
     bytes.push_back(ordinary ? data::unspell(spelling) : std::nullopt);
-    if (spelling.empty() || (kind == Kind::kNormal && !bytes.back())) {
+    if (spelling.empty() || (kind == TokenKind::kNormal && !bytes.back())) {
       refuse_file(file, str("tokenizer.ggml.tokens[", id, "]"),
                   "an ordinary token that is not spelled in GPT-2's byte alphabet", spelling,
                   "one character of the alphabet per byte");
@@ -189,9 +190,9 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
   const bool whole_words = pre->ignore_merges && !v.merges.empty();
   for (std::size_t id = 0; id < v.tokens.size(); ++id) {
     const std::string& spelling = v.tokens[id];
-    const std::int32_t kind = v.kinds.empty() ? Kind::kNormal : v.kinds[id];
+    const std::int32_t kind = v.kinds.empty() ? TokenKind::kNormal : v.kinds[id];
     bool ordinary = bytes[id].has_value();
-    if (ordinary && kind != Kind::kUnused && !whole_words) {
+    if (ordinary && kind != TokenKind::kUnused && !whole_words) {
       const data::MergeReader::Kind found = reader.kind(id, spelling);
       if (found == data::MergeReader::Kind::unreachable) {
         refuse_file(file, str("tokenizer.ggml.tokens[", id, "]"), "no merge makes the token",
@@ -205,7 +206,7 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
     out.tokens.push_back(ordinary ? *bytes[id] : spelling);
     if (!ordinary) {
       out.added.push_back(
-          {.id = static_cast<std::int32_t>(id), .special = kind != Kind::kUserDefined});
+          {.id = static_cast<std::int32_t>(id), .special = kind != TokenKind::kUserDefined});
     }
   }
   out.ignore_merges = pre->ignore_merges;

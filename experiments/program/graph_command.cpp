@@ -13,6 +13,7 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/program/session.h"
+#include "experiments/program/shared_flags.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/setup.h"
 #include "nn/gguf.h"
@@ -172,8 +173,6 @@ void record_block(Graph& graph, const nn::Stage& stage, std::int64_t channels,
   graph.backward(stage.run(graph, graph.input({x.data(), shape}, "hidden")), dout);
 }
 
-}  // namespace
-
 int graph_command(const Args& args) {
   const Subject subject = subject_of(args);
   const std::unique_ptr<nn::Model>& model = subject.model;
@@ -200,6 +199,28 @@ int graph_command(const Args& args) {
   }
   std::cout << print(graph);
   return 0;
+}
+
+}  // namespace
+
+Command graph_verb() {
+  static const std::string trained_recipes =
+      "a step that trains through rounding: " + quant::method_list(quant::Methods::trained);
+  return {{.name = "graph",
+           .summary = "the tape of one small training step, with gradient norms",
+           .examples = {"notch graph experiments/quick.toml --block 0 --dot block.dot",
+                        "notch graph MODEL_DIR --recipe qat-ste quant.bits=2 quant.grid=seq"},
+           .positionals = {{.name = "MODEL_DIR|EXP.toml", .help = "a model, or one at its start"}},
+           .flags = {{.name = "recipe", .value = "NAME", .help = trained_recipes},
+                     {.name = "block", .value = "N", .help = "only this block, from 0"},
+                     {.name = "dot",
+                      .value = "FILE",
+                      .help = "also as a picture for Graphviz",
+                      .path = PathUse::written},
+                     no_verify_flag(),
+                     threads_flag()},
+           .overrides = true},
+          graph_command};
 }
 
 }  // namespace notch::experiments

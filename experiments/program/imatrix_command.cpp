@@ -4,35 +4,11 @@
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/program/gguf_vocabulary.h"
+#include "experiments/program/shared_flags.h"
 #include "quant/store/gguf_importance.h"
 
 namespace notch::experiments {
-
-Verb imatrix_verb(const Positional& model) {
-  return {
-      .name = "imatrix",
-      .summary =
-          "the importance matrix of a model on a text, which llama-quantize --imatrix and "
-          "notch export --imatrix read",
-      .examples = {"notch imatrix MODEL_DIR --text train.txt --out model.imatrix.gguf"},
-      .positionals = {model},
-      .flags = {
-          {.name = "text",
-           .value = "FILE",
-           .help = "UTF-8 text, of the kind the model was trained on; - is stdin",
-           .path = PathUse::read},
-          {.name = "out", .value = "FILE", .help = "the file to write", .path = PathUse::written},
-          {.name = "ctx",
-           .value = "N",
-           .help = "tokens of a chunk",
-           .fallback = "512, or the model's context"},
-          {.name = "windows",
-           .value = "N",
-           .help = "read the first N chunks only",
-           .fallback = "all"},
-          no_verify_flag(),
-          threads_flag()}};
-}
+namespace {
 
 int imatrix_command(const Args& args) {
   const auto needed = [&](std::string_view flag, std::string_view hint) {
@@ -76,6 +52,34 @@ int imatrix_command(const Args& args) {
        str(corpus.name, ": SHA-256 ", corpus.sha256.substr(0, 16), ", ", chunks, " chunks of ", ctx,
            " tokens; ", matrix.of.size(), " matrices written to ", printable(out.string())));
   return 0;
+}
+
+}  // namespace
+
+Command imatrix_verb() {
+  return {
+      {.name = "imatrix",
+       .summary = "the importance matrix of a model on a text, which llama-quantize --imatrix and "
+                  "notch export --imatrix read",
+       .examples = {"notch imatrix MODEL_DIR --text train.txt --out model.imatrix.gguf"},
+       .positionals = {model_positional()},
+       .flags =
+           {{.name = "text",
+             .value = "FILE",
+             .help = "UTF-8 text, of the kind the model was trained on; - is stdin",
+             .path = PathUse::read},
+            {.name = "out", .value = "FILE", .help = "the file to write", .path = PathUse::written},
+            {.name = "ctx",
+             .value = "N",
+             .help = "tokens of a chunk",
+             .fallback = "512, or the model's context"},
+            {.name = "windows",
+             .value = "N",
+             .help = "read the first N chunks only",
+             .fallback = "all"},
+            no_verify_flag(),
+            threads_flag()}},
+      imatrix_command};
 }
 
 }  // namespace notch::experiments

@@ -1,5 +1,7 @@
 // notch bench MODEL_DIR…, RUN_DIR or --shape: how fast models read prompts and write, beside what this
 // machine could do.
+#include "experiments/program/inference_command.h"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -13,7 +15,6 @@
 #include "experiments/bench/sweep.h"
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
-#include "experiments/program/commands.h"
 #include "experiments/report/parts.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/run_digests.h"

@@ -11,6 +11,7 @@
 #include "experiments/program/commands.h"
 #include "experiments/program/gguf_files.h"
 #include "experiments/program/inspect_spectrum.h"
+#include "experiments/program/shared_flags.h"
 #include "experiments/program/tensor_statistics.h"
 #include "nn/checkpoint.h"
 #include "nn/manifest.h"
@@ -128,8 +129,7 @@ bool ends_with_part(std::string_view name, const std::vector<std::string>& stems
            return name.starts_with(stem) &&
                   (name.substr(stem.size()) == ".codes" || name.substr(stem.size()) == ".coded" ||
                    name.substr(stem.size()).starts_with(".scale") ||
-                   name.substr(stem.size()) == ".zero" ||
-                   name.substr(stem.size()) == ".codebooks");
+                   name.substr(stem.size()) == ".zero" || name.substr(stem.size()) == ".codebooks");
          });
 }
 
@@ -253,8 +253,6 @@ void inspect_latest(const Args& args, const fs::path& root) {
   inspect_checkpoint(args, *latest.path);
 }
 
-}  // namespace
-
 int inspect_command(const Args& args) {
   const fs::path path = args.positionals[0];
   for (const char* flag : {"context", "batch"}) {
@@ -287,6 +285,31 @@ int inspect_command(const Args& args) {
     inspect_model(args, path);
   }
   return 0;
+}
+
+}  // namespace
+
+Command inspect_verb() {
+  return {
+      {.name = "inspect",
+       .summary = "tensors, ranges, codes and sizes of a model, checkpoint or .safetensors file",
+       .examples = {"notch inspect MODEL_DIR", "notch inspect runs/quick/seed-1337/ckpt/fp32",
+                    "notch inspect MODEL_DIR --memory --batch 8", "notch inspect MODEL_DIR --svd"},
+       .positionals = {{.name = "PATH", .help = "a directory or a .safetensors file"}},
+       .flags =
+           {{.name = "memory", .help = "what running it takes: weights, KV cache, activations"},
+            {.name = "context",
+             .value = "N",
+             .help = "with --memory: tokens of a sequence",
+             .fallback = "the model's; 4096"},
+            {.name = "batch", .value = "N", .help = "with --memory: sequences", .fallback = "1"},
+            {.name = "svd",
+             .help =
+                 "the singular values of every Linear: where they bend, and the ranks that hold "
+                 "90 and 99 % of their energy"},
+            no_verify_flag(),
+            output_flag()}},
+      inspect_command};
 }
 
 }  // namespace notch::experiments

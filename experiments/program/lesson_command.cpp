@@ -46,8 +46,6 @@ int check_lesson(const Args& args) {
   return lessons::check_exercise(lesson, file);
 }
 
-}  // namespace
-
 int lesson_command(const Args& args) {
   if (const auto dir = args.value("html")) {
     check(args.positionals.empty(), "notch lesson --html", "takes no lesson: it writes all pages");
@@ -60,6 +58,35 @@ int lesson_command(const Args& args) {
   check(what == "check" || args.positionals.size() == 1, "notch lesson",
         "takes one lesson, and `check` a file besides");
   return what == "list" ? list_lessons() : what == "check" ? check_lesson(args) : run_lesson(args);
+}
+
+}  // namespace
+
+Command lesson_verb() {
+  return {
+      {.name = "lesson",
+       .summary = "learn how it works: short programs that explain what they compute",
+       .examples = {"notch lesson list", "notch lesson 01", "notch lesson check 02",
+                    "notch lesson check 02 mine.cpp", "notch lesson --html pages"},
+       .positionals = {{.name = "list|NAME|check",
+                        .help = "the names (so without); a lesson, by number or name; or judge its "
+                                "exercise",
+                        .required = false},
+                       {.name = "NAME", .help = "with check: the lesson", .required = false},
+                       {.name = "FILE",
+                        .help = "with check: your version; without: the skeleton in "
+                                "experiments/lessons/exercises",
+                        .required = false}},
+       .flags = {{.name = "out",
+                  .value = "DIR",
+                  .help = "where pictures go",
+                  .fallback = "this directory",
+                  .path = PathUse::filled},
+                 {.name = "html",
+                  .value = "DIR",
+                  .help = "write four lessons as pages for a browser, to be touched",
+                  .path = PathUse::filled}}},
+      lesson_command};
 }
 
 }  // namespace notch::experiments

@@ -8,6 +8,7 @@
 #include "experiments/config/pipeline.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/program/shared_flags.h"
 #include "nn/heads.h"
 #include "nn/narrow.h"
 #include "nn/shallow.h"
@@ -34,12 +35,17 @@ struct Windows {
   }
 };
 
-/// The share that the most important keep of a block's importance, in percent.
-double kept_of(const std::vector<double>& importance, const std::vector<std::int64_t>& keep) {
-  double kept = 0;
-  for (const std::int64_t i : keep) kept += importance[static_cast<std::size_t>(i)];
-  const double all = std::accumulate(importance.begin(), importance.end(), 0.0);
-  return all > 0 ? 100 * kept / all : 100;
+/// The share of each block's importance that is kept, in percent.
+std::vector<double> kept_of(const std::vector<std::vector<double>>& importance,
+                            const std::vector<std::vector<std::int64_t>>& keep) {
+  std::vector<double> shares;
+  for (std::size_t b = 0; b < keep.size(); ++b) {
+    double kept = 0;
+    for (const std::int64_t i : keep[b]) kept += importance[b][static_cast<std::size_t>(i)];
+    const double all = std::accumulate(importance[b].begin(), importance[b].end(), 0.0);
+    shares.push_back(all > 0 ? 100 * kept / all : 100);
+  }
+  return shares;
 }
 
 /// What --svd says, a stage's words after "svd", for a model of these sizes: ranks are multiples of 32, of a
@@ -69,61 +75,24 @@ quant::FactorOptions factor_options(const std::string& words, const nn::Sizes& s
   return options;
 }
 
-}  // namespace
-
-Verb narrow_verb() {
-  return {
-      .name = "narrow",
-      .summary =
-          "a smaller model without the blocks, heads and MLP channels that a text needs "
-          "least, or with matrices in two factors",
-      .examples = {"notch narrow MODEL_DIR --inner 192 --text train.txt --out narrow",
-                   "notch narrow MODEL_DIR --layers 10 --heads 8 --text train.txt --out small",
-                   "notch narrow MODEL_DIR --svd 90% --text train.txt --out factored"},
-      .positionals = {{.name = "MODEL_DIR", .help = "a model in floating point"}},
-      .flags = {
-          {.name = "inner", .value = "N", .help = "channels in each MLP that are left"},
-          {.name = "layers",
-           .value = "N",
-           .help = "blocks that are left; they are chosen before heads and channels"},
-          {.name = "heads",
-           .value = "N",
-           .help = "heads that are left, with all that share one of keys"},
-          {.name = "svd",
-           .value = "SHARE",
-           .help = "then matrices as two factors that hold this share of their energy on the text, "
-                   "90%, or take this share of their bytes, \"bytes 50%\"; ranks are multiples of "
-                   "32, in small models of less"},
-          {.name = "text",
-           .value = "FILE",
-           .help = "what they are measured on: the training text",
-           .path = PathUse::read},
-          {.name = "windows", .value = "N", .help = "of it, from the start", .fallback = "128"},
-          {.name = "out",
-           .value = "DIR",
-           .help = "the directory to write",
-           .path = PathUse::filled},
-          no_verify_flag(),
-          threads_flag(),
-          output_flag()}};
+/// A model in floating point, with all its weights.
+Artefact open_whole(const Args& args) {
+  Artefact from = open_artefact(args, args.positionals[0]);
+  if (from.loaded.tensors.empty() && from.loaded.masks.empty() &&
+      from.model().sizes().ranks.empty())
+    return from;
+  throw Error({.fault = Fault::input,
+               .where = from.path.string(),
+               .what = "quantized, pruned or in two factors already",
+               .hint = "narrow the model it was made from"});
 }
 
-int narrow_command(const Args& args) {
-  const fs::path out = new_directory(args);
-  if (!args.has("text")) {
-    throw Error({.where = "--text",
-                 .what = "missing",
-                 .hint = "what stays is measured on the text the model was trained on"});
-  }
-  use_threads(args);
-  const Artefact from = open_artefact(args, args.positionals[0]);
-  const nn::Sizes& sizes = from.model().sizes();
-  if (!from.loaded.tensors.empty() || !from.loaded.masks.empty() || !sizes.ranks.empty()) {
-    throw Error({.fault = Fault::input,
-                 .where = from.path.string(),
-                 .what = "quantized, pruned or in two factors already",
-                 .hint = "narrow the model it was made from"});
-  }
+/// What is left of a model: blocks, heads, and channels in each MLP.
+struct Left {
+  std::int64_t layers = 0, heads = 0, inner = 0;
+};
+
+Left left_of(const Args& args, const nn::Sizes& sizes) {
   if (!args.has("inner") && !args.has("layers") && !args.has("heads") && !args.has("svd")) {
     throw Error(
         {.where = "--inner",
@@ -140,7 +109,7 @@ int narrow_command(const Args& args) {
                  .found = str(heads),
                  .expected = str("a multiple of ", sharing)});
   }
-  const std::int64_t left = args.integer("inner", sizes.n_inner, 1, sizes.n_inner);
+  const std::int64_t inner = args.integer("inner", sizes.n_inner, 1, sizes.n_inner);
   const std::int64_t layers = args.integer("layers", sizes.n_layer, 1, sizes.n_layer);
   const std::pair<const char*, std::int64_t> cuts[] = {
       {"layers", sizes.n_layer}, {"heads", sizes.n_head}, {"inner", sizes.n_inner}};
@@ -152,66 +121,139 @@ int narrow_command(const Args& args) {
                  .expected = all > 1 ? str("1 to ", all - 1) : "",
                  .hint = "leave it out"});
   }
-  const TokenizedText read = open_text(args, *args.value("text"), from);
-  const Windows windows(read.tokens, from.model().sizes().block_size,
-                        args.integer("windows", 128, 1, 1'000'000));
-  nn::Shallow shallow = nn::shallow(from.model(), layers, windows.batches);
-  std::unique_ptr<nn::Model> small = std::move(shallow.model);
-  std::vector<double> heads_kept(static_cast<std::size_t>(layers), 100);
+  return {.layers = layers, .heads = heads, .inner = inner};
+}
+
+/// The smaller model, and how much it kept of what.
+struct Narrow {
+  std::unique_ptr<nn::Model> model{};
+  std::vector<nn::RemovedBlock> removed{};
+  std::vector<double> heads_kept{};  ///< %, of the blocks that stay; empty: all heads do
+  std::vector<double> inner_kept{};
+  std::vector<quant::FactoredMatrix> matrices{};
+};
+
+Narrow narrow(const Args& args, nn::Model& model, const Left& left,
+              std::span<const nn::Tokens> text) {
+  nn::Shallow shallow = nn::shallow(model, left.layers, text);
+  Narrow out{.model = std::move(shallow.model), .removed = std::move(shallow.removed)};
   if (args.has("heads")) {
-    const auto importance = nn::head_importance(*small, windows.batches);
-    const auto keep = nn::most_important(importance, heads / sharing);
-    std::ranges::transform(importance, keep, heads_kept.begin(), kept_of);
-    small = nn::with_heads_of(*small, keep);
+    const nn::Sizes& sizes = model.sizes();
+    const auto importance = nn::head_importance(*out.model, text);
+    const auto keep = nn::most_important(importance, left.heads / (sizes.n_head / sizes.n_kv_head));
+    out.heads_kept = kept_of(importance, keep);
+    out.model = nn::with_heads_of(*out.model, keep);
   }
-  const auto importance = nn::inner_importance(*small, windows.batches);
-  const auto keep = nn::most_important(importance, left);
-  small = nn::narrowed(*small, keep);
-  std::vector<quant::FactoredMatrix> matrices;
+  const auto importance = nn::inner_importance(*out.model, text);
+  const auto keep = nn::most_important(importance, left.inner);
+  out.inner_kept = kept_of(importance, keep);
+  out.model = nn::narrowed(*out.model, keep);
   if (const auto words = args.value("svd")) {
     quant::Factored made =
-        quant::factored(*small, factor_options(*words, small->sizes()), windows.batches);
-    small = std::move(made.model);
-    matrices = std::move(made.matrices);
+        quant::factored(*out.model, factor_options(*words, out.model->sizes()), text);
+    out.model = std::move(made.model);
+    out.matrices = std::move(made.matrices);
   }
-  write_directory(out, [&](const fs::path& dir) {
-    from.tokenizer.save(dir);
-    nn::save_model(*small, dir);
-  });
+  return out;
+}
+
+/// The blocks that stay, then those that went.
+Table block_table(const Narrow& made, std::int64_t blocks) {
   Table table(
       {{.key = "block", .decimals = 0},
        {.key = "heads_kept_pct", .title = "of the attention's power kept, %", .decimals = 2},
        {.key = "kept_pct", .title = "of the output's power kept, %", .decimals = 2},
        {.key = "loss_rise", .title = "loss without it", .decimals = 4, .sign = true}});
-  std::vector<std::int64_t> stays;
-  for (std::int64_t b = 0; b < sizes.n_layer; ++b)
-    if (std::ranges::find(shallow.removed, b, &nn::RemovedBlock::block) == shallow.removed.end())
-      stays.push_back(b);
-  for (std::size_t b = 0; b < keep.size(); ++b) {
-    table.add_row({number(static_cast<double>(stays[b])),
-                   args.has("heads") ? number(heads_kept[b]) : missing(),
-                   number(kept_of(importance[b], keep[b])), missing()});
+  std::size_t left = 0;
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    if (std::ranges::find(made.removed, b, &nn::RemovedBlock::block) != made.removed.end())
+      continue;
+    table.add_row({number(static_cast<double>(b)),
+                   made.heads_kept.empty() ? missing() : number(made.heads_kept[left]),
+                   number(made.inner_kept[left]), missing()});
+    ++left;
   }
-  for (const nn::RemovedBlock& r : shallow.removed)
+  for (const nn::RemovedBlock& r : made.removed)
     table.add_row({number(static_cast<double>(r.block)), missing(), missing(), number(r.rise)});
-  // One table for a program that reads it.
-  if (matrices.empty() || !args.has("output")) print_table(args, table);
-  if (!matrices.empty()) {
-    Table ranks({{.key = "matrix", .text = true},
-                 {.key = "rows", .decimals = 0},
-                 {.key = "columns", .decimals = 0},
-                 {.key = "rank", .decimals = 0},
-                 {.key = "energy_pct", .title = "of its energy kept, %", .decimals = 2}});
-    for (const quant::FactoredMatrix& m : matrices) {
-      ranks.add_row(
-          {text(m.name), number(static_cast<double>(m.rows)), number(static_cast<double>(m.cols)),
-           m.rank > 0 ? number(static_cast<double>(m.rank)) : missing(), number(100 * m.kept)});
-    }
-    print_table(args, ranks);
+  return table;
+}
+
+Table rank_table(const std::vector<quant::FactoredMatrix>& matrices) {
+  Table table({{.key = "matrix", .text = true},
+               {.key = "rows", .decimals = 0},
+               {.key = "columns", .decimals = 0},
+               {.key = "rank", .decimals = 0},
+               {.key = "energy_pct", .title = "of its energy kept, %", .decimals = 2}});
+  for (const quant::FactoredMatrix& m : matrices) {
+    table.add_row(
+        {text(m.name), number(static_cast<double>(m.rows)), number(static_cast<double>(m.cols)),
+         m.rank > 0 ? number(static_cast<double>(m.rank)) : missing(), number(100 * m.kept)});
   }
+  return table;
+}
+
+int narrow_command(const Args& args) {
+  const fs::path out = new_directory(args);
+  if (!args.has("text")) {
+    throw Error({.where = "--text",
+                 .what = "missing",
+                 .hint = "what stays is measured on the text the model was trained on"});
+  }
+  use_threads(args);
+  const Artefact from = open_whole(args);
+  const nn::Sizes& sizes = from.model().sizes();
+  const Left left = left_of(args, sizes);
+  const TokenizedText read = open_text(args, *args.value("text"), from);
+  const Windows windows(read.tokens, sizes.block_size, args.integer("windows", 128, 1, 1'000'000));
+  const Narrow made = narrow(args, from.model(), left, windows.batches);
+  write_directory(out, [&](const fs::path& dir) {
+    from.tokenizer.save(dir);
+    nn::save_model(*made.model, dir);
+  });
+  // One table for a program that reads it.
+  if (made.matrices.empty() || !args.has("output"))
+    print_table(args, block_table(made, sizes.n_layer));
+  if (!made.matrices.empty()) print_table(args, rank_table(made.matrices));
   for (const std::string& line : size_lines(open_artefact(args, out))) say(args, line);
   note(args, str("written to ", printable(out.string()), "; ", from.file_bytes, " bytes before"));
   return 0;
+}
+
+}  // namespace
+
+Command narrow_verb() {
+  return {
+      {.name = "narrow",
+       .summary = "a smaller model without the blocks, heads and MLP channels that a text needs "
+                  "least, or with matrices in two factors",
+       .examples = {"notch narrow MODEL_DIR --inner 192 --text train.txt --out narrow",
+                    "notch narrow MODEL_DIR --layers 10 --heads 8 --text train.txt --out small",
+                    "notch narrow MODEL_DIR --svd 90% --text train.txt --out factored"},
+       .positionals = {{.name = "MODEL_DIR", .help = "a model in floating point"}},
+       .flags =
+           {{.name = "inner", .value = "N", .help = "channels in each MLP that are left"},
+            {.name = "layers",
+             .value = "N",
+             .help = "blocks that are left; they are chosen before heads and channels"},
+            {.name = "heads",
+             .value = "N",
+             .help = "heads that are left, with all that share one of keys"},
+            {.name = "svd",
+             .value = "SHARE",
+             .help =
+                 "then matrices as two factors that hold this share of their energy on the text, "
+                 "90%, or take this share of their bytes, \"bytes 50%\"; ranks are multiples of "
+                 "32, in small models of less"},
+            {.name = "text",
+             .value = "FILE",
+             .help = "what they are measured on: the training text",
+             .path = PathUse::read},
+            {.name = "windows", .value = "N", .help = "of it, from the start", .fallback = "128"},
+            out_flag(),
+            no_verify_flag(),
+            threads_flag(),
+            output_flag()}},
+      narrow_command};
 }
 
 }  // namespace notch::experiments

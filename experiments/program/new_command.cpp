@@ -96,7 +96,7 @@ std::string filled(std::string_view text, std::string_view blank, std::string_vi
 }
 
 /// Targets that CMake's generators make: add_executable refuses them.
-constexpr std::string_view kTargets[] = {"all",     "clean",   "edit_cache", "help",
+constexpr std::string_view kTargets[] = {"all",     "clean",   "edit_cache",    "help",
                                          "install", "package", "rebuild_cache", "test"};
 
 /// Where find_package finds the Notch of this program: its build directory, or beside its bin/.
@@ -106,12 +106,9 @@ std::string package_directory() {
   return here.parent_path().string();
 }
 
-}  // namespace
-
 int new_command(const Args& args) {
   const fs::path named = fs::path(args.positionals[0]).lexically_normal();
-  const std::string name =
-      (named.has_filename() ? named : named.parent_path()).filename().string();
+  const std::string name = (named.has_filename() ? named : named.parent_path()).filename().string();
   const bool plain = std::ranges::all_of(name, [](unsigned char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            c == '-';
@@ -132,6 +129,17 @@ int new_command(const Args& args) {
             << "  cmake -S " << word(out) << " -B " << word(out / "build") << " && cmake --build "
             << word(out / "build") << " && " << word(out / "build" / name) << '\n';
   return 0;
+}
+
+}  // namespace
+
+Command new_verb() {
+  return {
+      {.name = "new",
+       .summary = "a folder with a small program of your own that is linked against Notch",
+       .examples = {"notch new mynet"},
+       .positionals = {{.name = "DIR", .help = "the folder to write; its name is the program's"}}},
+      new_command};
 }
 
 }  // namespace notch::experiments

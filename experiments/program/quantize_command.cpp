@@ -1,219 +1,31 @@
 // notch quantize: a model directory on fewer bits, without training.
 //
-// Flags and keys fill the configuration of an experiment with one row, so that this command and a
-// row of a table make the same artefact from the same model.
-#include <algorithm>
+// Flags and keys fill the configuration of an experiment with one row (quantize_request.cpp), so that this
+// command and a row of a table make the same artefact from the same model.
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "autograd/base/error.h"
 #include "autograd/base/printable.h"
 #include "experiments/bench/input_speed.h"
 #include "experiments/config/config_check.h"
-#include "experiments/config/config_effects.h"
-#include "experiments/config/config_items.h"
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
 #include "experiments/program/layer_flags.h"
+#include "experiments/program/quantize_request.h"
+#include "experiments/program/shared_flags.h"
 #include "experiments/run/mixed_row.h"
-#include "experiments/run/sensitivity_list.h"
 #include "experiments/run/setup.h"
 #include "nn/model.h"
 #include "quant/methods/post_training.h"
 
 namespace notch::experiments {
 namespace {
-
-[[noreturn]] void fail(std::string field, std::string what, std::string hint) {
-  throw Error({.where = "notch quantize",
-               .what = std::move(what),
-               .field = std::move(field),
-               .hint = std::move(hint)});
-}
-
-/// The flags that stand for a key.
-constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
-    {"method", "quant.methods"},
-    {"format", "quant.format"},
-    {"bits", "quant.bits"},
-    {"group", "quant.group_size"},
-    {"per-tensor", "quant.granularity"},
-    {"grid", "quant.grid"},
-    {"scale", "quant.scale"},
-    {"embedding", "quant.embedding"},
-    {"activations", "activations.bits"},
-    {"observer", "activations.observer"},
-    {"activation-range", "activations.range"}};
-
-std::string_view key_of(std::string_view override) {
-  return override.substr(0, override.find_first_of(" ="));
-}
-
-/// What a flag says, or the key that it stands for.
-std::optional<std::string> given(const Args& args, std::string_view flag) {
-  if (args.has(flag)) return args.value(flag);
-  for (const auto& [name, key] : kKeys) {
-    if (name != flag) continue;
-    for (const std::string& override : args.overrides) {
-      if (key_of(override) != key) continue;
-      std::string value = override.substr(override.find('=') + 1);
-      std::erase_if(value, [](char c) { return c == ' ' || c == '[' || c == ']' || c == '"'; });
-      return value;
-    }
-  }
-  return std::nullopt;
-}
-
-const quant::Method& method_of(const Args& args) {
-  const std::optional<std::string> name = given(args, "method");
-  if (!name)
-    fail("--method", "missing", "one of " + quant::method_list(quant::Methods::post_training));
-  const quant::Method* method = quant::find_method(*name);
-  if (!method) {
-    throw Error({.where = "notch quantize",
-                 .what = "unknown method",
-                 .field = "--method",
-                 .found = *name,
-                 .expected = quant::method_list(quant::Methods::post_training),
-                 .hint = quant::method_hint(*name)});
-  }
-  if (method->round) return *method;
-  fail("--method", str(*name, " trains the model, and this command does not"),
-       str("`notch run EXP.toml quant.methods=", *name, "` trains it from the experiment's data"));
-}
-
-/// With a target the widths that layers may have, else the one that all have.
-bool has_target(const Args& args) { return args.has("target-bytes") || args.has("target-loss"); }
-
-std::vector<int> widths_of(const Args& args) {
-  std::vector<int> widths;
-  for (const std::string& word : comma_separated(given(args, "bits").value_or(""))) {
-    if (word.size() != 1 || word[0] < '1' || word[0] > '8') {
-      fail("--bits", str("\"", word, "\" is no width"), "1 to 8: --bits 2,3,4,6,8");
-    }
-    widths.push_back(word[0] - '0');
-  }
-  return widths;
-}
-
-void check_flags(const Args& args) {
-  if (given(args, "format").value_or("none") != "none") {
-    for (const char* flag :
-         {"bits", "group", "per-tensor", "grid", "scale", "target-bytes", "target-loss"}) {
-      // A key, or a flag beside a key, may say the same once more: check_format.
-      const bool target = std::string_view(flag).starts_with("target");
-      if (args.has(flag) && (target || args.has("format")))
-        fail(str("--", flag), "is part of what --format says", "give one of them");
-    }
-  } else if (!given(args, "bits")) {
-    fail("--bits", "missing", "--bits 8, 6, 4, 3 or 2, or a --format");
-  }
-  if (has_target(args)) {
-    if (args.has("target-bytes") && args.has("target-loss"))
-      fail("--target-loss", "contradicts --target-bytes", "give one of them");
-    args.bytes("target-bytes", 0);
-    args.number("target-loss", 0, between(-1e3, 1e3));
-    if (widths_of(args).size() < 2)
-      fail("--bits", "a target needs widths to choose from", "--bits 2,3,4,6,8");
-    require_sensitivities(args.value("sensitivity").value_or(""));
-  } else {
-    if (args.has("sensitivity"))
-      fail("--sensitivity", "no layer is weighed", "add --target-bytes N or --target-loss X");
-    if (given(args, "bits").value_or("").find(',') != std::string::npos)
-      fail("--bits", "several widths", "one, or with them --target-bytes N or --target-loss X");
-    args.integer("bits", 0, 1, 8);
-  }
-  args.integer("activations", 0, 2, 8);
-  const bool has_static = args.value("activation-range").value_or("") == "static";
-  if (args.has("observer") && !has_static) {
-    fail("--observer", "is of static ranges", "--activations 8 --activation-range static");
-  }
-  for (const char* flag : {"activation-range", "observer"}) {
-    if (args.has(flag) && !args.has("activations")) {
-      fail(str("--", flag), "activations stay in fp32", "give their bits too: --activations 8");
-    }
-  }
-  if (!args.has("group")) return;
-  if (args.has("per-tensor")) fail("--group", "contradicts --per-tensor", "give one of them");
-  if (args.value("group") == "-1" || args.value("group") == "0") {
-    fail("--group", "a group has at least one weight", "for one scale per row leave --group out");
-  }
-  args.integer("group", 0, 1, 65536);
-}
-
-/// Refuses keys that say nothing of a quantization: of the data, the model, the training.
-void require_quantization_key(const std::string& argument) {
-  const std::string key(key_of(argument));
-  std::vector<std::string> sections{"quant", "activations", "calib", "mixed", "prune"};
-  for (const Item& item : items_of({})) {
-    if (item.kind == Kind::section && !rounding_methods(item.name).empty())
-      sections.push_back(item.name);
-  }
-  const bool of_these = std::ranges::find(sections, key.substr(0, key.find('.'))) != sections.end();
-  if (of_these && key != "quant.control") return;
-  std::string all;
-  for (const std::string& section : sections) all += str(all.empty() ? "[" : ", [", section, ']');
-  fail(key, "says nothing of one model's quantization", "keys of " + all + " do");
-}
-
-/// The experiment whose only row is what the flags and keys ask for.
-LoadedConfig config_of(const Args& args) {
-  LoadedConfig loaded;
-  ExperimentConfig& config = loaded.config;
-  config.quant.control = false;
-  config.quant.layers = layer_rules(args);
-  // Not an override, which would have to have an effect: one command line serves a loop over methods.
-  config.calib.windows =
-      static_cast<int>(args.integer("calib-windows", config.calib.windows, 1, 1'000'000));
-  const auto apply_widths = [&] {
-    apply_override(loaded, str("quant.bits=", std::ranges::max(widths_of(args))));
-    apply_override(loaded, str("mixed.widths=", *given(args, "bits")));
-  };
-  for (const auto& [flag, key] : kKeys) {
-    if (!args.has(flag)) continue;
-    if (flag == "bits" && has_target(args)) {
-      apply_widths();
-    } else {
-      apply_override(loaded, str(key, '=', flag == "per-tensor" ? "tensor" : *args.value(flag)));
-    }
-  }
-  const ExperimentConfig by_flags = config;
-  loaded.overrides.clear();
-  for (const std::string& argument : args.overrides) {
-    const std::string_view key = key_of(argument);
-    const auto refuse_both = [&](std::string_view flag, std::string_view own) {
-      if (key == own && args.has(flag))
-        fail(std::string(key), str("--", flag, " sets it too"), "give one of them");
-    };
-    for (const auto& [flag, own] : kKeys) refuse_both(flag, own);
-    refuse_both("tensor", "quant.layers");
-    refuse_both("skip", "quant.layers");
-    refuse_both("calib-windows", "calib.windows");
-    if (key == "quant.bits" && has_target(args)) {
-      apply_widths();
-    } else {
-      apply_override(loaded, argument);
-    }
-    require_quantization_key(argument);
-  }
-  settle_unused(loaded, by_flags);
-  check_format(config, loaded.origins);
-  return loaded;
-}
-
-quant::MixedGoal goal_of(const Args& args) {
-  if (args.has("target-loss")) return {.rise = args.number("target-loss", 0, between(-1e3, 1e3))};
-  if (!args.has("target-bytes")) return {};
-  // An amount that no file has bounds nothing.
-  return {.bytes = static_cast<std::int64_t>(std::min(args.bytes("target-bytes", 0), 0x1p62))};
-}
 
 Table layer_table(const quant::Method& method, const quant::Quantized& quantized) {
   std::vector<Column> columns = {{.key = "layer", .text = true},
@@ -271,59 +83,90 @@ std::vector<quant::Target> targets_of(const ExperimentConfig& config, const quan
   }
 }
 
-}  // namespace
+/// What of the row reads calibration text; "" for nothing.
+std::string_view text_reader(const QuantizeRequest& asked) {
+  const quant::Pruner* pruner = quant::find_pruner(asked.config.quant.options.prune.method);
+  if (asked.method.needs.reads_text()) return asked.method.name;
+  if (pruner && pruner->needs_inputs) return pruner->name;
+  if (mixes(asked.config, asked.method)) return "the choice of widths";
+  const bool has_static = asked.row.activations > 0 &&
+                          asked.config.activations.spec.range == quant::ActivationRange::fixed;
+  return has_static ? "a static range" : "";
+}
 
-int quantize_command(const Args& args) {
-  const quant::Method& method = method_of(args);
-  check_flags(args);
-  const LoadedConfig asked = config_of(args);
-  const std::vector<RowConfig> rows = planned_rows(asked.config);
-  if (rows.size() != 1) {
-    fail(asked.config.quant.bits.size() > 1 ? "quant.bits" : "activations.bits",
-         "one model is written, of one width", "give one");
-  }
-  const RowConfig& row = rows[0];
-  ExperimentConfig config = row_config(asked.config, row);
-  const fs::path out = new_directory(args);
-  const bool has_static =
-      row.activations > 0 && config.activations.spec.range == quant::ActivationRange::fixed;
-  const bool mixed = mixes(config, method);
-  const quant::Pruner* pruner = quant::find_pruner(config.quant.options.prune.method);
-  const bool reads_inputs = method.needs.reads_text() || (pruner && pruner->needs_inputs);
-  const bool calibrates = reads_inputs || has_static || mixed;
-  const bool writes_text = config.calib.source == "self";
-  const bool reads_text = calibrates && (!writes_text || mixed);
-  if (reads_text && !args.has("text")) {
-    fail("--text", "missing",
-         str(method.needs.reads_text() ? method.name
-             : reads_inputs            ? pruner->name
-             : mixed                   ? "the choice of widths"
-                                       : "a static range",
-             " needs calibration text: the text the model was trained on, never the one it is "
-             "evaluated on"));
+/// Whether --text is read: the model may write its calibration text itself, but layers are weighed on --text.
+bool reads_file(const QuantizeRequest& asked) {
+  return !text_reader(asked).empty() &&
+         (asked.config.calib.source != "self" || mixes(asked.config, asked.method));
+}
+
+/// Refuses a missing --text, and notes flags of a text that is not read.
+void check_text_flags(const Args& args, const QuantizeRequest& asked) {
+  const std::string_view reader = text_reader(asked);
+  if (reads_file(asked) && !args.has("text")) {
+    throw Error({.where = "notch quantize",
+                 .what = "missing",
+                 .field = "--text",
+                 .hint = str(reader,
+                             " needs calibration text: the text the model was trained on, never "
+                             "the one it is evaluated on")});
   }
   for (const char* flag : {"text", "calib-windows", "seed"}) {
-    if (!calibrates && args.has(flag))
-      note(args, str("note: ", method.name, " uses no calibration text: --", flag, " is not read"));
+    if (reader.empty() && args.has(flag)) {
+      note(args,
+           str("note: ", asked.method.name, " uses no calibration text: --", flag, " is not read"));
+    }
   }
-  use_threads(args);
-  const Artefact from = open_artefact(args, args.positionals[0]);
-  if (!from.loaded.tensors.empty()) {
-    throw Error({.fault = Fault::input,
-                 .where = from.path.string(),
-                 .what = "already quantized: rounding twice adds the errors of both",
-                 .hint = "quantize the fp32 model it was made from"});
-  }
-  for (const Override& change : asked.overrides) note(args, describe(change));
-  if (!from.loaded.masks.empty() && !pruner) {
+}
+
+Artefact open_unquantized(const Args& args) {
+  Artefact from = open_artefact(args, args.positionals[0]);
+  if (from.loaded.tensors.empty()) return from;
+  throw Error({.fault = Fault::input,
+               .where = from.path.string(),
+               .what = "already quantized: rounding twice adds the errors of both",
+               .hint = "quantize the fp32 model it was made from"});
+}
+
+/// The row's configuration with what the model decides.
+ExperimentConfig config_for(const Args& args, ExperimentConfig config, const Artefact& from) {
+  if (!from.loaded.masks.empty() && !config.quant.options.prune.on()) {
     config.quant.options.prune.method = "zeros";
     note(args, "note: the model is pruned: what is zero in its Linears stays zero");
   }
   config.model.block_size = static_cast<int>(from.model().sizes().block_size);
   config.model.n_embd = static_cast<int>(from.model().sizes().n_embd);
   config.model.architecture = from.model().architecture();
+  return config;
+}
+
+/// The text that the row is calibrated on, of which `about` tells.
+Calibration calibration_of(const Args& args, const ExperimentConfig& config, const nn::Model& model,
+                           const TokenizedText& text, std::uint64_t seed, Json& about) {
+  check_calibration(config, text.tokens.size(), proc_bytes("/proc/meminfo", "MemTotal:"));
+  const std::int64_t windows = calibration_windows(config, text.tokens.size());
+  if (windows < config.calib.windows)
+    note(args, str("note: the text has ", windows, " windows of calibration, all are used"));
+  Calibration calibration(config, model, text.tokens, seed);
+  Json json = Json::object();
+  json.set("source", config.calib.source == "self" ? "self" : text.name)
+      .set("tokens", calibration.tokens())
+      .set("sha256", calibration.sha256());
+  about.set("calibration", std::move(json));
+  return calibration;
+}
+
+int quantize_command(const Args& args) {
+  const QuantizeRequest asked = quantize_request(args);
+  const quant::Method& method = asked.method;
+  const fs::path out = new_directory(args);
+  check_text_flags(args, asked);
+  use_threads(args);
+  const Artefact from = open_unquantized(args);
   nn::Model& model = from.model();
-  quant::Plan plan = row_plan(config, row);
+  for (const Override& change : asked.overrides) note(args, describe(change));
+  const ExperimentConfig config = config_for(args, asked.config, from);
+  const quant::Plan plan = row_plan(config, asked.row);
   std::vector<quant::Target> targets = targets_of(config, plan, model);
   require_live_rules(args, config.quant.layers, model);
   quant::require_grids(method, plan, targets);
@@ -331,22 +174,14 @@ int quantize_command(const Args& args) {
   Json about = Json::object();
   std::optional<Calibration> calibration;
   const auto seed = static_cast<std::uint64_t>(args.integer("seed", 1337, 0, 1'000'000'000));
-  if (calibrates) {
+  if (!text_reader(asked).empty()) {
     const TokenizedText text =
-        reads_text ? open_text(args, *args.value("text"), from) : TokenizedText{};
-    check_calibration(config, text.tokens.size(), proc_bytes("/proc/meminfo", "MemTotal:"));
-    const std::int64_t windows = calibration_windows(config, text.tokens.size());
-    if (windows < config.calib.windows)
-      note(args, str("note: the text has ", windows, " windows of calibration, all are used"));
-    calibration.emplace(config, model, text.tokens, seed);
-    Json json = Json::object();
-    json.set("source", writes_text ? "self" : text.name).set("tokens", calibration->tokens());
-    json.set("sha256", calibration->sha256());
-    about.set("calibration", std::move(json));
-    if (mixed) {
+        reads_file(asked) ? open_text(args, *args.value("text"), from) : TokenizedText{};
+    calibration = calibration_of(args, config, model, text, seed, about);
+    if (mixes(config, method)) {
       const MixedPlan own =
           mixed_plan(config, method, plan, model, calibration->batches(), text.tokens, seed,
-                     args.value("sensitivity").value_or(""), goal_of(args));
+                     args.value("sensitivity").value_or(""), asked.goal);
       about.set("mixed", to_json(own.mixed, config.quant.options.mixed));
       targets = quant::resolve(own.plan, model);
       say(args, describe(own));
@@ -369,6 +204,22 @@ int quantize_command(const Args& args) {
   if (args.has("quiet")) return 0;  // measured only to be told
   if (const std::string flag = faster_flag(quantized, targets); !flag.empty()) note(args, flag);
   return 0;
+}
+
+}  // namespace
+
+Command quantize_verb() {
+  return {
+      {.name = "quantize",
+       .summary = "put a model on fewer bits, without training",
+       .examples = {"notch quantize MODEL_DIR --method rtn --bits 8 --out small",
+                    "notch quantize MODEL_DIR --method gptq --bits 4 --text train.txt --out small",
+                    "notch quantize MODEL_DIR --method gptq --bits 2,3,4,6,8 --target-bytes 500000 "
+                    "--text train.txt --out small"},
+       .positionals = {model_positional()},
+       .flags = quantize_flags(),
+       .overrides = true},
+      quantize_command};
 }
 
 }  // namespace notch::experiments

@@ -9,6 +9,7 @@
 #include "autograd/base/printable.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/program/shared_flags.h"
 #include "experiments/report/chosen_rows.h"
 #include "experiments/report/parts.h"
 #include "experiments/report/sizes.h"
@@ -125,24 +126,6 @@ int report_sizes(const Args& args) {
   return 0;
 }
 
-}  // namespace
-
-void print_report(const Args& args, const Report& report, const std::vector<SeedResults>& seeds,
-                  const fs::path& directory) {
-  if (const auto format = args.value("output")) {
-    std::cout << render(report.table(), parse_table_format(*format));
-    if (const std::string builds = build_notes(seeds); !builds.empty()) note(args, builds);
-    return;
-  }
-  std::cout << '\n'
-            << (args.has("wide") ? report.wide_screen() : report.screen(terminal_columns()))
-            << where_it_lies(results_hash(seeds), directory);
-}
-
-Flag wide_flag() {
-  return {.name = "wide", .help = "show every row and column, and who beats whom"};
-}
-
 int report_command(const Args& args) {
   require_report_keys(args);
   if (args.has("sizes")) {
@@ -190,6 +173,51 @@ int report_command(const Args& args) {
   }
   print_report(args, report, seeds, out);
   return 0;
+}
+
+}  // namespace
+
+void print_report(const Args& args, const Report& report, const std::vector<SeedResults>& seeds,
+                  const fs::path& directory) {
+  if (const auto format = args.value("output")) {
+    std::cout << render(report.table(), parse_table_format(*format));
+    if (const std::string builds = build_notes(seeds); !builds.empty()) note(args, builds);
+    return;
+  }
+  std::cout << '\n'
+            << (args.has("wide") ? report.wide_screen() : report.screen(terminal_columns()))
+            << where_it_lies(results_hash(seeds), directory);
+}
+
+Command report_verb() {
+  return {
+      {.name = "report",
+       .summary =
+           "the report of a finished run again, or one of the parts of a run, or of several sizes",
+       .examples = {"notch report runs/quick", "notch report runs/quick-shard-*-of-3 --out all",
+                    "notch report runs/headtohead seeds=1337,42 --out two",
+                    "notch report --sizes runs/small runs/large --out sizes",
+                    "notch report runs/headtohead --methods 'qat-*,gptq*'"},
+       .positionals = {{.name = "RUN_DIR",
+                        .help = "directories of `notch run`, of one configuration but for seeds, "
+                                "methods and rows; with --sizes of several",
+                        .repeated = true}},
+       .flags = {{.name = "out",
+                  .value = "DIR",
+                  .help = "the directory to write",
+                  .fallback = "the run's own",
+                  .path = PathUse::filled},
+                 {.name = "sizes",
+                  .help = "runs of models of different sizes, scored on one text: "
+                          "their fronts in one plot, each beside its own control"},
+                 {.name = "methods",
+                  .value = "LIST",
+                  .help = "these rows alone, by method, label or name ('qat-*,gptq*'), "
+                          "with fp32 and their controls; files are written to --out"},
+                 wide_flag(),
+                 output_flag()},
+       .overrides = true},
+      report_command};
 }
 
 }  // namespace notch::experiments

@@ -12,7 +12,4 @@ namespace notch::experiments {
 void print_report(const Args& args, const Report& report, const std::vector<SeedResults>& seeds,
                   const std::filesystem::path& directory);
 
-/// --wide.
-Flag wide_flag();
-
 }  // namespace notch::experiments

@@ -8,6 +8,7 @@
 #include "experiments/program/commands.h"
 #include "experiments/program/report_command.h"
 #include "experiments/program/session.h"
+#include "experiments/program/shared_flags.h"
 #include "experiments/run/row_files.h"
 #include "experiments/run/run_digests.h"
 #include "experiments/run/signals.h"
@@ -46,8 +47,6 @@ TableFormat format_of(const Args& args) {
   const auto word = args.value("output");
   return word ? parse_table_format(*word) : TableFormat::screen;
 }
-
-}  // namespace
 
 int run_command(const Args& args) {
   format_of(args);  // a wrong one is refused before anything is trained
@@ -99,6 +98,54 @@ int train_command(const Args& args) {
   keep_digests(session.dir().path());
   std::cout << render(table, format);
   return 0;
+}
+
+/// The flags that run and train share, then `more`.
+std::vector<Flag> session_flags(const std::vector<Flag>& more) {
+  std::vector<Flag> flags = value_flags();
+  flags.insert(
+      flags.end(),
+      {{.name = "out",
+        .value = "DIR",
+        .help = "run directory; default: runs/<name> beside the EXP.toml, or here for a text",
+        .path = PathUse::filled},
+       {.name = "resume", .help = "go on where an interrupted run stopped"},
+       {.name = "profile", .help = "tell where the time of a training step went, op by op"},
+       {.name = "force", .help = "replace the results of an earlier run"},
+       threads_flag()});
+  flags.insert(flags.end(), more.begin(), more.end());
+  return flags;
+}
+
+}  // namespace
+
+Command run_verb() {
+  return {
+      {.name = "run",
+       .summary = "train, quantize by every method, and print the table",
+       .examples = {"notch run experiments/quick.toml",
+                    "notch run book.txt --bits 4 --group 32 --methods gptq,qat-lsq",
+                    "notch run experiments/quick.toml quant.bits=4,3 train.steps=1000 --out out",
+                    "notch run experiments/quick.toml seeds=1,2,3 --shard 2/3"},
+       .positionals = {experiment_positional()},
+       .flags = session_flags({{.name = "shard",
+                                .value = "I/N",
+                                .help = "make the I-th of N parts of the run, in OUT-shard-I-of-N; "
+                                        "`notch report` puts them together"},
+                               wide_flag(),
+                               output_flag()}),
+       .overrides = true},
+      run_command};
+}
+
+Command train_verb() {
+  return {{.name = "train",
+           .summary = "only the fp32 model of an experiment",
+           .examples = {"notch train experiments/quick.toml seeds=1,2", "notch train book.txt"},
+           .positionals = {experiment_positional()},
+           .flags = session_flags({output_flag()}),
+           .overrides = true},
+          train_command};
 }
 
 }  // namespace notch::experiments

@@ -13,6 +13,7 @@
 #include "autograd/base/printable.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/program/shared_flags.h"
 #include "experiments/run/signals.h"
 #include "nn/reader.h"
 #include "nn/speculate.h"
@@ -127,32 +128,6 @@ double proposal_cost(const RunnableArtefact& model, const RunnableArtefact& draf
                       static_cast<double>(model.runnable.weight_bytes);
 }
 
-}  // namespace
-
-std::vector<Flag> sample_flags() {
-  return {
-      {.name = "prompt", .letter = 'p', .value = "TEXT", .help = "what the text begins with"},
-      {.name = "tokens", .letter = 'n', .value = "N", .help = "how many", .fallback = "200"},
-      {.name = "temperature",
-       .value = "X",
-       .help = "0 = always the most probable token",
-       .fallback = "0.8"},
-      {.name = "top-k", .value = "N", .help = "of the N most probable tokens", .fallback = "all"},
-      {.name = "top-p",
-       .value = "X",
-       .help = "of the most probable tokens that have this much together",
-       .fallback = "1"},
-      {.name = "seed", .value = "N", .help = "of the choices", .fallback = "1337"},
-      kv_cache_flag(),
-      {.name = "draft",
-       .value = "MODEL_DIR",
-       .help = "a faster model of the same tokenizer that proposes tokens; the text's distribution "
-               "stays the same",
-       .path = PathUse::read},
-      no_verify_flag(),
-      threads_flag()};
-}
-
 int sample_command(const Args& args) {
   nn::Sampling sampling{
       .temperature = args.number("temperature", 0.8, between(0, 100)),
@@ -221,6 +196,42 @@ int sample_command(const Args& args) {
                      " over the model alone (", rate(plain), ")"));
   }
   return stop_exit_code();
+}
+
+}  // namespace
+
+Command sample_verb() {
+  return {
+      {.name = "sample",
+       .summary = "write text",
+       .examples = {"notch sample MODEL_DIR -p 'She has' -n 100",
+                    "notch sample MODEL_DIR --draft SMALL_DIR --kv-cache int8"},
+       .positionals = {model_positional()},
+       .flags =
+           {{.name = "prompt", .letter = 'p', .value = "TEXT", .help = "what the text begins with"},
+            {.name = "tokens", .letter = 'n', .value = "N", .help = "how many", .fallback = "200"},
+            {.name = "temperature",
+             .value = "X",
+             .help = "0 = always the most probable token",
+             .fallback = "0.8"},
+            {.name = "top-k",
+             .value = "N",
+             .help = "of the N most probable tokens",
+             .fallback = "all"},
+            {.name = "top-p",
+             .value = "X",
+             .help = "of the most probable tokens that have this much together",
+             .fallback = "1"},
+            {.name = "seed", .value = "N", .help = "of the choices", .fallback = "1337"},
+            kv_cache_flag(),
+            {.name = "draft",
+             .value = "MODEL_DIR",
+             .help = "a faster model of the same tokenizer that proposes tokens; the text's "
+                     "distribution stays the same",
+             .path = PathUse::read},
+            no_verify_flag(),
+            threads_flag()}},
+      sample_command};
 }
 
 }  // namespace notch::experiments

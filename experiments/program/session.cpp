@@ -13,6 +13,7 @@
 #include "experiments/machine/environment.h"
 #include "experiments/machine/machine.h"
 #include "experiments/program/command_tools.h"
+#include "experiments/program/shared_flags.h"
 #include "experiments/run/dry_run.h"
 #include "experiments/run/pipeline_row.h"
 #include "experiments/run/resume.h"
@@ -109,61 +110,6 @@ bool is_finished(const ExperimentConfig& config, const Shard& shard, const fs::p
 }
 
 }  // namespace
-
-std::vector<Flag> value_flags() {
-  return {{.name = "bits", .letter = 'b', .value = "LIST", .help = "quant.bits: 4 or 8,4"},
-          {.name = "group",
-           .letter = 'g',
-           .value = "N",
-           .help = "quant.group_size: a scale for every N weights of a row"},
-          {.name = "methods", .value = "LIST", .help = quant::method_list()}};
-}
-
-std::vector<Flag> session_flags() {
-  std::vector<Flag> flags = value_flags();
-  flags.insert(
-      flags.end(),
-      {{.name = "out",
-        .value = "DIR",
-        .help = "run directory; default: runs/<name> beside the EXP.toml, or here for a text",
-        .path = PathUse::filled},
-       {.name = "resume", .help = "go on where an interrupted run stopped"},
-       {.name = "profile", .help = "tell where the time of a training step went, op by op"},
-       {.name = "force", .help = "replace the results of an earlier run"},
-       threads_flag()});
-  return flags;
-}
-
-Flag shard_flag() {
-  return {.name = "shard",
-          .value = "I/N",
-          .help =
-              "make the I-th of N parts of the run, in OUT-shard-I-of-N; `notch report` puts them "
-              "together"};
-}
-
-std::vector<std::string> overrides_of(const Args& args) {
-  std::vector<std::string> overrides = args.overrides;
-  constexpr std::pair<std::string_view, std::string_view> kKeys[] = {
-      {"bits", "quant.bits"}, {"group", "quant.group_size"}, {"methods", "quant.methods"}};
-  for (const auto& pair : kKeys) {
-    const std::string_view flag = pair.first, key = pair.second;
-    const auto value = args.value(flag);
-    if (!value) continue;
-    // Whichever won, the other would be ignored.
-    const bool both = std::ranges::any_of(args.overrides, [&](std::string_view o) {
-      return o.substr(0, o.find_first_of(" =")) == key;
-    });
-    if (both) {
-      throw Error({.where = "notch " + args.verb,
-                   .what = str("sets ", key, ", which is given too"),
-                   .field = str("--", flag),
-                   .hint = "give one of them"});
-    }
-    overrides.push_back(str(key, '=', *value));
-  }
-  return overrides;
-}
 
 int vocabulary_before_text(const ExperimentConfig& config) {
   constexpr int kCharacters = 64, kBytes = 256;

@@ -37,15 +37,7 @@ class Session {
   std::optional<RunTime> time_;
 };
 
-/// Flags that stand for values of the configuration, for every verb that makes an experiment.
-std::vector<Flag> value_flags();
-/// Those of `run` and `train`.
-std::vector<Flag> session_flags();
-/// Of `run` alone.
-Flag shard_flag();
 /// How many tokens a text that is not read counts as: a character tokenizer's follow from it.
 int vocabulary_before_text(const ExperimentConfig& config);
-/// The values of the command line, those of value_flags() among them.
-std::vector<std::string> overrides_of(const Args& args);
 
 }  // namespace notch::experiments

@@ -8,6 +8,7 @@
 #include "experiments/program/gguf_files.h"
 
 namespace notch::experiments {
+namespace {
 
 int tokenize_command(const Args& args) {
   const auto file = args.value("text");
@@ -35,6 +36,23 @@ int tokenize_command(const Args& args) {
   note(args, str(ids.size(), " tokens for ", text.size(), " bytes: ", std::round(100 * each) / 100,
                  " bytes per token"));
   return 0;
+}
+
+}  // namespace
+
+Command tokenize_verb() {
+  return {{.name = "tokenize",
+           .summary = "the tokens of a text, one on a line: id, and the token as vocab.json has it",
+           .examples = {"notch tokenize MODEL_DIR --text book.txt",
+                        "echo 'Hello world' | notch tokenize gpt2 --text -"},
+           .positionals = {{.name = "MODEL_DIR",
+                            .help = "a model, or any directory with a tokenizer.json or with a "
+                                    "vocab.json and a merges.txt"}},
+           .flags = {{.name = "text",
+                      .value = "FILE",
+                      .help = "the text, of any bytes; - is stdin",
+                      .path = PathUse::read}}},
+          tokenize_command};
 }
 
 }  // namespace notch::experiments

@@ -10,6 +10,7 @@
 #include "autograd/kernels/sha256.h"
 #include "experiments/program/command_tools.h"
 #include "experiments/program/commands.h"
+#include "experiments/program/shared_flags.h"
 #include "experiments/run/layer_study.h"
 #include "experiments/run/results.h"
 #include "experiments/run/row_files.h"
@@ -251,8 +252,6 @@ void verify_file(Findings& findings, const fs::path& file) {
   }
 }
 
-}  // namespace
-
 int verify_command(const Args& args) {
   const fs::path path = fs::path(args.positionals[0]).lexically_normal();
   if (!fs::exists(path)) {
@@ -303,6 +302,25 @@ int verify_command(const Args& args) {
                    findings.files() == 1 ? " file is" : " files are", " not what was written"),
        .hint = "get them again, or make them again: a run without a row or a model makes it "
                "anew, `notch report` its tables"});
+}
+
+}  // namespace
+
+Command verify_verb() {
+  return {
+      {.name = "verify",
+       .summary =
+           "whether every file of a model, a checkpoint, a run or a report is what was written",
+       .examples = {"notch verify MODEL_DIR", "notch verify runs/quick --evaluate"},
+       .positionals = {{.name = "PATH",
+                        .help = "a model, a run, a report, a checkpoint, a row, .safetensors or "
+                                ".gguf; what a run tells of itself (configuration, metrics, "
+                                "results, report and the like) has digests when it is finished"}},
+       .flags = {{.name = "evaluate", .help = "of a run: also score every row again"},
+                 threads_flag(),
+                 output_flag()},
+       .overrides = true},
+      verify_command};
 }
 
 }  // namespace notch::experiments

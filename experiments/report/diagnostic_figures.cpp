@@ -15,14 +15,14 @@ namespace {
 
 /// One report of a row's quantizer: by key, a number per layer, or a histogram's shares, averaged
 /// over the layers.
-struct Report {
+struct DiagnosticReport {
   double step = 0;
   Json quantizer{};
 };
 
 /// By run ("seed-1337/qat-lsq-int4"); a run that has none is absent.
-std::map<std::string, std::vector<Report>> read_reports(std::string_view metrics) {
-  std::map<std::string, std::vector<Report>> reports;
+std::map<std::string, std::vector<DiagnosticReport>> read_reports(std::string_view metrics) {
+  std::map<std::string, std::vector<DiagnosticReport>> reports;
   read_metrics(metrics, [&](const MetricsLine& line) {
     const Json* quantizer = line.fields.find("quantizer");
     if (quantizer) reports[line.run].push_back({static_cast<double>(line.step), *quantizer});
@@ -32,7 +32,7 @@ std::map<std::string, std::vector<Report>> read_reports(std::string_view metrics
 
 /// The mean of f over the layers that have a number; NaN if none has.
 template <class F>
-double mean_over_layers(const Report& report, const char* key, const F& f) {
+double mean_over_layers(const DiagnosticReport& report, const char* key, const F& f) {
   const Json* list = report.quantizer.find(key);
   double sum = 0, n = 0;
   if (!list || !list->is_array()) return std::nan("");
@@ -46,7 +46,7 @@ double mean_over_layers(const Report& report, const char* key, const F& f) {
 }
 
 /// A histogram's shares as means over layers.
-std::vector<double> mean_histogram(const Report& report, const char* key) {
+std::vector<double> mean_histogram(const DiagnosticReport& report, const char* key) {
   std::vector<double> shares;
   const Json* list = report.quantizer.find(key);
   if (!list || !list->is_array()) return shares;
@@ -62,13 +62,14 @@ std::vector<double> mean_histogram(const Report& report, const char* key) {
   return shares;
 }
 
-using Reports = std::vector<Report>;
+using Reports = std::vector<DiagnosticReport>;
 using CurveOf = std::vector<PlotPoint> (*)(const Reports&);
 
 template <class F>
 std::vector<PlotPoint> over_training(const Reports& reports, const char* key, const F& f) {
   std::vector<PlotPoint> out;
-  for (const Report& r : reports) out.push_back({.x = r.step, .y = mean_over_layers(r, key, f)});
+  for (const DiagnosticReport& r : reports)
+    out.push_back({.x = r.step, .y = mean_over_layers(r, key, f)});
   return out;
 }
 
@@ -159,7 +160,7 @@ std::vector<FigureGroup> diagnostic_figures(std::string_view metrics,
 namespace {
 
 /// Empty where the report does not name its layers.
-std::vector<std::string> layer_names(const Report& report) {
+std::vector<std::string> layer_names(const DiagnosticReport& report) {
   std::vector<std::string> names;
   const Json* list = report.quantizer.find("layers");
   if (!list) return names;
@@ -171,7 +172,8 @@ std::vector<std::string> layer_names(const Report& report) {
 }
 
 /// A number per layer of a report; NaN where there is none, or an entry of another kind.
-std::vector<double> by_layer(const Report& report, const char* key, double (*f)(const Json&)) {
+std::vector<double> by_layer(const DiagnosticReport& report, const char* key,
+                             double (*f)(const Json&)) {
   std::vector<double> out;
   const Json* list = report.quantizer.find(key);
   if (!list) return out;
@@ -211,7 +213,7 @@ std::vector<HeatMap> diagnostic_maps(std::string_view metrics,
   for (const RowResult& row : seed.rows) {
     const auto found = reports.find(training_name(seed.seed, row.name));
     if (!row.trained || found == reports.end()) continue;
-    const Report &first = found->second.front(), &last = found->second.back();
+    const DiagnosticReport &first = found->second.front(), &last = found->second.back();
     const std::vector<std::string> names = layer_names(last);
     if (names.empty()) continue;
     if (cosine.rows.empty()) cosine.rows = turned.rows = stepped.rows = names;

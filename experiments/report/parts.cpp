@@ -35,7 +35,7 @@ void take_unset(ExperimentConfig& all, const ExperimentConfig& more) {
     const auto same_key = [&](const Item& other) { return other.key() == item.key(); };
     const auto unset = std::ranges::find_if(none, same_key),
                mine = std::ranges::find_if(own, same_key);
-    const bool plain = item.kind != Kind::section && item.kind != Kind::table_list;
+    const bool plain = item.kind != ItemKind::section && item.kind != ItemKind::table_list;
     if (!plain || unset == none.end() || mine == own.end()) continue;
     if (mine->value == unset->value && item.value != unset->value) {
       apply_override(loaded, str(item.key(), '=', item.value));
@@ -154,9 +154,8 @@ bool is_training(const RunPart& part) {
                 ? " --resume"
                 : str(" --resume --shard ", name_of(p.shard), " --out ", shell_word(out_of(p))));
   }
-  std::string seeds;
-  for (const std::int64_t seed : complete) seeds += str(seeds.empty() ? "" : ",", seed);
-  if (!seeds.empty()) hint += str("; or report the finished seeds alone: seeds=", seeds);
+  if (!complete.empty())
+    hint += "; or report the finished seeds alone: seeds=" + joined(complete, ",");
   throw Error({.fault = Fault::input, .where = "report", .what = what, .hint = hint});
 }
 
@@ -185,14 +184,12 @@ void require_own_seeds(const std::vector<RunPart>& parts) {
   for (const RunPart& p : parts) {
     for (const std::int64_t seed : p.config.seeds) {
       if (std::ranges::binary_search(own, seed)) continue;
-      std::string all;
-      for (const std::int64_t s : own) all += str(all.empty() ? "" : ",", s);
       throw Error(
           {.where = "notch report",
            .what = parts.size() == 1 ? "the run has no such seed" : "no part has such a seed",
            .field = "seeds",
            .found = str(seed),
-           .expected = str("of ", all),
+           .expected = "of " + joined(own, ","),
            .hint =
                str("`notch run ", shell_word((parts.front().directory / kResolvedConfig).string()),
                    " seeds=", seed, " --out NEW` makes it")});

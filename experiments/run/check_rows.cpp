@@ -244,7 +244,7 @@ void check_rows(const ExperimentConfig& config, int vocab_size, const Origins& o
 }
 
 void check_processor(const ExperimentConfig& config, bool has_bf16, const Origins& origins) {
-  if (config.train.matmul != "bf16") return;
+  if (config.train.matmul != kernels::Precision::bf16) return;
   if (config.train.products == "portable") {
     origins.fail("train.products", {.fault = Fault::usage,
                                     .what = "bfloat16 products differ between instruction sets",

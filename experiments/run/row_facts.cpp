@@ -19,12 +19,13 @@ namespace {
 /// are compared with rows of the same.
 std::string granularity_text(const quant::Spec& spec, int activations,
                              const quant::ActivationSpec& of) {
-  std::string text(quant::name_of(spec.granularity));
+  std::string text(word_of(spec.granularity));
   if (spec.granularity == quant::Granularity::group) text += str(" ", spec.group_size);
   if (spec.scale == quant::ScaleType::e8m0 || quant::has_scales_of_scales(spec.scale)) {
-    text += str(' ', quant::name_of(spec.scale));
+    text += str(' ', word_of(spec.scale));
   }
-  if (activations > 0) text += of.is_integer() ? str(" a", activations) : str(' ', word_of(of.grid));
+  if (activations > 0)
+    text += of.is_integer() ? str(" a", activations) : str(' ', word_of(of.grid));
   return text;
 }
 
@@ -71,7 +72,8 @@ void describe_stages(const ExperimentConfig& config, const RowConfig& planned, R
   row.trained = std::ranges::any_of(stages, &PipelineStage::trains);
   row.distilled = std::ranges::any_of(stages, &PipelineStage::has_teacher);
   row.aims_at_data = std::ranges::any_of(stages, [&](const PipelineStage& s) {
-    return s.trains() && (!s.has_teacher() || own.distill.alpha < 1 || !own.distill.teacher.empty());
+    return s.trains() &&
+           (!s.has_teacher() || own.distill.alpha < 1 || !own.distill.teacher.empty());
   });
   if (std::ranges::any_of(stages, &PipelineStage::begins_again)) {
     row.control = kBaseRow;

@@ -14,10 +14,12 @@
 namespace notch::experiments {
 namespace {
 
-constexpr const char* kDigest = "sha256";
+constexpr const char* kLineDigest = "sha256";
 
 /// A line of the file; `entry` says what was measured, of what, and how it came out.
-std::string line_of(Json entry) { return entry.set(kDigest, sha256(entry.dump())).dump() + "\n"; }
+std::string line_of(Json entry) {
+  return entry.set(kLineDigest, sha256(entry.dump())).dump() + "\n";
+}
 
 /// What a line says; nothing when it is none of a list's, or not as it was written.
 std::optional<Json> entry_of(const std::string& line) {
@@ -25,7 +27,7 @@ std::optional<Json> entry_of(const std::string& line) {
     const Json json = Json::parse(line, "sensitivity");
     Json entry = Json::object();
     for (const auto& [name, value] : json.as_object("sensitivity"))
-      if (name != kDigest) entry.set(name, value);
+      if (name != kLineDigest) entry.set(name, value);
     if (line + "\n" == line_of(entry)) return entry;
   } catch (const Error&) {
   }

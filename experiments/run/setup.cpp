@@ -19,6 +19,7 @@
 #include "nn/llama.h"
 #include "nn/model_dir.h"
 #include "quant/numbers/format.h"
+#include "quant/numbers/names.h"
 
 namespace notch::experiments {
 namespace {
@@ -155,18 +156,17 @@ std::unique_ptr<nn::Model> make_model(const ExperimentConfig& config, int vocab_
                         .tie_embeddings = m.tie_embeddings},
         values);
   }
-  return std::make_unique<nn::Gpt>(
-      nn::GptConfig{.vocab_size = vocab_size,
-                    .block_size = m.block_size,
-                    .n_layer = m.n_layer,
-                    .n_head = m.n_head,
-                    .n_embd = m.n_embd,
-                    .dropout = m.dropout,
-                    .bias = m.bias,
-                    .gelu = m.gelu == "tanh" ? Gelu::tanh : Gelu::exact,
-                    .tie_embeddings = m.tie_embeddings,
-                    .n_inner = m.n_inner},
-      values);
+  return std::make_unique<nn::Gpt>(nn::GptConfig{.vocab_size = vocab_size,
+                                                 .block_size = m.block_size,
+                                                 .n_layer = m.n_layer,
+                                                 .n_head = m.n_head,
+                                                 .n_embd = m.n_embd,
+                                                 .dropout = m.dropout,
+                                                 .bias = m.bias,
+                                                 .gelu = m.gelu,
+                                                 .tie_embeddings = m.tie_embeddings,
+                                                 .n_inner = m.n_inner},
+                                   values);
 }
 
 std::unique_ptr<nn::Model> first_model(const ExperimentConfig& config, int vocab_size,
@@ -207,7 +207,7 @@ TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) 
                        .decay = t.schedule},
           .batch_size = t.batch_size,
           .grad_accum = t.grad_accum,
-          .order = t.order == "sequential" ? data::Order::sequential : data::Order::random,
+          .order = t.order,
           .seed = seed,
           .sgd = t.optimizer == "sgd",
           .beta1 = t.beta1,
@@ -222,7 +222,7 @@ TrainSettings base_settings(const ExperimentConfig& config, std::uint64_t seed) 
           .checkpoint_every = t.checkpoint_every,
           .log_every = t.log_every,
           .keep_last = t.keep_last,
-          .precision = t.matmul == "bf16" ? kernels::Precision::bf16 : kernels::Precision::full};
+          .precision = t.matmul};
 }
 
 std::uint64_t redraw_seed(std::uint64_t seed) { return mix64(seed + kRedrawStream); }
@@ -233,8 +233,8 @@ quant::QatOptions qat_options(const ExperimentConfig& config) {
   return options;
 }
 
-quant::TrainingOptions training_options(const ExperimentConfig& config,
-                                        const quant::Method& method, std::uint64_t seed) {
+quant::TrainingOptions training_options(const ExperimentConfig& config, const quant::Method& method,
+                                        std::uint64_t seed) {
   quant::TrainingOptions options{
       .qat = qat_options(config), .qlora = config.qlora, .seed = mix64(seed + kAdapterStream)};
   // These are of ranges that follow weights, or learn from them.
@@ -283,11 +283,12 @@ TrainSettings rounding_settings(const ExperimentConfig& config, std::uint64_t se
 }
 
 quant::Spec row_spec(const RowConfig& row) {
-  return {.bits = row.bits,
-          .grid = quant::parse_grid(row.grid, "quant.grid"),
-          .granularity = quant::parse_granularity(row.granularity, "quant.granularity"),
-          .group_size = row.group_size,
-          .scale = quant::parse_scale_type(row.scale, "quant.scale")};
+  return {
+      .bits = row.bits,
+      .grid = quant::parse_grid(row.grid, "quant.grid"),
+      .granularity = quant::parse_name<quant::Granularity>(row.granularity, "quant.granularity"),
+      .group_size = row.group_size,
+      .scale = quant::parse_name<quant::ScaleType>(row.scale, "quant.scale")};
 }
 
 quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
@@ -301,7 +302,7 @@ quant::Plan row_plan(const ExperimentConfig& config, const RowConfig& row) {
       // One scale per token, whatever the blocks use: a table's rows differ in size.
       plan.table = quant::with_bits(plan.weights, 8);
       plan.table->granularity = quant::Granularity::channel;
-      plan.table->scale = quant::parse_scale_type(config.quant.scale, "quant.scale");
+      plan.table->scale = quant::parse_name<quant::ScaleType>(config.quant.scale, "quant.scale");
       // Bilevel scales are for groups: eight steps between the tokens' would cost 8 bits their use.
       if (plan.table->scale == quant::ScaleType::bilevel) plan.table->scale = quant::ScaleType::f16;
       plan.table->group_size = 0;

@@ -229,14 +229,7 @@ std::string printed(const char* format, double value) {
   return without_sign_of_zero(text);
 }
 
-std::string and_list(const std::vector<std::string>& names) {
-  std::string out;
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    out += i == 0 ? "" : i + 1 == names.size() ? " and " : ", ";
-    out += names[i];
-  }
-  return out;
-}
+std::string and_list(const std::vector<std::string>& names) { return joined(names, ", ", " and "); }
 
 std::string bytes_text(double bytes, bool binary) {
   static constexpr const char* kDecimal[] = {"B", "kB", "MB", "GB", "TB", "PB"};

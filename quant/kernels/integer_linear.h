@@ -14,9 +14,11 @@
 // unsigned times signed: symmetric codes -127..127 are 1..255 with zero point 128.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "autograd/base/index.h"
 #include "quant/kernels/grid.h"
@@ -107,6 +109,9 @@ void quantize_panel(const PackedWeights& packed, std::int64_t panel, std::span<f
 
 /// Instruction sets that integer_linear can use, slowest first.
 enum class IntegerKernel : std::uint8_t { portable, avx2, avx_vnni, avx512_vnni, amx };
+constexpr auto names(IntegerKernel) {
+  return std::array<std::string_view, 5>{"portable", "avx2", "avx_vnni", "avx512_vnni", "amx"};
+}
 /// Whether this processor and operating system have it.
 bool available(IntegerKernel kernel);
 

@@ -11,6 +11,7 @@
 #include "autograd/base/half.h"
 #include "autograd/base/index.h"
 #include "autograd/base/large_block.h"
+#include "autograd/base/names.h"
 #include "autograd/base/rng.h"
 #include "quant/kernels/narrow_linear.h"
 #include "quant/kernels/packed.h"
@@ -20,15 +21,6 @@ namespace notch::quant {
 namespace {
 
 using Floats = std::vector<float>;
-
-constexpr std::pair<IntegerKernel, std::string_view> kKernels[] = {
-    {IntegerKernel::portable, "portable"},
-    {IntegerKernel::avx2, "avx2"},
-    {IntegerKernel::avx_vnni, "avx_vnni"},
-    {IntegerKernel::avx512_vnni, "avx512_vnni"},
-    {IntegerKernel::amx, "amx"}};
-constexpr std::pair<Isa, std::string_view> kIsas[] = {
-    {Isa::portable, "portable"}, {Isa::avx2, "avx2"}, {Isa::avx512, "avx512"}};
 
 std::size_t size(Index n) { return static_cast<std::size_t>(n); }
 
@@ -202,11 +194,12 @@ void compare(KernelTrial& trial, const Product& p, const Floats& expected, const
 std::vector<KernelTrial> try_kernels(std::int64_t products, std::uint64_t seed) {
   KernelTrial rounding{.kernel = "rounding of activations"};
   std::vector<KernelTrial> integer, narrow, lanes;
-  for (const auto& [kernel, name] : kKernels) {
+  for (const std::string_view name : words_of<IntegerKernel>()) {
     integer.push_back({.kernel = str("integer ", name)});
     narrow.push_back({.kernel = str("narrow ", name)});
   }
-  for (const auto& [isa, name] : kIsas) lanes.push_back({.kernel = str("lanes ", name)});
+  for (const std::string_view name : words_of<Isa>())
+    lanes.push_back({.kernel = str("lanes ", name)});
   Rng rng(seed, 18);
   for (Index i = 0; i < products; ++i) {
     const Product wide = random_product(rng, 8);
@@ -220,8 +213,8 @@ std::vector<KernelTrial> try_kernels(std::int64_t products, std::uint64_t seed) 
     if (rounding.difference.empty() && !rounds_as_defined(wide)) rounding.difference = wide.text();
     const Floats wide_y = integer_product(wide, IntegerKernel::portable);
     const Floats narrow_y = integer_product(few_bits, IntegerKernel::portable);
-    for (std::size_t k = 1; k < std::size(kKernels); ++k) {
-      const IntegerKernel kernel = kKernels[k].first;
+    for (std::size_t k = 1; k < integer.size(); ++k) {
+      const auto kernel = static_cast<IntegerKernel>(k);
       if (!available(kernel)) continue;
       compare(integer[k], wide, wide_y, integer_product(wide, kernel));
       if (kernel != IntegerKernel::amx)
@@ -229,9 +222,10 @@ std::vector<KernelTrial> try_kernels(std::int64_t products, std::uint64_t seed) 
     }
     const Floats lanes_y = lanes_product(any, nullptr, Isa::portable);
     const Floats listed_y = lanes_product(listed, levels.data(), Isa::portable);
-    for (std::size_t k = 1; k < std::size(kIsas) && kIsas[k].first <= best_isa(); ++k) {
-      compare(lanes[k], any, lanes_y, lanes_product(any, nullptr, kIsas[k].first));
-      compare(lanes[k], listed, listed_y, lanes_product(listed, levels.data(), kIsas[k].first));
+    for (std::size_t k = 1; k <= static_cast<std::size_t>(best_isa()); ++k) {
+      const auto isa = static_cast<Isa>(k);
+      compare(lanes[k], any, lanes_y, lanes_product(any, nullptr, isa));
+      compare(lanes[k], listed, listed_y, lanes_product(listed, levels.data(), isa));
     }
   }
   std::vector<KernelTrial> all{rounding};

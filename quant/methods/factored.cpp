@@ -18,7 +18,7 @@ namespace {
 
 using Doubles = std::vector<double>;
 
-constexpr const char* kWhere = "svd";
+constexpr const char* kSvd = "svd";
 
 /// What is known of the matrices of a step before ranks are chosen.
 struct Spectrum {
@@ -96,7 +96,7 @@ std::vector<Spectrum> spectra(nn::Model& model, bool whitened, std::span<const n
     for (std::size_t i = 0; i < stage.steps.size(); ++i)
       all.push_back(spectrum(stage.steps[i].linears, moments[i]));
   }
-  check(!all.empty(), kWhere, "the model has no blocks");
+  check(!all.empty(), kSvd, "the model has no blocks");
   return all;
 }
 
@@ -154,11 +154,11 @@ void put_factors(const Spectrum& s, Index r, ParamStore& to, const std::string& 
 
 Factored factored(nn::Model& model, const FactorOptions& options,
                   std::span<const nn::Tokens> text) {
-  check(options.share > 0 && options.share <= 1, kWhere, "a share of ", options.share,
+  check(options.share > 0 && options.share <= 1, kSvd, "a share of ", options.share,
         " is not above 0 and at most 1");
-  check(options.unit >= 1, kWhere, "ranks in units of ", options.unit);
-  check(model.sizes().ranks.empty(), kWhere, "the matrices are in two factors already");
-  check(!options.whitened || !text.empty(), kWhere, "needs text and got none");
+  check(options.unit >= 1, kSvd, "ranks in units of ", options.unit);
+  check(model.sizes().ranks.empty(), kSvd, "the matrices are in two factors already");
+  check(!options.whitened || !text.empty(), kSvd, "needs text and got none");
   for (const nn::Linear* l : model.linears())
     check(l->weight->value.data != nullptr, l->name, "has a shape and no values to factor");
   const std::vector<Spectrum> all = spectra(model, options.whitened, text);
@@ -166,7 +166,7 @@ Factored factored(nn::Model& model, const FactorOptions& options,
       options.weights ? energy_of_weights(all, options.share, options.unit) : options.share;
   const std::vector<Index> ranks = ranks_of(all, energy, options.unit);
   if (std::ranges::all_of(ranks, [](Index r) { return r == 0; })) {
-    throw Error({.where = std::string(kWhere),
+    throw Error({.where = std::string(kSvd),
                  .what = "no matrix gets smaller: so much of their energy takes all of their ranks",
                  .found = str(options.share),
                  .expected = "a smaller share",
@@ -195,7 +195,7 @@ Factored factored(nn::Model& model, const FactorOptions& options,
 }
 
 std::vector<Index> least_ranks(const nn::Sizes& sizes, Index unit) {
-  check(unit >= 1, kWhere, "ranks in units of ", unit);
+  check(unit >= 1, kSvd, "ranks in units of ", unit);
   std::vector<Index> ranks;
   for (int block = 0; block < sizes.n_layer; ++block) {
     for (const nn::StepShape& s : nn::step_shapes(sizes)) {
@@ -209,7 +209,7 @@ std::vector<Index> least_ranks(const nn::Sizes& sizes, Index unit) {
 
 double weights_share(const nn::Sizes& sizes, std::span<const Index> ranks) {
   const std::vector<nn::StepShape> shapes = nn::step_shapes(sizes);
-  check(!shapes.empty() && ranks.size() % shapes.size() == 0, kWhere, ranks.size(), " ranks of ",
+  check(!shapes.empty() && ranks.size() % shapes.size() == 0, kSvd, ranks.size(), " ranks of ",
         shapes.size(), " matrices a block");
   double weights = 0, whole = 0;
   for (std::size_t i = 0; i < ranks.size(); ++i) {

@@ -27,13 +27,11 @@
 namespace notch::quant {
 namespace {
 
-constexpr std::array kMethods{&kRtn,         &kRtnMse,      &kRtnPercentile, &kRtnEntropy,
-                              &kGptq,        &kGptaq,       &kHqq,           &kAwq,
-                              &kSmoothQuant, &kRtnHadamard, &kLlmInt8,       &kGptqHadamard,
-                              &kLqer,        &kSpqr,        &kAqlm,          &kAdaRound,
-                              &kSignRound,   &kGsq,         &kBlockAp,       &kQatSte,
-                              &kQatLsq,      &kQatSteKd,    &kQatLsqKd,      &kQatQuest,
-                              &kQlora,       &kEfficientQat};
+constexpr std::array kMethods{
+    &kRtn,      &kRtnMse,      &kRtnPercentile, &kRtnEntropy, &kGptq,         &kGptaq,  &kHqq,
+    &kAwq,      &kSmoothQuant, &kRtnHadamard,   &kLlmInt8,    &kGptqHadamard, &kLqer,   &kSpqr,
+    &kAqlm,     &kAdaRound,    &kSignRound,     &kGsq,        &kBlockAp,      &kQatSte, &kQatLsq,
+    &kQatSteKd, &kQatLsqKd,    &kQatQuest,      &kQlora,      &kEfficientQat};
 
 }  // namespace
 
@@ -50,23 +48,25 @@ void require_grid(const Method& method, const Spec& spec, std::string_view where
   for (const Method* m : kMethods) {
     if (known(*m)) can += str(can.empty() ? "" : ", ", m->name);
   }
-  throw Error({.where = std::string(where),
-               .what = str(method.name, " has no codes of a grid whose levels are the matrix's own"),
-               .field = "grid",
-               .found = std::string(name_of(spec.grid)),
-               .expected = grids_with([](const Format& f) { return !f.has_own_levels(); }),
-               .hint = "of this grid have " + can});
+  throw Error(
+      {.where = std::string(where),
+       .what = str(method.name, " has no codes of a grid whose levels are the matrix's own"),
+       .field = "grid",
+       .found = std::string(name_of(spec.grid)),
+       .expected = grids_with([](const Format& f) { return !f.has_own_levels(); }),
+       .hint = "of this grid have " + can});
 }
 
 void require_grids(const Method& method, const Plan& plan, std::span<const Target> targets) {
   for (const Target& t : targets) require_grid(method, t.spec, t.name);
   if (!method.grid || plan.weights.grid == *method.grid) return;
-  throw Error({.where = std::string(method.name),
-               .what = str(method.name, "'s codes are of a grid of its own"),
-               .field = "grid",
-               .found = std::string(name_of(plan.weights.grid)),
-               .expected = std::string(name_of(*method.grid)),
-               .hint = "a row of its own in [[row]], or --grid; experiments/codebooks.toml has one"});
+  throw Error(
+      {.where = std::string(method.name),
+       .what = str(method.name, "'s codes are of a grid of its own"),
+       .field = "grid",
+       .found = std::string(name_of(plan.weights.grid)),
+       .expected = std::string(name_of(*method.grid)),
+       .hint = "a row of its own in [[row]], or --grid; experiments/codebooks.toml has one"});
 }
 
 const Method* find_method(std::string_view name) {
@@ -111,12 +111,8 @@ std::vector<std::string> method_names(Methods which) {
 const std::string& method_list(Methods which) {
   static const std::array<std::string, 3> lists = [] {
     std::array<std::string, 3> made;
-    for (const Methods each : {Methods::all, Methods::post_training, Methods::trained}) {
-      std::string& list = made[static_cast<std::size_t>(each)];
-      for (const std::string& name : method_names(each)) {
-        list += str(list.empty() ? "" : ", ", name);
-      }
-    }
+    for (const Methods each : {Methods::all, Methods::post_training, Methods::trained})
+      made[static_cast<std::size_t>(each)] = joined(method_names(each));
     return made;
   }();
   return lists[static_cast<std::size_t>(which)];

@@ -26,18 +26,16 @@ bool matches(std::string_view pattern, std::string_view name) {
   return pattern.find_first_not_of('*', p) == pattern.npos;
 }
 
+bool is_named(const Target& matrix, std::string_view pattern) {
+  return matches(pattern, matrix.name) || (matrix.linear && matches(pattern, matrix.linear->name));
+}
+
 namespace {
 
 struct Candidate {
   Target target{};
   std::optional<Spec> spec{};
   std::optional<ActivationSpec> input{};
-
-  /// A tied table answers to both of its names.
-  bool is_named(std::string_view pattern) const {
-    return matches(pattern, target.name) ||
-           (target.linear && matches(pattern, target.linear->name));
-  }
 };
 
 /// `field`: of the plan, "rules[0]".
@@ -63,7 +61,7 @@ void plan_inputs(const Plan& plan, std::span<Candidate> all) {
     const std::string& pattern = plan.asymmetric[i];
     bool hit = false;
     for (Candidate& c : all) {
-      if (!c.input || !c.is_named(pattern)) continue;
+      if (!c.input || !is_named(c.target, pattern)) continue;
       hit = true;
       c.input->symmetric = !c.input->is_integer();
     }
@@ -91,6 +89,12 @@ std::vector<Candidate> candidates(const Plan& plan, nn::Model& model) {
 
 }  // namespace
 
+std::vector<Target> matrices_of(nn::Model& model) {
+  std::vector<Target> all;
+  for (Candidate& c : candidates({}, model)) all.push_back(std::move(c.target));
+  return all;
+}
+
 std::vector<Target> resolve(const Plan& plan, nn::Model& model) {
   std::vector<Candidate> all = candidates(plan, model);
   plan_inputs(plan, all);
@@ -98,7 +102,7 @@ std::vector<Target> resolve(const Plan& plan, nn::Model& model) {
     const PlanRule& rule = plan.rules[i];
     bool hit = false;
     for (Candidate& c : all) {
-      if (!c.is_named(rule.pattern)) continue;
+      if (!is_named(c.target, rule.pattern)) continue;
       hit = true;
       c.spec = rule.spec;
       if (!rule.activation_bits || !c.target.linear) continue;

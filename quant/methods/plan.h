@@ -54,6 +54,11 @@ struct Target {
 /// not fit a matrix (validate), a plan that quantizes nothing.
 std::vector<Target> resolve(const Plan& plan, nn::Model& model);
 
+/// Every matrix that a pattern can name, without a spec, in the order of resolve().
+std::vector<Target> matrices_of(nn::Model& model);
+/// Whether `pattern` names the matrix; a tied table answers to both of its names.
+bool is_named(const Target& matrix, std::string_view pattern);
+
 /// Whether `name` matches `pattern`, in which `*` stands for any text, also empty.
 bool matches(std::string_view pattern, std::string_view name);
 

@@ -52,24 +52,18 @@ std::string pruner_list(bool (*which)(const Pruner& pruner)) {
   std::vector<std::string_view> all;
   for (const Pruner* p : kPruners)
     if (which(*p)) all.push_back(p->name);
-  std::string out;
-  for (std::size_t i = 0; i < all.size(); ++i)
-    out += str(i == 0 ? "" : i + 1 < all.size() ? ", " : " or ", all[i]);
-  return out;
+  return joined(all, ", ", " or ");
 }
 
 const Pruner* find_pruner(std::string_view name) {
   if (name == "none") return nullptr;
   const auto found = std::ranges::find(kPruners, name, &Pruner::name);
   if (found != kPruners.end()) return *found;
-  std::string all;
-  for (const std::string_view word : PruneOptions::words())
-    all += str(all.empty() ? "" : ", ", word);
   throw Error({.where = "prune.method",
                .what = str("\"", name, "\" does not prune"),
                .field = "prune.method",
                .found = std::string(name),
-               .expected = all});
+               .expected = joined(PruneOptions::words())});
 }
 
 bool is_prunable(nn::Model& model, const Target& t) {

@@ -15,10 +15,10 @@ namespace {
 
 /// All rows on their way through the columns; strip by strip, as quant/methods/column_update.h wants
 /// them.
-class Sweep {
+class PruningSweep {
  public:
-  Sweep(std::span<const real> w, Index rows, Index cols, const ColumnOrder& order,
-        const HessianFactor& factor, const PruneOptions& options, std::string_view where)
+  PruningSweep(std::span<const real> w, Index rows, Index cols, const ColumnOrder& order,
+               const HessianFactor& factor, const PruneOptions& options, std::string_view where)
       : w_(w),
         rows_(rows),
         cols_(cols),
@@ -139,7 +139,7 @@ Pruned sparsegpt(std::span<const real> w, Index rows, Index cols, std::span<cons
   const ColumnOrder order = order_columns(H, cols, false, where);
   const DampedCholesky cholesky = damped_cholesky(H, order, kSparseGptDamp, where);
   const HessianFactor factor = pack_factor(cholesky);
-  return Sweep(w, rows, cols, order, factor, options, where).run();
+  return PruningSweep(w, rows, cols, order, factor, options, where).run();
 }
 
 constinit const Pruner kSparseGpt{

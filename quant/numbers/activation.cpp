@@ -29,11 +29,11 @@ void validate(const ActivationSpec& spec, std::string_view where) {
   if (!spec.is_integer() &&
       (spec.bits != 8 || !spec.symmetric || spec.range != ActivationRange::dynamic)) {
     throw Error({.where = std::string(where),
-                 .what = str("activations on ", word_of(spec.grid), " have 8 bits, no zero point and ",
-                             "every token's own range"),
+                 .what = str("activations on ", word_of(spec.grid),
+                             " have 8 bits, no zero point and ", "every token's own range"),
                  .field = "input grid",
                  .found = str(spec.bits, " bits, ", spec.symmetric ? "symmetric, " : "asymmetric, ",
-                              name_of(spec.range)),
+                              word_of(spec.range)),
                  .expected = "bits = 8, symmetric = true, range = \"dynamic\""});
   }
   const bool width = spec.bits >= 2 && spec.bits <= 8;
@@ -77,29 +77,19 @@ RowGrid row_grid(const ActivationSpec& spec, const UnitScale& at) {
           .static_zero_point = at.zero_point};
 }
 
-std::string_view name_of(ActivationRange range) { return word_of(range); }
-std::string_view name_of(ObserverRule rule) { return word_of(rule); }
-
 std::string name_of(const ActivationSpec& spec) {
-  if (!spec.is_integer()) return str(word_of(spec.grid), ' ', name_of(spec.range));
+  if (!spec.is_integer()) return str(word_of(spec.grid), ' ', word_of(spec.range));
   const std::string name =
-      str("int", spec.bits, spec.symmetric ? " symmetric " : " asymmetric ", name_of(spec.range));
+      str("int", spec.bits, spec.symmetric ? " symmetric " : " asymmetric ", word_of(spec.range));
   if (spec.range == ActivationRange::dynamic) return name;
-  return str(name, ' ', name_of(spec.observer),
+  return str(name, ' ', word_of(spec.observer),
              has_percentile(spec) ? str(' ', spec.percentile) : "");
-}
-
-ActivationRange parse_activation_range(std::string_view text, std::string_view where) {
-  return parse_name<ActivationRange>(names(ActivationRange{}), text, where);
-}
-ObserverRule parse_observer_rule(std::string_view text, std::string_view where) {
-  return parse_name<ObserverRule>(names(ObserverRule{}), text, where);
 }
 
 Json to_json(const ActivationSpec& spec) {
   Json json = Json::object();
-  json.set("bits", spec.bits).set("symmetric", spec.symmetric).set("range", name_of(spec.range));
-  if (spec.range == ActivationRange::fixed) json.set("observer", name_of(spec.observer));
+  json.set("bits", spec.bits).set("symmetric", spec.symmetric).set("range", word_of(spec.range));
+  if (spec.range == ActivationRange::fixed) json.set("observer", word_of(spec.observer));
   if (has_percentile(spec)) json.set("percentile", spec.percentile);
   if (!spec.is_integer()) json.set("grid", word_of(spec.grid));
   return json;
@@ -126,8 +116,9 @@ ActivationSpec activation_spec_from_json(const Json& json, std::string_view wher
   if (bits < 2 || bits > 8) refuse_activation(where, "bits", str(bits), "2 to 8");
   spec.bits = static_cast<int>(bits);
   spec.symmetric = json.at("symmetric", where).as_bool(str(where, ": symmetric"));
-  spec.range = word("range", parse_activation_range);
-  if (spec.range == ActivationRange::fixed) spec.observer = word("observer", parse_observer_rule);
+  spec.range = word("range", parse_name<ActivationRange>);
+  if (spec.range == ActivationRange::fixed)
+    spec.observer = word("observer", parse_name<ObserverRule>);
   if (has_percentile(spec)) {
     spec.percentile = json.at("percentile", where).as_number(str(where, ": percentile"));
     if (!(spec.percentile > 50 && spec.percentile <= 100)) {
@@ -135,9 +126,7 @@ ActivationSpec activation_spec_from_json(const Json& json, std::string_view wher
     }
   }
   if (json.find("grid")) {
-    spec.grid = word("grid", [](std::string_view text, std::string_view in) {
-      return parse_name<InputGrid>(names(InputGrid{}), text, in);
-    });
+    spec.grid = word("grid", parse_name<InputGrid>);
     try {
       validate(spec, where);
     } catch (const Error& e) {

@@ -93,13 +93,8 @@ void check_calibrated(const ActivationSpec& spec, const UnitScale& at, std::stri
 /// The grid of integers as the kernels take it; `at` where the range is static.
 RowGrid row_grid(const ActivationSpec& spec, const UnitScale& at);
 
-std::string_view name_of(ActivationRange range);  ///< "dynamic", "static"
-std::string_view name_of(ObserverRule rule);      ///< "minmax", "moving_average", "percentile", …
 /// A spec in words: "int8 symmetric dynamic", "int8 asymmetric static mse", "e4m3 dynamic".
 std::string name_of(const ActivationSpec& spec);
-/// The reverse; usage error naming `where`, with a suggestion.
-ActivationRange parse_activation_range(std::string_view text, std::string_view where);
-ObserverRule parse_observer_rule(std::string_view text, std::string_view where);
 
 /// {"bits":8,"symmetric":true,"range":"static","observer":"percentile","percentile":99.99}; the
 /// last two only where they mean something, "grid" only of e4m3. Reading checks keys and values (Fault::input naming

@@ -38,7 +38,8 @@ constexpr std::array<real, 16> kNormalFloat{
 constexpr real float_of(int bits, int mantissa, int lowest_exponent) {
   const int fraction = bits & ((1 << mantissa) - 1), exponent = bits >> mantissa;
   real v = static_cast<real>(exponent == 0 ? fraction : fraction + (1 << mantissa));
-  for (int e = lowest_exponent - mantissa + std::max(exponent - 1, 0); e != 0; e += e < 0 ? 1 : -1) {
+  for (int e = lowest_exponent - mantissa + std::max(exponent - 1, 0); e != 0;
+       e += e < 0 ? 1 : -1) {
     v = e < 0 ? v / 2 : v * 2;
   }
   return v;
@@ -218,7 +219,7 @@ const std::string& grid_help() {
 std::string_view name_of(GridKind grid) { return format_of(grid).name; }
 
 GridKind parse_grid(std::string_view text, std::string_view where) {
-  return parse_name<GridKind>(kNames, text, where);
+  return static_cast<GridKind>(find_word(kNames, text, where));
 }
 
 }  // namespace notch::quant

@@ -1,33 +1,35 @@
-// Enumerations as the words of configurations and files: one array of names per enumeration, in the
-// order of its values.
+// Words of configurations and files, read as the values of enumerations (autograd/base/names.h).
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "autograd/base/error.h"
+#include "autograd/base/names.h"
 
 namespace notch::quant {
 
-/// The value whose name is `text`; usage error naming `where`, with a suggestion, for any other.
-template <class Enum, std::size_t N>
-Enum parse_name(const std::array<std::string_view, N>& names, std::string_view text,
-                std::string_view where) {
-  std::string all;
-  for (std::size_t i = 0; i < N; ++i) {
-    if (names[i] == text) return static_cast<Enum>(i);
-    all += str(i == 0 ? "" : ", ", names[i]);
-  }
-  const std::string near = did_you_mean(text, std::vector<std::string>(names.begin(), names.end()));
+/// Which of `words` is `text`; usage error naming `where`, with a suggestion, if none is.
+inline std::size_t find_word(std::span<const std::string_view> words, std::string_view text,
+                             std::string_view where) {
+  const auto at = std::ranges::find(words, text);
+  if (at != words.end()) return static_cast<std::size_t>(at - words.begin());
+  const std::string near = did_you_mean(text, {words.begin(), words.end()});
   throw Error({.fault = Fault::usage,
                .where = std::string(where),
                .what = "unknown name",
                .found = std::string(text),
-               .expected = all,
+               .expected = joined(words),
                .hint = near.empty() ? "" : str("did you mean \"", near, "\"?")});
+}
+
+/// The value of that name; errors are those of find_word.
+template <Named E>
+E parse_name(std::string_view text, std::string_view where) {
+  return static_cast<E>(find_word(words_of<E>(), text, where));
 }
 
 }  // namespace notch::quant

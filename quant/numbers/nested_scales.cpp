@@ -8,6 +8,7 @@
 #include "autograd/base/extents.h"
 #include "autograd/base/half.h"
 #include "autograd/base/index.h"
+#include "autograd/base/names.h"
 
 namespace notch::quant {
 namespace {
@@ -97,7 +98,8 @@ struct Bilevel {
     }
     return code;
   }
-  void set_code(std::span<std::uint8_t> stored, std::int64_t row, std::int64_t unit, int code) const {
+  void set_code(std::span<std::uint8_t> stored, std::int64_t row, std::int64_t unit,
+                int code) const {
     for (int b = 0; b < kBilevelBits; ++b) {
       const std::int64_t bit = unit * kBilevelBits + b;
       std::uint8_t& byte = stored[at(row * row_bytes + bit / 8)];
@@ -221,8 +223,8 @@ void nest_scales(QTensor& q) {
 std::vector<real> unnest_scales(std::span<const std::uint8_t> stored, const Spec& spec,
                                 std::int64_t rows, std::int64_t cols, std::string_view where) {
   const std::int64_t bytes = storage_bytes(spec, rows, cols).scales;
-  check(std::ssize(stored) == bytes, where, "got ", stored.size(), " bytes of ", name_of(spec.scale),
-        " scales, which have ", bytes);
+  check(std::ssize(stored) == bytes, where, "got ", stored.size(), " bytes of ",
+        word_of(spec.scale), " scales, which have ", bytes);
   if (stored.empty()) return {};
   if (spec.scale == ScaleType::bilevel)
     return unnest_bilevel(stored, Bilevel(spec, rows, cols), where);

@@ -9,6 +9,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/extents.h"
 #include "autograd/base/index.h"
+#include "autograd/base/names.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/numbers/format.h"
@@ -28,7 +29,7 @@ void require_storable(std::span<const real> w, Index cols, ScaleType type, std::
                .what = "a level does not fit its stored type",
                .field = str("row ", (largest - w.begin()) / std::max<Index>(cols, 1)),
                .found = str(*largest),
-               .expected = str("at most ", max_scale(type), " for ", name_of(type)),
+               .expected = str("at most ", max_scale(type), " for ", word_of(type)),
                .hint = "store scales as f32 or bf16"});
 }
 

@@ -7,10 +7,10 @@
 #include <string>
 
 #include "autograd/base/error.h"
+#include "autograd/base/names.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "quant/numbers/format.h"
-#include "quant/numbers/names.h"
 #include "quant/numbers/observers.h"
 #include "quant/numbers/own_levels.h"
 
@@ -19,8 +19,6 @@ namespace {
 
 constexpr int kLargestPercent = 100, kSmallestPercent = 20;
 constexpr int kCandidates = kLargestPercent - kSmallestPercent + 1;
-constexpr std::array<std::string_view, 5> kRules{"absmax", "mse", "lsq_paper", "percentile",
-                                                 "entropy"};
 
 /// scale_unit before the scale is stored: what overflows a stored type is visible here only.
 real raw_scale(MinMax range, const Spec& spec, real ratio) {
@@ -118,8 +116,6 @@ UnitRange observed_range(std::span<const real> unit, MinMax seen, const Spec& sp
 
 }  // namespace
 
-std::string_view name_of(RangeRule rule) { return kRules[static_cast<std::size_t>(rule)]; }
-
 UnitScale scale_range(MinMax range, const Spec& spec, real ratio) {
   if (range.lo == 0 && range.hi == 0) return zero_unit(spec);
   UnitScale at{.scale = round_scale(raw_scale(range, spec, ratio), spec.scale)};
@@ -206,7 +202,7 @@ Ranges choose_scales(std::span<const real> w, std::int64_t rows, std::int64_t co
   if (has_own_levels(spec)) {
     check(rule == RangeRule::absmax || rule == RangeRule::mse, where, "levels of the ",
           name_of(spec.grid), " grid follow from squared errors, not from the range rule ",
-          name_of(rule));
+          word_of(rule));
     return {.at = choose_levels(w, rows, cols, spec, where),
             .ratios =
                 std::vector<real>(static_cast<std::size_t>(unit_count(spec, rows, cols)), real{1})};
@@ -228,7 +224,7 @@ Ranges choose_scales(std::span<const real> w, std::int64_t rows, std::int64_t co
                    .what = str("the scale of unit ", u, " does not fit its stored type"),
                    .field = str("row ", i * unit / static_cast<std::size_t>(cols)),
                    .found = str(widest),
-                   .expected = str("at most ", max_scale(spec.scale), " for ", name_of(spec.scale)),
+                   .expected = str("at most ", max_scale(spec.scale), " for ", word_of(spec.scale)),
                    .hint = "store scales as f32 or bf16"});
     }
     const UnitRange chosen = choose_unit(weights, spec, rule, percentile);

@@ -8,6 +8,7 @@
 // a unit; there is no moving average, because a matrix is one batch: it would be absmax.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -28,9 +29,10 @@ enum class RangeRule : std::uint8_t {
   percentile,  ///< a share of the unit's weights lies inside: with fewer than 1/(1 - share), all
   entropy,     ///< least KL divergence between weights and clipped, quantized weights
 };
+constexpr auto names(RangeRule) {
+  return std::array<std::string_view, 5>{"absmax", "mse", "lsq_paper", "percentile", "entropy"};
+}
 inline constexpr double kWeightPercentile = 99.9;  ///< of RangeRule::percentile
-
-std::string_view name_of(RangeRule rule);  ///< "absmax", "mse", "lsq_paper", …
 
 struct UnitScale {
   real scale = 1;

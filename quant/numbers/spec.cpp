@@ -1,7 +1,6 @@
 #include "quant/numbers/spec.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -16,8 +15,6 @@
 
 namespace notch::quant {
 namespace {
-
-constexpr std::array<std::string_view, 3> kGranularities{"tensor", "channel", "group"};
 
 constexpr int kBiasE8m0 = 127;
 
@@ -43,7 +40,7 @@ void check_fields(const Spec& spec, Fault fault, std::string_view where) {
                  .where = std::string(where),
                  .what = str("scales of the ", name_of(spec.grid), " grid have a sign"),
                  .field = "scale",
-                 .found = std::string(name_of(spec.scale)),
+                 .found = std::string(word_of(spec.scale)),
                  .expected = "f32, f16, bf16 or f16_7"});
   }
   const bool lists = format_of(spec.grid).levels == Levels::unit;
@@ -52,7 +49,7 @@ void check_fields(const Spec& spec, Fault fault, std::string_view where) {
                  .where = std::string(where),
                  .what = str("levels of the ", name_of(spec.grid), " grid are any numbers"),
                  .field = "scale",
-                 .found = std::string(name_of(spec.scale)),
+                 .found = std::string(word_of(spec.scale)),
                  .expected = "f32, f16 or bf16"});
   }
   if (spec.granularity == Granularity::group) {
@@ -255,9 +252,6 @@ std::int64_t scale_bytes(ScaleType type) {
   return 4;
 }
 
-std::string_view name_of(Granularity g) { return kGranularities[static_cast<std::size_t>(g)]; }
-std::string_view name_of(ScaleType type) { return word_of(type); }
-
 std::string grid_text(const Spec& spec) {
   const Grid grid = grid_of(spec);
   if (!grid.levels.empty()) return std::string(name_of(spec.grid));
@@ -269,25 +263,18 @@ std::string grid_text(const Spec& spec) {
 
 std::string name_of(const Spec& spec) {
   std::string name = grid_of(spec).levels.empty() ? str("int", spec.bits) : str(spec.bits, "-bit");
-  name += str(' ', grid_text(spec), ' ', name_of(spec.granularity));
+  name += str(' ', grid_text(spec), ' ', word_of(spec.granularity));
   if (spec.granularity == Granularity::group) name += str(' ', spec.group_size);
-  return str(name, ' ', name_of(spec.scale));
-}
-
-Granularity parse_granularity(std::string_view text, std::string_view where) {
-  return parse_name<Granularity>(kGranularities, text, where);
-}
-ScaleType parse_scale_type(std::string_view text, std::string_view where) {
-  return parse_name<ScaleType>(names(ScaleType{}), text, where);
+  return str(name, ' ', word_of(spec.scale));
 }
 
 Json to_json(const Spec& spec) {
   Json json = Json::object();
   json.set("bits", spec.bits);
   json.set("grid", name_of(spec.grid));
-  json.set("granularity", name_of(spec.granularity));
+  json.set("granularity", word_of(spec.granularity));
   if (spec.granularity == Granularity::group) json.set("group_size", spec.group_size);
-  json.set("scale", name_of(spec.scale));
+  json.set("scale", word_of(spec.scale));
   return json;
 }
 
@@ -317,18 +304,18 @@ Spec spec_from_json(const Json& json, std::string_view where) {
   const std::int64_t bits = json.at("bits", where).as_int(str(where, ": bits"));
   spec.bits = bits < 1 || bits > 8 ? 0 : static_cast<int>(bits);
   spec.grid = name("grid", parse_grid);
-  spec.granularity = name("granularity", parse_granularity);
+  spec.granularity = name("granularity", parse_name<Granularity>);
   if (const Json* group = json.find("group_size")) {
     spec.group_size = group->as_int(str(where, ": group_size"));
   }
-  spec.scale = name("scale", parse_scale_type);
+  spec.scale = name("scale", parse_name<ScaleType>);
   if (spec.bits == 0) throw input_error("bits", str(bits), "bits out of range");
   check_fields(spec, Fault::input, where);
   return spec;
 }
 
 std::vector<std::uint8_t> pack_scales(std::span<const real> scales, ScaleType type) {
-  check(!has_scales_of_scales(type), "scales", name_of(type),
+  check(!has_scales_of_scales(type), "scales", word_of(type),
         " ones are packed together with their quantizer");
   const std::size_t width = static_cast<std::size_t>(scale_bytes(type));
   std::vector<std::uint8_t> bytes(scales.size() * width);

@@ -29,6 +29,9 @@
 namespace notch::quant {
 
 enum class Granularity : std::uint8_t { tensor, channel, group };
+constexpr auto names(Granularity) {
+  return std::array<std::string_view, 3>{"tensor", "channel", "group"};
+}
 
 enum class GridKind : std::uint8_t {
   narrow,  ///< [-(2^(b-1)-1), 2^(b-1)-1], scale = max|w| / qmax; symmetric about 0
@@ -161,9 +164,7 @@ real max_scale(ScaleType type);
 /// bilevel ones.
 std::int64_t scale_bytes(ScaleType type);
 
-std::string_view name_of(Granularity granularity);  ///< "tensor", "channel", "group"
-std::string_view name_of(GridKind grid);            ///< "narrow", "full", …
-std::string_view name_of(ScaleType type);           ///< "f32", "f16", …
+std::string_view name_of(GridKind grid);  ///< "narrow", "full", …
 /// The grid with its codes: "narrow [-7,7]", "seq ±1,3" (the odd numbers from -3 to 3); a codebook
 /// has its name alone.
 std::string grid_text(const Spec& spec);
@@ -172,9 +173,7 @@ std::string grid_text(const Spec& spec);
 std::string name_of(const Spec& spec);
 
 /// The reverse; usage error naming `where`, with a suggestion, for any other text.
-Granularity parse_granularity(std::string_view text, std::string_view where);
 GridKind parse_grid(std::string_view text, std::string_view where);
-ScaleType parse_scale_type(std::string_view text, std::string_view where);
 
 /// {"bits":4,"grid":"narrow","granularity":"group","group_size":32,"scale":"f16"}; group_size only
 /// with groups. Reading checks keys and values (Fault::input naming `where`).

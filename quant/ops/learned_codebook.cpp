@@ -13,7 +13,7 @@
 namespace notch::quant {
 namespace {
 
-constexpr real kOne = 1;
+constexpr real kUnitScale = 1;
 
 /// Which level of a list is nearest, as codes have it: ToLevel is what rounds to a Grid's levels.
 ToLevel nearest_in(std::span<const real> levels) {
@@ -71,7 +71,7 @@ struct ListRounding {
     const Tensor w = f.in(0), y = f.out(w.shape);
     s.for_units([&](std::int64_t u) {
       fake_quant(s.weights(y.flat(), u), s.weights(std::span<const real>(w.flat()), u),
-                 {.scales = {&kOne, 1}, .size = s.unit}, grid_of_levels(s.list(levels, u)));
+                 {.scales = {&kUnitScale, 1}, .size = s.unit}, grid_of_levels(s.list(levels, u)));
     });
     return y;
   }
@@ -82,9 +82,9 @@ struct ListRounding {
     if (dw.empty()) return;
     const auto dout = b.dout();
     s.for_units([&](std::int64_t u) {
-      clipped_ste_backward(s.weights(dw, u), s.weights(dout, u),
-                           s.weights(std::span<const real>(w.flat()), u),
-                           {.scales = {&kOne, 1}, .size = s.unit}, grid_of_levels(s.list(levels, u)));
+      clipped_ste_backward(
+          s.weights(dw, u), s.weights(dout, u), s.weights(std::span<const real>(w.flat()), u),
+          {.scales = {&kUnitScale, 1}, .size = s.unit}, grid_of_levels(s.list(levels, u)));
     });
   }
 };

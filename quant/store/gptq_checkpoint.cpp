@@ -7,6 +7,7 @@
 #include <span>
 
 #include "autograd/base/half.h"
+#include "autograd/base/names.h"
 #include "nn/integrity.h"
 #include "quant/numbers/find_named.h"
 #include "quant/numbers/format.h"
@@ -36,7 +37,7 @@ Layer layer_of(const NamedQTensor& t, GptqZeros zeros) {
   }
   if (q.spec.scale != ScaleType::f16) {
     refuse_here("the scales are of another type than the format has",
-                std::string(name_of(q.spec.scale)), "f16: quantize with --scale f16");
+                std::string(word_of(q.spec.scale)), "f16: quantize with --scale f16");
   }
   if (t.input) {
     refuse_here("the layer's input is rounded too, which the format does not say",
@@ -215,7 +216,7 @@ void save_gptq(const nn::Model& model, const Quantized& quantized, const fs::pat
       .set("desc_act", false)
       .set("sym", symmetric)
       .set("lm_head", head)
-      .set("checkpoint_format", zeros == GptqZeros::v1 ? kV1 : kV2);
+      .set("checkpoint_format", word_of(zeros));
   Json config = model.config_json();
   config.set("torch_dtype", "float16").set("quantization_config", about);
   write_file(dir / nn::kConfigFile, config.dump(2) + "\n");

@@ -22,6 +22,7 @@
 // config.json has the quantization_config, and quantize_config.json the same for older readers.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -34,6 +35,7 @@
 namespace notch::quant {
 
 enum class GptqZeros : std::uint8_t { v1, v2 };
+constexpr auto names(GptqZeros) { return std::array<std::string_view, 2>{"gptq", "gptq_v2"}; }
 
 /// `values`, unsigned, as a stream of `bits` bits each in words; a multiple of 32 bits in all.
 std::vector<std::uint32_t> gptq_stream(std::span<const std::uint8_t> values, int bits);

@@ -13,7 +13,7 @@
 
 namespace notch::quant::gptq_file {
 
-inline constexpr std::string_view kQuantMethod = "gptq", kV1 = "gptq", kV2 = "gptq_v2";
+inline constexpr std::string_view kQuantMethod = "gptq";
 inline constexpr std::string_view kWeight = ".weight";
 inline constexpr std::string_view kOlderConfig = "quantize_config.json";
 inline constexpr std::array<std::string_view, 4> kParts{".qweight", ".qzeros", ".scales", ".g_idx"};

@@ -3,6 +3,7 @@
 #include <numeric>
 #include <set>
 
+#include "autograd/base/names.h"
 #include "quant/store/gptq_checkpoint.h"
 #include "quant/store/gptq_layout.h"
 
@@ -39,12 +40,12 @@ Settings read_settings(const Json& about, const fs::path& path) {
   if (group != -1 && (group < 1 || group > (1 << 20)))
     refuse_key("group_size", str(group), "-1, or 1 to 1048576");
   s.group = group == -1 ? 0 : group;
-  const Json* format = find("checkpoint_format");
-  const std::string layout =
-      format ? format->as_string(where + ".checkpoint_format") : std::string(kV1);
-  if (layout != kV1 && layout != kV2)
-    refuse_key("checkpoint_format", layout, str(kV1, " or ", kV2));
-  s.zeros = layout == kV2 ? GptqZeros::v2 : GptqZeros::v1;
+  if (const Json* format = find("checkpoint_format")) {
+    const std::string& word = format->as_string(where + ".checkpoint_format");
+    const std::optional<GptqZeros> zeros = value_of<GptqZeros>(word);
+    if (!zeros) refuse_key("checkpoint_format", word, joined(words_of<GptqZeros>(), " or "));
+    s.zeros = *zeros;
+  }
   if (const Json* head = find("lm_head")) s.head = head->as_bool(where + ".lm_head");
   if (const Json* order = find("desc_act")) s.any_order = order->as_bool(where + ".desc_act");
   if (const Json* type = find("pack_dtype")) {

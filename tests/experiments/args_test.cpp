@@ -1,5 +1,6 @@
 #include "experiments/program/args.h"
 
+#include "experiments/program/shared_flags.h"
 #include "tests/catch.h"
 
 namespace args_test {

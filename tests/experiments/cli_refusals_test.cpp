@@ -60,11 +60,11 @@ TEST_CASE("bf16 products are refused where the processor has none") {
   const LoadedConfig loaded = parse_config("name = \"x\"\n[train]\nmatmul = \"bf16\"\n", "x.toml");
   check_processor(loaded.config, true, loaded.origins);
   ExperimentConfig full = loaded.config;
-  full.train.matmul = "fp32";
+  full.train.matmul = kernels::Precision::full;
   check_processor(full, false);
   full.train.products = "portable";
   check_processor(full, false);
-  full.train.matmul = "bf16";
+  full.train.matmul = kernels::Precision::bf16;
   CHECK(test::error_of([&] { check_processor(full, true); }).field == "train.products");
   const ErrorParts parts =
       test::error_of([&] { check_processor(loaded.config, false, loaded.origins); });

@@ -38,7 +38,7 @@ const std::string kRounding = "[quant]\nmethods = \"rtn\"\ncontrol = false\n";
 
 /// A value other than the default.
 std::string other_value(const Item& item) {
-  if (item.kind == Kind::boolean) return item.value == "true" ? "false" : "true";
+  if (item.kind == ItemKind::boolean) return item.value == "true" ? "false" : "true";
   if (!item.domain.words.empty()) {
     for (const std::string_view word : item.domain.words) {
       if (toml::quote(word) != item.value) return std::string(word);
@@ -66,7 +66,7 @@ TEST_CASE("every key is in the table of effects or always has one") {
   }
   std::set<std::string> keys;
   for (const Item& item : items_of({})) {
-    if (item.kind == Kind::section) continue;
+    if (item.kind == ItemKind::section) continue;
     keys.insert(item.key());
     for (const Item& field : item.element_fields) keys.insert(item.key() + "[]." + field.name);
   }
@@ -107,7 +107,7 @@ TEST_CASE("a command-line value without effect is always refused") {
         "data.path",      "train.momentum", "model.bias",     "model.dropout",
         "model.gelu",     "train.warmup",   "train.ema",      "train.weight_decay",
         "train.schedule", "prune.method",   "distill.teacher"};
-    if (item.kind == Kind::section || effect == effects().end() || holds_here.count(item.key()))
+    if (item.kind == ItemKind::section || effect == effects().end() || holds_here.count(item.key()))
       continue;
     const std::string argument = item.key() + "=" + other_value(item);
     INFO(argument);

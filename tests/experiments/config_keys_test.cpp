@@ -210,7 +210,7 @@ TEST_CASE("a configuration of all keys changes each and prints back") {
 TEST_CASE("every word of a key reads and prints as it was written") {
   int words = 0;
   for (const Item& item : items_of({})) {
-    if (item.kind != Kind::string) continue;
+    if (item.kind != ItemKind::string) continue;
     for (const std::string_view word : item.domain.words) {
       LoadedConfig loaded;
       apply_override(loaded, str(item.key(), '=', word));
@@ -226,7 +226,7 @@ TEST_CASE("a row sets keys of every method's section, of no other") {
   const std::string row = "[[row]]\nmethod = \"gptq\"\nbits = 4\nlabel = \"a\"\nset = ['";
   const std::vector<Item> items = items_of({});
   for (const Item& item : items) {
-    if (item.kind == Kind::section || item.section.empty()) continue;
+    if (item.kind == ItemKind::section || item.section.empty()) continue;
     const bool trained_alike = item.key() == "qat.steps" || item.key() == "qat.fraction" ||
                                item.key() == "qat.batch_size" || item.key() == "distill.teacher";
     const bool of_method = item.section == "calib" || item.section == "distill" ||

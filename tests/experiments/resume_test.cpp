@@ -140,9 +140,9 @@ TEST_CASE("each key of the model or training moves numbers or not") {
     if (item.section != "train" && item.section != "model") continue;
     // A directory's contents count; no row here rounds inputs, whose gradients the other is of.
     if (item.key() == "model.from" || item.key() == "train.backward") continue;
-    std::string other = item.kind == Kind::boolean  ? (item.value == "true" ? "false" : "true")
-                        : item.kind == Kind::number ? "0.5"
-                                                    : "3";
+    std::string other = item.kind == ItemKind::boolean  ? (item.value == "true" ? "false" : "true")
+                        : item.kind == ItemKind::number ? "0.5"
+                                                        : "3";
     for (const std::string_view word : item.domain.words) {
       if (toml::quote(word) != item.value) other = word;
     }

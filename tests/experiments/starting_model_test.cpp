@@ -73,7 +73,7 @@ TEST_CASE("a starting model decides its keys, others are refused") {
                                .n_inner = 20,
                                .block_size = 24,
                                .bias = true,
-                               .gelu = "tanh"});
+                               .gelu = Gelu::tanh});
   CHECK(c.data.tokenizer == "byte");
   CHECK(c.train.steps == 0);
   const ExperimentConfig llama = models.load("[model]\nfrom = 'llama/'\n").config;

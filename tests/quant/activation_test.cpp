@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "quant/numbers/names.h"
 #include "tests/catch.h"
 
 namespace activation_test {
@@ -69,8 +70,8 @@ TEST_CASE("names of activation specs say width, symmetry and range source") {
                                .symmetric = false,
                                .range = ActivationRange::fixed,
                                .observer = ObserverRule::mse}) == "int4 asymmetric static mse");
-  CHECK(parse_activation_range("static", "t") == ActivationRange::fixed);
-  CHECK(parse_observer_rule("moving_average", "t") == ObserverRule::moving_average);
+  CHECK(parse_name<ActivationRange>("static", "t") == ActivationRange::fixed);
+  CHECK(parse_name<ObserverRule>("moving_average", "t") == ObserverRule::moving_average);
 }
 
 }  // namespace activation_test

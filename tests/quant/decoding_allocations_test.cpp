@@ -1,5 +1,6 @@
 // Decoding with packed weights and every cache, and training through rounded weights and inputs: the heap is
 // not asked once shapes repeat.
+#include "autograd/base/names.h"
 #include "nn/generate.h"
 #include "nn/reader.h"
 #include "quant/serve/kv_cache.h"
@@ -20,7 +21,7 @@ TEST_CASE("from the third token on a packed model decodes without the heap") {
     for (const bool activations : {false, true}) {
       for (const KvKind kind : {KvKind::fp32, KvKind::fp16, KvKind::int8}) {
         INFO(bits << " bits, " << (activations ? "integer" : "fp32") << " activations, cache "
-                  << kKvKinds[static_cast<std::size_t>(kind)]);
+                  << word_of(kind));
         const auto model = test::make_gpt(
             {.vocab_size = 11, .block_size = 128, .n_layer = 2, .n_head = 2, .n_embd = 16});
         Plan plan{.weights = {.bits = bits, .granularity = Granularity::group, .group_size = 8},

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/base/names.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/fake_quant.h"
 #include "quant/kernels/input_gradients.h"
@@ -121,7 +122,7 @@ TEST_CASE("fake-quant weights are the dequantized codes bit for bit") {
   std::fill(w.begin() + kCols, w.begin() + 2 * kCols, real{0});  // a row of zeros
   for (const Spec& spec : all_specs(kGroup)) {
     for (const RangeRule rule : {RangeRule::absmax, RangeRule::mse}) {
-      INFO(name_of(spec) << " " << name_of(rule));
+      INFO(name_of(spec) << " " << word_of(rule));
       const Ranges ranges = choose_scales(w, kRows, kCols, spec, rule, "t");
       const Reals codes = dequantize(quantize(w, kRows, kCols, spec, ranges.at, "t"));
       CHECK(same_bits(run_ste(w, kRows, spec, ranges.at).out, codes));

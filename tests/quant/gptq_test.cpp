@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "autograd/base/names.h"
 #include "autograd/base/thread_pool.h"
 #include "quant/kernels/round.h"
 #include "tests/catch.h"
@@ -40,7 +41,7 @@ TEST_CASE("without correlations GPTQ is round-to-nearest for every spec") {
   for (const Spec& spec : all_specs(12)) {
     for (const RangeRule rule : {RangeRule::absmax, RangeRule::mse}) {
       if (rule == RangeRule::mse && spec.scale == ScaleType::bf16) continue;
-      INFO(name_of(spec) << ' ' << name_of(rule));
+      INFO(name_of(spec) << ' ' << word_of(rule));
       const QTensor nearest = rtn(w, kRows, kCols, spec, rule);
       const Clip clip = rule == RangeRule::mse ? Clip::mse : Clip::absmax;
       const GptqOptions options{.clip = clip};

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "autograd/base/names.h"
 #include "nn/gpt.h"
 #include "nn/speculate.h"
 #include "tests/catch.h"
@@ -121,7 +122,7 @@ TEST_CASE("greedy speculation writes what generate does, with every cache") {
   for (const KvKind kind : {KvKind::fp16, KvKind::int8}) {
     int visible = 0;
     for (std::uint64_t seed = 0; seed < 60; ++seed) {
-      INFO(kKvKinds[static_cast<std::size_t>(kind)] << ", seed " << seed);
+      INFO(word_of(kind) << ", seed " << seed);
       const auto large = decided_model(3 + seed), small = decided_model(2);
       std::vector<std::int32_t> prompt(static_cast<std::size_t>(70 + 2 * (seed % 40)));
       Rng text(seed, 5);
@@ -149,7 +150,7 @@ TEST_CASE("every cache attends within the bound that its rounding implies") {
     double worst = 0;
     for (std::size_t i = 0; i < out.size(); ++i)
       worst = std::max(worst, std::fabs(static_cast<double>(out[i]) - e.out[i]) / e.bound[i]);
-    INFO(kKvKinds[static_cast<std::size_t>(kind)] << " uses " << worst << " of its bound");
+    INFO(word_of(kind) << " uses " << worst << " of its bound");
     CHECK(worst <= 1);
     CHECK(worst > 0);
   }
@@ -248,7 +249,7 @@ TEST_CASE("a shared head of keys gives the bits of a repeated one") {
     return std::span(x).subspan(static_cast<std::size_t>(i));
   };
   for (const KvKind kind : {KvKind::fp32, KvKind::fp16, KvKind::int8}) {
-    INFO(kKvKinds[static_cast<std::size_t>(kind)]);
+    INFO(word_of(kind));
     const auto whole = make_kv_cache(kind, repeated), few = make_kv_cache(kind, shared);
     CHECK(few->bytes() * 3 == whole->bytes());
     CHECK(few->bytes() == kv_cache_bytes(kind, shared));

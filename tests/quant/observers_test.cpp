@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "autograd/base/names.h"
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
 #include "tests/catch.h"
@@ -157,7 +158,7 @@ TEST_CASE("a channel's range is that of an observer of it alone") {
   for (const ObserverRule rule :
        {ObserverRule::minmax, ObserverRule::moving_average, ObserverRule::percentile,
         ObserverRule::mse, ObserverRule::entropy}) {
-    INFO(name_of(rule));
+    INFO(word_of(rule));
     Observer all(with(rule, 6, false), 3);
     std::vector<Observer> alone(3, Observer(with(rule, 6, false)));
     for (std::size_t begin = 0; begin < x.size(); begin += 300) {

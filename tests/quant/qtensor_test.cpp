@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "autograd/base/names.h"
 #include "quant/kernels/round.h"
 #include "quant/numbers/ranges.h"
 #include "tests/catch.h"
@@ -111,7 +112,7 @@ TEST_CASE("codes stay in the grid and quantizing again changes nothing") {
   std::fill(w.begin() + kCols, w.begin() + 2 * kCols, real{0});
   for (const Spec& spec : all_specs(14)) {
     for (const RangeRule rule : {RangeRule::absmax, RangeRule::mse}) {
-      INFO(name_of(spec) << ' ' << name_of(rule));
+      INFO(name_of(spec) << ' ' << word_of(rule));
       const Scales at = choose_scales(w, kRows, kCols, spec, rule, "t").at;
       const QTensor q = quantize(w, kRows, kCols, spec, at, "t");
       REQUIRE_NOTHROW(validate(q, "t"));
