@@ -3,11 +3,8 @@
 // It answers from what was measured: bytes and losses of the run's rows, speeds where `notch bench RUN_DIR`
 // took them. Nothing is looked up in a table of other models; what was not measured is said.
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <functional>
 #include <optional>
-#include <set>
 
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"

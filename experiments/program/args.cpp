@@ -140,8 +140,6 @@ class Parser {
   void check_word(const Flag& flag, const std::string& shown, const std::string& value) const {
     const std::vector<std::string> words(flag.words.begin(), flag.words.end());
     if (words.empty() || std::find(words.begin(), words.end(), value) != words.end()) return;
-    std::string all;
-    for (const std::string& word : words) all += (all.empty() ? "" : ", ") + word;
     const std::string near = did_you_mean(value, words);
     std::string hint = near.empty() ? std::string{} : "did you mean " + near + "?";
     // -o FOLDER is what many programs take.
@@ -151,7 +149,7 @@ class Parser {
                  .what = "unknown word",
                  .field = shown,
                  .found = value,
-                 .expected = all,
+                 .expected = joined(words),
                  .hint = hint});
   }
 

@@ -176,14 +176,7 @@ void use_threads(const Args& args, int fallback) {
 }
 
 quant::KvKind kv_kind(const Args& args) {
-  const auto at = std::ranges::find(quant::kKvKinds, args.value("kv-cache").value_or("fp32"));
-  return static_cast<quant::KvKind>(at - quant::kKvKinds.begin());
-}
-
-std::string listed(const std::vector<std::string_view>& words) {
-  std::string all;
-  for (const std::string_view word : words) all += str(all.empty() ? "" : ", ", word);
-  return all;
+  return *value_of<quant::KvKind>(args.value("kv-cache").value_or("fp32"));  // one of Flag::words
 }
 
 void note(const Args& args, std::string_view line) {

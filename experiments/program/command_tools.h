@@ -35,9 +35,6 @@ void use_threads(const Args& args, int fallback = 0);
 /// --kv-cache; without it fp32.
 quant::KvKind kv_kind(const Args& args);
 
-/// "a, b, c".
-std::string listed(const std::vector<std::string_view>& words);
-
 /// A line on stderr, unless --quiet.
 void note(const Args& args, std::string_view line);
 /// What is said on stderr when the command is done: of little weight beside what it says itself.

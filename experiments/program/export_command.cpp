@@ -176,7 +176,7 @@ int export_command(const Args& args) {
 
 Command export_verb() {
   static const std::string gguf_types =
-      str("of what is not quantized already (default F16): ", listed(quant::encoder_names()),
+      str("of what is not quantized already (default F16): ", joined(quant::encoder_names()),
           "; quantized codes stay what they are (TQ1_0: in such blocks where they are ternary)");
   return {
       {.name = "export",

@@ -57,7 +57,7 @@ std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufEx
                  .what = "no encoder of this type",
                  .field = "--gguf-type",
                  .found = std::string(how.type),
-                 .expected = listed(quant::encoder_names())});
+                 .expected = joined(quant::encoder_names())});
   }
   quant::GgufVocabulary vocabulary = gguf_vocabulary(artefact.tokenizer);
   take_token_ids(artefact, vocabulary);
@@ -71,7 +71,7 @@ std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufEx
                  .field = "--imatrix",
                  .found = str("--gguf-type ", t->name),
                  .expected = "a model in floating point and one of " +
-                             listed(quant::encoder_names(quant::Columns::weighed))});
+                             joined(quant::encoder_names(quant::Columns::weighed))});
   }
   if (!how.imatrix.empty()) {
     options.importance = [of = quant::load_importance(how.imatrix)](const std::string& tensor) {

@@ -218,8 +218,8 @@ std::vector<std::string_view> methods_with_statistics() {
 std::vector<Flag> quantize_flags() {
   constexpr quant::ActivationSpec kInput;
   static const std::string observers =
-      "of static ranges: " + listed(words_of<quant::ObserverRule>());
-  static const std::string text = str("calibration text, for ", listed(methods_with_statistics()),
+      "of static ranges: " + joined(words_of<quant::ObserverRule>());
+  static const std::string text = str("calibration text, for ", joined(methods_with_statistics()),
                                       " and static ranges; others do not read it; - is stdin");
   return {
       {.name = "method",

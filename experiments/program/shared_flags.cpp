@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "autograd/base/error.h"
+#include "autograd/base/names.h"
 #include "quant/methods/methods.h"
 #include "quant/serve/kv_cache.h"
 
@@ -53,7 +54,7 @@ Flag kv_cache_flag() {
           .value = "TYPE",
           .help = "keys and values as fp32, fp16 or int8",
           .fallback = "fp32",
-          .words = {quant::kKvKinds.begin(), quant::kKvKinds.end()}};
+          .words = words_of<quant::KvKind>()};
 }
 
 std::vector<Flag> value_flags() {

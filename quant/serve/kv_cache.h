@@ -56,7 +56,6 @@ class Int8KvCache final : public nn::KvCache {
 
 enum class KvKind : std::uint8_t { fp32, fp16, int8 };
 constexpr auto names(KvKind) { return std::array<std::string_view, 3>{"fp32", "fp16", "int8"}; }
-inline constexpr auto kKvKinds = names(KvKind{});
 
 std::unique_ptr<nn::KvCache> make_kv_cache(KvKind kind, const nn::KvShape& shape);
 

@@ -1,6 +1,8 @@
 // The text of errors and the suggestions for misspelt words.
 #include "autograd/base/error.h"
 
+#include <array>
+
 #include "tests/catch.h"
 
 namespace error_test {
@@ -29,6 +31,15 @@ TEST_CASE("faults are the program's exit codes") {
   CHECK(static_cast<int>(Fault::io) == 4);
   CHECK(static_cast<int>(Fault::numeric) == 5);
   CHECK(static_cast<int>(Fault::mismatch) == 6);
+}
+
+TEST_CASE("words are joined by commas and a last word of its own") {
+  using Words = std::vector<std::string>;
+  CHECK(joined(Words{}).empty());
+  CHECK(joined(Words{"a"}, ", ", " or ") == "a");
+  CHECK(joined(Words{"a", "b"}, ", ", " or ") == "a or b");
+  CHECK(joined(Words{"a", "b", "c"}, ", ", " or ") == "a, b or c");
+  CHECK(joined(std::array{1, 2, 3}) == "1, 2, 3");
 }
 
 TEST_CASE("check throws a usage error with its text only when it fails") {
