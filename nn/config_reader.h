@@ -22,7 +22,9 @@ inline constexpr std::int64_t kFormatVersion = 1;
 class ConfigReader {
  public:
   /// Reads `json`, of the file `path`; both must outlive this. Fault::input when it is no object.
-  ConfigReader(const Json& json, const fs::path& path) : json_(json), path_(path) {
+  /// `prefix` stands before its keys in errors: "rope_scaling." of an object inside.
+  ConfigReader(const Json& json, const fs::path& path, std::string prefix = "")
+      : json_(json), path_(path), prefix_(std::move(prefix)) {
     json.as_object(path.string());
   }
 
@@ -109,14 +111,15 @@ class ConfigReader {
   }
   [[noreturn]] void refuse(std::string_view key, std::string what, std::string found,
                            std::string expected, std::string hint = "") const {
-    refuse_file(path_, key, std::move(what), std::move(found), std::move(expected),
-                std::move(hint));
+    refuse_file(path_, prefix_ + std::string(key), std::move(what), std::move(found),
+                std::move(expected), std::move(hint));
   }
-  std::string where(std::string_view key) const { return str(path_.string(), ": ", key); }
+  std::string where(std::string_view key) const { return str(path_.string(), ": ", prefix_, key); }
 
  private:
   const Json& json_;
   const fs::path& path_;
+  std::string prefix_;
 };
 
 /// Sizes::ranks as `notch.ranks` has them: a list per block.

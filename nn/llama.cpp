@@ -4,7 +4,6 @@
 
 #include "autograd/base/rng.h"
 #include "autograd/base/thread_pool.h"
-#include "nn/config_reader.h"
 
 namespace notch::nn {
 namespace {
@@ -196,7 +195,5 @@ Var Llama::hidden(Graph& g, const Tokens& tokens, KvCache* cache) const {
   if (cache) cache->advance(tokens.T);
   return norm_(g, x);
 }
-
-// ---- files ----
 
 }  // namespace notch::nn

@@ -66,7 +66,8 @@ class Llama final : public Model {
  public:
   /// Declares the parameters. Throws (usage) when a size is not positive, heads do not divide
   /// channels and head_dim is not given, heads of keys do not divide heads, a head has an odd number
-  /// of channels, or a rank is above its matrix' smaller side.
+  /// of channels, a rank is above its matrix' smaller side, or positions are scaled as rope_divisors
+  /// refuses.
   explicit Llama(const LlamaConfig& config, Values values = Values::allocate);
 
   const LlamaConfig& config() const { return config_; }
@@ -90,8 +91,8 @@ class Llama final : public Model {
 
 /// The configuration that a config.json of transformers' LlamaConfig describes; the sizes must be
 /// there. Throws Fault::input, field = the key, for what this model cannot do exactly: rotary
-/// embeddings that are partial, interleaved or scaled otherwise than Llama 3.1's, another activation, biases, windows shorter than the
-/// context.
+/// embeddings that are partial, interleaved or scaled otherwise than Llama 3.1's, another activation,
+/// biases, windows shorter than the context.
 LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& path);
 
 }  // namespace notch::nn

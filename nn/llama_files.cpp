@@ -8,6 +8,8 @@ namespace notch::nn {
 namespace {
 
 constexpr std::string_view kLlama3 = "llama3";
+constexpr std::string_view kOriginalContext = "original_max_position_embeddings";
+constexpr double kMostFactor = 1e6;  // divisors stay far inside a float
 
 /// The value of rope_scaling; null where nothing is scaled.
 Json rope_scaling_json(const RopeScaling& s) {
@@ -29,22 +31,27 @@ constexpr std::string_view kOfScaling[] = {"factor",           "original_max_pos
                                            "high_freq_factor", "mscale",
                                            "mscale_all_dim",   "truncate"};
 
-/// Of "llama3" all four must be there, as transformers asks.
-RopeScaling read_llama3(const ConfigReader& own, std::string_view key) {
+/// transformers takes the model's context where the original one is missing: here all four must be there.
+RopeScaling read_llama3(const ConfigReader& own) {
+  for (const std::string_view member :
+       {std::string_view("factor"), std::string_view("low_freq_factor"),
+        std::string_view("high_freq_factor"), kOriginalContext}) {
+    if (!own.find(member)) own.refuse(member, "missing", "", "a number");
+  }
   const auto number = [&](std::string_view member, double least) {
     const double value = own.number(member, 0);
-    if (!(value >= least && value > 0 && std::isfinite(value))) {
-      own.refuse(str(key, '.', member), own.find(member) ? "out of range" : "missing", str(value),
-                 least > 0 ? str("at least ", least) : "above 0");
+    if (!(value >= least && value > 0 && value <= kMostFactor)) {
+      own.refuse(member, "out of range", str(value),
+                 str(least > 0 ? "at least 1" : "above 0", ", up to ", kMostFactor));
     }
     return value;
   };
   RopeScaling s{.factor = number("factor", 1),
                 .low_freq_factor = number("low_freq_factor", 0),
                 .high_freq_factor = number("high_freq_factor", 0),
-                .original_context = own.size("original_max_position_embeddings", 1 << 24)};
+                .original_context = own.size(kOriginalContext, 1 << 24)};
   if (s.low_freq_factor >= s.high_freq_factor) {
-    own.refuse(str(key, ".low_freq_factor"), "not below high_freq_factor", str(s.low_freq_factor),
+    own.refuse("low_freq_factor", "not below high_freq_factor", str(s.low_freq_factor),
                str("below ", s.high_freq_factor));
   }
   return s;
@@ -56,11 +63,8 @@ void read_rotary(const ConfigReader& in, std::string_view key, const std::filesy
                  LlamaConfig& c) {
   const Json* object = in.object(key);
   if (!object) return;
-  const ConfigReader own(*object, path);
+  const ConfigReader own(*object, path, str(key, '.'));
   const bool has_base = key == "rope_parameters";
-  const auto refuse = [&](const std::string& member, const Json& found, std::string expected) {
-    in.refuse(str(key, '.', member), "not supported", found.dump(), std::move(expected));
-  };
   // The second is the older name of the key.
   const std::string type = own.text("rope_type", own.text("type", has_base ? "default" : ""));
   const bool linear = type == "linear" && own.number("factor", 0) == 1;
@@ -73,12 +77,18 @@ void read_rotary(const ConfigReader& in, std::string_view key, const std::filesy
     if (member == "rope_theta" && has_base) {
       c.rope_theta = own.number("rope_theta", c.rope_theta);
     } else if (member == "partial_rotary_factor") {
-      if (own.number(member, 1) != 1) refuse(member, value, "1");
+      if (own.number(member, 1) != 1) own.refuse(member, "not supported", value.dump(), "1");
     } else if (value.is_object() || std::ranges::count(kOfScaling, member) == 0) {
-      refuse(member, value, "no such key");
+      own.refuse(member, "not supported", value.dump(), "no such key");
     }
   }
-  if (type == kLlama3) c.rope_scaling = read_llama3(own, key);
+  if (type != kLlama3) return;
+  c.rope_scaling = read_llama3(own);
+  // Of the model's own one transformers and llama.cpp make different things.
+  const std::int64_t context = c.rope_scaling.original_context;
+  if (in.find(kOriginalContext) && in.size(kOriginalContext, 1 << 24) != context)
+    own.refuse(kOriginalContext, "not the model's own", str(context),
+               str(in.size(kOriginalContext, 1 << 24)));
 }
 
 }  // namespace
@@ -117,8 +127,11 @@ Json Llama::config_json() const {
 }
 
 std::string Llama::description() const {
-  return str(config_.tie_embeddings ? "tied head" : "own head", ", ", config_.n_inner,
-             " channels in the MLP, rotary base ", config_.rope_theta, parts_text(sizes_));
+  return str(
+      config_.tie_embeddings ? "tied head" : "own head", ", ", config_.n_inner,
+      " channels in the MLP, rotary base ", config_.rope_theta,
+      config_.rope_scaling.factor == 1 ? "" : str(" scaled by ", config_.rope_scaling.factor),
+      parts_text(sizes_));
 }
 
 FileNames Llama::file_names() const {
@@ -174,9 +187,15 @@ LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& pa
     }
   }
   c.rope_theta = in.number("rope_theta", 10000);
-  for (const std::string_view key : {"rope_scaling", "rope_parameters"}) {
-    read_rotary(in, key, path, c);
+  read_rotary(in, "rope_scaling", path, c);
+  LlamaConfig other = c;
+  read_rotary(in, "rope_parameters", path, other);
+  // transformers takes the first of the two, whole.
+  if (in.find("rope_scaling") && in.find("rope_parameters") && !(other == c)) {
+    in.refuse("rope_parameters", "says something else than rope_scaling",
+              in.find("rope_parameters")->dump(), in.find("rope_scaling")->dump());
   }
+  c = other;
   c.rms_norm_eps = in.number("rms_norm_eps", 1e-6);
   if (!(c.rope_theta > 0)) in.refuse("rope_theta", "out of range", str(c.rope_theta), "above 0");
   if (!(c.rms_norm_eps >= 0 && std::isfinite(c.rms_norm_eps))) {

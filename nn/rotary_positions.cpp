@@ -12,13 +12,13 @@
 namespace notch::nn {
 
 std::vector<double> rope_divisors(const RopeScaling& s, std::int64_t HS, double theta) {
-  if (s.factor == 1) return {};
-  check(s.factor > 1 && std::isfinite(s.factor) && s.low_freq_factor > 0 &&
+  check(s.factor >= 1 && std::isfinite(s.factor) && s.low_freq_factor > 0 &&
             s.high_freq_factor > s.low_freq_factor && std::isfinite(s.high_freq_factor) &&
             s.original_context > 0,
         "rope scaling", "factor ", s.factor, ", low_freq_factor ", s.low_freq_factor,
         ", high_freq_factor ", s.high_freq_factor, ", original context ", s.original_context,
         "; expected factor >= 1, 0 < low < high, a context above 0");
+  if (s.factor == 1) return {};
   std::vector<double> divisors;
   for (std::int64_t i = 0; i < HS / 2; ++i) {
     const double speed =

@@ -8,12 +8,11 @@
 
 namespace notch::test {
 
-template <class Id = std::int32_t>
-std::vector<Id> random_ids(std::size_t n, std::uint64_t vocab, std::uint64_t seed,
-                           std::uint64_t stream = 0) {
+inline std::vector<std::int32_t> random_ids(std::size_t n, std::uint64_t vocab, std::uint64_t seed,
+                                            std::uint64_t stream = 0) {
   Rng rng(seed, stream);
-  std::vector<Id> ids(n);
-  for (Id& id : ids) id = static_cast<Id>(rng.below(vocab));
+  std::vector<std::int32_t> ids(n);
+  for (std::int32_t& id : ids) id = static_cast<std::int32_t>(rng.below(vocab));
   return ids;
 }
 

@@ -83,7 +83,7 @@ struct ModelConfig {
     v(self.n_embd, {"n_embd", "channels", between(1, 16384)});
     v(self.n_inner,
       {"n_inner", "channels inside the MLP; 0 = 4 n_embd (llama: 8/3, to 32s)", between(0, 65536)});
-    v(self.block_size, {"block_size", "context length in tokens", between(1, 65536)});
+    v(self.block_size, {"block_size", "context length in tokens", between(1, 1 << 20)});
     v(self.bias, {"bias", "gpt2: biases in Linear and LayerNorm"});
     v(self.dropout, {"dropout", "gpt2: probability", from_below(0, 1)});
     v(self.gelu, {"gelu", "gpt2: exact, or GPT-2's tanh form"});

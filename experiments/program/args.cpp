@@ -9,6 +9,7 @@
 #include "autograd/base/error.h"
 #include "autograd/base/shell_word.h"
 #include "experiments/config/config_items.h"
+#include "experiments/program/shared_flags.h"
 
 namespace notch::experiments {
 
@@ -143,7 +144,7 @@ class Parser {
     const std::string near = did_you_mean(value, words);
     std::string hint = near.empty() ? std::string{} : "did you mean " + near + "?";
     // -o FOLDER is what many programs take.
-    if (hint.empty() && flag.name == "output" && is_long_flag("--out"))
+    if (hint.empty() && flag.name == output_flag().name && is_long_flag("--out"))
       hint = "the place for results is --out " + value;
     throw Error({.where = where_,
                  .what = "unknown word",

@@ -84,7 +84,12 @@ ScoredText scored_text(const ExperimentConfig& config, const Data& data) {
 std::string scored_hash(const ExperimentConfig& config, const Data& data) {
   const auto tokens = scored_text(config, data).tokens;
   Sha256 hash;
-  hash.update({reinterpret_cast<const char*>(tokens.data()), tokens.size_bytes()});
+  if (data.source.tokens.vocab_size <= 65536) {  // as runs have it from when ids had 16 bits
+    const std::vector<std::uint16_t> narrow(tokens.begin(), tokens.end());
+    hash.update({reinterpret_cast<const char*>(narrow.data()), 2 * narrow.size()});
+  } else {
+    hash.update({reinterpret_cast<const char*>(tokens.data()), tokens.size_bytes()});
+  }
   for (const data::TenseExample& e : data.task) {
     hash.update(str('\n', e.prompt, '\n', e.correct));
     for (const std::string& candidate : e.candidates) hash.update('\n' + candidate);

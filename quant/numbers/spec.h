@@ -172,7 +172,8 @@ std::string grid_text(const Spec& spec);
 /// codebook: "4-bit NAME group 64 f32".
 std::string name_of(const Spec& spec);
 
-/// The reverse; usage error naming `where`, with a suggestion, for any other text.
+/// The grid of that name; usage error naming `where`, with a suggestion, for any other text. (Of enums with
+/// words: parse_name, quant/numbers/names.h.)
 GridKind parse_grid(std::string_view text, std::string_view where);
 
 /// {"bits":4,"grid":"narrow","granularity":"group","group_size":32,"scale":"f16"}; group_size only

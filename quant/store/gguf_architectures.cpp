@@ -10,6 +10,7 @@
 #include "autograd/base/error.h"
 #include "nn/gpt.h"
 #include "nn/llama.h"
+#include "nn/safetensors.h"
 
 namespace notch::quant {
 namespace {
@@ -76,6 +77,12 @@ std::vector<nn::GgufEntry> gpt2_configuration(const nn::Model& model) {
           {"gpt2.attention.layer_norm_epsilon", static_cast<float>(c.layer_norm_epsilon)}};
 }
 
+constexpr const char* kRopeDivisors = "rope_freqs.weight";
+/// What the divisors were made from, in files of ours.
+constexpr const char* kScalingKeys[] = {
+    "notch.rope_scaling.factor", "notch.rope_scaling.low_freq_factor",
+    "notch.rope_scaling.high_freq_factor", "notch.rope_scaling.original_max_position_embeddings"};
+
 std::vector<nn::GgufEntry> llama_configuration(const nn::Model& model) {
   const nn::LlamaConfig& c = dynamic_cast<const nn::Llama&>(model).config();
   std::vector<nn::GgufEntry> own;
@@ -94,11 +101,15 @@ std::vector<nn::GgufEntry> llama_configuration(const nn::Model& model) {
       {"llama.attention.layer_norm_rms_epsilon", static_cast<float>(c.rms_norm_eps)},
       {"llama.rope.dimension_count", u32(model.sizes().head_dim)},
       {"llama.rope.freq_base", static_cast<float>(c.rope_theta)}};
+  if (const nn::RopeScaling& r = c.rope_scaling; r.factor != 1) {
+    own.insert(own.end(), {{kScalingKeys[0], static_cast<float>(r.factor)},
+                           {kScalingKeys[1], static_cast<float>(r.low_freq_factor)},
+                           {kScalingKeys[2], static_cast<float>(r.high_freq_factor)},
+                           {kScalingKeys[3], u32(r.original_context)}});
+  }
   all.insert(all.end(), own.begin(), own.end());
   return all;
 }
-
-constexpr const char* kRopeDivisors = "rope_freqs.weight";
 
 std::vector<GgufConstant> llama_constants(const nn::Model& model) {
   const nn::LlamaConfig& c = dynamic_cast<const nn::Llama&>(model).config();
@@ -106,19 +117,6 @@ std::vector<GgufConstant> llama_constants(const nn::Model& model) {
       nn::rope_divisors(c.rope_scaling, model.sizes().head_dim, c.rope_theta);
   if (divisors.empty()) return {};
   return {{kRopeDivisors, {divisors.begin(), divisors.end()}}};
-}
-
-/// The scaling that has the file's largest divisor and else the numbers of Llama 3.1.
-nn::RopeScaling scaling_of(const nn::GgufFile& file) {
-  nn::RopeScaling scaling;
-  if (!file.tensor(kRopeDivisors)) return scaling;
-  const std::vector<float> divisors = gguf_floats(file, kRopeDivisors);
-  scaling.factor = std::ranges::max(divisors);
-  if (!(scaling.factor >= 1 && std::isfinite(scaling.factor))) {
-    refuse_file(file.path(), kRopeDivisors, "not divisors of angles", str(scaling.factor),
-                "finite, the largest at least 1");
-  }
-  return scaling;
 }
 
 std::int64_t count(const nn::GgufFile& file, const std::string& key, std::int64_t most = 1 << 24) {
@@ -186,6 +184,37 @@ void require_unscaled(const nn::GgufFile& file) {
     if (factor != 0 && factor != 1)
       refuse_file(file.path(), key, "positions are scaled", str(factor), "1");
   }
+}
+
+/// By our own keys or, in a file of another program, the scaling whose factor is the largest divisor and
+/// whose other numbers are Llama 3.1's; that the divisors follow from it is asked later.
+nn::RopeScaling scaling_of(const nn::GgufFile& file, std::int64_t head_dim) {
+  nn::RopeScaling scaling;
+  const nn::GgufTensor* divisors = file.tensor(kRopeDivisors);
+  if (!divisors) return scaling;
+  const std::vector<std::int64_t> expected{head_dim / 2};
+  if (divisors->type != nn::gguf_type("F32") || divisors->extents != expected) {
+    refuse_file(file.path(), kRopeDivisors, "of another type or shape than llama.cpp writes",
+                str(divisors->type->name, " ", nn::to_text(divisors->extents)),
+                "F32 " + nn::to_text(expected));
+  }
+  if (file.find(kScalingKeys[0])) {
+    scaling.factor = number(file, kScalingKeys[0], 1, 1e6);
+    scaling.low_freq_factor = number(file, kScalingKeys[1], 1e-6, 1e6);
+    scaling.high_freq_factor = number(file, kScalingKeys[2], 1e-6, 1e6);
+    scaling.original_context = count(file, kScalingKeys[3]);
+    if (scaling.low_freq_factor >= scaling.high_freq_factor)
+      refuse_file(file.path(), kScalingKeys[1], "not below high_freq_factor",
+                  str(scaling.low_freq_factor), str("below ", scaling.high_freq_factor));
+    return scaling;
+  }
+  const float largest = std::ranges::max(gguf_floats(file, *divisors));
+  if (!(largest >= 1 && largest <= 1e6f)) {
+    refuse_file(file.path(), kRopeDivisors, "not divisors of angles", str(largest),
+                "the largest between 1 and 1e+06");
+  }
+  scaling.factor = std::stod(str(largest));  // the decimal number it was written for
+  return scaling;
 }
 
 std::unique_ptr<nn::Model> make_gpt2(const nn::GgufFile& file, bool tied) {
@@ -260,7 +289,7 @@ std::unique_ptr<nn::Model> make_llama(const nn::GgufFile& file, bool tied) {
   c.rope_theta = file.find("llama.rope.freq_base")
                      ? number(file, "llama.rope.freq_base", 1e-30, 1e30)
                      : 10000;  // llama.cpp's
-  c.rope_scaling = scaling_of(file);
+  c.rope_scaling = scaling_of(file, S);
   return std::make_unique<nn::Llama>(c, nn::Model::Values::shapes_only);
 }
 
@@ -282,13 +311,9 @@ constexpr std::array kArchitectures{
 
 }  // namespace
 
-std::vector<float> gguf_floats(const nn::GgufFile& file, std::string_view name) {
-  const nn::GgufTensor* t = file.tensor(name);
-  if (!t) refuse_file(file.path(), name, "no such tensor");
-  if (t->type != nn::gguf_type("F32") || t->extents.size() != 1)
-    refuse_file(file.path(), name, "of another type or shape than llama.cpp writes");
-  std::vector<float> values(static_cast<std::size_t>(t->extents[0]));
-  file.read(*t, std::as_writable_bytes(std::span(values)));
+std::vector<float> gguf_floats(const nn::GgufFile& file, const nn::GgufTensor& tensor) {
+  std::vector<float> values(static_cast<std::size_t>(tensor.extents[0]));
+  file.read(tensor, std::as_writable_bytes(std::span(values)));
   return values;
 }
 

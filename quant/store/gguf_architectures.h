@@ -6,8 +6,8 @@
 // llama   rows of q and k lie pair by pair: llama.cpp turns channels 2i and 2i + 1 of a head, Hugging
 //         Face's models i and i + half. Row h·S + 2i + s of the file is row h·S + s·S/2 + i of the
 //         parameter, S channels a head. A tied head is left out. What slow pairs are divided by stands
-//         in rope_freqs.weight, the numbers it is made from nowhere: a file is read whose divisors are
-//         Llama 3.1's for some factor.
+//         in rope_freqs.weight; the numbers it is made from in notch.rope_scaling.*, which other programs
+//         do not write: of theirs a file is read whose divisors are Llama 3.1's for some factor.
 // Source: llama.cpp's src/llama-arch.cpp, src/models, conversion/llama.py (permute).
 #pragma once
 
@@ -53,8 +53,8 @@ const GgufArchitecture& gguf_architecture_of(const nn::Model& model);
 /// "gpt2 or llama"
 std::string gguf_architecture_names();
 
-/// A vector of F32. Fault::input if it is missing or another type.
-std::vector<float> gguf_floats(const nn::GgufFile& file, std::string_view name);
+/// A vector of F32.
+std::vector<float> gguf_floats(const nn::GgufFile& file, const nn::GgufTensor& tensor);
 
 /// The value of a key. Fault::input if it is missing or of another type.
 template <class T>

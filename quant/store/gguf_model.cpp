@@ -220,9 +220,17 @@ void read_tensor(const nn::GgufFile& file, const nn::GgufTensor& t, std::span<re
 
 /// Other programs compute it in another precision.
 void require_constant(const nn::GgufFile& file, const GgufConstant& constant) {
+  const nn::GgufTensor* t = file.tensor(constant.name);
+  if (!t) refuse_file(file.path(), constant.name, "no such tensor");
+  const std::vector<float> found = gguf_floats(file, *t);
   const auto near = [](float a, float b) { return std::fabs(a - b) <= 1e-5f * std::fabs(b); };
-  if (!std::ranges::equal(gguf_floats(file, constant.name), constant.values, near))
-    refuse_file(file.path(), constant.name, "of other values than this program computes with");
+  const auto [f, e] = std::ranges::mismatch(found, constant.values, near);
+  if (f == found.end() && e == constant.values.end()) return;
+  refuse_file(file.path(), constant.name, "of other values than this program computes with",
+              f == found.end() ? str(found.size(), " values") : str(*f, " at ", f - found.begin()),
+              e == constant.values.end() ? str(constant.values.size(), " values") : str(*e),
+              "of scaled positions those of Llama 3.1 are read: low_freq_factor 1, "
+              "high_freq_factor 4, a first context of 8192");
 }
 
 void require_tensors(const nn::GgufFile& file, const GgufArchitecture& architecture,

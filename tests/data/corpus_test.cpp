@@ -325,6 +325,10 @@ TEST_CASE("a damaged cache is rebuilt without a word") {
   std::string huge = bytes.substr(0, bytes.size() - 64);
   for (std::size_t i = 80; i < 104; ++i) huge[i] = '\xFF';
   check_rebuilt(huge + sha256(huge));
+  // A last id of -1, likewise: below every vocabulary's size, and no token.
+  std::string negative = bytes.substr(0, bytes.size() - 64);
+  negative.replace(negative.size() - 4, 4, 4, '\xFF');
+  check_rebuilt(negative + sha256(negative));
   // A cache of another text, complete in itself, under this one's name.
   test::TemporaryDirectory other;
   tokenize(corpus_of("ABCDEFGHIJKLMNOPQRST"), t, other.path());

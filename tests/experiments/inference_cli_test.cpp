@@ -7,6 +7,7 @@
 #include "experiments/bench/inference_bench.h"
 #include "nn/gpt.h"
 #include "nn/model_dir.h"
+#include "nn/safetensors.h"
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
 
@@ -147,12 +148,30 @@ TEST_CASE("a vocabulary beyond 16 bits is scored and trained") {
   CHECK(sampled.out.starts_with("a<65535>"));
   CHECK(sampled.err.find("prompt 2 tokens") != std::string::npos);
   std::string text;
-  for (int i = 0; i < 200; ++i) text += str("a<", 65535 - i, ">b");
+  std::vector<std::int32_t> ids;
+  for (int i = 0; i < 200; ++i) {
+    text += str("a<", 65535 - i, ">b");
+    ids.insert(ids.end(), {'a', 256 + 65535 - i, 'b'});
+  }
+  CHECK(tokenizer.encode(text) == ids);
   program.write("wide.txt", text);
   // Logits of a model that was not trained are all but equal: a loss of ln 65792 = 11.094.
-  const Json row = first_row(program.notch("eval wide --text wide.txt -q -o json"));
+  const Json row = first_row(
+      program.notch("eval wide --text wide.txt -q -o json --windows 3 --dump-logits logits.st"));
   CHECK(value(row, "loss") == Approx(11.094).margin(0.01));
   CHECK(value(row, "tokens") == 599);
+  // That loss is the same for any ids: those that were scored are in the dump.
+  const auto dump = nn::SafetensorsFile::open(program / "logits.st");
+  for (const auto& [name, from] : {std::pair{"tokens", 0}, {"targets", 1}}) {
+    CAPTURE(name);
+    const nn::TensorEntry* entry = dump.find(name);
+    REQUIRE(entry);
+    REQUIRE(entry->dtype == nn::DType::i32);
+    REQUIRE(entry->shape == nn::FileShape{3, 8});
+    std::vector<std::int32_t> scored(3 * 8);
+    dump.read_bytes(*entry, std::as_writable_bytes(std::span(scored)));
+    CHECK(std::equal(scored.begin(), scored.end(), ids.begin() + from));
+  }
   for (const char* command :
        {"quantize wide --bits 4 --method gptq --text wide.txt --out small",
         "run wide.txt --bits 4 --methods gptq,qat-ste model.from=wide model.block_size=8 "

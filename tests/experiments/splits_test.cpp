@@ -2,6 +2,7 @@
 #include <fstream>
 #include <set>
 
+#include "autograd/base/sha256.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/experiments/program.h"
@@ -44,6 +45,17 @@ TEST_CASE("the table is on the test split, or on validation to tune") {
   const std::vector<std::int32_t> before = scored();
   CHECK(before != last_tenth);
   CHECK(std::ssize(before) == Approx(std::ssize(last_tenth)).margin(1));
+}
+
+TEST_CASE("the hash of a scored text is that of its ids") {
+  ExperimentConfig config = tiny_experiment();
+  config.data.test_fraction = 0;
+  Data data;
+  data.source.tokens.val = {1, 258};
+  data.source.tokens.vocab_size = 65536;  // in 16 bits, as stored runs have it, little-endian
+  CHECK(scored_hash(config, data) == sha256(std::string("\x01\x00\x02\x01", 4)));
+  data.source.tokens.vocab_size = 65537;
+  CHECK(scored_hash(config, data) == sha256(std::string("\x01\x00\x00\x00\x02\x01\x00\x00", 8)));
 }
 
 TEST_CASE("questions to tune by are not asked in the final table") {

@@ -119,7 +119,8 @@ int fuzz_token_cache(const std::uint8_t* data, std::size_t size) {
     require(tokens.train.empty() && tokens.val.empty() && tokens.test.empty(), "half a cache");
   }
   for (const auto* split : {&tokens.train, &tokens.val, &tokens.test}) {
-    for (const std::int32_t id : *split) require(id < tokens.vocab_size, "an id without a token");
+    for (const std::int32_t id : *split)
+      require(id >= 0 && id < tokens.vocab_size, "an id without a token");
   }
   return 0;
 }

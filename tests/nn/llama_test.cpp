@@ -10,6 +10,7 @@
 #include "autograd/base/rng.h"
 #include "nn/generate.h"
 #include "nn/model_dir.h"
+#include "nn/resized.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
 #include "tests/nn/held_model.h"
@@ -325,8 +326,24 @@ TEST_CASE("scaled positions of a Llama's config.json") {
     const ErrorParts e =
         test::error_of([&, m = member, v = value] { parsed("rope_scaling", llama3(m, v)); });
     CHECK(e.fault == Fault::input);
-    CHECK(str(e.where, e.field).find(member) != std::string::npos);
+    CHECK(str(e.where, e.field).ends_with(str("rope_scaling.", member)));
   }
+}
+
+TEST_CASE("a Llama of other sizes keeps the scaling of its positions") {
+  LlamaConfig config = tiny();
+  config.rope_scaling = {
+      .factor = 4, .low_freq_factor = 0.5, .high_freq_factor = 3, .original_context = 20};
+  const auto model = lively(config);
+  const auto kept = [&](const Model& other) {
+    return dynamic_cast<const Llama&>(other).config().rope_scaling == config.rope_scaling;
+  };
+  CHECK(kept(*with_heads(*model, 1, Model::Values::shapes_only)));
+  CHECK(kept(*with_ranks(*model, std::vector<std::int64_t>(2 * 4, 3), Model::Values::shapes_only)));
+  const auto shorter = shortened(lively(config), 8);
+  REQUIRE(shorter->sizes().block_size == 8);
+  CHECK(kept(*shorter));
+  CHECK(logits_of(*shorter, some_ids(8)) == logits_of(*model, some_ids(8)));
 }
 
 TEST_CASE("a Llama starts from transformers' initialization") {

@@ -1,6 +1,8 @@
 // ONNX files: the bytes of a small one by hand, and the graphs of both architectures as far as they
 // can be seen from outside. Their numbers are compared in ONNX Runtime (tests/clients/run.sh).
+#include <cmath>
 #include <cstring>
+#include <numbers>
 #include <set>
 
 #include "nn/llama.h"
@@ -139,6 +141,47 @@ TEST_CASE("a Llama's graph shares heads of keys, and names its cache") {
   CHECK(floats(file.tensor("rotary.sin")).at(2) == Approx(std::sin(1.0)));
   CHECK(file.tensor("model.layers.1.self_attn.k_proj.weight").shape ==
         std::vector<std::int64_t>{16, 8});
+}
+
+TEST_CASE("a Llama's graph turns by the angles that are scaled") {
+  constexpr std::int64_t kPositions = 6, kPairs = 4;
+  Llama model(
+      {.vocab_size = 11,
+       .block_size = kPositions,
+       .n_layer = 1,
+       .n_head = 2,
+       .n_kv_head = 1,
+       .n_embd = 16,
+       .n_inner = 24,
+       .rope_theta = 100,
+       .rope_scaling = {
+           .factor = 8, .low_freq_factor = 0.1, .high_freq_factor = 0.5, .original_context = 6}});
+  model.init(1);
+  const TemporaryDirectory dir;
+  OnnxWeights weights;
+  onnx_graph(model, weights, false).write(dir / "m.onnx", "llama");
+  const OnnxFile file(dir / "m.onnx");
+  check_graph(file);
+  // Pair i of a head of 8 channels turns once in 2 pi 100^(i/4) = 6.28, 19.87, 62.8, 198.7 positions:
+  // the first, in no more than 6 / 0.5 = 12, stays; the last two, in 6 / 0.1 = 60 or more, are divided
+  // whole. The second makes 6 / 19.87 turns in the context of 6: its share between low and high is kept.
+  const double turns = 6 / (2 * std::numbers::pi * std::sqrt(10.0));
+  const double kept = (turns - 0.1) / (0.5 - 0.1);
+  CHECK(kept == Approx(0.50494).epsilon(1e-4));
+  const double divisors[kPairs] = {1, 1 / (kept + (1 - kept) / 8), 8, 8};
+  for (const char* name : {"rotary.cos", "rotary.sin"}) {
+    CHECK(file.tensor(name).shape == std::vector<std::int64_t>{kPositions, kPairs});
+  }
+  const std::vector<float> cosines = floats(file.tensor("rotary.cos"));
+  const std::vector<float> sines = floats(file.tensor("rotary.sin"));
+  for (std::size_t at = 0; at < kPositions * kPairs; ++at) {
+    const std::size_t t = at / kPairs, i = at % kPairs;
+    CAPTURE(t, i);
+    const double angle =
+        static_cast<double>(t) * std::pow(100.0, -2 * static_cast<double>(i) / 8) / divisors[i];
+    CHECK(cosines.at(at) == Approx(std::cos(angle)).margin(1e-6));
+    CHECK(sines.at(at) == Approx(std::sin(angle)).margin(1e-6));
+  }
 }
 
 }  // namespace onnx_test

@@ -95,6 +95,41 @@ TEST_CASE("a Llama that comes back from GGUF is the one that went") {
   }
 }
 
+/// What loading the model says of the file's metadata that `change` has changed.
+template <class Change>
+ErrorParts load_error(const Change& change, const nn::Model& model) {
+  const test::TemporaryDirectory dir;
+  save_gguf(model, {}, letters(11), {.type = &type("F32")}, "tiny", dir / "m.gguf");
+  const nn::GgufFile file = nn::GgufFile::open(dir / "m.gguf");
+  std::vector<nn::GgufEntry> entries = file.metadata();
+  std::erase_if(entries, [](const nn::GgufEntry& e) { return e.key.starts_with("notch."); });
+  change(entries);
+  std::vector<nn::GgufSource> sources;
+  for (const nn::GgufTensor& t : file.tensors()) {
+    const bool vector = t.extents.size() == 1;
+    sources.push_back({t.name, t.type, vector ? 1 : t.extents[1], t.extents[0], vector,
+                       [&](std::int64_t first, std::int64_t n, auto& out) {
+                         const auto row = static_cast<std::uint64_t>(4 * t.extents[0]);
+                         std::vector<std::byte> part(row * static_cast<std::uint64_t>(n));
+                         file.read(t, part, row * static_cast<std::uint64_t>(first));
+                         out.insert(out.end(), part.begin(), part.end());
+                       }});
+  }
+  nn::write_gguf(dir / "n.gguf", entries, sources);
+  try {
+    load_gguf(dir / "n.gguf");
+  } catch (const Error& e) {
+    CHECK(e.parts().fault == Fault::input);
+    return e.parts();
+  }
+  return {.field = "loads"};
+}
+
+template <class Change>
+ErrorParts load_error(const Change& change) {
+  return load_error(change, *make_llama(false));
+}
+
 TEST_CASE("Llama 3.1's scaled positions go to GGUF and come back") {
   nn::LlamaConfig config = small_llama(false);
   config.rope_scaling.factor = 8;
@@ -116,10 +151,22 @@ TEST_CASE("Llama 3.1's scaled positions go to GGUF and come back") {
   CHECK(dynamic_cast<const nn::Llama&>(*back.model).config() == config);
   CHECK(test::same_bits(test::logits(*back.model), test::logits(*model)));
 
-  // Divisors of another kind of scaling, or of another context.
-  config.rope_scaling.original_context = 4096;
-  save_gguf(nn::Llama(config), {}, letters(11), {.type = &type("F32")}, "tiny", dir / "o.gguf");
-  CHECK(error_of([&] { load_gguf(dir / "o.gguf"); }).field == "rope_freqs.weight");
+  // Any scaling of ours; of a file without our keys (load_error takes them out) Llama 3.1's, by its
+  // largest divisor.
+  for (const auto& [scaling, is_theirs] :
+       {std::pair{nn::RopeScaling{.factor = 1.3}, true},
+        {nn::RopeScaling{.factor = 8, .original_context = 4096}, false},
+        {nn::RopeScaling{.factor = 8, .low_freq_factor = 0.001}, false},  // none is divided whole
+        {nn::RopeScaling{.factor = 8, .original_context = 1 << 23}, false}}) {  // nor any else
+    config.rope_scaling = scaling;
+    const std::string path = dir / "o.gguf";
+    nn::Llama scaled(config);
+    scaled.init(5);
+    save_gguf(scaled, {}, letters(11), {.type = &type("F32")}, "tiny", path);
+    CHECK(dynamic_cast<const nn::Llama&>(*load_gguf(path).model).config() == config);
+    const ErrorParts theirs = load_error([](auto&) {}, scaled);
+    CHECK(theirs.field == (is_theirs ? "loads" : "rope_freqs.weight"));
+  }
 }
 
 TEST_CASE("rows of q and k lie in llama.cpp's order") {
@@ -147,37 +194,6 @@ TEST_CASE("rows of q and k lie in llama.cpp's order") {
   CHECK(row_of_file("blk.1.attn_q.weight", 48 + 15) == row_of_model(q, 48 + 15));
   CHECK(row_of_file("blk.1.attn_k.weight", 16 + 5) == row_of_model(k, 16 + 10));
   CHECK(row_of_file("blk.1.attn_v.weight", 5) == row_of_model(v, 5));
-}
-
-/// What loading the model says of the file's metadata that `change` has changed.
-template <class Change>
-ErrorParts load_error(const Change& change) {
-  const auto model = make_llama(false);
-  const test::TemporaryDirectory dir;
-  save_gguf(*model, {}, letters(11), {.type = &type("F32")}, "tiny", dir / "m.gguf");
-  const nn::GgufFile file = nn::GgufFile::open(dir / "m.gguf");
-  std::vector<nn::GgufEntry> entries = file.metadata();
-  std::erase_if(entries, [](const nn::GgufEntry& e) { return e.key.starts_with("notch."); });
-  change(entries);
-  std::vector<nn::GgufSource> sources;
-  for (const nn::GgufTensor& t : file.tensors()) {
-    const bool vector = t.extents.size() == 1;
-    sources.push_back({t.name, t.type, vector ? 1 : t.extents[1], t.extents[0], vector,
-                       [&](std::int64_t first, std::int64_t n, auto& out) {
-                         const auto row = static_cast<std::uint64_t>(4 * t.extents[0]);
-                         std::vector<std::byte> part(row * static_cast<std::uint64_t>(n));
-                         file.read(t, part, row * static_cast<std::uint64_t>(first));
-                         out.insert(out.end(), part.begin(), part.end());
-                       }});
-  }
-  nn::write_gguf(dir / "n.gguf", entries, sources);
-  try {
-    load_gguf(dir / "n.gguf");
-  } catch (const Error& e) {
-    CHECK(e.parts().fault == Fault::input);
-    return e.parts();
-  }
-  return {.field = "loads"};
 }
 
 void set(std::vector<nn::GgufEntry>& entries, const char* key, nn::GgufValue value) {

@@ -110,6 +110,19 @@ std::vector<std::string> gguf_seeds() {
     seeds.push_back(saved(llama, q.tensors, "Q4_0"));
   }
   seeds.push_back(with_zeros(seeds.back(), "blk.0.ffn_down.weight", "TQ1_0"));
+  // rope_freqs.weight: of these eight pairs four stay, one lies between and three are divided by 8. The
+  // rest is small, that changes meet it.
+  nn::Llama scaled({.vocab_size = 4,
+                    .block_size = 4,
+                    .n_layer = 1,
+                    .n_head = 1,
+                    .n_kv_head = 1,
+                    .n_embd = 16,
+                    .n_inner = 2,
+                    .rope_theta = 5e5,
+                    .rope_scaling = {.factor = 8}});
+  randomise(scaled.params(), 1);
+  seeds.push_back(saved(scaled, {}, "F32"));
   return seeds;
 }
 

@@ -96,6 +96,32 @@ std::vector<std::string> float_seeds() {
   index.set("metadata", Json::object()).set("weight_map", map);
   parts.emplace_back("model.safetensors.index.json", index.dump());
   seeds.push_back(pack(parts));
+  // rope_type llama3, and where transformers 5 keeps it. 2 pi positions to the first pair's turn, 20 pi
+  // to the second's: of a context of 32 one stays, the other is divided by 8.
+  nn::Llama scaled({.vocab_size = 5,
+                    .block_size = 4,
+                    .n_layer = 1,
+                    .n_head = 1,
+                    .n_kv_head = 1,
+                    .n_embd = 4,
+                    .n_inner = 2,
+                    .rope_theta = 100,
+                    .rope_scaling = {.factor = 8, .original_context = 32}});
+  randomise(scaled.params(), 1);
+  seeds.push_back(saved(scaled));
+  Files newer;
+  for (auto& [name, bytes] : unpack(seeds.back())) {
+    if (name == "manifest.json") continue;  // its digests are of the file as it was
+    if (name == "config.json") {
+      Json config = Json::parse(bytes, name);
+      Json rotary = config.at("rope_scaling", name);
+      rotary.set("rope_theta", 100);
+      config.set("rope_scaling", Json()).set("rope_parameters", std::move(rotary));
+      bytes = config.dump();
+    }
+    newer.emplace_back(name, bytes);
+  }
+  seeds.push_back(pack(newer));
   return seeds;
 }
 
