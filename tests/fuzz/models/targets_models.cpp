@@ -39,7 +39,8 @@ void check_saved(const quant::LoadedModel& loaded) {
   const quant::LoadedModel back = quant::load_any(dir);
   require(same_bits(all_values(*back.model), all_values(*loaded.model)) &&
               back.tensors.size() == loaded.tensors.size() &&
-              back.masks.size() == loaded.masks.size(),
+              back.masks.size() == loaded.masks.size() &&
+              back.model->config_json().dump() == loaded.model->config_json().dump(),
           "a model that does not come back");
   for (std::size_t i = 0; i < back.tensors.size(); ++i) {
     require(back.tensors[i].q == loaded.tensors[i].q, "codes or scales that do not come back");
