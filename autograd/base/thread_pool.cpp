@@ -37,8 +37,7 @@ constexpr std::uint64_t kJoined = 0xffff;   // low 16 bits: how many pool thread
 constexpr std::uint64_t kOpen = 0x10000;    // tiles may be left
 constexpr std::uint64_t kRegion = 0x20000;  // one region further
 constexpr int kMaxThreads = 4096;
-constexpr std::chrono::microseconds kSpin{200};  // more than one thread's part of a step takes
-constexpr std::chrono::microseconds kAlone{60};  // of it without offering the core to others
+constexpr std::chrono::microseconds kSpin{60};  // longer keeps a shared core from who is waited for
 
 thread_local bool inside_region = false;
 
@@ -50,20 +49,16 @@ void pause() {
 #endif
 }
 
-// Spins until `done` or the spinning time is over; returns done(). Where more threads run than there
-// are cores, the one that is waited for may need this core: after a moment it can have it.
+// Spins until `done` or the spinning time is over; returns done().
 template <class Done>
 bool spin_until(const Done& done) {
-  const auto begin = std::chrono::steady_clock::now();
-  std::chrono::nanoseconds spun{};
+  const auto deadline = std::chrono::steady_clock::now() + kSpin;
   do {
     for (int i = 0; i < 32; ++i) {
       if (done()) return true;
       pause();
     }
-    spun = std::chrono::steady_clock::now() - begin;
-    if (spun > kAlone) ::sched_yield();
-  } while (spun < kSpin);
+  } while (std::chrono::steady_clock::now() < deadline);
   return done();
 }
 

@@ -54,7 +54,7 @@ def main(command):
     if inside >= 0.98 * total:
         return
     outside = collections.Counter()
-    for function, callee, cost in profile(command, f"--toggle-collect={REGION}"):
+    for function, callee, cost in profile(command, f"--toggle-collect={REGION}", "--collect-atstart=yes"):
         if callee is None:
             outside[function] += cost
     for function, cost in outside.most_common(12):
