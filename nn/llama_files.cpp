@@ -187,15 +187,15 @@ LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& pa
     }
   }
   c.rope_theta = in.number("rope_theta", 10000);
-  read_rotary(in, "rope_scaling", path, c);
   LlamaConfig other = c;
+  read_rotary(in, "rope_scaling", path, c);
   read_rotary(in, "rope_parameters", path, other);
   // transformers takes the first of the two, whole.
   if (in.find("rope_scaling") && in.find("rope_parameters") && !(other == c)) {
     in.refuse("rope_parameters", "says something else than rope_scaling",
               in.find("rope_parameters")->dump(), in.find("rope_scaling")->dump());
   }
-  c = other;
+  if (in.find("rope_parameters")) c = other;
   c.rms_norm_eps = in.number("rms_norm_eps", 1e-6);
   if (!(c.rope_theta > 0)) in.refuse("rope_theta", "out of range", str(c.rope_theta), "above 0");
   if (!(c.rms_norm_eps >= 0 && std::isfinite(c.rms_norm_eps))) {

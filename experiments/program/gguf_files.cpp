@@ -17,6 +17,8 @@ void take_token_ids(const Artefact& artefact, quant::GgufVocabulary& vocabulary)
   const Json config = nn::read_config_json(artefact.path);
   const auto take = [&](std::string_view key, std::int32_t& to) {
     const Json* id = config.find(key);
+    // Llama 3's Instruct models have a list; a GGUF file names one.
+    if (id && id->is_array() && !id->as_array(key).empty()) id = &id->as_array(key).front();
     if (!id || !id->is_number()) return;
     const std::int64_t n = id->as_int(key);
     if (n >= 0 && n < std::ssize(vocabulary.tokens)) to = static_cast<std::int32_t>(n);

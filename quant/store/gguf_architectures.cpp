@@ -102,9 +102,9 @@ std::vector<nn::GgufEntry> llama_configuration(const nn::Model& model) {
       {"llama.rope.dimension_count", u32(model.sizes().head_dim)},
       {"llama.rope.freq_base", static_cast<float>(c.rope_theta)}};
   if (const nn::RopeScaling& r = c.rope_scaling; r.factor != 1) {
-    own.insert(own.end(), {{kScalingKeys[0], static_cast<float>(r.factor)},
-                           {kScalingKeys[1], static_cast<float>(r.low_freq_factor)},
-                           {kScalingKeys[2], static_cast<float>(r.high_freq_factor)},
+    own.insert(own.end(), {{kScalingKeys[0], r.factor},
+                           {kScalingKeys[1], r.low_freq_factor},
+                           {kScalingKeys[2], r.high_freq_factor},
                            {kScalingKeys[3], u32(r.original_context)}});
   }
   all.insert(all.end(), own.begin(), own.end());
@@ -199,9 +199,15 @@ nn::RopeScaling scaling_of(const nn::GgufFile& file, std::int64_t head_dim) {
                 "F32 " + nn::to_text(expected));
   }
   if (file.find(kScalingKeys[0])) {
-    scaling.factor = number(file, kScalingKeys[0], 1, 1e6);
-    scaling.low_freq_factor = number(file, kScalingKeys[1], 1e-6, 1e6);
-    scaling.high_freq_factor = number(file, kScalingKeys[2], 1e-6, 1e6);
+    const auto own = [&](const char* key, double least) {
+      const double value = gguf_value<double>(file, key);
+      if (!(value >= least && value > 0 && value <= 1e6))
+        refuse_file(file.path(), key, "out of range", str(value), "above 0, up to 1e+06");
+      return value;
+    };
+    scaling.factor = own(kScalingKeys[0], 1);
+    scaling.low_freq_factor = own(kScalingKeys[1], 0);
+    scaling.high_freq_factor = own(kScalingKeys[2], 0);
     scaling.original_context = count(file, kScalingKeys[3]);
     if (scaling.low_freq_factor >= scaling.high_freq_factor)
       refuse_file(file.path(), kScalingKeys[1], "not below high_freq_factor",

@@ -311,6 +311,9 @@ TEST_CASE("scaled positions of a Llama's config.json") {
   CHECK(parsed("rope_parameters", llama3("rope_theta", 50.0)) == scaled);
   CHECK(parse_llama_config(Llama(scaled).config_json(), "c.json") == scaled);
   CHECK(lively(scaled)->twin()->config_json().dump() == Llama(scaled).config_json().dump());
+  Json both = plain;  // of which transformers takes the first, whole
+  both.set("rope_scaling", llama3(nullptr, {})).set("rope_parameters", Json::object());
+  CHECK(test::error_of([&] { parse_llama_config(both, "c.json"); }).field == "rope_parameters");
   const auto ids = some_ids(12);
   CHECK(logits_of(*lively(scaled), ids) != logits_of(*lively(), ids));
   for (const auto& [member, value] :

@@ -156,6 +156,8 @@ TEST_CASE("Llama 3.1's scaled positions go to GGUF and come back") {
   for (const auto& [scaling, is_theirs] :
        {std::pair{nn::RopeScaling{.factor = 1.3}, true},
         {nn::RopeScaling{.factor = 8, .original_context = 4096}, false},
+        {nn::RopeScaling{.factor = 1.00000001, .low_freq_factor = 1e-300}, false},
+        {nn::RopeScaling{.factor = 8.123456789, .low_freq_factor = 3.99999999}, false},
         {nn::RopeScaling{.factor = 8, .low_freq_factor = 0.001}, false},  // none is divided whole
         {nn::RopeScaling{.factor = 8, .original_context = 1 << 23}, false}}) {  // nor any else
     config.rope_scaling = scaling;
