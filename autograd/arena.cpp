@@ -18,9 +18,12 @@ std::size_t rounded(std::size_t bytes) {
 }  // namespace
 
 Arena::Bucket& Arena::bucket(std::size_t bytes) {
-  const auto at = std::ranges::lower_bound(buckets_, bytes, {}, &Bucket::bytes);
-  if (at != buckets_.end() && at->bytes == bytes) return *at;
-  return *buckets_.insert(at, Bucket{bytes, {}});
+  std::size_t& last = last_[bytes / kAlign % last_.size()];
+  if (last < buckets_.size() && buckets_[last].bytes == bytes) return buckets_[last];
+  auto at = std::ranges::lower_bound(buckets_, bytes, {}, &Bucket::bytes);
+  if (at == buckets_.end() || at->bytes != bytes) at = buckets_.insert(at, Bucket{bytes, {}});
+  last = static_cast<std::size_t>(at - buckets_.begin());
+  return *at;
 }
 
 void* Arena::allocate(std::size_t bytes) {

@@ -39,7 +39,7 @@ notch_tools() {
 }
 
 notch_configure() {
-  # Eight sources as one: a clone is built in half the time. Who edits files builds them one by one (cmake's default).
+  # Sixteen sources as one: a clone is built in half the time. Who edits files builds them one by one (cmake's default).
   local options=(-DCMAKE_BUILD_TYPE=Release -DCMAKE_UNITY_BUILD=ON)
   # A cache that came from another place on disk is of no use.
   if [ -f "$notch_build/CMakeCache.txt" ] &&

@@ -323,7 +323,7 @@ double peak_lr_scale(const ExperimentConfig& config) {
   constexpr double kScale = 0.25, kLayers = 3, kChannels = 64;
   const ModelConfig& m = config.model;
   const double weights = m.n_layer / kLayers * std::pow(m.n_embd / kChannels, 2);
-  return std::min(kScale, kScale / std::sqrt(weights));
+  return std::min(kScale, kScale / std::cbrt(weights));
 }
 
 int warmup_steps(const TrainConfig& train) {

@@ -138,8 +138,8 @@ ExperimentConfig row_config(const ExperimentConfig& config, const RowConfig& row
 int qat_steps(const ExperimentConfig& config);
 /// Peak learning rate of what follows the fork, over train.lr: qat.lr_scale, or what follows from the size.
 /// With W the weights of the blocks, some 12 n_layer n_embd^2, and W0 those of 3 blocks of 64 channels:
-///   min(0.25, 0.25 sqrt(W0 / W)),
-/// which is near the best of trials at 0.15, 0.8 and 2.7 M weights (experiments/LOG.md).
+///   min(0.25, 0.25 cbrt(W0 / W)),
+/// which is near the best of trials at 0.1, 0.8, 2.7 and 10 M weights (experiments/LOG.md).
 double peak_lr_scale(const ExperimentConfig& config);
 /// train.warmup and train.min_lr, or what follows from the steps and the peak.
 int warmup_steps(const TrainConfig& train);

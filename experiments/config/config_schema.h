@@ -186,7 +186,7 @@ struct QatConfig : quant::QatOptions {
     v(self.lr_scale,
       {"lr_scale",
        "peak learning rate, times train.lr; 0 = 0.25 for 3 blocks of 64 channels or less, half of "
-       "that for four times as many weights",
+       "that for eight times as many weights",
        at_least(0)});
     v(self.min_lr_scale,
       {"min_lr_scale", "learning rate at the end, times the peak", between(0, 1)});

@@ -1,5 +1,8 @@
 // The rows of an experiment: which there are, and settings of single rows and widths.
 #include "experiments/config/config.h"
+
+#include <cmath>
+
 #include "experiments/run/results.h"
 #include "tests/catch.h"
 
@@ -66,7 +69,7 @@ TEST_CASE("training begins with GPTQ's codes where a row can") {
   CHECK(first({.method = "qat-lsq", .bits = 4, .pipeline = {"qat-lsq 4"}}) == "fp32");
 }
 
-TEST_CASE("the fork's rate falls with the root of the weights") {
+TEST_CASE("the fork's rate falls with the cube root of the weights") {
   const auto scale = [](int layers, int channels, double set) {
     ExperimentConfig config;
     config.model.n_layer = layers;
@@ -76,9 +79,9 @@ TEST_CASE("the fork's rate falls with the root of the weights") {
   };
   CHECK(scale(3, 64, 0) == 0.25);
   CHECK(scale(1, 16, 0) == 0.25);    // no more than that
-  CHECK(scale(3, 128, 0) == 0.125);  // four times as many weights
-  CHECK(scale(12, 64, 0) == 0.125);
-  CHECK(scale(12, 768, 0) == Approx(0.25 / 24));  // GPT-2: 4 * 12^2 = 24^2 times as many
+  CHECK(scale(6, 128, 0) == Approx(0.125));  // eight times as many weights
+  CHECK(scale(24, 64, 0) == Approx(0.125));
+  CHECK(scale(12, 384, 0) == Approx(0.25 / std::cbrt(144)));  // four times the blocks, six times the channels
   CHECK(scale(12, 768, 0.7) == 0.7);
 }
 
