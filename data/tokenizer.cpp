@@ -132,17 +132,21 @@ Tokenizer Tokenizer::train(std::string_view text, int vocab_size) {
 
 Tokenizer Tokenizer::load(const fs::path& directory) {
   const fs::path whole = directory / "tokenizer.json", words = directory / "vocab.json";
-  check_tokenizer_config(directory);
-  if (!fs::exists(whole) && !fs::is_symlink(whole)) {  // a link that leads nowhere is meant
+  Companions companions = read_companions(directory);
+  const auto with_companions = [&](Vocabulary read) {
+    read.companions = std::move(companions);
+    return of(std::move(read));
+  };
+  if (!is_meant(whole)) {
     if (fs::is_directory(directory)) require_vocab_files(directory);
-    return of(read_vocab_files(directory));
+    return with_companions(read_vocab_files(directory));
   }
   Vocabulary vocabulary = read_tokenizer_json(whole);
   // Scripts that add tokens edit vocab.json; the tokenizer.json that we wrote is then the older of the two.
   const bool was_edited = fits_vocab_files(vocabulary) && fs::exists(words) &&
                           read_file(words) != vocab_json(vocabulary) &&
                           read_file(whole) == tokenizer_json(vocabulary);
-  return of(was_edited ? read_vocab_files(directory) : std::move(vocabulary));
+  return with_companions(was_edited ? read_vocab_files(directory) : std::move(vocabulary));
 }
 
 Tokenizer Tokenizer::of(Vocabulary vocabulary) {
@@ -154,6 +158,7 @@ void Tokenizer::save(const fs::path& directory) const {
   make_directories(directory);
   write_file(directory / "tokenizer.json", tokenizer_json(vocabulary_));
   write_file(directory / "tokenizer_config.json", tokenizer_config_json(vocabulary_));
+  write_companions(vocabulary_.companions, directory);
   if (!fits_vocab_files(vocabulary_)) return;
   write_file(directory / "vocab.json", vocab_json(vocabulary_));
   write_file(directory / "merges.txt", merges_text(vocabulary_));

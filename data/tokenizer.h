@@ -47,14 +47,14 @@ class Tokenizer {
   /// is not: scripts that add tokens edit that one. The kind follows from the vocabulary: merges mean bpe; none and,
   /// but for added tokens, the 256 bytes in their order mean byte; none and other bytes mean char.
   /// Errors as read_tokenizer_json and read_vocab_files; Fault::input, too, for a directory without
-  /// either (require_vocab_files) and as check_tokenizer_config.
+  /// either (require_vocab_files) and as read_companions, whose files go where this one is saved.
   static Tokenizer load(const fs::path& directory);
   /// The same of a vocabulary that was read from elsewhere.
   static Tokenizer of(Vocabulary vocabulary);
 
   /// Writes tokenizer.json into `directory`, which is created when absent, and, where they say
   /// everything as well, vocab.json, merges.txt and added_tokens.json (only where a special token's
-  /// look does not tell).
+  /// look does not tell); and beside them what came with the vocabulary (companions.h).
   void save(const fs::path& directory) const;
 
   TokenizerKind kind() const { return kind_; }

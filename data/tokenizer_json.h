@@ -16,7 +16,7 @@ std::string tokenizer_json(const Vocabulary& vocabulary);
 /// The text of tokenizer_config.json, which Tokenizer::save puts beside it: without it transformers'
 /// JavaScript opens no tokenizer. It names the class that has no rules besides tokenizer.json's, says
 /// that text is decoded as it was (the default takes spaces away before punctuation), and what ends
-/// a text if there is such a token.
+/// a text if there is such a token; but what the file said that the vocabulary came with stays as it was.
 std::string tokenizer_config_json(const Vocabulary& vocabulary);
 
 /// Reads the file. What would change the tokens and is not one of these is refused by its key and

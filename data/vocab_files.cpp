@@ -208,15 +208,17 @@ void require_vocab_files(const fs::path& directory) {
                     std::string(kExpected), "copy the tokenizer's files beside the model's");
 }
 
-void check_tokenizer_config(const fs::path& directory) {
+bool is_meant(const fs::path& file) { return fs::exists(file) || fs::is_symlink(file); }
+
+Json read_tokenizer_config(const fs::path& directory) {
   const fs::path path = directory / "tokenizer_config.json";
-  if (!fs::exists(path)) return;
-  const Json json =
+  if (!is_meant(path)) return {};
+  Json json =
       Json::parse(read_vocabulary_text(path, "a JSON object"), path.string(), NonFinite::allowed);
   json.as_object(path.string());
   const Json* prefix = json.find("add_prefix_space");
   if (!prefix || prefix->is_null() || !prefix->as_bool(str(path.string(), ": add_prefix_space")))
-    return;
+    return json;
   refuse_vocabulary(path.string(), "not supported: a space before every text", "add_prefix_space",
                     "true", "false", "where the model was not trained so, set it to false");
 }

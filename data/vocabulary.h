@@ -17,6 +17,7 @@
 
 #include "autograd/base/json.h"
 #include "data/bpe.h"
+#include "data/companions.h"
 #include "data/pre_tokenizer.h"
 
 namespace notch::data {
@@ -39,6 +40,7 @@ struct Vocabulary {
   bool ignore_merges = false;  ///< a word that is a token is that token, whatever the merges make
   bool nfc = false;            ///< texts are to be in NFC; encode refuses what it might change
   Json post_processor{};       ///< of tokenizer.json; kept, not used: nothing is put around a text
+  Companions companions{};     ///< of the directory it was read from; carried
 
   bool is_added(std::int32_t id) const;
 };

@@ -17,6 +17,7 @@ namespace notch::nn {
 
 /// Of the member "notch" in a config.json, which says what other programs' keys do not.
 inline constexpr std::int64_t kFormatVersion = 1;
+inline constexpr std::string_view kBosKey = "bos_token_id", kEosKey = "eos_token_id";
 
 /// Reads members of one object; the path and the key are in every error.
 class ConfigReader {
@@ -109,6 +110,28 @@ class ConfigReader {
     const bool factored = std::ranges::any_of(out, [](std::int64_t rank) { return rank > 0; });
     return factored ? out : std::vector<std::int64_t>{};
   }
+  /// bos_token_id, a number, and eos_token_id, a number or a list, of a vocabulary of that size. `unsaid`:
+  /// what the other program writes where nobody said any; outside the vocabulary it is none.
+  TokenIds token_ids(std::int64_t vocab_size, std::int64_t unsaid = -1) const {
+    TokenIds ids;
+    const auto read = [&](std::string_view key, const Json& value, const auto& keep) {
+      const std::int64_t id = value.as_int(where(key));
+      if (id >= 0 && id < vocab_size) return keep(static_cast<std::int32_t>(id));
+      if (id < 0 || id != unsaid) {
+        refuse(key, "no token of the vocabulary", std::to_string(id), str("0 to ", vocab_size - 1));
+      }
+    };
+    const auto add = [&](std::int32_t id) { ids.eos.push_back(id); };
+    if (const Json* bos = find(kBosKey))
+      read(kBosKey, *bos, [&](std::int32_t id) { ids.bos = id; });
+    const Json* eos = find(kEosKey);
+    if (eos && eos->is_array()) {
+      for (const Json& each : eos->as_array(where(kEosKey))) read(kEosKey, each, add);
+    } else if (eos) {
+      read(kEosKey, *eos, add);
+    }
+    return ids;
+  }
   [[noreturn]] void refuse(std::string_view key, std::string what, std::string found,
                            std::string expected, std::string hint = "") const {
     refuse_file(path_, prefix_ + std::string(key), std::move(what), std::move(found),
@@ -121,6 +144,13 @@ class ConfigReader {
   const fs::path& path_;
   std::string prefix_;
 };
+
+/// TokenIds as config.json has them: null where they are not said, a list only of several ends.
+inline Json bos_json(const TokenIds& ids) { return ids.bos ? Json(*ids.bos) : Json(); }
+inline Json eos_json(const TokenIds& ids) {
+  if (ids.eos.size() <= 1) return ids.eos.empty() ? Json() : Json(ids.eos.front());
+  return Json(Json::Array(ids.eos.begin(), ids.eos.end()));
+}
 
 /// Sizes::ranks as `notch.ranks` has them: a list per block.
 inline Json ranks_json(std::span<const std::int64_t> ranks) {

@@ -27,6 +27,7 @@ struct GptConfig {
   double layer_norm_epsilon = 1e-5;
   std::int64_t head_dim = 0;          ///< channels of a head; 0: n_embd / n_head
   std::vector<std::int64_t> ranks{};  ///< Sizes::ranks: c_attn, c_proj, c_fc, c_proj of each block
+  TokenIds token_ids{};
 
   std::int64_t hidden() const { return n_inner > 0 ? n_inner : 4 * n_embd; }
   bool operator==(const GptConfig&) const = default;
@@ -85,6 +86,7 @@ class Gpt final : public Model {
   std::string description() const override;
   FileNames file_names() const override;
   std::vector<FileTensor> file_tensors() const override;
+  TokenIds token_ids() const override { return config_.token_ids; }
 
  private:
   GptConfig config_;

@@ -11,6 +11,7 @@ namespace {
 
 constexpr double kEpsilon = 1e-5;  // GPT2Config's layer_norm_epsilon
 constexpr std::string_view kPrefix = "transformer.";
+constexpr std::int64_t kUnsaidToken = 50256;  // GPT2Config's for both, whatever the vocabulary
 
 Gelu parse_activation(const ConfigReader& in) {
   const std::string text = in.text("activation_function", "gelu_new");
@@ -88,8 +89,8 @@ Json config_json(const GptConfig& c) {
       .set("embd_pdrop", c.dropout)
       .set("attn_pdrop", c.dropout)
       .set("resid_pdrop", c.dropout)
-      .set("bos_token_id", Json())
-      .set("eos_token_id", Json())
+      .set(kBosKey, bos_json(c.token_ids))
+      .set(kEosKey, eos_json(c.token_ids))
       .set("torch_dtype", "float32");
   Json notch = Json::object();
   notch.set("version", kFormatVersion).set("bias", c.bias);
@@ -131,6 +132,7 @@ GptConfig parse_gpt_config(const Json& json, const fs::path& path) {
   c.gelu = parse_activation(in);
   c.dropout = parse_dropout(in);
   c.tie_embeddings = in.flag("tie_word_embeddings", true);
+  c.token_ids = in.token_ids(c.vocab_size, kUnsaidToken);
   c.bias = true;
   if (notch) {
     c.bias = ConfigReader(*notch, path).flag("bias", true);

@@ -30,6 +30,7 @@ struct LlamaConfig {
   bool tie_embeddings = false;        ///< lm_head is embed_tokens
   std::int64_t head_dim = 0;          ///< channels of a head; 0: n_embd / n_head
   std::vector<std::int64_t> ranks{};  ///< Sizes::ranks: q k v, o, gate up, down of each block
+  TokenIds token_ids{};
 
   bool operator==(const LlamaConfig&) const = default;
 };
@@ -81,6 +82,7 @@ class Llama final : public Model {
   Json config_json() const override;
   std::string description() const override;
   FileNames file_names() const override;
+  TokenIds token_ids() const override { return config_.token_ids; }
 
  private:
   LlamaConfig config_;

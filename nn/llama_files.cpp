@@ -67,6 +67,10 @@ void read_rotary(const ConfigReader& in, std::string_view key, const std::filesy
   const bool has_base = key == "rope_parameters";
   // The second is the older name of the key.
   const std::string type = own.text("rope_type", own.text("type", has_base ? "default" : ""));
+  if (type.empty() && !has_base) {
+    in.refuse(key, "does not say which way", object->dump(),
+              R"(a "rope_type", which older files call "type": "llama3" or "default")");
+  }
   const bool linear = type == "linear" && own.number("factor", 0) == 1;
   if (type != "default" && type != kLlama3 && !linear) {
     in.refuse(has_base ? "rope_parameters.rope_type" : key, "not supported", object->dump(),
@@ -78,8 +82,10 @@ void read_rotary(const ConfigReader& in, std::string_view key, const std::filesy
       c.rope_theta = own.number("rope_theta", c.rope_theta);
     } else if (member == "partial_rotary_factor") {
       if (own.number(member, 1) != 1) own.refuse(member, "not supported", value.dump(), "1");
-    } else if (value.is_object() || std::ranges::count(kOfScaling, member) == 0) {
+    } else if (std::ranges::count(kOfScaling, member) == 0) {
       own.refuse(member, "not supported", value.dump(), "no such key");
+    } else if (value.is_object()) {
+      own.number(member, 0);  // the wrong JSON type, whichever member it is
     }
   }
   if (type != kLlama3) return;
@@ -113,8 +119,8 @@ Json Llama::config_json() const {
       .set("mlp_bias", false)
       .set("attention_dropout", 0.0)
       .set("tie_word_embeddings", c.tie_embeddings)
-      .set("bos_token_id", Json())
-      .set("eos_token_id", Json())
+      .set(kBosKey, bos_json(c.token_ids))
+      .set(kEosKey, eos_json(c.token_ids))
       .set("torch_dtype", "float32");
   // LlamaConfig's own key; where it says nothing new it stays out, as transformers takes it.
   if (c.head_dim > 0) json.set("head_dim", c.head_dim);
@@ -202,6 +208,7 @@ LlamaConfig parse_llama_config(const Json& json, const std::filesystem::path& pa
     in.refuse("rms_norm_eps", "out of range", str(c.rms_norm_eps), "at least 0");
   }
   c.tie_embeddings = in.flag("tie_word_embeddings", false);
+  c.token_ids = in.token_ids(c.vocab_size);
   c.ranks = in.ranks([&] { return Llama(c, Model::Values::shapes_only).sizes(); });
   return c;
 }

@@ -84,6 +84,14 @@ struct Sizes {
   bool operator==(const Sizes&) const = default;
 };
 
+/// Which tokens begin and end a text, as far as config.json says it. Kept for whoever opens the model
+/// elsewhere: nothing here looks at them.
+struct TokenIds {
+  std::optional<std::int32_t> bos{};
+  std::vector<std::int32_t> eos{};  ///< each of them ends it; none: not said
+  bool operator==(const TokenIds&) const = default;
+};
+
 /// One tensor of a model's file.
 struct FileTensor {
   const Param* param = nullptr;  ///< nullptr: a bias that the model lacks and the file has as zeros
@@ -155,7 +163,7 @@ class Model {
 
   /// What config.json and the table of architectures call it.
   virtual std::string architecture() const = 0;
-  /// The members of config.json, without those of callers (token ids, quantization_config).
+  /// The members of config.json, without those of callers (quantization_config).
   virtual Json config_json() const = 0;
   /// What a person is told beside the sizes: "tied head, no biases".
   virtual std::string description() const = 0;
@@ -163,6 +171,8 @@ class Model {
   /// Everything the file of this model holds, in the order of the parameters. A tied head is not in
   /// it.
   virtual std::vector<FileTensor> file_tensors() const;
+  /// As the configuration says them.
+  virtual TokenIds token_ids() const { return {}; }
 
  protected:
   Model() = default;

@@ -18,8 +18,14 @@ using Ints = std::vector<std::int64_t>;
 /// What the graphs of both architectures are put together from.
 class Builder {
  public:
-  Builder(const Model& model, OnnxWeights& weights, bool cache)
-      : model_(model), weights_(weights), cache_(cache), sizes_(model.sizes()) {
+  Builder(const Model& model, OnnxWeights& weights, bool cache, std::int64_t context)
+      : model_(model),
+        weights_(weights),
+        cache_(cache),
+        sizes_(model.sizes()),
+        context_(context > 0 ? context : model.sizes().block_size) {
+    check(context_ <= sizes_.block_size, "onnx", "a context of ", context_, ", the model's is ",
+          sizes_.block_size);
     const OnnxExtent batch = std::string("batch"), sequence = std::string("sequence");
     g.input("input_ids", OnnxType::i64, {batch, sequence});
     const std::string length = extent("input_ids", 1), zero = g.integer(0), one = g.integer(1);
@@ -45,6 +51,17 @@ class Builder {
 
   std::string rows(const std::string& table, const std::string& ids, int rank) {
     return weights_.rows(g, param(table + ".weight"), ids, rank);
+  }
+  /// Those of the positions, of a table that ends with the context.
+  std::string position_rows(const std::string& table) {
+    const Param& p = param(table + ".weight");
+    if (context_ == p.value.rows()) return weights_.rows(g, p, positions, 1);
+    const std::int64_t C = p.value.cols();
+    const auto first_rows = p.value.flat().first(static_cast<std::size_t>(context_ * C));
+    const auto write = [first_rows](const ByteSink& sink) {
+      put_reals(sink, DType::f32, first_rows);
+    };
+    return g.add("Gather", {g.tensor(p.name, OnnxType::f32, {context_, C}, write), positions});
   }
   std::string linear(const std::string& name, const std::string& x) {
     const Param* bias = model_.params().find(name + ".bias");
@@ -84,7 +101,7 @@ class Builder {
 
   /// Tables of the positions' angles, once.
   void use_rotary(double theta, const RopeScaling& scaling) {
-    const std::int64_t T = sizes_.block_size, HS = head_size();
+    const std::int64_t T = context_, HS = head_size();
     std::vector<real> table(static_cast<std::size_t>(T * HS));
     kernels::rotary_table(table, T, HS, theta, rope_divisors(scaling, HS, theta));
     std::vector<float> cosines, sines;
@@ -177,11 +194,12 @@ class Builder {
   OnnxWeights& weights_;
   bool cache_;
   Sizes sizes_;
+  std::int64_t context_;
   std::string allowed_{}, never_{}, cosines_{}, sines_{};
 };
 
 std::string gpt(Builder& b, const GptConfig& c) {
-  std::string x = b.g.add("Add", {b.rows("wte", "input_ids", 2), b.rows("wpe", b.positions, 1)});
+  std::string x = b.g.add("Add", {b.rows("wte", "input_ids", 2), b.position_rows("wpe")});
   for (int l = 0; l < c.n_layer; ++l) {
     const std::string name = str("h.", l);
     const std::string normed = b.layer_norm(name + ".ln_1", x, c.layer_norm_epsilon);
@@ -231,7 +249,7 @@ std::string OnnxWeights::rows(OnnxGraph& g, const Param& table, const std::strin
   return g.add("Gather", {g.tensor(table.name, OnnxType::f32, source.shape, source.write), ids});
 }
 
-OnnxGraph onnx_graph(const Model& model, OnnxWeights& weights, bool cache) {
+OnnxGraph onnx_graph(const Model& model, OnnxWeights& weights, bool cache, std::int64_t context) {
   if (!model.sizes().ranks.empty()) {
     throw Error({.fault = Fault::input,
                  .where = "onnx",
@@ -239,7 +257,7 @@ OnnxGraph onnx_graph(const Model& model, OnnxWeights& weights, bool cache) {
                  .field = "notch.ranks",
                  .hint = "export the model that they were made of"});
   }
-  Builder b(model, weights, cache);
+  Builder b(model, weights, cache, context);
   std::string x;
   if (const auto* g = dynamic_cast<const Gpt*>(&model)) {
     x = gpt(b, g->config());

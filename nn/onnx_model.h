@@ -8,6 +8,7 @@
 // batch is as long as the others.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "nn/model.h"
@@ -26,8 +27,9 @@ class OnnxWeights {
   virtual std::string rows(OnnxGraph& g, const Param& table, const std::string& ids, int rank);
 };
 
-/// `model` and `weights` must outlive the graph. Throws Fault::input for an architecture that this
-/// has no graph of.
-OnnxGraph onnx_graph(const Model& model, OnnxWeights& weights, bool cache);
+/// `model` and `weights` must outlive the graph, whose tables of positions are as long as `context`, the model's
+/// at most; 0: that. Throws Fault::input for an architecture that this has no graph of.
+OnnxGraph onnx_graph(const Model& model, OnnxWeights& weights, bool cache,
+                     std::int64_t context = 0);
 
 }  // namespace notch::nn

@@ -249,7 +249,10 @@ LoadedConfig load_config(const fs::path& file, const std::vector<std::string>& o
   if (file.filename() != kResolvedConfig || loaded.origins.is_override("model.from")) {
     take_model(loaded);
   }
-  if (rows == Rows::planned) settle_unused(loaded, before);
+  if (rows == Rows::planned) {
+    settle_control(loaded);
+    settle_unused(loaded, before);
+  }
   locate_text(config.data.path, here, !fs::path(config.data.path).has_parent_path());
   if (loaded.from_text) require_same_text(loaded, before);
   if (config.name.empty()) config.name = file == data::kStdin ? "stdin" : file.stem().string();

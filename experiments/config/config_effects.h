@@ -136,6 +136,9 @@ struct Unused {
 };
 std::vector<Unused> unused_keys(const ExperimentConfig& config);
 
+/// Without a step to train with the control, where nobody asked for it and no row trains, is left out.
+void settle_control(LoadedConfig& loaded);
+
 /// Refuses unused keys of `loaded`, or sets them to their defaults and lists them in loaded.unused.
 /// `file` is the configuration before the command line's values.
 void settle_unused(LoadedConfig& loaded, const ExperimentConfig& file);

@@ -185,6 +185,17 @@ std::vector<Unused> unused_keys(const ExperimentConfig& config) {
   return out;
 }
 
+void settle_control(LoadedConfig& loaded) {
+  ExperimentConfig& config = loaded.config;
+  if (config.train.steps > 0 || config.qat.steps > 0 || loaded.origins.has("quant.control")) return;
+  ExperimentConfig without = config;
+  without.quant.control = false;
+  try {
+    config.quant.control = uses_of(without).forks();
+  } catch (const Error&) {  // an unknown method or setting: whoever checks those says it better
+  }
+}
+
 void settle_unused(LoadedConfig& loaded, const ExperimentConfig& file) {
   std::vector<Unused> unused, in_file;
   try {

@@ -12,7 +12,6 @@
 #include "autograd/base/files.h"
 #include "autograd/base/printable.h"
 #include "autograd/base/thread_pool.h"
-#include "data/corpus.h"
 #include "experiments/program/gguf_files.h"
 #include "experiments/run/layer_study.h"
 #include "experiments/run/run_dir.h"
@@ -356,46 +355,6 @@ std::vector<std::string> size_lines(const Artefact& artefact) {
                             str(s.weights - s.quantized, " weights that are not quantized")));
   lines.push_back(part_line("header", s.header_bytes, s, "names and shapes"));
   return lines;
-}
-
-std::vector<std::int32_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
-                                 const std::string& where) {
-  return about(where, [&] { return tokenizer.encode(text); });
-}
-
-TokenizedText open_text(const Args& args, const fs::path& file, const Artefact& artefact,
-                        const TextPart& part) {
-  const data::Tokenizer& tokenizer = artefact.tokenizer;
-  const data::Corpus corpus = data::load_corpus(file, part.splits);
-  const std::string_view wanted = part.split == "val"    ? corpus.val()
-                                  : part.split == "test" ? corpus.test()
-                                                         : std::string_view(corpus.text);
-  TokenizedText out{.name = corpus.name,
-                    .sha256 = corpus.sha256,
-                    .tokens = encode(tokenizer, wanted, file.string())};
-  if (corpus.marked) note(args, str("note: ", corpus.name, " without its byte order mark"));
-  const std::int64_t T = artefact.model().sizes().block_size;
-  if (std::ssize(out.tokens) <= T) {
-    throw Error(
-        {.fault = Fault::input,
-         .where = file.string(),
-         .what = str("the ", part.split == "all" ? "text" : str(part.split, " split"),
-                     " is shorter than one window"),
-         .found = str(out.tokens.size(), " tokens, in ", wanted.size(), " of the text's ",
-                      corpus.text.size(), " bytes"),
-         .expected = str("at least ", T + 1, " (the model's context of ", T, " and one target)"),
-         .hint = part.split == "all"
-                     ? "give more text"
-                     : str("give more text, or a larger --", part.split, "-fraction")});
-  }
-  if (part.max_windows > 0 && (std::ssize(out.tokens) - 1) / T >= part.max_windows) {
-    out.tokens.resize(static_cast<std::size_t>(part.max_windows * T + 1));
-  }
-  for (const std::int32_t id : std::span(out.tokens).subspan(1)) {
-    out.bytes += static_cast<std::int64_t>(tokenizer.token(id).size());
-  }
-  out.bytes_per_token = static_cast<double>(out.bytes) / static_cast<double>(out.tokens.size() - 1);
-  return out;
 }
 
 }  // namespace notch::experiments

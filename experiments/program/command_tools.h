@@ -129,17 +129,33 @@ auto about(const std::string& where, const Body& body) {
 std::vector<std::int32_t> encode(const data::Tokenizer& tokenizer, std::string_view text,
                                  const std::string& where);
 
+/// What --ctx may be, and is without being said: at most `usual`, where the model's context is longer.
+struct WindowRule {
+  std::int64_t usual =
+      4096;  ///< attention grows with its square, and a text may be shorter than a context
+  std::int64_t least = 2;
+  bool told =
+      true;  ///< a note says that it is not the context; where the fallback names a number it need not
+};
+/// As llama.cpp's tools cut a text.
+inline constexpr WindowRule kLlamaWindows{.usual = 512, .told = false};
+
+/// Tokens of the windows that a text is cut in for a model: --ctx. Throws Fault::usage for what does not lie
+/// between the least and the model's context.
+std::int64_t window_length(const Args& args, const Artefact& artefact, const WindowRule& rule = {});
+
 /// What of a text is wanted.
 struct TextPart {
+  std::int64_t window = 0;         ///< tokens; it has one and its last target at least
   std::string_view split = "all";  ///< "all", "val" or "test"
   data::Splits splits{};
-  std::int64_t max_windows = 0;  ///< of the model's context, from the start; 0: all
+  std::int64_t max_windows = 0;  ///< from the start; 0: all
 };
 
 /// A file as tokens of the artefact's tokenizer. Says so where a byte order mark is left out.
 /// Throws Fault::io, and Fault::input for a text that is not UTF-8, has a byte the tokenizer does
-/// not know, or is shorter than one window of the model.
+/// not know, or is shorter than one window.
 TokenizedText open_text(const Args& args, const std::filesystem::path& file,
-                        const Artefact& artefact, const TextPart& part = {});
+                        const Artefact& artefact, const TextPart& part);
 
 }  // namespace notch::experiments

@@ -39,15 +39,17 @@ void require_same_text_units(const Artefact& model, const Artefact& base, std::i
   throw Error(
       {.fault = Fault::input,
        .where = base.path.string(),
-       .what = same_tokens ? "the base has a shorter context than the model"
+       .what = same_tokens ? "the base has a shorter context than the windows"
                            : "the base has another tokenizer than the model",
        .found = same_tokens ? str(base.model().sizes().block_size) : "",
        .expected = same_tokens ? str("at least ", T) : "",
-       .hint = "compare models that were trained on the same text with the same tokenizer"});
+       .hint = same_tokens
+                   ? "--ctx N takes shorter windows, which both have"
+                   : "compare models that were trained on the same text with the same tokenizer"});
 }
 
-Table make_table(const Artefact& model, const TokenizedText& text, const Evaluation& e,
-                 const std::optional<Evaluation>& base) {
+Table make_table(const Artefact& model, const TokenizedText& text, std::int64_t window,
+                 const Evaluation& e, const std::optional<Evaluation>& base) {
   Table table({{.key = "model", .text = true},
                {.key = "loss", .decimals = 4},
                {.key = "bits_per_byte", .title = "bits/byte", .decimals = 4},
@@ -57,6 +59,7 @@ Table make_table(const Artefact& model, const TokenizedText& text, const Evaluat
                {.key = "kl_99", .title = "KL 99%", .decimals = 4},
                {.key = "same_top_pct", .title = "top-1 %", .decimals = 2},
                {.key = "tokens", .decimals = 0},
+               {.key = "ctx", .decimals = 0},
                {.key = "text_bytes", .title = "text bytes", .decimals = 0},
                {.key = "bits_per_weight", .title = "bits/weight", .decimals = 3},
                {.key = "file_bytes", .title = "file bytes", .decimals = 0}});
@@ -65,13 +68,13 @@ Table make_table(const Artefact& model, const TokenizedText& text, const Evaluat
   const auto from_base = [&](double Divergence::*member, double scale) {
     return e.from_base ? number(scale * (*e.from_base).*member) : missing();
   };
-  table.add_row({experiments::text(model.path.string()), number(e.loss), number(e.bits_per_byte),
-                 number(e.perplexity),
-                 base ? number(100 * (e.perplexity / base->perplexity - 1)) : missing(),
-                 from_base(&Divergence::kl_mean, 1), from_base(&Divergence::kl_99, 1),
-                 from_base(&Divergence::same_top, 100), number(static_cast<double>(tokens)),
-                 number(static_cast<double>(text.bytes)), number(model.size.bits_per_weight()),
-                 number(static_cast<double>(model.file_bytes))});
+  table.add_row(
+      {experiments::text(model.path.string()), number(e.loss), number(e.bits_per_byte),
+       number(e.perplexity), base ? number(100 * (e.perplexity / base->perplexity - 1)) : missing(),
+       from_base(&Divergence::kl_mean, 1), from_base(&Divergence::kl_99, 1),
+       from_base(&Divergence::same_top, 100), number(static_cast<double>(tokens)),
+       number(static_cast<double>(window)), number(static_cast<double>(text.bytes)),
+       number(model.size.bits_per_weight()), number(static_cast<double>(model.file_bytes))});
   return table;
 }
 
@@ -131,11 +134,11 @@ int eval_as_llama(const Args& args) {
          .hint = "leave one of them out; the base of --protocol llama is --kl-base"});
   }
   const Artefact model = open_artefact(args, args.positionals[0]);
-  const std::int64_t context = model.model().sizes().block_size;
-  const LlamaProtocol protocol{
-      .ctx = args.integer("ctx", std::min<std::int64_t>(512, context), 4, context),
-      .before = token_before(model.tokenizer.vocabulary()),
-      .chunks = args.integer("windows", 0, 1, 1'000'000'000)};
+  WindowRule rule = kLlamaWindows;
+  rule.least = 4;  // as llama_perplexity needs them
+  const LlamaProtocol protocol{.ctx = window_length(args, model, rule),
+                               .before = token_before(model.tokenizer.vocabulary()),
+                               .chunks = args.integer("windows", 0, 1, 1'000'000'000)};
   std::optional<Artefact> base;
   if (args.has("kl-base")) {
     base = open_artefact(args, *args.value("kl-base"));
@@ -180,11 +183,10 @@ int eval_command(const Args& args) {
                  .hint = "name the file to evaluate on: --text FILE"});
   }
   const bool as_llama = args.value("protocol").value_or("notch") == "llama";
-  for (const char* flag : {"ctx", "kl-base"}) {
-    if (as_llama || !args.has(flag)) continue;
+  if (!as_llama && args.has("kl-base")) {
     throw Error({.where = "notch eval",
                  .what = "is of --protocol llama",
-                 .field = str("--", flag),
+                 .field = "--kl-base",
                  .hint = "add --protocol llama, or leave it out; --base is the other protocol's"});
   }
   if (as_llama) {
@@ -195,23 +197,27 @@ int eval_command(const Args& args) {
   const std::int64_t N = args.integer("windows", dumps ? 1 : 0, 1, 1'000'000'000);
   use_threads(args);
   const Artefact model = open_artefact(args, args.positionals[0]);
-  const TokenizedText text = open_text(
-      args, *text_file, model, {.split = split, .splits = splits, .max_windows = dumps ? 0 : N});
+  const std::int64_t T = window_length(args, model);
+  const TokenizedText text =
+      open_text(args, *text_file, model,
+                {.window = T, .split = split, .splits = splits, .max_windows = dumps ? 0 : N});
   std::optional<Artefact> base;
   if (args.has("base")) {
     base = open_artefact(args, *args.value("base"));
-    require_same_text_units(model, *base, model.model().sizes().block_size);
+    require_same_text_units(model, *base, T);
   }
   std::optional<DumpWindows> windows;
-  if (dumps) windows.emplace(text.tokens, model.model().sizes().block_size, N);
+  if (dumps) windows.emplace(text.tokens, T, N);
+  const EvaluationLimits limits{.window = T};
   std::optional<Evaluation> base_alone;
-  if (base) base_alone = evaluate(base->model(), text.tokens, text.bytes_per_token);
-  const Evaluation e =
-      evaluate(model.model(), text.tokens, text.bytes_per_token, base ? &base->model() : nullptr);
+  if (base)
+    base_alone = evaluate(base->model(), text.tokens, text.bytes_per_token, nullptr, limits);
+  const Evaluation e = evaluate(model.model(), text.tokens, text.bytes_per_token,
+                                base ? &base->model() : nullptr, limits);
   if (windows) dump(args, model.model(), *windows);
-  note(args, str(text.name, ": SHA-256 ", text.sha256.substr(0, 16), ", windows of ",
-                 model.model().sizes().block_size, " tokens; loss in nats per token"));
-  print_table(args, make_table(model, text, e, base_alone));
+  note(args, str(text.name, ": SHA-256 ", text.sha256.substr(0, 16), ", windows of ", T,
+                 " tokens; loss in nats per token"));
+  print_table(args, make_table(model, text, T, e, base_alone));
   return 0;
 }
 
@@ -250,7 +256,7 @@ Command eval_verb() {
              .path = PathUse::read},
             {.name = "windows",
              .value = "N",
-             .help = "evaluate the first N contexts only; with a dump: dump N, evaluate all",
+             .help = "evaluate the first N windows only; with a dump: dump N, evaluate all",
              .fallback = "all; dump 1"},
             {.name = "protocol",
              .value = "notch|llama",
@@ -259,21 +265,22 @@ Command eval_verb() {
                  "tokens; --windows counts chunks",
              .fallback = "notch",
              .words = {"notch", "llama"}},
-            {.name = "ctx",
-             .value = "N",
-             .help = "tokens of a chunk",
-             .fallback = "512, or the model's context"},
+            ctx_flag("tokens of a window, or of a chunk of --protocol llama",
+                     "the model's context, at most 4096; of a chunk 512"),
             {.name = "kl-base",
              .value = "DIR",
              .help = "with --protocol llama: its KL divergence statistics against this model",
              .path = PathUse::read},
             {.name = "dump-logits",
              .value = "FILE",
-             .help = "write tokens, targets and logits as safetensors",
+             .help = "write --windows windows as safetensors: tokens and targets (I32 [N, T], the "
+                     "targets one token on), logits (F32 [N, T, V], before the softmax); "
+                     "safetensors.numpy.load_file reads it",
              .path = PathUse::written},
             {.name = "dump-grads",
              .value = "FILE",
-             .help = "write tokens, targets and the gradients of the mean loss",
+             .help = "the same with the gradients of the mean loss (F32) in place of logits, under "
+                     "the names and in the shapes of model.safetensors",
              .path = PathUse::written},
             no_verify_flag(),
             threads_flag(),

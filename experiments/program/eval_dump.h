@@ -26,7 +26,12 @@ class DumpWindows {
   std::vector<std::int32_t> tokens_, targets_;
 };
 
-/// tokens, targets (I32 [N, T]) and logits (F32 [N, T, V]).
+/// A safetensors file (eight bytes of a length, so much JSON of names, types, shapes and places, the values;
+/// little-endian, row by row) of three tensors:
+///   tokens   I32 [N, T]     the windows, in the text's order
+///   targets  I32 [N, T]     targets[n][t] follows tokens[n][t]
+///   logits   F32 [N, T, V]  before the softmax; logits[n][t] foretells targets[n][t], v by token id
+/// `safetensors.numpy.load_file` reads it.
 void dump_logits(const nn::Model& model, const DumpWindows& windows,
                  const std::filesystem::path& file);
 

@@ -1,5 +1,7 @@
 // notch export: a model stored another way: a quantized one with the same integers, or any in
 // floating point, as other programs read it.
+#include <system_error>
+
 #include "autograd/base/error.h"
 #include "autograd/base/printable.h"
 #include "experiments/program/command_tools.h"
@@ -49,11 +51,24 @@ int export_onnx(const Args& args, const fs::path& file) {
   require_one_file(args, "--onnx");
   const Artefact from = open_artefact(args, args.positionals[0]);
   quant::OnnxCodes weights(from.loaded.tensors);
-  nn::onnx_graph(from.model(), weights, args.has("onnx-cache"))
+  const std::int64_t context =
+      window_length(args, from, {.usual = from.model().sizes().block_size});
+  nn::onnx_graph(from.model(), weights, args.has("onnx-cache"), context)
       .write(file, from.path.filename().string(), Existing::refuse);
   note(args, str("written to ", printable(file.string()), ", ", fs::file_size(file), " bytes; ",
                  from.file_bytes, " before"));
   return 0;
+}
+
+/// The file that was written; where it cannot be read it does not stay.
+Artefact read_back(const Args& args, const fs::path& file) {
+  try {
+    return open_artefact(args, file);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(file, ignored);
+    throw;
+  }
 }
 
 /// One file for llama.cpp and what reads its files.
@@ -66,7 +81,7 @@ int export_gguf(const Args& args, const fs::path& file) {
                  .requantize = args.has("requantize"),
                  .imatrix = args.value("imatrix").value_or("")},
                 file);
-  const Artefact written = open_artefact(args, file);
+  const Artefact written = read_back(args, file);
   if (const auto* gpt = dynamic_cast<const nn::Gpt*>(&from.model());
       gpt && gpt->config().gelu == Gelu::exact) {
     note(args,
@@ -118,15 +133,18 @@ void save_floats(const Artefact& from, nn::DType dtype, const fs::path& dir) {
          .hint = "--format packed or coded"});
   }
   Json more = Json::object();
-  if (const std::int32_t end = from.tokenizer.end_of_text(); end >= 0) {
+  const std::int32_t end = from.tokenizer.end_of_text();
+  if (end >= 0 && from.model().token_ids() == nn::TokenIds{}) {
     more.set("bos_token_id", end).set("eos_token_id", end);  // GPT-2's convention
   }
   nn::save_model(from.model(), dir, more, dtype);
 }
 
 int export_command(const Args& args) {
-  if (args.has("onnx-cache") && !args.has("onnx"))
-    refuse("--onnx-cache", "is of an ONNX file", "--onnx FILE");
+  for (const char* flag : {"onnx-cache", "ctx"}) {
+    if (args.has(flag) && !args.has("onnx"))
+      refuse(str("--", flag), "is of an ONNX file", "--onnx FILE");
+  }
   for (const char* flag : {"gguf-type", "requantize", "imatrix"}) {
     if (args.has(flag) && !args.has("gguf"))
       refuse(str("--", flag), "is of a GGUF file", "--gguf FILE");
@@ -208,6 +226,9 @@ Command export_verb() {
                   .path = PathUse::written},
                  {.name = "onnx-cache",
                   .help = "of keys and values as inputs and outputs, to write a text with"},
+                 ctx_flag(
+                     "with --onnx: positions that the file has, of which every one takes bytes",
+                     "the model's context"),
                  {.name = "imatrix",
                   .value = "FILE",
                   .help = "with --gguf: weigh the columns by this importance matrix, of notch "

@@ -11,20 +11,11 @@
 namespace notch::experiments {
 namespace {
 
-/// The ids of a directory's config.json, where it has them: its tokenizer need not say them.
-void take_token_ids(const Artefact& artefact, quant::GgufVocabulary& vocabulary) {
-  if (!fs::exists(artefact.path / nn::kConfigFile)) return;
-  const Json config = nn::read_config_json(artefact.path);
-  const auto take = [&](std::string_view key, std::int32_t& to) {
-    const Json* id = config.find(key);
-    // Llama 3's Instruct models have a list; a GGUF file names one.
-    if (id && id->is_array() && !id->as_array(key).empty()) id = &id->as_array(key).front();
-    if (!id || !id->is_number()) return;
-    const std::int64_t n = id->as_int(key);
-    if (n >= 0 && n < std::ssize(vocabulary.tokens)) to = static_cast<std::int32_t>(n);
-  };
-  if (!vocabulary.add_bos) take("bos_token_id", vocabulary.bos);
-  take("eos_token_id", vocabulary.eos);
+/// What the model says its tokens are goes before what its tokenizer lets guess. Of several ends a GGUF
+/// file names one.
+void take_token_ids(const nn::TokenIds& said, quant::GgufVocabulary& vocabulary) {
+  if (said.bos && !vocabulary.add_bos) vocabulary.bos = said.bos;
+  if (!said.eos.empty()) vocabulary.eos = said.eos.front();
 }
 
 void require_intact(const Args& args, const nn::GgufFile& file) {
@@ -62,7 +53,8 @@ std::vector<quant::Requantized> save_gguf(const Artefact& artefact, const GgufEx
                  .expected = joined(quant::encoder_names())});
   }
   quant::GgufVocabulary vocabulary = gguf_vocabulary(artefact.tokenizer);
-  take_token_ids(artefact, vocabulary);
+  take_token_ids(artefact.model().token_ids(), vocabulary);
+  gguf_tokenizer(vocabulary, file);  // what would not be read back is refused here
   quant::GgufOptions options{.type = t, .requantize = how.requantize};
   const bool weighs = artefact.loaded.tensors.empty() && quant::weighs_columns(*t);
   if (!how.imatrix.empty() && !weighs) {

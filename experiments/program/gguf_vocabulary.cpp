@@ -6,6 +6,8 @@
 
 #include "autograd/base/error.h"
 #include "autograd/base/files.h"
+#include "autograd/base/utf8.h"
+#include "data/companions.h"
 
 namespace notch::experiments {
 namespace {
@@ -72,6 +74,26 @@ Json template_of(const std::string& token, std::int32_t id) {
   return all;
 }
 
+/// What tokenizer_config.json says beyond a tokenizer's own: the chat template, and the tokens that it may
+/// name. A text's own token would be taken out of texts there, so that of those none is named.
+Json tokenizer_config_of(const quant::GgufVocabulary& v, const data::Vocabulary& tokens,
+                         const std::filesystem::path& file) {
+  Json config = Json::object();
+  const auto name = [&](const char* key, const std::optional<std::int32_t>& id) {
+    if (id && tokens.is_added(*id)) config.set(key, v.tokens[static_cast<std::size_t>(*id)]);
+  };
+  name("bos_token", v.bos);
+  name("eos_token", v.eos);
+  if (v.chat_template.empty()) return config;
+  if (v.chat_template.size() > data::kMaxCompanionBytes || !is_utf8(v.chat_template)) {
+    refuse_file(file, "tokenizer.chat_template", "no template",
+                str(v.chat_template.size(), " bytes"),
+                str("UTF-8 of at most ", data::kMaxCompanionBytes, " bytes"));
+  }
+  config.set(data::kChatTemplateKey, v.chat_template);
+  return config;
+}
+
 /// `tokens`: how many there are.
 std::optional<std::int32_t> first_of_template(const Json& processor, std::int64_t tokens) {
   constexpr std::string_view kWhere = "tokenizer.json: post_processor";
@@ -112,10 +134,15 @@ std::optional<std::int32_t> token_before(const data::Vocabulary& vocabulary) {
 
 quant::GgufVocabulary gguf_vocabulary(const data::Tokenizer& tokenizer) {
   const data::Vocabulary& v = tokenizer.vocabulary();
-  const std::int32_t end = std::max(0, tokenizer.end_of_text());
   const std::optional<std::int32_t> before = token_before(v);
-  quant::GgufVocabulary out{
-      .pre = pre_of(v), .bos = before.value_or(end), .eos = end, .add_bos = before.has_value()};
+  quant::GgufVocabulary out{.pre = pre_of(v),
+                            .bos = before,
+                            .add_bos = before.has_value(),
+                            .chat_template = data::chat_template(v.companions)};
+  if (const std::int32_t end = tokenizer.end_of_text(); end >= 0) {  // GPT-2's convention
+    if (!before) out.bos = end;
+    out.eos = end;
+  }
   for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
     out.tokens.push_back(data::spelling_of(v, id));
   }
@@ -211,9 +238,10 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
   }
   out.ignore_merges = pre->ignore_merges;
   if (!out.merges.empty() || out.ignore_merges) out.pre_tokenizer = pre->words;
-  if (v.add_bos) {
-    out.post_processor = template_of(v.tokens[static_cast<std::size_t>(v.bos)], v.bos);
+  if (v.add_bos && v.bos) {
+    out.post_processor = template_of(v.tokens[static_cast<std::size_t>(*v.bos)], *v.bos);
   }
+  out.companions.tokenizer_config = tokenizer_config_of(v, out, file);
   return data::Tokenizer::of(std::move(out));
 }
 

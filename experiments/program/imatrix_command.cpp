@@ -22,8 +22,7 @@ int imatrix_command(const Args& args) {
   const fs::path out = needed("out", "name the file to write: --out FILE");
   use_threads(args);
   const Artefact artefact = open_artefact(args, args.positionals[0]);
-  const std::int64_t context = artefact.model().sizes().block_size;
-  const std::int64_t ctx = args.integer("ctx", std::min<std::int64_t>(512, context), 1, context);
+  const std::int64_t ctx = window_length(args, artefact, kLlamaWindows);
   const data::Corpus corpus = data::load_corpus(text, {});
   std::vector<std::int32_t> tokens = encode(artefact.tokenizer, corpus.text, text.string());
   const auto before = token_before(artefact.tokenizer.vocabulary());
@@ -69,10 +68,7 @@ Command imatrix_verb() {
              .help = "UTF-8 text, of the kind the model was trained on; - is stdin",
              .path = PathUse::read},
             {.name = "out", .value = "FILE", .help = "the file to write", .path = PathUse::written},
-            {.name = "ctx",
-             .value = "N",
-             .help = "tokens of a chunk",
-             .fallback = "512, or the model's context"},
+            ctx_flag("tokens of a chunk", "512, or the model's context"),
             {.name = "windows",
              .value = "N",
              .help = "read the first N chunks only",

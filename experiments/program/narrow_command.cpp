@@ -17,7 +17,7 @@
 namespace notch::experiments {
 namespace {
 
-/// Windows of the model's context from the text's start, `n` at most.
+/// Windows of T tokens from the text's start, `n` at most.
 struct Windows {
   std::vector<std::int32_t> ids{};
   std::vector<nn::Tokens> batches{};
@@ -203,8 +203,9 @@ int narrow_command(const Args& args) {
   const Artefact from = open_whole(args);
   const nn::Sizes& sizes = from.model().sizes();
   const Left left = left_of(args, sizes);
-  const TokenizedText read = open_text(args, *args.value("text"), from);
-  const Windows windows(read.tokens, sizes.block_size, args.integer("windows", 128, 1, 1'000'000));
+  const std::int64_t T = window_length(args, from);
+  const TokenizedText read = open_text(args, *args.value("text"), from, {.window = T});
+  const Windows windows(read.tokens, T, args.integer("windows", 128, 1, 1'000'000));
   const Narrow made = narrow(args, from.model(), left, windows.batches);
   write_directory(out, [&](const fs::path& dir) {
     from.tokenizer.save(dir);
@@ -249,6 +250,7 @@ Command narrow_verb() {
              .help = "what they are measured on: the training text",
              .path = PathUse::read},
             {.name = "windows", .value = "N", .help = "of it, from the start", .fallback = "128"},
+            ctx_flag("tokens of a window; the smaller model keeps its context"),
             out_flag(),
             no_verify_flag(),
             threads_flag(),

@@ -111,7 +111,7 @@ void check_text_flags(const Args& args, const QuantizeRequest& asked) {
                              " needs calibration text: the text the model was trained on, never "
                              "the one it is evaluated on")});
   }
-  for (const char* flag : {"text", "calib-windows", "seed"}) {
+  for (const char* flag : {"text", "ctx", "calib-windows", "seed"}) {
     if (reader.empty() && args.has(flag)) {
       note(args,
            str("note: ", asked.method.name, " uses no calibration text: --", flag, " is not read"));
@@ -128,13 +128,15 @@ Artefact open_unquantized(const Args& args) {
                .hint = "quantize the fp32 model it was made from"});
 }
 
-/// The row's configuration with what the model decides.
-ExperimentConfig config_for(const Args& args, ExperimentConfig config, const Artefact& from) {
+/// The row's configuration with what the model decides. Of its context only windows of text have to know,
+/// which may be shorter: the model that is written keeps its own.
+ExperimentConfig config_for(const Args& args, ExperimentConfig config, const Artefact& from,
+                            std::int64_t window) {
   if (!from.loaded.masks.empty() && !config.quant.options.prune.on()) {
     config.quant.options.prune.method = "zeros";
     note(args, "note: the model is pruned: what is zero in its Linears stays zero");
   }
-  config.model.block_size = static_cast<int>(from.model().sizes().block_size);
+  config.model.block_size = static_cast<int>(window);
   config.model.n_embd = static_cast<int>(from.model().sizes().n_embd);
   config.model.architecture = from.model().architecture();
   return config;
@@ -152,6 +154,8 @@ Calibration calibration_of(const Args& args, const ExperimentConfig& config, con
   json.set("source", config.calib.source == "self" ? "self" : text.name)
       .set("tokens", calibration.tokens())
       .set("sha256", calibration.sha256());
+  if (config.model.block_size < model.sizes().block_size)
+    json.set("ctx", std::int64_t{config.model.block_size});
   about.set("calibration", std::move(json));
   return calibration;
 }
@@ -165,7 +169,9 @@ int quantize_command(const Args& args) {
   const Artefact from = open_unquantized(args);
   nn::Model& model = from.model();
   for (const Override& change : asked.overrides) note(args, describe(change));
-  const ExperimentConfig config = config_for(args, asked.config, from);
+  const std::int64_t window =
+      text_reader(asked).empty() ? model.sizes().block_size : window_length(args, from);
+  const ExperimentConfig config = config_for(args, asked.config, from, window);
   const quant::Plan plan = row_plan(config, asked.row);
   std::vector<quant::Target> targets = targets_of(config, plan, model);
   require_live_rules(args, config.quant.layers, model);
@@ -175,8 +181,9 @@ int quantize_command(const Args& args) {
   std::optional<Calibration> calibration;
   const auto seed = static_cast<std::uint64_t>(args.integer("seed", 1337, 0, 1'000'000'000));
   if (!text_reader(asked).empty()) {
-    const TokenizedText text =
-        reads_file(asked) ? open_text(args, *args.value("text"), from) : TokenizedText{};
+    const TokenizedText text = reads_file(asked)
+                                   ? open_text(args, *args.value("text"), from, {.window = window})
+                                   : TokenizedText{};
     calibration = calibration_of(args, config, model, text, seed, about);
     if (mixes(config, method)) {
       const MixedPlan own =

@@ -198,8 +198,18 @@ void Session::announce(const Args& args, const LoadedConfig& loaded) const {
                  " heads  ", config_.model.n_embd, " channels  context ", config_.model.block_size,
                  "  ", shapes->params().count(), " parameters"));
   if (const std::string& from = config_.model.from; !from.empty()) {
-    note(args, str("from     ", from, "  sha256 ", data_.model_sha256.substr(0, 12),
-                   config_.train.steps > 0 ? "" : "; it is fp32 as it is"));
+    note(args,
+         str("from     ", from, "  sha256 ", data_.model_sha256.substr(0, 12),
+             config_.train.steps > 0 ? "" : "; it is fp32 as it is",
+             data_.model_stored.empty() ? ""
+                                        : str("; stored as ", data_.model_stored,
+                                              ", kept here in 32 bits, as the table counts")));
+    const int own = model_of(from).block_size;
+    if (config_.model.block_size < own) {
+      note(args, str("context  ", config_.model.block_size, " of the ", own,
+                     " that the model has (model.block_size): so many have the models that this "
+                     "run writes, fp32 too"));
+    }
   }
   note(args, str("train    ", training_text(config_), "; ", config_.seeds.size(),
                  config_.seeds.size() == 1 ? " seed" : " seeds"));

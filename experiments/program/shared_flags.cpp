@@ -49,6 +49,10 @@ Flag no_verify_flag() {
           .help = "take the model as it is, even if its files are not those that were written"};
 }
 
+Flag ctx_flag(std::string_view help, std::string_view fallback) {
+  return {.name = "ctx", .value = "N", .help = help, .fallback = fallback};
+}
+
 Flag kv_cache_flag() {
   return {.name = "kv-cache",
           .value = "TYPE",

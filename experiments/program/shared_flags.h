@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "experiments/program/args.h"
@@ -22,6 +23,10 @@ Flag out_flag();
 Flag threads_flag();
 /// For verbs that open a model: --no-verify.
 Flag no_verify_flag();
+/// For verbs that cut a text in windows: --ctx N, which is `help` and without it `fallback`. command_tools.h has
+/// its value, window_length.
+Flag ctx_flag(std::string_view help = "tokens of a window of the text",
+              std::string_view fallback = "the model's context, at most 4096");
 /// For verbs that write text with a model: --kv-cache.
 Flag kv_cache_flag();
 

@@ -85,6 +85,9 @@ std::string table_header(const ExperimentConfig& config, const Data& data,
   out << config.name << ": ";
   if (!config.model.from.empty()) {
     out << "starting from " << start_of(config) << " (sha256 " << data.model_sha256.substr(0, 12)
+        << (data.model_stored.empty()
+                ? ""
+                : str(", stored as ", data.model_stored, ", kept here in 32 bits"))
         << "), ";
   }
   if (!config.distill.teacher.empty()) {

@@ -79,6 +79,9 @@ Evaluation evaluate_against(nn::Model& model, std::span<const std::int32_t> toke
         vocabulary(model));
   check(bytes_per_token > 0 && std::isfinite(bytes_per_token), "evaluate", bytes_per_token,
         " bytes per token");
+  const std::int64_t context = model.sizes().block_size,
+                     T = limits.window > 0 ? limits.window : context;
+  check(T <= context, "evaluate", "windows of ", T, " tokens, a context of ", context);
   Evaluation out;
   LogitPieces pieces(model);
   if (base) base->restart();
@@ -87,8 +90,7 @@ Evaluation evaluate_against(nn::Model& model, std::span<const std::int32_t> toke
   std::int64_t same_top = 0;
   const std::int64_t V = vocabulary(model);
   for_window_batches(
-      tokens, model.sizes().block_size, limits.windows,
-      [&](const WindowBatch& batch, std::int64_t window) {
+      tokens, T, limits.windows, [&](const WindowBatch& batch, std::int64_t window) {
         const nn::Tokens ids{batch.inputs, batch.B, batch.T};
         const std::int64_t rows = batch.B * batch.T;
         losses.resize(static_cast<std::size_t>(rows));

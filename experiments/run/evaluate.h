@@ -35,10 +35,11 @@ struct Evaluation {
 
 struct EvaluationLimits {
   std::int64_t windows = 0;  ///< the first so many; 0 = all
+  std::int64_t window = 0;   ///< tokens of each, up to the context; 0 = the context
 };
 
-/// Scores `tokens` with `model` in windows of its block_size; against `base` if given, which must
-/// share the vocabulary. Throws Fault::numeric when a loss is not finite.
+/// Scores `tokens` with `model` in windows; against `base` if given, which must share the vocabulary and reach
+/// as far. Throws Fault::numeric when a loss is not finite.
 Evaluation evaluate(nn::Model& model, std::span<const std::int32_t> tokens, double bytes_per_token,
                     nn::Model* base = nullptr, const EvaluationLimits& limits = {});
 /// The same, the same bits, for one of many models that are compared with a base on its text.

@@ -27,6 +27,9 @@ std::string key_of(const ExperimentConfig& config, const quant::Method& method,
   options.quant.options.mixed = {};  // which widths are asked for, and of what rule, moves no rise
   std::string all =
       str(method.name, ' ', quant::to_json(plan.weights).dump(), ' ', text, '\n', to_toml(options));
+  // The same tokens in shorter windows are another text.
+  if (config.model.block_size < model.sizes().block_size)
+    all += str("windows of ", config.model.block_size, '\n');
   for (const nn::Tokens& batch : calibration)
     all += sha256({reinterpret_cast<const char*>(batch.ids.data()), batch.ids.size_bytes()});
   for (const Param& p : model.params().params()) {

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <set>
 
 #include "autograd/base/error.h"
 #include "experiments/config/config_items.h"
 #include "experiments/config/pipeline.h"
 #include "experiments/run/evaluate.h"
+#include "experiments/run/mixed_row.h"
 #include "experiments/run/row_facts.h"
 #include "experiments/run/setup.h"
 #include "quant/methods/post_training.h"
@@ -25,8 +28,12 @@ constexpr double kCalibration = 4;
 /// An update of codes beside a training step of as many windows: 1.1 to 1.4, AdaRound's, SignRound's
 /// and GSQ's on 158 k weights, by processor time.
 constexpr double kRefined = 1.25;
-/// Matrices of a block that are studied one at a time, on at most so many windows.
-constexpr double kMatrices = 4, kStudyWindows = 16;
+/// The matrices of blocks that are studied one at a time, on at most so many windows.
+constexpr double kStudyWindows = 16;
+double matrices(const ModelConfig& m) {
+  constexpr int kGpt2 = 4, kLlama = 7;
+  return static_cast<double>(m.n_layer) * (m.architecture == "llama" ? kLlama : kGpt2);
+}
 
 /// Contexts that the refinement of a method goes forward and back over: updates times windows, which
 /// are keys of its section.
@@ -52,21 +59,45 @@ double rounding_work(const ExperimentConfig& config, const quant::Method* method
   return kCalibration * calibration + kTraining * kRefined * refined;
 }
 
+/// Tokens forward that choosing the widths of layers takes: on the text that they are weighed on the model
+/// itself with its gradients, and for every width a rounded model, what that changes in each layer's output
+/// (a pass, and its products once more), and the loss with each layer's codes alone.
+double weighing_work(const ExperimentConfig& config, const quant::Method* method,
+                     const ReadTokens& reads) {
+  if (!method || !mixes(config, *method)) return 0;
+  const quant::MixedOptions& mixed = config.quant.options.mixed;
+  const std::set<int> widths(mixed.widths.begin(), mixed.widths.end());
+  const double context = config.model.block_size;
+  const double most = reads.train > 0 ? std::max(reads.train, context) : HUGE_VAL;
+  const double text = std::min(mixed.windows * context, most);
+  const double layers = matrices(config.model) + (config.quant.embedding == "same" ? 1 : 0);
+  constexpr double kOutputs = 2;
+  return (1 + kTraining) * text +
+         static_cast<double>(widths.size()) *
+             ((kOutputs + layers) * text + rounding_work(config, method, reads.calibration));
+}
+
 /// The same for all that a row rounds and prunes after the training of fp32 or its control: before its
 /// own training too, and in every stage of a pipeline.
-double rounding_work(const ExperimentConfig& config, const RowConfig& planned, double calibration) {
+double rounding_work(const ExperimentConfig& config, const RowConfig& planned,
+                     const ReadTokens& reads) {
   const ExperimentConfig own = row_config(config, planned);
   if (planned.pipeline.empty()) {
     const quant::Method* method = quant::find_method(planned.method);
-    return rounding_work(
-        own, method && method->trains() ? quant::start_of(*method, own.qat.from) : method,
-        calibration);
+    const bool trains = method && method->trains();
+    return rounding_work(own, trains ? quant::start_of(*method, own.qat.from) : method,
+                         reads.calibration) +
+           weighing_work(own, method, reads);
   }
   double work = 0;
-  for (const PipelineStage& stage : parse_pipeline(planned.pipeline)) {
+  const std::vector<PipelineStage> stages = parse_pipeline(planned.pipeline);
+  const bool trains = std::ranges::any_of(stages, &PipelineStage::trains);
+  for (const PipelineStage& stage : stages) {
+    if (stage.trains()) continue;
     ExperimentConfig at = own;
     at.quant.options.prune = stage.prune;
-    if (!stage.trains()) work += rounding_work(at, stage.method, calibration);
+    work += rounding_work(at, stage.method, reads.calibration);
+    if (!trains) work += weighing_work(at, stage.method, reads);
   }
   return work;
 }
@@ -93,6 +124,7 @@ ReadTokens read_tokens(const ExperimentConfig& config, const Data& data) {
   const auto split = static_cast<double>(data.source.tokens.val.size());
   const double windows = static_cast<double>(config.train.eval_windows) * config.model.block_size;
   out.validation = windows > 0 ? std::min(windows, split) : split;
+  out.train = static_cast<double>(data.source.tokens.train.size());
   out.calibration =
       static_cast<double>(calibration_windows(config, data.source.tokens.train.size())) *
       config.model.block_size;
@@ -114,13 +146,13 @@ RunTime::RunTime(const ExperimentConfig& config, const ReadTokens& reads, const 
       for (const RowConfig& r : planned_rows(config)) {
         if (r.bits > 0 && std::ranges::find(bits, r.bits) == bits.end()) bits.push_back(r.bits);
       }
-      study_ = static_cast<double>(bits.size()) * (kMatrices * config.model.n_layer + 1) *
+      study_ = static_cast<double>(bits.size()) * (matrices(config.model) + 1) *
                std::min(reads.validation, kStudyWindows * context);
     }
   }
   std::map<std::string, double> rounding;  // of a row
   for (const RowConfig& planned : planned_rows(config)) {
-    const double work = rounding_work(config, planned, reads.calibration);
+    const double work = rounding_work(config, planned, reads);
     const RowResult row = planned_result(config, planned);
     rounding[row.name] = work;
     for (const RowResult& other : of_controls(config, row)) rounding[other.name] = work;

@@ -29,6 +29,7 @@ struct ReadTokens {
   double task = 0;         ///< of its questions with their labels
   double validation = 0;   ///< each time that training looks at the validation split
   double calibration = 0;  ///< of a row that calibrates
+  double train = 0;        ///< of the training split, whose first windows weigh layers; 0: enough
 };
 ReadTokens read_tokens(const ExperimentConfig& config, const Data& data);
 

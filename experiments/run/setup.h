@@ -25,6 +25,9 @@ struct Data {
   data::TextSource source{};
   std::vector<data::TenseExample> task{};
   std::string model_sha256{};  ///< of the directory model.from; empty without one
+  /// Types of fewer than 32 bits that it is stored in, "BF16"; empty where there is none. A run keeps fp32 in
+  /// 32 bits whatever they are: training goes on in those.
+  std::string model_stored{};
   std::string teacher_sha256{};  ///< likewise of distill.teacher
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <optional>
 #include <span>
@@ -59,6 +60,24 @@ std::int64_t llama_row(const nn::Model& model, const std::string& param, std::in
 
 std::uint32_t u32(std::int64_t n) { return static_cast<std::uint32_t>(n); }
 
+/// What a number of the metadata may be as a float: beyond that it would not be read back.
+struct Range {
+  double low = 0, high = 0;
+};
+constexpr Range kRopeBases{1e-30, 1e30}, kEpsilons{std::numeric_limits<float>::denorm_min(), 1};
+
+nn::GgufEntry float_entry(const char* key, double value, const Range& range) {
+  const bool fits = value >= range.low && value <= range.high;
+  const float stored = fits ? static_cast<float>(value) : 0;  // which may round out of the range
+  if (stored >= range.low && stored <= range.high) return {key, stored};
+  throw Error({.fault = Fault::input,
+               .where = "gguf",
+               .what = "a number that the file cannot hold",
+               .field = key,
+               .found = str(value),
+               .expected = str("between ", range.low, " and ", range.high)});
+}
+
 std::vector<nn::GgufEntry> gpt2_configuration(const nn::Model& model) {
   const nn::GptConfig& c = dynamic_cast<const nn::Gpt&>(model).config();
   if (c.head_dim > 0) {
@@ -74,7 +93,7 @@ std::vector<nn::GgufEntry> gpt2_configuration(const nn::Model& model) {
           {"gpt2.block_count", u32(c.n_layer)},
           {"gpt2.feed_forward_length", u32(c.hidden())},
           {"gpt2.attention.head_count", u32(c.n_head)},
-          {"gpt2.attention.layer_norm_epsilon", static_cast<float>(c.layer_norm_epsilon)}};
+          float_entry("gpt2.attention.layer_norm_epsilon", c.layer_norm_epsilon, kEpsilons)};
 }
 
 constexpr const char* kRopeDivisors = "rope_freqs.weight";
@@ -98,9 +117,9 @@ std::vector<nn::GgufEntry> llama_configuration(const nn::Model& model) {
       {"llama.feed_forward_length", u32(c.n_inner)},
       {"llama.attention.head_count", u32(c.n_head)},
       {"llama.attention.head_count_kv", u32(c.n_kv_head)},
-      {"llama.attention.layer_norm_rms_epsilon", static_cast<float>(c.rms_norm_eps)},
+      float_entry("llama.attention.layer_norm_rms_epsilon", c.rms_norm_eps, kEpsilons),
       {"llama.rope.dimension_count", u32(model.sizes().head_dim)},
-      {"llama.rope.freq_base", static_cast<float>(c.rope_theta)}};
+      float_entry("llama.rope.freq_base", c.rope_theta, kRopeBases)};
   if (const nn::RopeScaling& r = c.rope_scaling; r.factor != 1) {
     own.insert(own.end(), {{kScalingKeys[0], r.factor},
                            {kScalingKeys[1], r.low_freq_factor},
@@ -153,6 +172,20 @@ void require_known(const nn::GgufFile& file, std::string_view prefix,
     if (std::ranges::count(known, rest) == 0)
       refuse_file(file.path(), e.key, "a key that this program does not know");
   }
+}
+
+/// Of a vocabulary of that size. llama.cpp has one end.
+nn::TokenIds token_ids_of(const nn::GgufFile& file, std::int64_t vocab_size) {
+  const auto id = [&](const char* key) -> std::optional<std::int32_t> {
+    if (!file.find(key)) return {};
+    const std::uint32_t found = gguf_value<std::uint32_t>(file, key);
+    if (found >= vocab_size)
+      refuse_file(file.path(), key, "no token", str(found), str("below ", vocab_size));
+    return static_cast<std::int32_t>(found);
+  };
+  nn::TokenIds ids{.bos = id(kGgufBosKey)};
+  if (const auto eos = id(kGgufEosKey)) ids.eos.push_back(*eos);
+  return ids;
 }
 
 /// Rows of the token table, and a number of heads that divides the channels.
@@ -238,6 +271,7 @@ std::unique_ptr<nn::Model> make_gpt2(const nn::GgufFile& file, bool tied) {
   require_divisor(file, "gpt2.attention.head_count", c.n_head, c.n_embd,
                   "does not cut the channels into heads");
   c.n_inner = count(file, "gpt2.feed_forward_length");
+  c.token_ids = token_ids_of(file, c.vocab_size);
   c.layer_norm_epsilon = epsilon(file, "gpt2.attention.layer_norm_epsilon");
   return std::make_unique<nn::Gpt>(c, nn::Model::Values::shapes_only);
 }
@@ -291,9 +325,10 @@ std::unique_ptr<nn::Model> make_llama(const nn::GgufFile& file, bool tied) {
     const std::int64_t n = count_or(file, key, S);
     if (n != S) refuse_file(file.path(), key, "not the channels of a head", str(n), str(S));
   }
+  c.token_ids = token_ids_of(file, c.vocab_size);
   c.rms_norm_eps = epsilon(file, "llama.attention.layer_norm_rms_epsilon");
   c.rope_theta = file.find("llama.rope.freq_base")
-                     ? number(file, "llama.rope.freq_base", 1e-30, 1e30)
+                     ? number(file, "llama.rope.freq_base", kRopeBases.low, kRopeBases.high)
                      : 10000;  // llama.cpp's
   c.rope_scaling = scaling_of(file, S);
   return std::make_unique<nn::Llama>(c, nn::Model::Values::shapes_only);

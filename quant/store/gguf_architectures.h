@@ -37,7 +37,8 @@ struct GgufArchitecture {
   std::string (*tensor)(const std::string& param) = nullptr;
   /// Tensors that no parameter is in but the configuration decides, F32; null: none.
   std::vector<GgufConstant> (*constants)(const nn::Model& model) = nullptr;
-  /// Keys and values of the configuration.
+  /// Keys and values of the configuration. Fault::input naming the key for a number that `make` would not
+  /// read back.
   std::vector<nn::GgufEntry> (*configuration)(const nn::Model& model) = nullptr;
   /// The model that the metadata describe, its head tied or not, without values. Fault::input naming
   /// the key for what is missing, out of range or not computed by the model.
@@ -52,6 +53,11 @@ const GgufArchitecture* gguf_architecture(std::string_view name);
 const GgufArchitecture& gguf_architecture_of(const nn::Model& model);
 /// "gpt2 or llama"
 std::string gguf_architecture_names();
+
+/// In files of every architecture; absent where nothing says the token. (llama.cpp then takes token 11 of a
+/// byte-level BPE vocabulary, but a file has no way to say that there is none.)
+inline constexpr const char* kGgufBosKey = "tokenizer.ggml.bos_token_id";
+inline constexpr const char* kGgufEosKey = "tokenizer.ggml.eos_token_id";
 
 /// A vector of F32.
 std::vector<float> gguf_floats(const nn::GgufFile& file, const nn::GgufTensor& tensor);

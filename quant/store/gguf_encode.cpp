@@ -288,13 +288,25 @@ bool weighs_columns(const nn::GgufType& type) {
   return encoder && encoder->weighs;
 }
 
+void require_whole_blocks(const nn::GgufType& type, std::int64_t cols, std::string_view where) {
+  if (cols % type.block == 0) return;
+  std::vector<std::string_view> any;
+  for (const std::string_view name : encoder_names())
+    if (nn::gguf_type(name)->block == 1) any.push_back(name);
+  throw Error(
+      {.where = std::string(where),
+       .what = str(type.name, " stores blocks of ", type.block),
+       .found = str("rows of ", cols, " weights"),
+       .expected = str("a multiple of ", type.block),
+       .hint = str("--gguf-type ", joined(any, ", ", " or "), ", which take rows of any length")});
+}
+
 void encode_blocks(const nn::GgufType& type, std::span<const real> row, std::vector<std::byte>& out,
                    std::span<const float> importance) {
   const Encoder* const encoder = encoder_of(type);
   check(encoder != nullptr, type.name, "has no encoder here");
   const auto block = static_cast<std::size_t>(type.block);
-  check(row.size() % block == 0, type.name, "stores blocks of ", block, ", and the row has ",
-        row.size());
+  require_whole_blocks(type, std::ssize(row), type.name);
   check(importance.empty() || importance.size() == row.size(), type.name, "the row has ",
         row.size(), " columns, and their importances are ", importance.size());
   std::array<float, kSuperBlock> x{};

@@ -19,6 +19,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,10 @@ std::vector<std::string_view> encoder_names(Columns columns = Columns::any);
 bool has_encoder(const nn::GgufType& type);
 /// And whether it looks at an importance.
 bool weighs_columns(const nn::GgufType& type);
+
+/// Usage error of `where`, which names the types that take rows of any length, unless rows of so many weights are
+/// whole blocks.
+void require_whole_blocks(const nn::GgufType& type, std::int64_t cols, std::string_view where);
 
 /// A row (whole blocks), appended to `out`. `importance`: one number per column, or nothing.
 void encode_blocks(const nn::GgufType& type, std::span<const real> row, std::vector<std::byte>& out,

@@ -16,6 +16,8 @@
 namespace notch::quant {
 namespace {
 
+constexpr const char* kChatTemplateKey = "tokenizer.chat_template";
+
 std::vector<nn::GgufEntry> metadata_of(const GgufArchitecture& architecture, const nn::Model& model,
                                        const GgufVocabulary& v, const nn::GgufType& type,
                                        const std::string& name) {
@@ -31,17 +33,27 @@ std::vector<nn::GgufEntry> metadata_of(const GgufArchitecture& architecture, con
   for (nn::GgufEntry& e : architecture.configuration(model)) all.push_back(std::move(e));
   std::vector<std::int32_t> kinds = v.kinds;
   kinds.resize(v.tokens.size(), GgufVocabulary::kNormal);
-  const std::vector<nn::GgufEntry> vocabulary{
-      {"tokenizer.ggml.model", std::string("gpt2")},
-      {"tokenizer.ggml.pre", v.pre},
-      {"tokenizer.ggml.tokens", v.tokens},
-      {"tokenizer.ggml.merges", v.merges},
-      {"tokenizer.ggml.token_type", kinds},
-      {"tokenizer.ggml.bos_token_id", static_cast<std::uint32_t>(v.bos)},
-      {"tokenizer.ggml.eos_token_id", static_cast<std::uint32_t>(v.eos)},
-      {"tokenizer.ggml.add_bos_token", v.add_bos}};
+  const std::vector<nn::GgufEntry> vocabulary{{"tokenizer.ggml.model", std::string("gpt2")},
+                                              {"tokenizer.ggml.pre", v.pre},
+                                              {"tokenizer.ggml.tokens", v.tokens},
+                                              {"tokenizer.ggml.merges", v.merges},
+                                              {"tokenizer.ggml.token_type", kinds}};
   all.insert(all.end(), vocabulary.begin(), vocabulary.end());
+  if (v.bos) all.push_back({kGgufBosKey, static_cast<std::uint32_t>(*v.bos)});
+  if (v.eos) all.push_back({kGgufEosKey, static_cast<std::uint32_t>(*v.eos)});
+  all.push_back({"tokenizer.ggml.add_bos_token", v.add_bos});
+  if (!v.chat_template.empty()) all.push_back({kChatTemplateKey, v.chat_template});
   return all;
+}
+
+/// A weight beyond the type's largest would be written as infinity, which no reader takes.
+void require_held(std::span<const real> values, const std::string& tensor,
+                  const nn::GgufType& type) {
+  if (std::ranges::all_of(values, [](real v) { return std::isfinite(v); })) return;
+  throw Error({.where = tensor,
+               .what = str("has weights that ", type.name, " does not hold"),
+               .expected = "a type of a wider range",
+               .hint = "--gguf-type F32 holds every weight of a model"});
 }
 
 /// The sources of one file.
@@ -109,8 +121,7 @@ class Writer {
   /// Rounded once more.
   void add_again(const NamedQTensor& t, const std::string& as, const std::string& why) {
     const nn::GgufType& type = *options_.type;
-    check(t.q.cols % type.block == 0, t.name, "has rows of ", t.q.cols, ", and ", type.name,
-          " stores blocks of ", type.block);
+    require_whole_blocks(type, t.q.cols, t.name);
     const auto weights = std::make_shared<const std::vector<real>>(dequantize(t.q));
     const auto encode = [weights, &type, cols = static_cast<std::size_t>(t.q.cols),
                          importance = importance_of(as, t.q.cols)](std::int64_t row, auto& out) {
@@ -145,10 +156,17 @@ class Writer {
   void push(const std::string& param, const std::string& as, const nn::GgufType& type,
             std::int64_t rows, std::int64_t cols, bool vector,
             const std::function<void(std::int64_t row, std::vector<std::byte>& out)>& write_row) {
+    require_whole_blocks(type, cols, as);
     if (!vector && as.starts_with("blk.")) most = &type;
-    const auto write = [this, param, write_row](std::int64_t first, std::int64_t n, auto& out) {
-      for (std::int64_t r = first; r < first + n; ++r)
+    const auto write = [this, param, as, cols, &type, write_row](std::int64_t first, std::int64_t n,
+                                                                 auto& out) {
+      std::vector<real> values(static_cast<std::size_t>(cols));
+      for (std::int64_t r = first; r < first + n; ++r) {
+        const std::size_t begin = out.size();
         write_row(architecture_.row ? architecture_.row(model_, param, r) : r, out);
+        decode_blocks(type, std::span(out).subspan(begin), values);
+        require_held(values, as, type);
+      }
     };
     sources.push_back({as, &type, rows, cols, vector, write});
   }
@@ -262,7 +280,7 @@ void require_tensors(const nn::GgufFile& file, const GgufArchitecture& architect
   }
 }
 
-GgufVocabulary vocabulary_of(const nn::GgufFile& file, std::int64_t size) {
+GgufVocabulary vocabulary_of(const nn::GgufFile& file, std::int64_t size, const nn::TokenIds& ids) {
   if (const auto& model = gguf_value<std::string>(file, "tokenizer.ggml.model"); model != "gpt2") {
     refuse_file(file.path(), "tokenizer.ggml.model", "not a byte-level BPE tokenizer", model,
                 "gpt2");
@@ -283,14 +301,9 @@ GgufVocabulary vocabulary_of(const nn::GgufFile& file, std::int64_t size) {
   }
   v.merges = optional("tokenizer.ggml.merges", std::vector<std::string>{});
   v.pre = optional("tokenizer.ggml.pre", std::string());
-  const auto id = [&](const std::string& key) {
-    const std::uint32_t found = optional(key, std::uint32_t{0});
-    if (found >= v.tokens.size())
-      refuse_file(file.path(), key, "no token", str(found), str("below ", v.tokens.size()));
-    return static_cast<std::int32_t>(found);
-  };
-  v.bos = id("tokenizer.ggml.bos_token_id");
-  v.eos = id("tokenizer.ggml.eos_token_id");
+  v.bos = ids.bos;
+  if (!ids.eos.empty()) v.eos = ids.eos.front();
+  v.chat_template = optional(kChatTemplateKey, std::string());
   v.add_bos = optional("tokenizer.ggml.add_bos_token", v.pre == "llama-bpe" || v.pre == "llama3");
   return v;
 }
@@ -344,7 +357,7 @@ GgufModel load_gguf(const fs::path& path) {
                   return architecture.row ? architecture.row(model, p.name, row) : row;
                 });
   }
-  out.vocabulary = vocabulary_of(file, model.sizes().vocab_size);
+  out.vocabulary = vocabulary_of(file, model.sizes().vocab_size, model.token_ids());
   return out;
 }
 

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,7 +15,7 @@
 
 namespace notch::quant {
 
-/// A tokenizer as the file holds it (tokenizer.ggml.*, model "gpt2").
+/// A tokenizer as the file holds it (tokenizer.*, model "gpt2").
 struct GgufVocabulary {
   /// What a token is, in llama.cpp's numbers (llama_token_type).
   enum Kind : std::int32_t {
@@ -29,8 +30,9 @@ struct GgufVocabulary {
   std::vector<std::int32_t> kinds{};  ///< one for each token, or nothing: all normal
   std::vector<std::string> merges{};  ///< "left right" by rank
   std::string pre = "gpt-2";          ///< how words are cut, by llama.cpp's name; empty: not said
-  std::int32_t bos = 0, eos = 0;
-  bool add_bos = false;  ///< before every text
+  std::optional<std::int32_t> bos{}, eos{};  ///< where nothing says them, the file has no such key
+  bool add_bos = false;                      ///< before every text
+  std::string chat_template{};               ///< tokenizer.chat_template; empty: there is none
   bool operator==(const GgufVocabulary&) const = default;
 };
 
@@ -57,7 +59,8 @@ struct Requantized {
 /// Writes the model. Quantized tensors keep their codes bit for bit in the block type that holds them
 /// (gguf_exact.h); other matrices are encoded as options.type (gguf_encode.h). Returns what was rounded
 /// once more. Usage error naming the tensor for what cannot be written so: inputs that are rounded or
-/// multiplied, a row that blocks do not divide, codes that no type holds.
+/// multiplied, a row that blocks do not divide, codes that no type holds, weights beyond the type's range;
+/// as GgufArchitecture::configuration for numbers of the model. Then nothing is at `path` that was not before.
 std::vector<Requantized> save_gguf(const nn::Model& model, const std::vector<NamedQTensor>& tensors,
                                    const GgufVocabulary& vocabulary, const GgufOptions& options,
                                    const std::string& name, const fs::path& path,

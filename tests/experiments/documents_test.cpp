@@ -123,7 +123,8 @@ TEST_CASE("RESULTS.md says of other sizes what was recorded") {
     check_cell(cells[2], {rows.at("fp32, 32").at("loss"), least("fp32", 32)});
     for (const int bits : {4, 3, 2}) {
       const std::string& cell = cells[static_cast<std::size_t>(7 - bits)];
-      if (cell != "-") check_cell(cell, {least("lsq", bits), least("gpt", bits), least("rtn", bits)});
+      if (cell != "-")
+        check_cell(cell, {least("lsq", bits), least("gpt", bits), least("rtn", bits)});
     }
   }
 }

@@ -6,6 +6,8 @@
 #include <limits>
 
 #include "experiments/run/results.h"
+#include "nn/architectures.h"
+#include "nn/model_dir.h"
 #include "tests/catch.h"
 #include "tests/quant/tiny_models.h"
 #include "tests/random_ids.h"
@@ -180,6 +182,21 @@ TEST_CASE("A limit keeps the first windows, or all there are") {
   }
   CHECK(two.loss == Approx((all.window_losses[0] + all.window_losses[1]) / 16).epsilon(1e-6));
   CHECK(evaluate(*model, tokens, 1, nullptr, {.windows = 99}).window_losses == all.window_losses);
+}
+
+TEST_CASE("Shorter windows score as the model of that context") {
+  const auto model = make_gpt(tiny_config());
+  const std::int64_t context = model->sizes().block_size;
+  REQUIRE(context > 3);
+  const auto cut = nn::shortened(nn::clone(*model), 3);
+  const auto tokens = random_tokens(20);
+  const Evaluation e = evaluate(*model, tokens, 1, nullptr, {.window = 3});
+  CHECK(e.window_losses == evaluate(*cut, tokens, 1).window_losses);
+  CHECK(e.window_tokens == std::vector<std::int64_t>{3, 3, 3, 3, 3, 3, 1});
+  CHECK(evaluate(*model, tokens, 1, nullptr, {.window = context}).window_losses ==
+        evaluate(*model, tokens, 1).window_losses);
+  CHECK(error_of([&] { evaluate(*model, tokens, 1, nullptr, {.window = context + 1}); }).fault ==
+        Fault::usage);
 }
 
 TEST_CASE("Windows beyond one forward pass score as each alone") {

@@ -84,7 +84,7 @@ TEST_CASE("what GGUF does not hold is refused or rounded once more") {
   const std::string eval = "eval m/models/fp32-seed1337 --text text.txt ";
   for (const std::string& wrong :
        {quantize + "--format q4_0 --bits 4 --out r", quantize + "--format q4_9 --out r",
-        eval + "--ctx 8", eval + "--kl-base q", eval + "--protocol llama --split val",
+        eval + "--ctx 9", eval + "--kl-base q", eval + "--protocol llama --split val",
         eval + "--protocol llama --ctx 9", std::string("imatrix q --text text.txt"),
         std::string("imatrix q --out i.gguf")}) {
     CAPTURE(wrong);
@@ -100,6 +100,18 @@ TEST_CASE("what GGUF does not hold is refused or rounded once more") {
     CHECK(outcome.err.find("hint: formats whose groups do: q4_0, q4_1, q5_0, q8_0\n") !=
           std::string::npos);
   }
+  // Rows of 16 are no blocks of 32: the hint names types that take any row.
+  REQUIRE(program.notch("train tiny.toml -q --out thin").code == 0);
+  const std::string thin = "export thin/models/fp32-seed1337 -q --gguf thin.gguf --gguf-type ";
+  for (const char* type : {"Q8_0", "IQ4_NL", "TQ2_0"}) {
+    CAPTURE(type);
+    const Outcome blocks = program.notch(thin + type);
+    CHECK(blocks.code == 2);
+    CHECK(blocks.err.find("found rows of 16 weights") != std::string::npos);
+    CHECK(blocks.err.find("hint: --gguf-type F32, F16 or BF16,") != std::string::npos);
+    CHECK_FALSE(fs::exists(program / "thin.gguf"));
+  }
+  CHECK(program.notch(thin + "BF16").code == 0);
   // Of a file alone nothing was measured.
   REQUIRE(program.notch("export m/models/fp32-seed1337 -q --gguf m.gguf").code == 0);
   const Outcome advice = program.notch("advise m.gguf --memory 1GiB");

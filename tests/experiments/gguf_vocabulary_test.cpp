@@ -103,6 +103,44 @@ TEST_CASE("added tokens and the token before a text survive GGUF") {
   }
 }
 
+TEST_CASE("tokens and template of a GGUF are named for transformers") {
+  data::Vocabulary v = Tokenizer::train(kText, 290).vocabulary();
+  const auto id = static_cast<std::int32_t>(v.tokens.size());
+  v.tokens.insert(v.tokens.end(), {"<|begin|>", "<|im_end|>"});
+  v.added = {{.id = id}, {.id = id + 1}};
+  v.companions.tokenizer_config = Json::object().set("chat_template", "{{ bos_token }}");
+  quant::GgufVocabulary g = gguf_vocabulary(Tokenizer::of(v));
+  CHECK(g.chat_template == "{{ bos_token }}");
+  CHECK_FALSE(g.bos);
+  CHECK_FALSE(g.eos);
+  const auto config = [](const quant::GgufVocabulary& from) {
+    return gguf_tokenizer(from, "f.gguf").vocabulary().companions.tokenizer_config;
+  };
+  CHECK(config(g).as_object("t").size() == 1);
+  g.bos = id, g.eos = id + 1;
+  CHECK(config(g).at("bos_token", "t").as_string("t") == "<|begin|>");
+  CHECK(config(g).at("eos_token", "t").as_string("t") == "<|im_end|>");
+  CHECK(config(g).at("chat_template", "t").as_string("t") == "{{ bos_token }}");
+  CHECK(gguf_vocabulary(gguf_tokenizer(g, "f.gguf")).chat_template == g.chat_template);
+  g.eos = 65;  // a letter
+  CHECK(config(g).find("eos_token") == nullptr);
+  g.chat_template = "\xFF";
+  const ErrorParts e = error_of([&] { config(g); });
+  CHECK(e.fault == Fault::input);
+  CHECK(e.field == "tokenizer.chat_template");
+}
+
+TEST_CASE("GPT-2's end of text begins and ends texts in GGUF") {
+  data::Vocabulary v = Tokenizer::train(kText, 290).vocabulary();
+  const auto id = static_cast<std::int32_t>(v.tokens.size());
+  v.tokens.push_back("<|endoftext|>");
+  v.added = {{.id = id}};
+  const quant::GgufVocabulary g = gguf_vocabulary(Tokenizer::of(v));
+  CHECK(g.bos == id);
+  CHECK(g.eos == id);
+  CHECK_FALSE(g.add_bos);
+}
+
 TEST_CASE("GGUF tokens of no kind are read by their spelling") {
   quant::GgufVocabulary v = gguf_vocabulary(bpe(SplitPattern::gpt2));
   const Tokenizer expected = gguf_tokenizer(v, "f.gguf");

@@ -1,8 +1,7 @@
 // The rows of an experiment: which there are, and settings of single rows and widths.
-#include "experiments/config/config.h"
-
 #include <cmath>
 
+#include "experiments/config/config.h"
 #include "experiments/run/results.h"
 #include "tests/catch.h"
 
@@ -81,7 +80,8 @@ TEST_CASE("the fork's rate falls with the cube root of the weights") {
   CHECK(scale(1, 16, 0) == 0.25);    // no more than that
   CHECK(scale(6, 128, 0) == Approx(0.125));  // eight times as many weights
   CHECK(scale(24, 64, 0) == Approx(0.125));
-  CHECK(scale(12, 384, 0) == Approx(0.25 / std::cbrt(144)));  // four times the blocks, six times the channels
+  CHECK(scale(12, 384, 0) ==
+        Approx(0.25 / std::cbrt(144)));  // four times the blocks, six times the channels
   CHECK(scale(12, 768, 0.7) == 0.7);
 }
 

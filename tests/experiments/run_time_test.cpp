@@ -242,6 +242,42 @@ TEST_CASE("refining counts where training or a pipeline follows") {
         Approx(trained + refined).epsilon(0.1));
 }
 
+TEST_CASE("weighing layers one by one is counted") {
+  // A step goes forward over 8 contexts three times. On 24 windows: 1 + 3 for the model and its gradients,
+  // and for each of three widths 2 for what changes and one for each of four layers' four matrices.
+  const RowConfig row{.method = "rtn", .bits = 4};
+  ExperimentConfig config;
+  config.model.n_layer = 4;
+  config.quant.options.mixed.windows = 24;
+  const auto more = [&](ExperimentConfig own, const RowConfig& of) {
+    const double one_width = steps_of(own, {of});
+    own.quant.options.mixed.widths = {2, 4, 8};
+    return steps_of(own, {of}) - one_width;
+  };
+  CHECK(more(config, row) == Approx(4 + 3 * (2 + 16)));
+  ExperimentConfig llama = config, with_table = config;
+  llama.model.architecture = "llama";  // seven matrices in a block
+  CHECK(more(llama, row) == Approx(4 + 3 * (2 + 28)));
+  with_table.quant.embedding = "same";
+  CHECK(more(with_table, row) == Approx(4 + 3 * (2 + 17)));
+  // Not where training follows, which widths are not chosen for.
+  CHECK(more(config, {.method = "qat-ste", .bits = 4}) == Approx(0).margin(1e-9));
+  CHECK(more(config, {.method = "rtn", .bits = 4, .label = "staged", .pipeline = {"rtn 4"}}) ==
+        Approx(4 + 3 * (2 + 16)));
+  // Half the windows are there.
+  config.seeds = {1};
+  config.train.batch_size = 8;
+  config.quant.control = false;
+  config.row = {row};
+  const auto all = [&](double train) {
+    return RunTime(config, {.train = train}).begin(1, kBaseRow).steps;
+  };
+  const double plain = all(0);
+  config.quant.options.mixed.widths = {2, 4, 8};
+  CHECK(all(12.0 * config.model.block_size) - plain == Approx(29));
+  CHECK(all(1e9) - plain == Approx(58));
+}
+
 TEST_CASE("a teacher goes forward beside fp32") {
   ExperimentConfig config = example();
   config.train.eval_every = 0;

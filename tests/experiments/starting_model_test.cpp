@@ -133,6 +133,17 @@ TEST_CASE("what a starting model rules out is refused") {
   const LoadedConfig rounds =
       models.load(from + "[quant]\nmethods = ['rtn', 'gptq']\ncontrol = false\n");
   CHECK_NOTHROW(check_rows(rounds.config, 256, rounds.origins));
+  // Nobody asked for a control, and no row trains: there are no steps that it could have.
+  const std::string rounding = from + "[quant]\nmethods = ['rtn', 'gptq']\n";
+  const LoadedConfig alone = models.load(rounding);
+  CHECK(alone.config == rounds.config);
+  CHECK_NOTHROW(check_rows(alone.config, 256, alone.origins));
+  const LoadedConfig asked = models.load(rounding + "control = true\n");
+  CHECK(error_of([&] { check_rows(asked.config, 256, asked.origins); }).field == "qat.steps");
+  CHECK(models.load(rounding + "[qat]\nsteps = 3\n").config.quant.control);
+  CHECK(models.load(rounding + "[train]\nsteps = 3\n").config.quant.control);
+  CHECK(models.load(from + "[[row]]\nmethod = 'qat-ste'\nbits = 4\n").config.quant.control);
+  CHECK_FALSE(models.load(from + "[[row]]\nmethod = 'rtn'\nbits = 4\n").config.quant.control);
 
   const auto refused = [&](const std::string& name) {
     return error_of([&] { models.load("[model]\nfrom = '" + name + "'\n"); });
@@ -255,6 +266,31 @@ TEST_CASE("a resumed run has its model's contents, wherever they lie") {
   const std::string expected = sha256(sha256_file(models.directory / "gpt/config.json") +
                                       sha256_file(models.directory / "gpt/model.safetensors"));
   CHECK(e.expected == "sha256 " + expected);
+}
+
+TEST_CASE("a run says what it makes of a longer model in 16 bits") {
+  const Program program;
+  REQUIRE(program.notch("export " + program.train() + " --format bf16 --out half -q").code == 0);
+  const std::string run = "run text.txt model.from=half --methods rtn --bits 4 --out ";
+  const Outcome cut = program.notch(run + "cut model.block_size=4");
+  CAPTURE(cut.err);
+  REQUIRE(cut.code == 0);
+  CHECK(cut.err.find("context  4 of the 8 that the model has") != std::string::npos);
+  CHECK(cut.err.find("so many have the models that this run writes") != std::string::npos);
+  CHECK(cut.err.find("stored as BF16, kept here in 32 bits") != std::string::npos);
+  for (const char* row : {"fp32", "rtn-int4"}) {
+    const auto model = nn::read_config_json(program / str("cut/models/", row, "-seed1337"));
+    CHECK(model.at("n_positions", row).as_int(row) == 4);
+  }
+  // The table's 32 bits and bytes are those of the file that was scored.
+  const auto file =
+      nn::SafetensorsFile::open(program / "cut/models/fp32-seed1337/model.safetensors");
+  for (const nn::TensorEntry& e : file.entries()) CHECK(e.dtype == nn::DType::f32);
+  CHECK(read_file(program / "cut/results.md").find("stored as BF16, kept here in 32 bits") !=
+        std::string::npos);
+  const Outcome whole = program.notch(run + "whole");
+  REQUIRE(whole.code == 0);
+  CHECK(whole.err.find("that the model has") == std::string::npos);
 }
 
 TEST_CASE("notch run begins with a model of one's own") {

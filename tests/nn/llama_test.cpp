@@ -287,6 +287,19 @@ TEST_CASE("a Llama's config is read, or refused by its key") {
           parsed("rope_scaling",
                  Json::object().set("type", "default").set("partial_rotary_factor", 0.25));
         }).field == "rope_scaling.partial_rotary_factor");
+  const ErrorParts untyped =
+      test::error_of([&] { parsed("rope_scaling", Json::object().set("factor", 2.0)); });
+  for (const char* spelling : {"\"rope_type\"", "\"type\""})
+    CHECK(untyped.expected.find(spelling) != std::string::npos);
+  for (const char* type : {"llama3", "default", "linear"}) {
+    CAPTURE(type);
+    Json of_object = Json::object();
+    of_object.set("type", type).set("factor", Json::object().set("full_attention", 8.0));
+    const ErrorParts e = test::error_of([&] { parsed("rope_scaling", of_object); });
+    CHECK(e.where == "c.json: rope_scaling.factor");
+    CHECK(e.what == "wrong JSON type");
+    CHECK(e.expected == "a number");
+  }
 }
 
 TEST_CASE("scaled positions of a Llama's config.json") {
@@ -309,6 +322,7 @@ TEST_CASE("scaled positions of a Llama's config.json") {
   scaled.rope_scaling = {.factor = 4, .original_context = 16};
   CHECK(parsed("rope_scaling", llama3(nullptr, {})) == scaled);
   CHECK(parsed("rope_parameters", llama3("rope_theta", 50.0)) == scaled);
+  CHECK(parsed("rope_scaling", llama3("rope_type", Json()).set("type", "llama3")) == scaled);
   CHECK(parse_llama_config(Llama(scaled).config_json(), "c.json") == scaled);
   CHECK(lively(scaled)->twin()->config_json().dump() == Llama(scaled).config_json().dump());
   Json both = plain;  // of which transformers takes the first, whole

@@ -5,7 +5,9 @@
 #include <numbers>
 #include <set>
 
+#include "nn/architectures.h"
 #include "nn/llama.h"
+#include "nn/model_dir.h"
 #include "nn/onnx_model.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
@@ -181,6 +183,33 @@ TEST_CASE("a Llama's graph turns by the angles that are scaled") {
         static_cast<double>(t) * std::pow(100.0, -2 * static_cast<double>(i) / 8) / divisors[i];
     CHECK(cosines.at(at) == Approx(std::cos(angle)).margin(1e-6));
     CHECK(sines.at(at) == Approx(std::sin(angle)).margin(1e-6));
+  }
+}
+
+TEST_CASE("a graph of fewer positions is that of the shorter model") {
+  const auto gpt = test::random_model(test::small());
+  const auto llama = std::make_unique<Llama>(LlamaConfig{.vocab_size = 11,
+                                                         .block_size = 6,
+                                                         .n_layer = 1,
+                                                         .n_head = 2,
+                                                         .n_kv_head = 1,
+                                                         .n_embd = 8,
+                                                         .n_inner = 12});
+  llama->init(1);
+  const TemporaryDirectory dir;
+  OnnxWeights weights;
+  for (const Model* model : std::initializer_list<const Model*>{gpt.get(), llama.get()}) {
+    CAPTURE(model->architecture());
+    REQUIRE(model->sizes().block_size > 3);
+    for (const bool cache : {false, true}) {
+      const auto cut = shortened(clone(*model), 3);
+      onnx_graph(*model, weights, cache, 3).write(dir / "a.onnx", "m");
+      onnx_graph(*cut, weights, cache).write(dir / "b.onnx", "m");
+      CHECK(read_file(dir / "a.onnx") == read_file(dir / "b.onnx"));
+      check_graph(OnnxFile(dir / "a.onnx"));
+    }
+    const std::int64_t beyond = model->sizes().block_size + 1;
+    CHECK(error_of([&] { onnx_graph(*model, weights, false, beyond); }).fault == Fault::usage);
   }
 }
 

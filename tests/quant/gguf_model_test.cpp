@@ -5,6 +5,7 @@
 
 #include "autograd/base/rng.h"
 #include "nn/llama.h"
+#include "quant/store/gguf_architectures.h"
 #include "quant/store/gguf_encode.h"
 #include "tests/base/temporary_directory.h"
 #include "tests/catch.h"
@@ -37,7 +38,8 @@ nn::LlamaConfig small_llama(bool tied) {
           .n_inner = 96,
           .rope_theta = 5000,
           .rms_norm_eps = 1e-6,
-          .tie_embeddings = tied};
+          .tie_embeddings = tied,
+          .token_ids = {.bos = 2, .eos = {3}}};
 }
 
 std::unique_ptr<nn::Llama> make_llama(bool tied) {
@@ -260,6 +262,68 @@ TEST_CASE("a part of a GGUF model says which one it is") {
     entries = {{"split.no", std::uint16_t{2}}, {"split.count", std::uint16_t{3}}};
   });
   CHECK(last.found == "part 3 of 3");
+}
+
+TEST_CASE("a GGUF file names no token that nobody has named") {
+  nn::LlamaConfig config = small_llama(true);
+  config.token_ids = {};
+  nn::Llama model(config);
+  model.init(5);
+  GgufVocabulary unsaid = letters(11);
+  unsaid.bos = unsaid.eos = std::nullopt;
+  unsaid.add_bos = false;
+  const test::TemporaryDirectory dir;
+  save_gguf(model, {}, unsaid, {.type = &type("F32")}, "tiny", dir / "m.gguf");
+  const nn::GgufFile file = nn::GgufFile::open(dir / "m.gguf");
+  for (const char* key : {kGgufBosKey, kGgufEosKey, "tokenizer.chat_template"}) {
+    CAPTURE(key);
+    CHECK(file.find(key) == nullptr);
+  }
+  const GgufModel back = load_gguf(dir / "m.gguf");
+  CHECK(back.vocabulary == unsaid);
+  CHECK(back.model->token_ids() == nn::TokenIds{});
+}
+
+TEST_CASE("a chat template goes to GGUF and comes back") {
+  GgufVocabulary v = letters(11);
+  v.chat_template = "{% for m in messages %}\n<|\xc3\xa9|>{{ m['content'] }}{% endfor %}";
+  const test::TemporaryDirectory dir;
+  save_gguf(*make_llama(true), {}, v, {.type = &type("F32")}, "tiny", dir / "m.gguf");
+  CHECK(gguf_value<std::string>(nn::GgufFile::open(dir / "m.gguf"), "tokenizer.chat_template") ==
+        v.chat_template);
+  CHECK(load_gguf(dir / "m.gguf").vocabulary == v);
+}
+
+TEST_CASE("numbers that a GGUF file cannot hold leave no file") {
+  const auto refusal = [](const nn::LlamaConfig& config, std::string_view floats, real weight) {
+    nn::Llama model(config);
+    model.init(5);
+    model.params().find("model.layers.1.mlp.down_proj.weight")->value.flat().back() = weight;
+    const test::TemporaryDirectory dir;
+    const ErrorParts e = error_of([&] {
+      save_gguf(model, {}, letters(11), {.type = &type(floats)}, "tiny", dir / "m.gguf");
+      load_gguf(dir / "m.gguf");
+      throw Error({.field = "loads"});
+    });
+    CHECK(fs::is_empty(dir.path()) == (e.field != "loads"));
+    return e;
+  };
+  nn::LlamaConfig config = small_llama(true);
+  CHECK(refusal(config, "F32", 1).field == "loads");
+  // The largest half is 65504, and 65520 is the first number that rounds to infinity.
+  CHECK(refusal(config, "F16", 65519).field == "loads");
+  CHECK(refusal(config, "F16", 65520).where == "blk.1.ffn_down.weight");
+  CHECK(refusal(config, "BF16", 65520).field == "loads");
+  config.rope_theta = 1e39;  // above the largest float
+  CHECK(refusal(config, "F32", 1).field == "llama.rope.freq_base");
+  config.rope_theta = 1e30;  // the float next to it is larger, which nothing reads
+  CHECK(refusal(config, "F32", 1).field == "llama.rope.freq_base");
+  config.rope_theta = 9e29;
+  CHECK(refusal(config, "F32", 1).field == "loads");
+  config.rms_norm_eps = 0;
+  CHECK(refusal(config, "F32", 1).field == "llama.attention.layer_norm_rms_epsilon");
+  config.rms_norm_eps = 1e-46;  // below the smallest float
+  CHECK(refusal(config, "F32", 1).field == "llama.attention.layer_norm_rms_epsilon");
 }
 
 TEST_CASE("what no block holds is rounded once more when asked") {
