@@ -88,7 +88,7 @@ std::string Lesson::source() const {
 const Lesson& find_lesson(std::string_view text) {
   std::vector<std::string> names;
   for (const Lesson& lesson : lessons()) {
-    const bool digit = text.size() == 1 && lesson.number == "0" + std::string(text);
+    const bool digit = text.size() == 1 && lesson.number == str("0", text);
     if (lesson.number == text || lesson.name == text || digit) return lesson;
     names.emplace_back(lesson.name);
   }

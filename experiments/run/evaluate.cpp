@@ -36,8 +36,8 @@ void for_window_batches(std::span<const std::int32_t> tokens, std::int64_t block
       ++batch.B;
     }
     const auto T = static_cast<std::size_t>(batch.T);
-    batch.inputs.resize(static_cast<std::size_t>(batch.B) * T);
-    batch.targets.resize(batch.inputs.size());
+    batch.inputs.assign(static_cast<std::size_t>(batch.B) * T, 0);
+    batch.targets = batch.inputs;
     for (std::int64_t b = 0; b < batch.B; ++b) {
       const std::size_t at = static_cast<std::size_t>(b) * T;
       data::fill_window(tokens, windows[first + b], std::span(batch.inputs).subspan(at, T),
