@@ -1,6 +1,5 @@
 #include "data/companions.h"
 
-#include <array>
 #include <utility>
 
 #include "data/vocab_files.h"
@@ -8,9 +7,8 @@
 namespace notch::data {
 namespace {
 
-constexpr std::string_view kJinja = "chat_template.jinja", kTemplateJson = "chat_template.json";
-constexpr std::array kCarried{std::string_view("generation_config.json"),
-                              std::string_view("special_tokens_map.json"), kJinja, kTemplateJson};
+constexpr std::string_view kTokenizerConfig = "tokenizer_config.json";
+constexpr std::string_view kJinja = kCompanionFiles[2], kTemplateJson = kCompanionFiles[3];
 
 /// The template in an object of the file `where`: a text, or a list of objects with a name and a text.
 std::string template_in(const Json& object, const std::string& where) {
@@ -29,7 +27,9 @@ std::string template_in(const Json& object, const std::string& where) {
 
 Companions read_companions(const fs::path& directory) {
   Companions all{.tokenizer_config = read_tokenizer_config(directory)};
-  for (const std::string_view name : kCarried) {
+  if (!all.tokenizer_config.is_null())
+    all.tokenizer_config_text = read_file(directory / kTokenizerConfig, kMaxCompanionBytes);
+  for (const std::string_view name : kCompanionFiles) {
     const fs::path path = directory / name;
     if (is_meant(path)) all.files.emplace(name, read_file(path, kMaxCompanionBytes));
   }
@@ -40,18 +40,28 @@ void write_companions(const Companions& companions, const fs::path& directory) {
   for (const auto& [name, bytes] : companions.files) write_file(directory / name, bytes);
 }
 
-Json with_kept(Json own, const Companions& companions) {
-  if (companions.tokenizer_config.is_null()) return own;
-  for (const auto& [key, value] : companions.tokenizer_config.as_object("tokenizer_config.json"))
-    own.set(key, value);
-  return own;
+std::string with_kept(const Json& own, const Companions& companions) {
+  const Json& kept = companions.tokenizer_config;
+  if (kept.is_null()) return own.dump() + "\n";
+  const std::string text = companions.tokenizer_config_text.empty()
+                               ? kept.dump() + "\n"
+                               : companions.tokenizer_config_text;
+  Json lacking = Json::object();
+  for (const auto& [key, value] : own.as_object("own"))
+    if (!kept.find(key)) lacking.set(key, value);
+  if (lacking.as_object("own").empty()) return text;
+  std::string members = lacking.dump();
+  members.pop_back();
+  if (!kept.as_object(std::string(kTokenizerConfig)).empty()) members += ", ";
+  const std::size_t open = text.find('{');
+  return text.substr(0, open) + members + text.substr(open + 1);
 }
 
 std::string chat_template(const Companions& companions) {
   const auto& files = companions.files;
   if (const auto jinja = files.find(std::string(kJinja)); jinja != files.end())
     return jinja->second;
-  std::string text = template_in(companions.tokenizer_config, "tokenizer_config.json");
+  std::string text = template_in(companions.tokenizer_config, std::string(kTokenizerConfig));
   const auto older = files.find(std::string(kTemplateJson));
   if (!text.empty() || older == files.end()) return text;
   const std::string where(kTemplateJson);

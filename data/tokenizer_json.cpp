@@ -316,7 +316,7 @@ std::string tokenizer_config_json(const Vocabulary& vocabulary) {
     const std::string end(kEndOfText);  // GPT-2's convention, as in config.json
     json.set("bos_token", end).set("eos_token", end);
   }
-  return with_kept(std::move(json), vocabulary.companions).dump() + "\n";
+  return with_kept(json, vocabulary.companions);
 }
 
 Vocabulary read_tokenizer_json(const fs::path& path) {

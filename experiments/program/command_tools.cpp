@@ -12,6 +12,7 @@
 #include "autograd/base/files.h"
 #include "autograd/base/printable.h"
 #include "autograd/base/thread_pool.h"
+#include "data/companions.h"
 #include "experiments/program/gguf_files.h"
 #include "experiments/run/layer_study.h"
 #include "experiments/run/run_dir.h"
@@ -56,14 +57,15 @@ bool has_any(const fs::path& dir, std::span<const std::string_view> names) {
 }
 
 bool would_replace(const fs::path& output, const fs::path& input) {
-  constexpr std::array<std::string_view, 7> kRead{
-      nn::kConfigFile, nn::kWeightsFile, nn::kManifestFile,  "tokenizer.json",
-      "vocab.json",    "merges.txt",     "added_tokens.json"};
+  constexpr std::array<std::string_view, 8> kRead{
+      nn::kConfigFile, nn::kWeightsFile, nn::kManifestFile,   "tokenizer.json",
+      "vocab.json",    "merges.txt",     "added_tokens.json", "tokenizer_config.json"};
   std::error_code error;
   if (!fs::is_directory(input, error)) return same_file(output, input);
+  const auto replaced = [&](std::string_view name) { return same_file(output, input / name); };
   // Every .safetensors file may be a part of the weights.
-  return std::ranges::any_of(
-             kRead, [&](std::string_view name) { return same_file(output, input / name); }) ||
+  return std::ranges::any_of(kRead, replaced) ||
+         std::ranges::any_of(data::kCompanionFiles, replaced) ||
          (output.extension() == ".safetensors" &&
           same_file(fs::absolute(output).parent_path(), input) && fs::exists(output, error));
 }

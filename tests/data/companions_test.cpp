@@ -90,6 +90,26 @@ TEST_CASE("what tokenizer_config.json said is kept") {
   CHECK(chat_template(Tokenizer::load(to.path()).vocabulary().companions) == kTemplate);
 }
 
+TEST_CASE("numbers of tokenizer_config.json keep their digits") {
+  const TemporaryDirectory from, to, again;
+  Tokenizer::characters("abc").save(from.path());
+  const std::string members =
+      R"("model_max_length": 1000000000000000000000000000000, "y": Infinity)";
+  write_file(from / "tokenizer_config.json", " { " + members + "}\n");
+  Tokenizer::load(from.path()).save(to.path());
+  const std::string written = read_file(to / "tokenizer_config.json");
+  CHECK(
+      written ==
+      R"( {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false,  )" +
+          members + "}\n");
+  Tokenizer::load(to.path()).save(again.path());
+  CHECK(read_file(again / "tokenizer_config.json") == written);
+  write_file(from / "tokenizer_config.json", "{}");
+  Tokenizer::load(from.path()).save(to.path());
+  CHECK(read_file(to / "tokenizer_config.json") ==
+        R"({"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false})");
+}
+
 TEST_CASE("of several chat templates the one of transformers is taken") {
   Companions c;
   CHECK(chat_template(c).empty());

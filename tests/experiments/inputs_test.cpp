@@ -45,7 +45,8 @@ TEST_CASE("no verb lets an output replace an input of its command") {
   for (const char* flag : {"--dump-logits ", "--dump-grads "}) {
     for (const char* file :
          {"m/model.safetensors", "./m/../m/config.json", "m/vocab.json", "m/merges.txt",
-          "m/tokenizer.json", "link/model.safetensors", "d/config", "text.txt"}) {
+          "m/tokenizer.json", "m/tokenizer_config.json", "m/generation_config.json",
+          "m/chat_template.jinja", "link/model.safetensors", "d/config", "text.txt"}) {
       refused(eval + flag + file);
     }
     refused(eval + "--base base " + flag + "base/model.safetensors");
