@@ -174,8 +174,8 @@ TEST_CASE("a vocabulary beyond 16 bits is scored and trained") {
   }
   for (const char* command :
        {"quantize wide --bits 4 --method gptq --text wide.txt --out small",
-        "run wide.txt --bits 4 --methods qat-ste qat.from=fp32 model.from=wide model.block_size=8 "
-        "train.steps=2 train.warmup=1 train.batch_size=1 qat.fraction=1"}) {
+        "run wide.txt --bits 4 --methods gptq,qat-ste model.from=wide model.block_size=8 "
+        "train.steps=2 train.warmup=1 train.batch_size=1 qat.fraction=1 calib.windows=4"}) {
     const Outcome outcome = program.notch(command);
     CAPTURE(outcome.err);
     CHECK(outcome.code == 0);

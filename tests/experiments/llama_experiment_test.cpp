@@ -64,7 +64,7 @@ TEST_CASE("every method runs on a Llama, and its rows are Llamas") {
                   .block_size = 32};
   config.train.steps = 60;
   config.quant.bits = {4};
-  config.activations.bits = {8};
+  config.activations.bits = {0, 8};
   config.quant.control = false;
   const Data data = load_data(config, {});
   const TemporaryDirectory directory;

@@ -147,7 +147,7 @@ Decided decided(const Width& width, int seeds, int tables, bool alone_too = fals
 }
 
 TEST_CASE("Rows that are alike are told apart in 5 % of tables") {
-  constexpr int kTables = 120;
+  constexpr int kTables = 200;
   const double noise = 3 * std::sqrt(0.05 * 0.95 / kTables);
   for (const int seeds : {3, 5, 20}) {
     for (const double unlike : {0.0, 0.5}) {
