@@ -39,8 +39,8 @@ class Arena {
 
   std::vector<Chunk> chunks_;
   std::vector<Bucket> buckets_;  // sorted by bytes
-  std::array<std::size_t, 256>
-      last_{};  // where the bucket of a size was, by the size: a step repeats its sizes
+  // Where the bucket of a size was, by the size: a step repeats its sizes.
+  std::array<std::size_t, 256> last_{};
   std::size_t chunk_ = 0, offset_ = 0;
   std::size_t reserved_ = 0, in_use_ = 0, peak_ = 0;
 };

@@ -7,11 +7,18 @@
 namespace notch::data {
 namespace {
 
-constexpr std::string_view kTokenizerConfig = "tokenizer_config.json";
 constexpr std::string_view kJinja = kCompanionFiles[2], kTemplateJson = kCompanionFiles[3];
 
+/// The object in a text of the file `where`.
+Json parsed(const std::string& text, const std::string& where) {
+  Json json = Json::parse(text, where, NonFinite::allowed);
+  json.as_object(where);
+  return json;
+}
+
 /// The template in an object of the file `where`: a text, or a list of objects with a name and a text.
-std::string template_in(const Json& object, const std::string& where) {
+std::string template_in(const std::string& text, const std::string& where) {
+  const Json object = parsed(text, where);
   const Json* value = object.find(kChatTemplateKey);
   if (!value || value->is_null()) return {};
   const std::string key = where + ": " + std::string(kChatTemplateKey);
@@ -27,8 +34,6 @@ std::string template_in(const Json& object, const std::string& where) {
 
 Companions read_companions(const fs::path& directory) {
   Companions all{.tokenizer_config = read_tokenizer_config(directory)};
-  if (!all.tokenizer_config.is_null())
-    all.tokenizer_config_text = read_file(directory / kTokenizerConfig, kMaxCompanionBytes);
   for (const std::string_view name : kCompanionFiles) {
     const fs::path path = directory / name;
     if (is_meant(path)) all.files.emplace(name, read_file(path, kMaxCompanionBytes));
@@ -41,18 +46,16 @@ void write_companions(const Companions& companions, const fs::path& directory) {
 }
 
 std::string with_kept(const Json& own, const Companions& companions) {
-  const Json& kept = companions.tokenizer_config;
-  if (kept.is_null()) return own.dump() + "\n";
-  const std::string text = companions.tokenizer_config_text.empty()
-                               ? kept.dump() + "\n"
-                               : companions.tokenizer_config_text;
+  const std::string& text = companions.tokenizer_config;
+  if (text.empty()) return own.dump() + "\n";
+  const Json kept = parsed(text, "tokenizer_config.json");
   Json lacking = Json::object();
   for (const auto& [key, value] : own.as_object("own"))
     if (!kept.find(key)) lacking.set(key, value);
   if (lacking.as_object("own").empty()) return text;
   std::string members = lacking.dump();
   members.pop_back();
-  if (!kept.as_object(std::string(kTokenizerConfig)).empty()) members += ", ";
+  if (!kept.as_object("kept").empty()) members += ", ";
   const std::size_t open = text.find('{');
   return text.substr(0, open) + members + text.substr(open + 1);
 }
@@ -61,13 +64,12 @@ std::string chat_template(const Companions& companions) {
   const auto& files = companions.files;
   if (const auto jinja = files.find(std::string(kJinja)); jinja != files.end())
     return jinja->second;
-  std::string text = template_in(companions.tokenizer_config, std::string(kTokenizerConfig));
+  if (const std::string& config = companions.tokenizer_config; !config.empty()) {
+    std::string text = template_in(config, "tokenizer_config.json");
+    if (!text.empty()) return text;
+  }
   const auto older = files.find(std::string(kTemplateJson));
-  if (!text.empty() || older == files.end()) return text;
-  const std::string where(kTemplateJson);
-  const Json json = Json::parse(older->second, where, NonFinite::allowed);
-  json.as_object(where);
-  return template_in(json, where);
+  return older == files.end() ? "" : template_in(older->second, older->first);
 }
 
 }  // namespace notch::data

@@ -27,9 +27,8 @@ inline constexpr std::array<std::string_view, 4> kCompanionFiles{
 struct Companions {
   /// kCompanionFiles as they are, those that are there.
   std::map<std::string, std::string> files{};
-  Json tokenizer_config{};  ///< of tokenizer_config.json; null where there is none
-  std::string
-      tokenizer_config_text{};  ///< that file as it is; empty where the object comes from elsewhere
+  /// The object of tokenizer_config.json as it stands there; empty where there is none.
+  std::string tokenizer_config{};
 };
 
 /// Those in `directory`. Fault::input for one that is too large, and as read_tokenizer_config (vocab_files.h);

@@ -210,15 +210,15 @@ void require_vocab_files(const fs::path& directory) {
 
 bool is_meant(const fs::path& file) { return fs::exists(file) || fs::is_symlink(file); }
 
-Json read_tokenizer_config(const fs::path& directory) {
+std::string read_tokenizer_config(const fs::path& directory) {
   const fs::path path = directory / "tokenizer_config.json";
   if (!is_meant(path)) return {};
-  Json json =
-      Json::parse(read_vocabulary_text(path, "a JSON object"), path.string(), NonFinite::allowed);
+  std::string text = read_vocabulary_text(path, "a JSON object");
+  const Json json = Json::parse(text, path.string(), NonFinite::allowed);
   json.as_object(path.string());
   const Json* prefix = json.find("add_prefix_space");
   if (!prefix || prefix->is_null() || !prefix->as_bool(str(path.string(), ": add_prefix_space")))
-    return json;
+    return text;
   refuse_vocabulary(path.string(), "not supported: a space before every text", "add_prefix_space",
                     "true", "false", "where the model was not trained so, set it to false");
 }

@@ -57,8 +57,8 @@ void require_vocab_files(const fs::path& directory);
 /// Whether there is a file to read: a link that leads nowhere is one, so that reading it says so.
 bool is_meant(const fs::path& file);
 
-/// The object of tokenizer_config.json; null where there is none. Throws Fault::input where it says what
-/// would change the tokens: that a space is put before every text.
-Json read_tokenizer_config(const fs::path& directory);
+/// The text of tokenizer_config.json, which is an object; empty where there is none. Throws Fault::input where it
+/// says what would change the tokens: that a space is put before every text.
+std::string read_tokenizer_config(const fs::path& directory);
 
 }  // namespace notch::data

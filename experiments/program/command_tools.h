@@ -131,11 +131,11 @@ std::vector<std::int32_t> encode(const data::Tokenizer& tokenizer, std::string_v
 
 /// What --ctx may be, and is without being said: at most `usual`, where the model's context is longer.
 struct WindowRule {
-  std::int64_t usual =
-      4096;  ///< attention grows with its square, and a text may be shorter than a context
+  /// Attention grows with its square, and a text may be shorter than a context.
+  std::int64_t usual = 4096;
   std::int64_t least = 2;
-  bool told =
-      true;  ///< a note says that it is not the context; where the fallback names a number it need not
+  /// A note says that it is not the context; where the flag's help names a number it need not.
+  bool told = true;
 };
 /// As llama.cpp's tools cut a text.
 inline constexpr WindowRule kLlamaWindows{.usual = 512, .told = false};

@@ -86,7 +86,7 @@ Json tokenizer_config_of(const quant::GgufVocabulary& v, const data::Vocabulary&
   name("eos_token", v.eos);
   if (v.chat_template.empty()) return config;
   if (v.chat_template.size() > data::kMaxCompanionBytes || !is_utf8(v.chat_template)) {
-    refuse_file(file, "tokenizer.chat_template", "no template",
+    refuse_file(file, quant::kGgufChatTemplateKey, "no template",
                 str(v.chat_template.size(), " bytes"),
                 str("UTF-8 of at most ", data::kMaxCompanionBytes, " bytes"));
   }
@@ -241,7 +241,7 @@ data::Tokenizer gguf_tokenizer(const quant::GgufVocabulary& v, const std::filesy
   if (v.add_bos && v.bos) {
     out.post_processor = template_of(v.tokens[static_cast<std::size_t>(*v.bos)], *v.bos);
   }
-  out.companions.tokenizer_config = tokenizer_config_of(v, out, file);
+  out.companions.tokenizer_config = tokenizer_config_of(v, out, file).dump() + "\n";
   return data::Tokenizer::of(std::move(out));
 }
 

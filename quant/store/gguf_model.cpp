@@ -16,8 +16,6 @@
 namespace notch::quant {
 namespace {
 
-constexpr const char* kChatTemplateKey = "tokenizer.chat_template";
-
 std::vector<nn::GgufEntry> metadata_of(const GgufArchitecture& architecture, const nn::Model& model,
                                        const GgufVocabulary& v, const nn::GgufType& type,
                                        const std::string& name) {
@@ -42,7 +40,7 @@ std::vector<nn::GgufEntry> metadata_of(const GgufArchitecture& architecture, con
   if (v.bos) all.push_back({kGgufBosKey, static_cast<std::uint32_t>(*v.bos)});
   if (v.eos) all.push_back({kGgufEosKey, static_cast<std::uint32_t>(*v.eos)});
   all.push_back({"tokenizer.ggml.add_bos_token", v.add_bos});
-  if (!v.chat_template.empty()) all.push_back({kChatTemplateKey, v.chat_template});
+  if (!v.chat_template.empty()) all.push_back({kGgufChatTemplateKey, v.chat_template});
   return all;
 }
 
@@ -303,7 +301,7 @@ GgufVocabulary vocabulary_of(const nn::GgufFile& file, std::int64_t size, const 
   v.pre = optional("tokenizer.ggml.pre", std::string());
   v.bos = ids.bos;
   if (!ids.eos.empty()) v.eos = ids.eos.front();
-  v.chat_template = optional(kChatTemplateKey, std::string());
+  v.chat_template = optional(kGgufChatTemplateKey, std::string());
   v.add_bos = optional("tokenizer.ggml.add_bos_token", v.pre == "llama-bpe" || v.pre == "llama3");
   return v;
 }

@@ -15,6 +15,8 @@
 
 namespace notch::quant {
 
+inline constexpr const char* kGgufChatTemplateKey = "tokenizer.chat_template";
+
 /// A tokenizer as the file holds it (tokenizer.*, model "gpt2").
 struct GgufVocabulary {
   /// What a token is, in llama.cpp's numbers (llama_token_type).
@@ -32,7 +34,7 @@ struct GgufVocabulary {
   std::string pre = "gpt-2";          ///< how words are cut, by llama.cpp's name; empty: not said
   std::optional<std::int32_t> bos{}, eos{};  ///< where nothing says them, the file has no such key
   bool add_bos = false;                      ///< before every text
-  std::string chat_template{};               ///< tokenizer.chat_template; empty: there is none
+  std::string chat_template{};               ///< empty: there is none
   bool operator==(const GgufVocabulary&) const = default;
 };
 

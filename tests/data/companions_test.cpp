@@ -115,20 +115,18 @@ TEST_CASE("of several chat templates the one of transformers is taken") {
   CHECK(chat_template(c).empty());
   c.files["chat_template.json"] = R"({"chat_template": "older"})";
   CHECK(chat_template(c) == "older");
-  c.tokenizer_config = Json::parse(R"({"chat_template": null})", "t");
+  c.tokenizer_config = R"({"chat_template": null})";
   CHECK(chat_template(c) == "older");
-  c.tokenizer_config = Json::parse(
-      R"({"chat_template": [{"name": "tool_use", "template": "tools"},
-                            {"name": "default", "template": "usual"}]})",
-      "t");
+  c.tokenizer_config = R"({"chat_template": [{"name": "tool_use", "template": "tools"},
+                                             {"name": "default", "template": "usual"}]})";
   CHECK(chat_template(c) == "usual");
-  c.tokenizer_config = Json::parse(R"({"chat_template": "one"})", "t");
+  c.tokenizer_config = R"({"chat_template": "one"})";
   CHECK(chat_template(c) == "one");
   c.files["chat_template.jinja"] = "file";
   CHECK(chat_template(c) == "file");
 
   const auto refused = [](const char* config) {
-    return error_of([&] { chat_template({.tokenizer_config = Json::parse(config, "t")}); });
+    return error_of([&] { chat_template({.tokenizer_config = config}); });
   };
   for (const char* config : {R"({"chat_template": 1})", R"({"chat_template": ["a"]})",
                              R"({"chat_template": [{"name": "default"}]})"}) {

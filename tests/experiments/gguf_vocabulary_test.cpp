@@ -108,13 +108,14 @@ TEST_CASE("tokens and template of a GGUF are named for transformers") {
   const auto id = static_cast<std::int32_t>(v.tokens.size());
   v.tokens.insert(v.tokens.end(), {"<|begin|>", "<|im_end|>"});
   v.added = {{.id = id}, {.id = id + 1}};
-  v.companions.tokenizer_config = Json::object().set("chat_template", "{{ bos_token }}");
+  v.companions.tokenizer_config = R"({"chat_template": "{{ bos_token }}"})";
   quant::GgufVocabulary g = gguf_vocabulary(Tokenizer::of(v));
   CHECK(g.chat_template == "{{ bos_token }}");
   CHECK_FALSE(g.bos);
   CHECK_FALSE(g.eos);
   const auto config = [](const quant::GgufVocabulary& from) {
-    return gguf_tokenizer(from, "f.gguf").vocabulary().companions.tokenizer_config;
+    return Json::parse(gguf_tokenizer(from, "f.gguf").vocabulary().companions.tokenizer_config,
+                       "t");
   };
   CHECK(config(g).as_object("t").size() == 1);
   g.bos = id, g.eos = id + 1;
